@@ -1,0 +1,41 @@
+# Two commands do all on a fresh machine with Python 3.11+ and pip: `make demo` and `make test`.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+
+.PHONY: demo test check format wheel benchmarks clean
+
+demo: $(VENV)/.core  ## install the small core, then: draw, index, classify, show
+	$(BIN)/lmm-classifier demo --output demo
+
+test: $(VENV)/.dev  ## install everything, then run all tests
+	$(BIN)/python -m pytest
+
+check: $(VENV)/.dev  ## format, lint, types
+	scripts/check
+
+format: $(VENV)/.dev
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+wheel: $(VENV)/.dev  ## build the wheel and try it in an empty environment
+	scripts/smoke_wheel
+
+$(VENV)/.venv:
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed, this is " + sys.version)'
+	$(PYTHON) -m venv $(VENV)
+	touch $@
+
+$(VENV)/.core: pyproject.toml constraints.txt | $(VENV)/.venv
+	$(PIP) --constraint constraints.txt --editable .
+	touch $@
+
+# torch comes first and alone: a range in another package would choose a build of several gigabytes
+$(VENV)/.dev: pyproject.toml constraints.txt | $(VENV)/.venv
+	$(PIP) torch==2.13.0
+	$(PIP) --constraint constraints.txt --editable '.[all,dev]'
+	touch $@ $(VENV)/.core
+
+clean:
+	rm -rf $(VENV) dist build demo .mypy_cache .ruff_cache .pytest_cache .hypothesis

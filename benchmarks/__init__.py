@@ -1,0 +1,1 @@
+"""Measurements; each writes benchmarks/results/<name>.json."""

@@ -1,0 +1,191 @@
+"""The door for people: parses the command line, calls the rooms below, prints; everything heavy is imported late."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from enum import StrEnum
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from lmm_classifier.config import PipelineConfig
+
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    help="Classify pictures by a folder of labelled ones: no training, an honest 'unknown', a second look in doubt.",
+    epilog="A setting comes from its flag, else from --set, else from the --config file, else from the defaults.",
+)
+
+
+class Format(StrEnum):
+    """How verdicts are written."""
+
+    TABLE = "table"
+    JSONL = "jsonl"
+    CSV = "csv"
+
+
+ConfigOption = Annotated[
+    Path | None, typer.Option("--config", help="YAML configuration; without it the defaults (SigLIP, Qwen2-VL) hold.")
+]
+SetOption = Annotated[
+    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change one setting, e.g. retrieval.k=10.")
+]
+DebugOption = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
+
+
+@app.command()
+def build(
+    corpus: Annotated[Path, typer.Argument(help="Folder of labelled pictures: CORPUS/<label>/**/*.jpg")],
+    output: Annotated[
+        Path | None,
+        typer.Option(help="Index to write: NAME.npz, or a folder. [default: retrieval.index_path]"),
+    ] = None,
+    batch_size: Annotated[
+        int | None, typer.Option(min=1, help="Pictures handled at a time. [default: encoder.batch_size]")
+    ] = None,
+    report: Annotated[Path | None, typer.Option(help="Write what was indexed and skipped as JSON.")] = None,
+    config: ConfigOption = None,
+    settings: SetOption = None,
+    debug: DebugOption = False,
+) -> None:
+    """Build an index from a folder of labelled pictures.
+
+    Exit codes: 0 all indexed, 3 some pictures skipped, 1 failed.
+    """
+    with _door(debug):
+        from lmm_classifier.index_builder import run_build
+
+        raise typer.Exit(run_build(corpus, output, batch_size, _configured(config, settings), report))
+
+
+@app.command()
+def classify(
+    pictures: Annotated[list[Path], typer.Argument(help="Picture files, and folders that are searched through.")],
+    index: Annotated[Path | None, typer.Option(help="Index to use. [default: retrieval.index_path]")] = None,
+    output_format: Annotated[Format, typer.Option("--format", help="How verdicts are written.")] = Format.TABLE,
+    output: Annotated[Path | None, typer.Option(help="Write to this file instead of standard output.")] = None,
+    fail_on_unknown: Annotated[bool, typer.Option("--fail-on-unknown", help="Exit with 4 if any is unknown.")] = False,
+    leave_out_identical: Annotated[
+        bool, typer.Option("--leave-out-identical", help="Ignore examples of the same content as the query.")
+    ] = False,
+    config: ConfigOption = None,
+    settings: SetOption = None,
+    debug: DebugOption = False,
+) -> None:
+    """Classify pictures by the examples of an index.
+
+    Exit codes: 0 done, 3 some files were no pictures, 4 some are unknown (with --fail-on-unknown), 1 failed.
+    """
+    with _door(debug):
+        from lmm_classifier.classify_command import run_classify
+
+        chosen = _configured(config, settings)
+        if index is not None:
+            chosen.retrieval.index_path = index
+        with _opened(output) as out:
+            code = run_classify(pictures, chosen, output_format.value, out, leave_out_identical, fail_on_unknown)
+        raise typer.Exit(code)
+
+
+@app.command()
+def info(
+    index: Annotated[Path | None, typer.Argument(help="Index to look at. [default: retrieval.index_path]")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Write one JSON object.")] = False,
+    config: ConfigOption = None,
+    settings: SetOption = None,
+    debug: DebugOption = False,
+) -> None:
+    """Show what is in an index: encoder, labels, counts, sizes."""
+    with _door(debug):
+        from lmm_classifier.info_command import run_info
+
+        run_info(index or _configured(config, settings).retrieval.index_path, as_json)
+
+
+@app.command()
+def demo(
+    output: Annotated[Path, typer.Option(help="Folder for the drawn pictures, the index and the page.")] = Path("demo"),
+    seed: Annotated[int, typer.Option(min=0, help="Another number draws other pictures.")] = 0,
+    config: ConfigOption = None,
+    settings: SetOption = None,
+    debug: DebugOption = False,
+) -> None:
+    """Draw a corpus of patterns, index it, classify new ones and some strangers, and show it all on one page."""
+    with _door(debug):
+        from lmm_classifier.demo import demo_config, run_demo
+
+        raise typer.Exit(run_demo(output, seed, _configured(config, settings, demo_config())))
+
+
+@app.callback(invoke_without_command=True)
+def _version(version: Annotated[bool, typer.Option("--version", help="Show the version and leave.")] = False) -> None:
+    if version:
+        from lmm_classifier import __version__
+
+        typer.echo(f"lmm-classifier {__version__}")
+        raise typer.Exit
+
+
+def _configured(file: Path | None, settings: list[str] | None, default: PipelineConfig | None = None) -> PipelineConfig:
+    """Read the configuration and set up logging by it."""
+    from lmm_classifier.config import PipelineConfig
+    from lmm_classifier.logging_config import configure_logging
+
+    config = PipelineConfig.from_yaml(file) if file is not None else default or PipelineConfig()
+    for setting in settings or []:
+        config.set(setting)
+    configure_logging(config.logging.level, config.logging.json_lines, config.logging.file)
+    return config
+
+
+@contextmanager
+def _opened(path: Path | None) -> Iterator[IO[str]]:
+    """Standard output, or a file that appears when it is complete; odd file names pass as they are."""
+    if path is None:
+        if hasattr(sys.stdout, "reconfigure"):
+            sys.stdout.reconfigure(errors="surrogateescape")
+        yield sys.stdout
+        return
+    from lmm_classifier.atomic import replacing_file
+
+    with (
+        replacing_file(path) as temporary,
+        temporary.open("w", encoding="utf-8", errors="surrogateescape", newline="") as file,
+    ):
+        yield file
+
+
+@contextmanager
+def _door(debug: bool) -> Iterator[None]:
+    """Turn errors into one clear line and an exit code."""
+    from lmm_classifier.errors import LmmClassifierError
+
+    try:
+        yield
+    except (LmmClassifierError, OSError) as error:
+        if debug:
+            raise
+        if isinstance(error, BrokenPipeError):  # the reader of our output has left: nothing to say, nobody to say it to
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            raise typer.Exit(1) from None
+        from lmm_classifier.console import complain
+
+        complain(str(error))
+        raise typer.Exit(1) from None
+    except KeyboardInterrupt:
+        if debug:
+            raise
+        raise typer.Exit(130) from None
+
+
+def main() -> None:
+    """Run the command `lmm-classifier`."""
+    app()

@@ -1,0 +1,254 @@
+"""The settings of a classifier: one model, read from YAML or built in Python; its defaults are the truth."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from lmm_classifier.errors import ConfigError
+from lmm_classifier.prompt_template import DEFAULT_PROMPT_TEMPLATE, check_template
+from lmm_classifier.yaml_reader import read_yaml
+
+MAX_CANDIDATES = 26  # options are single letters
+
+PathField = Annotated[Path, Field(strict=False)]
+Share = Annotated[float, Field(ge=0, le=1)]
+
+
+class _Section(BaseModel):
+    """Strict types, no unknown keys, checked on assignment too."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, validate_assignment=True, protected_namespaces=())
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name not in type(self).model_fields:
+            raise ConfigError(_unknown_key(type(self), (), name))
+        try:
+            super().__setattr__(name, value)
+        except ValidationError as error:
+            raise ConfigError(_explain(type(self), error)) from None
+
+
+class EncoderConfig(_Section):
+    """Which encoder turns pictures into vectors."""
+
+    backend: Literal["siglip", "onnx", "descriptor"] = "siglip"
+    """`siglip` (transformers: SigLIP, SigLIP 2, CLIP), `onnx` (an exported model), `descriptor` (weight-free)."""
+    model: str = "google/siglip-so400m-patch14-384"
+    """Hub name or folder (siglip), path of the `.onnx` file (onnx); not used by descriptor."""
+    revision: str | None = None
+    """Branch, tag or commit of a hub model; null means its default branch."""
+    cache_dir: PathField | None = None
+    """Where hub models are kept; null means the library's own cache."""
+    allow_download: bool = True
+    """Download a hub model that is not in the cache. The cache is always tried first."""
+    device: str = "auto"
+    """`auto`, `cpu`, `cuda`, `cuda:1`, `mps`."""
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    """`auto`: bfloat16 where the device computes in it, else float32."""
+    batch_size: int = Field(default=64, ge=1)
+    """Pictures decoded and handed to the encoder at a time; changes the speed, never an answer."""
+
+
+class RetrievalConfig(_Section):
+    """How neighbours are found and how they vote."""
+
+    index_path: PathField = Path("index.npz")
+    """A `.npz` file, or a folder (no suffix) that is opened by memory mapping."""
+    stored_dtype: Literal["float32", "float16"] = "float32"
+    """Number type of the vectors in a new index; float16 halves the file and moves similarities by 0.0005."""
+    rule: Literal["softmax", "top3_prototype"] = "softmax"
+    """`softmax`: vote of the k nearest, weighted by exp(similarity / temperature);
+    `top3_prototype`: per label the mean of its 3 best similarities and of the similarity to its mean picture."""
+    k: int = Field(default=20, ge=1)
+    """Neighbours that vote under `softmax`."""
+    temperature: float = Field(default=0.05, gt=0)
+    """Sharpness of the vote, in units of cosine similarity; smaller is more decided."""
+    confidence_threshold: Share = 0.7
+    """At or above this vote share (0..1) the answer is accepted at once; below it labels compete."""
+    open_set_threshold: float = Field(default=0.5, ge=-1, le=1)
+    """Nearest similarity (cosine, -1..1) under which a picture is novel. Belongs to one encoder and corpus."""
+    candidates: int = Field(default=5, ge=1, le=MAX_CANDIDATES)
+    """Labels listed in a result, and offered to the reranker."""
+    evidence: int = Field(default=3, ge=1)
+    """Neighbours listed per candidate."""
+
+
+class RerankConfig(_Section):
+    """The second look at pictures whose labels compete."""
+
+    enabled: bool = True
+    """Ask at all. When off, a competing vote is accepted as a best guess, and the result says so."""
+    backend: Literal["qwen2_vl", "views"] = "qwen2_vl"
+    """`qwen2_vl`: a vision-language model in this process; `views`: the same encoder on five views of the picture."""
+    model_name: str = "Qwen/Qwen2-VL-7B-Instruct"
+    """Hub name or folder of a Qwen2-VL checkpoint; not used by views."""
+    revision: str | None = None
+    """Branch, tag or commit of a hub model; null means its default branch."""
+    cache_dir: PathField | None = None
+    """Where hub models are kept; null means the library's own cache."""
+    allow_download: bool = True
+    """Download a hub model that is not in the cache. The cache is always tried first."""
+    device: str = "auto"
+    """`auto`, `cpu`, `cuda`, `cuda:1`, `mps`."""
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    """`auto`: bfloat16 where the device computes in it, else float32."""
+    prompt_template: Annotated[str, AfterValidator(check_template)] = DEFAULT_PROMPT_TEMPLATE
+    """The question. `{options}` (required) becomes the lettered label names, `{image}` is where the picture goes
+    (without it the picture comes first)."""
+    min_visual_tokens: int = Field(default=64, ge=4, le=16384)
+    """Smaller pictures are enlarged to this many visual tokens of 28x28 pixels."""
+    max_visual_tokens: int = Field(default=1024, ge=4, le=16384)
+    """Larger pictures are reduced to this many visual tokens; bounds time and memory."""
+    min_label_mass: Share = 0.5
+    """Least probability on the options together; below it the model was not answering, which counts as failed."""
+    batch_size: int = Field(default=4, ge=1)
+    """Pictures asked about in one forward pass."""
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if self.min_visual_tokens > self.max_visual_tokens:
+            raise ValueError(
+                f"min_visual_tokens ({self.min_visual_tokens}) must not exceed max_visual_tokens "
+                f"({self.max_visual_tokens})"
+            )
+        return self
+
+
+class ImagesConfig(_Section):
+    """How files become pixels."""
+
+    max_pixels: int = Field(default=64_000_000, ge=1, le=178_000_000)
+    """Larger pictures are refused from their header (width x height)."""
+    max_bytes: int = Field(default=268_435_456, ge=1)
+    """Larger files are refused before they are read."""
+    fast_jpeg: bool = True
+    """Decode large JPEGs at a reduced scale, at least twice the size the encoder looks at."""
+    threads: int = Field(default=0, ge=0)
+    """Threads that decode while the encoder works; 0 means one per processor, at most 8."""
+
+
+class LoggingConfig(_Section):
+    """What is logged, and how."""
+
+    level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    """Least severe level that is written."""
+    json_lines: bool = False
+    """One JSON object per line instead of plain text."""
+    file: PathField | None = None
+    """Append to this file instead of writing to standard error."""
+
+
+# What config/offline.yaml says: numbers for the whitened space of the descriptor, where cosines are small. The
+# temperature has the least log-loss on three corpora; the threshold keeps about 95 % of known photographs.
+OFFLINE: dict[str, Any] = {
+    "encoder": {"backend": "descriptor"},
+    "retrieval": {"rule": "top3_prototype", "temperature": 0.02, "open_set_threshold": 0.17},
+    "rerank": {"backend": "views"},
+}
+
+
+class PipelineConfig(_Section):
+    """Everything a `HybridClassifier` needs to know; unknown keys and wrong types are refused by path."""
+
+    labels: list[str] | None = None
+    """Only these labels may be answered; null means every label of the index."""
+    allow_unknown: bool = True
+    """Open set: a picture near nothing is `unknown`. When off, some label is always given."""
+    unknown_label: str = "unknown"
+    """What a rejected picture is called."""
+    encoder: EncoderConfig = EncoderConfig()  # copied for each instance
+    retrieval: RetrievalConfig = RetrievalConfig()  # copied for each instance
+    rerank: RerankConfig = RerankConfig()  # copied for each instance
+    images: ImagesConfig = ImagesConfig()  # copied for each instance
+    logging: LoggingConfig = LoggingConfig()  # copied for each instance
+
+    @field_validator("labels")
+    @classmethod
+    def _distinct(cls, labels: list[str] | None) -> list[str] | None:
+        if labels is not None:
+            if not labels:
+                raise ValueError("must name at least one label, or be null for every label of the index")
+            if twice := sorted({label for label in labels if labels.count(label) > 1}):
+                raise ValueError(f"names {', '.join(map(repr, twice))} more than once")
+        return labels
+
+    def __init__(self, /, **values: Any) -> None:
+        try:
+            super().__init__(**values)
+        except ValidationError as error:
+            raise ConfigError(_explain(type(self), error)) from None
+
+    @classmethod
+    def from_yaml(cls, path: Path | str) -> Self:
+        """Read `path`; keys that are absent keep their defaults. Raises ConfigError with the key's path."""
+        try:
+            text = Path(path).read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise ConfigError(f"cannot read the configuration {path}: {error}") from error
+        values = read_yaml(text, str(path))
+        try:
+            return cls(**values)
+        except ConfigError as error:
+            raise ConfigError(f"{path}: {error}") from None
+
+    @classmethod
+    def offline(cls) -> Self:
+        """The embedded default that needs no download: the descriptor, and a second look by views."""
+        return cls(**OFFLINE)
+
+    def set(self, setting: str) -> None:
+        """Change one value by text, e.g. `retrieval.k=10`; the value is read as YAML. Raises ConfigError."""
+        key, equals, text = setting.partition("=")
+        *path, last = key.strip().split(".")
+        if not equals:
+            raise ConfigError(f"expected KEY=VALUE, such as retrieval.k=10, got {setting!r}")
+        section: _Section = self
+        for depth, step in enumerate(path):
+            section = getattr(section, step, None) if step in type(section).model_fields else None  # type: ignore[assignment]
+            if not isinstance(section, _Section):
+                raise ConfigError(_unknown_key(type(self), (), ".".join(path[: depth + 1])))
+        if last not in type(section).model_fields:
+            raise ConfigError(_unknown_key(type(self), tuple(path), last))
+        value = read_yaml(f"value: {text}", setting)["value"]
+        try:
+            setattr(section, last, value)
+        except ConfigError as error:
+            raise ConfigError(f"--set {setting}: {error}") from None
+
+
+def _explain(section: type[BaseModel], error: ValidationError) -> str:
+    """One line a fault: the key's path, what was expected, what came."""
+    return "; ".join(_explain_one(section, fault["loc"], fault) for fault in error.errors(include_url=False))
+
+
+def _explain_one(section: type[BaseModel], path: tuple[int | str, ...], fault: Any) -> str:
+    if fault["type"] == "extra_forbidden":
+        return _unknown_key(section, path[:-1], str(path[-1]))
+    key = ".".join(map(str, path)) or "configuration"
+    came = fault["input"]
+    said = fault["msg"].removeprefix("Value error, ").replace("Input should be", "expected")
+    if fault["type"] == "value_error":
+        return f"{key}: {said}"
+    hint = ""
+    if isinstance(came, str) and re.fullmatch(r"[-+]?[0-9.]+e[-+]?[0-9]+", came, re.IGNORECASE):
+        hint = f" (YAML reads {came} as text: write {float(came)!r} or use a decimal point)"
+    return f"{key}: {said}, got {came!r}{hint}"
+
+
+def _unknown_key(section: type[BaseModel], path: tuple[int | str, ...], key: str) -> str:
+    """Name the key's path and the nearest key of that section, or the section that does have the key."""
+    here: Any = section
+    for step in path:
+        here = here.model_fields[str(step)].annotation
+    full = ".".join([*map(str, path), key])
+    if near := difflib.get_close_matches(key, here.model_fields, n=1):
+        return f"unknown key {full!r}: did you mean {'.'.join([*map(str, path), near[0]])!r}?"
+    for name, field in section.model_fields.items():
+        if isinstance(field.annotation, type) and key in getattr(field.annotation, "model_fields", {}):
+            return f"unknown key {full!r}: did you mean {f'{name}.{key}'!r}?"
+    return f"unknown key {full!r}: expected one of {', '.join(here.model_fields)}"

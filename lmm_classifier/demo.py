@@ -1,0 +1,117 @@
+"""The demo: draws a corpus of patterns, indexes it, classifies new pictures and strangers, and shows it on one page."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from lmm_classifier.config import PipelineConfig
+from lmm_classifier.console import ProgressDisplay, printable
+from lmm_classifier.contact_sheet import Entry, write_contact_sheet
+from lmm_classifier.datatypes import BuildReport
+from lmm_classifier.errors import CorpusError
+from lmm_classifier.index_builder import build_index_from_directory
+from lmm_classifier.patterns import KNOWN, UNKNOWN, draw
+from lmm_classifier.pipeline import HybridClassifier
+
+_EXAMPLES = 12  # pictures per label in the corpus
+_NEW = 8  # new pictures per label, and strangers per class that is not in the corpus
+_OPEN_SET_THRESHOLD = 0.28  # keeps about 95 % of the known patterns; belongs to this encoder and corpus
+_MARK = ".lmm-classifier-demo"  # says that a folder is ours to empty
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What came of the demo; the truth of a stranger is None."""
+
+    entries: Sequence[Entry]
+
+    @property
+    def known(self) -> list[Entry]:
+        """New pictures of the labels in the corpus."""
+        return [entry for entry in self.entries if entry.truth in KNOWN]
+
+    @property
+    def strangers(self) -> list[Entry]:
+        """Pictures of classes that are not in the corpus."""
+        return [entry for entry in self.entries if entry.truth not in KNOWN]
+
+    def summary(self) -> list[tuple[str, str]]:
+        """Names and numbers for the terminal and the page."""
+        right = sum(entry.result.label == entry.truth for entry in self.known)
+        asked = sum(entry.result.decision.reason in ("reranked", "reranker_failed") for entry in self.entries)
+        refused = sum(entry.result.is_unknown for entry in self.known)
+        caught = sum(entry.result.is_unknown for entry in self.strangers)
+        return [
+            ("known pictures right", _share(right, len(self.known))),
+            ("known called unknown", _share(refused, len(self.known))),
+            ("strangers called unknown", _share(caught, len(self.strangers))),
+            ("asked again", _share(asked, len(self.entries))),
+        ]
+
+
+def demo_config() -> PipelineConfig:
+    """The offline configuration, with the open-set threshold of the drawn corpus."""
+    config = PipelineConfig.offline()
+    config.retrieval.open_set_threshold = _OPEN_SET_THRESHOLD
+    return config
+
+
+def run_demo(output: Path, seed: int, config: PipelineConfig) -> int:
+    """Draw, build, classify, print the figures and write `output/index.html`."""
+    _empty(output)
+    _draw(output / "corpus", KNOWN, _EXAMPLES, seed)
+    _draw(output / "new", (*KNOWN, *UNKNOWN), _NEW, seed + 1)
+    config.retrieval.index_path = output / "index.npz"
+    with ProgressDisplay() as show:
+        report = build_index_from_directory(output / "corpus", config.retrieval.index_path, 64, config, show)
+    outcome = Outcome(list(_classify(output / "new", config)))
+    page = output / "index.html"
+    write_contact_sheet(
+        page, "Patterns, classified without training", outcome.summary(), outcome.entries, output / "corpus"
+    )
+    _print(report, outcome, page)
+    return 0
+
+
+def _empty(output: Path) -> None:
+    """Make `output` an empty folder of ours; somebody's files are never removed."""
+    if output.exists() and not (output / _MARK).exists() and (not output.is_dir() or any(output.iterdir())):
+        raise CorpusError(f"{output} exists and is not a former demo: choose another folder with --output")
+    for folder in ("corpus", "new"):
+        shutil.rmtree(output / folder, ignore_errors=True)
+    output.mkdir(parents=True, exist_ok=True)
+    (output / _MARK).touch()
+
+
+def _draw(root: Path, labels: Sequence[str], count: int, seed: int) -> None:
+    for number, label in enumerate(labels):
+        folder = root / label
+        folder.mkdir(parents=True)
+        rng = np.random.default_rng((seed, number))
+        for picture in range(count):
+            draw(label, rng).save(folder / f"{picture:02}.jpg", quality=90)
+
+
+def _classify(root: Path, config: PipelineConfig) -> Iterator[Entry]:
+    paths = sorted(root.rglob("*.jpg"))
+    for path, result in zip(paths, HybridClassifier(config).classify_paths(paths)):
+        yield Entry(path, result, path.parent.name)
+
+
+def _share(part: int, whole: int) -> str:
+    return f"{part} of {whole} ({100 * part / max(whole, 1):.0f} %)"
+
+
+def _print(report: BuildReport, outcome: Outcome, page: Path) -> None:
+    lines = [
+        f"{report.total} pictures of {len(report.indexed)} patterns indexed in {report.seconds:.1f} s",
+        *(f"{name:<26}{value}" for name, value in outcome.summary()),
+        f"look at {page}: every picture with its verdict, confidence, reason and nearest neighbours",
+    ]
+    sys.stdout.write("\n".join(printable(line) for line in lines) + "\n")

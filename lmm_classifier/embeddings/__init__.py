@@ -1,0 +1,37 @@
+"""Encoders: pictures in, unit vectors out."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+from lmm_classifier.config import EncoderConfig
+from lmm_classifier.lazy import load
+from lmm_classifier.protocols import Encoder
+
+logger = logging.getLogger(__name__)
+
+DESCRIPTOR_NOTICE = (
+    "using the weight-free descriptor: it needs no download, but a trained encoder is far more accurate; "
+    "for real work set encoder.backend to siglip or onnx"
+)
+
+
+def open_encoder(config: EncoderConfig) -> Encoder:
+    """Open the configured encoder; never another one in its place."""
+    encoder: Encoder
+    if config.backend == "descriptor":
+        logger.warning(DESCRIPTOR_NOTICE)
+        encoder = load("lmm_classifier.embeddings.descriptor", "DescriptorEncoder", "all")()
+    elif config.backend == "onnx":
+        encoder = load("lmm_classifier.embeddings.onnx", "OnnxEncoder", "onnx")(Path(config.model))
+    else:
+        encoder = load("lmm_classifier.embeddings.siglip", "SiglipEncoder", "siglip")(
+            config.model,
+            revision=config.revision,
+            cache_dir=config.cache_dir,
+            allow_download=config.allow_download,
+            device=config.device,
+            dtype=config.dtype,
+        )
+    return encoder

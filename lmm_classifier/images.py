@@ -1,0 +1,206 @@
+"""The one place where files become pixels: upright RGB, by fixed rules, or a typed refusal.
+
+Rules: the format is told by the bytes, not by the name. The EXIF turn is applied. Alpha lies on white. CMYK and other
+colour spaces are converted. 16-bit grey is scaled, not clipped. Of an animation the first frame counts.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import stat
+from collections import deque
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import cache
+from io import BytesIO
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, UnidentifiedImageError, features
+
+from lmm_classifier.errors import (
+    CorruptImageError,
+    ImageError,
+    ImageTooLargeError,
+    UnreadableImageError,
+    UnsupportedImageError,
+)
+
+_FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")  # JPEG opens MPO, the format of some phones, too
+_MAGIC = (b"\xff\xd8\xff", b"\x89PNG", b"GIF8", b"BM", b"II*\0", b"MM\0*", b"RIFF")
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+_ORIENTATION = 0x0112  # EXIF tag
+_AHEAD = 4  # pictures that are being read per thread before the first is asked for
+
+
+@dataclass(frozen=True, slots=True)
+class ImageLimits:
+    """What is refused before it costs anything: pixels (width x height) and bytes of the file."""
+
+    max_pixels: int = 64_000_000
+    max_bytes: int = 256 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """Upright RGB pixels, and the SHA-256 of the file's bytes in hexadecimal."""
+
+    image: Image.Image
+    content_hash: str
+
+
+@cache
+def accepted_formats() -> tuple[str, ...]:
+    """The formats that can be read here, by Pillow's names: HEIF only where its plug-in is installed."""
+    formats = [*_FORMATS, "AVIF"] if features.check("avif") else [*_FORMATS]
+    try:
+        from pillow_heif import register_heif_opener
+    except ImportError:
+        return tuple(formats)
+    register_heif_opener()
+    return (*formats, "HEIF")
+
+
+def read_picture(path: Path, limits: ImageLimits = ImageLimits(), min_side: int | None = None) -> Picture:
+    """Read a file once, for its pixels and its hash; raises ImageError that names the file and the reason.
+
+    With `min_side` a large JPEG may be decoded at a reduced scale, its shorter side staying at least twice as long.
+    """
+    try:
+        data = _read(path, limits)
+        return Picture(decode(data, limits, min_side), hashlib.sha256(data).hexdigest())
+    except ImageError as error:
+        raise type(error)(f"{path}: {error}") from error.__cause__
+
+
+def _read(path: Path, limits: ImageLimits) -> bytes:
+    try:
+        found = path.stat()
+        if not stat.S_ISREG(found.st_mode):  # opening a pipe or a device could wait for ever
+            raise UnreadableImageError("not a regular file")
+        if found.st_size > limits.max_bytes:
+            raise ImageTooLargeError(f"{found.st_size:,} bytes, at most {limits.max_bytes:,} are read")
+        return path.read_bytes()
+    except (OSError, ValueError) as error:
+        if isinstance(error, ImageError):
+            raise
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        raise UnreadableImageError(reason.lower()) from error
+
+
+def decode(data: bytes, limits: ImageLimits = ImageLimits(), min_side: int | None = None) -> Image.Image:
+    """Turn the bytes of a file into an upright RGB picture; raises ImageError."""
+    if not data:
+        raise CorruptImageError("the file is empty")
+    try:
+        with Image.open(BytesIO(data), formats=accepted_formats()) as image:
+            _check_size(image.size, limits)
+            if min_side is not None and image.format in ("JPEG", "MPO"):
+                image.draft(None, (2 * min_side, 2 * min_side))
+            image.load()
+            return upright_rgb(image)
+    except ImageError:
+        raise
+    except UnidentifiedImageError as error:
+        raise _unidentified(data) from error
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning, MemoryError) as error:
+        raise ImageTooLargeError(f"too large to decode ({_short(error)})") from error
+    except Exception as error:  # decoders of seven formats fail in many ways; all mean one thing
+        raise CorruptImageError(f"damaged picture ({_short(error)})") from error
+
+
+def _check_size(size: tuple[int, int], limits: ImageLimits) -> None:
+    width, height = size
+    if width < 1 or height < 1:
+        raise CorruptImageError(f"no pixels ({width} x {height})")
+    if width * height > limits.max_pixels:
+        raise ImageTooLargeError(f"{width} x {height} pixels, at most {limits.max_pixels:,} are decoded")
+
+
+def _unidentified(data: bytes) -> ImageError:
+    if data.startswith(_MAGIC):
+        return CorruptImageError("damaged picture (its header cannot be read)")
+    return UnsupportedImageError(f"not a picture in an accepted format ({', '.join(accepted_formats())})")
+
+
+def _short(error: BaseException) -> str:
+    text = str(error).split("\n", 1)[0]
+    return f"{type(error).__name__}: {text[:120]}" if text else type(error).__name__
+
+
+def upright_rgb(image: Image.Image) -> Image.Image:
+    """Return the picture turned upright and as RGB, by the rules for files; the given one is not changed."""
+    try:
+        orientation = image.getexif().get(_ORIENTATION)
+    except Exception:  # noqa: BLE001 - broken metadata is no reason to refuse good pixels
+        orientation = None
+    turn = _TURNS.get(orientation) if isinstance(orientation, int) else None
+    upright = _rgb(image) if turn is None else _rgb(image).transpose(turn)
+    upright = upright.copy() if upright is image else upright
+    upright.info.clear()  # what is upright must not be turned again
+    return upright
+
+
+def _rgb(image: Image.Image) -> Image.Image:
+    mode = image.mode
+    if mode.startswith("I;16") or mode in ("I", "F"):
+        return Image.fromarray(_to_bytes(np.asarray(image))).convert("RGB")
+    if mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info:
+        seen = image.convert("RGBA")
+        return Image.alpha_composite(Image.new("RGBA", seen.size, "white"), seen).convert("RGB")
+    return _lab_to_rgb(image) if mode == "LAB" else image.convert("RGB")
+
+
+def _to_bytes(values: np.ndarray) -> np.ndarray:
+    """Scale grey values (h, w) to 0..255: integers from 0..65535, fractions from 0..1, else from their own range."""
+    low, high = float(values.min()), float(values.max())
+    if not np.isfinite([low, high]).all():
+        raise CorruptImageError("grey values that are not finite")
+    top = 1.0 if values.dtype.kind == "f" else 65535.0
+    if low >= 0 and high <= top:
+        low, high = 0.0, top
+    return np.rint((values.astype(np.float64) - low) * (255 / max(high - low, 1e-300))).clip(0, 255).astype(np.uint8)
+
+
+def _lab_to_rgb(image: Image.Image) -> Image.Image:
+    from PIL import ImageCms
+
+    profiles = ImageCms.createProfile("LAB"), ImageCms.createProfile("sRGB")
+    converted = ImageCms.applyTransform(image, ImageCms.buildTransform(*profiles, "LAB", "RGB"))
+    assert converted is not None  # None is for changes in place only
+    return converted
+
+
+def read_pictures(
+    paths: Iterable[Path], limits: ImageLimits, min_side: int | None, threads: int
+) -> Iterator[Picture | ImageError]:
+    """Read files in threads, yielding a picture or an error for each in order, with a bounded number ahead."""
+
+    def attempt(path: Path) -> Picture | ImageError:
+        try:
+            return read_picture(path, limits, min_side)
+        except ImageError as error:
+            return error
+
+    source = iter(paths)
+    waiting: deque[Future[Picture | ImageError]] = deque()
+    with ThreadPoolExecutor(threads, "read-pictures") as pool:
+        try:
+            waiting.extend(pool.submit(attempt, path) for path in islice(source, _AHEAD * threads))
+            while waiting:
+                result = waiting.popleft().result()
+                waiting.extend(pool.submit(attempt, path) for path in islice(source, 1))
+                yield result
+        finally:
+            for future in waiting:
+                future.cancel()

@@ -1,0 +1,137 @@
+"""Exact cosine search: every query is compared with every example."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lmm_classifier.datatypes import Example, Fingerprint, Neighbor
+from lmm_classifier.errors import ConfigError, IndexFileError
+from lmm_classifier.index.manifest import Manifest
+from lmm_classifier.index.store import Contents, read_index
+from lmm_classifier.protocols import FloatArray, IntArray, Space
+from lmm_classifier.spaces import fixed_matmul, restore
+from lmm_classifier.voting import rows_by_label
+
+# float32 products of unit vectors are this near the exact ones; rows within it of the k-th are rescored in float64
+_ROUNDING = 1e-5
+
+
+@dataclass(frozen=True)
+class ExactComparison:
+    """Queries against all rows; see `protocols.Comparison`."""
+
+    queries: FloatArray  # (n, d)
+    similarities: FloatArray  # (n, N)
+    matrix: FloatArray  # (N, d)
+
+    def nearest(self, query: int, k: int, rows: IntArray | None = None) -> tuple[IntArray, NDArray[np.float64]]:
+        """Return the k nearest rows and their cosines, exact to float64: nearest first, equal ones by row."""
+        near = self.similarities[query] if rows is None else self.similarities[query, rows]
+        k = min(k, len(near))
+        if k == 0:
+            return np.empty(0, np.int64), np.empty(0)
+        limit = np.partition(near, len(near) - k)[len(near) - k]
+        keep = np.flatnonzero((near >= limit - _ROUNDING) & np.isfinite(near))
+        found = keep if rows is None else rows[keep]
+        exact = (self.matrix[found].astype(np.float64) * self.queries[query].astype(np.float64)).sum(axis=1)
+        order = np.lexsort((found, -exact))[:k]
+        return found[order].astype(np.int64), exact[order]
+
+
+class ExactIndex:
+    """The examples of a corpus and their vectors in the search space, in memory or memory-mapped."""
+
+    def __init__(self, contents: Contents, space: Space, matrix: FloatArray) -> None:
+        self.manifest: Manifest = contents.manifest
+        self.space = space
+        self.matrix = matrix  # (N, d) unit rows
+        self.hashes = contents.hashes
+        self.examples = [Example(path, label) for path, label in zip(contents.paths, contents.labels)]
+        self.label_names: Sequence[str] = sorted(set(contents.labels))
+        positions = {label: number for number, label in enumerate(self.label_names)}
+        self.label_ids: IntArray = np.array([positions[label] for label in contents.labels], dtype=np.int64)
+        self._rows_of_label = rows_by_label(self.label_ids, len(self.label_names))
+        self._contents = contents
+        self._rows_of_hash: dict[str, list[int]] = defaultdict(list)
+        for row, content_hash in enumerate(contents.hashes):
+            self._rows_of_hash[content_hash].append(row)
+
+    @classmethod
+    def open(cls, path: Path, encoder: Fingerprint | None = None) -> ExactIndex:
+        """Open the index at `path`; raises IndexMismatchError if `encoder` is given and did not make its vectors."""
+        contents = read_index(path)
+        if encoder is not None:
+            contents.manifest.require(encoder, str(path))
+        space = restore(contents.manifest.space, contents.space_state)
+        if space.name == "identity" and contents.mapped is not None:
+            return cls(contents, space, contents.mapped)
+        return cls(contents, space, _search_matrix(contents, space, path))
+
+    def __len__(self) -> int:
+        return len(self.examples)
+
+    def rows_of(self, label_id: int) -> IntArray:
+        """Rows of one label, ascending."""
+        return self._rows_of_label[label_id]
+
+    def compare(self, vectors: FloatArray, leave_out: Sequence[str | None] | None = None) -> ExactComparison:
+        """Compare encoder vectors (n, dim) with every row; see `protocols.VectorIndex`."""
+        if vectors.ndim != 2 or vectors.shape[1] != self.manifest.fingerprint.dim:
+            raise ValueError(f"expected vectors (n, {self.manifest.fingerprint.dim}), got {vectors.shape}")
+        queries = self.space.transform(vectors)  # (n, d)
+        similarities = fixed_matmul(queries, self.matrix.T)  # (n, N)
+        for query, content_hash in enumerate(leave_out or ()):
+            if content_hash is not None:
+                similarities[query, self._rows_of_hash.get(content_hash, [])] = -np.inf
+        return ExactComparison(queries, similarities, self.matrix)
+
+    def search(
+        self, vectors: FloatArray, k: int, leave_out: Sequence[str | None] | None = None
+    ) -> list[list[Neighbor]]:
+        """Find the k nearest examples of each encoder vector (n, dim), nearest first."""
+        comparison = self.compare(vectors, leave_out)
+        return [self.neighbors(*comparison.nearest(query, k)) for query in range(len(vectors))]
+
+    def neighbors(self, rows: IntArray, similarities: NDArray[np.float64]) -> list[Neighbor]:
+        """Name the examples of `rows`, each together with its similarity."""
+        return [Neighbor(self.examples[row], float(near)) for row, near in zip(rows, similarities)]
+
+    def only(self, labels: Iterable[str]) -> ExactIndex:
+        """Return the index of just these labels; raises ConfigError naming labels that have no example."""
+        wanted = set(labels)
+        if strangers := sorted(wanted - set(self.label_names)):
+            known = ", ".join(self.label_names[:20]) + (" ..." if len(self.label_names) > 20 else "")
+            raise ConfigError(f"labels: {', '.join(map(repr, strangers))} not in the index, which knows {known}")
+        rows = np.flatnonzero([example.label in wanted for example in self.examples])
+        part = self._contents
+        contents = replace(
+            part,
+            labels=[part.labels[row] for row in rows],
+            paths=[part.paths[row] for row in rows],
+            hashes=[part.hashes[row] for row in rows],
+        )
+        return ExactIndex(contents, self.space, self.matrix[rows])
+
+
+def _search_matrix(contents: Contents, space: Space, path: Path) -> FloatArray:
+    """Take the stored vectors into the search space, block by block; (N, d) float32 unit rows."""
+    matrix: FloatArray | None = None
+    start = 0
+    for block in contents.vector_blocks():
+        vectors = block.astype(np.float32)
+        if block.dtype == np.float16:  # rounding moved them off the unit sphere
+            vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+        rows = space.transform(vectors)
+        if matrix is None:
+            matrix = np.empty((contents.manifest.count, rows.shape[1]), np.float32)
+        matrix[start : start + len(rows)] = rows
+        start += len(rows)
+    if matrix is None or not np.isfinite(matrix).all():
+        raise IndexFileError(f"{path}: holds vectors that are not finite; rebuild it with `lmm-classifier build`")
+    return matrix

@@ -1,0 +1,210 @@
+"""Builds an index from a folder of labelled pictures: scan, decode, encode, fit the space, write."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from itertools import islice
+from pathlib import Path
+
+from lmm_classifier import __version__
+from lmm_classifier.atomic import replacing_file
+from lmm_classifier.config import ImagesConfig, PipelineConfig
+from lmm_classifier.console import ProgressDisplay, complain, show_report
+from lmm_classifier.corpus import Corpus, same_bytes_warnings, scan_corpus
+from lmm_classifier.datatypes import BuildReport, Example, Progress, Skipped
+from lmm_classifier.embeddings import open_encoder
+from lmm_classifier.embeddings.isolate import encode_each
+from lmm_classifier.errors import ConfigError, CorpusError, ImageError, IndexFileError, LmmClassifierError
+from lmm_classifier.images import ImageLimits, Picture, read_pictures
+from lmm_classifier.index.arrays import VectorSpool
+from lmm_classifier.index.manifest import Manifest
+from lmm_classifier.index.store import Contents, write_index
+from lmm_classifier.logging_config import configure_logging
+from lmm_classifier.protocols import Encoder, Space
+
+ShowProgress = Callable[[Progress], None]
+
+
+def build_index_from_directory(
+    image_root: Path | str,
+    output_path: Path | str,
+    batch_size: int = 64,
+    config: PipelineConfig | None = None,
+    progress: ShowProgress | None = None,
+) -> BuildReport:
+    """Index the pictures `image_root/<label>/**` and write the index to `output_path`.
+
+    A `.npz` name gives one file, another name a folder that is opened by memory mapping. Bad pictures are skipped and
+    listed in the report. Memory does not grow with the corpus beyond the list of its files. Raises CorpusError when
+    there is nothing to index.
+    """
+    if batch_size < 1:
+        raise ConfigError(f"batch_size must be at least 1, got {batch_size}")
+    started = time.monotonic()
+    config = config or PipelineConfig()
+    output = Path(output_path)
+    corpus = scan_corpus(Path(image_root))
+    scanned = time.monotonic()
+    encoder = open_encoder(config.encoder)
+    loaded = time.monotonic()
+    with _spool(output, encoder.fingerprint.dim) as spool:
+        examples, hashes, skipped = _encode(corpus, encoder, config.images, batch_size, spool, progress)
+        encoded = time.monotonic()
+        if not examples:
+            raise CorpusError(_nothing(corpus, skipped))
+        space = encoder.space.fit(spool.blocks)
+        fitted = time.monotonic()
+        write_index(output, _contents(corpus, encoder, space, examples, hashes, spool, config))
+    ended = time.monotonic()
+    return BuildReport(
+        image_root=str(corpus.root),
+        output_path=str(output),
+        encoder=str(encoder.fingerprint),
+        indexed=dict(sorted(Counter(example.label for example in examples).items())),
+        skipped=(*corpus.skipped, *skipped),
+        warnings=(*corpus.warnings, *same_bytes_warnings(examples, hashes)),
+        seconds=ended - started,
+        stages={
+            "scan": scanned - started,
+            "load encoder": loaded - scanned,
+            "decode and encode": encoded - loaded,
+            "fit space": fitted - encoded,
+            "write": ended - fitted,
+        },
+    )
+
+
+@contextmanager
+def _spool(output: Path, dim: int) -> Iterator[VectorSpool]:
+    """A file for vectors beside the output, on the disk that must have room for them anyway."""
+    try:
+        output.parent.mkdir(parents=True, exist_ok=True)
+        folder = tempfile.TemporaryDirectory(prefix=".lmm-classifier-build-", dir=output.parent)
+    except OSError as error:
+        raise IndexFileError(f"cannot write to {output.parent}: {error}; choose another output") from error
+    with folder as name:
+        spool = VectorSpool(Path(name) / "vectors", dim)
+        try:
+            yield spool
+        except OSError as error:
+            raise IndexFileError(f"cannot write the index {output}: {error}; nothing was changed there") from error
+        finally:
+            spool.close()
+
+
+def _encode(
+    corpus: Corpus,
+    encoder: Encoder,
+    images: ImagesConfig,
+    batch_size: int,
+    spool: VectorSpool,
+    progress: ShowProgress | None,
+) -> tuple[list[Example], list[str], list[Skipped]]:
+    """Decode in threads and encode batch by batch; good vectors go to the spool, the rest to the list of skipped."""
+    limits = ImageLimits(images.max_pixels, images.max_bytes)
+    min_side = encoder.image_size if images.fast_jpeg else None
+    threads = images.threads or min(8, os.cpu_count() or 1)
+    files = [corpus.root / example.path for example in corpus.examples]
+    pictures = iter(read_pictures(files, limits, min_side, threads))
+    waiting = iter(corpus.examples)
+    examples: list[Example] = []
+    hashes: list[str] = []
+    skipped: list[Skipped] = []
+    done = 0
+    while batch := list(islice(pictures, batch_size)):
+        named = list(zip(islice(waiting, len(batch)), batch))
+        skipped += [Skipped(one.path, str(error), error.kind) for one, error in named if isinstance(error, ImageError)]
+        good = [(one, picture) for one, picture in named if isinstance(picture, Picture)]
+        vectors, errors = encode_each(encoder, [picture.image for _, picture in good])
+        spool.append(vectors)
+        for number, (one, picture) in enumerate(good):
+            if number in errors:
+                skipped.append(Skipped(one.path, str(errors[number]), "no_vector"))
+            else:
+                examples.append(one)
+                hashes.append(picture.content_hash)
+        done += len(batch)
+        if progress is not None:
+            progress(Progress("indexing", done, len(files), len(skipped)))
+    return examples, hashes, skipped
+
+
+def _contents(
+    corpus: Corpus,
+    encoder: Encoder,
+    space: Space,
+    examples: list[Example],
+    hashes: list[str],
+    spool: VectorSpool,
+    config: PipelineConfig,
+) -> Contents:
+    return Contents(
+        manifest=Manifest(
+            fingerprint=encoder.fingerprint,
+            space=space.name,
+            count=len(examples),
+            image_root=str(corpus.root.absolute()),
+            created=datetime.now(UTC).isoformat(timespec="seconds"),
+            program=__version__,
+        ),
+        labels=[example.label for example in examples],
+        paths=[example.path for example in examples],
+        hashes=hashes,
+        space_state=space.state(),
+        vector_blocks=spool.blocks,
+        dtype=config.retrieval.stored_dtype,
+    )
+
+
+def _nothing(corpus: Corpus, skipped: list[Skipped]) -> str:
+    reasons = "; ".join(f"{one.path}: {one.reason}" for one in skipped[:3])
+    return f"none of the {len(corpus.examples)} pictures under {corpus.root} could be indexed: {reasons}"
+
+
+def run_build(
+    image_root: Path, output: Path | None, batch_size: int | None, config: PipelineConfig, report_path: Path | None
+) -> int:
+    """Build with progress and a closing table, as the command line does; 0 if all was indexed, 3 if some was not."""
+    output = output or config.retrieval.index_path
+    with ProgressDisplay() as show:
+        report = build_index_from_directory(image_root, output, batch_size or config.encoder.batch_size, config, show)
+    show_report(report)
+    if report_path is not None:
+        with replacing_file(report_path) as temporary:
+            temporary.write_text(json.dumps(report.to_dict(), indent=1) + "\n", encoding="ascii")
+    return 3 if report.failed else 0
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run `python -m lmm_classifier.index_builder`: 0 all indexed, 3 some skipped, 1 failed, 2 wrong usage."""
+    parser = argparse.ArgumentParser(
+        prog="python -m lmm_classifier.index_builder",
+        description="Build an index from a folder of labelled pictures. The same as `lmm-classifier build`.",
+        epilog="Exit codes: 0 all indexed, 3 some pictures skipped, 1 failed, 2 wrong usage.",
+    )
+    parser.add_argument("corpus", type=Path, help="folder of labelled pictures: CORPUS/<label>/**/*.jpg")
+    parser.add_argument("--output", type=Path, help="index to write (default: retrieval.index_path)")
+    parser.add_argument("--batch-size", type=int, help="pictures handled at a time (default: encoder.batch_size)")
+    parser.add_argument("--config", type=Path, help="YAML configuration (default: SigLIP)")
+    parser.add_argument("--report", type=Path, help="write the report as JSON to this file")
+    asked = parser.parse_args(arguments)
+    try:
+        config = PipelineConfig.from_yaml(asked.config) if asked.config else PipelineConfig()
+        configure_logging(config.logging.level, config.logging.json_lines, config.logging.file)
+        return run_build(asked.corpus, asked.output, asked.batch_size, config, asked.report)
+    except LmmClassifierError as error:
+        complain(str(error))
+        return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

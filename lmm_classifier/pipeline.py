@@ -1,0 +1,197 @@
+"""The classifier: encode, search, vote, decide, and only where labels compete look again."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from lmm_classifier.config import PipelineConfig
+from lmm_classifier.datatypes import Candidate, Classification, Decision, Question, Reranked
+from lmm_classifier.decision import ThresholdPolicy
+from lmm_classifier.embeddings import open_encoder
+from lmm_classifier.errors import ImageError
+from lmm_classifier.images import ImageLimits, Picture, read_pictures, upright_rgb
+from lmm_classifier.index import open_index
+from lmm_classifier.protocols import Comparison, Encoder
+from lmm_classifier.rerank import open_reranker
+from lmm_classifier.voting import open_rule, shares
+
+logger = logging.getLogger(__name__)
+
+
+class HybridClassifier:
+    """Classifies pictures by the examples of an index.
+
+    Opens what the configuration names; an encoder that is already loaded can be passed in, to share it.
+    """
+
+    def __init__(self, config: PipelineConfig, encoder: Encoder | None = None) -> None:
+        self.config = config.model_copy(deep=True)  # changes made later to the caller's do not reach a running one
+        self.encoder = encoder or open_encoder(config.encoder)
+        self.index = open_index(config.retrieval, self.encoder.fingerprint, config.labels)
+        self.rule = open_rule(config.retrieval, self.index.matrix, self.index.label_ids, len(self.index.label_names))
+        self.reranker = open_reranker(config.rerank, self._score_labels, self.rule.temperature)
+        self.policy = ThresholdPolicy(
+            config.retrieval.confidence_threshold,
+            config.retrieval.open_set_threshold,
+            allow_unknown=config.allow_unknown,
+            can_rerank=self.reranker is not None,
+        )
+
+    def classify(self, image: Image.Image) -> Classification:
+        """Classify one picture, of any Pillow mode; it is turned upright and to RGB by the rules for files."""
+        return self.classify_many([image])[0]
+
+    def classify_many(self, images: Sequence[Image.Image]) -> list[Classification]:
+        """Classify pictures; one verdict each, in order, whatever the number."""
+        pictures = [Picture(upright_rgb(image), "") for image in images]
+        step = self.config.encoder.batch_size
+        batches = (pictures[start : start + step] for start in range(0, len(pictures), step))
+        return [result for batch in batches for result in self._classify_batch(batch)]
+
+    def classify_paths(
+        self, paths: Iterable[Path | str], leave_out_identical: bool = False
+    ) -> Iterator[Classification]:
+        """Classify files, yielding one verdict per path in order; memory does not grow with their number.
+
+        A file that is no picture yields a verdict with reason `unreadable` and its `error`. With
+        `leave_out_identical`, examples of the same content as the query are not looked at (leave-one-out).
+        """
+        images = self.config.images
+        min_side = self.encoder.image_size if images.fast_jpeg else None
+        remembered: list[Path] = []  # paths given to the readers and not yet answered for
+
+        def remember() -> Iterator[Path]:
+            for path in map(Path, paths):
+                remembered.append(path)
+                yield path
+
+        threads = images.threads or min(8, os.cpu_count() or 1)
+        limits = ImageLimits(images.max_pixels, images.max_bytes)
+        pictures = iter(read_pictures(remember(), limits, min_side, threads))
+        while batch := list(islice(pictures, self.config.encoder.batch_size)):
+            names, remembered[: len(batch)] = remembered[: len(batch)], []
+            yield from self._classify_files(names, batch, leave_out_identical)
+
+    def _classify_files(
+        self, names: Sequence[Path], batch: Sequence[Picture | ImageError], leave_out: bool
+    ) -> Iterator[Classification]:
+        readable = [picture for picture in batch if isinstance(picture, Picture)]
+        verdicts = iter(self._classify_batch(readable, leave_out))
+        for name, picture in zip(names, batch):
+            verdict = next(verdicts) if isinstance(picture, Picture) else self._unreadable(picture)
+            yield replace(verdict, path=str(name))
+
+    def _classify_batch(self, pictures: Sequence[Picture], leave_out: bool = False) -> list[Classification]:
+        """The whole flow: encode, search, vote, decide, and for those in doubt rerank and decide again."""
+        if not pictures:
+            return []
+        left_out = [picture.content_hash if leave_out else None for picture in pictures]
+        vectors = self.encoder.encode_images([picture.image for picture in pictures])  # (n, dim)
+        comparison = self.index.compare(vectors, left_out)
+        verdicts = [
+            self._decide(candidates, self._nearest(comparison, query), pictures[query].content_hash)
+            for query, candidates in enumerate(self._vote(comparison))
+        ]
+        doubtful = [number for number, verdict in enumerate(verdicts) if verdict.decision.action == "rerank"]
+        questions = [
+            Question(pictures[i].image, verdicts[i].candidates, verdicts[i].content_hash, left_out[i]) for i in doubtful
+        ]
+        for number, answer in zip(doubtful, self._ask_again(questions)):
+            verdicts[number] = self._decide_again(verdicts[number], answer)
+        return verdicts
+
+    def _vote(self, comparison: Comparison) -> list[tuple[Candidate, ...]]:
+        """Per query the labels with most of the vote, best first, each with its nearest examples."""
+        votes = shares(self.rule.scores(comparison), self.rule.temperature)  # (n, C)
+        return [tuple(self._candidates(comparison, query, vote)) for query, vote in enumerate(votes)]
+
+    def _candidates(self, comparison: Comparison, query: int, vote: NDArray[np.float64]) -> Iterator[Candidate]:
+        wanted = self.config.retrieval
+        for label in np.argsort(-vote, kind="stable")[: wanted.candidates]:
+            if vote[label] > 0:
+                evidence = comparison.nearest(query, wanted.evidence, self.index.rows_of(label))
+                neighbors = tuple(self.index.neighbors(*evidence))
+                yield Candidate(self.index.label_names[label], float(vote[label]), neighbors)
+
+    @staticmethod
+    def _nearest(comparison: Comparison, query: int) -> float | None:
+        """Similarity of the nearest example; None if all were left out."""
+        similarities = comparison.nearest(query, 1)[1]
+        return float(similarities[0]) if len(similarities) else None
+
+    def _decide(self, candidates: tuple[Candidate, ...], similarity: float | None, content_hash: str) -> Classification:
+        decision = self.policy.decide(candidates, -1.0 if similarity is None else similarity)
+        return Classification(
+            label=self.config.unknown_label if decision.action == "reject" else candidates[0].label,
+            score=candidates[0].score if candidates else 0.0,
+            used_reranker=False,
+            decision=decision,
+            candidates=candidates,
+            similarity=similarity,
+            content_hash=content_hash or None,
+        )
+
+    def _ask_again(self, questions: Sequence[Question]) -> list[Reranked]:
+        """Ask the reranker; whatever goes wrong there becomes a failed answer, never a lost picture."""
+        if not questions or self.reranker is None:
+            return []
+        try:
+            return self.reranker.rerank(questions)
+        except Exception as error:
+            logger.exception("the reranker failed on %d pictures: the vote stands", len(questions))
+            return [Reranked((), 0.0, f"{type(error).__name__}: {error}")] * len(questions)
+
+    def _decide_again(self, verdict: Classification, answer: Reranked) -> Classification:
+        """Put the candidates in the reranker's order, or keep retrieval's answer where it has none."""
+        decision = self.policy.decide_again(answer)
+        if answer.failure:
+            logger.warning("the reranker gave no answer: %s", answer.failure)
+            return replace(verdict, decision=decision, error=answer.failure)
+        scored = [
+            replace(one, rerank_score=share) for one, share in zip(verdict.candidates, answer.scores, strict=True)
+        ]
+        ranked = tuple(sorted(scored, key=lambda candidate: -(candidate.rerank_score or 0.0)))
+        return replace(
+            verdict,
+            label=ranked[0].label,
+            score=ranked[0].rerank_score or 0.0,
+            used_reranker=True,
+            decision=decision,
+            candidates=ranked,
+        )
+
+    def _unreadable(self, error: ImageError) -> Classification:
+        return Classification(
+            label=self.config.unknown_label,
+            score=0.0,
+            used_reranker=False,
+            decision=Decision("reject", "unreadable"),
+            candidates=(),
+            error=str(error),
+        )
+
+    def _score_labels(
+        self,
+        images: Sequence[Image.Image],
+        leave_out: Sequence[str | None],
+        labels: Sequence[Sequence[str]],
+    ) -> list[NDArray[np.float64]]:
+        """Retrieval's own scores of the labels asked for, one array per picture; for a second look by views."""
+        position = {label: number for number, label in enumerate(self.index.label_names)}
+        result: list[NDArray[np.float64]] = []
+        step = self.config.encoder.batch_size
+        for start in range(0, len(images), step):
+            part = slice(start, start + step)
+            comparison = self.index.compare(self.encoder.encode_images(images[part]), leave_out[part])
+            scores = self.rule.scores(comparison)  # (n, C)
+            result += [row[[position[label] for label in wanted]] for row, wanted in zip(scores, labels[part])]
+        return result

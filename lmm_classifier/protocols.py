@@ -1,0 +1,120 @@
+"""The seams, on one page: implement one of these and everything else works with it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL.Image import Image
+
+from lmm_classifier.datatypes import Candidate, Decision, Fingerprint, Question, Reranked
+
+FloatArray = NDArray[np.float32]
+IntArray = NDArray[np.int64]
+Rows = Callable[[], Iterable[FloatArray]]  # each call walks over all corpus vectors once, in blocks (m, dim)
+
+
+class Space(Protocol):
+    """The transform in which neighbours are searched; state of the index, applied to corpus and query alike."""
+
+    name: str
+
+    def transform(self, vectors: FloatArray) -> FloatArray:
+        """Map encoder vectors (n, dim) to unit rows (n, d) of the search space."""
+
+    def state(self) -> Mapping[str, NDArray[Any]]:
+        """The arrays that rebuild this space; no pickled objects."""
+
+
+class SpaceRecipe(Protocol):
+    """How an encoder's vectors are made comparable: fits a `Space` on a corpus in closed form."""
+
+    def fit(self, rows: Rows) -> Space:
+        """Fit on all corpus vectors, read in blocks so that memory does not grow with the corpus."""
+
+
+class Encoder(Protocol):
+    """Pictures in, unit vectors out."""
+
+    @property
+    def fingerprint(self) -> Fingerprint:
+        """What makes this encoder's vectors comparable only with themselves."""
+
+    @property
+    def space(self) -> SpaceRecipe:
+        """The space that suits these vectors."""
+
+    @property
+    def image_size(self) -> int:
+        """The side in pixels that this encoder looks at; larger pictures may be decoded at a reduced scale."""
+
+    def encode_images(self, images: Sequence[Image]) -> FloatArray:
+        """Encode upright RGB pictures as unit rows (n, dim), float32; a row does not depend on its batch."""
+
+
+class TextEncoder(Protocol):
+    """An encoder whose text tower shares the space of its pictures."""
+
+    def encode_texts(self, texts: Sequence[str]) -> FloatArray:
+        """Encode label names as unit rows (n, dim), float32."""
+
+
+class Comparison(Protocol):
+    """Queries held against the corpus."""
+
+    @property
+    def queries(self) -> FloatArray:
+        """Unit rows of the search space, (n, d)."""
+
+    @property
+    def similarities(self) -> FloatArray:
+        """Cosines (n, N); -inf where a row was left out or not compared."""
+
+    def nearest(self, query: int, k: int, rows: IntArray | None = None) -> tuple[IntArray, NDArray[np.float64]]:
+        """The k nearest rows of one query (of `rows`, if given) and their cosines: nearest first, ties by row."""
+
+
+class VectorIndex(Protocol):
+    """The corpus: examples, and their vectors in the search space."""
+
+    @property
+    def label_names(self) -> Sequence[str]:
+        """The labels, sorted; C of them."""
+
+    @property
+    def label_ids(self) -> IntArray:
+        """The label of each row as a position in `label_names`, (N,)."""
+
+    def compare(self, vectors: FloatArray, leave_out: Sequence[str | None] | None = None) -> Comparison:
+        """Compare encoder vectors (n, dim) with every row, but not with rows whose content hash is in `leave_out`."""
+
+
+class VotingRule(Protocol):
+    """Turns similarities into one score per label."""
+
+    temperature: float
+
+    def scores(self, comparison: Comparison) -> NDArray[np.float64]:
+        """Scores (n, C) in units of cosine similarity, higher is better; -inf for a label without evidence.
+
+        Their softmax at `temperature` is the vote share of each label.
+        """
+
+
+class DecisionPolicy(Protocol):
+    """Turns the vote into an action; the only place where a threshold is compared."""
+
+    def decide(self, candidates: Sequence[Candidate], similarity: float) -> Decision:
+        """Accept, reject, or ask the reranker; `similarity` is the nearest neighbour's."""
+
+    def decide_again(self, reranked: Reranked) -> Decision:
+        """Accept or reject after the reranker spoke (or failed): there are no loops."""
+
+
+class Reranker(Protocol):
+    """A second look at pictures whose labels compete."""
+
+    def rerank(self, questions: Sequence[Question]) -> list[Reranked]:
+        """One answer per question, its scores in the order of that question's candidates."""

@@ -1,0 +1,25 @@
+"""Which device and number type torch should compute with; torch itself is passed in by who needs it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+def choose_device(torch: Any, name: str) -> str:
+    """Return `name`, or for "auto" the best device there is: cuda, mps, cpu."""
+    if name != "auto":
+        return name
+    if torch.cuda.is_available():
+        return "cuda"
+    return "mps" if torch.backends.mps.is_available() else "cpu"
+
+
+def choose_dtype(torch: Any, name: str, device: str) -> Any:
+    """Return the torch dtype called `name`; "auto" is bfloat16 where the device computes in it, else float32."""
+    if name != "auto":
+        return getattr(torch, name)
+    if device.startswith("cuda") and torch.cuda.is_bf16_supported(including_emulation=False):
+        return torch.bfloat16
+    if device == "cpu" and torch.ops.mkldnn._is_mkldnn_bf16_supported():
+        return torch.bfloat16
+    return torch.float32

@@ -1,0 +1,137 @@
+"""The configuration: defaults are the truth, everything else is refused by name."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lmm_classifier.config import PipelineConfig
+from lmm_classifier.errors import ConfigError, LmmClassifierError
+
+ROOT = Path(__file__).parent.parent
+
+
+def test_default_yaml_equals_the_models_defaults():
+    """config/default.yaml says exactly what the model says, key by key."""
+    assert PipelineConfig.from_yaml(ROOT / "config/default.yaml") == PipelineConfig()
+    written = yaml.safe_load((ROOT / "config/default.yaml").read_text(encoding="utf-8"))
+    assert written == PipelineConfig().model_dump(mode="json")
+
+
+def test_offline_yaml_equals_the_offline_configuration():
+    """config/offline.yaml is PipelineConfig.offline()."""
+    assert PipelineConfig.from_yaml(ROOT / "config/offline.yaml") == PipelineConfig.offline()
+    assert PipelineConfig.offline().encoder.backend == "descriptor"
+    assert PipelineConfig.offline().rerank.backend == "views"
+
+
+def test_promised_keys_and_defaults():
+    """The names that must keep working have the promised defaults."""
+    config = PipelineConfig()
+    assert config.encoder.model == "google/siglip-so400m-patch14-384"
+    assert config.rerank.model_name == "Qwen/Qwen2-VL-7B-Instruct"
+    assert config.rerank.enabled is True
+    assert config.labels is None
+    assert config.allow_unknown is True
+    assert config.retrieval.index_path == Path("index.npz")
+    assert 0 < config.retrieval.confidence_threshold <= 1
+    assert "{options}" in config.rerank.prompt_template
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("retrieval:\n  confidance_threshold: 0.5", "'retrieval.confidance_threshold': did you mean 'retrieval.confi"),
+        ("confidence_threshold: 0.5", "did you mean 'retrieval.confidence_threshold'"),
+        ("zzz: 1", "unknown key 'zzz': expected one of labels"),
+        ("retrieval:\n  k: many", "retrieval.k: expected a valid integer, got 'many'"),
+        ("retrieval:\n  k: 2.5", "retrieval.k"),
+        ("retrieval:\n  k: true", "retrieval.k"),
+        ("retrieval:\n  k: 0", "retrieval.k"),
+        ("retrieval:\n  temperature: 1e-3", "YAML reads 1e-3 as text"),
+        ("retrieval:\n  confidence_threshold: 1.5", "retrieval.confidence_threshold"),
+        ("retrieval:\n  open_set_threshold: .nan", "retrieval.open_set_threshold"),
+        ("retrieval: 3", "retrieval"),
+        ("allow_unknown: 'yes'", "allow_unknown"),
+        ("labels: [a, no]", "labels.1: expected a valid string, got False"),
+        ("labels: [a, a]", "'a' more than once"),
+        ("labels: []", "at least one label"),
+        ("encoder:\n  backend: clip", "expected 'siglip', 'onnx' or 'descriptor', got 'clip'"),
+        ("rerank:\n  prompt_template: 'Which?'", "{options} is missing"),
+        ("rerank:\n  prompt_template: '{options} {labels}'", "'{labels}' is no placeholder"),
+        ("rerank:\n  prompt_template: '{options} {options}'", "only once"),
+        ("rerank:\n  prompt_template: '{options} <|im_end|>'", "control token"),
+        ("rerank:\n  min_visual_tokens: 999\n  max_visual_tokens: 10", "must not exceed"),
+        ("- a\n- b", "expected `key: value` lines"),
+        ("a: [", "not plain YAML"),
+    ],
+)
+def test_wrong_settings_are_refused_by_name(tmp_path, text, said):
+    """A wrong file is refused with the file's name, the key's path and what to do."""
+    file = tmp_path / "wrong.yaml"
+    file.write_text(text, encoding="utf-8")
+    with pytest.raises(ConfigError) as caught:
+        PipelineConfig.from_yaml(file)
+    assert said in str(caught.value)
+    assert str(file) in str(caught.value)
+
+
+def test_missing_file_is_a_config_error(tmp_path):
+    """A file that is not there is named."""
+    with pytest.raises(ConfigError, match=r"nowhere\.yaml"):
+        PipelineConfig.from_yaml(tmp_path / "nowhere.yaml")
+
+
+def test_changes_in_python_are_checked():
+    """Assignment is as strict as reading, and a refused value changes nothing."""
+    config = PipelineConfig()
+    config.retrieval.k = 7
+    assert config.retrieval.k == 7
+    with pytest.raises(ConfigError, match="k: expected a valid integer"):
+        config.retrieval.k = "seven"
+    with pytest.raises(ConfigError, match="did you mean 'k'"):
+        config.retrieval.kk = 3
+    assert config.retrieval.k == 7
+    with pytest.raises(ConfigError, match="did you mean 'labels'"):
+        PipelineConfig(label=["a"])
+
+
+def test_set_changes_one_setting():
+    """`set` reads KEY=VALUE as the command line gives it."""
+    config = PipelineConfig()
+    config.set("retrieval.k=3")
+    config.set("labels=[a, b]")
+    config.set("allow_unknown=false")
+    config.set("retrieval.index_path=other.npz")
+    assert (config.retrieval.k, config.labels, config.allow_unknown) == (3, ["a", "b"], False)
+    assert config.retrieval.index_path == Path("other.npz")
+    for wrong, said in [
+        ("retrieval.k", "KEY=VALUE"),
+        ("retrieval.kk=1", "did you mean 'retrieval.k'"),
+        ("retrival.k=1", "did you mean 'retrieval'"),
+        ("labels.x=1", "unknown key"),
+        ("retrieval.k=[", "not plain YAML"),
+        ("retrieval.k=x", "expected a valid integer"),
+    ]:
+        with pytest.raises(ConfigError, match="(?s).*") as caught:
+            config.set(wrong)
+        assert said in str(caught.value), wrong
+
+
+@given(
+    st.recursive(
+        st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+        lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+        max_leaves=8,
+    )
+)
+def test_any_yaml_value_is_read_or_refused_cleanly(value):
+    """Whatever a file holds, it is a configuration or one typed error."""
+    if not isinstance(value, dict):
+        value = {"retrieval": value}
+    try:
+        PipelineConfig(**value)
+    except LmmClassifierError as error:
+        assert str(error)
