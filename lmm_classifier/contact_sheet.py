@@ -1,4 +1,4 @@
-"""A contact sheet: one HTML file that shows every picture with its verdict and the evidence for it, nothing else needed."""
+"""A contact sheet: one HTML file that shows every picture with its verdict and the evidence for it."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import html
 import io
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from importlib.resources import files
 from pathlib import Path
 
 from PIL import ImageOps
@@ -18,7 +19,7 @@ from lmm_classifier.errors import ImageError
 from lmm_classifier.images import read_picture
 
 _SIDE = 128  # pixels of a picture's longer side
-_NEIGHBOR_SIDE = 72  # pixels of a neighbour's square
+_NEIGHBOR_SIDE = 64  # pixels of a neighbour's square
 _NEIGHBORS = 5
 _QUALITY = 72  # JPEG; a page of 300 cards stays under 6 MB
 
@@ -99,7 +100,6 @@ def _section(result: Classification, verdict: _Verdict) -> str:
 
 
 def _data_url(image: Image) -> str:
-    image.info.clear()  # a colour profile or a comment would be written along
     data = io.BytesIO()
     image.save(data, "JPEG", quality=_QUALITY, optimize=True)
     return "data:image/jpeg;base64," + base64.b64encode(data.getvalue()).decode("ascii")
@@ -145,7 +145,9 @@ def _text(value: str) -> str:
 
 def _card(entry: Entry, verdict: _Verdict, thumbnails: _Thumbnails) -> str:
     result, name = entry.result, _text("/".join(entry.picture.parts[-2:]))
-    label = f'<h3 class="unknown">{_text(result.label)}</h3>' if result.is_unknown else f"<h3>{_text(result.label)}</h3>"
+    label = (
+        f'<h3 class="unknown">{_text(result.label)}</h3>' if result.is_unknown else f"<h3>{_text(result.label)}</h3>"
+    )
     badge = '<span class="badge">second look</span>' if result.used_reranker else ""
     neighbors = "".join(_neighbor(neighbor, thumbnails) for neighbor in _nearest(result))
     return f"""<article>
@@ -178,7 +180,8 @@ def _score(result: Classification) -> str:
         return ""
     percent = 100 * min(max(result.score, 0.0), 1.0)
     bar = f'<span class="bar" aria-hidden="true"><i style="width:{percent:.0f}%"></i></span>'
-    return f'<p class="score">{bar} <span class="number">score {result.score:.2f}</span></p>'
+    best = f"best label {_text(result.candidates[0].label)}, " if result.is_unknown else ""
+    return f'<p class="score">{bar} <span class="number">{best}score {result.score:.2f}</span></p>'
 
 
 def _nearest(result: Classification) -> list[Neighbor]:
@@ -192,7 +195,7 @@ def _neighbor(neighbor: Neighbor, thumbnails: _Thumbnails) -> str:
     said = "no picture: " if kind == "gone" else ""
     return (
         f'<li><span class="thumb {kind}" role="img" aria-label="{said}{path}" title="{said}{path}"></span>'
-        f'<span class="label">{label}</span><span class="number">{neighbor.similarity:.2f}</span></li>'
+        f'<span class="label" title="{label}">{label}</span><span class="number">{neighbor.similarity:.2f}</span></li>'
     )
 
 
@@ -211,7 +214,8 @@ def _page(
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <meta name="color-scheme" content="light dark">
 <title>{_text(title)}</title>
-<style>{_STYLE}
+<style>
+{_style()}
 {thumbnails.rules()}
 </style>
 </head>
@@ -230,6 +234,10 @@ def _page(
 """
 
 
+def _style() -> str:
+    return files("lmm_classifier").joinpath("contact_sheet.css").read_text(encoding="utf-8")
+
+
 def _block(anchor: str, heading: str, cards: Sequence[str]) -> str:
     together = "\n".join(cards)
     return f"""<section id="{anchor}" aria-labelledby="h-{anchor}">
@@ -241,12 +249,7 @@ def _block(anchor: str, heading: str, cards: Sequence[str]) -> str:
 
 
 _LEGEND = (
-    "<b>Score</b>: the share of the best label, 0 to 1, higher is surer; on an unknown it belongs to the label that was "
-    "not good enough. <b>Small pictures</b>: the nearest examples of the corpus with their label and cosine similarity, "
-    "at most 1, higher is nearer."
+    "<b>Score</b>: the share of the best label, 0 to 1, higher is surer; on an unknown it belongs to the best label, "
+    "which was not near enough. <b>Small pictures</b>: the nearest examples of the corpus with their label and "
+    "cosine similarity, at most 1, higher is nearer."
 )
-
-_STYLE = """
-:root{--paper:#f7f5f0;--card:#fffefb;--ink:#23211d;--quiet:#6d685e;--line:#e0dbd0;--bar:#8a8272;--right:#2f6b45;--wrong:#a1332b;--mount:#efebe2}
-@media (prefers-color-scheme:dark){:root{--paper:#141311;--card:#1c1b18;--ink:#e9e5dc;--quiet:#a09a8d;--line:#33302a;--bar:#8d8676;--right:#86c49c;--wrong:#ec8b80;--mount:#26241f}}
-"""

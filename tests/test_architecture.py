@@ -10,7 +10,7 @@ import pytest
 FLOORS = [
     {"datatypes", "errors", "logging_config", "prompt_template", "atomic"},
     {"protocols", "yaml_reader", "images", "lazy", "console", "torch_device"},
-    {"config", "writers"},
+    {"config", "writers", "checkpoint"},
     {"corpus", "spaces", "voting", "decision", "patterns", "testing"},
     {"embeddings", "index", "rerank"},
     {"pipeline", "index_builder"},

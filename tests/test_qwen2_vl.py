@@ -38,7 +38,7 @@ def pictures():
 
 def ask(label, image, rng, count=4):
     """A question with the right label and others, in random order."""
-    labels = rng.sample([name for name in CLASSES if name != label], count - 1) + [label]
+    labels = [label, *rng.sample([name for name in CLASSES if name != label], count - 1)]
     rng.shuffle(labels)
     return Question(image, tuple(Candidate(name, 1 / count, ()) for name in labels))
 
@@ -185,7 +185,9 @@ def drawn(tmp_path_factory):
 def test_the_pipeline_with_it_beats_retrieval_alone(drawn):
     """Asked only where labels compete, it makes the whole more accurate than the vote."""
     paths = sorted((drawn / "new").rglob("*.png"))
-    config = offline_config(drawn / "index.npz", allow_unknown="false", retrieval__candidates=8)
+    config = offline_config(
+        drawn / "index.npz", allow_unknown="false", retrieval__candidates=5, retrieval__temperature=0.1
+    )
     config.retrieval.confidence_threshold = 0.9
     config.rerank = RerankConfig(
         model_name=str(CHECKPOINT), dtype="float32", min_visual_tokens=4, max_visual_tokens=4, batch_size=16

@@ -6,7 +6,8 @@ The probabilities of the option letters as the next token are the answer (Qwen2-
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from string import ascii_uppercase
@@ -14,8 +15,9 @@ from typing import Any
 
 from PIL import Image
 
+from lmm_classifier.checkpoint import checkpoint_folder, quiet_transformers
 from lmm_classifier.datatypes import Question, Reranked
-from lmm_classifier.errors import RerankerError
+from lmm_classifier.errors import LmmClassifierError, RerankerError
 from lmm_classifier.lazy import load, load_module
 from lmm_classifier.prompt_template import DEFAULT_PROMPT_TEMPLATE
 from lmm_classifier.rerank.prompts import question as fill
@@ -56,7 +58,14 @@ class Qwen2VLReranker:
     def __init__(self, options: Qwen2VLOptions) -> None:
         self.options = options
         self._torch = load_module("torch", _EXTRA)
-        self._config = self._from_pretrained("Qwen2VLConfig")
+        load_module("transformers", _EXTRA)
+        with self._explained():
+            self._folder = checkpoint_folder(
+                options.model_name, options.revision, options.cache_dir, options.allow_download, _EXTRA
+            )
+            self._config = self._from_pretrained("Qwen2VLConfig")
+            if self._config.model_type != "qwen2_vl":
+                raise ValueError(f"it is a {self._config.model_type} model")
         self._model: Any = None
 
     def rerank(self, questions: Sequence[Question]) -> list[Reranked]:
@@ -69,13 +78,29 @@ class Qwen2VLReranker:
 
     def _load(self) -> None:
         torch = self._torch
-        self._tokenizer = self._from_pretrained("Qwen2Tokenizer", padding_side="left")
-        self._processor = self._from_pretrained("Qwen2VLImageProcessorPil")
         device = choose_device(torch, self.options.device)
         dtype = choose_dtype(torch, self.options.dtype, device)
-        model = self._from_pretrained("Qwen2VLForConditionalGeneration", dtype=dtype)
-        self._model = model.to(device).eval()
+        with self._explained():
+            self._tokenizer = self._from_pretrained("Qwen2Tokenizer", padding_side="left")
+            self._processor = self._from_pretrained("Qwen2VLImageProcessorPil")
+            model = self._from_pretrained("Qwen2VLForConditionalGeneration", dtype=dtype, use_safetensors=True)
+            self._model = model.to(device).eval()
         self._letters = [self._single_token(letter) for letter in ascii_uppercase]
+
+    @contextmanager
+    def _explained(self) -> Iterator[None]:
+        """Turn the failures of loading into a RerankerError with the ways on."""
+        try:
+            yield
+        except LmmClassifierError:
+            raise
+        except Exception as error:
+            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+            raise RerankerError(
+                f"cannot load {self.options.model_name!r} as Qwen2-VL ({reason}): download it on a machine with a "
+                "network and copy the cache (rerank.cache_dir), point rerank.model_name at a local folder, or set "
+                "rerank.backend: views or rerank.enabled: false"
+            ) from error
 
     def _single_token(self, letter: str) -> int:
         tokens = self._tokenizer(letter, add_special_tokens=False)["input_ids"]
@@ -135,22 +160,8 @@ class Qwen2VLReranker:
         return image.resize((width * side, height * side), Image.Resampling.BICUBIC)
 
     def _from_pretrained(self, name: str, **options: Any) -> Any:
-        """Load a part of the checkpoint, from local files first; raises RerankerError with the ways on."""
-        kind = load("transformers", name, _EXTRA)
-        where: dict[str, Any] = {"revision": self.options.revision or "main", "cache_dir": self.options.cache_dir}
-        local_only = [True, False] if self.options.allow_download else [True]
-        for local_files_only in local_only:
-            try:
-                return kind.from_pretrained(
-                    self.options.model_name, local_files_only=local_files_only, **where, **options
-                )
-            except (OSError, ValueError) as error:
-                failure = error
-        raise RerankerError(
-            f"cannot load {self.options.model_name!r} as Qwen2-VL ({str(failure).splitlines()[0]}): "
-            "download it where there is a network (its folder or cache can be copied), point rerank.model_name at a "
-            "local folder, or set rerank.backend: views or rerank.enabled: false"
-        ) from failure
+        with quiet_transformers(_EXTRA):
+            return load("transformers", name, _EXTRA).from_pretrained(self._folder, local_files_only=True, **options)
 
 
 def visual_grid(width: int, height: int, side: int, least: int, most: int) -> tuple[int, int]:

@@ -1,0 +1,88 @@
+"""What the tests share: no network, few threads, tiny checkpoints of the real architectures."""
+
+import os
+
+os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+SHARED = Path(__file__).parents[2] / "shared"
+MOBILENET = """size: 224
+fit: crop
+resize: 256
+resample: bilinear
+mean: [0.5, 0.5, 0.5]
+std: [0.5, 0.5, 0.5]
+"""
+
+
+@dataclass(frozen=True)
+class Vectors:
+    """Encoded photographs: unit rows and their labels, of a corpus and of new pictures."""
+
+    train: np.ndarray
+    train_labels: list[str]
+    new: np.ndarray
+    new_labels: list[str]
+
+
+@pytest.fixture(scope="session")
+def shared():
+    """The folder of real pictures and models that lies beside the checkout; tests that need it skip without it."""
+    if not (SHARED / "data" / "clothing").is_dir():
+        pytest.skip("the real pictures and models are not beside this checkout")
+    return SHARED
+
+
+@pytest.fixture(scope="session")
+def tiny_encoder(tmp_path_factory):
+    """Makes (once each) a tiny checkpoint: siglip, siglip2 or clip."""
+    from tests.checkpoints.make_tiny_encoders import make
+
+    folders = {}
+
+    def made(kind, seed=0):
+        if (kind, seed) not in folders:
+            folders[kind, seed] = make(kind, tmp_path_factory.mktemp(f"{kind}-{seed}"), seed)
+        return folders[kind, seed]
+
+    return made
+
+
+@pytest.fixture(scope="session")
+def mobilenet(shared, tmp_path_factory):
+    """The real MobileNetV2 as an ONNX file with its preprocessing beside it."""
+    folder = tmp_path_factory.mktemp("mobilenet")
+    (folder / "model.onnx").symlink_to(shared / "models/mobilenet_v2/model.onnx")
+    (folder / "model.yaml").write_text(MOBILENET, encoding="utf-8")
+    return folder / "model.onnx"
+
+
+@pytest.fixture(scope="session")
+def clothing_mobilenet(shared, mobilenet, request):
+    """Clothing photographs encoded by MobileNetV2 through our encoder; kept between runs, by model and files."""
+    from lmm_classifier.corpus import scan_corpus
+    from lmm_classifier.embeddings.onnx import OnnxEncoder
+    from lmm_classifier.images import ImageLimits, read_pictures
+
+    encoder = OnnxEncoder(mobilenet)
+    parts = [scan_corpus(shared / "data/clothing" / part) for part in ("train", "validation")]
+    named = json.dumps([str(encoder.fingerprint), *([e.path for e in part.examples] for part in parts)])
+    kept = request.config.cache.mkdir("clothing_mobilenet") / f"{hashlib.sha256(named.encode()).hexdigest()[:16]}.npz"
+    if not kept.exists():
+        arrays = []
+        for part in parts:
+            files = [part.root / example.path for example in part.examples]
+            pictures = read_pictures(files, ImageLimits(), None, 2)
+            arrays.append(np.concatenate([encoder.encode_images([picture.image]) for picture in pictures]))
+        np.savez(kept, train=arrays[0], new=arrays[1])
+    labels = [[example.label for example in part.examples] for part in parts]
+    with np.load(kept) as arrays:
+        return Vectors(arrays["train"], labels[0], arrays["new"], labels[1])
