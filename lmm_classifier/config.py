@@ -127,7 +127,7 @@ class ImagesConfig(_Section):
     max_bytes: int = Field(default=268_435_456, ge=1)
     """Larger files are refused before they are read."""
     fast_jpeg: bool = True
-    """Decode large JPEGs at a reduced scale, at least twice the size the encoder looks at."""
+    """Decode large JPEGs at a reduced scale, at least three times the size the encoder looks at."""
     threads: int = Field(default=0, ge=0)
     """Threads that decode while the encoder works; 0 means one per processor, at most 8."""
 

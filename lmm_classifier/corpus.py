@@ -78,7 +78,11 @@ def _walk(root: Path) -> tuple[list[str], list[Skipped]]:
             entries = list(os.scandir(root / folder))
         except OSError as error:
             skipped.append(
-                Skipped(folder or ".", f"cannot be opened: {(error.strerror or str(error)).lower()}", "unreadable")
+                Skipped(
+                    folder.rstrip("/") or ".",
+                    f"cannot be opened: {(error.strerror or str(error)).lower()}",
+                    "unreadable",
+                )
             )
             continue
         for entry in entries:
@@ -97,12 +101,12 @@ def _walk(root: Path) -> tuple[list[str], list[Skipped]]:
 def _not_a_picture(entry: os.DirEntry[str], inside: str) -> tuple[str, str] | None:
     """Reason and kind when this entry is no picture file to be read, else None."""
     if entry.is_symlink():
-        target = os.path.realpath(entry.path)
-        if entry.is_dir():
+        target = Path(os.path.realpath(entry.path))
+        if target.is_dir():
             return "a link to a folder is not followed", "symlink"
-        if not Path(target).exists():
+        if not target.exists():  # a loop leads nowhere either
             return "a link to nothing", "symlink"
-        if not target.startswith(inside):
+        if not str(target).startswith(inside):
             return "a link that leads out of the corpus folder", "outside"
     if entry.name.rpartition(".")[2].lower() not in EXTENSIONS or "." not in entry.name:
         return "no picture file by its name", "ignored"

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import stat
+import warnings
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -28,6 +29,11 @@ from lmm_classifier.errors import (
     UnsupportedImageError,
 )
 
+# Pillow remarks on odd metadata and on sizes that are judged here anyway. Where warnings are errors, a remark would
+# cost a good picture; and warnings.catch_warnings is not safe in threads.
+warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
+warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
+
 _FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")  # JPEG opens MPO, the format of some phones, too
 _MAGIC = (b"\xff\xd8\xff", b"\x89PNG", b"GIF8", b"BM", b"II*\0", b"MM\0*", b"RIFF")
 _TURNS = {
@@ -40,6 +46,7 @@ _TURNS = {
     8: Image.Transpose.ROTATE_90,
 }
 _ORIENTATION = 0x0112  # EXIF tag
+_KEEP = 3  # a reduced JPEG keeps this many times the side that is looked at: then pixels move by at most 2 of 255
 _AHEAD = 4  # pictures that are being read per thread before the first is asked for
 
 
@@ -74,7 +81,7 @@ def accepted_formats() -> tuple[str, ...]:
 def read_picture(path: Path, limits: ImageLimits = ImageLimits(), min_side: int | None = None) -> Picture:
     """Read a file once, for its pixels and its hash; raises ImageError that names the file and the reason.
 
-    With `min_side` a large JPEG may be decoded at a reduced scale, its shorter side staying at least twice as long.
+    With `min_side` a large JPEG may be decoded at a reduced scale, its shorter side staying at least thrice as long.
     """
     try:
         data = _read(path, limits)
@@ -106,7 +113,7 @@ def decode(data: bytes, limits: ImageLimits = ImageLimits(), min_side: int | Non
         with Image.open(BytesIO(data), formats=accepted_formats()) as image:
             _check_size(image.size, limits)
             if min_side is not None and image.format in ("JPEG", "MPO"):
-                image.draft(None, (2 * min_side, 2 * min_side))
+                _reduce(image, min_side)
             image.load()
             return upright_rgb(image)
     except ImageError:
@@ -117,6 +124,18 @@ def decode(data: bytes, limits: ImageLimits = ImageLimits(), min_side: int | Non
         raise ImageTooLargeError(f"too large to decode ({_short(error)})") from error
     except Exception as error:  # decoders of seven formats fail in many ways; all mean one thing
         raise CorruptImageError(f"damaged picture ({_short(error)})") from error
+
+
+def _reduce(image: Image.Image, min_side: int) -> None:
+    """Let the JPEG decoder give the largest reduction that changes nothing visible at `min_side`.
+
+    Only scales that divide both sides: otherwise the last row or column would be stretched, and the picture shifted.
+    """
+    width, height = image.size
+    for scale in (8, 4, 2):
+        if width % scale == height % scale == 0 and min(width, height) >= scale * _KEEP * min_side:
+            image.draft(None, (width // scale, height // scale))
+            return
 
 
 def _check_size(size: tuple[int, int], limits: ImageLimits) -> None:

@@ -126,6 +126,8 @@ def lying_header():
         ({"labels__npy": as_npy(np.arange(5))}, "expected 5 texts"),
         ({"labels__npy": as_npy(np.array(["a"]))}, "expected 5 texts"),
         ({"labels__npy": as_npy(np.frombuffer(b"\xff" * 20, "<U1"))}, "damaged text"),
+        ({"paths__npy": as_npy(np.array(["a/1", "../../x", "c", "d", "e"]))}, "leads out of the corpus"),
+        ({"paths__npy": as_npy(np.array(["a/1", "/etc/x", "c", "d", "e"]))}, "leads out of the corpus"),
         ({"space__mean__npy": as_npy(np.zeros(3))}, "identity space has no arrays"),
     ],
 )

@@ -126,6 +126,8 @@ def _read_members(path: Path, manifest: Manifest, sizes: Mapping[str, int], open
     if missing := sorted(wanted - set(sizes)):
         raise IndexFileError(f"{path} is incomplete: {', '.join(missing)} missing")
     labels, paths, hashes = (_read_text(path, name, manifest.count, opened) for name in _TABLE)
+    if strange := next((one for one in paths if one.startswith("/") or ".." in one.split("/")), None):
+        raise IndexFileError(f"{path}: the example {strange!r} leads out of the corpus folder")
     spaces = [name for name in sizes if name.startswith(_SPACE) and name.endswith(".npy")]
     state = {name[len(_SPACE) : -len(".npy")]: _read_one(path, name, opened) for name in spaces}
     vectors = f"{VECTORS}.npy"
