@@ -184,6 +184,15 @@ def _door(debug: bool) -> Iterator[None]:
         if debug:
             raise
         raise typer.Exit(130) from None
+    except typer.Exit:
+        raise
+    except Exception as error:
+        if debug:
+            raise
+        from lmm_classifier.console import complain
+
+        complain(f"unexpected {type(error).__name__}: {error} (run again with --debug for the traceback)")
+        raise typer.Exit(1) from None
 
 
 def main() -> None:

@@ -201,7 +201,7 @@ def main(arguments: list[str] | None = None) -> int:
         config = PipelineConfig.from_yaml(asked.config) if asked.config else PipelineConfig()
         configure_logging(config.logging.level, config.logging.json_lines, config.logging.file)
         return run_build(asked.corpus, asked.output, asked.batch_size, config, asked.report)
-    except LmmClassifierError as error:
+    except (LmmClassifierError, OSError) as error:
         complain(str(error))
         return 1
 

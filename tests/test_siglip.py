@@ -139,6 +139,22 @@ def test_folders_that_are_no_checkpoint(tiny_encoder, tmp_path):
         encoder(folder)
 
 
+@pytest.mark.parametrize("revision", [None, "main", "v1"])
+def test_a_hub_name_is_found_in_the_cache(tiny_encoder, tmp_path, revision):
+    """A model that the hub's cache holds is loaded by name without a network, at the revision asked for."""
+    place = tmp_path / "models--someone--tiny-siglip"
+    for name, commit, seed in (("main", "a" * 40, 0), ("v1", "b" * 40, 1)):
+        shutil.copytree(tiny_encoder("siglip", seed=seed), place / "snapshots" / commit)
+        (place / "refs").mkdir(exist_ok=True)
+        (place / "refs" / name).write_text(commit)
+    found = SiglipEncoder("someone/tiny-siglip", revision, tmp_path, dtype="float32", device="cpu")
+    expected = encoder(tiny_encoder("siglip", seed=1 if revision == "v1" else 0)).fingerprint
+    assert found.fingerprint.differences(expected) == []
+    assert found.fingerprint.model == "someone/tiny-siglip"
+    with pytest.raises(EncoderError, match="Three ways on"):
+        SiglipEncoder("someone/tiny-siglip", "v2", tmp_path)
+
+
 def test_nothing_is_printed_while_loading(tiny_encoder, capfd):
     """Loading one tower of a whole checkpoint is no surprise to report."""
     encoder(tiny_encoder("siglip")).encode_texts(["cloth"])

@@ -1,0 +1,1 @@
+"""Scripts that people and machines run."""
