@@ -70,7 +70,14 @@ class Comparison(Protocol):
 
     @property
     def similarities(self) -> FloatArray:
-        """Cosines (n, N); -inf where a row was left out or not compared."""
+        """Cosines (n, N) to within `tolerance`, to tell who may be near; -inf where a row was left out."""
+
+    @property
+    def tolerance(self) -> float:
+        """How far `similarities` may be off."""
+
+    def cosines(self, query: int, rows: IntArray) -> NDArray[np.float64]:
+        """The cosines of one query with `rows`: the same bits whatever else was compared."""
 
     def nearest(self, query: int, k: int, rows: IntArray | None = None) -> tuple[IntArray, NDArray[np.float64]]:
         """The k nearest rows of one query (of `rows`, if given) and their cosines: nearest first, ties by row."""

@@ -10,6 +10,8 @@ from lmm_classifier.protocols import Comparison, FloatArray, IntArray, VotingRul
 
 Scores = NDArray[np.float64]
 
+_TINY = 1e-12  # the sum of examples that cancel out has no direction: cosine 0
+
 
 class SoftmaxVote:
     """The k nearest examples vote, each with weight exp(similarity / temperature).
@@ -54,34 +56,45 @@ class TopMeanPrototype:
         self._m = m
         self._rows = rows_by_label(label_ids, labels)
         self._sums = np.stack([_sum_rows(matrix, rows) for rows in self._rows])  # (C, d)
+        self._norms = np.linalg.norm(self._sums, axis=1)  # (C,)
 
     def scores(self, comparison: Comparison) -> Scores:
         """Return (n, C); -inf for a label of which every example was left out."""
-        top = np.stack([self._top_mean(comparison.similarities[:, rows]) for rows in self._rows], axis=1)  # (n, C)
-        return (top + self._prototype_cosines(comparison)) / 2
+        limits = np.stack([self._limits(comparison.similarities[:, rows]) for rows in self._rows], axis=1)  # (n, C)
+        scores = np.empty(limits.shape)
+        for query, limit in enumerate(limits - comparison.tolerance):
+            scores[query] = self._top_mean(comparison, query, limit) + self._prototype_cosines(comparison, query)
+        return scores / 2
 
-    def _top_mean(self, similarities: FloatArray) -> Scores:
-        """Mean of the m largest of each row (n, size of the label), ignoring what was left out."""
-        size = similarities.shape[1]
-        m = min(self._m, size)
-        best = np.partition(similarities, size - m, axis=1)[:, size - m :].astype(np.float64)  # (n, m)
-        present = np.isfinite(best)
-        count = present.sum(axis=1)
-        total = np.where(present, best, 0).sum(axis=1)
+    def _limits(self, similarities: FloatArray) -> FloatArray:
+        """The m-th largest of each row (n, size of the label)."""
+        place = max(similarities.shape[1] - self._m, 0)
+        return np.asarray(np.partition(similarities, place, axis=1)[:, place])
+
+    def _top_mean(self, comparison: Comparison, query: int, limits: FloatArray) -> Scores:
+        """Mean of the m best cosines of every label (C,), looking at the rows from `limits` (C,) on."""
+        near = comparison.similarities[query]
+        rows = np.flatnonzero((near >= limits[self._label_ids]) & np.isfinite(near))
+        labels, cosines = self._label_ids[rows], comparison.cosines(query, rows)
+        order = np.lexsort((-cosines, labels))
+        labels, cosines = labels[order], cosines[order]
+        best = np.arange(len(labels)) - np.searchsorted(labels, labels) < self._m  # rank within the label
+        count = np.bincount(labels[best], minlength=len(limits))
+        total = np.bincount(labels[best], cosines[best], len(limits))
         return np.where(count > 0, total / np.maximum(count, 1), -np.inf)
 
-    def _prototype_cosines(self, comparison: Comparison) -> Scores:
-        norms = np.linalg.norm(self._sums, axis=1)  # (C,)
-        cosines = np.empty((len(comparison.queries), len(self._sums)))
-        for number, query in enumerate(comparison.queries.astype(np.float64)):
-            # one product per query: its value must not depend on the batch it came in
-            cosines[number] = (self._sums @ query) / np.maximum(norms, 1e-12)
-            left_out = np.flatnonzero(np.isneginf(comparison.similarities[number]))
+    def _prototype_cosines(self, comparison: Comparison, query: int) -> Scores:
+        """Cosine to the sum of every label's examples (C,), less those that were left out."""
+        sums, norms = self._sums, self._norms
+        left_out = np.flatnonzero(np.isneginf(comparison.similarities[query]))
+        if len(left_out):
+            sums, norms = sums.copy(), norms.copy()
             for label in np.unique(self._label_ids[left_out]):
-                mine = left_out[self._label_ids[left_out] == label]
-                rest = self._sums[label] - _sum_rows(self._matrix, mine)
-                cosines[number, label] = rest @ query / max(float(np.linalg.norm(rest)), 1e-12)
-        return cosines
+                sums[label] -= _sum_rows(self._matrix, left_out[self._label_ids[left_out] == label])
+                norms[label] = np.linalg.norm(sums[label])
+        # summed row by row: a matrix product's last bits depend on the number of its threads
+        dots = (sums * comparison.queries[query]).sum(axis=1)
+        return np.asarray(dots / np.maximum(norms, _TINY))
 
 
 def open_rule(config: RetrievalConfig, matrix: FloatArray, label_ids: IntArray, labels: int) -> VotingRule:

@@ -15,9 +15,9 @@ from lmm_classifier.errors import IndexFileError
 from lmm_classifier.spaces import (
     BlockWhitening,
     BlockWhiteningRecipe,
+    ExactProduct,
     IdentityRecipe,
     IdentitySpace,
-    fixed_matmul,
     restore,
 )
 
@@ -50,43 +50,67 @@ def cosines(space, rows):
 
 @pytest.mark.parametrize(("depth", "columns"), ODD_SHAPES)
 @pytest.mark.parametrize("transposed", [False, True])
-def test_fixed_matmul_is_a_product(depth, columns, transposed):
-    """The result is the matrix product, whatever the shape and the memory order."""
+def test_exact_product_is_a_product(depth, columns, transposed):
+    """The result is the matrix product, whatever the shape, the memory order and the units of rows and columns."""
     random = np.random.default_rng(1)
-    a = random.normal(size=(35, depth)).astype(np.float32)
-    b = random.normal(size=(depth, columns)).astype(np.float32)
-    b = np.asfortranarray(b) if transposed else b
-    product = fixed_matmul(a, b)
+    a = (random.normal(size=(35, depth)) * 10.0 ** random.integers(-6, 6, (35, 1))).astype(np.float32)
+    b = (random.normal(size=(depth, columns)) * 10.0 ** random.integers(-6, 6, columns)).astype(np.float32)
+    product = ExactProduct(np.asfortranarray(b) if transposed else b)(a)
     assert product.dtype == np.float32
-    np.testing.assert_allclose(product, a.astype(np.float64) @ b, atol=2e-6 * depth)
+    expected = a.astype(np.float64) @ b
+    scale = np.linalg.norm(a, axis=1, keepdims=True) * np.linalg.norm(b, axis=0)
+    assert (np.abs(product - expected) / scale).max() < 2e-6
+
+
+@pytest.mark.parametrize(("depth", "columns"), ODD_SHAPES)
+def test_exact_product_is_that_of_integers(depth, columns):
+    """No sum is rounded: the result is that of Python's unlimited integers, so no order of summation can change it."""
+    random = np.random.default_rng(2)
+    a, b = (random.normal(size=shape).astype(np.float32) for shape in [(2, depth), (depth, columns)])
+    bits = (53 - max(depth - 1, 1).bit_length()) // 2
+    a_scale = [2.0 ** (bits - np.frexp(np.abs(row).max())[1]) for row in a]
+    b_scale = [2.0 ** (bits - np.frexp(np.abs(column).max())[1]) for column in b.T]
+    integers = [[round(float(x) * scale) for x in row] for row, scale in zip(a, a_scale)]
+    columns_of_integers = [[round(float(x) * scale) for x in column] for column, scale in zip(b.T[:5], b_scale)]
+    expected = [
+        [np.float32(sum(map(int.__mul__, row, column)) / (s * t)) for column, t in zip(columns_of_integers, b_scale)]
+        for row, s in zip(integers, a_scale)
+    ]
+    np.testing.assert_array_equal(ExactProduct(b)(a)[:, :5], expected)
+    largest = max(abs(x) for row in integers for x in row)
+    assert largest <= 2**bits, "or sums could exceed what float64 holds"
 
 
 @pytest.mark.parametrize(("depth", "columns"), ODD_SHAPES)
 @pytest.mark.parametrize("size", [1, 7, 32, 64])
-def test_fixed_matmul_rows_do_not_depend_on_their_batch(depth, columns, size):
+def test_exact_product_rows_do_not_depend_on_their_batch(depth, columns, size):
     """Rows have the same bits in batches of 1, 7, 32, 64 and 100."""
     random = np.random.default_rng(2)
     a = random.normal(size=(100, depth)).astype(np.float32)
-    b = random.normal(size=(columns, depth)).astype(np.float32).T
-    parts = [fixed_matmul(a[start : start + size], b) for start in range(0, 100, size)]
-    np.testing.assert_array_equal(np.concatenate(parts), fixed_matmul(a, b))
+    product = ExactProduct(random.normal(size=(columns, depth)).astype(np.float32).T)
+    parts = [product(a[start : start + size]) for start in range(0, 100, size)]
+    np.testing.assert_array_equal(np.concatenate(parts), product(a))
 
 
-def test_fixed_matmul_of_nothing():
-    """No rows give no rows, of the right width."""
-    assert fixed_matmul(np.empty((0, 4), np.float32), np.ones((4, 3), np.float32)).shape == (0, 3)
-    assert fixed_matmul(np.ones((2, 4), np.float32), np.ones((4, 0), np.float32)).shape == (2, 0)
+def test_exact_product_of_nothing():
+    """No rows give no rows, of the right width; zeros stay zeros; what is not finite stays in its row."""
+    assert ExactProduct(np.ones((4, 3), np.float32))(np.empty((0, 4), np.float32)).shape == (0, 3)
+    assert ExactProduct(np.ones((4, 0), np.float32))(np.ones((2, 4), np.float32)).shape == (2, 0)
+    rows = np.array([[0, 0], [np.inf, 1], [np.nan, 1], [1, 2]], np.float32)
+    product = ExactProduct(np.eye(2, dtype=np.float32))(rows)
+    np.testing.assert_array_equal(product[[0, 3]], [[0, 0], [1, 2]])
+    assert not np.isfinite(product[1:3]).any()
 
 
 DIGEST = """
 import hashlib
 import numpy as np
 from tests.test_spaces import ODD_SHAPES
-from lmm_classifier.spaces import fixed_matmul, restore
+from lmm_classifier.spaces import ExactProduct, restore
 random, digest = np.random.default_rng(3), hashlib.sha256()
 for depth, columns in ODD_SHAPES:
     a, b = random.normal(size=(40, depth)), random.normal(size=(columns, depth))
-    digest.update(fixed_matmul(a.astype(np.float32), b.astype(np.float32).T).tobytes())
+    digest.update(ExactProduct(b.astype(np.float32).T)(a.astype(np.float32)).tobytes())
 state = {
     "sizes": np.array([1400, 1083]), "weights": np.ones(2), "scale": np.ones(1), "mean": np.zeros(2483, np.float32),
     "second_mean": np.zeros(2483, np.float32), "projection": random.normal(size=(2483, 512)).astype(np.float32),

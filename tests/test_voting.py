@@ -61,6 +61,18 @@ def test_top_mean_prototype_against_a_loop(data):
 
 
 @pytest.mark.parametrize("name", ["softmax", "top3_prototype"])
+@pytest.mark.parametrize("size", [1, 7, 20])
+def test_scores_do_not_depend_on_the_batch(name, size):
+    """Scores have the same bits whatever they are computed with, equal examples included."""
+    rng = np.random.default_rng(5)
+    matrix, queries = np.repeat(unit_rows(rng, 150, 700), 2, axis=0), unit_rows(rng, 40, 700)
+    label_ids = rng.integers(0, 9, 300)
+    rule = open_rule(RetrievalConfig(rule=name), matrix, label_ids, 9)
+    parts = [rule.scores(comparison(matrix, queries[start : start + size])) for start in range(0, 40, size)]
+    np.testing.assert_array_equal(np.concatenate(parts), rule.scores(comparison(matrix, queries)))
+
+
+@pytest.mark.parametrize("name", ["softmax", "top3_prototype"])
 def test_leaving_out_equals_deleting(data, name):
     """Scores with rows left out are those of a corpus without these rows: exact leave-one-out."""
     matrix, label_ids, _ = data
