@@ -18,6 +18,7 @@ from lmm_classifier.spaces import (
     ExactProduct,
     IdentityRecipe,
     IdentitySpace,
+    _axes_of_many,
     restore,
 )
 
@@ -165,6 +166,20 @@ def test_whitening_follows_its_formula():
     expected = joined @ axes / np.sqrt(variances + 0.5 * variances.mean())
     expected /= np.linalg.norm(expected, axis=1, keepdims=True)
     np.testing.assert_allclose(cosines(fit(rows), rows), expected @ expected.T, atol=1e-4)
+
+
+def test_axes_of_many_are_those_of_the_full_covariance():
+    """Wide rows, whose axes are sought in a subspace, have the cosines that all eigenvectors give."""
+    random = np.random.default_rng(11)
+    spread = np.arange(1, 601) ** -0.7  # as features of pictures decay, or slower
+    rows = random.normal(size=(900, 600)) * spread
+    mean, (variances, axes) = _axes_of_many([rows[:500], rows[500:]], 600, 64)
+    np.testing.assert_allclose(mean, rows.mean(axis=0), atol=1e-12)
+    all_variances, all_axes = np.linalg.eigh(np.cov(rows.T, bias=True))
+    np.testing.assert_allclose(variances[:64], all_variances[::-1][:64], rtol=1e-4)
+    near, exact = rows @ axes[:, :64], rows @ all_axes[:, ::-1][:, :64]
+    lengths = np.linalg.norm(exact, axis=1)
+    assert np.abs(near @ near.T - exact @ exact.T).max() < 1e-3 * lengths.max() ** 2
 
 
 def test_length_is_not_lost_in_unit_rows():
