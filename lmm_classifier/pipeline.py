@@ -19,7 +19,7 @@ from lmm_classifier.decision import ThresholdPolicy
 from lmm_classifier.embeddings import open_encoder
 from lmm_classifier.errors import ImageError
 from lmm_classifier.images import ImageLimits, Picture, read_pictures, upright_rgb
-from lmm_classifier.index import open_index
+from lmm_classifier.index import open_index, require_encoder
 from lmm_classifier.protocols import Comparison, Encoder
 from lmm_classifier.rerank import open_reranker
 from lmm_classifier.voting import open_rule, shares
@@ -35,8 +35,10 @@ class HybridClassifier:
 
     def __init__(self, config: PipelineConfig, encoder: Encoder | None = None) -> None:
         self.config = config.model_copy(deep=True)  # changes made later to the caller's do not reach a running one
+        backend = encoder.fingerprint.backend if encoder else config.encoder.backend
+        self.index = open_index(config.retrieval, backend, config.labels)
         self.encoder = encoder or open_encoder(config.encoder)
-        self.index = open_index(config.retrieval, self.encoder.fingerprint, config.labels)
+        require_encoder(self.index, self.encoder.fingerprint, str(config.retrieval.index_path))
         self.rule = open_rule(config.retrieval, self.index.matrix, self.index.label_ids, len(self.index.label_names))
         self.reranker = open_reranker(config.rerank, self._score_labels, self.rule.temperature)
         self.policy = ThresholdPolicy(

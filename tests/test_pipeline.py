@@ -2,6 +2,7 @@
 
 import json
 import random
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -228,7 +229,16 @@ def test_wrong_or_missing_index(place, config, tmp_path):
     class Other(type(HybridClassifier(config).encoder)):
         @property
         def fingerprint(self):
-            return type(super().fingerprint)("other", "encoder", "9", "none", super().fingerprint.dim, "float32")
+            return replace(super().fingerprint, revision="9")
 
-    with pytest.raises(IndexMismatchError, match="other:encoder@9"):
+    with pytest.raises(IndexMismatchError, match="revision differ.*descriptor:weight-free@9"):
         HybridClassifier(config, encoder=Other())
+
+
+def test_an_index_of_another_kind_is_refused_before_anything_is_loaded(config):
+    """Forgetting the configuration must not end in a download: the index is looked at first."""
+    wrong = PipelineConfig()
+    wrong.retrieval.index_path = config.retrieval.index_path
+    wrong.encoder.model = "nobody/nothing"
+    with pytest.raises(IndexMismatchError, match="descriptor:weight-free@1.*backend is 'siglip'.*--config"):
+        HybridClassifier(wrong)

@@ -11,9 +11,20 @@ from lmm_classifier.index.exact import ExactIndex
 logger = logging.getLogger(__name__)
 
 
-def open_index(config: RetrievalConfig, encoder: Fingerprint, labels: list[str] | None = None) -> ExactIndex:
-    """Open the configured index for this encoder, restricted to `labels` where they are given."""
-    index = ExactIndex.open(config.index_path, encoder)
+def open_index(config: RetrievalConfig, backend: str, labels: list[str] | None = None) -> ExactIndex:
+    """Open the configured index, restricted to `labels` where they are given.
+
+    Raises IndexMismatchError where the encoder's `backend` alone rules it out: that is known before an encoder of
+    gigabytes is loaded.
+    """
+    index = ExactIndex.open(config.index_path)
+    index.manifest.require_backend(backend, str(config.index_path))
+    return index if labels is None else index.only(labels)
+
+
+def require_encoder(index: ExactIndex, encoder: Fingerprint, source: str) -> None:
+    """Raise IndexMismatchError unless `encoder` made the vectors of `index`; warn where its number type differs."""
+    index.manifest.require(encoder, source)
     stored = index.manifest.fingerprint.dtype
     if stored != encoder.dtype:
         logger.warning(
@@ -21,4 +32,3 @@ def open_index(config: RetrievalConfig, encoder: Fingerprint, labels: list[str] 
             stored,
             encoder.dtype,
         )
-    return index if labels is None else index.only(labels)

@@ -60,6 +60,15 @@ class Manifest:
                 raise IndexFileError(f"{source} has a damaged manifest: {name} is {number!r}")
         return self
 
+    def require_backend(self, backend: str, source: str) -> None:
+        """Raise IndexMismatchError unless these vectors are of an encoder of this kind."""
+        if self.fingerprint.backend != backend:
+            raise IndexMismatchError(
+                f"index {source} was built by the encoder {self.fingerprint}, but encoder.backend is {backend!r}: "
+                f"set encoder.backend to {self.fingerprint.backend!r} (with the --config that it was built with), or "
+                "rebuild the index with `lmm-classifier build`"
+            )
+
     def require(self, encoder: Fingerprint, source: str) -> None:
         """Raise IndexMismatchError, naming both fingerprints, unless `encoder` made these vectors."""
         if differences := self.fingerprint.differences(encoder):

@@ -77,7 +77,9 @@ def read_index(path: Path) -> Contents:
     try:
         return _read_folder(path) if path.is_dir() else _read_npz(path)
     except (OSError, zipfile.BadZipFile, zipfile.LargeZipFile, NotImplementedError, RuntimeError) as error:
-        raise IndexFileError(f"{path} is not a readable index: {error}") from None
+        raise IndexFileError(
+            f"{path} is not a readable index ({error}): rebuild it with `lmm-classifier build`"
+        ) from None
 
 
 def _read_npz(path: Path) -> Contents:
