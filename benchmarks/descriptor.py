@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from lmm_classifier.embeddings.descriptor import DescriptorEncoder
-from lmm_classifier.index.exact import ExactComparison
+from lmm_classifier.gallery import Gallery
 from lmm_classifier.voting import TopMeanPrototype
 
 COMMAND = "OMP_NUM_THREADS=1 python -m benchmarks.descriptor --prototype FILE.py --data DIR"
@@ -150,8 +150,8 @@ def accuracy_of_both(train: Labelled, test: Labelled, prototype: ModuleType) -> 
 
 def accuracy(matrix: Rows, labels: Ids, queries: Rows, truth: Ids) -> float:
     """Percent right by the mean of the 3 best cosines of a label and the cosine to its mean."""
-    rule = TopMeanPrototype(matrix, labels, int(labels.max()) + 1, m=3)
-    scores = rule.scores(ExactComparison(queries, queries @ matrix.T, matrix))
+    gallery = Gallery(matrix, labels, int(labels.max()) + 1)
+    scores = TopMeanPrototype(m=3).scores(gallery.compare(queries))
     return float((scores.argmax(axis=1) == truth).mean() * 100)
 
 

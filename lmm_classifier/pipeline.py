@@ -39,7 +39,7 @@ class HybridClassifier:
         self.index = open_index(config.retrieval, backend, config.labels)
         self.encoder = encoder or open_encoder(config.encoder)
         require_encoder(self.index, self.encoder.fingerprint, str(config.retrieval.index_path))
-        self.rule = open_rule(config.retrieval, self.index.matrix, self.index.label_ids, len(self.index.label_names))
+        self.rule = open_rule(config.retrieval, self.index.label_ids, len(self.index.label_names))
         self.reranker = open_reranker(config.rerank, self._score_labels, self.rule.temperature)
         self.policy = ThresholdPolicy(
             config.retrieval.confidence_threshold,

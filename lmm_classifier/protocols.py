@@ -62,25 +62,22 @@ class TextEncoder(Protocol):
 
 
 class Comparison(Protocol):
-    """Queries held against the corpus."""
+    """Queries held against the corpus. What was left out of it is nowhere in the answers."""
 
-    @property
-    def queries(self) -> FloatArray:
-        """Unit rows of the search space, (n, d)."""
-
-    @property
-    def similarities(self) -> FloatArray:
-        """Cosines (n, N) to within `tolerance`, to tell who may be near; -inf where a row was left out."""
-
-    @property
-    def tolerance(self) -> float:
-        """How far `similarities` may be off."""
-
-    def cosines(self, query: int, rows: IntArray) -> NDArray[np.float64]:
-        """The cosines of one query with `rows`: the same bits whatever else was compared."""
+    def __len__(self) -> int:
+        """The number of queries, n."""
 
     def nearest(self, query: int, k: int, rows: IntArray | None = None) -> tuple[IntArray, NDArray[np.float64]]:
         """The k nearest rows of one query (of `rows`, if given) and their cosines: nearest first, ties by row."""
+
+    def top_mean(self, m: int) -> NDArray[np.float64]:
+        """For each label the mean of its m best cosines, (n, C); -inf where the label has no row."""
+
+    def mean_cosines(self) -> NDArray[np.float64]:
+        """The cosine to the mean row of each label, (n, C); -inf where the label has no row."""
+
+    def square_distances(self) -> NDArray[np.float64]:
+        """The squared distance to the mean row of each label, (n, C); inf where the label has no row."""
 
 
 class VectorIndex(Protocol):

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
+from lmm_classifier.calibration import log_shares
 from lmm_classifier.config import RetrievalConfig
-from lmm_classifier.protocols import Comparison, FloatArray, IntArray, VotingRule
+from lmm_classifier.protocols import Comparison, IntArray, VotingRule
 
 Scores = NDArray[np.float64]
 
-_TINY = 1e-12  # the sum of examples that cancel out has no direction: cosine 0
+_FLOOR = -16.0  # the least log-probability that one voice can give: it may doubt a label, not veto it
 
 
 class SoftmaxVote:
@@ -29,7 +32,7 @@ class SoftmaxVote:
 
     def scores(self, comparison: Comparison) -> Scores:
         """Return (n, C); -inf for a label that none of the k nearest has."""
-        scores = np.full((len(comparison.queries), self._labels), -np.inf)
+        scores = np.full((len(comparison), self._labels), -np.inf)
         for query in range(len(scores)):
             rows, similarities = comparison.nearest(query, self._k)  # (<= k,)
             if len(rows) == 0:
@@ -41,67 +44,87 @@ class SoftmaxVote:
         return scores
 
 
-class TopMeanPrototype:
-    """Per label: the mean of its m best similarities, averaged with the cosine to its mean example (prototype).
+class TopMean:
+    """Per label: the mean of its m best similarities. Keeps labels of several looks apart."""
 
-    The neighbours keep classes of several looks apart, the prototype steadies classes with few examples.
-    """
-
-    def __init__(
-        self, matrix: FloatArray, label_ids: IntArray, labels: int, m: int = 3, temperature: float = 0.05
-    ) -> None:
+    def __init__(self, m: int = 5, temperature: float = 0.05) -> None:
         self.temperature = temperature
-        self._matrix = matrix
-        self._label_ids = label_ids
         self._m = m
-        self._rows = rows_by_label(label_ids, labels)
-        self._sums = np.stack([_sum_rows(matrix, rows) for rows in self._rows])  # (C, d)
-        self._norms = np.linalg.norm(self._sums, axis=1)  # (C,)
 
     def scores(self, comparison: Comparison) -> Scores:
         """Return (n, C); -inf for a label of which every example was left out."""
-        limits = np.stack([self._limits(comparison.similarities[:, rows]) for rows in self._rows], axis=1)  # (n, C)
-        scores = np.empty(limits.shape)
-        for query, limit in enumerate(limits - comparison.tolerance):
-            scores[query] = self._top_mean(comparison, query, limit) + self._prototype_cosines(comparison, query)
-        return scores / 2
-
-    def _limits(self, similarities: FloatArray) -> FloatArray:
-        """The m-th largest of each row (n, size of the label)."""
-        place = max(similarities.shape[1] - self._m, 0)
-        return np.asarray(np.partition(similarities, place, axis=1)[:, place])
-
-    def _top_mean(self, comparison: Comparison, query: int, limits: FloatArray) -> Scores:
-        """Mean of the m best cosines of every label (C,), looking at the rows from `limits` (C,) on."""
-        near = comparison.similarities[query]
-        rows = np.flatnonzero((near >= limits[self._label_ids]) & np.isfinite(near))
-        labels, cosines = self._label_ids[rows], comparison.cosines(query, rows)
-        order = np.lexsort((-cosines, labels))
-        labels, cosines = labels[order], cosines[order]
-        best = np.arange(len(labels)) - np.searchsorted(labels, labels) < self._m  # rank within the label
-        count = np.bincount(labels[best], minlength=len(limits))
-        total = np.bincount(labels[best], cosines[best], len(limits))
-        return np.where(count > 0, total / np.maximum(count, 1), -np.inf)
-
-    def _prototype_cosines(self, comparison: Comparison, query: int) -> Scores:
-        """Cosine to the sum of every label's examples (C,), less those that were left out."""
-        sums, norms = self._sums, self._norms
-        left_out = np.flatnonzero(np.isneginf(comparison.similarities[query]))
-        if len(left_out):
-            sums, norms = sums.copy(), norms.copy()
-            for label in np.unique(self._label_ids[left_out]):
-                sums[label] -= _sum_rows(self._matrix, left_out[self._label_ids[left_out] == label])
-                norms[label] = np.linalg.norm(sums[label])
-        # summed row by row: a matrix product's last bits depend on the number of its threads
-        dots = (sums * comparison.queries[query]).sum(axis=1)
-        return np.asarray(dots / np.maximum(norms, _TINY))
+        return comparison.top_mean(self._m)
 
 
-def open_rule(config: RetrievalConfig, matrix: FloatArray, label_ids: IntArray, labels: int) -> VotingRule:
-    """Make the configured rule for the examples `matrix` (N, d) with `label_ids` (N,) of `labels` labels."""
+class Prototype:
+    """Per label: the cosine to its mean example, the prototype (Snell, Swersky & Zemel, arXiv 1703.05175)."""
+
+    def __init__(self, temperature: float = 0.05) -> None:
+        self.temperature = temperature
+
+    def scores(self, comparison: Comparison) -> Scores:
+        """Return (n, C); -inf for a label of which every example was left out."""
+        return comparison.mean_cosines()
+
+
+class TopMeanPrototype:
+    """Per label: the mean of its m best similarities, averaged with the cosine to its prototype.
+
+    The neighbours keep labels of several looks apart, the prototype steadies labels with few examples.
+    """
+
+    def __init__(self, m: int = 3, temperature: float = 0.05) -> None:
+        self.temperature = temperature
+        self._m = m
+
+    def scores(self, comparison: Comparison) -> Scores:
+        """Return (n, C); -inf for a label of which every example was left out."""
+        return (comparison.top_mean(self._m) + comparison.mean_cosines()) / 2
+
+
+class Gaussian:
+    """Per label: -1/2 the squared distance to its mean. In the within-class metric this is Gaussian discriminant
+    analysis with one covariance for all labels and equal priors (Hastie, Tibshirani & Friedman, 2009, sec. 4.3).
+    """
+
+    def __init__(self, temperature: float = 1.0) -> None:
+        self.temperature = temperature
+
+    def scores(self, comparison: Comparison) -> Scores:
+        """Return (n, C); -inf for a label of which every example was left out."""
+        return comparison.square_distances() / -2
+
+
+class Voices:
+    """Several rules speak, each with its own temperature; the scores are the mean of their log-probabilities.
+
+    That is the normalised product of their opinions (Hinton, 2002, "Training products of experts"): a label must be
+    likely to all of them.
+    """
+
+    def __init__(self, voices: Sequence[VotingRule], temperature: float = 1.0) -> None:
+        self.temperature = temperature
+        self._voices = voices
+
+    def scores(self, comparison: Comparison) -> Scores:
+        """Return (n, C); -inf for a label of which every example was left out."""
+        return product([(voice.scores(comparison), voice.temperature) for voice in self._voices])
+
+
+def product(opinions: Sequence[tuple[Scores, float]]) -> Scores:
+    """Mean log-probability (n, C) of opinions, each the scores (n, C) of a voice and its temperature."""
+    logs = [
+        np.where(np.isfinite(scores), np.maximum(log_shares(scores / temperature), _FLOOR), -np.inf)
+        for scores, temperature in opinions
+    ]
+    return np.asarray(sum(logs) / len(logs))
+
+
+def open_rule(config: RetrievalConfig, label_ids: IntArray, labels: int) -> VotingRule:
+    """Make the configured rule for examples with `label_ids` (N,) of `labels` labels."""
     if config.rule == "softmax":
         return SoftmaxVote(label_ids, labels, config.k, config.temperature)
-    return TopMeanPrototype(matrix, label_ids, labels, temperature=config.temperature)
+    return TopMeanPrototype(temperature=config.temperature)
 
 
 def shares(scores: Scores, temperature: float) -> Scores:
@@ -110,17 +133,3 @@ def shares(scores: Scores, temperature: float) -> Scores:
     weights = np.exp((scores - np.where(np.isfinite(best), best, 0)) / temperature)
     total = weights.sum(axis=-1, keepdims=True)
     return np.asarray(np.divide(weights, total, out=np.zeros_like(weights), where=total > 0))
-
-
-def rows_by_label(label_ids: IntArray, labels: int) -> list[IntArray]:
-    """Rows of each label, ascending; one array per label."""
-    order = np.argsort(label_ids, kind="stable")
-    return np.split(order, np.cumsum(np.bincount(label_ids, minlength=labels))[:-1])
-
-
-def _sum_rows(matrix: FloatArray, rows: IntArray, block: int = 4096) -> Scores:
-    """Sum of the given rows in float64, read in blocks so that a large label costs no copy of itself."""
-    total = np.zeros(matrix.shape[1])
-    for start in range(0, len(rows), block):
-        total += matrix[rows[start : start + block]].sum(axis=0, dtype=np.float64)
-    return total

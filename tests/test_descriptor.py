@@ -93,6 +93,6 @@ def test_accuracy_on_photographs(shared):
     names = sorted(set(labels))
     space = ENCODER.space.fit(lambda: iter([train]))
     matrix = space.transform(train)
-    rule = TopMeanPrototype(matrix, np.array([names.index(label) for label in labels]), len(names))
-    chosen = rule.scores(comparison(matrix, space.transform(new))).argmax(axis=1)
+    label_ids = np.array([names.index(label) for label in labels])
+    chosen = TopMeanPrototype().scores(comparison(matrix, space.transform(new), label_ids)).argmax(axis=1)
     assert np.mean([names[number] == label for number, label in zip(chosen, truth)]) > 0.6

@@ -64,7 +64,7 @@ def test_anyone_can_read_it_with_numpy(npz):
 def test_a_folder_is_mapped_not_read(tmp_path):
     """A float32 folder is searched through a memory map."""
     path = write(tmp_path / "index", unit_rows(np.random.default_rng(0), 5, 4))
-    assert isinstance(ExactIndex.open(path).matrix, np.memmap)
+    assert isinstance(ExactIndex.open(path).gallery.units, np.memmap)
 
 
 def test_writing_again_replaces_and_leaves_nothing_behind(tmp_path):

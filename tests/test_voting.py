@@ -6,16 +6,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lmm_classifier.config import RetrievalConfig
-from lmm_classifier.index.exact import ExactComparison
+from lmm_classifier.gallery import Gallery, rows_by_label
 from lmm_classifier.testing import unit_rows
-from lmm_classifier.voting import SoftmaxVote, TopMeanPrototype, open_rule, rows_by_label, shares
+from lmm_classifier.voting import SoftmaxVote, TopMeanPrototype, Voices, open_rule, shares
 
 
-def comparison(matrix, queries, left_out=()):
-    similarities = queries @ matrix.T
-    for query, rows in enumerate(left_out):
-        similarities[query, rows] = -np.inf
-    return ExactComparison(queries, similarities, matrix)
+def comparison(matrix, queries, label_ids=None, left_out=()):
+    label_ids = np.zeros(len(matrix), np.int64) if label_ids is None else label_ids
+    return Gallery(matrix, label_ids, int(label_ids.max()) + 1).compare(queries, [np.array(r, int) for r in left_out])
 
 
 @pytest.fixture
@@ -51,7 +49,7 @@ def test_softmax_vote_survives_k_larger_than_a_class():
 def test_top_mean_prototype_against_a_loop(data):
     """Scores equal the mean of (mean of 3 best cosines) and (cosine to the class mean), per class."""
     matrix, label_ids, queries = data
-    got = TopMeanPrototype(matrix, label_ids, 4).scores(comparison(matrix, queries))
+    got = TopMeanPrototype().scores(comparison(matrix, queries, label_ids))
     for query, row in zip(queries.astype(float), got):
         for label in range(4):
             rows = matrix[label_ids == label].astype(float)
@@ -67,9 +65,9 @@ def test_scores_do_not_depend_on_the_batch(name, size):
     rng = np.random.default_rng(5)
     matrix, queries = np.repeat(unit_rows(rng, 150, 700), 2, axis=0), unit_rows(rng, 40, 700)
     label_ids = rng.integers(0, 9, 300)
-    rule = open_rule(RetrievalConfig(rule=name), matrix, label_ids, 9)
-    parts = [rule.scores(comparison(matrix, queries[start : start + size])) for start in range(0, 40, size)]
-    np.testing.assert_array_equal(np.concatenate(parts), rule.scores(comparison(matrix, queries)))
+    rule = open_rule(RetrievalConfig(rule=name), label_ids, 9)
+    parts = [rule.scores(comparison(matrix, queries[start : start + size], label_ids)) for start in range(0, 40, size)]
+    np.testing.assert_array_equal(np.concatenate(parts), rule.scores(comparison(matrix, queries, label_ids)))
 
 
 @pytest.mark.parametrize("name", ["softmax", "top3_prototype"])
@@ -77,12 +75,12 @@ def test_leaving_out_equals_deleting(data, name):
     """Scores with rows left out are those of a corpus without these rows: exact leave-one-out."""
     matrix, label_ids, _ = data
     config = RetrievalConfig(rule=name)
-    rule = open_rule(config, matrix, label_ids, 4)
-    got = rule.scores(comparison(matrix, matrix.copy(), left_out=[[row] for row in range(40)]))
+    rule = open_rule(config, label_ids, 4)
+    got = rule.scores(comparison(matrix, matrix.copy(), label_ids, [[row] for row in range(40)]))
     for row in range(40):
         rest = np.arange(40) != row
-        smaller = open_rule(config, matrix[rest], label_ids[rest], 4)
-        expected = smaller.scores(comparison(matrix[rest], matrix[row : row + 1]))
+        smaller = open_rule(config, label_ids[rest], 4)
+        expected = smaller.scores(comparison(matrix[rest], matrix[row : row + 1], label_ids[rest]))
         np.testing.assert_allclose(got[row], expected[0], atol=1e-6)
 
 
@@ -90,11 +88,11 @@ def test_leaving_out_equals_deleting(data, name):
 def test_a_label_without_evidence_has_no_share(name):
     """A label all of whose examples are left out gets nothing; with none left nobody does."""
     matrix = np.eye(2, dtype=np.float32)
-    rule = open_rule(RetrievalConfig(rule=name), matrix, np.array([0, 1]), 2)
-    one = rule.scores(comparison(matrix, matrix[:1].copy(), left_out=[[0]]))
+    rule = open_rule(RetrievalConfig(rule=name), np.array([0, 1]), 2)
+    one = rule.scores(comparison(matrix, matrix[:1].copy(), np.array([0, 1]), [[0]]))
     assert one[0, 0] == -np.inf
     np.testing.assert_array_equal(shares(one, 0.05), [[0, 1]])
-    none = rule.scores(comparison(matrix, matrix[:1].copy(), left_out=[[0, 1]]))
+    none = rule.scores(comparison(matrix, matrix[:1].copy(), np.array([0, 1]), [[0, 1]]))
     np.testing.assert_array_equal(shares(none, 0.05), [[0, 0]])
 
 
@@ -116,3 +114,30 @@ def test_shares_sum_to_one_and_keep_the_order(scores, temperature):
     share = shares(np.array(scores), temperature)
     assert share.sum() == pytest.approx(1)
     assert share[int(np.argmax(scores))] == share.max()
+
+
+class Says:
+    """A voice that says what it was told."""
+
+    def __init__(self, scores, temperature):
+        self.temperature = temperature
+        self._scores = np.array(scores)
+
+    def scores(self, comparison):
+        return self._scores
+
+
+def test_voices_multiply_their_opinions():
+    """The shares of the voices are the normalised geometric mean of the probabilities that each gives."""
+    first, second = np.array([[0.7, 0.2, 0.1]]), np.array([[0.1, 0.6, 0.3]])
+    rule = Voices([Says(0.05 * np.log(first), 0.05), Says(3 * np.log(second), 3.0)])
+    expected = np.sqrt(first * second)
+    np.testing.assert_allclose(shares(rule.scores(None), rule.temperature), expected / expected.sum(), atol=1e-12)
+
+
+def test_a_voice_doubts_but_does_not_veto():
+    """However sure one voice is, the others can outvote it; a label without examples stays out."""
+    sure = Says([[0.0, -1e6, -np.inf]], 1.0)
+    others = [Says([[-20.0, 0.0, -np.inf]], 1.0)] * 2
+    rule = Voices([sure, *others])
+    np.testing.assert_allclose(rule.scores(None), [[-32 / 3, -16 / 3, -np.inf]], atol=1e-6)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,44 +12,11 @@ from numpy.typing import NDArray
 
 from lmm_classifier.datatypes import Example, Fingerprint, Neighbor
 from lmm_classifier.errors import ConfigError, IndexFileError
+from lmm_classifier.gallery import Gallery, GalleryComparison
 from lmm_classifier.index.manifest import Manifest
 from lmm_classifier.index.store import Contents, read_index
 from lmm_classifier.protocols import FloatArray, IntArray, Space
 from lmm_classifier.spaces import restore
-from lmm_classifier.voting import rows_by_label
-
-
-@dataclass(frozen=True)
-class ExactComparison:
-    """Queries against all rows; see `protocols.Comparison`.
-
-    One matrix product in float32 finds who may be near. Its last bits depend on the batch, so whatever is reported or
-    voted with is computed again in float64, row by row.
-    """
-
-    queries: FloatArray  # (n, d)
-    similarities: FloatArray  # (n, N)
-    matrix: FloatArray  # (N, d)
-    tolerance: float = 1e-5  # many times the error seen: about 1e-7 for 2,500 numbers of a unit vector
-
-    def nearest(self, query: int, k: int, rows: IntArray | None = None) -> tuple[IntArray, NDArray[np.float64]]:
-        """Return the k nearest rows and their cosines, exact to float64: nearest first, equal ones by row."""
-        near = self.similarities[query] if rows is None else self.similarities[query, rows]
-        k = min(k, len(near))
-        if k == 0:
-            return np.empty(0, np.int64), np.empty(0)
-        limit = np.partition(near, len(near) - k)[len(near) - k]
-        keep = np.flatnonzero((near >= limit - self.tolerance) & np.isfinite(near))
-        found = keep if rows is None else rows[keep]
-        exact = self.cosines(query, found)
-        order = np.lexsort((found, -exact))[:k]
-        return found[order].astype(np.int64), exact[order]
-
-    def cosines(self, query: int, rows: IntArray) -> NDArray[np.float64]:
-        """Return the cosines of one query with `rows`, summed in float64 and in one order whatever the batch."""
-        products = self.matrix[rows].astype(np.float64)  # (k, d)
-        products *= self.queries[query]
-        return np.asarray(products.sum(axis=1))
 
 
 class ExactIndex:
@@ -58,13 +25,12 @@ class ExactIndex:
     def __init__(self, contents: Contents, space: Space, matrix: FloatArray) -> None:
         self.manifest: Manifest = contents.manifest
         self.space = space
-        self.matrix = matrix  # (N, d) unit rows
         self.hashes = contents.hashes
         self.examples = [Example(path, label) for path, label in zip(contents.paths, contents.labels)]
         self.label_names: Sequence[str] = sorted(set(contents.labels))
         positions = {label: number for number, label in enumerate(self.label_names)}
         self.label_ids: IntArray = np.array([positions[label] for label in contents.labels], dtype=np.int64)
-        self._rows_of_label = rows_by_label(self.label_ids, len(self.label_names))
+        self.gallery = Gallery(matrix, self.label_ids, len(self.label_names))
         self._contents = contents
         self._rows_of_hash: dict[str, list[int]] = defaultdict(list)
         for row, content_hash in enumerate(contents.hashes):
@@ -86,18 +52,18 @@ class ExactIndex:
 
     def rows_of(self, label_id: int) -> IntArray:
         """Rows of one label, ascending."""
-        return self._rows_of_label[label_id]
+        return self.gallery.rows_of_label[label_id]
 
-    def compare(self, vectors: FloatArray, leave_out: Sequence[str | None] | None = None) -> ExactComparison:
+    def compare(self, vectors: FloatArray, leave_out: Sequence[str | None] | None = None) -> GalleryComparison:
         """Compare encoder vectors (n, dim) with every row; see `protocols.VectorIndex`."""
         if vectors.ndim != 2 or vectors.shape[1] != self.manifest.fingerprint.dim:
             raise ValueError(f"expected vectors (n, {self.manifest.fingerprint.dim}), got {vectors.shape}")
-        queries = self.space.transform(vectors)  # (n, d)
-        similarities = queries @ self.matrix.T  # (n, N)
-        for query, content_hash in enumerate(leave_out or ()):
-            if content_hash is not None:
-                similarities[query, self._rows_of_hash.get(content_hash, [])] = -np.inf
-        return ExactComparison(queries, similarities, self.matrix)
+        left_out = [self._rows_of_content(content_hash) for content_hash in leave_out or ()]
+        return self.gallery.compare(self.space.transform(vectors), left_out)
+
+    def _rows_of_content(self, content_hash: str | None) -> IntArray:
+        rows = [] if content_hash is None else self._rows_of_hash.get(content_hash, [])
+        return np.array(rows, dtype=np.int64)
 
     def search(
         self, vectors: FloatArray, k: int, leave_out: Sequence[str | None] | None = None
@@ -124,7 +90,7 @@ class ExactIndex:
             paths=[part.paths[row] for row in rows],
             hashes=[part.hashes[row] for row in rows],
         )
-        return ExactIndex(contents, self.space, self.matrix[rows])
+        return ExactIndex(contents, self.space, self.gallery.units[rows])
 
 
 def _search_matrix(contents: Contents, space: Space, path: Path) -> FloatArray:

@@ -1,0 +1,182 @@
+"""Exact leave-one-out: every example compared with a corpus that does not hold it, in closed form.
+
+Taking example i out of its label y (of n examples, mean mu) changes three things, all of rank one. With u = z_i - mu:
+the metric A becomes A + g (Au)(Au)' (Sherman & Morrison, 1950), g = a / (1 - a u'Au), a = (1 - shrinkage) n / (n - 1) /
+freedom; the own mean becomes mu - u / (n - 1); and since the corpus mean is taken off every row, the others move by
+z_i / (N - 1). Shrinkage, its unit tr S / d, the freedom N - C and the square root are settings and stay as they are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lmm_classifier.gallery import Gallery
+from lmm_classifier.protocols import FloatArray, IntArray
+
+Doubles = NDArray[np.float64]
+
+_TINY = 1e-30
+
+
+@dataclass(frozen=True)
+class LeftOutComparison:
+    """Examples of the gallery against the gallery without them; see `protocols.Comparison`."""
+
+    similarities: Doubles  # (b, N), -inf for itself
+    cosines_to_means: Doubles  # (b, C), -inf where the label has no other example
+    distances: Doubles  # (b, C), squared
+    rows_of_label: list[IntArray]
+
+    def __len__(self) -> int:
+        return len(self.similarities)
+
+    def nearest(self, query: int, k: int, rows: IntArray | None = None) -> tuple[IntArray, Doubles]:
+        """Return the k nearest rows and their cosines: nearest first, equal ones by row."""
+        rows = np.arange(self.similarities.shape[1]) if rows is None else rows
+        near = self.similarities[query, rows]
+        if len(near) > k:
+            keep = np.flatnonzero(near >= np.partition(near, len(near) - k)[len(near) - k])
+            rows, near = rows[keep], near[keep]
+        rows, near = rows[np.isfinite(near)], near[np.isfinite(near)]
+        order = np.lexsort((rows, -near))[:k]
+        return rows[order], near[order]
+
+    def top_mean(self, m: int) -> Doubles:
+        """Return for each label the mean of its m best cosines (b, C); -inf where none is left."""
+        means = np.full(self.cosines_to_means.shape, -np.inf)
+        for label, rows in enumerate(self.rows_of_label):
+            k = min(m, len(rows))
+            if k == 0:
+                continue
+            best = np.partition(self.similarities[:, rows], len(rows) - k, axis=1)[:, len(rows) - k :]
+            there = np.isfinite(best)
+            count = there.sum(axis=1)
+            total = np.where(there, best, 0).sum(axis=1)
+            means[:, label] = np.where(count > 0, total / np.maximum(count, 1), -np.inf)
+        return means
+
+    def mean_cosines(self) -> Doubles:
+        """Return the cosines (b, C) to the mean row of each label."""
+        return self.cosines_to_means
+
+    def square_distances(self) -> Doubles:
+        """Return the squared distances (b, C) to the mean row of each label."""
+        return self.distances
+
+
+class LeaveOneOut:
+    """Leaves rows of a gallery out one by one.
+
+    `downdate` is (1 - shrinkage) / freedom of the gallery's metric, 0 where it has none; `centred` says whether the
+    corpus mean was taken off its rows.
+    """
+
+    def __init__(self, gallery: Gallery, downdate: float = 0.0, centred: bool = False) -> None:
+        self._gallery = gallery
+        self._downdate = downdate
+        total = len(gallery.label_ids)
+        self._shift = 1 / (total - 1) if centred and total > 1 else 0.0
+        self._rows: FloatArray = gallery.units
+        if gallery.lengths is not None:
+            self._rows = (gallery.units * gallery.lengths[:, None]).astype(np.float32)
+        self._squares = np.square(self._rows, dtype=np.float64).sum(axis=1)  # (N,)
+        self._to_means = np.asarray(gallery.means @ self._rows.T.astype(np.float64)).T  # (N, C)
+        self._means_squared = np.square(gallery.means).sum(axis=1)  # (C,)
+
+    def blocks(self, wanted: IntArray | None = None, size: int = 512) -> Iterator[tuple[IntArray, LeftOutComparison]]:
+        """Walk over the rows `wanted` (all, by default) in blocks: their numbers, and how they compare."""
+        wanted = np.arange(len(self._rows)) if wanted is None else wanted
+        for start in range(0, len(wanted), size):
+            rows = wanted[start : start + size]
+            yield rows, self._compare(rows)
+
+    def without_neighbours(self, wanted: IntArray, size: int = 4096) -> Iterator[tuple[IntArray, LeftOutComparison]]:
+        """The same for rules that look at means alone: the similarities to the examples are not computed."""
+        for start in range(0, len(wanted), size):
+            rows = wanted[start : start + size]
+            terms = _Terms.of(self, rows)
+            cosines, distances = terms.to_means()
+            yield rows, LeftOutComparison(np.empty((len(rows), 0)), cosines, distances, [])
+
+    def _compare(self, rows: IntArray) -> LeftOutComparison:
+        terms = _Terms.of(self, rows)
+        cosines, distances = terms.to_means()
+        return LeftOutComparison(terms.to_rows(), cosines, distances, self._gallery.rows_of_label)
+
+
+@dataclass(frozen=True)
+class _Terms:
+    """Inner products for one block of rows; z is a row, u its deviation from the mean of its label."""
+
+    of_all: LeaveOneOut
+    rows: IntArray  # (b,)
+    own: IntArray  # (b,) labels
+    single: NDArray[np.bool_]  # (b,) the only example of its label
+    z_z: Doubles  # (b,)
+    z_mean: Doubles  # (b, C)
+    u_mean: Doubles  # (b, C)
+    u_u: Doubles  # (b,)
+    u_z: Doubles  # (b,)
+    gain: Doubles  # (b,), g
+    step: Doubles  # (b,), 1 / (n - 1)
+
+    @classmethod
+    def of(cls, every: LeaveOneOut, rows: IntArray) -> _Terms:
+        gallery = every._gallery
+        own = gallery.label_ids[rows]
+        count = gallery.counts[own].astype(np.float64)
+        single = count < 2
+        here = np.arange(len(rows))
+        z_z, z_mean = every._squares[rows], every._to_means[rows]
+        mean_mean = gallery.means[own] @ gallery.means.T  # (b, C)
+        u_mean = z_mean - mean_mean
+        u_z = z_z - z_mean[here, own]
+        u_u = np.maximum(u_z - u_mean[here, own], 0)
+        step = np.where(single, 0, 1 / np.maximum(count - 1, 1))
+        a = every._downdate * count * step
+        gain = a / np.maximum(1 - a * u_u, 1e-9)
+        return cls(every, rows, own, single, z_z, z_mean, u_mean, u_u, u_z, gain, step)
+
+    def to_means(self) -> tuple[Doubles, Doubles]:
+        """Cosines and squared distances (b, C) to the means."""
+        s, here = self.of_all._shift, np.arange(len(self.rows))
+        gain, step = self.gain[:, None], self.step
+        squares = self.of_all._means_squared
+        # the means move by s z; the own mean also by -step u
+        z_m = self.z_mean + s * self.z_z[:, None]
+        u_m = self.u_mean + s * self.u_z[:, None]
+        m_m = squares + 2 * s * self.z_mean + s * s * self.z_z[:, None]
+        own = self.own
+        m_m[here, own] += step**2 * self.u_u - 2 * step * self.u_mean[here, own] - 2 * step * s * self.u_z
+        z_m[here, own] -= step * self.u_z
+        u_m[here, own] -= step * self.u_u
+        z_z = self.z_z + self.gain * self.u_z**2
+        norms = np.sqrt(np.maximum((m_m + gain * u_m**2) * z_z[:, None], _TINY))
+        cosines = (z_m + gain * self.u_z[:, None] * u_m) / norms
+        # a distance does not feel the common shift
+        distances = self.z_z[:, None] - 2 * self.z_mean + squares
+        distances += gain * (self.u_z[:, None] - self.u_mean) ** 2
+        stretch = 1 + step  # z - (mu - step u) = (1 + step) u
+        distances[here, own] = stretch**2 * self.u_u + self.gain * (stretch * self.u_u) ** 2
+        cosines[here[self.single], own[self.single]] = -np.inf
+        distances[here[self.single], own[self.single]] = np.inf
+        return cosines, distances
+
+    def to_rows(self) -> Doubles:
+        """Cosines (b, N) to all other rows."""
+        every = self.of_all
+        s, gain = every._shift, self.gain[:, None]
+        z_r = (every._rows[self.rows] @ every._rows.T).astype(np.float64)  # (b, N)
+        u_r = z_r - every._to_means[:, self.own].T
+        z_v = z_r + s * self.z_z[:, None]
+        u_v = u_r + s * self.u_z[:, None]
+        v_v = every._squares + 2 * s * z_r + s * s * self.z_z[:, None]
+        z_z = self.z_z + self.gain * self.u_z**2
+        norms = np.sqrt(np.maximum((v_v + gain * u_v**2) * z_z[:, None], _TINY))
+        cosines = (z_v + gain * self.u_z[:, None] * u_v) / norms
+        cosines[np.arange(len(self.rows)), self.rows] = -np.inf
+        return np.asarray(cosines)

@@ -1,0 +1,134 @@
+"""The within-class metric: a whitening in which differences between pictures of one label count for little."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lmm_classifier.protocols import FloatArray, IntArray
+from lmm_classifier.spaces import ExactProduct
+
+Doubles = NDArray[np.float64]
+
+_TINY = 1e-12
+_BLOCK = 4096  # rows taken at a time
+
+
+class WithinClassMetric:
+    """Maps unit rows to a space where the pooled covariance within labels is the identity, nearly.
+
+    z = x, or its square root where `root` (for encoders whose numbers are never negative), of unit length, less the
+    corpus mean; then z A^(1/2) with A = ((1 - shrinkage) S + shrinkage (tr S / d) I)^-1 and S the pooled
+    within-label covariance: the metric of linear discriminant analysis, Friedman (1989), "Regularized discriminant
+    analysis", JASA 84(405). Rows that come out are not of unit length: their distances are Mahalanobis'.
+    """
+
+    def __init__(self, root: bool, centre: FloatArray, projection: FloatArray, shrinkage: float) -> None:
+        self.shrinkage = shrinkage
+        self._root = root
+        self._centre = centre  # (d,)
+        self._projection = projection  # (d, d)
+        self._project = ExactProduct(projection)
+
+    def whiten(self, rows: FloatArray) -> FloatArray:
+        """Map unit rows (n, d) to rows (n, d); bit-identical for any split of the rows."""
+        return self._project(prepared(rows, self._root) - self._centre)
+
+    def state(self) -> Mapping[str, NDArray[np.generic]]:
+        """The arrays that rebuild this metric."""
+        return {
+            "root": np.array([self._root]),
+            "centre": self._centre,
+            "projection": self._projection,
+            "shrinkage": np.array([self.shrinkage]),
+        }
+
+    @classmethod
+    def restore(cls, state: Mapping[str, NDArray[np.generic]]) -> WithinClassMetric:
+        """Rebuild from `state`."""
+        centre = np.asarray(state["centre"], np.float32)
+        projection = np.ascontiguousarray(state["projection"], np.float32)
+        if projection.shape != (len(centre), len(centre)):
+            raise ValueError(f"centre {centre.shape} and projection {projection.shape} do not fit")
+        return cls(bool(state["root"][0]), centre, projection, float(np.asarray(state["shrinkage"])[0]))
+
+
+def prepared(rows: FloatArray, root: bool) -> FloatArray:
+    """Take the square root of rows (n, d) if `root` (what is negative becomes 0), and bring them to unit length."""
+    if not root:
+        return rows
+    rooted = np.sqrt(np.maximum(rows, 0))
+    lengths = np.sqrt(np.square(rooted, dtype=np.float64).sum(axis=1, keepdims=True))
+    return np.asarray(rooted / np.maximum(lengths, _TINY), np.float32)
+
+
+@dataclass(frozen=True)
+class WithinClassScatter:
+    """What a metric is made of, for any shrinkage: the spread within labels as axes and variances."""
+
+    root: bool
+    centre: FloatArray  # (d,)
+    axes: Doubles  # (d, r) orthonormal
+    variances: Doubles  # (r,), zero in all directions across the axes
+    freedom: int  # degrees of freedom, N - C, at least 1
+
+    @property
+    def mean_variance(self) -> float:
+        """The unit of the shrinkage, tr S / d."""
+        return float(self.variances.sum() / len(self.centre))
+
+    def metric(self, shrinkage: float) -> WithinClassMetric:
+        """Return the metric for one shrinkage in (0, 1]."""
+        spread = self.mean_variance
+        if spread < _TINY:  # no two pictures of one label differ: nothing is known of what to discount
+            shrinkage, spread = 1.0, 1.0
+        across = 1 / np.sqrt(shrinkage * spread)
+        along = 1 / np.sqrt((1 - shrinkage) * self.variances + shrinkage * spread)
+        projection = (self.axes * (along - across)) @ self.axes.T
+        projection[np.diag_indices_from(projection)] += across
+        return WithinClassMetric(self.root, self.centre, np.asarray(projection, np.float32), shrinkage)
+
+
+def fit_scatter(units: FloatArray, label_ids: IntArray, labels: int) -> WithinClassScatter:
+    """Measure the pooled scatter within labels of unit rows (N, d), in blocks and in float64.
+
+    With fewer rows than numbers the axes are found in the dual, the (N, N) Gram matrix of the deviations.
+    """
+    root = all((block >= 0).all() for _, block in _blocks(units))
+    sums = np.zeros((labels, units.shape[1]))
+    for start, block in _blocks(units):
+        np.add.at(sums, label_ids[start : start + len(block)], prepared(block, root).astype(np.float64))
+    counts = np.bincount(label_ids, minlength=labels)
+    means = sums / np.maximum(counts, 1)[:, None]
+    freedom = max(len(units) - int((counts > 0).sum()), 1)
+    deviations = (
+        prepared(block, root).astype(np.float64) - means[label_ids[start : start + len(block)]]
+        for start, block in _blocks(units)
+    )
+    find = _axes_of_few if len(units) < units.shape[1] else _axes_of_many
+    axes, squares = find(deviations, units.shape[1])
+    centre = (sums.sum(axis=0) / len(units)).astype(np.float32)
+    return WithinClassScatter(root, centre, axes, squares / freedom, freedom)
+
+
+def _axes_of_many(deviations: Iterator[Doubles], width: int) -> tuple[Doubles, Doubles]:
+    scatter = np.zeros((width, width))
+    for block in deviations:
+        scatter += block.T @ block
+    squares, axes = np.linalg.eigh(scatter)
+    return axes, np.maximum(squares, 0)
+
+
+def _axes_of_few(deviations: Iterator[Doubles], width: int) -> tuple[Doubles, Doubles]:
+    rows = np.concatenate([*deviations, np.empty((0, width))])
+    squares, vectors = np.linalg.eigh(rows @ rows.T)
+    keep = squares > _TINY * max(float(squares.max(initial=0)), _TINY)
+    return rows.T @ (vectors[:, keep] / np.sqrt(squares[keep])), squares[keep]
+
+
+def _blocks(rows: FloatArray) -> Iterator[tuple[int, FloatArray]]:
+    for start in range(0, len(rows), _BLOCK):
+        yield start, rows[start : start + _BLOCK]
