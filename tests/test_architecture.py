@@ -11,7 +11,7 @@ FLOORS = [
     {"datatypes", "errors", "logging_config", "prompt_template", "atomic"},
     {"protocols", "yaml_reader", "images", "lazy", "console", "torch_device"},
     {"config", "writers", "checkpoint"},
-    {"corpus", "spaces", "calibration", "decision", "patterns", "testing"},
+    {"corpus", "spaces", "calibration", "promises", "decision", "patterns", "testing"},
     {"gallery", "metric"},
     {"leave_one_out", "voting"},
     {"voices"},

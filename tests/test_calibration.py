@@ -39,7 +39,7 @@ def test_no_temperature_does_better(seed, scale):
     least = log_loss(scores, own, best)
     for factor in (0.5, 0.9, 1.1, 2):
         assert (
-            least <= log_loss(scores, own, best * factor) + 1e-4
+            least <= log_loss(scores, own, best * factor) + 1e-3
         )  # where no opinion is best it stops short of infinity
 
 
