@@ -47,7 +47,7 @@ def main() -> None:
     )
     assert json.loads(line)["label"] == "stripes", line
     try:
-        HybridClassifier(PipelineConfig())
+        build_index_from_directory(image_root=Path("corpus"), output_path=Path("other.npz"), config=PipelineConfig())
     except MissingExtraError as error:
         assert "pip install 'lmm-classifier[siglip]'" in str(error), error
     else:
