@@ -13,7 +13,7 @@ import numpy as np
 
 from benchmarks.rows import Row, where, write_rows
 from lmm_classifier.config import PipelineConfig
-from lmm_classifier.demo import _EXAMPLES, _NEW, demo_config
+from lmm_classifier.demo import _EXAMPLES, _NEW
 from lmm_classifier.index_builder import build_index_from_directory
 from lmm_classifier.patterns import KNOWN, UNKNOWN, draw
 from lmm_classifier.pipeline import HybridClassifier
@@ -70,7 +70,7 @@ def demo_rows(work: Path) -> list[Row]:
         corpus = drawn(place / "corpus", KNOWN, _EXAMPLES, 2 * seed)
         new = drawn(place / "new", KNOWN, _NEW, 2 * seed + 1)
         strangers = drawn(place / "strangers", UNKNOWN, _NEW, 2 * seed + 1)
-        config = demo_config()
+        config = PipelineConfig.offline()
         known, again = accuracy(config, corpus, new, place / "index.npz")
         results = list(HybridClassifier(config).classify_paths(sorted(strangers.rglob("*.jpg"))))
         right.append(known)

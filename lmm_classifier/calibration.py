@@ -21,8 +21,8 @@ def log_shares(scores: Doubles) -> Doubles:
     return np.asarray(shifted - np.log(np.where(total > 0, total, 1)))
 
 
-def log_loss(scores: Doubles, own: IntArray, temperature: float) -> float:
-    """Mean cross-entropy in nats of the softmax of scores (n, C) / temperature.
+def log_losses(scores: Doubles, own: IntArray, temperature: float) -> Doubles:
+    """Cross-entropy in nats of the softmax of scores (n, C) / temperature, for each of the <= n usable rows.
 
     The targets are smoothed: 1 / (n + 2) of each goes to the other labels (Laplace's rule of succession), or else
     examples that are all right would make it ever surer. Rows whose own label has no score are left aside.
@@ -30,14 +30,20 @@ def log_loss(scores: Doubles, own: IntArray, temperature: float) -> float:
     here = np.arange(len(own))
     usable = np.isfinite(scores[here, own])
     if not usable.any():
-        return float("nan")
+        return np.empty(0)
     scores, own, here = scores[usable], own[usable], np.arange(int(usable.sum()))
     smooth = 1 / (len(own) + 2)
     there = np.isfinite(scores)
     logs = np.where(there, np.maximum(log_shares(scores / temperature), _FLOOR), 0)
     mine = logs[here, own]
     others = (logs.sum(axis=1) - mine) / np.maximum(there.sum(axis=1) - 1, 1)
-    return float(-((1 - smooth) * mine + smooth * others).mean())
+    return np.asarray(-((1 - smooth) * mine + smooth * others))
+
+
+def log_loss(scores: Doubles, own: IntArray, temperature: float) -> float:
+    """Mean of `log_losses`; NaN where no row is usable."""
+    losses = log_losses(scores, own, temperature)
+    return float(losses.mean()) if len(losses) else float("nan")
 
 
 def fit_temperature(scores: Doubles, own: IntArray) -> float:

@@ -67,6 +67,35 @@ def build(
 
 
 @app.command()
+def calibrate(
+    index: Annotated[Path | None, typer.Argument(help="Index to calibrate. [default: retrieval.index_path]")] = None,
+    target_precision: Annotated[
+        float | None, typer.Option(help="Be right this often when answering at once, e.g. 0.95: sets the threshold.")
+    ] = None,
+    delta: Annotated[float, typer.Option(help="Chance, 0..1, that the promise is broken.")] = 0.1,
+    keep_known: Annotated[
+        float, typer.Option(help="Share, 0..1, of pictures of known labels not to be called unknown.")
+    ] = 0.95,
+    config: ConfigOption = None,
+    settings: SetOption = None,
+    debug: DebugOption = False,
+) -> None:
+    """Fit the decision rule of an index by leave-one-out, set thresholds from promises, and store both in it.
+
+    Exit codes: 0 done, 1 failed, or the corpus is too small for the promise.
+    """
+    with _door(debug):
+        from lmm_classifier.calibrate_command import run_calibrate
+
+        _between("--target-precision", target_precision)
+        _between("--delta", delta)
+        _between("--keep-known", keep_known)
+        chosen = _configured(config, settings)
+        path = index or chosen.retrieval.index_path
+        raise typer.Exit(run_calibrate(path, chosen.retrieval, target_precision, delta, keep_known))
+
+
+@app.command()
 def classify(
     pictures: Annotated[list[Path], typer.Argument(help="Picture files, and folders that are searched through.")],
     index: Annotated[Path | None, typer.Option(help="Index to use. [default: retrieval.index_path]")] = None,
@@ -120,9 +149,10 @@ def demo(
 ) -> None:
     """Draw a corpus of patterns, index it, classify new ones and some strangers, and show it all on one page."""
     with _door(debug):
-        from lmm_classifier.demo import demo_config, run_demo
+        from lmm_classifier.config import PipelineConfig
+        from lmm_classifier.demo import run_demo
 
-        raise typer.Exit(run_demo(output, seed, _configured(config, settings, demo_config())))
+        raise typer.Exit(run_demo(output, seed, _configured(config, settings, PipelineConfig.offline())))
 
 
 @app.callback(invoke_without_command=True)
@@ -144,6 +174,13 @@ def _configured(file: Path | None, settings: list[str] | None, default: Pipeline
         config.set(setting)
     configure_logging(config.logging.level, config.logging.json_lines, config.logging.file)
     return config
+
+
+def _between(name: str, value: float | None) -> None:
+    if value is not None and not 0 < value < 1:
+        from lmm_classifier.errors import ConfigError
+
+        raise ConfigError(f"{name}: expected a number between 0 and 1, such as 0.95, got {value:g}")
 
 
 @contextmanager

@@ -61,17 +61,29 @@ class RetrievalConfig(_Section):
     """A `.npz` file, or a folder (no suffix) that is opened by memory mapping."""
     stored_dtype: Literal["float32", "float16"] = "float32"
     """Number type of the vectors in a new index; float16 halves the file and moves similarities by 0.0005."""
-    rule: Literal["softmax", "top3_prototype"] = "softmax"
-    """`softmax`: vote of the k nearest, weighted by exp(similarity / temperature);
-    `top3_prototype`: per label the mean of its 3 best similarities and of the similarity to its mean picture."""
+    rule: Literal["auto", "softmax", "top_mean", "prototype", "top3_prototype", "tip", "gda"] = "auto"
+    """`auto`: three voices over a metric fitted on the corpus by leave-one-out; `softmax`: vote of the k nearest,
+    weighted by exp(similarity / temperature); `tip`: the same of all examples; `top_mean`: per label the mean of its 5
+    best similarities; `prototype`: similarity to the label's mean picture; `top3_prototype`: mean of the 3 best and of
+    that one; `gda`: Gaussian discriminant analysis."""
+    whitened: bool = False
+    """Let the rule vote in the within-class metric instead of the index's own space; `auto` and `gda` always do."""
+    power: Literal["auto", "signed", "plain"] = "auto"
+    """Before the metric, take the signed square root of every number or not; `auto`: where none is negative."""
     k: int = Field(default=20, ge=1)
     """Neighbours that vote under `softmax`."""
-    temperature: float = Field(default=0.05, gt=0)
-    """Sharpness of the vote, in units of cosine similarity; smaller is more decided."""
-    confidence_threshold: Share = 0.7
-    """At or above this vote share (0..1) the answer is accepted at once; below it labels compete."""
-    open_set_threshold: float = Field(default=0.5, ge=-1, le=1)
-    """Nearest similarity (cosine, -1..1) under which a picture is novel. Belongs to one encoder and corpus."""
+    temperature: float | None = Field(default=None, gt=0)
+    """Sharpness of the vote, in units of cosine similarity; smaller is more decided. Null: fitted by leave-one-out, so
+    that the score is a calibrated probability. `auto` always fits its own."""
+    confidence_threshold: Share | None = None
+    """At or above this score (0..1) the answer is accepted at once; below it labels compete. Null: what `calibrate`
+    stored in the index, else 0.7."""
+    keep_known: float | None = Field(default=None, gt=0, lt=1)
+    """A picture is novel when it looks less familiar than this share (0..1) of the examples do when left out; smaller
+    catches more strangers and refuses more known pictures. Null: what `calibrate` stored, else 0.95."""
+    open_set_threshold: float | None = Field(default=None, ge=-1, le=1)
+    """By hand instead: the nearest similarity (cosine, -1..1) under which a picture is novel. Belongs to one encoder
+    and corpus; -1 never says so."""
     candidates: int = Field(default=5, ge=1, le=MAX_CANDIDATES)
     """Labels listed in a result, and offered to the reranker."""
     evidence: int = Field(default=3, ge=1)
@@ -143,11 +155,9 @@ class LoggingConfig(_Section):
     """Append to this file instead of writing to standard error."""
 
 
-# What config/offline.yaml says: numbers for the whitened space of the descriptor, where cosines are small. The
-# temperature has the least log-loss on three corpora; the threshold keeps about 95 % of known photographs.
+# What config/offline.yaml says: nothing that has to be downloaded.
 OFFLINE: dict[str, Any] = {
     "encoder": {"backend": "descriptor"},
-    "retrieval": {"rule": "top3_prototype", "temperature": 0.02, "open_set_threshold": 0.17},
     "rerank": {"backend": "views"},
 }
 

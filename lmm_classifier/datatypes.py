@@ -13,8 +13,8 @@ Action = Literal["accept", "rerank", "reject"]
 Reason = Literal[
     "confident",  # the vote passes retrieval.confidence_threshold
     "ambiguous",  # labels compete; asks the reranker, or stands as a best guess where none is switched on
-    "novel",  # nothing near enough: similarity under retrieval.open_set_threshold
-    "forced",  # nothing near enough, but allow_unknown is off: the closed set must answer
+    "novel",  # nothing like it: less familiar than retrieval.keep_known allows (or open_set_threshold, by hand)
+    "forced",  # nothing like it, but allow_unknown is off: the closed set must answer
     "reranked",  # the reranker chose among the candidates
     "reranker_failed",  # the reranker gave no usable answer: retrieval's stands
     "unreadable",  # the file could not be turned into pixels
@@ -90,10 +90,11 @@ class Reranked:
 class Classification:
     """The verdict on one picture.
 
-    `score`, 0..1, higher is surer: the share of the best candidate, from the reranker if it answered,
-    else from the retrieval vote. It is a calibrated confidence only when the index holds a calibration.
-    For `unknown` it still is the best candidate's, which was not good enough: `similarity` says why.
-    `similarity` is the cosine of the nearest example, -1..1 (None when nothing could be compared).
+    `score`, 0..1, higher is surer: the calibrated probability that the label is right, given that it is one of the
+    corpus; from the reranker, where it answered, its own share, which is not calibrated. For `unknown` it still is the
+    best candidate's: `familiarity` says why it was not given. That is 0 for a picture as familiar as a typical example,
+    in robust standard deviations, -4..4, higher is more familiar. `similarity` is the cosine of the nearest example,
+    -1..1. Both are None when nothing could be compared.
     `used_reranker` is true when the label is the reranker's choice. `error` says why a file could not be read, or
     why the reranker that was asked gave no answer.
     """
@@ -104,6 +105,7 @@ class Classification:
     decision: Decision
     candidates: tuple[Candidate, ...]
     similarity: float | None = None
+    familiarity: float | None = None
     path: str | None = None
     content_hash: str | None = None
     error: str | None = None
@@ -130,6 +132,7 @@ class Classification:
             "why": self.why,
             "used_reranker": self.used_reranker,
             "similarity": None if self.similarity is None else round(self.similarity, 6),
+            "familiarity": None if self.familiarity is None else round(self.familiarity, 6),
             "error": self.error,
             "content_hash": self.content_hash,
             "candidates": [_candidate_to_dict(candidate) for candidate in self.candidates],
@@ -163,15 +166,16 @@ def _explain(result: Classification) -> str:
     rival = f", next {others[0].label} {others[0].score:.2f}" if others else ""
     vote = f"vote {best.label} {best.score:.2f}{rival}"
     nearest = f"nearest similarity {result.similarity:.2f}"
+    familiar = nearest if result.familiarity is None else f"familiarity {result.familiarity:+.1f}, {nearest}"
     match result.decision.reason:
         case "confident":
-            return f"{vote}; {nearest}"
+            return f"{vote}; {familiar}"
         case "ambiguous":
             return f"labels compete: {vote}; best guess, no second look"
         case "novel":
-            return f"nothing near enough: {nearest}"
+            return f"nothing like it: {familiar}"
         case "forced":
-            return f"nothing near enough ({nearest}), but the set is closed: {vote}"
+            return f"nothing like it ({familiar}), but the set is closed: {vote}"
         case "reranked":
             return f"labels competed: {vote}; a second look chose {result.label} {result.score:.2f}"
         case "reranker_failed":

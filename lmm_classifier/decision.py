@@ -12,18 +12,18 @@ from lmm_classifier.datatypes import Candidate, Decision, Reranked
 class ThresholdPolicy:
     """Accepts, rejects or asks again by two thresholds, both inclusive.
 
-    *Ambiguous* (labels compete) is a vote share below `confidence_threshold`; *novel* (nothing near) is a nearest
-    similarity below `open_set_threshold`. Neither number ever stands in for the other.
+    *Ambiguous* (labels compete) is a confidence below `confidence_threshold`; *novel* (nothing like it) is a nearness
+    below `open_set_threshold`. Neither number ever stands in for the other.
     """
 
-    confidence_threshold: float  # vote share, 0..1
-    open_set_threshold: float  # cosine similarity, -1..1
+    confidence_threshold: float  # 0..1
+    open_set_threshold: float  # in units of the nearness: familiarity, or cosine similarity
     allow_unknown: bool = True
     can_rerank: bool = True
 
-    def decide(self, candidates: Sequence[Candidate], similarity: float) -> Decision:
-        """Decide on the retrieval vote; `candidates` best first, `similarity` of the nearest example."""
-        novel = not similarity >= self.open_set_threshold or not candidates  # NaN counts as novel
+    def decide(self, candidates: Sequence[Candidate], nearness: float) -> Decision:
+        """Decide on the retrieval vote; `candidates` best first, `nearness` higher for what is better known."""
+        novel = not nearness >= self.open_set_threshold or not candidates  # NaN counts as novel
         if novel and (self.allow_unknown or not candidates):
             return Decision("reject", "novel")
         if candidates[0].score >= self.confidence_threshold:

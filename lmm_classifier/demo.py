@@ -10,18 +10,19 @@ from pathlib import Path
 
 import numpy as np
 
+from lmm_classifier.calibrate_command import calibrate
 from lmm_classifier.config import PipelineConfig
 from lmm_classifier.console import ProgressDisplay, printable
 from lmm_classifier.contact_sheet import Entry, write_contact_sheet
 from lmm_classifier.datatypes import BuildReport
-from lmm_classifier.errors import CorpusError
+from lmm_classifier.errors import CalibrationError, CorpusError
 from lmm_classifier.index_builder import build_index_from_directory
 from lmm_classifier.patterns import KNOWN, UNKNOWN, draw
 from lmm_classifier.pipeline import HybridClassifier
 
 _EXAMPLES = 12  # pictures per label in the corpus
 _NEW = 8  # new pictures per label, and strangers per class that is not in the corpus
-_OPEN_SET_THRESHOLD = 0.28  # keeps about 95 % of the known patterns; belongs to this encoder and corpus
+_TARGET = 0.95  # precision to promise
 _MARK = ".lmm-classifier-demo"  # says that a folder is ours to empty
 
 
@@ -55,13 +56,6 @@ class Outcome:
         ]
 
 
-def demo_config() -> PipelineConfig:
-    """The offline configuration, with the open-set threshold of the drawn corpus."""
-    config = PipelineConfig.offline()
-    config.retrieval.open_set_threshold = _OPEN_SET_THRESHOLD
-    return config
-
-
 def run_demo(output: Path, seed: int, config: PipelineConfig) -> int:
     """Draw, build, classify, print the figures and write `output/index.html`."""
     _empty(output)
@@ -70,13 +64,28 @@ def run_demo(output: Path, seed: int, config: PipelineConfig) -> int:
     config.retrieval.index_path = output / "index.npz"
     with ProgressDisplay() as show:
         report = build_index_from_directory(output / "corpus", config.retrieval.index_path, 64, config, show)
+    promised = _calibrate(config)
     outcome = Outcome(list(_classify(output / "new", config)))
     page = output / "index.html"
     write_contact_sheet(
         page, "Patterns, classified without training", outcome.summary(), outcome.entries, output / "corpus"
     )
-    _print(report, outcome, page)
+    _print(report, promised, outcome, page)
     return 0
+
+
+def _calibrate(config: PipelineConfig) -> str:
+    """Calibrate from a target; say what was promised, or why nothing could be."""
+    try:
+        made = calibrate(config.retrieval.index_path, config.retrieval, _TARGET, 0.1, 0.95).promise
+    except CalibrationError as error:
+        return str(error)
+    if made is None:
+        return ""
+    return (
+        f"promised: at a confidence of {made.threshold:.2f} and above {100 * _TARGET:g} % are right; that is expected "
+        f"of {100 * made.coverage:.0f} % of pictures"
+    )
 
 
 def _empty(output: Path) -> None:
@@ -108,9 +117,10 @@ def _share(part: int, whole: int) -> str:
     return f"{part} of {whole} ({100 * part / max(whole, 1):.0f} %)"
 
 
-def _print(report: BuildReport, outcome: Outcome, page: Path) -> None:
+def _print(report: BuildReport, promised: str, outcome: Outcome, page: Path) -> None:
     lines = [
         f"{report.total} pictures of {len(report.indexed)} patterns indexed in {report.seconds:.1f} s",
+        promised,
         *(f"{name:<26}{value}" for name, value in outcome.summary()),
         f"look at {page}: every picture with its verdict, confidence, reason and nearest neighbours",
     ]

@@ -12,6 +12,7 @@ LmmClassifierError
 ├── EncoderError (RuntimeError)         the encoder cannot be loaded or gives no usable vectors
 ├── IndexFileError (ValueError)         the index is missing, damaged or not an index
 │   └── IndexMismatchError              the index was built by another encoder
+├── CalibrationError (ValueError)       the corpus cannot give what a calibration was asked for
 └── RerankerError (RuntimeError)        the reranker cannot be loaded
 """
 
@@ -76,6 +77,10 @@ class IndexFileError(LmmClassifierError, ValueError):
 
 class IndexMismatchError(IndexFileError):
     """The index was built by another encoder than the one in use."""
+
+
+class CalibrationError(LmmClassifierError, ValueError):
+    """The corpus cannot give what a calibration was asked for; the message says what it would take."""
 
 
 class RerankerError(LmmClassifierError, RuntimeError):

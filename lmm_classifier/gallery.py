@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
@@ -91,6 +91,7 @@ class GalleryComparison:
     units: FloatArray  # (n, d) directions of the queries
     lengths: Doubles  # (n,)
     similarities: FloatArray  # (n, N), -inf where left out; off by up to _TOLERANCE
+    _top_means: dict[int, Doubles] = field(default_factory=dict)  # asked for by several voices
 
     def __len__(self) -> int:
         return len(self.units)
@@ -116,12 +117,15 @@ class GalleryComparison:
 
     def top_mean(self, m: int) -> Doubles:
         """Return for each label the mean of its m best cosines (n, C); -inf where none is left."""
+        if m in self._top_means:
+            return self._top_means[m]
         limits = np.empty((len(self), self.gallery.labels), np.float32)
         for label, rows in enumerate(self.gallery.rows_of_label):
             limits[:, label] = _mth_largest(self.similarities[:, rows], m)
         means = np.empty(limits.shape)
         for query, limit in enumerate(limits - np.float32(_TOLERANCE)):
             means[query] = self._top_mean(query, m, limit)
+        self._top_means[m] = means
         return means
 
     def _top_mean(self, query: int, m: int, limits: FloatArray) -> Doubles:
@@ -175,6 +179,8 @@ def rows_by_label(label_ids: IntArray, labels: int) -> list[IntArray]:
 
 
 def _mth_largest(similarities: FloatArray, m: int) -> FloatArray:
-    """The m-th largest of each row (n, size of the label), or the least where there are fewer."""
+    """The m-th largest of each row (n, size of the label), or the least where there are fewer; -inf for no rows."""
+    if not similarities.shape[1]:
+        return np.full(len(similarities), -np.inf, np.float32)
     place = max(similarities.shape[1] - m, 0)
     return np.asarray(np.partition(similarities, place, axis=1)[:, place])

@@ -10,8 +10,9 @@ from typing import Any
 
 import numpy as np
 
+from lmm_classifier.calibrated import Calibration
 from lmm_classifier.console import printable
-from lmm_classifier.index.store import read_index
+from lmm_classifier.index.store import Contents, read_index
 
 
 def describe_index(path: Path) -> dict[str, Any]:
@@ -31,6 +32,25 @@ def describe_index(path: Path) -> dict[str, Any]:
         "corpus": manifest.image_root,
         "created": manifest.created,
         "program": manifest.program,
+        "calibration": _describe_calibration(contents),
+    }
+
+
+def _describe_calibration(contents: Contents) -> dict[str, Any] | None:
+    """Describe what `calibrate` stored: which rule, what was chosen and why; None where it was not run or is stale."""
+    calibration = Calibration.of(contents)
+    if calibration is None or contents.calibration is None:
+        return None
+    voices = calibration.voices
+    keep = calibration.keep_known
+    return {
+        "rule": str(contents.calibration["recipe"][0]),
+        "metric": f"{'signed square root' if voices.metric.root else 'plain'}, shrinkage {voices.metric.shrinkage:g}",
+        "log_loss_by_shrinkage": {f"{one:g}": round(loss, 4) for one, loss in voices.losses.items()},
+        "temperatures": [round(one, 5) for one in (*voices.temperatures, voices.temperature)],
+        "confidence_threshold": calibration.confidence_threshold,
+        "keep_known": keep,
+        "open_set_threshold": None if keep is None else calibration.familiarity.threshold(keep),
     }
 
 
@@ -41,8 +61,28 @@ def run_info(path: Path, as_json: bool) -> None:
         sys.stdout.write(json.dumps(described) + "\n")
         return
     counts: dict[str, int] = described.pop("labels")
+    calibration: dict[str, Any] | None = described.pop("calibration")
     lines = [f"{name:<13} {value}" for name, value in described.items() if name != "bytes"]
     lines.append(f"{'size':<13} {described['bytes'] / 1e6:.1f} MB")
+    if calibration is None:
+        lines.append(
+            f"{'calibration':<13} none: `lmm-classifier calibrate {path}` fits the rule and sets the thresholds"
+        )
+    else:
+        lines.append(f"{'calibration':<13} " + f"\n{'':<14}".join(_calibration_lines(calibration)))
     lines.append(f"{'labels':<13} {len(counts)}, {min(counts.values())} to {max(counts.values())} pictures each")
     lines += [f"  {count:>7}  {label}" for label, count in counts.items()]
     sys.stdout.write("\n".join(printable(line) for line in lines) + "\n")
+
+
+def _calibration_lines(found: dict[str, Any]) -> list[str]:
+    losses: dict[str, float] = found["log_loss_by_shrinkage"]
+    promised, keep = found["confidence_threshold"], found["keep_known"]
+    return [
+        f"rule {found['rule']}",
+        f"metric {found['metric']}: the simplest of the best by leave-one-out log-loss",
+        "  log-loss by shrinkage " + ", ".join(f"{one}: {loss:.3f}" for one, loss in losses.items()),
+        f"temperatures {', '.join(map(str, found['temperatures']))} (each voice, then their product)",
+        "confidence_threshold " + ("not set: no target was asked for" if promised is None else f"{promised:.4f}"),
+        f"open_set_threshold {found['open_set_threshold']:.3f} (familiarity), keeps {100 * keep:g} % of the known",
+    ]

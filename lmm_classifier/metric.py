@@ -20,27 +20,27 @@ _BLOCK = 4096  # rows taken at a time
 class WithinClassMetric:
     """Maps unit rows to a space where the pooled covariance within labels is the identity, nearly.
 
-    z = x, or its square root where `root` (for encoders whose numbers are never negative), of unit length, less the
-    corpus mean; then z A^(1/2) with A = ((1 - shrinkage) S + shrinkage (tr S / d) I)^-1 and S the pooled
-    within-label covariance: the metric of linear discriminant analysis, Friedman (1989), "Regularized discriminant
-    analysis", JASA 84(405). Rows that come out are not of unit length: their distances are Mahalanobis'.
+    z = x, or its signed square root where `root` (Perronnin, Sanchez & Mensink, 2010, "Improving the Fisher kernel"),
+    of unit length, less the corpus mean; then z A^(1/2) with A = ((1 - shrinkage) S + shrinkage (tr S / d) I)^-1
+    and S the pooled within-label covariance: the metric of linear discriminant analysis, Friedman (1989), "Regularized
+    discriminant analysis", JASA 84(405). Rows that come out are not of unit length: their distances are Mahalanobis'.
     """
 
     def __init__(self, root: bool, centre: FloatArray, projection: FloatArray, shrinkage: float) -> None:
         self.shrinkage = shrinkage
-        self._root = root
+        self.root = root
         self._centre = centre  # (d,)
         self._projection = projection  # (d, d)
         self._project = ExactProduct(projection)
 
     def whiten(self, rows: FloatArray) -> FloatArray:
         """Map unit rows (n, d) to rows (n, d); bit-identical for any split of the rows."""
-        return self._project(prepared(rows, self._root) - self._centre)
+        return self._project(prepared(rows, self.root) - self._centre)
 
     def state(self) -> Mapping[str, NDArray[np.generic]]:
         """The arrays that rebuild this metric."""
         return {
-            "root": np.array([self._root]),
+            "root": np.array([self.root]),
             "centre": self._centre,
             "projection": self._projection,
             "shrinkage": np.array([self.shrinkage]),
@@ -57,10 +57,10 @@ class WithinClassMetric:
 
 
 def prepared(rows: FloatArray, root: bool) -> FloatArray:
-    """Take the square root of rows (n, d) if `root` (what is negative becomes 0), and bring them to unit length."""
+    """Take the signed square root of rows (n, d) if `root`, sign(x) sqrt(|x|), and bring them to unit length."""
     if not root:
         return rows
-    rooted = np.sqrt(np.maximum(rows, 0))
+    rooted = np.sign(rows) * np.sqrt(np.abs(rows))
     lengths = np.sqrt(np.square(rooted, dtype=np.float64).sum(axis=1, keepdims=True))
     return np.asarray(rooted / np.maximum(lengths, _TINY), np.float32)
 
@@ -92,12 +92,14 @@ class WithinClassScatter:
         return WithinClassMetric(self.root, self.centre, np.asarray(projection, np.float32), shrinkage)
 
 
-def fit_scatter(units: FloatArray, label_ids: IntArray, labels: int) -> WithinClassScatter:
+def fit_scatter(units: FloatArray, label_ids: IntArray, labels: int, root: bool | None = None) -> WithinClassScatter:
     """Measure the pooled scatter within labels of unit rows (N, d), in blocks and in float64.
 
+    `root` None takes the square root where no number of the corpus is negative: there it helps, elsewhere not.
     With fewer rows than numbers the axes are found in the dual, the (N, N) Gram matrix of the deviations.
     """
-    root = all((block >= 0).all() for _, block in _blocks(units))
+    if root is None:
+        root = all((block >= 0).all() for _, block in _blocks(units))
     sums = np.zeros((labels, units.shape[1]))
     for start, block in _blocks(units):
         np.add.at(sums, label_ids[start : start + len(block)], prepared(block, root).astype(np.float64))

@@ -22,7 +22,8 @@ from lmm_classifier.images import ImageLimits, Picture, read_pictures, upright_r
 from lmm_classifier.index import open_index, require_encoder
 from lmm_classifier.protocols import Comparison, Encoder
 from lmm_classifier.rerank import open_reranker
-from lmm_classifier.voting import open_rule, shares
+from lmm_classifier.retriever import Retriever, Votes
+from lmm_classifier.voting import shares
 
 logger = logging.getLogger(__name__)
 
@@ -36,14 +37,15 @@ class HybridClassifier:
     def __init__(self, config: PipelineConfig, encoder: Encoder | None = None) -> None:
         self.config = config.model_copy(deep=True)  # changes made later to the caller's do not reach a running one
         backend = encoder.fingerprint.backend if encoder else config.encoder.backend
-        self.index = open_index(config.retrieval, backend, config.labels)
+        index = open_index(config.retrieval, backend)
         self.encoder = encoder or open_encoder(config.encoder)
-        require_encoder(self.index, self.encoder.fingerprint, str(config.retrieval.index_path))
-        self.rule = open_rule(config.retrieval, self.index.label_ids, len(self.index.label_names))
-        self.reranker = open_reranker(config.rerank, self._score_labels, self.rule.temperature)
+        require_encoder(index, self.encoder.fingerprint, str(config.retrieval.index_path))
+        self.retriever = Retriever(config.retrieval, index, config.labels)
+        self.index = self.retriever.index
+        self.reranker = open_reranker(config.rerank, self._score_labels, self.retriever.temperature)
         self.policy = ThresholdPolicy(
-            config.retrieval.confidence_threshold,
-            config.retrieval.open_set_threshold,
+            self.retriever.confidence_threshold,
+            self.retriever.open_set_threshold,
             allow_unknown=config.allow_unknown,
             can_rerank=self.reranker is not None,
         )
@@ -98,10 +100,10 @@ class HybridClassifier:
             return []
         left_out = [picture.content_hash if leave_out else None for picture in pictures]
         vectors = self.encoder.encode_images([picture.image for picture in pictures])  # (n, dim)
-        comparison = self.index.compare(vectors, left_out)
+        votes = self.retriever.votes(vectors, left_out)
         verdicts = [
-            self._decide(candidates, self._nearest(comparison, query), pictures[query].content_hash)
-            for query, candidates in enumerate(self._vote(comparison))
+            self._decide(votes, query, candidates, pictures[query].content_hash)
+            for query, candidates in enumerate(self._ranked(votes))
         ]
         doubtful = [number for number, verdict in enumerate(verdicts) if verdict.decision.action == "rerank"]
         questions = [
@@ -111,10 +113,10 @@ class HybridClassifier:
             verdicts[number] = self._decide_again(verdicts[number], answer)
         return verdicts
 
-    def _vote(self, comparison: Comparison) -> list[tuple[Candidate, ...]]:
+    def _ranked(self, votes: Votes) -> list[tuple[Candidate, ...]]:
         """Per query the labels with most of the vote, best first, each with its nearest examples."""
-        votes = shares(self.rule.scores(comparison), self.rule.temperature)  # (n, C)
-        return [tuple(self._candidates(comparison, query, vote)) for query, vote in enumerate(votes)]
+        share = shares(votes.scores, self.retriever.temperature)  # (n, C)
+        return [tuple(self._candidates(votes.comparison, query, one)) for query, one in enumerate(share)]
 
     def _candidates(self, comparison: Comparison, query: int, vote: NDArray[np.float64]) -> Iterator[Candidate]:
         wanted = self.config.retrieval
@@ -130,15 +132,16 @@ class HybridClassifier:
         similarities = comparison.nearest(query, 1)[1]
         return float(similarities[0]) if len(similarities) else None
 
-    def _decide(self, candidates: tuple[Candidate, ...], similarity: float | None, content_hash: str) -> Classification:
-        decision = self.policy.decide(candidates, -1.0 if similarity is None else similarity)
+    def _decide(self, votes: Votes, query: int, candidates: tuple[Candidate, ...], content_hash: str) -> Classification:
+        decision = self.policy.decide(candidates, float(votes.nearness[query]))
         return Classification(
             label=self.config.unknown_label if decision.action == "reject" else candidates[0].label,
             score=candidates[0].score if candidates else 0.0,
             used_reranker=False,
             decision=decision,
             candidates=candidates,
-            similarity=similarity,
+            similarity=self._nearest(votes.comparison, query),
+            familiarity=float(votes.familiarity[query]) if candidates else None,
             content_hash=content_hash or None,
         )
 
@@ -193,7 +196,6 @@ class HybridClassifier:
         step = self.config.encoder.batch_size
         for start in range(0, len(images), step):
             part = slice(start, start + step)
-            comparison = self.index.compare(self.encoder.encode_images(images[part]), leave_out[part])
-            scores = self.rule.scores(comparison)  # (n, C)
+            scores = self.retriever.votes(self.encoder.encode_images(images[part]), leave_out[part]).scores  # (n, C)
             result += [row[[position[label] for label in wanted]] for row, wanted in zip(scores, labels[part])]
         return result

@@ -21,6 +21,10 @@ class Space(Protocol):
 
     name: str
 
+    @property
+    def recipe(self) -> SpaceRecipe:
+        """What fits such a space to another corpus."""
+
     def transform(self, vectors: FloatArray) -> FloatArray:
         """Map encoder vectors (n, dim) to unit rows (n, d) of the search space."""
 
@@ -110,8 +114,8 @@ class VotingRule(Protocol):
 class DecisionPolicy(Protocol):
     """Turns the vote into an action; the only place where a threshold is compared."""
 
-    def decide(self, candidates: Sequence[Candidate], similarity: float) -> Decision:
-        """Accept, reject, or ask the reranker; `similarity` is the nearest neighbour's."""
+    def decide(self, candidates: Sequence[Candidate], nearness: float) -> Decision:
+        """Accept, reject, or ask the reranker; `nearness` says how well known the picture looks, higher is better."""
 
     def decide_again(self, reranked: Reranked) -> Decision:
         """Accept or reject after the reranker spoke (or failed): there are no loops."""

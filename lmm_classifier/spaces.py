@@ -57,6 +57,11 @@ class IdentitySpace:
 
     name: str = "identity"
 
+    @property
+    def recipe(self) -> IdentityRecipe:
+        """Fits nothing."""
+        return IdentityRecipe()
+
     def transform(self, vectors: FloatArray) -> FloatArray:
         """Return the unit rows (n, dim) unchanged."""
         return vectors
@@ -86,15 +91,15 @@ class BlockWhitening:
     name: str = "block_whitening"
 
     def __init__(self, recipe: BlockWhiteningRecipe, centre: FloatArray, whitening: Whitening | None) -> None:
-        self._recipe = recipe
+        self.recipe = recipe
         self._centre = centre  # (sum of sizes,)
         self._whitening = whitening
         self._project = ExactProduct(whitening.projection) if whitening else None
 
     def transform(self, vectors: FloatArray) -> FloatArray:
         """Map homogeneous unit rows (n, dim) to whitened unit rows (n, d); bit-identical for any split of the rows."""
-        self._recipe.check_width(vectors)
-        rows = self._recipe.normalised(vectors, self._centre)
+        self.recipe.check_width(vectors)
+        rows = self.recipe.normalised(vectors, self._centre)
         if self._whitening is not None and self._project is not None:
             rows = self._project(rows - self._whitening.centre)
         return _unit(rows)
@@ -102,9 +107,9 @@ class BlockWhitening:
     def state(self) -> State:
         """Return the recipe's sizes, weights and scale, the mean, and, if fitted, the second mean and projection."""
         recipe: dict[str, NDArray[Any]] = {
-            "sizes": np.array(self._recipe.sizes, np.int64),
-            "weights": np.array(self._recipe.weights, np.float64),
-            "scale": np.array([self._recipe.scale], np.float64),
+            "sizes": np.array(self.recipe.sizes, np.int64),
+            "weights": np.array(self.recipe.weights, np.float64),
+            "scale": np.array([self.recipe.scale], np.float64),
             "mean": self._centre,
         }
         if self._whitening is None:

@@ -1,30 +1,32 @@
-"""The default rule: three voices over one within-class metric, every setting chosen by exact leave-one-out."""
+"""Fits a decision rule to a corpus: a within-class metric and temperatures, all chosen by exact leave-one-out."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lmm_classifier.calibration import fit_temperature, log_loss, log_shares
+from lmm_classifier.calibration import fit_temperature, log_losses, log_shares
 from lmm_classifier.gallery import Gallery
 from lmm_classifier.leave_one_out import LeaveOneOut
 from lmm_classifier.metric import WithinClassMetric, WithinClassScatter, fit_scatter
-from lmm_classifier.protocols import FloatArray, IntArray, VotingRule
-from lmm_classifier.voting import Gaussian, Prototype, TopMean, Voices, product
+from lmm_classifier.novelty import Density, signals_left_out
+from lmm_classifier.protocols import IntArray
+from lmm_classifier.voting import Recipe, product
 
 Doubles = NDArray[np.float64]
 
-SHRINKAGES = (0.03, 0.1, 0.3, 0.6, 0.9, 0.97)
+SHRINKAGES = (0.03, 0.1, 0.2, 0.35, 0.5, 0.65, 0.8, 0.9, 0.95, 0.98)
 _MOST_ROWS = 20_000  # examples left out, at most: a sample of them serves as well and bounds the time
+_MOST_SCORES = 20_000_000  # examples times labels
 _BLOCK = 4096
 
 
 @dataclass(frozen=True)
 class FittedVoices:
-    """The metric, the temperatures of Gaussian, prototype and neighbours, and that of their product.
+    """The metric, one temperature per voice, and that of their product.
 
     `losses` says how well each shrinkage did: leave-one-out log-loss of the prototype voice, in nats.
     """
@@ -34,69 +36,149 @@ class FittedVoices:
     temperature: float
     losses: Mapping[float, float]
 
-    def rule(self) -> VotingRule:
-        """The voting rule for comparisons in the space of the metric."""
-        gaussian, prototype, neighbours = self.temperatures
-        return Voices([Gaussian(gaussian), Prototype(prototype), TopMean(5, neighbours)], self.temperature)
+    def state(self) -> dict[str, NDArray[np.generic]]:
+        """The arrays that rebuild it; no pickled objects."""
+        return {
+            **{f"metric.{name}": array for name, array in self.metric.state().items()},
+            "temperatures": np.array([*self.temperatures, self.temperature]),
+            "shrinkages": np.array(list(self.losses)),
+            "losses": np.array(list(self.losses.values())),
+        }
+
+    @classmethod
+    def restore(cls, state: Mapping[str, NDArray[np.generic]]) -> FittedVoices:
+        """Rebuild from `state`; raises KeyError, ValueError or IndexError if it is not one."""
+        metric = {name.removeprefix("metric."): array for name, array in state.items() if name.startswith("metric.")}
+        *voices, last = (float(one) for one in np.asarray(state["temperatures"], np.float64))
+        if not all(np.isfinite(one) and one > 0 for one in (*voices, last)):
+            raise ValueError(f"expected temperatures above 0, got {voices} and {last}")
+        pairs = zip(np.asarray(state["shrinkages"], np.float64), np.asarray(state["losses"], np.float64))
+        losses = {float(one): float(loss) for one, loss in pairs}
+        return cls(WithinClassMetric.restore(metric), tuple(voices), last, losses)
 
 
 @dataclass(frozen=True)
 class LeftOut:
-    """What leave-one-out says of the examples `rows`: log-probabilities of all labels, (n, C)."""
+    """What leave-one-out says of the examples `rows` (n,)."""
 
     rows: IntArray
     own: IntArray  # (n,) their labels
-    log_probabilities: Doubles
+    log_probabilities: Doubles  # (n, C)
+
+    @property
+    def confidence(self) -> Doubles:
+        """The probability of the likeliest label, (n,)."""
+        return np.asarray(np.exp(self.log_probabilities.max(axis=1)))
+
+    @property
+    def right(self) -> NDArray[np.bool_]:
+        """Whether the likeliest label is the own one, (n,)."""
+        return np.asarray(self.log_probabilities.argmax(axis=1) == self.own)
 
 
-def fit_voices(units: FloatArray, label_ids: IntArray, labels: int) -> tuple[FittedVoices, LeftOut]:
-    """Fit the rule to unit rows (N, d) with `label_ids` (N,) of `labels` labels.
+@dataclass(frozen=True)
+class Heard:
+    """What the voices say of examples `rows` (n,) that were left out or held out, and how familiar those look."""
 
-    The shrinkage has the least leave-one-out log-loss of the prototype voice, whose leave-one-out needs no
-    similarities. Then each voice gets the temperature of least leave-one-out log-loss, and so does their product.
-    """
-    scatter = fit_scatter(units, label_ids, labels)
-    wanted = _sample(len(units))
-    losses = {one: _prototype_loss(scatter, one, units, label_ids, labels, wanted) for one in SHRINKAGES}
-    known = {one: loss for one, loss in losses.items() if np.isfinite(loss)}
-    shrinkage = min(known, key=lambda one: known[one]) if known else SHRINKAGES[-1]
-    metric = scatter.metric(shrinkage)
-    leave_one_out = _leave_one_out(scatter, metric, units, label_ids, labels)
-    voices: list[VotingRule] = [Gaussian(), Prototype(), TopMean()]
-    heard = [[voice.scores(block) for voice in voices] for _, block in leave_one_out.blocks(wanted)]
-    scores = [np.concatenate([block[number] for block in heard]) for number in range(len(voices))]
-    own = label_ids[wanted]
-    temperatures = [fit_temperature(one, own) for one in scores]
-    together = product(list(zip(scores, temperatures)))
-    last = fit_temperature(together, own)
-    return FittedVoices(metric, tuple(temperatures), last, losses), LeftOut(wanted, own, log_shares(together / last))
+    rows: IntArray
+    own: IntArray  # (n,) their labels
+    scores: list[Doubles]  # (n, C) per voice
+    signals: Doubles  # (n, 4), see `novelty.Familiarity`
+
+    @classmethod
+    def join(cls, parts: Sequence[Heard]) -> Heard:
+        """Put parts together, in order."""
+        return cls(
+            np.concatenate([part.rows for part in parts]),
+            np.concatenate([part.own for part in parts]),
+            [np.concatenate(voice) for voice in zip(*(part.scores for part in parts))],
+            np.concatenate([part.signals for part in parts]),
+        )
 
 
-def whitened(metric: WithinClassMetric, units: FloatArray, label_ids: IntArray, labels: int) -> Gallery:
-    """The gallery of unit rows (N, d) in the space of the metric."""
-    rows = np.empty(units.shape, np.float32)
-    for start in range(0, len(units), _BLOCK):
-        rows[start : start + _BLOCK] = metric.whiten(units[start : start + _BLOCK])
-    return Gallery.of(rows, label_ids, labels)
+@dataclass(frozen=True)
+class ChosenMetric:
+    """A metric, the scatter it was made of, and the leave-one-out log-loss in nats of every shrinkage tried."""
+
+    metric: WithinClassMetric
+    scatter: WithinClassScatter
+    losses: Mapping[float, float]
 
 
-def _leave_one_out(
-    scatter: WithinClassScatter, metric: WithinClassMetric, units: FloatArray, label_ids: IntArray, labels: int
-) -> LeaveOneOut:
-    downdate = (1 - metric.shrinkage) / scatter.freedom
-    return LeaveOneOut(whitened(metric, units, label_ids, labels), downdate, centred=True)
+def choose_metric(recipe: Recipe, gallery: Gallery) -> ChosenMetric:
+    """Choose the shrinkage by the leave-one-out log-loss of the prototype voice, which needs no similarities."""
+    scatter = fit_scatter(gallery.units, gallery.label_ids, gallery.labels, recipe.root)
+    wanted = sampled(len(gallery.units), gallery.labels)
+    losses = {one: _prototype_losses(scatter, one, gallery, wanted) for one in SHRINKAGES}
+    means = {one: float(loss.mean()) if len(loss) else float("nan") for one, loss in losses.items()}
+    return ChosenMetric(scatter.metric(_simplest_of_the_best(losses)), scatter, means)
 
 
-def _prototype_loss(
-    scatter: WithinClassScatter, shrinkage: float, units: FloatArray, label_ids: IntArray, labels: int, rows: IntArray
-) -> float:
-    left_out = _leave_one_out(scatter, scatter.metric(shrinkage), units, label_ids, labels)
-    scores = np.concatenate([block.mean_cosines() for _, block in left_out.without_neighbours(rows)])
-    return log_loss(scores, label_ids[rows], fit_temperature(scores, label_ids[rows]))
+def hear_left_out(recipe: Recipe, chosen: ChosenMetric, gallery: Gallery, density: Density) -> Heard:
+    """Ask the voices about every example (of a sample), exactly as if it were not in the corpus."""
+    wanted = sampled(len(gallery.units), gallery.labels)
+    heard = []
+    plain_blocks = LeaveOneOut(gallery).blocks(wanted)
+    white_blocks = _leave_one_out(chosen.scatter, chosen.metric, gallery).blocks(wanted)
+    for (rows, plain), (_, white) in zip(plain_blocks, white_blocks):
+        scores = [voice.scores(white if recipe.whitened else plain) for voice in recipe.voices]
+        heard.append(Heard(rows, gallery.label_ids[rows], scores, signals_left_out(density, rows, plain, white)))
+    return Heard.join(heard)
 
 
-def _sample(count: int) -> IntArray:
-    """Every row, or an even sample."""
-    if count <= _MOST_ROWS:
+def fit_voices(recipe: Recipe, chosen: ChosenMetric, heard: Heard) -> tuple[FittedVoices, LeftOut]:
+    """Give each voice the temperature of least log-loss on what was heard, and then their product."""
+    if recipe.fixed:
+        temperatures, last = [voice.temperature for voice in recipe.voices], 1.0
+        together = product(list(zip(heard.scores, temperatures)))
+    else:
+        temperatures = [fit_temperature(one, heard.own) for one in heard.scores]
+        together = product(list(zip(heard.scores, temperatures)))
+        last = fit_temperature(together, heard.own)
+    fitted = FittedVoices(chosen.metric, tuple(temperatures), last, chosen.losses)
+    return fitted, LeftOut(heard.rows, heard.own, log_shares(together / last))
+
+
+def whitened(metric: WithinClassMetric, gallery: Gallery) -> Gallery:
+    """The gallery in the space of the metric."""
+    rows = np.empty(gallery.units.shape, np.float32)
+    for start in range(0, len(rows), _BLOCK):
+        rows[start : start + _BLOCK] = metric.whiten(gallery.units[start : start + _BLOCK])
+    return Gallery.of(rows, gallery.label_ids, gallery.labels)
+
+
+def sampled(count: int, labels: int) -> IntArray:
+    """Every row, or an even sample of as many as time and memory bear."""
+    most = min(_MOST_ROWS, max(_MOST_SCORES // max(labels, 1), 1))
+    if count <= most:
         return np.arange(count)
-    return np.sort(np.random.default_rng(0).choice(count, _MOST_ROWS, replace=False))
+    return np.sort(np.random.default_rng(0).choice(count, most, replace=False))
+
+
+def _simplest_of_the_best(losses: Mapping[float, Doubles]) -> float:
+    """Choose the largest shrinkage whose mean loss is within one standard error of the least.
+
+    The one-standard-error rule (Breiman, Friedman, Olshen & Stone, 1984, sec. 3.4.3): among what cannot be told
+    apart, the simplest metric. With few examples the least loss alone is often luck.
+    """
+    known = {one: loss for one, loss in losses.items() if len(loss)}
+    if not known:
+        return SHRINKAGES[-1]
+    best = min(known, key=lambda one: float(known[one].mean()))
+
+    def is_as_good(one: float) -> bool:
+        worse = known[one] - known[best]
+        return bool(worse.mean() <= worse.std() / np.sqrt(len(worse)))
+
+    return max(one for one in known if one == best or (one > best and is_as_good(one)))
+
+
+def _leave_one_out(scatter: WithinClassScatter, metric: WithinClassMetric, gallery: Gallery) -> LeaveOneOut:
+    return LeaveOneOut(whitened(metric, gallery), (1 - metric.shrinkage) / scatter.freedom, centred=True)
+
+
+def _prototype_losses(scatter: WithinClassScatter, shrinkage: float, gallery: Gallery, rows: IntArray) -> Doubles:
+    left_out = _leave_one_out(scatter, scatter.metric(shrinkage), gallery)
+    scores = np.concatenate([block.mean_cosines() for _, block in left_out.without_neighbours(rows)])
+    own = gallery.label_ids[rows]
+    return log_losses(scores, own, fit_temperature(scores, own))

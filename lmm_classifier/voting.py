@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +14,7 @@ from lmm_classifier.protocols import Comparison, IntArray, VotingRule
 
 Scores = NDArray[np.float64]
 
+_KERNEL = 0.05  # temperature of a rule whose own is null, in units of cosine similarity
 _FLOOR = -16.0  # the least log-probability that one voice can give: it may doubt a label, not veto it
 
 
@@ -120,11 +122,41 @@ def product(opinions: Sequence[tuple[Scores, float]]) -> Scores:
     return np.asarray(sum(logs) / len(logs))
 
 
-def open_rule(config: RetrievalConfig, label_ids: IntArray, labels: int) -> VotingRule:
-    """Make the configured rule for examples with `label_ids` (N,) of `labels` labels."""
-    if config.rule == "softmax":
-        return SoftmaxVote(label_ids, labels, config.k, config.temperature)
-    return TopMeanPrototype(temperature=config.temperature)
+@dataclass(frozen=True)
+class Recipe:
+    """A decision rule that is still to be fitted: its voices, and the space in which they listen."""
+
+    name: str
+    voices: tuple[VotingRule, ...]
+    whitened: bool  # in the within-class metric, or else in the space of the index
+    root: bool | None  # signed square root before the metric; None: where no number is negative
+    fixed: bool  # the temperature was set by hand: nothing is fitted to it
+
+
+def open_recipe(config: RetrievalConfig, label_ids: IntArray, labels: int) -> Recipe:
+    """Make the rule that `config` names for examples with `label_ids` (N,) of `labels` labels."""
+    kernel = _KERNEL if config.temperature is None else config.temperature
+    voices: tuple[VotingRule, ...]
+    match config.rule:
+        case "auto":
+            voices = (Gaussian(), Prototype(), TopMean(5))
+        case "gda":
+            voices = (Gaussian(config.temperature or 1.0),)
+        case "softmax":
+            voices = (SoftmaxVote(label_ids, labels, config.k, kernel),)
+        case "tip":
+            voices = (SoftmaxVote(label_ids, labels, len(label_ids), kernel),)
+        case "top_mean":
+            voices = (TopMean(5, kernel),)
+        case "prototype":
+            voices = (Prototype(kernel),)
+        case "top3_prototype":
+            voices = (TopMeanPrototype(3, kernel),)
+    root = {"auto": None, "signed": True, "plain": False}[config.power]
+    fixed = config.temperature is not None and config.rule != "auto"
+    whitened = config.whitened or config.rule in ("auto", "gda")
+    name = f"{config.rule} k={config.k} temperature={config.temperature} whitened={whitened} power={config.power}"
+    return Recipe(name, voices, whitened, root, fixed)
 
 
 def shares(scores: Scores, temperature: float) -> Scores:

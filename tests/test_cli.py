@@ -185,3 +185,28 @@ def test_demo(tmp_path):
     assert page.count("data:image/jpeg") > 100
     assert "http" not in page.replace("http-equiv", "")
     run("demo", "--output", "shown", cwd=tmp_path)
+
+
+def test_calibrate(place, tmp_path):
+    """A promise is stored and shown; one that cannot be kept is refused, with the number it takes."""
+    index = tmp_path / "index.npz"
+    index.write_bytes((place / "index.npz").read_bytes())
+    refused = run("calibrate", index, "--target-precision", 0.95, "--config", OFFLINE, code=1)
+    assert "too few" in refused.stderr
+    assert "59 examples" in refused.stderr
+    assert json.loads(run("info", index, "--json").stdout)["calibration"] is None
+    done = run("calibrate", index, "--target-precision", 0.7, "--keep-known", 0.9, "--config", OFFLINE)
+    assert "confidence_threshold" in done.stdout
+    calibration = json.loads(run("info", index, "--json").stdout)["calibration"]
+    assert calibration["keep_known"] == 0.9
+    assert 0 < calibration["confidence_threshold"] <= 1
+    assert "simplest of the best" in run("info", index).stdout
+    assert "familiarity" in run("classify", place / "new", "--index", index, "--config", OFFLINE).stdout
+
+
+@pytest.mark.parametrize("flag", ["--target-precision", "--delta", "--keep-known"])
+def test_calibrate_refuses_what_is_no_share(place, flag):
+    """A share of 95 or of 1 is a slip, and is told as one."""
+    for value in (95, 1, 0):
+        done = run("calibrate", place / "index.npz", f"{flag}={value}", code=1)
+        assert f"{flag}: expected a number between 0 and 1" in done.stderr

@@ -36,7 +36,7 @@ def test_promised_keys_and_defaults():
     assert config.labels is None
     assert config.allow_unknown is True
     assert config.retrieval.index_path == Path("index.npz")
-    assert 0 < config.retrieval.confidence_threshold <= 1
+    assert config.retrieval.confidence_threshold is None  # the index's own, or a default
     assert "{options}" in config.rerank.prompt_template
 
 

@@ -41,7 +41,7 @@ def test_json_round_trip():
     [
         ("confident", "vote a\udcff 0.60, next b 0.40; nearest similarity 0.90"),
         ("ambiguous", "labels compete"),
-        ("novel", "nothing near enough: nearest similarity 0.90"),
+        ("novel", "nothing like it: nearest similarity 0.90"),
         ("forced", "the set is closed"),
         ("reranked", "a second look chose a 0.60"),
         ("reranker_failed", "the second look failed, so the vote stands (down)"),

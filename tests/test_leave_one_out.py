@@ -50,7 +50,9 @@ def test_in_the_metric(shrinkage, positive, count, dim):
     units, label_ids = corpus(count, dim, positive=positive)
     scatter = fit_scatter(units, label_ids, 4)
     metric = scatter.metric(shrinkage)
-    left_out = LeaveOneOut(whitened(metric, units, label_ids, 4), (1 - shrinkage) / scatter.freedom, centred=True)
+    left_out = LeaveOneOut(
+        whitened(metric, Gallery(units, label_ids, 4)), (1 - shrinkage) / scatter.freedom, centred=True
+    )
     for row, block, place in every(left_out):
         cosines, distances, near = by_deleting(units, label_ids, 4, row, shrinkage)
         np.testing.assert_allclose(block.mean_cosines()[place], cosines, atol=2e-4)
@@ -77,7 +79,9 @@ def test_means_alone_are_the_same_means():
     """The way without similarities gives the same numbers."""
     units, label_ids = corpus()
     scatter = fit_scatter(units, label_ids, 4)
-    left_out = LeaveOneOut(whitened(scatter.metric(0.3), units, label_ids, 4), 0.7 / scatter.freedom, centred=True)
+    left_out = LeaveOneOut(
+        whitened(scatter.metric(0.3), Gallery(units, label_ids, 4)), 0.7 / scatter.freedom, centred=True
+    )
     (_, whole), *_ = left_out.without_neighbours(np.arange(40))
     for row, block, place in every(left_out):
         np.testing.assert_allclose(whole.mean_cosines()[row], block.mean_cosines()[place], atol=1e-12)
@@ -87,7 +91,9 @@ def test_the_only_example_of_a_label_leaves_nothing():
     """Its own label has no score once it is left out, and the others do not mind."""
     units, label_ids = unit_rows(np.random.default_rng(1), 7, 5), np.array([0, 0, 0, 1, 1, 1, 2])
     scatter = fit_scatter(units, label_ids, 3)
-    left_out = LeaveOneOut(whitened(scatter.metric(0.3), units, label_ids, 3), 0.7 / scatter.freedom, centred=True)
+    left_out = LeaveOneOut(
+        whitened(scatter.metric(0.3), Gallery(units, label_ids, 3)), 0.7 / scatter.freedom, centred=True
+    )
     (_, block), *_ = left_out.blocks(np.array([6]))
     assert block.mean_cosines()[0, 2] == -np.inf
     assert block.square_distances()[0, 2] == np.inf

@@ -166,9 +166,10 @@ def test_thresholds_are_inclusive(place, config):
 
 def test_only_ambiguous_pictures_are_asked_about(place, config):
     """A confident vote never reaches the reranker; a competing one does, and both scores are told."""
-    for result in HybridClassifier(config).classify_paths(new_pictures(place)):
+    classifier = HybridClassifier(config)
+    for result in classifier.classify_paths(new_pictures(place)):
         best = max(candidate.score for candidate in result.candidates)
-        assert result.used_reranker == (best < config.retrieval.confidence_threshold)
+        assert result.used_reranker == (best < classifier.policy.confidence_threshold)
         if result.used_reranker:
             assert result.decision.reason == "reranked"
             assert result.score == result.candidates[0].rerank_score

@@ -8,12 +8,17 @@ from hypothesis import strategies as st
 from lmm_classifier.config import RetrievalConfig
 from lmm_classifier.gallery import Gallery, rows_by_label
 from lmm_classifier.testing import unit_rows
-from lmm_classifier.voting import SoftmaxVote, TopMeanPrototype, Voices, open_rule, shares
+from lmm_classifier.voting import SoftmaxVote, TopMeanPrototype, Voices, open_recipe, shares
 
 
 def comparison(matrix, queries, label_ids=None, left_out=()):
     label_ids = np.zeros(len(matrix), np.int64) if label_ids is None else label_ids
     return Gallery(matrix, label_ids, int(label_ids.max()) + 1).compare(queries, [np.array(r, int) for r in left_out])
+
+
+def only_voice(config, label_ids, labels):
+    (voice,) = open_recipe(config, label_ids, labels).voices
+    return voice
 
 
 @pytest.fixture
@@ -65,7 +70,7 @@ def test_scores_do_not_depend_on_the_batch(name, size):
     rng = np.random.default_rng(5)
     matrix, queries = np.repeat(unit_rows(rng, 150, 700), 2, axis=0), unit_rows(rng, 40, 700)
     label_ids = rng.integers(0, 9, 300)
-    rule = open_rule(RetrievalConfig(rule=name), label_ids, 9)
+    rule = only_voice(RetrievalConfig(rule=name), label_ids, 9)
     parts = [rule.scores(comparison(matrix, queries[start : start + size], label_ids)) for start in range(0, 40, size)]
     np.testing.assert_array_equal(np.concatenate(parts), rule.scores(comparison(matrix, queries, label_ids)))
 
@@ -75,11 +80,11 @@ def test_leaving_out_equals_deleting(data, name):
     """Scores with rows left out are those of a corpus without these rows: exact leave-one-out."""
     matrix, label_ids, _ = data
     config = RetrievalConfig(rule=name)
-    rule = open_rule(config, label_ids, 4)
+    rule = only_voice(config, label_ids, 4)
     got = rule.scores(comparison(matrix, matrix.copy(), label_ids, [[row] for row in range(40)]))
     for row in range(40):
         rest = np.arange(40) != row
-        smaller = open_rule(config, label_ids[rest], 4)
+        smaller = only_voice(config, label_ids[rest], 4)
         expected = smaller.scores(comparison(matrix[rest], matrix[row : row + 1], label_ids[rest]))
         np.testing.assert_allclose(got[row], expected[0], atol=1e-6)
 
@@ -88,7 +93,7 @@ def test_leaving_out_equals_deleting(data, name):
 def test_a_label_without_evidence_has_no_share(name):
     """A label all of whose examples are left out gets nothing; with none left nobody does."""
     matrix = np.eye(2, dtype=np.float32)
-    rule = open_rule(RetrievalConfig(rule=name), np.array([0, 1]), 2)
+    rule = only_voice(RetrievalConfig(rule=name), np.array([0, 1]), 2)
     one = rule.scores(comparison(matrix, matrix[:1].copy(), np.array([0, 1]), [[0]]))
     assert one[0, 0] == -np.inf
     np.testing.assert_array_equal(shares(one, 0.05), [[0, 1]])

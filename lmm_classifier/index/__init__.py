@@ -11,15 +11,15 @@ from lmm_classifier.index.exact import ExactIndex
 logger = logging.getLogger(__name__)
 
 
-def open_index(config: RetrievalConfig, backend: str, labels: list[str] | None = None) -> ExactIndex:
-    """Open the configured index, restricted to `labels` where they are given.
+def open_index(config: RetrievalConfig, backend: str) -> ExactIndex:
+    """Open the configured index.
 
     Raises IndexMismatchError where the encoder's `backend` alone rules it out: that is known before an encoder of
     gigabytes is loaded.
     """
     index = ExactIndex.open(config.index_path)
     index.manifest.require_backend(backend, str(config.index_path))
-    return index if labels is None else index.only(labels)
+    return index
 
 
 def require_encoder(index: ExactIndex, encoder: Fingerprint, source: str) -> None:

@@ -31,7 +31,7 @@ class ExactIndex:
         positions = {label: number for number, label in enumerate(self.label_names)}
         self.label_ids: IntArray = np.array([positions[label] for label in contents.labels], dtype=np.int64)
         self.gallery = Gallery(matrix, self.label_ids, len(self.label_names))
-        self._contents = contents
+        self.contents = contents
         self._rows_of_hash: dict[str, list[int]] = defaultdict(list)
         for row, content_hash in enumerate(contents.hashes):
             self._rows_of_hash[content_hash].append(row)
@@ -50,6 +50,10 @@ class ExactIndex:
     def __len__(self) -> int:
         return len(self.examples)
 
+    def vectors(self) -> FloatArray:
+        """Read the vectors (N, dim) as the encoder made them."""
+        return np.concatenate([block.astype(np.float32) for block in self.contents.vector_blocks()])
+
     def rows_of(self, label_id: int) -> IntArray:
         """Rows of one label, ascending."""
         return self.gallery.rows_of_label[label_id]
@@ -58,12 +62,12 @@ class ExactIndex:
         """Compare encoder vectors (n, dim) with every row; see `protocols.VectorIndex`."""
         if vectors.ndim != 2 or vectors.shape[1] != self.manifest.fingerprint.dim:
             raise ValueError(f"expected vectors (n, {self.manifest.fingerprint.dim}), got {vectors.shape}")
-        left_out = [self._rows_of_content(content_hash) for content_hash in leave_out or ()]
-        return self.gallery.compare(self.space.transform(vectors), left_out)
+        return self.gallery.compare(self.space.transform(vectors), self.rows_of_contents(leave_out or ()))
 
-    def _rows_of_content(self, content_hash: str | None) -> IntArray:
-        rows = [] if content_hash is None else self._rows_of_hash.get(content_hash, [])
-        return np.array(rows, dtype=np.int64)
+    def rows_of_contents(self, hashes: Sequence[str | None]) -> list[IntArray]:
+        """Rows of each content hash, none for None."""
+        found = ([] if one is None else self._rows_of_hash.get(one, []) for one in hashes)
+        return [np.array(rows, dtype=np.int64) for rows in found]
 
     def search(
         self, vectors: FloatArray, k: int, leave_out: Sequence[str | None] | None = None
@@ -83,7 +87,7 @@ class ExactIndex:
             known = ", ".join(self.label_names[:20]) + (" ..." if len(self.label_names) > 20 else "")
             raise ConfigError(f"labels: {', '.join(map(repr, strangers))} not in the index, which knows {known}")
         rows = np.flatnonzero([example.label in wanted for example in self.examples])
-        part = self._contents
+        part = self.contents
         contents = replace(
             part,
             labels=[part.labels[row] for row in rows],

@@ -23,6 +23,7 @@ MANIFEST = "manifest.json"
 VECTORS = "vectors"
 _TABLE = ("labels", "paths", "hashes")
 _SPACE = "space."  # prefix of the arrays of the space
+_CALIBRATION = "calibration."  # prefix of the arrays of the calibration
 _MAX_MANIFEST = 1 << 20  # bytes
 
 
@@ -37,6 +38,7 @@ class Contents:
     space_state: Mapping[str, Array]
     vector_blocks: Callable[[], Iterable[Array]]  # encoder vectors, in consecutive blocks (m, dim)
     dtype: DTypeLike = np.float32
+    calibration: Mapping[str, Array] | None = None  # what `calibrate` found, if it was run
     mapped: NDArray[np.float32] | None = None  # the same vectors as one memory-mapped matrix, where there is one
 
 
@@ -64,8 +66,9 @@ def _arrays(contents: Contents) -> Iterator[tuple[str, Iterable[Array], tuple[in
     for name in _TABLE:
         column = np.array(getattr(contents, name), dtype=np.str_)
         yield name, [column], column.shape, column.dtype
-    for name, array in contents.space_state.items():
-        yield _SPACE + name, [np.atleast_1d(array)], np.atleast_1d(array).shape, array.dtype
+    for prefix, state in ((_SPACE, contents.space_state), (_CALIBRATION, contents.calibration or {})):
+        for name, array in state.items():
+            yield prefix + name, [np.atleast_1d(array)], np.atleast_1d(array).shape, array.dtype
 
 
 def read_index(path: Path) -> Contents:
@@ -130,8 +133,14 @@ def _read_members(path: Path, manifest: Manifest, sizes: Mapping[str, int], open
     labels, paths, hashes = (_read_text(path, name, manifest.count, opened) for name in _TABLE)
     if strange := next((one for one in paths if one.startswith("/") or ".." in one.split("/")), None):
         raise IndexFileError(f"{path}: the example {strange!r} leads out of the corpus folder")
-    spaces = [name for name in sizes if name.startswith(_SPACE) and name.endswith(".npy")]
-    state = {name[len(_SPACE) : -len(".npy")]: _read_one(path, name, opened) for name in spaces}
+    state, calibration = (
+        {
+            name[len(prefix) : -len(".npy")]: _read_one(path, name, opened)
+            for name in sizes
+            if name.startswith(prefix) and name.endswith(".npy")
+        }
+        for prefix in (_SPACE, _CALIBRATION)
+    )
     vectors = f"{VECTORS}.npy"
     with opened(vectors) as (file, size):
         header = read_header(file, size, f"{path}:{vectors}")
@@ -143,7 +152,7 @@ def _read_members(path: Path, manifest: Manifest, sizes: Mapping[str, int], open
         with opened(vectors) as (file, size):
             yield from read_blocks(file, read_header(file, size, f"{path}:{vectors}"), f"{path}:{vectors}")
 
-    return Contents(manifest, labels, paths, hashes, state, vector_blocks, header.dtype)
+    return Contents(manifest, labels, paths, hashes, state, vector_blocks, header.dtype, calibration or None)
 
 
 def _read_one(path: Path, name: str, opened: Opened) -> Array:

@@ -1,0 +1,113 @@
+"""What a calibration found: the fitted rule, what is familiar, and the thresholds promised; stored in an index."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lmm_classifier.config import RetrievalConfig
+from lmm_classifier.cross_fit import folds_of, folds_of_groups, hear_held_out
+from lmm_classifier.index.exact import ExactIndex
+from lmm_classifier.index.store import Contents
+from lmm_classifier.novelty import Density, Familiarity
+from lmm_classifier.protocols import IntArray
+from lmm_classifier.spaces import IdentitySpace
+from lmm_classifier.voices import FittedVoices, LeftOut, choose_metric, fit_voices, hear_left_out
+from lmm_classifier.voting import Recipe, open_recipe
+
+logger = logging.getLogger(__name__)
+
+_AGAIN = "run `lmm-classifier calibrate` again"
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """A rule fitted to a corpus, what is familiar there, and thresholds; None where none was asked for."""
+
+    voices: FittedVoices
+    familiarity: Familiarity
+    confidence_threshold: float | None = None
+    keep_known: float | None = None
+
+    @classmethod
+    def fit(
+        cls, config: RetrievalConfig, index: ExactIndex, groups: NDArray[np.int64] | None = None
+    ) -> tuple[Calibration, LeftOut]:
+        """Fit the configured rule to `index`, and learn what is familiar there.
+
+        By exact leave-one-out; by cross-fitting where the space of the index was itself fitted, or where `groups` (N,)
+        says which examples show one object.
+        """
+        gallery = index.gallery
+
+        def recipe_for(label_ids: IntArray) -> Recipe:
+            return open_recipe(config, label_ids, gallery.labels)
+
+        recipe = recipe_for(gallery.label_ids)
+        chosen = choose_metric(recipe, gallery)
+        density = Density.of(gallery.units)
+        if groups is None and (isinstance(index.space, IdentitySpace) or len(index) < 2):
+            heard = hear_left_out(recipe, chosen, gallery, density)
+        else:
+            folds = folds_of(gallery.label_ids) if groups is None else folds_of_groups(groups)
+            heard = hear_held_out(recipe_for, chosen, index.space.recipe, index.vectors(), gallery, folds)
+        voices, left_out = fit_voices(recipe, chosen, heard)
+        return cls(voices, Familiarity.fit(density.crowding, heard.signals)), left_out
+
+    def state(self, contents: Contents, recipe: Recipe) -> Mapping[str, NDArray[Any]]:
+        """The arrays to store with the index of `contents`."""
+        thresholds = (self.confidence_threshold, self.keep_known)
+        return {
+            **self.voices.state(),
+            **{f"familiarity.{name}": array for name, array in self.familiarity.state().items()},
+            "thresholds": np.array([np.nan if one is None else one for one in thresholds]),
+            "corpus": np.array([corpus_digest(contents)]),
+            "recipe": np.array([recipe.name]),
+        }
+
+    @classmethod
+    def of(cls, contents: Contents, recipe: Recipe | None = None) -> Calibration | None:
+        """Read the calibration of an index.
+
+        None, with a warning, if it is of another corpus, damaged, or of another rule than `recipe`.
+        """
+        state = contents.calibration
+        if state is None:
+            return None
+        try:
+            if str(state["corpus"][0]) != corpus_digest(contents):
+                logger.warning("the calibration in the index is stale, the corpus or the encoder changed: %s", _AGAIN)
+                return None
+            if recipe is not None and str(state["recipe"][0]) != recipe.name:
+                logger.warning(
+                    "the calibration in the index is of the rule '%s', not of '%s', and is not used: %s",
+                    state["recipe"][0],
+                    recipe.name,
+                    _AGAIN,
+                )
+                return None
+            familiar = {
+                name.removeprefix("familiarity."): array
+                for name, array in state.items()
+                if name.startswith("familiarity.")
+            }
+            confidence, keep = (float(one) if np.isfinite(one) else None for one in state["thresholds"])
+            familiarity = Familiarity.restore(familiar, contents.manifest.count)
+            return cls(FittedVoices.restore(state), familiarity, confidence, keep)
+        except (KeyError, ValueError, IndexError, TypeError) as error:
+            logger.warning("the calibration in the index is damaged (%s): %s", error, _AGAIN)
+            return None
+
+
+def corpus_digest(contents: Contents) -> str:
+    """A digest of what a calibration depends on: the encoder, and every picture with its label."""
+    digest = hashlib.sha256(str(contents.manifest.fingerprint).encode())
+    for content_hash, label in zip(contents.hashes, contents.labels):
+        digest.update(f"{content_hash}\0{label}\0".encode(errors="surrogateescape"))
+    return digest.hexdigest()

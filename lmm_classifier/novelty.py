@@ -1,0 +1,187 @@
+"""Novelty: how familiar a picture looks to this corpus, as one number that is comparable across encoders.
+
+Four signals, each standardised by what it says of the corpus' own examples when they are left out, then averaged:
+density relative to that of the neighbourhood (the idea of the local outlier factor: Breunig, Kriegel, Ng & Sander,
+2000), the label whose nearest example and prototype are best, the energy over the prototypes of the within-class
+metric (Liu, Wang, Owens & Li, arXiv 2010.03759), and the best neighbours of one label in that metric.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lmm_classifier.leave_one_out import LeftOutComparison
+from lmm_classifier.promises import keep_known_threshold
+from lmm_classifier.protocols import Comparison, FloatArray, IntArray
+
+Doubles = NDArray[np.float64]
+
+NEIGHBOURS = 10  # whose mean similarity is the density
+TOP = 5  # neighbours of one label
+_ENERGY = 0.05  # temperature of the energy, in units of cosine similarity
+_CLIP = 4.0  # spreads: one signal alone cannot decide
+_TINY = 1e-6  # of 1 - cosine: pictures nearer than that are the same
+
+
+@dataclass(frozen=True)
+class Familiarity:
+    """What is usual in a corpus.
+
+    `crowding` (N,): 1 - mean similarity of each example to its nearest others. `centre`, `spread` (4,): median and
+    robust standard deviation of the signals of left-out examples. `left_out` (n,): the familiarity of those, ascending.
+    """
+
+    crowding: Doubles
+    centre: Doubles
+    spread: Doubles
+    left_out: Doubles
+
+    def of(self, plain: Comparison, white: Comparison) -> Doubles:
+        """Familiarity (n,) of queries, higher is more familiar: 0 for a typical example, in standard deviations.
+
+        `plain` compares them in the space of the index, `white` in the within-class metric. -4 where nothing is left
+        to compare with.
+        """
+        return _standardised(signals(plain, white, self.crowding), self.centre, self.spread)
+
+    @classmethod
+    def fit(cls, crowding: Doubles, left_out: Doubles) -> Familiarity:
+        """Learn what is usual from the `signals` (n, 4) of examples that were left out."""
+        centre, spread = _centre_and_spread(left_out)
+        return cls(crowding, centre, spread, np.sort(_standardised(left_out, centre, spread)))
+
+    def threshold(self, keep: float) -> float:
+        """The familiarity that the share `keep` (0..1) of new pictures of known labels reaches."""
+        return keep_known_threshold(self.left_out, keep) if len(self.left_out) else -np.inf
+
+    def state(self) -> dict[str, NDArray[np.generic]]:
+        """The arrays that rebuild it."""
+        return {
+            "crowding": self.crowding,
+            "centre": self.centre,
+            "spread": self.spread,
+            "left_out": self.left_out,
+        }
+
+    @classmethod
+    def restore(cls, state: Mapping[str, NDArray[np.generic]], count: int) -> Familiarity:
+        """Rebuild from `state` for `count` examples; raises KeyError or ValueError if it is not one."""
+        arrays = [np.asarray(state[name], np.float64) for name in ("crowding", "centre", "spread", "left_out")]
+        crowding, centre, spread, left_out = arrays
+        if crowding.shape != (count,) or centre.shape != (4,) or spread.shape != (4,) or left_out.ndim != 1:
+            raise ValueError(
+                f"familiarity of {crowding.shape} examples, {centre.shape} signals; expected {count} and 4"
+            )
+        if not all(np.isfinite(array).all() for array in arrays) or not (spread > 0).all():
+            raise ValueError("familiarity holds numbers that are not finite")
+        return cls(crowding, centre, spread, left_out)
+
+
+def signals(plain: Comparison, white: Comparison, crowding: Doubles) -> Doubles:
+    """Return the four signals (n, 4) of queries, higher is more familiar; see `Familiarity`."""
+    near = (plain.nearest(query, NEIGHBOURS) for query in range(len(plain)))
+    relative = np.array([_relative(rows, cosines, crowding) for rows, cosines in near])
+    return _stack(relative, plain, white)
+
+
+def signals_left_out(density: Density, rows: IntArray, plain: LeftOutComparison, white: LeftOutComparison) -> Doubles:
+    """Return the four signals (b, 4) of the examples `rows`, each left out of everything it is compared with."""
+    return _stack(density.left_out(rows), plain, white)
+
+
+def _stack(relative: Doubles, plain: Comparison, white: Comparison) -> Doubles:
+    energy = _energy(white.mean_cosines())
+    top = white.top_mean(TOP).max(axis=1, initial=-np.inf)
+    return np.stack([relative, _best_label(plain), energy, top], axis=1)
+
+
+def _energy(cosines: Doubles) -> Doubles:
+    """Soft maximum (n,) of the cosines (n, C) to the prototypes."""
+    top = cosines.max(axis=1, initial=-np.inf)
+    shifted = cosines - np.where(np.isfinite(top), top, 0)[:, None]
+    with np.errstate(divide="ignore"):
+        return np.asarray(top + _ENERGY * np.log(np.exp(shifted / _ENERGY).sum(axis=1)))
+
+
+@dataclass(frozen=True)
+class Density:
+    """The nearest others of each row: one more than needed, so that any one of them can be left out."""
+
+    rows: IntArray  # (N, k + 1), nearest first
+    cosines: Doubles  # (N, k + 1)
+    k: int
+
+    @classmethod
+    def of(cls, units: FloatArray, block: int = 1024) -> Density:
+        """Search the nearest others of unit rows (N, d)."""
+        count = len(units)
+        wanted = min(NEIGHBOURS + 1, count - 1)
+        rows = np.empty((count, max(wanted, 0)), np.int64)
+        cosines = np.empty(rows.shape)
+        for start in range(0, count if wanted > 0 else 0, block):
+            near = units[start : start + block] @ units.T  # (b, N)
+            here = np.arange(len(near))
+            near[here, start + here] = -np.inf
+            found = np.argpartition(near, count - wanted, axis=1)[:, count - wanted :]
+            values = np.take_along_axis(near, found, axis=1)
+            order = np.argsort(-values, axis=1, kind="stable")
+            rows[start : start + block] = np.take_along_axis(found, order, axis=1)
+            cosines[start : start + block] = np.take_along_axis(values, order, axis=1)
+        return cls(rows, cosines, max(min(NEIGHBOURS, wanted), 0))
+
+    @property
+    def crowding(self) -> Doubles:
+        """1 - mean similarity to the k nearest others, (N,)."""
+        if self.k == 0:
+            return np.ones(len(self.rows))
+        return np.asarray(1 - self.cosines[:, : self.k].mean(axis=1))
+
+    def left_out(self, rows: IntArray) -> Doubles:
+        """Relative density (b,) of `rows` when each is absent, from the density of its neighbours too."""
+        if self.k == 0:
+            return np.full(len(rows), -1.0)
+        near, k = self.rows[rows, : self.k], self.k  # (b, k)
+        cosines = self.cosines[near]  # (b, k, k + 1): to their own nearest
+        absent = self.rows[near] == rows[:, None, None]
+        absent[:, :, k:] = False  # the spare one was not counted
+        without = np.where(absent, 0, cosines)[:, :, :k].sum(axis=2)
+        gone = absent.any(axis=2)
+        spare = cosines[:, :, k] if cosines.shape[2] > k else None
+        count = k - gone if spare is None else np.full(gone.shape, k)
+        mean = (without + (0 if spare is None else gone * spare)) / np.maximum(count, 1)
+        around = (1 - mean).mean(axis=1)
+        return np.asarray(-(self.crowding[rows] + _TINY) / (around + _TINY))
+
+
+def _relative(rows: IntArray, cosines: Doubles, crowding: Doubles) -> float:
+    if not len(rows):
+        return -np.inf
+    return float(-(1 - cosines.mean() + _TINY) / (crowding[rows].mean() + _TINY))
+
+
+def _best_label(plain: Comparison) -> Doubles:
+    """Per query (n,) the best label: the mean of the cosines to its nearest example and to its prototype.
+
+    Prototypes alone overlook labels of several looks, nearest examples alone are restless.
+    """
+    return np.asarray(((plain.top_mean(1) + plain.mean_cosines()) / 2).max(axis=1, initial=-np.inf))
+
+
+def _centre_and_spread(signals: Doubles) -> tuple[Doubles, Doubles]:
+    """Median and robust standard deviation (4,) of the finite signals (n, 4)."""
+    centre, spread = np.zeros(4), np.ones(4)
+    for number, signal in enumerate(signals.T):
+        finite = signal[np.isfinite(signal)]
+        if len(finite):
+            centre[number] = np.median(finite)
+            robust = 1.4826 * np.median(np.abs(finite - centre[number]))
+            spread[number] = max(robust, 0.2 * finite.std(), _TINY)  # half the examples may be alike
+    return centre, spread
+
+
+def _standardised(signals: Doubles, centre: Doubles, spread: Doubles) -> Doubles:
+    return np.asarray(np.clip((signals - centre) / spread, -_CLIP, _CLIP).mean(axis=1))

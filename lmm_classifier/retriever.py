@@ -1,0 +1,89 @@
+"""Retrieval as a whole: the index, the rule that votes, and what was fitted or calibrated on the corpus."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lmm_classifier.calibrated import Calibration
+from lmm_classifier.config import RetrievalConfig
+from lmm_classifier.gallery import GalleryComparison
+from lmm_classifier.index.exact import ExactIndex
+from lmm_classifier.protocols import FloatArray
+from lmm_classifier.voices import whitened
+from lmm_classifier.voting import open_recipe, product
+
+logger = logging.getLogger(__name__)
+
+CONFIDENCE = 0.7  # accepted at once where nobody calibrated: wrong three times in ten at most
+KEEP_KNOWN = 0.95
+_ROWS_WORTH_A_WORD = 3000
+
+
+@dataclass(frozen=True)
+class Votes:
+    """Scores (n, C) of the rule, how familiar the queries look (n,), and the comparison (n, N) for evidence.
+
+    `nearness` (n,) is what the open-set threshold is compared with: the familiarity, or, where that threshold was set
+    by hand, the nearest similarity.
+    """
+
+    scores: NDArray[np.float64]
+    familiarity: NDArray[np.float64]
+    nearness: NDArray[np.float64]
+    comparison: GalleryComparison
+
+
+class Retriever:
+    """Compares vectors with the examples and lets the configured rule vote.
+
+    What the rule needs is taken from the calibration in the index, or fitted here where there is none.
+    """
+
+    def __init__(self, config: RetrievalConfig, index: ExactIndex, labels: Sequence[str] | None = None) -> None:
+        whole = index.gallery
+        recipe = open_recipe(config, whole.label_ids, whole.labels)
+        calibration = Calibration.of(index.contents, recipe)
+        if calibration is None:
+            if len(whole.label_ids) > _ROWS_WORTH_A_WORD:
+                logger.info("fitting the rule to %d examples; `calibrate` does it once for all", len(whole.label_ids))
+            calibration = Calibration.fit(config, index)[0]
+        familiarity = calibration.familiarity
+        self.threshold_by_hand = config.open_set_threshold is not None
+        self.index = index
+        if labels is not None:
+            self.index = index.only(labels)
+            kept = np.isin(np.array(index.contents.labels), list(labels))
+            familiarity = replace(familiarity, crowding=familiarity.crowding[kept])
+            recipe = open_recipe(config, self.index.label_ids, len(self.index.label_names))
+        self._recipe = recipe
+        self._voices = calibration.voices
+        self._familiarity = familiarity
+        self._whitened = whitened(self._voices.metric, self.index.gallery)
+        self.temperature = self._voices.temperature
+        self.confidence_threshold = _first(config.confidence_threshold, calibration.confidence_threshold, CONFIDENCE)
+        keep = _first(config.keep_known, calibration.keep_known, KEEP_KNOWN)
+        self.open_set_threshold = _first(config.open_set_threshold, familiarity.threshold(keep))
+
+    def votes(self, vectors: FloatArray, leave_out: Sequence[str | None] | None = None) -> Votes:
+        """Compare encoder vectors (n, dim), leaving out rows of the content hashes `leave_out`."""
+        plain = self.index.compare(vectors, leave_out)
+        white = self._whitened.compare(
+            self._voices.metric.whiten(plain.units), self.index.rows_of_contents(leave_out or ())
+        )
+        heard = white if self._recipe.whitened else plain
+        opinions = [
+            (voice.scores(heard), temperature)
+            for voice, temperature in zip(self._recipe.voices, self._voices.temperatures)
+        ]
+        familiarity = self._familiarity.of(plain, white)
+        nearness = plain.top_mean(1).max(axis=1) if self.threshold_by_hand else familiarity
+        return Votes(product(opinions), familiarity, nearness, plain)
+
+
+def _first(*values: float | None) -> float:
+    return next(value for value in values if value is not None)

@@ -1,0 +1,151 @@
+"""What is calibrated is found again, or refused: never silently wrong."""
+
+import logging
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from lmm_classifier.calibrate_command import calibrate
+from lmm_classifier.calibrated import Calibration
+from lmm_classifier.config import RetrievalConfig
+from lmm_classifier.errors import CalibrationError
+from lmm_classifier.index.exact import ExactIndex
+from lmm_classifier.index.manifest import Manifest
+from lmm_classifier.index.store import Contents, write_index
+from lmm_classifier.retriever import Retriever
+from lmm_classifier.testing import clustered_rows, some_fingerprint, unit_rows
+
+EVERY_RULE = ["auto", "softmax", "top_mean", "prototype", "top3_prototype", "tip", "gda"]
+
+
+def write(path, labels, seed=0, spread=0.6):
+    """Write an index of made vectors."""
+    vectors = clustered_rows(np.random.default_rng(seed), labels, 12, spread)
+    paths = [f"{label}/{number}.jpg" for number, label in enumerate(labels)]
+    manifest = Manifest(some_fingerprint(12), "identity", len(labels), "corpus", "2026-01-01", "0")
+    hashes = [f"{number:064x}" for number in range(len(labels))]
+    write_index(path, Contents(manifest, list(labels), paths, hashes, {}, lambda: [vectors]))
+    return path
+
+
+MANY = ["a"] * 60 + ["b"] * 50 + ["c"] * 40
+
+
+@pytest.mark.parametrize("name", ["index.npz", "index"])
+def test_stored_is_what_was_fitted(tmp_path, name):
+    """Votes with the stored calibration equal votes of a retriever that fitted the same itself."""
+    path = write(tmp_path / name, MANY)
+    config = RetrievalConfig(index_path=path, keep_known=0.9)
+    queries = unit_rows(np.random.default_rng(5), 9, 12)
+    before = Retriever(config, ExactIndex.open(path))
+    calibrate(path, config, None, 0.1, 0.9)
+    assert ExactIndex.open(path).contents.calibration is not None
+    after = Retriever(RetrievalConfig(index_path=path), ExactIndex.open(path))
+    np.testing.assert_array_equal(after.votes(queries).scores, before.votes(queries).scores)
+    np.testing.assert_array_equal(after.votes(queries).familiarity, before.votes(queries).familiarity)
+    assert after.open_set_threshold == before.open_set_threshold
+    assert after.temperature == before.temperature
+
+
+def test_a_promise_sets_the_threshold(tmp_path):
+    """The stored threshold is used unless the configuration says otherwise."""
+    path = write(tmp_path / "index.npz", MANY)
+    outcome = calibrate(path, RetrievalConfig(), 0.9, 0.1, 0.95)
+    stored = Retriever(RetrievalConfig(), ExactIndex.open(path)).confidence_threshold
+    assert stored == outcome.promise.threshold
+    by_hand = RetrievalConfig(confidence_threshold=0.25, open_set_threshold=-0.5)
+    retriever = Retriever(by_hand, ExactIndex.open(path))
+    assert (retriever.confidence_threshold, retriever.open_set_threshold) == (0.25, -0.5)
+
+
+def test_a_refusal_changes_nothing(tmp_path):
+    """Too few examples for the promise: said so with the number it takes, the file is as it was."""
+    path = write(tmp_path / "index.npz", MANY)
+    before = path.read_bytes()
+    with pytest.raises(CalibrationError, match="too few to promise it.* It takes 299 examples without a fault"):
+        calibrate(path, RetrievalConfig(), 0.99, 0.1, 0.95)
+    assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize("labels", [["a"], ["a"] * 9, ["a", "b", "c"]], ids=["one", "one-label", "singles"])
+def test_a_corpus_that_cannot_be_calibrated(tmp_path, labels):
+    """Nothing to leave out: calibrating is refused, but every rule still answers."""
+    path = write(tmp_path / "index.npz", labels)
+    with pytest.raises(CalibrationError, match="two labels and more than one picture"):
+        calibrate(path, RetrievalConfig(), None, 0.1, 0.95)
+    for rule in EVERY_RULE:
+        retriever = Retriever(RetrievalConfig(rule=rule), ExactIndex.open(path))
+        votes = retriever.votes(unit_rows(np.random.default_rng(0), 3, 12))
+        assert not np.isnan(votes.scores).any()
+        assert np.isfinite(votes.familiarity).all()
+
+
+@pytest.mark.parametrize("whitened", [False, True])
+@pytest.mark.parametrize("rule", EVERY_RULE)
+def test_every_rule_is_fitted(tmp_path, rule, whitened):
+    """Each rule is right on clusters, and as sure of its answers as it is right; with one-image labels too."""
+    labels = [*MANY, "single"]
+    path = write(tmp_path / "index.npz", labels, spread=1.2)
+    config = RetrievalConfig(rule=rule, whitened=whitened)
+    _, left_out = Calibration.fit(config, ExactIndex.open(path))
+    assert left_out.right.mean() > 0.8
+    assert left_out.confidence.mean() == pytest.approx(left_out.right.mean(), abs=0.08)
+
+
+def test_another_rule_does_not_take_it(tmp_path, caplog):
+    """A calibration belongs to the rule that it was made for."""
+    path = write(tmp_path / "index.npz", MANY)
+    calibrate(path, RetrievalConfig(), 0.9, 0.1, 0.95)
+    with caplog.at_level(logging.WARNING):
+        retriever = Retriever(RetrievalConfig(rule="softmax"), ExactIndex.open(path))
+    assert "of the rule 'auto" in caplog.text
+    assert retriever.confidence_threshold == 0.7
+
+
+def test_another_corpus_makes_it_stale(tmp_path, caplog):
+    """One label changed: the calibration is not used, and why is said."""
+    path = write(tmp_path / "index.npz", MANY)
+    calibrate(path, RetrievalConfig(), 0.9, 0.1, 0.95)
+    contents = ExactIndex.open(path).contents
+    write_index(tmp_path / "other.npz", replace(contents, labels=["b", *contents.labels[1:]]))
+    with caplog.at_level(logging.WARNING):
+        assert Calibration.of(ExactIndex.open(tmp_path / "other.npz").contents) is None
+    assert "stale" in caplog.text
+
+
+@pytest.mark.parametrize("name", ["temperatures", "familiarity.crowding", "metric.projection", "thresholds"])
+def test_damage_is_said_and_healed(tmp_path, name, caplog):
+    """A damaged calibration is fitted anew; the answer is the same."""
+    path = write(tmp_path / "index.npz", MANY)
+    queries = unit_rows(np.random.default_rng(5), 3, 12)
+    expected = Retriever(RetrievalConfig(), ExactIndex.open(path)).votes(queries).scores
+    calibrate(path, RetrievalConfig(), None, 0.1, 0.95)
+    contents = ExactIndex.open(path).contents
+    damaged = {**contents.calibration, name: np.array([-1.0])}
+    write_index(path, replace(contents, calibration=damaged))
+    with caplog.at_level(logging.WARNING):
+        retriever = Retriever(RetrievalConfig(), ExactIndex.open(path))
+    assert "damaged" in caplog.text
+    np.testing.assert_array_equal(retriever.votes(queries).scores, expected)
+
+
+def test_restricted_labels_keep_their_calibration(tmp_path):
+    """With `labels` the others are nowhere in the vote."""
+    path = write(tmp_path / "index.npz", MANY)
+    calibrate(path, RetrievalConfig(), None, 0.1, 0.95)
+    retriever = Retriever(RetrievalConfig(), ExactIndex.open(path), ["a", "c"])
+    votes = retriever.votes(unit_rows(np.random.default_rng(5), 3, 12))
+    assert votes.scores.shape == (3, 2)
+    assert np.isfinite(votes.familiarity).all()
+
+
+def test_left_out_contents_do_not_vote(tmp_path):
+    """A query that is in the corpus is judged without itself, in every space."""
+    path = write(tmp_path / "index.npz", MANY)
+    index = ExactIndex.open(path)
+    retriever = Retriever(RetrievalConfig(), index)
+    own = index.vectors()[:1]
+    with_itself, without = retriever.votes(own), retriever.votes(own, [index.hashes[0]])
+    assert with_itself.familiarity[0] > without.familiarity[0]
+    assert without.comparison.nearest(0, 1)[0][0] != 0
