@@ -125,6 +125,55 @@ def classify(
 
 
 @app.command()
+def evaluate(
+    folder: Annotated[
+        Path, typer.Argument(help="FOLDER/<label>/**/*.jpg; what is no label of the index is a stranger.")
+    ],
+    index: Annotated[Path | None, typer.Option(help="Index to use. [default: retrieval.index_path]")] = None,
+    json_to: Annotated[Path | None, typer.Option("--json", help="Write all figures to this file.")] = None,
+    html_to: Annotated[Path | None, typer.Option("--html", help="Write charts and pictures to this page.")] = None,
+    leave_out_identical: Annotated[
+        bool, typer.Option("--leave-out-identical", help="Ignore examples of the same content as the query.")
+    ] = False,
+    config: ConfigOption = None,
+    settings: SetOption = None,
+    debug: DebugOption = False,
+) -> None:
+    """Classify a labelled folder and measure: accuracy, confidence, unknowns, and what the second look was worth.
+
+    Exit codes: 0 done, 3 some files were no pictures, 1 failed.
+    """
+    with _door(debug):
+        from lmm_classifier.evaluate_command import run_evaluate
+
+        chosen = _configured(config, settings)
+        if index is not None:
+            chosen.retrieval.index_path = index
+        raise typer.Exit(run_evaluate(folder, chosen, json_to, html_to, leave_out_identical))
+
+
+@app.command()
+def audit(
+    index: Annotated[Path | None, typer.Argument(help="Index to look at. [default: retrieval.index_path]")] = None,
+    near: Annotated[
+        float, typer.Option(min=0, max=1, help="Similarity from which two pictures are near duplicates.")
+    ] = 0.98,
+    json_to: Annotated[Path | None, typer.Option("--json", help="Write everything found to this file.")] = None,
+    csv_to: Annotated[Path | None, typer.Option("--csv", help="Write one row per finding to this file.")] = None,
+    html_to: Annotated[Path | None, typer.Option("--html", help="Write the findings with pictures to a page.")] = None,
+    config: ConfigOption = None,
+    settings: SetOption = None,
+    debug: DebugOption = False,
+) -> None:
+    """Look for mistakes in the corpus of an index: wrong labels, duplicates, outliers, thin and confusable labels."""
+    with _door(debug):
+        from lmm_classifier.audit_command import run_audit
+
+        chosen = _configured(config, settings)
+        run_audit(index or chosen.retrieval.index_path, chosen.retrieval, near, json_to, csv_to, html_to)
+
+
+@app.command()
 def info(
     index: Annotated[Path | None, typer.Argument(help="Index to look at. [default: retrieval.index_path]")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Write one JSON object.")] = False,

@@ -2,26 +2,14 @@
 
 from __future__ import annotations
 
-import base64
-import html
-import io
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
-from importlib.resources import files
 from pathlib import Path
 
-from PIL import ImageOps
-from PIL.Image import Image
-
-from lmm_classifier.atomic import replacing_file
 from lmm_classifier.datatypes import Classification, Neighbor
-from lmm_classifier.errors import ImageError
-from lmm_classifier.images import read_picture
+from lmm_classifier.page import Section, Thumbnails, cards, picture, text, write_page
 
-_SIDE = 128  # pixels of a picture's longer side
-_NEIGHBOR_SIDE = 64  # pixels of a neighbour's square
 _NEIGHBORS = 5
-_QUALITY = 72  # JPEG; a page of 300 cards stays under 6 MB
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,14 +31,13 @@ def write_contact_sheet(
     """
     entries = list(entries)
     labels = _labels(image_root, entries)
-    thumbnails = _Thumbnails(image_root)
+    thumbnails = Thumbnails(image_root)
     sections: dict[str, list[str]] = {name: [] for name, _ in _SECTIONS}
     for entry in entries:
-        verdict = _judge(entry, labels)
-        sections[_section(entry.result, verdict)].append(_card(entry, verdict, thumbnails))
-    page = _page(title, summary, sections, thumbnails)
-    with replacing_file(path) as temporary:
-        temporary.write_text(page, encoding="utf-8")
+        verdict = judge(entry, labels)
+        sections[_section(entry.result, verdict)].append(card(entry, verdict, thumbnails))
+    shown = [Section(name, heading, cards(sections[name]), len(sections[name])) for name, heading in _SECTIONS]
+    write_page(path, title, summary, [one for one in shown if one.count], LEGEND, thumbnails)
 
 
 # Judging ------------------------------------------------------------------------------------------------------------
@@ -64,7 +51,7 @@ _SECTIONS = (
 
 
 @dataclass(frozen=True, slots=True)
-class _Verdict:
+class Verdict:
     """Whether the answer is right (None where that cannot be said), and the words for it."""
 
     right: bool | None
@@ -78,17 +65,18 @@ def _labels(image_root: Path, entries: Sequence[Entry]) -> set[str]:
     return seen | folders
 
 
-def _judge(entry: Entry, labels: set[str]) -> _Verdict:
+def judge(entry: Entry, labels: Collection[str]) -> Verdict:
+    """Hold the answer against the truth; a stranger to `labels` is right when it is called unknown."""
     if entry.truth is None or entry.result.decision.reason == "unreadable":
-        return _Verdict(None)
+        return Verdict(None)
     if entry.truth not in labels:
         right = entry.result.is_unknown
-        return _Verdict(right, f"{'right, a stranger' if right else 'wrong, a stranger'}: {entry.truth}")
+        return Verdict(right, f"{'right, a stranger' if right else 'wrong, a stranger'}: {entry.truth}")
     right = not entry.result.is_unknown and entry.result.label == entry.truth
-    return _Verdict(right, "right" if right else f"wrong, it is {entry.truth}")
+    return Verdict(right, "right" if right else f"wrong, it is {entry.truth}")
 
 
-def _section(result: Classification, verdict: _Verdict) -> str:
+def _section(result: Classification, verdict: Verdict) -> str:
     if verdict.right is False:
         return "mistakes"
     if result.used_reranker or result.decision.reason in ("reranked", "reranker_failed"):
@@ -96,83 +84,29 @@ def _section(result: Classification, verdict: _Verdict) -> str:
     return "unknown" if result.is_unknown else "rest"
 
 
-# Pictures -----------------------------------------------------------------------------------------------------------
-
-
-def _data_url(image: Image) -> str:
-    data = io.BytesIO()
-    image.save(data, "JPEG", quality=_QUALITY, optimize=True)
-    return "data:image/jpeg;base64," + base64.b64encode(data.getvalue()).decode("ascii")
-
-
-class _Thumbnails:
-    """The neighbours' pictures: each is read once and written once, as the background of a CSS class."""
-
-    def __init__(self, root: Path) -> None:
-        self._root = root
-        self._urls: dict[str, str | None] = {}  # path -> data URL, None where there is no picture
-        self._numbers: dict[str, int] = {}
-
-    def css_class(self, path: str) -> str:
-        """Give the class that shows this picture; `gone` where it cannot be read."""
-        if path not in self._urls:
-            self._numbers[path] = len(self._numbers)
-            self._urls[path] = self._read(self._root / path)
-        return "gone" if self._urls[path] is None else f"n{self._numbers[path]}"
-
-    def rules(self) -> str:
-        """Give the style sheet of all classes that were asked for."""
-        shown = ((self._numbers[path], url) for path, url in self._urls.items() if url is not None)
-        return "\n".join(f".n{number}{{background-image:url({url})}}" for number, url in shown)
-
-    @staticmethod
-    def _read(path: Path) -> str | None:
-        try:
-            image = read_picture(path, min_side=_NEIGHBOR_SIDE).image
-        except ImageError:
-            return None
-        return _data_url(ImageOps.fit(image, (_NEIGHBOR_SIDE, _NEIGHBOR_SIDE)))
-
-
 # Writing ------------------------------------------------------------------------------------------------------------
 
 
-def _text(value: str) -> str:
-    """Give text that HTML and UTF-8 take: markup, control characters and half characters are escaped."""
-    safe = "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode("ascii") for c in value)
-    return html.escape(safe)
-
-
-def _card(entry: Entry, verdict: _Verdict, thumbnails: _Thumbnails) -> str:
-    result, name = entry.result, _text("/".join(entry.picture.parts[-2:]))
-    label = (
-        f'<h3 class="unknown">{_text(result.label)}</h3>' if result.is_unknown else f"<h3>{_text(result.label)}</h3>"
-    )
+def card(entry: Entry, verdict: Verdict, thumbnails: Thumbnails) -> str:
+    """Show one picture with its verdict and its nearest examples."""
+    result, name = entry.result, "/".join(entry.picture.parts[-2:])
+    label = f'<h3 class="unknown">{text(result.label)}</h3>' if result.is_unknown else f"<h3>{text(result.label)}</h3>"
     badge = '<span class="badge">second look</span>' if result.used_reranker else ""
-    neighbors = "".join(_neighbor(neighbor, thumbnails) for neighbor in _nearest(result))
+    neighbors = "".join(neighbor_item(neighbor, thumbnails) for neighbor in _nearest(result))
     return f"""<article>
-<div class="mount">{_picture(entry, name)}</div>
+<div class="mount">{picture(entry.picture, name)}</div>
 <div class="verdict">{label}{_mark(verdict)}{_score(result)}{badge}</div>
-<p class="why">{_text(result.why)}</p>
+<p class="why">{text(result.why)}</p>
 {f'<ul class="near" aria-label="nearest examples">{neighbors}</ul>' if neighbors else ""}
-<p class="name">{name}</p>
+<p class="name">{text(name)}</p>
 </article>"""
 
 
-def _picture(entry: Entry, name: str) -> str:
-    try:
-        image = read_picture(entry.picture, min_side=_SIDE).image
-    except ImageError as error:
-        return f'<p class="placeholder">{_text(str(error))}</p>'
-    image = ImageOps.contain(image, (_SIDE, _SIDE))
-    return f'<img src="{_data_url(image)}" width="{image.width}" height="{image.height}" alt="{name}">'
-
-
-def _mark(verdict: _Verdict) -> str:
+def _mark(verdict: Verdict) -> str:
     if verdict.right is None:
         return ""
     kind, sign = ("right", "✓") if verdict.right else ("wrong", "✗")
-    return f'<p class="{kind}"><span aria-hidden="true">{sign}</span> {_text(verdict.words)}</p>'
+    return f'<p class="{kind}"><span aria-hidden="true">{sign}</span> {text(verdict.words)}</p>'
 
 
 def _score(result: Classification) -> str:
@@ -180,7 +114,7 @@ def _score(result: Classification) -> str:
         return ""
     percent = 100 * min(max(result.score, 0.0), 1.0)
     bar = f'<span class="bar" aria-hidden="true"><i style="width:{percent:.0f}%"></i></span>'
-    best = f"best label {_text(result.candidates[0].label)}, " if result.is_unknown else ""
+    best = f"best label {text(result.candidates[0].label)}, " if result.is_unknown else ""
     return f'<p class="score">{bar} <span class="number">{best}score {result.score:.2f}</span></p>'
 
 
@@ -189,8 +123,9 @@ def _nearest(result: Classification) -> list[Neighbor]:
     return sorted(neighbors, key=lambda neighbor: -neighbor.similarity)[:_NEIGHBORS]
 
 
-def _neighbor(neighbor: Neighbor, thumbnails: _Thumbnails) -> str:
-    label, path = _text(neighbor.example.label), _text(neighbor.example.path)
+def neighbor_item(neighbor: Neighbor, thumbnails: Thumbnails) -> str:
+    """Show one neighbour, small, with its label and similarity."""
+    label, path = text(neighbor.example.label), text(neighbor.example.path)
     kind = thumbnails.css_class(neighbor.example.path)
     said = "no picture: " if kind == "gone" else ""
     return (
@@ -199,57 +134,8 @@ def _neighbor(neighbor: Neighbor, thumbnails: _Thumbnails) -> str:
     )
 
 
-def _page(
-    title: str, summary: Sequence[tuple[str, str]], sections: dict[str, list[str]], thumbnails: _Thumbnails
-) -> str:
-    figures = "".join(f"<div><dt>{_text(name)}</dt><dd>{_text(value)}</dd></div>" for name, value in summary)
-    shown = [(anchor, heading, sections[anchor]) for anchor, heading in _SECTIONS if sections[anchor]]
-    links = "".join(f'<a href="#{anchor}">{heading} <span>{len(cards)}</span></a>' for anchor, heading, cards in shown)
-    blocks = "\n".join(_block(anchor, heading, cards) for anchor, heading, cards in shown)
-    return f"""<!DOCTYPE html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta http-equiv="Content-Security-Policy" content="default-src 'none'; img-src data:; style-src 'unsafe-inline'">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta name="color-scheme" content="light dark">
-<title>{_text(title)}</title>
-<style>
-{_style()}
-{thumbnails.rules()}
-</style>
-</head>
-<body>
-<header>
-<h1>{_text(title)}</h1>
-{f"<dl>{figures}</dl>" if figures else ""}
-{f'<nav aria-label="sections">{links}</nav>' if links else "<p>No pictures.</p>"}
-</header>
-<main>
-{blocks}
-</main>
-<footer><p>{_LEGEND}</p></footer>
-</body>
-</html>
-"""
-
-
-def _style() -> str:
-    return files("lmm_classifier").joinpath("contact_sheet.css").read_text(encoding="utf-8")
-
-
-def _block(anchor: str, heading: str, cards: Sequence[str]) -> str:
-    together = "\n".join(cards)
-    return f"""<section id="{anchor}" aria-labelledby="h-{anchor}">
-<h2 id="h-{anchor}">{heading} <span>{len(cards)}</span></h2>
-<div class="cards">
-{together}
-</div>
-</section>"""
-
-
-_LEGEND = (
-    "<b>Score</b>: the share of the best label, 0 to 1, higher is surer; on an unknown it belongs to the best label, "
-    "which was not near enough. <b>Small pictures</b>: the nearest examples of the corpus with their label and "
+LEGEND = (
+    "<b>Score</b>: the probability that the label is right, 0 to 1; on an unknown it belongs to the best label, which "
+    "not familiar enough. <b>Small pictures</b>: the nearest examples of the corpus with their label and "
     "cosine similarity, at most 1, higher is nearer."
 )

@@ -10,12 +10,16 @@ from pathlib import Path
 
 import numpy as np
 
+from lmm_classifier.audit import Audit, audit
+from lmm_classifier.audit_command import write_audit_page
 from lmm_classifier.calibrate_command import calibrate
 from lmm_classifier.config import PipelineConfig
 from lmm_classifier.console import ProgressDisplay, printable
 from lmm_classifier.contact_sheet import Entry, write_contact_sheet
 from lmm_classifier.datatypes import BuildReport
 from lmm_classifier.errors import CalibrationError, CorpusError
+from lmm_classifier.evaluate_command import write_report
+from lmm_classifier.evaluation import Evaluation
 from lmm_classifier.index_builder import build_index_from_directory
 from lmm_classifier.patterns import KNOWN, UNKNOWN, draw
 from lmm_classifier.pipeline import HybridClassifier
@@ -23,6 +27,8 @@ from lmm_classifier.pipeline import HybridClassifier
 _EXAMPLES = 12  # pictures per label in the corpus
 _NEW = 8  # new pictures per label, and strangers per class that is not in the corpus
 _TARGET = 0.95  # precision to promise
+_MISTAKE = ("houndstooth", "polka_dots")  # drawn as the first, filed under the second
+_PLANTED = "planted"
 _MARK = ".lmm-classifier-demo"  # says that a folder is ours to empty
 
 
@@ -60,6 +66,7 @@ def run_demo(output: Path, seed: int, config: PipelineConfig) -> int:
     """Draw, build, classify, print the figures and write `output/index.html`."""
     _empty(output)
     _draw(output / "corpus", KNOWN, _EXAMPLES, seed)
+    _plant(output / "corpus", seed)
     _draw(output / "new", (*KNOWN, *UNKNOWN), _NEW, seed + 1)
     config.retrieval.index_path = output / "index.npz"
     with ProgressDisplay() as show:
@@ -70,8 +77,20 @@ def run_demo(output: Path, seed: int, config: PipelineConfig) -> int:
     write_contact_sheet(
         page, "Patterns, classified without training", outcome.summary(), outcome.entries, output / "corpus"
     )
-    _print(report, promised, outcome, page)
+    classifier = HybridClassifier(config)
+    evaluated = Evaluation.of(outcome.entries, set(classifier.index.label_names))
+    figures = evaluated.to_dict(classifier.retriever.familiarity.threshold)
+    write_report(output / "evaluation.html", evaluated, figures, classifier)
+    found = audit(classifier.index, config.retrieval)
+    write_audit_page(output / "audit.html", found, output / "corpus")
+    _print(report, promised, outcome, found, output)
     return 0
+
+
+def _plant(corpus: Path, seed: int) -> None:
+    """Put one picture under a wrong label, for the audit to find."""
+    right, wrong = _MISTAKE
+    draw(right, np.random.default_rng((seed, len(KNOWN)))).save(corpus / wrong / f"{_PLANTED}.jpg", quality=90)
 
 
 def _calibrate(config: PipelineConfig) -> str:
@@ -117,11 +136,19 @@ def _share(part: int, whole: int) -> str:
     return f"{part} of {whole} ({100 * part / max(whole, 1):.0f} %)"
 
 
-def _print(report: BuildReport, promised: str, outcome: Outcome, page: Path) -> None:
+def _print(report: BuildReport, promised: str, outcome: Outcome, found: Audit, output: Path) -> None:
+    right, wrong = _MISTAKE
+    place = next((number for number, one in enumerate(found.suspects, 1) if Path(one.path).stem == _PLANTED), None)
+    planted = f"a {right} planted among the {wrong}: " + (
+        f"doubt number {place} of {len(found.suspects)}" if place else "not doubted"
+    )
     lines = [
         f"{report.total} pictures of {len(report.indexed)} patterns indexed in {report.seconds:.1f} s",
         promised,
         *(f"{name:<26}{value}" for name, value in outcome.summary()),
-        f"look at {page}: every picture with its verdict, confidence, reason and nearest neighbours",
+        planted,
+        f"look at {output / 'index.html'}: every picture with its verdict, confidence, reason and nearest neighbours",
+        f"        {output / 'evaluation.html'}: what `evaluate` says, with charts",
+        f"        {output / 'audit.html'}: what `audit` doubts in the corpus",
     ]
     sys.stdout.write("\n".join(printable(line) for line in lines) + "\n")

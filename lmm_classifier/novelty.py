@@ -46,7 +46,11 @@ class Familiarity:
         `plain` compares them in the space of the index, `white` in the within-class metric. -4 where nothing is left
         to compare with.
         """
-        return _standardised(signals(plain, white, self.crowding), self.centre, self.spread)
+        return self.of_signals(signals(plain, white, self.crowding))
+
+    def of_signals(self, found: Doubles) -> Doubles:
+        """Familiarity (n,) of what has the `signals` (n, 4)."""
+        return _standardised(found, self.centre, self.spread)
 
     @classmethod
     def fit(cls, crowding: Doubles, left_out: Doubles) -> Familiarity:

@@ -62,7 +62,7 @@ class Retriever:
             recipe = open_recipe(config, self.index.label_ids, len(self.index.label_names))
         self._recipe = recipe
         self._voices = calibration.voices
-        self._familiarity = familiarity
+        self.familiarity = familiarity
         self._whitened = whitened(self._voices.metric, self.index.gallery)
         self.temperature = self._voices.temperature
         self.confidence_threshold = _first(config.confidence_threshold, calibration.confidence_threshold, CONFIDENCE)
@@ -80,7 +80,7 @@ class Retriever:
             (voice.scores(heard), temperature)
             for voice, temperature in zip(self._recipe.voices, self._voices.temperatures)
         ]
-        familiarity = self._familiarity.of(plain, white)
+        familiarity = self.familiarity.of(plain, white)
         nearness = plain.top_mean(1).max(axis=1) if self.threshold_by_hand else familiarity
         return Votes(product(opinions), familiarity, nearness, plain)
 

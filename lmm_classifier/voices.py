@@ -64,6 +64,7 @@ class LeftOut:
     rows: IntArray
     own: IntArray  # (n,) their labels
     log_probabilities: Doubles  # (n, C)
+    signals: Doubles  # (n, 4), see `novelty.Familiarity`
 
     @property
     def confidence(self) -> Doubles:
@@ -136,7 +137,7 @@ def fit_voices(recipe: Recipe, chosen: ChosenMetric, heard: Heard) -> tuple[Fitt
         together = product(list(zip(heard.scores, temperatures)))
         last = fit_temperature(together, heard.own)
     fitted = FittedVoices(chosen.metric, tuple(temperatures), last, chosen.losses)
-    return fitted, LeftOut(heard.rows, heard.own, log_shares(together / last))
+    return fitted, LeftOut(heard.rows, heard.own, log_shares(together / last), heard.signals)
 
 
 def whitened(metric: WithinClassMetric, gallery: Gallery) -> Gallery:

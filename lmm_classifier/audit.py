@@ -1,0 +1,237 @@
+"""A study of the corpus itself: which of its labels are likely wrong, and what else would mislead a classifier."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lmm_classifier.calibrated import Calibration
+from lmm_classifier.config import RetrievalConfig
+from lmm_classifier.datatypes import Neighbor
+from lmm_classifier.errors import CalibrationError
+from lmm_classifier.index.exact import ExactIndex
+from lmm_classifier.metrics import wilson_interval
+from lmm_classifier.protocols import IntArray
+from lmm_classifier.voices import LeftOut
+
+_NEIGHBOURS = 5
+_RARE = 0.01  # share of examples that count as outliers, at most
+_OUTLYING = -2.5  # familiarity from which one may, in robust standard deviations
+_THIN = 5  # examples under which a label is thin
+_BLOCK = 1024
+_PAIRS = 20
+
+
+@dataclass(frozen=True, slots=True)
+class SuspectLabel:
+    """An example whose label the rest of the corpus doubts.
+
+    `doubt`, -1..1, is the probability of the `suggested` label minus that of the own one, both when the example is
+    left out; above 0 the corpus would have said otherwise.
+    """
+
+    path: str
+    label: str
+    suggested: str
+    doubt: float
+    probability: float  # of the own label
+    neighbors: tuple[Neighbor, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Duplicates:
+    """Examples of the same bytes (`exact`), or nearly the same picture; `similarity` is the least in the group."""
+
+    paths: tuple[str, ...]
+    labels: tuple[str, ...]
+    exact: bool
+    similarity: float
+
+    @property
+    def contradict(self) -> bool:
+        """One picture under several labels."""
+        return len(set(self.labels)) > 1
+
+
+@dataclass(frozen=True, slots=True)
+class Outlier:
+    """An example that looks like nothing else in the corpus."""
+
+    path: str
+    label: str
+    familiarity: float
+    neighbors: tuple[Neighbor, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ConfusablePair:
+    """Two labels that are taken for each other: how many left-out examples of the first went to the second."""
+
+    label: str
+    taken_for: str
+    count: int
+    share: float  # of the examples of the first
+
+
+@dataclass(frozen=True)
+class Audit:
+    """Everything found, the most doubtful first; `ranking` gives the doubt of every example, by row."""
+
+    examples: int
+    left_out: int
+    accuracy: float
+    interval: tuple[float, float]
+    suspects: list[SuspectLabel]
+    duplicates: list[Duplicates]
+    outliers: list[Outlier]
+    thin: dict[str, int]
+    confusable: list[ConfusablePair]
+    ranking: dict[int, float]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, ready for JSON."""
+        found = asdict(self)
+        del found["ranking"]
+        for one, duplicate in zip(found["duplicates"], self.duplicates):
+            one["contradict"] = duplicate.contradict
+        return found
+
+
+def audit(index: ExactIndex, config: RetrievalConfig, near: float = 0.98) -> Audit:
+    """Judge every example (of a sample of 20,000) by the others.
+
+    Raises CalibrationError for a corpus in which nothing can be left out.
+    """
+    if len(index.label_names) < 2 or len(index) <= len(index.label_names):
+        raise CalibrationError(
+            f"the index holds {len(index)} pictures of {len(index.label_names)} labels; an audit needs two labels and "
+            "more than one picture of some: add pictures and build it again"
+        )
+    calibration, left_out = Calibration.fit(config, index)
+    doubt, suggested = _doubts(left_out)
+    familiarity = calibration.familiarity.of_signals(left_out.signals)
+    right = int(left_out.right.sum())
+    return Audit(
+        examples=len(index),
+        left_out=len(left_out.rows),
+        accuracy=right / len(left_out.rows),
+        interval=wilson_interval(right, len(left_out.rows)),
+        suspects=list(_suspects(index, left_out, doubt, suggested)),
+        duplicates=_duplicates(index, near),
+        outliers=list(_outliers(index, left_out.rows, familiarity)),
+        thin={name: int(count) for name, count in zip(index.label_names, index.gallery.counts) if count < _THIN},
+        confusable=_confusable(index, left_out),
+        ranking=dict(zip(left_out.rows.tolist(), doubt.tolist())),
+    )
+
+
+def _doubts(left_out: LeftOut) -> tuple[NDArray[np.float64], IntArray]:
+    """Probability of the best other label minus that of the own one (n,), and that other label (n,)."""
+    probabilities = np.exp(left_out.log_probabilities)
+    here = np.arange(len(left_out.rows))
+    own = probabilities[here, left_out.own]
+    probabilities[here, left_out.own] = -1
+    other = probabilities.argmax(axis=1)
+    return np.asarray(probabilities[here, other] - own), other
+
+
+def _suspects(
+    index: ExactIndex, left_out: LeftOut, doubt: NDArray[np.float64], suggested: IntArray
+) -> Iterator[SuspectLabel]:
+    for place in np.argsort(-doubt, kind="stable"):
+        row = int(left_out.rows[place])
+        if doubt[place] <= 0 or index.gallery.counts[left_out.own[place]] < 2:
+            continue  # the only example of its label cannot be told by others
+        yield SuspectLabel(
+            index.examples[row].path,
+            index.examples[row].label,
+            index.label_names[int(suggested[place])],
+            float(doubt[place]),
+            float(np.exp(left_out.log_probabilities[place, left_out.own[place]])),
+            _neighbors(index, row),
+        )
+
+
+def _outliers(index: ExactIndex, rows: IntArray, familiarity: NDArray[np.float64]) -> Iterator[Outlier]:
+    most = max(int(_RARE * len(rows)), 1)
+    for place in np.argsort(familiarity, kind="stable")[:most]:
+        if familiarity[place] < _OUTLYING:
+            row = int(rows[place])
+            yield Outlier(
+                index.examples[row].path, index.examples[row].label, float(familiarity[place]), _neighbors(index, row)
+            )
+
+
+def _neighbors(index: ExactIndex, row: int) -> tuple[Neighbor, ...]:
+    """The nearest examples of other bytes."""
+    gallery = index.gallery
+    same = index.rows_of_contents([index.hashes[row]])
+    return tuple(index.neighbors(*gallery.compare(gallery.units[[row]], same).nearest(0, _NEIGHBOURS)))
+
+
+def _duplicates(index: ExactIndex, near: float) -> list[Duplicates]:
+    groups: dict[str, list[int]] = defaultdict(list)
+    for row, content_hash in enumerate(index.hashes):
+        groups[content_hash].append(row)
+    exact = [_group(index, rows, True, 1.0) for rows in groups.values() if len(rows) > 1]
+    firsts = np.array([rows[0] for rows in groups.values()], np.int64)
+    pairs = _near_pairs(index, firsts, near)
+    return sorted(exact + list(_joined(index, pairs)), key=lambda one: (not one.contradict, not one.exact, one.paths))
+
+
+def _near_pairs(index: ExactIndex, rows: IntArray, near: float) -> list[tuple[int, int, float]]:
+    units = index.gallery.units[rows]
+    pairs: list[tuple[int, int, float]] = []
+    for start in range(0, len(rows), _BLOCK):
+        cosines = units[start : start + _BLOCK] @ units.T
+        for first, second in zip(*np.nonzero(cosines >= near)):
+            if start + first < second:
+                pairs.append((int(rows[start + first]), int(rows[second]), float(cosines[first, second])))
+    return pairs
+
+
+def _joined(index: ExactIndex, pairs: Sequence[tuple[int, int, float]]) -> Iterator[Duplicates]:
+    """Chains of near pairs, each as one group."""
+    leader: dict[int, int] = {}
+
+    def lead(row: int) -> int:
+        while leader.setdefault(row, row) != row:
+            leader[row] = leader[leader[row]]
+            row = leader[row]
+        return row
+
+    for first, second, _ in pairs:
+        leader[lead(second)] = lead(first)
+    members: dict[int, list[int]] = defaultdict(list)
+    least: dict[int, float] = defaultdict(lambda: 1.0)
+    for row in leader:
+        members[lead(row)].append(row)
+    for first, _, cosine in pairs:
+        least[lead(first)] = min(least[lead(first)], cosine)
+    for head, rows in members.items():
+        yield _group(index, sorted(rows), False, min(least[head], 1.0))
+
+
+def _group(index: ExactIndex, rows: Sequence[int], exact: bool, similarity: float) -> Duplicates:
+    examples = [index.examples[row] for row in rows]
+    return Duplicates(tuple(one.path for one in examples), tuple(one.label for one in examples), exact, similarity)
+
+
+def _confusable(index: ExactIndex, left_out: LeftOut) -> list[ConfusablePair]:
+    labels = len(index.label_names)
+    answers = left_out.log_probabilities.argmax(axis=1)
+    counts = np.bincount(left_out.own * labels + answers, minlength=labels * labels).reshape(labels, labels)
+    totals = counts.sum(axis=1)
+    np.fill_diagonal(counts, 0)
+    order = np.argsort(-counts, axis=None, kind="stable")[:_PAIRS]
+    names = index.label_names
+    return [
+        ConfusablePair(names[own], names[other], int(counts[own, other]), float(counts[own, other] / totals[own]))
+        for own, other in zip(*np.unravel_index(order, counts.shape))
+        if counts[own, other] > 0
+    ]

@@ -1,0 +1,154 @@
+"""The job of `lmm-classifier audit`: show what is doubtful in a corpus, with the pictures that say so."""
+
+from __future__ import annotations
+
+import csv
+import json
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from lmm_classifier.atomic import replacing_file
+from lmm_classifier.audit import Audit, Duplicates, Outlier, SuspectLabel, audit
+from lmm_classifier.config import RetrievalConfig
+from lmm_classifier.console import printable
+from lmm_classifier.contact_sheet import neighbor_item
+from lmm_classifier.datatypes import Neighbor
+from lmm_classifier.index.exact import ExactIndex
+from lmm_classifier.page import Section, Thumbnails, cards, picture, table, text, write_page
+
+_SHOWN = 60  # cards per section of the page
+_NAMED = 10  # findings of a kind on the terminal
+
+_LEGEND = (
+    "<b>Likely wrong labels</b>: each picture was left out, and the others would have named it otherwise; doubt is the "
+    "probability of the suggested label minus that of its own. <b>Small pictures</b>: the nearest examples with their "
+    "label and cosine similarity. <b>Familiarity</b>: 0 is a typical example; far below, nothing is like it."
+)
+
+
+def run_audit(
+    path: Path, config: RetrievalConfig, near: float, json_to: Path | None, csv_to: Path | None, html_to: Path | None
+) -> Audit:
+    """Audit the index at `path`, print a summary, and write what was asked for."""
+    index = ExactIndex.open(path)
+    found = audit(index, config, near)
+    if json_to is not None:
+        with replacing_file(json_to) as temporary:
+            temporary.write_text(json.dumps(found.to_dict(), indent=1, allow_nan=False) + "\n", encoding="utf-8")
+    if csv_to is not None:
+        with (
+            replacing_file(csv_to) as temporary,
+            temporary.open("w", encoding="utf-8", errors="surrogateescape", newline="") as file,
+        ):
+            csv.writer(file).writerows(_rows(found))
+    if html_to is not None:
+        write_audit_page(html_to, found, Path(index.manifest.image_root))
+    sys.stdout.write("\n".join(printable(line) for line in _lines(found, html_to)) + "\n")
+    return found
+
+
+def write_audit_page(path: Path, found: Audit, root: Path) -> None:
+    """Write the findings with the pictures side by side; pictures are looked up under `root`."""
+    thumbnails = Thumbnails(root)
+    contradictions = [one for one in found.duplicates if one.contradict]
+    alike = [one for one in found.duplicates if not one.contradict]
+    suspects = [_suspect(one, root, thumbnails) for one in found.suspects[:_SHOWN]]
+    outliers = [_outlier(one, root, thumbnails) for one in found.outliers[:_SHOWN]]
+    twice, same = ([_group(one, root) for one in groups[:_SHOWN]] for groups in (contradictions, alike))
+    sections = [
+        _section("labels", "Likely wrong labels", suspects, len(found.suspects)),
+        _section("contradictions", "One picture, several labels", twice, len(contradictions)),
+        _section("duplicates", "Duplicates", same, len(alike)),
+        _section("outliers", "Like nothing else", outliers, len(found.outliers)),
+    ]
+    pairs = [[one.label, one.taken_for, str(one.count), f"{100 * one.share:.0f} %"] for one in found.confusable]
+    if pairs:
+        head = ["label", "taken for", "times", "of its examples"]
+        sections.append(Section("pairs", "Confusable labels", table(head, pairs), len(pairs)))
+    if found.thin:
+        thin = table(["label", "examples"], [[label, str(count)] for label, count in found.thin.items()])
+        sections.append(Section("thin", "Thin labels", thin, len(found.thin)))
+    write_page(
+        path, "Audit of the corpus", _summary(found), [one for one in sections if one.count], _LEGEND, thumbnails
+    )
+
+
+def _section(anchor: str, heading: str, articles: Sequence[str], count: int) -> Section:
+    more = f'<p class="note">and {count - len(articles)} more</p>' if count > len(articles) else ""
+    return Section(anchor, heading, cards(articles) + more, count)
+
+
+def _suspect(one: SuspectLabel, root: Path, thumbnails: Thumbnails) -> str:
+    said = f'<p class="wrong">labelled {text(one.label)}</p><p class="score">doubt {one.doubt:.2f}</p>'
+    return _article(root, one.path, f"<h3>{text(one.suggested)}?</h3>{said}", one.neighbors, thumbnails)
+
+
+def _outlier(one: Outlier, root: Path, thumbnails: Thumbnails) -> str:
+    said = f'<h3>{text(one.label)}</h3><p class="score">familiarity {one.familiarity:.1f}</p>'
+    return _article(root, one.path, said, one.neighbors, thumbnails)
+
+
+def _article(root: Path, path: str, verdict: str, neighbors: Sequence[Neighbor], thumbnails: Thumbnails) -> str:
+    near = "".join(neighbor_item(neighbor, thumbnails) for neighbor in neighbors)
+    return f"""<article>
+<div class="mount">{picture(root / path, path)}</div>
+<div class="verdict">{verdict}</div>
+<ul class="near" aria-label="nearest examples">{near}</ul>
+<p class="name">{text(path)}</p>
+</article>"""
+
+
+def _group(one: Duplicates, root: Path) -> str:
+    kind = "the same bytes" if one.exact else f"nearly the same, similarity {one.similarity:.3f}"
+    shown = "".join(
+        f'<div><div class="mount">{picture(root / path, path)}</div><p class="name">{text(path)}</p></div>'
+        for path in one.paths[:4]
+    )
+    labels = " / ".join(text(label) for label in dict.fromkeys(one.labels))
+    more = f'<p class="name">and {len(one.paths) - 4} more</p>' if len(one.paths) > 4 else ""
+    head = f'<h3>{labels}</h3><p class="score">{kind}</p>'
+    return f'<article class="group">{head}<div class="side">{shown}</div>{more}</article>'
+
+
+def _summary(found: Audit) -> list[tuple[str, str]]:
+    low, high = found.interval
+    return [
+        ("expected accuracy", f"{100 * found.accuracy:.1f} % ({100 * low:.0f}-{100 * high:.0f})"),
+        ("examples judged", f"{found.left_out} of {found.examples}"),
+        ("likely wrong labels", str(len(found.suspects))),
+        ("one picture, several labels", str(sum(one.contradict for one in found.duplicates))),
+        ("groups of duplicates", str(sum(not one.contradict for one in found.duplicates))),
+        ("outliers", str(len(found.outliers))),
+        ("thin labels", str(len(found.thin))),
+    ]
+
+
+def _lines(found: Audit, page: Path | None) -> Iterator[str]:
+    for name, value in _summary(found):
+        yield f"{name:<28} {value}"
+    for suspect in found.suspects[:_NAMED]:
+        yield f"  {suspect.path}: labelled {suspect.label}, looks like {suspect.suggested} (doubt {suspect.doubt:.2f})"
+    for group in [one for one in found.duplicates if one.contradict][:_NAMED]:
+        yield f"  {'same bytes' if group.exact else 'nearly the same'} under several labels: {', '.join(group.paths)}"
+    for pair in found.confusable[:_NAMED]:
+        yield f"  {pair.label} taken for {pair.taken_for}: {pair.count} times, {100 * pair.share:.0f} % of its examples"
+    for label, count in list(found.thin.items())[:_NAMED]:
+        yield f"  {label} has {count} example{'s' if count > 1 else ''} only"
+    if page is not None:
+        yield f"look at {page}"
+
+
+def _rows(found: Audit) -> Iterator[Sequence[str | float | int]]:
+    yield "finding", "path", "label", "suggested_or_other", "value"
+    for suspect in found.suspects:
+        yield "wrong label", suspect.path, suspect.label, suspect.suggested, suspect.doubt
+    for group in found.duplicates:
+        for path, label in zip(group.paths, group.labels):
+            yield "same bytes" if group.exact else "near duplicate", path, label, group.paths[0], group.similarity
+    for outlier in found.outliers:
+        yield "outlier", outlier.path, outlier.label, "", outlier.familiarity
+    for pair in found.confusable:
+        yield "confusable", "", pair.label, pair.taken_for, pair.count
+    for label, count in found.thin.items():
+        yield "thin label", "", label, "", count
