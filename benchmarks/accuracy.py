@@ -49,6 +49,7 @@ def mobilenet(models: Path, work: Path) -> PipelineConfig:
     config.encoder.backend = "onnx"
     config.encoder.model = str(folder / "model.onnx")
     config.rerank.enabled = False
+    config.retrieval.rule = "softmax"
     return config
 
 

@@ -31,8 +31,8 @@ _PAIRS = 20
 class SuspectLabel:
     """An example whose label the rest of the corpus doubts.
 
-    `doubt`, -1..1, is the probability of the `suggested` label minus that of the own one, both when the example is
-    left out; above 0 the corpus would have said otherwise.
+    `doubt`, 0..1, is the mean of 1 - p(own) and p(suggested) - p(own), the probabilities being those that the other
+    examples give it when it is left out; only examples with p(suggested) > p(own) are suspects.
     """
 
     path: str
@@ -103,7 +103,7 @@ class Audit:
 
 
 def audit(index: ExactIndex, config: RetrievalConfig, near: float = 0.98) -> Audit:
-    """Judge every example (of a sample of 20,000) by the others.
+    """Judge every example by the others (a sample, where examples times labels exceed 20 million).
 
     Raises CalibrationError for a corpus in which nothing can be left out.
     """
@@ -112,8 +112,8 @@ def audit(index: ExactIndex, config: RetrievalConfig, near: float = 0.98) -> Aud
             f"the index holds {len(index)} pictures of {len(index.label_names)} labels; an audit needs two labels and "
             "more than one picture of some: add pictures and build it again"
         )
-    calibration, left_out = Calibration.fit(config, index)
-    doubt, suggested = _doubts(left_out)
+    calibration, left_out = Calibration.fit(config, index, most=len(index))
+    doubt, suggested, own = _doubts(left_out)
     familiarity = calibration.familiarity.of_signals(left_out.signals)
     right = int(left_out.right.sum())
     return Audit(
@@ -121,7 +121,7 @@ def audit(index: ExactIndex, config: RetrievalConfig, near: float = 0.98) -> Aud
         left_out=len(left_out.rows),
         accuracy=right / len(left_out.rows),
         interval=wilson_interval(right, len(left_out.rows)),
-        suspects=list(_suspects(index, left_out, doubt, suggested)),
+        suspects=list(_suspects(index, left_out, doubt, suggested, own)),
         duplicates=_duplicates(index, near),
         outliers=list(_outliers(index, left_out.rows, familiarity)),
         thin={name: int(count) for name, count in zip(index.label_names, index.gallery.counts) if count < _THIN},
@@ -130,29 +130,35 @@ def audit(index: ExactIndex, config: RetrievalConfig, near: float = 0.98) -> Aud
     )
 
 
-def _doubts(left_out: LeftOut) -> tuple[NDArray[np.float64], IntArray]:
-    """Probability of the best other label minus that of the own one (n,), and that other label (n,)."""
-    probabilities = np.exp(left_out.log_probabilities)
+def _doubts(left_out: LeftOut) -> tuple[NDArray[np.float64], IntArray, NDArray[np.float64]]:
+    """Doubt (n,), the likeliest other label (n,), and the probability of the own one (n,).
+
+    The neighbours, who are the last voice, count twice: once in the product and once alone. Of the two usual measures
+    one finds labels that are wrong at random, the other those taken from the nearest label; doubt is their mean.
+    """
+    probabilities = (np.exp(left_out.log_probabilities) + np.exp(left_out.voices[-1])) / 2
     here = np.arange(len(left_out.rows))
     own = probabilities[here, left_out.own]
     probabilities[here, left_out.own] = -1
     other = probabilities.argmax(axis=1)
-    return np.asarray(probabilities[here, other] - own), other
+    margin = probabilities[here, other] - own
+    return np.asarray((1 - own + margin) / 2), other, own
 
 
 def _suspects(
-    index: ExactIndex, left_out: LeftOut, doubt: NDArray[np.float64], suggested: IntArray
+    index: ExactIndex, left_out: LeftOut, doubt: NDArray[np.float64], suggested: IntArray, own: NDArray[np.float64]
 ) -> Iterator[SuspectLabel]:
     for place in np.argsort(-doubt, kind="stable"):
         row = int(left_out.rows[place])
-        if doubt[place] <= 0 or index.gallery.counts[left_out.own[place]] < 2:
+        other = 2 * doubt[place] - 1 + 2 * own[place]
+        if other <= own[place] or index.gallery.counts[left_out.own[place]] < 2:
             continue  # the only example of its label cannot be told by others
         yield SuspectLabel(
             index.examples[row].path,
             index.examples[row].label,
             index.label_names[int(suggested[place])],
             float(doubt[place]),
-            float(np.exp(left_out.log_probabilities[place, left_out.own[place]])),
+            float(own[place]),
             _neighbors(index, row),
         )
 

@@ -18,7 +18,7 @@ from lmm_classifier.index.store import Contents
 from lmm_classifier.novelty import Density, Familiarity
 from lmm_classifier.protocols import IntArray
 from lmm_classifier.spaces import IdentitySpace
-from lmm_classifier.voices import FittedVoices, LeftOut, choose_metric, fit_voices, hear_left_out
+from lmm_classifier.voices import MOST_ROWS, FittedVoices, LeftOut, choose_metric, fit_voices, hear_left_out
 from lmm_classifier.voting import Recipe, open_recipe
 
 logger = logging.getLogger(__name__)
@@ -37,12 +37,16 @@ class Calibration:
 
     @classmethod
     def fit(
-        cls, config: RetrievalConfig, index: ExactIndex, groups: NDArray[np.int64] | None = None
+        cls,
+        config: RetrievalConfig,
+        index: ExactIndex,
+        groups: NDArray[np.int64] | None = None,
+        most: int = MOST_ROWS,
     ) -> tuple[Calibration, LeftOut]:
         """Fit the configured rule to `index`, and learn what is familiar there.
 
         By exact leave-one-out; by cross-fitting where the space of the index was itself fitted, or where `groups` (N,)
-        says which examples show one object.
+        says which examples show one object. At most `most` examples are left out.
         """
         gallery = index.gallery
 
@@ -53,7 +57,7 @@ class Calibration:
         chosen = choose_metric(recipe, gallery)
         density = Density.of(gallery.units)
         if groups is None and (isinstance(index.space, IdentitySpace) or len(index) < 2):
-            heard = hear_left_out(recipe, chosen, gallery, density)
+            heard = hear_left_out(recipe, chosen, gallery, density, most)
         else:
             folds = folds_of(gallery.label_ids) if groups is None else folds_of_groups(groups)
             heard = hear_held_out(recipe_for, chosen, index.space.recipe, index.vectors(), gallery, folds)

@@ -26,7 +26,7 @@ _TINY = 1e-30
 class LeftOutComparison:
     """Examples of the gallery against the gallery without them; see `protocols.Comparison`."""
 
-    similarities: Doubles  # (b, N), -inf for itself
+    similarities: FloatArray  # (b, N), -inf for itself
     cosines_to_means: Doubles  # (b, C), -inf where the label has no other example
     distances: Doubles  # (b, C), squared
     rows_of_label: list[IntArray]
@@ -43,7 +43,7 @@ class LeftOutComparison:
             rows, near = rows[keep], near[keep]
         rows, near = rows[np.isfinite(near)], near[np.isfinite(near)]
         order = np.lexsort((rows, -near))[:k]
-        return rows[order], near[order]
+        return rows[order], near[order].astype(np.float64)
 
     def top_mean(self, m: int) -> Doubles:
         """Return for each label the mean of its m best cosines (b, C); -inf where none is left."""
@@ -52,7 +52,9 @@ class LeftOutComparison:
             k = min(m, len(rows))
             if k == 0:
                 continue
-            best = np.partition(self.similarities[:, rows], len(rows) - k, axis=1)[:, len(rows) - k :]
+            best = self.similarities[:, rows]
+            best.partition(len(rows) - k, axis=1)
+            best = best[:, len(rows) - k :].astype(np.float64)
             there = np.isfinite(best)
             count = there.sum(axis=1)
             total = np.where(there, best, 0).sum(axis=1)
@@ -100,7 +102,7 @@ class LeaveOneOut:
             rows = wanted[start : start + size]
             terms = _Terms.of(self, rows)
             cosines, distances = terms.to_means()
-            yield rows, LeftOutComparison(np.empty((len(rows), 0)), cosines, distances, [])
+            yield rows, LeftOutComparison(np.empty((len(rows), 0), np.float32), cosines, distances, [])
 
     def _compare(self, rows: IntArray) -> LeftOutComparison:
         terms = _Terms.of(self, rows)
@@ -166,17 +168,27 @@ class _Terms:
         distances[here[self.single], own[self.single]] = np.inf
         return cosines, distances
 
-    def to_rows(self) -> Doubles:
-        """Cosines (b, N) to all other rows."""
+    def to_rows(self) -> FloatArray:
+        """Cosines (b, N) to all other rows; in float32 and in place, for this is where the time goes."""
         every = self.of_all
-        s, gain = every._shift, self.gain[:, None]
-        z_r = (every._rows[self.rows] @ every._rows.T).astype(np.float64)  # (b, N)
-        u_r = z_r - every._to_means[:, self.own].T
-        z_v = z_r + s * self.z_z[:, None]
-        u_v = u_r + s * self.u_z[:, None]
-        v_v = every._squares + 2 * s * z_r + s * s * self.z_z[:, None]
-        z_z = self.z_z + self.gain * self.u_z**2
-        norms = np.sqrt(np.maximum((v_v + gain * u_v**2) * z_z[:, None], _TINY))
-        cosines = (z_v + gain * self.u_z[:, None] * u_v) / norms
+        s = np.float32(every._shift)
+        gain, z_z, u_z = (one.astype(np.float32)[:, None] for one in (self.gain, self.z_z, self.u_z))
+        cosines: FloatArray = every._rows[self.rows] @ every._rows.T  # z r
+        squares = np.broadcast_to(every._squares.astype(np.float32), cosines.shape).copy()
+        if s:
+            squares += 2 * s * cosines
+            squares += s * s * z_z
+        if gain.any():
+            u_v = cosines - every._to_means[:, self.own].T.astype(np.float32)
+            u_v += s * u_z
+            cosines += gain * u_z * u_v
+            u_v *= u_v
+            u_v *= gain
+            squares += u_v
+        if s:
+            cosines += s * z_z
+        squares *= z_z + gain * u_z**2
+        np.maximum(squares, np.float32(_TINY), out=squares)
+        cosines /= np.sqrt(squares, out=squares)
         cosines[np.arange(len(self.rows)), self.rows] = -np.inf
-        return np.asarray(cosines)
+        return cosines

@@ -71,8 +71,8 @@ class WithinClassScatter:
 
     root: bool
     centre: FloatArray  # (d,)
-    axes: Doubles  # (d, r) orthonormal
-    variances: Doubles  # (r,), zero in all directions across the axes
+    axes: Doubles  # (d, r) orthonormal; all examples lie in their span, seen from the centre
+    variances: Doubles  # (r,)
     freedom: int  # degrees of freedom, N - C, at least 1
 
     @property
@@ -80,13 +80,30 @@ class WithinClassScatter:
         """The unit of the shrinkage, tr S / d."""
         return float(self.variances.sum() / len(self.centre))
 
-    def metric(self, shrinkage: float) -> WithinClassMetric:
-        """Return the metric for one shrinkage in (0, 1]."""
+    def coordinates(self, units: FloatArray) -> FloatArray:
+        """Unit rows (n, d) along the axes, (n, r): times `scale` they are whitened, but for a rotation."""
+        axes = self.axes.astype(np.float32)
+        along = np.empty((len(units), axes.shape[1]), np.float32)
+        for start, block in _blocks(units):
+            along[start : start + len(block)] = (prepared(block, self.root) - self.centre) @ axes
+        return along
+
+    def scale(self, shrinkage: float) -> Doubles:
+        """What the metric of one shrinkage in (0, 1] multiplies each axis by, (r,)."""
+        shrinkage, spread = self._usable(shrinkage)
+        return np.asarray(1 / np.sqrt((1 - shrinkage) * self.variances + shrinkage * spread))
+
+    def _usable(self, shrinkage: float) -> tuple[float, float]:
         spread = self.mean_variance
         if spread < _TINY:  # no two pictures of one label differ: nothing is known of what to discount
-            shrinkage, spread = 1.0, 1.0
+            return 1.0, 1.0
+        return shrinkage, spread
+
+    def metric(self, shrinkage: float) -> WithinClassMetric:
+        """Return the metric for one shrinkage in (0, 1]."""
+        along = self.scale(shrinkage)
+        shrinkage, spread = self._usable(shrinkage)
         across = 1 / np.sqrt(shrinkage * spread)
-        along = 1 / np.sqrt((1 - shrinkage) * self.variances + shrinkage * spread)
         projection = (self.axes * (along - across)) @ self.axes.T
         projection[np.diag_indices_from(projection)] += across
         return WithinClassMetric(self.root, self.centre, np.asarray(projection, np.float32), shrinkage)
@@ -113,6 +130,8 @@ def fit_scatter(units: FloatArray, label_ids: IntArray, labels: int, root: bool 
     find = _axes_of_few if len(units) < units.shape[1] else _axes_of_many
     axes, squares = find(deviations, units.shape[1])
     centre = (sums.sum(axis=0) / len(units)).astype(np.float32)
+    if axes.shape[1] < units.shape[1]:
+        axes, squares = _with_axes_of(means - centre, axes, squares)
     return WithinClassScatter(root, centre, axes, squares / freedom, freedom)
 
 
@@ -129,6 +148,14 @@ def _axes_of_few(deviations: Iterator[Doubles], width: int) -> tuple[Doubles, Do
     squares, vectors = np.linalg.eigh(rows @ rows.T)
     keep = squares > _TINY * max(float(squares.max(initial=0)), _TINY)
     return rows.T @ (vectors[:, keep] / np.sqrt(squares[keep])), squares[keep]
+
+
+def _with_axes_of(means: Doubles, axes: Doubles, squares: Doubles) -> tuple[Doubles, Doubles]:
+    """Add the axes, without any spread, that the means (C, d) of the labels take beside those of the deviations."""
+    beside = means - (means @ axes) @ axes.T
+    lengths, directions = np.linalg.svd(beside, full_matrices=False)[1:]
+    more = directions[lengths > 1e-6].T
+    return np.hstack([axes, more]), np.concatenate([squares, np.zeros(more.shape[1])])
 
 
 def _blocks(rows: FloatArray) -> Iterator[tuple[int, FloatArray]]:

@@ -1,9 +1,9 @@
 """Novelty: how familiar a picture looks to this corpus, as one number that is comparable across encoders.
 
-Four signals, each standardised by what it says of the corpus' own examples when they are left out, then averaged:
+Five signals, each standardised by what it says of the corpus' own examples when they are left out, then averaged:
 density relative to that of the neighbourhood (the idea of the local outlier factor: Breunig, Kriegel, Ng & Sander,
-2000), the label whose nearest example and prototype are best, the energy over the prototypes of the within-class
-metric (Liu, Wang, Owens & Li, arXiv 2010.03759), and the best neighbours of one label in that metric.
+2000), the nearest example, the label whose nearest example and prototype are best, the energy over the prototypes of
+the within-class metric (Liu, Wang, Owens & Li, arXiv 2010.03759), and the best neighbours of one label in that metric.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _TINY = 1e-6  # of 1 - cosine: pictures nearer than that are the same
 class Familiarity:
     """What is usual in a corpus.
 
-    `crowding` (N,): 1 - mean similarity of each example to its nearest others. `centre`, `spread` (4,): median and
+    `crowding` (N,): 1 - mean similarity of each example to its nearest others. `centre`, `spread` (5,): median and
     robust standard deviation of the signals of left-out examples. `left_out` (n,): the familiarity of those, ascending.
     """
 
@@ -49,12 +49,12 @@ class Familiarity:
         return self.of_signals(signals(plain, white, self.crowding))
 
     def of_signals(self, found: Doubles) -> Doubles:
-        """Familiarity (n,) of what has the `signals` (n, 4)."""
+        """Familiarity (n,) of what has the `signals` (n, 5)."""
         return _standardised(found, self.centre, self.spread)
 
     @classmethod
     def fit(cls, crowding: Doubles, left_out: Doubles) -> Familiarity:
-        """Learn what is usual from the `signals` (n, 4) of examples that were left out."""
+        """Learn what is usual from the `signals` (n, 5) of examples that were left out."""
         centre, spread = _centre_and_spread(left_out)
         return cls(crowding, centre, spread, np.sort(_standardised(left_out, centre, spread)))
 
@@ -76,9 +76,9 @@ class Familiarity:
         """Rebuild from `state` for `count` examples; raises KeyError or ValueError if it is not one."""
         arrays = [np.asarray(state[name], np.float64) for name in ("crowding", "centre", "spread", "left_out")]
         crowding, centre, spread, left_out = arrays
-        if crowding.shape != (count,) or centre.shape != (4,) or spread.shape != (4,) or left_out.ndim != 1:
+        if crowding.shape != (count,) or centre.shape != (5,) or spread.shape != (5,) or left_out.ndim != 1:
             raise ValueError(
-                f"familiarity of {crowding.shape} examples, {centre.shape} signals; expected {count} and 4"
+                f"familiarity of {crowding.shape} examples, {centre.shape} signals; expected {count} and 5"
             )
         if not all(np.isfinite(array).all() for array in arrays) or not (spread > 0).all():
             raise ValueError("familiarity holds numbers that are not finite")
@@ -86,21 +86,22 @@ class Familiarity:
 
 
 def signals(plain: Comparison, white: Comparison, crowding: Doubles) -> Doubles:
-    """Return the four signals (n, 4) of queries, higher is more familiar; see `Familiarity`."""
+    """Return the five signals (n, 5) of queries, higher is more familiar; see `Familiarity`."""
     near = (plain.nearest(query, NEIGHBOURS) for query in range(len(plain)))
     relative = np.array([_relative(rows, cosines, crowding) for rows, cosines in near])
     return _stack(relative, plain, white)
 
 
 def signals_left_out(density: Density, rows: IntArray, plain: LeftOutComparison, white: LeftOutComparison) -> Doubles:
-    """Return the four signals (b, 4) of the examples `rows`, each left out of everything it is compared with."""
+    """Return the five signals (b, 5) of the examples `rows`, each left out of everything it is compared with."""
     return _stack(density.left_out(rows), plain, white)
 
 
 def _stack(relative: Doubles, plain: Comparison, white: Comparison) -> Doubles:
+    nearest = plain.top_mean(1).max(axis=1, initial=-np.inf)
     energy = _energy(white.mean_cosines())
     top = white.top_mean(TOP).max(axis=1, initial=-np.inf)
-    return np.stack([relative, _best_label(plain), energy, top], axis=1)
+    return np.stack([relative, nearest, _best_label(plain), energy, top], axis=1)
 
 
 def _energy(cosines: Doubles) -> Doubles:
@@ -176,8 +177,8 @@ def _best_label(plain: Comparison) -> Doubles:
 
 
 def _centre_and_spread(signals: Doubles) -> tuple[Doubles, Doubles]:
-    """Median and robust standard deviation (4,) of the finite signals (n, 4)."""
-    centre, spread = np.zeros(4), np.ones(4)
+    """Median and robust standard deviation (5,) of the finite signals (n, 5)."""
+    centre, spread = np.zeros(5), np.ones(5)
     for number, signal in enumerate(signals.T):
         finite = signal[np.isfinite(signal)]
         if len(finite):

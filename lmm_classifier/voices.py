@@ -13,13 +13,14 @@ from lmm_classifier.gallery import Gallery
 from lmm_classifier.leave_one_out import LeaveOneOut
 from lmm_classifier.metric import WithinClassMetric, WithinClassScatter, fit_scatter
 from lmm_classifier.novelty import Density, signals_left_out
-from lmm_classifier.protocols import IntArray
+from lmm_classifier.protocols import FloatArray, IntArray
 from lmm_classifier.voting import Recipe, product
 
 Doubles = NDArray[np.float64]
 
 SHRINKAGES = (0.03, 0.1, 0.2, 0.35, 0.5, 0.65, 0.8, 0.9, 0.95, 0.98)
-_MOST_ROWS = 20_000  # examples left out, at most: a sample of them serves as well and bounds the time
+MOST_ROWS = 20_000  # examples left out, at most: a sample of them serves as well and bounds the time
+_ROWS_TO_CHOOSE_BY = 5000  # for the shrinkage: ten are tried
 _MOST_SCORES = 20_000_000  # examples times labels
 _BLOCK = 4096
 
@@ -64,7 +65,8 @@ class LeftOut:
     rows: IntArray
     own: IntArray  # (n,) their labels
     log_probabilities: Doubles  # (n, C)
-    signals: Doubles  # (n, 4), see `novelty.Familiarity`
+    voices: list[Doubles]  # (n, C), the log-probabilities of each voice alone
+    signals: Doubles  # (n, 5), see `novelty.Familiarity`
 
     @property
     def confidence(self) -> Doubles:
@@ -84,7 +86,7 @@ class Heard:
     rows: IntArray
     own: IntArray  # (n,) their labels
     scores: list[Doubles]  # (n, C) per voice
-    signals: Doubles  # (n, 4), see `novelty.Familiarity`
+    signals: Doubles  # (n, 5), see `novelty.Familiarity`
 
     @classmethod
     def join(cls, parts: Sequence[Heard]) -> Heard:
@@ -109,18 +111,22 @@ class ChosenMetric:
 def choose_metric(recipe: Recipe, gallery: Gallery) -> ChosenMetric:
     """Choose the shrinkage by the leave-one-out log-loss of the prototype voice, which needs no similarities."""
     scatter = fit_scatter(gallery.units, gallery.label_ids, gallery.labels, recipe.root)
-    wanted = sampled(len(gallery.units), gallery.labels)
-    losses = {one: _prototype_losses(scatter, one, gallery, wanted) for one in SHRINKAGES}
+    wanted = sampled(len(gallery.units), gallery.labels, _ROWS_TO_CHOOSE_BY)
+    along = scatter.coordinates(gallery.units)
+    losses = {one: _prototype_losses(scatter, one, along, gallery, wanted) for one in SHRINKAGES}
     means = {one: float(loss.mean()) if len(loss) else float("nan") for one, loss in losses.items()}
     return ChosenMetric(scatter.metric(_simplest_of_the_best(losses)), scatter, means)
 
 
-def hear_left_out(recipe: Recipe, chosen: ChosenMetric, gallery: Gallery, density: Density) -> Heard:
-    """Ask the voices about every example (of a sample), exactly as if it were not in the corpus."""
-    wanted = sampled(len(gallery.units), gallery.labels)
+def hear_left_out(
+    recipe: Recipe, chosen: ChosenMetric, gallery: Gallery, density: Density, most: int = MOST_ROWS
+) -> Heard:
+    """Ask the voices about every example (of a sample of `most`), exactly as if it were not in the corpus."""
+    wanted = sampled(len(gallery.units), gallery.labels, most)
     heard = []
+    along = chosen.scatter.coordinates(gallery.units)
     plain_blocks = LeaveOneOut(gallery).blocks(wanted)
-    white_blocks = _leave_one_out(chosen.scatter, chosen.metric, gallery).blocks(wanted)
+    white_blocks = _leave_one_out(chosen.scatter, chosen.metric.shrinkage, along, gallery).blocks(wanted)
     for (rows, plain), (_, white) in zip(plain_blocks, white_blocks):
         scores = [voice.scores(white if recipe.whitened else plain) for voice in recipe.voices]
         heard.append(Heard(rows, gallery.label_ids[rows], scores, signals_left_out(density, rows, plain, white)))
@@ -137,7 +143,8 @@ def fit_voices(recipe: Recipe, chosen: ChosenMetric, heard: Heard) -> tuple[Fitt
         together = product(list(zip(heard.scores, temperatures)))
         last = fit_temperature(together, heard.own)
     fitted = FittedVoices(chosen.metric, tuple(temperatures), last, chosen.losses)
-    return fitted, LeftOut(heard.rows, heard.own, log_shares(together / last), heard.signals)
+    alone = [log_shares(scores / temperature) for scores, temperature in zip(heard.scores, temperatures)]
+    return fitted, LeftOut(heard.rows, heard.own, log_shares(together / last), alone, heard.signals)
 
 
 def whitened(metric: WithinClassMetric, gallery: Gallery) -> Gallery:
@@ -148,9 +155,9 @@ def whitened(metric: WithinClassMetric, gallery: Gallery) -> Gallery:
     return Gallery.of(rows, gallery.label_ids, gallery.labels)
 
 
-def sampled(count: int, labels: int) -> IntArray:
+def sampled(count: int, labels: int, most: int = MOST_ROWS) -> IntArray:
     """Every row, or an even sample of as many as time and memory bear."""
-    most = min(_MOST_ROWS, max(_MOST_SCORES // max(labels, 1), 1))
+    most = min(most, max(_MOST_SCORES // max(labels, 1), 1))
     if count <= most:
         return np.arange(count)
     return np.sort(np.random.default_rng(0).choice(count, most, replace=False))
@@ -174,12 +181,16 @@ def _simplest_of_the_best(losses: Mapping[float, Doubles]) -> float:
     return max(one for one in known if one == best or (one > best and is_as_good(one)))
 
 
-def _leave_one_out(scatter: WithinClassScatter, metric: WithinClassMetric, gallery: Gallery) -> LeaveOneOut:
-    return LeaveOneOut(whitened(metric, gallery), (1 - metric.shrinkage) / scatter.freedom, centred=True)
+def _leave_one_out(scatter: WithinClassScatter, shrinkage: float, along: FloatArray, gallery: Gallery) -> LeaveOneOut:
+    """Leave rows out in the metric; `along` (N, r) are their coordinates, since a rotation changes nothing."""
+    rows = Gallery.of(along * scatter.scale(shrinkage).astype(np.float32), gallery.label_ids, gallery.labels)
+    return LeaveOneOut(rows, (1 - shrinkage) / scatter.freedom, centred=True)
 
 
-def _prototype_losses(scatter: WithinClassScatter, shrinkage: float, gallery: Gallery, rows: IntArray) -> Doubles:
-    left_out = _leave_one_out(scatter, scatter.metric(shrinkage), gallery)
+def _prototype_losses(
+    scatter: WithinClassScatter, shrinkage: float, along: FloatArray, gallery: Gallery, rows: IntArray
+) -> Doubles:
+    left_out = _leave_one_out(scatter, shrinkage, along, gallery)
     scores = np.concatenate([block.mean_cosines() for _, block in left_out.without_neighbours(rows)])
     own = gallery.label_ids[rows]
     return log_losses(scores, own, fit_temperature(scores, own))

@@ -76,7 +76,7 @@ def test_state_survives_and_damage_is_seen(units):
     again = Familiarity.restore(familiarity.state(), len(units))
     query = gallery.compare(unit_rows(np.random.default_rng(2), 4, 16))
     np.testing.assert_array_equal(again.of(query, query), familiarity.of(query, query))
-    with pytest.raises(ValueError, match="expected 29 and 4"):
+    with pytest.raises(ValueError, match="expected 29 and 5"):
         Familiarity.restore(familiarity.state(), 29)
     with pytest.raises(ValueError, match="not finite"):
         Familiarity.restore({**familiarity.state(), "crowding": np.full(len(units), np.nan)}, len(units))
