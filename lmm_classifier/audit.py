@@ -31,8 +31,8 @@ _PAIRS = 20
 class SuspectLabel:
     """An example whose label the rest of the corpus doubts.
 
-    `doubt`, 0..1, is the mean of 1 - p(own) and p(suggested) - p(own), the probabilities being those that the other
-    examples give it when it is left out; only examples with p(suggested) > p(own) are suspects.
+    `doubt` is the mean of 1 - p(own), counted twice, and p(suggested) - p(own), at most 1: probabilities that the other
+    examples give it when it is left out. Only examples with p(suggested) > p(own) are suspects.
     """
 
     path: str
@@ -113,7 +113,7 @@ def audit(index: ExactIndex, config: RetrievalConfig, near: float = 0.98) -> Aud
             "more than one picture of some: add pictures and build it again"
         )
     calibration, left_out = Calibration.fit(config, index, most=len(index))
-    doubt, suggested, own = _doubts(left_out)
+    doubts = _Doubts.of(left_out)
     familiarity = calibration.familiarity.of_signals(left_out.signals)
     right = int(left_out.right.sum())
     return Audit(
@@ -121,44 +121,51 @@ def audit(index: ExactIndex, config: RetrievalConfig, near: float = 0.98) -> Aud
         left_out=len(left_out.rows),
         accuracy=right / len(left_out.rows),
         interval=wilson_interval(right, len(left_out.rows)),
-        suspects=list(_suspects(index, left_out, doubt, suggested, own)),
+        suspects=list(_suspects(index, left_out, doubts)),
         duplicates=_duplicates(index, near),
         outliers=list(_outliers(index, left_out.rows, familiarity)),
         thin={name: int(count) for name, count in zip(index.label_names, index.gallery.counts) if count < _THIN},
         confusable=_confusable(index, left_out),
-        ranking=dict(zip(left_out.rows.tolist(), doubt.tolist())),
+        ranking=dict(zip(left_out.rows.tolist(), doubts.doubt.tolist())),
     )
 
 
-def _doubts(left_out: LeftOut) -> tuple[NDArray[np.float64], IntArray, NDArray[np.float64]]:
-    """Doubt (n,), the likeliest other label (n,), and the probability of the own one (n,).
+@dataclass(frozen=True)
+class _Doubts:
+    """For each left-out example (n,): doubt, the likeliest other label, and the probabilities of own and other."""
 
-    The neighbours, who are the last voice, count twice: once in the product and once alone. Of the two usual measures
-    one finds labels that are wrong at random, the other those taken from the nearest label; doubt is their mean.
-    """
-    probabilities = (np.exp(left_out.log_probabilities) + np.exp(left_out.voices[-1])) / 2
-    here = np.arange(len(left_out.rows))
-    own = probabilities[here, left_out.own]
-    probabilities[here, left_out.own] = -1
-    other = probabilities.argmax(axis=1)
-    margin = probabilities[here, other] - own
-    return np.asarray((1 - own + margin) / 2), other, own
+    doubt: NDArray[np.float64]
+    other: IntArray
+    p_own: NDArray[np.float64]
+    p_other: NDArray[np.float64]
+
+    @classmethod
+    def of(cls, left_out: LeftOut) -> _Doubts:
+        """Weigh what the others say.
+
+        The neighbours, who are the last voice, count twice: once in the product and once alone. Of the two usual
+        measures 1 - p(own) finds labels that are wrong at random, the margin those taken from the nearest label.
+        """
+        probabilities = (np.exp(left_out.log_probabilities) + np.exp(left_out.voices[-1])) / 2
+        here = np.arange(len(left_out.rows))
+        own = probabilities[here, left_out.own].copy()
+        probabilities[here, left_out.own] = -1
+        other = probabilities.argmax(axis=1)
+        margin = probabilities[here, other] - own
+        return cls((2 * (1 - own) + margin) / 3, other, own, probabilities[here, other])
 
 
-def _suspects(
-    index: ExactIndex, left_out: LeftOut, doubt: NDArray[np.float64], suggested: IntArray, own: NDArray[np.float64]
-) -> Iterator[SuspectLabel]:
-    for place in np.argsort(-doubt, kind="stable"):
+def _suspects(index: ExactIndex, left_out: LeftOut, doubts: _Doubts) -> Iterator[SuspectLabel]:
+    for place in np.argsort(-doubts.doubt, kind="stable"):
         row = int(left_out.rows[place])
-        other = 2 * doubt[place] - 1 + 2 * own[place]
-        if other <= own[place] or index.gallery.counts[left_out.own[place]] < 2:
+        if doubts.p_other[place] <= doubts.p_own[place] or index.gallery.counts[left_out.own[place]] < 2:
             continue  # the only example of its label cannot be told by others
         yield SuspectLabel(
             index.examples[row].path,
             index.examples[row].label,
-            index.label_names[int(suggested[place])],
-            float(doubt[place]),
-            float(own[place]),
+            index.label_names[int(doubts.other[place])],
+            float(doubts.doubt[place]),
+            float(doubts.p_own[place]),
             _neighbors(index, row),
         )
 

@@ -21,10 +21,9 @@ _SHOWN = 60  # cards per section of the page
 _NAMED = 10  # findings of a kind on the terminal
 
 _LEGEND = (
-    "<b>Likely wrong labels</b>: each picture was left out, and the others would have named it otherwise; doubt, 0 to "
-    "1, is the mean of 1 - p(its label) and p(the suggested one) - p(its label). <b>Small pictures</b>: the nearest "
-    "examples with their label and cosine similarity. <b>Familiarity</b>: 0 is a typical example; far below, nothing "
-    "is like it."
+    "<b>Likely wrong labels</b>: each picture was left out, and the others would have named it otherwise; doubt, at "
+    "most 1, grows as its own label gets less likely and the suggested one more. <b>Small pictures</b>: the nearest "
+    "examples with their label and cosine similarity. <b>Familiarity</b>: 0 is typical; far below, nothing is like it."
 )
 
 

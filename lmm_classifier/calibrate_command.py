@@ -2,45 +2,78 @@
 
 from __future__ import annotations
 
+import logging
+import os
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 
+import numpy as np
+
 from lmm_classifier.calibrated import Calibration
-from lmm_classifier.config import RetrievalConfig
+from lmm_classifier.config import PipelineConfig
 from lmm_classifier.console import printable
-from lmm_classifier.errors import CalibrationError
+from lmm_classifier.corpus import find_pictures, scan_corpus
+from lmm_classifier.embeddings import open_encoder
+from lmm_classifier.errors import CalibrationError, EncoderError, MissingExtraError
+from lmm_classifier.images import ImageLimits, Picture, read_pictures
+from lmm_classifier.index import require_encoder
 from lmm_classifier.index.exact import ExactIndex
 from lmm_classifier.index.store import write_index
-from lmm_classifier.promises import (
-    Promise,
-    Refusal,
-    promise_by_chains,
-    promise_by_sgr,
-)
+from lmm_classifier.promises import Promise, Refusal, promise_by_chains, promise_by_sgr
+from lmm_classifier.protocols import Encoder, FloatArray, IntArray, TextEncoder
 from lmm_classifier.retriever import KEEP_KNOWN
-from lmm_classifier.voices import LeftOut
+from lmm_classifier.shots import ALARM, clusters_like, groups_by, rosiness
+from lmm_classifier.spaces import IdentitySpace
+from lmm_classifier.virtual_unknowns import Trade, estimate_trade
+from lmm_classifier.voices import LeftOut, choose_metric
 from lmm_classifier.voting import Recipe, open_recipe
+
+logger = logging.getLogger(__name__)
+
+_KEEPS = (0.95, 0.9, 0.8)
+_FEW_NEW = 50  # new pictures under which `like` may overlook what it is for
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What a calibration is asked for; shares are 0..1.
+
+    `holdout` is a labelled folder that takes the place of leave-one-out. `group_by` says which examples are shots of
+    one object (`folder`, or a regular expression on the path). `like` is a folder of unlabelled new pictures.
+    """
+
+    target_precision: float | None = None
+    delta: float = 0.1
+    keep_known: float = KEEP_KNOWN
+    holdout: Path | None = None
+    group_by: str | None = None
+    like: Path | None = None
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """A calibration, what it was made from, and the promises behind its threshold."""
+    """A calibration, how and from what it was made, and the promises behind its threshold."""
 
     calibration: Calibration
     recipe: Recipe
     left_out: LeftOut
+    how: str
+    notes: tuple[str, ...]
     promise: Promise | None
     by_sgr: Promise | Refusal | None
+    trade: Trade | None
 
 
-def calibrate(
-    path: Path, config: RetrievalConfig, target_precision: float | None, delta: float, keep_known: float
-) -> Outcome:
-    """Calibrate the index at `path` by exact leave-one-out and store the outcome in it.
+def calibrate(path: Path, config: PipelineConfig, wish: Wish) -> Outcome:
+    """Calibrate the index at `path` and store the outcome in it.
 
-    Raises CalibrationError, and leaves the index as it is, when the corpus cannot promise `target_precision` (0..1).
+    Raises CalibrationError, and leaves the index as it is, when the corpus cannot promise what is wished for.
     """
+    if wish.holdout is not None and (wish.group_by is not None or wish.like is not None):
+        raise CalibrationError("--holdout replaces leave-one-out, so --group-by and --like have nothing to do with it")
     index = ExactIndex.open(path)
     gallery = index.gallery
     if gallery.labels < 2 or len(index) <= gallery.labels:
@@ -48,44 +81,153 @@ def calibrate(
             f"{path} holds {len(index)} pictures of {gallery.labels} labels; leave-one-out needs two labels and "
             "more than one picture of some: add pictures and build it again"
         )
-    recipe = open_recipe(config, gallery.label_ids, gallery.labels)
-    fitted, left_out = Calibration.fit(config, index)
-    promise, by_sgr = None, None
-    if target_precision is not None:
-        risk = 1 - target_precision
-        made = promise_by_chains(left_out.confidence, left_out.right, risk, delta)
-        if isinstance(made, Refusal):
-            raise CalibrationError(
-                f"a precision of {target_precision:g} cannot be promised (delta {delta:g}): {made.reason}. It takes "
-                f"{made.needed} examples without a fault; add pictures, or ask for less. The index is unchanged"
-            )
-        promise, by_sgr = made, promise_by_sgr(left_out.confidence, left_out.right, risk, delta)
-    calibration = replace(fitted, confidence_threshold=promise.threshold if promise else None, keep_known=keep_known)
+    recipe = open_recipe(config.retrieval, gallery.label_ids, gallery.labels)
+    texts = _texts(index, config, path)
+    how, notes = "left out one by one", list[str]()
+    if wish.holdout is not None:
+        held_out, notes = _holdout(index, config, path, wish.holdout)
+        how = f"of {wish.holdout}"
+        fitted, left_out = Calibration.fit(config.retrieval, index, held_out=held_out, texts=texts)
+    else:
+        groups, notes = _groups(index, config, path, wish)
+        if groups is not None:
+            how = f"left out with their group, of {len(np.unique(groups))} groups"
+        elif not isinstance(index.space, IdentitySpace):
+            how = "left out by tenths or fifths, since the space of the index is fitted"
+        fitted, left_out = Calibration.fit(config.retrieval, index, groups, texts=texts)
+    if texts is not None:
+        text = fitted.voices.text
+        notes.append(
+            f"label names join as a voice of weight {text.weight:g}" if text else "label names do not help: not heard"
+        )
+    promise, by_sgr = _promised(left_out, wish)
+    calibration = replace(
+        fitted, confidence_threshold=promise.threshold if promise else None, keep_known=wish.keep_known
+    )
     write_index(path, replace(index.contents, calibration=calibration.state(index.contents, recipe), mapped=None))
-    return Outcome(calibration, recipe, left_out, promise, by_sgr)
+    trade = None
+    if isinstance(index.space, IdentitySpace):
+        trade = estimate_trade(choose_metric(recipe, gallery), gallery, _KEEPS)
+    return Outcome(calibration, recipe, left_out, how, tuple(notes), promise, by_sgr, trade)
 
 
-def run_calibrate(
-    path: Path, config: RetrievalConfig, target_precision: float | None, delta: float, keep_known: float
-) -> int:
+def run_calibrate(path: Path, config: PipelineConfig, wish: Wish) -> int:
     """Calibrate and print what was found to standard output; 0 when done."""
-    outcome = calibrate(path, config, target_precision, delta, keep_known)
+    outcome = calibrate(path, config, wish)
     sys.stdout.write("\n".join(printable(line) for line in _lines(path, outcome)) + "\n")
     return 0
+
+
+def _promised(left_out: LeftOut, wish: Wish) -> tuple[Promise | None, Promise | Refusal | None]:
+    if wish.target_precision is None:
+        return None, None
+    risk, delta = 1 - wish.target_precision, wish.delta
+    made = promise_by_chains(left_out.confidence, left_out.right, risk, delta)
+    if isinstance(made, Refusal):
+        raise CalibrationError(
+            f"a precision of {wish.target_precision:g} cannot be promised (delta {delta:g}): {made.reason}. It takes "
+            f"{made.needed} examples without a fault; add pictures, or ask for less. The index is unchanged"
+        )
+    return made, promise_by_sgr(left_out.confidence, left_out.right, risk, delta)
+
+
+def _groups(index: ExactIndex, config: PipelineConfig, path: Path, wish: Wish) -> tuple[IntArray | None, list[str]]:
+    """Which examples are left out together (None: each alone), and what is to be said about it."""
+    groups, notes = None, []
+    if wish.group_by is not None:
+        groups = groups_by([example.path for example in index.examples], wish.group_by)
+        whole = [name for number, name in enumerate(index.label_names) if len(set(groups[index.rows_of(number)])) < 2]
+        if len(whole) == len(index.label_names):
+            raise CalibrationError(
+                f"--group-by {wish.group_by!r} puts every label into one group, so nothing is left to judge it by"
+            )
+        notes += [f"{name} is one group: its examples count as errors" for name in whole]
+    if wish.like is None:
+        return groups, notes
+    new = index.space.transform(_encoded(index, config, path, find_pictures(wish.like))[0])
+    if not len(new):
+        raise CalibrationError(f"--like {wish.like} holds no readable picture")
+    singly = np.arange(len(index)) if groups is None else groups
+    z = rosiness(index.gallery, singly, new)
+    if len(new) < _FEW_NEW:
+        notes.append(f"{wish.like} holds {len(new)} pictures; under {_FEW_NEW} a difference is easily overlooked")
+    if z <= ALARM:
+        return groups, [*notes, f"new pictures are as near to the examples as these to each other (z = {z:.1f})"]
+    clusters = clusters_like(index.gallery, new)
+    notes.append(
+        f"examples are nearer to each other than new pictures are to them (z = {z:.1f}): several shots of one object, "
+        f"or new pictures of another kind. Examples are left out in {len(np.unique(clusters))} clusters instead"
+    )
+    return clusters, notes
+
+
+def _holdout(
+    index: ExactIndex, config: PipelineConfig, path: Path, folder: Path
+) -> tuple[tuple[FloatArray, IntArray], list[str]]:
+    examples = scan_corpus(folder).examples
+    numbers = {name: number for number, name in enumerate(index.label_names)}
+    known = [example for example in examples if example.label in numbers]
+    notes = [f"{len(examples) - len(known)} pictures of other labels passed over"] if len(known) < len(examples) else []
+    vectors, read = _encoded(index, config, path, [folder / example.path for example in known])
+    if not len(vectors):
+        raise CalibrationError(f"--holdout {folder} holds no readable picture of a label of the index")
+    return (vectors, np.array([numbers[known[place].label] for place in read], np.int64)), notes
+
+
+def _texts(index: ExactIndex, config: PipelineConfig, path: Path) -> FloatArray | None:
+    """The label names (C, d) in the space of the index; None where there is no text tower, or it is not wanted."""
+    wanted = config.retrieval.text == "auto" and config.retrieval.rule == "auto"
+    if not wanted or index.manifest.fingerprint.backend != config.encoder.backend or config.encoder.backend != "siglip":
+        return None
+    try:
+        encoder = open_encoder(config.encoder)
+    except (EncoderError, MissingExtraError) as error:
+        raise CalibrationError(
+            f"{error} (the encoder is to read the label names; --set retrieval.text=off calibrates without)"
+        ) from error
+    require_encoder(index, encoder.fingerprint, str(path))
+    if not isinstance(encoder, TextEncoder):
+        return None
+    names = [label.replace("_", " ").replace("-", " ") for label in index.label_names]
+    texts = [config.retrieval.text_template.replace("{label}", name) for name in names]
+    return index.space.transform(encoder.encode_texts(texts))
+
+
+def _encoded(
+    index: ExactIndex, config: PipelineConfig, path: Path, files: Sequence[Path]
+) -> tuple[FloatArray, list[int]]:
+    """Encoder vectors (n, dim) of the readable files, and their places in `files`."""
+    index.manifest.require_backend(config.encoder.backend, str(path))
+    encoder: Encoder = open_encoder(config.encoder)
+    require_encoder(index, encoder.fingerprint, str(path))
+    images = config.images
+    limits = ImageLimits(images.max_pixels, images.max_bytes)
+    threads = images.threads or min(8, os.cpu_count() or 1)
+    pictures = iter(enumerate(read_pictures(files, limits, encoder.image_size if images.fast_jpeg else None, threads)))
+    vectors, read = [np.empty((0, encoder.fingerprint.dim), np.float32)], []
+    while batch := list(islice(pictures, config.encoder.batch_size)):
+        good = [(place, picture) for place, picture in batch if isinstance(picture, Picture)]
+        for place, picture in batch:
+            if not isinstance(picture, Picture):
+                logger.warning("%s is passed over: %s", files[place], picture)
+        if good:
+            vectors.append(encoder.encode_images([picture.image for _, picture in good]))
+            read += [place for place, _ in good]
+    return np.concatenate(vectors), read
 
 
 def _lines(path: Path, outcome: Outcome) -> list[str]:
     left_out, voices = outcome.left_out, outcome.calibration.voices
     familiarity, keep = outcome.calibration.familiarity, outcome.calibration.keep_known or KEEP_KNOWN
     lines = [
-        f"{path}: {len(left_out.rows)} examples left out one by one, {100 * left_out.right.mean():.1f} % right, "
+        f"{path}: {len(left_out.rows)} pictures {outcome.how}, {100 * left_out.right.mean():.1f} % right, "
         f"mean confidence {100 * left_out.confidence.mean():.1f} %",
-        f"rule {outcome.recipe.name.split()[0]}: shrinkage {voices.metric.shrinkage:g} by least log-loss of "
-        + ", ".join(f"{one:g}" for one in voices.losses),
+        *outcome.notes,
+        f"rule {outcome.recipe.name.split()[0]}: shrinkage {voices.metric.shrinkage:g}, the simplest of the best by "
+        "log-loss of " + ", ".join(f"{one:g}" for one in voices.losses),
     ]
     if outcome.promise is not None:
-        made = outcome.promise
-        beside = outcome.by_sgr
+        made, beside = outcome.promise, outcome.by_sgr
         lines += [
             f"confidence_threshold {made.threshold:.4f}: answers are wrong at most {100 * made.risk:g} % of the time, "
             f"with probability {1 - made.delta:g}",
@@ -95,10 +237,19 @@ def _lines(path: Path, outcome: Outcome) -> list[str]:
             if isinstance(beside, Promise)
             else "  SGR could promise nothing",
         ]
-    lines += [
+    lines.append(
         f"open_set_threshold {familiarity.threshold(keep):.4f} (familiarity): keeps {100 * keep:g} % of pictures of "
-        "known labels",
-        "Both hold for new pictures that are independent of each other and drawn like the examples. With several shots "
-        "of one object in the corpus leave-one-out is too rosy, and nothing is promised about unknown labels.",
-    ]
+        "known labels"
+    )
+    if outcome.trade is not None:
+        passed = ", ".join(f"{100 * keep:g} % lets {100 * one:.0f} %" for keep, one in outcome.trade.passed.items())
+        lines.append(
+            f"  an estimate for look-alikes, made by leaving labels out (AUROC {100 * outcome.trade.auroc:.0f}): "
+            f"keeping {passed} through"
+        )
+    lines.append(
+        "All this holds for new pictures that are independent of each other and drawn like the examples. With several "
+        "shots of one object in the corpus it is too rosy: --group-by leaves them out together, --like looks for it by "
+        "unlabelled new pictures. Nothing is promised about unknown labels."
+    )
     return lines

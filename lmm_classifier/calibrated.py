@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -12,11 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lmm_classifier.config import RetrievalConfig
-from lmm_classifier.cross_fit import folds_of, folds_of_groups, hear_held_out
+from lmm_classifier.cross_fit import folds_of, folds_of_groups, hear_held_out, hear_others
 from lmm_classifier.index.exact import ExactIndex
 from lmm_classifier.index.store import Contents
 from lmm_classifier.novelty import Density, Familiarity
-from lmm_classifier.protocols import IntArray
+from lmm_classifier.protocols import FloatArray, IntArray
 from lmm_classifier.spaces import IdentitySpace
 from lmm_classifier.voices import MOST_ROWS, FittedVoices, LeftOut, choose_metric, fit_voices, hear_left_out
 from lmm_classifier.voting import Recipe, open_recipe
@@ -32,21 +33,35 @@ class Calibration:
 
     voices: FittedVoices
     familiarity: Familiarity
+    conformity: NDArray[np.float64]  # (n,) ascending: the probabilities of the true labels of left-out examples
     confidence_threshold: float | None = None
     keep_known: float | None = None
+
+    def least_share(self, alpha: float) -> float:
+        """The probability from which a label belongs to the set that holds the true one with probability 1 - alpha.
+
+        Split conformal prediction with the score 1 - p (Sadinle, Lei & Wasserman, arXiv 1609.00451); exact for new
+        pictures that are exchangeable with those it was calibrated on.
+        """
+        place = math.floor(alpha * (len(self.conformity) + 1))
+        return float(self.conformity[place - 1]) if place >= 1 else 0.0
 
     @classmethod
     def fit(
         cls,
         config: RetrievalConfig,
         index: ExactIndex,
-        groups: NDArray[np.int64] | None = None,
+        groups: IntArray | None = None,
         most: int = MOST_ROWS,
+        held_out: tuple[FloatArray, IntArray] | None = None,
+        texts: FloatArray | None = None,
     ) -> tuple[Calibration, LeftOut]:
         """Fit the configured rule to `index`, and learn what is familiar there.
 
         By exact leave-one-out; by cross-fitting where the space of the index was itself fitted, or where `groups` (N,)
-        says which examples show one object. At most `most` examples are left out.
+        says which examples show one object. At most `most` examples are left out. `held_out`, encoder vectors (n, dim)
+        and label numbers (n,) of other pictures, takes the place of all that. `texts` (C, d), the label names in the
+        space of the index, join as a voice where they help.
         """
         gallery = index.gallery
 
@@ -56,13 +71,19 @@ class Calibration:
         recipe = recipe_for(gallery.label_ids)
         chosen = choose_metric(recipe, gallery)
         density = Density.of(gallery.units)
-        if groups is None and (isinstance(index.space, IdentitySpace) or len(index) < 2):
+        units = gallery.units
+        if held_out is not None:
+            units = index.space.transform(held_out[0])
+            heard = hear_others(recipe, chosen, gallery, density.crowding, units, held_out[1])
+        elif groups is None and (isinstance(index.space, IdentitySpace) or len(index) < 2):
             heard = hear_left_out(recipe, chosen, gallery, density, most)
         else:
             folds = folds_of(gallery.label_ids) if groups is None else folds_of_groups(groups)
             heard = hear_held_out(recipe_for, chosen, index.space.recipe, index.vectors(), gallery, folds)
-        voices, left_out = fit_voices(recipe, chosen, heard)
-        return cls(voices, Familiarity.fit(density.crowding, heard.signals)), left_out
+        voices, left_out = fit_voices(recipe, chosen, heard, units[heard.rows], texts)
+        own = left_out.log_probabilities[np.arange(len(left_out.own)), left_out.own]
+        familiarity = Familiarity.fit(density.crowding, heard.signals)
+        return cls(voices, familiarity, np.sort(np.exp(own))), left_out
 
     def state(self, contents: Contents, recipe: Recipe) -> Mapping[str, NDArray[Any]]:
         """The arrays to store with the index of `contents`."""
@@ -70,6 +91,7 @@ class Calibration:
         return {
             **self.voices.state(),
             **{f"familiarity.{name}": array for name, array in self.familiarity.state().items()},
+            "conformity": self.conformity,
             "thresholds": np.array([np.nan if one is None else one for one in thresholds]),
             "corpus": np.array([corpus_digest(contents)]),
             "recipe": np.array([recipe.name]),
@@ -103,7 +125,10 @@ class Calibration:
             }
             confidence, keep = (float(one) if np.isfinite(one) else None for one in state["thresholds"])
             familiarity = Familiarity.restore(familiar, contents.manifest.count)
-            return cls(FittedVoices.restore(state), familiarity, confidence, keep)
+            conformity = np.asarray(state["conformity"], np.float64)
+            if conformity.ndim != 1 or not ((conformity >= 0) & (conformity <= 1)).all():
+                raise ValueError("conformity holds what is no probability")
+            return cls(FittedVoices.restore(state), familiarity, conformity, confidence, keep)
         except (KeyError, ValueError, IndexError, TypeError) as error:
             logger.warning("the calibration in the index is damaged (%s): %s", error, _AGAIN)
             return None

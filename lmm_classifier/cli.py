@@ -76,6 +76,15 @@ def calibrate(
     keep_known: Annotated[
         float, typer.Option(help="Share, 0..1, of pictures of known labels not to be called unknown.")
     ] = 0.95,
+    holdout: Annotated[
+        Path | None, typer.Option(help="Labelled folder to calibrate on instead of leave-one-out.")
+    ] = None,
+    group_by: Annotated[
+        str | None, typer.Option(help="Leave out together: 'folder', or a regular expression on the path.")
+    ] = None,
+    like: Annotated[
+        Path | None, typer.Option(help="Unlabelled new pictures: finds out whether leave-one-out is too rosy for them.")
+    ] = None,
     config: ConfigOption = None,
     settings: SetOption = None,
     debug: DebugOption = False,
@@ -85,14 +94,15 @@ def calibrate(
     Exit codes: 0 done, 1 failed, or the corpus is too small for the promise.
     """
     with _door(debug):
-        from lmm_classifier.calibrate_command import run_calibrate
+        from lmm_classifier.calibrate_command import Wish, run_calibrate
 
         _between("--target-precision", target_precision)
         _between("--delta", delta)
         _between("--keep-known", keep_known)
         chosen = _configured(config, settings)
         path = index or chosen.retrieval.index_path
-        raise typer.Exit(run_calibrate(path, chosen.retrieval, target_precision, delta, keep_known))
+        wish = Wish(target_precision, delta, keep_known, holdout, group_by, like)
+        raise typer.Exit(run_calibrate(path, chosen, wish))
 
 
 @app.command()

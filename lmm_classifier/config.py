@@ -75,6 +75,11 @@ class RetrievalConfig(_Section):
     temperature: float | None = Field(default=None, gt=0)
     """Sharpness of the vote, in units of cosine similarity; smaller is more decided. Null: fitted by leave-one-out, so
     that the score is a calibrated probability. `auto` always fits its own."""
+    text: Literal["auto", "off"] = "auto"
+    """`auto`: `calibrate` lets the label names join as a voice of `auto` where the encoder has a text tower and
+    leave-one-out says that they help."""
+    text_template: str = Field(default="a photo of {label}", pattern=r"\{label\}")
+    """What the text tower reads; `{label}` is the label with blanks for `_` and `-`."""
     confidence_threshold: Share | None = None
     """At or above this score (0..1) the answer is accepted at once; below it labels compete. Null: what `calibrate`
     stored in the index, else 0.7."""
@@ -84,6 +89,8 @@ class RetrievalConfig(_Section):
     open_set_threshold: float | None = Field(default=None, ge=-1, le=1)
     """By hand instead: the nearest similarity (cosine, -1..1) under which a picture is novel. Belongs to one encoder
     and corpus; -1 never says so."""
+    set_alpha: float | None = Field(default=None, gt=0, lt=1)
+    """Give with each verdict the set of labels that holds the true one with probability 1 - set_alpha (conformal)."""
     candidates: int = Field(default=5, ge=1, le=MAX_CANDIDATES)
     """Labels listed in a result, and offered to the reranker."""
     evidence: int = Field(default=3, ge=1)

@@ -7,6 +7,7 @@ come in groups (several shots of one object), which must be left out together.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +18,8 @@ from lmm_classifier.novelty import Density, signals
 from lmm_classifier.protocols import FloatArray, IntArray, SpaceRecipe
 from lmm_classifier.voices import ChosenMetric, Heard, whitened
 from lmm_classifier.voting import Recipe
+
+Doubles = NDArray[np.float64]
 
 _FOLDS = 10
 _MANY = 2000  # examples from which fewer folds do: each is large enough
@@ -44,14 +47,24 @@ def hear_held_out(
         others = Gallery(fitted.transform(vectors[rest]), gallery.label_ids[rest], gallery.labels)
         recipe = recipe_for(others.label_ids)
         scatter = fit_scatter(others.units, others.label_ids, others.labels, recipe.root)
-        metric = scatter.metric(chosen.metric.shrinkage)
-        white_others, crowding = whitened(metric, others), Density.of(others.units).crowding
-        for start in range(0, len(rows), _BLOCK):
-            part = rows[start : start + _BLOCK]
-            plain = others.compare(fitted.transform(vectors[part]))
-            white = white_others.compare(metric.whiten(plain.units))
-            scores = [voice.scores(white if recipe.whitened else plain) for voice in recipe.voices]
-            heard.append(Heard(part, gallery.label_ids[part], scores, signals(plain, white, crowding)))
+        fold = replace(chosen, metric=scatter.metric(chosen.metric.shrinkage))
+        crowding = Density.of(others.units).crowding
+        found = hear_others(recipe, fold, others, crowding, fitted.transform(vectors[rows]), gallery.label_ids[rows])
+        heard.append(replace(found, rows=rows))
+    return Heard.join(heard)
+
+
+def hear_others(
+    recipe: Recipe, chosen: ChosenMetric, gallery: Gallery, crowding: Doubles, units: FloatArray, label_ids: IntArray
+) -> Heard:
+    """Ask the voices about unit rows (n, d) of other pictures, whose labels are `label_ids` (n,)."""
+    white_gallery, heard = whitened(chosen.metric, gallery), []
+    for start in range(0, len(units), _BLOCK):
+        rows = np.arange(start, min(start + _BLOCK, len(units)))
+        plain = gallery.compare(units[rows])
+        white = white_gallery.compare(chosen.metric.whiten(plain.units))
+        scores = [voice.scores(white if recipe.whitened else plain) for voice in recipe.voices]
+        heard.append(Heard(rows, label_ids[rows], scores, signals(plain, white, crowding)))
     return Heard.join(heard)
 
 

@@ -96,7 +96,8 @@ class Classification:
     in robust standard deviations, -4..4, higher is more familiar. `similarity` is the cosine of the nearest example,
     -1..1. Both are None when nothing could be compared.
     `used_reranker` is true when the label is the reranker's choice. `error` says why a file could not be read, or
-    why the reranker that was asked gave no answer.
+    why the reranker that was asked gave no answer. `label_set` are the labels that together hold the true one with the
+    probability 1 - `retrieval.set_alpha`, where that is set; retrieval's, likeliest first.
     """
 
     label: str
@@ -109,6 +110,7 @@ class Classification:
     path: str | None = None
     content_hash: str | None = None
     error: str | None = None
+    label_set: tuple[str, ...] | None = None
 
     @property
     def is_unknown(self) -> bool:
@@ -135,6 +137,7 @@ class Classification:
             "familiarity": None if self.familiarity is None else round(self.familiarity, 6),
             "error": self.error,
             "content_hash": self.content_hash,
+            "label_set": None if self.label_set is None else list(self.label_set),
             "candidates": [_candidate_to_dict(candidate) for candidate in self.candidates],
         }
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from lmm_classifier.audit import Audit, audit
 from lmm_classifier.audit_command import write_audit_page
-from lmm_classifier.calibrate_command import calibrate
+from lmm_classifier.calibrate_command import Wish, calibrate
 from lmm_classifier.config import PipelineConfig
 from lmm_classifier.console import ProgressDisplay, printable
 from lmm_classifier.contact_sheet import Entry, write_contact_sheet
@@ -96,7 +96,7 @@ def _plant(corpus: Path, seed: int) -> None:
 def _calibrate(config: PipelineConfig) -> str:
     """Calibrate from a target; say what was promised, or why nothing could be."""
     try:
-        made = calibrate(config.retrieval.index_path, config.retrieval, _TARGET, 0.1, 0.95).promise
+        made = calibrate(config.retrieval.index_path, config, Wish(_TARGET)).promise
     except CalibrationError as error:
         return str(error)
     if made is None:

@@ -48,6 +48,7 @@ def _describe_calibration(contents: Contents) -> dict[str, Any] | None:
         "metric": f"{'signed square root' if voices.metric.root else 'plain'}, shrinkage {voices.metric.shrinkage:g}",
         "log_loss_by_shrinkage": {f"{one:g}": round(loss, 4) for one, loss in voices.losses.items()},
         "temperatures": [round(one, 5) for one in (*voices.temperatures, voices.temperature)],
+        "text_weight": voices.text.weight if voices.text else None,
         "confidence_threshold": calibration.confidence_threshold,
         "keep_known": keep,
         "open_set_threshold": None if keep is None else calibration.familiarity.threshold(keep),
@@ -83,6 +84,7 @@ def _calibration_lines(found: dict[str, Any]) -> list[str]:
         f"metric {found['metric']}: the simplest of the best by leave-one-out log-loss",
         "  log-loss by shrinkage " + ", ".join(f"{one}: {loss:.3f}" for one, loss in losses.items()),
         f"temperatures {', '.join(map(str, found['temperatures']))} (each voice, then their product)",
+        *([f"label names speak with weight {found['text_weight']:g}"] if found["text_weight"] else []),
         "confidence_threshold " + ("not set: no target was asked for" if promised is None else f"{promised:.4f}"),
         f"open_set_threshold {found['open_set_threshold']:.3f} (familiarity), keeps {100 * keep:g} % of the known",
     ]

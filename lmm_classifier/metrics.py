@@ -88,6 +88,14 @@ def auroc(known: Doubles, unknown: Doubles) -> float:
     return float((ranks.sum() - len(known) * (len(known) + 1) / 2) / (len(known) * len(unknown)))
 
 
+def mann_whitney_z(first: Doubles, second: Doubles) -> float:
+    """How much larger the first numbers are, in standard errors of the rank sum (Mann & Whitney, 1947)."""
+    m, n = len(first), len(second)
+    if not m or not n:
+        return 0.0
+    return (auroc(first, second) - 0.5) * m * n / math.sqrt(m * n * (m + n + 1) / 12)
+
+
 def false_positives_at(known: Doubles, unknown: Doubles, keep: float = 0.95) -> float:
     """Share of unknown pictures that pass where at least the share `keep` of the known does: FPR at that TPR."""
     if not len(known) or not len(unknown):

@@ -143,6 +143,19 @@ class HybridClassifier:
             similarity=self._nearest(votes.comparison, query),
             familiarity=float(votes.familiarity[query]) if candidates else None,
             content_hash=content_hash or None,
+            label_set=self._label_set(votes, query),
+        )
+
+    def _label_set(self, votes: Votes, query: int) -> tuple[str, ...] | None:
+        """The labels that together hold the true one with the probability asked for, likeliest first."""
+        if self.retriever.least_share is None:
+            return None
+        share = shares(votes.scores[query], self.retriever.temperature)  # (C,)
+        order = np.argsort(-share, kind="stable")
+        return tuple(
+            self.index.label_names[label]
+            for place, label in enumerate(order)
+            if share[label] >= self.retriever.least_share or place == 0  # never empty: the best one is in it
         )
 
     def _ask_again(self, questions: Sequence[Question]) -> list[Reranked]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -58,6 +58,7 @@ class Encoder(Protocol):
         """Encode upright RGB pictures as unit rows (n, dim), float32; a row does not depend on its batch."""
 
 
+@runtime_checkable
 class TextEncoder(Protocol):
     """An encoder whose text tower shares the space of its pictures."""
 

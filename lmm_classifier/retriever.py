@@ -15,7 +15,7 @@ from lmm_classifier.gallery import GalleryComparison
 from lmm_classifier.index.exact import ExactIndex
 from lmm_classifier.protocols import FloatArray
 from lmm_classifier.voices import whitened
-from lmm_classifier.voting import open_recipe, product
+from lmm_classifier.voting import open_recipe
 
 logger = logging.getLogger(__name__)
 
@@ -62,11 +62,15 @@ class Retriever:
             recipe = open_recipe(config, self.index.label_ids, len(self.index.label_names))
         self._recipe = recipe
         self._voices = calibration.voices
+        if labels is not None and self._voices.text is not None:
+            rows = np.flatnonzero(np.isin(np.array(index.label_names), list(labels)))
+            self._voices = replace(self._voices, text=self._voices.text.only(rows))
         self.familiarity = familiarity
         self._whitened = whitened(self._voices.metric, self.index.gallery)
         self.temperature = self._voices.temperature
         self.confidence_threshold = _first(config.confidence_threshold, calibration.confidence_threshold, CONFIDENCE)
         keep = _first(config.keep_known, calibration.keep_known, KEEP_KNOWN)
+        self.least_share = None if config.set_alpha is None else calibration.least_share(config.set_alpha)
         self.open_set_threshold = _first(config.open_set_threshold, familiarity.threshold(keep))
 
     def votes(self, vectors: FloatArray, leave_out: Sequence[str | None] | None = None) -> Votes:
@@ -76,13 +80,10 @@ class Retriever:
             self._voices.metric.whiten(plain.units), self.index.rows_of_contents(leave_out or ())
         )
         heard = white if self._recipe.whitened else plain
-        opinions = [
-            (voice.scores(heard), temperature)
-            for voice, temperature in zip(self._recipe.voices, self._voices.temperatures)
-        ]
+        scores = self._voices.together([voice.scores(heard) for voice in self._recipe.voices], plain.units)
         familiarity = self.familiarity.of(plain, white)
         nearness = plain.top_mean(1).max(axis=1) if self.threshold_by_hand else familiarity
-        return Votes(product(opinions), familiarity, nearness, plain)
+        return Votes(scores, familiarity, nearness, plain)
 
 
 def _first(*values: float | None) -> float:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +14,7 @@ from lmm_classifier.leave_one_out import LeaveOneOut
 from lmm_classifier.metric import WithinClassMetric, WithinClassScatter, fit_scatter
 from lmm_classifier.novelty import Density, signals_left_out
 from lmm_classifier.protocols import FloatArray, IntArray
+from lmm_classifier.text_voice import TextVoice, fit_text_voice, weighted
 from lmm_classifier.voting import Recipe, product
 
 Doubles = NDArray[np.float64]
@@ -36,6 +37,14 @@ class FittedVoices:
     temperatures: tuple[float, ...]
     temperature: float
     losses: Mapping[float, float]
+    text: TextVoice | None = None
+
+    def together(self, scores: Sequence[Doubles], units: FloatArray) -> Doubles:
+        """The scores (n, C) of the voices on unit rows (n, d) as one, to be read at `temperature`."""
+        opinions = list(zip(scores, self.temperatures))
+        if self.text is None:
+            return product(opinions)
+        return weighted(opinions, (self.text.scores(units), self.text.temperature), self.text.weight)
 
     def state(self) -> dict[str, NDArray[np.generic]]:
         """The arrays that rebuild it; no pickled objects."""
@@ -44,6 +53,7 @@ class FittedVoices:
             "temperatures": np.array([*self.temperatures, self.temperature]),
             "shrinkages": np.array(list(self.losses)),
             "losses": np.array(list(self.losses.values())),
+            **(self.text.state() if self.text else {}),
         }
 
     @classmethod
@@ -55,7 +65,7 @@ class FittedVoices:
             raise ValueError(f"expected temperatures above 0, got {voices} and {last}")
         pairs = zip(np.asarray(state["shrinkages"], np.float64), np.asarray(state["losses"], np.float64))
         losses = {float(one): float(loss) for one, loss in pairs}
-        return cls(WithinClassMetric.restore(metric), tuple(voices), last, losses)
+        return cls(WithinClassMetric.restore(metric), tuple(voices), last, losses, TextVoice.restore(state))
 
 
 @dataclass(frozen=True)
@@ -133,18 +143,26 @@ def hear_left_out(
     return Heard.join(heard)
 
 
-def fit_voices(recipe: Recipe, chosen: ChosenMetric, heard: Heard) -> tuple[FittedVoices, LeftOut]:
-    """Give each voice the temperature of least log-loss on what was heard, and then their product."""
+def fit_voices(
+    recipe: Recipe, chosen: ChosenMetric, heard: Heard, units: FloatArray, texts: FloatArray | None = None
+) -> tuple[FittedVoices, LeftOut]:
+    """Give each voice the temperature of least log-loss on what was heard, and then their product.
+
+    `units` (n, d) are the pictures that were heard about; `texts` (C, d) the label names, if they are to join.
+    """
     if recipe.fixed:
-        temperatures, last = [voice.temperature for voice in recipe.voices], 1.0
-        together = product(list(zip(heard.scores, temperatures)))
+        temperatures = tuple(voice.temperature for voice in recipe.voices)
     else:
-        temperatures = [fit_temperature(one, heard.own) for one in heard.scores]
-        together = product(list(zip(heard.scores, temperatures)))
-        last = fit_temperature(together, heard.own)
-    fitted = FittedVoices(chosen.metric, tuple(temperatures), last, chosen.losses)
-    alone = [log_shares(scores / temperature) for scores, temperature in zip(heard.scores, temperatures)]
-    return fitted, LeftOut(heard.rows, heard.own, log_shares(together / last), alone, heard.signals)
+        temperatures = tuple(fit_temperature(one, heard.own) for one in heard.scores)
+    opinions = list(zip(heard.scores, temperatures))
+    text = None if texts is None else fit_text_voice(texts, units, heard.own, opinions)
+    fitted = FittedVoices(chosen.metric, temperatures, 1.0, chosen.losses, text)
+    together = fitted.together(heard.scores, units)
+    if not recipe.fixed:
+        fitted = replace(fitted, temperature=fit_temperature(together, heard.own))
+    alone = [log_shares(scores / temperature) for scores, temperature in opinions]
+    said = log_shares(together / fitted.temperature)
+    return fitted, LeftOut(heard.rows, heard.own, said, alone, heard.signals)
 
 
 def whitened(metric: WithinClassMetric, gallery: Gallery) -> Gallery:

@@ -156,6 +156,8 @@ def open_recipe(config: RetrievalConfig, label_ids: IntArray, labels: int) -> Re
     fixed = config.temperature is not None and config.rule != "auto"
     whitened = config.whitened or config.rule in ("auto", "gda")
     name = f"{config.rule} k={config.k} temperature={config.temperature} whitened={whitened} power={config.power}"
+    if config.rule == "auto":
+        name += f" text={config.text}"
     return Recipe(name, voices, whitened, root, fixed)
 
 

@@ -6,15 +6,16 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from lmm_classifier.calibrate_command import calibrate
+from lmm_classifier.calibrate_command import Wish, calibrate
 from lmm_classifier.calibrated import Calibration
-from lmm_classifier.config import RetrievalConfig
+from lmm_classifier.config import PipelineConfig, RetrievalConfig
 from lmm_classifier.errors import CalibrationError
 from lmm_classifier.index.exact import ExactIndex
 from lmm_classifier.index.manifest import Manifest
 from lmm_classifier.index.store import Contents, write_index
 from lmm_classifier.retriever import Retriever
 from lmm_classifier.testing import clustered_rows, some_fingerprint, unit_rows
+from lmm_classifier.voting import shares
 
 EVERY_RULE = ["auto", "softmax", "top_mean", "prototype", "top3_prototype", "tip", "gda"]
 
@@ -39,7 +40,7 @@ def test_stored_is_what_was_fitted(tmp_path, name):
     config = RetrievalConfig(index_path=path, keep_known=0.9)
     queries = unit_rows(np.random.default_rng(5), 9, 12)
     before = Retriever(config, ExactIndex.open(path))
-    calibrate(path, config, None, 0.1, 0.9)
+    calibrate(path, PipelineConfig(), Wish(keep_known=0.9))
     assert ExactIndex.open(path).contents.calibration is not None
     after = Retriever(RetrievalConfig(index_path=path), ExactIndex.open(path))
     np.testing.assert_array_equal(after.votes(queries).scores, before.votes(queries).scores)
@@ -51,7 +52,7 @@ def test_stored_is_what_was_fitted(tmp_path, name):
 def test_a_promise_sets_the_threshold(tmp_path):
     """The stored threshold is used unless the configuration says otherwise."""
     path = write(tmp_path / "index.npz", MANY)
-    outcome = calibrate(path, RetrievalConfig(), 0.9, 0.1, 0.95)
+    outcome = calibrate(path, PipelineConfig(), Wish(0.9))
     stored = Retriever(RetrievalConfig(), ExactIndex.open(path)).confidence_threshold
     assert stored == outcome.promise.threshold
     by_hand = RetrievalConfig(confidence_threshold=0.25, open_set_threshold=-0.5)
@@ -64,7 +65,7 @@ def test_a_refusal_changes_nothing(tmp_path):
     path = write(tmp_path / "index.npz", MANY)
     before = path.read_bytes()
     with pytest.raises(CalibrationError, match="too few to promise it.* It takes 299 examples without a fault"):
-        calibrate(path, RetrievalConfig(), 0.99, 0.1, 0.95)
+        calibrate(path, PipelineConfig(), Wish(0.99))
     assert path.read_bytes() == before
 
 
@@ -73,7 +74,7 @@ def test_a_corpus_that_cannot_be_calibrated(tmp_path, labels):
     """Nothing to leave out: calibrating is refused, but every rule still answers."""
     path = write(tmp_path / "index.npz", labels)
     with pytest.raises(CalibrationError, match="two labels and more than one picture"):
-        calibrate(path, RetrievalConfig(), None, 0.1, 0.95)
+        calibrate(path, PipelineConfig(), Wish())
     for rule in EVERY_RULE:
         retriever = Retriever(RetrievalConfig(rule=rule), ExactIndex.open(path))
         votes = retriever.votes(unit_rows(np.random.default_rng(0), 3, 12))
@@ -96,7 +97,7 @@ def test_every_rule_is_fitted(tmp_path, rule, whitened):
 def test_another_rule_does_not_take_it(tmp_path, caplog):
     """A calibration belongs to the rule that it was made for."""
     path = write(tmp_path / "index.npz", MANY)
-    calibrate(path, RetrievalConfig(), 0.9, 0.1, 0.95)
+    calibrate(path, PipelineConfig(), Wish(0.9))
     with caplog.at_level(logging.WARNING):
         retriever = Retriever(RetrievalConfig(rule="softmax"), ExactIndex.open(path))
     assert "of the rule 'auto" in caplog.text
@@ -106,7 +107,7 @@ def test_another_rule_does_not_take_it(tmp_path, caplog):
 def test_another_corpus_makes_it_stale(tmp_path, caplog):
     """One label changed: the calibration is not used, and why is said."""
     path = write(tmp_path / "index.npz", MANY)
-    calibrate(path, RetrievalConfig(), 0.9, 0.1, 0.95)
+    calibrate(path, PipelineConfig(), Wish(0.9))
     contents = ExactIndex.open(path).contents
     write_index(tmp_path / "other.npz", replace(contents, labels=["b", *contents.labels[1:]]))
     with caplog.at_level(logging.WARNING):
@@ -120,7 +121,7 @@ def test_damage_is_said_and_healed(tmp_path, name, caplog):
     path = write(tmp_path / "index.npz", MANY)
     queries = unit_rows(np.random.default_rng(5), 3, 12)
     expected = Retriever(RetrievalConfig(), ExactIndex.open(path)).votes(queries).scores
-    calibrate(path, RetrievalConfig(), None, 0.1, 0.95)
+    calibrate(path, PipelineConfig(), Wish())
     contents = ExactIndex.open(path).contents
     damaged = {**contents.calibration, name: np.array([-1.0])}
     write_index(path, replace(contents, calibration=damaged))
@@ -133,7 +134,7 @@ def test_damage_is_said_and_healed(tmp_path, name, caplog):
 def test_restricted_labels_keep_their_calibration(tmp_path):
     """With `labels` the others are nowhere in the vote."""
     path = write(tmp_path / "index.npz", MANY)
-    calibrate(path, RetrievalConfig(), None, 0.1, 0.95)
+    calibrate(path, PipelineConfig(), Wish())
     retriever = Retriever(RetrievalConfig(), ExactIndex.open(path), ["a", "c"])
     votes = retriever.votes(unit_rows(np.random.default_rng(5), 3, 12))
     assert votes.scores.shape == (3, 2)
@@ -149,3 +150,57 @@ def test_left_out_contents_do_not_vote(tmp_path):
     with_itself, without = retriever.votes(own), retriever.votes(own, [index.hashes[0]])
     assert with_itself.familiarity[0] > without.familiarity[0]
     assert without.comparison.nearest(0, 1)[0][0] != 0
+
+
+def test_conformal_sets_cover(tmp_path):
+    """The least share is the conformal quantile; over many draws the sets hold the truth as often as promised."""
+    held, sizes = [], []
+    for seed in range(6):
+        labels = MANY
+        vectors = clustered_rows(np.random.default_rng(seed), labels * 2, 12, 2.0)
+        path = tmp_path / f"{seed}.npz"
+        paths = [f"{label}/{number}.jpg" for number, label in enumerate(labels)]
+        manifest = Manifest(some_fingerprint(12), "identity", len(labels), "corpus", "2026-01-01", "0")
+        first = vectors[: len(labels)]
+        contents = Contents(
+            manifest, list(labels), paths, [f"{n:064x}" for n in range(len(labels))], {}, lambda v=first: [v]
+        )
+        write_index(path, contents)
+        retriever = Retriever(RetrievalConfig(set_alpha=0.1), ExactIndex.open(path))
+        share = shares(retriever.votes(vectors[len(labels) :]).scores, retriever.temperature)
+        own = share[np.arange(len(labels)), [ord(label) - ord("a") for label in labels]]
+        held.append((own >= retriever.least_share).mean())
+        sizes.append((share >= retriever.least_share).sum(axis=1).mean())
+    assert np.mean(held) == pytest.approx(0.9, abs=0.04)
+    assert 1 <= np.mean(sizes) < 2.5
+
+
+def test_conformal_sets_are_mapies():
+    """MAPIE's split conformal sets with the score 1 - p, on the same probabilities."""
+    from mapie.classification import SplitConformalClassifier
+    from sklearn.base import BaseEstimator, ClassifierMixin
+
+    class Given(ClassifierMixin, BaseEstimator):
+        """A classifier whose input is its output."""
+
+        def fit(self, x, y):
+            self.classes_ = np.arange(4)
+            self.n_features_in_ = 4
+            return self
+
+        def predict_proba(self, x):
+            return np.asarray(x)
+
+        def predict(self, x):
+            return np.asarray(x).argmax(axis=1)
+
+    rng = np.random.default_rng(0)
+    shares_ = rng.dirichlet(np.full(4, 0.6), 160)
+    truth = np.array([rng.choice(4, p=row) for row in shares_])
+    own = np.sort(shares_[np.arange(90), truth[:90]])
+    for alpha in (0.05, 0.1, 0.3):
+        theirs = SplitConformalClassifier(Given().fit(None, None), confidence_level=1 - alpha, prefit=True)
+        theirs.conformalize(shares_[:90], truth[:90])
+        sets = theirs.predict_set(shares_[90:])[1][:, :, 0]
+        calibration = Calibration(None, None, own)
+        np.testing.assert_array_equal(shares_[90:] >= calibration.least_share(alpha) - 1e-12, sets)

@@ -210,3 +210,31 @@ def test_calibrate_refuses_what_is_no_share(place, flag):
     for value in (95, 1, 0):
         done = run("calibrate", place / "index.npz", f"{flag}={value}", code=1)
         assert f"{flag}: expected a number between 0 and 1" in done.stderr
+
+
+def test_calibrate_by_other_pictures(place, tmp_path):
+    """A labelled folder instead of leave-one-out; groups by rule; unlabelled pictures as a warning."""
+    index = tmp_path / "index.npz"
+    index.write_bytes((place / "index.npz").read_bytes())
+    done = run("calibrate", index, "--holdout", place / "new", "--config", OFFLINE)
+    assert f"8 pictures of {place / 'new'}" in done.stdout
+    done = run("calibrate", index, "--group-by", r"(\d)\.png", "--config", OFFLINE)
+    assert "left out with their group, of 20 groups" in done.stdout
+    done = run("calibrate", index, "--like", place / "new", "--config", OFFLINE)
+    assert "(z = " in done.stdout
+    assert "easily overlooked" in done.stdout
+    both = run("calibrate", index, "--holdout", place / "new", "--group-by", "folder", code=1)
+    assert "--holdout replaces leave-one-out" in both.stderr
+    whole = run("calibrate", index, "--group-by", "folder", "--config", OFFLINE, code=1)
+    assert "puts every label into one group" in whole.stderr
+
+
+def test_label_sets(place):
+    """Asked for, each verdict lists the labels that hold the true one with the probability wanted."""
+    arguments = ["classify", place / "new", "--index", place / "index.npz", "--config", OFFLINE, "--format", "jsonl"]
+    plain = [json.loads(line) for line in run(*arguments).stdout.splitlines()]
+    assert all(one["label_set"] is None for one in plain)
+    asked = [json.loads(line) for line in run(*arguments, "--set", "retrieval.set_alpha=0.2").stdout.splitlines()]
+    for one in asked:
+        first = max(one["candidates"], key=lambda candidate: candidate["score"])
+        assert one["label_set"][0] == first["label"]

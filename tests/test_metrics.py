@@ -123,3 +123,16 @@ def test_nothing_to_measure():
     assert metrics.area_under_risk_coverage(none, flags) == 0
     assert metrics.coverage_at_risk(none, flags, 0.1) == 0
     assert metrics.expected_calibration_error(none, flags) == 0
+
+
+def test_mann_whitney():
+    """SciPy's two-sided p-value, without its continuity correction."""
+    from scipy.stats import mannwhitneyu, norm
+
+    rng = np.random.default_rng(0)
+    first, second = rng.normal(0.3, 1, 40), rng.normal(0, 1, 60)
+    expected = mannwhitneyu(first, second, method="asymptotic", use_continuity=False).pvalue
+    z = metrics.mann_whitney_z(first, second)
+    assert z > 0
+    assert 2 * norm.sf(abs(z)) == pytest.approx(expected)
+    assert metrics.mann_whitney_z(first, np.empty(0)) == 0
