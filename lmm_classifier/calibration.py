@@ -10,7 +10,7 @@ from lmm_classifier.protocols import IntArray
 Doubles = NDArray[np.float64]
 
 _FLOOR = -1e3  # log-probabilities below it count the same
-_STEPS = 40  # of the golden section: the bracket shrinks to 1e-8 of its size
+_STEPS = 25  # of the golden section: the bracket shrinks to 1e-5 of its size
 
 
 def log_shares(scores: Doubles) -> Doubles:

@@ -21,8 +21,9 @@ Doubles = NDArray[np.float64]
 
 SHRINKAGES = (0.03, 0.1, 0.2, 0.35, 0.5, 0.65, 0.8, 0.9, 0.95, 0.98)
 MOST_ROWS = 20_000  # examples left out, at most: a sample of them serves as well and bounds the time
-_ROWS_TO_CHOOSE_BY = 5000  # for the shrinkage: ten are tried
+_ROWS_TO_CHOOSE_BY = 5000
 _MOST_SCORES = 20_000_000  # examples times labels
+_SCORES_TO_CHOOSE_BY = 4_000_000  # for the shrinkage: ten are tried
 _BLOCK = 4096
 
 
@@ -121,7 +122,8 @@ class ChosenMetric:
 def choose_metric(recipe: Recipe, gallery: Gallery) -> ChosenMetric:
     """Choose the shrinkage by the leave-one-out log-loss of the prototype voice, which needs no similarities."""
     scatter = fit_scatter(gallery.units, gallery.label_ids, gallery.labels, recipe.root)
-    wanted = sampled(len(gallery.units), gallery.labels, _ROWS_TO_CHOOSE_BY)
+    most = min(_ROWS_TO_CHOOSE_BY, max(_SCORES_TO_CHOOSE_BY // max(gallery.labels, 1), 1))
+    wanted = sampled(len(gallery.units), gallery.labels, most)
     along = scatter.coordinates(gallery.units)
     losses = {one: _prototype_losses(scatter, one, along, gallery, wanted) for one in SHRINKAGES}
     means = {one: float(loss.mean()) if len(loss) else float("nan") for one, loss in losses.items()}
