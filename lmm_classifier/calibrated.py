@@ -55,13 +55,15 @@ class Calibration:
         most: int = MOST_ROWS,
         held_out: tuple[FloatArray, IntArray] | None = None,
         texts: FloatArray | None = None,
+        beside: FloatArray | None = None,
     ) -> tuple[Calibration, LeftOut]:
         """Fit the configured rule to `index`, and learn what is familiar there.
 
         By exact leave-one-out; by cross-fitting where the space of the index was itself fitted, or where `groups` (N,)
         says which examples show one object. At most `most` examples are left out. `held_out`, encoder vectors (n, dim)
         and label numbers (n,) of other pictures, takes the place of all that. `texts` (C, d), the label names in the
-        space of the index, join as a voice where they help.
+        space of the index, join as a voice where they help. `beside` (m, dim) are other vectors that the space of the
+        index was fitted to.
         """
         gallery = index.gallery
 
@@ -79,7 +81,7 @@ class Calibration:
             heard = hear_left_out(recipe, chosen, gallery, density, most)
         else:
             folds = folds_of(gallery.label_ids) if groups is None else folds_of_groups(groups)
-            heard = hear_held_out(recipe_for, chosen, index.space.recipe, index.vectors(), gallery, folds)
+            heard = hear_held_out(recipe_for, chosen, index.space.recipe, index.vectors(), gallery, folds, beside)
         voices, left_out = fit_voices(recipe, chosen, heard, units[heard.rows], texts)
         own = left_out.log_probabilities[np.arange(len(left_out.own)), left_out.own]
         familiarity = Familiarity.fit(density.crowding, heard.signals)

@@ -34,16 +34,17 @@ def hear_held_out(
     vectors: FloatArray,
     gallery: Gallery,
     folds: Sequence[IntArray],
+    beside: FloatArray | None = None,
 ) -> Heard:
     """Ask the voices about the rows of each fold, with space and metric fitted to all other rows.
 
     `vectors` (N, dim) are as the encoder made them. `recipe_for` makes the rule for the labels (n,) of the other rows.
-    The shrinkage of the metric stays the chosen one.
+    The shrinkage of the metric stays the chosen one. `beside` (m, dim) are vectors that the space is fitted to as well.
     """
     heard = []
     for rows in folds:
         rest = np.setdiff1d(np.arange(len(vectors)), rows)
-        fitted = space.fit(_Blocks(vectors, rest))
+        fitted = space.fit(_Blocks(vectors, rest, beside))
         others = Gallery(fitted.transform(vectors[rest]), gallery.label_ids[rest], gallery.labels)
         recipe = recipe_for(others.label_ids)
         scatter = fit_scatter(others.units, others.label_ids, others.labels, recipe.root)
@@ -69,15 +70,18 @@ def hear_others(
 
 
 class _Blocks:
-    """Walks over some rows of a matrix, anew with each call; see `protocols.Rows`."""
+    """Walks over some rows of a matrix and over others, anew with each call; see `protocols.Rows`."""
 
-    def __init__(self, vectors: FloatArray, rows: IntArray) -> None:
+    def __init__(self, vectors: FloatArray, rows: IntArray, beside: FloatArray | None) -> None:
         self._vectors = vectors
         self._rows = rows
+        self._beside = vectors[:0] if beside is None else beside
 
     def __call__(self) -> Iterator[FloatArray]:
         for start in range(0, len(self._rows), 1024):
             yield self._vectors[self._rows[start : start + 1024]]
+        for start in range(0, len(self._beside), 1024):
+            yield self._beside[start : start + 1024]
 
 
 def folds_of(label_ids: IntArray) -> list[IntArray]:

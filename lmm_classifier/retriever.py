@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +14,7 @@ from lmm_classifier.config import RetrievalConfig
 from lmm_classifier.gallery import GalleryComparison
 from lmm_classifier.index.exact import ExactIndex
 from lmm_classifier.protocols import FloatArray
+from lmm_classifier.spaces import IdentitySpace
 from lmm_classifier.voices import whitened
 from lmm_classifier.voting import open_recipe
 
@@ -41,37 +42,35 @@ class Votes:
 class Retriever:
     """Compares vectors with the examples and lets the configured rule vote.
 
-    What the rule needs is taken from the calibration in the index, or fitted here where there is none.
+    What the rule needs is taken from the calibration in the index, or fitted here where there is none, or where
+    `labels` leaves a part of the corpus; thresholds that were promised hold in any case.
     """
 
     def __init__(self, config: RetrievalConfig, index: ExactIndex, labels: Sequence[str] | None = None) -> None:
-        whole = index.gallery
-        recipe = open_recipe(config, whole.label_ids, whole.labels)
-        calibration = Calibration.of(index.contents, recipe)
+        recipe = open_recipe(config, index.label_ids, len(index.label_names))
+        stored = Calibration.of(index.contents, recipe)
+        calibration, beside = stored, None
+        if labels is not None:
+            if not isinstance(index.space, IdentitySpace):
+                beside = index.vectors()[~np.isin(np.array(index.contents.labels), list(labels))]
+            index, calibration = index.only(labels), None  # among fewer labels other things are usual
+            recipe = open_recipe(config, index.label_ids, len(index.label_names))
         if calibration is None:
-            if len(whole.label_ids) > _ROWS_WORTH_A_WORD:
-                logger.info("fitting the rule to %d examples; `calibrate` does it once for all", len(whole.label_ids))
-            calibration = Calibration.fit(config, index)[0]
-        familiarity = calibration.familiarity
+            if len(index) > _ROWS_WORTH_A_WORD:
+                logger.info("fitting the rule to %d examples; `calibrate` does it once for all", len(index))
+            calibration = Calibration.fit(config, index, beside=beside)[0]
         self.threshold_by_hand = config.open_set_threshold is not None
         self.index = index
-        if labels is not None:
-            self.index = index.only(labels)
-            kept = np.isin(np.array(index.contents.labels), list(labels))
-            familiarity = replace(familiarity, crowding=familiarity.crowding[kept])
-            recipe = open_recipe(config, self.index.label_ids, len(self.index.label_names))
+        self.familiarity = calibration.familiarity
         self._recipe = recipe
         self._voices = calibration.voices
-        if labels is not None and self._voices.text is not None:
-            rows = np.flatnonzero(np.isin(np.array(index.label_names), list(labels)))
-            self._voices = replace(self._voices, text=self._voices.text.only(rows))
-        self.familiarity = familiarity
-        self._whitened = whitened(self._voices.metric, self.index.gallery)
+        self._whitened = whitened(self._voices.metric, index.gallery)
         self.temperature = self._voices.temperature
-        self.confidence_threshold = _first(config.confidence_threshold, calibration.confidence_threshold, CONFIDENCE)
-        keep = _first(config.keep_known, calibration.keep_known, KEEP_KNOWN)
+        promised = stored.confidence_threshold if stored else None
+        self.confidence_threshold = _first(config.confidence_threshold, promised, CONFIDENCE)
+        keep = _first(config.keep_known, stored.keep_known if stored else None, KEEP_KNOWN)
         self.least_share = None if config.set_alpha is None else calibration.least_share(config.set_alpha)
-        self.open_set_threshold = _first(config.open_set_threshold, familiarity.threshold(keep))
+        self.open_set_threshold = _first(config.open_set_threshold, self.familiarity.threshold(keep))
 
     def votes(self, vectors: FloatArray, leave_out: Sequence[str | None] | None = None) -> Votes:
         """Compare encoder vectors (n, dim), leaving out rows of the content hashes `leave_out`."""

@@ -30,10 +30,6 @@ class TextVoice:
         rows = self.rows.astype(np.float64)
         return np.stack([(rows * unit).sum(axis=1) for unit in units]) if len(units) else np.empty((0, len(rows)))
 
-    def only(self, labels: IntArray) -> TextVoice:
-        """The same of some labels."""
-        return TextVoice(self.rows[labels], self.temperature, self.weight)
-
     def state(self) -> dict[str, NDArray[np.generic]]:
         """The arrays that rebuild it."""
         return {"text.rows": self.rows, "text.settings": np.array([self.temperature, self.weight])}

@@ -131,14 +131,19 @@ def test_damage_is_said_and_healed(tmp_path, name, caplog):
     np.testing.assert_array_equal(retriever.votes(queries).scores, expected)
 
 
-def test_restricted_labels_keep_their_calibration(tmp_path):
-    """With `labels` the others are nowhere in the vote."""
+def test_restricted_labels(tmp_path):
+    """With `labels` the others are nowhere in the vote, the known stay known, and promised thresholds stay."""
     path = write(tmp_path / "index.npz", MANY)
-    calibrate(path, PipelineConfig(), Wish())
-    retriever = Retriever(RetrievalConfig(), ExactIndex.open(path), ["a", "c"])
-    votes = retriever.votes(unit_rows(np.random.default_rng(5), 3, 12))
-    assert votes.scores.shape == (3, 2)
-    assert np.isfinite(votes.familiarity).all()
+    calibrate(path, PipelineConfig(), Wish(0.9, keep_known=0.9))
+    index = ExactIndex.open(path)
+    whole = Retriever(RetrievalConfig(), index)
+    some = Retriever(RetrievalConfig(), index, ["a", "c"])
+    assert some.confidence_threshold == whole.confidence_threshold
+    rows = np.flatnonzero(np.array(MANY) != "b")
+    votes = some.votes(index.vectors()[rows], [index.hashes[row] for row in rows])
+    assert votes.scores.shape == (100, 2)
+    assert 0.85 <= (votes.familiarity >= some.open_set_threshold).mean() <= 0.95
+    assert len(some.index.vectors()) == 100
 
 
 def test_left_out_contents_do_not_vote(tmp_path):

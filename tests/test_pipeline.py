@@ -243,3 +243,14 @@ def test_an_index_of_another_kind_is_refused_before_anything_is_loaded(config):
     wrong.encoder.model = "nobody/nothing"
     with pytest.raises(IndexMismatchError, match="descriptor:weight-free@1.*backend is 'siglip'.*--config"):
         HybridClassifier(wrong)
+
+
+def test_restricted_to_some_labels_the_known_stay_known(place, config):
+    """What is familiar is learned anew among these labels, in a space that was fitted to all of them."""
+    config.labels = ["stripes", "polka_dots"]
+    config.retrieval.open_set_threshold = None
+    config.rerank.enabled = False
+    paths = [path for path in new_pictures(place) if path.parent.name in config.labels]
+    results = list(HybridClassifier(config).classify_paths(paths))
+    assert sum(result.is_unknown for result in results) <= 3  # of 10
+    assert {result.label for result in results} <= {*config.labels, "unknown"}

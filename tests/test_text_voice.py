@@ -61,11 +61,11 @@ def test_weight_zero_and_batches():
     np.testing.assert_array_equal(voice.scores(units)[3:4], voice.scores(units[3:4]))
 
 
-def test_restricted_labels(index, tmp_path):
-    """With some labels only, the texts are those of these labels."""
+def test_state_survives_and_damage_is_seen(index):
+    """The same rows come back; a temperature of 0 is refused; no voice stays none."""
     fitted, _ = Calibration.fit(RetrievalConfig(), index, texts=meaningful(index))
     again = TextVoice.restore(fitted.voices.text.state())
-    np.testing.assert_array_equal(again.only(np.array([1, 3])).rows, again.rows[[1, 3]])
+    np.testing.assert_array_equal(again.rows, fitted.voices.text.rows)
     assert TextVoice.restore({}) is None
     with pytest.raises(ValueError, match="text rows"):
         TextVoice.restore({"text.rows": again.rows, "text.settings": np.array([0.0, 1.0])})
@@ -90,7 +90,7 @@ def test_with_a_real_text_tower(tiny_encoder, tmp_path):
 
 
 def test_stored_and_restricted(index, tmp_path):
-    """A stored voice is heard again, and with some labels only its texts are those of these labels."""
+    """A stored voice is heard again; with some labels only the rule is fitted anew, without it."""
     config = RetrievalConfig()
     fitted, _ = Calibration.fit(config, index, texts=meaningful(index))
     recipe = open_recipe(config, index.label_ids, 8)

@@ -93,6 +93,10 @@ class ExactIndex:
             labels=[part.labels[row] for row in rows],
             paths=[part.paths[row] for row in rows],
             hashes=[part.hashes[row] for row in rows],
+            manifest=replace(part.manifest, count=len(rows)),
+            vector_blocks=lambda: [self.vectors()[rows]],
+            calibration=None,
+            mapped=None,
         )
         return ExactIndex(contents, self.space, self.gallery.units[rows])
 
