@@ -36,6 +36,10 @@ How to read it:
   counts as broken when its errors exceed what the promised rate shows in 95 of 100 samples of that size.
 - *near unknowns*: labels left out of the corpus play strangers; higher AUROC and lower FPR are better.
 - *audit*: 5 % of the labels are changed, the ranking of doubts is judged; the goal is cleanlab's best plus ten points.
+- *misses*: clothing is one picture of 341 short of its goal. At 4 per class everything that was tried (prototypes of
+  unit rows, one shrinkage per voice, averages and Bayesian averages over shrinkages, the one-standard-error rule, a
+  finer grid, each voice alone, other weights) ends between 63 and 65 on these draws, where trained logistic regression
+  has 63.5. On trashnet AURC falls to 56 % of kNN-5's, not to half.
 - *calibrating*: time grows with the square of the number of pictures up to 20,000 and linearly beyond, where 20,000 of
   them are left out.
 """
