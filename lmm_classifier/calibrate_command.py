@@ -25,6 +25,9 @@ from lmm_classifier.index.store import write_index
 from lmm_classifier.promises import Promise, Refusal, promise_by_chains, promise_by_sgr
 from lmm_classifier.protocols import Encoder, FloatArray, IntArray, TextEncoder
 from lmm_classifier.retriever import KEEP_KNOWN
+from lmm_classifier.second_look import SecondLook
+from lmm_classifier.second_look_command import measure_second_look
+from lmm_classifier.second_look_report import summary
 from lmm_classifier.shots import ALARM, clusters_like, groups_by, rosiness
 from lmm_classifier.spaces import IdentitySpace
 from lmm_classifier.virtual_unknowns import Trade, estimate_trade
@@ -43,6 +46,7 @@ class Wish:
 
     `holdout` is a labelled folder that takes the place of leave-one-out. `group_by` says which examples are shots of
     one object (`folder`, or a regular expression on the path). `like` is a folder of unlabelled new pictures.
+    With `rerank_calls` the second look is measured too, by asking it about at most that many examples.
     """
 
     target_precision: float | None = None
@@ -51,6 +55,7 @@ class Wish:
     holdout: Path | None = None
     group_by: str | None = None
     like: Path | None = None
+    rerank_calls: int | None = None
 
 
 @dataclass(frozen=True)
@@ -81,7 +86,10 @@ def calibrate(path: Path, config: PipelineConfig, wish: Wish) -> Outcome:
             f"{path} holds {len(index)} pictures of {gallery.labels} labels; leave-one-out needs two labels and "
             "more than one picture of some: add pictures and build it again"
         )
+    if wish.holdout is not None and wish.rerank_calls is not None:
+        raise CalibrationError("--rerank asks about left-out examples, and --holdout leaves none out: run them apart")
     recipe = open_recipe(config.retrieval, gallery.label_ids, gallery.labels)
+    before = Calibration.of(index.contents, recipe)
     texts = _texts(index, config, path)
     how, notes = "left out one by one", list[str]()
     if wish.holdout is not None:
@@ -101,8 +109,15 @@ def calibrate(path: Path, config: PipelineConfig, wish: Wish) -> Outcome:
             f"label names join as a voice of weight {text.weight:g}" if text else "label names do not help: not heard"
         )
     promise, by_sgr = _promised(left_out, wish)
+    if wish.rerank_calls is not None:
+        second_look: SecondLook | None = measure_second_look(index, path, config, left_out, wish.rerank_calls)
+    else:
+        second_look = before.second_look if before else None
     calibration = replace(
-        fitted, confidence_threshold=promise.threshold if promise else None, keep_known=wish.keep_known
+        fitted,
+        confidence_threshold=promise.threshold if promise else None,
+        keep_known=wish.keep_known,
+        second_look=second_look,
     )
     write_index(path, replace(index.contents, calibration=calibration.state(index.contents, recipe), mapped=None))
     trade = None
@@ -247,6 +262,8 @@ def _lines(path: Path, outcome: Outcome) -> list[str]:
             f"  an estimate for look-alikes, made by leaving labels out (AUROC {100 * outcome.trade.auroc:.0f}): "
             f"keeping {passed} through"
         )
+    if outcome.calibration.second_look is not None:
+        lines += summary(outcome.calibration.second_look)
     lines.append(
         "All this holds for new pictures that are independent of each other and drawn like the examples. With several "
         "shots of one object in the corpus it is too rosy: --group-by leaves them out together, --like looks for it by "

@@ -18,6 +18,7 @@ from lmm_classifier.index.exact import ExactIndex
 from lmm_classifier.index.store import Contents
 from lmm_classifier.novelty import Density, Familiarity
 from lmm_classifier.protocols import FloatArray, IntArray
+from lmm_classifier.second_look import SecondLook
 from lmm_classifier.spaces import IdentitySpace
 from lmm_classifier.voices import MOST_ROWS, FittedVoices, LeftOut, choose_metric, fit_voices, hear_left_out
 from lmm_classifier.voting import Recipe, open_recipe
@@ -36,6 +37,7 @@ class Calibration:
     conformity: NDArray[np.float64]  # (n,) ascending: the probabilities of the true labels of left-out examples
     confidence_threshold: float | None = None
     keep_known: float | None = None
+    second_look: SecondLook | None = None
 
     def least_share(self, alpha: float) -> float:
         """The probability from which a label belongs to the set that holds the true one with probability 1 - alpha.
@@ -92,11 +94,12 @@ class Calibration:
         thresholds = (self.confidence_threshold, self.keep_known)
         return {
             **self.voices.state(),
-            **{f"familiarity.{name}": array for name, array in self.familiarity.state().items()},
+            **_below("familiarity.", self.familiarity.state()),
             "conformity": self.conformity,
             "thresholds": np.array([np.nan if one is None else one for one in thresholds]),
             "corpus": np.array([corpus_digest(contents)]),
             "recipe": np.array([recipe.name]),
+            **({} if self.second_look is None else _below("second_look.", self.second_look.state())),
         }
 
     @classmethod
@@ -130,10 +133,20 @@ class Calibration:
             conformity = np.asarray(state["conformity"], np.float64)
             if conformity.ndim != 1 or not ((conformity >= 0) & (conformity <= 1)).all():
                 raise ValueError("conformity holds what is no probability")
-            return cls(FittedVoices.restore(state), familiarity, conformity, confidence, keep)
+            second = {
+                name.removeprefix("second_look."): array
+                for name, array in state.items()
+                if name.startswith("second_look.")
+            }
+            second_look = SecondLook.restore(second) if second else None
+            return cls(FittedVoices.restore(state), familiarity, conformity, confidence, keep, second_look)
         except (KeyError, ValueError, IndexError, TypeError) as error:
             logger.warning("the calibration in the index is damaged (%s): %s", error, _AGAIN)
             return None
+
+
+def _below(prefix: str, state: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+    return {f"{prefix}{name}": array for name, array in state.items()}
 
 
 def corpus_digest(contents: Contents) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -57,6 +57,23 @@ def familiarity_chart(known: Doubles, strangers: Doubles, threshold: float) -> s
     )
 
 
+def calls_chart(lines: Mapping[str, tuple[Doubles, Doubles]]) -> str:
+    """Accuracy over calls per picture; `lines` by kind (gate, threshold, random, oracle): calls and accuracy, 0..1."""
+    low = min(float(accuracy.min()) for _, accuracy in lines.values())
+    high = max(float(accuracy.max()) for _, accuracy in lines.values())
+    span = max(high - low, 1e-6)
+    drawn = ""
+    for kind, (calls, accuracy) in lines.items():
+        some = np.unique(np.linspace(0, len(calls) - 1, min(200, len(calls))).astype(int))
+        points = [(min(float(calls[one]), 1.0), (float(accuracy[one]) - low) / span) for one in some]
+        drawn += f'<path class="line {kind}" d="{_path(points)}"/>'
+    return _figure(
+        _frame("asked", "right", high, bottom=low) + drawn,
+        "Accuracy over the share of pictures asked about: by expected gain (solid), by a threshold on the confidence "
+        "(dashes), anywhere (dots), by who knows whom to rescue (thin).",
+    )
+
+
 def _x(share: float) -> float:
     return _LEFT + share * (_WIDTH - _LEFT - _RIGHT)
 
@@ -69,14 +86,14 @@ def _path(points: Sequence[tuple[float, float]]) -> str:
     return " ".join(f"{'L' if number else 'M'}{_x(x):.1f} {_y(y):.1f}" for number, (x, y) in enumerate(points))
 
 
-def _frame(across: str, up: str, top: float = 1.0, ends: tuple[float, float] = (0, 1)) -> str:
+def _frame(across: str, up: str, top: float = 1.0, ends: tuple[float, float] = (0, 1), bottom: float = 0.0) -> str:
     low, high = ends
     return (
         f'<path class="axis" d="{_path([(0, 1), (0, 0), (1, 0)])}"/>'
         f'<text x="{_x(0):.0f}" y="{_y(0) + 13:.0f}">{low:g}</text>'
         f'<text x="{_x(1):.0f}" y="{_y(0) + 13:.0f}" text-anchor="end">{high:g}</text>'
         f'<text x="{_x(0.5):.0f}" y="{_y(0) + 24:.0f}" text-anchor="middle">{across}</text>'
-        f'<text x="{_x(0) - 4:.0f}" y="{_y(0):.0f}" text-anchor="end">0</text>'
+        f'<text x="{_x(0) - 4:.0f}" y="{_y(0):.0f}" text-anchor="end">{bottom:.2g}</text>'
         f'<text x="{_x(0) - 4:.0f}" y="{_y(1) + 8:.0f}" text-anchor="end">{top:.2g}</text>'
         f'<text x="{_x(0) - 4:.0f}" y="{_y(0.5):.0f}" text-anchor="end">{up}</text>'
     )

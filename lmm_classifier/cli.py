@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,6 +10,8 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Annotated
 
 import typer
+
+from lmm_classifier.door import door
 
 if TYPE_CHECKING:
     from lmm_classifier.config import PipelineConfig
@@ -60,7 +61,7 @@ def build(
 
     Exit codes: 0 all indexed, 3 some pictures skipped, 1 failed.
     """
-    with _door(debug):
+    with door(debug):
         from lmm_classifier.index_builder import run_build
 
         raise typer.Exit(run_build(corpus, output, batch_size, _configured(config, settings), report))
@@ -85,6 +86,10 @@ def calibrate(
     like: Annotated[
         Path | None, typer.Option(help="Unlabelled new pictures: finds out whether leave-one-out is too rosy for them.")
     ] = None,
+    rerank: Annotated[
+        bool, typer.Option("--rerank", help="Also measure the second look on left-out examples: whom to ask about.")
+    ] = False,
+    calls: Annotated[int, typer.Option(min=20, help="Most examples that --rerank asks about.")] = 400,
     config: ConfigOption = None,
     settings: SetOption = None,
     debug: DebugOption = False,
@@ -93,7 +98,7 @@ def calibrate(
 
     Exit codes: 0 done, 1 failed, or the corpus is too small for the promise.
     """
-    with _door(debug):
+    with door(debug):
         from lmm_classifier.calibrate_command import Wish, run_calibrate
 
         _between("--target-precision", target_precision)
@@ -101,7 +106,7 @@ def calibrate(
         _between("--keep-known", keep_known)
         chosen = _configured(config, settings)
         path = index or chosen.retrieval.index_path
-        wish = Wish(target_precision, delta, keep_known, holdout, group_by, like)
+        wish = Wish(target_precision, delta, keep_known, holdout, group_by, like, calls if rerank else None)
         raise typer.Exit(run_calibrate(path, chosen, wish))
 
 
@@ -123,7 +128,7 @@ def classify(
 
     Exit codes: 0 done, 3 some files were no pictures, 4 some are unknown (with --fail-on-unknown), 1 failed.
     """
-    with _door(debug):
+    with door(debug):
         from lmm_classifier.classify_command import run_classify
 
         chosen = _configured(config, settings)
@@ -153,7 +158,7 @@ def evaluate(
 
     Exit codes: 0 done, 3 some files were no pictures, 1 failed.
     """
-    with _door(debug):
+    with door(debug):
         from lmm_classifier.evaluate_command import run_evaluate
 
         chosen = _configured(config, settings)
@@ -176,11 +181,31 @@ def audit(
     debug: DebugOption = False,
 ) -> None:
     """Look for mistakes in the corpus of an index: wrong labels, duplicates, outliers, thin and confusable labels."""
-    with _door(debug):
+    with door(debug):
         from lmm_classifier.audit_command import run_audit
 
         chosen = _configured(config, settings)
         run_audit(index or chosen.retrieval.index_path, chosen.retrieval, near, json_to, csv_to, html_to)
+
+
+@app.command()
+def report(
+    index: Annotated[Path | None, typer.Argument(help="Calibrated index. [default: retrieval.index_path]")] = None,
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="Write a page with charts here.")] = None,
+    json_to: Annotated[Path | None, typer.Option("--json", help="Write the figures here as JSON.")] = None,
+    config: ConfigOption = None,
+    settings: SetOption = None,
+    debug: DebugOption = False,
+) -> None:
+    """Show what `calibrate --rerank` measured of the second look: accuracy against calls, and which labels it helps.
+
+    Exit codes: 0 done, 1 failed, or nothing was measured.
+    """
+    with door(debug):
+        from lmm_classifier.report_command import run_report
+
+        chosen = _configured(config, settings)
+        raise typer.Exit(run_report(index or chosen.retrieval.index_path, output, json_to))
 
 
 @app.command()
@@ -192,7 +217,7 @@ def info(
     debug: DebugOption = False,
 ) -> None:
     """Show what is in an index: encoder, labels, counts, sizes."""
-    with _door(debug):
+    with door(debug):
         from lmm_classifier.info_command import run_info
 
         run_info(index or _configured(config, settings).retrieval.index_path, as_json)
@@ -207,7 +232,7 @@ def demo(
     debug: DebugOption = False,
 ) -> None:
     """Draw a corpus of patterns, index it, classify new ones and some strangers, and show it all on one page."""
-    with _door(debug):
+    with door(debug):
         from lmm_classifier.config import PipelineConfig
         from lmm_classifier.demo import run_demo
 
@@ -257,38 +282,6 @@ def _opened(path: Path | None) -> Iterator[IO[str]]:
         temporary.open("w", encoding="utf-8", errors="surrogateescape", newline="") as file,
     ):
         yield file
-
-
-@contextmanager
-def _door(debug: bool) -> Iterator[None]:
-    """Turn errors into one clear line and an exit code."""
-    from lmm_classifier.errors import LmmClassifierError
-
-    try:
-        yield
-    except (LmmClassifierError, OSError) as error:
-        if debug:
-            raise
-        if isinstance(error, BrokenPipeError):  # the reader of our output has left: nothing to say, nobody to say it to
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            raise typer.Exit(1) from None
-        from lmm_classifier.console import complain
-
-        complain(str(error))
-        raise typer.Exit(1) from None
-    except KeyboardInterrupt:
-        if debug:
-            raise
-        raise typer.Exit(130) from None
-    except typer.Exit:
-        raise
-    except Exception as error:
-        if debug:
-            raise
-        from lmm_classifier.console import complain
-
-        complain(f"unexpected {type(error).__name__}: {error} (run again with --debug for the traceback)")
-        raise typer.Exit(1) from None
 
 
 def main() -> None:

@@ -2,38 +2,18 @@
 
 from __future__ import annotations
 
-import difflib
-import re
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Any, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import Field, ValidationError, field_validator
 
+from lmm_classifier.config_section import MAX_CANDIDATES, PathField, Section, Share, explain, unknown_key
 from lmm_classifier.errors import ConfigError
-from lmm_classifier.prompt_template import DEFAULT_PROMPT_TEMPLATE, check_template
+from lmm_classifier.rerank_config import RerankConfig
 from lmm_classifier.yaml_reader import read_yaml
 
-MAX_CANDIDATES = 26  # options are single letters
 
-PathField = Annotated[Path, Field(strict=False)]
-Share = Annotated[float, Field(ge=0, le=1)]
-
-
-class _Section(BaseModel):
-    """Strict types, no unknown keys, checked on assignment too."""
-
-    model_config = ConfigDict(extra="forbid", strict=True, validate_assignment=True, protected_namespaces=())
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        if name not in type(self).model_fields:
-            raise ConfigError(_unknown_key(type(self), (), name))
-        try:
-            super().__setattr__(name, value)
-        except ValidationError as error:
-            raise ConfigError(_explain(type(self), error)) from None
-
-
-class EncoderConfig(_Section):
+class EncoderConfig(Section):
     """Which encoder turns pictures into vectors."""
 
     backend: Literal["siglip", "onnx", "descriptor"] = "siglip"
@@ -54,7 +34,7 @@ class EncoderConfig(_Section):
     """Pictures decoded and handed to the encoder at a time; changes the speed, never an answer."""
 
 
-class RetrievalConfig(_Section):
+class RetrievalConfig(Section):
     """How neighbours are found and how they vote."""
 
     index_path: PathField = Path("index.npz")
@@ -97,48 +77,7 @@ class RetrievalConfig(_Section):
     """Neighbours listed per candidate."""
 
 
-class RerankConfig(_Section):
-    """The second look at pictures whose labels compete."""
-
-    enabled: bool = True
-    """Ask at all. When off, a competing vote is accepted as a best guess, and the result says so."""
-    backend: Literal["qwen2_vl", "views"] = "qwen2_vl"
-    """`qwen2_vl`: a vision-language model in this process; `views`: the same encoder on five views of the picture."""
-    model_name: str = "Qwen/Qwen2-VL-7B-Instruct"
-    """Hub name or folder of a Qwen2-VL checkpoint; not used by views."""
-    revision: str | None = None
-    """Branch, tag or commit of a hub model; null means its default branch."""
-    cache_dir: PathField | None = None
-    """Where hub models are kept; null means the library's own cache."""
-    allow_download: bool = True
-    """Download a hub model that is not in the cache. The cache is always tried first."""
-    device: str = "auto"
-    """`auto`, `cpu`, `cuda`, `cuda:1`, `mps`."""
-    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
-    """`auto`: bfloat16 where the device computes in it, else float32."""
-    prompt_template: Annotated[str, AfterValidator(check_template)] = DEFAULT_PROMPT_TEMPLATE
-    """The question. `{options}` (required) becomes the lettered label names, `{image}` is where the picture goes
-    (without it the picture comes first)."""
-    min_visual_tokens: int = Field(default=64, ge=4, le=16384)
-    """Smaller pictures are enlarged to this many visual tokens of 28x28 pixels."""
-    max_visual_tokens: int = Field(default=1024, ge=4, le=16384)
-    """Larger pictures are reduced to this many visual tokens; bounds time and memory."""
-    min_label_mass: Share = 0.5
-    """Least probability on the options together; below it the model was not answering, which counts as failed."""
-    batch_size: int = Field(default=4, ge=1)
-    """Pictures asked about in one forward pass."""
-
-    @model_validator(mode="after")
-    def _ordered(self) -> Self:
-        if self.min_visual_tokens > self.max_visual_tokens:
-            raise ValueError(
-                f"min_visual_tokens ({self.min_visual_tokens}) must not exceed max_visual_tokens "
-                f"({self.max_visual_tokens})"
-            )
-        return self
-
-
-class ImagesConfig(_Section):
+class ImagesConfig(Section):
     """How files become pixels."""
 
     max_pixels: int = Field(default=64_000_000, ge=1, le=178_000_000)
@@ -151,7 +90,7 @@ class ImagesConfig(_Section):
     """Threads that decode while the encoder works; 0 means one per processor, at most 8."""
 
 
-class LoggingConfig(_Section):
+class LoggingConfig(Section):
     """What is logged, and how."""
 
     level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
@@ -169,7 +108,7 @@ OFFLINE: dict[str, Any] = {
 }
 
 
-class PipelineConfig(_Section):
+class PipelineConfig(Section):
     """Everything a `HybridClassifier` needs to know; unknown keys and wrong types are refused by path."""
 
     labels: list[str] | None = None
@@ -198,7 +137,7 @@ class PipelineConfig(_Section):
         try:
             super().__init__(**values)
         except ValidationError as error:
-            raise ConfigError(_explain(type(self), error)) from None
+            raise ConfigError(explain(type(self), error)) from None
 
     @classmethod
     def from_yaml(cls, path: Path | str) -> Self:
@@ -224,48 +163,15 @@ class PipelineConfig(_Section):
         *path, last = key.strip().split(".")
         if not equals:
             raise ConfigError(f"expected KEY=VALUE, such as retrieval.k=10, got {setting!r}")
-        section: _Section = self
+        section: Section = self
         for depth, step in enumerate(path):
             section = getattr(section, step, None) if step in type(section).model_fields else None  # type: ignore[assignment]
-            if not isinstance(section, _Section):
-                raise ConfigError(_unknown_key(type(self), (), ".".join(path[: depth + 1])))
+            if not isinstance(section, Section):
+                raise ConfigError(unknown_key(type(self), (), ".".join(path[: depth + 1])))
         if last not in type(section).model_fields:
-            raise ConfigError(_unknown_key(type(self), tuple(path), last))
+            raise ConfigError(unknown_key(type(self), tuple(path), last))
         value = read_yaml(f"value: {text}", setting)["value"]
         try:
             setattr(section, last, value)
         except ConfigError as error:
             raise ConfigError(f"--set {setting}: {error}") from None
-
-
-def _explain(section: type[BaseModel], error: ValidationError) -> str:
-    """One line a fault: the key's path, what was expected, what came."""
-    return "; ".join(_explain_one(section, fault["loc"], fault) for fault in error.errors(include_url=False))
-
-
-def _explain_one(section: type[BaseModel], path: tuple[int | str, ...], fault: Any) -> str:
-    if fault["type"] == "extra_forbidden":
-        return _unknown_key(section, path[:-1], str(path[-1]))
-    key = ".".join(map(str, path)) or "configuration"
-    came = fault["input"]
-    said = fault["msg"].removeprefix("Value error, ").replace("Input should be", "expected")
-    if fault["type"] == "value_error":
-        return f"{key}: {said}"
-    hint = ""
-    if isinstance(came, str) and re.fullmatch(r"[-+]?[0-9.]+e[-+]?[0-9]+", came, re.IGNORECASE):
-        hint = f" (YAML reads {came} as text: write {float(came)!r} or use a decimal point)"
-    return f"{key}: {said}, got {came!r}{hint}"
-
-
-def _unknown_key(section: type[BaseModel], path: tuple[int | str, ...], key: str) -> str:
-    """Name the key's path and the nearest key of that section, or the section that does have the key."""
-    here: Any = section
-    for step in path:
-        here = here.model_fields[str(step)].annotation
-    full = ".".join([*map(str, path), key])
-    if near := difflib.get_close_matches(key, here.model_fields, n=1):
-        return f"unknown key {full!r}: did you mean {'.'.join([*map(str, path), near[0]])!r}?"
-    for name, field in section.model_fields.items():
-        if isinstance(field.annotation, type) and key in getattr(field.annotation, "model_fields", {}):
-            return f"unknown key {full!r}: did you mean {f'{name}.{key}'!r}?"
-    return f"unknown key {full!r}: expected one of {', '.join(here.model_fields)}"

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 Action = Literal["accept", "rerank", "reject"]
 Reason = Literal[
     "confident",  # the vote passes retrieval.confidence_threshold
-    "ambiguous",  # labels compete; asks the reranker, or stands as a best guess where none is switched on
+    "ambiguous",  # labels compete; asks the reranker, or stands as a best guess where asking is off or not worth it
     "novel",  # nothing like it: less familiar than retrieval.keep_known allows (or open_set_threshold, by hand)
     "forced",  # nothing like it, but allow_unknown is off: the closed set must answer
     "reranked",  # the reranker chose among the candidates
@@ -65,12 +65,18 @@ class Question:
 
     `image` is upright RGB. `content_hash` identifies the picture's file, where there is one;
     `leave_out` is the hash of examples that must not be looked at again (leave-one-out), or None.
+    `references` are example pictures, one tuple per candidate and in their order; empty where the reranker wants none.
     """
 
     image: Image
     candidates: tuple[Candidate, ...]
     content_hash: str | None = None
     leave_out: str | None = None
+    references: tuple[tuple[Image, ...], ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.references and len(self.references) != len(self.candidates):
+            raise ValueError(f"expected references for {len(self.candidates)} candidates, got {len(self.references)}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,11 +85,15 @@ class Reranked:
 
     `label_mass` is the probability, 0..1, that the model gave to the options at all; near 0 it was
     not answering the question. A non-empty `failure` says why there is no answer (`scores` is then empty).
+    `disagreement`, 0..1, is how far the answers to several orders or references lie apart: a doubt. `none_share`, 0..1,
+    is the probability of "none of these", or None where that was not offered; it never makes a verdict of its own.
     """
 
     scores: tuple[float, ...]
     label_mass: float = 1.0
     failure: str = ""
+    disagreement: float = 0.0
+    none_share: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,13 +101,14 @@ class Classification:
     """The verdict on one picture.
 
     `score`, 0..1, higher is surer: the calibrated probability that the label is right, given that it is one of the
-    corpus; from the reranker, where it answered, its own share, which is not calibrated. For `unknown` it still is the
-    best candidate's: `familiarity` says why it was not given. That is 0 for a picture as familiar as a typical example,
+    corpus; where a reranker answered, retrieval's and its own put together. For `unknown` it still is the best
+    candidate's: `familiarity` says why it was not given. That is 0 for a picture as familiar as a typical example,
     in robust standard deviations, -4..4, higher is more familiar. `similarity` is the cosine of the nearest example,
     -1..1. Both are None when nothing could be compared.
-    `used_reranker` is true when the label is the reranker's choice. `error` says why a file could not be read, or
-    why the reranker that was asked gave no answer. `label_set` are the labels that together hold the true one with the
-    probability 1 - `retrieval.set_alpha`, where that is set; retrieval's, likeliest first.
+    `used_reranker` is true when the reranker's answer had its part in the label; `disagreement`, 0..1, is then how far
+    its answers to the same question lie apart (in other orders, by other references or views). `error` says why a file
+    could not be read, or why the reranker that was asked gave no answer. `label_set` are the labels that together hold
+    the true one with the probability 1 - `retrieval.set_alpha`, where that is set; retrieval's, likeliest first.
     """
 
     label: str
@@ -111,6 +122,7 @@ class Classification:
     content_hash: str | None = None
     error: str | None = None
     label_set: tuple[str, ...] | None = None
+    disagreement: float | None = None
 
     @property
     def is_unknown(self) -> bool:
@@ -133,6 +145,7 @@ class Classification:
             "reason": self.decision.reason,
             "why": self.why,
             "used_reranker": self.used_reranker,
+            "disagreement": None if self.disagreement is None else round(self.disagreement, 6),
             "similarity": None if self.similarity is None else round(self.similarity, 6),
             "familiarity": None if self.familiarity is None else round(self.familiarity, 6),
             "error": self.error,

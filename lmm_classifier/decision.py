@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from lmm_classifier.datatypes import Candidate, Decision, Reranked
@@ -13,24 +13,29 @@ class ThresholdPolicy:
     """Accepts, rejects or asks again by two thresholds, both inclusive.
 
     *Ambiguous* (labels compete) is a confidence below `confidence_threshold`; *novel* (nothing like it) is a nearness
-    below `open_set_threshold`. Neither number ever stands in for the other.
+    below `open_set_threshold`. Neither number ever stands in for the other. Where a second look was measured on the
+    corpus, `worth_asking` takes the place of the first threshold in choosing whom to ask about.
     """
 
     confidence_threshold: float  # 0..1
     open_set_threshold: float  # in units of the nearness: familiarity, or cosine similarity
     allow_unknown: bool = True
     can_rerank: bool = True
+    worth_asking: Callable[[Sequence[Candidate]], bool] | None = None
 
     def decide(self, candidates: Sequence[Candidate], nearness: float) -> Decision:
         """Decide on the retrieval vote; `candidates` best first, `nearness` higher for what is better known."""
         novel = not nearness >= self.open_set_threshold or not candidates  # NaN counts as novel
         if novel and (self.allow_unknown or not candidates):
             return Decision("reject", "novel")
-        if candidates[0].score >= self.confidence_threshold:
-            return Decision("accept", "forced" if novel else "confident")
+        confident = candidates[0].score >= self.confidence_threshold
         if self.can_rerank and len(candidates) > 1:
-            return Decision("rerank", "ambiguous")
-        return Decision("accept", "forced" if novel else "ambiguous")
+            ask = not confident if self.worth_asking is None else self.worth_asking(candidates)
+            if ask:
+                return Decision("rerank", "ambiguous")
+        if novel:
+            return Decision("accept", "forced")
+        return Decision("accept", "confident" if confident else "ambiguous")
 
     def decide_again(self, reranked: Reranked) -> Decision:
         """Decide once the reranker answered: its choice, or retrieval's where it has none."""

@@ -18,11 +18,15 @@ from lmm_classifier.datatypes import Candidate, Classification, Decision, Questi
 from lmm_classifier.decision import ThresholdPolicy
 from lmm_classifier.embeddings import open_encoder
 from lmm_classifier.errors import ImageError
+from lmm_classifier.fusion import Fusion
 from lmm_classifier.images import ImageLimits, Picture, read_pictures, upright_rgb
 from lmm_classifier.index import open_index, require_encoder
+from lmm_classifier.label_scores import LabelScores
 from lmm_classifier.protocols import Comparison, Encoder
+from lmm_classifier.references import References
 from lmm_classifier.rerank import open_reranker
 from lmm_classifier.retriever import Retriever, Votes
+from lmm_classifier.second_look import SecondLook
 from lmm_classifier.voting import shares
 
 logger = logging.getLogger(__name__)
@@ -42,13 +46,41 @@ class HybridClassifier:
         require_encoder(index, self.encoder.fingerprint, str(config.retrieval.index_path))
         self.retriever = Retriever(config.retrieval, index, config.labels)
         self.index = self.retriever.index
-        self.reranker = open_reranker(config.rerank, self._score_labels, self.retriever.temperature)
+        look_again = LabelScores(self.encoder, self.retriever, config.encoder.batch_size)
+        index_path = config.retrieval.index_path
+        self.reranker = open_reranker(config.rerank, look_again, self.retriever.temperature, index_path)
+        limits = ImageLimits(config.images.max_pixels, config.images.max_bytes)
+        self._references = References(self.index, self.reranker.references if self.reranker else 0, limits)
+        self.second_look = self._measured()
         self.policy = ThresholdPolicy(
             self.retriever.confidence_threshold,
             self.retriever.open_set_threshold,
             allow_unknown=config.allow_unknown,
             can_rerank=self.reranker is not None,
+            worth_asking=self._worth_asking if self.second_look and config.rerank.gate == "measured" else None,
         )
+
+    def _measured(self) -> SecondLook | None:
+        """What `calibrate --rerank` found about this very reranker, if it was run."""
+        found = self.retriever.second_look
+        if found is None or self.reranker is None:
+            return None
+        if found.identity != self.reranker.identity:
+            logger.warning(
+                "the second look in the index was measured with another reranker, model or wording, and is not used: "
+                "run `lmm-classifier calibrate --rerank` again"
+            )
+            return None
+        if not found.outcomes.pays and self.config.rerank.gate == "measured":
+            logger.info("no second look: on this corpus its net gain was %+.2f %% +- %.2f", *found.outcomes.net_percent)
+        return found
+
+    def _worth_asking(self, candidates: Sequence[Candidate]) -> bool:
+        found = self.second_look
+        if found is None:
+            return False
+        asked = candidates[: found.candidates]
+        return found.worth([one.label for one in asked], np.array([one.score for one in asked]))
 
     def classify(self, image: Image.Image) -> Classification:
         """Classify one picture, of any Pillow mode; it is turned upright and to RGB by the rules for files."""
@@ -106,9 +138,7 @@ class HybridClassifier:
             for query, candidates in enumerate(self._ranked(votes))
         ]
         doubtful = [number for number, verdict in enumerate(verdicts) if verdict.decision.action == "rerank"]
-        questions = [
-            Question(pictures[i].image, verdicts[i].candidates, verdicts[i].content_hash, left_out[i]) for i in doubtful
-        ]
+        questions = [self._question(pictures[i].image, verdicts[i], votes.comparison, i, left_out[i]) for i in doubtful]
         for number, answer in zip(doubtful, self._ask_again(questions)):
             verdicts[number] = self._decide_again(verdicts[number], answer)
         return verdicts
@@ -158,6 +188,14 @@ class HybridClassifier:
             if share[label] >= self.retriever.least_share or place == 0  # never empty: the best one is in it
         )
 
+    def _question(
+        self, image: Image.Image, verdict: Classification, comparison: Comparison, query: int, left_out: str | None
+    ) -> Question:
+        most = self.second_look.candidates if self.second_look else len(verdict.candidates)
+        candidates = verdict.candidates[:most]
+        references = self._references.of(comparison, query, [one.label for one in candidates])
+        return Question(image, candidates, verdict.content_hash, left_out, references)
+
     def _ask_again(self, questions: Sequence[Question]) -> list[Reranked]:
         """Ask the reranker; whatever goes wrong there becomes a failed answer, never a lost picture."""
         if not questions or self.reranker is None:
@@ -169,22 +207,27 @@ class HybridClassifier:
             return [Reranked((), 0.0, f"{type(error).__name__}: {error}")] * len(questions)
 
     def _decide_again(self, verdict: Classification, answer: Reranked) -> Classification:
-        """Put the candidates in the reranker's order, or keep retrieval's answer where it has none."""
+        """Fuse what both know and order the candidates by it, or keep retrieval's answer where there is no other."""
         decision = self.policy.decide_again(answer)
-        if answer.failure:
+        if answer.failure or self.reranker is None:
             logger.warning("the reranker gave no answer: %s", answer.failure)
             return replace(verdict, decision=decision, error=answer.failure)
-        scored = [
-            replace(one, rerank_score=share) for one, share in zip(verdict.candidates, answer.scores, strict=True)
+        count = len(answer.scores)
+        asked = [
+            replace(one, rerank_score=share)
+            for one, share in zip(verdict.candidates[:count], answer.scores, strict=True)
         ]
-        ranked = tuple(sorted(scored, key=lambda candidate: -(candidate.rerank_score or 0.0)))
+        fusion = self.second_look.fusion if self.second_look else Fusion(*self.reranker.trust)
+        fused = fusion(np.array([one.score for one in asked]), answer)  # (k,)
+        order = np.argsort(-fused, kind="stable")
         return replace(
             verdict,
-            label=ranked[0].label,
-            score=ranked[0].rerank_score or 0.0,
+            label=asked[order[0]].label,
+            score=float(fused[order[0]]),
             used_reranker=True,
             decision=decision,
-            candidates=ranked,
+            candidates=(*(asked[place] for place in order), *verdict.candidates[count:]),
+            disagreement=answer.disagreement,
         )
 
     def _unreadable(self, error: ImageError) -> Classification:
@@ -196,19 +239,3 @@ class HybridClassifier:
             candidates=(),
             error=str(error),
         )
-
-    def _score_labels(
-        self,
-        images: Sequence[Image.Image],
-        leave_out: Sequence[str | None],
-        labels: Sequence[Sequence[str]],
-    ) -> list[NDArray[np.float64]]:
-        """Retrieval's own scores of the labels asked for, one array per picture; for a second look by views."""
-        position = {label: number for number, label in enumerate(self.index.label_names)}
-        result: list[NDArray[np.float64]] = []
-        step = self.config.encoder.batch_size
-        for start in range(0, len(images), step):
-            part = slice(start, start + step)
-            scores = self.retriever.votes(self.encoder.encode_images(images[part]), leave_out[part]).scores  # (n, C)
-            result += [row[[position[label] for label in wanted]] for row, wanted in zip(scores, labels[part])]
-        return result

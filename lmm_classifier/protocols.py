@@ -125,5 +125,17 @@ class DecisionPolicy(Protocol):
 class Reranker(Protocol):
     """A second look at pictures whose labels compete."""
 
+    @property
+    def identity(self) -> str:
+        """What its answers depend on apart from the question; measurements and kept answers belong to it."""
+
+    @property
+    def references(self) -> int:
+        """How many reference pictures per candidate it wants with a question; 0 for none."""
+
+    @property
+    def trust(self) -> tuple[float, float]:
+        """Weights of retrieval's log shares and of its own, until they are measured (see `fusion.Fusion`)."""
+
     def rerank(self, questions: Sequence[Question]) -> list[Reranked]:
         """One answer per question, its scores in the order of that question's candidates."""

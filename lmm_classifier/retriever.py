@@ -66,6 +66,7 @@ class Retriever:
         self._voices = calibration.voices
         self._whitened = whitened(self._voices.metric, index.gallery)
         self.temperature = self._voices.temperature
+        self.second_look = stored.second_look if stored else None
         promised = stored.confidence_threshold if stored else None
         self.confidence_threshold = _first(config.confidence_threshold, promised, CONFIDENCE)
         keep = _first(config.keep_known, stored.keep_known if stored else None, KEEP_KNOWN)

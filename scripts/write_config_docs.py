@@ -12,7 +12,7 @@ from typing import Any
 import yaml
 from pydantic import BaseModel
 
-from lmm_classifier import config as module
+from lmm_classifier import config, rerank_config
 from lmm_classifier.config import OFFLINE, PipelineConfig
 
 ROOT = Path(__file__).parent.parent
@@ -21,7 +21,7 @@ ROOT = Path(__file__).parent.parent
 def descriptions() -> dict[str, dict[str, str]]:
     """Class name -> key -> the text under the key in the source."""
     found: dict[str, dict[str, str]] = {}
-    for node in ast.parse(inspect.getsource(module)).body:
+    for node in (node for module in (config, rerank_config) for node in ast.parse(inspect.getsource(module)).body):
         if isinstance(node, ast.ClassDef):
             keys = found.setdefault(node.name, {})
             for field, text in zip(node.body, node.body[1:]):

@@ -8,6 +8,7 @@ from lmm_classifier.config import PipelineConfig, RerankConfig
 from lmm_classifier.datatypes import Candidate, Question
 from lmm_classifier.index_builder import build_index_from_directory
 from lmm_classifier.pipeline import HybridClassifier
+from tests.checkpoints import TRAINED_TEMPLATE
 from tests.corpora import offline_config
 from tests.shapes import CLASSES, labelled
 from tests.test_qwen2_vl import CHECKPOINT
@@ -24,6 +25,7 @@ def reranker(request, tmp_path_factory):
     config = offline_config(root / "index.npz")
     if request.param == "qwen2_vl":
         options = {"dtype": "float32", "min_visual_tokens": 4, "max_visual_tokens": 4, "min_label_mass": 0.01}
+        options |= {"prompt_template": TRAINED_TEMPLATE, "cache": "off"}
         config.rerank = RerankConfig(model_name=str(CHECKPOINT), **options)
     return HybridClassifier(config).reranker
 

@@ -5,6 +5,7 @@ import pytest
 from PIL import Image
 
 from lmm_classifier.datatypes import Candidate, Question
+from lmm_classifier.fusion import Fusion
 from lmm_classifier.rerank.views import ViewsReranker, five_views
 
 
@@ -50,10 +51,14 @@ def test_scores_are_the_first_look_plus_twice_the_views():
 
     (answer,) = ViewsReranker(score_labels, temperature=0.1).rerank([question(0.6, 0.4)])
     assert seen == [(5, {"h"}, ["a", "b"])]
+    views = np.exp(np.array([0.1, 0.2]) / 0.1)
+    np.testing.assert_allclose(answer.scores, views / views.sum())
+    # fused with the first look as long as nothing is measured: its score plus twice that of the views
     combined = (0.1 * np.log([0.6, 0.4]) + 2 * np.array([0.1, 0.2])) / 3
     expected = np.exp(combined / 0.1) / np.exp(combined / 0.1).sum()
-    np.testing.assert_allclose(answer.scores, expected)
+    np.testing.assert_allclose(Fusion(*ViewsReranker.trust)(np.array([0.6, 0.4]), answer), expected)
     assert answer.failure == ""
+    assert answer.disagreement == pytest.approx(0)
 
 
 def test_views_without_evidence_do_not_break_it():
@@ -66,6 +71,8 @@ def test_views_without_evidence_do_not_break_it():
     assert answer.scores[1] > answer.scores[0] > 0
     reranker = ViewsReranker(lambda images, leave_out, labels: [np.full(2, -np.inf) for _ in images], 0.05)
     (answer,) = reranker.rerank([question(0.55, 0.45)])
-    assert answer.scores[0] > answer.scores[1]
+    assert answer.scores == pytest.approx((0.5, 0.5))
+    fused = Fusion(*ViewsReranker.trust)(np.array([0.55, 0.45]), answer)
+    assert fused[0] > fused[1]
     assert sum(answer.scores) == pytest.approx(1)
     assert reranker.rerank([]) == []

@@ -87,8 +87,18 @@ class ExactIndex:
             known = ", ".join(self.label_names[:20]) + (" ..." if len(self.label_names) > 20 else "")
             raise ConfigError(f"labels: {', '.join(map(repr, strangers))} not in the index, which knows {known}")
         rows = np.flatnonzero([example.label in wanted for example in self.examples])
+        return ExactIndex(self._part(rows), self.space, self.gallery.units[rows])
+
+    def without(self, rows: IntArray) -> ExactIndex:
+        """Return the index as it would be without these rows, its space fitted anew to the others."""
+        left = np.setdiff1d(np.arange(len(self)), rows)
+        vectors = self.vectors()[left]
+        space = self.space.recipe.fit(lambda: [vectors])
+        return ExactIndex(self._part(left), space, space.transform(vectors))
+
+    def _part(self, rows: IntArray) -> Contents:
         part = self.contents
-        contents = replace(
+        return replace(
             part,
             labels=[part.labels[row] for row in rows],
             paths=[part.paths[row] for row in rows],
@@ -98,7 +108,6 @@ class ExactIndex:
             calibration=None,
             mapped=None,
         )
-        return ExactIndex(contents, self.space, self.gallery.units[rows])
 
 
 def _search_matrix(contents: Contents, space: Space, path: Path) -> FloatArray:

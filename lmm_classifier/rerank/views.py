@@ -15,7 +15,7 @@ ScoreLabels = Callable[
     [Sequence[Image.Image], Sequence[str | None], Sequence[Sequence[str]]], list[NDArray[np.float64]]
 ]
 
-_WEIGHT = 2.0  # of the views' mean score against the first look's
+_WEIGHT = 2.0  # of the views' mean score against the first look's, until it is measured
 
 
 def five_views(image: Image.Image) -> list[Image.Image]:
@@ -24,33 +24,43 @@ def five_views(image: Image.Image) -> list[Image.Image]:
 
 
 class ViewsReranker:
-    """Adds twice the mean score of five views to the first look's score; works with every encoder and voting rule."""
+    """Scores the candidates on five views; works with every encoder and voting rule."""
+
+    references = 0
+    trust = (1 / (1 + _WEIGHT), _WEIGHT / (1 + _WEIGHT))  # the mean of the first look and, twice, of the views
 
     def __init__(self, score_labels: ScoreLabels, temperature: float) -> None:
         self._score_labels = score_labels
         self._temperature = temperature
 
+    @property
+    def identity(self) -> str:
+        """What the answers depend on, apart from the question and the index."""
+        return "views:five"
+
     def rerank(self, questions: Sequence[Question]) -> list[Reranked]:
-        """Return for each question the candidates' shares after the second look."""
+        """Return for each question the candidates' shares by the mean score of the views."""
         views = [view for question in questions for view in five_views(question.image)]
         per_view = [question for question in questions for _ in range(5)]
         labels = [[candidate.label for candidate in question.candidates] for question in per_view]
         scores = self._score_labels(views, [question.leave_out for question in per_view], labels)
-        return [
-            self._combine(question, np.stack(scores[5 * number : 5 * number + 5]))
-            for number, question in enumerate(questions)
-        ]
+        return [self._shares(np.stack(scores[5 * number : 5 * number + 5])) for number in range(len(questions))]
 
-    def _combine(self, question: Question, views: NDArray[np.float64]) -> Reranked:
-        """Combine the first look's shares (c,) with the views' scores (5, c)."""
-        shares = np.array([candidate.score for candidate in question.candidates])
-        first = self._temperature * np.log(np.maximum(shares, 1e-12))  # the scores, up to a constant
+    def _shares(self, views: NDArray[np.float64]) -> Reranked:
+        """The shares of views' scores (5, c), and how far single views lie from them."""
         # a label without evidence in a view is not out: it stands a little behind the weakest that has some
         least = np.where(np.isfinite(views), views, np.inf).min(axis=1, keepdims=True)  # (5, 1)
         floor = np.where(np.isfinite(least), least, 0) - 2 * self._temperature
-        combined = (first + _WEIGHT * np.maximum(views, floor).mean(axis=0)) / (1 + _WEIGHT)
-        weights = np.exp((combined - combined.max()) / self._temperature)
-        return Reranked(tuple(float(share) for share in weights / weights.sum()))
+        scores = np.maximum(views, floor)
+        together = _softmax(scores.mean(axis=0) / self._temperature)  # (c,)
+        single = _softmax(scores / self._temperature)  # (5, c)
+        disagreement = float(np.abs(single - together).sum(axis=1).mean() / 2)
+        return Reranked(tuple(float(share) for share in together), disagreement=disagreement)
+
+
+def _softmax(logs: NDArray[np.float64]) -> NDArray[np.float64]:
+    weights = np.exp(logs - logs.max(axis=-1, keepdims=True))
+    return np.asarray(weights / weights.sum(axis=-1, keepdims=True))
 
 
 def _centre(image: Image.Image, share: float) -> Image.Image:

@@ -1,0 +1,195 @@
+"""A server on loopback that misbehaves in one way, and one that behaves like a chat server of chosen abilities."""
+
+import base64
+import contextlib
+import io
+import json
+import math
+import socket
+import struct
+import threading
+import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import numpy as np
+from PIL import Image
+
+STALL = 30.0  # seconds that a faulty connection is held; far beyond every deadline of the tests
+
+
+def http(body, status="200 OK", extra="", length=None):
+    head = (
+        f"HTTP/1.1 {status}\r\nContent-Type: application/json\r\nContent-Length: {length or len(body)}\r\n{extra}\r\n"
+    )
+    return head.encode() + body
+
+
+def completion(text, **more):
+    return json.dumps({"choices": [{"message": {"content": text}, **more}], "usage": {"prompt_tokens": 9}}).encode()
+
+
+NAN = {"logprobs": {"content": [{"token": "A", "logprob": math.nan, "top_logprobs": []}]}}
+FAULTS = {
+    "refused": None,
+    "silent": [],
+    "slow header": [b"HTTP/1.1 200 OK\r\n", *[b"X: y\r\n"] * 1000],
+    "slow body": [http(b"", length=5000), *[b" "] * 1000],
+    "half open": [http(b'{"choices": [', length=5000), "hold"],
+    "reset": [http(b'{"choices": [', length=5000), "reset"],
+    "cut off": [http(b'{"choices": [', length=5000)],
+    "garbage": [bytes(range(256)) * 8],
+    "no JSON": [http(b"<html>It works!</html>")],
+    "another shape": [http(b'{"choices": {"message": 7}}')],
+    "no choices": [http(b'{"choices": []}')],
+    "deep JSON": [http(b"[" * 100_000)],
+    "429": [http(b"{}", "429 Too Many Requests", "Retry-After: 3600\r\n")],
+    "500": [http(b"sorry", "500 Internal Server Error")],
+    "503": [http(b"loading", "503 Service Unavailable")],
+    "401": [http(b"your key hush-hush is wrong", "401 Unauthorized")],
+    "redirect": [http(b"", "302 Found", "Location: http://192.0.2.1/\r\n")],
+    "endless": [http(b"", length=1 << 40), *[b" " * (1 << 20)] * 64],
+    "nonsense": [http(completion("As a language model I would rather talk about Z."))],
+    "not a number": [http(completion("A", **NAN).replace(b"NaN", b"NaN"))],
+}
+SLOW = {"slow header", "slow body"}
+
+
+class FaultServer:
+    """Answers every connection with one of FAULTS; `with` gives the base URL."""
+
+    def __init__(self, fault):
+        self.fault = fault
+        self.connections = 0
+
+    def __enter__(self):
+        self._socket = socket.create_server(("127.0.0.1", 0), backlog=128)
+        url = f"http://127.0.0.1:{self._socket.getsockname()[1]}/v1"
+        self._over = threading.Event()
+        if FAULTS[self.fault] is None:
+            self._socket.close()
+        else:
+            threading.Thread(target=self._accept, daemon=True).start()
+        return url
+
+    def __exit__(self, *_):
+        self._over.set()
+        self._socket.close()
+
+    def _accept(self):
+        with contextlib.suppress(OSError):
+            while True:
+                connection, _ = self._socket.accept()
+                self.connections += 1
+                threading.Thread(target=self._serve, args=(connection,), daemon=True).start()
+
+    def _serve(self, connection):
+        with contextlib.suppress(OSError), connection:
+            connection.recv(1 << 16)
+            for part in FAULTS[self.fault]:
+                if part == "reset":
+                    time.sleep(0.02)
+                    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                    return
+                if part == "hold":
+                    self._over.wait(STALL)
+                    return
+                connection.sendall(part)
+                if self.fault in SLOW:
+                    self._over.wait(0.05)
+            if self.fault == "silent":
+                self._over.wait(STALL)
+            else:
+                connection.shutdown(socket.SHUT_WR)
+                while connection.recv(1 << 16):
+                    pass
+
+
+class ChatServer:
+    """A chat server of chosen abilities that tells a circle from a triangle, and else says the first option.
+
+    abilities: logprobs, tokenize, choice, json, sentence (it talks), blind (drops pictures), deaf (gets shapes wrong),
+    uncounted (no usage). What it is not able to do it ignores in silence, but for `strict`, which answers 422.
+    """
+
+    def __init__(self, *abilities, fail=()):
+        self.abilities, self.fail = set(abilities), list(fail)
+        self.requests, self.headers = [], []
+
+    def __enter__(self):
+        owner = self
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def do_POST(self):
+                payload = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+                owner.headers.append(dict(self.headers))
+                status, extra, body = owner.answer(self.path, payload)
+                self.send_response(status)
+                for name, value in extra.items():
+                    self.send_header(name, value)
+                self.send_header("Content-Length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body)
+
+            def log_message(self, *_):
+                pass
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+        return f"http://127.0.0.1:{self._server.server_port}/v1"
+
+    def __exit__(self, *_):
+        self._server.shutdown()
+        self._server.server_close()
+
+    def answer(self, path, payload):
+        if path.endswith("/tokenize"):
+            if "tokenize" not in self.abilities:
+                return 404, {}, b"{}"
+            return 200, {}, json.dumps({"tokens": [ord(payload["prompt"])]}).encode()
+        self.requests.append(payload)
+        if self.fail:
+            return self.fail.pop(0)
+        refused = {"logprobs": "logprobs", "structured_outputs": "choice", "response_format": "json"}
+        if "strict" in self.abilities:
+            for key, ability in refused.items():
+                if key in payload and ability not in self.abilities:
+                    return 422, {}, b'{"error": "unknown field"}'
+        return 200, {}, self.reply(payload)
+
+    def reply(self, payload):
+        content = payload["messages"][0]["content"]
+        text = "".join(part.get("text", "") for part in content)
+        pictures = [part["image_url"]["url"] for part in content if part["type"] == "image_url"]
+        options = [line.split(". ", 1) for line in text.splitlines() if line[1:3] == ". "]
+        best = self.look(options, pictures)
+        more, said = {}, best
+        if "logprobs" in self.abilities and payload.get("logprobs"):
+            wanted = payload.get("logprob_token_ids") if "tokenize" in self.abilities else None
+            letters = [chr(one) for one in wanted] if wanted else [letter for letter, _ in options][:3]
+            listed = [{"token": one, "logprob": -0.2 if one == best else -3.0} for one in letters]
+            more = {"logprobs": {"content": [{"token": best, "logprob": -0.2, "top_logprobs": listed}]}}
+        elif "choice" in self.abilities and "structured_outputs" in payload:
+            choice = payload["structured_outputs"]["choice"]
+            said = best if best in choice else choice[0]
+        elif "json" in self.abilities and "response_format" in payload:
+            choice = payload["response_format"]["json_schema"]["schema"]["properties"]["answer"]["enum"]
+            said = json.dumps({"answer": best if best in choice else choice[0]})
+        elif "sentence" in self.abilities:
+            said = f"The answer is {best}." if payload["max_tokens"] > 1 else "The"
+        tokens = len(text) // 4 + (0 if "blind" in self.abilities else 64 * len(pictures))
+        usage = {} if "uncounted" in self.abilities else {"usage": {"prompt_tokens": tokens}}
+        return json.dumps({"choices": [{"message": {"content": said}, **more}], **usage}).encode()
+
+    def look(self, options, pictures):
+        names = {name: letter for letter, name in options}
+        if not options:
+            return "yes"
+        if {"circle", "triangle"} <= names.keys() and pictures and not {"blind", "deaf"} & self.abilities:
+            data = base64.b64decode(pictures[0].partition(",")[2])
+            image = np.asarray(Image.open(io.BytesIO(data)).convert("L").resize((56, 56))) < 128
+            wide = image.sum(axis=1)
+            rows = np.flatnonzero(wide > 2)
+            return names["circle" if wide[rows[-1] - 1] < 0.6 * wide.max() else "triangle"]
+        return options[0][0]
