@@ -9,6 +9,7 @@ from benchmarks.rows import RESULTS, Row
 
 ROOT = Path(__file__).parent.parent
 PAGE = ROOT / "docs" / "benchmarks.md"
+RERANKING = ROOT / "docs" / "reranking.md"
 QUALITY = ROOT / "docs" / "quality.md"
 README = ROOT / "README.md"
 BEGIN, END = "<!-- figures: made by python -m benchmarks.tables -->", "<!-- end of figures -->"
@@ -92,7 +93,15 @@ def readme() -> str:
     return f"{before}{BEGIN}\n{chr(10).join(table)}\n{END}{rest.partition(END)[2]}"
 
 
+def reranking() -> str:
+    """The page on the second look with its table at the end."""
+    text = RERANKING.read_text(encoding="utf-8")
+    table = "\n".join(section("reranking", measured()["reranking"])[1:])
+    return f"{text.partition(BEGIN)[0]}{BEGIN}\n{table}\n{END}\n"
+
+
 if __name__ == "__main__":
+    RERANKING.write_text(reranking(), encoding="utf-8")
     QUALITY.write_text(quality(), encoding="utf-8")
     PAGE.write_text(page(), encoding="utf-8")
     README.write_text(readme(), encoding="utf-8")

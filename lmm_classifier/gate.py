@@ -81,21 +81,63 @@ class Reliability:
         return cls(float(state["overall"][0]), of_label, dict(zip(pairs, map(float, state["pair_rates"]), strict=True)))
 
 
-def least_gain(gains: Doubles, share: float, most_calls: float | None = None) -> float:
-    """The expected gain from which a call is worth it: the dearest calls that together bring `share` of all gain.
+@dataclass(frozen=True, slots=True)
+class RescueChance:
+    """How often asking really rescued, by what was expected: logit p = intercept + slope logit(gain).
+
+    Confidence from few examples is too careful at its upper end; where that is, the last calls bring less than
+    expected, and fewer of them are worth it (Platt, Advances in Large Margin Classifiers, 1999).
+    """
+
+    intercept: float = 0.0
+    slope: float = 1.0
+
+    def __call__(self, gains: Doubles) -> Doubles:
+        """The chance of a rescue at each expected gain (n,); 0 stays 0."""
+        logits = self.intercept + self.slope * _logit(gains)
+        return np.where(gains > 0, 1 / (1 + np.exp(-logits)), 0.0)
+
+    @classmethod
+    def fit(cls, gains: Doubles, rescued: NDArray[np.bool_]) -> RescueChance:
+        """Fit to what came of asking, by Newton's method; Gaussian priors around intercept 0 and slope 1."""
+        kept = gains > 0
+        inputs = np.stack([np.ones(int(kept.sum())), _logit(gains[kept])], axis=1)  # (n, 2)
+        centre, strength = np.array([0.0, 1.0]), np.array([1.0, 4.0])
+        weights = centre.copy()
+        for _ in range(50):
+            p = 1 / (1 + np.exp(-(inputs @ weights)))
+            slope = inputs.T @ (p - rescued[kept]) + strength * (weights - centre)
+            bend = (inputs * (p * (1 - p))[:, None]).T @ inputs + np.diag(strength)
+            step = np.linalg.solve(bend, slope)
+            weights = weights - step * min(1.0, 2.0 / max(1e-12, float(np.abs(step).max())))
+            if np.abs(step).max() < 1e-8:
+                break
+        return cls(float(weights[0]), max(0.1, float(weights[1])))  # more expected is never less likely
+
+
+def least_gain(
+    gains: Doubles, share: float, most_calls: float | None = None, chance: RescueChance = RescueChance()
+) -> float:
+    """The expected gain from which a call is worth it: the dearest calls that together bring `share` of all rescues.
 
     `gains` (n,) are those of the corpus's examples, `most_calls` the largest part of pictures to ask about, 0..1.
     """
     falling = np.sort(gains)[::-1]
-    total = falling.sum()
+    rescues = chance(falling)
+    total = rescues.sum()
     if total <= 0:
         return float("inf")
-    count = int(np.searchsorted(np.cumsum(falling), share * total)) + 1
+    count = int(np.searchsorted(np.cumsum(rescues), (1 - 1e-9) * share * total)) + 1
     if most_calls is not None:
         count = min(count, int(most_calls * len(gains)))
     if count == 0:
         return float("inf")
     return float(max(falling[min(count, len(falling)) - 1], np.finfo(float).tiny))
+
+
+def _logit(shares: Doubles) -> Doubles:
+    inside = np.clip(shares, 1e-9, 1 - 1e-9)
+    return np.asarray(np.log(inside) - np.log1p(-inside))
 
 
 def _shrunk(wins: Sequence[float], towards: float, strength: float) -> float:

@@ -13,6 +13,7 @@ import numpy as np
 from lmm_classifier.calibrated import Calibration
 from lmm_classifier.console import printable
 from lmm_classifier.index.store import Contents, read_index
+from lmm_classifier.second_look_report import figures
 
 
 def describe_index(path: Path) -> dict[str, Any]:
@@ -52,6 +53,7 @@ def _describe_calibration(contents: Contents) -> dict[str, Any] | None:
         "confidence_threshold": calibration.confidence_threshold,
         "keep_known": keep,
         "open_set_threshold": None if keep is None else calibration.familiarity.threshold(keep),
+        "second_look": figures(calibration.second_look) if calibration.second_look else None,
     }
 
 
@@ -87,4 +89,12 @@ def _calibration_lines(found: dict[str, Any]) -> list[str]:
         *([f"label names speak with weight {found['text_weight']:g}"] if found["text_weight"] else []),
         "confidence_threshold " + ("not set: no target was asked for" if promised is None else f"{promised:.4f}"),
         f"open_set_threshold {found['open_set_threshold']:.3f} (familiarity), keeps {100 * keep:g} % of the known",
+        "second look " + _second_look(found["second_look"]),
     ]
+
+
+def _second_look(found: dict[str, Any] | None) -> str:
+    if found is None:
+        return "not measured: `calibrate --rerank` does"
+    said = "pays" if found["pays"] else "does not pay, and is off"
+    return f"{said}: net gain {100 * found['net_gain']:+.2f} %, {found['calls_per_1000']:.0f} calls per 1000"

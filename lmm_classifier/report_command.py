@@ -62,6 +62,7 @@ def _write_page(path: Path, found: SecondLook, root: Path) -> None:
         ("calls per 1000", f"{said['calls_per_1000']:.0f}"),
         ("rescued per 100 calls", f"{said['rescued_per_100_calls']:.1f}"),
         ("broken per 100 calls", f"{said['broken_per_100_calls']:.1f}"),
+        ("net per 100 calls", f"{said['net_per_100_calls']:+.1f}"),
     ]
     sections = [
         Section("calls", "Accuracy against calls", drawn + table(_HEAD, frontier_rows(found.outcomes))),

@@ -39,7 +39,7 @@ class RerankConfig(Section):
     gate: Literal["measured", "threshold"] = "measured"
     """Whom to ask about. `measured`: where `calibrate --rerank` found that it pays (until then as `threshold`);
     `threshold`: every picture under `retrieval.confidence_threshold`."""
-    gain_share: float = Field(default=0.98, gt=0, le=1)
+    gain_share: float = Field(default=0.95, gt=0, le=1)
     """`calibrate --rerank` asks about as many pictures as it takes for this share, 0..1, of all that can be gained."""
     max_calls_per_1000: float | None = Field(default=None, gt=0, le=1000)
     """Most pictures of 1000 that `calibrate --rerank` lets be asked about; null: as many as pay."""

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from lmm_classifier.datatypes import Reranked
 from lmm_classifier.fusion import Fusion, evidence, fit_fusion
-from lmm_classifier.gate import Reliability, least_gain
+from lmm_classifier.gate import Reliability, RescueChance, least_gain
 
 Doubles = NDArray[np.float64]
 IntArray = NDArray[np.int64]
@@ -160,22 +160,33 @@ def fit_second_look(
 ) -> SecondLook:
     """Fit fusion, reliability and gate on what was asked; judge them by folds, each decided by the others' fit.
 
-    `every_gain` are the candidates and shares of all left-out examples, asked or not: where the gate is set.
+    `asked` holds one at least. `every_gain` are the candidates and shares of all left-out examples, asked or not:
+    where the gate is set.
     """
     fold = np.arange(len(asked)) % _FOLDS
-    verdicts: list[tuple[Any, ...]] = [()] * len(asked)
-    for number in range(_FOLDS):
-        fusion, reliability = _fit([one for one, mine in zip(asked, fold) if mine != number])
-        least = _least_gain(reliability, every_gain, gain_share, most_calls)
-        for place in np.flatnonzero(fold == number):
-            verdicts[place] = _outcome(asked[int(place)], fusion, reliability, least)
-    columns = list(zip(*verdicts))
-    kinds = [float, float, float, bool, bool, bool, bool, bool, float]
-    outcomes = Outcomes(*(np.array(column, dtype=kind) for column, kind in zip(columns, kinds)))
+    fits = [_fit([one for one, mine in zip(asked, fold) if mine != number]) for number in range(_FOLDS)]
+    verdicts = [_verdict(one, *fits[mine]) for one, mine in zip(asked, fold)]
+    gain, retrieval, reranker, fused = (np.array(column) for column in zip(*verdicts))
+    rescued = fused & ~retrieval
+    worth = np.zeros(len(asked), bool)
+    for number, (_, reliability) in enumerate(fits):
+        mine = fold == number
+        chance = RescueChance.fit(gain[~mine], rescued[~mine])
+        worth[mine] = gain[mine] >= _least_gain(reliability, every_gain, gain_share, most_calls, chance)
+    outcomes = Outcomes(
+        gain=gain,
+        confidence=np.array([one.shares[0] for one in asked]),
+        weight=np.array([one.weight for one in asked]),
+        worth=worth,
+        retrieval=retrieval,
+        reranker=reranker,
+        fused=fused,
+        failed=np.array([bool(one.answer.failure) for one in asked]),
+        disagreement=np.array([one.answer.disagreement for one in asked]),
+    )
     fusion, reliability = _fit(asked)
-    least = _least_gain(reliability, every_gain, gain_share, most_calls)
-    candidates = max((len(one.labels) for one in asked), default=2)
-    return SecondLook(identity, fusion, reliability, least, candidates, outcomes)
+    least = _least_gain(reliability, every_gain, gain_share, most_calls, RescueChance.fit(gain, rescued))
+    return SecondLook(identity, fusion, reliability, least, max(len(one.labels) for one in asked), outcomes)
 
 
 def _fit(asked: Sequence[Asked]) -> tuple[Fusion, Reliability]:
@@ -196,27 +207,18 @@ def _least_gain(
     every: Sequence[tuple[tuple[str, ...], Doubles]],
     gain_share: float,
     most_calls: float | None,
+    chance: RescueChance,
 ) -> float:
     gains = np.array([reliability.expected_gain(labels, shares) for labels, shares in every])
-    return least_gain(gains, gain_share, most_calls)
+    return least_gain(gains, gain_share, most_calls, chance)
 
 
-def _outcome(one: Asked, fusion: Fusion, reliability: Reliability, least: float) -> tuple[Any, ...]:
+def _verdict(one: Asked, fusion: Fusion, reliability: Reliability) -> tuple[float, bool, bool, bool]:
+    """The gain expected of asking, and whether retrieval, the reranker and both are right."""
     gain = reliability.expected_gain(one.labels, one.shares)
     by_retrieval = one.labels[0] == one.truth
-    by_reranker = by_fusion = by_retrieval
-    if not one.answer.failure:
-        by_reranker = one.labels[int(np.argmax(one.answer.scores))] == one.truth
-        by_fusion = one.labels[int(np.argmax(fusion(one.shares, one.answer)))] == one.truth
-    failed = bool(one.answer.failure)
-    return (
-        gain,
-        float(one.shares[0]),
-        one.weight,
-        gain >= least,
-        by_retrieval,
-        by_reranker,
-        by_fusion,
-        failed,
-        one.answer.disagreement,
-    )
+    if one.answer.failure:
+        return gain, by_retrieval, by_retrieval, by_retrieval
+    by_reranker = one.labels[int(np.argmax(one.answer.scores))] == one.truth
+    by_fusion = one.labels[int(np.argmax(fusion(one.shares, one.answer)))] == one.truth
+    return gain, by_retrieval, by_reranker, by_fusion

@@ -64,6 +64,7 @@ def figures(found: SecondLook) -> dict[str, Any]:
         "calls_per_1000": 1000 * asked,
         "rescued_per_100_calls": 100 * rescued / asked if asked else 0.0,
         "broken_per_100_calls": 100 * broken / asked if asked else 0.0,
+        "net_per_100_calls": 100 * net / asked if asked else 0.0,
         "net_gain": net,
         "net_gain_error": error,
         "accuracy": {
@@ -91,7 +92,7 @@ def summary(found: SecondLook) -> list[str]:
     return [
         f"{head}it pays, net gain {net:+.2f} % +- {error:.2f}, with {said['calls_per_1000']:.0f} calls per 1000",
         everywhere + f", by this gate {accuracy['gate']}",
-        f"  per 100 calls {said['rescued_per_100_calls']:.1f} rescued and {said['broken_per_100_calls']:.1f} broken; "
+        f"  per 100 calls {said['rescued_per_100_calls']:.1f} rescued less {said['broken_per_100_calls']:.1f} broken; "
         f"{said['candidates']} candidates; weights {said['fusion']['retrieval']:.2f} retrieval, "
         f"{said['fusion']['reranker']:.2f} second look",
     ]

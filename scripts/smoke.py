@@ -52,6 +52,13 @@ def main() -> None:
         assert "pip install 'lmm-classifier[siglip]'" in str(error), error
     else:
         raise AssertionError("the bare core must not load SigLIP")
+    config.rerank.backend = "openai_api"
+    try:
+        HybridClassifier(config)
+    except MissingExtraError as error:
+        assert "pip install 'lmm-classifier[openai-api]'" in str(error), error
+    else:
+        raise AssertionError("the bare core must not load an HTTP client")
     run("demo", "--output", "demo")
     assert Path("demo/index.html").stat().st_size > 100_000
     print("smoke test passed")

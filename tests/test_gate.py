@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lmm_classifier.gate import Reliability, least_gain
+from lmm_classifier.gate import Reliability, RescueChance, least_gain
 
 
 def test_rates_are_shrunk():
@@ -49,6 +49,19 @@ def test_the_gate_takes_the_dearest_calls():
     assert least_gain(gains, 1.0, most_calls=0.01) == float("inf")
     assert least_gain(np.zeros(5), 0.9) == float("inf")
     assert least_gain(gains, 1.0) > 0
+
+
+def test_rescues_recalibrate_what_was_expected():
+    """Where expected gains were too high the chance falls; with nothing to go by they are believed."""
+    rng = np.random.default_rng(0)
+    gains = rng.uniform(0.001, 0.5, 2000)
+    honest = RescueChance.fit(gains, rng.random(2000) < gains)
+    np.testing.assert_allclose(honest(gains), gains, atol=0.04)
+    sharp = RescueChance.fit(gains, rng.random(2000) < gains**2)
+    np.testing.assert_allclose(sharp(gains), gains**2, atol=0.04)
+    assert least_gain(gains, 0.9, chance=sharp) > least_gain(gains, 0.9, chance=honest)
+    none = RescueChance.fit(np.zeros(3), np.zeros(3, bool))
+    np.testing.assert_allclose(none(np.array([0.0, 0.2])), [0, 0.2])
 
 
 def test_state():

@@ -25,7 +25,7 @@ from lmm_classifier.rerank.prompts import Asking
 from tests.corpora import offline_config
 from tests.fault_server import FAULTS, ChatServer, FaultServer
 from tests.shapes import labelled
-from tests.test_qwen2_vl import BUDGET, CHECKPOINT, NAMES, ask, chosen
+from tests.test_qwen2_vl import BUDGET, CHECKPOINT, NAMELESS, NAMES, ask, chosen, with_references
 
 KEY = "hush-hush"
 
@@ -286,6 +286,21 @@ def test_a_real_server(served):
     assert [answer.failure for answer in answers] == [""] * len(pictures)
     right = [chosen(q, answer) == label for q, answer, (label, _) in zip(questions, answers, pictures)]
     assert np.mean(right) >= 0.9
+
+
+def test_a_real_server_with_reference_pictures(served):
+    """Several pictures travel in one request and are all looked at."""
+    pictures = labelled(4, seed=4321)
+    rng = random.Random(0)
+    questions = [with_references(ask(label, image, rng), pictures) for label, image in pictures[:16]]
+    right = [[c.label for c in q.candidates].index(label) for q, (label, _) in zip(questions, pictures)]
+    questions = [replace(q, candidates=tuple(replace(c, label=n) for c, n in zip(q.candidates, NAMELESS)))
+                 for q in questions]  # fmt: skip
+    asking = replace(NAMES, mode="references")
+    reranker = OpenAIReranker(ServerOptions(served, str(CHECKPOINT), deadline=60), asking, BUDGET)
+    answers = reranker.rerank(questions)
+    assert [answer.failure for answer in answers] == [""] * 16
+    assert np.mean([place == np.argmax(answer.scores) for place, answer in zip(right, answers)]) >= 0.85
 
 
 def test_a_real_server_of_another_model(served):

@@ -8,6 +8,7 @@ import logging
 import sqlite3
 import threading
 import time
+import weakref
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -112,6 +113,7 @@ class CachedReranker:
     def _open(self) -> sqlite3.Connection | None:
         if self._database is None and self._usable:
             self._database = sqlite3.connect(self.path, timeout=_BUSY, check_same_thread=False)
+            weakref.finalize(self, self._database.close)
             self._database.execute("PRAGMA journal_mode = WAL")
             self._database.execute("PRAGMA synchronous = NORMAL")
             self._database.execute("CREATE TABLE IF NOT EXISTS answers (key TEXT PRIMARY KEY, answer TEXT, used REAL)")

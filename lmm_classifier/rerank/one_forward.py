@@ -88,6 +88,8 @@ class OneForward:
         tokens = list(self._tokenizer(_BEFORE + text + _AFTER, add_special_tokens=False)["input_ids"])
         visual = iter((key, place) for key, count in zip(keys, grids) for place in range(count))
         image_token = self._model.config.image_token_id
+        if tokens.count(image_token) != sum(grids):
+            raise RerankerError(f"the tokenizer does not know {_PAD} as the model's token for pictures")
         known_as = [next(visual) if token == image_token else token for token in tokens]
         return _Sequence(tokens, known_as, tuple(keys))
 
