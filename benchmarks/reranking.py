@@ -157,7 +157,7 @@ def gate_rows(name: str, classes: Sequence[str], goals: bool) -> list[Row]:
         max(mean["the model's own choice on every picture"], mean["fused on every picture"]) - mean["retrieval alone"]
     )
     share = 100 * (mean["measured gate"] - mean["retrieval alone"]) / full if full > 0 else 0.0
-    on = f"{name}: {EXAMPLES} examples, {NEW} new pictures per class, 5 seeds; descriptor; {ON_TINY}"
+    on = f"{EXAMPLES} examples, {NEW} new pictures per class, 5 seeds; descriptor; {ON_TINY}"
     place = where("torch", "transformers")
 
     def row(what: str, value: float, unit: str, goal: float | None = None, better: str = "higher") -> Row:
@@ -346,7 +346,7 @@ def real_size_rows(tokenizer: Path) -> list[Row]:
     generate_and_parse(score, budget, Asking(), named[0], 16)
     slow = time.perf_counter() - started
     rows = [
-        Row("real size: two orders in one forward against generate + parse of one", round(slow / ours, 2), "x", 3,
+        Row("real size: two orders in one forward against generate + parse of one", round(slow / ours, 2), "x", None,
             "higher", f"{on}; 16 generated tokens; CPU, where reading the picture is most of the work", place,
             REAL_COMMAND),
         Row("real size: prefix shared by two orders against not", round(alone / ours, 2), "x", None, "higher", on,
