@@ -25,7 +25,7 @@ from lmm_classifier.rerank.prompts import Ballot
 _BEFORE = "<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n<|im_start|>user\n"
 _AFTER = "<|im_end|>\n<|im_start|>assistant\n"
 _PAD = "<|image_pad|>"
-_WORTH_SHARING = 16  # tokens in common under which a second pass costs more than it saves
+_WORTH_SHARING = 64  # tokens in common under which a second pass costs more than it saves
 _REMEMBERED_TOKENS = 32_768  # visual tokens whose features are kept: 235 MB at the width of the 7B model in bfloat16
 
 
