@@ -72,7 +72,8 @@ def run_info(path: Path, as_json: bool) -> None:
             f"{'calibration':<13} none: `lmm-classifier calibrate {path}` fits the rule and sets the thresholds"
         )
     else:
-        lines.append(f"{'calibration':<13} " + f"\n{'':<14}".join(_calibration_lines(calibration)))
+        heads = ["calibration", *[""] * 20]
+        lines += [f"{head:<13} {line}" for head, line in zip(heads, _calibration_lines(calibration))]
     lines.append(f"{'labels':<13} {len(counts)}, {min(counts.values())} to {max(counts.values())} pictures each")
     lines += [f"  {count:>7}  {label}" for label, count in counts.items()]
     sys.stdout.write("\n".join(printable(line) for line in lines) + "\n")

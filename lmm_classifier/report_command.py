@@ -16,7 +16,7 @@ from lmm_classifier.page import Section, Thumbnails, table, write_page
 from lmm_classifier.second_look import SecondLook
 from lmm_classifier.second_look_report import figures, frontier, frontier_rows, pair_rows, summary
 
-_HEAD = ["calls per 1000", "by expected gain", "by a threshold", "anywhere", "oracle"]
+_HEAD = ["calls per 1000", "by expected gain, %", "by a threshold, %", "anywhere, %", "oracle, %"]
 
 
 def run_report(path: Path, html_to: Path | None, json_to: Path | None) -> int:
@@ -36,7 +36,12 @@ def run_report(path: Path, html_to: Path | None, json_to: Path | None) -> int:
             temporary.write_text(json.dumps(said, indent=1, allow_nan=False) + "\n", encoding="utf-8")
     if html_to is not None:
         _write_page(html_to, found, Path(contents.manifest.image_root))
-    lines = [*summary(found), "", "accuracy, %, by calls:", *_aligned([_HEAD, *frontier_rows(found.outcomes)])]
+    lines = [
+        *summary(found),
+        "",
+        "accuracy by calls, asking in the order of:",
+        *_aligned([_HEAD, *frontier_rows(found.outcomes)]),
+    ]
     if pairs := pair_rows(found, 5):
         lines += ["", "least told apart (true, false, % preferred rightly): "]
         lines += [f"  {true} / {false}: {rate}" for true, false, rate in pairs]
@@ -66,7 +71,9 @@ def _write_page(path: Path, found: SecondLook, root: Path) -> None:
     ]
     sections = [
         Section("calls", "Accuracy against calls", drawn + table(_HEAD, frontier_rows(found.outcomes))),
-        Section("pairs", "Labels it confuses", table(["true", "false", "% preferred rightly"], pair_rows(found))),
+        Section(
+            "pairs", "How well it tells labels apart", table(["true", "false", "% preferred rightly"], pair_rows(found))
+        ),
     ]
     verdict = "It pays." if said["pays"] else "It does not pay, and is switched off."
     legend = (

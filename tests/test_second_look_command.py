@@ -74,6 +74,9 @@ def test_as_a_user_types_it(place):
     figures = json.loads((place / "report.json").read_text())
     assert figures["accuracy"]["fused_everywhere"] >= figures["accuracy"]["retrieval"]
     assert len(figures["frontier"]) == 8
+    described = run("info", "index.npz", cwd=place).stdout
+    assert "second look" in described
+    assert "\\n" not in described
     page = (place / "report.html").read_text()
     assert "Accuracy against calls" in page
     assert "<svg" in page
