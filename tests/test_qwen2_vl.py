@@ -204,6 +204,16 @@ def test_a_shared_prefix_changes_no_answer(mode, template, pictures):
         np.testing.assert_allclose(np.concatenate(one), np.concatenate(other), atol=2e-4)
 
 
+def test_a_large_batch_is_cut_by_tokens(reranker, pictures, monkeypatch):
+    """Memory is bounded: many long requests go through in parts, with the same answers."""
+    rng = random.Random(11)
+    questions = [ask(label, image, rng, count) for (label, image), count in zip(pictures, (2, 4, 4, 4, 3, 4, 4))]
+    whole = reranker.rerank(questions)
+    monkeypatch.setattr("lmm_classifier.rerank.one_forward._MOST_TOKENS", 100)
+    for one, other in zip(whole, reranker.rerank(questions)):
+        np.testing.assert_allclose(one.scores, other.scores, atol=1e-4)
+
+
 def biased(tmp_path, strength):
     """The checkpoint with a preference for the letter A: its output row moved along the mean state before an answer."""
     reranker = Qwen2VLReranker(OPTIONS, NAMES, BUDGET)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import takewhile
 from typing import Any
@@ -26,6 +26,7 @@ _BEFORE = "<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n<|im_star
 _AFTER = "<|im_end|>\n<|im_start|>assistant\n"
 _PAD = "<|image_pad|>"
 _WORTH_SHARING = 64  # tokens in common under which a second pass costs more than it saves
+_MOST_TOKENS = 32_768  # of one batch: bounds memory where a question makes many requests
 _REMEMBERED_TOKENS = 32_768  # visual tokens whose features are kept: 235 MB at the width of the 7B model in bfloat16
 
 
@@ -53,8 +54,8 @@ class OneForward:
         groups = [[self._sequence(ballot) for ballot in ballots] for ballots in questions]
         self._look({key: part for ballots in questions for one in ballots for key, part in _pictures(one)})
         result: list[list[NDArray[np.float64]]] = [[] for _ in questions]
-        for size in sorted({len(group) for group in groups}):  # questions of equally many ballots go together
-            places = [place for place, group in enumerate(groups) if len(group) == size]
+        for places in _together(groups):
+            size = len(groups[places[0]])
             with self._torch.inference_mode():
                 logs = self._log_probabilities([groups[place] for place in places])  # (n * size, vocabulary)
             for number, place in enumerate(places):
@@ -184,6 +185,21 @@ def _pictures(ballot: Ballot) -> list[tuple[bytes, Image]]:
     """Each picture of a ballot with a digest of its pixels."""
     images = [part for part in ballot.parts if not isinstance(part, str)]
     return [(hashlib.blake2b(f"{one.size}".encode() + one.tobytes(), digest_size=16).digest(), one) for one in images]
+
+
+def _together(groups: Sequence[Sequence[_Sequence]]) -> Iterator[list[int]]:
+    """Places of groups that go through the model in one batch: of equally many sequences, and not too many tokens."""
+    for size in sorted({len(group) for group in groups}):
+        batch, tokens = list[int](), 0
+        for place in (place for place, group in enumerate(groups) if len(group) == size):
+            cost = sum(len(sequence.tokens) for sequence in groups[place])
+            if batch and tokens + cost > _MOST_TOKENS:
+                yield batch
+                batch, tokens = [], 0
+            batch.append(place)
+            tokens += cost
+        if batch:
+            yield batch
 
 
 def _common(group: Sequence[_Sequence]) -> int:
