@@ -25,9 +25,9 @@ from lmm_classifier.audit import audit
 from lmm_classifier.calibrated import Calibration
 from lmm_classifier.calibration import log_shares
 from lmm_classifier.config import RetrievalConfig
+from lmm_classifier.index.contents import Contents
 from lmm_classifier.index.exact import ExactIndex
 from lmm_classifier.index.manifest import Manifest
-from lmm_classifier.index.store import Contents
 from lmm_classifier.index_builder import build_index_from_directory
 from lmm_classifier.promises import Promise, promise_by_chains
 from lmm_classifier.retriever import Retriever

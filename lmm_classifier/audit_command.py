@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from lmm_classifier.atomic import replacing_file
@@ -17,6 +17,7 @@ from lmm_classifier.datatypes import Neighbor
 from lmm_classifier.index.exact import ExactIndex
 from lmm_classifier.page import Section, Thumbnails, cards, picture, table, text, write_page
 
+FileOf = Callable[[str], Path]
 _SHOWN = 60  # cards per section of the page
 _NAMED = 10  # findings of a kind on the terminal
 
@@ -43,19 +44,19 @@ def run_audit(
         ):
             csv.writer(file).writerows(_rows(found))
     if html_to is not None:
-        write_audit_page(html_to, found, Path(index.manifest.image_root))
+        write_audit_page(html_to, found, index.contents.file_of)
     sys.stdout.write("\n".join(printable(line) for line in _lines(found, html_to)) + "\n")
     return found
 
 
-def write_audit_page(path: Path, found: Audit, root: Path) -> None:
-    """Write the findings with the pictures side by side; pictures are looked up under `root`."""
-    thumbnails = Thumbnails(root)
+def write_audit_page(path: Path, found: Audit, file_of: FileOf) -> None:
+    """Write the findings with the pictures side by side; `file_of` tells where the picture of an example is."""
+    thumbnails = Thumbnails(file_of)
     contradictions = [one for one in found.duplicates if one.contradict]
     alike = [one for one in found.duplicates if not one.contradict]
-    suspects = [_suspect(one, root, thumbnails) for one in found.suspects[:_SHOWN]]
-    outliers = [_outlier(one, root, thumbnails) for one in found.outliers[:_SHOWN]]
-    twice, same = ([_group(one, root) for one in groups[:_SHOWN]] for groups in (contradictions, alike))
+    suspects = [_suspect(one, file_of, thumbnails) for one in found.suspects[:_SHOWN]]
+    outliers = [_outlier(one, file_of, thumbnails) for one in found.outliers[:_SHOWN]]
+    twice, same = ([_group(one, file_of) for one in groups[:_SHOWN]] for groups in (contradictions, alike))
     sections = [
         _section("labels", "Likely wrong labels", suspects, len(found.suspects)),
         _section("contradictions", "One picture, several labels", twice, len(contradictions)),
@@ -79,30 +80,30 @@ def _section(anchor: str, heading: str, articles: Sequence[str], count: int) -> 
     return Section(anchor, heading, cards(articles) + more, count)
 
 
-def _suspect(one: SuspectLabel, root: Path, thumbnails: Thumbnails) -> str:
+def _suspect(one: SuspectLabel, file_of: FileOf, thumbnails: Thumbnails) -> str:
     said = f'<p class="wrong">labelled {text(one.label)}</p><p class="score">doubt {one.doubt:.2f}</p>'
-    return _article(root, one.path, f"<h3>{text(one.suggested)}?</h3>{said}", one.neighbors, thumbnails)
+    return _article(file_of, one.path, f"<h3>{text(one.suggested)}?</h3>{said}", one.neighbors, thumbnails)
 
 
-def _outlier(one: Outlier, root: Path, thumbnails: Thumbnails) -> str:
+def _outlier(one: Outlier, file_of: FileOf, thumbnails: Thumbnails) -> str:
     said = f'<h3>{text(one.label)}</h3><p class="score">familiarity {one.familiarity:.1f}</p>'
-    return _article(root, one.path, said, one.neighbors, thumbnails)
+    return _article(file_of, one.path, said, one.neighbors, thumbnails)
 
 
-def _article(root: Path, path: str, verdict: str, neighbors: Sequence[Neighbor], thumbnails: Thumbnails) -> str:
+def _article(file_of: FileOf, path: str, verdict: str, neighbors: Sequence[Neighbor], thumbnails: Thumbnails) -> str:
     near = "".join(neighbor_item(neighbor, thumbnails) for neighbor in neighbors)
     return f"""<article>
-<div class="mount">{picture(root / path, path)}</div>
+<div class="mount">{picture(file_of(path), path)}</div>
 <div class="verdict">{verdict}</div>
 <ul class="near" aria-label="nearest examples">{near}</ul>
 <p class="name">{text(path)}</p>
 </article>"""
 
 
-def _group(one: Duplicates, root: Path) -> str:
+def _group(one: Duplicates, file_of: FileOf) -> str:
     kind = "the same bytes" if one.exact else f"nearly the same, similarity {one.similarity:.3f}"
     shown = "".join(
-        f'<div><div class="mount">{picture(root / path, path)}</div><p class="name">{text(path)}</p></div>'
+        f'<div><div class="mount">{picture(file_of(path), path)}</div><p class="name">{text(path)}</p></div>'
         for path in one.paths[:4]
     )
     labels = " / ".join(text(label) for label in dict.fromkeys(one.labels))

@@ -21,7 +21,8 @@ from lmm_classifier.errors import CalibrationError, EncoderError, MissingExtraEr
 from lmm_classifier.images import ImageLimits, Picture, read_pictures
 from lmm_classifier.index import require_encoder
 from lmm_classifier.index.exact import ExactIndex
-from lmm_classifier.index.store import write_index
+from lmm_classifier.index.forms import write_calibration
+from lmm_classifier.index_editor import IndexEditor
 from lmm_classifier.promises import Promise, Refusal, promise_by_chains, promise_by_sgr
 from lmm_classifier.protocols import Encoder, FloatArray, IntArray, TextEncoder
 from lmm_classifier.retriever import KEEP_KNOWN
@@ -79,6 +80,7 @@ def calibrate(path: Path, config: PipelineConfig, wish: Wish) -> Outcome:
     """
     if wish.holdout is not None and (wish.group_by is not None or wish.like is not None):
         raise CalibrationError("--holdout replaces leave-one-out, so --group-by and --like have nothing to do with it")
+    refitted = path.is_dir() and IndexEditor(path, config).refit()
     index = ExactIndex.open(path)
     gallery = index.gallery
     if gallery.labels < 2 or len(index) <= gallery.labels:
@@ -108,6 +110,8 @@ def calibrate(path: Path, config: PipelineConfig, wish: Wish) -> Outcome:
         notes.append(
             f"label names join as a voice of weight {text.weight:g}" if text else "label names do not help: not heard"
         )
+    if refitted:
+        notes.append("the space was fitted to other pictures: it was fitted anew")
     promise, by_sgr = _promised(left_out, wish)
     if wish.rerank_calls is not None:
         second_look: SecondLook | None = measure_second_look(index, path, config, left_out, wish.rerank_calls)
@@ -119,7 +123,7 @@ def calibrate(path: Path, config: PipelineConfig, wish: Wish) -> Outcome:
         keep_known=wish.keep_known,
         second_look=second_look,
     )
-    write_index(path, replace(index.contents, calibration=calibration.state(index.contents, recipe), mapped=None))
+    write_calibration(path, index.contents, calibration.state(index.contents, recipe))
     trade = None
     if isinstance(index.space, IdentitySpace):
         trade = estimate_trade(choose_metric(recipe, gallery), gallery, _KEEPS)

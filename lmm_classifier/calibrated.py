@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from lmm_classifier.carry_over import Since, example_digests, vectors_digest, with_crowding
 from lmm_classifier.config import RetrievalConfig
 from lmm_classifier.cross_fit import folds_of, folds_of_groups, hear_held_out, hear_others
+from lmm_classifier.gallery import Gallery
+from lmm_classifier.index.contents import Contents
 from lmm_classifier.index.exact import ExactIndex
-from lmm_classifier.index.store import Contents
 from lmm_classifier.novelty import Density, Familiarity
 from lmm_classifier.protocols import FloatArray, IntArray
 from lmm_classifier.second_look import SecondLook
@@ -38,6 +39,7 @@ class Calibration:
     confidence_threshold: float | None = None
     keep_known: float | None = None
     second_look: SecondLook | None = None
+    since: Since | None = None  # what became of its examples, where it was read from an index
 
     def least_share(self, alpha: float) -> float:
         """The probability from which a label belongs to the set that holds the true one with probability 1 - alpha.
@@ -97,7 +99,9 @@ class Calibration:
             **_below("familiarity.", self.familiarity.state()),
             "conformity": self.conformity,
             "thresholds": np.array([np.nan if one is None else one for one in thresholds]),
-            "corpus": np.array([corpus_digest(contents)]),
+            "examples": example_digests(contents),
+            "vectors": np.array([vectors_digest(contents)]),
+            "labels": np.array(sorted(set(contents.labels)), dtype=np.str_),
             "recipe": np.array([recipe.name]),
             **({} if self.second_look is None else _below("second_look.", self.second_look.state())),
         }
@@ -106,14 +110,16 @@ class Calibration:
     def of(cls, contents: Contents, recipe: Recipe | None = None) -> Calibration | None:
         """Read the calibration of an index.
 
-        None, with a warning, if it is of another corpus, damaged, or of another rule than `recipe`.
+        None, with a warning, if it is damaged, of another rule than `recipe`, or of vectors or examples too different
+        from those there now. Where a few examples changed since, it is carried over with a warning: `since` tells, and
+        the crowding of new examples is NaN until `completed`.
         """
         state = contents.calibration
         if state is None:
             return None
         try:
-            if str(state["corpus"][0]) != corpus_digest(contents):
-                logger.warning("the calibration in the index is stale, the corpus or the encoder changed: %s", _AGAIN)
+            if str(state["vectors"][0]) != vectors_digest(contents):
+                logger.warning("the calibration in the index is stale, its space or encoder changed: %s", _AGAIN)
                 return None
             if recipe is not None and str(state["recipe"][0]) != recipe.name:
                 logger.warning(
@@ -123,35 +129,63 @@ class Calibration:
                     _AGAIN,
                 )
                 return None
-            familiar = {
-                name.removeprefix("familiarity."): array
-                for name, array in state.items()
-                if name.startswith("familiarity.")
-            }
-            confidence, keep = (float(one) if np.isfinite(one) else None for one in state["thresholds"])
-            familiarity = Familiarity.restore(familiar, contents.manifest.count)
-            conformity = np.asarray(state["conformity"], np.float64)
-            if conformity.ndim != 1 or not ((conformity >= 0) & (conformity <= 1)).all():
-                raise ValueError("conformity holds what is no probability")
-            second = {
-                name.removeprefix("second_look."): array
-                for name, array in state.items()
-                if name.startswith("second_look.")
-            }
-            second_look = SecondLook.restore(second) if second else None
-            return cls(FittedVoices.restore(state), familiarity, conformity, confidence, keep, second_look)
+            since = Since.of(np.asarray(state["examples"], np.uint64), example_digests(contents))
+            if since.is_much(len(contents.hashes)):
+                logger.warning("the calibration in the index is stale, %s: %s", _said(since, contents), _AGAIN)
+                return None
+            if since.changed:
+                logger.warning(
+                    "the calibration in the index is stale, %s: its thresholds are kept, but its promises are not of "
+                    "these examples; %s",
+                    _said(since, contents),
+                    _AGAIN,
+                )
+            return cls._restored(state, since, contents)
         except (KeyError, ValueError, IndexError, TypeError) as error:
             logger.warning("the calibration in the index is damaged (%s): %s", error, _AGAIN)
             return None
 
+    @classmethod
+    def _restored(cls, state: Mapping[str, NDArray[Any]], since: Since, contents: Contents) -> Calibration:
+        familiar = _above("familiarity.", state)
+        crowding = np.asarray(familiar["crowding"], np.float64)
+        if crowding.shape != state["examples"].shape or not np.isfinite(crowding).all():
+            raise ValueError(f"crowding of {crowding.shape} examples, calibrated on {state['examples'].shape}")
+        familiar["crowding"] = np.where(since.rows < 0, np.nan, crowding[since.rows])
+        familiarity = Familiarity.restore(familiar, contents.manifest.count)
+        conformity = np.asarray(state["conformity"], np.float64)
+        if conformity.ndim != 1 or not ((conformity >= 0) & (conformity <= 1)).all():
+            raise ValueError("conformity holds what is no probability")
+        confidence, keep = (float(one) if np.isfinite(one) else None for one in state["thresholds"])
+        second = _above("second_look.", state)
+        second_look = SecondLook.restore(second) if second else None
+        voices = FittedVoices.restore(state)
+        if list(map(str, state["labels"])) != sorted(set(contents.labels)):
+            voices = replace(voices, text=None)  # its rows are of other labels
+        return cls(voices, familiarity, conformity, confidence, keep, second_look, since)
+
+    def completed(self, gallery: Gallery) -> Calibration:
+        """Fill in what is to be known of examples that have come since."""
+        crowding = with_crowding(self.familiarity.crowding, gallery)
+        return replace(self, familiarity=replace(self.familiarity, crowding=crowding))
+
+
+def is_stale(contents: Contents) -> bool:
+    """Whether there is a calibration, and it is of other examples or other vectors than those there now."""
+    state = contents.calibration
+    if state is None or "examples" not in state or "vectors" not in state:
+        return False
+    since = Since.of(np.asarray(state["examples"], np.uint64), example_digests(contents))
+    return since.changed or str(state["vectors"][0]) != vectors_digest(contents)
+
+
+def _said(since: Since, contents: Contents) -> str:
+    return f"{since.came} of {len(contents.hashes)} examples came or changed and {since.gone} went or changed since"
+
+
+def _above(prefix: str, state: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+    return {name.removeprefix(prefix): array for name, array in state.items() if name.startswith(prefix)}
+
 
 def _below(prefix: str, state: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
     return {f"{prefix}{name}": array for name, array in state.items()}
-
-
-def corpus_digest(contents: Contents) -> str:
-    """A digest of what a calibration depends on: the encoder, and every picture with its label."""
-    digest = hashlib.sha256(str(contents.manifest.fingerprint).encode())
-    for content_hash, label in zip(contents.hashes, contents.labels):
-        digest.update(f"{content_hash}\0{label}\0".encode(errors="surrogateescape"))
-    return digest.hexdigest()

@@ -12,9 +12,10 @@ from typing import IO
 from lmm_classifier.config import PipelineConfig
 from lmm_classifier.console import ProgressDisplay
 from lmm_classifier.corpus import find_pictures
-from lmm_classifier.datatypes import Classification, Progress
+from lmm_classifier.datatypes import Classification
 from lmm_classifier.errors import CorpusError
 from lmm_classifier.pipeline import HybridClassifier
+from lmm_classifier.reports import Progress
 from lmm_classifier.writers import WRITERS
 
 

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from lmm_classifier import cli_index
+from lmm_classifier.cli_options import ConfigOption, DebugOption, SetOption, between, configured, opened
 from lmm_classifier.door import door
 
 if TYPE_CHECKING:
-    from lmm_classifier.config import PipelineConfig
+    pass
 
 app = typer.Typer(
     add_completion=False,
@@ -31,15 +30,6 @@ class Format(StrEnum):
     TABLE = "table"
     JSONL = "jsonl"
     CSV = "csv"
-
-
-ConfigOption = Annotated[
-    Path | None, typer.Option("--config", help="YAML configuration; without it the defaults (SigLIP, Qwen2-VL) hold.")
-]
-SetOption = Annotated[
-    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change one setting, e.g. retrieval.k=10.")
-]
-DebugOption = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
 
 
 @app.command()
@@ -64,7 +54,7 @@ def build(
     with door(debug):
         from lmm_classifier.index_builder import run_build
 
-        raise typer.Exit(run_build(corpus, output, batch_size, _configured(config, settings), report))
+        raise typer.Exit(run_build(corpus, output, batch_size, configured(config, settings), report))
 
 
 @app.command()
@@ -101,10 +91,10 @@ def calibrate(
     with door(debug):
         from lmm_classifier.calibrate_command import Wish, run_calibrate
 
-        _between("--target-precision", target_precision)
-        _between("--delta", delta)
-        _between("--keep-known", keep_known)
-        chosen = _configured(config, settings)
+        between("--target-precision", target_precision)
+        between("--delta", delta)
+        between("--keep-known", keep_known)
+        chosen = configured(config, settings)
         path = index or chosen.retrieval.index_path
         wish = Wish(target_precision, delta, keep_known, holdout, group_by, like, calls if rerank else None)
         raise typer.Exit(run_calibrate(path, chosen, wish))
@@ -131,10 +121,10 @@ def classify(
     with door(debug):
         from lmm_classifier.classify_command import run_classify
 
-        chosen = _configured(config, settings)
+        chosen = configured(config, settings)
         if index is not None:
             chosen.retrieval.index_path = index
-        with _opened(output) as out:
+        with opened(output) as out:
             code = run_classify(pictures, chosen, output_format.value, out, leave_out_identical, fail_on_unknown)
         raise typer.Exit(code)
 
@@ -161,7 +151,7 @@ def evaluate(
     with door(debug):
         from lmm_classifier.evaluate_command import run_evaluate
 
-        chosen = _configured(config, settings)
+        chosen = configured(config, settings)
         if index is not None:
             chosen.retrieval.index_path = index
         raise typer.Exit(run_evaluate(folder, chosen, json_to, html_to, leave_out_identical))
@@ -184,7 +174,7 @@ def audit(
     with door(debug):
         from lmm_classifier.audit_command import run_audit
 
-        chosen = _configured(config, settings)
+        chosen = configured(config, settings)
         run_audit(index or chosen.retrieval.index_path, chosen.retrieval, near, json_to, csv_to, html_to)
 
 
@@ -204,7 +194,7 @@ def report(
     with door(debug):
         from lmm_classifier.report_command import run_report
 
-        chosen = _configured(config, settings)
+        chosen = configured(config, settings)
         raise typer.Exit(run_report(index or chosen.retrieval.index_path, output, json_to))
 
 
@@ -220,7 +210,7 @@ def info(
     with door(debug):
         from lmm_classifier.info_command import run_info
 
-        run_info(index or _configured(config, settings).retrieval.index_path, as_json)
+        run_info(index or configured(config, settings).retrieval.index_path, as_json)
 
 
 @app.command()
@@ -236,7 +226,10 @@ def demo(
         from lmm_classifier.config import PipelineConfig
         from lmm_classifier.demo import run_demo
 
-        raise typer.Exit(run_demo(output, seed, _configured(config, settings, PipelineConfig.offline())))
+        raise typer.Exit(run_demo(output, seed, configured(config, settings, PipelineConfig.offline())))
+
+
+cli_index.register(app)
 
 
 @app.callback(invoke_without_command=True)
@@ -246,42 +239,6 @@ def _version(version: Annotated[bool, typer.Option("--version", help="Show the v
 
         typer.echo(f"lmm-classifier {__version__}")
         raise typer.Exit
-
-
-def _configured(file: Path | None, settings: list[str] | None, default: PipelineConfig | None = None) -> PipelineConfig:
-    """Read the configuration and set up logging by it."""
-    from lmm_classifier.config import PipelineConfig
-    from lmm_classifier.logging_config import configure_logging
-
-    config = PipelineConfig.from_yaml(file) if file is not None else default or PipelineConfig()
-    for setting in settings or []:
-        config.set(setting)
-    configure_logging(config.logging.level, config.logging.json_lines, config.logging.file)
-    return config
-
-
-def _between(name: str, value: float | None) -> None:
-    if value is not None and not 0 < value < 1:
-        from lmm_classifier.errors import ConfigError
-
-        raise ConfigError(f"{name}: expected a number between 0 and 1, such as 0.95, got {value:g}")
-
-
-@contextmanager
-def _opened(path: Path | None) -> Iterator[IO[str]]:
-    """Standard output, or a file that appears when it is complete; odd file names pass as they are."""
-    if path is None:
-        if hasattr(sys.stdout, "reconfigure"):
-            sys.stdout.reconfigure(errors="surrogateescape")
-        yield sys.stdout
-        return
-    from lmm_classifier.atomic import replacing_file
-
-    with (
-        replacing_file(path) as temporary,
-        temporary.open("w", encoding="utf-8", errors="surrogateescape", newline="") as file,
-    ):
-        yield file
 
 
 def main() -> None:

@@ -37,8 +37,8 @@ class EncoderConfig(Section):
 class RetrievalConfig(Section):
     """How neighbours are found and how they vote."""
 
-    index_path: PathField = Path("index.npz")
-    """A `.npz` file, or a folder (no suffix) that is opened by memory mapping."""
+    index_path: PathField = Path("index")
+    """The durable index, a folder; or a `.npz` file, which cannot be changed, only made anew."""
     stored_dtype: Literal["float32", "float16"] = "float32"
     """Number type of the vectors in a new index; float16 halves the file and moves similarities by 0.0005."""
     rule: Literal["auto", "softmax", "top_mean", "prototype", "top3_prototype", "tip", "gda"] = "auto"

@@ -8,7 +8,7 @@ from collections import Counter
 from types import TracebackType
 from typing import Any, Self
 
-from lmm_classifier.datatypes import BuildReport, Progress
+from lmm_classifier.reports import BuildReport, Progress
 
 _PLAIN_SECONDS = 5.0  # between two lines where the output is no terminal
 _LISTED = 20  # skipped files shown one by one; the JSON report has them all

@@ -31,7 +31,7 @@ def write_contact_sheet(
     """
     entries = list(entries)
     labels = _labels(image_root, entries)
-    thumbnails = Thumbnails(image_root)
+    thumbnails = Thumbnails(image_root.joinpath)
     sections: dict[str, list[str]] = {name: [] for name, _ in _SECTIONS}
     for entry in entries:
         verdict = judge(entry, labels)

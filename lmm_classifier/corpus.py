@@ -8,8 +8,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from lmm_classifier.datatypes import Example, Skipped
+from lmm_classifier.datatypes import Example
 from lmm_classifier.errors import CorpusError
+from lmm_classifier.reports import Skipped
 
 EXTENSIONS = frozenset(
     ["jpg", "jpeg", "jpe", "jfif", "mpo", "png", "webp", "gif", "bmp", "dib", "tif", "tiff", "avif", "heic", "heif"]

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass
+from hashlib import sha256
 from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
@@ -218,6 +219,12 @@ class Fingerprint:
     def __str__(self) -> str:
         return f"{self.backend}:{self.model}@{self.revision or '-'} ({self.dim}-d, {self.dtype}, {self.preprocessing})"
 
+    @property
+    def space_id(self) -> str:
+        """A short digest, equal for fingerprints whose vectors may meet."""
+        fields = [self.backend, self.revision or self.model, self.preprocessing, str(self.dim)]
+        return sha256("\0".join(fields).encode(errors="surrogatepass")).hexdigest()[:16]
+
     def differences(self, other: Fingerprint) -> list[str]:
         """Names of the fields that make the two vector spaces different ones; empty when they may meet.
 
@@ -228,50 +235,3 @@ class Fingerprint:
         if self.revision and self.revision == other.revision:
             fields.remove("model")
         return [name for name in fields if getattr(self, name) != getattr(other, name)]
-
-
-@dataclass(frozen=True, slots=True)
-class Progress:
-    """How far a long run is: pictures dealt with, `total` of them (None if unknown), and how many were skipped."""
-
-    stage: str
-    done: int
-    total: int | None
-    skipped: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Skipped:
-    """A file that is not in the index, and the reason in plain words."""
-
-    path: str
-    reason: str
-    kind: str  # a short stable name to group by, e.g. "corrupt", "unsupported", "outside"
-
-
-@dataclass(frozen=True, slots=True)
-class BuildReport:
-    """What a build did: everything found is either counted under `indexed` or listed under `skipped`."""
-
-    image_root: str
-    output_path: str
-    encoder: str
-    indexed: dict[str, int]  # label -> pictures
-    skipped: tuple[Skipped, ...] = ()
-    warnings: tuple[str, ...] = ()
-    seconds: float = 0.0
-    stages: dict[str, float] = field(default_factory=dict)  # stage -> seconds
-
-    @property
-    def total(self) -> int:
-        """Pictures in the index."""
-        return sum(self.indexed.values())
-
-    @property
-    def failed(self) -> tuple[Skipped, ...]:
-        """Skipped files that were meant to be pictures (files of another kind are `ignored`)."""
-        return tuple(skipped for skipped in self.skipped if skipped.kind != "ignored")
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values, ready for JSON."""
-        return {**asdict(self), "total": self.total}

@@ -16,13 +16,13 @@ from lmm_classifier.calibrate_command import Wish, calibrate
 from lmm_classifier.config import PipelineConfig
 from lmm_classifier.console import ProgressDisplay, printable
 from lmm_classifier.contact_sheet import Entry, write_contact_sheet
-from lmm_classifier.datatypes import BuildReport
 from lmm_classifier.errors import CalibrationError, CorpusError
 from lmm_classifier.evaluate_command import write_report
 from lmm_classifier.evaluation import Evaluation
 from lmm_classifier.index_builder import build_index_from_directory
 from lmm_classifier.patterns import KNOWN, UNKNOWN, draw
 from lmm_classifier.pipeline import HybridClassifier
+from lmm_classifier.reports import BuildReport
 from lmm_classifier.second_look_report import summary
 
 _EXAMPLES = 12  # pictures per label in the corpus
@@ -70,7 +70,7 @@ def run_demo(output: Path, seed: int, config: PipelineConfig) -> int:
     _draw(output / "corpus", KNOWN, _EXAMPLES, seed)
     _plant(output / "corpus", seed)
     _draw(output / "new", (*KNOWN, *UNKNOWN), _NEW, seed + 1)
-    config.retrieval.index_path = output / "index.npz"
+    config.retrieval.index_path = output / "index"
     with ProgressDisplay() as show:
         report = build_index_from_directory(output / "corpus", config.retrieval.index_path, 64, config, show)
     promised = _calibrate(config)
@@ -84,7 +84,7 @@ def run_demo(output: Path, seed: int, config: PipelineConfig) -> int:
     figures = evaluated.to_dict(classifier.retriever.familiarity.threshold)
     write_report(output / "evaluation.html", evaluated, figures, classifier)
     found = audit(classifier.index, config.retrieval)
-    write_audit_page(output / "audit.html", found, output / "corpus")
+    write_audit_page(output / "audit.html", found, classifier.index.contents.file_of)
     _print(report, promised, outcome, found, output)
     return 0
 
@@ -117,7 +117,7 @@ def _empty(output: Path) -> None:
     """Make `output` an empty folder of ours; somebody's files are never removed."""
     if output.exists() and not (output / _MARK).exists() and (not output.is_dir() or any(output.iterdir())):
         raise CorpusError(f"{output} exists and is not a former demo: choose another folder with --output")
-    for folder in ("corpus", "new"):
+    for folder in ("corpus", "new", "index"):
         shutil.rmtree(output / folder, ignore_errors=True)
     output.mkdir(parents=True, exist_ok=True)
     (output / _MARK).touch()

@@ -41,6 +41,7 @@ class ImageError(LmmClassifierError, ValueError):
     """A file that does not become a picture; `kind` is a short stable name to group by."""
 
     kind: ClassVar[str] = "image"
+    content_hash: str | None = None  # SHA-256 of the file's bytes, where they could be read
 
 
 class UnreadableImageError(ImageError):

@@ -16,11 +16,11 @@ from lmm_classifier.config import PipelineConfig
 from lmm_classifier.console import ProgressDisplay, printable
 from lmm_classifier.contact_sheet import LEGEND, Entry, card, judge
 from lmm_classifier.corpus import scan_corpus
-from lmm_classifier.datatypes import Progress
 from lmm_classifier.evaluation import Evaluation
 from lmm_classifier.metrics import reliability, risk_coverage
 from lmm_classifier.page import Section, Thumbnails, cards, table, write_page
 from lmm_classifier.pipeline import HybridClassifier
+from lmm_classifier.reports import Progress
 
 _SHOWN = 60  # pictures per section of the page
 
@@ -55,7 +55,7 @@ def run_evaluate(
 
 def write_report(path: Path, found: Evaluation, figures: dict[str, Any], classifier: HybridClassifier) -> None:
     """Write figures, charts and the pictures that teach most on one page."""
-    thumbnails = Thumbnails(Path(classifier.index.manifest.image_root))
+    thumbnails = Thumbnails(classifier.index.contents.file_of)
     labels = classifier.index.label_names
 
     def section(anchor: str, heading: str, entries: Sequence[Entry]) -> Section:

@@ -10,13 +10,14 @@ import hashlib
 import stat
 import warnings
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Container, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache
 from io import BytesIO
 from itertools import islice
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError, features
@@ -47,6 +48,7 @@ _TURNS = {
 }
 _ORIENTATION = 0x0112  # EXIF tag
 _KEEP = 3  # a reduced JPEG keeps this many times the side that is looked at: then pixels move by at most 2 of 255
+Result = TypeVar("Result")
 _AHEAD = 4  # pictures that are being read per thread before the first is asked for
 
 
@@ -63,6 +65,13 @@ class Picture:
     """Upright RGB pixels, and the SHA-256 of the file's bytes in hexadecimal."""
 
     image: Image.Image
+    content_hash: str
+
+
+@dataclass(frozen=True, slots=True)
+class SeenBefore:
+    """A file of a content that is known already, so it was not decoded; SHA-256 of its bytes in hexadecimal."""
+
     content_hash: str
 
 
@@ -83,14 +92,33 @@ def read_picture(path: Path, limits: ImageLimits = ImageLimits(), min_side: int 
 
     With `min_side` a large JPEG may be decoded at a reduced scale, its shorter side staying at least thrice as long.
     """
+    picture = read_unless_known(path, limits, lambda: min_side)
+    assert isinstance(picture, Picture)
+    return picture
+
+
+def read_unless_known(
+    path: Path, limits: ImageLimits, min_side: Callable[[], int | None], known: Container[str] = ()
+) -> Picture | SeenBefore:
+    """Do the same, but decode nothing whose hash is `known`; the error tells the hash where there is one.
+
+    `min_side` is asked for only where something is decoded.
+    """
+    content_hash = None
     try:
-        data = _read(path, limits)
-        return Picture(decode(data, limits, min_side), hashlib.sha256(data).hexdigest())
+        data = read_bytes(path, limits)
+        content_hash = hashlib.sha256(data).hexdigest()
+        if content_hash in known:
+            return SeenBefore(content_hash)
+        return Picture(decode(data, limits, min_side()), content_hash)
     except ImageError as error:
-        raise type(error)(f"{path}: {error}") from error.__cause__
+        named = type(error)(f"{path}: {error}")
+        named.content_hash = content_hash
+        raise named from error.__cause__
 
 
-def _read(path: Path, limits: ImageLimits) -> bytes:
+def read_bytes(path: Path, limits: ImageLimits) -> bytes:
+    """The bytes of a regular file within the limits; raises ImageError."""
     try:
         found = path.stat()
         if not stat.S_ISREG(found.st_mode):  # opening a pipe or a device could wait for ever
@@ -211,15 +239,37 @@ def read_pictures(
         except ImageError as error:
             return error
 
+    return _in_threads(attempt, paths, threads)
+
+
+def read_new_pictures(
+    paths: Iterable[Path],
+    limits: ImageLimits,
+    min_side: Callable[[], int | None],
+    threads: int,
+    known: Container[str],
+) -> Iterator[Picture | SeenBefore | ImageError]:
+    """Do the same, but decode nothing whose hash is `known`."""
+
+    def attempt(path: Path) -> Picture | SeenBefore | ImageError:
+        try:
+            return read_unless_known(path, limits, min_side, known)
+        except ImageError as error:
+            return error
+
+    return _in_threads(attempt, paths, threads)
+
+
+def _in_threads(attempt: Callable[[Path], Result], paths: Iterable[Path], threads: int) -> Iterator[Result]:
     source = iter(paths)
-    waiting: deque[Future[Picture | ImageError]] = deque()
+    waiting: deque[Future[Result]] = deque()
     with ThreadPoolExecutor(threads, "read-pictures") as pool:
         try:
             waiting.extend(pool.submit(attempt, path) for path in islice(source, _AHEAD * threads))
             while waiting:
-                result = waiting.popleft().result()
+                found = waiting.popleft().result()
                 waiting.extend(pool.submit(attempt, path) for path in islice(source, 1))
-                yield result
+                yield found
         finally:
             for future in waiting:
                 future.cancel()

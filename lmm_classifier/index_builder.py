@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
 import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
-from itertools import islice
 from pathlib import Path
 
 from lmm_classifier import __version__
@@ -20,16 +19,19 @@ from lmm_classifier.atomic import replacing_file
 from lmm_classifier.config import ImagesConfig, PipelineConfig
 from lmm_classifier.console import ProgressDisplay, complain, show_report
 from lmm_classifier.corpus import Corpus, same_bytes_warnings, scan_corpus
-from lmm_classifier.datatypes import BuildReport, Example, Progress, Skipped
+from lmm_classifier.datatypes import Example
 from lmm_classifier.embeddings import open_encoder
-from lmm_classifier.embeddings.isolate import encode_each
-from lmm_classifier.errors import ConfigError, CorpusError, ImageError, IndexFileError, LmmClassifierError
-from lmm_classifier.images import ImageLimits, Picture, read_pictures
+from lmm_classifier.encode_files import LazyEncoder, encode_files
+from lmm_classifier.errors import ConfigError, CorpusError, IndexFileError, LmmClassifierError
 from lmm_classifier.index.arrays import VectorSpool
+from lmm_classifier.index.contents import Contents
+from lmm_classifier.index.forms import write_index
 from lmm_classifier.index.manifest import Manifest
-from lmm_classifier.index.store import Contents, write_index
+from lmm_classifier.index.store import Store
 from lmm_classifier.logging_config import configure_logging
 from lmm_classifier.protocols import Encoder, Space
+from lmm_classifier.reports import BuildReport, Progress, Skipped
+from lmm_classifier.sync import Sync
 
 ShowProgress = Callable[[Progress], None]
 
@@ -43,9 +45,10 @@ def build_index_from_directory(
 ) -> BuildReport:
     """Index the pictures `image_root/<label>/**` and write the index to `output_path`.
 
-    A `.npz` name gives one file, another name a folder that is opened by memory mapping. Bad pictures are skipped and
-    listed in the report. Memory does not grow with the corpus beyond the list of its files. Raises CorpusError when
-    there is nothing to index.
+    A `.npz` name gives one file, made whole or not at all. Another name gives a durable index in a folder: what is
+    encoded is committed batch by batch, an interrupted build goes on where it stopped, and an index that is there
+    already is brought up to date; nothing is encoded twice. Bad pictures are skipped and listed in the report. Memory
+    does not grow with the corpus beyond the list of its files. Raises CorpusError when there is nothing to index.
     """
     if batch_size < 1:
         raise ConfigError(f"batch_size must be at least 1, got {batch_size}")
@@ -56,31 +59,76 @@ def build_index_from_directory(
     scanned = time.monotonic()
     encoder = open_encoder(config.encoder)
     loaded = time.monotonic()
+    make = _build_archive if output.suffix == ".npz" else _build_store
+    report, stages = make(output, corpus, encoder, config, batch_size, progress)
+    stages = {"scan": scanned - started, "load encoder": loaded - scanned, **stages}
+    return replace(report, seconds=time.monotonic() - started, stages=stages)
+
+
+def _build_store(
+    output: Path,
+    corpus: Corpus,
+    encoder: Encoder,
+    config: PipelineConfig,
+    batch_size: int,
+    progress: ShowProgress | None,
+) -> tuple[BuildReport, dict[str, float]]:
+    started = time.monotonic()
+    with Store(output, create=True) as store, _nothing_left_of(store):
+        report = Sync(
+            store=store,
+            corpus=corpus,
+            fingerprint=encoder.fingerprint,
+            encoder=LazyEncoder(lambda: encoder),
+            recipe=lambda: encoder.space,
+            config=config,
+            batch_size=batch_size,
+            progress=progress,
+        ).run()
+        encoded = time.monotonic()
+        store.contents()  # makes the derived files
+    return report, {"decode, encode and fit": encoded - started, "write": time.monotonic() - encoded}
+
+
+@contextmanager
+def _nothing_left_of(store: Store) -> Iterator[None]:
+    """Remove a new index in which no picture came to be, so that a wrong folder leaves no trace."""
+    try:
+        yield
+    except CorpusError:
+        if store.state is None:
+            store.discard()
+        raise
+
+
+def _build_archive(
+    output: Path,
+    corpus: Corpus,
+    encoder: Encoder,
+    config: PipelineConfig,
+    batch_size: int,
+    progress: ShowProgress | None,
+) -> tuple[BuildReport, dict[str, float]]:
+    started = time.monotonic()
     with _spool(output, encoder.fingerprint.dim) as spool:
         examples, hashes, skipped = _encode(corpus, encoder, config.images, batch_size, spool, progress)
         encoded = time.monotonic()
         if not examples:
             raise CorpusError(_nothing(corpus, skipped))
-        space = encoder.space.fit(spool.blocks)
+        order = sorted(range(len(hashes)), key=hashes.__getitem__)  # names do not matter to a space
+        space = encoder.space.fit(lambda: spool.in_order(order))
         fitted = time.monotonic()
         write_index(output, _contents(corpus, encoder, space, examples, hashes, spool, config))
-    ended = time.monotonic()
-    return BuildReport(
+    report = BuildReport(
         image_root=str(corpus.root),
         output_path=str(output),
         encoder=str(encoder.fingerprint),
         indexed=dict(sorted(Counter(example.label for example in examples).items())),
-        skipped=(*corpus.skipped, *skipped),
+        skipped=tuple(sorted((*corpus.skipped, *skipped), key=lambda one: one.path)),
         warnings=(*corpus.warnings, *same_bytes_warnings(examples, hashes)),
-        seconds=ended - started,
-        stages={
-            "scan": scanned - started,
-            "load encoder": loaded - scanned,
-            "decode and encode": encoded - loaded,
-            "fit space": fitted - encoded,
-            "write": ended - fitted,
-        },
     )
+    ended = time.monotonic()
+    return report, {"decode and encode": encoded - started, "fit space": fitted - encoded, "write": ended - fitted}
 
 
 @contextmanager
@@ -109,32 +157,19 @@ def _encode(
     spool: VectorSpool,
     progress: ShowProgress | None,
 ) -> tuple[list[Example], list[str], list[Skipped]]:
-    """Decode in threads and encode batch by batch; good vectors go to the spool, the rest to the list of skipped."""
-    limits = ImageLimits(images.max_pixels, images.max_bytes)
-    min_side = encoder.image_size if images.fast_jpeg else None
-    threads = images.threads or min(8, os.cpu_count() or 1)
+    """Good vectors go to the spool, what has none to the list of skipped."""
     files = [corpus.root / example.path for example in corpus.examples]
-    pictures = iter(read_pictures(files, limits, min_side, threads))
-    waiting = iter(corpus.examples)
     examples: list[Example] = []
     hashes: list[str] = []
     skipped: list[Skipped] = []
-    done = 0
-    while batch := list(islice(pictures, batch_size)):
-        named = list(zip(islice(waiting, len(batch)), batch))
-        skipped += [Skipped(one.path, str(error), error.kind) for one, error in named if isinstance(error, ImageError)]
-        good = [(one, picture) for one, picture in named if isinstance(picture, Picture)]
-        vectors, errors = encode_each(encoder, [picture.image for _, picture in good])
-        spool.append(vectors)
-        for number, (one, picture) in enumerate(good):
-            if number in errors:
-                skipped.append(Skipped(one.path, str(errors[number]), "no_vector"))
-            else:
-                examples.append(one)
-                hashes.append(picture.content_hash)
-        done += len(batch)
+    for batch in encode_files(files, LazyEncoder(lambda: encoder), images, batch_size):
+        spool.append(batch.vectors)
+        for place, content in batch.encoded:
+            examples.append(corpus.examples[place])
+            hashes.append(content)
+        skipped += [Skipped(corpus.examples[one.place].path, one.reason, one.kind) for one in batch.refused]
         if progress is not None:
-            progress(Progress("indexing", done, len(files), len(skipped)))
+            progress(Progress("indexing", len(examples) + len(skipped), len(files), len(skipped)))
     return examples, hashes, skipped
 
 

@@ -12,7 +12,8 @@ import numpy as np
 
 from lmm_classifier.calibrated import Calibration
 from lmm_classifier.console import printable
-from lmm_classifier.index.store import Contents, read_index
+from lmm_classifier.index.contents import Contents
+from lmm_classifier.index.forms import read_index
 from lmm_classifier.second_look_report import figures
 
 

@@ -37,6 +37,13 @@ class WithinClassMetric:
         """Map unit rows (n, d) to rows (n, d); bit-identical for any split of the rows."""
         return self._project(prepared(rows, self.root) - self._centre)
 
+    def equals(self, other: WithinClassMetric) -> bool:
+        """Whether both map every row to the same bits."""
+        if self is other:
+            return True
+        mine, others = self.state(), other.state()
+        return all(np.array_equal(mine[name], others[name]) for name in mine)
+
     def state(self) -> Mapping[str, NDArray[np.generic]]:
         """The arrays that rebuild this metric."""
         return {

@@ -80,7 +80,7 @@ class Familiarity:
             raise ValueError(
                 f"familiarity of {crowding.shape} examples, {centre.shape} signals; expected {count} and 5"
             )
-        if not all(np.isfinite(array).all() for array in arrays) or not (spread > 0).all():
+        if not all(np.isfinite(array).all() for array in arrays[1:]) or not (spread > 0).all():
             raise ValueError("familiarity holds numbers that are not finite")
         return cls(crowding, centre, spread, left_out)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import html
 import io
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
@@ -125,8 +125,8 @@ def _data_url(image: Image) -> str:
 class Thumbnails:
     """The neighbours' pictures: each is read once and written once, as the background of a CSS class."""
 
-    def __init__(self, root: Path) -> None:
-        self._root = root
+    def __init__(self, file_of: Callable[[str], Path]) -> None:
+        self._file_of = file_of  # where the picture of an example is
         self._urls: dict[str, str | None] = {}  # path -> data URL, None where there is no picture
         self._numbers: dict[str, int] = {}
 
@@ -134,7 +134,7 @@ class Thumbnails:
         """Give the class that shows this picture; `gone` where it cannot be read."""
         if path not in self._urls:
             self._numbers[path] = len(self._numbers)
-            self._urls[path] = self._read(self._root / path)
+            self._urls[path] = self._read(self._file_of(path))
         return "gone" if self._urls[path] is None else f"n{self._numbers[path]}"
 
     def rules(self) -> str:

@@ -1,4 +1,4 @@
-"""The classifier: encode, search, vote, decide, and only where labels compete look again."""
+"""The classifier: opens an index and what belongs to it, and follows it when it changes."""
 
 from __future__ import annotations
 
@@ -8,26 +8,24 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
+from threading import Lock
 
-import numpy as np
-from numpy.typing import NDArray
 from PIL import Image
 
 from lmm_classifier.config import PipelineConfig
-from lmm_classifier.datatypes import Candidate, Classification, Decision, Question, Reranked
+from lmm_classifier.datatypes import Classification, Decision
 from lmm_classifier.decision import ThresholdPolicy
 from lmm_classifier.embeddings import open_encoder
-from lmm_classifier.errors import ImageError
-from lmm_classifier.fusion import Fusion
+from lmm_classifier.errors import ImageError, IndexFileError
+from lmm_classifier.flow import Flow
 from lmm_classifier.images import ImageLimits, Picture, read_pictures, upright_rgb
 from lmm_classifier.index import open_index, require_encoder
-from lmm_classifier.label_scores import LabelScores
-from lmm_classifier.protocols import Comparison, Encoder
-from lmm_classifier.references import References
-from lmm_classifier.rerank import open_reranker
-from lmm_classifier.retriever import Retriever, Votes
+from lmm_classifier.index.exact import ExactIndex
+from lmm_classifier.index.watch import Watch
+from lmm_classifier.index_editor import IndexEditor
+from lmm_classifier.protocols import Encoder, Reranker
+from lmm_classifier.retriever import Retriever
 from lmm_classifier.second_look import SecondLook
-from lmm_classifier.voting import shares
 
 logger = logging.getLogger(__name__)
 
@@ -35,52 +33,69 @@ logger = logging.getLogger(__name__)
 class HybridClassifier:
     """Classifies pictures by the examples of an index.
 
-    Opens what the configuration names; an encoder that is already loaded can be passed in, to share it.
+    Opens what the configuration names; an encoder that is already loaded can be passed in, to share it. A durable
+    index is followed: what another thread or program adds to it, removes or relabels counts from the next picture on.
     """
 
     def __init__(self, config: PipelineConfig, encoder: Encoder | None = None) -> None:
         self.config = config.model_copy(deep=True)  # changes made later to the caller's do not reach a running one
         backend = encoder.fingerprint.backend if encoder else config.encoder.backend
+        self._watch = Watch(config.retrieval.index_path)
         index = open_index(config.retrieval, backend)
         self.encoder = encoder or open_encoder(config.encoder)
         require_encoder(index, self.encoder.fingerprint, str(config.retrieval.index_path))
-        self.retriever = Retriever(config.retrieval, index, config.labels)
-        self.index = self.retriever.index
-        look_again = LabelScores(self.encoder, self.retriever, config.encoder.batch_size)
-        index_path = config.retrieval.index_path
-        self.reranker = open_reranker(config.rerank, look_again, self.retriever.temperature, index_path)
-        limits = ImageLimits(config.images.max_pixels, config.images.max_bytes)
-        self._references = References(self.index, self.reranker.references if self.reranker else 0, limits)
-        self.second_look = self._measured()
-        self.policy = ThresholdPolicy(
-            self.retriever.confidence_threshold,
-            self.retriever.open_set_threshold,
-            allow_unknown=config.allow_unknown,
-            can_rerank=self.reranker is not None,
-            worth_asking=self._worth_asking if self.second_look and config.rerank.gate == "measured" else None,
-        )
+        self._flow = Flow(self.config, self.encoder, index)
+        self._lock = Lock()
 
-    def _measured(self) -> SecondLook | None:
-        """What `calibrate --rerank` found about this very reranker, if it was run."""
-        found = self.retriever.second_look
-        if found is None or self.reranker is None:
-            return None
-        if found.identity != self.reranker.identity:
-            logger.warning(
-                "the second look in the index was measured with another reranker, model or wording, and is not used: "
-                "run `lmm-classifier calibrate --rerank` again"
-            )
-            return None
-        if not found.outcomes.pays and self.config.rerank.gate == "measured":
-            logger.info("no second look: on this corpus its net gain was %+.2f %% +- %.2f", *found.outcomes.net_percent)
-        return found
+    @property
+    def flow(self) -> Flow:
+        """Everything that depends on the examples, of the newest version of the index."""
+        with self._lock:  # whoever asks while another opens the new version waits for it
+            if self._watch.changed():
+                self._follow()
+        return self._flow
 
-    def _worth_asking(self, candidates: Sequence[Candidate]) -> bool:
-        found = self.second_look
-        if found is None:
-            return False
-        asked = candidates[: found.candidates]
-        return found.worth([one.label for one in asked], np.array([one.score for one in asked]))
+    def _follow(self) -> None:
+        """Open the index again if its version is another; one that cannot be opened leaves what there is."""
+        path = self.config.retrieval.index_path
+        try:
+            index = open_index(self.config.retrieval, self.encoder.fingerprint.backend)
+            if index.contents.version == self._flow.version:
+                return
+            require_encoder(index, self.encoder.fingerprint, str(path))
+            self._flow = Flow(self.config, self.encoder, index, self._flow)
+            logger.info("the index changed: version %d, %d examples", index.contents.version, len(index))
+        except IndexFileError as error:
+            logger.error("the index changed and cannot be opened, so the former version is used: %s", error)
+
+    @property
+    def index(self) -> ExactIndex:
+        """The examples that are searched."""
+        return self.flow.index
+
+    @property
+    def retriever(self) -> Retriever:
+        """The index with its voting rule."""
+        return self.flow.retriever
+
+    @property
+    def policy(self) -> ThresholdPolicy:
+        """What turns a vote into a decision."""
+        return self.flow.policy
+
+    @property
+    def reranker(self) -> Reranker | None:
+        """What is asked where labels compete."""
+        return self.flow.reranker
+
+    @property
+    def second_look(self) -> SecondLook | None:
+        """What was measured of the reranker."""
+        return self.flow.second_look
+
+    def editor(self) -> IndexEditor:
+        """An editor of the index in use, with the encoder in use: what it changes counts from the next picture on."""
+        return IndexEditor(self.config.retrieval.index_path, self.config, self.encoder)
 
     def classify(self, image: Image.Image) -> Classification:
         """Classify one picture, of any Pillow mode; it is turned upright and to RGB by the rules for files."""
@@ -91,7 +106,7 @@ class HybridClassifier:
         pictures = [Picture(upright_rgb(image), "") for image in images]
         step = self.config.encoder.batch_size
         batches = (pictures[start : start + step] for start in range(0, len(pictures), step))
-        return [result for batch in batches for result in self._classify_batch(batch)]
+        return [result for batch in batches for result in self.flow.classify_batch(batch)]
 
     def classify_paths(
         self, paths: Iterable[Path | str], leave_out_identical: bool = False
@@ -121,114 +136,10 @@ class HybridClassifier:
         self, names: Sequence[Path], batch: Sequence[Picture | ImageError], leave_out: bool
     ) -> Iterator[Classification]:
         readable = [picture for picture in batch if isinstance(picture, Picture)]
-        verdicts = iter(self._classify_batch(readable, leave_out))
+        verdicts = iter(self.flow.classify_batch(readable, leave_out))
         for name, picture in zip(names, batch):
             verdict = next(verdicts) if isinstance(picture, Picture) else self._unreadable(picture)
             yield replace(verdict, path=str(name))
-
-    def _classify_batch(self, pictures: Sequence[Picture], leave_out: bool = False) -> list[Classification]:
-        """The whole flow: encode, search, vote, decide, and for those in doubt rerank and decide again."""
-        if not pictures:
-            return []
-        left_out = [picture.content_hash if leave_out else None for picture in pictures]
-        vectors = self.encoder.encode_images([picture.image for picture in pictures])  # (n, dim)
-        votes = self.retriever.votes(vectors, left_out)
-        verdicts = [
-            self._decide(votes, query, candidates, pictures[query].content_hash)
-            for query, candidates in enumerate(self._ranked(votes))
-        ]
-        doubtful = [number for number, verdict in enumerate(verdicts) if verdict.decision.action == "rerank"]
-        questions = [self._question(pictures[i].image, verdicts[i], votes.comparison, i, left_out[i]) for i in doubtful]
-        for number, answer in zip(doubtful, self._ask_again(questions)):
-            verdicts[number] = self._decide_again(verdicts[number], answer)
-        return verdicts
-
-    def _ranked(self, votes: Votes) -> list[tuple[Candidate, ...]]:
-        """Per query the labels with most of the vote, best first, each with its nearest examples."""
-        share = shares(votes.scores, self.retriever.temperature)  # (n, C)
-        return [tuple(self._candidates(votes.comparison, query, one)) for query, one in enumerate(share)]
-
-    def _candidates(self, comparison: Comparison, query: int, vote: NDArray[np.float64]) -> Iterator[Candidate]:
-        wanted = self.config.retrieval
-        for label in np.argsort(-vote, kind="stable")[: wanted.candidates]:
-            if vote[label] > 0:
-                evidence = comparison.nearest(query, wanted.evidence, self.index.rows_of(label))
-                neighbors = tuple(self.index.neighbors(*evidence))
-                yield Candidate(self.index.label_names[label], float(vote[label]), neighbors)
-
-    @staticmethod
-    def _nearest(comparison: Comparison, query: int) -> float | None:
-        """Similarity of the nearest example; None if all were left out."""
-        similarities = comparison.nearest(query, 1)[1]
-        return float(similarities[0]) if len(similarities) else None
-
-    def _decide(self, votes: Votes, query: int, candidates: tuple[Candidate, ...], content_hash: str) -> Classification:
-        decision = self.policy.decide(candidates, float(votes.nearness[query]))
-        return Classification(
-            label=self.config.unknown_label if decision.action == "reject" else candidates[0].label,
-            score=candidates[0].score if candidates else 0.0,
-            used_reranker=False,
-            decision=decision,
-            candidates=candidates,
-            similarity=self._nearest(votes.comparison, query),
-            familiarity=float(votes.familiarity[query]) if candidates else None,
-            content_hash=content_hash or None,
-            label_set=self._label_set(votes, query),
-        )
-
-    def _label_set(self, votes: Votes, query: int) -> tuple[str, ...] | None:
-        """The labels that together hold the true one with the probability asked for, likeliest first."""
-        if self.retriever.least_share is None:
-            return None
-        share = shares(votes.scores[query], self.retriever.temperature)  # (C,)
-        order = np.argsort(-share, kind="stable")
-        return tuple(
-            self.index.label_names[label]
-            for place, label in enumerate(order)
-            if share[label] >= self.retriever.least_share or place == 0  # never empty: the best one is in it
-        )
-
-    def _question(
-        self, image: Image.Image, verdict: Classification, comparison: Comparison, query: int, left_out: str | None
-    ) -> Question:
-        most = self.second_look.candidates if self.second_look else len(verdict.candidates)
-        candidates = verdict.candidates[:most]
-        references = self._references.of(comparison, query, [one.label for one in candidates])
-        return Question(image, candidates, verdict.content_hash, left_out, references)
-
-    def _ask_again(self, questions: Sequence[Question]) -> list[Reranked]:
-        """Ask the reranker; whatever goes wrong there becomes a failed answer, never a lost picture."""
-        if not questions or self.reranker is None:
-            return []
-        try:
-            return self.reranker.rerank(questions)
-        except Exception as error:
-            logger.exception("the reranker failed on %d pictures: the vote stands", len(questions))
-            return [Reranked((), 0.0, f"{type(error).__name__}: {error}")] * len(questions)
-
-    def _decide_again(self, verdict: Classification, answer: Reranked) -> Classification:
-        """Fuse what both know and order the candidates by it, or keep retrieval's answer where there is no other."""
-        decision = self.policy.decide_again(answer)
-        if answer.failure or self.reranker is None:
-            logger.warning("the reranker gave no answer: %s", answer.failure)
-            return replace(verdict, decision=decision, error=answer.failure)
-        count = len(answer.scores)
-        asked = [
-            replace(one, rerank_score=share)
-            for one, share in zip(verdict.candidates[:count], answer.scores, strict=True)
-        ]
-        fusion = self.second_look.fusion if self.second_look else Fusion(*self.reranker.trust)
-        fused = fusion(np.array([one.score for one in asked]), answer)  # (k,)
-        order = np.argsort(-fused, kind="stable")
-        return replace(
-            verdict,
-            label=asked[order[0]].label,
-            score=float(fused[order[0]]),
-            used_reranker=True,
-            decision=decision,
-            candidates=(*(asked[place] for place in order), *verdict.candidates[count:]),
-            disagreement=answer.disagreement,
-        )
 
     def _unreadable(self, error: ImageError) -> Classification:
         return Classification(

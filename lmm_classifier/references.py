@@ -31,11 +31,11 @@ class References:
 
     def __init__(self, index: ExactIndex, count: int, limits: ImageLimits) -> None:
         self._index, self._count, self._limits = index, count, limits
-        self._root = Path(index.manifest.image_root)
         self._read: OrderedDict[int, Image.Image | None] = OrderedDict()
-        if count and not self._root.is_dir():
+        root = Path(index.manifest.image_root)
+        if count and not root.is_dir():
             raise RerankerError(
-                f"reference pictures are to be shown, but the corpus folder {self._root} is not there: put it back, "
+                f"reference pictures are to be shown, but the corpus folder {root} is not there: put it back, "
                 "build the index again from where it is now, or set rerank.mode: names"
             )
 
@@ -62,7 +62,7 @@ class References:
 
     def _picture(self, row: int) -> Image.Image | None:
         if row not in self._read:
-            path = self._root / self._index.examples[row].path
+            path = self._index.contents.file_of(self._index.examples[row].path)
             try:
                 image = read_picture(path, self._limits, _SIDE // 3).image
                 image.thumbnail((_SIDE, _SIDE), Image.Resampling.BICUBIC)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 from lmm_classifier.atomic import replacing_file
@@ -11,7 +12,7 @@ from lmm_classifier.calibrated import Calibration
 from lmm_classifier.charts import calls_chart
 from lmm_classifier.console import printable
 from lmm_classifier.errors import CalibrationError
-from lmm_classifier.index.store import read_index
+from lmm_classifier.index.forms import read_index
 from lmm_classifier.page import Section, Thumbnails, table, write_page
 from lmm_classifier.second_look import SecondLook
 from lmm_classifier.second_look_report import figures, frontier, frontier_rows, pair_rows, summary
@@ -35,7 +36,7 @@ def run_report(path: Path, html_to: Path | None, json_to: Path | None) -> int:
         with replacing_file(json_to) as temporary:
             temporary.write_text(json.dumps(said, indent=1, allow_nan=False) + "\n", encoding="utf-8")
     if html_to is not None:
-        _write_page(html_to, found, Path(contents.manifest.image_root))
+        _write_page(html_to, found, contents.file_of)
     lines = [
         *summary(found),
         "",
@@ -51,7 +52,7 @@ def run_report(path: Path, html_to: Path | None, json_to: Path | None) -> int:
     return 0
 
 
-def _write_page(path: Path, found: SecondLook, root: Path) -> None:
+def _write_page(path: Path, found: SecondLook, file_of: Callable[[str], Path]) -> None:
     lines = frontier(found.outcomes)
     drawn = calls_chart(
         {
@@ -80,7 +81,7 @@ def _write_page(path: Path, found: SecondLook, root: Path) -> None:
         f"{verdict} Measured on {said['measured_on']} left-out examples of the corpus, {said['failed']} without "
         "an answer; each decided by weights that were fitted without it. Figures are of all pictures like the corpus's."
     )
-    write_page(path, "The second look", heads, sections, legend, Thumbnails(root))
+    write_page(path, "The second look", heads, sections, legend, Thumbnails(file_of))
 
 
 def _aligned(rows: list[list[str]]) -> list[str]:

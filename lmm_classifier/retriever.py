@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from lmm_classifier.calibrated import Calibration
 from lmm_classifier.config import RetrievalConfig
-from lmm_classifier.gallery import GalleryComparison
+from lmm_classifier.gallery import Gallery, GalleryComparison
 from lmm_classifier.index.exact import ExactIndex
 from lmm_classifier.protocols import FloatArray
 from lmm_classifier.spaces import IdentitySpace
@@ -43,10 +43,17 @@ class Retriever:
     """Compares vectors with the examples and lets the configured rule vote.
 
     What the rule needs is taken from the calibration in the index, or fitted here where there is none, or where
-    `labels` leaves a part of the corpus; thresholds that were promised hold in any case.
+    `labels` leaves a part of the corpus; thresholds that were promised hold in any case. What a `former` retriever of
+    another version of the index has computed is taken over.
     """
 
-    def __init__(self, config: RetrievalConfig, index: ExactIndex, labels: Sequence[str] | None = None) -> None:
+    def __init__(
+        self,
+        config: RetrievalConfig,
+        index: ExactIndex,
+        labels: Sequence[str] | None = None,
+        former: Retriever | None = None,
+    ) -> None:
         recipe = open_recipe(config, index.label_ids, len(index.label_names))
         stored = Calibration.of(index.contents, recipe)
         calibration, beside = stored, None
@@ -59,12 +66,13 @@ class Retriever:
             if len(index) > _ROWS_WORTH_A_WORD:
                 logger.info("fitting the rule to %d examples; `calibrate` does it once for all", len(index))
             calibration = Calibration.fit(config, index, beside=beside)[0]
+        calibration = calibration.completed(index.gallery)
         self.threshold_by_hand = config.open_set_threshold is not None
         self.index = index
         self.familiarity = calibration.familiarity
         self._recipe = recipe
         self._voices = calibration.voices
-        self._whitened = whitened(self._voices.metric, index.gallery)
+        self._whitened = self._in_metric(former)
         self.temperature = self._voices.temperature
         self.second_look = stored.second_look if stored else None
         promised = stored.confidence_threshold if stored else None
@@ -72,6 +80,14 @@ class Retriever:
         keep = _first(config.keep_known, stored.keep_known if stored else None, KEEP_KNOWN)
         self.least_share = None if config.set_alpha is None else calibration.least_share(config.set_alpha)
         self.open_set_threshold = _first(config.open_set_threshold, self.familiarity.threshold(keep))
+
+    def _in_metric(self, former: Retriever | None) -> Gallery:
+        """The gallery in the within-class metric; rows of a `former` retriever with the same metric are taken over."""
+        metric, gallery = self._voices.metric, self.index.gallery
+        if former is None or not metric.equals(former._voices.metric):
+            return whitened(metric, gallery)
+        then = {content: row for row, content in enumerate(former.index.hashes)}
+        return whitened(metric, gallery, former._whitened, [then.get(content, -1) for content in self.index.hashes])
 
     def votes(self, vectors: FloatArray, leave_out: Sequence[str | None] | None = None) -> Votes:
         """Compare encoder vectors (n, dim), leaving out rows of the content hashes `leave_out`."""

@@ -16,7 +16,7 @@ from PIL import Image
 from lmm_classifier.config import PipelineConfig
 from lmm_classifier.console import ProgressDisplay
 from lmm_classifier.cross_fit import folds_of
-from lmm_classifier.datatypes import Candidate, Progress, Question, Reranked
+from lmm_classifier.datatypes import Candidate, Question, Reranked
 from lmm_classifier.embeddings import open_encoder
 from lmm_classifier.errors import CalibrationError
 from lmm_classifier.images import ImageLimits, Picture, read_pictures
@@ -25,6 +25,7 @@ from lmm_classifier.index.exact import ExactIndex
 from lmm_classifier.label_scores import LabelScores
 from lmm_classifier.protocols import IntArray, Reranker
 from lmm_classifier.references import References
+from lmm_classifier.reports import Progress
 from lmm_classifier.rerank import open_reranker
 from lmm_classifier.retriever import Retriever
 from lmm_classifier.second_look import Asked, SecondLook, candidates_needed, choose_whom_to_ask, fit_second_look
@@ -62,7 +63,7 @@ def measure_second_look(
     with ProgressDisplay() as show:
         for reranker, places in _rerankers(index, path, config, left_out, chosen):
             identity = reranker.identity
-            for place, answer in _answers(index, root, config, reranker, left_out, every, places):
+            for place, answer in _answers(index, config, reranker, left_out, every, places):
                 weight = float(weights[np.searchsorted(chosen, place)])
                 truth = names[left_out.own[place]]
                 asked[place] = Asked(*every[place], truth, answer, weight)
@@ -111,7 +112,6 @@ def _rerankers(
 
 def _answers(
     index: ExactIndex,
-    root: Path,
     config: PipelineConfig,
     reranker: Reranker,
     left_out: LeftOut,
@@ -123,7 +123,7 @@ def _answers(
     references = References(index, reranker.references, limits)
     vectors = index.vectors() if reranker.references else None
     rows = left_out.rows[places]
-    files = [root / index.examples[row].path for row in rows]
+    files = [index.contents.file_of(index.examples[row].path) for row in rows]
     # at full scale: the classifier's reranker sees files as the encoder's limits leave them, which is close enough
     pictures = iter(zip(places, rows, read_pictures(files, limits, None, os.cpu_count() or 1)))
     while chunk := list(islice(pictures, _CHUNK)):

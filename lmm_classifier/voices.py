@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lmm_classifier.calibration import fit_temperature, log_losses, log_shares
-from lmm_classifier.gallery import Gallery
+from lmm_classifier.gallery import Gallery, directions
 from lmm_classifier.leave_one_out import LeaveOneOut
 from lmm_classifier.metric import WithinClassMetric, WithinClassScatter, fit_scatter
 from lmm_classifier.novelty import Density, signals_left_out
@@ -167,12 +167,22 @@ def fit_voices(
     return fitted, LeftOut(heard.rows, heard.own, said, alone, heard.signals)
 
 
-def whitened(metric: WithinClassMetric, gallery: Gallery) -> Gallery:
-    """The gallery in the space of the metric."""
-    rows = np.empty(gallery.units.shape, np.float32)
-    for start in range(0, len(rows), _BLOCK):
-        rows[start : start + _BLOCK] = metric.whiten(gallery.units[start : start + _BLOCK])
-    return Gallery.of(rows, gallery.label_ids, gallery.labels)
+def whitened(
+    metric: WithinClassMetric, gallery: Gallery, former: Gallery | None = None, rows_then: Sequence[int] = ()
+) -> Gallery:
+    """The gallery in the space of the metric.
+
+    `rows_then` (N,) says where its rows are in `former`, a gallery in that space already; -1 for new ones.
+    """
+    then = np.asarray(rows_then, np.int64) if former is not None else np.full(len(gallery.units), -1)
+    known, new = np.flatnonzero(then >= 0), np.flatnonzero(then < 0)
+    units, lengths = np.empty(gallery.units.shape, np.float32), np.ones(len(then))
+    if former is not None and former.lengths is not None:
+        units[known], lengths[known] = former.units[then[known]], former.lengths[then[known]]
+    for start in range(0, len(new), _BLOCK):
+        part = new[start : start + _BLOCK]
+        units[part], lengths[part] = directions(metric.whiten(gallery.units[part]))
+    return Gallery(units, gallery.label_ids, gallery.labels, lengths)
 
 
 def sampled(count: int, labels: int, most: int = MOST_ROWS) -> IntArray:

@@ -1,10 +1,10 @@
-"""Files and folders appear whole or not at all."""
+"""Files appear whole or not at all."""
 
 import stat
 
 import pytest
 
-from lmm_classifier.atomic import replacing_file, replacing_folder
+from lmm_classifier.atomic import replacing_file
 
 
 def test_a_file_is_replaced_at_the_end_only(tmp_path):
@@ -37,20 +37,9 @@ def test_a_result_is_readable_by_others(tmp_path):
     assert stat.S_IMODE((tmp_path / "result").stat().st_mode) == stat.S_IMODE((tmp_path / "plain").stat().st_mode)
 
 
-def test_a_folder_is_replaced_if_it_is_ours(tmp_path):
-    """An old folder of ours and an empty one make room; any other is left alone."""
-    target = tmp_path / "index"
-    for content in ("one", "two"):
-        with replacing_folder(target, lambda old: (old / "mark").exists()) as folder:
-            (folder / "mark").write_text(content)
-    assert (target / "mark").read_text() == "two"
-    foreign = tmp_path / "foreign"
-    foreign.mkdir()
-    (foreign / "letter").write_text("dear")
-    with (
-        pytest.raises(FileExistsError, match="left as it is"),
-        replacing_folder(foreign, lambda old: (old / "mark").exists()),
-    ):
-        pass
-    assert (foreign / "letter").read_text() == "dear"
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["foreign", "index"]
+def test_any_name_that_the_disk_takes_is_taken(tmp_path):
+    """A name of 255 bytes leaves no room for a longer temporary one, and needs none."""
+    target = tmp_path / ("\N{SNOWMAN}" * 85)
+    with replacing_file(target) as temporary:
+        temporary.write_text("new")
+    assert target.read_text() == "new"

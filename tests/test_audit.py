@@ -10,9 +10,10 @@ import pytest
 from lmm_classifier.audit import audit
 from lmm_classifier.config import RetrievalConfig
 from lmm_classifier.errors import CalibrationError
+from lmm_classifier.index.contents import Contents
 from lmm_classifier.index.exact import ExactIndex
+from lmm_classifier.index.forms import write_index
 from lmm_classifier.index.manifest import Manifest
-from lmm_classifier.index.store import Contents, write_index
 from lmm_classifier.metrics import average_precision
 from lmm_classifier.testing import clustered_rows, some_fingerprint
 from tests.corpora import draw_corpus

@@ -10,9 +10,10 @@ from lmm_classifier.calibrate_command import Wish, calibrate
 from lmm_classifier.calibrated import Calibration
 from lmm_classifier.config import PipelineConfig, RetrievalConfig
 from lmm_classifier.errors import CalibrationError
+from lmm_classifier.index.contents import Contents
 from lmm_classifier.index.exact import ExactIndex
+from lmm_classifier.index.forms import write_index
 from lmm_classifier.index.manifest import Manifest
-from lmm_classifier.index.store import Contents, write_index
 from lmm_classifier.retriever import Retriever
 from lmm_classifier.testing import clustered_rows, some_fingerprint, unit_rows
 from lmm_classifier.voting import shares
@@ -105,11 +106,11 @@ def test_another_rule_does_not_take_it(tmp_path, caplog):
 
 
 def test_another_corpus_makes_it_stale(tmp_path, caplog):
-    """One label changed: the calibration is not used, and why is said."""
+    """More than a quarter of the labels changed: the calibration is not used, and why is said."""
     path = write(tmp_path / "index.npz", MANY)
     calibrate(path, PipelineConfig(), Wish(0.9))
     contents = ExactIndex.open(path).contents
-    write_index(tmp_path / "other.npz", replace(contents, labels=["b", *contents.labels[1:]]))
+    write_index(tmp_path / "other.npz", replace(contents, labels=["b"] * 40 + contents.labels[40:]))
     with caplog.at_level(logging.WARNING):
         assert Calibration.of(ExactIndex.open(tmp_path / "other.npz").contents) is None
     assert "stale" in caplog.text

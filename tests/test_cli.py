@@ -55,7 +55,7 @@ def test_build_goes_on_over_bad_files(place, tmp_path):
     (corpus / "stripes" / "bad.jpg").write_bytes(b"\xff\xd8\xff\xe0")
     done = run("build", corpus, "--output", "folder", "--config", OFFLINE, cwd=tmp_path, code=3)
     assert "stripes/bad.jpg" in done.stderr
-    assert (tmp_path / "folder" / "vectors.npy").is_file()
+    assert (tmp_path / "folder" / "index.sqlite").is_file()
     done = run("info", "folder", "--json", cwd=tmp_path)
     assert json.loads(done.stdout)["pictures"] == 8
 
@@ -100,7 +100,7 @@ def test_classify_exit_codes(place, tmp_path):
         (["classify", "new", "--config", "nofile.yaml"], "cannot read the configuration nofile.yaml"),
         (["classify", "new", "--set", "retrieval.kk=1"], "did you mean 'retrieval.k'"),
         (["classify", "new", "--set", "retrieval"], "expected KEY=VALUE"),
-        (["info", "corpus"], "not an index"),
+        (["info", "corpus"], "is not an index"),
         (["demo", "--output", "corpus"], "choose another folder"),
     ],
 )

@@ -35,7 +35,7 @@ def test_promised_keys_and_defaults():
     assert config.rerank.enabled is True
     assert config.labels is None
     assert config.allow_unknown is True
-    assert config.retrieval.index_path == Path("index.npz")
+    assert config.retrieval.index_path == Path("index")
     assert config.retrieval.confidence_threshold is None  # the index's own, or a default
     assert "{options}" in config.rerank.prompt_template
 

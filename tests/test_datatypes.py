@@ -4,16 +4,8 @@ import json
 
 import pytest
 
-from lmm_classifier.datatypes import (
-    BuildReport,
-    Candidate,
-    Classification,
-    Decision,
-    Example,
-    Fingerprint,
-    Neighbor,
-    Skipped,
-)
+from lmm_classifier.datatypes import Candidate, Classification, Decision, Example, Fingerprint, Neighbor
+from lmm_classifier.reports import BuildReport, Skipped
 
 
 def verdict(reason="confident", action="accept", **rest):

@@ -12,7 +12,7 @@ from lmm_classifier.embeddings.descriptor import DescriptorEncoder
 from lmm_classifier.embeddings.isolate import encode_each
 from lmm_classifier.errors import ConfigError, CorpusError, EncoderError, IndexFileError
 from lmm_classifier.index.exact import ExactIndex
-from lmm_classifier.index.store import read_index
+from lmm_classifier.index.forms import read_index
 from lmm_classifier.index_builder import build_index_from_directory, main
 from tests.corpora import draw_corpus
 

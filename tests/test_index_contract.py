@@ -5,9 +5,10 @@ import pytest
 
 from lmm_classifier.datatypes import Fingerprint
 from lmm_classifier.errors import ConfigError, IndexMismatchError
+from lmm_classifier.index.contents import Contents
 from lmm_classifier.index.exact import ExactIndex
+from lmm_classifier.index.forms import write_index
 from lmm_classifier.index.manifest import Manifest
-from lmm_classifier.index.store import Contents, write_index
 from lmm_classifier.spaces import IdentitySpace
 from lmm_classifier.testing import some_fingerprint, unit_rows
 
@@ -19,7 +20,7 @@ def write(path, vectors, labels=None, hashes=None, dtype=np.float32, fingerprint
     contents = Contents(
         Manifest(fingerprint or some_fingerprint(vectors.shape[1]), "identity", n, "corpus", "2026-01-01", "0"),
         list(labels or ["ab"[i % 2] for i in range(n)]),
-        [f"{'ab'[i % 2]}/{i:03}.jpg" for i in range(n)],
+        [f"p/{i:03}.jpg" for i in range(n)],
         list(hashes or [f"hash{i}" for i in range(n)]),
         IdentitySpace().state(),
         lambda: iter([vectors[: n // 2], vectors[n // 2 :]]),
@@ -73,12 +74,13 @@ def test_ties_are_broken_by_row(make):
     vectors = np.repeat(unit_rows(np.random.default_rng(3), 1, DIM), 9, axis=0)
     index = make(vectors)
     paths = [neighbor.example.path for neighbor in index.search(vectors[:1], 4)[0]]
-    assert paths == ["a/000.jpg", "b/001.jpg", "a/002.jpg", "b/003.jpg"]
+    assert paths == ["p/000.jpg", "p/001.jpg", "p/002.jpg", "p/003.jpg"]
 
 
 def test_a_querys_own_bytes_can_be_left_out(make):
     """Every row of that content goes, whatever its place; other queries are not touched."""
     vectors = unit_rows(np.random.default_rng(4), 6, DIM)
+    vectors[[2, 4]] = vectors[0]  # the same content has the same vector
     index = make(vectors, hashes=["x", "y", "x", "z", "x", "w"])
     left, kept = index.search(vectors[[0, 0]], 10, ["x", None])
     assert {neighbor.example.path[2:5] for neighbor in left} == {"001", "003", "005"}
@@ -134,6 +136,8 @@ def test_the_same_weights_under_another_name_are_accepted(tmp_path):
     """A hub name and a folder with the same content are one encoder; without a revision the name decides."""
     path = write(tmp_path / "index", unit_rows(np.random.default_rng(9), 4, DIM))
     ExactIndex.open(path, Fingerprint("given", "folder", "1", "none", DIM, "float32"))
-    write(path, unit_rows(np.random.default_rng(9), 4, DIM), fingerprint=some_fingerprint(DIM, revision=""))
+    path = write(
+        tmp_path / "named", unit_rows(np.random.default_rng(9), 4, DIM), fingerprint=some_fingerprint(DIM, revision="")
+    )
     with pytest.raises(IndexMismatchError, match="model differ"):
         ExactIndex.open(path, Fingerprint("given", "folder", "", "none", DIM, "float32"))

@@ -79,4 +79,4 @@ def test_state_survives_and_damage_is_seen(units):
     with pytest.raises(ValueError, match="expected 29 and 5"):
         Familiarity.restore(familiarity.state(), 29)
     with pytest.raises(ValueError, match="not finite"):
-        Familiarity.restore({**familiarity.state(), "crowding": np.full(len(units), np.nan)}, len(units))
+        Familiarity.restore({**familiarity.state(), "centre": np.full(5, np.nan)}, len(units))

@@ -199,7 +199,7 @@ def test_a_failing_reranker_leaves_the_vote(place, config, reranker, said):
     classifier = HybridClassifier(config)
     config.rerank.enabled = False
     expected = list(HybridClassifier(config).classify_paths(new_pictures(place)))
-    classifier.reranker = reranker
+    classifier.flow.reranker = reranker
     for got, plain in zip(classifier.classify_paths(new_pictures(place)), expected, strict=True):
         assert (got.label, got.score, got.candidates) == (plain.label, plain.score, plain.candidates)
         if got.score < 1.0:

@@ -255,7 +255,7 @@ def test_a_reranker_that_raises_is_a_failure(place):
         def rerank(self, questions):
             raise MemoryError("CUDA out of memory")
 
-    classifier.reranker = Broken()
+    classifier.flow.reranker = Broken()
     for result in classifier.classify_many([image for _, image in labelled(1, seed=5)]):
         if result.decision.reason != "confident":
             assert result.decision.reason == "reranker_failed"

@@ -10,7 +10,7 @@ from lmm_classifier.calibrated import Calibration
 from lmm_classifier.config import PipelineConfig, RetrievalConfig
 from lmm_classifier.errors import CalibrationError, ConfigError
 from lmm_classifier.index.exact import ExactIndex
-from lmm_classifier.index.store import write_index
+from lmm_classifier.index.forms import write_index
 from lmm_classifier.index_builder import build_index_from_directory
 from lmm_classifier.retriever import Retriever
 from lmm_classifier.testing import clustered_rows, unit_rows

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -99,6 +99,14 @@ class VectorSpool:
         """Add unit rows (n, dim)."""
         self._file.write(np.ascontiguousarray(vectors, dtype=np.float32).tobytes())
         self.count += len(vectors)
+
+    def in_order(self, places: Sequence[int], rows: int = 1024) -> Iterator[NDArray[np.float32]]:
+        """Walk over the rows in the order of `places`, in blocks (<= rows, dim)."""
+        self._file.flush()
+        if self.count:
+            all_rows = np.memmap(self._path, np.float32, "r", shape=(self.count, self.dim))
+            for start in range(0, len(places), rows):
+                yield np.array(all_rows[places[start : start + rows]])
 
     def blocks(self, rows: int = 1024) -> Iterator[NDArray[np.float32]]:
         """Walk over all rows from the first, in blocks (<= rows, dim)."""

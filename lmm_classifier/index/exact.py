@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -13,8 +14,10 @@ from numpy.typing import NDArray
 from lmm_classifier.datatypes import Example, Fingerprint, Neighbor
 from lmm_classifier.errors import ConfigError, IndexFileError
 from lmm_classifier.gallery import Gallery, GalleryComparison
+from lmm_classifier.index.contents import Contents
+from lmm_classifier.index.forms import read_index
 from lmm_classifier.index.manifest import Manifest
-from lmm_classifier.index.store import Contents, read_index
+from lmm_classifier.index.state import as_units
 from lmm_classifier.protocols import FloatArray, IntArray, Space
 from lmm_classifier.spaces import restore
 
@@ -22,19 +25,36 @@ from lmm_classifier.spaces import restore
 class ExactIndex:
     """The examples of a corpus and their vectors in the search space, in memory or memory-mapped."""
 
-    def __init__(self, contents: Contents, space: Space, matrix: FloatArray) -> None:
+    def __init__(self, contents: Contents, space: Space, matrix: FloatArray | None = None) -> None:
         self.manifest: Manifest = contents.manifest
         self.space = space
         self.hashes = contents.hashes
-        self.examples = [Example(path, label) for path, label in zip(contents.paths, contents.labels)]
         self.label_names: Sequence[str] = sorted(set(contents.labels))
         positions = {label: number for number, label in enumerate(self.label_names)}
         self.label_ids: IntArray = np.array([positions[label] for label in contents.labels], dtype=np.int64)
-        self.gallery = Gallery(matrix, self.label_ids, len(self.label_names))
         self.contents = contents
-        self._rows_of_hash: dict[str, list[int]] = defaultdict(list)
-        for row, content_hash in enumerate(contents.hashes):
-            self._rows_of_hash[content_hash].append(row)
+        self._matrix = matrix
+
+    @cached_property
+    def examples(self) -> list[Example]:
+        """The examples, in the order of the rows."""
+        return [Example(path, label) for path, label in zip(self.contents.paths, self.contents.labels)]
+
+    @cached_property
+    def gallery(self) -> Gallery:
+        """The rows in the search space. A durable index checks them when they are first needed."""
+        matrix = self._matrix
+        if matrix is None:
+            assert self.contents.search_matrix is not None
+            matrix = self.contents.search_matrix()
+        return Gallery(matrix, self.label_ids, len(self.label_names))
+
+    @cached_property
+    def _rows_of_hash(self) -> Mapping[str, list[int]]:
+        found: dict[str, list[int]] = defaultdict(list)
+        for row, content_hash in enumerate(self.hashes):
+            found[content_hash].append(row)
+        return found
 
     @classmethod
     def open(cls, path: Path, encoder: Fingerprint | None = None) -> ExactIndex:
@@ -43,16 +63,16 @@ class ExactIndex:
         if encoder is not None:
             contents.manifest.require(encoder, str(path))
         space = restore(contents.manifest.space, contents.space_state)
-        if space.name == "identity" and contents.mapped is not None:
-            return cls(contents, space, contents.mapped)
+        if contents.search_matrix is not None:
+            return cls(contents, space)
         return cls(contents, space, _search_matrix(contents, space, path))
 
     def __len__(self) -> int:
-        return len(self.examples)
+        return len(self.hashes)
 
     def vectors(self) -> FloatArray:
         """Read the vectors (N, dim) as the encoder made them."""
-        return np.concatenate([block.astype(np.float32) for block in self.contents.vector_blocks()])
+        return np.concatenate([as_units(block) for block in self.contents.vector_blocks()])
 
     def rows_of(self, label_id: int) -> IntArray:
         """Rows of one label, ascending."""
@@ -86,7 +106,7 @@ class ExactIndex:
         if strangers := sorted(wanted - set(self.label_names)):
             known = ", ".join(self.label_names[:20]) + (" ..." if len(self.label_names) > 20 else "")
             raise ConfigError(f"labels: {', '.join(map(repr, strangers))} not in the index, which knows {known}")
-        rows = np.flatnonzero([example.label in wanted for example in self.examples])
+        rows = np.flatnonzero([label in wanted for label in self.contents.labels])
         return ExactIndex(self._part(rows), self.space, self.gallery.units[rows])
 
     def without(self, rows: IntArray) -> ExactIndex:
@@ -106,7 +126,7 @@ class ExactIndex:
             manifest=replace(part.manifest, count=len(rows)),
             vector_blocks=lambda: [self.vectors()[rows]],
             calibration=None,
-            mapped=None,
+            search_matrix=None,
         )
 
 
@@ -115,10 +135,7 @@ def _search_matrix(contents: Contents, space: Space, path: Path) -> FloatArray:
     matrix: FloatArray | None = None
     start = 0
     for block in contents.vector_blocks():
-        vectors = block.astype(np.float32)
-        if block.dtype == np.float16:  # rounding moved them off the unit sphere
-            vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
-        rows = space.transform(vectors)
+        rows = space.transform(as_units(block))
         if matrix is None:
             matrix = np.empty((contents.manifest.count, rows.shape[1]), np.float32)
         matrix[start : start + len(rows)] = rows

@@ -1,171 +1,278 @@
-"""An index on disk: one `.npz` file, or a folder of `.npy` files opened by memory mapping."""
+"""A durable index, opened for changing: one writer at a time, and each change is whole or not at all.
+
+Vectors are kept by the content of their pictures, apart from the table of examples. So a build or a sync commits them
+as they come, unseen by readers, and changes the table once, at its end: an interrupted one has lost nothing, and a
+renamed picture, or label, needs no vector anew.
+"""
 
 from __future__ import annotations
 
-import sys
-import zipfile
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
+import json
+import shutil
+import uuid
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import IO, Any
+from types import TracebackType
+from typing import Any, Self
 
 import numpy as np
-from numpy.typing import DTypeLike, NDArray
+from filelock import BaseFileLock, FileLock, Timeout
+from numpy.typing import NDArray
 
-from lmm_classifier.atomic import replacing_file, replacing_folder
 from lmm_classifier.errors import IndexFileError
-from lmm_classifier.index.arrays import Header, read_array, read_blocks, read_header, write_array
-from lmm_classifier.index.manifest import Manifest
+from lmm_classifier.index import database
+from lmm_classifier.index.archive import CALIBRATION, SPACE
+from lmm_classifier.index.contents import Contents
+from lmm_classifier.index.manifest import FORMAT, Manifest
+from lmm_classifier.index.manifest import FORMAT_VERSION as MANIFEST_VERSION
+from lmm_classifier.index.reading import ADDED_FOLDER, read_store
+from lmm_classifier.index.records import (
+    Record,
+    Seen,
+    contents_digest,
+    digest_of,
+    put_records,
+    put_removed,
+    put_seen,
+    read_records,
+    read_removed,
+)
+from lmm_classifier.index.records import read_seen as all_seen
+from lmm_classifier.index.snapshot import FOLDER
+from lmm_classifier.index.state import BUILD, State, Vectors, put_arrays, put_state
+from lmm_classifier.protocols import FloatArray, Rows, Space
 
-Array = NDArray[Any]
-MANIFEST = "manifest.json"
-VECTORS = "vectors"
-_TABLE = ("labels", "paths", "hashes")
-_SPACE = "space."  # prefix of the arrays of the space
-_CALIBRATION = "calibration."  # prefix of the arrays of the calibration
-_MAX_MANIFEST = 1 << 20  # bytes
+LOCK = "writer.lock"
+WAIT = 10.0  # seconds for another writer to finish
+_BLOCK = 1024
 
 
 @dataclass(frozen=True)
-class Contents:
-    """What is in an index; vectors are as the encoder made them, the space is applied when it is opened."""
+class Change:
+    """What one commit does to the examples: `put` replaces those of the same ids. `space` None keeps the one there."""
 
-    manifest: Manifest
-    labels: list[str]
-    paths: list[str]
-    hashes: list[str]
-    space_state: Mapping[str, Array]
-    vector_blocks: Callable[[], Iterable[Array]]  # encoder vectors, in consecutive blocks (m, dim)
-    dtype: DTypeLike = np.float32
-    calibration: Mapping[str, Array] | None = None  # what `calibrate` found, if it was run
-    mapped: NDArray[np.float32] | None = None  # the same vectors as one memory-mapped matrix, where there is one
+    put: Sequence[Record]
+    drop: Sequence[str] = ()
+    space: Space | None = None
+    removed: Sequence[tuple[str, str]] = ()  # content and id of examples that are not to come back by themselves
+    welcome: Sequence[str] = ()  # contents that may come back
+    tidy: bool = False  # forget vectors that no example has, and files that were seen and became examples
 
 
-def write_index(path: Path, contents: Contents) -> None:
-    """Write `contents` to `path`: a `.npz` file if it is named so, else a folder; whole or not at all."""
-    if path.suffix == ".npz":
-        if path.is_dir():
-            raise IndexFileError(f"{path} is a folder; an index named .npz is a file: choose another output")
-        with replacing_file(path) as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_STORED) as archive:
-            archive.writestr(MANIFEST, contents.manifest.to_json())
-            for name, blocks, shape, dtype in _arrays(contents):
-                with archive.open(f"{name}.npy", "w", force_zip64=True) as file:
-                    write_array(file, blocks, shape, dtype)
-    else:
-        with replacing_folder(path, lambda old: (old / MANIFEST).is_file()) as folder:
-            for name, blocks, shape, dtype in _arrays(contents):
-                with (folder / f"{name}.npy").open("wb") as file:
-                    write_array(file, blocks, shape, dtype)
-            (folder / MANIFEST).write_text(contents.manifest.to_json(), encoding="utf-8")
+class Store:
+    """A durable index that is being written; a context manager, closed at the end of the block."""
 
+    def __init__(self, folder: Path, create: bool = False, wait: float = WAIT) -> None:
+        self.folder = folder
+        self.source = str(folder)
+        if create:
+            _make_room(folder)
+        elif not (folder / database.FILE).is_file():
+            raise IndexFileError(f"{folder} is not a durable index: there is no {database.FILE} in it")
+        self._lock = locked(folder, wait)
+        try:
+            self._connection = database.connect(folder, write=True, create=create)
+            with database.translated(folder):
+                self.state = State.read(self._connection, self.source)
+                self.dtype = self.state.dtype if self.state else self._begun().get("dtype", "float32")
+        except BaseException:
+            self._lock.release()
+            raise
 
-def _arrays(contents: Contents) -> Iterator[tuple[str, Iterable[Array], tuple[int, ...], DTypeLike]]:
-    manifest = contents.manifest
-    yield VECTORS, contents.vector_blocks(), (manifest.count, manifest.fingerprint.dim), contents.dtype
-    for name in _TABLE:
-        column = np.array(getattr(contents, name), dtype=np.str_)
-        yield name, [column], column.shape, column.dtype
-    for prefix, state in ((_SPACE, contents.space_state), (_CALIBRATION, contents.calibration or {})):
-        for name, array in state.items():
-            yield prefix + name, [np.atleast_1d(array)], np.atleast_1d(array).shape, array.dtype
+    def __enter__(self) -> Self:
+        return self
 
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
 
-def read_index(path: Path) -> Contents:
-    """Read everything but the vectors, which stay on disk; raises IndexFileError on anything but a sound index."""
-    if not path.exists():
-        raise IndexFileError(
-            f"there is no index at {path}: make one with `lmm-classifier build CORPUS --output {path}`"
+    def close(self) -> None:
+        """Let others write; SQLite puts its log into the database file if nobody else has it open."""
+        try:
+            self._connection.close()
+        finally:
+            self._lock.release()
+
+    def discard(self) -> None:
+        """Remove the files of an index that was never finished, and the folder if nothing else is in it."""
+        self.close()
+        shutil.rmtree(self.folder / FOLDER, ignore_errors=True)
+        for file in (*self.folder.glob(f"{database.FILE}*"), self.folder / LOCK):
+            file.unlink(missing_ok=True)
+        with suppress(OSError):
+            self.folder.rmdir()
+
+    @property
+    def added_folder(self) -> Path:
+        """Where the pictures that were added by hand are kept."""
+        return self.folder / ADDED_FOLDER
+
+    def manifest(self) -> Manifest | None:
+        """What the index says of itself; None before its first build has ended."""
+        return None if self.state is None else self.state.checked_manifest(self.source)
+
+    def records(self) -> list[Record]:
+        """All examples, ascending by id."""
+        with database.translated(self.folder):
+            return list(read_records(self._connection, self.source))
+
+    def removed(self) -> dict[str, set[str]]:
+        """Contents that a person took out, with the ids each had."""
+        with database.translated(self.folder):
+            return read_removed(self._connection, self.source)
+
+    def seen(self) -> list[Seen]:
+        """What was found of files that are no examples (yet)."""
+        with database.translated(self.folder):
+            return list(all_seen(self._connection))
+
+    def encoded(self, encoder: str) -> set[str]:
+        """Contents that have a vector of `encoder`, a `Fingerprint.space_id`."""
+        with database.translated(self.folder):
+            rows = self._connection.execute("SELECT hash FROM vectors WHERE encoder = ?", (encoder,))
+            return {database.decoded(content, self.source) for (content,) in rows}
+
+    def begin(self, image_root: str, dtype: str) -> None:
+        """Note which corpus is being read, for those who find the index unfinished.
+
+        `dtype` is the number type in which vectors are kept; once there are some, theirs is.
+        """
+        if self.state is None and not self._begun():
+            self.dtype = dtype
+        with self._changing():
+            database.set_meta(
+                self._connection, BUILD, json.dumps({"image_root": image_root, "dtype": self.dtype}).encode()
+            )
+
+    def _begun(self) -> dict[str, Any]:
+        found = database.get_meta(self._connection, BUILD, self.source)
+        return {} if found is None else database.as_json(found, self.source)
+
+    def keep(self, encoder: str, vectors: Iterable[tuple[str, FloatArray]], seen: Iterable[Seen] = ()) -> None:
+        """Commit vectors (dim,) by their contents, and what was found of files; no reader sees a change."""
+        with self._changing():
+            rows = []
+            for content, vector in vectors:
+                key, data = database.encoded(content), np.ascontiguousarray(vector, self.dtype).tobytes()
+                rows.append((encoder, key, data, database.checksum(encoder, key, data)))
+            self._connection.executemany(
+                "INSERT OR REPLACE INTO vectors (encoder, hash, vector, crc) VALUES (?, ?, ?, ?)", rows
+            )
+            put_seen(self._connection, seen)
+
+    def commit(self, change: Change, manifest: Manifest) -> State:
+        """Change the examples, and with them the version; `manifest.count` is set here. Returns the new state."""
+        with self._changing():
+            state = self.state or State(uuid.uuid4().hex, 0, 0, 0, 0, 0, self.dtype, {})
+            gone = self._digests([*change.drop, *(record.path for record in change.put)])
+            self._connection.executemany(
+                "DELETE FROM examples WHERE path = ?", [(database.encoded(path),) for path in change.drop]
+            )
+            put_records(self._connection, change.put)
+            came = [(record.digest, contents_digest([record.content_hash])) for record in change.put]
+            digest, contents = (
+                (now + sum(one[field] for one in came) - sum(one[field] for one in gone)) % 2**64
+                for field, now in enumerate((state.digest, state.contents))
+            )
+            count = self._connection.execute("SELECT count(*) FROM examples").fetchone()[0]
+            state = replace(
+                state,
+                version=state.version + 1,
+                digest=digest,
+                contents=contents,
+                manifest={"format": FORMAT, "format_version": MANIFEST_VERSION, **asdict(manifest), "count": count},
+            )
+            if change.space is not None:
+                crc = put_arrays(self._connection, SPACE, change.space.state())
+                state = replace(state, space=database.checksum(crc, change.space.name), space_contents=contents)
+            put_removed(self._connection, change.removed)
+            self._connection.executemany(
+                "DELETE FROM removed WHERE hash = ?", [(database.encoded(content),) for content in change.welcome]
+            )
+            if change.tidy:
+                self._tidy(manifest.fingerprint.space_id)
+            put_state(self._connection, state)
+            self._connection.execute("DELETE FROM meta WHERE name = ?", (BUILD,))
+        self.state = state
+        return state
+
+    def touch(self, records: Iterable[Record]) -> None:
+        """Note the new sizes and times of files whose content is as it was; the version stays."""
+        with self._changing():
+            put_records(self._connection, records)
+            self._connection.execute("DELETE FROM meta WHERE name = ?", (BUILD,))
+
+    def set_calibration(self, calibration: Mapping[str, NDArray[Any]] | None) -> None:
+        """Keep what `calibrate` found, in the place of what is there."""
+        with self._changing():
+            put_arrays(self._connection, CALIBRATION, calibration or {})
+
+    def rows(self, encoder: str, dim: int, hashes: Sequence[str]) -> Rows:
+        """Walks over the vectors of these contents, in blocks (m, dim), as often as wanted."""
+        vectors = Vectors(self._connection, encoder, dim, np.dtype(self.dtype), self.source)
+
+        def walk() -> Iterator[FloatArray]:
+            for start in range(0, len(hashes), _BLOCK):
+                with database.translated(self.folder):
+                    yield vectors.of(hashes[start : start + _BLOCK])
+
+        return walk
+
+    def contents(self) -> Contents:
+        """The index as a reader sees it, its derived files made current."""
+        return read_store(self.folder)
+
+    @contextmanager
+    def _changing(self) -> Iterator[None]:
+        with database.translated(self.folder), database.transaction(self._connection):
+            yield
+
+    def _digests(self, paths: Iterable[str]) -> list[tuple[int, int]]:
+        """The digests, of row and of content, of those examples that are there; each is counted once."""
+        found = []
+        for path in dict.fromkeys(paths):
+            row = self._connection.execute(
+                "SELECT path, label, hash FROM examples WHERE path = ?", (database.encoded(path),)
+            ).fetchone()
+            if row is not None:
+                found.append((digest_of(*row), contents_digest([database.decoded(row[2], self.source)])))
+        return found
+
+    def _tidy(self, encoder: str) -> None:
+        self._connection.execute(
+            "DELETE FROM vectors WHERE encoder <> ? OR hash NOT IN (SELECT hash FROM examples)", (encoder,)
         )
+        self._connection.execute("DELETE FROM files WHERE kind = ''")
+
+
+def _make_room(folder: Path) -> None:
+    """Make the folder; one that holds somebody's files is left as it is."""
+    if folder.exists() and not folder.is_dir():
+        raise IndexFileError(f"{folder} is a file; a durable index is a folder: choose another output")
+    if (
+        folder.is_dir()
+        and any(folder.iterdir())
+        and not ((folder / database.FILE).exists() or (folder / LOCK).exists())
+    ):
+        raise IndexFileError(f"{folder} exists and is not an index: it is left as it is; choose another output")
     try:
-        return _read_folder(path) if path.is_dir() else _read_npz(path)
-    except (OSError, zipfile.BadZipFile, zipfile.LargeZipFile, NotImplementedError, RuntimeError) as error:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise IndexFileError(f"cannot make the index {folder}: {error}; choose another output") from error
+
+
+def locked(folder: Path, wait: float = WAIT) -> BaseFileLock:
+    """Wait until nobody else is changing the index in `folder`; release it when done. Raises IndexFileError."""
+    lock = FileLock(folder / LOCK)
+    try:
+        lock.acquire(timeout=wait)
+    except Timeout:
         raise IndexFileError(
-            f"{path} is not a readable index ({error}): rebuild it with `lmm-classifier build`"
+            f"another program has been changing {folder} for {wait:g} seconds: let it end, then run this again"
         ) from None
-
-
-def _read_npz(path: Path) -> Contents:
-    with zipfile.ZipFile(path) as archive:
-        members = archive.infolist()
-        packed = sum(member.file_size for member in members)
-        if any(member.compress_type != zipfile.ZIP_STORED for member in members) or packed > path.stat().st_size:
-            raise IndexFileError(f"{path}: an index is not compressed, so it cannot be larger inside than outside")
-        sizes = {member.filename: member.file_size for member in members}
-        if sizes.get(MANIFEST, _MAX_MANIFEST + 1) > _MAX_MANIFEST:
-            raise IndexFileError(f"{path} is not an index of this program: it has no {MANIFEST} of a sensible size")
-        manifest = Manifest.from_json(archive.read(MANIFEST), str(path))
-
-    @contextmanager
-    def opened(name: str) -> Iterator[tuple[IO[bytes], int]]:
-        with zipfile.ZipFile(path) as archive, archive.open(name) as file:
-            yield file, sizes[name]
-
-    return _read_members(path, manifest, sizes, opened)
-
-
-def _read_folder(path: Path) -> Contents:
-    file = path / MANIFEST
-    if not file.is_file() or file.stat().st_size > _MAX_MANIFEST:
-        raise IndexFileError(f"{path} is not an index: the folder has no {MANIFEST}")
-    manifest = Manifest.from_json(file.read_bytes(), str(path))
-    sizes = {member.name: member.stat().st_size for member in path.iterdir() if member.is_file()}
-
-    @contextmanager
-    def opened(name: str) -> Iterator[tuple[IO[bytes], int]]:
-        with (path / name).open("rb") as stream:
-            yield stream, sizes[name]
-
-    contents = _read_members(path, manifest, sizes, opened)
-    if contents.dtype != np.float32:
-        return contents
-    matrix = np.load(path / f"{VECTORS}.npy", mmap_mode="r", allow_pickle=False)
-    return replace(contents, mapped=matrix)
-
-
-Opened = Callable[[str], Any]  # name -> context manager of (stream, size in bytes)
-
-
-def _read_members(path: Path, manifest: Manifest, sizes: Mapping[str, int], opened: Opened) -> Contents:
-    wanted = {f"{name}.npy" for name in (VECTORS, *_TABLE)}
-    if missing := sorted(wanted - set(sizes)):
-        raise IndexFileError(f"{path} is incomplete: {', '.join(missing)} missing")
-    labels, paths, hashes = (_read_text(path, name, manifest.count, opened) for name in _TABLE)
-    if strange := next((one for one in paths if one.startswith("/") or ".." in one.split("/")), None):
-        raise IndexFileError(f"{path}: the example {strange!r} leads out of the corpus folder")
-    state, calibration = (
-        {
-            name[len(prefix) : -len(".npy")]: _read_one(path, name, opened)
-            for name in sizes
-            if name.startswith(prefix) and name.endswith(".npy")
-        }
-        for prefix in (_SPACE, _CALIBRATION)
-    )
-    vectors = f"{VECTORS}.npy"
-    with opened(vectors) as (file, size):
-        header = read_header(file, size, f"{path}:{vectors}")
-    shape = (manifest.count, manifest.fingerprint.dim)
-    if header.shape != shape or header.dtype not in (np.dtype("<f4"), np.dtype("<f2")):
-        raise IndexFileError(f"{path}: vectors of {header.dtype} {header.shape}, the manifest says {shape}")
-
-    def vector_blocks() -> Iterator[Array]:
-        with opened(vectors) as (file, size):
-            yield from read_blocks(file, read_header(file, size, f"{path}:{vectors}"), f"{path}:{vectors}")
-
-    return Contents(manifest, labels, paths, hashes, state, vector_blocks, header.dtype, calibration or None)
-
-
-def _read_one(path: Path, name: str, opened: Opened) -> Array:
-    with opened(name) as (file, size):
-        header: Header = read_header(file, size, f"{path}:{name}")
-        return read_array(file, header, f"{path}:{name}")
-
-
-def _read_text(path: Path, name: str, count: int, opened: Opened) -> list[str]:
-    array = _read_one(path, f"{name}.npy", opened)
-    if array.dtype.kind != "U" or array.shape != (count,):
-        raise IndexFileError(f"{path}: {name} are {array.dtype} {array.shape}, expected {count} texts")
-    characters = array.view(array.dtype.byteorder.replace("=", "<") + "u4") if array.size else array
-    if array.size and characters.max() > sys.maxunicode:
-        raise IndexFileError(f"{path}: {name} hold damaged text: a number that is no character")
-    return list(map(str, array.tolist()))
+    except OSError as error:
+        raise IndexFileError(f"{folder} cannot be changed: {error}; choose an index in a folder that can") from error
+    return lock

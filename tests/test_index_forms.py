@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from lmm_classifier.errors import IndexFileError
 from lmm_classifier.index.arrays import VectorSpool, read_header
 from lmm_classifier.index.exact import ExactIndex
-from lmm_classifier.index.store import read_index, write_index
+from lmm_classifier.index.forms import read_index, write_index
 from lmm_classifier.testing import unit_rows
 from tests.test_index_contract import write
 
@@ -43,7 +43,7 @@ def as_npy(array, allow_pickle=False):
 @pytest.mark.parametrize("kind", ["index.npz", "index"])
 def test_round_trip_with_names_of_any_bytes(tmp_path, kind):
     """Labels and paths come back as they were, half characters and line breaks too."""
-    vectors = unit_rows(np.random.default_rng(0), 3, 4)
+    vectors = np.repeat(unit_rows(np.random.default_rng(0), 1, 4), 3, axis=0)
     labels = ["ö\n", "\udcff", "x" * 255]
     path = write(tmp_path / kind, vectors, labels=labels, hashes=["a" * 64] * 3)
     contents = read_index(path)
@@ -57,22 +57,25 @@ def test_anyone_can_read_it_with_numpy(npz):
     with np.load(npz, allow_pickle=False) as arrays:
         assert arrays["vectors"].shape == (5, 4)
         assert arrays["labels"].tolist() == ["a", "b", "a", "b", "a"]
-        assert arrays["paths"][0] == "a/000.jpg"
+        assert arrays["paths"][0] == "p/000.jpg"
         assert json.loads(arrays["manifest.json"])["fingerprint"]["dim"] == 4
 
 
 def test_a_folder_is_mapped_not_read(tmp_path):
-    """A float32 folder is searched through a memory map."""
+    """A durable index is searched through a memory map."""
     path = write(tmp_path / "index", unit_rows(np.random.default_rng(0), 5, 4))
     assert isinstance(ExactIndex.open(path).gallery.units, np.memmap)
 
 
-def test_writing_again_replaces_and_leaves_nothing_behind(tmp_path):
-    """A second write takes the first one's place; no temporary file stays."""
+def test_writing_again_replaces_a_file_and_nothing_else(tmp_path):
+    """A second file takes the first one's place, and no temporary one stays; a durable index is not written over."""
     for kind in ("index.npz", "index"):
         write(tmp_path / kind, unit_rows(np.random.default_rng(0), 5, 4))
-        write(tmp_path / kind, unit_rows(np.random.default_rng(0), 7, 4))
-        assert len(ExactIndex.open(tmp_path / kind)) == 7
+    write(tmp_path / "index.npz", unit_rows(np.random.default_rng(0), 7, 4))
+    assert len(ExactIndex.open(tmp_path / "index.npz")) == 7
+    with pytest.raises(IndexFileError, match="holds an index already"):
+        write(tmp_path / "index", unit_rows(np.random.default_rng(0), 7, 4))
+    assert len(ExactIndex.open(tmp_path / "index")) == 5
     assert sorted(path.name for path in tmp_path.iterdir()) == ["index", "index.npz"]
 
 
@@ -95,7 +98,7 @@ def test_a_folder_that_is_no_index_is_not_replaced(tmp_path):
     """Somebody's files are never removed to make room."""
     (tmp_path / "photos").mkdir()
     (tmp_path / "photos" / "mine.jpg").write_bytes(b"x")
-    with pytest.raises(FileExistsError, match="choose another output"):
+    with pytest.raises(IndexFileError, match="choose another output"):
         write(tmp_path / "photos", unit_rows(np.random.default_rng(0), 2, 4))
     assert (tmp_path / "photos" / "mine.jpg").read_bytes() == b"x"
 
@@ -166,7 +169,7 @@ def test_other_files_are_not_indexes(tmp_path, content):
     with pytest.raises(IndexFileError, match="lmm-classifier build"):
         read_index(tmp_path / "missing.npz")
     (tmp_path / "folder").mkdir()
-    with pytest.raises(IndexFileError, match=r"no manifest\.json"):
+    with pytest.raises(IndexFileError, match=r"no index\.sqlite"):
         read_index(tmp_path / "folder")
 
 
