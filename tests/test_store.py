@@ -1,11 +1,14 @@
 """The durable index: each change is whole or not at all, and everybody sees one version."""
 
 import os
+import shutil
 import sqlite3
 import subprocess
 import sys
+import tempfile
 import threading
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -233,24 +236,30 @@ def test_ids_cannot_lead_outside(folder):
 
 def test_a_folder_that_cannot_be_written_is_read(folder):
     """A read-only index answers, even with no derived files; changing it says that it cannot be changed."""
-    for path in (folder, *folder.iterdir()):
-        path.chmod(0o555 if path.is_dir() else 0o444)
-    for parent in folder.parents:
-        if parent.name.startswith("pytest-of"):
-            break
-        parent.chmod(0o755)
-    code = (
-        "import os, sys; from pathlib import Path\n"
-        "from lmm_classifier.index.exact import ExactIndex\n"
-        "from lmm_classifier.index.store import Store\n"
-        "from lmm_classifier.errors import IndexFileError\n"
-        "if os.geteuid() == 0: os.seteuid(65534)\n"
-        "index = ExactIndex.open(Path(sys.argv[1])); print(len(index), index.gallery.units.shape)\n"
-        "try: Store(Path(sys.argv[1]))\n"
-        "except IndexFileError as error: print(error)\n"
-    )
-    done = subprocess.run([sys.executable, "-c", code, str(folder)], capture_output=True, text=True, check=False)
-    folder.chmod(0o755)
-    assert done.stdout.startswith("10 (10, 8)"), done.stderr
-    assert "cannot be changed" in done.stdout
-    assert not (folder / FOLDER).exists()
+    with tempfile.TemporaryDirectory() as name:  # pytest's own folders are closed to other users
+        Path(name).chmod(0o755)
+        copy = shutil.copytree(folder, Path(name) / "index")
+        for path in (*copy.iterdir(), copy):
+            path.chmod(0o444 if path.is_file() else 0o555)
+        done = subprocess.run([sys.executable, "-c", AS_NOBODY, str(copy)], capture_output=True, text=True, check=False)
+        assert done.stdout.startswith("10 (10, 8)"), done.stderr
+        assert "cannot be changed" in done.stdout
+        assert not (copy / FOLDER).exists()
+        copy.chmod(0o755)
+
+
+AS_NOBODY = """
+import os, sys
+from pathlib import Path
+from lmm_classifier.errors import IndexFileError
+from lmm_classifier.index.exact import ExactIndex
+from lmm_classifier.index.store import Store
+if os.geteuid() == 0:  # permissions do not bind root
+    os.setuid(65534)
+index = ExactIndex.open(Path(sys.argv[1]))
+print(len(index), index.gallery.units.shape)
+try:
+    Store(Path(sys.argv[1]))
+except IndexFileError as error:
+    print(error)
+"""

@@ -22,11 +22,11 @@ from lmm_classifier.spaces import restore
 
 def read_index(path: Path) -> Contents:
     """Read everything but the vectors, which stay on disk; raises IndexFileError on anything but a sound index."""
-    if not path.exists():
-        raise IndexFileError(
-            f"there is no index at {path}: make one with `lmm-classifier build CORPUS --output {path}`"
-        )
     try:
+        if not path.exists():
+            raise IndexFileError(
+                f"there is no index at {path}: make one with `lmm-classifier build CORPUS --output {path}`"
+            )
         return read_store(path) if path.is_dir() else read_archive(path)
     except OSError as error:
         raise IndexFileError(f"{path} is not a readable index ({error})") from None
