@@ -18,7 +18,7 @@ from lmm_classifier.console import printable
 from lmm_classifier.corpus import find_pictures, scan_corpus
 from lmm_classifier.embeddings import open_encoder
 from lmm_classifier.errors import CalibrationError, EncoderError, MissingExtraError
-from lmm_classifier.images import ImageLimits, Picture, read_pictures
+from lmm_classifier.images import Picture, read_pictures
 from lmm_classifier.index import require_encoder
 from lmm_classifier.index.exact import ExactIndex
 from lmm_classifier.index.forms import write_calibration
@@ -220,7 +220,7 @@ def _encoded(
     encoder: Encoder = open_encoder(config.encoder)
     require_encoder(index, encoder.fingerprint, str(path))
     images = config.images
-    limits = ImageLimits(images.max_pixels, images.max_bytes)
+    limits = images.limits
     threads = images.threads or min(8, os.cpu_count() or 1)
     pictures = iter(enumerate(read_pictures(files, limits, encoder.image_size if images.fast_jpeg else None, threads)))
     vectors, read = [np.empty((0, encoder.fingerprint.dim), np.float32)], []

@@ -9,6 +9,7 @@ from pydantic import Field, ValidationError, field_validator
 
 from lmm_classifier.config_section import MAX_CANDIDATES, PathField, Section, Share, explain, unknown_key
 from lmm_classifier.errors import ConfigError
+from lmm_classifier.images import ImageLimits
 from lmm_classifier.rerank_config import RerankConfig
 from lmm_classifier.yaml_reader import read_yaml
 
@@ -86,8 +87,15 @@ class ImagesConfig(Section):
     """Larger files are refused before they are read."""
     fast_jpeg: bool = True
     """Decode large JPEGs at a reduced scale, at least three times the size the encoder looks at."""
+    isolate: Literal["auto", "all", "off"] = "auto"
+    """What is decoded in processes of their own, so that a crash costs one file: `auto` TIFF, AVIF and HEIC."""
     threads: int = Field(default=0, ge=0)
     """Threads that decode while the encoder works; 0 means one per processor, at most 8."""
+
+    @property
+    def limits(self) -> ImageLimits:
+        """What is refused, and who decodes."""
+        return ImageLimits(self.max_pixels, self.max_bytes, self.isolate)
 
 
 class LoggingConfig(Section):

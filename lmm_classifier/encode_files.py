@@ -14,7 +14,7 @@ from PIL.Image import Image
 from lmm_classifier.config import ImagesConfig
 from lmm_classifier.embeddings.isolate import encode_each
 from lmm_classifier.errors import ImageError
-from lmm_classifier.images import ImageLimits, SeenBefore, read_new_pictures
+from lmm_classifier.images import SeenBefore, read_new_pictures
 from lmm_classifier.protocols import Encoder, FloatArray
 
 _MOST_KNOWN = 1024  # files of known content in one batch: a run in which nothing is new shows its progress too
@@ -63,7 +63,7 @@ def encode_files(
     files: Sequence[Path], encoder: LazyEncoder, images: ImagesConfig, batch_size: int, known: Container[str] = ()
 ) -> Iterator[Batch]:
     """Read `files` and encode those whose content is not `known`; every file is in one of the batches, in order."""
-    limits = ImageLimits(images.max_pixels, images.max_bytes)
+    limits = images.limits
     threads = images.threads or min(8, os.cpu_count() or 1)
 
     def min_side() -> int | None:

@@ -14,7 +14,7 @@ from lmm_classifier.config import PipelineConfig
 from lmm_classifier.datatypes import Candidate, Classification, Question, Reranked
 from lmm_classifier.decision import ThresholdPolicy
 from lmm_classifier.fusion import Fusion
-from lmm_classifier.images import ImageLimits, Picture
+from lmm_classifier.images import Picture
 from lmm_classifier.index.exact import ExactIndex
 from lmm_classifier.label_scores import LabelScores
 from lmm_classifier.protocols import Comparison, Encoder, Reranker
@@ -41,7 +41,7 @@ class Flow:
         )
         self.index = self.retriever.index
         self.reranker = self._open_reranker(former)
-        limits = ImageLimits(config.images.max_pixels, config.images.max_bytes)
+        limits = config.images.limits
         self._references = References(self.index, self.reranker.references if self.reranker else 0, limits)
         self.second_look = self._measured()
         self.policy = ThresholdPolicy(

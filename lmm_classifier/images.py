@@ -17,11 +17,12 @@ from functools import cache
 from io import BytesIO
 from itertools import islice
 from pathlib import Path
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError, features
 
+from lmm_classifier.decoder_pool import POOL
 from lmm_classifier.errors import (
     CorruptImageError,
     ImageError,
@@ -37,6 +38,7 @@ warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
 
 _FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")  # JPEG opens MPO, the format of some phones, too
 _MAGIC = (b"\xff\xd8\xff", b"\x89PNG", b"GIF8", b"BM", b"II*\0", b"MM\0*", b"RIFF")
+_TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -54,10 +56,11 @@ _AHEAD = 4  # pictures that are being read per thread before the first is asked 
 
 @dataclass(frozen=True, slots=True)
 class ImageLimits:
-    """What is refused before it costs anything: pixels (width x height) and bytes of the file."""
+    """What is refused before it costs anything: pixels (width x height) and bytes of the file; and who decodes."""
 
     max_pixels: int = 64_000_000
     max_bytes: int = 256 << 20
+    isolate: Literal["auto", "all", "off"] = "auto"  # formats that are decoded in a process of their own
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +137,22 @@ def read_bytes(path: Path, limits: ImageLimits) -> bytes:
 
 
 def decode(data: bytes, limits: ImageLimits = ImageLimits(), min_side: int | None = None) -> Image.Image:
-    """Turn the bytes of a file into an upright RGB picture; raises ImageError."""
+    """Turn the bytes of a file into an upright RGB picture; raises ImageError.
+
+    TIFF, AVIF and HEIC are decoded in a process of their own, which may crash: see `decoder_pool`.
+    """
+    if limits.isolate == "off" or not (limits.isolate == "all" or _is_fragile(data)):
+        return decode_here(data, limits, min_side)
+    size, pixels = POOL.decode(data, {"max_pixels": limits.max_pixels, "min_side": min_side})
+    return Image.frombytes("RGB", size, pixels)
+
+
+def _is_fragile(data: bytes) -> bool:
+    return data[:4] in _TIFF or data[4:8] == b"ftyp"
+
+
+def decode_here(data: bytes, limits: ImageLimits = ImageLimits(), min_side: int | None = None) -> Image.Image:
+    """Do the same in this process, whatever the format."""
     if not data:
         raise CorruptImageError("the file is empty")
     try:

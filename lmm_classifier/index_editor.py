@@ -16,7 +16,6 @@ from lmm_classifier.corpus import scan_corpus
 from lmm_classifier.embeddings import open_encoder
 from lmm_classifier.encode_files import LazyEncoder, encode_files
 from lmm_classifier.errors import CorpusError, IndexFileError
-from lmm_classifier.images import ImageLimits
 from lmm_classifier.index.contents import ADDED
 from lmm_classifier.index.manifest import Manifest
 from lmm_classifier.index.reading import read_store
@@ -89,7 +88,7 @@ class IndexEditor:
             raise IndexFileError(f"{bad[0]!r} is no label: expected some text")
         with self._store() as store:
             manifest = _manifest(store)
-            limits = ImageLimits(self._config.images.max_pixels, self._config.images.max_bytes)
+            limits = self._config.images.limits
             newcomers, skipped = prepare(store, manifest, images, names, limits)
             records, refused = self._encode(store, manifest, newcomers)
             if records:

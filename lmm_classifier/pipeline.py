@@ -18,7 +18,7 @@ from lmm_classifier.decision import ThresholdPolicy
 from lmm_classifier.embeddings import open_encoder
 from lmm_classifier.errors import ImageError, IndexFileError
 from lmm_classifier.flow import Flow
-from lmm_classifier.images import ImageLimits, Picture, read_pictures, upright_rgb
+from lmm_classifier.images import Picture, read_pictures, upright_rgb
 from lmm_classifier.index import open_index, require_encoder
 from lmm_classifier.index.exact import ExactIndex
 from lmm_classifier.index.watch import Watch
@@ -126,7 +126,7 @@ class HybridClassifier:
                 yield path
 
         threads = images.threads or min(8, os.cpu_count() or 1)
-        limits = ImageLimits(images.max_pixels, images.max_bytes)
+        limits = images.limits
         pictures = iter(read_pictures(remember(), limits, min_side, threads))
         while batch := list(islice(pictures, self.config.encoder.batch_size)):
             names, remembered[: len(batch)] = remembered[: len(batch)], []

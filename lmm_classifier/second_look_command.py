@@ -19,7 +19,7 @@ from lmm_classifier.cross_fit import folds_of
 from lmm_classifier.datatypes import Candidate, Question, Reranked
 from lmm_classifier.embeddings import open_encoder
 from lmm_classifier.errors import CalibrationError
-from lmm_classifier.images import ImageLimits, Picture, read_pictures
+from lmm_classifier.images import Picture, read_pictures
 from lmm_classifier.index import require_encoder
 from lmm_classifier.index.exact import ExactIndex
 from lmm_classifier.label_scores import LabelScores
@@ -119,7 +119,7 @@ def _answers(
     places: IntArray,
 ) -> Iterator[tuple[int, Reranked]]:
     """(place, answer) of all whose pictures are still what they were."""
-    limits = ImageLimits(config.images.max_pixels, config.images.max_bytes)
+    limits = config.images.limits
     references = References(index, reranker.references, limits)
     vectors = index.vectors() if reranker.references else None
     rows = left_out.rows[places]

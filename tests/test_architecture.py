@@ -9,8 +9,9 @@ import pytest
 
 FLOORS = [
     {"datatypes", "reports", "errors", "logging_config", "prompt_template", "atomic"},
+    {"decoder_pool"},
     {"protocols", "yaml_reader", "images", "lazy", "console", "torch_device"},
-    {"door"},
+    {"door", "decode_worker"},
     {"config_section"},
     {"rerank_config"},
     {"config", "writers", "checkpoint"},
