@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: demo test check format wheel benchmarks clean
+.PHONY: demo test check format wheel reliability clean
 
 demo: $(VENV)/.core  ## install the small core, then: draw, index, classify, show
 	$(BIN)/lmm-classifier demo --output demo
@@ -36,6 +36,10 @@ $(VENV)/.dev: pyproject.toml constraints.txt | $(VENV)/.venv
 	$(PIP) torch==2.13.0
 	$(PIP) --constraint constraints.txt --editable '.[all,dev]'
 	touch $@ $(VENV)/.core
+
+BADIMAGES ?= $(wildcard ../shared/badimages/badimages.tar.xz)
+reliability: $(VENV)/.dev  ## try every fault: minutes; prints a table, writes benchmarks/results/reliability.json
+	$(BIN)/python -m reliability $(if $(BADIMAGES),--badimages $(BADIMAGES))
 
 clean:
 	rm -rf $(VENV) dist build demo .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from lmm_classifier.one_thread import on_one_thread
 from lmm_classifier.protocols import FloatArray, IntArray
 from lmm_classifier.spaces import ExactProduct
 
@@ -106,6 +107,7 @@ class WithinClassScatter:
             return 1.0, 1.0
         return shrinkage, spread
 
+    @on_one_thread
     def metric(self, shrinkage: float) -> WithinClassMetric:
         """Return the metric for one shrinkage in (0, 1]."""
         along = self.scale(shrinkage)
@@ -116,6 +118,7 @@ class WithinClassScatter:
         return WithinClassMetric(self.root, self.centre, np.asarray(projection, np.float32), shrinkage)
 
 
+@on_one_thread
 def fit_scatter(units: FloatArray, label_ids: IntArray, labels: int, root: bool | None = None) -> WithinClassScatter:
     """Measure the pooled scatter within labels of unit rows (N, d), in blocks and in float64.
 

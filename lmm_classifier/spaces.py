@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lmm_classifier.errors import IndexFileError
+from lmm_classifier.one_thread import on_one_thread
 from lmm_classifier.protocols import FloatArray, Rows, Space
 
 Float = TypeVar("Float", np.float32, np.float64)
@@ -139,6 +140,7 @@ class BlockWhiteningRecipe:
     dim: int = 512
     shrink: float = 0.5
 
+    @on_one_thread
     def fit(self, rows: Rows) -> BlockWhitening:
         """Fit in two walks over the corpus; memory does not grow with it beyond (width, width) float64."""
         count, total = 0, np.zeros(sum(self.sizes))

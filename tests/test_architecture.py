@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 FLOORS = [
-    {"datatypes", "reports", "errors", "logging_config", "prompt_template", "atomic"},
+    {"datatypes", "reports", "errors", "logging_config", "prompt_template", "atomic", "one_thread"},
     {"decoder_pool"},
     {"protocols", "yaml_reader", "images", "lazy", "console", "torch_device"},
     {"door", "decode_worker"},

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from PIL.Image import Image, Resampling
 
 from lmm_classifier.datatypes import Fingerprint
+from lmm_classifier.one_thread import on_one_thread
 from lmm_classifier.protocols import FloatArray
 from lmm_classifier.spaces import BlockWhiteningRecipe
 
@@ -58,6 +59,7 @@ class DescriptorEncoder:
         dtype="float32",
     )
 
+    @on_one_thread
     def encode_images(self, images: Sequence[Image]) -> FloatArray:
         """Encode upright RGB pictures of any size as unit rows (n, 2484); each is computed on its own."""
         rows = np.empty((len(images), self.fingerprint.dim), np.float32)

@@ -50,8 +50,15 @@ def _arrays(contents: Contents) -> Iterator[tuple[str, Iterable[Array], tuple[in
 
 def read_archive(path: Path) -> Contents:
     """Read everything but the vectors, which stay in the file; raises IndexFileError on anything but a sound index."""
-    try:
+    with _translated(path):
         return _read(path)
+
+
+@contextmanager
+def _translated(path: Path) -> Iterator[None]:
+    """Turn the errors of the archive into one that says what to do."""
+    try:
+        yield
     except (OSError, zipfile.BadZipFile, zipfile.LargeZipFile, NotImplementedError, RuntimeError) as error:
         raise IndexFileError(
             f"{path} is not a readable index ({error}): rebuild it with `lmm-classifier build`"
@@ -82,7 +89,7 @@ def _read(path: Path) -> Contents:
         raise IndexFileError(f"{path}: vectors of {header.dtype} {header.shape}, the manifest says {shape}")
 
     def vector_blocks() -> Iterator[Array]:
-        with _opened(path, vectors) as file:
+        with _translated(path), _opened(path, vectors) as file:
             yield from read_blocks(file, read_header(file, sizes[vectors], f"{path}:{vectors}"), f"{path}:{vectors}")
 
     return Contents(manifest, labels, paths, hashes, state, vector_blocks, header.dtype, calibration or None)

@@ -1,0 +1,77 @@
+"""The long suite of faults (`make reliability`) in short, and that it would find a loss if there were one."""
+
+import pytest
+
+from reliability.__main__ import table
+from reliability.determinism import determinism
+from reliability.flips import archive_flips, flips
+from reliability.hostile import archives, configurations, names
+from reliability.interruptions import interruptions
+from reliability.outcome import Outcome
+from reliability.pictures import malformed, mutations
+from reliability.writers import leftovers, small_disk, writers
+
+
+def assert_nothing_lost(*outcomes):
+    for one in outcomes:
+        assert not one.lost, f"{one.fault}: {one.notes}"
+    if all(one.skipped for one in outcomes):
+        pytest.skip(outcomes[0].skipped)
+    assert all(one.tried or one.skipped for one in outcomes)
+
+
+def test_interruptions():
+    """Killed, or with a failing disk, at any call: nothing committed is lost, nothing is encoded twice."""
+    assert_nothing_lost(*interruptions(60, 15, 30))
+
+
+def test_the_harness_finds_a_loss():
+    """A build that tells of pictures before they are committed is found out."""
+    found = interruptions(20, 0, 0, ["boast"])[0]
+    if found.skipped:
+        pytest.skip(found.skipped)
+    assert found.lost
+    assert "were said to be committed" in found.notes[0]
+
+
+def test_flipped_bits():
+    """Each is noticed or changes nothing; what is noticed is mended."""
+    assert_nothing_lost(flips(80), archive_flips(40))
+
+
+def test_mutated_pictures():
+    """Decoded or refused: no crash, no hang, little memory, no noise."""
+    assert_nothing_lost(mutations(3000))
+
+
+def test_malformed_pictures(shared):
+    """The same for a collection of broken files."""
+    assert_nothing_lost(malformed(shared / "badimages/badimages.tar.xz"))
+
+
+def test_hostile_files():
+    """Archives, databases, configurations and names of any kind: refused in words, or read right."""
+    assert_nothing_lost(archives(100), configurations(400), names())
+
+
+def test_several_programs():
+    """Two that write and four that read see whole versions; what a crash left behind is swept."""
+    assert_nothing_lost(writers(1), leftovers())
+
+
+def test_a_small_disk():
+    """A build on a disk that is full goes on when there is room."""
+    assert_nothing_lost(small_disk())
+
+
+def test_the_same_bits():
+    """Batch 1 and 64, one thread and two, files in another order: the same index and verdicts."""
+    assert_nothing_lost(determinism((1, 64), (1, 2), 2))
+
+
+def test_the_table_tells_all():
+    """One line a fault, with what could not be tried."""
+    text = table([Outcome("a", 3, 2, 1, ["why"]), Outcome("b", skipped="no disk")])
+    assert [line.split() for line in text.splitlines()[1:]] == [
+        ["a", "3", "2", "1", "why"], ["b", "0", "0", "0", "not", "tried:", "no", "disk"],
+    ]  # fmt: skip
