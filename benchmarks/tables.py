@@ -12,6 +12,8 @@ PAGE = ROOT / "docs" / "benchmarks.md"
 RERANKING = ROOT / "docs" / "reranking.md"
 QUALITY = ROOT / "docs" / "quality.md"
 README = ROOT / "README.md"
+RELIABILITY = ROOT / "docs" / "reliability.md"
+FAULTS = "reliability"  # tried and survived, not measured: a file of its own kind
 BEGIN, END = "<!-- figures: made by python -m benchmarks.tables -->", "<!-- end of figures -->"
 HEAD = """# Measured figures
 
@@ -51,6 +53,7 @@ def measured() -> dict[str, list[Row]]:
     return {
         file.stem: [Row(**row) for row in json.loads(file.read_text(encoding="utf-8"))]
         for file in sorted(RESULTS.glob("*.json"))
+        if file.stem != FAULTS
     }
 
 
@@ -83,12 +86,31 @@ def section(name: str, rows: list[Row]) -> list[str]:
     return parts
 
 
+HEADLINES = (  # how the names of figures begin that the README shows
+    "accuracy", "build", "calibrating", "demo", "descriptor", "near unknowns", "audit", "shapes", "speed", "opening",
+)  # fmt: skip
+
+
 def readme() -> str:
-    """The README with its table of the figures that have a goal."""
+    """The README with its table: the figures that matter most, and every missed goal."""
     text = README.read_text(encoding="utf-8")
     rows = [row for rows in measured().values() for row in rows if row.goal is not None]
+    shown = [row for row in rows if not row.reached or row.name.startswith(HEADLINES)]
     table = ["| figure | value | goal |", "|---|---|---|"]
-    table += [f"| {row.name} | {row.value:g} {row.unit} | {goal(row)} |" for row in rows]
+    table += [f"| {row.name} | {row.value:g} {row.unit} | {goal(row)} |" for row in shown]
+    before, _, rest = text.partition(BEGIN)
+    return f"{before}{BEGIN}\n{chr(10).join(table)}\n{END}{rest.partition(END)[2]}"
+
+
+def reliability() -> str:
+    """The page on faults with its table."""
+    text = RELIABILITY.read_text(encoding="utf-8")
+    found = json.loads((RESULTS / f"{FAULTS}.json").read_text(encoding="utf-8"))
+    table = ["| fault | tried | survived | lost | |", "|---|---|---|---|---|"]
+    for one in found["faults"]:
+        said = f"not tried: {one['skipped']}" if one["skipped"] else "; ".join(one["notes"])
+        table.append(f"| {one['fault']} | {one['tried']:,} | {one['survived']:,} | {one['lost']} | {said} |")
+    table.append(f"\n`{found['command']}`, {found['seconds']} s, on {found['where']}")
     before, _, rest = text.partition(BEGIN)
     return f"{before}{BEGIN}\n{chr(10).join(table)}\n{END}{rest.partition(END)[2]}"
 
@@ -102,6 +124,7 @@ def reranking() -> str:
 
 if __name__ == "__main__":
     RERANKING.write_text(reranking(), encoding="utf-8")
+    RELIABILITY.write_text(reliability(), encoding="utf-8")
     QUALITY.write_text(quality(), encoding="utf-8")
     PAGE.write_text(page(), encoding="utf-8")
     README.write_text(readme(), encoding="utf-8")

@@ -66,6 +66,8 @@ def read_snapshot(folder: Path, version: int | None = None) -> Snapshot | None:
     for found in versions if version is None else [one for one in versions if one == version]:
         try:
             return _parsed(folder, found)
+        except FileNotFoundError:
+            continue  # a writer has swept it just now
         except (OSError, ValueError, KeyError, TypeError, IndexError) as error:
             logger.warning("%s is passed over: %s", _table_file(folder, found), error)
     return None
