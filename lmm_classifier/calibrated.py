@@ -179,6 +179,19 @@ def is_stale(contents: Contents) -> bool:
     return since.changed or str(state["vectors"][0]) != vectors_digest(contents)
 
 
+def stale_parts(contents: Contents) -> tuple[str, ...]:
+    """What in an index was fitted to other examples than are in it now, and how to fit it again."""
+    said = []
+    if not contents.space_is_current:
+        said.append(
+            "the space was fitted to other pictures, which is good enough for a few; `lmm-classifier sync` or "
+            "`calibrate` fits it anew"
+        )
+    if is_stale(contents):
+        said.append("the calibration is of other examples: its promises are not of these; `lmm-classifier calibrate`")
+    return tuple(said)
+
+
 def _said(since: Since, contents: Contents) -> str:
     return f"{since.came} of {len(contents.hashes)} examples came or changed and {since.gone} went or changed since"
 

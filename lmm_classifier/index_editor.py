@@ -10,7 +10,7 @@ from time import monotonic
 from PIL import Image
 
 from lmm_classifier import __version__
-from lmm_classifier.calibrated import is_stale
+from lmm_classifier.calibrated import stale_parts
 from lmm_classifier.config import PipelineConfig
 from lmm_classifier.corpus import scan_corpus
 from lmm_classifier.embeddings import open_encoder
@@ -184,16 +184,7 @@ class IndexEditor:
 
 def stale(path: Path) -> tuple[str, ...]:
     """What in the index was fitted to other examples than are in it now, and how to fit it again."""
-    contents = read_store(path)
-    said = []
-    if not contents.space_is_current:
-        said.append(
-            "the space was fitted to other pictures, which is good enough for a few; `lmm-classifier sync` or "
-            "`calibrate` fits it anew"
-        )
-    if contents.calibration is not None and is_stale(contents):
-        said.append("the calibration is of other examples: its promises are not of these; `lmm-classifier calibrate`")
-    return tuple(said)
+    return stale_parts(read_store(path))
 
 
 def _manifest(store: Store) -> Manifest:

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from lmm_classifier.calibrated import Calibration
+from lmm_classifier.calibrated import Calibration, stale_parts
 from lmm_classifier.console import printable
 from lmm_classifier.index.contents import Contents
 from lmm_classifier.index.forms import read_index
@@ -21,7 +21,7 @@ def describe_index(path: Path) -> dict[str, Any]:
     """Describe an index without loading its vectors: encoder, space, labels with counts, sizes in bytes."""
     contents = read_index(path)
     manifest = contents.manifest
-    files = [path] if path.is_file() else sorted(path.iterdir())
+    files = [path] if path.is_file() else sorted(file for file in path.rglob("*") if file.is_file())
     return {
         "path": str(path),
         "encoder": str(manifest.fingerprint),
@@ -34,6 +34,8 @@ def describe_index(path: Path) -> dict[str, Any]:
         "corpus": manifest.image_root,
         "created": manifest.created,
         "program": manifest.program,
+        "version": contents.version or None,
+        "stale": list(stale_parts(contents)),
         "calibration": _describe_calibration(contents),
     }
 
@@ -66,7 +68,8 @@ def run_info(path: Path, as_json: bool) -> None:
         return
     counts: dict[str, int] = described.pop("labels")
     calibration: dict[str, Any] | None = described.pop("calibration")
-    lines = [f"{name:<13} {value}" for name, value in described.items() if name != "bytes"]
+    stale: list[str] = described.pop("stale")
+    lines = [f"{name:<13} {value}" for name, value in described.items() if name != "bytes" and value is not None]
     lines.append(f"{'size':<13} {described['bytes'] / 1e6:.1f} MB")
     if calibration is None:
         lines.append(
@@ -75,6 +78,7 @@ def run_info(path: Path, as_json: bool) -> None:
     else:
         heads = ["calibration", *[""] * 20]
         lines += [f"{head:<13} {line}" for head, line in zip(heads, _calibration_lines(calibration))]
+    lines += [f"{'stale':<13} {one}" for one in stale]
     lines.append(f"{'labels':<13} {len(counts)}, {min(counts.values())} to {max(counts.values())} pictures each")
     lines += [f"  {count:>7}  {label}" for label, count in counts.items()]
     sys.stdout.write("\n".join(printable(line) for line in lines) + "\n")
