@@ -103,10 +103,14 @@ class VectorSpool:
     def in_order(self, places: Sequence[int], rows: int = 1024) -> Iterator[NDArray[np.float32]]:
         """Walk over the rows in the order of `places`, in blocks (<= rows, dim)."""
         self._file.flush()
-        if self.count:
-            all_rows = np.memmap(self._path, np.float32, "r", shape=(self.count, self.dim))
+        with self._path.open("rb", buffering=0) as file:  # a memory map would count as memory of this process
             for start in range(0, len(places), rows):
-                yield np.array(all_rows[places[start : start + rows]])
+                part = places[start : start + rows]
+                block = np.empty((len(part), self.dim), np.float32)
+                for row, place in zip(block, part, strict=True):
+                    file.seek(place * row.nbytes)
+                    file.readinto(row.data)
+                yield block
 
     def blocks(self, rows: int = 1024) -> Iterator[NDArray[np.float32]]:
         """Walk over all rows from the first, in blocks (<= rows, dim)."""
