@@ -5,6 +5,9 @@ from __future__ import annotations
 import sys
 import time
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
@@ -82,6 +85,17 @@ class ProgressDisplay:
             self._bar.stop()
 
 
+@contextmanager
+def goes_on_later(index: Path) -> Iterator[None]:
+    """Tell a person who interrupts a build or a sync of a durable index that nothing is lost by it."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        if index.suffix != ".npz":
+            sys.stderr.write("\ninterrupted: what was encoded is kept; run the same again, and it goes on from there\n")
+        raise
+
+
 def show_report(report: BuildReport) -> None:
     """Print what was indexed, what was skipped and why."""
     from rich.console import Console
@@ -101,10 +115,20 @@ def show_report(report: BuildReport) -> None:
         console.print(_skipped_table(report))
     for warning in report.warnings:
         console.print(Text(printable(f"warning: {warning}"), style="yellow"))
-    rate = report.total / max(report.seconds, 1e-9)
-    console.print(
-        Text(printable(f"{report.total} pictures by {report.encoder} in {report.seconds:.1f} s ({rate:.1f}/s)"))
-    )
+    console.print(Text(printable(_closing(report))))
+
+
+def _closing(report: BuildReport) -> str:
+    """How many pictures there are, how many of them were encoded now, and how fast."""
+    changes = report.changes
+    encoded = report.total if changes is None else changes.encoded
+    rate = f" ({encoded / max(report.seconds, 1e-9):.1f}/s)" if encoded else ""
+    told = f"{report.total} pictures"
+    if changes is not None and (changes.unchanged or encoded < report.total):
+        kinds = ("added", "removed", "replaced", "renamed", "relabelled")
+        counts = [f"{len(getattr(changes, kind))} {kind}" for kind in kinds if getattr(changes, kind)]
+        told += f": {', '.join([*counts, f'{changes.unchanged} unchanged'])}; {encoded} encoded"
+    return f"{told} by {report.encoder} in {report.seconds:.1f} s{rate}"
 
 
 def _skipped_table(report: BuildReport) -> Any:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from lmm_classifier.atomic import replacing_file
 from lmm_classifier.config import PipelineConfig
-from lmm_classifier.console import ProgressDisplay, printable, show_report
+from lmm_classifier.console import ProgressDisplay, goes_on_later, printable, show_report
 from lmm_classifier.corpus import find_pictures
 from lmm_classifier.errors import CorpusError, IndexFileError
 from lmm_classifier.index.forms import read_index, write_index
@@ -24,7 +24,7 @@ def run_sync(
     index: Path, corpus: Path | None, config: PipelineConfig, batch_size: int | None, report_to: Path | None
 ) -> int:
     """Bring an index and a corpus together; 0 if all was indexed, 3 if some was not."""
-    with ProgressDisplay() as show:
+    with goes_on_later(index), ProgressDisplay() as show:
         report = IndexEditor(index, config).sync(corpus, batch_size, show)
     show_report(report)
     _write(report_to, json.dumps(report.to_dict(), indent=1))

@@ -17,7 +17,7 @@ from pathlib import Path
 from lmm_classifier import __version__
 from lmm_classifier.atomic import replacing_file
 from lmm_classifier.config import ImagesConfig, PipelineConfig
-from lmm_classifier.console import ProgressDisplay, complain, show_report
+from lmm_classifier.console import ProgressDisplay, complain, goes_on_later, show_report
 from lmm_classifier.corpus import Corpus, same_bytes_warnings, scan_corpus
 from lmm_classifier.datatypes import Example
 from lmm_classifier.embeddings import open_encoder
@@ -210,7 +210,7 @@ def run_build(
 ) -> int:
     """Build with progress and a closing table, as the command line does; 0 if all was indexed, 3 if some was not."""
     output = output or config.retrieval.index_path
-    with ProgressDisplay() as show:
+    with goes_on_later(output), ProgressDisplay() as show:
         report = build_index_from_directory(image_root, output, batch_size or config.encoder.batch_size, config, show)
     show_report(report)
     if report_path is not None:

@@ -4,31 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cache, wraps
-from threading import Lock
+from threading import RLock
 from typing import Any, ParamSpec, TypeVar
 
 Parameters = ParamSpec("Parameters")
 Result = TypeVar("Result")
 
-
-class _Limit:
-    """One limit for the whole process, held as long as any of its threads is inside."""
-
-    def __init__(self) -> None:
-        self._lock, self._inside = Lock(), 0
-        self._held: Any = None
-
-    def __enter__(self) -> None:
-        with self._lock:
-            if self._inside == 0:
-                self._held = _libraries().limit(limits=1, user_api="blas")
-            self._inside += 1
-
-    def __exit__(self, *_: object) -> None:
-        with self._lock:
-            self._inside -= 1
-            if self._inside == 0 and self._held is not None:
-                self._held.restore_original_limits()
+# The limit is one of the whole process, and only the thread that set it can lift it: so one at a time is inside.
+_LOCK = RLock()
 
 
 @cache
@@ -38,15 +21,12 @@ def _libraries() -> Any:
     return ThreadpoolController()  # looks through all loaded libraries, so once is enough
 
 
-_LIMIT = _Limit()
-
-
 def on_one_thread(function: Callable[Parameters, Result]) -> Callable[Parameters, Result]:
     """Let a function compute the same bits whatever number of threads the matrix library may use."""
 
     @wraps(function)
     def limited(*arguments: Parameters.args, **named: Parameters.kwargs) -> Result:
-        with _LIMIT:
+        with _LOCK, _libraries().limit(limits=1, user_api="blas"):
             return function(*arguments, **named)
 
     return limited

@@ -16,7 +16,7 @@ from reliability.hostile import archives, configurations, names
 from reliability.interruptions import interruptions
 from reliability.outcome import Outcome
 from reliability.pictures import malformed, mutations
-from reliability.writers import leftovers, small_disk, writers
+from reliability.writers import leftovers, read_only, small_disk, writers
 
 COMMAND = "make reliability"
 
@@ -27,11 +27,11 @@ def suite(badimages: Path | None, share: float) -> Iterable[Callable[[], list[Ou
     def some(count: int) -> int:
         return max(round(count * share), 1)
 
-    yield lambda: interruptions(some(720), some(200), some(480))
+    yield lambda: interruptions(some(720), some(200), some(3000))
     yield lambda: [flips(some(1000)), archive_flips(some(200))]
     yield lambda: [malformed(badimages), mutations(some(100_000))]
     yield lambda: [archives(some(2000)), configurations(some(5000)), names()]
-    yield lambda: [leftovers(), writers(some(10)), small_disk(), determinism()]
+    yield lambda: [leftovers(), writers(some(10)), small_disk(), read_only(), determinism()]
 
 
 def table(outcomes: Iterable[Outcome]) -> str:

@@ -20,7 +20,7 @@ _HERE = Path(__file__).parent
 def interruptions(
     kills: int, randomly: int, faults: int, jobs: Sequence[str] = ("build", "sync", "edit")
 ) -> list[Outcome]:
-    """Kill at `kills` chosen and `randomly` random points, and fail the disk at up to `faults` calls per kind."""
+    """Kill at `kills` chosen and `randomly` random points, and fail the disk at up to `faults` calls of each kind."""
     compiler = shutil.which("cc") or shutil.which("gcc")
     if compiler is None or not sys.platform.startswith("linux"):
         why = "needs Linux and a C compiler"

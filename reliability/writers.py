@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -94,6 +95,54 @@ def _grow(place: Path, disk: Path, outcome: Outcome) -> None:
         outcome.notes.append(f"went through at {kilobytes} kB, in {outcome.tried} tries")
         return
     outcome.add("never went through")
+
+
+def read_only() -> Outcome:
+    """A folder that cannot be written: read by another user, with and without derived files, and not changed."""
+    outcome = Outcome("read-only folder")
+    with tempfile.TemporaryDirectory() as name:
+        place = Path(name).resolve()
+        place.chmod(0o755)
+        jobs.draw_corpora(place)
+        index = place / "index"
+        jobs.build(place, index, lambda _: None)
+        for with_derived in (True, False):
+            if not with_derived:
+                for path in (index, index / "derived"):
+                    path.chmod(0o755)
+                shutil.rmtree(index / "derived")
+            every = [index, *index.rglob("*")]
+            before = {path.name: path.read_bytes() for path in every if path.is_file()}
+            for path in every:
+                path.chmod(0o555 if path.is_dir() else 0o444)
+            env = {**os.environ, "PYTHONPATH": str(_ROOT)}
+            done = subprocess.run(
+                [sys.executable, "-c", AS_NOBODY, str(index)], env=env, capture_output=True, text=True, check=False
+            )
+            same = {path.name: path.read_bytes() for path in index.rglob("*") if path.is_file()} == before
+            read = done.stdout.splitlines()[:2] == ["16", "refused"]
+            outcome.add(None if same and read else f"{done.stdout[-200:]} {done.stderr[-300:]}")
+        for path in (index, *index.rglob("*")):
+            path.chmod(0o755)
+    return outcome
+
+
+AS_NOBODY = """
+import mmap, os, sys
+from pathlib import Path
+from lmm_classifier.doctor import examine
+from lmm_classifier.errors import IndexFileError
+from lmm_classifier.index.exact import ExactIndex
+from lmm_classifier.index.store import Store
+if os.geteuid() == 0:  # permissions do not bind root
+    os.setuid(65534)
+index = ExactIndex.open(Path(sys.argv[1]))
+print(len(index.gallery.units))
+try:
+    Store(Path(sys.argv[1]))
+except IndexFileError as error:
+    print("refused" if "cannot be changed" in str(error) else error)
+"""
 
 
 def leftovers() -> Outcome:

@@ -184,7 +184,7 @@ def test_demo(tmp_path):
     page = (tmp_path / "shown" / "index.html").read_text(encoding="utf-8")
     assert page.count("data:image/jpeg") > 100
     assert "http" not in page.replace("http-equiv", "")
-    run("demo", "--output", "shown", cwd=tmp_path)
+    run("demo", "--output", "shown", "--set", "rerank.enabled=false", cwd=tmp_path)
 
 
 def test_calibrate(place, tmp_path):

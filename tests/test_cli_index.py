@@ -1,13 +1,18 @@
 """The commands that change and check an index, as a user types them."""
 
 import json
+import signal
+import sqlite3
+import subprocess
+import time
+from contextlib import closing
 
 import numpy as np
 import pytest
 
 from lmm_classifier.patterns import draw
 from tests.corpora import draw_corpus
-from tests.test_cli import OFFLINE, run
+from tests.test_cli import COMMAND, OFFLINE, run
 
 
 @pytest.fixture
@@ -100,3 +105,30 @@ def test_wrong_wishes_are_one_line(place, arguments, said):
     done = run(*arguments, "--config", OFFLINE, cwd=place, code=1)
     assert said in " ".join(done.stderr.split())
     assert "Traceback" not in done.stderr
+
+
+def test_interrupted_by_hand(place):
+    """Ctrl-C tells that nothing is lost, and the next run goes on: what was committed is not encoded again."""
+    for label in ("argyle", "ogee", "chevron"):
+        (place / "corpus" / label).mkdir()
+        for number in range(40):
+            draw(label, np.random.default_rng(number), 48).save(place / "corpus" / label / f"{number}.png")
+    command = [COMMAND, "sync", "--batch-size", "1", "--config", OFFLINE]
+    with subprocess.Popen(command, cwd=place, stderr=subprocess.PIPE, text=True) as going:
+        deadline = time.monotonic() + 30
+        while committed(place / "index") < 60 and time.monotonic() < deadline:
+            time.sleep(0.02)
+        going.send_signal(signal.SIGINT)
+        said = going.stderr.read()
+    assert going.returncode == 130
+    assert "run the same again, and it goes on" in said
+    done = run("sync", "--config", OFFLINE, cwd=place)
+    assert "120 added" in done.stdout
+    encoded = int(done.stdout.split(" encoded")[0].rsplit(" ", 1)[1])
+    assert encoded <= 76
+
+
+def committed(index):
+    """How many vectors are in the database."""
+    with closing(sqlite3.connect(index / "index.sqlite")) as connection:
+        return connection.execute("SELECT count(*) FROM vectors").fetchone()[0]

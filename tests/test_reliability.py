@@ -9,7 +9,7 @@ from reliability.hostile import archives, configurations, names
 from reliability.interruptions import interruptions
 from reliability.outcome import Outcome
 from reliability.pictures import malformed, mutations
-from reliability.writers import leftovers, small_disk, writers
+from reliability.writers import leftovers, read_only, small_disk, writers
 
 
 def assert_nothing_lost(*outcomes):
@@ -56,7 +56,7 @@ def test_hostile_files():
 
 def test_several_programs():
     """Two that write and four that read see whole versions; what a crash left behind is swept."""
-    assert_nothing_lost(writers(1), leftovers())
+    assert_nothing_lost(writers(1), leftovers(), read_only())
 
 
 def test_a_small_disk():

@@ -69,6 +69,10 @@ class Store:
         self.source = str(folder)
         if create:
             _make_room(folder)
+        elif not folder.exists():
+            raise IndexFileError(
+                f"there is no index at {folder}: make one with `lmm-classifier build CORPUS --output {folder}`"
+            )
         elif not (folder / database.FILE).is_file():
             raise IndexFileError(f"{folder} is not a durable index: there is no {database.FILE} in it")
         self._lock = locked(folder, wait)
