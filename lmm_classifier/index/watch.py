@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+import weakref
 from pathlib import Path
 from threading import Lock
 
@@ -22,6 +23,7 @@ class Watch:
                 self._connection = database.connect(path)
             except IndexFileError:
                 return  # whoever opens the index will say what is wrong
+            weakref.finalize(self, self._connection.close)
             self.changed()
 
     def changed(self) -> bool:
