@@ -10,7 +10,7 @@ demo: $(VENV)/.core  ## install the small core, then: draw, index, classify, sho
 	$(BIN)/lmm-classifier demo --output demo
 
 test: $(VENV)/.dev  ## install everything, then run all tests
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile
 
 check: $(VENV)/.dev  ## format, lint, types
 	scripts/check
