@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from time import monotonic
@@ -159,22 +159,25 @@ class IndexEditor:
         return LazyEncoder(load)
 
     def _encode(
-        self, store: Store, manifest: Manifest, newcomers: Sequence[Record]
+        self, store: Store, manifest: Manifest, newcomers: Mapping[str, Record]
     ) -> tuple[list[Record], list[Skipped]]:
         """Commit the vectors of newcomers that have none; those that cannot be encoded are no examples."""
-        encoder_id = manifest.fingerprint.space_id
+        encoder_id, names, records = manifest.fingerprint.space_id, list(newcomers), list(newcomers.values())
         known = store.encoded(encoder_id)
-        files = [file_of(store, manifest, record.path) for record in newcomers]
+        files = [file_of(store, manifest, record.path) for record in records]
         refused = {}
         size = self._config.encoder.batch_size
         for batch in encode_files(files, self._checked(manifest), self._config.images, size, known):
             store.keep(encoder_id, [(content, row) for (_, content), row in zip(batch.encoded, batch.vectors)])
             refused.update({one.place: one for one in batch.refused})
         for place in refused:
-            if newcomers[place].path.startswith(ADDED):
+            if records[place].path.startswith(ADDED):
                 files[place].unlink(missing_ok=True)
-        skipped = [Skipped(str(files[place]), one.reason, one.kind) for place, one in refused.items()]
-        return [record for place, record in enumerate(newcomers) if place not in refused], skipped
+        skipped = [  # by the name that the person gave, not by that of the copy
+            Skipped(names[place], one.reason.removeprefix(f"{files[place]}: "), one.kind)
+            for place, one in refused.items()
+        ]
+        return [record for place, record in enumerate(records) if place not in refused], skipped
 
     def _report(self, store: Store, changes: Changes, skipped: Sequence[Skipped]) -> EditReport:
         count = 0 if store.state is None else int(store.state.manifest["count"])

@@ -29,13 +29,14 @@ def prepare(
     images: Sequence[Image.Image | Path | str],
     labels: Sequence[str],
     limits: ImageLimits,
-) -> tuple[list[Record], list[Skipped]]:
-    """Records of the pictures that are not in the index yet, and what is not to be added.
+) -> tuple[dict[str, Record], list[Skipped]]:
+    """Records of the pictures that are not in the index yet, by the names they were given, and what is not to be added.
 
     The file of one that lies in the corpus folder stays there; every other picture is copied into the index.
     """
     before = {record.content_hash: record for record in store.records()}
     newcomers: dict[str, Record] = {}
+    here: dict[str, Record] = {}  # by content
     skipped = []
     for number, (image, label) in enumerate(zip(images, labels)):
         name = f"picture {number}" if isinstance(image, Image.Image) else str(image)
@@ -45,20 +46,20 @@ def prepare(
             skipped.append(Skipped(name, str(error), error.kind))
             continue
         content = hashlib.sha256(data).hexdigest()
-        known = before.get(content) or newcomers.get(content)
+        known = before.get(content) or here.get(content)
         if known is not None:
             same = known.label == label
             what = "already there" if same else f"already there as {known.label!r}: relabel it"
             skipped.append(Skipped(name, f"{what} ({known.path})", "present" if same else "conflict"))
         elif (path := None if isinstance(image, Image.Image) else within(Path(manifest.image_root), image)) is not None:
-            newcomers[content] = _record(path, label, content, Path(manifest.image_root) / path)
+            newcomers[name] = here[content] = _record(path, label, content, Path(manifest.image_root) / path)
         else:
             kept = store.added_folder / _file_name(content, image)
             kept.parent.mkdir(exist_ok=True)
             with replacing_file(kept) as temporary:
                 temporary.write_bytes(data)
-            newcomers[content] = _record(ADDED + kept.name, label, content, kept)
-    return list(newcomers.values()), skipped
+            newcomers[name] = here[content] = _record(ADDED + kept.name, label, content, kept)
+    return newcomers, skipped
 
 
 def within(root: Path, file: Path | str) -> str | None:

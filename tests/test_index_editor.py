@@ -159,6 +159,8 @@ def test_what_is_there_is_not_added_twice(editor, corpus, tmp_path):
     (tmp_path / "bad.jpg").write_bytes(b"\xff\xd8\xff nonsense")
     refused = editor.add([tmp_path / "bad.jpg", tmp_path / "none.jpg"], "argyle")
     assert [one.kind for one in refused.skipped] == ["unreadable", "corrupt"]
+    assert refused.skipped[1].path == str(tmp_path / "bad.jpg")
+    assert refused.skipped[1].reason.startswith("damaged picture")
     assert refused.pictures == 25
     added = editor.path / "added"
     assert len(list(added.iterdir())) == 1  # the refused one left nothing
