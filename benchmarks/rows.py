@@ -25,6 +25,7 @@ class Row:
     against: str  # what it is compared with, or measured on
     where: str
     command: str
+    spread: str = ""  # the least and the largest value of single rounds
 
     @property
     def reached(self) -> bool:
@@ -56,7 +57,8 @@ def _processor() -> str:
 def write_rows(name: str, rows: list[Row]) -> None:
     """Write and print the rows."""
     RESULTS.mkdir(exist_ok=True)
-    text = json.dumps([asdict(row) for row in rows], indent=1, ensure_ascii=False) + "\n"
+    kept = [{name: value for name, value in asdict(row).items() if name != "spread" or value} for row in rows]
+    text = json.dumps(kept, indent=1, ensure_ascii=False) + "\n"
     (RESULTS / f"{name}.json").write_text(text, encoding="utf-8")
     for row in rows:
         goal = "" if row.goal is None else f" (goal {row.goal:g}{'' if row.reached else ', MISSED'})"
