@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import logging
-import os
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -16,9 +14,9 @@ from lmm_classifier.calibrated import Calibration
 from lmm_classifier.config import PipelineConfig
 from lmm_classifier.console import printable
 from lmm_classifier.corpus import find_pictures, scan_corpus
-from lmm_classifier.embeddings import open_encoder
+from lmm_classifier.embeddings import backends_of, open_encoder
+from lmm_classifier.encode_files import LazyEncoder, encode_files
 from lmm_classifier.errors import CalibrationError, EncoderError, MissingExtraError
-from lmm_classifier.images import Picture, read_pictures
 from lmm_classifier.index import require_encoder
 from lmm_classifier.index.exact import ExactIndex
 from lmm_classifier.index.forms import write_calibration
@@ -216,22 +214,16 @@ def _encoded(
     index: ExactIndex, config: PipelineConfig, path: Path, files: Sequence[Path]
 ) -> tuple[FloatArray, list[int]]:
     """Encoder vectors (n, dim) of the readable files, and their places in `files`."""
-    index.manifest.require_backend(config.encoder.backend, str(path))
+    index.manifest.require_backend(backends_of(config.encoder.backend), str(path))
     encoder: Encoder = open_encoder(config.encoder)
     require_encoder(index, encoder.fingerprint, str(path))
-    images = config.images
-    limits = images.limits
-    threads = images.threads or min(8, os.cpu_count() or 1)
-    pictures = iter(enumerate(read_pictures(files, limits, encoder.image_size if images.fast_jpeg else None, threads)))
     vectors, read = [np.empty((0, encoder.fingerprint.dim), np.float32)], []
-    while batch := list(islice(pictures, config.encoder.batch_size)):
-        good = [(place, picture) for place, picture in batch if isinstance(picture, Picture)]
-        for place, picture in batch:
-            if not isinstance(picture, Picture):
-                logger.warning("%s is passed over: %s", files[place], picture)
-        if good:
-            vectors.append(encoder.encode_images([picture.image for _, picture in good]))
-            read += [place for place, _ in good]
+    for batch in encode_files(files, LazyEncoder(lambda: encoder), config.images, config.encoder.batch_size):
+        for refused in batch.refused:
+            logger.warning("%s is passed over: %s", files[refused.place], refused.reason)
+        if batch.encoded:
+            vectors.append(batch.vectors)
+            read += [place for place, _ in batch.encoded]
     return np.concatenate(vectors), read
 
 

@@ -1,21 +1,24 @@
-"""Turns picture files into vectors, batch by batch: decoding in threads while the encoder works."""
+"""Turns picture files into vectors, batch by batch: what is read, what is encoded and what is kept overlap.
+
+Files are read, decoded and reduced to what the encoder needs in threads; one thread encodes; whoever takes the batches
+does so meanwhile. Between them wait a few pictures at a time, already reduced, so memory does not grow with the corpus.
+"""
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Container, Iterator, Sequence
+from collections.abc import Callable, Container, Generator, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Lock
 
 import numpy as np
-from PIL.Image import Image
 
+from lmm_classifier.ahead import in_background, in_threads, processors
 from lmm_classifier.config import ImagesConfig
 from lmm_classifier.embeddings.isolate import encode_each
-from lmm_classifier.errors import ImageError
-from lmm_classifier.images import SeenBefore, read_new_pictures
-from lmm_classifier.protocols import Encoder, FloatArray
+from lmm_classifier.errors import EncoderError, ImageError
+from lmm_classifier.images import SeenBefore, read_unless_known
+from lmm_classifier.protocols import Encoder, FloatArray, Prepared
 
 _MOST_KNOWN = 1024  # files of known content in one batch: a run in which nothing is new shows its progress too
 
@@ -58,37 +61,86 @@ class Batch:
     def __len__(self) -> int:
         return len(self.encoded) + len(self.known) + len(self.refused)
 
+    @property
+    def is_small(self) -> bool:
+        """Whether it may take in more files that need no vector."""
+        return len(self) - len(self.encoded) < _MOST_KNOWN
+
+    def joined(self, other: Batch) -> Batch:
+        """The files of both, those of `other` last."""
+        vectors = np.concatenate([one.vectors for one in (self, other) if len(one.encoded)] or [self.vectors])
+        return Batch(self.encoded + other.encoded, self.known + other.known, self.refused + other.refused, vectors)
+
+
+@dataclass(frozen=True, slots=True)
+class _Ready:
+    """A picture that waits for the encoder."""
+
+    place: int
+    content_hash: str
+    prepared: Prepared
+
+
+_Known = tuple[int, str]  # place, content hash
+
 
 def encode_files(
-    files: Sequence[Path], encoder: LazyEncoder, images: ImagesConfig, batch_size: int, known: Container[str] = ()
+    files: Iterable[Path], encoder: LazyEncoder, images: ImagesConfig, batch_size: int, known: Container[str] = ()
 ) -> Iterator[Batch]:
     """Read `files` and encode those whose content is not `known`; every file is in one of the batches, in order."""
-    limits = images.limits
-    threads = images.threads or min(8, os.cpu_count() or 1)
+    threads = images.threads or min(8, processors())
 
     def min_side() -> int | None:
         return encoder().image_size if images.fast_jpeg else None
 
-    batch, pictures = Batch(), list[Image]()
-    for place, found in enumerate(read_new_pictures(files, limits, min_side, threads, known)):
-        if isinstance(found, ImageError):
-            batch.refused.append(Refused(place, found.content_hash, found.kind, str(found)))
-        elif isinstance(found, SeenBefore):
-            batch.known.append((place, found.content_hash))
-        else:
-            batch.encoded.append((place, found.content_hash))
-            pictures.append(found.image)
-        if len(pictures) == batch_size or len(batch) - len(pictures) >= _MOST_KNOWN:
-            yield _encoded(batch, pictures, encoder)
-            batch, pictures = Batch(), []
+    def attempt(numbered: tuple[int, Path]) -> _Ready | _Known | Refused:
+        place, path = numbered
+        try:
+            found = read_unless_known(path, images.limits, min_side, known)
+        except ImageError as error:
+            return Refused(place, error.content_hash, error.kind, str(error))
+        if isinstance(found, SeenBefore):
+            return place, found.content_hash
+        try:
+            return _Ready(place, found.content_hash, encoder().prepare(found.image))
+        except EncoderError as error:
+            return Refused(place, found.content_hash, "no_vector", str(error))
+
+    batch = Batch()
+    for part in in_background(_encoded(in_threads(attempt, enumerate(files), threads), encoder, batch_size)):
+        batch = batch.joined(part)
+        if len(batch.encoded) >= batch_size or not batch.is_small:
+            yield batch
+            batch = Batch()
     if len(batch):
-        yield _encoded(batch, pictures, encoder)
+        yield batch
 
 
-def _encoded(batch: Batch, pictures: Sequence[Image], encoder: LazyEncoder) -> Batch:
-    if pictures:
-        batch.vectors, errors = encode_each(encoder(), pictures)
-        refused = [Refused(*batch.encoded[number], "no_vector", str(error)) for number, error in errors.items()]
-        batch.refused.extend(refused)
-        batch.encoded = [one for number, one in enumerate(batch.encoded) if number not in errors]
+def _encoded(
+    found: Iterator[_Ready | _Known | Refused], encoder: LazyEncoder, batch_size: int
+) -> Generator[Batch, None, None]:
+    """Encode as many pictures at a time as the encoder likes, but no more than `batch_size`."""
+    batch, waiting = Batch(), list[_Ready]()
+    for one in found:
+        if isinstance(one, _Ready):
+            waiting.append(one)
+        elif isinstance(one, Refused):
+            batch.refused.append(one)
+        else:
+            batch.known.append(one)
+        if (waiting and len(waiting) >= min(encoder().batch_size, batch_size)) or not batch.is_small:
+            yield _with_vectors(batch, waiting, encoder)
+            batch, waiting = Batch(), []
+    if waiting or len(batch):
+        yield _with_vectors(batch, waiting, encoder)
+
+
+def _with_vectors(batch: Batch, waiting: list[_Ready], encoder: LazyEncoder) -> Batch:
+    if waiting:
+        batch.vectors, errors = encode_each(encoder(), [one.prepared for one in waiting])
+        for number, one in enumerate(waiting):
+            if number in errors:
+                batch.refused.append(Refused(one.place, one.content_hash, "no_vector", str(errors[number])))
+            else:
+                batch.encoded.append((one.place, one.content_hash))
     return batch

@@ -1,10 +1,10 @@
-"""The flow from pictures to verdicts, in one method: encode, search, vote, decide, look again, decide again."""
+"""The flow from vectors to verdicts, in one method: search, vote, decide, look again, decide again."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,11 +13,11 @@ from PIL import Image
 from lmm_classifier.config import PipelineConfig
 from lmm_classifier.datatypes import Candidate, Classification, Question, Reranked
 from lmm_classifier.decision import ThresholdPolicy
+from lmm_classifier.errors import ImageError
 from lmm_classifier.fusion import Fusion
-from lmm_classifier.images import Picture
 from lmm_classifier.index.exact import ExactIndex
 from lmm_classifier.label_scores import LabelScores
-from lmm_classifier.protocols import Comparison, Encoder, Reranker
+from lmm_classifier.protocols import Comparison, Encoder, FloatArray, Reranker
 from lmm_classifier.references import References
 from lmm_classifier.rerank import open_reranker
 from lmm_classifier.retriever import Retriever, Votes
@@ -25,6 +25,17 @@ from lmm_classifier.second_look import SecondLook
 from lmm_classifier.voting import shares
 
 logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Encoded:
+    """A picture that was encoded: `image` gives its upright RGB pixels again, for the few that are asked about.
+
+    So no picture is held while others are encoded. It raises ImageError where the file has changed or gone meanwhile.
+    """
+
+    image: Callable[[], Image.Image]
+    content_hash: str = ""
 
 
 class Flow:
@@ -82,20 +93,31 @@ class Flow:
         asked = candidates[: found.candidates]
         return found.worth([one.label for one in asked], np.array([one.score for one in asked]))
 
-    def classify_batch(self, pictures: Sequence[Picture], leave_out: bool = False) -> list[Classification]:
-        """The whole flow: encode, search, vote, decide, and for those in doubt rerank and decide again."""
+    def classify(
+        self, vectors: FloatArray, pictures: Sequence[Encoded], leave_out: bool = False
+    ) -> list[Classification]:
+        """Everything after the encoder: search, vote, decide, and for those in doubt rerank and decide again.
+
+        `vectors` (n, dim) are those of `pictures`, in their order.
+        """
         if not pictures:
             return []
         left_out = [picture.content_hash if leave_out else None for picture in pictures]
-        vectors = self.encoder.encode_images([picture.image for picture in pictures])  # (n, dim)
         votes = self.retriever.votes(vectors, left_out)
         verdicts = [
             self._decide(votes, query, candidates, pictures[query].content_hash)
             for query, candidates in enumerate(self._ranked(votes))
         ]
-        doubtful = [number for number, verdict in enumerate(verdicts) if verdict.decision.action == "rerank"]
-        questions = [self._question(pictures[i].image, verdicts[i], votes.comparison, i, left_out[i]) for i in doubtful]
-        for number, answer in zip(doubtful, self._ask_again(questions)):
+        questions: dict[int, Question] = {}
+        for number in [number for number, verdict in enumerate(verdicts) if verdict.decision.action == "rerank"]:
+            try:
+                image = pictures[number].image()
+            except ImageError as error:
+                failed = Reranked((), 0.0, f"the picture cannot be read again ({error})")
+                verdicts[number] = self._decide_again(verdicts[number], failed)
+                continue
+            questions[number] = self._question(image, verdicts[number], votes.comparison, number, left_out[number])
+        for number, answer in zip(questions, self._ask_again(list(questions.values()))):
             verdicts[number] = self._decide_again(verdicts[number], answer)
         return verdicts
 

@@ -9,19 +9,17 @@ from __future__ import annotations
 import hashlib
 import stat
 import warnings
-from collections import deque
 from collections.abc import Callable, Container, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache
 from io import BytesIO
-from itertools import islice
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import Literal
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError, features
 
+from lmm_classifier.ahead import in_threads
 from lmm_classifier.decoder_pool import POOL
 from lmm_classifier.errors import (
     CorruptImageError,
@@ -50,8 +48,6 @@ _TURNS = {
 }
 _ORIENTATION = 0x0112  # EXIF tag
 _KEEP = 3  # a reduced JPEG keeps this many times the side that is looked at: then pixels move by at most 2 of 255
-Result = TypeVar("Result")
-_AHEAD = 4  # pictures that are being read per thread before the first is asked for
 
 
 @dataclass(frozen=True, slots=True)
@@ -257,37 +253,4 @@ def read_pictures(
         except ImageError as error:
             return error
 
-    return _in_threads(attempt, paths, threads)
-
-
-def read_new_pictures(
-    paths: Iterable[Path],
-    limits: ImageLimits,
-    min_side: Callable[[], int | None],
-    threads: int,
-    known: Container[str],
-) -> Iterator[Picture | SeenBefore | ImageError]:
-    """Do the same, but decode nothing whose hash is `known`."""
-
-    def attempt(path: Path) -> Picture | SeenBefore | ImageError:
-        try:
-            return read_unless_known(path, limits, min_side, known)
-        except ImageError as error:
-            return error
-
-    return _in_threads(attempt, paths, threads)
-
-
-def _in_threads(attempt: Callable[[Path], Result], paths: Iterable[Path], threads: int) -> Iterator[Result]:
-    source = iter(paths)
-    waiting: deque[Future[Result]] = deque()
-    with ThreadPoolExecutor(threads, "read-pictures") as pool:
-        try:
-            waiting.extend(pool.submit(attempt, path) for path in islice(source, _AHEAD * threads))
-            while waiting:
-                found = waiting.popleft().result()
-                waiting.extend(pool.submit(attempt, path) for path in islice(source, 1))
-                yield found
-        finally:
-            for future in waiting:
-                future.cancel()
+    return in_threads(attempt, paths, threads)

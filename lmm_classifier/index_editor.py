@@ -13,7 +13,7 @@ from lmm_classifier import __version__
 from lmm_classifier.calibrated import stale_parts
 from lmm_classifier.config import PipelineConfig
 from lmm_classifier.corpus import scan_corpus
-from lmm_classifier.embeddings import open_encoder
+from lmm_classifier.embeddings import backends_of, open_encoder
 from lmm_classifier.encode_files import LazyEncoder, encode_files
 from lmm_classifier.errors import CorpusError, IndexFileError
 from lmm_classifier.index.contents import ADDED
@@ -151,7 +151,7 @@ class IndexEditor:
 
         def load() -> Encoder:
             if self._is_to_be_opened:  # known before gigabytes are loaded
-                manifest.require_backend(self._config.encoder.backend, str(self.path))
+                manifest.require_backend(backends_of(self._config.encoder.backend), str(self.path))
             encoder = self._encoder()
             manifest.require(encoder.fingerprint, str(self.path))
             return encoder

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
-from itertools import islice
+from functools import partial
 from pathlib import Path
 from threading import Lock
 
@@ -15,10 +14,11 @@ from PIL import Image
 from lmm_classifier.config import PipelineConfig
 from lmm_classifier.datatypes import Classification, Decision
 from lmm_classifier.decision import ThresholdPolicy
-from lmm_classifier.embeddings import open_encoder
-from lmm_classifier.errors import ImageError, IndexFileError
-from lmm_classifier.flow import Flow
-from lmm_classifier.images import Picture, read_pictures, upright_rgb
+from lmm_classifier.embeddings import backends_of, open_encoder
+from lmm_classifier.encode_files import LazyEncoder, encode_files
+from lmm_classifier.errors import IndexFileError, UnreadableImageError
+from lmm_classifier.flow import Encoded, Flow
+from lmm_classifier.images import read_picture, upright_rgb
 from lmm_classifier.index import open_index, require_encoder
 from lmm_classifier.index.exact import ExactIndex
 from lmm_classifier.index.watch import Watch
@@ -39,9 +39,9 @@ class HybridClassifier:
 
     def __init__(self, config: PipelineConfig, encoder: Encoder | None = None) -> None:
         self.config = config.model_copy(deep=True)  # changes made later to the caller's do not reach a running one
-        backend = encoder.fingerprint.backend if encoder else config.encoder.backend
+        backends = (encoder.fingerprint.backend,) if encoder else backends_of(config.encoder.backend)
         self._watch = Watch(config.retrieval.index_path)
-        index = open_index(config.retrieval, backend)
+        index = open_index(config.retrieval, backends)
         self.encoder = encoder or open_encoder(config.encoder)
         require_encoder(index, self.encoder.fingerprint, str(config.retrieval.index_path))
         self._flow = Flow(self.config, self.encoder, index)
@@ -59,7 +59,7 @@ class HybridClassifier:
         """Open the index again if its version is another; one that cannot be opened leaves what there is."""
         path = self.config.retrieval.index_path
         try:
-            index = open_index(self.config.retrieval, self.encoder.fingerprint.backend)
+            index = open_index(self.config.retrieval, (self.encoder.fingerprint.backend,))
             if index.contents.version == self._flow.version:
                 return
             require_encoder(index, self.encoder.fingerprint, str(path))
@@ -103,10 +103,12 @@ class HybridClassifier:
 
     def classify_many(self, images: Sequence[Image.Image]) -> list[Classification]:
         """Classify pictures; one verdict each, in order, whatever the number."""
-        pictures = [Picture(upright_rgb(image), "") for image in images]
-        step = self.config.encoder.batch_size
-        batches = (pictures[start : start + step] for start in range(0, len(pictures), step))
-        return [result for batch in batches for result in self.flow.classify_batch(batch)]
+        step, verdicts = self.config.encoder.batch_size, list[Classification]()
+        for start in range(0, len(images), step):
+            upright = [upright_rgb(image) for image in images[start : start + step]]
+            vectors = self.encoder.encode_images(upright)  # (n, dim)
+            verdicts += self.flow.classify(vectors, [Encoded(partial(_given, image)) for image in upright])
+        return verdicts
 
     def classify_paths(
         self, paths: Iterable[Path | str], leave_out_identical: bool = False
@@ -114,39 +116,44 @@ class HybridClassifier:
         """Classify files, yielding one verdict per path in order; memory does not grow with their number.
 
         A file that is no picture yields a verdict with reason `unreadable` and its `error`. With
-        `leave_out_identical`, examples of the same content as the query are not looked at (leave-one-out).
+        `leave_out_identical`, examples of the same content as the query are not looked at (leave-one-out). Files are
+        read and encoded ahead, in threads, while verdicts are made and taken.
         """
-        images = self.config.images
-        min_side = self.encoder.image_size if images.fast_jpeg else None
-        remembered: list[Path] = []  # paths given to the readers and not yet answered for
+        asked: dict[int, Path] = {}  # paths given to the readers and not yet answered for, by their places
 
         def remember() -> Iterator[Path]:
-            for path in map(Path, paths):
-                remembered.append(path)
+            for place, path in enumerate(map(Path, paths)):
+                asked[place] = path
                 yield path
 
-        threads = images.threads or min(8, os.cpu_count() or 1)
-        limits = images.limits
-        pictures = iter(read_pictures(remember(), limits, min_side, threads))
-        while batch := list(islice(pictures, self.config.encoder.batch_size)):
-            names, remembered[: len(batch)] = remembered[: len(batch)], []
-            yield from self._classify_files(names, batch, leave_out_identical)
+        encoder = LazyEncoder(lambda: self.encoder)
+        for batch in encode_files(remember(), encoder, self.config.images, self.config.encoder.batch_size):
+            pictures = [Encoded(partial(self._read_again, asked[place], content), content)
+                        for place, content in batch.encoded]  # fmt: skip
+            found = self.flow.classify(batch.vectors, pictures, leave_out_identical)
+            verdicts = {place: verdict for (place, _), verdict in zip(batch.encoded, found)}
+            verdicts |= {one.place: self._unreadable(one.reason) for one in batch.refused}
+            for place in sorted(verdicts):
+                yield replace(verdicts[place], path=str(asked.pop(place)))
 
-    def _classify_files(
-        self, names: Sequence[Path], batch: Sequence[Picture | ImageError], leave_out: bool
-    ) -> Iterator[Classification]:
-        readable = [picture for picture in batch if isinstance(picture, Picture)]
-        verdicts = iter(self.flow.classify_batch(readable, leave_out))
-        for name, picture in zip(names, batch):
-            verdict = next(verdicts) if isinstance(picture, Picture) else self._unreadable(picture)
-            yield replace(verdict, path=str(name))
+    def _read_again(self, path: Path, content_hash: str) -> Image.Image:
+        """The pixels that the encoder saw; raises ImageError if the file is another one now."""
+        images = self.config.images
+        picture = read_picture(path, images.limits, self.encoder.image_size if images.fast_jpeg else None)
+        if picture.content_hash != content_hash:
+            raise UnreadableImageError(f"{path}: the file was changed since it was encoded")
+        return picture.image
 
-    def _unreadable(self, error: ImageError) -> Classification:
+    def _unreadable(self, reason: str) -> Classification:
         return Classification(
             label=self.config.unknown_label,
             score=0.0,
             used_reranker=False,
             decision=Decision("reject", "unreadable"),
             candidates=(),
-            error=str(error),
+            error=reason,
         )
+
+
+def _given(image: Image.Image) -> Image.Image:
+    return image

@@ -13,6 +13,7 @@ from lmm_classifier.datatypes import Candidate, Decision, Fingerprint, Question,
 
 FloatArray = NDArray[np.float32]
 IntArray = NDArray[np.int64]
+Prepared = NDArray[Any] | Mapping[str, NDArray[Any]]  # what an encoder needs of one picture
 Rows = Callable[[], Iterable[FloatArray]]  # each call walks over all corpus vectors once, in blocks (m, dim)
 
 
@@ -54,8 +55,21 @@ class Encoder(Protocol):
     def image_size(self) -> int:
         """The side in pixels that this encoder looks at; larger pictures may be decoded at a reduced scale."""
 
+    @property
+    def batch_size(self) -> int:
+        """How many pictures it likes to be given at a time."""
+
+    def prepare(self, image: Image) -> Prepared:
+        """Reduce an upright RGB picture to what `encode` needs of it; may be called in any thread."""
+
+    def encode(self, prepared: Sequence[Prepared]) -> FloatArray:
+        """Encode what `prepare` made of pictures as unit rows (n, dim), float32; a row does not depend on its batch.
+
+        Called by one thread at a time.
+        """
+
     def encode_images(self, images: Sequence[Image]) -> FloatArray:
-        """Encode upright RGB pictures as unit rows (n, dim), float32; a row does not depend on its batch."""
+        """Prepare and encode upright RGB pictures as unit rows (n, dim), float32."""
 
 
 @runtime_checkable

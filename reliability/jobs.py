@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
 from lmm_classifier.config import PipelineConfig
 from lmm_classifier.corpus import scan_corpus
@@ -20,7 +19,7 @@ from lmm_classifier.index.exact import ExactIndex
 from lmm_classifier.index.store import Store
 from lmm_classifier.index_editor import IndexEditor
 from lmm_classifier.patterns import KNOWN, draw
-from lmm_classifier.protocols import FloatArray
+from lmm_classifier.protocols import FloatArray, Prepared
 from lmm_classifier.sync import Sync
 
 BATCH = 3
@@ -34,9 +33,9 @@ class CountingEncoder(DescriptorEncoder):
         super().__init__()
         self.given = 0
 
-    def encode_images(self, images: list[Image.Image]) -> FloatArray:  # type: ignore[override]
-        self.given += len(images)
-        return super().encode_images(images)
+    def encode(self, prepared: Sequence[Prepared]) -> FloatArray:
+        self.given += len(prepared)
+        return super().encode(prepared)
 
 
 def draw_corpora(place: Path) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 FLOORS = [
-    {"datatypes", "reports", "errors", "logging_config", "prompt_template", "atomic", "one_thread"},
+    {"datatypes", "reports", "errors", "logging_config", "prompt_template", "atomic", "one_thread", "ahead"},
     {"decoder_pool"},
     {"protocols", "yaml_reader", "images", "lazy", "console", "torch_device"},
     {"door", "decode_worker"},
@@ -61,7 +61,8 @@ FLOORS = [
 FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
 PACKAGE = Path(__file__).parent.parent / "lmm_classifier"
 MODULES = sorted(path for path in PACKAGE.rglob("*.py") if path != PACKAGE / "__init__.py")
-HEAVY = ["torch", "transformers", "onnxruntime", "pandas", "sklearn", "scipy", "fastapi", "ray", "lancedb", "faiss"]
+HEAVY = ["torch", "transformers", "onnxruntime", "onnx", "openvino", "huggingface_hub", "pandas", "sklearn", "scipy"]
+HEAVY += ["fastapi", "ray", "lancedb", "faiss", "usearch", "cykooz_resizer"]
 
 
 def imports(path):
@@ -90,6 +91,7 @@ def test_implementations_do_not_import_each_other(room):
     # what implementations share, and the parts of one
     allowed = {"prompts", "descriptor_blocks", "tally", "picture_budget", "one_forward"}
     allowed |= {"chat_client", "server_probe", "breaker", "replies"}
+    allowed |= {"preprocessing", "resize", "exported", "torch_tower"}
     for path in (PACKAGE / room).glob("[!_]*.py"):
         for name in imports(path):
             if name.startswith(f"lmm_classifier.{room}."):

@@ -58,7 +58,7 @@ def test_promised_keys_and_defaults():
         ("labels: [a, no]", "labels.1: expected a valid string, got False"),
         ("labels: [a, a]", "'a' more than once"),
         ("labels: []", "at least one label"),
-        ("encoder:\n  backend: clip", "expected 'siglip', 'onnx' or 'descriptor', got 'clip'"),
+        ("encoder:\n  backend: clip", "expected 'siglip', 'openvino', 'onnx' or 'descriptor', got 'clip'"),
         ("rerank:\n  prompt_template: 'Which?'", "{options} is missing"),
         ("rerank:\n  prompt_template: '{options} {labels}'", "'{labels}' is no placeholder"),
         ("rerank:\n  prompt_template: '{options} {options}'", "only once"),

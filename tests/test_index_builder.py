@@ -142,19 +142,20 @@ def test_module_command_exit_codes(corpus, tmp_path, capsys):
 class PickyEncoder(DescriptorEncoder):
     """A real encoder that refuses black pictures, as a model may give no finite vector for some."""
 
-    def encode_images(self, images):
-        if any(image.getextrema() == ((0, 0), (0, 0), (0, 0)) for image in images):
+    def encode(self, prepared):
+        if not all(pixels.any() for pixels in prepared):
             raise EncoderError("not finite")
-        return super().encode_images(images)
+        return super().encode(prepared)
 
 
 def test_one_picture_does_not_cost_its_batch():
     """The others of the batch get their vectors; if all fail, the encoder is to blame."""
     encoder = PickyEncoder()
     good = [Image.new("RGB", (40, 40), (i * 40, 90, 30)) for i in range(3)]
-    black = Image.new("RGB", (40, 40))
+    good = [encoder.prepare(image) for image in good]
+    black = encoder.prepare(Image.new("RGB", (40, 40)))
     vectors, errors = encode_each(encoder, [good[0], black, good[1], good[2]])
-    np.testing.assert_array_equal(vectors, encoder.encode_images(good))
+    np.testing.assert_array_equal(vectors, encoder.encode(good))
     assert list(errors) == [1]
     with pytest.raises(EncoderError):
         encode_each(encoder, [black, black])

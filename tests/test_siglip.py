@@ -36,7 +36,7 @@ def unit(rows):
 def test_golden_vector(tiny_encoder):
     """The vector of a picture that is not square does not move."""
     row = encoder(tiny_encoder("siglip")).encode_images([picture()])[0]
-    np.testing.assert_allclose(row[:8], GOLDEN, atol=1e-4)
+    np.testing.assert_allclose(row[:8], GOLDEN, atol=3e-4)  # two of 255 grey levels move it by as much
 
 
 @pytest.mark.parametrize("kind", MODELS)

@@ -31,9 +31,9 @@ class CountingEncoder(DescriptorEncoder):
         super().__init__()
         self.given = 0
 
-    def encode_images(self, images):
-        self.given += len(images)
-        return super().encode_images(images)
+    def encode(self, prepared):
+        self.given += len(prepared)
+        return super().encode(prepared)
 
 
 def build(corpus, output):
@@ -182,10 +182,10 @@ def test_an_interrupted_build_goes_on(corpus, tmp_path):
     index = tmp_path / "index"
 
     class Stops(CountingEncoder):
-        def encode_images(self, images):
+        def encode(self, prepared):
             if self.given >= 8:
                 raise KeyboardInterrupt
-            return super().encode_images(images)
+            return super().encode(prepared)
 
     def run(encoder):
         with Store(index, create=True) as store:

@@ -6,7 +6,7 @@ import logging
 from pathlib import Path
 
 from lmm_classifier.config import EncoderConfig
-from lmm_classifier.lazy import load
+from lmm_classifier.lazy import load, load_module
 from lmm_classifier.protocols import Encoder
 
 logger = logging.getLogger(__name__)
@@ -24,7 +24,15 @@ def open_encoder(config: EncoderConfig) -> Encoder:
         logger.warning(DESCRIPTOR_NOTICE)
         encoder = load("lmm_classifier.embeddings.descriptor", "DescriptorEncoder", "all")()
     elif config.backend == "onnx":
-        encoder = load("lmm_classifier.embeddings.onnx", "OnnxEncoder", "onnx")(Path(config.model))
+        encoder = load("lmm_classifier.embeddings.onnx", "OnnxEncoder", "onnx")(
+            Path(config.model), threads=config.threads
+        )
+    elif config.backend == "openvino":
+        load_module("openvino", "openvino")  # what is missing is said before a checkpoint is looked for
+        find = load("lmm_classifier.embeddings.conversion", "exported_or_converted", "openvino")
+        encoder = load("lmm_classifier.embeddings.openvino", "OpenvinoEncoder", "openvino")(
+            find(config), config.dtype, config.threads
+        )
     else:
         encoder = load("lmm_classifier.embeddings.siglip", "SiglipEncoder", "siglip")(
             config.model,
@@ -33,5 +41,13 @@ def open_encoder(config: EncoderConfig) -> Encoder:
             allow_download=config.allow_download,
             device=config.device,
             dtype=config.dtype,
+            forward=load("lmm_classifier.embeddings.torch_tower", "Forward", "siglip")(
+                config.forward_batch, config.threads, config.compile
+            ),
         )
     return encoder
+
+
+def backends_of(backend: str) -> tuple[str, ...]:
+    """The backends whose vectors an encoder of this one may give: an exported one gives those of its checkpoint."""
+    return (backend, "siglip") if backend in ("onnx", "openvino") else (backend,)

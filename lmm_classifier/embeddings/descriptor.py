@@ -15,11 +15,11 @@ from functools import cache
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
-from PIL.Image import Image, Resampling
+from PIL.Image import Image, Resampling, fromarray
 
 from lmm_classifier.datatypes import Fingerprint
 from lmm_classifier.one_thread import on_one_thread
-from lmm_classifier.protocols import FloatArray
+from lmm_classifier.protocols import FloatArray, Prepared
 from lmm_classifier.spaces import BlockWhiteningRecipe
 
 ByteArray = NDArray[np.uint8]
@@ -59,14 +59,24 @@ class DescriptorEncoder:
         dtype="float32",
     )
 
+    batch_size = 16
+
+    def prepare(self, image: Image) -> ByteArray:
+        """Reduce an upright RGB picture to a long side of 256 pixels at most, (height, width, 3)."""
+        return np.asarray(_reduced(image.convert("RGB")))
+
     @on_one_thread
-    def encode_images(self, images: Sequence[Image]) -> FloatArray:
-        """Encode upright RGB pictures of any size as unit rows (n, 2484); each is computed on its own."""
-        rows = np.empty((len(images), self.fingerprint.dim), np.float32)
-        for number, image in enumerate(images):
-            row = np.append(describe(image), np.float32(_LENGTH))
+    def encode(self, prepared: Sequence[Prepared]) -> FloatArray:
+        """Encode prepared pictures as unit rows (n, 2484); each is computed on its own."""
+        rows = np.empty((len(prepared), self.fingerprint.dim), np.float32)
+        for number, pixels in enumerate(prepared):
+            row = np.append(describe(fromarray(np.asarray(pixels))), np.float32(_LENGTH))
             rows[number] = row / np.sqrt(np.square(row, dtype=np.float64).sum())
         return rows
+
+    def encode_images(self, images: Sequence[Image]) -> FloatArray:
+        """Encode upright RGB pictures of any size as unit rows (n, 2484)."""
+        return self.encode([self.prepare(image) for image in images])
 
 
 def describe(image: Image) -> FloatArray:

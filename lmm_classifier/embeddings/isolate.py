@@ -5,28 +5,27 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from PIL.Image import Image
 
 from lmm_classifier.errors import EncoderError
-from lmm_classifier.protocols import Encoder, FloatArray
+from lmm_classifier.protocols import Encoder, FloatArray, Prepared
 
 
-def encode_each(encoder: Encoder, images: Sequence[Image]) -> tuple[FloatArray, dict[int, EncoderError]]:
+def encode_each(encoder: Encoder, prepared: Sequence[Prepared]) -> tuple[FloatArray, dict[int, EncoderError]]:
     """Encode what can be encoded: unit rows (m, dim) of the good pictures in order, and an error for each other one.
 
     A batch that fails is encoded again one by one. If that fails for every picture of several, the encoder itself is
     broken, and its error is raised.
     """
     try:
-        return _checked(encoder.encode_images(images)), {}
+        return _checked(encoder.encode(prepared)), {}
     except EncoderError as error:
-        if len(images) == 1:
+        if len(prepared) == 1:
             return np.empty((0, encoder.fingerprint.dim), np.float32), {0: error}
     rows: list[FloatArray] = []
     errors: dict[int, EncoderError] = {}
-    for number, image in enumerate(images):
+    for number, one in enumerate(prepared):
         try:
-            rows.append(_checked(encoder.encode_images([image])))
+            rows.append(_checked(encoder.encode([one])))
         except EncoderError as error:
             errors[number] = error
     if not rows:

@@ -16,9 +16,12 @@ from PIL.Image import Image
 
 from lmm_classifier.checkpoint import checkpoint_folder, content_digest, quiet_transformers
 from lmm_classifier.datatypes import Fingerprint
+from lmm_classifier.embeddings.exported import unit_rows
+from lmm_classifier.embeddings.preprocessing import Preprocessing
+from lmm_classifier.embeddings.torch_tower import AS_CHOSEN, Forward, TorchTower
 from lmm_classifier.errors import EncoderError, LmmClassifierError
 from lmm_classifier.lazy import load, load_module
-from lmm_classifier.protocols import FloatArray
+from lmm_classifier.protocols import FloatArray, Prepared
 from lmm_classifier.spaces import IdentityRecipe
 from lmm_classifier.torch_device import choose_device, choose_dtype
 
@@ -67,8 +70,9 @@ _FAMILIES = {
 class SiglipEncoder:
     """A vision tower by hub name or local folder; local files are tried before any download.
 
-    Pictures are computed in batches of one fixed shape, so that a vector does not depend on its batch: of 1 on a CPU,
-    where larger batches gain next to nothing, of 16 on an accelerator.
+    Pictures are computed in batches of one fixed shape, so that a vector does not depend on its batch: see `TorchTower`
+    for their size. A picture is resized by our own code where the checkpoint's processing is a plain resize or crop,
+    else (SigLIP 2 of free aspect) by transformers.
     """
 
     def __init__(
@@ -79,23 +83,29 @@ class SiglipEncoder:
         allow_download: bool = True,
         device: str = "auto",
         dtype: str = "auto",
+        forward: Forward = AS_CHOSEN,
     ) -> None:
         self._torch = load_module("torch", _EXTRA)
         load_module("transformers", _EXTRA)
         try:
-            self._folder = checkpoint_folder(model, revision, cache_dir, allow_download, _EXTRA)
+            self.folder = checkpoint_folder(model, revision, cache_dir, allow_download, _EXTRA)
             self._family = self._find_family()
             self._device = choose_device(self._torch, device)
             self._dtype = choose_dtype(self._torch, dtype, self._device)
+            if forward.threads:
+                self._torch.set_num_threads(forward.threads)
             self._processor = self._load(self._family.processor)
-            self._vision = self._tower(self._family.vision, "vision_config")
+            self.vision = self._tower(self._family.vision, "vision_config")
         except LmmClassifierError:
             raise
         except Exception as error:
             raise EncoderError(_ways_on(model, error)) from error
-        self._batch = 1 if self._device == "cpu" else 16
+        said = self._processor.to_dict()
+        self.preprocessing = None if self._family is _FAMILIES["siglip2"] else Preprocessing.of_processor(said)
+        self._run = TorchTower(self.features, self._device, self._patches(), forward)
         self._text: Any = None
-        self._fingerprint = self._identify(model)
+        self._forward = forward
+        self._fingerprint = self._identify(model, said)
 
     @property
     def fingerprint(self) -> Fingerprint:
@@ -115,9 +125,35 @@ class SiglipEncoder:
             return int(size["height"] if "height" in size else size["shortest_edge"])
         return int(self._processor.patch_size * self._processor.max_num_patches**0.5)  # SigLIP 2 of free aspect
 
+    @property
+    def batch_size(self) -> int:
+        """Several forward passes, so that copies to the device overlap with them."""
+        return max(8, 4 * self._run.batch)
+
+    def prepare(self, image: Image) -> Prepared:
+        """Reduce an upright RGB picture to the pixels (height, width, 3) or patches that the tower sees."""
+        if self.preprocessing is not None:
+            return self.preprocessing.prepare(image)
+        inputs = self._processor(images=[image], return_tensors="np")
+        return {name: np.asarray(array[0]) for name, array in inputs.items()}
+
+    def encode(self, prepared: Sequence[Prepared]) -> FloatArray:
+        """Encode prepared pictures as unit rows (n, dim); raises EncoderError on values that are not finite."""
+        return self._units(self._run(prepared, self._fingerprint.dim))
+
     def encode_images(self, images: Sequence[Image]) -> FloatArray:
-        """Encode upright RGB pictures as unit rows (n, dim); raises EncoderError on values that are not finite."""
-        return self._in_batches(list(map(self._bounded, images)), self._encode_image_batch)
+        """Prepare and encode upright RGB pictures as unit rows (n, dim)."""
+        return self.encode([self.prepare(image) for image in images])
+
+    def encode_as_transformers(self, images: Sequence[Image]) -> FloatArray:
+        """Encode pictures by the library's own image processor and forward pass, one by one: the reference."""
+        rows = []
+        for image in images:
+            inputs = self._processor(images=[self._bounded(image)], return_tensors="pt").to(self._device)
+            inputs["pixel_values"] = inputs["pixel_values"].to(self._dtype)
+            with self._torch.inference_mode():
+                rows.append(getattr(self.vision(**inputs), self._family.image_output).float().cpu().numpy()[0])
+        return self._units(np.array(rows, np.float32).reshape(len(rows), self._fingerprint.dim))
 
     def encode_texts(self, texts: Sequence[str]) -> FloatArray:
         """Encode texts as unit rows (n, dim) of the same space; the text tower is loaded at the first call."""
@@ -126,38 +162,43 @@ class SiglipEncoder:
                 self._tokenizer = self._load("AutoTokenizer")
                 self._text = self._tower(self._family.text, "text_config")
             except Exception as error:
-                raise EncoderError(f"cannot load the text tower of {self._folder}: {error}") from error
+                raise EncoderError(f"cannot load the text tower of {self.folder}: {error}") from error
+            length = self._text.config.max_position_embeddings
+            self._read = TorchTower(self._text_features, self._device, length, self._forward)
         # SigLIP was trained on lower-case text, and every tokenizer of these families accepts it
-        return self._in_batches([text.lower() for text in texts], self._encode_text_batch)
+        prepared = [self._tokens_of(text.lower()) for text in texts]
+        return self._units(self._read(prepared, self._fingerprint.dim))
 
-    def _in_batches(self, items: Sequence[Any], encode: Any) -> FloatArray:
-        out = np.empty((len(items), self._fingerprint.dim), np.float32)
-        for start in range(0, len(items), self._batch):
-            part = items[start : start + self._batch]
-            padded = [*part, *[part[-1]] * (self._batch - len(part))]
-            with self._torch.inference_mode():
-                rows = encode(padded).float().cpu().numpy()  # (batch, dim)
-            out[start : start + len(part)] = rows[: len(part)]
-        lengths = np.linalg.norm(out.astype(np.float64), axis=1, keepdims=True)
-        if not (np.isfinite(lengths) & (lengths > 0)).all():
-            raise EncoderError(
-                f"{self._fingerprint.model} gave a vector without a direction in {self._fingerprint.dtype} on "
-                f"{self._device}; try encoder.dtype: float32"
-            )
-        unit: FloatArray = (out / lengths).astype(np.float32)
-        return unit
+    def features(self, **inputs: Any) -> Any:
+        """The forward pass from prepared inputs, on the device: `pixels` (b, h, w, 3) bytes, or those of a processor.
 
-    def _encode_image_batch(self, images: list[Image]) -> Any:
-        inputs = self._processor(images=images, return_tensors="pt")
-        inputs = {name: tensor.to(self._device) for name, tensor in inputs.items()}
+        Returns (b, dim) that are not of unit length.
+        """
+        if (pixels := inputs.pop("pixels", None)) is not None:
+            described = self.preprocessing
+            assert described is not None
+            factor = self._torch.tensor([1 / (255 * one) for one in described.std], device=pixels.device)
+            shift = self._torch.tensor([m / s for m, s in zip(described.mean, described.std)], device=pixels.device)
+            inputs["pixel_values"] = (pixels.float() * factor - shift).permute(0, 3, 1, 2)  # channels last in memory
         inputs["pixel_values"] = inputs["pixel_values"].to(self._dtype)
-        return getattr(self._vision(**inputs), self._family.image_output)
+        return getattr(self.vision(**inputs), self._family.image_output)
 
-    def _encode_text_batch(self, texts: list[str]) -> Any:
+    def _units(self, rows: FloatArray) -> FloatArray:
+        hint = f" in {self._fingerprint.dtype} on {self._device}; try encoder.dtype: float32"
+        return unit_rows(rows, self._fingerprint, hint)
+
+    def _patches(self) -> int:
+        """Patches of a picture, by which the work and memory of a forward pass grow."""
+        patch = int(getattr(self.vision.config, "patch_size", 16))
+        return max((self.image_size // patch) ** 2, 1)
+
+    def _tokens_of(self, text: str) -> Prepared:
         length = self._text.config.max_position_embeddings  # SigLIP gives wrong vectors at any other padding
-        tokens = self._tokenizer(texts, padding="max_length", max_length=length, truncation=True, return_tensors="pt")
+        tokens = self._tokenizer([text], padding="max_length", max_length=length, truncation=True, return_tensors="np")
         names = ("input_ids",) if self._family.text.startswith("Siglip") else ("input_ids", "attention_mask")
-        inputs = {name: tokens[name].to(self._device) for name in names}
+        return {name: np.asarray(tokens[name][0]) for name in names}
+
+    def _text_features(self, **inputs: Any) -> Any:
         return getattr(self._text(**inputs), self._family.text_output)
 
     def _bounded(self, image: Image) -> Image:
@@ -169,7 +210,7 @@ class SiglipEncoder:
         return image.crop((left, top, left + width, top + height))
 
     def _find_family(self) -> Family:
-        config = json.loads((self._folder / "config.json").read_text(encoding="utf-8"))
+        config = json.loads((self.folder / "config.json").read_text(encoding="utf-8"))
         kind = str(config.get("model_type", "")).removesuffix("_vision_model")
         if kind not in _FAMILIES:
             raise ValueError(f"it is a {kind or 'nameless'} model, expected one of {', '.join(_FAMILIES)}")
@@ -177,7 +218,7 @@ class SiglipEncoder:
 
     def _load(self, name: str, **options: Any) -> Any:
         with quiet_transformers(_EXTRA):
-            return load("transformers", name, _EXTRA).from_pretrained(self._folder, local_files_only=True, **options)
+            return load("transformers", name, _EXTRA).from_pretrained(self.folder, local_files_only=True, **options)
 
     def _tower(self, name: str, part: str) -> Any:
         """Load one tower of the checkpoint, on its device and in its number type."""
@@ -185,17 +226,18 @@ class SiglipEncoder:
         own = getattr(config, part, config)
         if self._family.image_output == "image_embeds":  # the whole checkpoint's word counts, the tower's is a default
             own.projection_dim = config.projection_dim
-        loaded = self._load(name, config=own, dtype=self._dtype, use_safetensors=True)
+        loaded = self._load(name, config=own, dtype=self._dtype, use_safetensors=True, attn_implementation="sdpa")
+        if self._device.startswith("cuda"):
+            loaded = loaded.to(memory_format=self._torch.channels_last)
         return loaded.to(self._device).eval()
 
-    def _identify(self, model: str) -> Fingerprint:
-        vision = self._vision.config
-        said = self._processor.to_dict()
+    def _identify(self, model: str, said: dict[str, Any]) -> Fingerprint:
+        vision = self.vision.config
         processing = {name: said[name] for name in _PROCESSING if said.get(name) is not None}
         return Fingerprint(
             backend="siglip",
             model=Path(model).name if Path(model).is_dir() else model,
-            revision=content_digest(self._folder),
+            revision=content_digest(self.folder),
             preprocessing=json.dumps(processing, default=int, sort_keys=True),
             dim=vision.projection_dim if self._family.image_output == "image_embeds" else vision.hidden_size,
             dtype=str(self._dtype).removeprefix("torch."),

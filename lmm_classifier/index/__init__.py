@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 
 from lmm_classifier.config import RetrievalConfig
 from lmm_classifier.datatypes import Fingerprint
@@ -11,14 +12,14 @@ from lmm_classifier.index.exact import ExactIndex
 logger = logging.getLogger(__name__)
 
 
-def open_index(config: RetrievalConfig, backend: str) -> ExactIndex:
+def open_index(config: RetrievalConfig, backends: Sequence[str]) -> ExactIndex:
     """Open the configured index.
 
-    Raises IndexMismatchError where the encoder's `backend` alone rules it out: that is known before an encoder of
-    gigabytes is loaded.
+    Raises IndexMismatchError where the `backends` whose vectors the encoder may give rule it out: that is known before
+    an encoder of gigabytes is loaded.
     """
     index = ExactIndex.open(config.index_path)
-    index.manifest.require_backend(backend, str(config.index_path))
+    index.manifest.require_backend(backends, str(config.index_path))
     return index
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -60,11 +61,11 @@ class Manifest:
                 raise IndexFileError(f"{source} has a damaged manifest: {name} is {number!r}")
         return self
 
-    def require_backend(self, backend: str, source: str) -> None:
-        """Raise IndexMismatchError unless these vectors are of an encoder of this kind."""
-        if self.fingerprint.backend != backend:
+    def require_backend(self, backends: Sequence[str], source: str) -> None:
+        """Raise IndexMismatchError unless an encoder of one of these kinds (the configured one first) made them."""
+        if self.fingerprint.backend not in backends:
             raise IndexMismatchError(
-                f"index {source} was built by the encoder {self.fingerprint}, but encoder.backend is {backend!r}: "
+                f"index {source} was built by the encoder {self.fingerprint}, but encoder.backend is {backends[0]!r}: "
                 f"set encoder.backend to {self.fingerprint.backend!r} (with the --config that it was built with), or "
                 "rebuild the index with `lmm-classifier build`"
             )

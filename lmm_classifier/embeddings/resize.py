@@ -1,0 +1,66 @@
+"""Antialiased resizing of pictures to bytes, within 2 of 255 of Pillow's own, and several times as fast.
+
+cykooz-resizer computes the same convolution as Pillow with the processor's vector instructions. It is told which side
+to resize first: in between, values are rounded and clipped to bytes, so the order shows at hard edges.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from threading import local
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+from PIL import __version__ as pillow_version
+
+Box = tuple[float, float, float, float]  # left, upper, right, lower in pixels
+
+_FILTERS = {"nearest": None, "bilinear": "bilinear", "bicubic": "catmull_rom", "lanczos": "lanczos3"}
+_VERTICAL_FIRST = int(pillow_version.partition(".")[0]) >= 13  # older ones always begin with the rows
+_of_this_thread = local()  # a resizer keeps buffers
+
+
+def resize(image: Image.Image, size: tuple[int, int], resample: str, box: Box | None = None) -> NDArray[np.uint8]:
+    """Resize an RGB picture, or its part `box`, to `size` (width, height): bytes (height, width, 3).
+
+    `resample` is one of nearest, bilinear, bicubic, lanczos.
+    """
+    library = _library()
+    if library is None or _FILTERS[resample] is None:
+        return np.asarray(image.resize(size, Image.Resampling[resample.upper()], box))
+    left, upper, right, lower = box or (0, 0, *image.size)
+    wide, high = right - left, lower - upper
+    across = (size[0], image.height), (left, 0, wide, image.height)
+    down = (image.width, size[1]), (0, upper, image.width, high)
+    if _VERTICAL_FIRST and image.height > size[1] and image.height - size[1] > 2 * (image.width - size[0]):
+        passes = [down, (size, (left, 0, wide, size[1]))]
+    else:
+        passes = [across, (size, (0, upper, size[0], high))]
+    for shape, part in passes:
+        image = _one_pass(library, image, shape, _FILTERS[resample], part)
+    return np.asarray(image)
+
+
+def _one_pass(library: Any, image: Image.Image, size: tuple[int, int], name: Any, part: Box) -> Image.Image:
+    if image.size == size and part == (0, 0, *size):
+        return image
+    if not hasattr(_of_this_thread, "resizer"):
+        _of_this_thread.resizer = library.Resizer()
+    options = library.ResizeOptions(library.ResizeAlg.convolution(library.FilterType[name]))
+    options.crop_box = library.CropBox(*part)
+    options.use_alpha = False  # the fourth byte that Pillow keeps beside RGB is padding
+    resized = Image.new("RGB", size)
+    _of_this_thread.resizer.resize_pil(image, resized, options)
+    return resized
+
+
+@cache
+def _library() -> Any:
+    """The fast resizer, or None where it is not installed."""
+    try:
+        import cykooz_resizer
+    except ImportError:
+        return None
+    return cykooz_resizer
