@@ -48,6 +48,7 @@ FLOORS = [
         "calibrate_command",
         "report_command",
         "edit_command",
+        "export_command",
     },
     {"doctor"},
     {"evaluation", "audit"},

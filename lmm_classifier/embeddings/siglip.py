@@ -226,7 +226,7 @@ class SiglipEncoder:
         own = getattr(config, part, config)
         if self._family.image_output == "image_embeds":  # the whole checkpoint's word counts, the tower's is a default
             own.projection_dim = config.projection_dim
-        loaded = self._load(name, config=own, dtype=self._dtype, use_safetensors=True, attn_implementation="sdpa")
+        loaded = self._load(name, config=own, attn_implementation="sdpa", dtype=self._dtype, use_safetensors=True)
         if self._device.startswith("cuda"):
             loaded = loaded.to(memory_format=self._torch.channels_last)
         return loaded.to(self._device).eval()
