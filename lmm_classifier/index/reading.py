@@ -78,27 +78,30 @@ def _derived(
 ) -> tuple[Snapshot | None, Table, FloatArray | None]:
     """Make the table and the matrix from the database: as files, or in memory where none can be written."""
     source = str(folder)
-    records = list(read_records(connection, source))
-    digest = sum(record.digest for record in records) % 2**64
-    if digest != state.digest or len(records) != state.manifest["count"]:
+    digest, labels, paths, hashes = 0, list[str](), list[str](), list[str]()
+    for record in read_records(connection, source):
+        digest += record.digest
+        labels.append(record.label)
+        paths.append(record.path)
+        hashes.append(record.content_hash)
+    if digest % 2**64 != state.digest or len(paths) != state.manifest["count"]:
         raise IndexFileError(
-            f"{source}: {len(records)} examples are found where {state.manifest['count']} were written; "
+            f"{source}: {len(paths)} examples are found where {state.manifest['count']} were written; "
             f"`lmm-classifier doctor {source}` says how to mend it"
         )
-    labels = Labels.of([record.label for record in records])
-    table = Table(labels, [record.path for record in records], [record.content_hash for record in records])
-    require_inside(table.paths, source)
+    require_inside(paths, source)
+    table = Table(Labels.of(labels), paths, hashes)
     vectors = state.vectors(connection, source)
     former = read_snapshot(folder)
     if former is not None and (former.stamp.index, former.stamp.space) != (state.index, state.space):
         former = None
-    width = space.transform(vectors.of(table.hashes[:1])).shape[1]
-    rows = partial(_rows, table.hashes, vectors, space, former)
+    width = space.transform(vectors.of(hashes[:1])).shape[1]
+    rows = partial(_rows, hashes, vectors, space, former)
     try:
         return write_snapshot(folder, state.stamp, table, width, rows), table, None
     except OSError as error:
         logger.debug("nothing is kept for the next to open %s: %s", folder, error)
-        return None, table, rows_in_memory(len(records), width, rows)
+        return None, table, rows_in_memory(len(paths), width, rows)
 
 
 def _rows(
