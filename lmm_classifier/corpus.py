@@ -7,6 +7,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol, overload
 
 from lmm_classifier.datatypes import Example
 from lmm_classifier.errors import CorpusError
@@ -15,6 +16,15 @@ from lmm_classifier.reports import Skipped
 EXTENSIONS = frozenset(
     ["jpg", "jpeg", "jpe", "jfif", "mpo", "png", "webp", "gif", "bmp", "dib", "tif", "tiff", "avif", "heic", "heif"]
 )
+
+
+class Identified(Protocol):
+    """Has an id: its path relative to the corpus root, POSIX style."""
+
+    @property
+    def path(self) -> str:
+        """The id."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +48,8 @@ def scan_corpus(root: Path) -> Corpus:
             f"corpus {root} {problem}: expected a folder of labelled pictures, {root}/<label>/picture.jpg"
         )
     found, skipped = _walk(root)
-    examples = [Example(path, path.split("/", 1)[0]) for path in found if "/" in path]
+    labels: dict[str, str] = {}  # one text for all pictures of a label
+    examples = [Example(path, labels.setdefault(name, name)) for path in found if (name := _label(path))]
     loose = [path for path in found if "/" not in path]
     skipped += [Skipped(path, "lies directly in the corpus folder, so it has no label", "no_label") for path in loose]
     if not examples:
@@ -53,6 +64,28 @@ def scan_corpus(root: Path) -> Corpus:
     return Corpus(root, tuple(examples), tuple(skipped), tuple(_thin_labels(root, examples)))
 
 
+class Files(Sequence[Path]):
+    """Where the pictures of examples, by their ids under `root`, are to be found.
+
+    Each path is made when it is asked for: one takes more memory than all else that a build keeps of a picture.
+    """
+
+    def __init__(self, root: Path, ids: Sequence[Identified]) -> None:
+        self._root, self._ids = root, ids
+
+    def __len__(self) -> int:
+        return len(self._ids)
+
+    @overload
+    def __getitem__(self, place: int) -> Path: ...
+    @overload
+    def __getitem__(self, place: slice) -> Files: ...
+    def __getitem__(self, place: int | slice) -> Path | Files:
+        if isinstance(place, slice):
+            return Files(self._root, self._ids[place])
+        return self._root / self._ids[place].path
+
+
 def find_pictures(folder: Path) -> list[Path]:
     """Find the picture files in a folder and its folders, by the same rules, in a stable order."""
     return [folder / path for path in sorted(_walk(folder)[0])]
@@ -65,6 +98,11 @@ def same_bytes_warnings(examples: Sequence[Example], hashes: Sequence[str]) -> l
         places[content_hash].append(example)
     conflicts = [group for group in places.values() if len({example.label for example in group}) > 1]
     return [f"the same picture under two labels: {', '.join(e.path for e in group)}" for group in conflicts]
+
+
+def _label(path: str) -> str:
+    """The first folder of a path, "" where there is none."""
+    return path.partition("/")[0] if "/" in path else ""
 
 
 def _walk(root: Path) -> tuple[list[str], list[Skipped]]:

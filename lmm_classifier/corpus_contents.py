@@ -9,7 +9,7 @@ from stat import S_ISREG
 from PIL import __version__ as pillow_version
 
 from lmm_classifier.config import ImagesConfig
-from lmm_classifier.corpus import Corpus
+from lmm_classifier.corpus import Corpus, Files
 from lmm_classifier.datatypes import Example
 from lmm_classifier.encode_files import Batch, LazyEncoder, encode_files
 from lmm_classifier.images import accepted_formats
@@ -54,7 +54,7 @@ class CorpusContents:
                 self.found.append(replace(one, content_hash=memory.content_hash))
             else:
                 unread.append(one)
-        files = [self.corpus.root / one.path for one in unread]
+        files = Files(self.corpus.root, unread)
         for batch in encode_files(files, self.encoder, self.images, self.batch_size, known | set(bad)):
             self._take(batch, unread, bad)
         self.found.sort(key=lambda one: one.path)

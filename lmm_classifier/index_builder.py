@@ -18,7 +18,7 @@ from lmm_classifier import __version__
 from lmm_classifier.atomic import replacing_file
 from lmm_classifier.config import ImagesConfig, PipelineConfig
 from lmm_classifier.console import ProgressDisplay, complain, goes_on_later, show_report
-from lmm_classifier.corpus import Corpus, same_bytes_warnings, scan_corpus
+from lmm_classifier.corpus import Corpus, Files, same_bytes_warnings, scan_corpus
 from lmm_classifier.datatypes import Example
 from lmm_classifier.embeddings import open_encoder
 from lmm_classifier.encode_files import LazyEncoder, encode_files
@@ -158,7 +158,7 @@ def _encode(
     progress: ShowProgress | None,
 ) -> tuple[list[Example], list[str], list[Skipped]]:
     """Good vectors go to the spool, what has none to the list of skipped."""
-    files = [corpus.root / example.path for example in corpus.examples]
+    files = Files(corpus.root, corpus.examples)
     examples: list[Example] = []
     hashes: list[str] = []
     skipped: list[Skipped] = []

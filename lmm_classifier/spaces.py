@@ -201,12 +201,14 @@ def _axes_of_many(
         count += len(block)
         total += block.sum(axis=0)
         covariance += block.T @ block
+    block = np.empty(0)  # the last one is not kept while the most memory is needed
     mean = total / count
     covariance /= count
     covariance -= np.outer(mean, mean)
     basis = np.random.default_rng(0).normal(size=(width, min(width, 2 * dim + _SPARE)))
     for _ in range(_ITERATIONS):
-        basis, _ = np.linalg.qr(covariance @ basis)
+        basis = covariance @ basis  # the former one is let go before more room is needed
+        basis, _ = np.linalg.qr(basis)
     variances, axes = np.linalg.eigh(basis.T @ (covariance @ basis))
     return mean, (variances[::-1], basis @ axes[:, ::-1])
 

@@ -55,6 +55,7 @@ class Sync:
         plan = plan_sync([*hand, *kept], contents.found, self.store.removed(), self._may_be_there(kept, skipped), now)
         if not plan.final:
             raise CorpusError(self._nothing(skipped))
+        contents.found.clear()  # the plan says it all; fitting the space needs the memory
         plan.drop += [one.path for one in lost]
         self._commit(plan, now)
         return self._report(plan, skipped, contents.encoded)

@@ -77,7 +77,7 @@ def digests(corpus: Path, batch: int, threads: int, order: int) -> dict[str, str
             build_index_from_directory(corpus, config.retrieval.index_path, batch, config)
             index = ExactIndex.open(config.retrieval.index_path)
             rows = index.gallery.units.tobytes() + index.vectors().tobytes()
-            table = json.dumps([index.contents.paths, index.contents.labels, index.hashes])
+            table = json.dumps([list(index.contents.paths), list(index.contents.labels), list(index.hashes)])
             found[f"{kind} rows"] = hashlib.sha256(rows).hexdigest()
             found[f"{kind} table"] = hashlib.sha256(table.encode()).hexdigest()
             new = sorted(corpus.with_name("new").rglob("*.png"))

@@ -30,9 +30,9 @@ def seen(path: Path) -> Seen:
     index = ExactIndex.open(path)
     calibration = Calibration.of(index.contents)
     found: Seen = {
-        "paths": index.contents.paths,
-        "labels": index.contents.labels,
-        "hashes": index.hashes,
+        "paths": list(index.contents.paths),
+        "labels": list(index.contents.labels),
+        "hashes": list(index.hashes),
         "matrix": np.array(index.gallery.units),
         "vectors": index.vectors(),
         "encoder": index.manifest.fingerprint,

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from lmm_classifier.corpus import find_pictures, same_bytes_warnings, scan_corpus
+from lmm_classifier.corpus import Files, find_pictures, same_bytes_warnings, scan_corpus
 from lmm_classifier.datatypes import Example
 from lmm_classifier.errors import CorpusError
 
@@ -35,6 +35,17 @@ def test_labels_ids_and_order(root):
     assert [example.path for example in corpus.examples] == ids
     assert [example.label for example in corpus.examples] == ["a", "a", "a", "b", "b", "c d"]
     assert corpus.skipped == ()
+
+
+def test_what_is_kept_of_a_picture_is_little(root):
+    """One text for all pictures of a label, and paths that are made when asked for."""
+    touch(root, "a/1.jpg", "a/2.jpg", "b/3.jpg")
+    examples = scan_corpus(root).examples
+    assert examples[0].label is examples[1].label
+    files = Files(root, examples)
+    assert list(files) == [root / "a/1.jpg", root / "a/2.jpg", root / "b/3.jpg"]
+    assert (len(files), files[-1], list(files[1:])) == (3, root / "b/3.jpg", [root / "a/2.jpg", root / "b/3.jpg"])
+    assert files[0] is not files[0]
 
 
 def test_everything_else_is_listed(root):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,9 +21,9 @@ class Contents:
     """What is in an index; vectors are as the encoder made them, the space is applied when it is opened."""
 
     manifest: Manifest
-    labels: list[str]
-    paths: list[str]  # ids, ascending where the index is a durable one
-    hashes: list[str]  # SHA-256 of the files, hexadecimal
+    labels: Sequence[str]
+    paths: Sequence[str]  # ids, ascending where the index is a durable one
+    hashes: Sequence[str]  # SHA-256 of the files, hexadecimal
     space_state: Mapping[str, Array]
     vector_blocks: Callable[[], Iterable[Array]]  # encoder vectors, in consecutive blocks (m, dim)
     dtype: DTypeLike = np.float32

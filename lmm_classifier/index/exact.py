@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from lmm_classifier.datatypes import Example, Fingerprint, Neighbor
 from lmm_classifier.errors import ConfigError, IndexFileError
 from lmm_classifier.gallery import Gallery, GalleryComparison
+from lmm_classifier.index.columns import Column, Labels
 from lmm_classifier.index.contents import Contents
 from lmm_classifier.index.forms import read_index
 from lmm_classifier.index.manifest import Manifest
@@ -29,16 +30,21 @@ class ExactIndex:
         self.manifest: Manifest = contents.manifest
         self.space = space
         self.hashes = contents.hashes
-        self.label_names: Sequence[str] = sorted(set(contents.labels))
-        positions = {label: number for number, label in enumerate(self.label_names)}
-        self.label_ids: IntArray = np.array([positions[label] for label in contents.labels], dtype=np.int64)
+        labels = Labels.of(contents.labels)
+        self.label_names: Sequence[str] = labels.names
+        self.label_ids: IntArray = labels.ids
         self.contents = contents
         self._matrix = matrix
 
     @cached_property
-    def examples(self) -> list[Example]:
+    def examples(self) -> Sequence[Example]:
         """The examples, in the order of the rows."""
-        return [Example(path, label) for path, label in zip(self.contents.paths, self.contents.labels)]
+        paths, labels = self.contents.paths, self.contents.labels
+        return Column(
+            len(self),
+            lambda row: Example(paths[row], labels[row]),
+            lambda: [Example(path, label) for path, label in zip(paths, labels)],
+        )
 
     @cached_property
     def gallery(self) -> Gallery:
@@ -106,7 +112,7 @@ class ExactIndex:
         if strangers := sorted(wanted - set(self.label_names)):
             known = ", ".join(self.label_names[:20]) + (" ..." if len(self.label_names) > 20 else "")
             raise ConfigError(f"labels: {', '.join(map(repr, strangers))} not in the index, which knows {known}")
-        rows = np.flatnonzero([label in wanted for label in self.contents.labels])
+        rows = np.flatnonzero(np.array([name in wanted for name in self.label_names])[self.label_ids])
         return ExactIndex(self._part(rows), self.space, self.gallery.units[rows])
 
     def without(self, rows: IntArray) -> ExactIndex:
@@ -118,11 +124,12 @@ class ExactIndex:
 
     def _part(self, rows: IntArray) -> Contents:
         part = self.contents
+        labels, paths, hashes = list(part.labels), list(part.paths), list(part.hashes)
         return replace(
             part,
-            labels=[part.labels[row] for row in rows],
-            paths=[part.paths[row] for row in rows],
-            hashes=[part.hashes[row] for row in rows],
+            labels=[labels[row] for row in rows],
+            paths=[paths[row] for row in rows],
+            hashes=[hashes[row] for row in rows],
             manifest=replace(part.manifest, count=len(rows)),
             vector_blocks=lambda: [self.vectors()[rows]],
             calibration=None,

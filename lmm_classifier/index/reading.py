@@ -14,10 +14,12 @@ import numpy as np
 from lmm_classifier.errors import IndexFileError
 from lmm_classifier.index import database
 from lmm_classifier.index.archive import CALIBRATION, SPACE, require_inside
+from lmm_classifier.index.columns import Labels
 from lmm_classifier.index.contents import Array, Contents
 from lmm_classifier.index.records import read_records
 from lmm_classifier.index.snapshot import Rows, Snapshot, read_snapshot, rows_in_memory, write_snapshot
 from lmm_classifier.index.state import BUILD, State, Vectors, as_units, read_arrays
+from lmm_classifier.index.table import Table
 from lmm_classifier.protocols import FloatArray, Space
 from lmm_classifier.spaces import restore
 
@@ -25,7 +27,6 @@ logger = logging.getLogger(__name__)
 
 ADDED_FOLDER = "added"  # pictures that were added by hand
 _BLOCK = 1024
-Table = tuple[list[str], list[str], list[str]]  # labels, paths, hashes
 
 
 def read_store(folder: Path) -> Contents:
@@ -44,14 +45,13 @@ def read_store(folder: Path) -> Contents:
             space = restore(manifest.space, space_state)
             snapshot, table, matrix = _derived(connection, folder, state, space)
         else:
-            table = snapshot.labels, snapshot.paths, snapshot.hashes
-    labels, paths, hashes = table
-    fetch = partial(_blocks, folder, state, hashes)
+            table = snapshot.table
+    fetch = partial(_blocks, folder, state, table.hashes)
     return Contents(
         manifest=manifest,
-        labels=labels,
-        paths=paths,
-        hashes=hashes,
+        labels=table.labels,
+        paths=table.paths,
+        hashes=table.hashes,
         space_state=space_state,
         vector_blocks=fetch,
         dtype=state.dtype,
@@ -78,26 +78,30 @@ def _derived(
 ) -> tuple[Snapshot | None, Table, FloatArray | None]:
     """Make the table and the matrix from the database: as files, or in memory where none can be written."""
     source = str(folder)
-    records = list(read_records(connection, source))
-    digest = sum(record.digest for record in records) % 2**64
-    if digest != state.digest or len(records) != state.manifest["count"]:
+    digest, labels, paths, hashes = 0, list[str](), list[str](), list[str]()
+    for record in read_records(connection, source):
+        digest += record.digest
+        labels.append(record.label)
+        paths.append(record.path)
+        hashes.append(record.content_hash)
+    if digest % 2**64 != state.digest or len(paths) != state.manifest["count"]:
         raise IndexFileError(
-            f"{source}: {len(records)} examples are found where {state.manifest['count']} were written; "
+            f"{source}: {len(paths)} examples are found where {state.manifest['count']} were written; "
             f"`lmm-classifier doctor {source}` says how to mend it"
         )
-    table = [one.label for one in records], [one.path for one in records], [one.content_hash for one in records]
-    require_inside(table[1], source)
+    require_inside(paths, source)
+    table = Table(Labels.of(labels), paths, hashes)
     vectors = state.vectors(connection, source)
     former = read_snapshot(folder)
     if former is not None and (former.stamp.index, former.stamp.space) != (state.index, state.space):
         former = None
-    width = space.transform(vectors.of(table[2][:1])).shape[1]
-    rows = partial(_rows, table[2], vectors, space, former)
+    width = space.transform(vectors.of(hashes[:1])).shape[1]
+    rows = partial(_rows, hashes, vectors, space, former)
     try:
         return write_snapshot(folder, state.stamp, table, width, rows), table, None
     except OSError as error:
         logger.debug("nothing is kept for the next to open %s: %s", folder, error)
-        return None, table, rows_in_memory(len(records), width, rows)
+        return None, table, rows_in_memory(len(paths), width, rows)
 
 
 def _rows(
@@ -108,7 +112,7 @@ def _rows(
     if former is not None:
         with suppress(IndexFileError):  # damaged: everything comes from the database
             old = former.matrix()
-            rows = {content: row for row, content in enumerate(former.hashes)}
+            rows = {content: row for row, content in enumerate(former.table.hashes)}
             known = [place for place in places if hashes[place] in rows]
             for start in range(0, len(known), _BLOCK):
                 part = known[start : start + _BLOCK]
@@ -162,12 +166,11 @@ def _search_matrix(
 
 def rewritten(folder: Path, state: State, snapshot: Snapshot, rows: Rows) -> FloatArray:
     """Write the matrix of a damaged snapshot again, or keep it in memory where that cannot be done."""
-    table = snapshot.labels, snapshot.paths, snapshot.hashes
-    width = snapshot.mapped.shape[1]
+    count, width = snapshot.mapped.shape
     try:
-        return write_snapshot(folder, state.stamp, table, width, rows).mapped
+        return write_snapshot(folder, state.stamp, snapshot.table, width, rows).mapped
     except OSError:
-        return rows_in_memory(len(snapshot.paths), width, rows)
+        return rows_in_memory(count, width, rows)
 
 
 def _below(arrays: Mapping[str, Array], prefix: str) -> dict[str, Array]:

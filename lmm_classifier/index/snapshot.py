@@ -6,7 +6,6 @@ version of the index that they are of; whoever finds them out of date makes new 
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import tempfile
@@ -15,7 +14,6 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.lib import format as npy
@@ -23,6 +21,7 @@ from numpy.typing import NDArray
 
 from lmm_classifier.atomic import umask
 from lmm_classifier.errors import IndexFileError
+from lmm_classifier.index.table import Table, from_bytes, to_bytes
 
 logger = logging.getLogger(__name__)
 
@@ -47,9 +46,7 @@ class Snapshot:
     """The examples of one version, and where their vectors in the search space are."""
 
     stamp: Stamp
-    labels: list[str]
-    paths: list[str]
-    hashes: list[str]
+    table: Table
     mapped: FloatArray  # (N, d), memory-mapped: it stays readable when a writer removes the file
     crcs: list[int]
 
@@ -62,12 +59,11 @@ class Snapshot:
 
 def read_snapshot(folder: Path, version: int | None = None) -> Snapshot | None:
     """The snapshot of `version`, or of the newest there is; None where there is none that is sound."""
-    versions = sorted(_versions(folder), reverse=True)
-    for found in versions if version is None else [one for one in versions if one == version]:
+    for found in sorted(_versions(folder), reverse=True) if version is None else [version]:
         try:
             return _parsed(folder, found)
         except FileNotFoundError:
-            continue  # a writer has swept it just now
+            continue  # there is none, or a writer has swept it just now
         except (OSError, ValueError, KeyError, TypeError, IndexError) as error:
             logger.warning("%s is passed over: %s", _table_file(folder, found), error)
     return None
@@ -89,19 +85,9 @@ def _matrix_file(folder: Path, version: int) -> Path:
 
 
 def _parsed(folder: Path, version: int) -> Snapshot:
-    crc, _, body = _table_file(folder, version).read_bytes().partition(b"\n")
-    if int(crc, 16) != zlib.crc32(body):
-        raise ValueError("its checksum is wrong")
-    found: dict[str, Any] = json.loads(body)
-    names, paths, hashes = found["labels"], found["paths"], found["hashes"]
-    return Snapshot(
-        stamp=Stamp(**found["stamp"]),
-        labels=[names[number] for number in found["ids"]],
-        paths=paths,
-        hashes=hashes,
-        mapped=_mapped(_matrix_file(folder, version), (len(paths), found["width"])),
-        crcs=found["crcs"],
-    )
+    table, about = from_bytes(_table_file(folder, version).read_bytes(), str(folder))
+    mapped = _mapped(_matrix_file(folder, version), (len(table.paths), about["width"]))
+    return Snapshot(Stamp(**about["stamp"]), table, mapped, about["crcs"])
 
 
 def _mapped(file: Path, shape: tuple[int, int]) -> FloatArray:
@@ -114,37 +100,21 @@ def _mapped(file: Path, shape: tuple[int, int]) -> FloatArray:
 Rows = Callable[[], Iterable[tuple[Sequence[int], FloatArray]]]  # places of rows, and those rows (m, d)
 
 
-def write_snapshot(
-    folder: Path, stamp: Stamp, table: tuple[list[str], list[str], list[str]], width: int, rows: Rows
-) -> Snapshot:
-    """Make the snapshot of `table` (labels, paths, hashes) and sweep older ones; raises OSError if it cannot be."""
+def write_snapshot(folder: Path, stamp: Stamp, table: Table, width: int, rows: Rows) -> Snapshot:
+    """Make the snapshot of `table` and sweep older ones; raises OSError if it cannot be."""
     derived = folder / FOLDER
     derived.mkdir(exist_ok=True)
-    labels, paths, hashes = table
+    shape = len(table.paths), width
     matrix_file = _matrix_file(folder, stamp.version)
     with _replacing(matrix_file) as handle:
-        _write_all(handle, _npy_header((len(paths), width)))
-        os.ftruncate(handle, _OFFSET + 4 * len(paths) * width)
+        _write_all(handle, _npy_header(shape))
+        os.ftruncate(handle, _OFFSET + 4 * shape[0] * width)
         for places, block in rows():
             _put(handle, places, np.ascontiguousarray(block, np.float32))
         crcs = list(_crcs_of_file(handle))
-    mapped = _mapped(matrix_file, (len(paths), width))
-    snapshot = Snapshot(stamp, labels, paths, hashes, mapped, crcs)
-    names = sorted(set(labels))
-    numbers = {name: number for number, name in enumerate(names)}
-    body = json.dumps(
-        {
-            "stamp": asdict(stamp),
-            "labels": names,
-            "ids": [numbers[label] for label in labels],
-            "paths": paths,
-            "hashes": hashes,
-            "width": width,
-            "crcs": snapshot.crcs,
-        }
-    ).encode("ascii")
+    snapshot = Snapshot(stamp, table, _mapped(matrix_file, shape), crcs)
     with _replacing(_table_file(folder, stamp.version)) as handle:
-        _write_all(handle, b"%08x\n" % zlib.crc32(body) + body)
+        _write_all(handle, to_bytes(table, {"stamp": asdict(stamp), "width": width, "crcs": crcs}))
     _sweep(derived, stamp.version)
     return snapshot
 
