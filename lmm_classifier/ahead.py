@@ -21,7 +21,7 @@ def processors() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def in_threads(job: Callable[[Item], Result], items: Iterable[Item], threads: int) -> Iterator[Result]:
+def in_threads(job: Callable[[Item], Result], items: Iterable[Item], threads: int) -> Generator[Result, None, None]:
     """Yield `job(item)` for each item, in order, computed by `threads` threads at most 4 items each ahead."""
     source = iter(items)
     waiting: deque[Future[Result]] = deque()

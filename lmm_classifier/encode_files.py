@@ -7,6 +7,7 @@ does so meanwhile. Between them wait a few pictures at a time, already reduced, 
 from __future__ import annotations
 
 from collections.abc import Callable, Container, Generator, Iterable, Iterator
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Lock
@@ -117,20 +118,21 @@ def encode_files(
 
 
 def _encoded(
-    found: Iterator[_Ready | _Known | Refused], encoder: LazyEncoder, batch_size: int
+    read: Generator[_Ready | _Known | Refused, None, None], encoder: LazyEncoder, batch_size: int
 ) -> Generator[Batch, None, None]:
     """Encode as many pictures at a time as the encoder likes, but no more than `batch_size`."""
     batch, waiting = Batch(), list[_Ready]()
-    for one in found:
-        if isinstance(one, _Ready):
-            waiting.append(one)
-        elif isinstance(one, Refused):
-            batch.refused.append(one)
-        else:
-            batch.known.append(one)
-        if (waiting and len(waiting) >= min(encoder().batch_size, batch_size)) or not batch.is_small:
-            yield _with_vectors(batch, waiting, encoder)
-            batch, waiting = Batch(), []
+    with closing(read) as found:  # its threads end with this, whatever happens
+        for one in found:
+            if isinstance(one, _Ready):
+                waiting.append(one)
+            elif isinstance(one, Refused):
+                batch.refused.append(one)
+            else:
+                batch.known.append(one)
+            if (waiting and len(waiting) >= min(encoder().batch_size, batch_size)) or not batch.is_small:
+                yield _with_vectors(batch, waiting, encoder)
+                batch, waiting = Batch(), []
     if waiting or len(batch):
         yield _with_vectors(batch, waiting, encoder)
 

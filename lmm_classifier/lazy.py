@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from importlib import import_module
+from importlib.util import find_spec
 from types import ModuleType
 from typing import Any
 
@@ -20,6 +22,16 @@ def load_module(module: str, extra: str) -> ModuleType:
         raise MissingExtraError(
             f"{module} needs {missing!r}, which is not installed: pip install 'lmm-classifier[{extra}]'"
         ) from error
+
+
+def require(module: str, extra: str) -> None:
+    """Raise MissingExtraError as `load_module` does where `module` is not installed; it is not imported yet."""
+    try:
+        there = find_spec(module) is not None
+    except ValueError:  # it is in sys.modules without a specification of where it is from
+        there = sys.modules.get(module) is not None
+    if not there:
+        load_module(module, extra)
 
 
 def load(module: str, name: str, extra: str) -> Any:

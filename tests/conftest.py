@@ -57,6 +57,22 @@ def tiny_encoder(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
+def exported(tiny_encoder, tmp_path_factory):
+    """Exports (once each) a tiny checkpoint, siglip or clip, to openvino or onnx."""
+    from lmm_classifier.embeddings.conversion import export_encoder
+
+    folders = {}
+
+    def made(kind, form):
+        if (kind, form) not in folders:
+            folders[kind, form] = tmp_path_factory.mktemp(f"{kind}-{form}") / "model"
+            export_encoder(str(tiny_encoder(kind)), folders[kind, form], form)
+        return folders[kind, form]
+
+    return made
+
+
+@pytest.fixture(scope="session")
 def mobilenet(shared, tmp_path_factory):
     """The real MobileNetV2 as an ONNX file with its preprocessing beside it."""
     folder = tmp_path_factory.mktemp("mobilenet")

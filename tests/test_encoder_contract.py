@@ -1,15 +1,18 @@
 """What every encoder promises."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 from PIL import Image
 
 from lmm_classifier.embeddings.descriptor import DescriptorEncoder
 from lmm_classifier.embeddings.onnx import OnnxEncoder
+from lmm_classifier.embeddings.openvino import OpenvinoEncoder
 from lmm_classifier.embeddings.siglip import SiglipEncoder
 from lmm_classifier.patterns import KNOWN, draw
 
-BACKENDS = ["descriptor", "siglip", "siglip2", "clip", "onnx"]
+BACKENDS = ["descriptor", "siglip", "siglip2", "clip", "onnx", "exported onnx", "openvino"]
 
 
 @pytest.fixture(scope="module", params=BACKENDS)
@@ -20,6 +23,12 @@ def make(request):
     if request.param == "onnx":
         model = request.getfixturevalue("mobilenet")
         return lambda: OnnxEncoder(model)
+    if request.param == "exported onnx":
+        model = request.getfixturevalue("exported")("siglip", "onnx")
+        return lambda: OnnxEncoder(model)
+    if request.param == "openvino":
+        model = request.getfixturevalue("exported")("siglip", "openvino")
+        return lambda: OpenvinoEncoder(model, "float32")
     folder = request.getfixturevalue("tiny_encoder")(request.param)
     return lambda: SiglipEncoder(str(folder), dtype="float32", device="cpu")
 
@@ -88,6 +97,14 @@ def test_fingerprint_is_stable(make, encoder):
     assert encoder.fingerprint.revision
     assert encoder.fingerprint.dtype == "float32"
     assert encoder.image_size >= 32
+
+
+def test_preparing_and_encoding_are_the_two_halves(encoder, pictures, rows):
+    """What is prepared in any thread and encoded in one is what `encode_images` gives; it is small."""
+    with ThreadPoolExecutor(4) as pool:
+        prepared = list(pool.map(encoder.prepare, pictures))
+    np.testing.assert_array_equal(encoder.encode(prepared), rows)
+    assert encoder.batch_size >= 1
 
 
 def test_the_space_fits_and_transforms(encoder, rows):

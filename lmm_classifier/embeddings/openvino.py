@@ -80,7 +80,7 @@ class OpenvinoEncoder:
             queue = self._side_by_side
             queue.set_callback(lambda request, number: _keep(request, out, number))
             for number, pixels in enumerate(prepared):
-                queue.start_async(self._values(pixels), number, share_inputs=True)
+                queue.start_async(self._values(pixels), number)  # copies: nobody else keeps the values
             queue.wait_all()
         return unit_rows(out, self._fingerprint, f" in {self._dtype}; try encoder.dtype: float32")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ from typing import Any
 from lmm_classifier.checkpoint import checkpoint_folder, content_digest, quiet_transformers
 from lmm_classifier.datatypes import Question, Reranked
 from lmm_classifier.errors import LmmClassifierError, RerankerError
-from lmm_classifier.lazy import load, load_module
+from lmm_classifier.lazy import load, load_module, require
 from lmm_classifier.rerank.one_forward import OneForward
 from lmm_classifier.rerank.picture_budget import PictureBudget
 from lmm_classifier.rerank.prompts import Asking, Ballot, write_ballots
@@ -49,19 +50,21 @@ class Qwen2VLReranker:
     ) -> None:
         self.options = options
         self.asking = asking or Asking()
-        self._torch = load_module("torch", _EXTRA)
-        load_module("transformers", _EXTRA)
+        require("torch", _EXTRA)  # they take seconds to import, and most pictures ask nothing
+        require("transformers", _EXTRA)
         with self._explained():
             self._folder = checkpoint_folder(
                 options.model_name, options.revision, options.cache_dir, options.allow_download, _EXTRA
             )
-            self._config = self._from_pretrained("Qwen2VLConfig")
-            if self._config.model_type != "qwen2_vl":
-                raise ValueError(f"it is a {self._config.model_type} model")
-            vision = self._config.vision_config
+            config = json.loads((self._folder / "config.json").read_text(encoding="utf-8"))
+            if config.get("model_type") != "qwen2_vl":
+                raise ValueError(f"it is a {config.get('model_type', 'nameless')} model")
+            vision = config.get("vision_config", {})
             self._weights = content_digest(self._folder)
         budget = budget or PictureBudget()
-        side = vision.patch_size * vision.spatial_merge_size  # pixels of one visual token, 28
+        side = int(vision.get("patch_size", 14)) * int(
+            vision.get("spatial_merge_size", 2)
+        )  # of one visual token
         self._budget = PictureBudget(budget.least, budget.most, budget.most_per_request, side)
         self._score: OneForward | None = None
 
@@ -102,7 +105,7 @@ class Qwen2VLReranker:
         ]
 
     def _load(self) -> OneForward:
-        torch = self._torch
+        torch = load_module("torch", _EXTRA)
         device = choose_device(torch, self.options.device)
         dtype = choose_dtype(torch, self.options.dtype, device)
         with self._explained():
