@@ -369,17 +369,24 @@ def real_size_rows(tokenizer: Path) -> list[Row]:
     return rows
 
 
-def real_size(tokenizer: Path) -> tuple[Any, Any, Any]:
-    """Qwen2-VL-2B (arXiv 2409.12191) with random weights, its tokenizer and its processor."""
+# hidden size, size of the MLP, layers, heads, heads of keys and values, tied embeddings (arXiv 2409.12191)
+TWO_B = (1536, 8960, 28, 12, 2, True)
+SEVEN_B = (3584, 18944, 28, 28, 4, False)
+
+
+def real_size(tokenizer: Path, shape: tuple[int, int, int, int, int, bool] = TWO_B) -> tuple[Any, Any, Any]:
+    """Qwen2-VL of a real shape with random weights, its tokenizer and its processor."""
+    hidden, mlp, layers, heads, shared, tied = shape
     from transformers import Qwen2Tokenizer, Qwen2VLConfig, Qwen2VLForConditionalGeneration, Qwen2VLImageProcessorPil
 
     text = {
-        "vocab_size": 151936, "hidden_size": 1536, "intermediate_size": 8960, "num_hidden_layers": 28,
-        "num_attention_heads": 12, "num_key_value_heads": 2, "tie_word_embeddings": True,
+        "vocab_size": 151936 if tied else 152064, "hidden_size": hidden, "intermediate_size": mlp,
+        "num_hidden_layers": layers, "num_attention_heads": heads, "num_key_value_heads": shared,
+        "tie_word_embeddings": tied,
         "rope_parameters": {"rope_type": "default", "rope_theta": 1e6, "mrope_section": [16, 24, 24]},
     }  # fmt: skip
-    vision = {"depth": 32, "embed_dim": 1280, "hidden_size": 1536, "num_heads": 16, "mlp_ratio": 4}
-    config = Qwen2VLConfig(text_config=text, vision_config=vision, image_token_id=151655, tie_word_embeddings=True)
+    vision = {"depth": 32, "embed_dim": 1280, "hidden_size": hidden, "num_heads": 16, "mlp_ratio": 4}
+    config = Qwen2VLConfig(text_config=text, vision_config=vision, image_token_id=151655, tie_word_embeddings=tied)
     torch.manual_seed(0)
     torch.set_default_dtype(torch.bfloat16)
     model = Qwen2VLForConditionalGeneration(config).eval()

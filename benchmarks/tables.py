@@ -9,6 +9,7 @@ from benchmarks.rows import RESULTS, Row
 
 ROOT = Path(__file__).parent.parent
 PAGE = ROOT / "docs" / "benchmarks.md"
+PERFORMANCE = ROOT / "docs" / "performance.md"
 RERANKING = ROOT / "docs" / "reranking.md"
 QUALITY = ROOT / "docs" / "quality.md"
 README = ROOT / "README.md"
@@ -87,7 +88,8 @@ def section(name: str, rows: list[Row]) -> list[str]:
 
 
 HEADLINES = (  # how the names of figures begin that the README shows
-    "accuracy", "build", "calibrating", "demo", "descriptor", "near unknowns", "audit", "shapes", "speed", "opening",
+    "accuracy", "building", "calibrating", "demo", "descriptor", "near unknowns", "audit", "shapes", "speed", "encoder",
+    "decode 1024x768, 2", "end to end", "search", "opening", "start: lmm-classifier --help", "GPU",
 )  # fmt: skip
 
 
@@ -115,6 +117,17 @@ def reliability() -> str:
     return f"{before}{BEGIN}\n{chr(10).join(table)}\n{END}{rest.partition(END)[2]}"
 
 
+def performance() -> str:
+    """The page on speed and memory with its table, which shows the spread of single rounds."""
+    text = PERFORMANCE.read_text(encoding="utf-8")
+    rows = measured().get("performance", [])
+    table = ["| figure | value | rounds | goal | measured on, or against |", "|---|---|---|---|---|"]
+    table += [f"| {r.name} | {r.value:g} {r.unit} | {r.spread} | {goal(r)} | {r.against} |" for r in rows]
+    before, _, rest = text.partition(BEGIN)
+    machines = "\n".join(dict.fromkeys(f"- {row.where}" for row in rows))
+    return f"{before}{BEGIN}\n{chr(10).join(table)}\n\nMeasured on\n\n{machines}\n{END}{rest.partition(END)[2]}"
+
+
 def reranking() -> str:
     """The page on the second look with its table at the end."""
     text = RERANKING.read_text(encoding="utf-8")
@@ -123,6 +136,7 @@ def reranking() -> str:
 
 
 if __name__ == "__main__":
+    PERFORMANCE.write_text(performance(), encoding="utf-8")
     RERANKING.write_text(reranking(), encoding="utf-8")
     RELIABILITY.write_text(reliability(), encoding="utf-8")
     QUALITY.write_text(quality(), encoding="utf-8")

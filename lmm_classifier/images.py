@@ -157,7 +157,7 @@ def decode_here(data: bytes, limits: ImageLimits = ImageLimits(), min_side: int 
             if min_side is not None and image.format in ("JPEG", "MPO"):
                 _reduce(image, min_side)
             image.load()
-            return upright_rgb(image)
+            return _upright(image, own=True)
     except ImageError:
         raise
     except UnidentifiedImageError as error:
@@ -201,13 +201,20 @@ def _short(error: BaseException) -> str:
 
 def upright_rgb(image: Image.Image) -> Image.Image:
     """Return the picture turned upright and as RGB, by the rules for files; the given one is not changed."""
+    return _upright(image, own=False)
+
+
+def _upright(image: Image.Image, own: bool) -> Image.Image:
+    """Do the same; one that is our `own`, upright and RGB already, is returned as it is: a copy costs time."""
     try:
         orientation = image.getexif().get(_ORIENTATION)
     except Exception:  # noqa: BLE001 - broken metadata is no reason to refuse good pixels
         orientation = None
     turn = _TURNS.get(orientation) if isinstance(orientation, int) else None
-    upright = _rgb(image) if turn is None else _rgb(image).transpose(turn)
-    upright = upright.copy() if upright is image else upright
+    if own and turn is None and image.mode == "RGB" and "transparency" not in image.info:
+        upright = image
+    else:
+        upright = _rgb(image) if turn is None else _rgb(image).transpose(turn)
     upright.info.clear()  # what is upright must not be turned again
     return upright
 

@@ -42,13 +42,15 @@ def build_index_from_directory(
     batch_size: int = 64,
     config: PipelineConfig | None = None,
     progress: ShowProgress | None = None,
+    encoder: Encoder | None = None,
 ) -> BuildReport:
     """Index the pictures `image_root/<label>/**` and write the index to `output_path`.
 
     A `.npz` name gives one file, made whole or not at all. Another name gives a durable index in a folder: what is
     encoded is committed batch by batch, an interrupted build goes on where it stopped, and an index that is there
     already is brought up to date; nothing is encoded twice. Bad pictures are skipped and listed in the report. Memory
-    does not grow with the corpus beyond the list of its files. Raises CorpusError when there is nothing to index.
+    does not grow with the corpus beyond the list of its files. An `encoder` that is already loaded can be passed in, to
+    share it. Raises CorpusError when there is nothing to index.
     """
     if batch_size < 1:
         raise ConfigError(f"batch_size must be at least 1, got {batch_size}")
@@ -57,7 +59,7 @@ def build_index_from_directory(
     output = Path(output_path)
     corpus = scan_corpus(Path(image_root))
     scanned = time.monotonic()
-    encoder = open_encoder(config.encoder)
+    encoder = encoder or open_encoder(config.encoder)
     loaded = time.monotonic()
     make = _build_archive if output.suffix == ".npz" else _build_store
     report, stages = make(output, corpus, encoder, config, batch_size, progress)

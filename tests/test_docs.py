@@ -9,7 +9,18 @@ from pathlib import Path
 import pytest
 
 from benchmarks.rows import Row
-from benchmarks.tables import PAGE, QUALITY, RELIABILITY, goal, page, quality, readme, reliability
+from benchmarks.tables import (
+    PAGE,
+    PERFORMANCE,
+    QUALITY,
+    RELIABILITY,
+    goal,
+    page,
+    performance,
+    quality,
+    readme,
+    reliability,
+)
 from lmm_classifier.config import PipelineConfig
 from scripts.write_config_docs import files, keys
 from tests.corpora import draw_corpus
@@ -40,6 +51,7 @@ def test_benchmark_tables_are_current():
     """docs/benchmarks.md and the README's table are made from the measured rows."""
     assert PAGE.read_text(encoding="utf-8") == page(), "run python -m benchmarks.tables"
     assert QUALITY.read_text(encoding="utf-8") == quality(), "run python -m benchmarks.tables"
+    assert PERFORMANCE.read_text(encoding="utf-8") == performance(), "run python -m benchmarks.tables"
     assert RELIABILITY.read_text(encoding="utf-8") == reliability(), "run python -m benchmarks.tables"
     assert readme() == README, "run python -m benchmarks.tables"
 

@@ -62,9 +62,8 @@ class Qwen2VLReranker:
             vision = config.get("vision_config", {})
             self._weights = content_digest(self._folder)
         budget = budget or PictureBudget()
-        side = int(vision.get("patch_size", 14)) * int(
-            vision.get("spatial_merge_size", 2)
-        )  # of one visual token
+        # pixels of one visual token, 28
+        side = int(vision.get("patch_size", 14)) * int(vision.get("spatial_merge_size", 2))
         self._budget = PictureBudget(budget.least, budget.most, budget.most_per_request, side)
         self._score: OneForward | None = None
 
