@@ -99,7 +99,7 @@ def of_shape(shape: Shape, device: str, batches: tuple[int, ...], work: Path, co
 def files(shape: Shape, device: str, checkpoint: Path, paths: list[Path], best: float, place: str) -> list[Row]:
     """From files: against the naive loop, and how many cores it takes to feed the encoder."""
     encoder = SiglipEncoder(str(checkpoint), device=device, dtype="bfloat16")
-    loop = naive(checkpoint, device, paths[: max(len(paths) // 4, 1)])
+    loop = naive(checkpoint, device, paths)
 
     def stream() -> None:
         for _ in encode_files(paths, LazyEncoder(lambda: encoder), ImagesConfig(threads=processors()), 256):
@@ -111,13 +111,12 @@ def files(shape: Shape, device: str, checkpoint: Path, paths: list[Path], best: 
 
     times = in_turns({"loop": waited(device, loop), "stream": stream, "decode": decode}, 3)
     value, spread = ratio(times["loop"], times["stream"])
-    value *= len(paths) / max(len(paths) // 4, 1)
     core = len(paths) / times["decode"].median
     rate = len(paths) / times["stream"].median
     on = f"{len(paths)} JPEGs of 640x480, {processors()} cores, {rate:.0f}/s; one core decodes {core:.0f}/s"
     return [
-        Row(f"GPU {shape.name}: files to vectors : transformers loop in bfloat16", round(value, 2), "x", 2, "higher", on,
-            place, COMMAND, spread),
+        Row(f"GPU {shape.name}: files to vectors : transformers loop", round(value, 2), "x", 2, "higher", on, place,
+            COMMAND, spread),
         Row(f"GPU {shape.name}: cores that feed it", round(best / core, 1), "cores", None, "lower", on, place, COMMAND),
     ]  # fmt: skip
 

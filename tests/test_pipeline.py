@@ -209,6 +209,26 @@ def test_a_failing_reranker_leaves_the_vote(place, config, reranker, said):
             assert not got.used_reranker
 
 
+def test_a_file_that_changes_before_it_is_asked_about(place, config, tmp_path):
+    """Its pixels are read again for the reranker: if they are others or gone, the vote stands and says why."""
+    config.retrieval.confidence_threshold = 1.0
+    paths = [tmp_path / f"{number}.png" for number in range(3)]
+    for path, source in zip(paths, new_pictures(place)[::6]):
+        path.write_bytes(source.read_bytes())
+
+    class Meddled(type(HybridClassifier(config).encoder)):
+        def encode(self, prepared):
+            draw("tartan", np.random.default_rng(9), 60).save(paths[0])
+            paths[1].unlink(missing_ok=True)
+            return super().encode(prepared)
+
+    changed, gone, kept = HybridClassifier(config, Meddled()).classify_paths(paths)
+    assert changed.decision.reason == gone.decision.reason == "reranker_failed"
+    assert "changed since it was encoded" in changed.error
+    assert "cannot be read again" in gone.error
+    assert kept.decision.reason == "reranked"
+
+
 def test_pictures_of_any_mode(place, config):
     """What the user holds is treated by the rules for files, and is not changed."""
     image = draw("stripes", np.random.default_rng(3), 96)
