@@ -87,9 +87,7 @@ class Familiarity:
 
 def signals(plain: Comparison, white: Comparison, crowding: Doubles) -> Doubles:
     """Return the five signals (n, 5) of queries, higher is more familiar; see `Familiarity`."""
-    near = (plain.nearest(query, NEIGHBOURS) for query in range(len(plain)))
-    relative = np.array([_relative(rows, cosines, crowding) for rows, cosines in near])
-    return _stack(relative, plain, white)
+    return _stack(_relative(*plain.nearest_each(NEIGHBOURS), crowding), plain, white)
 
 
 def signals_left_out(density: Density, rows: IntArray, plain: LeftOutComparison, white: LeftOutComparison) -> Doubles:
@@ -162,10 +160,13 @@ class Density:
         return np.asarray(-(self.crowding[rows] + _TINY) / (around + _TINY))
 
 
-def _relative(rows: IntArray, cosines: Doubles, crowding: Doubles) -> float:
-    if not len(rows):
-        return -np.inf
-    return float(-(1 - cosines.mean() + _TINY) / (crowding[rows].mean() + _TINY))
+def _relative(rows: IntArray, cosines: Doubles, crowding: Doubles) -> Doubles:
+    """Density (n,) at queries relative to that around their nearest `rows` (n, k), -1 for none."""
+    there = rows >= 0
+    count = np.maximum(there.sum(axis=1), 1)
+    mean = np.where(there, cosines, 0).sum(axis=1) / count
+    around = np.where(there, crowding[rows] if len(crowding) else 0, 0).sum(axis=1) / count
+    return np.asarray(np.where(there.any(axis=1), -(1 - mean + _TINY) / (around + _TINY), -np.inf))
 
 
 def _best_label(plain: Comparison) -> Doubles:

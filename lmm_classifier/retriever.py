@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from lmm_classifier.calibrated import Calibration
 from lmm_classifier.config import RetrievalConfig
-from lmm_classifier.gallery import Gallery, GalleryComparison
+from lmm_classifier.comparison import GalleryComparison
+from lmm_classifier.gallery import Gallery
 from lmm_classifier.index.exact import ExactIndex
 from lmm_classifier.protocols import FloatArray
 from lmm_classifier.spaces import IdentitySpace

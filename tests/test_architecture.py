@@ -28,6 +28,8 @@ FLOORS = [
         "fusion",
         "gate",
     },
+    {"pairs", "fine_product"},
+    {"comparison"},
     {"gallery", "metric", "charts", "second_look"},
     {"second_look_report"},
     {"leave_one_out", "voting"},

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from lmm_classifier.datatypes import Example, Fingerprint, Neighbor
 from lmm_classifier.errors import ConfigError, IndexFileError
-from lmm_classifier.gallery import Gallery, GalleryComparison
+from lmm_classifier.comparison import GalleryComparison
+from lmm_classifier.gallery import Gallery
 from lmm_classifier.index.contents import Contents
 from lmm_classifier.index.forms import read_index
 from lmm_classifier.index.manifest import Manifest
