@@ -99,9 +99,7 @@ def _pieces(queries: IntArray) -> list[tuple[int, int]]:
     """Stretches of pairs that have one query, cut so short that they stay in the cache."""
     ends = [*(np.flatnonzero(np.diff(queries)) + 1).tolist(), len(queries)]
     starts = [0, *ends[:-1]]
-    return [
-        (first, min(first + _ROWS, end)) for start, end in zip(starts, ends) for first in range(start, end, _ROWS)
-    ]
+    return [(first, min(first + _ROWS, end)) for start, end in zip(starts, ends) for first in range(start, end, _ROWS)]
 
 
 def _fill(

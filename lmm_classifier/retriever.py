@@ -30,6 +30,7 @@ _ROWS_WORTH_A_WORD = 3000
 class Votes:
     """Scores (n, C) of the rule, how familiar the queries look (n,), and the comparison (n, N) for evidence.
 
+    `nearest` (n,) is the similarity of the nearest example, -inf where all were left out.
     `nearness` (n,) is what the open-set threshold is compared with: the familiarity, or, where that threshold was set
     by hand, the nearest similarity.
     """
@@ -37,6 +38,7 @@ class Votes:
     scores: NDArray[np.float64]
     familiarity: NDArray[np.float64]
     nearness: NDArray[np.float64]
+    nearest: NDArray[np.float64]
     comparison: GalleryComparison
 
 
@@ -90,6 +92,11 @@ class Retriever:
         then = {content: row for row, content in enumerate(former.index.hashes)}
         return whitened(metric, gallery, former._whitened, [then.get(content, -1) for content in self.index.hashes])
 
+    @property
+    def queries_at_once(self) -> int:
+        """How many vectors to let vote at a time, so that memory does not grow with the corpus."""
+        return self.index.gallery.queries_at_once
+
     def votes(self, vectors: FloatArray, leave_out: Sequence[str | None] | None = None) -> Votes:
         """Compare encoder vectors (n, dim), leaving out rows of the content hashes `leave_out`."""
         plain = self.index.compare(vectors, leave_out)
@@ -99,8 +106,8 @@ class Retriever:
         heard = white if self._recipe.whitened else plain
         scores = self._voices.together([voice.scores(heard) for voice in self._recipe.voices], plain.units)
         familiarity = self.familiarity.of(plain, white)
-        nearness = plain.top_mean(1).max(axis=1) if self.threshold_by_hand else familiarity
-        return Votes(scores, familiarity, nearness, plain)
+        nearest = plain.top_mean(1).max(axis=1)
+        return Votes(scores, familiarity, nearest if self.threshold_by_hand else familiarity, nearest, plain)
 
 
 def _first(*values: float | None) -> float:

@@ -201,9 +201,7 @@ def _folded(metric: WithinClassMetric, gallery: Gallery, former: Gallery | None,
     for start in range(0, len(new), _BLOCK):
         part = new[start : start + _BLOCK]
         norms[part] = directions(metric.whiten(gallery.units[part]))[1]
-    return Gallery(
-        gallery.units, gallery.label_ids, gallery.labels, fold=Fold(metric.centre, metric.projection, norms)
-    )
+    return Gallery(gallery.units, gallery.label_ids, gallery.labels, fold=Fold(metric.centre, metric.projection, norms))
 
 
 def sampled(count: int, labels: int, most: int = MOST_ROWS) -> IntArray:
