@@ -112,7 +112,7 @@ class GalleryComparison:
             return np.empty(0, np.int64)
         place = max(len(near) - k, 0)
         limit = np.partition(near, place)[place] - self.tolerances[query]
-        return rows[(near >= limit) & np.isfinite(near)]
+        return np.asarray(rows[(near >= limit) & np.isfinite(near)])
 
     def top_mean(self, m: int) -> Doubles:
         """Return for each label the mean of its m best cosines (n, C); -inf where none is left."""

@@ -9,7 +9,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from lmm_classifier.comparison import Forms, GalleryComparison, Grouping
+from lmm_classifier.comparison import Forms, GalleryComparison, Grouping, ToMeans
 from lmm_classifier.fine_product import FineProduct
 from lmm_classifier.protocols import FloatArray, IntArray
 
@@ -128,21 +128,20 @@ class Gallery:
 
     def compare(self, queries: FloatArray, left_out: Sequence[IntArray] = ()) -> GalleryComparison:
         """Compare rows (n, d) of the same space with every row but, for each query, those of its `left_out`."""
-        units, lengths = directions(queries)
-        forms = Forms(units) if self.fold is None else self.fold.forms(units)
+        units, forms, to_means = self.prepared(queries, left_out)
         similarities = self._similarities(forms)
         for query, rows in enumerate(left_out):
             similarities[query, self.grouping.place[rows]] = -np.inf
+        tolerances = self._tolerances(forms)
         return GalleryComparison(
-            self.units,
-            self.label_ids,
-            self.grouping,
-            units,
-            forms,
-            similarities,
-            self._tolerances(forms),
-            lambda: self._compared_with_means(units, lengths, left_out),
+            self.units, self.label_ids, self.grouping, units, forms, similarities, tolerances, to_means
         )
+
+    def prepared(self, queries: FloatArray, left_out: Sequence[IntArray]) -> tuple[FloatArray, Forms, ToMeans]:
+        """Directions of queries (n, d), what their cosines with rows come from, and what compares them with means."""
+        units, lengths = directions(queries)
+        forms = Forms(units) if self.fold is None else self.fold.forms(units)
+        return units, forms, lambda: self._compared_with_means(units, lengths, left_out)
 
     def _similarities(self, forms: Forms) -> FloatArray:
         """Cosines (n, N) in float32, columns in the order of the labels."""
@@ -153,7 +152,7 @@ class Gallery:
         return near if self.grouping.in_order else near[:, self.grouping.order]
 
     def _tolerances(self, forms: Forms) -> FloatArray:
-        """How far the similarities of each query (n,) may be off: float32 errs in proportion to the length of a form."""
+        """How far similarities of each query (n,) may be off: float32 errs in proportion to the length of a form."""
         stretch = np.ones(len(forms.forms))
         if forms.inverse_norms is not None:
             lengths = np.sqrt(np.square(forms.forms, dtype=np.float64).sum(axis=1))

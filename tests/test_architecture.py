@@ -32,7 +32,7 @@ FLOORS = [
     {"comparison"},
     {"gallery", "metric", "charts", "second_look"},
     {"second_look_report"},
-    {"leave_one_out", "voting"},
+    {"leave_one_out", "voting", "shortlist"},
     {"novelty", "text_voice"},
     {"voices"},
     {"cross_fit", "shots", "virtual_unknowns"},
@@ -63,7 +63,19 @@ FLOORS = [
 FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
 PACKAGE = Path(__file__).parent.parent / "lmm_classifier"
 MODULES = sorted(path for path in PACKAGE.rglob("*.py") if path != PACKAGE / "__init__.py")
-HEAVY = ["torch", "transformers", "onnxruntime", "pandas", "sklearn", "scipy", "fastapi", "ray", "lancedb", "faiss"]
+HEAVY = [
+    "torch",
+    "transformers",
+    "onnxruntime",
+    "pandas",
+    "sklearn",
+    "scipy",
+    "fastapi",
+    "ray",
+    "lancedb",
+    "faiss",
+    "usearch",
+]
 
 
 def imports(path):

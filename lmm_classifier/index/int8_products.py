@@ -15,6 +15,7 @@ Doubles = NDArray[np.float64]
 
 _LARGEST = 127  # of a number, either sign
 _ROUNDING = 1e-6  # of the float32 in which integers are scaled back; ten times what it errs
+_PART = 512  # rows rounded at a time
 EXTRA = "search"
 
 
@@ -61,12 +62,18 @@ class Int8Block:
     """A block of rows (b, d), kept as 8-bit integers in the order that the processor multiplies them in."""
 
     def __init__(self, rows: FloatArray) -> None:
-        rounded = Rounded.of(rows)
         self.count = len(rows)
-        self._scales = rounded.scales
-        self._longest = float(rounded.lengths.max(initial=0))
-        self._residual = float(rounded.residuals.max(initial=0))
-        self._session = _session(np.ascontiguousarray(rounded.integers.T))
+        self._scales = np.empty(len(rows), np.float32)
+        self._longest = self._residual = 0.0
+        columns = np.empty(rows.shape[::-1], np.int8)
+        for start in range(0, len(rows), _PART):  # so that rounding takes little memory beside
+            part = slice(start, start + _PART)
+            rounded = Rounded.of(rows[part])
+            columns[:, part] = rounded.integers.T
+            self._scales[part] = rounded.scales
+            self._longest = max(self._longest, float(rounded.lengths.max()))
+            self._residual = max(self._residual, float(rounded.residuals.max()))
+        self._session = _session(columns)
 
     def errors(self, queries: Int8Queries) -> FloatArray:
         """How far a score of each query (n,) may be from the true product.

@@ -31,7 +31,9 @@ _FLOAT_ERROR = 1e-5  # of products in float32 of unit vectors; a hundred times w
 class Block(Protocol):
     """Some rows of the matrix, ready to be multiplied."""
 
-    count: int
+    @property
+    def count(self) -> int:
+        """The number of rows."""
 
     def errors(self, queries: Any) -> FloatArray:
         """How far a score of each query (n,) may be from the true product."""
@@ -111,13 +113,13 @@ class NearestRows:
         least[first.queries] = np.inf
         np.minimum.at(least, first.queries, first.cosines)  # the k-th best is at least this
         rest = self._pairs(queries, found.taken(~likely & (found.reach >= least[found.queries])))
-        both = (np.concatenate([getattr(one, name) for one in (first, rest)]) for name in ("queries", "rows", "cosines"))
+        both = (
+            np.concatenate([getattr(one, name) for one in (first, rest)]) for name in ("queries", "rows", "cosines")
+        )
         return Pairs(len(queries), *both).nearest(k)
 
     def _pairs(self, queries: FloatArray, found: Candidates) -> Pairs:
-        return Pairs(
-            len(queries), found.queries, found.rows, dots(self._units, queries, found.queries, found.rows)
-        )
+        return Pairs(len(queries), found.queries, found.rows, dots(self._units, queries, found.queries, found.rows))
 
 
 @dataclass(frozen=True)
