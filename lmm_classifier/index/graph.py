@@ -1,4 +1,4 @@
-"""Approximate search for very large indexes: a graph of neighbours (HNSW, arXiv 1603.09320), made by usearch.
+"""Approximate search for very large indexes: a graph of neighbours (HNSW, arXiv 1603.09320), made by faiss.
 
 The graph is derived from the rows and can be made again at any time. It is kept beside the index with a checksum;
 what is missing, damaged or of other vectors is made anew. Rows that came since are compared one by one, rows that went
@@ -29,15 +29,14 @@ from lmm_classifier.index.exact import ExactIndex
 from lmm_classifier.index.nearest_rows import NearestRows
 from lmm_classifier.index.snapshot import FOLDER
 from lmm_classifier.lazy import load_module
-from lmm_classifier.pairs import processors
 from lmm_classifier.protocols import FloatArray, IntArray
 
 logger = logging.getLogger(__name__)
 
 EXTRA = "ann"
-FILE = "graph.usearch"
+FILE = "graph.faiss"
 ANN_FROM = 1_000_000  # rows
-_CONNECTIONS, _EFFORT = 16, 64  # of each row, and candidates looked at for it: usearch's own choice is 16 and 128
+_CONNECTIONS, _EFFORT = 16, 64  # of each row, and candidates looked at for it
 _CHANGED = 0.05  # share of rows that may have come or gone before the graph is made anew
 _ADDED = 65_536  # rows put into the graph at a time
 _BLOCK = 1 << 24  # bytes under the checksum at a time
@@ -47,11 +46,11 @@ _KEY = 16  # bytes that tell contents apart
 def wants_graph(search: str, rows: int) -> bool:
     """Whether to search `rows` examples by a graph, when `retrieval.search` says `search`; raises MissingExtraError."""
     if search == "ann":
-        load_module("usearch.index", EXTRA)
+        load_module("faiss", EXTRA)
         return True
     if search == "exact" or rows < ANN_FROM:
         return False
-    if find_spec("usearch") is None:
+    if find_spec("faiss") is None:
         _say_once(rows)
         return False
     return True
@@ -80,7 +79,7 @@ class Graph:
 
     def __init__(self, index: ExactIndex, folder: Path | None = None, former: Graph | None = None) -> None:
         """Take over the graph of a `former` version, or the one kept in the index `folder`; make one otherwise."""
-        load_module("usearch.index", EXTRA)
+        load_module("faiss", EXTRA)
         units, keys, stamp = index.gallery.units, _keys(index.hashes), _stamp(index)
         kept = _if_it_fits(former.kept if former else None, stamp, keys)
         kept = kept or _if_it_fits(_read(folder), stamp, keys)
@@ -96,27 +95,25 @@ class Graph:
     def search(self, queries: FloatArray, count: int) -> IntArray:
         """Return rows near to unit queries (n, d), about `count` for each, (n, r); -1 for none. In no order."""
         found = np.full((len(queries), 0), -1, np.int64)
-        if len(self.kept.keys):
+        if len(self.kept.keys) and len(queries):
             gone = int((self._row_of_key < 0).sum())
             wanted = min(count + min(gone, count), len(self.kept.keys))
-            self.kept.graph.expansion_search = max(wanted, _EFFORT)
-            matches = self.kept.graph.search(queries, wanted, threads=processors())
-            keys = np.asarray(matches.keys).reshape(len(queries), -1).astype(np.int64)
-            there = np.arange(keys.shape[1]) < np.reshape(getattr(matches, "counts", keys.shape[1]), (-1, 1))
-            found = np.where(there, self._row_of_key[np.where(there, keys, 0)], -1)
+            effort = load_module("faiss", EXTRA).SearchParametersHNSW(efSearch=max(wanted, _EFFORT))
+            keys = self.kept.graph.search(np.ascontiguousarray(queries), wanted, params=effort)[1]  # (n, wanted)
+            found = np.where(keys >= 0, self._row_of_key[np.maximum(keys, 0)], -1)
         if self._nearest_new is not None:
             found = np.hstack([found, self._new[self._nearest_new.search(queries, count)[0]]])
         return found
 
 
 def _made(units: FloatArray) -> Any:
-    usearch = load_module("usearch.index", EXTRA)
-    graph = usearch.Index(
-        ndim=units.shape[1], metric="cos", dtype="i8", connectivity=_CONNECTIONS, expansion_add=_EFFORT
-    )
+    faiss = load_module("faiss", EXTRA)
+    graph = faiss.IndexHNSWSQ(units.shape[1], faiss.ScalarQuantizer.QT_8bit, _CONNECTIONS, faiss.METRIC_INNER_PRODUCT)
+    graph.hnsw.efConstruction = _EFFORT
+    sample = np.linspace(0, len(units) - 1, min(len(units), _ADDED)).astype(np.int64)
+    graph.train(np.ascontiguousarray(units[sample]))  # the range of each number
     for start in range(0, len(units), _ADDED):
-        block = np.ascontiguousarray(units[start : start + _ADDED])
-        graph.add(np.arange(start, start + len(block), dtype=np.uint64), block, threads=processors())
+        graph.add(np.ascontiguousarray(units[start : start + _ADDED]))
     return graph
 
 
@@ -167,8 +164,8 @@ def _read(folder: Path | None) -> Neighbours | None:
         if _checksum(data[start:]) != said["crc"] or not rest:
             raise ValueError("its checksum is wrong")
         middle = start + said["count"] * _KEY
-        graph = load_module("usearch.index", EXTRA).Index.restore(bytes(data[middle:]))
-        if graph is None or len(graph) != said["count"]:
+        graph = load_module("faiss", EXTRA).deserialize_index(np.array(data[middle:]))
+        if graph.ntotal != said["count"]:
             raise ValueError("it is not a graph of its rows")
         return Neighbours(said["stamp"], np.frombuffer(bytes(data[start:middle]), f"V{_KEY}"), graph)
     except FileNotFoundError:
@@ -183,7 +180,7 @@ def _write(folder: Path | None, kept: Neighbours) -> None:
     if folder is None or not folder.is_dir():
         return
     derived = folder / FOLDER
-    body = kept.keys.tobytes() + bytes(kept.graph.save())
+    body = kept.keys.tobytes() + load_module("faiss", EXTRA).serialize_index(kept.graph).tobytes()
     crc = _checksum(np.frombuffer(body, np.uint8))
     head = json.dumps({"crc": crc, "stamp": kept.stamp, "count": len(kept.keys)}).encode()
     try:
