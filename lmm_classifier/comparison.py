@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -74,7 +75,7 @@ class GalleryComparison:
     similarities: FloatArray  # (n, N) columns in `grouping.order`, -inf where left out; off by up to the tolerance
     tolerances: FloatArray  # (n,)
     to_means: ToMeans  # cosines and squared distances (n, C) to the mean rows
-    _kept: dict[str, tuple[Doubles, ...]] = field(default_factory=dict)  # asked for by several voices
+    _kept: dict[str, tuple[Any, ...]] = field(default_factory=dict)  # asked for by several voices
 
     def __len__(self) -> int:
         return len(self.units)
@@ -91,8 +92,11 @@ class GalleryComparison:
         k = min(k, near.shape[1])
         if not k or not len(near):
             return np.empty((len(near), 0), np.int64), np.empty((len(near), 0))
-        limits = _kth_largest(near, k) - self.tolerances
-        return self._pairs((near >= limits[:, None]) & np.isfinite(near)).nearest(k)
+        if "nearest" not in self._kept or self._kept["nearest"][0].shape[1] < k:
+            limits = _kth_largest(near, k) - self.tolerances
+            self._kept["nearest"] = self._pairs((near >= limits[:, None]) & np.isfinite(near)).nearest(k)
+        rows, cosines = self._kept["nearest"]
+        return rows[:, :k], cosines[:, :k]
 
     def nearest_among(self, wanted: Sequence[tuple[int, IntArray]], k: int) -> tuple[IntArray, Doubles]:
         """Return for each query with the rows to choose from its k nearest (w, k) and their cosines.
@@ -113,6 +117,20 @@ class GalleryComparison:
         place = max(len(near) - k, 0)
         limit = np.partition(near, place)[place] - self.tolerances[query]
         return np.asarray(rows[(near >= limit) & np.isfinite(near)])
+
+    def best_label(self) -> Doubles:
+        """Return per query (n,) the largest mean of a label's nearest cosine and the cosine to its mean row."""
+        means = self.mean_cosines()
+        roughly = (self._mth_largest(1) + means) / 2  # off by up to half the tolerance
+        best = roughly.max(axis=1, initial=-np.inf)
+        may = (roughly >= (best - self.tolerances)[:, None]) & np.isfinite(roughly)
+        queries, labels = np.nonzero(may)
+        starts, ends = self.grouping.starts, np.cumsum(self.grouping.counts)
+        rows = [self.grouping.order[starts[label] : ends[label]] for label in labels]
+        cosines = self.nearest_among(list(zip(queries.tolist(), rows)), 1)[1][:, 0]
+        found: Doubles = np.full(len(self), -np.inf)
+        np.maximum.at(found, queries, (cosines + means[queries, labels]) / 2)
+        return found
 
     def top_mean(self, m: int) -> Doubles:
         """Return for each label the mean of its m best cosines (n, C); -inf where none is left."""

@@ -74,6 +74,10 @@ class LeftOutComparison:
             means[:, label] = np.where(count > 0, total / np.maximum(count, 1), -np.inf)
         return means
 
+    def best_label(self) -> Doubles:
+        """Return per query the largest mean of a label's nearest cosine and the cosine to its mean row."""
+        return np.asarray(((self.top_mean(1) + self.mean_cosines()) / 2).max(axis=1, initial=-np.inf))
+
     def mean_cosines(self) -> Doubles:
         """Return the cosines (b, C) to the mean row of each label."""
         return self.cosines_to_means

@@ -84,6 +84,9 @@ class Comparison(Protocol):
     def top_mean(self, m: int) -> NDArray[np.float64]:
         """For each label the mean of its m best cosines, (n, C); -inf where the label has no row."""
 
+    def best_label(self) -> NDArray[np.float64]:
+        """The largest mean of a label's nearest cosine and the cosine to its mean row, (n,); -inf where no row is."""
+
     def mean_cosines(self) -> NDArray[np.float64]:
         """The cosine to the mean row of each label, (n, C); -inf where the label has no row."""
 

@@ -112,7 +112,8 @@ class Retriever:
         heard = white if self._recipe.whitened else plain
         scores = self._voices.together([voice.scores(heard) for voice in self._recipe.voices], plain.units)
         familiarity = self.familiarity.of(plain, white)
-        nearest = plain.top_mean(1).max(axis=1)
+        near = plain.nearest_each(1)[1]  # (n, 1), or (n, 0) where there is no example
+        nearest = near.max(axis=1, initial=-np.inf)
         return Votes(scores, familiarity, nearest if self.threshold_by_hand else familiarity, nearest, plain)
 
     def _compared(self, vectors: FloatArray, left_out: Sequence[IntArray]) -> tuple[_Either, _Either]:

@@ -91,6 +91,10 @@ class ShortlistComparison:
             self._kept[f"top {m}"] = (means,)
         return self._kept[f"top {m}"][0]
 
+    def best_label(self) -> Doubles:
+        """Return per query the largest mean of a label's nearest cosine and the cosine to its mean row."""
+        return np.asarray(((self.top_mean(1) + self.mean_cosines()) / 2).max(axis=1, initial=-np.inf))
+
     def mean_cosines(self) -> Doubles:
         """Return the cosines (n, C) to the mean row of each label; -inf where none of its rows is left."""
         return self._means()[0]

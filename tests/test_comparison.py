@@ -33,6 +33,8 @@ def test_everything_against_brute_force(count, labels, k, in_order, seed):
     among = np.sort(rng.permutation(count)[: count // 2])
     few, _ = comparison.nearest_among([(query, among) for query in range(5)], k)
     tops = comparison.top_mean(k)
+    both = (comparison.top_mean(1) + comparison.mean_cosines()) / 2
+    np.testing.assert_array_equal(gallery.compare(queries, gone).best_label(), both.max(axis=1))
     for query in range(5):
         near = brute(gallery, queries[query], gone[query])
         best = [row for row in np.argsort(-near, kind="stable")[:k] if np.isfinite(near[row])]
