@@ -135,7 +135,7 @@ class GalleryComparison:
     def top_mean(self, m: int) -> Doubles:
         """Return for each label the mean of its m best cosines (n, C); -inf where none is left."""
         if (known := self._kept.get(f"top {m}")) is not None:
-            return known[0]
+            return np.asarray(known[0])
         near = self.similarities
         limits = self._mth_largest(m) - self.tolerances[:, None]  # (n, C)
         may = near >= np.repeat(limits, self.grouping.counts, axis=1)

@@ -15,7 +15,7 @@ from lmm_classifier.protocols import FloatArray, IntArray
 
 Doubles = NDArray[np.float64]
 
-MOST_AT_ONCE = 1 << 25  # similarities held at a time: 134 MB in float32
+MOST_AT_ONCE = 1 << 24  # similarities held at a time: 67 MB in float32
 _TINY = 1e-12  # examples that cancel out have no direction: cosine 0
 _TOLERANCE = 1e-5  # many times the error of float32 seen: about 1e-7 for 2,500 numbers of a unit vector
 

@@ -88,6 +88,16 @@ def test_both_engines_and_any_batch_give_the_same_bits(monkeypatch):
                 np.testing.assert_array_equal(np.concatenate([cosines for _, cosines in parts]), whole[1])
 
 
+@pytest.mark.parametrize("int8", [True, False])
+def test_memory_does_not_grow_where_all_rows_are_equal(monkeypatch, int8):
+    """Fewer queries are looked at together, and the answer is the same."""
+    units = np.repeat(unit_rows(np.random.default_rng(5), 1, 8), 2000, axis=0)
+    monkeypatch.setattr(nearest_rows, "_ROWS", 500)
+    monkeypatch.setattr(nearest_rows, "_PAIRS", 3000)
+    rows, _ = NearestRows(units, int8=int8).search(unit_rows(np.random.default_rng(6), 5, 8), 3)
+    assert rows.tolist() == [[0, 1, 2]] * 5
+
+
 def test_edges():
     """No query, no k, no row; NaN is refused."""
     search = NearestRows(unit_rows(np.random.default_rng(4), 5, 3))

@@ -25,7 +25,12 @@ _ROWS = 8192  # of a block
 _QUERIES = 256  # at a time: their scores with a block are 8 MB
 _GROUPS = 32  # for each of the k wanted: rarely are two of the nearest in one group
 _MOST = 4000  # candidates of one query; from there on it is quicker to compute all its products in float32
+_PAIRS = 1 << 22  # candidates of all queries together: 100 MB
 _FLOAT_ERROR = 1e-5  # of products in float32 of unit vectors; a hundred times what was seen
+
+
+class _TooManyError(Exception):
+    """There are too many candidates to look at all queries at once."""
 
 
 class Block(Protocol):
@@ -92,6 +97,14 @@ class NearestRows:
         return rows, cosines
 
     def _search(self, queries: FloatArray, k: int) -> tuple[IntArray, Doubles]:
+        try:
+            return self._at_once(queries, k)
+        except _TooManyError:  # where most rows are equally near: fewer queries then, so that memory suffices
+            half = len(queries) // 2
+            parts = [self._search(queries[:half], k), self._search(queries[half:], k)]
+            return np.concatenate([rows for rows, _ in parts]), np.concatenate([cosines for _, cosines in parts])
+
+    def _at_once(self, queries: FloatArray, k: int) -> tuple[IntArray, Doubles]:
         if not self._int8:
             return self._exact(queries, k, _candidates(self._floats, queries, k))
         found = _candidates(self._int8, Int8Queries.of(queries), k)
@@ -144,12 +157,15 @@ def _candidates(blocks: Sequence[Block], queries: Any, k: int) -> Candidates:
     """Every row that may be among the k nearest of a query."""
     starts = np.cumsum([0, *(block.count for block in blocks)])
     errors = [block.errors(queries) for block in blocks]
-    reach = _Reach(np.max(errors, axis=0), k)
+    twice = 2 * np.max(errors, axis=0, initial=0)  # (n,)
+    reach = _Reach(twice, k)
 
     def look(number: int) -> tuple[IntArray, IntArray, FloatArray, FloatArray]:
         scores = blocks[number].scores(queries)
         limits = reach.limits(scores)
         places = np.flatnonzero(scores >= limits[:, None])
+        if reach.count(len(places)) > _PAIRS and len(limits) > 1:
+            raise _TooManyError
         who, rows = np.divmod(places, scores.shape[1])
         near = scores.ravel()[places]
         return who, rows + starts[number], near, near + errors[number][who]
@@ -174,10 +190,17 @@ class _Reach:
     below that is not among the k nearest.
     """
 
-    def __init__(self, errors: FloatArray, k: int) -> None:
-        self._twice = 2 * errors  # (n,)
-        self._best = np.full((len(errors), k), -np.inf, np.float32)
+    def __init__(self, twice: FloatArray, k: int) -> None:
+        self._twice = twice  # (n,) twice the error
+        self._best = np.full((len(twice), k), -np.inf, np.float32)
         self._lock = Lock()
+        self._count = 0
+
+    def count(self, more: int) -> int:
+        """Count candidates; returns how many there are so far."""
+        with self._lock:
+            self._count += more
+            return self._count
 
     def limits(self, scores: FloatArray) -> FloatArray:
         """Look at the scores (n, b) of a block; returns the limits (n,) from now on."""
