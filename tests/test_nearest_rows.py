@@ -81,6 +81,7 @@ def test_both_engines_and_any_batch_give_the_same_bits(monkeypatch):
     for int8 in (True, False):
         for workers in (1, 3):
             monkeypatch.setattr(nearest_rows, "processors", lambda workers=workers: workers)
+            monkeypatch.setattr(nearest_rows, "_MANY", 5000 * workers)
             search = NearestRows(units, int8=int8)
             for size in (1, 7, 50):
                 parts = [search.search(queries[start : start + size], 7) for start in range(0, 50, size)]

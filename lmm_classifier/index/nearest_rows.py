@@ -22,7 +22,10 @@ from lmm_classifier.protocols import FloatArray, IntArray
 Doubles = NDArray[np.float64]
 
 _ROWS = 8192  # of a block
-_QUERIES = 256  # at a time: their scores with a block are 8 MB
+_SCORES = 1 << 21  # of queries with a block at a time: 8 MB
+# From so many rows on blocks are four times as large: copies of 38 MB are given back to the system while the heap of
+# glibc keeps those below 32 MB, in all as much as the blocks themselves.
+_MANY = 500_000
 _GROUPS = 32  # for each of the k wanted: rarely are two of the nearest in one group
 _MOST = 4000  # candidates of one query; from there on it is quicker to compute all its products in float32
 _PAIRS = 1 << 22  # candidates of all queries together: 100 MB
@@ -76,7 +79,9 @@ class NearestRows:
 
     def __init__(self, units: FloatArray, int8: bool | None = None) -> None:
         self._units = units
-        self._floats = [FloatBlock(units[start : start + _ROWS]) for start in range(0, len(units), _ROWS)]
+        size = _ROWS if len(units) < _MANY else 4 * _ROWS
+        self._queries_at_once = max(_SCORES // size, 1)
+        self._floats = [FloatBlock(units[start : start + size]) for start in range(0, len(units), size)]
         self._int8: list[Int8Block] = []
         if is_available() if int8 is None else int8:
             with ThreadPoolExecutor(processors()) as pool:
@@ -91,8 +96,8 @@ class NearestRows:
             raise ValueError("a query holds numbers that are not finite")
         k = min(k, len(self._units))
         rows, cosines = np.empty((len(queries), k), np.int64), np.empty((len(queries), k))
-        for start in range(0, len(queries) if k else 0, _QUERIES):
-            part = slice(start, start + _QUERIES)
+        for start in range(0, len(queries) if k else 0, self._queries_at_once):
+            part = slice(start, start + self._queries_at_once)
             rows[part], cosines[part] = self._search(queries[part], k)
         return rows, cosines
 
