@@ -4,16 +4,16 @@ What was learned here explains these constants (2 cores of an AMD EPYC with AVX-
 
 - `index.exact.SEARCH_FROM` 20,000: from there 8-bit candidates answer one query in about half the time of a comparison
   with all rows in float32, and making them (0.2 s) is paid back by some twenty queries. At 5,000 it is a tie.
-- `index.nearest_rows._ROWS` 8,192 rows a block, one thread a block: threads inside ONNX Runtime wait for each other,
-  which on a busy machine costs ten times the product. Rows as the left side of MatMulInteger are four to ten times
-  slower, as are signed integers on both sides.
+- `index.nearest_rows._ROWS` 8,192 rows a block (16,384 and 32,768 are as quick, if their scores stay at 8 MB), one
+  thread a block: threads inside ONNX Runtime wait for each other, which on a busy machine costs ten times the product.
+  Rows as the left side of MatMulInteger are four to ten times slower, as are signed integers on both sides.
 - `index.nearest_rows._MOST` 4,000 candidates: computing that many exactly takes as long as all products in float32.
   Usual are 60 to 300 of 200,000.
 - `voices.FOLD_FROM` 50,000: see there.
 - the graph: HNSW of faiss. A list of 500 held 99.9 % (clusters) and 99.7 % (48 even dimensions and noise) of the ten
   nearest of 50,000; inverted lists held 24 to 81 % of the latter. usearch is as good, but importing onnxruntime after
   it ends the process (2.26.6 and 1.32.0). hnswlib has no wheels.
-- `index.graph.ANN_FROM`: see `graph_rows`.
+- `index.graph.ANN_FROM` 1,000,000: see there.
 """
 
 from __future__ import annotations
@@ -211,10 +211,9 @@ def voting_rows(quick: bool) -> list[Row]:
         name = f"search: voting and decision, {labels} labels"
         goal = 1.0 if labels == 100 else None
         found.append(Row(f"{name}, share", round(share, 2), "%", goal, "lower", against, said, COMMAND, spread))
-        found.append(
-            Row(f"{name}, with products", round(whole, 3), "ms per picture", None, "lower", against, said, COMMAND)
-        )
-        found.append(Row(f"{name}, products", round(parts, 3), "ms per picture", None, "lower", against, said, COMMAND))
+        for part, value in (("with products", whole), ("products alone", parts)):
+            full = f"{name}, {part}"
+            found.append(Row(full, round(value, 3), "ms per picture", None, "lower", against, said, COMMAND))
     return found
 
 

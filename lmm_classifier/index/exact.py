@@ -23,6 +23,8 @@ from lmm_classifier.index.state import as_units
 from lmm_classifier.protocols import FloatArray, IntArray, Space
 from lmm_classifier.spaces import restore
 
+# Rows from which the nearest are found by 8-bit candidates. At 20,000 x 1152 these answer in half the time, one query
+# or many, and to make them (0.2 s) is paid back by some tens of queries; at 5,000 it is a tie.
 SEARCH_FROM = 20_000
 _QUERIES = 1024  # at a time
 
