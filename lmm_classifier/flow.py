@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -17,7 +17,7 @@ from lmm_classifier.errors import ImageError
 from lmm_classifier.fusion import Fusion
 from lmm_classifier.index.exact import ExactIndex
 from lmm_classifier.label_scores import LabelScores
-from lmm_classifier.protocols import Comparison, Encoder, FloatArray, Reranker
+from lmm_classifier.protocols import Comparison, Encoder, FloatArray, IntArray, Reranker
 from lmm_classifier.references import References
 from lmm_classifier.rerank import open_reranker
 from lmm_classifier.retriever import Retriever, Votes
@@ -103,10 +103,19 @@ class Flow:
         if not pictures:
             return []
         left_out = [picture.content_hash if leave_out else None for picture in pictures]
+        step = self.retriever.queries_at_once
+        parts = [slice(start, start + step) for start in range(0, len(pictures), step)]
+        return [one for part in parts for one in self._verdicts(vectors[part], pictures[part], left_out[part])]
+
+    def _verdicts(
+        self, vectors: FloatArray, pictures: Sequence[Encoded], left_out: Sequence[str | None]
+    ) -> list[Classification]:
         votes = self.retriever.votes(vectors, left_out)
+        share = shares(votes.scores, self.retriever.temperature)  # (n, C)
+        order = np.argsort(-share, axis=1, kind="stable")
         verdicts = [
-            self._decide(votes, query, candidates, pictures[query].content_hash)
-            for query, candidates in enumerate(self._ranked(votes))
+            self._decide(votes, query, candidates, self._label_set(share[query], order[query]), picture.content_hash)
+            for query, (candidates, picture) in enumerate(zip(self._ranked(votes, share, order), pictures))
         ]
         questions: dict[int, Question] = {}
         for number in [number for number, verdict in enumerate(verdicts) if verdict.decision.action == "rerank"]:
@@ -121,45 +130,50 @@ class Flow:
             verdicts[number] = self._decide_again(verdicts[number], answer)
         return verdicts
 
-    def _ranked(self, votes: Votes) -> list[tuple[Candidate, ...]]:
+    def _ranked(self, votes: Votes, share: NDArray[np.float64], order: IntArray) -> list[tuple[Candidate, ...]]:
         """Per query the labels with most of the vote, best first, each with its nearest examples."""
-        share = shares(votes.scores, self.retriever.temperature)  # (n, C)
-        return [tuple(self._candidates(votes.comparison, query, one)) for query, one in enumerate(share)]
-
-    def _candidates(self, comparison: Comparison, query: int, vote: NDArray[np.float64]) -> Iterator[Candidate]:
         wanted = self.config.retrieval
-        for label in np.argsort(-vote, kind="stable")[: wanted.candidates]:
-            if vote[label] > 0:
-                evidence = comparison.nearest(query, wanted.evidence, self.index.rows_of(label))
-                neighbors = tuple(self.index.neighbors(*evidence))
-                yield Candidate(self.index.label_names[label], float(vote[label]), neighbors)
+        chosen = [
+            (query, label)
+            for query, labels in enumerate(order[:, : wanted.candidates].tolist())
+            for label in labels
+            if share[query, label] > 0
+        ]
+        among = [(query, self.index.rows_of(label)) for query, label in chosen]
+        rows, cosines = votes.comparison.nearest_among(among, wanted.evidence)
+        found: list[list[Candidate]] = [[] for _ in share]
+        for (query, label), near, similarities in zip(chosen, rows, cosines):
+            there = near >= 0
+            neighbors = tuple(self.index.neighbors(near[there], similarities[there]))
+            found[query].append(Candidate(self.index.label_names[label], float(share[query, label]), neighbors))
+        return [tuple(candidates) for candidates in found]
 
-    @staticmethod
-    def _nearest(comparison: Comparison, query: int) -> float | None:
-        """Similarity of the nearest example; None if all were left out."""
-        similarities = comparison.nearest(query, 1)[1]
-        return float(similarities[0]) if len(similarities) else None
-
-    def _decide(self, votes: Votes, query: int, candidates: tuple[Candidate, ...], content_hash: str) -> Classification:
+    def _decide(
+        self,
+        votes: Votes,
+        query: int,
+        candidates: tuple[Candidate, ...],
+        label_set: tuple[str, ...] | None,
+        content_hash: str,
+    ) -> Classification:
         decision = self.policy.decide(candidates, float(votes.nearness[query]))
+        nearest = float(votes.nearest[query])
         return Classification(
             label=self.config.unknown_label if decision.action == "reject" else candidates[0].label,
             score=candidates[0].score if candidates else 0.0,
             used_reranker=False,
             decision=decision,
             candidates=candidates,
-            similarity=self._nearest(votes.comparison, query),
+            similarity=nearest if np.isfinite(nearest) else None,  # all examples may be left out
             familiarity=float(votes.familiarity[query]) if candidates else None,
             content_hash=content_hash or None,
-            label_set=self._label_set(votes, query),
+            label_set=label_set,
         )
 
-    def _label_set(self, votes: Votes, query: int) -> tuple[str, ...] | None:
+    def _label_set(self, share: NDArray[np.float64], order: IntArray) -> tuple[str, ...] | None:
         """The labels that together hold the true one with the probability asked for, likeliest first."""
         if self.retriever.least_share is None:
             return None
-        share = shares(votes.scores[query], self.retriever.temperature)  # (C,)
-        order = np.argsort(-share, kind="stable")
         return tuple(
             self.index.label_names[label]
             for place, label in enumerate(order)

@@ -3,30 +3,76 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
+from lmm_classifier.comparison import Forms, GalleryComparison, Grouping, ToMeans
+from lmm_classifier.fine_product import FineProduct
 from lmm_classifier.protocols import FloatArray, IntArray
 
 Doubles = NDArray[np.float64]
 
+MOST_AT_ONCE = 1 << 24  # similarities held at a time: 67 MB in float32
 _TINY = 1e-12  # examples that cancel out have no direction: cosine 0
 _TOLERANCE = 1e-5  # many times the error of float32 seen: about 1e-7 for 2,500 numbers of a unit vector
+
+
+@dataclass(frozen=True)
+class Fold:
+    """A linear map z = (x - centre) P, folded into the queries so that the mapped rows need not be kept.
+
+    The cosine of a mapped query z with a mapped row is ((z P') . x - (z P') . centre) / norm of the row.
+    """
+
+    centre: FloatArray  # (d,)
+    projection: FloatArray  # (d, e), P
+    norms: Doubles  # (N,) lengths of the mapped rows
+
+    @cached_property
+    def inverse_norms(self) -> Doubles:
+        """One over the norms (N,); 0 for a row without length, whose cosines are 0."""
+        return np.asarray(np.where(self.norms > _TINY, 1 / np.maximum(self.norms, _TINY), 0))
+
+    @cached_property
+    def _forwards(self) -> FineProduct:
+        return FineProduct(self.projection)
+
+    @cached_property
+    def _backwards(self) -> FineProduct:
+        return FineProduct(self.projection.T)
+
+    def mapped(self, rows: Doubles) -> Doubles:
+        """Map rows (n, d) to (n, e)."""
+        return self._forwards(rows - self.centre)
+
+    def forms(self, units: FloatArray) -> Forms:
+        """What cosines of mapped unit queries (n, e) with the rows as they are come from."""
+        forms = self._backwards(units)
+        return Forms(forms, (forms * self.centre).sum(axis=1), self.inverse_norms)
 
 
 class Gallery:
     """Rows (N, d) of one search space with their labels, and the mean row of every label.
 
     Directions count for cosines, lengths for means and distances. Sums over the labels are made when first needed.
+    With a `fold` the rows are those of another space, and queries and means are of the space that it maps to.
     """
 
-    def __init__(self, units: FloatArray, label_ids: IntArray, labels: int, lengths: Doubles | None = None) -> None:
+    def __init__(
+        self,
+        units: FloatArray,
+        label_ids: IntArray,
+        labels: int,
+        lengths: Doubles | None = None,
+        fold: Fold | None = None,
+    ) -> None:
         self.units = units  # (N, d) unit rows
         self.lengths = lengths  # (N,) of the rows before they were brought to unit length; None where all are 1
         self.label_ids = label_ids
+        self.fold = fold
         self.rows_of_label = rows_by_label(label_ids, labels)
         self.counts = np.bincount(label_ids, minlength=labels)  # (C,)
 
@@ -41,14 +87,35 @@ class Gallery:
         """The number of labels, C."""
         return len(self.counts)
 
+    @property
+    def queries_at_once(self) -> int:
+        """How many queries to compare at a time, so that memory does not grow with the gallery."""
+        return max(MOST_AT_ONCE // max(len(self.label_ids), 1), 1)
+
+    @cached_property
+    def grouping(self) -> Grouping:
+        """The rows in the order of their labels."""
+        return Grouping.of(self.label_ids, self.labels)
+
     @cached_property
     def means(self) -> Doubles:
         """The mean row of every label, (C, d)."""
-        return np.asarray(self._sums / np.maximum(self.counts, 1)[:, None])
+        return self._mapped(np.asarray(self._sums / np.maximum(self.counts, 1)[:, None]))
+
+    @cached_property
+    def _means_squared(self) -> Doubles:
+        return np.asarray(np.square(self.means).sum(axis=1))  # (C,)
+
+    @cached_property
+    def _to_means(self) -> FineProduct:
+        return FineProduct(self.means.T)
 
     @cached_property
     def _sums(self) -> Doubles:
         return np.stack([self.sum(rows) for rows in self.rows_of_label])  # (C, d)
+
+    def _mapped(self, means: Doubles) -> Doubles:
+        return means if self.fold is None else self.fold.mapped(means)
 
     def sum(self, rows: IntArray, block: int = 4096) -> Doubles:
         """Sum of the given rows in float64, read in blocks so that a large label costs no copy of itself."""
@@ -59,106 +126,62 @@ class Gallery:
             total += (values if self.lengths is None else values * self.lengths[part, None]).sum(axis=0)
         return total
 
-    def means_without(self, left_out: IntArray) -> tuple[Doubles, NDArray[np.bool_]]:
-        """Mean rows (C, d) of the labels when the rows `left_out` are not there, and which labels are left (C,)."""
-        if not len(left_out):
-            return self.means, self.counts > 0
-        means, counts = self.means.copy(), self.counts.copy()
-        for label in np.unique(self.label_ids[left_out]):
-            mine = left_out[self.label_ids[left_out] == label]
-            counts[label] -= len(mine)
-            means[label] = (self._sums[label] - self.sum(mine)) / max(counts[label], 1)
-        return means, counts > 0
-
     def compare(self, queries: FloatArray, left_out: Sequence[IntArray] = ()) -> GalleryComparison:
         """Compare rows (n, d) of the same space with every row but, for each query, those of its `left_out`."""
-        units, lengths = directions(queries)
-        similarities = units @ self.units.T  # (n, N)
+        units, forms, to_means = self.prepared(queries, left_out)
+        similarities = self._similarities(forms)
         for query, rows in enumerate(left_out):
-            similarities[query, rows] = -np.inf
-        return GalleryComparison(self, units, lengths, similarities)
+            similarities[query, self.grouping.place[rows]] = -np.inf
+        tolerances = self._tolerances(forms)
+        return GalleryComparison(
+            self.units, self.label_ids, self.grouping, units, forms, similarities, tolerances, to_means
+        )
 
+    def prepared(self, queries: FloatArray, left_out: Sequence[IntArray]) -> tuple[FloatArray, Forms, ToMeans]:
+        """Directions of queries (n, d), what their cosines with rows come from, and what compares them with means."""
+        units, lengths = directions(queries)
+        forms = Forms(units) if self.fold is None else self.fold.forms(units)
+        return units, forms, lambda: self._compared_with_means(units, lengths, left_out)
 
-@dataclass(frozen=True)
-class GalleryComparison:
-    """Queries against all rows of a gallery; see `protocols.Comparison`.
+    def _similarities(self, forms: Forms) -> FloatArray:
+        """Cosines (n, N) in float32, columns in the order of the labels."""
+        near: FloatArray = np.asarray(forms.forms, np.float32) @ self.units.T
+        if forms.offsets is not None and forms.inverse_norms is not None:
+            near -= forms.offsets[:, None].astype(np.float32)
+            near *= forms.inverse_norms.astype(np.float32)
+        return near if self.grouping.in_order else near[:, self.grouping.order]
 
-    One matrix product in float32 finds who may be near. Its last bits depend on the batch, so whatever is reported or
-    voted with is computed again in float64, row by row.
-    """
+    def _tolerances(self, forms: Forms) -> FloatArray:
+        """How far similarities of each query (n,) may be off: float32 errs in proportion to the length of a form."""
+        stretch = np.ones(len(forms.forms))
+        if forms.inverse_norms is not None:
+            lengths = np.sqrt(np.square(forms.forms, dtype=np.float64).sum(axis=1))
+            stretch = np.maximum(2 * lengths * forms.inverse_norms.max(initial=0), 1)  # row and centre
+        return np.asarray(_TOLERANCE * stretch, np.float32)
 
-    gallery: Gallery
-    units: FloatArray  # (n, d) directions of the queries
-    lengths: Doubles  # (n,)
-    similarities: FloatArray  # (n, N), -inf where left out; off by up to _TOLERANCE
-    _top_means: dict[int, Doubles] = field(default_factory=dict)  # asked for by several voices
-
-    def __len__(self) -> int:
-        return len(self.units)
-
-    def nearest(self, query: int, k: int, rows: IntArray | None = None) -> tuple[IntArray, Doubles]:
-        """Return the k nearest rows and their cosines, exact to float64: nearest first, equal ones by row."""
-        near = self.similarities[query] if rows is None else self.similarities[query, rows]
-        k = min(k, len(near))
-        if k == 0:
-            return np.empty(0, np.int64), np.empty(0)
-        limit = np.partition(near, len(near) - k)[len(near) - k]
-        keep = np.flatnonzero((near >= limit - _TOLERANCE) & np.isfinite(near))
-        found = keep if rows is None else rows[keep]
-        exact = self.cosines(query, found)
-        order = np.lexsort((found, -exact))[:k]
-        return found[order].astype(np.int64), exact[order]
-
-    def cosines(self, query: int, rows: IntArray) -> Doubles:
-        """Return the cosines of one query with `rows`, summed in float64 and in one order whatever the batch."""
-        products = self.gallery.units[rows].astype(np.float64)  # (k, d)
-        products *= self.units[query]
-        return np.asarray(products.sum(axis=1))
-
-    def top_mean(self, m: int) -> Doubles:
-        """Return for each label the mean of its m best cosines (n, C); -inf where none is left."""
-        if m in self._top_means:
-            return self._top_means[m]
-        limits = np.empty((len(self), self.gallery.labels), np.float32)
-        for label, rows in enumerate(self.gallery.rows_of_label):
-            limits[:, label] = _mth_largest(self.similarities[:, rows], m)
-        means = np.empty(limits.shape)
-        for query, limit in enumerate(limits - np.float32(_TOLERANCE)):
-            means[query] = self._top_mean(query, m, limit)
-        self._top_means[m] = means
-        return means
-
-    def _top_mean(self, query: int, m: int, limits: FloatArray) -> Doubles:
-        near, label_ids = self.similarities[query], self.gallery.label_ids
-        rows = np.flatnonzero((near >= limits[label_ids]) & np.isfinite(near))
-        labels, cosines = label_ids[rows], self.cosines(query, rows)
-        order = np.lexsort((-cosines, labels))
-        labels, cosines = labels[order], cosines[order]
-        best = np.arange(len(labels)) - np.searchsorted(labels, labels) < m  # rank within the label
-        count = np.bincount(labels[best], minlength=len(limits))
-        total = np.bincount(labels[best], cosines[best], len(limits))
-        return np.where(count > 0, total / np.maximum(count, 1), -np.inf)
-
-    def mean_cosines(self) -> Doubles:
-        """Return the cosines (n, C) to the mean row of each label; -inf where none of its rows is left."""
-        return self._to_means[0]
-
-    def square_distances(self) -> Doubles:
-        """Return the squared Euclidean distances (n, C) to the mean row of each label; inf where none is left."""
-        return self._to_means[1]
-
-    @cached_property
-    def _to_means(self) -> tuple[Doubles, Doubles]:
-        cosines, distances = np.empty((2, len(self), self.gallery.labels))
-        for query in range(len(self)):
-            means, there = self.gallery.means_without(np.flatnonzero(np.isneginf(self.similarities[query])))
-            # summed row by row: a matrix product's last bits depend on the number of its threads
-            dots = (means * self.units[query]).sum(axis=1)  # (C,)
-            squares = np.square(means).sum(axis=1)
-            length = self.lengths[query]
-            cosines[query] = np.where(there, dots / np.maximum(np.sqrt(squares), _TINY), -np.inf)
-            distances[query] = np.where(there, squares - 2 * length * dots + length * length, np.inf)
+    def _compared_with_means(
+        self, units: FloatArray, lengths: Doubles, left_out: Sequence[IntArray]
+    ) -> tuple[Doubles, Doubles]:
+        """Cosines and squared distances (n, C) to the means, each query seeing them without its `left_out`."""
+        dots = self._to_means(units)  # (n, C)
+        squares = np.broadcast_to(self._means_squared, dots.shape).copy()
+        there = np.broadcast_to(self.counts > 0, dots.shape).copy()
+        for query, rows in enumerate(left_out):
+            for label in np.unique(self.label_ids[rows]):
+                count, mean = self._mean_without(label, rows)
+                dots[query, label] = (mean * units[query]).sum()
+                squares[query, label] = np.square(mean).sum()
+                there[query, label] = count > 0
+        length = lengths[:, None]
+        cosines = np.where(there, dots / np.maximum(np.sqrt(squares), _TINY), -np.inf)
+        distances = np.where(there, squares - 2 * length * dots + length * length, np.inf)
         return cosines, distances
+
+    def _mean_without(self, label: int, left_out: IntArray) -> tuple[int, Doubles]:
+        """How many rows of a label are left, and their mean (d,), when the rows `left_out` are not there."""
+        mine = np.unique(left_out[self.label_ids[left_out] == label])
+        count = int(self.counts[label]) - len(mine)
+        return count, self._mapped((self._sums[[label]] - self.sum(mine)) / max(count, 1))[0]
 
 
 def directions(rows: FloatArray) -> tuple[FloatArray, Doubles]:
@@ -176,11 +199,3 @@ def rows_by_label(label_ids: IntArray, labels: int) -> list[IntArray]:
     """Rows of each label, ascending; one array per label."""
     order = np.argsort(label_ids, kind="stable")
     return np.split(order, np.cumsum(np.bincount(label_ids, minlength=labels))[:-1])
-
-
-def _mth_largest(similarities: FloatArray, m: int) -> FloatArray:
-    """The m-th largest of each row (n, size of the label), or the least where there are fewer; -inf for no rows."""
-    if not similarities.shape[1]:
-        return np.full(len(similarities), -np.inf, np.float32)
-    place = max(similarities.shape[1] - m, 0)
-    return np.asarray(np.partition(similarities, place, axis=1)[:, place])

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from lmm_classifier.protocols import Encoder
+from lmm_classifier.protocols import Encoder, FloatArray
 from lmm_classifier.retriever import Retriever
 
 
@@ -30,6 +30,11 @@ class LabelScores:
         for start in range(0, len(images), self._step):
             part = slice(start, start + self._step)
             vectors = self._encoder.encode_images(images[part])  # (n, dim)
-            scores = self._retriever.votes(vectors, leave_out[part]).scores  # (n, C)
+            scores = self._votes(vectors, leave_out[part])  # (n, C)
             result += [row[[position[label] for label in wanted]] for row, wanted in zip(scores, labels[part])]
         return result
+
+    def _votes(self, vectors: FloatArray, leave_out: Sequence[str | None]) -> NDArray[np.float64]:
+        step = self._retriever.queries_at_once
+        parts = [slice(start, start + step) for start in range(0, len(vectors), step)]
+        return np.concatenate([self._retriever.votes(vectors[part], leave_out[part]).scores for part in parts])

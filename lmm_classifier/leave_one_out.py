@@ -8,7 +8,7 @@ z_i / (N - 1). Shrinkage, its unit tr S / d, the freedom N - C and the square ro
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -45,6 +45,19 @@ class LeftOutComparison:
         order = np.lexsort((rows, -near))[:k]
         return rows[order], near[order].astype(np.float64)
 
+    def nearest_each(self, k: int) -> tuple[IntArray, Doubles]:
+        """Return the k nearest rows of every example (b, k) and their cosines; row -1, cosine -inf for missing ones."""
+        every = np.arange(self.similarities.shape[1])
+        return self.nearest_among([(query, every) for query in range(len(self))], min(k, len(every)))
+
+    def nearest_among(self, wanted: Sequence[tuple[int, IntArray]], k: int) -> tuple[IntArray, Doubles]:
+        """Return for each example with the rows to choose from its k nearest (w, k) and their cosines."""
+        rows, cosines = np.full((len(wanted), k), -1, np.int64), np.full((len(wanted), k), -np.inf)
+        for place, (query, among) in enumerate(wanted):
+            found, near = self.nearest(query, k, among)
+            rows[place, : len(found)], cosines[place, : len(found)] = found, near
+        return rows, cosines
+
     def top_mean(self, m: int) -> Doubles:
         """Return for each label the mean of its m best cosines (b, C); -inf where none is left."""
         means = np.full(self.cosines_to_means.shape, -np.inf)
@@ -60,6 +73,10 @@ class LeftOutComparison:
             total = np.where(there, best, 0).sum(axis=1)
             means[:, label] = np.where(count > 0, total / np.maximum(count, 1), -np.inf)
         return means
+
+    def best_label(self) -> Doubles:
+        """Return per query the largest mean of a label's nearest cosine and the cosine to its mean row."""
+        return np.asarray(((self.top_mean(1) + self.mean_cosines()) / 2).max(axis=1, initial=-np.inf))
 
     def mean_cosines(self) -> Doubles:
         """Return the cosines (b, C) to the mean row of each label."""

@@ -30,13 +30,13 @@ class WithinClassMetric:
     def __init__(self, root: bool, centre: FloatArray, projection: FloatArray, shrinkage: float) -> None:
         self.shrinkage = shrinkage
         self.root = root
-        self._centre = centre  # (d,)
-        self._projection = projection  # (d, d)
+        self.centre = centre  # (d,)
+        self.projection = projection  # (d, d)
         self._project = ExactProduct(projection)
 
     def whiten(self, rows: FloatArray) -> FloatArray:
         """Map unit rows (n, d) to rows (n, d); bit-identical for any split of the rows."""
-        return self._project(prepared(rows, self.root) - self._centre)
+        return self._project(prepared(rows, self.root) - self.centre)
 
     def equals(self, other: WithinClassMetric) -> bool:
         """Whether both map every row to the same bits."""
@@ -49,8 +49,8 @@ class WithinClassMetric:
         """The arrays that rebuild this metric."""
         return {
             "root": np.array([self.root]),
-            "centre": self._centre,
-            "projection": self._projection,
+            "centre": self.centre,
+            "projection": self.projection,
             "shrinkage": np.array([self.shrinkage]),
         }
 

@@ -87,21 +87,22 @@ class Familiarity:
 
 def signals(plain: Comparison, white: Comparison, crowding: Doubles) -> Doubles:
     """Return the five signals (n, 5) of queries, higher is more familiar; see `Familiarity`."""
-    near = (plain.nearest(query, NEIGHBOURS) for query in range(len(plain)))
-    relative = np.array([_relative(rows, cosines, crowding) for rows, cosines in near])
-    return _stack(relative, plain, white)
+    rows, cosines = plain.nearest_each(NEIGHBOURS)
+    nearest = cosines[:, 0] if cosines.shape[1] else np.full(len(cosines), -np.inf)
+    return _stack(_relative(rows, cosines, crowding), nearest, plain, white)
 
 
 def signals_left_out(density: Density, rows: IntArray, plain: LeftOutComparison, white: LeftOutComparison) -> Doubles:
     """Return the five signals (b, 5) of the examples `rows`, each left out of everything it is compared with."""
-    return _stack(density.left_out(rows), plain, white)
-
-
-def _stack(relative: Doubles, plain: Comparison, white: Comparison) -> Doubles:
     nearest = plain.top_mean(1).max(axis=1, initial=-np.inf)
+    return _stack(density.left_out(rows), nearest, plain, white)
+
+
+def _stack(relative: Doubles, nearest: Doubles, plain: Comparison, white: Comparison) -> Doubles:
     energy = _energy(white.mean_cosines())
     top = white.top_mean(TOP).max(axis=1, initial=-np.inf)
-    return np.stack([relative, nearest, _best_label(plain), energy, top], axis=1)
+    # prototypes alone overlook labels of several looks, nearest examples alone are restless: hence the best of both
+    return np.stack([relative, nearest, plain.best_label(), energy, top], axis=1)
 
 
 def _energy(cosines: Doubles) -> Doubles:
@@ -162,18 +163,13 @@ class Density:
         return np.asarray(-(self.crowding[rows] + _TINY) / (around + _TINY))
 
 
-def _relative(rows: IntArray, cosines: Doubles, crowding: Doubles) -> float:
-    if not len(rows):
-        return -np.inf
-    return float(-(1 - cosines.mean() + _TINY) / (crowding[rows].mean() + _TINY))
-
-
-def _best_label(plain: Comparison) -> Doubles:
-    """Per query (n,) the best label: the mean of the cosines to its nearest example and to its prototype.
-
-    Prototypes alone overlook labels of several looks, nearest examples alone are restless.
-    """
-    return np.asarray(((plain.top_mean(1) + plain.mean_cosines()) / 2).max(axis=1, initial=-np.inf))
+def _relative(rows: IntArray, cosines: Doubles, crowding: Doubles) -> Doubles:
+    """Density (n,) at queries relative to that around their nearest `rows` (n, k), -1 for none."""
+    there = rows >= 0
+    count = np.maximum(there.sum(axis=1), 1)
+    mean = np.where(there, cosines, 0).sum(axis=1) / count
+    around = np.where(there, crowding[rows] if len(crowding) else 0, 0).sum(axis=1) / count
+    return np.asarray(np.where(there.any(axis=1), -(1 - mean + _TINY) / (around + _TINY), -np.inf))
 
 
 def _centre_and_spread(signals: Doubles) -> tuple[Doubles, Doubles]:

@@ -89,8 +89,17 @@ class Comparison(Protocol):
     def nearest(self, query: int, k: int, rows: IntArray | None = None) -> tuple[IntArray, NDArray[np.float64]]:
         """The k nearest rows of one query (of `rows`, if given) and their cosines: nearest first, ties by row."""
 
+    def nearest_each(self, k: int) -> tuple[IntArray, NDArray[np.float64]]:
+        """The k nearest rows of every query, (n, k), and their cosines; row -1, cosine -inf where there are fewer."""
+
+    def nearest_among(self, wanted: Sequence[tuple[int, IntArray]], k: int) -> tuple[IntArray, NDArray[np.float64]]:
+        """The same, (w, k), for queries each with the rows to choose from; they come in the order of the queries."""
+
     def top_mean(self, m: int) -> NDArray[np.float64]:
         """For each label the mean of its m best cosines, (n, C); -inf where the label has no row."""
+
+    def best_label(self) -> NDArray[np.float64]:
+        """The largest mean of a label's nearest cosine and the cosine to its mean row, (n,); -inf where no row is."""
 
     def mean_cosines(self) -> NDArray[np.float64]:
         """The cosine to the mean row of each label, (n, C); -inf where the label has no row."""

@@ -10,10 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lmm_classifier.calibrated import Calibration
+from lmm_classifier.comparison import GalleryComparison
 from lmm_classifier.config import RetrievalConfig
-from lmm_classifier.gallery import Gallery, GalleryComparison
+from lmm_classifier.gallery import Gallery, directions
 from lmm_classifier.index.exact import ExactIndex
-from lmm_classifier.protocols import FloatArray
+from lmm_classifier.index.graph import Graph, wants_graph
+from lmm_classifier.protocols import Comparison, FloatArray, IntArray
+from lmm_classifier.shortlist import ShortlistComparison
 from lmm_classifier.spaces import IdentitySpace
 from lmm_classifier.voices import whitened
 from lmm_classifier.voting import open_recipe
@@ -23,12 +26,16 @@ logger = logging.getLogger(__name__)
 CONFIDENCE = 0.7  # accepted at once where nobody calibrated: wrong three times in ten at most
 KEEP_KNOWN = 0.95
 _ROWS_WORTH_A_WORD = 3000
+_SHORTLIST = 500  # rows; of the ten nearest it lacks one in some thousands (see benchmarks/search.py)
+
+_Either = GalleryComparison | ShortlistComparison
 
 
 @dataclass(frozen=True)
 class Votes:
     """Scores (n, C) of the rule, how familiar the queries look (n,), and the comparison (n, N) for evidence.
 
+    `nearest` (n,) is the similarity of the nearest example, -inf where all were left out.
     `nearness` (n,) is what the open-set threshold is compared with: the familiarity, or, where that threshold was set
     by hand, the nearest similarity.
     """
@@ -36,7 +43,8 @@ class Votes:
     scores: NDArray[np.float64]
     familiarity: NDArray[np.float64]
     nearness: NDArray[np.float64]
-    comparison: GalleryComparison
+    nearest: NDArray[np.float64]
+    comparison: Comparison
 
 
 class Retriever:
@@ -73,6 +81,10 @@ class Retriever:
         self._recipe = recipe
         self._voices = calibration.voices
         self._whitened = self._in_metric(former)
+        self._graph: Graph | None = None
+        if wants_graph(config.search, len(index)):
+            whole = labels is None and config.index_path.is_dir()  # what a part needs is not kept
+            self._graph = Graph(index, config.index_path if whole else None, former._graph if former else None)
         self.temperature = self._voices.temperature
         self.second_look = stored.second_look if stored else None
         promised = stored.confidence_threshold if stored else None
@@ -89,17 +101,32 @@ class Retriever:
         then = {content: row for row, content in enumerate(former.index.hashes)}
         return whitened(metric, gallery, former._whitened, [then.get(content, -1) for content in self.index.hashes])
 
+    @property
+    def queries_at_once(self) -> int:
+        """How many vectors to let vote at a time, so that memory does not grow with the corpus."""
+        return self.index.gallery.queries_at_once
+
     def votes(self, vectors: FloatArray, leave_out: Sequence[str | None] | None = None) -> Votes:
         """Compare encoder vectors (n, dim), leaving out rows of the content hashes `leave_out`."""
-        plain = self.index.compare(vectors, leave_out)
-        white = self._whitened.compare(
-            self._voices.metric.whiten(plain.units), self.index.rows_of_contents(leave_out or ())
-        )
+        plain, white = self._compared(vectors, self.index.rows_of_contents(leave_out or ()))
         heard = white if self._recipe.whitened else plain
         scores = self._voices.together([voice.scores(heard) for voice in self._recipe.voices], plain.units)
         familiarity = self.familiarity.of(plain, white)
-        nearness = plain.top_mean(1).max(axis=1) if self.threshold_by_hand else familiarity
-        return Votes(scores, familiarity, nearness, plain)
+        near = plain.nearest_each(1)[1]  # (n, 1), or (n, 0) where there is no example
+        nearest = near.max(axis=1, initial=-np.inf)
+        return Votes(scores, familiarity, nearest if self.threshold_by_hand else familiarity, nearest, plain)
+
+    def _compared(self, vectors: FloatArray, left_out: Sequence[IntArray]) -> tuple[_Either, _Either]:
+        """Hold encoder vectors (n, dim) against the examples or a shortlist of them: as they are, and in the metric."""
+        gallery, queries = self.index.gallery, self.index.queries(vectors)
+        if self._graph is None:
+            plain: _Either = gallery.compare(queries, left_out)
+            return plain, self._whitened.compare(self._voices.metric.whiten(plain.units), left_out)
+        spare = max(map(len, left_out), default=0)  # as many may be found that are not wanted
+        found = self._graph.search(directions(queries)[0], _SHORTLIST + spare)
+        plain = ShortlistComparison.of(gallery, queries, found, left_out)
+        white = self._voices.metric.whiten(plain.units)
+        return plain, ShortlistComparison.of(self._whitened, white, found, left_out)
 
 
 def _first(*values: float | None) -> float:

@@ -34,16 +34,16 @@ class SoftmaxVote:
 
     def scores(self, comparison: Comparison) -> Scores:
         """Return (n, C); -inf for a label that none of the k nearest has."""
+        rows, similarities = comparison.nearest_each(self._k)  # (n, k)
         scores = np.full((len(comparison), self._labels), -np.inf)
-        for query in range(len(scores)):
-            rows, similarities = comparison.nearest(query, self._k)  # (<= k,)
-            if len(rows) == 0:
-                continue
-            weights = np.exp((similarities - similarities[0]) / self.temperature)
-            votes = np.bincount(self._label_ids[rows], weights, self._labels)  # (C,)
-            with np.errstate(divide="ignore"):
-                scores[query] = similarities[0] + self.temperature * np.log(votes)
-        return scores
+        if not rows.size:
+            return scores
+        best = similarities[:, :1]
+        with np.errstate(invalid="ignore", divide="ignore"):
+            weights = np.where(rows >= 0, np.exp((similarities - best) / self.temperature), 0)
+            group = np.arange(len(rows))[:, None] * self._labels + self._label_ids[rows]
+            votes = np.bincount(group.ravel(), weights.ravel(), scores.size).reshape(scores.shape)  # (n, C)
+            return np.asarray(np.where(np.isfinite(best), best + self.temperature * np.log(votes), -np.inf))
 
 
 class TopMean:

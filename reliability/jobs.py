@@ -80,7 +80,7 @@ def _synced(corpus: Path, index: Path, told: Told) -> int:
     encoder = CountingEncoder()
     with Store(index, create=True, wait=5) as store:
         Sync(store, scan_corpus(corpus), encoder.fingerprint, LazyEncoder(lambda: encoder), lambda: encoder.space,
-             _config(index), BATCH, lambda progress: told(encoder.given)).run()  # fmt: skip
+             _config(index), BATCH, lambda progress: told(progress.done)).run()  # fmt: skip
         store.contents()
     return encoder.given
 

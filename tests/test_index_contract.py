@@ -5,6 +5,7 @@ import pytest
 
 from lmm_classifier.datatypes import Fingerprint
 from lmm_classifier.errors import ConfigError, IndexMismatchError
+from lmm_classifier.index import exact, nearest_rows
 from lmm_classifier.index.contents import Contents
 from lmm_classifier.index.exact import ExactIndex
 from lmm_classifier.index.forms import write_index
@@ -30,10 +31,15 @@ def write(path, vectors, labels=None, hashes=None, dtype=np.float32, fingerprint
     return path
 
 
-@pytest.fixture(params=["npz", "folder", "npz-float16", "folder-float16"])
-def make(request, tmp_path):
-    """Writes vectors as this kind of index and opens it."""
-    kind, _, half = request.param.partition("-")
+@pytest.fixture(params=["npz", "folder", "npz-float16", "folder-float16", "folder-large", "folder-large-float32"])
+def make(request, tmp_path, monkeypatch):
+    """Writes vectors as this kind of index and opens it; a large one is searched by blocks, by integers or floats."""
+    kind, *more = request.param.split("-")
+    half = more == ["float16"]
+    if "large" in more:
+        monkeypatch.setattr(exact, "SEARCH_FROM", 0)
+        monkeypatch.setattr(nearest_rows, "_ROWS", 32)
+        monkeypatch.setattr(nearest_rows, "is_available", lambda: "float32" not in more)
 
     def make(vectors, **rest):
         path = tmp_path / ("index.npz" if kind == "npz" else "index")

@@ -1,0 +1,315 @@
+"""Search, voting and decision beside other libraries, timed in turns in one process.
+
+What was learned here explains these constants (2 cores of an AMD EPYC with AVX-512 and VNNI, other work running too):
+
+- `index.exact.SEARCH_FROM` 20,000: from there 8-bit candidates answer one query in about half the time of a comparison
+  with all rows in float32, and making them (0.2 s) is paid back by some twenty queries. At 5,000 it is a tie.
+- `index.nearest_rows._ROWS` 8,192 rows a block (16,384 and 32,768 are as quick, if their scores stay at 8 MB), one
+  thread a block: threads inside ONNX Runtime wait for each other, which on a busy machine costs ten times the product.
+  Rows as the left side of MatMulInteger are four to ten times slower, as are signed integers on both sides.
+- `index.nearest_rows._MOST` 4,000 candidates: computing that many exactly takes as long as all products in float32.
+  Usual are 60 to 300 of 200,000.
+- `voices.FOLD_FROM` 50,000: see there.
+- `pairs`: of the time beside matrix products most goes into fetching rows and summing them in float64, 0.5 us a pair
+  from the cache and 0.9 from memory; five rows of each of 100 labels are 500 pairs a picture.
+- the graph: HNSW of faiss. A list of 500 held 99.9 % (clusters) and 99.7 % (48 even dimensions and noise) of the ten
+  nearest of 50,000; inverted lists held 24 to 81 % of the latter. usearch is as good, but importing onnxruntime after
+  it ends the process (2.26.6 and 1.32.0). hnswlib has no wheels.
+- `index.graph.ANN_FROM` 1,000,000: see there.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import time
+from collections.abc import Callable
+from functools import cache
+
+import numpy as np
+
+from benchmarks.rows import Row, where, write_rows
+from benchmarks.side_by_side import Times, in_turns, ratio
+from lmm_classifier.calibrated import Calibration
+from lmm_classifier.config import PipelineConfig
+from lmm_classifier.datatypes import Fingerprint
+from lmm_classifier.flow import Flow
+from lmm_classifier.gallery import Gallery
+from lmm_classifier.images import Picture
+from lmm_classifier.index.contents import Contents
+from lmm_classifier.index.exact import ExactIndex
+from lmm_classifier.index.graph import Graph
+from lmm_classifier.index.manifest import Manifest
+from lmm_classifier.index.nearest_rows import NearestRows
+from lmm_classifier.pairs import processors
+from lmm_classifier.protocols import FloatArray
+from lmm_classifier.shortlist import ShortlistComparison
+from lmm_classifier.spaces import IdentityRecipe, IdentitySpace
+from lmm_classifier.voting import open_recipe
+
+COMMAND = "python -m benchmarks.search"
+DIM, K = 1152, 10
+ENCODER_MS = 45.0  # per picture, SigLIP base in bfloat16 on this machine
+_BLOCK = 8192
+_SPOILERS = ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE")  # slow numpy and faiss down
+
+
+def corpus(count: int, queries: int = 256, seed: int = 0) -> tuple[FloatArray, FloatArray]:
+    """Unit rows (count, DIM) around one centre per 200 rows, cosine 0.5 within; and queries like them."""
+    rng = np.random.default_rng(seed)
+    centres = (rng.normal(size=(max(count // 200, 1), DIM)) / DIM**0.5).astype(np.float32)
+
+    def some(many: int) -> FloatArray:
+        rows = rng.normal(size=(many, DIM)).astype(np.float32) / np.float32(DIM**0.5)
+        rows += centres[rng.integers(0, len(centres), many)]
+        return np.asarray(rows / np.linalg.norm(rows, axis=1, keepdims=True), np.float32)
+
+    units = np.empty((count, DIM), np.float32)
+    for start in range(0, count, _BLOCK):
+        units[start : start + _BLOCK] = some(min(_BLOCK, count - start))
+    return units, some(queries)
+
+
+def rows(quick: bool) -> list[Row]:
+    """Search beside others at 20,000 and 200,000 rows, and the share of voting and decision."""
+    found = []
+    for count in (20_000,) if quick else (20_000, 200_000):
+        found += search_rows(count, quick)
+    return [*found, *voting_rows(quick)]
+
+
+def search_rows(count: int, quick: bool) -> list[Row]:
+    """One query and 256 at once: ours, faiss, numpy, scikit-learn, and graphs beside."""
+    units, queries = corpus(count)
+    search = NearestRows(units)
+    others = _others(units, graphs=not quick and count <= 20_000)
+    said = where("faiss-cpu", "onnxruntime", "scikit-learn", "hnswlib", "usearch")
+    nearest = search.search(queries, K)[0]
+    best = np.argpartition(-(queries @ units.T), K, axis=1)[:, :K]
+    recall = float(np.mean([np.isin(one, mine).mean() for one, mine in zip(best, nearest)]))
+    name = f"search {count:,} x {DIM}"
+    found = [Row(f"{name}, recall at {K}", recall, "", 0.999, "higher", "numpy in float32", said, COMMAND)]
+    for batch in (1, 256):
+        some = queries[:batch]
+        jobs: dict[str, Callable[[], object]] = {"ours": lambda some=some: search.search(some, K)}
+        jobs |= {other: lambda find=find, some=some: find(some) for other, find in others.items()}
+        times = in_turns(jobs, 3 if quick else 7)
+        mine = times["ours"]
+        value = 1000 * mine.median / batch
+        found.append(Row(f"{name}, batch {batch}", round(value, 3), "ms per query", None, "lower", "", said, COMMAND))
+        goals = {(1, "numpy"): 1.5, (256, "faiss flat"): 2.5} if count == 200_000 else {}
+        found += [
+            _faster(f"{name}, batch {batch}", other, times[other], mine, goals.get((batch, other)), said)
+            for other in others
+        ]
+    return found
+
+
+def _faster(name: str, other: str, slow: Times, fast: Times, goal: float | None, said: str) -> Row:
+    value, spread = ratio(slow, fast)
+    against = f"{other}: {1000 * slow.median:.4g} ms; ours {1000 * fast.median:.4g} ms"
+    return Row(f"{name}, faster than {other}", round(value, 2), "x", goal, "higher", against, said, COMMAND, spread)
+
+
+def _others(units: FloatArray, graphs: bool) -> dict[str, Callable[[FloatArray], object]]:
+    import faiss
+    from sklearn.neighbors import NearestNeighbors
+
+    faiss.omp_set_num_threads(processors())
+    flat = faiss.IndexFlatIP(DIM)
+    flat.add(units)
+    brute = NearestNeighbors(n_neighbors=K, algorithm="brute").fit(units)  # of unit rows: the order of the cosines
+
+    def by_numpy(queries: FloatArray) -> object:
+        near = queries @ units.T
+        return np.argpartition(-near, K, axis=1)[:, :K]
+
+    found: dict[str, Callable[[FloatArray], object]] = {
+        "faiss flat": lambda queries: flat.search(queries, K),
+        "numpy": by_numpy,
+        "scikit-learn brute": lambda queries: brute.kneighbors(queries, return_distance=False),
+    }
+    return found | _graphs(units) if graphs else found
+
+
+def _graphs(units: FloatArray) -> dict[str, Callable[[FloatArray], object]]:
+    import hnswlib
+
+    small = hnswlib.Index("ip", DIM)
+    small.init_index(len(units), ef_construction=100, M=16)
+    small.add_items(units, num_threads=processors())
+    small.set_ef(64)
+    return {"hnswlib HNSW": lambda queries: small.knn_query(queries, K, num_threads=processors())}
+
+
+class _Given:
+    """An encoder that has the vectors already."""
+
+    fingerprint = Fingerprint("given", "vectors", "1", "none", DIM, "float32")
+    space = IdentityRecipe()
+    image_size = 224
+
+    def __init__(self, vectors: FloatArray) -> None:
+        self._vectors = vectors
+
+    def encode_images(self, images: object) -> FloatArray:  # noqa: ARG002
+        """Return the vectors."""
+        return self._vectors
+
+
+@cache
+def _flow(count: int, labels: int) -> Flow:
+    """A flow over labels of several pictures each, fitted to a few of them."""
+    from PIL import Image
+
+    Image.new("RGB", (1, 1))
+    units, queries = corpus(count, 64)
+    rng = np.random.default_rng(1)
+    centres = rng.normal(size=(labels, DIM)).astype(np.float32) / np.float32(DIM**0.5)
+    own = np.sort(rng.integers(0, labels, count))
+    units = units + centres[own]
+    units /= np.linalg.norm(units, axis=1, keepdims=True)
+    queries = queries + centres[rng.integers(0, labels, 64)]
+    queries /= np.linalg.norm(queries, axis=1, keepdims=True)
+    names = [f"label {number:05}" for number in own]
+    contents = Contents(
+        Manifest(_Given.fingerprint, "identity", count, "corpus", "2026-01-01", "0"),
+        names,
+        [f"{name}/{row}.jpg" for row, name in enumerate(names)],
+        [f"{row:064x}" for row in range(count)],
+        {},
+        lambda: [units],
+    )
+    index = ExactIndex(contents, IdentitySpace(), units)
+    config = PipelineConfig.model_validate({"rerank": {"enabled": False}})
+    fitted = Calibration.fit(config.retrieval, index, most=512)[0]
+    recipe = open_recipe(config.retrieval, index.label_ids, labels)
+    calibrated = Contents(**{**vars(contents), "calibration": fitted.state(contents, recipe)})
+    return Flow(config, _Given(queries), ExactIndex(calibrated, IdentitySpace(), units))
+
+
+def voting_rows(quick: bool) -> list[Row]:
+    """Everything after the encoder for 64 pictures at a time, and the part of it that is not a matrix product."""
+    from PIL import Image
+
+    said, found = where(), []
+    picture = Picture(Image.new("RGB", (1, 1)), "")
+    for count, labels in ((20_000, 100),) if quick else ((20_000, 100), (20_000, 1000)):
+        flow = _flow(count, labels)
+        queries = flow.encoder.encode_images([])
+        units, white = flow.index.gallery.units, flow.retriever._whitened.units
+
+        def products(queries: FloatArray = queries, units: FloatArray = units, white: FloatArray = white) -> object:
+            return queries @ units.T, queries @ white.T
+
+        jobs = {"all": lambda flow=flow: flow.classify_batch([picture] * 64), "products": products}
+        times = in_turns(jobs, 5 if quick else 9)
+        whole, parts = (1000 * times[name].median / 64 for name in ("all", "products"))
+        rest = [1000 * (one - other) / 64 for one, other in zip(times["all"].seconds, times["products"].seconds)]
+        against = f"{count:,} x {DIM}, {labels} labels, 64 at a time; of {ENCODER_MS:g} ms for the encoder"
+        share = 100 * float(np.median(rest)) / ENCODER_MS
+        spread = f"{100 * min(rest) / ENCODER_MS:.3g} to {100 * max(rest) / ENCODER_MS:.3g}"
+        name = f"search: voting and decision, {labels} labels"
+        goal = 1.0 if labels == 100 else None
+        found.append(Row(f"{name}, share", round(share, 2), "%", goal, "lower", against, said, COMMAND, spread))
+        for part, value in (("with products", whole), ("products alone", parts)):
+            full = f"{name}, {part}"
+            found.append(Row(full, round(value, 3), "ms per picture", None, "lower", against, said, COMMAND))
+    return found
+
+
+def graph_rows(count: int = 200_000) -> list[Row]:
+    """A shortlist from the graph beside a comparison with all rows, for the two spaces that vote.
+
+    The rule: a graph pays where looking at everything would take longer than encoding the picture does.
+    """
+    units, queries = corpus(count)
+    gallery = Gallery(units, np.arange(count) // 200, count // 200 + 1)
+    contents = Contents(
+        Manifest(_Given.fingerprint, "identity", count, "corpus", "2026-01-01", "0"),
+        ["label"] * count,
+        [],
+        [f"{row:064x}" for row in range(count)],
+        {},
+        lambda: [units],
+    )
+    started = time.perf_counter()
+    graph = Graph(ExactIndex(contents, IdentitySpace(), units))
+    made = time.perf_counter() - started
+    found = graph.search(queries, 500)
+    best = NearestRows(units).search(queries, K)[0]
+    recall = float(np.mean([np.isin(one, mine).mean() for one, mine in zip(best, found)]))
+    said, name = where("faiss-cpu"), f"search by graph, {count:,} x {DIM}"
+    result = [
+        Row(f"{name}, made in", round(made, 1), "s", None, "lower", "", said, COMMAND),
+        Row(f"{name}, of the ten nearest in a list of 500", recall, "", None, "higher", "", said, COMMAND),
+    ]
+    for batch in (1, 64):
+        some = queries[:batch]
+
+        def listed(some: FloatArray = some) -> None:
+            near = graph.search(some, 500)
+            for _ in range(2):
+                ShortlistComparison.of(gallery, some, near).top_mean(5)
+
+        def everything(some: FloatArray = some) -> None:
+            for _ in range(2):
+                gallery.compare(some).top_mean(5)
+
+        times = in_turns({"list": listed, "all": everything}, 5)
+        value, spread = ratio(times["all"], times["list"])
+        against = ", ".join(f"{one} {1000 * each.median / batch:.3g} ms per query" for one, each in times.items())
+        full = f"{name}, batch {batch}, faster than all rows"
+        result.append(Row(full, round(value, 2), "x", None, "higher", against, said, COMMAND, spread))
+    return result
+
+
+def million_rows(count: int = 1_000_000) -> list[Row]:
+    """Memory, opening and latency of the exact search of a million rows; takes 7 GB."""
+    units, queries = corpus(count)
+    before = _resident_mb()
+    started = time.perf_counter()
+    search = NearestRows(units)
+    opened = time.perf_counter() - started
+    said, name = where("onnxruntime"), f"search {count:,} x {DIM}"
+    times = in_turns({"1": lambda: search.search(queries[:1], K), "256": lambda: search.search(queries, K)}, 5)
+    against = f"beside {units.nbytes / 1e6:,.0f} MB of vectors, which may stay on disk"
+    found = [
+        Row(f"{name}, memory", round(_resident_mb() - before), "MB", None, "lower", against, said, COMMAND),
+        Row(f"{name}, made ready in", round(opened, 1), "s", None, "lower", "", said, COMMAND),
+    ]
+    for batch, one in times.items():
+        value = round(1000 * one.median / int(batch), 3)
+        spread = f"{1000 * min(one.seconds) / int(batch):.3g} to {1000 * max(one.seconds) / int(batch):.3g}"
+        found.append(Row(f"{name}, batch {batch}", value, "ms per query", None, "lower", "", said, COMMAND, spread))
+    return found
+
+
+def _resident_mb() -> float:
+    with open("/proc/self/statm", encoding="ascii") as file:  # noqa: PTH123
+        return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 1e6
+
+
+def main() -> None:
+    """Measure and write benchmarks/results/search.json."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--only", choices=("rows", "graph", "million"))
+    parser.add_argument("--print", action="store_true", help="write nothing")
+    options = parser.parse_args()
+    if any(name in os.environ for name in _SPOILERS):
+        clean = {name: value for name, value in os.environ.items() if name not in _SPOILERS}
+        os.execve(sys.executable, [sys.executable, "-m", "benchmarks.search", *sys.argv[1:]], clean)
+    parts = {"rows": lambda: rows(options.quick), "graph": graph_rows, "million": million_rows}
+    wanted = [options.only] if options.only else ["rows"] if options.quick else list(parts)
+    found = [row for part in wanted for row in parts[part]()]
+    if options.print:
+        for row in found:
+            print(f"{row.name}: {row.value:g} {row.unit}; {row.against} {row.spread}", flush=True)
+    else:
+        write_rows("search", found)
+
+
+if __name__ == "__main__":
+    main()
