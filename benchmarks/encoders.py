@@ -82,11 +82,17 @@ def of_shape(shape: Shape, work: Path, count: int, rounds: int, extra: bool = Tr
             found.append(Row(said, round(value, 2), "x", goal, "higher", on, place, COMMAND, spread))
     said = f"encoder {shape.name}: cosine with the pipeline"
     found.append(Row(said, round(cosine, 6), "", 0.9999, "higher", on, place, COMMAND))
-    return [*found, ceiling(shape, fast, paths, rounds)]
+    share, most = ceiling(shape, fast, paths, rounds)
+    said, limit = (
+        f"encoder {shape.name}: the bfloat16 GEMM ceiling : transformers pipeline",
+        most / (rate * shape.flops),
+    )
+    found.append(Row(said, round(limit, 2), "x", None, "higher", "no bfloat16 encoder can be faster", place, COMMAND))
+    return [*found, share]
 
 
-def ceiling(shape: Shape, encoder: Encoder, paths: Sequence[Path], rounds: int) -> Row:
-    """The share of the machine's matrix products that the encoder alone reaches."""
+def ceiling(shape: Shape, encoder: Encoder, paths: Sequence[Path], rounds: int) -> tuple[Row, float]:
+    """The share of the machine's matrix products that the encoder alone reaches, and their rate (FLOP/s)."""
     ready = [encoder.prepare(read_picture(path).image) for path in paths]
     product = gemm()
     repeats = max(1, round(shape.flops * len(paths) / GEMM_FLOPS / 4))
@@ -100,7 +106,7 @@ def ceiling(shape: Shape, encoder: Encoder, paths: Sequence[Path], rounds: int) 
     shares = [100 * mine / most for mine, most in zip(rates["alone"], rates["gemm"])]
     most = GEMM_FLOPS * repeats / Times(times["gemm"].seconds).median
     value = 100 * shape.flops * len(paths) / times["alone"].median / most
-    return Row(
+    row = Row(
         f"encoder {shape.name}: openvino alone, share of the bfloat16 GEMM ceiling",
         round(value, 1),
         "%",
@@ -111,6 +117,7 @@ def ceiling(shape: Shape, encoder: Encoder, paths: Sequence[Path], rounds: int) 
         COMMAND,
         f"{min(shares):.3g} to {max(shares):.3g}",
     )
+    return row, most
 
 
 def peer_of_sentences(work: Path, count: int, rounds: int) -> list[Row]:

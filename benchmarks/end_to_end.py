@@ -94,6 +94,7 @@ def of_shape(shape: Shape, work: Path, count: int, rounds: int, indexed: int) ->
     make_index(work / "searched", encoder.fingerprint, indexed, 100)
     config = PipelineConfig()
     config.retrieval.index_path, config.rerank.enabled = work / "searched", False
+    config.retrieval.text = "off"  # as it was calibrated
     classifier = HybridClassifier(config, encoder)
 
     def classify() -> None:
@@ -128,9 +129,9 @@ def rows(quick: bool = False) -> list[Row]:
     found = []
     with tempfile.TemporaryDirectory() as name:
         work = Path(name)
-        found += of_shape(BASE, work / "base", 16 if quick else 96, 2 if quick else 5, 2000 if quick else 20_000)
+        found += of_shape(BASE, work / "base", 16 if quick else 64, 2 if quick else 5, 2000 if quick else 20_000)
         if not quick:
-            found += of_shape(SO400M, work / "so400m", 16, 3, 20_000)
+            found += of_shape(SO400M, work / "so400m", 8, 3, 20_000)
     return found
 
 

@@ -88,8 +88,8 @@ def section(name: str, rows: list[Row]) -> list[str]:
 
 
 HEADLINES = (  # how the names of figures begin that the README shows
-    "accuracy", "building", "calibrating", "demo", "descriptor", "near unknowns", "audit", "shapes", "speed", "encoder",
-    "decode 1024x768, 2", "end to end", "search", "opening", "start: lmm-classifier --help", "GPU",
+    "accuracy", "building", "demo", "near unknowns", "shapes", "speed", "encoder", "decode 1024x768, 2", "end to end",
+    "search", "opening", "start: lmm-classifier --help", "GPU",
 )  # fmt: skip
 
 

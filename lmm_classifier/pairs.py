@@ -6,7 +6,6 @@ comes from here: each pair is summed by itself, in one order, whatever the other
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from lmm_classifier.ahead import processors
 from lmm_classifier.protocols import FloatArray, IntArray
 
 Doubles = NDArray[np.float64]
@@ -88,11 +88,6 @@ def dots(matrix: FloatArray, forms: NDArray[np.floating], queries: IntArray, row
     with ThreadPoolExecutor(len(parts)) as pool:
         list(pool.map(lambda part: _fill(result, np.asarray(matrix), forms, queries, rows, part), parts))
     return result
-
-
-def processors() -> int:
-    """The number of processors that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _pieces(queries: IntArray) -> list[tuple[int, int]]:

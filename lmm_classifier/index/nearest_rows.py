@@ -15,8 +15,9 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from lmm_classifier.ahead import processors
 from lmm_classifier.index.int8_products import Int8Block, Int8Queries, is_available
-from lmm_classifier.pairs import Pairs, dots, processors, ranks
+from lmm_classifier.pairs import Pairs, dots, ranks
 from lmm_classifier.protocols import FloatArray, IntArray
 
 Doubles = NDArray[np.float64]
