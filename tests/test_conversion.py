@@ -33,8 +33,7 @@ def opened(form, folder, **options):
     return open_encoder(EncoderConfig(backend=form, model=str(folder), **options))
 
 
-@pytest.mark.parametrize("form", FORMS)
-@pytest.mark.parametrize("kind", ["siglip", "clip"])
+@pytest.mark.parametrize(("kind", "form"), [("siglip", "openvino"), ("siglip", "onnx"), ("clip", "openvino")])
 def test_an_export_gives_the_vectors_of_transformers(exported, tiny_encoder, kind, form):
     """Cosine >= 0.9999 with the library's own processing and forward pass, and the fingerprint of the checkpoint."""
     reference = SiglipEncoder(str(tiny_encoder(kind)), dtype="float32", device="cpu")
@@ -48,15 +47,13 @@ def test_an_export_gives_the_vectors_of_transformers(exported, tiny_encoder, kin
 
 def test_a_checkpoint_is_converted_once(tiny_encoder, tmp_path):
     """The second opening finds the model where the first has left it; other weights have a place of their own."""
-    for _ in range(2):
-        encoder = opened("openvino", tiny_encoder("siglip"), converted_dir=tmp_path)
-        (made,) = tmp_path.glob("*/model.xml")
-        if _ == 0:
-            first = made.stat().st_mtime_ns
-    assert made.stat().st_mtime_ns == first
-    assert encoder.encode_images(pictures()).shape == (4, 64)
-    opened("openvino", tiny_encoder("siglip", seed=1), converted_dir=tmp_path)
-    assert len(list(tmp_path.glob("*/model.xml"))) == 2
+    first = opened("openvino", tiny_encoder("siglip"), converted_dir=tmp_path)
+    (made,) = tmp_path.glob("*/model.xml")
+    written = made.stat().st_mtime_ns
+    again = opened("openvino", tiny_encoder("siglip"), converted_dir=tmp_path)
+    assert made.stat().st_mtime_ns == written
+    np.testing.assert_array_equal(first.encode_images(pictures()), again.encode_images(pictures()))
+    assert conversion._identity(tiny_encoder("siglip", seed=1)) != conversion._identity(tiny_encoder("siglip"))
 
 
 def test_an_index_of_the_checkpoint_serves_its_export(exported, tiny_encoder, tmp_path):
