@@ -88,8 +88,8 @@ def section(name: str, rows: list[Row]) -> list[str]:
 
 
 HEADLINES = (  # how the names of figures begin that the README shows
-    "accuracy", "building", "demo", "near unknowns", "shapes", "speed", "encoder", "decode 1024x768, 2", "end to end",
-    "search", "opening", "start: lmm-classifier --help", "GPU",
+    "accuracy", "building", "demo", "shapes", "encoder", "decode 1024x768, 2", "end to end so400m", "search 200,000",
+    "opening", "start: lmm-classifier --help", "GPU",
 )  # fmt: skip
 
 
