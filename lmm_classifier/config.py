@@ -103,7 +103,7 @@ class ImagesConfig(Section):
     isolate: Literal["auto", "all", "off"] = "auto"
     """What is decoded in processes of their own, so that a crash costs one file: `auto` TIFF, AVIF and HEIC."""
     threads: int = Field(default=0, ge=0)
-    """Threads that decode while the encoder works; 0 means one per processor, at most 8."""
+    """Threads that decode while the encoder works; 0 means one per processor, at most 32."""
 
     @property
     def limits(self) -> ImageLimits:

@@ -21,6 +21,7 @@ from lmm_classifier.errors import EncoderError, ImageError
 from lmm_classifier.images import SeenBefore, read_unless_known
 from lmm_classifier.protocols import Encoder, FloatArray, Prepared
 
+_MOST_THREADS = 32  # a GPU may take large photographs as fast as so many cores decode them
 _MOST_KNOWN = 1024  # files of known content in one batch: a run in which nothing is new shows its progress too
 
 
@@ -89,7 +90,7 @@ def encode_files(
     files: Iterable[Path], encoder: LazyEncoder, images: ImagesConfig, batch_size: int, known: Container[str] = ()
 ) -> Iterator[Batch]:
     """Read `files` and encode those whose content is not `known`; every file is in one of the batches, in order."""
-    threads = images.threads or min(8, processors())
+    threads = images.threads or min(_MOST_THREADS, processors())
 
     def min_side() -> int | None:
         return encoder().image_size if images.fast_jpeg else None

@@ -83,7 +83,7 @@ def test_little_waits_for_a_slow_encoder(files):
     """Pictures that are prepared and not yet encoded are bounded by the threads and what the encoder likes."""
     encoder = Watched(pause=0.02)
     assert sum(len(batch) for batch in encode_files(files, LazyEncoder(lambda: encoder), ImagesConfig(), 64)) == 60
-    assert encoder.most_waiting <= 4 * min(8, processors()) + 2 * encoder.batch_size
+    assert encoder.most_waiting <= 4 * min(32, processors()) + 2 * encoder.batch_size
     assert len(encoder.threads) == 1
     assert threading.get_ident() not in encoder.threads
 
