@@ -7,6 +7,7 @@ from typing import Any, Literal, Self
 
 from pydantic import Field, ValidationError, field_validator
 
+from lmm_classifier.ahead import processors
 from lmm_classifier.config_section import MAX_CANDIDATES, PathField, Section, Share, explain, unknown_key
 from lmm_classifier.errors import ConfigError
 from lmm_classifier.images import ImageLimits
@@ -104,6 +105,11 @@ class ImagesConfig(Section):
     """What is decoded in processes of their own, so that a crash costs one file: `auto` TIFF, AVIF and HEIC."""
     threads: int = Field(default=0, ge=0)
     """Threads that decode while the encoder works; 0 means one per processor, at most 32."""
+
+    @property
+    def readers(self) -> int:
+        """Threads that read files: a GPU may take large photographs as fast as 32 cores decode them."""
+        return self.threads or min(32, processors())
 
     @property
     def limits(self) -> ImageLimits:

@@ -14,14 +14,13 @@ from threading import Lock
 
 import numpy as np
 
-from lmm_classifier.ahead import in_background, in_threads, processors
+from lmm_classifier.ahead import in_background, in_threads
 from lmm_classifier.config import ImagesConfig
 from lmm_classifier.embeddings.isolate import encode_each
 from lmm_classifier.errors import EncoderError, ImageError
 from lmm_classifier.images import SeenBefore, read_unless_known
 from lmm_classifier.protocols import Encoder, FloatArray, Prepared
 
-_MOST_THREADS = 32  # a GPU may take large photographs as fast as so many cores decode them
 _MOST_KNOWN = 1024  # files of known content in one batch: a run in which nothing is new shows its progress too
 
 
@@ -31,13 +30,20 @@ class LazyEncoder:
     def __init__(self, load: Callable[[], Encoder]) -> None:
         self._load = load
         self._loaded: Encoder | None = None
+        self._error: Exception | None = None
         self._lock = Lock()
 
     def __call__(self) -> Encoder:
-        """The encoder; loaded once, whichever thread asks first."""
+        """The encoder; loaded once, whichever thread asks first. What went wrong then is raised again."""
         with self._lock:
+            if self._error is not None:
+                raise self._error
             if self._loaded is None:
-                self._loaded = self._load()
+                try:
+                    self._loaded = self._load()
+                except Exception as error:
+                    self._error = error
+                    raise
             return self._loaded
 
 
@@ -90,7 +96,6 @@ def encode_files(
     files: Iterable[Path], encoder: LazyEncoder, images: ImagesConfig, batch_size: int, known: Container[str] = ()
 ) -> Iterator[Batch]:
     """Read `files` and encode those whose content is not `known`; every file is in one of the batches, in order."""
-    threads = images.threads or min(_MOST_THREADS, processors())
 
     def min_side() -> int | None:
         return encoder().image_size if images.fast_jpeg else None
@@ -103,13 +108,14 @@ def encode_files(
             return Refused(place, error.content_hash, error.kind, str(error))
         if isinstance(found, SeenBefore):
             return place, found.content_hash
+        ready = encoder()  # one that cannot be loaded is no fault of the picture
         try:
-            return _Ready(place, found.content_hash, encoder().prepare(found.image))
+            return _Ready(place, found.content_hash, ready.prepare(found.image))
         except EncoderError as error:
             return Refused(place, found.content_hash, "no_vector", str(error))
 
     batch = Batch()
-    for part in in_background(_encoded(in_threads(attempt, enumerate(files), threads), encoder, batch_size)):
+    for part in in_background(_encoded(in_threads(attempt, enumerate(files), images.readers), encoder, batch_size)):
         batch = batch.joined(part)
         if len(batch.encoded) >= batch_size or not batch.is_small:
             yield batch

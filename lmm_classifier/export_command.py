@@ -22,7 +22,10 @@ def run_export(config: EncoderConfig, form: Form, output: Path | None) -> int:
         ) from error
     name = Path(config.model).name
     output = output or Path(f"{name}-{form}")
-    found = export_encoder(str(folder), output, form, name if Path(config.model).is_dir() else config.model)
+    try:
+        found = export_encoder(str(folder), output, form, name if Path(config.model).is_dir() else config.model)
+    except OSError as error:
+        raise EncoderError(f"cannot write the export to {output}: {error}; choose another --output") from error
     assert found.source is not None
     alike = ", ".join(f"{cosine:.6f} in {dtype}" for dtype, cosine in found.source.cosines.items())
     size = sum(file.stat().st_size for file in output.iterdir()) / 1e6

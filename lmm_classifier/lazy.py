@@ -19,9 +19,8 @@ def load_module(module: str, extra: str) -> ModuleType:
         missing = (error.name or "").partition(".")[0]
         if missing == "lmm_classifier":
             raise  # our own mistake: let it be seen
-        raise MissingExtraError(
-            f"{module} needs {missing!r}, which is not installed: pip install 'lmm-classifier[{extra}]'"
-        ) from error
+        what = f"{missing!r}" if missing == module else f"{module} needs {missing!r}, which"
+        raise MissingExtraError(f"{what} is not installed: pip install 'lmm-classifier[{extra}]'") from error
 
 
 def require(module: str, extra: str) -> None:

@@ -65,7 +65,7 @@ class Encoder(Protocol):
     def encode(self, prepared: Sequence[Prepared]) -> FloatArray:
         """Encode what `prepare` made of pictures as unit rows (n, dim), float32; a row does not depend on its batch.
 
-        Called by one thread at a time.
+        Several threads may call it; they take turns.
         """
 
     def encode_images(self, images: Sequence[Image]) -> FloatArray:

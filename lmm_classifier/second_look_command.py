@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from itertools import islice
@@ -125,7 +124,7 @@ def _answers(
     rows = left_out.rows[places]
     files = [index.contents.file_of(index.examples[row].path) for row in rows]
     # at full scale: the classifier's reranker sees files as the encoder's limits leave them, which is close enough
-    pictures = iter(zip(places, rows, read_pictures(files, limits, None, os.cpu_count() or 1)))
+    pictures = iter(zip(places, rows, read_pictures(files, limits, None, config.images.readers)))
     while chunk := list(islice(pictures, _CHUNK)):
         questions: dict[int, Question] = {}
         for place, row, picture in chunk:

@@ -138,6 +138,19 @@ def test_where_there_is_no_checkpoint(tmp_path):
         opened("openvino", "google/nothing", device="cuda")
 
 
+def test_what_is_not_whole_in_the_cache_is_made_anew(tiny_encoder, exported, tmp_path):
+    """A converted model without its description is converted again; a place that cannot be written is named."""
+    kept = tmp_path / f"{tiny_encoder('siglip').name}-{conversion._identity(tiny_encoder('siglip'))}"
+    kept.mkdir()
+    (kept / "model.xml").write_text("half")
+    assert opened("openvino", tiny_encoder("siglip"), converted_dir=tmp_path).fingerprint.dim == 64
+    (tmp_path / "file").touch()
+    with pytest.raises(EncoderError, match=r"encoder\.converted_dir"):
+        opened("openvino", tiny_encoder("siglip"), converted_dir=tmp_path / "file")
+    with pytest.raises(EncoderError, match=r"encoder\.device is 'cuda'"):
+        opened("openvino", exported("siglip", "openvino"), device="cuda")
+
+
 def test_bfloat16_is_used_only_where_it_is_alike(exported, tmp_path):
     """An export whose bfloat16 vectors are too far from the checkpoint's is computed in float32."""
     folder = shutil.copytree(exported("siglip", "openvino"), tmp_path / "copy")

@@ -126,3 +126,17 @@ def test_an_encoder_that_fails_for_all_is_an_error(files):
     with pytest.raises(EncoderError, match="broken"):
         list(encode_files([Path(f) for f in files], LazyEncoder(Broken), ImagesConfig(), 64))
     assert threading.active_count() == before
+
+
+@pytest.mark.parametrize("fast_jpeg", [True, False])
+def test_an_encoder_that_cannot_be_loaded_is_no_fault_of_the_pictures(files, fast_jpeg):
+    """Its error reaches the caller, and loading is tried once, however many threads ask."""
+    tried = []
+
+    def load():
+        tried.append(1)
+        raise EncoderError("no such model")
+
+    with pytest.raises(EncoderError, match="no such model"):
+        list(encode_files(files, LazyEncoder(load), ImagesConfig(threads=4, fast_jpeg=fast_jpeg), 8))
+    assert len(tried) == 1

@@ -107,6 +107,22 @@ def test_preparing_and_encoding_are_the_two_halves(encoder, pictures, rows):
     assert encoder.batch_size >= 1
 
 
+def test_threads_take_turns(encoder, pictures, rows):
+    """Two threads that encode at once, many and one, get their own rows."""
+
+    def many(_):
+        return encoder.encode_images(pictures)
+
+    def one(number):
+        return encoder.encode_images([pictures[number]])[0]
+
+    with ThreadPoolExecutor(4) as pool:
+        batches, singles = pool.map(many, range(4)), pool.map(one, range(8))
+        for found in batches:
+            np.testing.assert_array_equal(found, rows)
+        np.testing.assert_array_equal(list(singles), rows[:8])
+
+
 def test_the_space_fits_and_transforms(encoder, rows):
     """Its space takes its vectors and gives unit rows; equal vectors stay equal."""
     space = encoder.space.fit(lambda: iter([rows[:7], rows[7:]]))

@@ -65,6 +65,8 @@ def test_what_is_wrong_is_told(exported, mobilenet_xml, tmp_path):
         described.write_text(MOBILENET + "layout: nhwc\n")
         with pytest.raises(EncoderError, match="refused its input"):
             OpenvinoEncoder(mobilenet_xml)
+        with pytest.raises(EncoderError, match=r"encoder\.dtype is 'float16', but this processor computes in"):
+            OpenvinoEncoder(mobilenet_xml, "float16")
     finally:
         described.write_text(MOBILENET)
 

@@ -27,7 +27,7 @@ from lmm_classifier.config import EncoderConfig
 from lmm_classifier.embeddings.exported import ALIKE, digest
 from lmm_classifier.embeddings.preprocessing import Preprocessing, Source
 from lmm_classifier.errors import EncoderError
-from lmm_classifier.lazy import load, load_module
+from lmm_classifier.lazy import load, load_module, require
 from lmm_classifier.patterns import KNOWN, draw
 from lmm_classifier.protocols import Encoder, FloatArray
 
@@ -43,10 +43,10 @@ _SIZES = ((640, 480), (300, 500), (96, 96), (1200, 400))  # of the pictures that
 def exported_or_converted(config: EncoderConfig) -> Path:
     """The exported model that the configuration names, or its checkpoint converted to OpenVINO: once, then kept."""
     given = Path(config.model)
-    if given.suffix == SUFFIX["openvino"] or (given / f"model{SUFFIX['openvino']}").is_file():
-        return given
     if config.device not in ("auto", "cpu"):
         raise EncoderError(f"encoder.backend openvino computes on the CPU, but encoder.device is {config.device!r}")
+    if given.suffix == SUFFIX["openvino"] or (given / f"model{SUFFIX['openvino']}").is_file():
+        return given
     try:
         folder = checkpoint_folder(config.model, config.revision, config.cache_dir, config.allow_download, "siglip")
     except FileNotFoundError as error:
@@ -56,11 +56,17 @@ def exported_or_converted(config: EncoderConfig) -> Path:
         ) from error
     kept = _cache(config.converted_dir) / f"{given.name}-{_identity(folder)}"
     if not (kept / "model.yaml").is_file():
-        kept.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(f"{kept}.lock"):
-            if not (kept / "model.yaml").is_file():
-                logger.info("converting %s to OpenVINO, once; it is kept in %s", config.model, kept)
-                export_encoder(str(folder), kept, "openvino", name=given.name if given.is_dir() else config.model)
+        try:
+            kept.parent.mkdir(parents=True, exist_ok=True)
+            with FileLock(f"{kept}.lock"):
+                if not (kept / "model.yaml").is_file():
+                    shutil.rmtree(kept, ignore_errors=True)  # not whole
+                    logger.info("converting %s to OpenVINO, once; it is kept in %s", config.model, kept)
+                    export_encoder(str(folder), kept, "openvino", name=given.name if given.is_dir() else config.model)
+        except OSError as error:
+            raise EncoderError(
+                f"cannot keep the converted model in {kept}: {error}; set encoder.converted_dir"
+            ) from error
     return kept
 
 
@@ -71,7 +77,8 @@ def export_encoder(model: str, output: Path, form: Form, name: str | None = None
     """
     if output.exists() and (not output.is_dir() or any(output.iterdir())):
         raise EncoderError(f"{output} exists and is not empty: it is left as it is; choose another folder")
-    load_module("openvino" if form == "openvino" else "onnxscript", "openvino" if form == "openvino" else "export")
+    for library in ("openvino",) if form == "openvino" else ("onnxscript", "onnxruntime"):
+        require(library, "openvino" if form == "openvino" else "export")
     encoder = load("lmm_classifier.embeddings.siglip", "SiglipEncoder", "siglip")(model, device="cpu", dtype="float32")
     if encoder.preprocessing is None:
         raise EncoderError(f"{model} looks at pictures of free aspect, which cannot be exported with one input size")
@@ -215,12 +222,14 @@ def _cache(chosen: Path | None) -> Path:
 @contextmanager
 def _quiet() -> Iterator[None]:
     """Tracing remarks on what it cannot follow; what matters is checked afterwards."""
-    log = logging.getLogger("torch.onnx")
-    level = log.level
-    log.setLevel(logging.ERROR)
+    logs = [logging.getLogger(name) for name in ("torch.onnx", "onnxscript", "onnx_ir")]
+    levels = [log.level for log in logs]
+    for log in logs:
+        log.setLevel(logging.ERROR)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
     finally:
-        log.setLevel(level)
+        for log, level in zip(logs, levels):
+            log.setLevel(level)

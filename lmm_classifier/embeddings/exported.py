@@ -57,17 +57,28 @@ class Exported:
                 raise EncoderError(f"{self.model} gives {dim} numbers, its description says {source.dim}")
             return Fingerprint(source.backend, source.model, source.revision, source.preprocessing, dim, dtype)
         values = self.preprocessing.model_dump(mode="json", exclude={"input", "source"}, exclude_none=True)
-        return Fingerprint(backend, self.model.name, digest(self.model), json.dumps(values, sort_keys=True), dim, dtype)
+        named = json.dumps(values, sort_keys=True)
+        return Fingerprint(backend, self.model.name, digest(self.model, sampled=False), named, dim, dtype)
 
 
-def digest(model: Path) -> str:
-    """Digest of a model file and of the weights beside it: whole, or in 256 even samples of a file above 16 MB."""
+def digest(model: Path, sampled: bool = True) -> str:
+    """Digest of a model file and of the weights beside it: of all, or `sampled` in 256 even parts of large files.
+
+    Samples tell at once whether an export is whole; they are not enough to tell two models of one shape apart.
+    """
     found = hashlib.sha256()
-    for file in (model, *sorted(model.parent.glob(f"{model.name}.data*")), model.with_suffix(".bin")):
+    beside = [model.with_suffix(".bin")] if model.suffix == ".xml" else sorted(model.parent.glob(f"{model.name}.data*"))
+    for file in (model, *beside):
         if file.is_file():
-            for part in _samples(file):
+            for part in _samples(file) if sampled else _parts(file):
                 found.update(part)
     return found.hexdigest()[:16]
+
+
+def _parts(file: Path) -> Iterator[bytes]:
+    with file.open("rb") as opened:
+        while part := opened.read(_PART * _PARTS):
+            yield part
 
 
 def _samples(file: Path) -> Iterator[bytes]:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -36,6 +37,7 @@ class OnnxEncoder:
         self._runtime = load_module("onnxruntime", _EXTRA)
         self._exported = Exported.find(model, ".onnx", preprocessing)
         self._threads = threads or processors()
+        self._turn = Lock()  # all threads are for one batch
         self._input, self._type = self._find_input()
         self._output = self._find_output()
         self._fingerprint = self._identify()
@@ -67,19 +69,23 @@ class OnnxEncoder:
     def encode(self, prepared: Sequence[Prepared]) -> FloatArray:
         """Encode prepared pictures as unit rows (n, dim); raises EncoderError on values that are not finite."""
         out = np.empty((len(prepared), self._fingerprint.dim), np.float32)
-        if len(prepared) > 1 and self._threads > 1:
-            with ThreadPoolExecutor(self._threads, "onnx") as pool:
-                rows = pool.map(lambda pixels: self._run(self._side_by_side, pixels), prepared)
-                for number, row in enumerate(rows):
-                    out[number] = row
-        else:
-            for number, pixels in enumerate(prepared):
-                out[number] = self._run(self._alone, pixels)
+        with self._turn:
+            self._fill(out, prepared)
         return unit_rows(out, self._fingerprint)
 
     def encode_images(self, images: Sequence[Image]) -> FloatArray:
         """Prepare and encode upright RGB pictures as unit rows (n, dim)."""
         return self.encode([self.prepare(image) for image in images])
+
+    def _fill(self, out: FloatArray, prepared: Sequence[Prepared]) -> None:
+        if len(prepared) > 1 and self._threads > 1:
+            session = self._side_by_side
+            with ThreadPoolExecutor(self._threads, "onnx") as pool:
+                for number, row in enumerate(pool.map(lambda pixels: self._run(session, pixels), prepared)):
+                    out[number] = row
+        else:
+            for number, pixels in enumerate(prepared):
+                out[number] = self._run(self._alone, pixels)
 
     @cached_property
     def _alone(self) -> Any:

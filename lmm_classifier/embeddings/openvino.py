@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,7 @@ from lmm_classifier.protocols import FloatArray, Prepared
 from lmm_classifier.spaces import IdentityRecipe
 
 _EXTRA = "openvino"
+_NAMES = {"float32": "FP32", "bfloat16": "BF16", "float16": "FP16"}
 _HINTS = {"float32": "f32", "bfloat16": "bf16", "float16": "f16"}
 _AHEAD = 4  # pictures given at a time, per stream
 
@@ -37,6 +39,7 @@ class OpenvinoEncoder:
         self._queue_of = load_module("openvino", _EXTRA).AsyncInferQueue
         self._exported = Exported.find(model, ".xml")
         self._threads = threads or processors()
+        self._turn = Lock()  # there is one queue
         self._dtype = self._choose(dtype)
         try:
             self._model = self._core.read_model(self._exported.model)
@@ -74,6 +77,18 @@ class OpenvinoEncoder:
     def encode(self, prepared: Sequence[Prepared]) -> FloatArray:
         """Encode prepared pictures as unit rows (n, dim); raises EncoderError on values that are not finite."""
         out = np.empty((len(prepared), self._fingerprint.dim), np.float32)
+        with self._turn:
+            try:
+                self._fill(out, prepared)
+            except RuntimeError as error:
+                raise EncoderError(f"{self._exported.model} failed: {str(error).splitlines()[-1]}") from error
+        return unit_rows(out, self._fingerprint, f" in {self._dtype}; try encoder.dtype: float32")
+
+    def encode_images(self, images: Sequence[Image]) -> FloatArray:
+        """Prepare and encode upright RGB pictures as unit rows (n, dim)."""
+        return self.encode([self.prepare(image) for image in images])
+
+    def _fill(self, out: FloatArray, prepared: Sequence[Prepared]) -> None:
         if len(prepared) == 1:
             out[0] = np.asarray(self._alone(self._values(prepared[0]))[0]).reshape(-1)
         elif prepared:
@@ -82,11 +97,6 @@ class OpenvinoEncoder:
             for number, pixels in enumerate(prepared):
                 queue.start_async(self._values(pixels), number)  # copies: nobody else keeps the values
             queue.wait_all()
-        return unit_rows(out, self._fingerprint, f" in {self._dtype}; try encoder.dtype: float32")
-
-    def encode_images(self, images: Sequence[Image]) -> FloatArray:
-        """Prepare and encode upright RGB pictures as unit rows (n, dim)."""
-        return self.encode([self.prepare(image) for image in images])
 
     @cached_property
     def _alone(self) -> Any:
@@ -114,11 +124,14 @@ class OpenvinoEncoder:
         )
 
     def _choose(self, dtype: str) -> str:
+        able_to = self._core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
         if dtype != "auto":
+            if _NAMES[dtype] not in able_to:
+                raise EncoderError(f"encoder.dtype is {dtype!r}, but this processor computes in {', '.join(able_to)}")
             return dtype
         source = self._exported.preprocessing.source
         alike = source is None or source.cosines.get("bfloat16", 0.0) >= ALIKE
-        able = "BF16" in self._core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+        able = _NAMES["bfloat16"] in able_to
         return "bfloat16" if able and alike else "float32"
 
     def _fix_shape(self) -> bool:
@@ -131,6 +144,10 @@ class OpenvinoEncoder:
         kind = self._model.input(0).get_element_type().get_type_name()
         if kind not in ("u8", "f32"):
             raise EncoderError(f"{model}: its input takes {kind}, expected u8 or f32")
+        takes = self._model.input(0).get_partial_shape()
+        fits = len(takes) == 4 and all(not one.is_static or one.get_length() == n for one, n in zip(takes, shape))
+        if not fits:
+            raise EncoderError(f"the model refused its input of shape {tuple(shape)}: it takes {takes}")
         try:
             self._model.reshape(shape)
         except RuntimeError as error:

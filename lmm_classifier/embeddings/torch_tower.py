@@ -5,10 +5,12 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from threading import Lock
 from typing import Any
 
 import numpy as np
 
+from lmm_classifier.errors import EncoderError
 from lmm_classifier.lazy import load_module
 from lmm_classifier.protocols import FloatArray, Prepared
 
@@ -50,33 +52,35 @@ class TorchTower:
         self._on_cuda = device.startswith("cuda")
         chosen = max(8, _TOKENS // tokens // 8 * 8) if self._on_cuda else 1 if device == "cpu" else _MPS_BATCH
         self.batch = forward.batch or chosen
+        self._turn = Lock()  # one batch size, one device
 
     def __call__(self, prepared: Sequence[Prepared], dim: int) -> FloatArray:
         """Compute (n, dim) float32 of prepared pictures, in order."""
         while True:
             try:
-                return self._computed(prepared, dim)
-            except self._torch.OutOfMemoryError:
+                with self._turn:
+                    return self._computed(prepared, dim, self.batch)
+            except self._torch.OutOfMemoryError as error:
                 if self.batch == 1:
-                    raise
+                    raise EncoderError(f"the memory of {self._device} is too small for one picture") from error
                 self.batch //= 2
                 self._torch.cuda.empty_cache()
                 logger.warning("the memory of %s is too small: %d pictures at a time", self._device, self.batch)
 
-    def _computed(self, prepared: Sequence[Prepared], dim: int) -> FloatArray:
+    def _computed(self, prepared: Sequence[Prepared], dim: int, batch: int) -> FloatArray:
         rows = self._torch.empty((len(prepared), dim), dtype=self._torch.float32, device=self._device)
-        starts = range(0, len(prepared), self.batch)
-        batches = (self._gathered(prepared[start : start + self.batch]) for start in starts)
+        starts = range(0, len(prepared), batch)
+        batches = (self._gathered(prepared[start : start + batch], batch) for start in starts)
         with self._torch.inference_mode():
             for start, inputs in zip(starts, self._on_device(batches)):
-                part = rows[start : start + self.batch]
+                part = rows[start : start + batch]
                 part.copy_(self._features(**inputs)[: len(part)])
         found: FloatArray = rows.cpu().numpy()
         return found
 
-    def _gathered(self, part: Sequence[Prepared]) -> Arrays:
+    def _gathered(self, part: Sequence[Prepared], batch: int) -> Arrays:
         """One batch of arrays (batch, ...), the last picture repeated where there are too few."""
-        padded = [*part, *[part[-1]] * (self.batch - len(part))]
+        padded = [*part, *[part[-1]] * (batch - len(part))]
         if isinstance(padded[0], Mapping):
             return {name: np.stack([np.asarray(one[name]) for one in padded]) for name in padded[0]}
         return {"pixels": np.stack([np.asarray(one) for one in padded])}

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
+from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
@@ -91,11 +93,21 @@ class Int8Block:
         return scores
 
 
+@cache
 def is_available() -> bool:
-    """Whether ONNX Runtime is installed."""
-    from importlib.util import find_spec
+    """Whether ONNX Runtime is installed and multiplies exactly here.
 
-    return find_spec("onnxruntime") is not None
+    On x86 processors without VNNI it adds pairs of products in 16 bits, which overflow; then nothing could be proven.
+    """
+    if find_spec("onnxruntime") is None:
+        return False
+    width = 256
+    session = _session(np.full((width, 64), _LARGEST, np.int8))
+    for count in (1, 16):  # one query and several are multiplied in different ways
+        (products,) = session.run(None, {"queries": np.full((count, width), 255, np.uint8)})
+        if not (products == width * _LARGEST * (255 - 128)).all():
+            return False
+    return True
 
 
 def _lengths(rows: FloatArray) -> Doubles:
