@@ -6,14 +6,11 @@ comes from here: each pair is summed by itself, in one order, whatever the other
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lmm_classifier.ahead import processors
 from lmm_classifier.protocols import FloatArray, IntArray
 
 Doubles = NDArray[np.float64]
@@ -21,7 +18,6 @@ Doubles = NDArray[np.float64]
 _ROWS = 64  # taken at a time: 64 rows of 1,152 numbers fill 0.6 MB in float64, which stays in the cache
 _LINE = 8  # float64 in a cache line: rows begin at one, so that no library sums them differently for where they lie
 _COLUMNS = 8192  # summed at a time: matrix libraries use several threads, and so another order, from 10,000 on
-_WORTH_THREADS = 1 << 21  # products; about a millisecond
 
 
 @dataclass(frozen=True)
@@ -77,16 +73,16 @@ def dots(matrix: FloatArray, forms: NDArray[np.floating], queries: IntArray, row
 
     Quick where equal queries follow each other.
     """
-    result = np.empty(len(rows))
-    pieces = _pieces(queries)
-    workers = processors()
-    if len(rows) * matrix.shape[1] < _WORTH_THREADS or workers < 2 or len(pieces) < workers:
-        _fill(result, np.asarray(matrix), forms, queries, rows, pieces)
-        return result
-    share = -(-len(pieces) // workers)
-    parts = [pieces[start : start + share] for start in range(0, len(pieces), share)]
-    with ThreadPoolExecutor(len(parts)) as pool:
-        list(pool.map(lambda part: _fill(result, np.asarray(matrix), forms, queries, rows, part), parts))
+    width = matrix.shape[1]
+    values, result = np.asarray(matrix), np.empty(len(rows))
+    taken = np.empty((_ROWS, width), np.float32)
+    block, form = _aligned(_ROWS, width), _aligned(1, width)
+    for start, end in _pieces(queries):  # two threads were no quicker: they wait for each other between the pieces
+        count = end - start
+        np.take(values, rows[start:end], axis=0, out=taken[:count], mode="clip")
+        block[:count, :width] = taken[:count]
+        form[0, :width] = forms[queries[start]]
+        result[start:end] = _products(block[:count], form)
     return result
 
 
@@ -95,25 +91,6 @@ def _pieces(queries: IntArray) -> list[tuple[int, int]]:
     ends = [*(np.flatnonzero(np.diff(queries)) + 1).tolist(), len(queries)]
     starts = [0, *ends[:-1]]
     return [(first, min(first + _ROWS, end)) for start, end in zip(starts, ends) for first in range(start, end, _ROWS)]
-
-
-def _fill(
-    result: Doubles,
-    matrix: FloatArray,
-    forms: NDArray[np.floating],
-    queries: IntArray,
-    rows: IntArray,
-    pieces: Sequence[tuple[int, int]],
-) -> None:
-    width = matrix.shape[1]
-    taken = np.empty((_ROWS, width), np.float32)
-    block, form = _aligned(_ROWS, width), _aligned(1, width)
-    for start, end in pieces:
-        count = end - start
-        np.take(matrix, rows[start:end], axis=0, out=taken[:count], mode="clip")
-        block[:count, :width] = taken[:count]
-        form[0, :width] = forms[queries[start]]
-        result[start:end] = _products(block[:count], form)
 
 
 def _products(block: Doubles, form: Doubles) -> Doubles:
