@@ -37,7 +37,7 @@ class EncoderConfig(Section):
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     """`auto`: bfloat16 where the device computes in it, else float32. An ONNX model has its own."""
     threads: int = Field(default=0, ge=0)
-    """Threads that the encoder computes with on a CPU; 0 means one per processor."""
+    """Threads that the encoder computes with on a CPU; 0 means one per processor (siglip: as many as torch chooses)."""
     forward_batch: int = Field(default=0, ge=0)
     """Pictures in one forward pass of siglip; 0 means 1 on a CPU, and on CUDA as many as fill the chip."""
     compile: bool = False
