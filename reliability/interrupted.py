@@ -65,8 +65,8 @@ class Harness:
         if after is not None:
             time.sleep(after)
             os.kill(child, signal.SIGKILL)
-        told = max([0, *os.read(reader, 1000)])
-        os.close(reader)
+        with os.fdopen(reader, "rb") as pipe:
+            told = max([0, *pipe.read()])  # all that it told, up to its end
         code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
         self.struck += code != _SURVIVED
         if code not in (_SURVIVED, _ERROR, -signal.SIGKILL):

@@ -23,7 +23,7 @@ from lmm_classifier.protocols import FloatArray, Prepared
 from lmm_classifier.sync import Sync
 
 BATCH = 3
-Told = Callable[[int], None]  # called with the number of pictures that are committed
+Told = Callable[[int], None]  # called with the number of pictures that are committed; a bad one never is
 
 
 class CountingEncoder(DescriptorEncoder):
@@ -80,7 +80,7 @@ def _synced(corpus: Path, index: Path, told: Told) -> int:
     encoder = CountingEncoder()
     with Store(index, create=True, wait=5) as store:
         Sync(store, scan_corpus(corpus), encoder.fingerprint, LazyEncoder(lambda: encoder), lambda: encoder.space,
-             _config(index), BATCH, lambda progress: told(progress.done)).run()  # fmt: skip
+             _config(index), BATCH, lambda progress: told(progress.done - progress.skipped)).run()  # fmt: skip
         store.contents()
     return encoder.given
 
