@@ -16,7 +16,7 @@ from dataclasses import asdict
 
 from benchmarks.rows import RESULTS, Row, write_rows
 
-PARTS = ("encoders", "decode", "end_to_end", "search", "opening", "build_memory", "start", "gpu")
+PARTS = ("encoders", "decode", "end_to_end", "search", "million", "opening", "build_memory", "start", "gpu")
 _MARK = "rows: "
 # set on some machines for old builds of OpenBLAS; they slow numpy and faiss, and a peer is to run at its best
 _SLOWING = ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE")

@@ -20,12 +20,9 @@ What was learned here explains these constants (2 cores of an AMD EPYC with AVX-
 
 from __future__ import annotations
 
-import os
-import tempfile
 import time
 from collections.abc import Callable
 from functools import cache
-from pathlib import Path
 
 import numpy as np
 
@@ -40,7 +37,6 @@ from lmm_classifier.flow import Encoded, Flow
 from lmm_classifier.gallery import Gallery
 from lmm_classifier.index.contents import Contents
 from lmm_classifier.index.exact import ExactIndex
-from lmm_classifier.index.forms import write_index
 from lmm_classifier.index.graph import Graph
 from lmm_classifier.index.manifest import Manifest
 from lmm_classifier.index.nearest_rows import NearestRows
@@ -71,10 +67,10 @@ def corpus(count: int, queries: int = 256, seed: int = 0) -> tuple[FloatArray, F
 
 
 def rows(quick: bool = False) -> list[Row]:
-    """Search beside others at 20,000 and 200,000 rows, the share of voting and decision, a graph, a million rows."""
+    """Search beside others at 20,000 and 200,000 rows, the share of voting and decision, and a graph."""
     found = [row for count in ((20_000,) if quick else (20_000, 200_000)) for row in search_rows(count, quick)]
     found += voting_rows(quick)
-    return found if quick else [*found, *graph_rows(), *million_rows()]
+    return found if quick else [*found, *graph_rows()]
 
 
 def search_rows(count: int, quick: bool) -> list[Row]:
@@ -272,66 +268,6 @@ def graph_rows(count: int = 200_000) -> list[Row]:
         full = f"{name}, batch {batch}, faster than all rows"
         result.append(Row(full, round(value, 2), "x", None, "higher", against, said, COMMAND, spread))
     return result
-
-
-def million_rows(count: int = 1_000_000) -> list[Row]:
-    """A million rows in memory, and as a durable index; takes 7 GB of memory and 14 GB of disk."""
-    units, queries = corpus(count)
-    return [*million_search_rows(units, queries), *million_index_rows(units, queries[:1])]
-
-
-def million_search_rows(units: FloatArray, queries: FloatArray) -> list[Row]:
-    """Memory and latency of the exact search of so many rows."""
-    count = len(units)
-    before = _resident_mb()
-    started = time.perf_counter()
-    search = NearestRows(units)
-    opened = time.perf_counter() - started
-    said, name = where("onnxruntime"), f"search {count:,} x {DIM}"
-    times = in_turns({"1": lambda: search.search(queries[:1], K), "256": lambda: search.search(queries, K)}, 5)
-    against = f"beside {units.nbytes / 1e6:,.0f} MB of vectors, which may stay on disk"
-    found = [
-        Row(f"{name}, memory", round(_resident_mb() - before), "MB", None, "lower", against, said, COMMAND),
-        Row(f"{name}, made ready in", round(opened, 1), "s", None, "lower", "", said, COMMAND),
-    ]
-    for batch, one in times.items():
-        value = round(1000 * one.median / int(batch), 3)
-        spread = f"{1000 * min(one.seconds) / int(batch):.3g} to {1000 * max(one.seconds) / int(batch):.3g}"
-        found.append(Row(f"{name}, batch {batch}", value, "ms per query", None, "lower", "", said, COMMAND, spread))
-    return found
-
-
-def million_index_rows(units: FloatArray, query: FloatArray) -> list[Row]:
-    """A durable index of so many rows: opening it, and the first search, which checks the matrix on disk."""
-    count = len(units)
-    said, name = where("onnxruntime"), f"search {count:,} x {DIM}: durable index"
-    contents = Contents(
-        Manifest(_Given.fingerprint, "identity", count, "corpus", "2026-01-01", "0"),
-        [f"label{row // 1000:04}" for row in range(count)],
-        [f"label{row // 1000:04}/{row:07}.jpg" for row in range(count)],
-        [f"{row:064x}" for row in range(count)],
-        {},
-        lambda: (units[start : start + _BLOCK] for start in range(0, count, _BLOCK)),
-    )
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "index"
-        write_index(path, contents)
-        ExactIndex.open(path)  # makes the derived files
-        times = in_turns({"open": lambda: ExactIndex.open(path)}, 5)
-        index, started = ExactIndex.open(path), time.perf_counter()
-        index.search(query, K)
-        first = time.perf_counter() - started
-        size = sum(file.stat().st_size for file in path.rglob("*") if file.is_file()) / 1e9
-    return [
-        Row(f"{name}, opened in", round(1000 * times["open"].median, 1), "ms", None, "lower", "", said, COMMAND),
-        Row(f"{name}, first search", round(first, 1), "s", None, "lower", "checks 4.6 GB", said, COMMAND),
-        Row(f"{name}, on disk", round(size, 1), "GB", None, "lower", "vectors and derived matrix", said, COMMAND),
-    ]
-
-
-def _resident_mb() -> float:
-    with open("/proc/self/statm", encoding="ascii") as file:  # noqa: PTH123
-        return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 1e6
 
 
 if __name__ == "__main__":

@@ -25,6 +25,7 @@ _OUTLYING = -2.5  # familiarity from which one may, in robust standard deviation
 _THIN = 5  # examples under which a label is thin
 _BLOCK = 1024
 _PAIRS = 20
+_MOST_PAIRS = 20_000_000_000  # examples judged times examples: all of 140,000
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +104,9 @@ class Audit:
 
 
 def audit(index: ExactIndex, config: RetrievalConfig, near: float = 0.98) -> Audit:
-    """Judge every example by the others (a sample, where examples times labels exceed 20 million).
+    """Judge every example by the others.
+
+    Of more than 140,000 examples, or where examples times labels exceed 20 million, a sample is judged.
 
     Raises CalibrationError for a corpus in which nothing can be left out.
     """
@@ -112,7 +115,7 @@ def audit(index: ExactIndex, config: RetrievalConfig, near: float = 0.98) -> Aud
             f"the index holds {len(index)} pictures of {len(index.label_names)} labels; an audit needs two labels and "
             "more than one picture of some: add pictures and build it again"
         )
-    calibration, left_out = Calibration.fit(config, index, most=len(index))
+    calibration, left_out = Calibration.fit(config, index, most=max(_MOST_PAIRS // len(index), 1))
     doubts = _Doubts.of(left_out)
     familiarity = calibration.familiarity.of_signals(left_out.signals)
     right = int(left_out.right.sum())

@@ -16,12 +16,23 @@ from lmm_classifier.config import RetrievalConfig
 from lmm_classifier.cross_fit import folds_of, folds_of_groups, hear_held_out, hear_others
 from lmm_classifier.gallery import Gallery
 from lmm_classifier.index.contents import Contents
-from lmm_classifier.index.exact import ExactIndex
+from lmm_classifier.index.exact import SEARCH_FROM, ExactIndex
 from lmm_classifier.novelty import Density, Familiarity
 from lmm_classifier.protocols import FloatArray, IntArray
 from lmm_classifier.second_look import SecondLook
 from lmm_classifier.spaces import IdentitySpace
-from lmm_classifier.voices import MOST_ROWS, FittedVoices, LeftOut, choose_metric, fit_voices, hear_left_out
+from lmm_classifier.voices import (
+    FittedVoices,
+    LeftOut,
+    choose_metric,
+    fit_voices,
+    hear_left_out,
+    is_folded,
+    lengths_in,
+    sampled,
+    usually_left_out,
+    whitened,
+)
 from lmm_classifier.voting import Recipe, open_recipe
 
 logger = logging.getLogger(__name__)
@@ -39,6 +50,7 @@ class Calibration:
     confidence_threshold: float | None = None
     keep_known: float | None = None
     second_look: SecondLook | None = None
+    norms: NDArray[np.float64] | None = None  # (N,) lengths of the examples in the metric, where it is folded
     since: Since | None = None  # what became of its examples, where it was read from an index
 
     def least_share(self, alpha: float) -> float:
@@ -56,7 +68,7 @@ class Calibration:
         config: RetrievalConfig,
         index: ExactIndex,
         groups: IntArray | None = None,
-        most: int = MOST_ROWS,
+        most: int | None = None,
         held_out: tuple[FloatArray, IntArray] | None = None,
         texts: FloatArray | None = None,
         beside: FloatArray | None = None,
@@ -64,10 +76,10 @@ class Calibration:
         """Fit the configured rule to `index`, and learn what is familiar there.
 
         By exact leave-one-out; by cross-fitting where the space of the index was itself fitted, or where `groups` (N,)
-        says which examples show one object. At most `most` examples are left out. `held_out`, encoder vectors (n, dim)
-        and label numbers (n,) of other pictures, takes the place of all that. `texts` (C, d), the label names in the
-        space of the index, join as a voice where they help. `beside` (m, dim) are other vectors that the space of the
-        index was fitted to.
+        says which examples show one object. At most `most` examples are left out: by default 20,000, and fewer where
+        there are very many. `held_out`, encoder vectors (n, dim) and label numbers (n,) of other pictures, takes the
+        place of all that. `texts` (C, d), the label names in the space of the index, join as a voice where they help.
+        `beside` (m, dim) are other vectors that the space of the index was fitted to.
         """
         gallery = index.gallery
 
@@ -76,20 +88,22 @@ class Calibration:
 
         recipe = recipe_for(gallery.label_ids)
         chosen = choose_metric(recipe, gallery)
-        density = Density.of(gallery.units)
-        units = gallery.units
+        sample = sampled(len(index), gallery.labels, usually_left_out(len(index)) if most is None else most)
+        density = Density.of(gallery, sample, index.nearest if len(index) >= SEARCH_FROM else None)
+        norms = lengths_in(chosen.metric, gallery) if is_folded(chosen.metric, gallery) else None
+        white, units = whitened(chosen.metric, gallery, norms), gallery.units
         if held_out is not None:
             units = index.space.transform(held_out[0])
-            heard = hear_others(recipe, chosen, gallery, density.crowding, units, held_out[1])
+            heard = hear_others(recipe, chosen.metric, gallery, white, density.crowding, units, held_out[1])
         elif groups is None and (isinstance(index.space, IdentitySpace) or len(index) < 2):
-            heard = hear_left_out(recipe, chosen, gallery, density, most)
+            heard = hear_left_out(recipe, chosen, gallery, white, density, sample)
         else:
             folds = folds_of(gallery.label_ids) if groups is None else folds_of_groups(groups)
             heard = hear_held_out(recipe_for, chosen, index.space.recipe, index.vectors(), gallery, folds, beside)
         voices, left_out = fit_voices(recipe, chosen, heard, units[heard.rows], texts)
         own = left_out.log_probabilities[np.arange(len(left_out.own)), left_out.own]
         familiarity = Familiarity.fit(density.crowding, heard.signals)
-        return cls(voices, familiarity, np.sort(np.exp(own))), left_out
+        return cls(voices, familiarity, np.sort(np.exp(own)), norms=norms), left_out
 
     def state(self, contents: Contents, recipe: Recipe) -> Mapping[str, NDArray[Any]]:
         """The arrays to store with the index of `contents`."""
@@ -103,6 +117,7 @@ class Calibration:
             "vectors": np.array([vectors_digest(contents)]),
             "labels": np.array(sorted(set(contents.labels)), dtype=np.str_),
             "recipe": np.array([recipe.name]),
+            **({} if self.norms is None else {"norms": self.norms}),
             **({} if self.second_look is None else _below("second_look.", self.second_look.state())),
         }
 
@@ -159,15 +174,23 @@ class Calibration:
         confidence, keep = (float(one) if np.isfinite(one) else None for one in state["thresholds"])
         second = _above("second_look.", state)
         second_look = SecondLook.restore(second) if second else None
-        voices = FittedVoices.restore(state)
+        voices, norms = FittedVoices.restore(state), None
+        if "norms" in state:
+            norms = np.asarray(state["norms"], np.float64)
+            if norms.shape != state["examples"].shape or not (norms >= 0).all():
+                raise ValueError(f"norms of {norms.shape} examples, calibrated on {state['examples'].shape}")
+            norms = np.where(since.rows < 0, np.nan, norms[since.rows])
         if list(map(str, state["labels"])) != sorted(set(contents.labels)):
             voices = replace(voices, text=None)  # its rows are of other labels
-        return cls(voices, familiarity, conformity, confidence, keep, second_look, since)
+        return cls(voices, familiarity, conformity, confidence, keep, second_look, norms, since)
 
     def completed(self, gallery: Gallery) -> Calibration:
         """Fill in what is to be known of examples that have come since."""
         crowding = with_crowding(self.familiarity.crowding, gallery)
-        return replace(self, familiarity=replace(self.familiarity, crowding=crowding))
+        norms, metric = None, self.voices.metric
+        if is_folded(metric, gallery):
+            norms = lengths_in(metric, gallery, self.norms)
+        return replace(self, familiarity=replace(self.familiarity, crowding=crowding), norms=norms)
 
 
 def is_stale(contents: Contents) -> bool:

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lmm_classifier.gallery import Gallery
-from lmm_classifier.metric import fit_scatter
+from lmm_classifier.metric import WithinClassMetric, fit_scatter
 from lmm_classifier.novelty import Density, signals
 from lmm_classifier.protocols import FloatArray, IntArray, SpaceRecipe
 from lmm_classifier.voices import ChosenMetric, Heard, whitened
@@ -48,22 +48,32 @@ def hear_held_out(
         others = Gallery(fitted.transform(vectors[rest]), gallery.label_ids[rest], gallery.labels)
         recipe = recipe_for(others.label_ids)
         scatter = fit_scatter(others.units, others.label_ids, others.labels, recipe.root)
-        fold = replace(chosen, metric=scatter.metric(chosen.metric.shrinkage))
-        crowding = Density.of(others.units).crowding
-        found = hear_others(recipe, fold, others, crowding, fitted.transform(vectors[rows]), gallery.label_ids[rows])
+        metric = scatter.metric(chosen.metric.shrinkage)
+        crowding, white = Density.of(others).crowding, whitened(metric, others)
+        units = fitted.transform(vectors[rows])
+        found = hear_others(recipe, metric, others, white, crowding, units, gallery.label_ids[rows])
         heard.append(replace(found, rows=rows))
     return Heard.join(heard)
 
 
 def hear_others(
-    recipe: Recipe, chosen: ChosenMetric, gallery: Gallery, crowding: Doubles, units: FloatArray, label_ids: IntArray
+    recipe: Recipe,
+    metric: WithinClassMetric,
+    gallery: Gallery,
+    white_gallery: Gallery,
+    crowding: Doubles,
+    units: FloatArray,
+    label_ids: IntArray,
 ) -> Heard:
-    """Ask the voices about unit rows (n, d) of other pictures, whose labels are `label_ids` (n,)."""
-    white_gallery, heard = whitened(chosen.metric, gallery), []
+    """Ask the voices about unit rows (n, d) of other pictures, whose labels are `label_ids` (n,).
+
+    `white_gallery` is the gallery in the metric.
+    """
+    heard = []
     for start in range(0, len(units), _BLOCK):
         rows = np.arange(start, min(start + _BLOCK, len(units)))
         plain = gallery.compare(units[rows])
-        white = white_gallery.compare(chosen.metric.whiten(plain.units))
+        white = white_gallery.compare(metric.whiten(plain.units))
         scores = [voice.scores(white if recipe.whitened else plain) for voice in recipe.voices]
         heard.append(Heard(rows, label_ids[rows], scores, signals(plain, white, crowding)))
     return Heard.join(heard)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -48,7 +48,7 @@ class Fold:
         """Map rows (n, d) to (n, e)."""
         return self._forwards(rows - self.centre)
 
-    def forms(self, units: FloatArray) -> Forms:
+    def forms(self, units: NDArray[np.floating]) -> Forms:
         """What cosines of mapped unit queries (n, e) with the rows as they are come from."""
         forms = self._backwards(units)
         return Forms(forms, (forms * self.centre).sum(axis=1), self.inverse_norms)
@@ -68,12 +68,14 @@ class Gallery:
         labels: int,
         lengths: Doubles | None = None,
         fold: Fold | None = None,
+        plain: Gallery | None = None,
     ) -> None:
         self.units = units  # (N, d) unit rows
         self.lengths = lengths  # (N,) of the rows before they were brought to unit length; None where all are 1
         self.label_ids = label_ids
         self.fold = fold
-        self.rows_of_label = rows_by_label(label_ids, labels)
+        self._plain = plain  # the gallery that was folded: the same rows, labels and sums
+        self.rows_of_label: list[IntArray] = plain.rows_of_label if plain else rows_by_label(label_ids, labels)
         self.counts = np.bincount(label_ids, minlength=labels)  # (C,)
 
     @classmethod
@@ -81,6 +83,10 @@ class Gallery:
         """Make a gallery of rows (N, d) of any length."""
         units, lengths = directions(rows)
         return cls(units, label_ids, labels, lengths)
+
+    def folded(self, fold: Fold) -> Gallery:
+        """The gallery in the space that `fold` maps to; its rows serve as they are."""
+        return Gallery(self.units, self.label_ids, self.labels, fold=fold, plain=self)
 
     @property
     def labels(self) -> int:
@@ -95,6 +101,8 @@ class Gallery:
     @cached_property
     def grouping(self) -> Grouping:
         """The rows in the order of their labels."""
+        if self._plain is not None:
+            return self._plain.grouping
         return Grouping.of(self.label_ids, self.labels)
 
     @cached_property
@@ -112,10 +120,43 @@ class Gallery:
 
     @cached_property
     def _sums(self) -> Doubles:
+        if self._plain is not None:
+            return self._plain._sums
         return np.stack([self.sum(rows) for rows in self.rows_of_label])  # (C, d)
 
     def _mapped(self, means: Doubles) -> Doubles:
         return means if self.fold is None else self.fold.mapped(means)
+
+    @cached_property
+    def squares(self) -> FloatArray:
+        """Squared lengths of the rows, (N,) in float32."""
+        lengths = self.lengths if self.fold is None else self.fold.norms
+        return np.ones(len(self.units), np.float32) if lengths is None else np.square(lengths).astype(np.float32)
+
+    def rows(self, numbers: IntArray) -> Doubles:
+        """The rows `numbers` (n,) as they are in this space, of their own lengths: (n, d)."""
+        rows = self.units[numbers].astype(np.float64)
+        return self._mapped(rows if self.lengths is None else rows * self.lengths[numbers, None])
+
+    def products(self, rows: Doubles) -> Callable[[slice], FloatArray]:
+        """What gives the inner products (n, b), in float32, of rows (n, d) of this space with some of its rows."""
+        if self.fold is None:
+            scale = None if self.lengths is None else self.lengths.astype(np.float32)
+            left, offsets = np.asarray(rows, np.float32), None
+        else:
+            forms = self.fold.forms(rows)
+            assert forms.offsets is not None
+            left, offsets, scale = np.asarray(forms.forms, np.float32), forms.offsets[:, None].astype(np.float32), None
+
+        def with_rows(part: slice) -> FloatArray:
+            found: FloatArray = left @ self.units[part].T
+            if offsets is not None:
+                found -= offsets
+            if scale is not None:
+                found *= scale[part]
+            return found
+
+        return with_rows
 
     def sum(self, rows: IntArray, block: int = 4096) -> Doubles:
         """Sum of the given rows in float64, read in blocks so that a large label costs no copy of itself."""

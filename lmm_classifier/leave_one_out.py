@@ -20,6 +20,8 @@ from lmm_classifier.protocols import FloatArray, IntArray
 Doubles = NDArray[np.float64]
 
 _TINY = 1e-30
+_MOST_AT_ONCE = 1 << 26  # similarities held at a time: 268 MB in float32
+_COLUMNS = 8192  # rows compared at a time
 
 
 @dataclass(frozen=True)
@@ -87,6 +89,30 @@ class LeftOutComparison:
         return self.distances
 
 
+@dataclass(frozen=True)
+class Removal:
+    """What taking one example out of a corpus changes, as far as its labels and their means tell.
+
+    `downdate` is (1 - shrinkage) / freedom of the metric, 0 where there is none; `shift` is 1 / (N - 1) where the
+    corpus mean was taken off the rows, else 0.
+    """
+
+    counts: IntArray  # (C,)
+    means: Doubles  # (C, d)
+    downdate: float = 0.0
+    shift: float = 0.0
+
+    @classmethod
+    def of(cls, counts: IntArray, means: Doubles, downdate: float, centred: bool) -> Removal:
+        """Take examples out of labels of `counts` (C,) rows with these means (C, d)."""
+        total = int(counts.sum())
+        return cls(counts, means, downdate, 1 / (total - 1) if centred and total > 1 else 0.0)
+
+    def to_means(self, rows: Doubles, own: IntArray) -> tuple[Doubles, Doubles]:
+        """Cosines and squared distances (b, C) of rows (b, d) of the labels `own`, each left out, to the means."""
+        return _Terms.of(self, rows, own).to_means()
+
+
 class LeaveOneOut:
     """Leaves rows of a gallery out one by one.
 
@@ -96,43 +122,65 @@ class LeaveOneOut:
 
     def __init__(self, gallery: Gallery, downdate: float = 0.0, centred: bool = False) -> None:
         self._gallery = gallery
-        self._downdate = downdate
-        total = len(gallery.label_ids)
-        self._shift = 1 / (total - 1) if centred and total > 1 else 0.0
-        self._rows: FloatArray = gallery.units
-        if gallery.lengths is not None:
-            self._rows = (gallery.units * gallery.lengths[:, None]).astype(np.float32)
-        self._squares = np.square(self._rows, dtype=np.float64).sum(axis=1)  # (N,)
-        self._to_means = np.asarray(gallery.means @ self._rows.T.astype(np.float64)).T  # (N, C)
-        self._means_squared = np.square(gallery.means).sum(axis=1)  # (C,)
+        self._removal = Removal.of(gallery.counts, gallery.means, downdate, centred)
 
     def blocks(self, wanted: IntArray | None = None, size: int = 512) -> Iterator[tuple[IntArray, LeftOutComparison]]:
         """Walk over the rows `wanted` (all, by default) in blocks: their numbers, and how they compare."""
-        wanted = np.arange(len(self._rows)) if wanted is None else wanted
+        count = len(self._gallery.label_ids)
+        wanted = np.arange(count) if wanted is None else wanted
+        size = max(min(size, _MOST_AT_ONCE // max(count, 1)), 1)
         for start in range(0, len(wanted), size):
             rows = wanted[start : start + size]
             yield rows, self._compare(rows)
 
-    def without_neighbours(self, wanted: IntArray, size: int = 4096) -> Iterator[tuple[IntArray, LeftOutComparison]]:
-        """The same for rules that look at means alone: the similarities to the examples are not computed."""
-        for start in range(0, len(wanted), size):
-            rows = wanted[start : start + size]
-            terms = _Terms.of(self, rows)
-            cosines, distances = terms.to_means()
-            yield rows, LeftOutComparison(np.empty((len(rows), 0), np.float32), cosines, distances, [])
-
-    def _compare(self, rows: IntArray) -> LeftOutComparison:
-        terms = _Terms.of(self, rows)
+    def _compare(self, numbers: IntArray) -> LeftOutComparison:
+        own = self._gallery.label_ids[numbers]
+        rows = self._gallery.rows(numbers)
+        terms = _Terms.of(self._removal, rows, own)
         cosines, distances = terms.to_means()
-        return LeftOutComparison(terms.to_rows(), cosines, distances, self._gallery.rows_of_label)
+        return LeftOutComparison(self._to_rows(terms, numbers, rows), cosines, distances, self._gallery.rows_of_label)
+
+    def _to_rows(self, terms: _Terms, numbers: IntArray, rows: Doubles) -> FloatArray:
+        """Cosines (b, N) to all other rows, in float32; by parts that stay in the cache, for this is the most work."""
+        count = len(self._gallery.label_ids)
+        cosines = np.empty((len(numbers), count), np.float32)
+        labels, places = np.unique(terms.own, return_inverse=True)
+        z_r, mean_r = self._gallery.products(rows), self._gallery.products(self._removal.means[labels])
+        for start in range(0, count, _COLUMNS):
+            part = slice(start, start + _COLUMNS)
+            near = z_r(part)
+            u_r = near - mean_r(part)[places] if terms.gain.any() else None
+            cosines[:, part] = self._cosines(terms, near, u_r, self._gallery.squares[part])
+        cosines[np.arange(len(numbers)), numbers] = -np.inf
+        return cosines
+
+    def _cosines(self, terms: _Terms, near: FloatArray, u_r: FloatArray | None, r_r: FloatArray) -> FloatArray:
+        """Cosines (b, n) from the products z r, u r and r r with n rows; in place."""
+        s = np.float32(self._removal.shift)
+        gain, z_z, u_z = (one.astype(np.float32)[:, None] for one in (terms.gain, terms.z_z, terms.u_z))
+        squares = np.broadcast_to(r_r, near.shape).copy()
+        if s:
+            squares += 2 * s * near
+            squares += s * s * z_z
+        if u_r is not None:
+            u_r += s * u_z
+            near += gain * u_z * u_r
+            u_r *= u_r
+            u_r *= gain
+            squares += u_r
+        if s:
+            near += s * z_z
+        squares *= z_z + gain * u_z**2
+        np.maximum(squares, np.float32(_TINY), out=squares)
+        near /= np.sqrt(squares, out=squares)
+        return near
 
 
 @dataclass(frozen=True)
 class _Terms:
     """Inner products for one block of rows; z is a row, u its deviation from the mean of its label."""
 
-    of_all: LeaveOneOut
-    rows: IntArray  # (b,)
+    removal: Removal
     own: IntArray  # (b,) labels
     single: NDArray[np.bool_]  # (b,) the only example of its label
     z_z: Doubles  # (b,)
@@ -144,27 +192,26 @@ class _Terms:
     step: Doubles  # (b,), 1 / (n - 1)
 
     @classmethod
-    def of(cls, every: LeaveOneOut, rows: IntArray) -> _Terms:
-        gallery = every._gallery
-        own = gallery.label_ids[rows]
-        count = gallery.counts[own].astype(np.float64)
+    def of(cls, removal: Removal, rows: Doubles, own: IntArray) -> _Terms:
+        means = removal.means
+        count = removal.counts[own].astype(np.float64)
         single = count < 2
         here = np.arange(len(rows))
-        z_z, z_mean = every._squares[rows], every._to_means[rows]
-        mean_mean = gallery.means[own] @ gallery.means.T  # (b, C)
-        u_mean = z_mean - mean_mean
+        z_z, z_mean = np.square(rows).sum(axis=1), rows @ means.T
+        labels, places = np.unique(own, return_inverse=True)
+        u_mean = z_mean - (means[labels] @ means.T)[places]  # (b, C)
         u_z = z_z - z_mean[here, own]
         u_u = np.maximum(u_z - u_mean[here, own], 0)
         step = np.where(single, 0, 1 / np.maximum(count - 1, 1))
-        a = every._downdate * count * step
+        a = removal.downdate * count * step
         gain = a / np.maximum(1 - a * u_u, 1e-9)
-        return cls(every, rows, own, single, z_z, z_mean, u_mean, u_u, u_z, gain, step)
+        return cls(removal, own, single, z_z, z_mean, u_mean, u_u, u_z, gain, step)
 
     def to_means(self) -> tuple[Doubles, Doubles]:
         """Cosines and squared distances (b, C) to the means."""
-        s, here = self.of_all._shift, np.arange(len(self.rows))
+        s, here = self.removal.shift, np.arange(len(self.own))
         gain, step = self.gain[:, None], self.step
-        squares = self.of_all._means_squared
+        squares = np.square(self.removal.means).sum(axis=1)
         # the means move by s z; the own mean also by -step u
         z_m = self.z_mean + s * self.z_z[:, None]
         u_m = self.u_mean + s * self.u_z[:, None]
@@ -181,31 +228,8 @@ class _Terms:
         distances += gain * (self.u_z[:, None] - self.u_mean) ** 2
         stretch = 1 + step  # z - (mu - step u) = (1 + step) u
         distances[here, own] = stretch**2 * self.u_u + self.gain * (stretch * self.u_u) ** 2
+        empty = self.removal.counts == 0
+        cosines[:, empty], distances[:, empty] = -np.inf, np.inf
         cosines[here[self.single], own[self.single]] = -np.inf
         distances[here[self.single], own[self.single]] = np.inf
         return cosines, distances
-
-    def to_rows(self) -> FloatArray:
-        """Cosines (b, N) to all other rows; in float32 and in place, for this is where the time goes."""
-        every = self.of_all
-        s = np.float32(every._shift)
-        gain, z_z, u_z = (one.astype(np.float32)[:, None] for one in (self.gain, self.z_z, self.u_z))
-        cosines: FloatArray = every._rows[self.rows] @ every._rows.T  # z r
-        squares = np.broadcast_to(every._squares.astype(np.float32), cosines.shape).copy()
-        if s:
-            squares += 2 * s * cosines
-            squares += s * s * z_z
-        if gain.any():
-            u_v = cosines - every._to_means[:, self.own].T.astype(np.float32)
-            u_v += s * u_z
-            cosines += gain * u_z * u_v
-            u_v *= u_v
-            u_v *= gain
-            squares += u_v
-        if s:
-            cosines += s * z_z
-        squares *= z_z + gain * u_z**2
-        np.maximum(squares, np.float32(_TINY), out=squares)
-        cosines /= np.sqrt(squares, out=squares)
-        cosines[np.arange(len(self.rows)), self.rows] = -np.inf
-        return cosines

@@ -82,6 +82,7 @@ class WithinClassScatter:
     axes: Doubles  # (d, r) orthonormal; all examples lie in their span, seen from the centre
     variances: Doubles  # (r,)
     freedom: int  # degrees of freedom, N - C, at least 1
+    means: Doubles  # (C, d) of the labels, as the rows are before the centre is taken off
 
     @property
     def mean_variance(self) -> float:
@@ -95,6 +96,11 @@ class WithinClassScatter:
         for start, block in _blocks(units):
             along[start : start + len(block)] = (prepared(block, self.root) - self.centre) @ axes
         return along
+
+    @property
+    def means_along(self) -> Doubles:
+        """The means of the labels along the axes, (C, r)."""
+        return np.asarray((self.means - self.centre) @ self.axes)
 
     def scale(self, shrinkage: float) -> Doubles:
         """What the metric of one shrinkage in (0, 1] multiplies each axis by, (r,)."""
@@ -142,7 +148,7 @@ def fit_scatter(units: FloatArray, label_ids: IntArray, labels: int, root: bool 
     centre = (sums.sum(axis=0) / len(units)).astype(np.float32)
     if axes.shape[1] < units.shape[1]:
         axes, squares = _with_axes_of(means - centre, axes, squares)
-    return WithinClassScatter(root, centre, axes, squares / freedom, freedom)
+    return WithinClassScatter(root, centre, axes, squares / freedom, freedom, means)
 
 
 def _axes_of_many(deviations: Iterator[Doubles], width: int) -> tuple[Doubles, Doubles]:

@@ -8,22 +8,28 @@ the within-class metric (Liu, Wang, Owens & Li, arXiv 2010.03759), and the best 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from lmm_classifier.gallery import Gallery
 from lmm_classifier.leave_one_out import LeftOutComparison
 from lmm_classifier.promises import keep_known_threshold
 from lmm_classifier.protocols import Comparison, FloatArray, IntArray
 
 Doubles = NDArray[np.float64]
+SearchRows = Callable[[FloatArray, int], tuple[IntArray, Doubles]]  # (queries, k) -> the k nearest rows, cosines
 
 NEIGHBOURS = 10  # whose mean similarity is the density
 TOP = 5  # neighbours of one label
 _ENERGY = 0.05  # temperature of the energy, in units of cosine similarity
 _CLIP = 4.0  # spreads: one signal alone cannot decide
+_BLOCK = 1024
+# Rows times rows that are compared to know the density around every one: 200,000 rows take some minutes, a million an
+# hour and a half. A sample says as much: 4,000 examples and the ten nearest of each.
+_MOST_PAIRS = 40_000_000_000
 _TINY = 1e-6  # of 1 - cosine: pictures nearer than that are the same
 
 
@@ -115,36 +121,41 @@ def _energy(cosines: Doubles) -> Doubles:
 
 @dataclass(frozen=True)
 class Density:
-    """The nearest others of each row: one more than needed, so that any one of them can be left out."""
+    """The nearest others of rows: one more than needed, so that any one of them can be left out.
 
-    rows: IntArray  # (N, k + 1), nearest first
-    cosines: Doubles  # (N, k + 1)
+    In a very large corpus they are known of some rows only.
+    """
+
+    rows: IntArray  # (N, k + 1), nearest first; -1 where they are not known
+    cosines: Doubles  # (N, k + 1); NaN where they are not known
     k: int
+    crowding: Doubles  # (N,): 1 - mean similarity to the k nearest others; where not known, the mean of its label
 
     @classmethod
-    def of(cls, units: FloatArray, block: int = 1024) -> Density:
-        """Search the nearest others of unit rows (N, d)."""
-        count = len(units)
-        wanted = min(NEIGHBOURS + 1, count - 1)
-        rows = np.empty((count, max(wanted, 0)), np.int64)
-        cosines = np.empty(rows.shape)
-        for start in range(0, count if wanted > 0 else 0, block):
-            near = units[start : start + block] @ units.T  # (b, N)
-            here = np.arange(len(near))
-            near[here, start + here] = -np.inf
-            found = np.argpartition(near, count - wanted, axis=1)[:, count - wanted :]
-            values = np.take_along_axis(near, found, axis=1)
-            order = np.argsort(-values, axis=1, kind="stable")
-            rows[start : start + block] = np.take_along_axis(found, order, axis=1)
-            cosines[start : start + block] = np.take_along_axis(values, order, axis=1)
-        return cls(rows, cosines, max(min(NEIGHBOURS, wanted), 0))
+    def of(cls, gallery: Gallery, sample: IntArray | None = None, search: SearchRows | None = None) -> Density:
+        """Search the nearest others of the rows of a gallery.
 
-    @property
-    def crowding(self) -> Doubles:
-        """1 - mean similarity to the k nearest others, (N,)."""
-        if self.k == 0:
-            return np.ones(len(self.rows))
-        return np.asarray(1 - self.cosines[:, : self.k].mean(axis=1))
+        All, or, where that would take too long, those of the rows `sample` and of their nearest. `search` finds the
+        nearest of a large matrix faster than comparing with all of it.
+        """
+        units, count = gallery.units, len(gallery.units)
+        wanted = max(min(NEIGHBOURS + 1, count - 1), 0)
+        rows, cosines = np.full((count, wanted), -1, np.int64), np.full((count, wanted), np.nan)
+        find = _by_comparing(units) if search is None else _by_searching(units, search)
+
+        def look(which: IntArray) -> None:
+            for start in range(0, len(which) if wanted else 0, _BLOCK):
+                part = which[start : start + _BLOCK]
+                rows[part], cosines[part] = find(part, wanted)
+
+        if sample is None or count * count <= _MOST_PAIRS:
+            look(np.arange(count))
+        else:
+            look(sample)
+            around = np.unique(rows[sample, :NEIGHBOURS])
+            look(np.setdiff1d(around, sample))
+        k = min(NEIGHBOURS, wanted)
+        return cls(rows, cosines, k, _filled(1 - cosines[:, :k].mean(axis=1) if k else np.ones(count), gallery))
 
     def left_out(self, rows: IntArray) -> Doubles:
         """Relative density (b,) of `rows` when each is absent, from the density of its neighbours too."""
@@ -161,6 +172,44 @@ class Density:
         mean = (without + (0 if spare is None else gone * spare)) / np.maximum(count, 1)
         around = (1 - mean).mean(axis=1)
         return np.asarray(-(self.crowding[rows] + _TINY) / (around + _TINY))
+
+
+_Find = Callable[[IntArray, int], tuple[IntArray, Doubles]]
+
+
+def _by_comparing(units: FloatArray) -> _Find:
+    def find(which: IntArray, wanted: int) -> tuple[IntArray, Doubles]:
+        near: FloatArray = units[which] @ units.T  # (b, N)
+        near[np.arange(len(near)), which] = -np.inf
+        found = np.argpartition(near, len(units) - wanted, axis=1)[:, len(units) - wanted :]
+        values = np.take_along_axis(near, found, axis=1).astype(np.float64)
+        order = np.argsort(-values, axis=1, kind="stable")
+        return np.take_along_axis(found, order, axis=1), np.take_along_axis(values, order, axis=1)
+
+    return find
+
+
+def _by_searching(units: FloatArray, search: SearchRows) -> _Find:
+    def find(which: IntArray, wanted: int) -> tuple[IntArray, Doubles]:
+        rows, cosines = search(units[which], wanted + 1)
+        # itself is among the nearest, or as many duplicates of it: one goes
+        mine = rows == which[:, None]
+        mine[~mine.any(axis=1), -1] = True
+        shape = (len(which), wanted)
+        return rows[~mine].reshape(shape), cosines[~mine].reshape(shape)
+
+    return find
+
+
+def _filled(crowding: Doubles, gallery: Gallery) -> Doubles:
+    """Give what is NaN the mean of its label, or, where nothing is known of the label, that of all."""
+    known = ~np.isnan(crowding)
+    if known.all():
+        return crowding
+    ids, values = gallery.label_ids[known], crowding[known]
+    counts = np.bincount(ids, minlength=gallery.labels)
+    means = np.bincount(ids, values, gallery.labels) / np.maximum(counts, 1)
+    return np.where(known, crowding, np.where(counts > 0, means, values.mean())[gallery.label_ids])
 
 
 def _relative(rows: IntArray, cosines: Doubles, crowding: Doubles) -> Doubles:

@@ -80,7 +80,7 @@ class Retriever:
         self.familiarity = calibration.familiarity
         self._recipe = recipe
         self._voices = calibration.voices
-        self._whitened = self._in_metric(former)
+        self._whitened = self._in_metric(calibration, former)
         self._graph: Graph | None = None
         if wants_graph(config.search, len(index)):
             whole = labels is None and config.index_path.is_dir()  # what a part needs is not kept
@@ -93,13 +93,14 @@ class Retriever:
         self.least_share = None if config.set_alpha is None else calibration.least_share(config.set_alpha)
         self.open_set_threshold = _first(config.open_set_threshold, self.familiarity.threshold(keep))
 
-    def _in_metric(self, former: Retriever | None) -> Gallery:
+    def _in_metric(self, calibration: Calibration, former: Retriever | None) -> Gallery:
         """The gallery in the within-class metric; rows of a `former` retriever with the same metric are taken over."""
         metric, gallery = self._voices.metric, self.index.gallery
-        if former is None or not metric.equals(former._voices.metric):
-            return whitened(metric, gallery)
+        if calibration.norms is not None or former is None or not metric.equals(former._voices.metric):
+            return whitened(metric, gallery, calibration.norms)
         then = {content: row for row, content in enumerate(former.index.hashes)}
-        return whitened(metric, gallery, former._whitened, [then.get(content, -1) for content in self.index.hashes])
+        rows_then = [then.get(content, -1) for content in self.index.hashes]
+        return whitened(metric, gallery, None, former._whitened, rows_then)
 
     @property
     def queries_at_once(self) -> int:

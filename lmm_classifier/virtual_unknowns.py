@@ -55,12 +55,13 @@ def _familiarity(
 ) -> tuple[Familiarity, np.ndarray[tuple[int], np.dtype[np.float64]]]:
     scatter = fit_scatter(kept.units, kept.label_ids, kept.labels, chosen.metric.root)
     fold = ChosenMetric(scatter.metric(chosen.metric.shrinkage), scatter, {})
-    density = Density.of(kept.units)
+    density = Density.of(kept)
     silent = Recipe("none", (), True, chosen.metric.root, True)
-    heard = hear_left_out(silent, fold, kept, density)
+    white_kept = whitened(fold.metric, kept)
+    heard = hear_left_out(silent, fold, kept, white_kept, density, np.arange(len(kept.units)))
     familiarity = Familiarity.fit(density.crowding, heard.signals)
     plain = kept.compare(gallery.units[strangers])
-    white = whitened(fold.metric, kept).compare(fold.metric.whiten(plain.units))
+    white = white_kept.compare(fold.metric.whiten(plain.units))
     return familiarity, familiarity.of_signals(signals(plain, white, density.crowding))
 
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from lmm_classifier.calibration import fit_temperature, log_losses, log_shares
 from lmm_classifier.gallery import Fold, Gallery, directions
-from lmm_classifier.leave_one_out import LeaveOneOut
+from lmm_classifier.leave_one_out import LeaveOneOut, Removal
 from lmm_classifier.metric import WithinClassMetric, WithinClassScatter, fit_scatter
 from lmm_classifier.novelty import Density, signals_left_out
 from lmm_classifier.protocols import FloatArray, IntArray
@@ -23,6 +23,7 @@ SHRINKAGES = (0.03, 0.1, 0.2, 0.35, 0.5, 0.65, 0.8, 0.9, 0.95, 0.98)
 MOST_ROWS = 20_000  # examples left out, at most: a sample of them serves as well and bounds the time
 _ROWS_TO_CHOOSE_BY = 5000
 _MOST_SCORES = 20_000_000  # examples times labels
+_MOST_PAIRS, _LEAST_ROWS = 2_000_000_000, 1000  # examples left out times examples: 2,000 of a million, never less
 _SCORES_TO_CHOOSE_BY = 4_000_000  # for the shrinkage: ten are tried
 _BLOCK = 4096
 # Rows from which the metric is folded into the queries. It saves a second matrix, 4.6 GB for a million rows of 1,152
@@ -127,24 +128,26 @@ def choose_metric(recipe: Recipe, gallery: Gallery) -> ChosenMetric:
     scatter = fit_scatter(gallery.units, gallery.label_ids, gallery.labels, recipe.root)
     most = min(_ROWS_TO_CHOOSE_BY, max(_SCORES_TO_CHOOSE_BY // max(gallery.labels, 1), 1))
     wanted = sampled(len(gallery.units), gallery.labels, most)
-    along = scatter.coordinates(gallery.units)
-    losses = {one: _prototype_losses(scatter, one, along, gallery, wanted) for one in SHRINKAGES}
+    along, own = scatter.coordinates(gallery.units[wanted]).astype(np.float64), gallery.label_ids[wanted]
+    losses = {one: _prototype_losses(scatter, one, gallery.counts, along, own) for one in SHRINKAGES}
     means = {one: float(loss.mean()) if len(loss) else float("nan") for one, loss in losses.items()}
     return ChosenMetric(scatter.metric(_simplest_of_the_best(losses)), scatter, means)
 
 
 def hear_left_out(
-    recipe: Recipe, chosen: ChosenMetric, gallery: Gallery, density: Density, most: int = MOST_ROWS
+    recipe: Recipe, chosen: ChosenMetric, gallery: Gallery, white: Gallery, density: Density, wanted: IntArray
 ) -> Heard:
-    """Ask the voices about every example (of a sample of `most`), exactly as if it were not in the corpus."""
-    wanted = sampled(len(gallery.units), gallery.labels, most)
+    """Ask the voices about the examples `wanted`, each exactly as if it were not in the corpus.
+
+    `white` is the gallery in the chosen metric.
+    """
     heard = []
-    along = chosen.scatter.coordinates(gallery.units)
+    downdate = (1 - chosen.metric.shrinkage) / chosen.scatter.freedom
     plain_blocks = LeaveOneOut(gallery).blocks(wanted)
-    white_blocks = _leave_one_out(chosen.scatter, chosen.metric.shrinkage, along, gallery).blocks(wanted)
-    for (rows, plain), (_, white) in zip(plain_blocks, white_blocks):
-        scores = [voice.scores(white if recipe.whitened else plain) for voice in recipe.voices]
-        heard.append(Heard(rows, gallery.label_ids[rows], scores, signals_left_out(density, rows, plain, white)))
+    white_blocks = LeaveOneOut(white, downdate, centred=True).blocks(wanted)
+    for (rows, plain), (_, mapped) in zip(plain_blocks, white_blocks):
+        scores = [voice.scores(mapped if recipe.whitened else plain) for voice in recipe.voices]
+        heard.append(Heard(rows, gallery.label_ids[rows], scores, signals_left_out(density, rows, plain, mapped)))
     return Heard.join(heard)
 
 
@@ -171,15 +174,21 @@ def fit_voices(
 
 
 def whitened(
-    metric: WithinClassMetric, gallery: Gallery, former: Gallery | None = None, rows_then: Sequence[int] = ()
+    metric: WithinClassMetric,
+    gallery: Gallery,
+    norms: Doubles | None = None,
+    former: Gallery | None = None,
+    rows_then: Sequence[int] = (),
 ) -> Gallery:
     """The gallery in the space of the metric.
 
-    `rows_then` (N,) says where its rows are in `former`, a gallery in that space already; -1 for new ones. A large one
-    is folded: the metric goes into the queries, and the rows serve as they are.
+    A large one is folded: the metric goes into the queries, and the rows serve as they are; then `norms` (N,), the
+    lengths of its rows in that space, are computed if they are not known. Of another one `rows_then` (N,) says where
+    its rows are in `former`, a gallery in that space already; -1 for new ones.
     """
-    if len(gallery.units) >= FOLD_FROM and not metric.root:
-        return _folded(metric, gallery, former, rows_then)
+    if is_folded(metric, gallery):
+        norms = lengths_in(metric, gallery) if norms is None else norms
+        return gallery.folded(Fold(metric.centre, metric.projection, norms))
     then = np.asarray(rows_then, np.int64) if former and not former.fold else np.full(len(gallery.units), -1)
     known, new = np.flatnonzero(then >= 0), np.flatnonzero(then < 0)
     units, lengths = np.empty(gallery.units.shape, np.float32), np.ones(len(then))
@@ -191,20 +200,27 @@ def whitened(
     return Gallery(units, gallery.label_ids, gallery.labels, lengths)
 
 
-def _folded(metric: WithinClassMetric, gallery: Gallery, former: Gallery | None, rows_then: Sequence[int]) -> Gallery:
-    fold = former.fold if former else None
-    then = np.asarray(rows_then, np.int64) if fold else np.full(len(gallery.units), -1)
-    known, new = np.flatnonzero(then >= 0), np.flatnonzero(then < 0)
-    norms = np.empty(len(then))
-    if fold is not None:
-        norms[known] = fold.norms[then[known]]
-    for start in range(0, len(new), _BLOCK):
-        part = new[start : start + _BLOCK]
-        norms[part] = directions(metric.whiten(gallery.units[part]))[1]
-    return Gallery(gallery.units, gallery.label_ids, gallery.labels, fold=Fold(metric.centre, metric.projection, norms))
+def is_folded(metric: WithinClassMetric, gallery: Gallery) -> bool:
+    """Whether the metric is folded into the queries instead of keeping a second matrix."""
+    return len(gallery.units) >= FOLD_FROM and not metric.root
 
 
-def sampled(count: int, labels: int, most: int = MOST_ROWS) -> IntArray:
+def lengths_in(metric: WithinClassMetric, gallery: Gallery, known: Doubles | None = None) -> Doubles:
+    """Lengths (N,) of the rows in the space of the metric; what is `known`, and not NaN, is not computed."""
+    lengths = np.full(len(gallery.units), np.nan) if known is None else known.copy()
+    missing = np.flatnonzero(np.isnan(lengths))
+    for start in range(0, len(missing), _BLOCK):
+        part = missing[start : start + _BLOCK]
+        lengths[part] = directions(metric.whiten(gallery.units[part]))[1]
+    return lengths
+
+
+def usually_left_out(count: int) -> int:
+    """How many of `count` examples to leave out, where a sample says enough."""
+    return min(MOST_ROWS, max(_MOST_PAIRS // max(count, 1), _LEAST_ROWS))
+
+
+def sampled(count: int, labels: int, most: int) -> IntArray:
     """Every row, or an even sample of as many as time and memory bear."""
     most = min(most, max(_MOST_SCORES // max(labels, 1), 1))
     if count <= most:
@@ -230,16 +246,15 @@ def _simplest_of_the_best(losses: Mapping[float, Doubles]) -> float:
     return max(one for one in known if one == best or (one > best and is_as_good(one)))
 
 
-def _leave_one_out(scatter: WithinClassScatter, shrinkage: float, along: FloatArray, gallery: Gallery) -> LeaveOneOut:
-    """Leave rows out in the metric; `along` (N, r) are their coordinates, since a rotation changes nothing."""
-    rows = Gallery.of(along * scatter.scale(shrinkage).astype(np.float32), gallery.label_ids, gallery.labels)
-    return LeaveOneOut(rows, (1 - shrinkage) / scatter.freedom, centred=True)
-
-
 def _prototype_losses(
-    scatter: WithinClassScatter, shrinkage: float, along: FloatArray, gallery: Gallery, rows: IntArray
+    scatter: WithinClassScatter, shrinkage: float, counts: IntArray, along: Doubles, own: IntArray
 ) -> Doubles:
-    left_out = _leave_one_out(scatter, shrinkage, along, gallery)
-    scores = np.concatenate([block.mean_cosines() for _, block in left_out.without_neighbours(rows)])
-    own = gallery.label_ids[rows]
-    return log_losses(scores, own, fit_temperature(scores, own))
+    """Losses (n,) of the prototype voice on examples (n, r) `along` the axes, where a metric is but a scale."""
+    scale = scatter.scale(shrinkage)
+    removal = Removal.of(counts, scatter.means_along * scale, (1 - shrinkage) / scatter.freedom, centred=True)
+    scores = [
+        removal.to_means(along[start : start + _BLOCK] * scale, own[start : start + _BLOCK])[0]
+        for start in range(0, len(own), _BLOCK)
+    ]
+    together = np.concatenate([*scores, np.empty((0, len(counts)))])
+    return log_losses(together, own, fit_temperature(together, own))

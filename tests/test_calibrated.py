@@ -10,6 +10,7 @@ from lmm_classifier.calibrate_command import Wish, calibrate
 from lmm_classifier.calibrated import Calibration
 from lmm_classifier.config import PipelineConfig, RetrievalConfig
 from lmm_classifier.errors import CalibrationError
+from lmm_classifier.gallery import directions
 from lmm_classifier.index.contents import Contents
 from lmm_classifier.index.exact import ExactIndex
 from lmm_classifier.index.forms import write_index
@@ -48,6 +49,33 @@ def test_stored_is_what_was_fitted(tmp_path, name):
     np.testing.assert_array_equal(after.votes(queries).familiarity, before.votes(queries).familiarity)
     assert after.open_set_threshold == before.open_set_threshold
     assert after.temperature == before.temperature
+
+
+@pytest.mark.parametrize("damage", [None, np.array([-1.0]), np.full(len(MANY), np.nan)])
+def test_lengths_in_a_folded_metric_are_stored(tmp_path, monkeypatch, caplog, damage):
+    """So opening a large index need not map its rows; those that came since are mapped, and damage is healed."""
+    monkeypatch.setattr("lmm_classifier.voices.FOLD_FROM", 0)
+    path = write(tmp_path / "index", MANY)
+    calibrate(path, PipelineConfig(), Wish())
+    opened = Retriever(RetrievalConfig(index_path=path), ExactIndex.open(path))
+    contents = ExactIndex.open(path).contents
+    norms = contents.calibration["norms"]
+    np.testing.assert_array_equal(opened._whitened.fold.norms, norms)
+    if damage is not None:
+        contents = replace(contents, calibration={**contents.calibration, "norms": damage})
+        assert Calibration.of(contents) is None
+        assert "damaged" in caplog.text
+        return
+    vectors = np.concatenate([unit_rows(np.random.default_rng(7), 1, 12), ExactIndex.open(path).vectors()[1:]])
+    hashes = ["f" * 64, *contents.hashes[1:]]
+    write_index(tmp_path / "other", replace(contents, hashes=hashes, vector_blocks=lambda: [vectors]))
+    mapped = []
+    monkeypatch.setattr("lmm_classifier.voices.directions", lambda rows: mapped.append(len(rows)) or directions(rows))
+    other = Retriever(RetrievalConfig(index_path=path), ExactIndex.open(tmp_path / "other"))
+    assert mapped == [1]
+    np.testing.assert_array_equal(other._whitened.fold.norms[1:], norms[1:])
+    expected = directions(other._voices.metric.whiten(other.index.gallery.units[:1]))[1]
+    np.testing.assert_array_equal(other._whitened.fold.norms[:1], expected)
 
 
 def test_a_promise_sets_the_threshold(tmp_path):

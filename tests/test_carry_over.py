@@ -30,9 +30,9 @@ def test_crowding_of_new_examples_is_that_of_all():
     """What is filled in equals what is fitted on everything."""
     units = unit_rows(np.random.default_rng(0), 40, 8)
     gallery = Gallery(units, np.zeros(40, np.int64), 1)
-    whole = Density.of(units).crowding
+    whole = Density.of(gallery).crowding
     some = whole.copy()
     some[[3, 17, 39]] = np.nan
     np.testing.assert_allclose(with_crowding(some, gallery), whole, atol=1e-6)
     two = Gallery(units[:2], np.zeros(2, np.int64), 1)
-    np.testing.assert_allclose(with_crowding(np.full(2, np.nan), two), Density.of(units[:2]).crowding, atol=1e-6)
+    np.testing.assert_allclose(with_crowding(np.full(2, np.nan), two), Density.of(two).crowding, atol=1e-6)

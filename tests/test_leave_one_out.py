@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from lmm_classifier.gallery import Gallery
-from lmm_classifier.leave_one_out import LeaveOneOut
+from lmm_classifier.gallery import Fold, Gallery
+from lmm_classifier.leave_one_out import LeaveOneOut, Removal
 from lmm_classifier.metric import fit_scatter, prepared
 from lmm_classifier.testing import clustered_rows, unit_rows
 from lmm_classifier.voices import whitened
@@ -75,16 +75,30 @@ def test_without_a_metric():
         np.testing.assert_allclose(cosines, expected, atol=1e-6)
 
 
-def test_means_alone_are_the_same_means():
-    """The way without similarities gives the same numbers."""
+def test_along_the_axes_the_means_are_the_same():
+    """Without a matrix of rows, from what the scatter knows, come the same numbers."""
     units, label_ids = corpus()
     scatter = fit_scatter(units, label_ids, 4)
-    left_out = LeaveOneOut(
-        whitened(scatter.metric(0.3), Gallery(units, label_ids, 4)), 0.7 / scatter.freedom, centred=True
-    )
-    (_, whole), *_ = left_out.without_neighbours(np.arange(40))
+    gallery, scale = Gallery(units, label_ids, 4), scatter.scale(0.3)
+    removal = Removal.of(gallery.counts, scatter.means_along * scale, 0.7 / scatter.freedom, centred=True)
+    cosines, distances = removal.to_means(scatter.coordinates(units) * scale, label_ids)
+    left_out = LeaveOneOut(whitened(scatter.metric(0.3), gallery), 0.7 / scatter.freedom, centred=True)
     for row, block, place in every(left_out):
-        np.testing.assert_allclose(whole.mean_cosines()[row], block.mean_cosines()[place], atol=1e-12)
+        np.testing.assert_allclose(cosines[row], block.mean_cosines()[place], atol=1e-5)
+        np.testing.assert_allclose(distances[row], block.square_distances()[place], rtol=1e-4)
+
+
+def test_folded():
+    """A gallery that folds its metric into the queries says the same as one that keeps the rows that come out."""
+    units, label_ids = corpus()
+    scatter = fit_scatter(units, label_ids, 4, root=False)
+    metric, gallery = scatter.metric(0.3), Gallery(units, label_ids, 4)
+    rows = whitened(metric, gallery)
+    folded = Gallery(units, label_ids, 4, fold=Fold(metric.centre, metric.projection, rows.lengths))
+    both = [LeaveOneOut(one, 0.7 / scatter.freedom, centred=True) for one in (rows, folded)]
+    for (_, one, place), (_, other, _) in zip(*map(every, both)):
+        np.testing.assert_allclose(other.mean_cosines()[place], one.mean_cosines()[place], atol=1e-5)
+        np.testing.assert_allclose(other.similarities[place], one.similarities[place], atol=1e-5)
 
 
 def test_the_only_example_of_a_label_leaves_nothing():

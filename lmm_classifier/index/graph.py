@@ -45,6 +45,7 @@ _CONNECTIONS, _EFFORT = 16, 64  # of each row, and candidates looked at for it
 _CHANGED = 0.05  # share of rows that may have come or gone before the graph is made anew
 _ADDED = 65_536  # rows put into the graph at a time
 _BLOCK = 1 << 24  # bytes under the checksum at a time
+_HEAD = 256  # bytes of the header of the file
 _KEY = 16  # bytes that tell contents apart
 
 
@@ -160,19 +161,19 @@ def _read(folder: Path | None) -> Neighbours | None:
     """The graph kept in an index folder; None where there is none that is sound."""
     if folder is None:
         return None
-    file = folder / FOLDER / FILE
+    faiss, file = load_module("faiss", EXTRA), folder / FOLDER / FILE
     try:
         data = np.memmap(file, np.uint8, "r")
-        head, _, rest = bytes(data[:1024]).partition(b"\n")
-        said = json.loads(head)
-        start = len(head) + 1
-        if _checksum(data[start:]) != said["crc"] or not rest:
+        said = json.loads(bytes(data[:_HEAD]))
+        if _checksum(data[_HEAD:]) != said["crc"]:
             raise ValueError("its checksum is wrong")
-        middle = start + said["count"] * _KEY
-        graph = load_module("faiss", EXTRA).deserialize_index(np.array(data[middle:]))
-        if graph.ntotal != said["count"]:
+        with file.open("rb") as source:
+            source.seek(_HEAD)
+            keys = np.frombuffer(source.read(said["count"] * _KEY), f"V{_KEY}")
+            graph = faiss.read_index(faiss.PyCallbackIOReader(source.read))
+        if graph.ntotal != said["count"] or len(keys) != graph.ntotal:
             raise ValueError("it is not a graph of its rows")
-        return Neighbours(said["stamp"], np.frombuffer(bytes(data[start:middle]), f"V{_KEY}"), graph)
+        return Neighbours(said["stamp"], keys, graph)
     except FileNotFoundError:
         return None
     except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
@@ -181,27 +182,38 @@ def _read(folder: Path | None) -> Neighbours | None:
 
 
 def _write(folder: Path | None, kept: Neighbours) -> None:
-    """Keep a graph for the next to open the index; one that cannot be written is made again then."""
+    """Keep a graph for the next to open the index; one that cannot be written is made again then.
+
+    The file is a header of JSON, `_HEAD` bytes long, the keys, and the graph as faiss writes it.
+    """
     if folder is None or not folder.is_dir():
         return
-    derived = folder / FOLDER
-    body = kept.keys.tobytes() + load_module("faiss", EXTRA).serialize_index(kept.graph).tobytes()
-    crc = _checksum(np.frombuffer(body, np.uint8))
-    head = json.dumps({"crc": crc, "stamp": kept.stamp, "count": len(kept.keys)}).encode()
+    faiss, derived = load_module("faiss", EXTRA), folder / FOLDER
     try:
         derived.mkdir(exist_ok=True)
         handle, name = tempfile.mkstemp(prefix=".", suffix=".tmp", dir=derived)
         temporary = Path(name)
         try:
             with os.fdopen(handle, "wb") as file:
-                file.write(head + b"\n")
-                file.write(body)
+                crc = 0
+
+                def put(data: bytes) -> None:
+                    nonlocal crc
+                    crc = zlib.crc32(data, crc)
+                    file.write(data)
+
+                file.write(b" " * _HEAD)
+                put(kept.keys.tobytes())
+                faiss.write_index(kept.graph, faiss.PyCallbackIOWriter(put))
+                file.seek(0)
+                head = {"crc": crc, "stamp": kept.stamp, "count": len(kept.keys)}
+                file.write(json.dumps(head).encode().ljust(_HEAD))
             temporary.chmod(0o666 & ~umask())
             temporary.replace(derived / FILE)
         finally:
             with suppress(OSError):
                 temporary.unlink(missing_ok=True)
-    except OSError as error:
+    except (OSError, RuntimeError) as error:
         logger.debug("the search graph is not kept: %s", error)
 
 
