@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from threading import Event, Thread
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -90,10 +90,17 @@ def rows(quick: bool = False) -> list[Row]:
 
 
 def _named(made: _Made) -> Callable[..., Row]:
-    def row(name: str, value: float, unit: str, against: str = "", spread: str = "") -> Row:
+    def row(
+        name: str,
+        value: float,
+        unit: str,
+        against: str = "",
+        spread: str = "",
+        better: Literal["higher", "lower"] = "lower",
+    ) -> Row:
         full = f"{made.count:,} x {DIM}{name}"
         said = where("faiss-cpu", "onnxruntime")
-        return Row(full, round(value, 3), unit, None, "lower", against, said, COMMAND, spread)
+        return Row(full, round(value, 3), unit, None, better, against, said, COMMAND, spread)
 
     return row
 
@@ -154,9 +161,9 @@ def answer_rows(path: Path, made: _Made) -> list[Row]:
             found.append(row(", graph: on disk, and in memory", size, "GB"))
             assert made_now._graph is not None
             listed = made_now._graph.search(queries, _LIST)
-            best = made_now.index.nearest(queries, K)[0]
+            best = NearestRows(made_now.index.gallery.units).search(queries, K)[0]
             recall = float(np.mean([np.isin(one, mine).mean() for one, mine in zip(best, listed)]))
-            found.append(row(f", graph: of the ten nearest in a list of {_LIST}", recall, ""))
+            found.append(row(f", graph: of the ten nearest in a list of {_LIST}", recall, "", better="higher"))
             del made_now, listed
         started = time.perf_counter()
         retriever = Retriever(config.retrieval, ExactIndex.open(path))
@@ -172,10 +179,10 @@ def answer_rows(path: Path, made: _Made) -> list[Row]:
         for name, one in times.items():
             found.append(row(f", votes, {name}: batch {batch}", *_each(one, batch)))
         value, spread = ratio(times["exact"], times["ann"])
-        found.append(row(f", votes, batch {batch}: graph faster by", value, "x", "", spread))
+        found.append(row(f", votes, batch {batch}: graph faster by", value, "x", "", spread, "higher"))
     one, other = (_votes(ready[name], queries).argmax(axis=1) for name in ready)
     same = float((one == other).mean())
-    return [*found, row(", votes: the same label by graph", 100 * same, "%", "of 256 queries")]
+    return [*found, row(", votes: the same label by graph", 100 * same, "%", "of 256 queries", better="higher")]
 
 
 def _votes(retriever: Retriever, queries: FloatArray) -> Any:

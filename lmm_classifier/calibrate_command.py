@@ -30,7 +30,7 @@ from lmm_classifier.second_look_report import summary
 from lmm_classifier.shots import ALARM, clusters_like, groups_by, rosiness
 from lmm_classifier.spaces import IdentitySpace
 from lmm_classifier.virtual_unknowns import Trade, estimate_trade
-from lmm_classifier.voices import LeftOut, choose_metric
+from lmm_classifier.voices import LeftOut
 from lmm_classifier.voting import Recipe, open_recipe
 
 logger = logging.getLogger(__name__)
@@ -124,7 +124,7 @@ def calibrate(path: Path, config: PipelineConfig, wish: Wish) -> Outcome:
     write_calibration(path, index.contents, calibration.state(index.contents, recipe))
     trade = None
     if isinstance(index.space, IdentitySpace):
-        trade = estimate_trade(choose_metric(recipe, gallery), gallery, _KEEPS)
+        trade = estimate_trade(fitted.voices.metric, gallery, _KEEPS)
     return Outcome(calibration, recipe, left_out, how, tuple(notes), promise, by_sgr, trade)
 
 

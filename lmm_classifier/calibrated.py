@@ -17,6 +17,7 @@ from lmm_classifier.cross_fit import folds_of, folds_of_groups, hear_held_out, h
 from lmm_classifier.gallery import Gallery
 from lmm_classifier.index.contents import Contents
 from lmm_classifier.index.exact import SEARCH_FROM, ExactIndex
+from lmm_classifier.index.nearest_rows import NearestRows
 from lmm_classifier.novelty import Density, Familiarity
 from lmm_classifier.protocols import FloatArray, IntArray
 from lmm_classifier.second_look import SecondLook
@@ -89,17 +90,22 @@ class Calibration:
         recipe = recipe_for(gallery.label_ids)
         chosen = choose_metric(recipe, gallery)
         sample = sampled(len(index), gallery.labels, usually_left_out(len(index)) if most is None else most)
-        density = Density.of(gallery, sample, index.nearest if len(index) >= SEARCH_FROM else None)
+        search = NearestRows(gallery.units).search if len(index) >= SEARCH_FROM else None
+        density = Density.of(gallery, sample, search)
+        del search  # it holds a quarter of the matrix
         norms = lengths_in(chosen.metric, gallery) if is_folded(chosen.metric, gallery) else None
-        white, units = whitened(chosen.metric, gallery, norms), gallery.units
+        units = gallery.units
         if held_out is not None:
             units = index.space.transform(held_out[0])
+            white = whitened(chosen.metric, gallery, norms)
             heard = hear_others(recipe, chosen.metric, gallery, white, density.crowding, units, held_out[1])
         elif groups is None and (isinstance(index.space, IdentitySpace) or len(index) < 2):
+            white = whitened(chosen.metric, gallery, norms)
             heard = hear_left_out(recipe, chosen, gallery, white, density, sample)
         else:
             folds = folds_of(gallery.label_ids) if groups is None else folds_of_groups(groups)
-            heard = hear_held_out(recipe_for, chosen, index.space.recipe, index.vectors(), gallery, folds, beside)
+            judged = [(rows, np.intersect1d(rows, sample)) for rows in folds]
+            heard = hear_held_out(recipe_for, chosen, index.space.recipe, index.vectors(), gallery, judged, beside)
         voices, left_out = fit_voices(recipe, chosen, heard, units[heard.rows], texts)
         own = left_out.log_probabilities[np.arange(len(left_out.own)), left_out.own]
         familiarity = Familiarity.fit(density.crowding, heard.signals)
@@ -174,23 +180,33 @@ class Calibration:
         confidence, keep = (float(one) if np.isfinite(one) else None for one in state["thresholds"])
         second = _above("second_look.", state)
         second_look = SecondLook.restore(second) if second else None
-        voices, norms = FittedVoices.restore(state), None
-        if "norms" in state:
-            norms = np.asarray(state["norms"], np.float64)
-            if norms.shape != state["examples"].shape or not (norms >= 0).all():
-                raise ValueError(f"norms of {norms.shape} examples, calibrated on {state['examples'].shape}")
-            norms = np.where(since.rows < 0, np.nan, norms[since.rows])
+        voices = FittedVoices.restore(state)
         if list(map(str, state["labels"])) != sorted(set(contents.labels)):
             voices = replace(voices, text=None)  # its rows are of other labels
-        return cls(voices, familiarity, conformity, confidence, keep, second_look, norms, since)
+        return cls(voices, familiarity, conformity, confidence, keep, second_look, _norms(state, since), since)
 
-    def completed(self, gallery: Gallery) -> Calibration:
-        """Fill in what is to be known of examples that have come since."""
+    def completed(self, gallery: Gallery, norms: NDArray[np.float64] | None = None) -> Calibration:
+        """Fill in what is to be known of examples that have come since.
+
+        Where no lengths in the metric were stored, `norms` (N,) may tell them, NaN for those it does not know.
+        """
         crowding = with_crowding(self.familiarity.crowding, gallery)
-        norms, metric = None, self.voices.metric
-        if is_folded(metric, gallery):
-            norms = lengths_in(metric, gallery, self.norms)
-        return replace(self, familiarity=replace(self.familiarity, crowding=crowding), norms=norms)
+        familiarity, metric = replace(self.familiarity, crowding=crowding), self.voices.metric
+        if not is_folded(metric, gallery):
+            return replace(self, familiarity=familiarity, norms=None)
+        norms = lengths_in(metric, gallery, norms if self.norms is None else self.norms)
+        return replace(self, familiarity=familiarity, norms=norms)
+
+
+def _norms(state: Mapping[str, NDArray[Any]], since: Since) -> NDArray[np.float64] | None:
+    """The lengths of the examples in the metric, NaN for those that came since; None where none were stored."""
+    if "norms" not in state:
+        return None
+    norms = np.asarray(state["norms"], np.float64)
+    if norms.shape != state["examples"].shape or not (np.isfinite(norms) & (norms >= 0)).all():
+        logger.warning("the lengths stored with the calibration are damaged, and computed anew: %s", _AGAIN)
+        return None
+    return np.asarray(np.where(since.rows < 0, np.nan, norms[since.rows]))
 
 
 def is_stale(contents: Contents) -> bool:

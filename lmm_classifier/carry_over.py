@@ -11,11 +11,12 @@ from numpy.typing import NDArray
 
 from lmm_classifier.gallery import Gallery
 from lmm_classifier.index.contents import Contents
-from lmm_classifier.novelty import NEIGHBOURS
+from lmm_classifier.novelty import NEIGHBOURS, by_label, is_large
 from lmm_classifier.protocols import IntArray
 
 Digests = NDArray[np.uint64]
 _BLOCK = 256
+_MOST_AT_ONCE = 1 << 24  # similarities held at a time: 67 MB
 
 
 def example_digests(contents: Contents) -> Digests:
@@ -72,14 +73,17 @@ class Since:
 
 def with_crowding(crowding: NDArray[np.float64], gallery: Gallery) -> NDArray[np.float64]:
     """Fill in what is NaN: 1 - mean similarity of an example to its nearest others, see `novelty.Density`."""
-    missing = np.flatnonzero(np.isnan(crowding))
+    missing, count = np.flatnonzero(np.isnan(crowding)), len(crowding)
     if not len(missing):
         return crowding
-    filled, k = crowding.copy(), min(NEIGHBOURS, len(crowding) - 1)
-    for start in range(0, len(missing), _BLOCK):
-        part = missing[start : start + _BLOCK]
+    if is_large(count):
+        return np.where(np.isnan(crowding), by_label(crowding, gallery), crowding)
+    filled, k = crowding.copy(), min(NEIGHBOURS, count - 1)
+    size = max(min(_BLOCK, _MOST_AT_ONCE // count), 1)
+    for start in range(0, len(missing), size):
+        part = missing[start : start + size]
         near = gallery.units[part] @ gallery.units.T  # (b, N)
         near[np.arange(len(part)), part] = -np.inf
-        nearest = -np.partition(-near, k - 1, axis=1)[:, :k] if k else np.zeros((len(part), 1))
-        filled[part] = 1 - nearest.mean(axis=1)
+        near.partition(max(count - k, 0), axis=1)
+        filled[part] = 1 - (near[:, count - k :].mean(axis=1) if k else 0)
     return filled

@@ -20,6 +20,7 @@ from lmm_classifier.voices import ChosenMetric, Heard, whitened
 from lmm_classifier.voting import Recipe
 
 Doubles = NDArray[np.float64]
+Fold = tuple[IntArray, IntArray]  # the rows that are held out together, and those of them that are judged
 
 _FOLDS = 10
 _MANY = 2000  # examples from which fewer folds do: each is large enough
@@ -33,16 +34,18 @@ def hear_held_out(
     space: SpaceRecipe,
     vectors: FloatArray,
     gallery: Gallery,
-    folds: Sequence[IntArray],
+    folds: Sequence[Fold],
     beside: FloatArray | None = None,
 ) -> Heard:
-    """Ask the voices about the rows of each fold, with space and metric fitted to all other rows.
+    """Ask the voices about judged rows of each fold, with space and metric fitted to the rows that are not held out.
 
     `vectors` (N, dim) are as the encoder made them. `recipe_for` makes the rule for the labels (n,) of the other rows.
     The shrinkage of the metric stays the chosen one. `beside` (m, dim) are vectors that the space is fitted to as well.
     """
     heard = []
-    for rows in folds:
+    for rows, judged in folds:
+        if not len(judged):
+            continue
         rest = np.setdiff1d(np.arange(len(vectors)), rows)
         fitted = space.fit(_Blocks(vectors, rest, beside))
         others = Gallery(fitted.transform(vectors[rest]), gallery.label_ids[rest], gallery.labels)
@@ -50,9 +53,9 @@ def hear_held_out(
         scatter = fit_scatter(others.units, others.label_ids, others.labels, recipe.root)
         metric = scatter.metric(chosen.metric.shrinkage)
         crowding, white = Density.of(others).crowding, whitened(metric, others)
-        units = fitted.transform(vectors[rows])
-        found = hear_others(recipe, metric, others, white, crowding, units, gallery.label_ids[rows])
-        heard.append(replace(found, rows=rows))
+        units = fitted.transform(vectors[judged])
+        found = hear_others(recipe, metric, others, white, crowding, units, gallery.label_ids[judged])
+        heard.append(replace(found, rows=judged))
     return Heard.join(heard)
 
 

@@ -85,7 +85,8 @@ class Gallery:
         return cls(units, label_ids, labels, lengths)
 
     def folded(self, fold: Fold) -> Gallery:
-        """The gallery in the space that `fold` maps to; its rows serve as they are."""
+        """The gallery in the space that `fold` maps to; its rows serve as they are, so they must be of unit length."""
+        assert self.lengths is None
         return Gallery(self.units, self.label_ids, self.labels, fold=fold, plain=self)
 
     @property

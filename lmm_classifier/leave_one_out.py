@@ -173,7 +173,7 @@ class LeaveOneOut:
         squares *= z_z + gain * u_z**2
         np.maximum(squares, np.float32(_TINY), out=squares)
         near /= np.sqrt(squares, out=squares)
-        return near
+        return np.clip(near, -1, 1, out=near)  # where nothing of a row is left, its cosine is but rounding
 
 
 @dataclass(frozen=True)

@@ -27,8 +27,9 @@ TOP = 5  # neighbours of one label
 _ENERGY = 0.05  # temperature of the energy, in units of cosine similarity
 _CLIP = 4.0  # spreads: one signal alone cannot decide
 _BLOCK = 1024
-# Rows times rows that are compared to know the density around every one: 200,000 rows take some minutes, a million an
-# hour and a half. A sample says as much: 4,000 examples and the ten nearest of each.
+_MOST_AT_ONCE = 1 << 26  # similarities held at a time: 268 MB
+# Rows times rows that are compared to know the density around every one: 200,000 rows take some minutes, a million
+# would take an hour. Beyond, half as much is spent on a sample.
 _MOST_PAIRS = 40_000_000_000
 _TINY = 1e-6  # of 1 - cosine: pictures nearer than that are the same
 
@@ -123,45 +124,57 @@ def _energy(cosines: Doubles) -> Doubles:
 class Density:
     """The nearest others of rows: one more than needed, so that any one of them can be left out.
 
-    In a very large corpus they are known of some rows only.
+    In a very large corpus they are known of some rows only, and every row counts as crowded as its label.
     """
 
     rows: IntArray  # (N, k + 1), nearest first; -1 where they are not known
     cosines: Doubles  # (N, k + 1); NaN where they are not known
     k: int
-    crowding: Doubles  # (N,): 1 - mean similarity to the k nearest others; where not known, the mean of its label
+    crowding: Doubles  # (N,): 1 - mean similarity to the k nearest others
 
     @classmethod
     def of(cls, gallery: Gallery, sample: IntArray | None = None, search: SearchRows | None = None) -> Density:
         """Search the nearest others of the rows of a gallery.
 
-        All, or, where that would take too long, those of the rows `sample` and of their nearest. `search` finds the
-        nearest of a large matrix faster than comparing with all of it.
+        Of all, or, where that would take too long, of the rows `sample`, which can be left out then (None: none), and
+        of others by which the labels are judged. `search` finds the nearest of a large matrix faster than comparing
+        with all of it.
         """
         units, count = gallery.units, len(gallery.units)
         wanted = max(min(NEIGHBOURS + 1, count - 1), 0)
+        k = min(NEIGHBOURS, wanted)
         rows, cosines = np.full((count, wanted), -1, np.int64), np.full((count, wanted), np.nan)
         find = _by_comparing(units) if search is None else _by_searching(units, search)
+        size = max(min(_BLOCK, _MOST_AT_ONCE // max(count, 1)), 1)
 
         def look(which: IntArray) -> None:
-            for start in range(0, len(which) if wanted else 0, _BLOCK):
-                part = which[start : start + _BLOCK]
+            for start in range(0, len(which) if wanted else 0, size):
+                part = which[start : start + size]
                 rows[part], cosines[part] = find(part, wanted)
 
-        if sample is None or count * count <= _MOST_PAIRS:
+        if not is_large(count):
             look(np.arange(count))
-        else:
-            look(sample)
-            around = np.unique(rows[sample, :NEIGHBOURS])
-            look(np.setdiff1d(around, sample))
-        k = min(NEIGHBOURS, wanted)
-        return cls(rows, cosines, k, _filled(1 - cosines[:, :k].mean(axis=1) if k else np.ones(count), gallery))
+            crowding = 1 - cosines[:, :k].mean(axis=1) if k else np.ones(count)
+            return cls(rows, cosines, k, crowding)
+        sample = np.empty(0, np.int64) if sample is None else sample
+        look(sample)
+        # a row that is left out must not be among those that tell how crowded its own label is: for a new picture
+        # it is not there either
+        rest = np.setdiff1d(np.arange(count), sample)
+        many = min(_MOST_PAIRS // 2 // count, len(rest))
+        beside = rest[np.linspace(0, len(rest) - 1, many).astype(np.int64)]
+        look(beside)
+        some = np.full(count, np.nan)
+        some[beside] = 1 - cosines[beside, :k].mean(axis=1)
+        return cls(rows, cosines, k, by_label(some, gallery))
 
     def left_out(self, rows: IntArray) -> Doubles:
         """Relative density (b,) of `rows` when each is absent, from the density of its neighbours too."""
         if self.k == 0:
             return np.full(len(rows), -1.0)
         near, k = self.rows[rows, : self.k], self.k  # (b, k)
+        if is_large(len(self.rows)):
+            return _relative(near, self.cosines[rows, :k], self.crowding)
         cosines = self.cosines[near]  # (b, k, k + 1): to their own nearest
         absent = self.rows[near] == rows[:, None, None]
         absent[:, :, k:] = False  # the spare one was not counted
@@ -172,6 +185,21 @@ class Density:
         mean = (without + (0 if spare is None else gone * spare)) / np.maximum(count, 1)
         around = (1 - mean).mean(axis=1)
         return np.asarray(-(self.crowding[rows] + _TINY) / (around + _TINY))
+
+
+def is_large(count: int) -> bool:
+    """Whether a corpus has too many examples to know the density around each: more than 200,000."""
+    return count * count > _MOST_PAIRS
+
+
+def by_label(crowding: Doubles, gallery: Gallery) -> Doubles:
+    """The mean crowding of its label for every row (N,), by those that are not NaN; where none is, the mean of all."""
+    known = ~np.isnan(crowding)
+    ids, values = gallery.label_ids[known], crowding[known]
+    counts = np.bincount(ids, minlength=gallery.labels)
+    means = np.bincount(ids, values, gallery.labels) / np.maximum(counts, 1)
+    overall = values.mean() if len(values) else 1.0
+    return np.asarray(np.where(counts > 0, means, overall)[gallery.label_ids])
 
 
 _Find = Callable[[IntArray, int], tuple[IntArray, Doubles]]
@@ -199,17 +227,6 @@ def _by_searching(units: FloatArray, search: SearchRows) -> _Find:
         return rows[~mine].reshape(shape), cosines[~mine].reshape(shape)
 
     return find
-
-
-def _filled(crowding: Doubles, gallery: Gallery) -> Doubles:
-    """Give what is NaN the mean of its label, or, where nothing is known of the label, that of all."""
-    known = ~np.isnan(crowding)
-    if known.all():
-        return crowding
-    ids, values = gallery.label_ids[known], crowding[known]
-    counts = np.bincount(ids, minlength=gallery.labels)
-    means = np.bincount(ids, values, gallery.labels) / np.maximum(counts, 1)
-    return np.where(known, crowding, np.where(counts > 0, means, values.mean())[gallery.label_ids])
 
 
 def _relative(rows: IntArray, cosines: Doubles, crowding: Doubles) -> Doubles:

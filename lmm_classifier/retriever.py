@@ -18,7 +18,7 @@ from lmm_classifier.index.graph import Graph, wants_graph
 from lmm_classifier.protocols import Comparison, FloatArray, IntArray
 from lmm_classifier.shortlist import ShortlistComparison
 from lmm_classifier.spaces import IdentitySpace
-from lmm_classifier.voices import whitened
+from lmm_classifier.voices import FittedVoices, whitened
 from lmm_classifier.voting import open_recipe
 
 logger = logging.getLogger(__name__)
@@ -74,13 +74,16 @@ class Retriever:
             if len(index) > _ROWS_WORTH_A_WORD:
                 logger.info("fitting the rule to %d examples; `calibrate` does it once for all", len(index))
             calibration = Calibration.fit(config, index, beside=beside)[0]
-        calibration = calibration.completed(index.gallery)
+        same = former if former and former._voices.metric.equals(calibration.voices.metric) else None
+        then = _rows_then(same, index)
+        calibration = calibration.completed(index.gallery, _norms_then(same, then))
         self.threshold_by_hand = config.open_set_threshold is not None
         self.index = index
         self.familiarity = calibration.familiarity
         self._recipe = recipe
-        self._voices = calibration.voices
-        self._whitened = self._in_metric(calibration, former)
+        self._voices: FittedVoices = calibration.voices
+        before = same._whitened if same else None
+        self._whitened: Gallery = whitened(self._voices.metric, index.gallery, calibration.norms, before, then)
         self._graph: Graph | None = None
         if wants_graph(config.search, len(index)):
             whole = labels is None and config.index_path.is_dir()  # what a part needs is not kept
@@ -92,15 +95,6 @@ class Retriever:
         keep = _first(config.keep_known, stored.keep_known if stored else None, KEEP_KNOWN)
         self.least_share = None if config.set_alpha is None else calibration.least_share(config.set_alpha)
         self.open_set_threshold = _first(config.open_set_threshold, self.familiarity.threshold(keep))
-
-    def _in_metric(self, calibration: Calibration, former: Retriever | None) -> Gallery:
-        """The gallery in the within-class metric; rows of a `former` retriever with the same metric are taken over."""
-        metric, gallery = self._voices.metric, self.index.gallery
-        if calibration.norms is not None or former is None or not metric.equals(former._voices.metric):
-            return whitened(metric, gallery, calibration.norms)
-        then = {content: row for row, content in enumerate(former.index.hashes)}
-        rows_then = [then.get(content, -1) for content in self.index.hashes]
-        return whitened(metric, gallery, None, former._whitened, rows_then)
 
     @property
     def queries_at_once(self) -> int:
@@ -128,6 +122,22 @@ class Retriever:
         plain = ShortlistComparison.of(gallery, queries, found, left_out)
         white = self._voices.metric.whiten(plain.units)
         return plain, ShortlistComparison.of(self._whitened, white, found, left_out)
+
+
+def _rows_then(former: Retriever | None, index: ExactIndex) -> list[int]:
+    """Where each example is in the index of a `former` retriever, -1 for new ones; nothing where there is none."""
+    if former is None:
+        return []
+    then = {content: row for row, content in enumerate(former.index.hashes)}
+    return [then.get(content, -1) for content in index.hashes]
+
+
+def _norms_then(former: Retriever | None, rows_then: Sequence[int]) -> NDArray[np.float64] | None:
+    """The lengths in its metric that a `former` retriever knows, NaN for new examples."""
+    if former is None or former._whitened.fold is None:
+        return None
+    rows = np.asarray(rows_then, np.int64)
+    return np.asarray(np.where(rows < 0, np.nan, former._whitened.fold.norms[rows]))
 
 
 def _first(*values: float | None) -> float:

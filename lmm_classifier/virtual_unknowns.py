@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from lmm_classifier.gallery import Gallery
-from lmm_classifier.metric import fit_scatter
+from lmm_classifier.metric import WithinClassMetric, fit_scatter
 from lmm_classifier.metrics import auroc
 from lmm_classifier.novelty import Density, Familiarity, signals
 from lmm_classifier.protocols import IntArray
@@ -27,7 +27,7 @@ class Trade:
     passed: dict[float, float]
 
 
-def estimate_trade(chosen: ChosenMetric, gallery: Gallery, keeps: Sequence[float]) -> Trade | None:
+def estimate_trade(metric: WithinClassMetric, gallery: Gallery, keeps: Sequence[float]) -> Trade | None:
     """Leave a fifth of the labels out at a time and ask how familiar they look to the others.
 
     None where less than three labels have more than one example. An estimate for strangers that are as like the known
@@ -43,7 +43,7 @@ def estimate_trade(chosen: ChosenMetric, gallery: Gallery, keeps: Sequence[float
     for number in range(min(_FOLDS, len(labels))):
         strange = np.isin(ids, labels[number :: min(_FOLDS, len(labels))])
         kept = _renumbered(gallery, rows[~strange])
-        familiarity, found = _familiarity(chosen, kept, gallery, rows[strange])
+        familiarity, found = _familiarity(metric, kept, gallery, rows[strange])
         areas.append(auroc(familiarity.left_out, found))
         passed.append([float((found >= familiarity.threshold(keep)).mean()) for keep in keeps])
     means = np.mean(passed, axis=0)
@@ -51,12 +51,12 @@ def estimate_trade(chosen: ChosenMetric, gallery: Gallery, keeps: Sequence[float
 
 
 def _familiarity(
-    chosen: ChosenMetric, kept: Gallery, gallery: Gallery, strangers: IntArray
+    metric: WithinClassMetric, kept: Gallery, gallery: Gallery, strangers: IntArray
 ) -> tuple[Familiarity, np.ndarray[tuple[int], np.dtype[np.float64]]]:
-    scatter = fit_scatter(kept.units, kept.label_ids, kept.labels, chosen.metric.root)
-    fold = ChosenMetric(scatter.metric(chosen.metric.shrinkage), scatter, {})
+    scatter = fit_scatter(kept.units, kept.label_ids, kept.labels, metric.root)
+    fold = ChosenMetric(scatter.metric(metric.shrinkage), scatter, {})
     density = Density.of(kept)
-    silent = Recipe("none", (), True, chosen.metric.root, True)
+    silent = Recipe("none", (), True, metric.root, True)
     white_kept = whitened(fold.metric, kept)
     heard = hear_left_out(silent, fold, kept, white_kept, density, np.arange(len(kept.units)))
     familiarity = Familiarity.fit(density.crowding, heard.signals)

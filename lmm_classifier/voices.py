@@ -25,6 +25,7 @@ _ROWS_TO_CHOOSE_BY = 5000
 _MOST_SCORES = 20_000_000  # examples times labels
 _MOST_PAIRS, _LEAST_ROWS = 2_000_000_000, 1000  # examples left out times examples: 2,000 of a million, never less
 _SCORES_TO_CHOOSE_BY = 4_000_000  # for the shrinkage: ten are tried
+_SAME = 1e-4  # nats; what differs by rounding alone is equal
 _BLOCK = 4096
 # Rows from which the metric is folded into the queries. It saves a second matrix, 4.6 GB for a million rows of 1,152
 # numbers, and costs two products of (n, d) with (d, d) in float64, about 0.1 ms a query: not worth it for a few rows.
@@ -241,7 +242,7 @@ def _simplest_of_the_best(losses: Mapping[float, Doubles]) -> float:
 
     def is_as_good(one: float) -> bool:
         worse = known[one] - known[best]
-        return bool(worse.mean() <= worse.std() / np.sqrt(len(worse)))
+        return bool(worse.mean() <= worse.std() / np.sqrt(len(worse)) + _SAME)
 
     return max(one for one in known if one == best or (one > best and is_as_good(one)))
 

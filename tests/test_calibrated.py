@@ -51,9 +51,24 @@ def test_stored_is_what_was_fitted(tmp_path, name):
     assert after.temperature == before.temperature
 
 
-@pytest.mark.parametrize("damage", [None, np.array([-1.0]), np.full(len(MANY), np.nan)])
-def test_lengths_in_a_folded_metric_are_stored(tmp_path, monkeypatch, caplog, damage):
-    """So opening a large index need not map its rows; those that came since are mapped, and damage is healed."""
+@pytest.mark.parametrize("damage", [np.array([1.0]), np.full(len(MANY), np.nan), np.full(len(MANY), np.inf)])
+def test_damaged_lengths_are_computed_anew(tmp_path, monkeypatch, caplog, damage):
+    """And said to be; thresholds and all else of the calibration stay."""
+    monkeypatch.setattr("lmm_classifier.voices.FOLD_FROM", 0)
+    path = write(tmp_path / "index", MANY)
+    calibrate(path, PipelineConfig(), Wish(keep_known=0.8))
+    contents = ExactIndex.open(path).contents
+    norms = contents.calibration["norms"]
+    write_index(tmp_path / "other", replace(contents, calibration={**contents.calibration, "norms": damage}))
+    with caplog.at_level(logging.WARNING):
+        opened = Retriever(RetrievalConfig(), ExactIndex.open(tmp_path / "other"))
+    assert "lengths stored with the calibration are damaged" in caplog.text
+    np.testing.assert_array_equal(opened._whitened.fold.norms, norms)
+    assert opened.open_set_threshold == Retriever(RetrievalConfig(), ExactIndex.open(path)).open_set_threshold
+
+
+def test_lengths_in_a_folded_metric_are_stored(tmp_path, monkeypatch):
+    """So opening a large index need not map its rows: those that came since are, or that a former one does not know."""
     monkeypatch.setattr("lmm_classifier.voices.FOLD_FROM", 0)
     path = write(tmp_path / "index", MANY)
     calibrate(path, PipelineConfig(), Wish())
@@ -61,11 +76,6 @@ def test_lengths_in_a_folded_metric_are_stored(tmp_path, monkeypatch, caplog, da
     contents = ExactIndex.open(path).contents
     norms = contents.calibration["norms"]
     np.testing.assert_array_equal(opened._whitened.fold.norms, norms)
-    if damage is not None:
-        contents = replace(contents, calibration={**contents.calibration, "norms": damage})
-        assert Calibration.of(contents) is None
-        assert "damaged" in caplog.text
-        return
     vectors = np.concatenate([unit_rows(np.random.default_rng(7), 1, 12), ExactIndex.open(path).vectors()[1:]])
     hashes = ["f" * 64, *contents.hashes[1:]]
     write_index(tmp_path / "other", replace(contents, hashes=hashes, vector_blocks=lambda: [vectors]))
@@ -76,6 +86,21 @@ def test_lengths_in_a_folded_metric_are_stored(tmp_path, monkeypatch, caplog, da
     np.testing.assert_array_equal(other._whitened.fold.norms[1:], norms[1:])
     expected = directions(other._voices.metric.whiten(other.index.gallery.units[:1]))[1]
     np.testing.assert_array_equal(other._whitened.fold.norms[:1], expected)
+    mapped.clear()
+    without = {name: array for name, array in contents.calibration.items() if name != "norms"}
+    write_index(tmp_path / "old", replace(contents, calibration=without))
+    old = Retriever(RetrievalConfig(), ExactIndex.open(tmp_path / "old"), former=other)
+    assert mapped == [1]
+    np.testing.assert_array_equal(old._whitened.fold.norms, norms)
+
+
+@pytest.mark.parametrize("groups", [None, np.arange(len(MANY)) // 2])
+def test_no_more_are_left_out_than_wanted(tmp_path, groups):
+    """Left out one by one, or held out in folds."""
+    index = ExactIndex.open(write(tmp_path / "index", MANY))
+    _, left_out = Calibration.fit(RetrievalConfig(), index, groups, most=40)
+    assert len(left_out.rows) == 40
+    assert len(np.unique(left_out.rows)) == 40
 
 
 def test_a_promise_sets_the_threshold(tmp_path):

@@ -6,7 +6,7 @@ import pytest
 from lmm_classifier.gallery import Gallery
 from lmm_classifier.index.nearest_rows import NearestRows
 from lmm_classifier.leave_one_out import LeaveOneOut
-from lmm_classifier.novelty import Density, Familiarity, signals, signals_left_out
+from lmm_classifier.novelty import Density, Familiarity, _relative, by_label, signals, signals_left_out
 from lmm_classifier.testing import clustered_rows, unit_rows
 
 LABELS = ["a"] * 9 + ["b"] * 12 + ["c"] * 7
@@ -56,22 +56,43 @@ def test_a_search_finds_the_same(units):
     assert not (other.rows == np.arange(len(several.units))[:, None]).any()
 
 
-def test_a_sample_of_a_very_large_corpus(units, monkeypatch):
-    """What is known of a sample is as exact as of all; other rows are taken to be as crowded as their label."""
-    gallery, sample = Gallery(units, IDS, 3), np.array([2, 5])
-    whole = Density.of(gallery, sample)
-    monkeypatch.setattr("lmm_classifier.novelty._MOST_PAIRS", 100)
+def test_a_very_large_corpus_is_judged_by_label(units, monkeypatch):
+    """Rows count as crowded as others of their label are on average, or as all are; the sample is not among them."""
+    gallery, sample = Gallery(units, IDS, 3), np.arange(0, 28, 2)
+    whole = Density.of(gallery)
+    monkeypatch.setattr("lmm_classifier.novelty._MOST_PAIRS", 700)
     some = Density.of(gallery, sample)
-    np.testing.assert_array_equal(some.left_out(sample), whole.left_out(sample))
-    known = some.rows[:, 0] >= 0
-    assert known[sample].all()
-    assert not known.all()
-    np.testing.assert_array_equal(some.crowding[known], whole.crowding[known])
-    for label in np.unique(IDS[known]):
-        others = some.crowding[(label == IDS) & ~known]
-        np.testing.assert_allclose(others, whole.crowding[(label == IDS) & known].mean())
-    unheard = ~np.isin(IDS, IDS[known])
-    np.testing.assert_allclose(some.crowding[unheard], whole.crowding[known].mean())
+    beside = np.setdiff1d(np.flatnonzero(some.rows[:, 0] >= 0), sample)
+    assert len(beside) == 12
+    for label in range(3):
+        np.testing.assert_allclose(some.crowding[label == IDS], whole.crowding[beside][IDS[beside] == label].mean())
+    own = whole.cosines[sample, :10].mean(axis=1)
+    around = some.crowding[whole.rows[sample, :10]].mean(axis=1)
+    np.testing.assert_allclose(some.left_out(sample), -(1 - own) / around, rtol=1e-5)
+    unheard = by_label(np.where(IDS == 1, np.nan, whole.crowding), gallery)
+    np.testing.assert_allclose(unheard[IDS == 1], whole.crowding[IDS != 1].mean())
+
+
+@pytest.mark.parametrize("bursts", [0.0, 0.5])
+def test_a_very_large_corpus_keeps_what_is_promised(bursts, monkeypatch):
+    """New pictures look as dense as examples that were left out, if some of the corpus are near-duplicates too."""
+    rng = np.random.default_rng(0)
+    ids = rng.integers(0, 30, 6000)
+    units = clustered_rows(rng, [str(one) for one in ids], 24, spread=1.0)
+    twins = rng.random(3000) < bursts
+    units[3000:][twins] = units[:3000][twins] + rng.normal(size=(twins.sum(), 24)).astype(np.float32) * 0.01
+    ids[3000:][twins] = ids[:3000][twins]
+    units /= np.linalg.norm(units, axis=1, keepdims=True)
+    order = rng.permutation(6000)
+    old, new = order[:5000], order[5000:]
+    gallery, sample = Gallery(units[old], ids[old], 30), np.arange(0, 5000, 5)
+    monkeypatch.setattr("lmm_classifier.novelty._MOST_PAIRS", 10_000_000)
+    density = Density.of(gallery, sample)
+    rows, cosines = gallery.compare(units[new]).nearest_each(10)
+    found = _relative(rows, cosines, density.crowding)
+    for keep in (0.95, 0.9, 0.8):
+        kept = (found >= np.quantile(density.left_out(sample), 1 - keep)).mean()
+        assert abs(kept - keep) < 0.03
 
 
 def test_duplicates_do_not_divide_by_zero():

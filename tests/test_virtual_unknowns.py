@@ -17,7 +17,7 @@ def trade(spread, labels=10, count=20):
         clustered_rows(np.random.default_rng(0), names, 24, spread), np.repeat(np.arange(labels), count), labels
     )
     recipe = open_recipe(RetrievalConfig(), gallery.label_ids, labels)
-    return estimate_trade(choose_metric(recipe, gallery), gallery, (0.95, 0.8))
+    return estimate_trade(choose_metric(recipe, gallery).metric, gallery, (0.95, 0.8))
 
 
 def test_easy_and_hard():

@@ -125,16 +125,12 @@ class ExactIndex:
         if len(self) < SEARCH_FROM:
             return self.gallery.compare(queries, left_out).nearest_each(k)
         spare = max(map(len, left_out), default=0)  # as many may be among the nearest that are not wanted
-        rows, cosines = self.nearest(directions(queries)[0], k + spare)
+        rows, cosines = self._nearest_rows.search(directions(queries)[0], k + spare)
         for query, gone in enumerate(left_out):
             kept = ~np.isin(rows[query], gone)
             rows[query] = np.concatenate([rows[query, kept], np.full((~kept).sum(), -1)])
             cosines[query] = np.concatenate([cosines[query, kept], np.full((~kept).sum(), -np.inf)])
         return rows[:, :k], cosines[:, :k]
-
-    def nearest(self, units: FloatArray, k: int) -> tuple[IntArray, NDArray[np.float64]]:
-        """Return the k nearest rows of unit rows (n, d) of the search space, and their cosines; see `NearestRows`."""
-        return self._nearest_rows.search(units, k)
 
     @cached_property
     def _nearest_rows(self) -> NearestRows:

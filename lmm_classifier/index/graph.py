@@ -163,11 +163,11 @@ def _read(folder: Path | None) -> Neighbours | None:
         return None
     faiss, file = load_module("faiss", EXTRA), folder / FOLDER / FILE
     try:
-        data = np.memmap(file, np.uint8, "r")
-        said = json.loads(bytes(data[:_HEAD]))
-        if _checksum(data[_HEAD:]) != said["crc"]:
-            raise ValueError("its checksum is wrong")
-        with file.open("rb") as source:
+        with file.open("rb") as source:  # one that is put in its place meanwhile is another
+            data = np.memmap(source, np.uint8, "r")
+            said = json.loads(bytes(data[:_HEAD]))
+            if _checksum(data[_HEAD:]) != said["crc"]:
+                raise ValueError("its checksum is wrong")
             source.seek(_HEAD)
             keys = np.frombuffer(source.read(said["count"] * _KEY), f"V{_KEY}")
             graph = faiss.read_index(faiss.PyCallbackIOReader(source.read))
