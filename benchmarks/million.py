@@ -164,6 +164,9 @@ def answer_rows(path: Path, made: _Made) -> list[Row]:
             best = NearestRows(made_now.index.gallery.units).search(queries, K)[0]
             recall = float(np.mean([np.isin(one, mine).mean() for one, mine in zip(best, listed)]))
             found.append(row(f", graph: of the ten nearest in a list of {_LIST}", recall, "", better="higher"))
+            near = [made_now.votes(some).comparison.nearest_each(K)[0] for some in np.split(queries, 8)]
+            recall = float(np.mean([np.isin(one, mine).mean() for one, mine in zip(best, np.concatenate(near))]))
+            found.append(row(", votes, ann: of the ten nearest found", recall, "", better="higher"))
             del made_now, listed
         started = time.perf_counter()
         retriever = Retriever(config.retrieval, ExactIndex.open(path))

@@ -48,7 +48,7 @@ How to read it:
   splits of near unknowns is a third of a point below max similarity.
 - *calibrating*: time grows with the square of the number of pictures up to 20,000 and linearly beyond, where 20,000 of
   them are left out; beyond 100,000 it is as many as make 2,000 million comparisons (2,000 of a million), and beyond
-  200,000 the density around pictures is known of a sample: see [performance.md](performance.md) for a million.
+  200,000 the density around pictures is that of their label: see [performance.md](performance.md) for a million.
 """
 
 

@@ -8,13 +8,14 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from lmm_classifier.comparison import Forms, ToMeans
+from lmm_classifier.comparison import Forms
 from lmm_classifier.gallery import Gallery
 from lmm_classifier.pairs import Pairs
 from lmm_classifier.protocols import FloatArray, IntArray
 
 Doubles = NDArray[np.float64]
 
+_LABELS, _OF_EACH = 4, 250  # labels whose means are nearest, and rows of each, that are compared in any case
 _MOST_OF_A_LABEL = 4096  # rows that are compared one by one where the shortlist has too few of a label
 
 
@@ -23,7 +24,8 @@ class ShortlistComparison:
     """Queries against the rows found near each; see `protocols.Comparison`.
 
     Cosines are as exact as those of all rows, and so are the means of the labels. But a row that the shortlist lacks
-    is passed over, and a label of which it has none has no nearest row.
+    is passed over, and a label of which it has none has no nearest row. A graph of many labels far apart from each
+    other often ends in the wrong one, so rows of the labels with the nearest means are compared besides.
     """
 
     matrix: FloatArray  # (N, d)
@@ -33,7 +35,8 @@ class ShortlistComparison:
     forms: Forms
     pairs: Pairs  # the shortlists, rows ascending
     left_out: Sequence[IntArray]  # per query, or none at all
-    to_means: ToMeans  # cosines and squared distances (n, C) to the mean rows
+    cosines_to_means: Doubles  # (n, C); -inf where none of a label's rows is left
+    distances: Doubles  # (n, C) squared Euclidean, to the mean rows; inf where none is left
     _kept: dict[str, tuple[Doubles, ...]] = field(default_factory=dict)
 
     @classmethod
@@ -42,13 +45,14 @@ class ShortlistComparison:
     ) -> ShortlistComparison:
         """Compare queries (n, d) with the rows `found` (n, r) near each, -1 for none, but those of its `left_out`."""
         units, forms, to_means = gallery.prepared(queries, left_out)
-        lists = [row[row >= 0] for row in found]
+        means = to_means()
+        lists = [np.union1d(row[row >= 0], _rows_near(gallery, cosines)) for row, cosines in zip(found, means[0])]
         for query, gone in enumerate(left_out):
             lists[query] = np.setdiff1d(lists[query], gone)
         numbers = np.repeat(np.arange(len(lists)), [len(rows) for rows in lists])
-        rows = np.concatenate([*map(np.sort, lists), np.empty(0, np.int64)])
+        rows = np.concatenate([*lists, np.empty(0, np.int64)])
         pairs = Pairs(len(lists), numbers, rows, forms.cosines(gallery.units, numbers, rows))
-        return cls(gallery.units, gallery.label_ids, gallery.labels, units, forms, pairs, left_out, to_means)
+        return cls(gallery.units, gallery.label_ids, gallery.labels, units, forms, pairs, left_out, *means)
 
     def __len__(self) -> int:
         return len(self.units)
@@ -97,13 +101,15 @@ class ShortlistComparison:
 
     def mean_cosines(self) -> Doubles:
         """Return the cosines (n, C) to the mean row of each label; -inf where none of its rows is left."""
-        return self._means()[0]
+        return self.cosines_to_means
 
     def square_distances(self) -> Doubles:
         """Return the squared Euclidean distances (n, C) to the mean row of each label; inf where none is left."""
-        return self._means()[1]
+        return self.distances
 
-    def _means(self) -> tuple[Doubles, ...]:
-        if "means" not in self._kept:
-            self._kept["means"] = self.to_means()
-        return self._kept["means"]
+
+def _rows_near(gallery: Gallery, cosines: Doubles) -> IntArray:
+    """Rows of the labels whose means have the highest of `cosines` (C,), of large labels an even pick."""
+    labels = np.argsort(-cosines, kind="stable")[:_LABELS]
+    rows = (gallery.rows_of_label[label] for label in labels)
+    return np.concatenate([*(one[:: max(-(-len(one) // _OF_EACH), 1)] for one in rows), np.empty(0, np.int64)])

@@ -36,8 +36,27 @@ def test_a_list_of_all_rows_gives_the_same_bits(corpus):
         np.testing.assert_array_equal(mine[1], theirs[1])
 
 
-def test_what_the_list_lacks_is_passed_over(corpus):
+def test_rows_of_the_nearest_labels_are_compared_in_any_case(corpus, monkeypatch):
+    """All of small labels, an even pick of large ones: so a graph that ends in the wrong label does no harm."""
+    monkeypatch.setattr("lmm_classifier.shortlist._LABELS", 2)
+    gallery, queries = corpus
+    none = np.full((8, 1), -1)
+    whole = ShortlistComparison.of(gallery, queries, none)
+    for query, cosines in enumerate(whole.mean_cosines()):
+        best = np.argsort(-cosines)[:2]
+        expected = np.sort(np.concatenate([gallery.rows_of_label[label] for label in best]))
+        np.testing.assert_array_equal(np.sort(whole.nearest(query, 200)[0]), expected)
+    monkeypatch.setattr("lmm_classifier.shortlist._OF_EACH", 10)
+    some = ShortlistComparison.of(gallery, queries, none)
+    for query, cosines in enumerate(some.mean_cosines()):
+        rows = some.nearest(query, 200)[0]
+        assert set(gallery.label_ids[rows]) == set(np.argsort(-cosines)[:2])
+        assert 10 <= len(rows) <= 20
+
+
+def test_what_the_list_lacks_is_passed_over(corpus, monkeypatch):
     """A label without a row has no nearest one, but its mean is known; its rows are compared when asked for."""
+    monkeypatch.setattr("lmm_classifier.shortlist._LABELS", 0)
     gallery, queries = corpus
     own = gallery.rows_of_label[2][:6]
     found = np.tile([*own, -1, -1], (8, 1))
@@ -52,8 +71,9 @@ def test_what_the_list_lacks_is_passed_over(corpus):
     assert (np.diff(cosines) <= 0).all()
 
 
-def test_no_queries_and_empty_lists(corpus):
+def test_no_queries_and_empty_lists(corpus, monkeypatch):
     """Nothing in, nothing out; no row found, no row near."""
+    monkeypatch.setattr("lmm_classifier.shortlist._LABELS", 0)
     gallery, queries = corpus
     none = ShortlistComparison.of(gallery, queries[:0], np.empty((0, 4), np.int64))
     assert none.top_mean(3).shape == (0, 6)
