@@ -84,8 +84,9 @@ class RetrievalConfig(Section):
     set_alpha: float | None = Field(default=None, gt=0, lt=1)
     """Give with each verdict the set of labels that holds the true one with probability 1 - set_alpha (conformal)."""
     search: Literal["auto", "exact", "ann"] = "auto"
-    """`exact`: every example is compared; `ann`: the 500 that a graph of neighbours finds, which may pass over a near
-    one (needs `lmm-classifier[ann]`); `auto`: exact below a million examples."""
+    """`exact`: every example is compared; `ann`: the 500 that a graph of neighbours finds and some of the four
+    likeliest labels, which may pass over a near one (needs `lmm-classifier[ann]`); `auto`: exact below a million
+    examples."""
     candidates: int = Field(default=5, ge=1, le=MAX_CANDIDATES)
     """Labels listed in a result, and offered to the reranker."""
     evidence: int = Field(default=3, ge=1)
