@@ -39,7 +39,7 @@ $(VENV)/.dev: pyproject.toml constraints.txt | $(VENV)/.venv
 
 BADIMAGES ?= $(wildcard ../shared/badimages/badimages.tar.xz)
 reliability: $(VENV)/.dev  ## try every fault: minutes; prints a table, writes benchmarks/results/reliability.json
-	$(BIN)/python -m reliability $(if $(BADIMAGES),--badimages $(BADIMAGES))
+	$(BIN)/python -m benchmarks.fault_injection $(if $(BADIMAGES),--badimages $(BADIMAGES))
 
 clean:
 	rm -rf $(VENV) dist build demo .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -12,11 +12,11 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.rows import Row, where, write_rows
+from lmm_classifier.cli.demo import _EXAMPLES, _NEW
 from lmm_classifier.config import PipelineConfig
-from lmm_classifier.demo import _EXAMPLES, _NEW
-from lmm_classifier.index_builder import build_index_from_directory
-from lmm_classifier.patterns import KNOWN, UNKNOWN, draw
-from lmm_classifier.pipeline import HybridClassifier
+from lmm_classifier.data.synthetic.catalog import KNOWN, UNKNOWN, draw
+from lmm_classifier.index.build.builder import build_index_from_directory
+from lmm_classifier.pipeline.classifier import HybridClassifier
 
 COMMAND = "python -m benchmarks.accuracy --data DATA --models MODELS"
 MOBILENET = """size: 224

@@ -13,9 +13,9 @@ from PIL import Image
 from benchmarks.real_shapes import photographs
 from benchmarks.rows import Row, where, write_rows
 from benchmarks.side_by_side import in_turns, ratio
-from lmm_classifier.ahead import in_threads, processors
+from lmm_classifier.core.concurrency import in_threads, processors
+from lmm_classifier.data.images import read_picture
 from lmm_classifier.embeddings.preprocessing import Bytes, Preprocessing
-from lmm_classifier.images import read_picture
 
 COMMAND = "python -m benchmarks.performance --only decode"
 SIDE = 384

@@ -27,8 +27,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from lmm_classifier.embeddings.descriptor import DescriptorEncoder
-from lmm_classifier.gallery import Gallery
-from lmm_classifier.voting import TopMeanPrototype
+from lmm_classifier.neighbors.gallery import Gallery
+from lmm_classifier.neighbors.voting import TopMeanPrototype
 
 COMMAND = "OMP_NUM_THREADS=1 python -m benchmarks.descriptor --prototype FILE.py --data DIR"
 RESULTS = Path(__file__).parent / "results" / "descriptor.json"

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from benchmarks.accuracy import mobilenet
 from benchmarks.rows import Row, where, write_rows
-from lmm_classifier.index_builder import build_index_from_directory
+from lmm_classifier.index.build.builder import build_index_from_directory
 
 COMMAND = "python -m benchmarks.durability --data DATA --models MODELS"
 

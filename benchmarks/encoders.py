@@ -19,11 +19,12 @@ from transformers import SiglipImageProcessorPil, pipeline
 from benchmarks.real_shapes import BASE, SO400M, Shape, photographs
 from benchmarks.rows import Row, where, write_rows
 from benchmarks.side_by_side import Times, in_turns, ratio
-from lmm_classifier.config import EncoderConfig, ImagesConfig
-from lmm_classifier.embeddings import open_encoder
-from lmm_classifier.encode_files import LazyEncoder, encode_files
-from lmm_classifier.images import read_picture
-from lmm_classifier.protocols import Encoder, FloatArray
+from lmm_classifier.core.protocols import Encoder, FloatArray
+from lmm_classifier.data.config import ImagesConfig
+from lmm_classifier.data.images import read_picture
+from lmm_classifier.embeddings.config import EncoderConfig
+from lmm_classifier.embeddings.encode_files import LazyEncoder, encode_files
+from lmm_classifier.embeddings.registry import open_encoder
 
 COMMAND = "python -m benchmarks.performance --only encoders"
 GEMM = 4096

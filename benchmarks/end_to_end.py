@@ -17,17 +17,19 @@ import numpy as np
 from benchmarks.real_shapes import BASE, SO400M, Shape, photographs
 from benchmarks.rows import Row, where, write_rows
 from benchmarks.side_by_side import in_turns, ratio
-from lmm_classifier.calibrate_command import Wish, run_calibrate
-from lmm_classifier.config import EncoderConfig, PipelineConfig
-from lmm_classifier.datatypes import Fingerprint
-from lmm_classifier.embeddings import open_encoder
-from lmm_classifier.images import read_picture
+from lmm_classifier.cli.calibrate import run_calibrate
+from lmm_classifier.config import PipelineConfig
+from lmm_classifier.core.datatypes import Fingerprint
+from lmm_classifier.core.protocols import Encoder, FloatArray, Prepared
+from lmm_classifier.data.images import read_picture
+from lmm_classifier.embeddings.config import EncoderConfig
+from lmm_classifier.embeddings.registry import open_encoder
+from lmm_classifier.index.build.builder import build_index_from_directory
 from lmm_classifier.index.contents import Contents
-from lmm_classifier.index.forms import write_index
+from lmm_classifier.index.formats import write_index
 from lmm_classifier.index.manifest import Manifest
-from lmm_classifier.index_builder import build_index_from_directory
-from lmm_classifier.pipeline import HybridClassifier
-from lmm_classifier.protocols import Encoder, FloatArray, Prepared
+from lmm_classifier.pipeline.calibrator import Wish
+from lmm_classifier.pipeline.classifier import HybridClassifier
 
 COMMAND = "python -m benchmarks.performance --only end_to_end"
 

@@ -22,12 +22,12 @@ from transformers import SiglipImageProcessorPil, SiglipVisionModel
 from benchmarks.real_shapes import SO400M, Shape, photographs
 from benchmarks.rows import Row, where, write_rows
 from benchmarks.side_by_side import in_turns, ratio
-from lmm_classifier.ahead import in_threads, processors
-from lmm_classifier.config import ImagesConfig
+from lmm_classifier.core.concurrency import in_threads, processors
+from lmm_classifier.data.config import ImagesConfig
+from lmm_classifier.data.images import read_picture
+from lmm_classifier.embeddings.encode_files import LazyEncoder, encode_files
 from lmm_classifier.embeddings.siglip import SiglipEncoder
-from lmm_classifier.embeddings.torch_tower import Forward
-from lmm_classifier.encode_files import LazyEncoder, encode_files
-from lmm_classifier.images import read_picture
+from lmm_classifier.embeddings.torch_runner import Forward
 
 COMMAND = "python -m benchmarks.performance --only gpu"
 TINY = Shape("tiny", 56, 14, 64, 128, 2, 2)
@@ -124,8 +124,8 @@ def files(shape: Shape, device: str, checkpoint: Path, paths: list[Path], best: 
 def questions(tokenizer: Path, device: str) -> list[Row]:
     """Questions a second of Qwen2-VL-7B's shapes, with the common prefix read once and with every ballot alone."""
     from benchmarks.reranking import CLASSES, SEVEN_B, drawn, questions_of, real_size
-    from lmm_classifier.rerank.one_forward import OneForward
-    from lmm_classifier.rerank.picture_budget import PictureBudget
+    from lmm_classifier.rerank.image_budget import PictureBudget
+    from lmm_classifier.rerank.next_token import OneForward
     from lmm_classifier.rerank.prompts import Asking, write_ballots
 
     model, words, processor = real_size(tokenizer, SEVEN_B)

@@ -18,18 +18,18 @@ import numpy as np
 
 from benchmarks.rows import Row, where, write_rows
 from benchmarks.side_by_side import Times, in_turns, ratio
-from lmm_classifier.calibrate_command import Wish, calibrate
 from lmm_classifier.config import PipelineConfig
-from lmm_classifier.datatypes import Fingerprint
+from lmm_classifier.core.datatypes import Fingerprint
+from lmm_classifier.core.protocols import FloatArray
 from lmm_classifier.index.contents import Contents
-from lmm_classifier.index.exact import ExactIndex
-from lmm_classifier.index.forms import write_index
-from lmm_classifier.index.graph import FILE
+from lmm_classifier.index.formats import write_index
+from lmm_classifier.index.hnsw import FILE
 from lmm_classifier.index.manifest import Manifest
-from lmm_classifier.index.nearest_rows import NearestRows
-from lmm_classifier.index.snapshot import FOLDER
-from lmm_classifier.protocols import FloatArray
-from lmm_classifier.retriever import Retriever
+from lmm_classifier.index.storage.snapshot import FOLDER
+from lmm_classifier.index.vector_index import ExactIndex
+from lmm_classifier.neighbors.brute_force import NearestRows
+from lmm_classifier.pipeline.calibrator import Wish, calibrate
+from lmm_classifier.pipeline.retriever import Retriever
 
 COMMAND = "python -m benchmarks.performance --only million"
 DIM, K = 1152, 10

@@ -18,14 +18,14 @@ import numpy as np
 
 from benchmarks.rows import Row, where, write_rows
 from benchmarks.side_by_side import Times, in_turns, ratio
-from lmm_classifier.datatypes import Fingerprint
+from lmm_classifier.core.datatypes import Fingerprint
 from lmm_classifier.index.contents import Contents
-from lmm_classifier.index.exact import ExactIndex
-from lmm_classifier.index.forms import read_index, write_index
+from lmm_classifier.index.formats import read_index, write_index
 from lmm_classifier.index.manifest import Manifest
-from lmm_classifier.index.records import CORPUS, Record
-from lmm_classifier.index.snapshot import FOLDER
-from lmm_classifier.index.store import Change, Store
+from lmm_classifier.index.storage.records import CORPUS, Record
+from lmm_classifier.index.storage.snapshot import FOLDER
+from lmm_classifier.index.storage.store import Change, Store
+from lmm_classifier.index.vector_index import ExactIndex
 from lmm_classifier.testing import unit_rows
 
 COMMAND = "python -m benchmarks.opening"

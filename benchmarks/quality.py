@@ -20,18 +20,18 @@ from numpy.typing import NDArray
 
 from benchmarks.accuracy import mobilenet
 from benchmarks.rows import Row, where, write_rows
-from lmm_classifier import metrics
-from lmm_classifier.audit import audit
-from lmm_classifier.calibrated import Calibration
-from lmm_classifier.calibration import log_shares
-from lmm_classifier.config import RetrievalConfig
+from lmm_classifier.calibration.calibration import Calibration
+from lmm_classifier.calibration.risk_control import Promise, promise_by_chains
+from lmm_classifier.core import metrics
+from lmm_classifier.core.numerics import log_shares
+from lmm_classifier.embeddings.whitening import IdentitySpace
+from lmm_classifier.evaluation.audit import audit
+from lmm_classifier.index.build.builder import build_index_from_directory
 from lmm_classifier.index.contents import Contents
-from lmm_classifier.index.exact import ExactIndex
 from lmm_classifier.index.manifest import Manifest
-from lmm_classifier.index_builder import build_index_from_directory
-from lmm_classifier.promises import Promise, promise_by_chains
-from lmm_classifier.retriever import Retriever
-from lmm_classifier.spaces import IdentitySpace
+from lmm_classifier.index.vector_index import ExactIndex
+from lmm_classifier.neighbors.config import RetrievalConfig
+from lmm_classifier.pipeline.retriever import Retriever
 from lmm_classifier.testing import some_fingerprint
 
 COMMAND = "python -m benchmarks.quality --data DATA --models MODELS"

@@ -22,25 +22,25 @@ import torch
 from PIL import Image, ImageDraw, ImageFont
 
 from benchmarks.rows import RESULTS, Row, where, write_rows
-from lmm_classifier.calibrate_command import Wish, calibrate
 from lmm_classifier.config import PipelineConfig
-from lmm_classifier.datatypes import Candidate, Classification, Question
-from lmm_classifier.fusion import Fusion
-from lmm_classifier.index_builder import build_index_from_directory
-from lmm_classifier.patterns import KNOWN
-from lmm_classifier.patterns import draw as draw_pattern
-from lmm_classifier.pipeline import HybridClassifier
-from lmm_classifier.rerank.one_forward import OneForward
+from lmm_classifier.core.datatypes import Candidate, Classification, Question
+from lmm_classifier.data.synthetic.catalog import KNOWN
+from lmm_classifier.data.synthetic.catalog import draw as draw_pattern
+from lmm_classifier.index.build.builder import build_index_from_directory
+from lmm_classifier.pipeline.calibrator import Wish, calibrate
+from lmm_classifier.pipeline.classifier import HybridClassifier
+from lmm_classifier.rerank.fusion import Fusion
+from lmm_classifier.rerank.image_budget import PictureBudget
+from lmm_classifier.rerank.next_token import OneForward
 from lmm_classifier.rerank.openai_api import OpenAIReranker, ServerOptions
-from lmm_classifier.rerank.picture_budget import PictureBudget
 from lmm_classifier.rerank.prompts import Asking, write_ballots
 from lmm_classifier.rerank.qwen2_vl import Qwen2VLOptions, Qwen2VLReranker
-from lmm_classifier.rerank.replies import read_text_choice
-from tests.checkpoints import TRAINED_TEMPLATE
-from tests.checkpoints.make_tiny_qwen2_vl import FOLDER
-from tests.fault_server import FaultServer
-from tests.shapes import CLASSES, draw
-from tests.test_qwen2_vl import biased
+from lmm_classifier.rerank.responses import read_text_choice
+from tests.fixtures import TRAINED_TEMPLATE
+from tests.fixtures.make_tiny_qwen2_vl import FOLDER
+from tests.helpers.fault_server import FaultServer
+from tests.helpers.shapes import CLASSES, draw
+from tests.rerank.test_qwen2_vl import biased
 
 COMMAND = "python -m benchmarks.reranking"
 REAL_COMMAND = "python -m benchmarks.reranking TOKENIZER --real-size"

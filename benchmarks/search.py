@@ -29,21 +29,21 @@ import numpy as np
 from benchmarks.real_shapes import BASE
 from benchmarks.rows import Row, where, write_rows
 from benchmarks.side_by_side import Times, in_turns, ratio
-from lmm_classifier.ahead import processors
-from lmm_classifier.calibrated import Calibration
+from lmm_classifier.calibration.calibration import Calibration
 from lmm_classifier.config import PipelineConfig
-from lmm_classifier.datatypes import Fingerprint
-from lmm_classifier.flow import Encoded, Flow
-from lmm_classifier.gallery import Gallery
+from lmm_classifier.core.concurrency import processors
+from lmm_classifier.core.datatypes import Fingerprint
+from lmm_classifier.core.protocols import FloatArray
+from lmm_classifier.embeddings.whitening import IdentityRecipe, IdentitySpace
 from lmm_classifier.index.contents import Contents
-from lmm_classifier.index.exact import ExactIndex
-from lmm_classifier.index.graph import Graph
+from lmm_classifier.index.hnsw import Graph
 from lmm_classifier.index.manifest import Manifest
-from lmm_classifier.index.nearest_rows import NearestRows
-from lmm_classifier.protocols import FloatArray
-from lmm_classifier.shortlist import ShortlistComparison
-from lmm_classifier.spaces import IdentityRecipe, IdentitySpace
-from lmm_classifier.voting import open_recipe
+from lmm_classifier.index.vector_index import ExactIndex
+from lmm_classifier.neighbors.brute_force import NearestRows
+from lmm_classifier.neighbors.gallery import Gallery
+from lmm_classifier.neighbors.shortlist import ShortlistComparison
+from lmm_classifier.neighbors.voting import open_recipe
+from lmm_classifier.pipeline.flow import Encoded, Flow
 
 COMMAND = "python -m benchmarks.performance --only search"
 DIM, K = 1152, 10

@@ -17,7 +17,7 @@ COMMAND = "python -m benchmarks.performance --only start"
 TINY = Shape("tiny", 56, 14, 64, 128, 2, 2)
 LISTED = """
 import sys
-from lmm_classifier.cli import main
+from lmm_classifier.cli.app import main
 sys.argv[1:] = {arguments!r}
 try:
     main()

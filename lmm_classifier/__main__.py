@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from lmm_classifier.cli import main
+from lmm_classifier.cli.app import main
 
 if __name__ == "__main__":
     main()

@@ -5,117 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Literal, Self
 
-from pydantic import Field, ValidationError, field_validator
+from pydantic import ValidationError, field_validator
 
-from lmm_classifier.ahead import processors
-from lmm_classifier.config_section import MAX_CANDIDATES, PathField, Section, Share, explain, unknown_key
-from lmm_classifier.errors import ConfigError
-from lmm_classifier.images import ImageLimits
-from lmm_classifier.rerank_config import RerankConfig
-from lmm_classifier.yaml_reader import read_yaml
-
-
-class EncoderConfig(Section):
-    """Which encoder turns pictures into vectors."""
-
-    backend: Literal["siglip", "openvino", "onnx", "descriptor"] = "siglip"
-    """`siglip` (transformers: SigLIP, SigLIP 2, CLIP), `openvino` (the same, faster on a CPU), `onnx` (an
-    exported model), `descriptor` (weight-free)."""
-    model: str = "google/siglip-so400m-patch14-384"
-    """Hub name or folder (siglip); the same, or the folder of an export (openvino); the folder of an export, or an
-    `.onnx` file (onnx); not used by descriptor."""
-    revision: str | None = None
-    """Branch, tag or commit of a hub model; null means its default branch."""
-    cache_dir: PathField | None = None
-    """Where hub models are kept; null means the library's own cache."""
-    converted_dir: PathField | None = None
-    """Where `openvino` keeps the checkpoints that it has converted; null means the user's cache folder."""
-    allow_download: bool = True
-    """Download a hub model that is not in the cache. The cache is always tried first."""
-    device: str = "auto"
-    """`auto`, `cpu`, `cuda`, `cuda:1`, `mps`; only for siglip, the others compute on the CPU."""
-    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
-    """`auto`: bfloat16 where the device computes in it, else float32. An ONNX model has its own."""
-    threads: int = Field(default=0, ge=0)
-    """Threads that the encoder computes with on a CPU; 0 means one per processor (siglip: as many as torch chooses)."""
-    forward_batch: int = Field(default=0, ge=0)
-    """Pictures in one forward pass of siglip; 0 means 1 on a CPU, and on CUDA as many as fill the chip."""
-    compile: bool = False
-    """Let torch compile the tower of siglip: the first pictures take minutes, the others are a little faster."""
-    batch_size: int = Field(default=64, ge=1)
-    """Pictures after which vectors are kept and verdicts given; changes the speed, never an answer."""
-
-
-class RetrievalConfig(Section):
-    """How neighbours are found and how they vote."""
-
-    index_path: PathField = Path("index")
-    """The durable index, a folder; or a `.npz` file, which cannot be changed, only made anew."""
-    stored_dtype: Literal["float32", "float16"] = "float32"
-    """Number type of the vectors in a new index; float16 halves the file and moves similarities by 0.0005."""
-    rule: Literal["auto", "softmax", "top_mean", "prototype", "top3_prototype", "tip", "gda"] = "auto"
-    """`auto`: three voices over a metric fitted on the corpus by leave-one-out; `softmax`: vote of the k nearest,
-    weighted by exp(similarity / temperature); `tip`: the same of all examples; `top_mean`: per label the mean of its 5
-    best similarities; `prototype`: similarity to the label's mean picture; `top3_prototype`: mean of the 3 best and of
-    that one; `gda`: Gaussian discriminant analysis."""
-    whitened: bool = False
-    """Let the rule vote in the within-class metric instead of the index's own space; `auto` and `gda` always do."""
-    power: Literal["auto", "signed", "plain"] = "auto"
-    """Before the metric, take the signed square root of every number or not; `auto`: where none is negative."""
-    k: int = Field(default=20, ge=1)
-    """Neighbours that vote under `softmax`."""
-    temperature: float | None = Field(default=None, gt=0)
-    """Sharpness of the vote, in units of cosine similarity; smaller is more decided. Null: fitted by leave-one-out, so
-    that the score is a calibrated probability. `auto` always fits its own."""
-    text: Literal["auto", "off"] = "auto"
-    """`auto`: `calibrate` lets the label names join as a voice of `auto` where the encoder has a text tower and
-    leave-one-out says that they help."""
-    text_template: str = Field(default="a photo of {label}", pattern=r"\{label\}")
-    """What the text tower reads; `{label}` is the label with blanks for `_` and `-`."""
-    confidence_threshold: Share | None = None
-    """At or above this score (0..1) the answer is accepted at once; below it labels compete. Null: what `calibrate`
-    stored in the index, else 0.7."""
-    keep_known: float | None = Field(default=None, gt=0, lt=1)
-    """A picture is novel when it looks less familiar than this share (0..1) of the examples do when left out; smaller
-    catches more strangers and refuses more known pictures. Null: what `calibrate` stored, else 0.95."""
-    open_set_threshold: float | None = Field(default=None, ge=-1, le=1)
-    """By hand instead: the nearest similarity (cosine, -1..1) under which a picture is novel. Belongs to one encoder
-    and corpus; -1 never says so."""
-    set_alpha: float | None = Field(default=None, gt=0, lt=1)
-    """Give with each verdict the set of labels that holds the true one with probability 1 - set_alpha (conformal)."""
-    search: Literal["auto", "exact", "ann"] = "auto"
-    """`exact`: every example is compared; `ann`: the 500 that a graph of neighbours finds and some of the four
-    likeliest labels, which may pass over a near one (needs `lmm-classifier[ann]`); `auto`: exact below a million
-    examples."""
-    candidates: int = Field(default=5, ge=1, le=MAX_CANDIDATES)
-    """Labels listed in a result, and offered to the reranker."""
-    evidence: int = Field(default=3, ge=1)
-    """Neighbours listed per candidate."""
-
-
-class ImagesConfig(Section):
-    """How files become pixels."""
-
-    max_pixels: int = Field(default=64_000_000, ge=1, le=178_000_000)
-    """Larger pictures are refused from their header (width x height)."""
-    max_bytes: int = Field(default=268_435_456, ge=1)
-    """Larger files are refused before they are read."""
-    fast_jpeg: bool = True
-    """Decode large JPEGs at a reduced scale, at least three times the size the encoder looks at."""
-    isolate: Literal["auto", "all", "off"] = "auto"
-    """What is decoded in processes of their own, so that a crash costs one file: `auto` TIFF, AVIF and HEIC."""
-    threads: int = Field(default=0, ge=0)
-    """Threads that decode while the encoder works; 0 means one per processor, at most 32."""
-
-    @property
-    def readers(self) -> int:
-        """Threads that read files: a GPU may take large photographs as fast as 32 cores decode them."""
-        return self.threads or min(32, processors())
-
-    @property
-    def limits(self) -> ImageLimits:
-        """What is refused, and who decodes."""
-        return ImageLimits(self.max_pixels, self.max_bytes, self.isolate)
+from lmm_classifier.core.errors import ConfigError
+from lmm_classifier.core.settings import PathField, Section, explain, unknown_key
+from lmm_classifier.core.yaml_loader import read_yaml
+from lmm_classifier.data.config import ImagesConfig
+from lmm_classifier.embeddings.config import EncoderConfig
+from lmm_classifier.neighbors.config import RetrievalConfig
+from lmm_classifier.rerank.config import RerankConfig
 
 
 class LoggingConfig(Section):

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lmm_classifier.datatypes import Fingerprint
-from lmm_classifier.protocols import FloatArray
+from lmm_classifier.core.datatypes import Fingerprint
+from lmm_classifier.core.protocols import FloatArray
 
 
 def unit_rows(rng: np.random.Generator, n: int, dim: int) -> FloatArray:

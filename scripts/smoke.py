@@ -11,8 +11,8 @@ import numpy as np
 
 import lmm_classifier
 from lmm_classifier import HybridClassifier, PipelineConfig, build_index_from_directory
-from lmm_classifier.errors import MissingExtraError
-from lmm_classifier.patterns import draw
+from lmm_classifier.core.errors import MissingExtraError
+from lmm_classifier.data.synthetic.catalog import draw
 
 COMMAND = str(Path(sys.executable).parent / "lmm-classifier")
 

@@ -12,16 +12,21 @@ from typing import Any
 import yaml
 from pydantic import BaseModel
 
-from lmm_classifier import config, rerank_config
+from lmm_classifier import config
 from lmm_classifier.config import OFFLINE, PipelineConfig
+from lmm_classifier.data import config as data_config
+from lmm_classifier.embeddings import config as encoder_config
+from lmm_classifier.neighbors import config as retrieval_config
+from lmm_classifier.rerank import config as rerank_config
 
+MODULES = (config, data_config, encoder_config, retrieval_config, rerank_config)
 ROOT = Path(__file__).parent.parent
 
 
 def descriptions() -> dict[str, dict[str, str]]:
     """Class name -> key -> the text under the key in the source."""
     found: dict[str, dict[str, str]] = {}
-    for node in (node for module in (config, rerank_config) for node in ast.parse(inspect.getsource(module)).body):
+    for node in (node for module in MODULES for node in ast.parse(inspect.getsource(module)).body):
         if isinstance(node, ast.ClassDef):
             keys = found.setdefault(node.name, {})
             for field, text in zip(node.body, node.body[1:]):
@@ -83,7 +88,7 @@ def as_markdown() -> str:
     lines = [
         "# Configuration",
         "",
-        "Made by `scripts/write_config_docs.py` from `lmm_classifier/config.py`; a test keeps it current.",
+        "Made by `scripts/write_config_docs.py` from the configuration model; a test keeps it current.",
         "",
         "A setting comes from its command line flag, else from `--set KEY=VALUE`, else from the `--config` file, else",
         "from the default below. Unknown keys and wrong types are refused by name. Relative paths are relative to the",

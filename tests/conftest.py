@@ -11,12 +11,12 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import hashlib
 import json
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import pytest
 
-SHARED = Path(__file__).parents[2] / "shared"
+from tests.helpers.paths import SHARED
+
 MOBILENET = """size: 224
 fit: crop
 resize: 256
@@ -47,7 +47,7 @@ def shared():
 @pytest.fixture(scope="session")
 def tiny_encoder(tmp_path_factory):
     """Makes (once each) a tiny checkpoint: siglip, siglip2 or clip."""
-    from tests.checkpoints.make_tiny_encoders import make
+    from tests.fixtures.make_tiny_encoders import make
 
     folders = {}
 
@@ -62,7 +62,7 @@ def tiny_encoder(tmp_path_factory):
 @pytest.fixture(scope="session")
 def exported(tiny_encoder, tmp_path_factory):
     """Exports (once each) a tiny checkpoint, siglip or clip, to openvino or onnx."""
-    from lmm_classifier.embeddings.conversion import export_encoder
+    from lmm_classifier.embeddings.export import export_encoder
 
     folders = {}
 
@@ -87,9 +87,9 @@ def mobilenet(shared, tmp_path_factory):
 @pytest.fixture(scope="session")
 def clothing_mobilenet(shared, mobilenet, request):
     """Clothing photographs encoded by MobileNetV2 through our encoder; kept between runs, by model and files."""
-    from lmm_classifier.corpus import scan_corpus
+    from lmm_classifier.data.image_folder import scan_corpus
+    from lmm_classifier.data.images import ImageLimits, read_pictures
     from lmm_classifier.embeddings.onnx import OnnxEncoder
-    from lmm_classifier.images import ImageLimits, read_pictures
 
     encoder = OnnxEncoder(mobilenet)
     parts = [scan_corpus(shared / "data/clothing" / part) for part in ("train", "validation")]

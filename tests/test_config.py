@@ -8,9 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lmm_classifier.config import PipelineConfig
-from lmm_classifier.errors import ConfigError, LmmClassifierError
-
-ROOT = Path(__file__).parent.parent
+from lmm_classifier.core.errors import ConfigError, LmmClassifierError
+from tests.helpers.paths import ROOT
 
 
 def test_default_yaml_equals_the_models_defaults():

@@ -80,7 +80,8 @@ def test_unknown_level():
 def test_import_configures_nothing():
     """Importing every room adds no handler anywhere."""
     code = (
-        "import logging, lmm_classifier, lmm_classifier.pipeline, lmm_classifier.index_builder, lmm_classifier.cli\n"
+        "import logging, lmm_classifier, lmm_classifier.pipeline.classifier\n"
+        "import lmm_classifier.index_builder, lmm_classifier.cli.app\n"
         "assert not logging.getLogger().handlers and not logging.getLogger('lmm_classifier').handlers"
     )
     subprocess.run([sys.executable, "-W", "error", "-c", code], check=True)

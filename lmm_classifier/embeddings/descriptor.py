@@ -17,10 +17,10 @@ from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 from PIL.Image import Image, Resampling, fromarray
 
-from lmm_classifier.datatypes import Fingerprint
-from lmm_classifier.one_thread import on_one_thread
-from lmm_classifier.protocols import FloatArray, Prepared
-from lmm_classifier.spaces import BlockWhiteningRecipe
+from lmm_classifier.core.datatypes import Fingerprint
+from lmm_classifier.core.linalg import on_one_thread
+from lmm_classifier.core.protocols import FloatArray, Prepared
+from lmm_classifier.embeddings.whitening import BlockWhiteningRecipe
 
 ByteArray = NDArray[np.uint8]
 

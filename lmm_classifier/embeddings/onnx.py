@@ -12,14 +12,14 @@ from typing import Any
 import numpy as np
 from PIL.Image import Image
 
-from lmm_classifier.ahead import processors
-from lmm_classifier.datatypes import Fingerprint
-from lmm_classifier.embeddings.exported import Exported, unit_rows
+from lmm_classifier.core.concurrency import processors
+from lmm_classifier.core.datatypes import Fingerprint
+from lmm_classifier.core.errors import EncoderError
+from lmm_classifier.core.optional_imports import load_module
+from lmm_classifier.core.protocols import FloatArray, Prepared
+from lmm_classifier.embeddings.exported_model import Exported, unit_rows
 from lmm_classifier.embeddings.preprocessing import Bytes
-from lmm_classifier.errors import EncoderError
-from lmm_classifier.lazy import load_module
-from lmm_classifier.protocols import FloatArray, Prepared
-from lmm_classifier.spaces import IdentityRecipe
+from lmm_classifier.embeddings.whitening import IdentityRecipe
 
 _EXTRA = "onnx"
 _TYPES = {"tensor(float)": np.float32, "tensor(float16)": np.float16, "tensor(uint8)": np.uint8}

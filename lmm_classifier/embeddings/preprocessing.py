@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 from PIL import Image
 from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, ValidationError
 
+from lmm_classifier.core.errors import ConfigError
+from lmm_classifier.core.protocols import FloatArray
+from lmm_classifier.core.yaml_loader import read_yaml
 from lmm_classifier.embeddings.resize import Box, resize
-from lmm_classifier.errors import ConfigError
-from lmm_classifier.protocols import FloatArray
-from lmm_classifier.yaml_reader import read_yaml
 
 TEMPLATE = """size: 224            # side in pixels that the model sees, or [height, width]
 fit: crop            # crop: shorter side to `resize`, then the centre; squash: both sides to `size`

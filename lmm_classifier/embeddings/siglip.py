@@ -14,16 +14,16 @@ from typing import Any
 import numpy as np
 from PIL.Image import Image
 
-from lmm_classifier.checkpoint import checkpoint_folder, content_digest, quiet_transformers
-from lmm_classifier.datatypes import Fingerprint
-from lmm_classifier.embeddings.exported import unit_rows
+from lmm_classifier.core.checkpoints import checkpoint_folder, content_digest, quiet_transformers
+from lmm_classifier.core.datatypes import Fingerprint
+from lmm_classifier.core.devices import choose_device, choose_dtype
+from lmm_classifier.core.errors import EncoderError, LmmClassifierError
+from lmm_classifier.core.optional_imports import load, load_module
+from lmm_classifier.core.protocols import FloatArray, Prepared
+from lmm_classifier.embeddings.exported_model import unit_rows
 from lmm_classifier.embeddings.preprocessing import Preprocessing
-from lmm_classifier.embeddings.torch_tower import AS_CHOSEN, Forward, TorchTower
-from lmm_classifier.errors import EncoderError, LmmClassifierError
-from lmm_classifier.lazy import load, load_module
-from lmm_classifier.protocols import FloatArray, Prepared
-from lmm_classifier.spaces import IdentityRecipe
-from lmm_classifier.torch_device import choose_device, choose_dtype
+from lmm_classifier.embeddings.torch_runner import AS_CHOSEN, Forward, TorchTower
+from lmm_classifier.embeddings.whitening import IdentityRecipe
 
 _EXTRA = "siglip"
 _MAX_ASPECT = 4  # a longer picture is cropped to this ratio before its shorter side is resized (CLIP crops it anyway)

@@ -1,35 +1,8 @@
-"""Indexes: where the examples and their vectors live."""
+"""The reference set: labeled examples with their vectors, in memory and on disk.
 
-from __future__ import annotations
+Start with `vector_index` (the opened index); `build` makes and changes one, `storage` keeps it on disk.
+"""
 
-import logging
-from collections.abc import Sequence
+import lazy_loader
 
-from lmm_classifier.config import RetrievalConfig
-from lmm_classifier.datatypes import Fingerprint
-from lmm_classifier.index.exact import ExactIndex
-
-logger = logging.getLogger(__name__)
-
-
-def open_index(config: RetrievalConfig, backends: Sequence[str]) -> ExactIndex:
-    """Open the configured index.
-
-    Raises IndexMismatchError where the `backends` whose vectors the encoder may give rule it out: that is known before
-    an encoder of gigabytes is loaded.
-    """
-    index = ExactIndex.open(config.index_path)
-    index.manifest.require_backend(backends, str(config.index_path))
-    return index
-
-
-def require_encoder(index: ExactIndex, encoder: Fingerprint, source: str) -> None:
-    """Raise IndexMismatchError unless `encoder` made the vectors of `index`; warn where its number type differs."""
-    index.manifest.require(encoder, source)
-    stored = index.manifest.fingerprint.dtype
-    if stored != encoder.dtype:
-        logger.warning(
-            "the index holds vectors computed in %s, this encoder computes in %s: similarities differ by about 0.001",
-            stored,
-            encoder.dtype,
-        )
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from lmm_classifier.datatypes import Fingerprint
-from lmm_classifier.errors import IndexFileError, IndexMismatchError
+from lmm_classifier.core.datatypes import Fingerprint
+from lmm_classifier.core.errors import IndexFileError, IndexMismatchError
 
 FORMAT = "lmm-classifier-index"
 FORMAT_VERSION = 1

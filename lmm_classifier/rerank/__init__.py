@@ -1,47 +1,8 @@
-"""Rerankers: a second look at pictures whose labels compete."""
+"""Rerankers for competing labels, one file per reranker and per part that they share.
 
-from __future__ import annotations
+Start with `registry` and `qwen2_vl`; `benefit` and `gating` say whether asking pays.
+"""
 
-from pathlib import Path
+import lazy_loader
 
-from lmm_classifier.lazy import load
-from lmm_classifier.protocols import Reranker
-from lmm_classifier.rerank.cache import CachedReranker
-from lmm_classifier.rerank.picture_budget import PictureBudget
-from lmm_classifier.rerank.prompts import Asking
-from lmm_classifier.rerank.views import ScoreLabels, ViewsReranker
-from lmm_classifier.rerank_config import RerankConfig
-
-
-def open_reranker(
-    config: RerankConfig, score_labels: ScoreLabels, temperature: float, index_path: Path | None = None
-) -> Reranker | None:
-    """Open the configured reranker; None when it is switched off.
-
-    `score_labels` and `temperature` are retrieval's own, for the reranker that looks again with the same encoder.
-    A model's answers are kept in a file beside `index_path`.
-    """
-    if not config.enabled:
-        return None
-    if config.backend == "views":
-        return ViewsReranker(score_labels, temperature)
-    inner = _open_model(config)
-    if config.cache == "off" or index_path is None:
-        return inner
-    return CachedReranker(inner, index_path.with_suffix(".answers.sqlite"), config.cache_entries)
-
-
-def _open_model(config: RerankConfig) -> Reranker:
-    asking = Asking(**config.model_dump(include=set(Asking.__dataclass_fields__)))
-    budget = PictureBudget(config.min_visual_tokens, config.max_visual_tokens, config.max_request_tokens)
-    if config.backend == "openai_api":
-        server = load("lmm_classifier.rerank.openai_api", "ServerOptions", "openai-api")
-        options = server(**config.model_dump(include=set(server.__dataclass_fields__)))
-        open_server = load("lmm_classifier.rerank.openai_api", "OpenAIReranker", "openai-api")
-        behind: Reranker = open_server(options, asking, budget, config.min_label_mass, config.revision)
-        return behind
-    options = load("lmm_classifier.rerank.qwen2_vl", "Qwen2VLOptions", "qwen2-vl")
-    inside: Reranker = load("lmm_classifier.rerank.qwen2_vl", "Qwen2VLReranker", "qwen2-vl")(
-        options(**config.model_dump(include=set(options.__dataclass_fields__))), asking, budget
-    )
-    return inside
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

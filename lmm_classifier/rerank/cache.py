@@ -15,8 +15,8 @@ from pathlib import Path
 
 from PIL.Image import Image
 
-from lmm_classifier.datatypes import Question, Reranked
-from lmm_classifier.protocols import Reranker
+from lmm_classifier.core.datatypes import Question, Reranked
+from lmm_classifier.core.protocols import Reranker
 
 logger = logging.getLogger(__name__)
 

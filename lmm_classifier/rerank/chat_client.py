@@ -16,10 +16,10 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any, TypeVar
 
-from lmm_classifier.errors import RerankerError
-from lmm_classifier.lazy import load_module
-from lmm_classifier.rerank.breaker import Breaker
-from lmm_classifier.rerank.replies import choice_of
+from lmm_classifier.core.errors import RerankerError
+from lmm_classifier.core.optional_imports import load_module
+from lmm_classifier.rerank.circuit_breaker import Breaker
+from lmm_classifier.rerank.responses import choice_of
 
 logger = logging.getLogger(__name__)
 

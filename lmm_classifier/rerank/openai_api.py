@@ -7,12 +7,12 @@ import logging
 from collections.abc import Sequence
 from typing import Any
 
-from lmm_classifier.datatypes import Question, Reranked
+from lmm_classifier.core.datatypes import Question, Reranked
+from lmm_classifier.rerank.aggregation import failed, tally
 from lmm_classifier.rerank.chat_client import CallError, ChatClient, ServerOptions
-from lmm_classifier.rerank.picture_budget import PictureBudget
+from lmm_classifier.rerank.image_budget import PictureBudget
 from lmm_classifier.rerank.prompts import Asking, write_ballots
 from lmm_classifier.rerank.server_probe import Abilities, BlindServerError, probe
-from lmm_classifier.rerank.tally import failed, tally
 
 logger = logging.getLogger(__name__)
 

@@ -10,8 +10,8 @@ from typing import Literal
 
 from PIL.Image import Image
 
-from lmm_classifier.datatypes import Question
-from lmm_classifier.prompt_template import (
+from lmm_classifier.core.datatypes import Question
+from lmm_classifier.rerank.prompt_template import (
     DEFAULT_PAIRWISE_TEMPLATE,
     DEFAULT_PROMPT_TEMPLATE,
     DEFAULT_REFERENCES_TEMPLATE,

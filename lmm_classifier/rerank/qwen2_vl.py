@@ -9,15 +9,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lmm_classifier.checkpoint import checkpoint_folder, content_digest, quiet_transformers
-from lmm_classifier.datatypes import Question, Reranked
-from lmm_classifier.errors import LmmClassifierError, RerankerError
-from lmm_classifier.lazy import load, load_module, require
-from lmm_classifier.rerank.one_forward import OneForward
-from lmm_classifier.rerank.picture_budget import PictureBudget
+from lmm_classifier.core.checkpoints import checkpoint_folder, content_digest, quiet_transformers
+from lmm_classifier.core.datatypes import Question, Reranked
+from lmm_classifier.core.devices import choose_device, choose_dtype
+from lmm_classifier.core.errors import LmmClassifierError, RerankerError
+from lmm_classifier.core.optional_imports import load, load_module, require
+from lmm_classifier.rerank.aggregation import failed, tally
+from lmm_classifier.rerank.image_budget import PictureBudget
+from lmm_classifier.rerank.next_token import OneForward
 from lmm_classifier.rerank.prompts import Asking, Ballot, write_ballots
-from lmm_classifier.rerank.tally import failed, tally
-from lmm_classifier.torch_device import choose_device, choose_dtype
 
 _EXTRA = "qwen2-vl"
 

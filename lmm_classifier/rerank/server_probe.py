@@ -17,11 +17,12 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-from lmm_classifier.datatypes import Candidate, Question
+from lmm_classifier.core.datatypes import Candidate, Question
+from lmm_classifier.rerank.aggregation import tally
 from lmm_classifier.rerank.chat_client import CallError
-from lmm_classifier.rerank.picture_budget import PictureBudget
+from lmm_classifier.rerank.image_budget import PictureBudget
 from lmm_classifier.rerank.prompts import NONE, NONE_OF_THESE, Asking, Ballot, escape_label, write_ballots
-from lmm_classifier.rerank.replies import (
+from lmm_classifier.rerank.responses import (
     as_log_probabilities,
     prompt_tokens_of,
     read_json_choice,
@@ -29,7 +30,6 @@ from lmm_classifier.rerank.replies import (
     read_text_choice,
     text_of,
 )
-from lmm_classifier.rerank.tally import tally
 
 logger = logging.getLogger(__name__)
 

@@ -1,0 +1,150 @@
+"""What people see in a terminal: progress, tables, one clear line for an error. All but results goes to stderr."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from lmm_classifier.core.progress import Progress
+from lmm_classifier.index.build.reports import BuildReport
+
+_PLAIN_SECONDS = 5.0  # between two lines where the output is no terminal
+_LISTED = 20  # skipped files shown one by one; the JSON report has them all
+
+
+def printable(text: str) -> str:
+    """Give text that any terminal takes: control characters and half characters are escaped."""
+    safe = "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode("ascii") for c in text)
+    encoding = getattr(sys.stderr, "encoding", None) or "utf-8"
+    return safe.encode(encoding, "backslashreplace").decode(encoding)
+
+
+def complain(message: str) -> None:
+    """Write one line that says what went wrong."""
+    sys.stderr.write(f"error: {printable(message)}\n")
+
+
+class ProgressDisplay:
+    """Shows progress: a moving bar with rate, time left and counts on a terminal, plain lines elsewhere."""
+
+    def __init__(self) -> None:
+        self._bar: Any = None
+        self._task: Any = None
+        self._started = self._said = time.monotonic()
+
+    def __enter__(self) -> Self:
+        if sys.stderr.isatty():
+            from rich.console import Console
+            from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+            from rich.progress import Progress as RichProgress
+
+            self._bar = RichProgress(
+                TextColumn("{task.description}"),
+                BarColumn(),
+                MofNCompleteColumn(),
+                TextColumn("{task.fields[rate]}"),
+                TextColumn("skipped {task.fields[skipped]}"),
+                TimeRemainingColumn(),
+                console=Console(stderr=True),
+            )
+            self._bar.start()
+        return self
+
+    def __call__(self, progress: Progress) -> None:
+        """Show the newest state."""
+        seconds = max(time.monotonic() - self._started, 1e-9)
+        rate = f"{progress.done / seconds:.1f}/s"
+        if self._bar is not None:
+            if self._task is None:
+                self._task = self._bar.add_task(progress.stage, total=progress.total, rate=rate, skipped=0)
+            self._bar.update(
+                self._task,
+                description=progress.stage,
+                completed=progress.done,
+                total=progress.total,
+                rate=rate,
+                skipped=progress.skipped,
+            )
+        elif time.monotonic() - self._said >= _PLAIN_SECONDS or progress.done == progress.total:
+            self._said = time.monotonic()
+            of = "" if progress.total is None else f"/{progress.total}"
+            left = ""
+            if progress.total is not None and 0 < progress.done < progress.total:
+                left = f", {seconds * (progress.total - progress.done) / progress.done:.0f} s left"
+            sys.stderr.write(f"{progress.stage} {progress.done}{of}, {rate}, skipped {progress.skipped}{left}\n")
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+
+
+@contextmanager
+def goes_on_later(index: Path) -> Iterator[None]:
+    """Tell a person who interrupts a build or a sync of a durable index that nothing is lost by it."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        if index.suffix != ".npz":
+            sys.stderr.write("\ninterrupted: what was encoded is kept; run the same again, and it goes on from there\n")
+        raise
+
+
+def show_report(report: BuildReport) -> None:
+    """Print what was indexed, what was skipped and why."""
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    console = Console(stderr=True)
+    table = Table(title=Text(printable(f"index {report.output_path}")), title_justify="left")
+    table.add_column("label")
+    table.add_column("pictures", justify="right")
+    for label, count in report.indexed.items():
+        table.add_row(Text(printable(label)), str(count))
+    table.add_section()
+    table.add_row("total", str(report.total), style="bold")
+    console.print(table)
+    if report.skipped:
+        console.print(_skipped_table(report))
+    for warning in report.warnings:
+        console.print(Text(printable(f"warning: {warning}"), style="yellow"))
+    console.print(Text(printable(_closing(report))))
+
+
+def _closing(report: BuildReport) -> str:
+    """How many pictures there are, how many of them were encoded now, and how fast."""
+    changes = report.changes
+    encoded = report.total if changes is None else changes.encoded
+    rate = f" ({encoded / max(report.seconds, 1e-9):.1f}/s)" if encoded else ""
+    told = f"{report.total} pictures"
+    if changes is not None and (changes.unchanged or encoded < report.total):
+        kinds = ("added", "removed", "replaced", "renamed", "relabelled")
+        counts = [f"{len(getattr(changes, kind))} {kind}" for kind in kinds if getattr(changes, kind)]
+        told += f": {', '.join([*counts, f'{changes.unchanged} unchanged'])}; {encoded} encoded"
+    return f"{told} by {report.encoder} in {report.seconds:.1f} s{rate}"
+
+
+def _skipped_table(report: BuildReport) -> Any:
+    from rich.table import Table
+    from rich.text import Text
+
+    counts = Counter(skipped.kind for skipped in report.skipped)
+    said = ", ".join(f"{count} {kind}" for kind, count in counts.most_common())
+    table = Table(title=Text(printable(f"not indexed: {said}")), title_justify="left")
+    for column in ("file", "kind", "reason"):
+        table.add_column(column, overflow="fold")
+    # broken pictures first: files of other kinds are rarely worth a look
+    listed = sorted(report.skipped, key=lambda skipped: (skipped.kind == "ignored", skipped.path))
+    for skipped in listed[:_LISTED]:
+        table.add_row(*(Text(printable(part)) for part in (skipped.path, skipped.kind, skipped.reason)))
+    if len(listed) > _LISTED:
+        table.add_row(f"... and {len(listed) - _LISTED} more", "", "the JSON report (--report) lists them all")
+    return table

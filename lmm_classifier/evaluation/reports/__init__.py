@@ -1,0 +1,4 @@
+"""HTML pages for people: contact sheet, evaluation, audit, reranking.
+
+Start with `page`.
+"""

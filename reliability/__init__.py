@@ -1,1 +1,0 @@
-"""Faults on purpose, and what becomes of an index or a run then; `python -m reliability` runs all."""

@@ -1,0 +1,45 @@
+"""Files appear whole or not at all."""
+
+import stat
+
+import pytest
+
+from lmm_classifier.core.files import replacing_file
+
+
+def test_a_file_is_replaced_at_the_end_only(tmp_path):
+    """Until the block ends the old content stands; afterwards nothing temporary is left."""
+    target = tmp_path / "result.json"
+    target.write_text("old")
+    with replacing_file(target) as temporary:
+        temporary.write_text("new")
+        assert target.read_text() == "old"
+    assert target.read_text() == "new"
+    assert [path.name for path in tmp_path.iterdir()] == ["result.json"]
+
+
+def test_an_error_keeps_the_old_file(tmp_path):
+    """If the block fails, the old content stays and the temporary file goes."""
+    target = tmp_path / "result.json"
+    target.write_text("old")
+    with pytest.raises(RuntimeError), replacing_file(target) as temporary:
+        temporary.write_text("half")
+        raise RuntimeError
+    assert target.read_text() == "old"
+    assert [path.name for path in tmp_path.iterdir()] == ["result.json"]
+
+
+def test_a_result_is_readable_by_others(tmp_path):
+    """A result file gets ordinary permissions, not those of a private temporary file."""
+    (tmp_path / "plain").touch()
+    with replacing_file(tmp_path / "result") as temporary:
+        temporary.touch()
+    assert stat.S_IMODE((tmp_path / "result").stat().st_mode) == stat.S_IMODE((tmp_path / "plain").stat().st_mode)
+
+
+def test_any_name_that_the_disk_takes_is_taken(tmp_path):
+    """A name of 255 bytes leaves no room for a longer temporary one, and needs none."""
+    target = tmp_path / ("\N{SNOWMAN}" * 85)
+    with replacing_file(target) as temporary:
+        temporary.write_text("new")
+    assert target.read_text() == "new"

@@ -1,0 +1,138 @@
+"""Measures against scikit-learn, netcal-style definitions and by hand."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.stats import binomtest
+from sklearn import metrics as sklearn_metrics
+
+from lmm_classifier.core import metrics
+
+numbers = st.lists(st.sampled_from([0.1, 0.2, 0.5, 0.7, 0.9]), min_size=1, max_size=30).map(np.array)
+
+
+@given(st.integers(0, 40), st.integers(0, 40))
+def test_wilson_interval(right, more):
+    """SciPy's interval of the same name."""
+    count = right + more
+    if count == 0:
+        assert metrics.wilson_interval(0, 0) == (0, 1)
+        return
+    expected = binomtest(right, count).proportion_ci(0.95, method="wilson")
+    assert metrics.wilson_interval(right, count, 1.959963984540054) == pytest.approx(tuple(expected), abs=1e-9)
+
+
+@given(numbers, numbers)
+def test_auroc(known, unknown):
+    """Scikit-learn's ROC AUC, ties and all."""
+    truth = np.r_[np.ones(len(known)), np.zeros(len(unknown))]
+    expected = sklearn_metrics.roc_auc_score(truth, np.r_[known, unknown])
+    assert metrics.auroc(known, unknown) == pytest.approx(expected)
+
+
+@given(numbers, numbers)
+def test_false_positives(known, unknown):
+    """The least false positive rate on scikit-learn's ROC curve whose true positive rate is enough."""
+    truth = np.r_[np.ones(len(known)), np.zeros(len(unknown))]
+    false, true, _ = sklearn_metrics.roc_curve(truth, np.r_[known, unknown], drop_intermediate=False)
+    assert metrics.false_positives_at(known, unknown, 0.9) == pytest.approx(false[true >= 0.9 - 1e-12].min())
+
+
+@given(st.permutations(range(12)), st.lists(st.booleans(), min_size=12, max_size=12))
+def test_average_precision(ranking, relevant):
+    """Scikit-learn's average precision."""
+    relevant = np.array(relevant)
+    if not relevant.any():
+        assert metrics.average_precision(np.array(ranking, float), relevant) == 0
+        return
+    expected = sklearn_metrics.average_precision_score(relevant, ranking)
+    assert metrics.average_precision(np.array(ranking, float), relevant) == pytest.approx(expected)
+
+
+def test_brier_score():
+    """Scikit-learn's loss of the same name, on the confidence in the answer."""
+    rng = np.random.default_rng(0)
+    confidence, right = rng.random(50), rng.random(50) < 0.5
+    expected = sklearn_metrics.brier_score_loss(right, confidence)
+    assert metrics.brier_score(confidence, right) == pytest.approx(expected)
+
+
+def test_calibration_error_by_hand():
+    """Two bins: .2 says 0.2 of which half is right, .9 says 0.9 of which all are."""
+    confidence = np.array([0.2, 0.9, 0.2, 0.9])
+    right = np.array([True, True, False, True])
+    assert metrics.expected_calibration_error(confidence, right, bins=2) == pytest.approx((0.3 + 0.1) / 2)
+    parts = metrics.reliability(confidence, right, bins=2)
+    assert [(part.count, part.confidence, part.accuracy) for part in parts] == [
+        (2, pytest.approx(0.2), 0.5),
+        (2, pytest.approx(0.9), 1.0),
+    ]
+
+
+def test_calibration_error_agrees_with_scikit_learn():
+    """With equally filled bins and no ties, scikit-learn's calibration curve has the same points."""
+    from sklearn.calibration import calibration_curve
+
+    rng = np.random.default_rng(1)
+    confidence = rng.permutation(np.linspace(0.01, 0.99, 150))
+    right = rng.random(150) < confidence
+    accuracy, mean = calibration_curve(right, confidence, n_bins=15, strategy="quantile")
+    parts = metrics.reliability(confidence, right, 15)
+    np.testing.assert_allclose([part.accuracy for part in parts], accuracy)
+    np.testing.assert_allclose([part.confidence for part in parts], mean)
+    expected = np.abs(accuracy - mean).mean()
+    assert metrics.expected_calibration_error(confidence, right) == pytest.approx(expected)
+
+
+def test_risk_and_coverage_by_hand():
+    """Surest first: right, wrong, and two of equal confidence of which one is right."""
+    confidence = np.array([0.9, 0.8, 0.5, 0.5])
+    right = np.array([True, False, True, False])
+    coverage, risk = metrics.risk_coverage(confidence, right)
+    np.testing.assert_allclose(coverage, [0.25, 0.5, 0.75, 1])
+    np.testing.assert_allclose(risk, [0, 1 / 2, 1.5 / 3, 2 / 4])
+    assert metrics.area_under_risk_coverage(confidence, right) == pytest.approx(1.5 / 4)
+    assert metrics.coverage_at_risk(confidence, right, 0.1) == 0.25
+    assert metrics.coverage_at_risk(confidence, right, 0.5) == 1
+
+
+@given(numbers, st.data())
+def test_order_does_not_matter(confidence, data):
+    """No measure depends on the order of the pictures, ties or not."""
+    right = np.array(data.draw(st.lists(st.booleans(), min_size=len(confidence), max_size=len(confidence))))
+    order = np.array(data.draw(st.permutations(range(len(confidence)))))
+    for measure in (metrics.area_under_risk_coverage, metrics.brier_score):
+        assert measure(confidence, right) == pytest.approx(measure(confidence[order], right[order]))
+
+
+def test_correct_at_false_positives():
+    """Of four known two pass the strictest unknown, one of them is right."""
+    known, right = np.array([0.9, 0.8, 0.3, 0.2]), np.array([True, False, True, True])
+    assert metrics.correct_at_false_positives(known, right, np.array([0.5, 0.1]), 0.0) == 0.25
+    assert metrics.correct_at_false_positives(known, right, np.array([0.5, 0.1]), 0.5) == 0.75
+    assert metrics.correct_at_false_positives(known, right, np.array([0.5, 0.1]), 1.0) == 0.75
+
+
+def test_nothing_to_measure():
+    """Empty input has no measure, and no warning."""
+    none, flags = np.empty(0), np.empty(0, bool)
+    assert np.isnan(metrics.auroc(none, none))
+    assert np.isnan(metrics.false_positives_at(none, none))
+    assert np.isnan(metrics.correct_at_false_positives(none, flags, none, 0.1))
+    assert metrics.area_under_risk_coverage(none, flags) == 0
+    assert metrics.coverage_at_risk(none, flags, 0.1) == 0
+    assert metrics.expected_calibration_error(none, flags) == 0
+
+
+def test_mann_whitney():
+    """SciPy's two-sided p-value, without its continuity correction."""
+    from scipy.stats import mannwhitneyu, norm
+
+    rng = np.random.default_rng(0)
+    first, second = rng.normal(0.3, 1, 40), rng.normal(0, 1, 60)
+    expected = mannwhitneyu(first, second, method="asymptotic", use_continuity=False).pvalue
+    z = metrics.mann_whitney_z(first, second)
+    assert z > 0
+    assert 2 * norm.sf(abs(z)) == pytest.approx(expected)
+    assert metrics.mann_whitney_z(first, np.empty(0)) == 0

@@ -1,0 +1,198 @@
+"""Index files: round trips, and refusal of everything that is not a sound index."""
+
+import io
+import json
+import zipfile
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lmm_classifier.core.errors import IndexFileError
+from lmm_classifier.index.formats import read_index, write_index
+from lmm_classifier.index.storage.arrays import VectorSpool, read_header
+from lmm_classifier.index.vector_index import ExactIndex
+from lmm_classifier.testing import unit_rows
+from tests.contracts.test_index import write
+
+
+@pytest.fixture
+def npz(tmp_path):
+    return write(tmp_path / "index.npz", unit_rows(np.random.default_rng(0), 5, 4))
+
+
+def rewritten(npz, **members):
+    """The same archive with members replaced (bytes) or removed (None)."""
+    with zipfile.ZipFile(npz) as archive:
+        contents = {name: archive.read(name) for name in archive.namelist()}
+    contents.update({name.replace("__", "."): data for name, data in members.items()})
+    with zipfile.ZipFile(npz, "w") as archive:
+        for name, data in contents.items():
+            if data is not None:
+                archive.writestr(name, data)
+    return npz
+
+
+def as_npy(array, allow_pickle=False):
+    file = io.BytesIO()
+    np.lib.format.write_array(file, array, allow_pickle=allow_pickle)
+    return file.getvalue()
+
+
+@pytest.mark.parametrize("kind", ["index.npz", "index"])
+def test_round_trip_with_names_of_any_bytes(tmp_path, kind):
+    """Labels and paths come back as they were, half characters and line breaks too."""
+    vectors = np.repeat(unit_rows(np.random.default_rng(0), 1, 4), 3, axis=0)
+    labels = ["ö\n", "\udcff", "x" * 255]
+    path = write(tmp_path / kind, vectors, labels=labels, hashes=["a" * 64] * 3)
+    contents = read_index(path)
+    assert contents.labels == labels
+    assert contents.hashes == ["a" * 64] * 3
+    np.testing.assert_array_equal(np.concatenate(list(contents.vector_blocks())), vectors)
+
+
+def test_anyone_can_read_it_with_numpy(npz):
+    """The file is an ordinary .npz: vectors, labels, paths, hashes, and the manifest as JSON."""
+    with np.load(npz, allow_pickle=False) as arrays:
+        assert arrays["vectors"].shape == (5, 4)
+        assert arrays["labels"].tolist() == ["a", "b", "a", "b", "a"]
+        assert arrays["paths"][0] == "p/000.jpg"
+        assert json.loads(arrays["manifest.json"])["fingerprint"]["dim"] == 4
+
+
+def test_a_folder_is_mapped_not_read(tmp_path):
+    """A durable index is searched through a memory map."""
+    path = write(tmp_path / "index", unit_rows(np.random.default_rng(0), 5, 4))
+    assert isinstance(ExactIndex.open(path).gallery.units, np.memmap)
+
+
+def test_writing_again_replaces_a_file_and_nothing_else(tmp_path):
+    """A second file takes the first one's place, and no temporary one stays; a durable index is not written over."""
+    for kind in ("index.npz", "index"):
+        write(tmp_path / kind, unit_rows(np.random.default_rng(0), 5, 4))
+    write(tmp_path / "index.npz", unit_rows(np.random.default_rng(0), 7, 4))
+    assert len(ExactIndex.open(tmp_path / "index.npz")) == 7
+    with pytest.raises(IndexFileError, match="holds an index already"):
+        write(tmp_path / "index", unit_rows(np.random.default_rng(0), 7, 4))
+    assert len(ExactIndex.open(tmp_path / "index")) == 5
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["index", "index.npz"]
+
+
+def test_a_failed_write_keeps_the_old_index(npz):
+    """If writing stops in the middle, the old index is as it was."""
+    old = npz.read_bytes()
+    contents = read_index(npz)
+
+    def broken():
+        yield np.zeros((2, 4), np.float32)
+        raise OSError("no space left on device")
+
+    with pytest.raises(OSError, match="no space"):
+        write_index(npz, type(contents)(**{**vars(contents), "vector_blocks": broken}))
+    assert npz.read_bytes() == old
+    assert [path.name for path in npz.parent.iterdir()] == ["index.npz"]
+
+
+def test_a_folder_that_is_no_index_is_not_replaced(tmp_path):
+    """Somebody's files are never removed to make room."""
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "mine.jpg").write_bytes(b"x")
+    with pytest.raises(IndexFileError, match="choose another output"):
+        write(tmp_path / "photos", unit_rows(np.random.default_rng(0), 2, 4))
+    assert (tmp_path / "photos" / "mine.jpg").read_bytes() == b"x"
+
+
+def lying_header():
+    file = io.BytesIO()
+    header = {"descr": "<f4", "fortran_order": False, "shape": (1 << 40, 4)}
+    np.lib.format.write_array_header_1_0(file, header)
+    return file.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("members", "said"),
+    [
+        ({"vectors__npy": None}, "vectors.npy missing"),
+        ({"manifest__json": None}, "no manifest.json"),
+        ({"manifest__json": b"{"}, "damaged manifest"),
+        ({"manifest__json": b"[1]"}, "another format name"),
+        ({"manifest__json": b'{"format": "lmm-classifier-index", "format_version": 99}'}, "format version 99"),
+        ({"manifest__json": b'{"format": "lmm-classifier-index", "format_version": 1}'}, "damaged manifest"),
+        ({"manifest__json": b"[" * 100_000}, "damaged manifest"),
+        ({"vectors__npy": as_npy(np.array([{}], object), allow_pickle=True)}, "plain numbers or text"),
+        ({"vectors__npy": as_npy(np.zeros((5, 3), np.float32))}, "the manifest says (5, 4)"),
+        ({"vectors__npy": as_npy(np.zeros((5, 4), np.int32))}, "vectors of int32"),
+        ({"vectors__npy": as_npy(np.full((5, 4), np.nan, np.float32))}, "not finite"),
+        ({"vectors__npy": b"nonsense"}, "not a readable array"),
+        ({"vectors__npy": lying_header()}, "declares"),
+        ({"labels__npy": as_npy(np.arange(5))}, "expected 5 texts"),
+        ({"labels__npy": as_npy(np.array(["a"]))}, "expected 5 texts"),
+        ({"labels__npy": as_npy(np.frombuffer(b"\xff" * 20, "<U1"))}, "damaged text"),
+        ({"paths__npy": as_npy(np.array(["a/1", "../../x", "c", "d", "e"]))}, "leads out of the corpus"),
+        ({"paths__npy": as_npy(np.array(["a/1", "/etc/x", "c", "d", "e"]))}, "leads out of the corpus"),
+        ({"space__mean__npy": as_npy(np.zeros(3))}, "identity space has no arrays"),
+    ],
+)
+def test_hostile_archives_are_refused(npz, members, said):
+    """No lie in an archive is believed, and nothing large is made on its word."""
+    rewritten(npz, **members)
+    with pytest.raises(IndexFileError) as caught:
+        ExactIndex.open(npz)
+    assert said in str(caught.value)
+
+
+def test_compressed_archives_are_refused(npz):
+    """A zip bomb needs compression, and an index has none."""
+    with zipfile.ZipFile(npz, "a", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("bomb.npy", b"\0" * 10_000_000)
+    with pytest.raises(IndexFileError, match="not compressed"):
+        read_index(npz)
+
+
+def test_a_flipped_bit_is_noticed(npz):
+    """Damage in the stored vectors is found by the archive's checksum."""
+    data = bytearray(npz.read_bytes())
+    with zipfile.ZipFile(npz) as archive:
+        data[archive.getinfo("vectors.npy").header_offset + 250] ^= 1
+    npz.write_bytes(data)
+    with pytest.raises(IndexFileError, match=r"index\.npz"):
+        ExactIndex.open(npz)
+
+
+@pytest.mark.parametrize("content", [b"", b"PK", b"hello", b"\x93NUMPY"])
+def test_other_files_are_not_indexes(tmp_path, content):
+    """A file of another kind, and a missing one, are named with what to do."""
+    (tmp_path / "x.npz").write_bytes(content)
+    with pytest.raises(IndexFileError, match=r"x\.npz"):
+        read_index(tmp_path / "x.npz")
+    with pytest.raises(IndexFileError, match="lmm-classifier build"):
+        read_index(tmp_path / "missing.npz")
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(IndexFileError, match=r"no index\.sqlite"):
+        read_index(tmp_path / "folder")
+
+
+@given(st.binary(max_size=200))
+def test_any_header_bytes_are_refused_or_true(data):
+    """A header is accepted only if it describes exactly the bytes that follow."""
+    blob = b"\x93NUMPY" + data
+    try:
+        header = read_header(io.BytesIO(blob), len(blob), "x")
+    except IndexFileError:
+        return
+    assert header.offset + header.nbytes == len(blob)
+
+
+def test_the_spool_gives_back_what_it_got(tmp_path):
+    """Vectors come back in order, in blocks, as often as asked, and the file goes."""
+    spool = VectorSpool(tmp_path / "spool", 3)
+    vectors = unit_rows(np.random.default_rng(0), 10, 3)
+    spool.append(vectors[:4])
+    spool.append(vectors[4:])
+    for _ in range(2):
+        blocks = list(spool.blocks(rows=4))
+        assert [len(block) for block in blocks] == [4, 4, 2]
+        np.testing.assert_array_equal(np.concatenate(blocks), vectors)
+    spool.close()
+    assert not (tmp_path / "spool").exists()

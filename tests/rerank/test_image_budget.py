@@ -1,0 +1,48 @@
+"""Pictures are resized by us, to whole visual tokens, within the budget of a picture and of a request."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from lmm_classifier.rerank.image_budget import PictureBudget, visual_grid
+from lmm_classifier.rerank.prompts import Ballot
+
+
+def tokens(image):
+    assert image.width % 28 == image.height % 28 == 0
+    return image.width * image.height // 28**2
+
+
+@given(st.lists(st.tuples(st.integers(1, 900), st.integers(1, 900)), min_size=1, max_size=6), st.integers(16, 600))
+def test_a_request_keeps_to_its_budget(sizes, most):
+    """All pictures together never cost more than the request may, each never more than its own bound."""
+    budget = PictureBudget(least=4, most=200, most_per_request=most)
+    fitted = budget.fit(Ballot(("text", *(Image.new("RGB", size) for size in sizes)), ("A",), (0,)))
+    costs = [tokens(part) for part in fitted.parts if not isinstance(part, str)]
+    assert len(costs) == len(sizes)
+    assert sum(costs) <= most
+    assert max(costs) <= 200
+    assert fitted.parts[0] == "text"
+
+
+@given(st.integers(1, 20_000), st.integers(1, 20_000), st.integers(4, 300), st.integers(4, 1300))
+def test_visual_grid_stays_in_the_budget(width, height, least, most):
+    """Never more tokens than allowed, at least one each way, and the aspect roughly kept."""
+    least = min(least, most)
+    across, down = visual_grid(width, height, 28, least, most)
+    assert 1 <= across * down <= most
+    assert (across >= down) == (width >= height) or abs(across - down) <= 1
+
+
+@pytest.mark.parametrize(
+    ("size", "grid"), [((56, 56), (2, 2)), ((560, 280), (20, 10)), ((28, 28), (8, 8)), ((28_000, 28), (1, 1))]
+)
+def test_visual_grid_examples(size, grid):
+    """Whole tokens of 28 pixels; small pictures grow to the least, long ones are squeezed."""
+    across, down = visual_grid(*size, 28, 4 if size == (56, 56) else 64, 1024)
+    if size[0] < 20_000:
+        assert (across, down) == grid
+    else:
+        assert across * down <= 1024
+        assert across / down <= 110
