@@ -4,20 +4,30 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: demo test check format wheel reliability clean
+.PHONY: demo demo-rerank test test-long check format wheel docs reliability clean
 
 demo: $(VENV)/.core  ## install the small core, then: draw, index, classify, show
 	$(BIN)/lmm-classifier demo --output demo
 
-test: $(VENV)/.dev  ## install everything, then run all tests
+demo-rerank: $(VENV)/.rerank  ## install the extra, then: a tiny trained Qwen2-VL reranks the shapes that it knows
+	$(BIN)/python -m scripts.demo_rerank --output demo-rerank
+
+test: $(VENV)/.dev  ## install everything, then run the tests
 	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile
 
-check: $(VENV)/.dev  ## format, lint, types
+test-long: $(VENV)/.dev  ## the slow tests, which `make test` leaves out
+	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile -m long
+
+check: $(VENV)/.dev  ## format, lint, types, spelling
 	scripts/check
 
 format: $(VENV)/.dev
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+docs: $(VENV)/.dev  ## write the generated pages and configuration files
+	$(BIN)/python -m scripts.generate_docs
+	$(BIN)/python -m benchmarks.tables
 
 wheel: $(VENV)/.dev  ## build the wheel and try it in an empty environment
 	scripts/smoke_wheel
@@ -37,9 +47,14 @@ $(VENV)/.dev: pyproject.toml constraints.txt | $(VENV)/.venv
 	$(PIP) --constraint constraints.txt --editable '.[all,dev]'
 	touch $@ $(VENV)/.core
 
+$(VENV)/.rerank: pyproject.toml constraints.txt | $(VENV)/.venv
+	$(PIP) torch==2.13.0
+	$(PIP) --constraint constraints.txt --editable '.[qwen2-vl]'
+	touch $@ $(VENV)/.core
+
 BADIMAGES ?= $(wildcard ../shared/badimages/badimages.tar.xz)
 reliability: $(VENV)/.dev  ## try every fault: minutes; prints a table, writes benchmarks/results/reliability.json
 	$(BIN)/python -m benchmarks.fault_injection $(if $(BADIMAGES),--badimages $(BADIMAGES))
 
 clean:
-	rm -rf $(VENV) dist build demo .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) dist build demo demo-rerank .mypy_cache .ruff_cache .pytest_cache .hypothesis

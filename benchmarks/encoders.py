@@ -1,12 +1,12 @@
-"""From pictures to vectors on a CPU: OpenVINO and the others against a transformers pipeline, and against the machine.
+"""From images to vectors on a CPU, compared with a transformers pipeline and with the machine's matrix products.
 
-The weights are random, of the real shapes; all ways start from the same JPEG files. The ceiling is torch's product of
-two bfloat16 matrices of 4096 x 4096 (oneDNN), measured in turns with the encoder on pictures that are ready.
+The weights are random, of the real shapes. All encoders start from the same JPEG files. The rate of matrix products is
+that of torch (oneDNN) for two bfloat16 matrices of 4096 x 4096. It is measured in turns with the encoder on decoded
+images.
 """
 
 from __future__ import annotations
 
-import argparse
 import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -14,14 +14,16 @@ from typing import Any
 
 import numpy as np
 import torch
+from PIL import Image
 from transformers import SiglipImageProcessorPil, pipeline
 
 from benchmarks.real_shapes import BASE, SO400M, Shape, photographs
-from benchmarks.rows import Row, where, write_rows
-from benchmarks.side_by_side import Times, in_turns, ratio
-from lmm_classifier.core.protocols import Encoder, FloatArray
+from benchmarks.rows import Row, run_part, where
+from benchmarks.side_by_side import in_turns, ratio, value_range
+from lmm_classifier.core.arrays import Float32Array
+from lmm_classifier.core.protocols import Encoder
 from lmm_classifier.data.config import ImagesConfig
-from lmm_classifier.data.images import read_picture
+from lmm_classifier.data.images import read_image
 from lmm_classifier.embeddings.config import EncoderConfig
 from lmm_classifier.embeddings.encode_files import LazyEncoder, encode_files
 from lmm_classifier.embeddings.registry import open_encoder
@@ -29,147 +31,149 @@ from lmm_classifier.embeddings.registry import open_encoder
 COMMAND = "python -m benchmarks.performance --only encoders"
 GEMM = 4096
 GEMM_FLOPS = 2.0 * GEMM**3
-_GEMM_SAID = "what this product would give at SigLIP's operations; not a hard limit: ours is a little above it"
+GEMM_NOTE = (
+    "the speed of SigLIP's operations at the rate of this product; no hard limit: openvino alone is slightly above it"
+)
 
 
-def naive(checkpoint: Path) -> Callable[[Sequence[Path]], FloatArray]:
-    """The pipeline of transformers, one picture at a time, in its own number type (float32)."""
+def transformers_pipeline(checkpoint: Path) -> Callable[[Sequence[Path]], Float32Array]:
+    """Return the pipeline of transformers, one image at a time, in its own number type (float32)."""
     processor = SiglipImageProcessorPil.from_pretrained(checkpoint)
     extract = pipeline("image-feature-extraction", model=str(checkpoint), image_processor=processor, device="cpu")
 
-    def run(paths: Sequence[Path]) -> FloatArray:
-        rows = np.array([np.ravel(extract(str(path), pool=True)) for path in paths], np.float32)
-        unit: FloatArray = rows / np.linalg.norm(rows, axis=1, keepdims=True)
-        return unit
+    def run(paths: Sequence[Path]) -> Float32Array:
+        vectors = np.array([np.ravel(extract(str(path), pool=True)) for path in paths], np.float32)
+        return np.asarray(vectors / np.linalg.norm(vectors, axis=1, keepdims=True), np.float32)
 
     return run
 
 
-def stream(encoder: Encoder, paths: Sequence[Path]) -> FloatArray:
-    """What a build does: files in, vectors out."""
+def encode_as_build(encoder: Encoder, paths: Sequence[Path]) -> Float32Array:
+    """Encode files as a build does."""
     batches = encode_files(paths, LazyEncoder(lambda: encoder), ImagesConfig(), 64)
     return np.concatenate([batch.vectors for batch in batches])
 
 
 def gemm() -> Callable[[], Any]:
-    """The product that sets the ceiling, about as long as a picture takes."""
+    """Return the product that sets the reference rate. It takes about as long as one image."""
     left, right = (torch.randn(GEMM, GEMM).bfloat16() for _ in range(2))
     return lambda: left @ right
 
 
-def of_shape(shape: Shape, work: Path, count: int, rounds: int, extra: bool = True) -> list[Row]:
-    """Rows for one tower."""
+def rows_of_shape(shape: Shape, work: Path, count: int, rounds: int) -> list[Row]:
+    """Return the rows of one vision tower."""
     checkpoint = shape.save(work / "checkpoint")
-    paths = photographs(work / "pictures", count, (640, 480))
-    fast = open_encoder(EncoderConfig(backend="openvino", model=str(checkpoint), converted_dir=work / "converted"))
-    pipe = naive(checkpoint)
-    cosine = float((pipe(paths[:2]) * stream(fast, paths[:2])).sum(axis=1).min())
+    paths = photographs(work / "images", count, (640, 480))
+    openvino = open_encoder(EncoderConfig(backend="openvino", model=str(checkpoint), converted_dir=work / "converted"))
+    siglip = open_encoder(EncoderConfig(model=str(checkpoint)))
+    run_pipeline = transformers_pipeline(checkpoint)
+    cosine = float((run_pipeline(paths[:2]) * encode_as_build(openvino, paths[:2])).sum(axis=1).min())
     jobs: dict[str, Callable[[], Any]] = {
-        "pipeline": lambda: pipe(paths),
-        "openvino": lambda: stream(fast, paths),
+        "pipeline": lambda: run_pipeline(paths),
+        "openvino": lambda: encode_as_build(openvino, paths),
+        "siglip": lambda: encode_as_build(siglip, paths),
     }
-    if extra:
-        exact = open_encoder(EncoderConfig(model=str(checkpoint)))
-        jobs["siglip"] = lambda: stream(exact, paths)
     times = in_turns(jobs, rounds)
-    rate = count / times["pipeline"].median
-    on = f"{count} JPEGs of 640x480, SigLIP {shape.name}, random weights; pipeline, one at a time, {rate:.2f}/s"
-    place = where("openvino", "torch", "transformers")
-    found = []
-    for name, goal in (("openvino", 5.0), ("siglip", None)):
-        if name in times:
-            value, spread = ratio(times["pipeline"], times[name])
-            kind = fast.fingerprint.dtype if name == "openvino" else "auto"
-            said = f"encoder {shape.name}: {name} {kind} : transformers pipeline"
-            found.append(Row(said, round(value, 2), "x", goal, "higher", on, place, COMMAND, spread))
-    said = f"encoder {shape.name}: cosine with the pipeline"
-    found.append(Row(said, round(cosine, 6), "", 0.9999, "higher", on, place, COMMAND))
-    share, most = ceiling(shape, fast, paths, rounds)
-    said, limit = (
-        f"encoder {shape.name}: the bfloat16 GEMM ceiling : transformers pipeline",
-        most / (rate * shape.flops),
+    pipeline_rate = count / times["pipeline"].median
+    data = (
+        f"{count} JPEGs of 640x480, SigLIP {shape.name}, random weights; "
+        f"pipeline, one image at a time, {pipeline_rate:.2f}/s"
     )
-    found.append(Row(said, round(limit, 2), "x", None, "higher", _GEMM_SAID, place, COMMAND))
-    return [*found, share]
+    gemm_row, gemm_rate = fraction_of_gemm(shape, openvino, paths, rounds)
+
+    def row(
+        name: str, value: float, unit: str, goal: float | None = None, against: str = data, spread: str = ""
+    ) -> Row:
+        place = where("openvino", "torch", "transformers")
+        return Row(f"encoder {shape.name}: {name}", value, unit, goal, "higher", against, place, COMMAND, spread)
+
+    measured = []
+    for job, name, goal in (
+        ("openvino", f"openvino {openvino.fingerprint.dtype}", 5.0),
+        ("siglip", "siglip auto", None),
+    ):
+        value, spread = ratio(times["pipeline"], times[job])
+        full_name = f"{name}, speed relative to a transformers pipeline"
+        measured.append(row(full_name, round(value, 2), "x", goal, spread=spread))
+    measured.append(row("cosine with the pipeline", round(cosine, 6), "", 0.9999))
+    value = gemm_rate / (pipeline_rate * shape.flops)
+    full_name = "bfloat16 GEMM rate, speed relative to a transformers pipeline"
+    return [*measured, row(full_name, round(value, 2), "x", against=GEMM_NOTE), gemm_row]
 
 
-def ceiling(shape: Shape, encoder: Encoder, paths: Sequence[Path], rounds: int) -> tuple[Row, float]:
-    """The share of the machine's matrix products that the encoder alone reaches, and their rate (FLOP/s)."""
-    ready = [encoder.prepare(read_picture(path).image) for path in paths]
+def fraction_of_gemm(shape: Shape, encoder: Encoder, paths: Sequence[Path], rounds: int) -> tuple[Row, float]:
+    """Return the fraction of the machine's matrix products that the encoder alone reaches, and their rate (FLOP/s)."""
+    preprocessed = [encoder.preprocess(read_image(path).image) for path in paths]
     product = gemm()
     repeats = max(1, round(shape.flops * len(paths) / GEMM_FLOPS / 4))
     times = in_turns(
-        {"gemm": lambda: [product() for _ in range(repeats)], "alone": lambda: encoder.encode(ready)}, rounds
+        {"gemm": lambda: [product() for _ in range(repeats)], "alone": lambda: encoder.encode(preprocessed)}, rounds
     )
-    rates = {
-        "gemm": [GEMM_FLOPS * repeats / one for one in times["gemm"].seconds],
-        "alone": [shape.flops * len(paths) / one for one in times["alone"].seconds],
-    }
-    shares = [100 * mine / most for mine, most in zip(rates["alone"], rates["gemm"])]
-    most = GEMM_FLOPS * repeats / Times(times["gemm"].seconds).median
-    value = 100 * shape.flops * len(paths) / times["alone"].median / most
+    gemm_flops, encoder_flops = GEMM_FLOPS * repeats, shape.flops * len(paths)
+    percentages = [
+        100 * (encoder_flops / alone) / (gemm_flops / gemm_seconds)
+        for alone, gemm_seconds in zip(times["alone"].seconds, times["gemm"].seconds)
+    ]
+    gemm_rate = gemm_flops / times["gemm"].median
     row = Row(
-        f"encoder {shape.name}: openvino alone, share of the bfloat16 GEMM ceiling",
-        round(value, 1),
+        f"encoder {shape.name}: openvino alone, fraction of the bfloat16 GEMM rate",
+        round(100 * encoder_flops / times["alone"].median / gemm_rate, 1),
         "%",
         85.0,
         "higher",
-        f"{shape.flops / 1e9:.0f} GFLOP a picture; torch product of {GEMM} x {GEMM}: {most / 1e9:.0f} GFLOP/s",
+        f"{shape.flops / 1e9:.0f} GFLOP per image; torch product of {GEMM} x {GEMM}: {gemm_rate / 1e9:.0f} GFLOP/s",
         where("openvino", "torch"),
         COMMAND,
-        f"{min(shares):.3g} to {max(shares):.3g}",
+        value_range(percentages),
     )
-    return row, most
+    return row, gemm_rate
 
 
-def peer_of_sentences(work: Path, count: int, rounds: int) -> list[Row]:
-    """sentence-transformers' picture encoder, a CLIP ViT-B/32, batch 32, against ours on the same checkpoint."""
+def sentence_transformers_row(work: Path, count: int, rounds: int) -> Row:
+    """Compare with sentence-transformers' image encoder, a CLIP ViT-B/32 with batch 32, on the same checkpoint."""
     from sentence_transformers import SentenceTransformer
-    from sentence_transformers.models import CLIPModel as Sentences
-    from transformers import CLIPConfig, CLIPImageProcessorPil, CLIPModel, CLIPTokenizerFast
+    from sentence_transformers.models import CLIPModel as SentenceClip
+    from transformers import CLIPConfig, CLIPImageProcessorPil, CLIPModel
+    from transformers import CLIPTokenizerFast as Tokenizer  # type: ignore[attr-defined]
 
     folder = work / "clip"
     torch.manual_seed(0)
     CLIPModel(CLIPConfig()).save_pretrained(folder)
     CLIPImageProcessorPil().save_pretrained(folder)
-    _tiny_tokenizer(CLIPTokenizerFast).save_pretrained(folder)
-    paths = photographs(work / "pictures32", count, (640, 480))
-    theirs = SentenceTransformer(modules=[Sentences(str(folder))], device="cpu")
-    ours = open_encoder(EncoderConfig(backend="openvino", model=str(folder), converted_dir=work / "converted"))
-    from PIL import Image
-
+    _tiny_tokenizer(Tokenizer).save_pretrained(folder)
+    paths = photographs(work / "images32", count, (640, 480))
+    sentence = SentenceTransformer(modules=[SentenceClip(str(folder))], device="cpu")
+    openvino = open_encoder(EncoderConfig(backend="openvino", model=str(folder), converted_dir=work / "converted"))
     jobs: dict[str, Callable[[], Any]] = {
-        "theirs": lambda: theirs.encode([Image.open(path) for path in paths], batch_size=32),
-        "ours": lambda: stream(ours, paths),
+        "sentence": lambda: sentence.encode([Image.open(path) for path in paths], batch_size=32),
+        "openvino": lambda: encode_as_build(openvino, paths),
     }
-    value, spread = (times := in_turns(jobs, rounds)) and ratio(times["theirs"], times["ours"])
-    on = f"{count} JPEGs of 640x480, CLIP ViT-B/32@224, random weights; sentence-transformers, batch 32"
+    times = in_turns(jobs, rounds)
+    value, spread = ratio(times["sentence"], times["openvino"])
+    against = f"{count} JPEGs of 640x480, CLIP ViT-B/32@224, random weights; sentence-transformers, batch 32"
     place = where("openvino", "sentence-transformers", "torch", "transformers")
-    said = "encoder CLIP ViT-B/32: openvino : sentence-transformers"
-    return [Row(said, round(value, 2), "x", None, "higher", on, place, COMMAND, spread)]
+    name = "encoder CLIP ViT-B/32: openvino, speed relative to sentence-transformers"
+    return Row(name, round(value, 2), "x", None, "higher", against, place, COMMAND, spread)
 
 
 def _tiny_tokenizer(kind: Any) -> Any:
-    """A tokenizer of a few words: sentence-transformers loads one even for pictures."""
+    """Return a tokenizer of a few words: sentence-transformers loads one even for images."""
     return kind(vocab={"<|startoftext|>": 0, "<|endoftext|>": 1, "a": 2, "a</w>": 3}, merges=[])
 
 
 def rows(quick: bool = False) -> list[Row]:
-    """Both towers, and the peers."""
-    found = []
+    """Measure both towers, and sentence-transformers where it is installed."""
     with tempfile.TemporaryDirectory() as name:
         work = Path(name)
-        found += of_shape(BASE, work / "base", 8 if quick else 24, 2 if quick else 5)
+        measured = rows_of_shape(BASE, work / "base", 8 if quick else 24, 2 if quick else 5)
         if not quick:
-            found += of_shape(SO400M, work / "so400m", 4, 3)
+            measured += rows_of_shape(SO400M, work / "so400m", 4, 3)
         try:
-            found += peer_of_sentences(work, 32, 2 if quick else 5)
+            measured.append(sentence_transformers_row(work, 32, 2 if quick else 5))
         except ImportError as error:
             print(f"sentence-transformers is left out: {error}")
-    return found
+    return measured
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--quick", action="store_true")
-    write_rows("encoders", rows(parser.parse_args().quick))
+    run_part("encoders", __doc__, rows)

@@ -1,4 +1,4 @@
-"""Checkpoints of the real shapes with random weights: speed does not depend on their values, nothing is downloaded."""
+"""Checkpoints of the real shapes with random weights. Speed does not depend on the values; nothing is downloaded."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from PIL import Image
 
 @dataclass(frozen=True)
 class Shape:
-    """The vision tower of a SigLIP."""
+    """The vision tower of a SigLIP model."""
 
     name: str
     side: int
@@ -24,12 +24,12 @@ class Shape:
 
     @property
     def tokens(self) -> int:
-        """Patches of a picture."""
+        """Return the number of patches of an image."""
         return (self.side // self.patch) ** 2
 
     @property
     def flops(self) -> float:
-        """Floating point operations of one picture: the matrix products, a multiplication and an addition each."""
+        """Return the floating point operations of one image: two per multiplication of the matrix products."""
         n, d, m = self.tokens, self.width, self.mlp
         layer = 2 * (4 * n * d * d + 2 * n * d * m) + 4 * n * n * d
         patches = 2 * n * 3 * self.patch**2 * d
@@ -37,7 +37,7 @@ class Shape:
         return float(self.layers * layer + patches + head)
 
     def config(self) -> Any:
-        """The configuration of transformers."""
+        """Return the configuration for transformers."""
         from transformers import SiglipVisionConfig
 
         return SiglipVisionConfig(
@@ -50,7 +50,7 @@ class Shape:
         )
 
     def save(self, folder: Path) -> Path:
-        """Write a checkpoint with random weights, and the image processor of the original."""
+        """Write a checkpoint with random weights and the image processor of the original."""
         import torch
         from transformers import SiglipImageProcessorPil, SiglipVisionModel
 
@@ -65,20 +65,21 @@ SO400M = Shape("so400m/14@384", 384, 14, 1152, 4304, 27, 16)
 
 
 def photographs(folder: Path, count: int, size: tuple[int, int], labels: int = 4) -> list[Path]:
-    """Write JPEGs of `size` (width, height) with the spectrum of photographs, no two the same: blurred noise at every
-    scale, which costs a decoder what a photograph costs it.
+    """Write different JPEGs of `size` (width, height) with the spectrum of photographs.
+
+    They are blurred noise at every scale, which a decoder reads as slowly as a photograph.
     """
     rng = np.random.default_rng(0)
     paths = []
     for number in range(count):
-        picture = np.zeros((size[1], size[0], 3), np.float32)
+        image = np.zeros((size[1], size[0], 3), np.float32)
         for grain in (4, 16, 64, 256):
             coarse = rng.integers(0, 256, (max(size[1] // grain, 2), max(size[0] // grain, 2), 3), dtype=np.uint8)
             large = Image.fromarray(coarse).resize(size, Image.Resampling.BICUBIC)
-            picture += np.asarray(large, np.float32) * (grain**0.5 / 30)
+            image += np.asarray(large, np.float32) * (grain**0.5 / 30)
         path = folder / f"label{number % labels}" / f"{number:04}.jpg"
         path.parent.mkdir(parents=True, exist_ok=True)
-        values = 255 * (picture - picture.min()) / np.ptp(picture)
+        values = 255 * (image - image.min()) / np.ptp(image)
         Image.fromarray(values.astype(np.uint8)).save(path, quality=90)
         paths.append(path)
     return sorted(paths)

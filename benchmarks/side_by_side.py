@@ -1,4 +1,4 @@
-"""Times jobs in turns, so that whatever else the machine does falls on all of them alike."""
+"""Time jobs in turns, so that other work of the machine affects all of them equally."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ class Times:
 
     @property
     def median(self) -> float:
-        """The middle one."""
+        """Return the median of the rounds."""
         return statistics.median(self.seconds)
 
 
 def in_turns(jobs: Mapping[str, Callable[[], object]], rounds: int = 5) -> dict[str, Times]:
-    """Run every job once unmeasured, then `rounds` times, each round in the same order."""
+    """Run every job once without timing it, then `rounds` times, each round in the same order."""
     for job in jobs.values():
         job()
     seconds: dict[str, list[float]] = {name: [] for name in jobs}
@@ -30,10 +30,15 @@ def in_turns(jobs: Mapping[str, Callable[[], object]], rounds: int = 5) -> dict[
             started = time.perf_counter()
             job()
             seconds[name].append(time.perf_counter() - started)
-    return {name: Times(tuple(found)) for name, found in seconds.items()}
+    return {name: Times(tuple(rounds_of_job)) for name, rounds_of_job in seconds.items()}
 
 
 def ratio(slow: Times, fast: Times) -> tuple[float, str]:
-    """How many times faster `fast` is: the ratio of the medians, and the least and largest of single rounds."""
-    rounds = [one / other for one, other in zip(slow.seconds, fast.seconds, strict=True)]
-    return slow.median / fast.median, f"{min(rounds):.3g} to {max(rounds):.3g}"
+    """Return how many times faster `fast` is: the ratio of the medians, and the range of the single rounds."""
+    ratios = [slow_round / fast_round for slow_round, fast_round in zip(slow.seconds, fast.seconds, strict=True)]
+    return slow.median / fast.median, value_range(ratios)
+
+
+def value_range(values: list[float] | tuple[float, ...]) -> str:
+    """Return the smallest and the largest value as text."""
+    return f"{min(values):.3g} to {max(values):.3g}"

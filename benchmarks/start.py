@@ -1,8 +1,7 @@
-"""How long the command takes to start, beside a Python that does nothing, and what it loads for one picture."""
+"""The time a command takes to start, next to an empty Python, and the libraries it loads for one image."""
 
 from __future__ import annotations
 
-import argparse
 import statistics
 import subprocess
 import sys
@@ -11,13 +10,14 @@ import time
 from pathlib import Path
 
 from benchmarks.real_shapes import Shape, photographs
-from benchmarks.rows import Row, where, write_rows
+from benchmarks.rows import Row, run_part, where
+from benchmarks.side_by_side import value_range
 
 COMMAND = "python -m benchmarks.performance --only start"
 TINY = Shape("tiny", 56, 14, 64, 128, 2, 2)
-LISTED = """
+COUNT_HEAVY = """
 import sys
-from lmm_classifier.cli.app import main
+from lmm_classifier.cli import main
 sys.argv[1:] = {arguments!r}
 try:
     main()
@@ -28,67 +28,60 @@ print(sum(name in sys.modules for name in ("torch", "transformers")))
 
 
 def milliseconds(command: list[str], runs: int) -> tuple[float, str]:
-    """Median wall time of a command, and the least and largest."""
+    """Return the median wall time of a command, and its range."""
     times = []
     for _ in range(runs):
         started = time.perf_counter()
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         times.append(1000 * (time.perf_counter() - started))
-    return statistics.median(times), f"{min(times):.3g} to {max(times):.3g}"
+    return statistics.median(times), value_range(times)
 
 
-def one_picture(work: Path, form: str, runs: int) -> list[Row]:
-    """Rows for classifying one picture with an exported encoder, Python's own start included."""
+def classify_rows(work: Path, backend: str, runs: int) -> list[Row]:
+    """Classify one image with an exported encoder; the time includes Python's own start."""
     checkpoint = TINY.save(work / "checkpoint")
     program = [sys.executable, "-m", "lmm_classifier"]
-    paths = photographs(work / "pictures", 12, (640, 480))
-    exported, index = str(work / form), str(work / f"index-{form}")
-    options = [
-        "--set",
-        f"encoder.backend={form}",
-        "--set",
-        f"encoder.model={exported}",
-        "--set",
-        "rerank.enabled=false",
-    ]
+    paths = photographs(work / "images", 12, (640, 480))
+    exported, index = str(work / backend), str(work / f"index-{backend}")
+    settings = (f"encoder.backend={backend}", f"encoder.model={exported}", "rerank.enabled=false")
+    options = [argument for setting in settings for argument in ("--set", setting)]
     for command in (
-        ["export", "--encoder", form, "--set", f"encoder.model={checkpoint}", "--output", exported],
-        ["build", str(work / "pictures"), "--output", index, *options],
+        ["export-encoder", backend, "--set", f"encoder.model={checkpoint}", "--output", exported],
+        ["build", str(work / "images"), "--output", index, *options],
         ["calibrate", index, *options],
     ):
         subprocess.run([*program, *command], check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     arguments = ["classify", str(paths[0]), "--index", index, *options]
     value, spread = milliseconds([*program, *arguments], runs)
-    listed = [sys.executable, "-c", LISTED.format(arguments=arguments)]
-    heavy = int(subprocess.run(listed, check=True, capture_output=True, text=True).stdout.split()[-1])
-    on, place = (
-        f"a tiny SigLIP exported to {form}, 12 examples, calibrated; median of {runs}",
-        where(form, "onnxruntime"),
-    )
+    counting = [sys.executable, "-c", COUNT_HEAVY.format(arguments=arguments)]
+    heavy = int(subprocess.run(counting, check=True, capture_output=True, text=True).stdout.split()[-1])
+    against = f"a tiny SigLIP exported to {backend}, 12 examples, calibrated; median of {runs}"
+    place = where(backend, "onnxruntime")
+    name = f"start: torch and transformers loaded, {backend}"
     return [
-        Row(f"start: classify one picture, {form}", round(value), "ms", None, "lower", on, place, COMMAND, spread),
-        Row(f"start: torch and transformers loaded, {form}", heavy, "of 2", 0, "lower", on, place, COMMAND),
+        Row(
+            f"start: classify one image, {backend}", round(value), "ms", None, "lower", against, place, COMMAND, spread
+        ),
+        Row(name, heavy, "of 2", 0, "lower", against, place, COMMAND),
     ]
 
 
 def rows(quick: bool = False) -> list[Row]:
-    """Help texts and one picture."""
+    """Measure the help texts and one image."""
     runs = 3 if quick else 15
     program = str(Path(sys.executable).parent / "lmm-classifier")
     empty, _ = milliseconds([sys.executable, "-c", "pass"], runs)
-    against, found = f"median of {runs}; an empty Python takes {empty:.0f} ms", []
+    against, place = f"median of {runs}; an empty Python takes {empty:.0f} ms", where("typer", "rich")
+    measured = []
     for arguments in (["--help"], ["classify", "--help"]):
         value, spread = milliseconds([program, *arguments], runs)
         name = f"start: lmm-classifier {' '.join(arguments)}"
-        place = where("typer", "rich")
-        found.append(Row(name, round(value), "ms", 300, "lower", against, place, COMMAND, spread))
-    with tempfile.TemporaryDirectory() as name:
-        for form in ("openvino", "onnx"):
-            found += one_picture(Path(name), form, runs)
-    return found
+        measured.append(Row(name, round(value), "ms", 300, "lower", against, place, COMMAND, spread))
+    with tempfile.TemporaryDirectory() as folder:
+        for backend in ("openvino", "onnx"):
+            measured += classify_rows(Path(folder), backend, runs)
+    return measured
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--quick", action="store_true")
-    write_rows("start", rows(parser.parse_args().quick))
+    run_part("start", __doc__, rows)

@@ -1,147 +1,163 @@
-"""Writes docs/benchmarks.md and the README's table from benchmarks/results/*.json."""
+"""Write the tables of docs/results/*.md and of the README from benchmarks/results/*.json.
+
+A page marks the place of a table with two comments: `<!-- figures: NAME -->` and `<!-- end of figures -->`. The names
+are those of `PARTS` and `RELIABILITY`.
+"""
 
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
-from benchmarks.rows import RESULTS, Row
+from benchmarks.rows import RESULTS, Row, read_rows
 
 ROOT = Path(__file__).parent.parent
-PAGE = ROOT / "docs" / "benchmarks.md"
-PERFORMANCE = ROOT / "docs" / "performance.md"
-RERANKING = ROOT / "docs" / "reranking.md"
-QUALITY = ROOT / "docs" / "quality.md"
 README = ROOT / "README.md"
-RELIABILITY = ROOT / "docs" / "reliability.md"
-FAULTS = "reliability"  # tried and survived, not measured: a file of its own kind
-BEGIN, END = "<!-- figures: made by python -m benchmarks.tables -->", "<!-- end of figures -->"
-HEAD = """# Measured figures
+PAGES = tuple(
+    ROOT / "docs" / "results" / f"{name}.md" for name in ("quality", "performance", "reranking", "reliability")
+)
+RELIABILITY = "reliability"  # faults are tried and survived, not measured: its file has another form
 
-Made by `python -m benchmarks.tables` from `benchmarks/results/*.json`. A speed is a ratio of two things measured side
-by side in one run. A figure that misses its goal stays here, marked. `DATA` and `MODELS` are folders of your own: the
-data sets are `clothing` (alexeygrigorev/clothing-dataset-small, 10 classes, 1,817 + 341 photographs) and `trashnet`
-(garythung/trashnet, 887 photographs, 6 classes), both scaled to a short side of 256 px; the model is MobileNetV2
-(ImageNet) exported to ONNX.
-"""
+# table -> the file of its rows, and how the names of its rows begin
+PARTS: dict[str, tuple[str, tuple[str, ...]]] = {
+    "accuracy": ("quality", ("accuracy",)),
+    "confidence": ("quality", ("ECE", "AURC")),
+    "guarantees": ("quality", ("guarantee",)),
+    "unknowns": ("quality", ("near-OOD", "keep_known")),
+    "audit": ("quality", ("audit",)),
+    "calibration": ("quality", ("calibration",)),
+    "pipeline": ("accuracy", ("",)),
+    "descriptor": ("descriptor", ("",)),
+    "encoders": ("performance", ("encoder",)),
+    "decode": ("performance", ("decode",)),
+    "end_to_end": ("performance", ("end to end",)),
+    "search": ("performance", ("search", "scoring", "graph search")),
+    "million": ("performance", ("1,000,000",)),
+    "opening": ("performance", ("opening",)),
+    "build_memory": ("performance", ("build",)),
+    "durability": ("durability", ("",)),
+    "start": ("performance", ("start",)),
+    "gpu": ("performance", ("GPU",)),
+    "gate": ("reranking", ("trained shapes",)),
+    "orders": ("reranking", ("orders",)),
+    "attack": ("reranking", ("typographic",)),
+    "speed": ("reranking", ("servers", "speed", "real size")),
+}
+_PART = re.compile(r"<!-- figures: (\w+) -->\n.*?<!-- end of figures -->", flags=re.DOTALL)
 
-QUALITY_HEAD = """# Quality of `rule: auto`
-
-Made by `python -m benchmarks.tables` from `benchmarks/results/quality.json`. All rivals work on the same MobileNetV2
-vectors; the data are described in [benchmarks.md](benchmarks.md). A figure that misses its goal stays here, marked.
-
-How to read it:
-
-- *accuracy*: a label is forced. kNN-5 is scikit-learn's majority by cosine; logistic regression is the better of two
-  trained ones (standardised features with C = 1, raw with C = 100). Few-shot figures depend on which pictures are
-  drawn: over five draws of 4 per class their mean moves by about 1.5 points.
-- *ECE* is held against what perfectly calibrated classifiers of the same confidences show by chance.
-- *promise*: the rule and the threshold come from leave-one-out on 80 %; the other 20 % say whether it was kept. A split
-  counts as broken when its errors exceed what the promised rate shows in 95 of 100 samples of that size.
-- *near unknowns*: labels left out of the corpus play strangers; higher AUROC and lower FPR are better.
-- *audit*: 5 % of the labels are changed, the ranking of doubts is judged; the goal is cleanlab's best plus ten points.
-- *misses*: clothing is five pictures of 341 short of its goal. Much of that is luck: what the model sees shifted
-  by half a pixel in four directions gives 85.9 to 87.1 (kNN-5 78.3 to 80.6, logistic regression 83.0 to 84.2). At 4 per
-  class everything that was tried (prototypes of unit rows, one shrinkage per voice, averages and Bayesian averages over
-  shrinkages, the one-standard-error rule, a finer grid, each voice alone, other weights) ends between 63 and 65, where
-  trained logistic regression has about as much. On trashnet AURC falls to 57 % of kNN-5's, not to half. One of ten
-  splits of near unknowns is a third of a point below max similarity.
-- *calibrating*: time grows with the square of the number of pictures up to 20,000 and linearly beyond, where 20,000 of
-  them are left out; beyond 100,000 it is as many as make 2,000 million comparisons (2,000 of a million), and beyond
-  200,000 the density around pictures is that of their label: see [performance.md](performance.md) for a million.
-"""
+README_START, README_END = "<!-- results:start -->", "<!-- results:end -->"
+README_ROWS = {  # a row of the quality results -> what the README calls it
+    "accuracy, clothing": "clothing, 10 labels, 1,817 examples",
+    "accuracy, clothing, 16 per class": "clothing, 16 examples per label",
+    "accuracy, clothing, 4 per class": "clothing, 4 examples per label",
+    "accuracy, trashnet": "trashnet, 6 labels, 80% of 887 images",
+    "accuracy, trashnet, 16 per class": "trashnet, 16 examples per label",
+}
+_BASELINES = re.compile(r"kNN-5 ([\d.]+), logistic regression ([\d.]+);")
 
 
-def measured() -> dict[str, list[Row]]:
-    """All rows by the name of their file."""
-    return {
-        file.stem: [Row(**row) for row in json.loads(file.read_text(encoding="utf-8"))]
-        for file in sorted(RESULTS.glob("*.json"))
-        if file.stem != FAULTS
-    }
+def rows_of(part: str) -> list[Row]:
+    """Return the measured rows of one table."""
+    file, prefixes = PARTS[part]
+    return [row for row in read_rows(file) if row.name.startswith(prefixes)]
 
 
 def goal(row: Row) -> str:
-    """The goal as a table cell, marked where it is missed."""
+    """Return the goal as a table cell, marked where it is missed."""
     if row.goal is None:
         return ""
     return f"{'≥' if row.better == 'higher' else '≤'} {row.goal:g}{'' if row.reached else ' **missed**'}"
 
 
-def page() -> str:
-    """The whole page."""
-    return "\n".join([HEAD, *(part for name, rows in measured().items() for part in section(name, rows))])
+def figures(part: str) -> str:
+    """Return the table of one part, with the commands and machines that its rows come from."""
+    if part == RELIABILITY:
+        return reliability_figures()
+    rows = rows_of(part)
+    if not rows:
+        return "Not measured yet."
+    with_rounds = any(row.spread for row in rows)
+    header = ["figure", "value", *(["rounds"] if with_rounds else []), "goal", "data, or what it is compared with"]
+    cells = [[row.name, value(row), *([row.spread] if with_rounds else []), goal(row), row.against] for row in rows]
+    return f"{markdown([header, *cells])}\n\n{source(rows)}"
 
 
-def quality() -> str:
-    """The page on the quality of decisions, confidence and `unknown`."""
-    return "\n".join([QUALITY_HEAD, *section("quality", measured()["quality"])])
+def value(row: Row) -> str:
+    """Return the value with its unit as a table cell."""
+    return f"{row.value:g}%" if row.unit == "%" else f"{row.value:g} {row.unit}".strip()
 
 
-def section(name: str, rows: list[Row]) -> list[str]:
-    """The rows of one file as a table, with the commands and machines they come from."""
-    parts = []
-    parts.append(f"## {name.replace('_', ' ')}\n")
-    parts.append("| figure | value | goal | measured on, or against |\n|---|---|---|---|")
-    parts += [f"| {row.name} | {row.value:g} {row.unit} | {goal(row)} | {row.against} |" for row in rows]
-    commands = dict.fromkeys(row.command for row in rows)
-    places = dict.fromkeys(row.where for row in rows)
-    parts.append("\n" + "\n".join(f"`{command}`  " for command in commands) + f"\non {'; '.join(places)}\n")
-    return parts
+def source(rows: list[Row]) -> str:
+    """Return the commands and machines of rows, a line each."""
+    commands = [f"Command: `{command}`" for command in dict.fromkeys(row.command for row in rows)]
+    machines = [f"Machine: {where}" for where in dict.fromkeys(row.where for row in rows)]
+    return "  \n".join([*commands, *machines])
 
 
-HEADLINES = (  # how the names of figures begin that the README shows
-    "accuracy", "building", "demo", "shapes", "encoder", "decode 1024x768, 2", "end to end so400m", "search 200,000",
-    "opening", "start: lmm-classifier --help", "GPU",
-)  # fmt: skip
+def markdown(lines: list[list[str]]) -> str:
+    """Return a Markdown table; the first line is its header."""
+    header, *body = (f"| {' | '.join(cells)} |" for cells in lines)
+    return "\n".join([header, "|" + "---|" * len(lines[0]), *body])
+
+
+def reliability_figures() -> str:
+    """Return the table of faults."""
+    run = json.loads((RESULTS / f"{RELIABILITY}.json").read_text(encoding="utf-8"))
+    lines = [["fault", "tried", "survived", "lost", "notes"]]
+    for fault in run["faults"]:
+        notes = f"not tried: {fault['skipped']}" if fault["skipped"] else "; ".join(fault["notes"])
+        lines.append([fault["fault"], f"{fault['tried']:,}", f"{fault['survived']:,}", str(fault["lost"]), notes])
+    return f"{markdown(lines)}\n\nCommand: `{run['command']}`, {run['seconds']} s  \nMachine: {run['where']}"
+
+
+def page(path: Path) -> str:
+    """Return the text of a page with all its tables made anew."""
+
+    def replaced(match: re.Match[str]) -> str:
+        part = match.group(1)
+        return f"<!-- figures: {part} -->\n{figures(part)}\n<!-- end of figures -->"
+
+    return _PART.sub(replaced, path.read_text(encoding="utf-8"))
+
+
+def missing_parts() -> set[str]:
+    """Return the tables that no page shows."""
+    shown = {part for path in PAGES for part in _PART.findall(path.read_text(encoding="utf-8"))}
+    return {*PARTS, RELIABILITY} - shown
 
 
 def readme() -> str:
-    """The README with its table: the figures that matter most, and every missed goal."""
+    """Return the README with its five results between the markers; unchanged where it has no markers."""
     text = README.read_text(encoding="utf-8")
-    rows = [row for rows in measured().values() for row in rows if row.goal is not None]
-    shown = [row for row in rows if not row.reached or row.name.startswith(HEADLINES)]
-    table = ["| figure | value | goal |", "|---|---|---|"]
-    table += [f"| {row.name} | {row.value:g} {row.unit} | {goal(row)} |" for row in shown]
-    before, _, rest = text.partition(BEGIN)
-    return f"{before}{BEGIN}\n{chr(10).join(table)}\n{END}{rest.partition(END)[2]}"
+    before, start, rest = text.partition(README_START)
+    _, end, after = rest.partition(README_END)
+    if not end:
+        return text
+    return f"{before}{start}\n{readme_results()}\n{end}{after}"
 
 
-def reliability() -> str:
-    """The page on faults with its table."""
-    text = RELIABILITY.read_text(encoding="utf-8")
-    found = json.loads((RESULTS / f"{FAULTS}.json").read_text(encoding="utf-8"))
-    table = ["| fault | tried | survived | lost | |", "|---|---|---|---|---|"]
-    for one in found["faults"]:
-        said = f"not tried: {one['skipped']}" if one["skipped"] else "; ".join(one["notes"])
-        table.append(f"| {one['fault']} | {one['tried']:,} | {one['survived']:,} | {one['lost']} | {said} |")
-    table.append(f"\n`{found['command']}`, {found['seconds']} s, on {found['where']}")
-    before, _, rest = text.partition(BEGIN)
-    return f"{before}{BEGIN}\n{chr(10).join(table)}\n{END}{rest.partition(END)[2]}"
+def readme_results() -> str:
+    """Return the table of the README: the accuracy of this program and of its two rivals."""
+    rows = {row.name: row for row in rows_of("accuracy")}
+    lines = [["dataset", "this program", "kNN-5", "trained logistic regression"]]
+    for name, dataset in README_ROWS.items():
+        baselines = _BASELINES.match(rows[name].against)
+        assert baselines is not None, rows[name].against
+        lines.append([dataset, f"{rows[name].value:.1f}%", *(f"{accuracy}%" for accuracy in baselines.groups())])
+    row = rows["accuracy, clothing"]
+    machine = ", ".join(row.where.split(", ")[:2])
+    return f"{markdown(lines)}\n\nAccuracy on new images. Command: `{row.command}`; machine: {machine}."
 
 
-def performance() -> str:
-    """The page on speed and memory with its table, which shows the spread of single rounds."""
-    text = PERFORMANCE.read_text(encoding="utf-8")
-    rows = measured().get("performance", [])
-    table = ["| figure | value | rounds | goal | measured on, or against |", "|---|---|---|---|---|"]
-    table += [f"| {r.name} | {r.value:g} {r.unit} | {r.spread} | {goal(r)} | {r.against} |" for r in rows]
-    before, _, rest = text.partition(BEGIN)
-    machines = "\n".join(dict.fromkeys(f"- {row.where}" for row in rows))
-    return f"{before}{BEGIN}\n{chr(10).join(table)}\n\nMeasured on\n\n{machines}\n{END}{rest.partition(END)[2]}"
-
-
-def reranking() -> str:
-    """The page on the second look with its table at the end."""
-    text = RERANKING.read_text(encoding="utf-8")
-    table = "\n".join(section("reranking", measured()["reranking"])[1:])
-    return f"{text.partition(BEGIN)[0]}{BEGIN}\n{table}\n{END}\n"
+def main() -> None:
+    """Write all pages."""
+    for path in PAGES:
+        path.write_text(page(path), encoding="utf-8")
+    README.write_text(readme(), encoding="utf-8")
+    if missing := missing_parts():
+        raise SystemExit(f"No page shows the tables {', '.join(sorted(missing))}. Add their markers to a page.")
 
 
 if __name__ == "__main__":
-    PERFORMANCE.write_text(performance(), encoding="utf-8")
-    RERANKING.write_text(reranking(), encoding="utf-8")
-    RELIABILITY.write_text(reliability(), encoding="utf-8")
-    QUALITY.write_text(quality(), encoding="utf-8")
-    PAGE.write_text(page(), encoding="utf-8")
-    README.write_text(readme(), encoding="utf-8")
+    main()

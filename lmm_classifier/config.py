@@ -1,4 +1,4 @@
-"""The settings of a classifier: one model, read from YAML or built in Python; its defaults are the truth."""
+"""The settings of a classifier: one model, read from YAML or built in Python, which also holds the defaults."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from typing import Any, Literal, Self
 from pydantic import ValidationError, field_validator
 
 from lmm_classifier.core.errors import ConfigError
-from lmm_classifier.core.settings import PathField, Section, explain, unknown_key
-from lmm_classifier.core.yaml_loader import read_yaml
+from lmm_classifier.core.settings import PathField, Settings, format_validation_error, unknown_key
+from lmm_classifier.core.yaml_loader import load_yaml
 from lmm_classifier.data.config import ImagesConfig
 from lmm_classifier.embeddings.config import EncoderConfig
 from lmm_classifier.neighbors.config import RetrievalConfig
 from lmm_classifier.rerank.config import RerankConfig
 
 
-class LoggingConfig(Section):
+class LoggingConfig(Settings):
     """What is logged, and how."""
 
     level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
@@ -27,22 +27,31 @@ class LoggingConfig(Section):
     """Append to this file instead of writing to standard error."""
 
 
-# What config/offline.yaml says: nothing that has to be downloaded.
+# the same as config/offline.yaml: nothing has to be downloaded
 OFFLINE: dict[str, Any] = {
     "encoder": {"backend": "descriptor"},
     "rerank": {"backend": "views"},
 }
 
 
-class PipelineConfig(Section):
-    """Everything a `HybridClassifier` needs to know; unknown keys and wrong types are refused by path."""
+class PipelineConfig(Settings):
+    """All settings of a `HybridClassifier`. Unknown keys and wrong types raise a ConfigError that names the key.
+
+    Example:
+        >>> from lmm_classifier import PipelineConfig
+        >>> config = PipelineConfig.offline()
+        >>> config.retrieval.k = 10
+        >>> config.set("labels=[stripes, polka_dots]")
+        >>> config.retrieval.k, config.labels
+        (10, ['stripes', 'polka_dots'])
+    """
 
     labels: list[str] | None = None
     """Only these labels may be answered; null means every label of the index."""
     allow_unknown: bool = True
-    """Open set: a picture near nothing is `unknown`. When off, some label is always given."""
+    """Open set: an image that is close to no example is `unknown`. When false, some label is always given."""
     unknown_label: str = "unknown"
-    """What a rejected picture is called."""
+    """The label of an image that is called unknown."""
     encoder: EncoderConfig = EncoderConfig()  # copied for each instance
     retrieval: RetrievalConfig = RetrievalConfig()  # copied for each instance
     rerank: RerankConfig = RerankConfig()  # copied for each instance
@@ -63,16 +72,16 @@ class PipelineConfig(Section):
         try:
             super().__init__(**values)
         except ValidationError as error:
-            raise ConfigError(explain(type(self), error)) from None
+            raise ConfigError(format_validation_error(type(self), error)) from None
 
     @classmethod
     def from_yaml(cls, path: Path | str) -> Self:
-        """Read `path`; keys that are absent keep their defaults. Raises ConfigError with the key's path."""
+        """Read a YAML file; absent keys keep their defaults. Raise ConfigError with the path of a wrong key."""
         try:
             text = Path(path).read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
-            raise ConfigError(f"cannot read the configuration {path}: {error}") from error
-        values = read_yaml(text, str(path))
+            raise ConfigError(f"Cannot read the configuration {path}: {error}") from error
+        values = load_yaml(text, str(path))
         try:
             return cls(**values)
         except ConfigError as error:
@@ -80,24 +89,28 @@ class PipelineConfig(Section):
 
     @classmethod
     def offline(cls) -> Self:
-        """The embedded default that needs no download: the descriptor, and a second look by views."""
+        """Return the default that needs no download: the descriptor, and reranking by augmented views."""
         return cls(**OFFLINE)
 
     def set(self, setting: str) -> None:
-        """Change one value by text, e.g. `retrieval.k=10`; the value is read as YAML. Raises ConfigError."""
+        """Change one value by text, such as `retrieval.k=10`; the value is read as YAML.
+
+        Raises:
+            ConfigError: the key is unknown or the value is wrong. Nothing is changed then.
+        """
         key, equals, text = setting.partition("=")
         *path, last = key.strip().split(".")
         if not equals:
-            raise ConfigError(f"expected KEY=VALUE, such as retrieval.k=10, got {setting!r}")
-        section: Section = self
+            raise ConfigError(f"Expected KEY=VALUE, such as retrieval.k=10, got {setting!r}")
+        section: Settings = self
         for depth, step in enumerate(path):
             section = getattr(section, step, None) if step in type(section).model_fields else None  # type: ignore[assignment]
-            if not isinstance(section, Section):
+            if not isinstance(section, Settings):
                 raise ConfigError(unknown_key(type(self), (), ".".join(path[: depth + 1])))
         if last not in type(section).model_fields:
             raise ConfigError(unknown_key(type(self), tuple(path), last))
-        value = read_yaml(f"value: {text}", setting)["value"]
+        value = load_yaml(f"value: {text}", setting)["value"]
         try:
             setattr(section, last, value)
         except ConfigError as error:
-            raise ConfigError(f"--set {setting}: {error}") from None
+            raise ConfigError(f"{setting}: {error}") from None

@@ -1,4 +1,4 @@
-"""Builds an index from a folder of labelled pictures: scan, decode, encode, fit the space, write."""
+"""The command `python -m lmm_classifier.index_builder`; `build_index_from_directory` can be imported from here too."""
 
 from __future__ import annotations
 
@@ -7,31 +7,34 @@ import sys
 from pathlib import Path
 
 from lmm_classifier.cli.build import run_build
-from lmm_classifier.cli.console import complain
+from lmm_classifier.cli.console import print_error
 from lmm_classifier.config import PipelineConfig
 from lmm_classifier.core.errors import LmmClassifierError
+from lmm_classifier.index.build.builder import build_index_from_directory
 from lmm_classifier.logging_config import configure_logging
+
+__all__ = ["build_index_from_directory", "main"]
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run `python -m lmm_classifier.index_builder`: 0 all indexed, 3 some skipped, 1 failed, 2 wrong usage."""
+    """Build an index as the command line asks, and return the exit code."""
     parser = argparse.ArgumentParser(
         prog="python -m lmm_classifier.index_builder",
-        description="Build an index from a folder of labelled pictures. The same as `lmm-classifier build`.",
-        epilog="Exit codes: 0 all indexed, 3 some pictures skipped, 1 failed, 2 wrong usage.",
+        description="Build an index from a folder of labeled images. The same as `lmm-classifier build`.",
+        epilog="Exit codes: 0 all images indexed, 3 some images skipped, 1 failed, 2 wrong usage.",
     )
-    parser.add_argument("corpus", type=Path, help="folder of labelled pictures: CORPUS/<label>/**/*.jpg")
+    parser.add_argument("dataset", type=Path, help="folder of labeled images: DATASET/<label>/**/*.jpg")
     parser.add_argument("--output", type=Path, help="index to write (default: retrieval.index_path)")
-    parser.add_argument("--batch-size", type=int, help="pictures handled at a time (default: encoder.batch_size)")
+    parser.add_argument("--batch-size", type=int, help="images per commit (default: encoder.batch_size)")
     parser.add_argument("--config", type=Path, help="YAML configuration (default: SigLIP)")
     parser.add_argument("--report", type=Path, help="write the report as JSON to this file")
-    asked = parser.parse_args(arguments)
+    options = parser.parse_args(arguments)
     try:
-        config = PipelineConfig.from_yaml(asked.config) if asked.config else PipelineConfig()
+        config = PipelineConfig.from_yaml(options.config) if options.config else PipelineConfig()
         configure_logging(config.logging.level, config.logging.json_lines, config.logging.file)
-        return run_build(asked.corpus, asked.output, asked.batch_size, config, asked.report)
+        return run_build(options.dataset, options.output, options.batch_size, config, options.report)
     except (LmmClassifierError, OSError) as error:
-        complain(str(error))
+        print_error(str(error))
         return 1
 
 

@@ -1,4 +1,4 @@
-"""Sets up logging for the whole program in one place; importing the package configures nothing."""
+"""Logging of the whole program, configured in one place; importing the package configures nothing."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ _RESERVED = set(vars(logging.makeLogRecord({}))) | {"message", "asctime"}
 
 
 class JsonFormatter(logging.Formatter):
-    """Writes one valid JSON object a line: time (UTC), level, logger, message, `extra` fields, exception."""
+    """Formats a record as one JSON object per line: time (UTC), level, logger, message, `extra` fields, exception."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """Return the record as one line of ASCII JSON; values that JSON does not know become text."""
+        """Return the record as one line of ASCII JSON; values that JSON cannot hold become text."""
         entry: dict[str, object] = {
             "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
             "level": record.levelname,
@@ -34,7 +34,7 @@ class JsonFormatter(logging.Formatter):
 
 
 def _finite(value: object) -> object:
-    """Replace what JSON has no word for (NaN, infinities, keys that are not text)."""
+    """Replace values that JSON cannot hold: NaN, infinities, keys that are not text."""
     if isinstance(value, dict):
         return {str(key): _finite(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
@@ -45,14 +45,14 @@ def _finite(value: object) -> object:
 
 
 class _OneLineFormatter(logging.Formatter):
-    """Plain text; file names cannot break a line or the terminal's encoding."""
+    """Formats a record as plain text; no file name can break the encoding of the terminal."""
 
     def format(self, record: logging.LogRecord) -> str:
         return super().format(record).encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 class _StderrHandler(logging.StreamHandler[Any]):
-    """Writes to the standard error of the moment, which tests and terminals may replace."""
+    """Writes to the current standard error, which tests and terminals may replace."""
 
     def __init__(self) -> None:
         logging.Handler.__init__(self)
@@ -63,10 +63,29 @@ class _StderrHandler(logging.StreamHandler[Any]):
 
 
 def configure_logging(level: str = "INFO", json_lines: bool = False, file: Path | None = None) -> None:
-    """Send the package's log records to standard error, or append them to `file`.
+    """Send the package's log records to standard error or to a file. A second call replaces the first set-up.
 
-    Calling again replaces the former set-up. Python warnings (such as Pillow's remarks on odd
-    metadata) are logged too, at WARNING. Raises ValueError on an unknown level.
+    Python warnings, such as Pillow's about odd metadata, are logged too, at level WARNING.
+
+    Args:
+        level: least level of the records, such as "INFO".
+        json_lines: write one JSON object per line instead of plain text.
+        file: append to this file instead of standard error.
+
+    Raises:
+        ValueError: there is no such level.
+
+    Example:
+        >>> import logging, tempfile
+        >>> from pathlib import Path
+        >>> from lmm_classifier import configure_logging
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     file = Path(folder) / "run.log"
+        ...     configure_logging("INFO", file=file)
+        ...     logging.getLogger("lmm_classifier").info("index opened")
+        ...     configure_logging()  # closes the file and uses standard error again
+        ...     print(file.read_text().partition(" ")[2].strip())
+        INFO lmm_classifier: index opened
     """
     logger = logging.getLogger(LOGGER_NAME)
     logger.setLevel(level)
@@ -76,9 +95,9 @@ def configure_logging(level: str = "INFO", json_lines: bool = False, file: Path 
     else:
         handler.setFormatter(_OneLineFormatter("%(asctime)s %(levelname)s %(name)s: %(message)s", "%H:%M:%S"))
     for target in (logger, logging.getLogger("py.warnings")):
-        for old in list(target.handlers):
-            target.removeHandler(old)
-            old.close()
+        for former in list(target.handlers):
+            target.removeHandler(former)
+            former.close()
         target.addHandler(handler)
         target.propagate = False
     logging.captureWarnings(True)

@@ -1,4 +1,4 @@
-"""The configuration: defaults are the truth, everything else is refused by name."""
+"""The configuration: defaults are complete, and everything unknown or wrong is refused by name."""
 
 from pathlib import Path
 
@@ -12,8 +12,8 @@ from lmm_classifier.core.errors import ConfigError, LmmClassifierError
 from tests.helpers.paths import ROOT
 
 
-def test_default_yaml_equals_the_models_defaults():
-    """config/default.yaml says exactly what the model says, key by key."""
+def test_default_yaml_equals_the_defaults_of_the_model():
+    """config/default.yaml has every key of the model, with its default."""
     assert PipelineConfig.from_yaml(ROOT / "config/default.yaml") == PipelineConfig()
     written = yaml.safe_load((ROOT / "config/default.yaml").read_text(encoding="utf-8"))
     assert written == PipelineConfig().model_dump(mode="json")
@@ -26,8 +26,8 @@ def test_offline_yaml_equals_the_offline_configuration():
     assert PipelineConfig.offline().rerank.backend == "views"
 
 
-def test_promised_keys_and_defaults():
-    """The names that must keep working have the promised defaults."""
+def test_documented_keys_and_defaults():
+    """The names that must keep working have their documented defaults."""
     config = PipelineConfig()
     assert config.encoder.model == "google/siglip-so400m-patch14-384"
     assert config.rerank.model_name == "Qwen/Qwen2-VL-7B-Instruct"
@@ -40,7 +40,7 @@ def test_promised_keys_and_defaults():
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         ("retrieval:\n  confidance_threshold: 0.5", "'retrieval.confidance_threshold': did you mean 'retrieval.confi"),
         ("confidence_threshold: 0.5", "did you mean 'retrieval.confidence_threshold'"),
@@ -59,32 +59,32 @@ def test_promised_keys_and_defaults():
         ("labels: []", "at least one label"),
         ("encoder:\n  backend: clip", "expected 'siglip', 'openvino', 'onnx' or 'descriptor', got 'clip'"),
         ("rerank:\n  prompt_template: 'Which?'", "{options} is missing"),
-        ("rerank:\n  prompt_template: '{options} {labels}'", "'{labels}' is no placeholder"),
+        ("rerank:\n  prompt_template: '{options} {labels}'", "'{labels}' is not a placeholder"),
         ("rerank:\n  prompt_template: '{options} {options}'", "only once"),
         ("rerank:\n  prompt_template: '{options} <|im_end|>'", "control token"),
-        ("rerank:\n  min_visual_tokens: 999\n  max_visual_tokens: 10", "must not exceed"),
+        ("rerank:\n  prompt:\n    min_visual_tokens: 999\n    max_visual_tokens: 10", "must not exceed"),
         ("- a\n- b", "expected `key: value` lines"),
         ("a: [", "not plain YAML"),
     ],
 )
-def test_wrong_settings_are_refused_by_name(tmp_path, text, said):
-    """A wrong file is refused with the file's name, the key's path and what to do."""
+def test_wrong_settings_are_refused_by_name(tmp_path, text, message):
+    """The error names the file and the path of the key, and says what to do."""
     file = tmp_path / "wrong.yaml"
     file.write_text(text, encoding="utf-8")
     with pytest.raises(ConfigError) as caught:
         PipelineConfig.from_yaml(file)
-    assert said in str(caught.value)
+    assert message in str(caught.value)
     assert str(file) in str(caught.value)
 
 
 def test_missing_file_is_a_config_error(tmp_path):
-    """A file that is not there is named."""
+    """A file that does not exist is named."""
     with pytest.raises(ConfigError, match=r"nowhere\.yaml"):
         PipelineConfig.from_yaml(tmp_path / "nowhere.yaml")
 
 
-def test_changes_in_python_are_checked():
-    """Assignment is as strict as reading, and a refused value changes nothing."""
+def test_assignments_are_checked():
+    """Assignment is as strict as reading, and a refused value changes nothing, also where two settings disagree."""
     config = PipelineConfig()
     config.retrieval.k = 7
     assert config.retrieval.k == 7
@@ -93,12 +93,15 @@ def test_changes_in_python_are_checked():
     with pytest.raises(ConfigError, match="did you mean 'k'"):
         config.retrieval.kk = 3
     assert config.retrieval.k == 7
+    with pytest.raises(ConfigError, match="must not exceed"):
+        config.rerank.prompt.min_visual_tokens = config.rerank.prompt.max_visual_tokens + 1
+    assert config.rerank.prompt == PipelineConfig().rerank.prompt
     with pytest.raises(ConfigError, match="did you mean 'labels'"):
         PipelineConfig(label=["a"])
 
 
 def test_set_changes_one_setting():
-    """`set` reads KEY=VALUE as the command line gives it."""
+    """`set` reads KEY=VALUE, whose value is YAML; an error names the key and no flag of the command line."""
     config = PipelineConfig()
     config.set("retrieval.k=3")
     config.set("labels=[a, b]")
@@ -106,8 +109,8 @@ def test_set_changes_one_setting():
     config.set("retrieval.index_path=other.npz")
     assert (config.retrieval.k, config.labels, config.allow_unknown) == (3, ["a", "b"], False)
     assert config.retrieval.index_path == Path("other.npz")
-    for wrong, said in [
-        ("retrieval.k", "KEY=VALUE"),
+    for wrong, message in [
+        ("retrieval.k", "Expected KEY=VALUE"),
         ("retrieval.kk=1", "did you mean 'retrieval.k'"),
         ("retrival.k=1", "did you mean 'retrieval'"),
         ("labels.x=1", "unknown key"),
@@ -116,7 +119,8 @@ def test_set_changes_one_setting():
     ]:
         with pytest.raises(ConfigError, match="(?s).*") as caught:
             config.set(wrong)
-        assert said in str(caught.value), wrong
+        assert message in str(caught.value), wrong
+        assert "--" not in str(caught.value)
 
 
 @given(
@@ -126,11 +130,20 @@ def test_set_changes_one_setting():
         max_leaves=8,
     )
 )
-def test_any_yaml_value_is_read_or_refused_cleanly(value):
-    """Whatever a file holds, it is a configuration or one typed error."""
+def test_any_yaml_value_is_read_or_refused(value):
+    """Any value gives a configuration or one typed error."""
     if not isinstance(value, dict):
         value = {"retrieval": value}
     try:
         PipelineConfig(**value)
     except LmmClassifierError as error:
         assert str(error)
+
+
+@pytest.mark.parametrize("key", ["rerank.cache", "retrieval.zero_shot_text", "images.decode_in_subprocess"])
+def test_a_bare_off_is_the_word_off(key):
+    """YAML reads `off` as false; where `off` is a value, both mean it."""
+    config = PipelineConfig()
+    config.set(f"{key}=off")
+    section, _, name = key.partition(".")
+    assert getattr(getattr(config, section), name) == "off"

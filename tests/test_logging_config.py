@@ -1,5 +1,6 @@
-"""Logging is set up in one place; JSON lines are valid JSON, one object a line."""
+"""Logging is configured in one place, and JSON logs have one valid object per line."""
 
+import doctest
 import json
 import logging
 import subprocess
@@ -8,6 +9,7 @@ import warnings
 
 import pytest
 
+from lmm_classifier import logging_config
 from lmm_classifier.logging_config import configure_logging
 
 
@@ -24,8 +26,15 @@ def _restored():
     logging.captureWarnings(False)
 
 
+def test_the_example_of_the_docstring_runs():
+    """It logs to a file."""
+    outcome = doctest.testmod(logging_config)
+    assert outcome.attempted > 0
+    assert outcome.failed == 0
+
+
 def test_json_lines_parse_with_exception_and_extras(capsys):
-    """Each record is one parseable object, whatever it carries."""
+    """Each record is one object that parses, for any values in it."""
     configure_logging("DEBUG", json_lines=True)
     logger = logging.getLogger("lmm_classifier.somewhere")
     logger.info("two\nlines and %s", "\udcff", extra={"n": 3, "bad": float("nan"), "obj": object(), "d": {1: 2}})
@@ -42,17 +51,17 @@ def test_json_lines_parse_with_exception_and_extras(capsys):
 
 
 def test_levels_and_plain_text(capsys):
-    """Records under the level are not written; plain text names level and room; odd names do not break the stream."""
+    """Records under the level are not written; plain text has level and logger; no file name breaks the stream."""
     configure_logging("WARNING")
-    logging.getLogger("lmm_classifier.x").info("quiet")
-    logging.getLogger("lmm_classifier.x").warning("loud \udcff")
+    logging.getLogger("lmm_classifier.x").info("hidden")
+    logging.getLogger("lmm_classifier.x").warning("name \udcff")
     err = capsys.readouterr().err
-    assert "quiet" not in err
-    assert "WARNING lmm_classifier.x: loud \\udcff" in err
+    assert "hidden" not in err
+    assert "WARNING lmm_classifier.x: name \\udcff" in err
 
 
-def test_configuring_again_replaces(capsys, tmp_path):
-    """A second set-up takes the place of the first; a file is appended to."""
+def test_a_second_call_replaces_the_first(capsys, tmp_path):
+    """Records then go to the file only."""
     configure_logging("INFO")
     configure_logging("INFO", json_lines=True, file=tmp_path / "log.jsonl")
     logging.getLogger("lmm_classifier").info("once")
@@ -61,7 +70,7 @@ def test_configuring_again_replaces(capsys, tmp_path):
 
 
 def test_python_warnings_are_logged(capsys):
-    """A library's warning becomes a record, so that JSON output stays JSON."""
+    """A warning of a library becomes a record, so that JSON output stays JSON."""
     configure_logging("INFO", json_lines=True)
     with warnings.catch_warnings():
         warnings.simplefilter("always")
@@ -73,8 +82,8 @@ def test_python_warnings_are_logged(capsys):
 
 def test_unknown_level():
     """A level that does not exist is refused."""
-    with pytest.raises(ValueError, match="LOUD"):
-        configure_logging("LOUD")
+    with pytest.raises(ValueError, match="NO_LEVEL"):
+        configure_logging("NO_LEVEL")
 
 
 def test_import_configures_nothing():

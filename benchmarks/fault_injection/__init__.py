@@ -1,1 +1,1 @@
-"""Faults on purpose, and what becomes of an index or a run then; `python -m benchmarks.fault_injection` runs all."""
+"""Inject faults, and check what becomes of an index or a run; `python -m benchmarks.fault_injection` runs all."""

@@ -1,4 +1,4 @@
-"""Tries every fault, prints a table, writes `benchmarks/results/reliability.json`; exits with 1 if any is lost."""
+"""Try every fault, print a table, and write `benchmarks/results/reliability.json`; exit with 1 if anything is lost."""
 
 from __future__ import annotations
 
@@ -12,56 +12,56 @@ from pathlib import Path
 from benchmarks.fault_injection.determinism import determinism
 from benchmarks.fault_injection.flips import archive_flips, flips
 from benchmarks.fault_injection.hostile import archives, configurations, names
+from benchmarks.fault_injection.images import malformed, mutations
 from benchmarks.fault_injection.interruptions import interruptions
 from benchmarks.fault_injection.outcome import Outcome
-from benchmarks.fault_injection.pictures import malformed, mutations
 from benchmarks.fault_injection.writers import leftovers, read_only, small_disk, writers
 from benchmarks.rows import RESULTS, where
 
 COMMAND = "make reliability"
 
 
-def suite(badimages: Path | None, share: float) -> Iterable[Callable[[], list[Outcome]]]:
-    """The faults, each with the number of its tries; `share` makes it shorter."""
+def suite(badimages: Path | None, fraction: float) -> Iterable[Callable[[], list[Outcome]]]:
+    """Yield the faults, each with the number of its tries; `fraction` makes the suite shorter."""
 
-    def some(count: int) -> int:
-        return max(round(count * share), 1)
+    def scaled(count: int) -> int:
+        return max(round(count * fraction), 1)
 
-    yield lambda: interruptions(some(720), some(200), some(3000))
-    yield lambda: [flips(some(1000)), archive_flips(some(200))]
-    yield lambda: [malformed(badimages), mutations(some(100_000))]
-    yield lambda: [archives(some(2000)), configurations(some(5000)), names()]
-    yield lambda: [leftovers(), writers(some(10)), small_disk(), read_only(), determinism()]
+    yield lambda: interruptions(scaled(720), scaled(200), scaled(3000))
+    yield lambda: [flips(scaled(1000)), archive_flips(scaled(200))]
+    yield lambda: [malformed(badimages), mutations(scaled(100_000))]
+    yield lambda: [archives(scaled(2000)), configurations(scaled(5000)), names()]
+    yield lambda: [leftovers(), writers(scaled(10)), small_disk(), read_only(), determinism()]
 
 
 def table(outcomes: Iterable[Outcome]) -> str:
-    """The outcomes as text, fault by fault."""
+    """Return the outcomes as text, one fault per line."""
     lines = [f"{'fault':<28}{'tried':>8}{'survived':>10}{'lost':>6}  notes"]
-    for one in outcomes:
-        numbers = f"{one.tried:>8}{one.survived:>10}{one.lost:>6}"
-        lines.append(
-            f"{one.fault:<28}{numbers}  {'not tried: ' + one.skipped if one.skipped else '; '.join(one.notes)}"
-        )
+    for outcome in outcomes:
+        numbers = f"{outcome.tried:>8}{outcome.survived:>10}{outcome.lost:>6}"
+        notes = f"not tried: {outcome.skipped}" if outcome.skipped else "; ".join(outcome.notes)
+        lines.append(f"{outcome.fault:<28}{numbers}  {notes}")
     return "\n".join(lines)
 
 
 def main() -> int:
     """Run the suite."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.fault_injection", description=__doc__)
-    parser.add_argument("--badimages", type=Path, help="a tar file of malformed pictures")
-    parser.add_argument("--share", type=float, default=1.0, help="of all tries: 0.01 is a quick look (default: 1)")
-    asked = parser.parse_args()
-    started, outcomes = time.monotonic(), []
-    for fault in suite(asked.badimages, asked.share):
+    parser.add_argument("--badimages", type=Path, help="a tar file of malformed images")
+    parser.add_argument(
+        "--fraction", type=float, default=1.0, help="fraction of all tries, such as 0.01 for a short run (default: 1)"
+    )
+    arguments = parser.parse_args()
+    started, outcomes = time.monotonic(), list[Outcome]()
+    for fault in suite(arguments.badimages, arguments.fraction):
         outcomes += fault()
         print(f"{len(outcomes)} faults tried, {time.monotonic() - started:.0f} s", file=sys.stderr)
     print(table(outcomes))
-    if asked.share >= 1:
-        found = {"where": where(), "command": COMMAND, "seconds": round(time.monotonic() - started)}
-        rows = [{**vars(one)} for one in outcomes]
-        text = json.dumps({**found, "faults": rows}, indent=1)
-        (RESULTS / "reliability.json").write_text(text + "\n", encoding="utf-8")
-    return 1 if any(one.lost for one in outcomes) else 0
+    if arguments.fraction >= 1:
+        seconds = round(time.monotonic() - started)
+        run = {"where": where(), "command": COMMAND, "seconds": seconds, "faults": list(map(vars, outcomes))}
+        (RESULTS / "reliability.json").write_text(json.dumps(run, indent=1) + "\n", encoding="utf-8")
+    return 1 if any(outcome.lost for outcome in outcomes) else 0
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
-/* Faults on demand, for LD_PRELOAD: the n-th call that changes a file below a folder kills the process, or fails.
+/* Faults for LD_PRELOAD: the n-th call that changes a file in a folder kills the process, or fails.
  *
- * Counted are write, pwrite, fsync, fdatasync, ftruncate, rename and unlink. `arm` is called through ctypes.
+ * It counts write, pwrite, fsync, fdatasync, ftruncate, rename and unlink. `arm` is called through ctypes.
  */
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -38,7 +38,7 @@ static int is_ours(int fd) {
     return is_below(path);
 }
 
-/* 0: go on; 1: fail with errno; 2: write half, then die */
+/* 0: continue; 1: fail with errno; 2: write half, then die */
 static int strike(void) {
     calls++;
     if (mode == KILL_BEFORE && calls == at)

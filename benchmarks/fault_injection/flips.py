@@ -1,4 +1,4 @@
-"""Flips bits in the files of an index: each must be noticed, or change nothing."""
+"""Flip bits in the files of an index. Each flip must be detected, or change nothing."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import logging
 import random
 import shutil
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -13,104 +15,108 @@ import numpy as np
 
 from benchmarks.fault_injection import jobs
 from benchmarks.fault_injection.outcome import Outcome
-from lmm_classifier.calibration.calibration import Calibration
+from lmm_classifier.calibration.loading import usable_calibration
 from lmm_classifier.config import PipelineConfig
 from lmm_classifier.core.errors import LmmClassifierError
 from lmm_classifier.index.build.builder import build_index_from_directory
-from lmm_classifier.index.doctor import examine
+from lmm_classifier.index.doctor import check_index
 from lmm_classifier.index.formats import write_index
 from lmm_classifier.index.vector_index import ExactIndex
-from lmm_classifier.pipeline.calibrator import Wish, calibrate
+from lmm_classifier.pipeline.calibrator import CalibrationRequest, calibrate_index
 
-Seen = dict[str, Any]
+IndexState = dict[str, Any]
 
 
-def seen(path: Path) -> Seen:
-    """All that an answer depends on."""
+def read_state(path: Path) -> IndexState:
+    """Return all that a result depends on."""
     index = ExactIndex.open(path)
-    calibration = Calibration.of(index.contents)
-    found: Seen = {
+    calibration = usable_calibration(index.contents)
+    state: IndexState = {
         "paths": list(index.contents.paths),
         "labels": list(index.contents.labels),
         "hashes": list(index.hashes),
-        "matrix": np.array(index.gallery.units),
+        "matrix": np.array(index.gallery.embeddings),
         "vectors": index.vectors(),
         "encoder": index.manifest.fingerprint,
         "root": index.manifest.image_root,
         "calibrated": calibration is not None,
     }
-    return found | {f"space {name}": array for name, array in index.contents.space_state.items()}
+    return state | {f"transform {name}": array for name, array in index.contents.transform_arrays.items()}
 
 
-def same(one: Seen, other: Seen) -> bool:
-    """Whether two sightings are equal, bit for bit; one without a calibration was told so."""
-    names = set(one) - {"calibrated"}
-    if names != set(other) - {"calibrated"} or other["calibrated"] > one["calibrated"]:
+def is_same(expected: IndexState, state: IndexState) -> bool:
+    """Return whether two states are equal bit for bit; `state` may lack a calibration, which the program reports."""
+    names = set(expected) - {"calibrated"}
+    if names != set(state) - {"calibrated"} or state["calibrated"] > expected["calibrated"]:
         return False
-    return all(np.array_equal(one[name], other[name]) for name in names)
+    return all(np.array_equal(expected[name], state[name]) for name in names)
 
 
 def flips(count: int) -> Outcome:
-    """Flip one bit at a time, look at the index with and without its derived files, then let the doctor mend it."""
-    outcome, noticed, mended = Outcome("flipped bit, durable index"), 0, 0
-    logging.disable(logging.ERROR)  # each flip is warned of
-    try:
-        with tempfile.TemporaryDirectory() as name:
-            place = Path(name).resolve()
-            good, bad = _index(place), place / "bad"
-            expected = seen(good)
-            dice = random.Random(1)
-            every = [file for file in sorted(good.rglob("*")) if file.is_file() and file.stat().st_size]
-            files = [file.relative_to(good) for file in every]
-            sizes = [(good / file).stat().st_size for file in files]
-            for number in range(count):
-                shutil.rmtree(bad, ignore_errors=True)
-                shutil.copytree(good, bad)
-                file = dice.choices(files, sizes if number % 2 else None)[0]
-                bit = dice.randrange(8 * (good / file).stat().st_size)
-                _flip(bad / file, bit)
-                problem, said = _judged(bad, expected)
-                noticed += said
-                if problem is None:
-                    problem, is_mended = _mended(bad, place, expected)
-                    mended += is_mended and said
-                outcome.add(problem and f"bit {bit} of {file}: {problem}")
-    finally:
-        logging.disable(logging.NOTSET)
-    outcome.notes.append(f"{noticed} noticed, the others changed nothing; {mended} mended by doctor and build")
+    """Flip one bit at a time, read the index with and without its derived files, then let the doctor repair it."""
+    outcome, detected, repaired = Outcome("flipped bit, durable index"), 0, 0
+    with _without_warnings(), tempfile.TemporaryDirectory() as name:
+        folder = Path(name).resolve()
+        good, bad = _make_index(folder), folder / "bad"
+        expected = read_state(good)
+        rng = random.Random(1)
+        sizes = {
+            file.relative_to(good): file.stat().st_size
+            for file in sorted(good.rglob("*"))
+            if file.is_file() and file.stat().st_size
+        }
+        for number in range(count):
+            shutil.rmtree(bad, ignore_errors=True)
+            shutil.copytree(good, bad)
+            file = rng.choices(list(sizes), list(sizes.values()) if number % 2 else None)[0]
+            bit = rng.randrange(8 * sizes[file])
+            _flip(bad / file, bit)
+            problem, is_detected = _read_twice(bad, expected)
+            detected += is_detected
+            if problem is None:
+                problem, is_repaired = _repair(bad, folder, expected)
+                repaired += is_repaired and is_detected
+            outcome.add(problem and f"bit {bit} of {file}: {problem}")
+    outcome.notes.append(f"{detected} detected, the others changed nothing; {repaired} repaired by doctor and build")
     return outcome
 
 
 def archive_flips(count: int) -> Outcome:
-    """The same for an exported `.npz` file, which is checked but not mended."""
-    outcome, noticed = Outcome("flipped bit, .npz file"), 0
-    logging.disable(logging.ERROR)
-    try:
-        with tempfile.TemporaryDirectory() as name:
-            place = Path(name).resolve()
-            good, bad = place / "good.npz", place / "bad.npz"
-            write_index(good, ExactIndex.open(_index(place)).contents)
-            expected, data = seen(good), good.read_bytes()
-            dice = random.Random(2)
-            for _ in range(count):
-                bit = dice.randrange(8 * len(data))
-                bad.write_bytes(data)
-                _flip(bad, bit)
-                problem, said = _compared(bad, expected)
-                noticed += said
-                outcome.add(problem and f"bit {bit}: {problem}")
-    finally:
-        logging.disable(logging.NOTSET)
-    outcome.notes.append(f"{noticed} noticed, the others changed nothing")
+    """Flip bits of an exported `.npz` file, which is checked but not repaired."""
+    outcome, detected = Outcome("flipped bit, .npz file"), 0
+    with _without_warnings(), tempfile.TemporaryDirectory() as name:
+        folder = Path(name).resolve()
+        good, bad = folder / "good.npz", folder / "bad.npz"
+        write_index(good, ExactIndex.open(_make_index(folder)).contents)
+        expected, data = read_state(good), good.read_bytes()
+        rng = random.Random(2)
+        for _ in range(count):
+            bit = rng.randrange(8 * len(data))
+            bad.write_bytes(data)
+            _flip(bad, bit)
+            problem, is_detected = _read(bad, expected)
+            detected += is_detected
+            outcome.add(problem and f"bit {bit}: {problem}")
+    outcome.notes.append(f"{detected} detected, the others changed nothing")
     return outcome
 
 
-def _index(place: Path) -> Path:
-    jobs.draw_corpora(place)
+@contextmanager
+def _without_warnings() -> Iterator[None]:
+    """Silence the log: the program warns of each flip."""
+    logging.disable(logging.ERROR)
+    try:
+        yield
+    finally:
+        logging.disable(logging.NOTSET)
+
+
+def _make_index(folder: Path) -> Path:
+    jobs.draw_datasets(folder)
     config = PipelineConfig.offline()
-    build_index_from_directory(place / "before", place / "good", config=config)
-    calibrate(place / "good", config, Wish())
-    return place / "good"
+    build_index_from_directory(folder / "before", folder / "good", config=config)
+    calibrate_index(folder / "good", config, CalibrationRequest())
+    return folder / "good"
 
 
 def _flip(file: Path, bit: int) -> None:
@@ -119,35 +125,39 @@ def _flip(file: Path, bit: int) -> None:
     file.write_bytes(data)
 
 
-def _judged(bad: Path, expected: Seen) -> tuple[str | None, bool]:
-    """What went unnoticed (None if nothing), and whether the damage was noticed."""
-    problem, noticed = _compared(bad, expected)
-    if problem is None and not noticed:
+def _read_twice(bad: Path, expected: IndexState) -> tuple[str | None, bool]:
+    """Read the index with its derived files, then without them.
+
+    Returns the problem that was not detected (None if there is none), and whether the damage was detected.
+    """
+    problem, is_detected = _read(bad, expected)
+    if problem is None and not is_detected:
         shutil.rmtree(bad / "derived", ignore_errors=True)
-        problem, noticed = _compared(bad, expected)
-    return problem, noticed
+        problem, is_detected = _read(bad, expected)
+    return problem, is_detected
 
 
-def _compared(bad: Path, expected: Seen) -> tuple[str | None, bool]:
+def _read(bad: Path, expected: IndexState) -> tuple[str | None, bool]:
     try:
-        found = seen(bad)
+        state = read_state(bad)
     except LmmClassifierError as error:
-        return (None, True) if str(error) else ("an error without words", True)
-    except Exception as error:  # noqa: BLE001 - whatever it is, it is what this looks for
+        return (None, True) if str(error) else ("an error without a message", True)
+    except Exception as error:  # noqa: BLE001 - any other error is a loss
         return f"{type(error).__name__}: {error}", True
-    return (None, not found["calibrated"]) if same(expected, found) else ("another answer, and nobody was told", False)
+    return (None, not state["calibrated"]) if is_same(expected, state) else ("a wrong result, not reported", False)
 
 
-def _mended(bad: Path, place: Path, expected: Seen) -> tuple[str | None, bool]:
-    """The doctor mends what it can, a build fills the gaps: then all is as it was, but for the calibration.
+def _repair(bad: Path, folder: Path, expected: IndexState) -> tuple[str | None, bool]:
+    """Let the doctor repair what it can, and a build fill the gaps. Then all but the calibration is as before.
 
-    What went wrong, and whether it is mended: that an index is beyond mending may be said, if clearly.
+    Returns the problem, and whether the index is repaired. An index may be beyond repair, if the message is clear.
     """
     try:
-        examine(bad, repair=True)
-        build_index_from_directory(place / "before", bad, config=PipelineConfig.offline())
-        return (None, True) if same(expected, seen(bad)) else ("mending led to another index", False)
+        check_index(bad, repair=True)
+        build_index_from_directory(folder / "before", bad, config=PipelineConfig.offline())
+        return (None, True) if is_same(expected, read_state(bad)) else ("the repair led to another index", False)
     except LmmClassifierError as error:
-        return (None, False) if "build" in str(error) or "index" in str(error) else (f"mending: {error}", False)
-    except Exception as error:  # noqa: BLE001
-        return f"mending: {type(error).__name__}: {error}", False
+        is_clear = "build" in str(error) or "index" in str(error)
+        return (None, False) if is_clear else (f"repair: {error}", False)
+    except Exception as error:  # noqa: BLE001 - any other error is a loss
+        return f"repair: {type(error).__name__}: {error}", False

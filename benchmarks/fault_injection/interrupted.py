@@ -1,7 +1,7 @@
-"""Kills a job, or lets its disk fail, at a chosen call; then looks whether anything was lost.
+"""Kill a job, or let its disk fail, at a chosen call; then check whether anything was lost.
 
-Runs with the library made of `faults.c` loaded before libc: `interruptions.py` starts it. A process is forked for each
-point, so that a point costs what the job costs.
+This runs with the library made of `faults.c` loaded before libc: `interruptions.py` starts it. One process is forked
+per fault, so that a fault costs no more than the job.
 """
 
 from __future__ import annotations
@@ -16,8 +16,10 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 from benchmarks.fault_injection import jobs
+from benchmarks.fault_injection.interruptions import FAULTS
 from benchmarks.fault_injection.outcome import Outcome
 from lmm_classifier.core.errors import LmmClassifierError
 
@@ -26,36 +28,36 @@ _SURVIVED, _ERROR, _CRASH = 0, 7, 8  # exit codes of the forked process
 
 
 class Harness:
-    """One job, from one state of the index, to be interrupted again and again."""
+    """One job, from one state of the index, that is interrupted again and again."""
 
-    def __init__(self, job: str, place: Path, start: Path, folder: Path) -> None:
-        self.job, self.place, self.start, self.folder = job, place, start, folder
-        self.struck = 0  # jobs that a fault ended
+    def __init__(self, job: str, folder: Path, start: Path) -> None:
+        self.job, self.folder, self.start = job, folder, start
+        self.interrupted = 0  # jobs that a fault ended
         self._faults = ctypes.CDLL(None)
         self._faults.counted.restype = ctypes.c_long
-        self.allowed = jobs.versions_of(job, place, start, folder)
+        self.allowed = jobs.versions_of(job, folder, start)
         started = time.monotonic()
-        self.calls = self._count()
+        self.calls = self._count_calls()
         self.seconds = time.monotonic() - started
 
-    def _fresh(self) -> Path:
+    def _fresh_index(self) -> Path:
         index = self.folder / "index"
         shutil.rmtree(index, ignore_errors=True)
         if self.start.exists():
             shutil.copytree(self.start, index)
         return index
 
-    def _count(self) -> int:
-        index = self._fresh()
+    def _count_calls(self) -> int:
+        index = self._fresh_index()
         self._faults.arm(str(index).encode(), ctypes.c_long(1 << 40), KILL_BEFORE)
-        jobs.JOBS[self.job](self.place, index, lambda _: None)
+        jobs.JOBS[self.job](self.folder, index, jobs.ignore)
         calls = int(self._faults.counted())
         self._faults.arm(b"", ctypes.c_long(0), 0)
         return calls
 
     def strike(self, call: int, mode: int, after: float | None = None) -> str | None:
-        """Run the job with a fault, or kill it `after` some seconds; then tell what was lost, None if nothing."""
-        index = self._fresh()
+        """Run the job with a fault, or kill it `after` some seconds, and return what was lost (None if nothing)."""
+        index = self._fresh_index()
         reader, writer = os.pipe()
         child = os.fork()
         if child == 0:
@@ -66,85 +68,97 @@ class Harness:
             time.sleep(after)
             os.kill(child, signal.SIGKILL)
         with os.fdopen(reader, "rb") as pipe:
-            told = max([0, *pipe.read()])  # all that it told, up to its end
+            reported = max([0, *pipe.read()])  # the last number that the job reported
         code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-        self.struck += code != _SURVIVED
+        self.interrupted += code != _SURVIVED
         if code not in (_SURVIVED, _ERROR, -signal.SIGKILL):
             return f"{self.job}, call {call}, mode {mode}: ended with {code}, not with a clear error"
         try:
-            problem = self._lost(index, told)
-        except Exception as error:  # noqa: BLE001 - whatever it is, it is what this looks for
+            problem = self._lost(index, reported)
+        except Exception as error:  # noqa: BLE001 - any error is a loss
             problem = f"{type(error).__name__}: {error}"
         return problem and f"{self.job}, call {call}, mode {mode}: {problem}"
 
     def _run(self, index: Path, call: int, mode: int, pipe: int) -> None:
-        """In the forked process: do the job under fire, and leave by the back door."""
+        """Do the job with the fault in the forked process, and exit without cleaning up."""
         code = _CRASH
         try:
             self._faults.arm(str(index).encode(), ctypes.c_long(call), mode)
-            jobs.JOBS[self.job](self.place, index, jobs.tell(pipe))
+            jobs.JOBS[self.job](self.folder, index, jobs.report_to_pipe(pipe))
             code = _SURVIVED
         except (LmmClassifierError, OSError) as error:
             code = _ERROR if str(error) else _CRASH
-        except BaseException as error:  # noqa: BLE001
+        except BaseException as error:  # noqa: BLE001 - the parent reads the exit code
             os.write(2, f"{type(error).__name__}: {error}\n".encode())
         finally:
             os._exit(code)
 
-    def _lost(self, index: Path, told: int) -> str | None:
-        before = jobs.contents_encoded(index)
-        if self.job != "edit" and len(before) < told:
-            return f"{told} pictures were said to be committed, {len(before)} are there"
+    def _lost(self, index: Path, reported: int) -> str | None:
+        before = jobs.encoded_contents(index)
+        if self.job != "edit" and len(before) < reported:
+            return f"{reported} images were reported as committed, {len(before)} are stored"
         if self.start.exists():
-            seen = jobs.state(index)
-            if seen not in self.allowed:
-                return "the index is in a state that it never should be in"
-            if self.job == "edit" and told >= 2 and self.allowed.index(seen) < told - 1:
-                return "an edit that was reported is not there"
-        given = jobs.JOBS[self.job](self.place, index, lambda _: None)
-        after = jobs.contents_encoded(index)
-        if given > len(after - before):
-            return f"{given} pictures encoded again, {len(after - before)} were new"
-        if jobs.state(index) != self.allowed[-1]:
-            return "going on led to another index"
+            state = jobs.state_of(index)
+            if state not in self.allowed:
+                return "the index is in a state that it must never be in"
+            if self.job == "edit" and reported >= 2 and self.allowed.index(state) < reported - 1:
+                return "an edit that was reported is missing"
+        encoded = jobs.JOBS[self.job](self.folder, index, jobs.ignore)
+        new = len(jobs.encoded_contents(index) - before)
+        if encoded > new:
+            return f"{encoded} images were encoded, but only {new} are new"
+        if jobs.state_of(index) != self.allowed[-1]:
+            return "resuming the job led to another index"
         return jobs.damage(index)
 
 
+def strike_at_calls(harnesses: list[Harness], kills: int, faults: int) -> list[Outcome]:
+    """Kill each job at chosen calls, then let its disk fail at chosen calls."""
+    kill, full, failing = Outcome(FAULTS[0]), Outcome(FAULTS[2]), Outcome(FAULTS[3])
+    notes = []
+    for harness in harnesses:
+        most = max(kills // len(harnesses) // 2, 1)
+        for mode in (KILL_BEFORE, KILL_HALFWAY):
+            for call in spread(harness.calls, most):
+                kill.add(harness.strike(call, mode))
+        killed = f"{harness.interrupted} of {2 * min(most, harness.calls)} killed"
+        notes.append(f"{harness.job} {harness.calls} ({killed})")
+        for mode, outcome in ((FULL, full), (EIO_ONCE, failing), (EIO, failing)):
+            for call in spread(harness.calls, faults // len(harnesses)):
+                outcome.add(harness.strike(call, mode))
+    kill.notes.append(f"calls that change a file: {', '.join(notes)}")
+    return [kill, full, failing]
+
+
+def strike_at_random(harnesses: list[Harness], kills: int) -> Outcome:
+    """Kill the jobs at random times."""
+    outcome = Outcome(FAULTS[1])
+    interrupted_before = sum(harness.interrupted for harness in harnesses)
+    rng = random.Random(0)
+    for number in range(kills):
+        harness = harnesses[number % len(harnesses)]
+        outcome.add(harness.strike(0, 0, rng.uniform(0, 1.2 * harness.seconds)))
+    interrupted = sum(harness.interrupted for harness in harnesses) - interrupted_before
+    outcome.notes.append(f"{interrupted} killed before they finished")
+    return outcome
+
+
 def main() -> None:
-    """Read the wishes from the command line, write outcomes as JSON."""
-    wish = json.loads(sys.argv[1])
-    kills, randomly = Outcome("kill -9 at a call"), Outcome("kill -9 at any time")
-    full, failing = Outcome("disk full"), Outcome("EIO")
+    """Read the request from the command line, and print the outcomes as JSON."""
+    request: dict[str, Any] = json.loads(sys.argv[1])
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name).resolve()
-        jobs.draw_corpora(folder)
-        start = folder / "start"
-        jobs.build(folder, start, lambda _: None)
-        none = folder / "none"
-        names = wish["jobs"]
-        harnesses = [Harness(job, folder, start if job in ("sync", "edit") else none, folder) for job in names]
-        said: list[str] = []
-        for harness in harnesses:
-            share = max(wish["kills"] // len(harnesses) // 2, 1)
-            for mode in (KILL_BEFORE, KILL_HALFWAY):
-                for call in spread(harness.calls, share):
-                    kills.add(harness.strike(call, mode))
-            said.append(f"{harness.job} {harness.calls} ({harness.struck} of {2 * min(share, harness.calls)} killed)")
-            for mode, outcome in ((FULL, full), (EIO_ONCE, failing), (EIO, failing)):
-                for call in spread(harness.calls, wish["faults"] // len(harnesses)):
-                    outcome.add(harness.strike(call, mode))
-        said_later = sum(harness.struck for harness in harnesses)
-        dice = random.Random(0)
-        for number in range(wish["random"]):
-            harness = harnesses[number % len(harnesses)]
-            randomly.add(harness.strike(0, 0, dice.uniform(0, 1.2 * harness.seconds)))
-        kills.notes.append(f"calls that change a file: {', '.join(said)}")
-        randomly.notes.append(f"{sum(h.struck for h in harnesses) - said_later} killed before they were done")
-    print(json.dumps([vars(one) for one in (kills, randomly, full, failing)]))
+        jobs.draw_datasets(folder)
+        start, missing = folder / "start", folder / "missing"
+        jobs.build(folder, start)
+        harnesses = [Harness(job, folder, start if job in ("sync", "edit") else missing) for job in request["jobs"]]
+        kill, full, failing = strike_at_calls(harnesses, request["kills"], request["faults"])
+        random_kills = strike_at_random(harnesses, request["random"])
+    print(json.dumps([vars(outcome) for outcome in (kill, random_kills, full, failing)]))
 
 
 def spread(calls: int, most: int) -> list[int]:
-    """Every call, or `most` of them evenly."""
+    """Return every call, or `most` of them evenly spaced."""
     if calls <= most:
         return list(range(1, calls + 1))
     return sorted({1 + round(place * (calls - 1) / max(most - 1, 1)) for place in range(most)})

@@ -1,4 +1,4 @@
-"""What is interrupted: a build, a sync and edits of a small corpus, with the real encoder that needs no weights."""
+"""The jobs that are interrupted: a build, a sync and edits of a small dataset, with the weight-free encoder."""
 
 from __future__ import annotations
 
@@ -10,52 +10,58 @@ from pathlib import Path
 import numpy as np
 
 from lmm_classifier.config import PipelineConfig
+from lmm_classifier.core.arrays import Float32Array
 from lmm_classifier.core.errors import LmmClassifierError
-from lmm_classifier.core.protocols import FloatArray, Prepared
-from lmm_classifier.data.image_folder import scan_corpus
+from lmm_classifier.core.protocols import Preprocessed
+from lmm_classifier.data.image_folder import scan_image_folder
 from lmm_classifier.data.synthetic.catalog import KNOWN, draw
 from lmm_classifier.embeddings.descriptor import DescriptorEncoder
 from lmm_classifier.embeddings.encode_files import LazyEncoder
 from lmm_classifier.index.build.editor import IndexEditor
 from lmm_classifier.index.build.sync import Sync
-from lmm_classifier.index.doctor import examine
+from lmm_classifier.index.doctor import check_index
 from lmm_classifier.index.storage.store import Store
 from lmm_classifier.index.vector_index import ExactIndex
 
 BATCH = 3
-Told = Callable[[int], None]  # called with the number of pictures that are committed; a bad one never is
+Report = Callable[[int], None]  # called with the number of committed images; a bad image is never committed
+State = list[tuple[str, str, str]]  # id, label and content hash of each example
 
 
 class CountingEncoder(DescriptorEncoder):
-    """The descriptor, which counts what it is given."""
+    """The descriptor, which counts the images that it encodes."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.given = 0
+        self.encoded = 0
 
-    def encode(self, prepared: Sequence[Prepared]) -> FloatArray:
-        self.given += len(prepared)
-        return super().encode(prepared)
+    def encode(self, preprocessed: Sequence[Preprocessed]) -> Float32Array:
+        self.encoded += len(preprocessed)
+        return super().encode(preprocessed)
 
 
-def draw_corpora(place: Path) -> None:
-    """Draw `before` and `after`: in between a label is renamed, pictures come, go and move."""
+def draw_datasets(folder: Path) -> None:
+    """Draw `before` and `after`. Between them a label is renamed, and images are added, removed and moved."""
     for number, label in enumerate(KNOWN[:4]):
-        (place / "before" / label).mkdir(parents=True)
-        for one in range(4):
-            picture = draw(label, np.random.default_rng((number, one)), 32)
-            picture.save(place / "before" / label / f"{one}.png")
-    shutil.copytree(place / "before", place / "after")
-    after = place / "after"
+        (folder / "before" / label).mkdir(parents=True)
+        for image in range(4):
+            drawing = draw(label, np.random.default_rng((number, image)), 32)
+            drawing.save(folder / "before" / label / f"{image}.png")
+    shutil.copytree(folder / "before", folder / "after")
+    after = folder / "after"
     (after / KNOWN[0]).rename(after / "renamed")
     (after / KNOWN[1] / "0.png").unlink()
     (after / KNOWN[2] / "1.png").rename(after / KNOWN[3] / "moved.png")
     (after / KNOWN[3] / "bad.png").write_bytes(b"\x89PNG nonsense")
-    for one in range(5):
-        draw(KNOWN[5], np.random.default_rng((9, one)), 32).save(after / KNOWN[2] / f"new{one}.png")
-    (place / "extra").mkdir()
-    for one in range(2):
-        draw(KNOWN[6], np.random.default_rng((8, one)), 32).save(place / "extra" / f"{one}.png")
+    for image in range(5):
+        draw(KNOWN[5], np.random.default_rng((9, image)), 32).save(after / KNOWN[2] / f"new{image}.png")
+    (folder / "extra").mkdir()
+    for image in range(2):
+        draw(KNOWN[6], np.random.default_rng((8, image)), 32).save(folder / "extra" / f"{image}.png")
+
+
+def ignore(count: int) -> None:
+    """Report nothing."""
 
 
 def _config(index: Path) -> PipelineConfig:
@@ -66,87 +72,104 @@ def _config(index: Path) -> PipelineConfig:
     return config
 
 
-def build(place: Path, index: Path, told: Told) -> int:
-    """Build from `before`; the number of pictures that were encoded."""
-    return _synced(place / "before", index, told)
+def build(folder: Path, index: Path, report: Report = ignore) -> int:
+    """Build from `before`, and return the number of images that were encoded."""
+    return _sync(folder / "before", index, report)
 
 
-def sync(place: Path, index: Path, told: Told) -> int:
-    """Bring an index of `before` to `after`."""
-    return _synced(place / "after", index, told)
+def sync(folder: Path, index: Path, report: Report = ignore) -> int:
+    """Bring an index of `before` to `after`, and return the number of images that were encoded."""
+    return _sync(folder / "after", index, report)
 
 
-def _synced(corpus: Path, index: Path, told: Told) -> int:
+def _sync(dataset: Path, index: Path, report: Report) -> int:
     encoder = CountingEncoder()
     with Store(index, create=True, wait=5) as store:
-        Sync(store, scan_corpus(corpus), encoder.fingerprint, LazyEncoder(lambda: encoder), lambda: encoder.space,
-             _config(index), BATCH, lambda progress: told(progress.done - progress.skipped)).run()  # fmt: skip
+        Sync(
+            store,
+            scan_image_folder(dataset),
+            encoder.fingerprint,
+            LazyEncoder(lambda: encoder),
+            lambda: encoder.transform_fitter,
+            _config(index),
+            BATCH,
+            lambda progress: report(progress.done - progress.skipped),
+        ).run()
         store.contents()
-    return encoder.given
+    return encoder.encoded
 
 
-def edit(place: Path, index: Path, told: Told) -> int:
-    """Add two pictures, correct a label and remove an example; told after each."""
+def edit(folder: Path, index: Path, report: Report = ignore) -> int:
+    """Add two images, correct a label and remove an example, with a report after each edit."""
     encoder = CountingEncoder()
     editor = IndexEditor(index, _config(index), encoder, wait=5)
-    editor.add(sorted((place / "extra").iterdir()), "extra")
-    told(2)
+    editor.add(sorted((folder / "extra").iterdir()), "extra")
+    report(2)
     editor.relabel([f"{KNOWN[1]}/1.png"], KNOWN[2])
-    told(3)
+    report(3)
     editor.remove([f"{KNOWN[3]}/3.png"])
-    told(4)
-    return encoder.given
+    report(4)
+    return encoder.encoded
 
 
-def boast(place: Path, index: Path, told: Told) -> int:
-    """A build that tells of a batch before it is committed: the harness must find that out."""
-    return _synced(place / "before", index, lambda count: told(count + BATCH))
+def premature_build(folder: Path, index: Path, report: Report = ignore) -> int:
+    """Build, but report a batch before it is committed. The harness must detect that."""
+    return _sync(folder / "before", index, lambda count: report(count + BATCH))
 
 
-JOBS: dict[str, Callable[[Path, Path, Told], int]] = {"build": build, "sync": sync, "edit": edit, "boast": boast}
+JOBS: dict[str, Callable[[Path, Path, Report], int]] = {
+    "build": build,
+    "sync": sync,
+    "edit": edit,
+    "premature_build": premature_build,
+}
 
 
-def contents_encoded(index: Path) -> set[str]:
-    """What has a vector in the index."""
+def encoded_contents(index: Path) -> set[str]:
+    """Return the content hashes that have a vector in the index."""
     if not (index / "index.sqlite").exists():
         return set()
     try:
         with Store(index, wait=5) as store:
-            return store.encoded(DescriptorEncoder().fingerprint.space_id)
+            return store.encoded_hashes(DescriptorEncoder().fingerprint.space_id)
     except LmmClassifierError:
         return set()
 
 
-def state(index: Path) -> list[tuple[str, str, str]]:
-    """Ids, labels and contents, with the matrix checked."""
+def state_of(index: Path) -> State:
+    """Return ids, labels and contents, after a check of the matrix."""
     opened = ExactIndex.open(index)
-    assert np.isfinite(opened.gallery.units).all()
+    assert np.isfinite(opened.gallery.embeddings).all()
     return list(zip(opened.contents.paths, opened.contents.labels, opened.hashes))
 
 
-def versions_of(job: str, place: Path, start: Path, folder: Path) -> list[list[tuple[str, str, str]]]:
-    """All states that a reader may see while `job` runs undisturbed: before, in between, after."""
-    seen = [state(start)] if start.exists() else []
+def versions_of(job: str, folder: Path, start: Path) -> list[State]:
+    """Return all states that a reader may see while `job` runs undisturbed: before, in between, after."""
+    states = [state_of(start)] if start.exists() else []
     index = folder / "undisturbed"
     if start.exists():
         shutil.copytree(start, index)
 
-    def told(_: int) -> None:
+    def report(_: int) -> None:
         if job == "edit":
-            seen.append(state(index))
+            states.append(state_of(index))
 
-    JOBS[job](place, index, told)
-    seen.append(state(index))
+    JOBS[job](folder, index, report)
+    states.append(state_of(index))
     shutil.rmtree(index)
-    return seen
+    return states
 
 
 def damage(index: Path) -> str | None:
-    """What the doctor calls damaged, None if nothing."""
-    found = [one.what for one in examine(index) if one.severity == "damage"]
-    return "; ".join(found) or None
+    """Return what the doctor calls damaged, None if nothing."""
+    problems = [finding.what for finding in check_index(index) if finding.severity == "damage"]
+    return "; ".join(problems) or None
 
 
-def tell(pipe: int) -> Told:
-    """Writes the number of committed pictures into a pipe, which no fault strikes."""
-    return lambda count: os.write(pipe, bytes([count])) and None
+def report_to_pipe(pipe: int) -> Report:
+    """Return a report that writes the number of committed images into a pipe, which no fault affects."""
+
+    def report(count: int) -> None:
+        os.write(pipe, bytes([count]))
+
+    return report

@@ -1,4 +1,4 @@
-"""Several programs at one index, and disks that are small."""
+"""Several programs that use one index, small disks, read-only folders and leftover files."""
 
 from __future__ import annotations
 
@@ -8,139 +8,154 @@ import subprocess
 import sys
 import tempfile
 import threading
+from collections.abc import Sequence
 from pathlib import Path
 
 from benchmarks.fault_injection import jobs
 from benchmarks.fault_injection.outcome import Outcome
 from lmm_classifier.core.errors import LmmClassifierError
+from lmm_classifier.index.doctor import check_index
 
 _ROOT = Path(__file__).parents[2]
+_READERS = 4
+_KILOBYTES = (64, 128, 256, 384, 512, 640, 768, 1024, 2048, 4096, 8192)
 
 
 def writers(rounds: int) -> Outcome:
-    """Two programs sync one index at once, to the same corpus, while readers open it all the time."""
+    """Let two programs sync one index to the same dataset at once, while readers open it all the time."""
     outcome = Outcome("two writers, four readers")
     for number in range(rounds):
         with tempfile.TemporaryDirectory() as name:
-            place = Path(name).resolve()
-            jobs.draw_corpora(place)
-            index = place / "index"
-            jobs.build(place, index, lambda _: None)
-            allowed = jobs.versions_of("sync", place, index, place)
+            folder = Path(name).resolve()
+            index = _build(folder)
+            allowed = jobs.versions_of("sync", folder, index)
             errors: list[str] = []
             done = threading.Event()
-            readers = [threading.Thread(target=_read, args=(index, allowed, errors, done)) for _ in range(4)]
+            readers = [threading.Thread(target=_read, args=(index, allowed, errors, done)) for _ in range(_READERS)]
             for thread in readers:
                 thread.start()
-            code = (
-                "from benchmarks.fault_injection.jobs import *; "
-                f"sync(Path({str(place)!r}), Path({str(index)!r}), lambda _: None)"
-            )
-            env = {**os.environ, "PYTHONPATH": str(_ROOT)}
-            command = [sys.executable, "-c", code]
-            pair = [subprocess.Popen(command, env=env, stderr=subprocess.PIPE, text=True) for _ in range(2)]
-            said = [one.communicate()[1] for one in pair]
+            failures = _sync_twice(folder, index)
             done.set()
             for thread in readers:
                 thread.join()
-            errors += [text[-200:] for one, text in zip(pair, said) if one.returncode]
-            if not errors and jobs.state(index) != allowed[-1]:
-                errors.append("the end is another one")
+            errors += failures
+            if not errors and jobs.state_of(index) != allowed[-1]:
+                errors.append("the final state is wrong")
             outcome.add(f"round {number}: {errors[0]}" if errors else jobs.damage(index))
     return outcome
 
 
-def _read(index: Path, allowed: list[list[tuple[str, str, str]]], errors: list[str], done: threading.Event) -> None:
+def _build(folder: Path) -> Path:
+    """Draw the datasets, and build an index of the first."""
+    jobs.draw_datasets(folder)
+    jobs.build(folder, folder / "index")
+    return folder / "index"
+
+
+def _sync_twice(folder: Path, index: Path) -> list[str]:
+    """Sync in two processes at once, and return the error output of those that failed."""
+    code = (
+        "from pathlib import Path; from benchmarks.fault_injection import jobs; "
+        f"jobs.sync(Path({str(folder)!r}), Path({str(index)!r}))"
+    )
+    env = {**os.environ, "PYTHONPATH": str(_ROOT)}
+    command = [sys.executable, "-c", code]
+    processes = [subprocess.Popen(command, env=env, stderr=subprocess.PIPE, text=True) for _ in range(2)]
+    outputs = [process.communicate()[1] for process in processes]
+    return [output[-200:] for process, output in zip(processes, outputs) if process.returncode]
+
+
+def _read(index: Path, allowed: Sequence[jobs.State], errors: list[str], done: threading.Event) -> None:
     while not done.is_set():
         try:
-            if jobs.state(index) not in allowed:
+            if jobs.state_of(index) not in allowed:
                 errors.append("a reader saw half a change")
-        except Exception as error:  # noqa: BLE001 - whatever it is, it is what this looks for
+        except Exception as error:  # noqa: BLE001 - any error is a loss
             errors.append(f"{type(error).__name__}: {error}")
 
 
 def small_disk() -> Outcome:
-    """A build on a disk of a few hundred kilobytes, which grows until the build goes through."""
+    """Build on a disk of a few hundred kilobytes, which grows until the build succeeds."""
     outcome = Outcome("a disk that is too small")
     with tempfile.TemporaryDirectory() as name:
-        place = Path(name).resolve()
-        jobs.draw_corpora(place)
-        disk = place / "disk"
+        folder = Path(name).resolve()
+        jobs.draw_datasets(folder)
+        disk = folder / "disk"
         disk.mkdir()
         mounted = subprocess.run(
             ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(disk)], capture_output=True, check=False
         )
         if mounted.returncode:
-            outcome.skipped = "a small disk can be mounted by root only"
+            outcome.skipped = "only root can mount a small disk"
             return outcome
         try:
-            _grow(place, disk, outcome)
+            _grow(folder, disk, outcome)
         finally:
             subprocess.run(["umount", str(disk)], check=True)
     return outcome
 
 
-def _grow(place: Path, disk: Path, outcome: Outcome) -> None:
-    encoded = 0
-    for kilobytes in (64, 128, 256, 384, 512, 640, 768, 1024, 2048, 4096, 8192):
+def _grow(folder: Path, disk: Path, outcome: Outcome) -> None:
+    index = disk / "index"
+    for kilobytes in _KILOBYTES:
         subprocess.run(["mount", "-o", f"remount,size={kilobytes}k", str(disk)], check=True)
-        before = jobs.contents_encoded(disk / "index")
+        before = jobs.encoded_contents(index)
         try:
-            encoded += jobs.build(place, disk / "index", lambda _: None)
+            jobs.build(folder, index)
         except (LmmClassifierError, OSError) as error:
-            clear = any(word in str(error).lower() for word in ("full", "space", "i/o", "cannot", "disk"))
-            outcome.add(None if clear else f"{kilobytes} kB: {type(error).__name__}: {error}")
-            if before - jobs.contents_encoded(disk / "index"):
-                outcome.add(f"{kilobytes} kB: what was committed is gone")
+            is_clear = any(word in str(error).lower() for word in ("full", "space", "i/o", "cannot", "disk"))
+            outcome.add(None if is_clear else f"{kilobytes} kB: {type(error).__name__}: {error}")
+            if before - jobs.encoded_contents(index):
+                outcome.add(f"{kilobytes} kB: committed images are missing")
             continue
-        fine = len(jobs.state(disk / "index")) == 16 and jobs.damage(disk / "index") is None
-        outcome.add(None if fine else f"{kilobytes} kB: not as it should be")
-        outcome.notes.append(f"went through at {kilobytes} kB, in {outcome.tried} tries")
+        is_complete = len(jobs.state_of(index)) == 16 and jobs.damage(index) is None
+        outcome.add(None if is_complete else f"{kilobytes} kB: the index is incomplete or damaged")
+        outcome.notes.append(f"succeeded at {kilobytes} kB, in try {outcome.tried}")
         return
-    outcome.add("never went through")
+    outcome.add("the build never succeeded")
 
 
 def read_only() -> Outcome:
-    """A folder that cannot be written: read by another user, with and without derived files, and not changed."""
+    """Read a folder that cannot be written as another user, with and without derived files; it must not change."""
     outcome = Outcome("read-only folder")
     with tempfile.TemporaryDirectory() as name:
-        place = Path(name).resolve()
-        place.chmod(0o755)
-        jobs.draw_corpora(place)
-        index = place / "index"
-        jobs.build(place, index, lambda _: None)
-        for with_derived in (True, False):
-            if not with_derived:
+        folder = Path(name).resolve()
+        folder.chmod(0o755)
+        index = _build(folder)
+        for with_derived_files in (True, False):
+            if not with_derived_files:
                 for path in (index, index / "derived"):
                     path.chmod(0o755)
                 shutil.rmtree(index / "derived")
-            every = [index, *index.rglob("*")]
-            before = {path.name: path.read_bytes() for path in every if path.is_file()}
-            for path in every:
+            before = _file_contents(index)
+            for path in (index, *index.rglob("*")):
                 path.chmod(0o555 if path.is_dir() else 0o444)
             env = {**os.environ, "PYTHONPATH": str(_ROOT)}
-            done = subprocess.run(
-                [sys.executable, "-c", AS_NOBODY, str(index)], env=env, capture_output=True, text=True, check=False
-            )
-            same = {path.name: path.read_bytes() for path in index.rglob("*") if path.is_file()} == before
-            read = done.stdout.splitlines()[:2] == ["16", "refused"]
-            outcome.add(None if same and read else f"{done.stdout[-200:]} {done.stderr[-300:]}")
+            command = [sys.executable, "-c", AS_NOBODY, str(index)]
+            process = subprocess.run(command, env=env, capture_output=True, text=True, check=False)
+            is_read = process.stdout.splitlines()[:2] == ["16", "refused"]
+            is_same = _file_contents(index) == before
+            outcome.add(None if is_same and is_read else f"{process.stdout[-200:]} {process.stderr[-300:]}")
         for path in (index, *index.rglob("*")):
             path.chmod(0o755)
     return outcome
 
 
+def _file_contents(index: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in index.rglob("*") if path.is_file()}
+
+
 AS_NOBODY = """
 import mmap, os, sys
 from pathlib import Path
-from lmm_classifier.index.doctor import examine
+from lmm_classifier.index.doctor import check_index
 from lmm_classifier.core.errors import IndexFileError
 from lmm_classifier.index.vector_index import ExactIndex
 from lmm_classifier.index.storage.store import Store
-if os.geteuid() == 0:  # permissions do not bind root
+if os.geteuid() == 0:  # permissions do not apply to root
     os.setuid(65534)
 index = ExactIndex.open(Path(sys.argv[1]))
-print(len(index.gallery.units))
+print(len(index.gallery.embeddings))
 try:
     Store(Path(sys.argv[1]))
 except IndexFileError as error:
@@ -149,39 +164,41 @@ except IndexFileError as error:
 
 
 def leftovers() -> Outcome:
-    """Files that a crash left behind do not stop an index, and are swept."""
-    outcome = Outcome("left-over temporary files")
+    """Check that files which a crash left behind do not stop an index, and are removed."""
+    outcome = Outcome("leftover temporary files")
     with tempfile.TemporaryDirectory() as name:
-        place = Path(name).resolve()
-        jobs.draw_corpora(place)
-        index = place / "index"
-        jobs.build(place, index, lambda _: None)
-        expected = jobs.state(index)
-        left = [
+        folder = Path(name).resolve()
+        index = _build(folder)
+        expected = jobs.state_of(index)
+        files = [
             index / "derived" / ".abc.tmp",
             index / "derived" / "0.npy",
             index / "derived" / "0.table",
             index / "derived" / "9.table",
             index / "added" / ".lmm-classifier-x.tmp",
-            index / "added" / "0123456789abcdef-picture.png",
+            index / "added" / "0123456789abcdef-image.png",
             index / "index.sqlite-journal",
             index / "writer.lock",
             index / ".salvage-x" / "index.sqlite",
         ]
-        for file in left:
+        for file in files:
             file.parent.mkdir(exist_ok=True)
             file.write_bytes(b"left behind")
-            try:
-                fine = jobs.state(index) == expected and jobs.sync(place, index, lambda _: None) >= 0
-                jobs.build(place, index, lambda _: None)
-                fine = fine and jobs.state(index) == expected
-                outcome.add(None if fine else f"{file.name}: another answer")
-            except Exception as error:  # noqa: BLE001
-                outcome.add(f"{file.name}: {type(error).__name__}: {error}")
-        from lmm_classifier.index.doctor import examine
-
-        examine(index, repair=True)
-        still = [file.name for file in left if file.name not in ("writer.lock", "9.table") and file.exists()]
-        still = [one for one in still if one != "index.sqlite-journal"]
-        outcome.add(f"{still} are still there" if still else None)
+            outcome.add(_use_with_leftover(folder, index, expected, file.name))
+        check_index(index, repair=True)
+        may_stay = ("writer.lock", "9.table", "index.sqlite-journal")
+        remaining = [file.name for file in files if file.name not in may_stay and file.exists()]
+        outcome.add(f"{remaining} were not removed" if remaining else None)
     return outcome
+
+
+def _use_with_leftover(folder: Path, index: Path, expected: jobs.State, name: str) -> str | None:
+    """Read, sync and build the index, and return the problem (None if there is none)."""
+    try:
+        is_same = jobs.state_of(index) == expected
+        jobs.sync(folder, index)
+        jobs.build(folder, index)
+        is_same = is_same and jobs.state_of(index) == expected
+        return None if is_same else f"{name}: a different index"
+    except Exception as error:  # noqa: BLE001 - any error is a loss
+        return f"{name}: {type(error).__name__}: {error}"

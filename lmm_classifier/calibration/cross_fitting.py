@@ -1,7 +1,7 @@
-"""Cross-fitting: examples are judged by a corpus fitted without their whole fold.
+"""Cross-fitting: examples are scored by a reference set that was fitted without their whole fold.
 
-For what leave-one-out cannot answer in closed form: a space that was itself fitted on the examples, and examples that
-come in groups (several shots of one object), which must be left out together.
+It serves where leave-one-out has no closed form: where the transform of the index was itself fitted to the examples,
+and where examples come in groups (several images of one object) that must be held out together.
 """
 
 from __future__ import annotations
@@ -10,108 +10,113 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
 import numpy as np
-from numpy.typing import NDArray
 
-from lmm_classifier.calibration.fit import ChosenMetric, Heard
-from lmm_classifier.core.protocols import FloatArray, IntArray, SpaceRecipe
+from lmm_classifier.calibration.predictions import HeldOutScores
+from lmm_classifier.core.arrays import Float32Array, Float64Array, IntArray
+from lmm_classifier.core.protocols import TransformFitter
 from lmm_classifier.neighbors.gallery import Gallery
-from lmm_classifier.neighbors.metric import WithinClassMetric, fit_scatter, whitened
-from lmm_classifier.neighbors.novelty import Density, signals
-from lmm_classifier.neighbors.voting import Recipe
+from lmm_classifier.neighbors.metric import WithinClassMetric, fit_scatter, gallery_in_metric
+from lmm_classifier.neighbors.novelty import NeighborDensity, signals
+from lmm_classifier.neighbors.voting import RuleSpec
 
-Doubles = NDArray[np.float64]
-Fold = tuple[IntArray, IntArray]  # the rows that are held out together, and those of them that are judged
+Fold = tuple[IntArray, IntArray]  # the rows that are held out together, and those of them that are scored
 
 _FOLDS = 10
-_MANY = 2000  # examples from which fewer folds do: each is large enough
+_MANY = 2000  # examples from which fewer folds suffice: each is large enough
 _FOLDS_OF_MANY = 5
 _BLOCK = 256  # queries compared at a time
 
 
-def hear_held_out(
-    recipe_for: Callable[[IntArray], Recipe],
-    chosen: ChosenMetric,
-    space: SpaceRecipe,
-    vectors: FloatArray,
+def score_folds(
+    spec_for: Callable[[IntArray], RuleSpec],
+    shrinkage: float,
+    fitter: TransformFitter,
+    vectors: Float32Array,
     gallery: Gallery,
     folds: Sequence[Fold],
-    beside: FloatArray | None = None,
-) -> Heard:
-    """Ask the voices about judged rows of each fold, with space and metric fitted to the rows that are not held out.
+    other_vectors: Float32Array | None = None,
+) -> HeldOutScores:
+    """Score the examples of each fold, with transform and metric fitted to the rows that are not held out.
 
-    `vectors` (N, dim) are as the encoder made them. `recipe_for` makes the rule for the labels (n,) of the other rows.
-    The shrinkage of the metric stays the chosen one. `beside` (m, dim) are vectors that the space is fitted to as well.
+    Args:
+        spec_for: makes the rule for the labels (n,) of the other rows.
+        shrinkage: of the metric, chosen on all examples.
+        fitter: fits the transform of the index.
+        vectors: of the encoder, (N, dim).
+        gallery: the N examples.
+        folds: rows to hold out, and those of them to score.
+        other_vectors: further vectors (m, dim) that the transform is fitted to as well.
     """
-    heard = []
-    for rows, judged in folds:
-        if not len(judged):
+    parts = []
+    for held_out, scored in folds:
+        if not len(scored):
             continue
-        rest = np.setdiff1d(np.arange(len(vectors)), rows)
-        fitted = space.fit(_Blocks(vectors, rest, beside))
-        others = Gallery(fitted.transform(vectors[rest]), gallery.label_ids[rest], gallery.labels)
-        recipe = recipe_for(others.label_ids)
-        scatter = fit_scatter(others.units, others.label_ids, others.labels, recipe.root)
-        metric = scatter.metric(chosen.metric.shrinkage)
-        crowding, white = Density.of(others).crowding, whitened(metric, others)
-        units = fitted.transform(vectors[judged])
-        found = hear_others(recipe, metric, others, white, crowding, units, gallery.label_ids[judged])
-        heard.append(replace(found, rows=judged))
-    return Heard.join(heard)
+        rest = np.setdiff1d(np.arange(len(vectors)), held_out)
+        transform = fitter.fit(_Blocks(vectors, rest, other_vectors))
+        others = Gallery(transform.transform(vectors[rest]), gallery.label_ids[rest], gallery.labels)
+        spec = spec_for(others.label_ids)
+        scatter = fit_scatter(others.embeddings, others.label_ids, others.labels, spec.power_normalize)
+        metric = scatter.metric(shrinkage)
+        knn_distance, in_metric = NeighborDensity.of(others).knn_distance, gallery_in_metric(metric, others)
+        embeddings = transform.transform(vectors[scored])
+        part = score_queries(spec, metric, others, in_metric, knn_distance, embeddings, gallery.label_ids[scored])
+        parts.append(replace(part, rows=scored))
+    return HeldOutScores.join(parts)
 
 
-def hear_others(
-    recipe: Recipe,
+def score_queries(
+    spec: RuleSpec,
     metric: WithinClassMetric,
     gallery: Gallery,
-    white_gallery: Gallery,
-    crowding: Doubles,
-    units: FloatArray,
+    in_metric: Gallery,
+    knn_distance: Float64Array,
+    embeddings: Float32Array,
     label_ids: IntArray,
-) -> Heard:
-    """Ask the voices about unit rows (n, d) of other pictures, whose labels are `label_ids` (n,).
+) -> HeldOutScores:
+    """Score normalized embeddings (n, d) of other images, whose true labels are `label_ids` (n,).
 
-    `white_gallery` is the gallery in the metric.
+    `in_metric` is the gallery in the metric, `knn_distance` (N,) that of the gallery's rows.
     """
-    heard = []
-    for start in range(0, len(units), _BLOCK):
-        rows = np.arange(start, min(start + _BLOCK, len(units)))
-        plain = gallery.compare(units[rows])
-        white = white_gallery.compare(metric.whiten(plain.units))
-        scores = [voice.scores(white if recipe.whitened else plain) for voice in recipe.voices]
-        heard.append(Heard(rows, label_ids[rows], scores, signals(plain, white, crowding)))
-    return Heard.join(heard)
+    parts = []
+    for start in range(0, len(embeddings), _BLOCK):
+        rows = np.arange(start, min(start + _BLOCK, len(embeddings)))
+        plain = gallery.compare(embeddings[rows])
+        mapped = in_metric.compare(metric.whiten(plain.embeddings))
+        scores = [expert.scores(mapped if spec.within_class_metric else plain) for expert in spec.experts]
+        parts.append(HeldOutScores(rows, label_ids[rows], scores, signals(plain, mapped, knn_distance)))
+    return HeldOutScores.join(parts)
 
 
 class _Blocks:
-    """Walks over some rows of a matrix and over others, anew with each call; see `protocols.Rows`."""
+    """Walks over some rows of a matrix and over other vectors, from the start with each call (`protocols.Rows`)."""
 
-    def __init__(self, vectors: FloatArray, rows: IntArray, beside: FloatArray | None) -> None:
+    def __init__(self, vectors: Float32Array, rows: IntArray, other_vectors: Float32Array | None) -> None:
         self._vectors = vectors
         self._rows = rows
-        self._beside = vectors[:0] if beside is None else beside
+        self._others = vectors[:0] if other_vectors is None else other_vectors
 
-    def __call__(self) -> Iterator[FloatArray]:
+    def __call__(self) -> Iterator[Float32Array]:
         for start in range(0, len(self._rows), 1024):
             yield self._vectors[self._rows[start : start + 1024]]
-        for start in range(0, len(self._beside), 1024):
-            yield self._beside[start : start + 1024]
+        for start in range(0, len(self._others), 1024):
+            yield self._others[start : start + 1024]
 
 
-def folds_of(label_ids: IntArray) -> list[IntArray]:
-    """Deal rows (N,) into folds so that each fold has its share of every label."""
+def stratified_folds(label_ids: IntArray) -> list[IntArray]:
+    """Deal rows (N,) into folds that all have the same mixture of labels."""
     count = min(_FOLDS if len(label_ids) < _MANY else _FOLDS_OF_MANY, len(label_ids))
     shuffled = np.random.default_rng(0).permutation(len(label_ids))
     order = shuffled[np.argsort(label_ids[shuffled], kind="stable")]
     return [np.sort(order[number::count]) for number in range(count)]
 
 
-def folds_of_groups(groups: NDArray[np.int64]) -> list[IntArray]:
-    """Deal whole groups (N,) into folds of about equal size, the largest first."""
+def group_folds(groups: IntArray) -> list[IntArray]:
+    """Deal whole groups (N,) into folds of about equal size, the largest group first."""
     names, sizes = np.unique(groups, return_counts=True)
     count = min(_FOLDS, len(names))
-    loads, fold_of = np.zeros(count), np.empty(len(names), np.int64)
+    loads, fold_of_group = np.zeros(count), np.empty(len(names), np.int64)
     for group in np.argsort(-sizes, kind="stable"):
-        fold_of[group] = loads.argmin()
-        loads[fold_of[group]] += sizes[group]
-    fold_of_row = fold_of[np.searchsorted(names, groups)]
+        fold_of_group[group] = loads.argmin()
+        loads[fold_of_group[group]] += sizes[group]
+    fold_of_row = fold_of_group[np.searchsorted(names, groups)]
     return [np.flatnonzero(fold_of_row == number) for number in range(count)]

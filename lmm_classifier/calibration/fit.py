@@ -1,176 +1,130 @@
-"""Fits a decision rule to a corpus: a within-class metric and temperatures, all chosen by exact leave-one-out."""
+"""Fits a calibration to an index, by one of three strategies: leave-one-out, cross-fitting, or a held-out set."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
-from lmm_classifier.calibration.fitted_rule import FittedVoices
-from lmm_classifier.calibration.temperature import fit_temperature, log_losses
-from lmm_classifier.calibration.zero_shot_text import fit_text_voice
-from lmm_classifier.core.numerics import log_shares
-from lmm_classifier.core.protocols import FloatArray, IntArray
-from lmm_classifier.neighbors.gallery import Gallery
-from lmm_classifier.neighbors.leave_one_out import LeaveOneOut, Removal
-from lmm_classifier.neighbors.metric import WithinClassMetric, WithinClassScatter, fit_scatter
-from lmm_classifier.neighbors.novelty import Density, signals_left_out
-from lmm_classifier.neighbors.voting import Recipe
+from lmm_classifier.calibration.calibration import Calibration
+from lmm_classifier.calibration.cross_fitting import group_folds, score_folds, score_queries, stratified_folds
+from lmm_classifier.calibration.predictions import HeldOutPredictions, HeldOutScores
+from lmm_classifier.calibration.rule_fitting import (
+    ChosenMetric,
+    choose_metric,
+    default_sample_size,
+    fit_rule,
+    sample_rows,
+    score_held_out,
+)
+from lmm_classifier.core.arrays import Float32Array, Float64Array, IntArray
+from lmm_classifier.embeddings.whitening import IdentityTransform
+from lmm_classifier.index.vector_index import SEARCH_FROM, ExactIndex
+from lmm_classifier.neighbors.brute_force import BruteForceSearch
+from lmm_classifier.neighbors.config import RetrievalConfig
+from lmm_classifier.neighbors.metric import gallery_in_metric, is_projected, norms_in
+from lmm_classifier.neighbors.novelty import Familiarity, NeighborDensity
+from lmm_classifier.neighbors.voting import RuleSpec, make_rule
 
-Doubles = NDArray[np.float64]
+Fit = tuple[Calibration, HeldOutPredictions]
 
-SHRINKAGES = (0.03, 0.1, 0.2, 0.35, 0.5, 0.65, 0.8, 0.9, 0.95, 0.98)
-MOST_ROWS = 20_000  # examples left out, at most: a sample of them serves as well and bounds the time
-_ROWS_TO_CHOOSE_BY = 5000
-_MOST_SCORES = 20_000_000  # examples times labels
-_MOST_PAIRS, _LEAST_ROWS = 2_000_000_000, 1000  # examples left out times examples: 2,000 of a million, never less
-_SCORES_TO_CHOOSE_BY = 4_000_000  # for the shrinkage: ten are tried
-_SAME = 1e-4  # nats; what differs by rounding alone is equal
-_BLOCK = 4096
+
+def fit_by_leave_one_out(
+    config: RetrievalConfig,
+    index: ExactIndex,
+    most: int | None = None,
+    texts: Float32Array | None = None,
+    other_vectors: Float32Array | None = None,
+) -> Fit:
+    """Fit the configured rule to an index, with each example held out in turn.
+
+    Leave-one-out is exact where the encoder's own space is searched. Where the transform of the index was fitted to
+    the examples, they are held out by folds instead.
+
+    Args:
+        config: names the rule.
+        index: the examples.
+        most: examples to hold out; by default 20,000, and fewer where there are very many.
+        texts: embeddings of the label names, (C, d), that join as an expert where they help.
+        other_vectors: further encoder vectors (m, dim) that the transform of the index was fitted to.
+    """
+    basis = _Basis.of(config, index, most)
+    if not isinstance(index.transform, IdentityTransform) and len(index) > 1:
+        folds = stratified_folds(index.gallery.label_ids)
+        return basis.finish(basis.score_folds(folds, other_vectors), index.gallery.embeddings, texts)
+    gallery, metric = index.gallery, basis.chosen.metric
+    in_metric = gallery_in_metric(metric, gallery, basis.norms)
+    held_out = score_held_out(basis.spec, basis.chosen, gallery, in_metric, basis.density, basis.sample)
+    return basis.finish(held_out, gallery.embeddings, texts)
+
+
+def fit_by_groups(
+    config: RetrievalConfig, index: ExactIndex, groups: IntArray, texts: Float32Array | None = None
+) -> Fit:
+    """Fit the configured rule to an index, with whole groups of examples held out together.
+
+    `groups` (N,) numbers the examples of one object alike (scikit-learn: `GroupKFold`).
+    """
+    basis = _Basis.of(config, index, None)
+    return basis.finish(basis.score_folds(group_folds(groups), None), index.gallery.embeddings, texts)
+
+
+def fit_on_held_out(
+    config: RetrievalConfig,
+    index: ExactIndex,
+    vectors: Float32Array,
+    label_ids: IntArray,
+    texts: Float32Array | None = None,
+) -> Fit:
+    """Fit the configured rule on other images: encoder vectors (n, dim) and their true labels (n,)."""
+    basis = _Basis.of(config, index, None)
+    gallery, metric = index.gallery, basis.chosen.metric
+    embeddings = index.transform.transform(vectors)
+    in_metric = gallery_in_metric(metric, gallery, basis.norms)
+    held_out = score_queries(basis.spec, metric, gallery, in_metric, basis.density.knn_distance, embeddings, label_ids)
+    return basis.finish(held_out, embeddings, texts)
 
 
 @dataclass(frozen=True)
-class LeftOut:
-    """What leave-one-out says of the examples `rows` (n,)."""
+class _Basis:
+    """What every strategy needs: the rule with its metric, and the density around each example."""
 
-    rows: IntArray
-    own: IntArray  # (n,) their labels
-    log_probabilities: Doubles  # (n, C)
-    voices: list[Doubles]  # (n, C), the log-probabilities of each voice alone
-    signals: Doubles  # (n, 5), see `novelty.Familiarity`
-
-    @property
-    def confidence(self) -> Doubles:
-        """The probability of the likeliest label, (n,)."""
-        return np.asarray(np.exp(self.log_probabilities.max(axis=1)))
-
-    @property
-    def right(self) -> NDArray[np.bool_]:
-        """Whether the likeliest label is the own one, (n,)."""
-        return np.asarray(self.log_probabilities.argmax(axis=1) == self.own)
-
-
-@dataclass(frozen=True)
-class Heard:
-    """What the voices say of examples `rows` (n,) that were left out or held out, and how familiar those look."""
-
-    rows: IntArray
-    own: IntArray  # (n,) their labels
-    scores: list[Doubles]  # (n, C) per voice
-    signals: Doubles  # (n, 5), see `novelty.Familiarity`
+    config: RetrievalConfig
+    index: ExactIndex
+    spec: RuleSpec
+    chosen: ChosenMetric
+    sample: IntArray  # rows to hold out
+    density: NeighborDensity
+    norms: Float64Array | None  # (N,) in the metric, where it is projected
 
     @classmethod
-    def join(cls, parts: Sequence[Heard]) -> Heard:
-        """Put parts together, in order."""
-        return cls(
-            np.concatenate([part.rows for part in parts]),
-            np.concatenate([part.own for part in parts]),
-            [np.concatenate(voice) for voice in zip(*(part.scores for part in parts))],
-            np.concatenate([part.signals for part in parts]),
+    def of(cls, config: RetrievalConfig, index: ExactIndex, most: int | None) -> _Basis:
+        gallery = index.gallery
+        spec = make_rule(config, gallery.label_ids, gallery.labels)
+        chosen = choose_metric(spec, gallery)
+        sample = sample_rows(len(index), gallery.labels, default_sample_size(len(index)) if most is None else most)
+        search = BruteForceSearch(gallery.embeddings).search if len(index) >= SEARCH_FROM else None
+        density = NeighborDensity.of(gallery, sample, search)
+        del search  # it holds a quarter of the matrix
+        norms = norms_in(chosen.metric, gallery) if is_projected(chosen.metric, gallery) else None
+        return cls(config, index, spec, chosen, sample, density, norms)
+
+    def score_folds(self, folds: list[IntArray], other_vectors: Float32Array | None) -> HeldOutScores:
+        """Score the sampled rows of each fold by the other folds."""
+        gallery = self.index.gallery
+        return score_folds(
+            lambda label_ids: make_rule(self.config, label_ids, gallery.labels),
+            self.chosen.metric.shrinkage,
+            self.index.transform.fitter,
+            self.index.vectors(),
+            gallery,
+            [(rows, np.intersect1d(rows, self.sample)) for rows in folds],
+            other_vectors,
         )
 
-
-@dataclass(frozen=True)
-class ChosenMetric:
-    """A metric, the scatter it was made of, and the leave-one-out log-loss in nats of every shrinkage tried."""
-
-    metric: WithinClassMetric
-    scatter: WithinClassScatter
-    losses: Mapping[float, float]
-
-
-def choose_metric(recipe: Recipe, gallery: Gallery) -> ChosenMetric:
-    """Choose the shrinkage by the leave-one-out log-loss of the prototype voice, which needs no similarities."""
-    scatter = fit_scatter(gallery.units, gallery.label_ids, gallery.labels, recipe.root)
-    most = min(_ROWS_TO_CHOOSE_BY, max(_SCORES_TO_CHOOSE_BY // max(gallery.labels, 1), 1))
-    wanted = sampled(len(gallery.units), gallery.labels, most)
-    along, own = scatter.coordinates(gallery.units[wanted]).astype(np.float64), gallery.label_ids[wanted]
-    losses = {one: _prototype_losses(scatter, one, gallery.counts, along, own) for one in SHRINKAGES}
-    means = {one: float(loss.mean()) if len(loss) else float("nan") for one, loss in losses.items()}
-    return ChosenMetric(scatter.metric(_simplest_of_the_best(losses)), scatter, means)
-
-
-def hear_left_out(
-    recipe: Recipe, chosen: ChosenMetric, gallery: Gallery, white: Gallery, density: Density, wanted: IntArray
-) -> Heard:
-    """Ask the voices about the examples `wanted`, each exactly as if it were not in the corpus.
-
-    `white` is the gallery in the chosen metric.
-    """
-    heard = []
-    downdate = (1 - chosen.metric.shrinkage) / chosen.scatter.freedom
-    plain_blocks = LeaveOneOut(gallery).blocks(wanted)
-    white_blocks = LeaveOneOut(white, downdate, centred=True).blocks(wanted)
-    for (rows, plain), (_, mapped) in zip(plain_blocks, white_blocks):
-        scores = [voice.scores(mapped if recipe.whitened else plain) for voice in recipe.voices]
-        heard.append(Heard(rows, gallery.label_ids[rows], scores, signals_left_out(density, rows, plain, mapped)))
-    return Heard.join(heard)
-
-
-def fit_voices(
-    recipe: Recipe, chosen: ChosenMetric, heard: Heard, units: FloatArray, texts: FloatArray | None = None
-) -> tuple[FittedVoices, LeftOut]:
-    """Give each voice the temperature of least log-loss on what was heard, and then their product.
-
-    `units` (n, d) are the pictures that were heard about; `texts` (C, d) the label names, if they are to join.
-    """
-    if recipe.fixed:
-        temperatures = tuple(voice.temperature for voice in recipe.voices)
-    else:
-        temperatures = tuple(fit_temperature(one, heard.own) for one in heard.scores)
-    opinions = list(zip(heard.scores, temperatures))
-    text = None if texts is None else fit_text_voice(texts, units, heard.own, opinions)
-    fitted = FittedVoices(chosen.metric, temperatures, 1.0, chosen.losses, text)
-    together = fitted.together(heard.scores, units)
-    if not recipe.fixed:
-        fitted = replace(fitted, temperature=fit_temperature(together, heard.own))
-    alone = [log_shares(scores / temperature) for scores, temperature in opinions]
-    said = log_shares(together / fitted.temperature)
-    return fitted, LeftOut(heard.rows, heard.own, said, alone, heard.signals)
-
-
-def usually_left_out(count: int) -> int:
-    """How many of `count` examples to leave out, where a sample says enough."""
-    return min(MOST_ROWS, max(_MOST_PAIRS // max(count, 1), _LEAST_ROWS))
-
-
-def sampled(count: int, labels: int, most: int) -> IntArray:
-    """Every row, or an even sample of as many as time and memory bear."""
-    most = min(most, max(_MOST_SCORES // max(labels, 1), 1))
-    if count <= most:
-        return np.arange(count)
-    return np.sort(np.random.default_rng(0).choice(count, most, replace=False))
-
-
-def _simplest_of_the_best(losses: Mapping[float, Doubles]) -> float:
-    """Choose the largest shrinkage whose mean loss is within one standard error of the least.
-
-    The one-standard-error rule (Breiman, Friedman, Olshen & Stone, 1984, sec. 3.4.3): among what cannot be told
-    apart, the simplest metric. With few examples the least loss alone is often luck.
-    """
-    known = {one: loss for one, loss in losses.items() if len(loss)}
-    if not known:
-        return SHRINKAGES[-1]
-    best = min(known, key=lambda one: float(known[one].mean()))
-
-    def is_as_good(one: float) -> bool:
-        worse = known[one] - known[best]
-        return bool(worse.mean() <= worse.std() / np.sqrt(len(worse)) + _SAME)
-
-    return max(one for one in known if one == best or (one > best and is_as_good(one)))
-
-
-def _prototype_losses(
-    scatter: WithinClassScatter, shrinkage: float, counts: IntArray, along: Doubles, own: IntArray
-) -> Doubles:
-    """Losses (n,) of the prototype voice on examples (n, r) `along` the axes, where a metric is but a scale."""
-    scale = scatter.scale(shrinkage)
-    removal = Removal.of(counts, scatter.means_along * scale, (1 - shrinkage) / scatter.freedom, centred=True)
-    scores = [
-        removal.to_means(along[start : start + _BLOCK] * scale, own[start : start + _BLOCK])[0]
-        for start in range(0, len(own), _BLOCK)
-    ]
-    together = np.concatenate([*scores, np.empty((0, len(counts)))])
-    return log_losses(together, own, fit_temperature(together, own))
+    def finish(self, held_out: HeldOutScores, embeddings: Float32Array, texts: Float32Array | None) -> Fit:
+        """Fit temperatures and familiarity to the scores of held-out examples."""
+        rule, predictions = fit_rule(self.spec, self.chosen, held_out, embeddings[held_out.rows], texts)
+        familiarity = Familiarity.fit(self.density.knn_distance, held_out.signals)
+        conformity_scores = np.sort(predictions.true_label_probabilities)
+        return Calibration(rule, familiarity, conformity_scores, norms=self.norms), predictions

@@ -1,58 +1,86 @@
-"""A fitted decision rule: what inference needs of it."""
+"""The fitted decision rule: all that inference needs, nothing that fits."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lmm_classifier.calibration.zero_shot_text import TextVoice, weighted
-from lmm_classifier.core.protocols import FloatArray
+from lmm_classifier.calibration.zero_shot_text import ZeroShotText, weighted_product
+from lmm_classifier.core.arrays import Arrays, Float32Array, Float64Array, nest, unnest
+from lmm_classifier.core.numerics import softmax
+from lmm_classifier.core.protocols import Similarities
 from lmm_classifier.neighbors.metric import WithinClassMetric
-from lmm_classifier.neighbors.voting import product
-
-Doubles = NDArray[np.float64]
+from lmm_classifier.neighbors.voting import RuleSpec, product
 
 
 @dataclass(frozen=True)
-class FittedVoices:
-    """The metric, one temperature per voice, and that of their product.
+class FittedRule:
+    """A within-class metric, the experts with their temperatures, and the temperature of their product.
 
-    `losses` says how well each shrinkage did: leave-one-out log-loss of the prototype voice, in nats.
+    `spec` names the experts. It is None where a stored rule is only described: such a rule cannot score.
     """
 
     metric: WithinClassMetric
-    temperatures: tuple[float, ...]
-    temperature: float
-    losses: Mapping[float, float]
-    text: TextVoice | None = None
+    temperatures: tuple[float, ...]  # one per expert
+    temperature: float  # of their product
+    losses: Mapping[float, float]  # leave-one-out log-loss, in nats, of the prototype expert per shrinkage
+    text: ZeroShotText | None = None
+    spec: RuleSpec | None = None
 
-    def together(self, scores: Sequence[Doubles], units: FloatArray) -> Doubles:
-        """The scores (n, C) of the voices on unit rows (n, d) as one, to be read at `temperature`."""
-        opinions = list(zip(scores, self.temperatures))
+    def scores(self, plain: Similarities, in_metric: Similarities, embeddings: Float32Array) -> Float64Array:
+        """Return the scores (n, C) of n queries, to be read at `temperature`.
+
+        Args:
+            plain: similarities of the queries in the space of the index.
+            in_metric: the same queries in the within-class metric.
+            embeddings: of the queries in the space of the index, (n, d) normalized.
+        """
+        if self.spec is None:
+            raise ValueError(
+                "This rule was read without its specification, so it cannot score. Pass one to `load_calibration`."
+            )
+        compared = in_metric if self.spec.within_class_metric else plain
+        return self.combine([expert.scores(compared) for expert in self.spec.experts], embeddings)
+
+    def combine(self, scores: Sequence[Float64Array], embeddings: Float32Array) -> Float64Array:
+        """Combine the scores (n, C) of each expert for normalized embeddings (n, d) into one (n, C)."""
+        experts = list(zip(scores, self.temperatures))
         if self.text is None:
-            return product(opinions)
-        return weighted(opinions, (self.text.scores(units), self.text.temperature), self.text.weight)
+            return product(experts)
+        return weighted_product(experts, (self.text.scores(embeddings), self.text.temperature), self.text.weight)
 
-    def state(self) -> dict[str, NDArray[np.generic]]:
-        """The arrays that rebuild it; no pickled objects."""
+    def probabilities(self, scores: Float64Array) -> Float64Array:
+        """Return the probabilities (n, C) behind combined scores (n, C)."""
+        return softmax(scores, self.temperature)
+
+    def to_arrays(self) -> dict[str, NDArray[Any]]:
+        """Return the arrays that rebuild it."""
         return {
-            **{f"metric.{name}": array for name, array in self.metric.state().items()},
+            **nest("metric", self.metric.to_arrays()),
             "temperatures": np.array([*self.temperatures, self.temperature]),
             "shrinkages": np.array(list(self.losses)),
             "losses": np.array(list(self.losses.values())),
-            **(self.text.state() if self.text else {}),
+            **(nest("zero_shot_text", self.text.to_arrays()) if self.text else {}),
         }
 
     @classmethod
-    def restore(cls, state: Mapping[str, NDArray[np.generic]]) -> FittedVoices:
-        """Rebuild from `state`; raises KeyError, ValueError or IndexError if it is not one."""
-        metric = {name.removeprefix("metric."): array for name, array in state.items() if name.startswith("metric.")}
-        *voices, last = (float(one) for one in np.asarray(state["temperatures"], np.float64))
-        if not all(np.isfinite(one) and one > 0 for one in (*voices, last)):
-            raise ValueError(f"expected temperatures above 0, got {voices} and {last}")
-        pairs = zip(np.asarray(state["shrinkages"], np.float64), np.asarray(state["losses"], np.float64))
-        losses = {float(one): float(loss) for one, loss in pairs}
-        return cls(WithinClassMetric.restore(metric), tuple(voices), last, losses, TextVoice.restore(state))
+    def from_arrays(cls, arrays: Arrays, spec: RuleSpec | None = None) -> FittedRule:
+        """Rebuild from `to_arrays`; raise KeyError, ValueError or IndexError if they are not a rule's."""
+        *temperatures, last = map(float, np.asarray(arrays["temperatures"], np.float64))
+        if not all(np.isfinite(value) and value > 0 for value in (*temperatures, last)):
+            raise ValueError(f"expected temperatures above 0, got {temperatures} and {last}")
+        shrinkages = map(float, np.asarray(arrays["shrinkages"], np.float64))
+        losses = dict(zip(shrinkages, map(float, np.asarray(arrays["losses"], np.float64))))
+        text = unnest("zero_shot_text", arrays)
+        return cls(
+            WithinClassMetric.from_arrays(unnest("metric", arrays)),
+            tuple(temperatures),
+            last,
+            losses,
+            ZeroShotText.from_arrays(text) if text else None,
+            spec,
+        )

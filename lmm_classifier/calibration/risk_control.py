@@ -1,4 +1,4 @@
-"""Thresholds from promises: how far down the ranking may one go and keep the error below a bound?"""
+"""Risk control: the lowest confidence threshold whose error rate stays below a bound, with a stated probability."""
 
 from __future__ import annotations
 
@@ -6,45 +6,42 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
-Doubles = NDArray[np.float64]
-Flags = NDArray[np.bool_]
+from lmm_classifier.core.arrays import BoolArray, Float64Array, IntArray
 
-# (errors allowed at the start, share of delta) of the chains; few errors start high in the ranking and reach far where
-# it is clean, more errors start lower and survive single mistakes near the top
+# (errors allowed at the start, fraction of delta) of the chains. A chain that allows few errors starts high in the
+# ranking and reaches far where the top is clean. One that allows more starts lower and survives single mistakes.
 _CHAINS = ((0, 0.5), (2, 0.3), (6, 0.2))
 _STEPS = 40  # from the start of a chain to all examples
 
 
 @dataclass(frozen=True)
-class Promise:
-    """A threshold and what it is expected to do.
+class RiskGuarantee:
+    """A threshold with a guarantee: answers at or above it are wrong at most at the rate `risk`.
 
-    With probability 1 - delta at least, over corpora, answers at or above `threshold` are wrong no more often than
-    `risk`; `coverage` is the share of examples that are answered, `realised` their share of errors.
+    The guarantee holds with probability 1 - delta, over datasets of this size.
     """
 
-    risk: float
-    delta: float
-    threshold: float
-    coverage: float
-    realised: float
-    examples: int
+    risk: float  # accepted error rate, 0 to 1
+    delta: float  # probability that the guarantee does not hold, 0 to 1
+    threshold: float  # least confidence of an accepted answer, 0 to 1
+    coverage: float  # fraction of the examples that are answered, 0 to 1
+    realized: float  # error rate among those, 0 to 1
+    examples: int  # number of those
 
 
 @dataclass(frozen=True)
-class Refusal:
-    """No threshold can keep the promise: why, and how many faultless examples it would take."""
+class NoGuarantee:
+    """No threshold has the guarantee."""
 
     risk: float
     delta: float
     reason: str
-    needed: int
+    needed: int  # examples without an error that would be enough
 
 
 def binomial_cdf(errors: int, count: int, rate: float) -> float:
-    """P(Bin(count, rate) <= errors), summed in logarithms."""
+    """Return P(Bin(count, rate) <= errors), summed in logarithms."""
     if errors >= count:
         return 1.0
     if rate >= 1:
@@ -53,18 +50,18 @@ def binomial_cdf(errors: int, count: int, rate: float) -> float:
         return 1.0
     terms = [
         math.lgamma(count + 1)
-        - math.lgamma(one + 1)
-        - math.lgamma(count - one + 1)
-        + one * math.log(rate)
-        + (count - one) * math.log1p(-rate)
-        for one in range(errors + 1)
+        - math.lgamma(k + 1)
+        - math.lgamma(count - k + 1)
+        + k * math.log(rate)
+        + (count - k) * math.log1p(-rate)
+        for k in range(errors + 1)
     ]
     top = max(terms)
     return min(1.0, math.exp(top) * math.fsum(math.exp(term - top) for term in terms))
 
 
-def faultless_needed(risk: float, delta: float, errors: int = 0) -> int:
-    """The least number of examples with `errors` errors that certifies `risk` at confidence 1 - delta."""
+def min_error_free_examples(risk: float, delta: float, errors: int = 0) -> int:
+    """Return the least number of examples with `errors` errors that certifies `risk` with probability 1 - delta."""
     low, high = errors + 1, errors + 2
     while binomial_cdf(errors, high, risk) > delta:
         high *= 2
@@ -77,67 +74,86 @@ def faultless_needed(risk: float, delta: float, errors: int = 0) -> int:
     return low
 
 
-def promise_by_chains(confidence: Doubles, right: Flags, risk: float, delta: float = 0.1) -> Promise | Refusal:
+def fixed_sequence_threshold(
+    confidence: Float64Array, correct: BoolArray, risk: float, delta: float = 0.1
+) -> RiskGuarantee | NoGuarantee:
     """Certify the largest part of the ranking by fixed-sequence tests (Learn then Test, arXiv 2110.01052).
 
-    `confidence` (n,) ranks the examples, `right` (n,) says which were answered right when left out. Each chain walks
-    down the ranking in steps fixed beforehand and stops at the first depth where the binomial tail exceeds its share
-    of `delta`; the deepest depth that any chain passed is certified. The guarantee supposes independent examples.
+    Each chain walks down the ranking in steps fixed beforehand. It stops at the first depth where the binomial tail
+    exceeds its part of `delta`. The deepest depth that any chain passed is certified, for independent examples.
+
+    Args:
+        confidence: of held-out examples, (n,); it ranks them.
+        correct: whether each was answered correctly when held out, (n,).
+        risk: accepted error rate, 0 to 1.
+        delta: accepted probability that the guarantee does not hold, 0 to 1.
+
+    Raises:
+        ValueError: for a risk or delta outside 0 to 1, or arrays of different shapes.
     """
-    _check(confidence, right, risk, delta)
+    _check(confidence, correct, risk, delta)
     ranked = np.argsort(-confidence, kind="stable")
-    errors = np.cumsum(~right[ranked], dtype=np.int64)
+    errors = np.cumsum(~correct[ranked], dtype=np.int64)
     ends = _ends_of_ties(confidence[ranked])
     best = 0
-    for allowed, share in _CHAINS:
-        start = faultless_needed(risk, delta * share, allowed)
+    for allowed, fraction in _CHAINS:
+        start = min_error_free_examples(risk, delta * fraction, allowed)
         if start > len(ranked):
             continue
-        for place in np.unique(np.linspace(start, len(ranked), _STEPS + 1).round().astype(int)):
-            depth = int(ends[place - 1])  # examples of equal confidence are answered together
-            if binomial_cdf(int(errors[depth - 1]), depth, risk) > delta * share:
+        for rank in np.unique(np.linspace(start, len(ranked), _STEPS + 1).round().astype(int)):
+            depth = int(ends[rank - 1])  # examples of equal confidence are answered together
+            if binomial_cdf(int(errors[depth - 1]), depth, risk) > delta * fraction:
                 break
             best = max(best, depth)
-    return _promise(confidence[ranked], errors, best, risk, delta)
+    return _guarantee(confidence[ranked], errors, best, risk, delta)
 
 
-def promise_by_sgr(confidence: Doubles, right: Flags, risk: float, delta: float = 0.1) -> Promise | Refusal:
-    """Selection with guaranteed risk: binary search with a union bound (Geifman & El-Yaniv, arXiv 1705.08500)."""
-    _check(confidence, right, risk, delta)
+def sgr_threshold(
+    confidence: Float64Array, correct: BoolArray, risk: float, delta: float = 0.1
+) -> RiskGuarantee | NoGuarantee:
+    """Find a threshold by selection with guaranteed risk (SGR).
+
+    Binary search with a union bound (Geifman & El-Yaniv, arXiv 1705.08500). See `fixed_sequence_threshold`.
+    """
+    _check(confidence, correct, risk, delta)
     ranked = np.argsort(-confidence, kind="stable")
-    errors = np.cumsum(~right[ranked], dtype=np.int64)
+    errors = np.cumsum(~correct[ranked], dtype=np.int64)
     ends = _ends_of_ties(confidence[ranked])
     low, high, best = 1, len(ranked), 0
-    share = delta / max(math.ceil(math.log2(max(len(ranked), 2))), 1)
+    part = delta / max(math.ceil(math.log2(max(len(ranked), 2))), 1)
     while low <= high:
         middle = (low + high) // 2
         depth = int(ends[middle - 1])
-        if binomial_cdf(int(errors[depth - 1]), depth, risk) <= share:
+        if binomial_cdf(int(errors[depth - 1]), depth, risk) <= part:
             best, low = max(best, depth), depth + 1
         else:
             high = middle - 1
-    return _promise(confidence[ranked], errors, best, risk, delta)
+    return _guarantee(confidence[ranked], errors, best, risk, delta)
 
 
-def _promise(ranked: Doubles, errors: NDArray[np.int64], depth: int, risk: float, delta: float) -> Promise | Refusal:
+def _guarantee(
+    ranked: Float64Array, errors: IntArray, depth: int, risk: float, delta: float
+) -> RiskGuarantee | NoGuarantee:
     if depth:
-        return Promise(risk, delta, float(ranked[depth - 1]), depth / len(ranked), errors[depth - 1] / depth, depth)
-    needed = faultless_needed(risk, delta * _CHAINS[0][1])
+        return RiskGuarantee(
+            risk, delta, float(ranked[depth - 1]), depth / len(ranked), errors[depth - 1] / depth, depth
+        )
+    needed = min_error_free_examples(risk, delta * _CHAINS[0][1])
     if needed > len(ranked):
-        reason = f"{len(ranked)} examples are too few to promise it, even if all of them were answered right"
+        reason = f"{len(ranked)} examples are too few, even if all of them were correct"
     else:
         first = int(errors[needed - 1])
-        reason = f"the {needed} surest of {len(ranked)} examples already hold {first} errors, too many to promise it"
-    return Refusal(risk, delta, reason, needed)
+        reason = f"the {needed} most confident of {len(ranked)} examples already contain {first} errors"
+    return NoGuarantee(risk, delta, reason, needed)
 
 
-def _ends_of_ties(ranked: Doubles) -> NDArray[np.int64]:
-    """For each place in a descending ranking, how many examples are at least as confident."""
+def _ends_of_ties(ranked: Float64Array) -> IntArray:
+    """Return for each rank of a descending ranking how many examples are at least as confident."""
     return np.searchsorted(-ranked, -ranked, side="right")
 
 
-def _check(confidence: Doubles, right: Flags, risk: float, delta: float) -> None:
+def _check(confidence: Float64Array, correct: BoolArray, risk: float, delta: float) -> None:
     if not 0 < risk < 1 or not 0 < delta < 1:
         raise ValueError(f"expected risk and delta between 0 and 1, got {risk} and {delta}")
-    if confidence.shape != right.shape or confidence.ndim != 1:
-        raise ValueError(f"expected one flag per confidence, got {confidence.shape} and {right.shape}")
+    if confidence.shape != correct.shape or confidence.ndim != 1:
+        raise ValueError(f"expected one flag per confidence, got {confidence.shape} and {correct.shape}")

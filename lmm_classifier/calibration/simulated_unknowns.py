@@ -1,4 +1,4 @@
-"""What look-alikes will cost: labels of the corpus, left out, play the strangers."""
+"""Estimates how many unknown images will be accepted: labels of the index, held out, play the unknown ones."""
 
 from __future__ import annotations
 
@@ -7,64 +7,79 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lmm_classifier.calibration.fit import ChosenMetric, hear_left_out, sampled
+from lmm_classifier.calibration.rule_fitting import ChosenMetric, sample_rows, score_held_out
+from lmm_classifier.core.arrays import Float64Array, IntArray
 from lmm_classifier.core.metrics import auroc
-from lmm_classifier.core.protocols import IntArray
 from lmm_classifier.neighbors.gallery import Gallery
-from lmm_classifier.neighbors.metric import WithinClassMetric, fit_scatter, whitened
-from lmm_classifier.neighbors.novelty import Density, Familiarity, signals
-from lmm_classifier.neighbors.voting import Recipe
+from lmm_classifier.neighbors.metric import WithinClassMetric, fit_scatter, gallery_in_metric
+from lmm_classifier.neighbors.novelty import Familiarity, NeighborDensity, signals
+from lmm_classifier.neighbors.voting import RuleSpec
 
 _FOLDS = 5  # of labels
-_ROWS = 3000  # examples that are looked at: an estimate needs no more
+_ROWS = 3000  # examples compared: an estimate needs no more
 
 
 @dataclass(frozen=True)
-class Trade:
-    """An estimate: `passed` maps a share of the known that is kept to the share of look-alikes let through."""
+class OpenSetTradeoff:
+    """An estimate of the price of accepting known images.
+
+    `accepted` maps a true-positive rate of known images, 0 to 1, to the fraction of similar unknown images accepted.
+    """
 
     auroc: float
-    passed: dict[float, float]
+    accepted: dict[float, float]
 
 
-def estimate_trade(metric: WithinClassMetric, gallery: Gallery, keeps: Sequence[float]) -> Trade | None:
-    """Leave a fifth of the labels out at a time and ask how familiar they look to the others.
+def estimate_open_set_tradeoff(
+    metric: WithinClassMetric, gallery: Gallery, keep_known: Sequence[float]
+) -> OpenSetTradeoff | None:
+    """Hold out a fifth of the labels at a time and measure how familiar they look to the others.
 
-    None where less than three labels have more than one example. An estimate for strangers that are as like the known
-    labels as these are like each other; nothing is known about others.
+    The estimate is for unknown images that resemble the known labels as much as these resemble each other. About
+    other unknown images it says nothing.
+
+    Args:
+        metric: of the fitted rule; its shrinkage is used again.
+        gallery: all examples.
+        keep_known: true-positive rates of known images, 0 to 1.
+
+    Returns:
+        The estimate. None where fewer than three labels have more than one example.
     """
-    rows = sampled(len(gallery.units), gallery.labels, _ROWS)
-    ids = gallery.label_ids[rows]
-    counts = np.bincount(ids, minlength=gallery.labels)
+    rows = sample_rows(len(gallery.embeddings), gallery.labels, _ROWS)
+    label_ids = gallery.label_ids[rows]
+    counts = np.bincount(label_ids, minlength=gallery.labels)
     labels = np.random.default_rng(0).permutation(np.flatnonzero(counts > 1))
     if len(labels) < 3:
         return None
-    areas, passed = [], []
+    areas, accepted = [], []
     for number in range(min(_FOLDS, len(labels))):
-        strange = np.isin(ids, labels[number :: min(_FOLDS, len(labels))])
-        kept = _renumbered(gallery, rows[~strange])
-        familiarity, found = _familiarity(metric, kept, gallery, rows[strange])
-        areas.append(auroc(familiarity.left_out, found))
-        passed.append([float((found >= familiarity.threshold(keep)).mean()) for keep in keeps])
-    means = np.mean(passed, axis=0)
-    return Trade(float(np.mean(areas)), {keep: float(mean) for keep, mean in zip(keeps, means)})
+        is_unknown = np.isin(label_ids, labels[number :: min(_FOLDS, len(labels))])
+        known = _renumbered(gallery, rows[~is_unknown])
+        familiarity, of_unknown = _familiarity(metric, known, gallery, rows[is_unknown])
+        areas.append(auroc(familiarity.held_out, of_unknown))
+        accepted.append([float((of_unknown >= familiarity.threshold(keep)).mean()) for keep in keep_known])
+    means = np.mean(accepted, axis=0)
+    return OpenSetTradeoff(float(np.mean(areas)), {keep: float(mean) for keep, mean in zip(keep_known, means)})
 
 
 def _familiarity(
-    metric: WithinClassMetric, kept: Gallery, gallery: Gallery, strangers: IntArray
-) -> tuple[Familiarity, np.ndarray[tuple[int], np.dtype[np.float64]]]:
-    scatter = fit_scatter(kept.units, kept.label_ids, kept.labels, metric.root)
-    fold = ChosenMetric(scatter.metric(metric.shrinkage), scatter, {})
-    density = Density.of(kept)
-    silent = Recipe("none", (), True, metric.root, True)
-    white_kept = whitened(fold.metric, kept)
-    heard = hear_left_out(silent, fold, kept, white_kept, density, np.arange(len(kept.units)))
-    familiarity = Familiarity.fit(density.crowding, heard.signals)
-    plain = kept.compare(gallery.units[strangers])
-    white = white_kept.compare(fold.metric.whiten(plain.units))
-    return familiarity, familiarity.of_signals(signals(plain, white, density.crowding))
+    metric: WithinClassMetric, known: Gallery, gallery: Gallery, unknown_rows: IntArray
+) -> tuple[Familiarity, Float64Array]:
+    """Fit the familiarity on the known labels, and return it with that of the unknown rows (n,)."""
+    scatter = fit_scatter(known.embeddings, known.label_ids, known.labels, metric.power_normalize)
+    chosen = ChosenMetric(scatter.metric(metric.shrinkage), scatter, {})
+    density = NeighborDensity.of(known)
+    no_experts = RuleSpec("none", (), True, metric.power_normalize, True)
+    known_in_metric = gallery_in_metric(chosen.metric, known)
+    held_out = score_held_out(no_experts, chosen, known, known_in_metric, density, np.arange(len(known.embeddings)))
+    familiarity = Familiarity.fit(density.knn_distance, held_out.signals)
+    plain = known.compare(gallery.embeddings[unknown_rows])
+    mapped = known_in_metric.compare(chosen.metric.whiten(plain.embeddings))
+    return familiarity, familiarity.of_signals(signals(plain, mapped, density.knn_distance))
 
 
 def _renumbered(gallery: Gallery, rows: IntArray) -> Gallery:
-    names, ids = np.unique(gallery.label_ids[rows], return_inverse=True)
-    return Gallery(gallery.units[rows], ids.astype(np.int64), len(names))
+    """Return the gallery of some rows, whose labels are numbered without gaps."""
+    names, label_ids = np.unique(gallery.label_ids[rows], return_inverse=True)
+    return Gallery(gallery.embeddings[rows], label_ids.astype(np.int64), len(names))

@@ -1,78 +1,86 @@
-"""Label names as one more voice: the encoder's text vectors, heard as loudly as leave-one-out allows."""
+"""Zero-shot text as one more expert: the encoder's embeddings of the label names, weighted by leave-one-out."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lmm_classifier.calibration.temperature import fit_temperature, log_losses
-from lmm_classifier.core.protocols import FloatArray, IntArray
+from lmm_classifier.core.arrays import Arrays, Float32Array, Float64Array, IntArray
 from lmm_classifier.neighbors.voting import product
 
-Doubles = NDArray[np.float64]
+_WEIGHTS = (0.25, 0.5, 1.0, 2.0, 4.0)  # of the text, where every other expert has 1
 
-_WEIGHTS = (0.25, 0.5, 1.0, 2.0, 4.0)  # of the text, where every other voice has 1
+Expert = tuple[Float64Array, float]  # scores (n, C) and their temperature
 
 
 @dataclass(frozen=True)
-class TextVoice:
-    """Unit text rows (C, d), one per label, the temperature of their cosines, and the weight of the voice."""
+class ZeroShotText:
+    """Embeddings of the label names, the temperature of their cosines, and the weight of this expert."""
 
-    rows: FloatArray
+    embeddings: Float32Array  # (C, d) normalized
     temperature: float
     weight: float
 
-    def scores(self, units: FloatArray) -> Doubles:
-        """Cosines (n, C) of unit rows (n, d), summed row by row: the same in every batch."""
-        rows = self.rows.astype(np.float64)
-        return np.stack([(rows * unit).sum(axis=1) for unit in units]) if len(units) else np.empty((0, len(rows)))
+    def scores(self, embeddings: Float32Array) -> Float64Array:
+        """Return the cosines (n, C) of normalized embeddings (n, d); each row is the same in every batch."""
+        texts = self.embeddings.astype(np.float64)
+        if not len(embeddings):
+            return np.empty((0, len(texts)))
+        return np.stack([(texts * embedding).sum(axis=1) for embedding in embeddings])
 
-    def state(self) -> dict[str, NDArray[np.generic]]:
-        """The arrays that rebuild it."""
-        return {"text.rows": self.rows, "text.settings": np.array([self.temperature, self.weight])}
+    def to_arrays(self) -> dict[str, NDArray[Any]]:
+        """Return the arrays that rebuild it."""
+        return {"embeddings": self.embeddings, "settings": np.array([self.temperature, self.weight])}
 
     @classmethod
-    def restore(cls, state: Mapping[str, NDArray[np.generic]]) -> TextVoice | None:
-        """Rebuild from `state`; None if there was no such voice. Raises ValueError if it is damaged."""
-        if "text.rows" not in state:
-            return None
-        rows = np.asarray(state["text.rows"], np.float32)
-        temperature, weight = (float(one) for one in np.asarray(state["text.settings"], np.float64))
-        if rows.ndim != 2 or not np.isfinite(rows).all() or not (temperature > 0 and weight > 0):
-            raise ValueError(f"text rows {rows.shape}, temperature {temperature}, weight {weight}")
-        return cls(rows, temperature, weight)
+    def from_arrays(cls, arrays: Arrays) -> ZeroShotText:
+        """Rebuild from `to_arrays`; raise KeyError or ValueError if they are damaged."""
+        embeddings = np.asarray(arrays["embeddings"], np.float32)
+        temperature, weight = map(float, np.asarray(arrays["settings"], np.float64))
+        if embeddings.ndim != 2 or not np.isfinite(embeddings).all() or not (temperature > 0 and weight > 0):
+            raise ValueError(f"text embeddings {embeddings.shape}, temperature {temperature}, weight {weight}")
+        return cls(embeddings, temperature, weight)
 
 
-def fit_text_voice(
-    rows: FloatArray, units: FloatArray, own: IntArray, others: Sequence[tuple[Doubles, float]]
-) -> TextVoice | None:
-    """Choose how loud the text speaks beside `others`, scores (n, C) of left-out examples with their temperatures.
+def fit_text_weight(
+    texts: Float32Array, embeddings: Float32Array, label_ids: IntArray, experts: Sequence[Expert]
+) -> ZeroShotText | None:
+    """Choose the weight of the zero-shot text scores relative to the other experts.
 
-    `rows` (C, d) are the texts, `units` (n, d) the examples, whose labels are `own` (n,). None, silence, unless the
-    leave-one-out log-loss gets better by more than one standard error: names like `lot_17` mean nothing.
+    Args:
+        texts: embeddings of the label names, (C, d).
+        embeddings: of the held-out examples, (n, d).
+        label_ids: their true labels, (n,).
+        experts: the other experts' scores of the same examples, with their temperatures.
+
+    Returns:
+        The text with its weight. None unless the leave-one-out log-loss improves by more than one standard error:
+        names such as `lot_17` mean nothing.
     """
-    mute = TextVoice(rows, 1.0, 1.0)
-    scores = mute.scores(units)
-    temperature = fit_temperature(scores, own)
+    unweighted = ZeroShotText(texts, 1.0, 1.0)
+    scores = unweighted.scores(embeddings)
+    temperature = fit_temperature(scores, label_ids)
 
-    def losses(weight: float) -> Doubles:
-        together = weighted(others, (scores, temperature), weight)
-        return log_losses(together, own, fit_temperature(together, own))
+    def losses(weight: float) -> Float64Array:
+        combined = weighted_product(experts, (scores, temperature), weight)
+        return log_losses(combined, label_ids, fit_temperature(combined, label_ids))
 
-    silent = losses(0.0)
-    found = {weight: losses(weight) for weight in _WEIGHTS}
-    best = min(_WEIGHTS, key=lambda weight: float(found[weight].mean()) if len(found[weight]) else np.inf)
-    gain = silent - found[best]
+    without_text = losses(0.0)
+    by_weight = {weight: losses(weight) for weight in _WEIGHTS}
+    best = min(_WEIGHTS, key=lambda weight: float(by_weight[weight].mean()) if len(by_weight[weight]) else np.inf)
+    gain = without_text - by_weight[best]
     if not len(gain) or gain.mean() <= gain.std() / np.sqrt(len(gain)):
         return None
-    return TextVoice(rows, temperature, best)
+    return ZeroShotText(texts, temperature, best)
 
 
-def weighted(others: Sequence[tuple[Doubles, float]], text: tuple[Doubles, float], weight: float) -> Doubles:
-    """Mean log-probability (n, C) of all voices, the text counting `weight` times."""
-    silent = product(others)
-    spoken = np.where(np.isfinite(silent), weight * product([text]), 0)
-    return np.asarray((len(others) * silent + spoken) / (len(others) + weight))
+def weighted_product(experts: Sequence[Expert], text: Expert, weight: float) -> Float64Array:
+    """Return the mean log-probability (n, C) of all experts, where the text counts `weight` times."""
+    without_text = product(experts)
+    text_part = np.where(np.isfinite(without_text), weight * product([text]), 0)
+    return np.asarray((len(experts) * without_text + text_part) / (len(experts) + weight))

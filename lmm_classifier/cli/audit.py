@@ -7,63 +7,84 @@ import json
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
-from lmm_classifier.cli.console import printable
-from lmm_classifier.core.files import replacing_file
-from lmm_classifier.evaluation.audit import Audit, audit
-from lmm_classifier.evaluation.reports.audit_page import summary, write_audit_page
-from lmm_classifier.index.vector_index import ExactIndex
-from lmm_classifier.neighbors.config import RetrievalConfig
+import typer
 
-_NAMED = 10  # findings of a kind on the terminal
+from lmm_classifier.cli.options import IndexArgument, JsonFile
+
+if TYPE_CHECKING:
+    from lmm_classifier.config import PipelineConfig
+    from lmm_classifier.evaluation.audit import Audit
+
+_LISTED = 10  # findings of a kind on the terminal
 
 
-def run_audit(
-    path: Path, config: RetrievalConfig, near: float, json_to: Path | None, csv_to: Path | None, html_to: Path | None
-) -> Audit:
-    """Audit the index at `path`, print a summary, and write what was asked for."""
-    index = ExactIndex.open(path)
-    found = audit(index, config, near)
+def audit(
+    index: IndexArgument = None,
+    near: Annotated[
+        float, typer.Option(min=0, max=1, help="Similarity from which two images are near duplicates.")
+    ] = 0.98,
+    json_to: JsonFile = None,
+    csv_to: Annotated[Path | None, typer.Option("--csv", help="Write one row per finding to this file.")] = None,
+    html_to: Annotated[Path | None, typer.Option("--html", help="Write the findings with images to a page.")] = None,
+    *,
+    config: PipelineConfig,
+) -> None:
+    """Find wrong labels, duplicates and outliers.
+
+    The findings also list thin labels, which have few examples, and labels that are easily confused.
+    """
+    from lmm_classifier.cli.console import escape_for_terminal
+    from lmm_classifier.core.files import atomic_write
+    from lmm_classifier.evaluation.audit import audit_index
+    from lmm_classifier.evaluation.reports.audit_page import write_audit_page
+
+    path = index or config.retrieval.index_path
+    findings = audit_index(path, config, near)
     if json_to is not None:
-        with replacing_file(json_to) as temporary:
-            temporary.write_text(json.dumps(found.to_dict(), indent=1, allow_nan=False) + "\n", encoding="utf-8")
+        with atomic_write(json_to) as temporary:
+            temporary.write_text(json.dumps(findings.to_dict(), indent=1, allow_nan=False) + "\n", encoding="utf-8")
     if csv_to is not None:
         with (
-            replacing_file(csv_to) as temporary,
+            atomic_write(csv_to) as temporary,
             temporary.open("w", encoding="utf-8", errors="surrogateescape", newline="") as file,
         ):
-            csv.writer(file).writerows(_rows(found))
+            csv.writer(file).writerows(_rows(findings))
     if html_to is not None:
-        write_audit_page(html_to, found, index.contents.file_of)
-    sys.stdout.write("\n".join(printable(line) for line in _lines(found, html_to)) + "\n")
-    return found
+        write_audit_page(html_to, findings, path)
+    lines = [*_lines(findings), *([f"Report written to {html_to}"] if html_to is not None else [])]
+    sys.stdout.write("\n".join(escape_for_terminal(line) for line in lines) + "\n")
 
 
-def _lines(found: Audit, page: Path | None) -> Iterator[str]:
-    for name, value in summary(found):
+def _lines(findings: Audit) -> Iterator[str]:
+    from lmm_classifier.evaluation.reports.audit_page import summary
+
+    for name, value in summary(findings):
         yield f"{name:<28} {value}"
-    for suspect in found.suspects[:_NAMED]:
-        yield f"  {suspect.path}: labelled {suspect.label}, looks like {suspect.suggested} (doubt {suspect.doubt:.2f})"
-    for group in [one for one in found.duplicates if one.contradict][:_NAMED]:
-        yield f"  {'same bytes' if group.exact else 'nearly the same'} under several labels: {', '.join(group.paths)}"
-    for pair in found.confusable[:_NAMED]:
-        yield f"  {pair.label} taken for {pair.taken_for}: {pair.count} times, {100 * pair.share:.0f} % of its examples"
-    for label, count in list(found.thin.items())[:_NAMED]:
-        yield f"  {label} has {count} example{'s' if count > 1 else ''} only"
-    if page is not None:
-        yield f"look at {page}"
+    for issue in findings.label_issues[:_LISTED]:
+        quality = f"label quality {issue.label_quality:.2f}"
+        yield f"  {issue.path}: labeled {issue.label}, suggested {issue.suggested} ({quality})"
+    for group in [group for group in findings.duplicates if group.contradict][:_LISTED]:
+        kind = "same bytes" if group.exact else "near duplicates"
+        yield f"  {kind} under several labels: {', '.join(group.paths)}"
+    for pair in findings.confusable[:_LISTED]:
+        fraction = f"{100 * pair.fraction:.0f}% of its examples"
+        yield f"  {pair.label} predicted as {pair.predicted_as}: {pair.count} times, {fraction}"
+    for label, count in list(findings.thin.items())[:_LISTED]:
+        yield f"  {label}: only {count} example{'s' if count > 1 else ''}"
 
 
-def _rows(found: Audit) -> Iterator[Sequence[str | float | int]]:
+def _rows(findings: Audit) -> Iterator[Sequence[str | float | int]]:
     yield "finding", "path", "label", "suggested_or_other", "value"
-    for suspect in found.suspects:
-        yield "wrong label", suspect.path, suspect.label, suspect.suggested, suspect.doubt
-    for group in found.duplicates:
+    for issue in findings.label_issues:
+        yield "wrong label", issue.path, issue.label, issue.suggested, issue.label_quality
+    for group in findings.duplicates:
         for path, label in zip(group.paths, group.labels):
             yield "same bytes" if group.exact else "near duplicate", path, label, group.paths[0], group.similarity
-    for outlier in found.outliers:
+    for outlier in findings.outliers:
         yield "outlier", outlier.path, outlier.label, "", outlier.familiarity
-    for pair in found.confusable:
-        yield "confusable", "", pair.label, pair.taken_for, pair.count
-    for label, count in found.thin.items():
+    for pair in findings.confusable:
+        yield "confusable", "", pair.label, pair.predicted_as, pair.count
+    for label, count in findings.thin.items():
         yield "thin label", "", label, "", count

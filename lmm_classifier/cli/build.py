@@ -4,22 +4,46 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
-from lmm_classifier.cli.console import ProgressDisplay, goes_on_later, show_report
-from lmm_classifier.config import PipelineConfig
-from lmm_classifier.core.files import replacing_file
-from lmm_classifier.index.build.builder import build_index_from_directory
+import typer
+
+if TYPE_CHECKING:
+    from lmm_classifier.config import PipelineConfig
+
+
+def build(
+    dataset: Annotated[Path, typer.Argument(help="Folder of labeled images: DATASET/<label>/**/*.jpg")],
+    output: Annotated[
+        Path | None, typer.Option(help="Index to write: NAME.npz, or a folder. [default: retrieval.index_path]")
+    ] = None,
+    batch_size: Annotated[
+        int | None, typer.Option(min=1, help="Images per commit. [default: encoder.batch_size]")
+    ] = None,
+    report: Annotated[Path | None, typer.Option(help="Write what was indexed and skipped to this JSON file.")] = None,
+    *,
+    config: PipelineConfig,
+) -> int:
+    """Build an index from a folder of labeled images.
+
+    Exit codes: 0 all images indexed, 3 some images skipped, 1 failed.
+    """
+    return run_build(dataset, output, batch_size, config, report)
 
 
 def run_build(
-    image_root: Path, output: Path | None, batch_size: int | None, config: PipelineConfig, report_path: Path | None
+    dataset: Path, output: Path | None, batch_size: int | None, config: PipelineConfig, report_path: Path | None
 ) -> int:
-    """Build with progress and a closing table, as the command line does; 0 if all was indexed, 3 if some was not."""
+    """Build with a progress bar and a closing table; return the exit code."""
+    from lmm_classifier.cli.console import ProgressDisplay, resumable, show_report
+    from lmm_classifier.core.files import atomic_write
+    from lmm_classifier.index.build.builder import build_index_from_directory
+
     output = output or config.retrieval.index_path
-    with goes_on_later(output), ProgressDisplay() as show:
-        report = build_index_from_directory(image_root, output, batch_size or config.encoder.batch_size, config, show)
+    with resumable(output), ProgressDisplay() as show:
+        report = build_index_from_directory(dataset, output, batch_size or config.encoder.batch_size, config, show)
     show_report(report)
     if report_path is not None:
-        with replacing_file(report_path) as temporary:
+        with atomic_write(report_path) as temporary:
             temporary.write_text(json.dumps(report.to_dict(), indent=1) + "\n", encoding="ascii")
     return 3 if report.failed else 0

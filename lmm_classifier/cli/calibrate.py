@@ -4,59 +4,117 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
-from lmm_classifier.calibration.risk_control import Promise
-from lmm_classifier.cli.console import ProgressDisplay, printable
-from lmm_classifier.config import PipelineConfig
-from lmm_classifier.pipeline.calibrator import Outcome, Wish, calibrate
-from lmm_classifier.pipeline.retriever import KEEP_KNOWN
-from lmm_classifier.rerank.summary import summary
+import typer
+
+from lmm_classifier.cli.options import IndexArgument
+
+if TYPE_CHECKING:
+    from lmm_classifier.config import PipelineConfig
+    from lmm_classifier.pipeline.calibrator import CalibrationReport
 
 
-def run_calibrate(path: Path, config: PipelineConfig, wish: Wish) -> int:
-    """Calibrate and print what was found to standard output; 0 when done."""
+def calibrate(
+    index: IndexArgument = None,
+    target_precision: Annotated[
+        float | None, typer.Option(help="Accepted answers shall be correct this often, e.g. 0.95: sets the threshold.")
+    ] = None,
+    confidence_level: Annotated[float, typer.Option(help="Probability, 0 to 1, that this guarantee holds.")] = 0.9,
+    keep_known: Annotated[
+        float, typer.Option(help="Fraction, 0 to 1, of images of known labels that must not be called unknown.")
+    ] = 0.95,
+    holdout: Annotated[
+        Path | None, typer.Option(help="Labeled folder to calibrate on instead of leave-one-out.")
+    ] = None,
+    group_by: Annotated[
+        str | None, typer.Option(help="Hold out together: 'folder', or a regular expression on the path.")
+    ] = None,
+    target_images: Annotated[
+        Path | None,
+        typer.Option(help="Unlabeled images from production: finds out whether leave-one-out is too optimistic."),
+    ] = None,
+    rerank: Annotated[
+        bool, typer.Option("--rerank", help="Measure the reranker on held-out examples: which images to ask about.")
+    ] = False,
+    max_calls: Annotated[int, typer.Option(min=20, help="Most examples that --rerank asks about.")] = 400,
+    *,
+    config: PipelineConfig,
+) -> int:
+    """Fit the decision rule and set the thresholds.
+
+    Leave-one-out on the examples of the index chooses both. They are stored with the index.
+
+    Exit codes: 0 done, 1 failed, or the dataset is too small for the guarantee.
+    """
+    from lmm_classifier.cli.console import ProgressDisplay, escape_for_terminal
+    from lmm_classifier.pipeline.calibrator import CalibrationRequest, calibrate_index
+
+    path = index or config.retrieval.index_path
+    request = CalibrationRequest(
+        target_precision, confidence_level, keep_known, holdout, group_by, target_images, max_calls if rerank else None
+    )
     with ProgressDisplay() as show:
-        outcome = calibrate(path, config, wish, show)
-    sys.stdout.write("\n".join(printable(line) for line in _lines(path, outcome)) + "\n")
+        report = calibrate_index(path, config, request, show)
+    sys.stdout.write("\n".join(escape_for_terminal(line) for line in _lines(path, report)) + "\n")
     return 0
 
 
-def _lines(path: Path, outcome: Outcome) -> list[str]:
-    left_out, voices = outcome.left_out, outcome.calibration.voices
-    familiarity, keep = outcome.calibration.familiarity, outcome.calibration.keep_known or KEEP_KNOWN
+def _lines(path: Path, report: CalibrationReport) -> list[str]:
+    predictions, calibration = report.predictions, report.calibration
+    rule = calibration.rule
+    losses = ", ".join(f"{shrinkage:g}" for shrinkage in rule.losses)
     lines = [
-        f"{path}: {len(left_out.rows)} pictures {outcome.how}, {100 * left_out.right.mean():.1f} % right, "
-        f"mean confidence {100 * left_out.confidence.mean():.1f} %",
-        *outcome.notes,
-        f"rule {outcome.recipe.name.split()[0]}: shrinkage {voices.metric.shrinkage:g}, the simplest of the best by "
-        "log-loss of " + ", ".join(f"{one:g}" for one in voices.losses),
+        f"{path}: {len(predictions.rows)} images {report.method}",
+        f"accuracy: {100 * report.accuracy:.1f}%, mean confidence {100 * predictions.confidence.mean():.1f}%",
+        *report.notes,
+        f"rule: {rule.spec.name.split()[0] if rule.spec else ''}",
+        f"shrinkage: {rule.metric.shrinkage:g}, the simplest of the best by log-loss of {losses}",
+        *_guarantee_lines(report),
+        *_unknown_lines(report),
     ]
-    if outcome.promise is not None:
-        made, beside = outcome.promise, outcome.by_sgr
-        lines += [
-            f"confidence_threshold {made.threshold:.4f}: answers are wrong at most {100 * made.risk:g} % of the time, "
-            f"with probability {1 - made.delta:g}",
-            f"  expected coverage {100 * made.coverage:.1f} % of pictures of known labels, {100 * made.realised:.1f} % "
-            "wrong among the examples",
-            f"  SGR would cover {100 * beside.coverage:.1f} %"
-            if isinstance(beside, Promise)
-            else "  SGR could promise nothing",
-        ]
-    lines.append(
-        f"open_set_threshold {familiarity.threshold(keep):.4f} (familiarity): keeps {100 * keep:g} % of pictures of "
+    if calibration.reranker_benefit is not None:
+        from lmm_classifier.rerank.summary import summary
+
+        lines += summary(calibration.reranker_benefit)
+    return [*lines, *_LIMITS]
+
+
+_LIMITS = (
+    "These figures hold for new images that are independent of each other and come from the examples' source.",
+    "If the dataset has several images of one object, leave-one-out is too optimistic: use --group-by to hold them out "
+    "together, or --target-images to compare with unlabeled images. There is no guarantee about unknown labels.",
+)
+
+
+def _guarantee_lines(report: CalibrationReport) -> list[str]:
+    from lmm_classifier.calibration.risk_control import RiskGuarantee
+
+    guarantee, sgr = report.guarantee, report.sgr_guarantee
+    if guarantee is None:
+        return []
+    other = f"{100 * sgr.coverage:.1f}%" if isinstance(sgr, RiskGuarantee) else "no guarantee"
+    return [
+        f"confidence_threshold: {guarantee.threshold:.4f}; at most {100 * guarantee.risk:g}% of accepted answers are "
+        f"wrong, with probability {1 - guarantee.delta:g}",
+        f"  expected coverage: {100 * guarantee.coverage:.1f}% of images of known labels, "
+        f"{100 * guarantee.realized:.1f}% wrong among the examples",
+        f"  coverage by SGR instead: {other}",
+    ]
+
+
+def _unknown_lines(report: CalibrationReport) -> list[str]:
+    calibration = report.calibration
+    keep = calibration.keep_known if calibration.keep_known is not None else 0.95
+    lines = [
+        f"familiarity_threshold: {calibration.familiarity.threshold(keep):.4f}; accepts {100 * keep:g}% of images of "
         "known labels"
-    )
-    if outcome.trade is not None:
-        passed = ", ".join(f"{100 * keep:g} % lets {100 * one:.0f} %" for keep, one in outcome.trade.passed.items())
-        lines.append(
-            f"  an estimate for look-alikes, made by leaving labels out (AUROC {100 * outcome.trade.auroc:.0f}): "
-            f"keeping {passed} through"
+    ]
+    if report.tradeoff is not None:
+        accepted = ", ".join(
+            f"{100 * fraction:.0f}% at keep_known {keep:g}" for keep, fraction in report.tradeoff.accepted.items()
         )
-    if outcome.calibration.second_look is not None:
-        lines += summary(outcome.calibration.second_look)
-    lines.append(
-        "All this holds for new pictures that are independent of each other and drawn like the examples. With several "
-        "shots of one object in the corpus it is too rosy: --group-by leaves them out together, --like looks for it by "
-        "unlabelled new pictures. Nothing is promised about unknown labels."
-    )
+        lines.append(
+            f"  similar unknown images accepted (estimate, AUROC {100 * report.tradeoff.auroc:.0f}): {accepted}"
+        )
     return lines

@@ -1,4 +1,4 @@
-"""What people see in a terminal: progress, tables, one clear line for an error. All but results goes to stderr."""
+"""Output for people in a terminal: progress, tables, one line per error. Only results go to standard output."""
 
 from __future__ import annotations
 
@@ -12,31 +12,31 @@ from types import TracebackType
 from typing import Any, Self
 
 from lmm_classifier.core.progress import Progress
+from lmm_classifier.core.text import escape_unprintable
 from lmm_classifier.index.build.reports import BuildReport
 
 _PLAIN_SECONDS = 5.0  # between two lines where the output is no terminal
 _LISTED = 20  # skipped files shown one by one; the JSON report has them all
 
 
-def printable(text: str) -> str:
-    """Give text that any terminal takes: control characters and half characters are escaped."""
-    safe = "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode("ascii") for c in text)
+def escape_for_terminal(text: str) -> str:
+    """Return text that any terminal can print: control characters and lone surrogates are escaped."""
     encoding = getattr(sys.stderr, "encoding", None) or "utf-8"
-    return safe.encode(encoding, "backslashreplace").decode(encoding)
+    return escape_unprintable(text).encode(encoding, "backslashreplace").decode(encoding)
 
 
-def complain(message: str) -> None:
-    """Write one line that says what went wrong."""
-    sys.stderr.write(f"error: {printable(message)}\n")
+def print_error(message: str) -> None:
+    """Print one line that says what went wrong."""
+    sys.stderr.write(f"error: {escape_for_terminal(message)}\n")
 
 
 class ProgressDisplay:
-    """Shows progress: a moving bar with rate, time left and counts on a terminal, plain lines elsewhere."""
+    """Shows progress: a bar with rate, time left and counts on a terminal, plain lines elsewhere."""
 
     def __init__(self) -> None:
         self._bar: Any = None
         self._task: Any = None
-        self._started = self._said = time.monotonic()
+        self._started = self._last_line = time.monotonic()
 
     def __enter__(self) -> Self:
         if sys.stderr.isatty():
@@ -71,8 +71,8 @@ class ProgressDisplay:
                 rate=rate,
                 skipped=progress.skipped,
             )
-        elif time.monotonic() - self._said >= _PLAIN_SECONDS or progress.done == progress.total:
-            self._said = time.monotonic()
+        elif time.monotonic() - self._last_line >= _PLAIN_SECONDS or progress.done == progress.total:
+            self._last_line = time.monotonic()
             of = "" if progress.total is None else f"/{progress.total}"
             left = ""
             if progress.total is not None and 0 < progress.done < progress.total:
@@ -87,13 +87,15 @@ class ProgressDisplay:
 
 
 @contextmanager
-def goes_on_later(index: Path) -> Iterator[None]:
-    """Tell a person who interrupts a build or a sync of a durable index that nothing is lost by it."""
+def resumable(index: Path) -> Iterator[None]:
+    """Say on an interruption of a build or a sync that a durable index can be resumed."""
     try:
         yield
     except KeyboardInterrupt:
-        if index.suffix != ".npz":
-            sys.stderr.write("\ninterrupted: what was encoded is kept; run the same again, and it goes on from there\n")
+        from lmm_classifier.index.formats import has_npz_name
+
+        if not has_npz_name(index):
+            sys.stderr.write("\nInterrupted. Encoded images are stored. Run the same command again to resume.\n")
         raise
 
 
@@ -104,32 +106,32 @@ def show_report(report: BuildReport) -> None:
     from rich.text import Text
 
     console = Console(stderr=True)
-    table = Table(title=Text(printable(f"index {report.output_path}")), title_justify="left")
+    table = Table(title=Text(escape_for_terminal(f"index {report.output_path}")), title_justify="left")
     table.add_column("label")
-    table.add_column("pictures", justify="right")
+    table.add_column("images", justify="right")
     for label, count in report.indexed.items():
-        table.add_row(Text(printable(label)), str(count))
+        table.add_row(Text(escape_for_terminal(label)), str(count))
     table.add_section()
     table.add_row("total", str(report.total), style="bold")
     console.print(table)
     if report.skipped:
         console.print(_skipped_table(report))
     for warning in report.warnings:
-        console.print(Text(printable(f"warning: {warning}"), style="yellow"))
-    console.print(Text(printable(_closing(report))))
+        console.print(Text(escape_for_terminal(f"warning: {warning}"), style="yellow"))
+    console.print(Text(escape_for_terminal(_closing(report))))
 
 
 def _closing(report: BuildReport) -> str:
-    """How many pictures there are, how many of them were encoded now, and how fast."""
+    """Return how many images there are, how many were encoded now, and how fast."""
     changes = report.changes
     encoded = report.total if changes is None else changes.encoded
     rate = f" ({encoded / max(report.seconds, 1e-9):.1f}/s)" if encoded else ""
-    told = f"{report.total} pictures"
+    text = f"{report.total} images"
     if changes is not None and (changes.unchanged or encoded < report.total):
-        kinds = ("added", "removed", "replaced", "renamed", "relabelled")
+        kinds = ("added", "removed", "replaced", "renamed", "relabeled")
         counts = [f"{len(getattr(changes, kind))} {kind}" for kind in kinds if getattr(changes, kind)]
-        told += f": {', '.join([*counts, f'{changes.unchanged} unchanged'])}; {encoded} encoded"
-    return f"{told} by {report.encoder} in {report.seconds:.1f} s{rate}"
+        text += f": {', '.join([*counts, f'{changes.unchanged} unchanged'])}; {encoded} encoded"
+    return f"{text} by {report.encoder} in {report.seconds:.1f} s{rate}"
 
 
 def _skipped_table(report: BuildReport) -> Any:
@@ -137,14 +139,14 @@ def _skipped_table(report: BuildReport) -> Any:
     from rich.text import Text
 
     counts = Counter(skipped.kind for skipped in report.skipped)
-    said = ", ".join(f"{count} {kind}" for kind, count in counts.most_common())
-    table = Table(title=Text(printable(f"not indexed: {said}")), title_justify="left")
+    kinds = ", ".join(f"{count} {kind}" for kind, count in counts.most_common())
+    table = Table(title=Text(escape_for_terminal(f"not indexed: {kinds}")), title_justify="left")
     for column in ("file", "kind", "reason"):
         table.add_column(column, overflow="fold")
-    # broken pictures first: files of other kinds are rarely worth a look
+    # unreadable images first: files of other kinds are rarely of interest
     listed = sorted(report.skipped, key=lambda skipped: (skipped.kind == "ignored", skipped.path))
     for skipped in listed[:_LISTED]:
-        table.add_row(*(Text(printable(part)) for part in (skipped.path, skipped.kind, skipped.reason)))
+        table.add_row(*(Text(escape_for_terminal(part)) for part in (skipped.path, skipped.kind, skipped.reason)))
     if len(listed) > _LISTED:
         table.add_row(f"... and {len(listed) - _LISTED} more", "", "the JSON report (--report) lists them all")
     return table

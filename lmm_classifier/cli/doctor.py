@@ -1,29 +1,50 @@
-"""The job of `lmm-classifier doctor`: tell a person what is wrong with an index."""
+"""The command `doctor`."""
 
 from __future__ import annotations
 
 import json
 import sys
-from dataclasses import asdict
-from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
-from lmm_classifier.cli.console import printable
-from lmm_classifier.index.doctor import Finding, examine
+import typer
+
+from lmm_classifier.cli.options import IndexArgument, JsonFlag
+
+if TYPE_CHECKING:
+    from lmm_classifier.config import PipelineConfig
 
 
-def run_doctor(path: Path, repair: bool, as_json: bool) -> int:
-    """Check, and mend if asked; 0 if all is well (now), 3 if something is to be said, 1 if it is damaged."""
-    findings = examine(path, repair)
+def doctor(
+    index: IndexArgument = None,
+    repair: Annotated[
+        bool, typer.Option("--repair", help="Repair what can be repaired; sound parts stay as they are.")
+    ] = False,
+    as_json: JsonFlag = False,
+    *,
+    config: PipelineConfig,
+) -> int:
+    """Check an index, and repair it.
+
+    Every part is checked. Each finding says what is wrong and what to do.
+
+    Exit codes: 0 sound, 3 with notes, 1 damaged.
+    """
+    from dataclasses import asdict
+
+    from lmm_classifier.cli.console import escape_for_terminal
+    from lmm_classifier.index.doctor import check_index
+
+    path = index or config.retrieval.index_path
+    findings = check_index(path, repair)
     if as_json:
-        sys.stdout.write(json.dumps([asdict(one) for one in findings]) + "\n")
+        sys.stdout.write(json.dumps([asdict(finding) for finding in findings]) + "\n")
     else:
-        lines = [_line(one) for one in findings] or [f"{path} is sound"]
-        sys.stdout.write("\n".join(printable(line) for line in lines) + "\n")
-    open_ones = [one for one in findings if not one.mended]
-    if any(one.severity == "damage" for one in open_ones):
+        lines = [
+            f"{'repaired' if finding.repaired else finding.severity}: {finding.what}; {finding.advice}"
+            for finding in findings
+        ]
+        sys.stdout.write("\n".join(escape_for_terminal(line) for line in lines or [f"{path}: sound"]) + "\n")
+    remaining = [finding for finding in findings if not finding.repaired]
+    if any(finding.severity == "damage" for finding in remaining):
         return 1
-    return 3 if open_ones else 0
-
-
-def _line(one: Finding) -> str:
-    return f"{'mended' if one.mended else one.severity}: {one.what}; {one.advice}"
+    return 3 if remaining else 0

@@ -1,4 +1,4 @@
-"""The door for people: errors become one clear line and an exit code."""
+"""Turns errors into one clear line and an exit code."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ import typer
 
 
 @contextmanager
-def door(debug: bool) -> Iterator[None]:
-    """Turn errors into one clear line and an exit code."""
+def exit_on_error(debug: bool) -> Iterator[None]:
+    """Print an error as one line and exit with 1; with `debug` let the traceback through."""
     from lmm_classifier.core.errors import LmmClassifierError
 
     try:
@@ -20,12 +20,12 @@ def door(debug: bool) -> Iterator[None]:
     except (LmmClassifierError, OSError) as error:
         if debug:
             raise
-        if isinstance(error, BrokenPipeError):  # the reader of our output has left: nothing to say, nobody to say it to
+        if isinstance(error, BrokenPipeError):  # the reader of the output has closed it: nobody reads a message
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             raise typer.Exit(1) from None
-        from lmm_classifier.cli.console import complain
+        from lmm_classifier.cli.console import print_error
 
-        complain(str(error))
+        print_error(str(error))
         raise typer.Exit(1) from None
     except KeyboardInterrupt:
         if debug:
@@ -36,7 +36,7 @@ def door(debug: bool) -> Iterator[None]:
     except Exception as error:
         if debug:
             raise
-        from lmm_classifier.cli.console import complain
+        from lmm_classifier.cli.console import print_error
 
-        complain(f"unexpected {type(error).__name__}: {error} (run again with --debug for the traceback)")
+        print_error(f"unexpected {type(error).__name__}: {error} (run again with --debug for the traceback)")
         raise typer.Exit(1) from None

@@ -5,43 +5,72 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-from lmm_classifier.cli.console import ProgressDisplay, printable
-from lmm_classifier.config import PipelineConfig
-from lmm_classifier.core.files import replacing_file
-from lmm_classifier.evaluation.reports.evaluation_page import percent, summary, write_report
-from lmm_classifier.evaluation.results import evaluate
-from lmm_classifier.pipeline.classifier import HybridClassifier
+import typer
+
+from lmm_classifier.cli.options import JsonFile
+
+if TYPE_CHECKING:
+    from lmm_classifier.config import PipelineConfig
 
 
-def run_evaluate(
-    folder: Path, config: PipelineConfig, json_to: Path | None, html_to: Path | None, leave_out_identical: bool
+def evaluate(
+    folder: Annotated[
+        Path,
+        typer.Argument(
+            help="FOLDER/<label>/**/*.jpg. Folders whose name is not a label of the index count as unknown."
+        ),
+    ],
+    index: Annotated[Path | None, typer.Option(help="Index. [default: retrieval.index_path]")] = None,
+    json_to: JsonFile = None,
+    html_to: Annotated[Path | None, typer.Option("--html", help="Write charts and images to this page.")] = None,
+    leave_out_identical: Annotated[
+        bool, typer.Option("--leave-out-identical", help="Ignore examples with the same content as the query.")
+    ] = False,
+    *,
+    config: PipelineConfig,
 ) -> int:
-    """Evaluate, print a summary, and write what was asked for; 0 done, 3 some files were no pictures."""
+    """Measure accuracy and unknowns on a labeled folder.
+
+    The report covers accuracy, confidence, unknown images, and what the reranker changed.
+
+    Exit codes: 0 done, 3 some files are not images, 1 failed.
+    """
+    from lmm_classifier.cli.console import ProgressDisplay, escape_for_terminal
+    from lmm_classifier.core.files import atomic_write
+    from lmm_classifier.evaluation.reports.evaluation_page import write_evaluation_page
+    from lmm_classifier.evaluation.results import evaluate_folder
+    from lmm_classifier.pipeline.classifier import HybridClassifier
+
+    if index is not None:
+        config.retrieval.index_path = index
     classifier = HybridClassifier(config)
     with ProgressDisplay() as show:
-        found = evaluate(folder, classifier, leave_out_identical, show)
-    figures = found.to_dict(classifier.retriever.familiarity.threshold)
+        evaluation = evaluate_folder(folder, classifier, leave_out_identical, show)
+    figures = evaluation.to_dict(classifier.retriever.calibration.familiarity.threshold)
     if json_to is not None:
-        with replacing_file(json_to) as temporary:
+        with atomic_write(json_to) as temporary:
             temporary.write_text(json.dumps(figures, indent=1, allow_nan=False) + "\n", encoding="utf-8")
     if html_to is not None:
-        write_report(html_to, found, figures, classifier)
-    sys.stdout.write("\n".join(printable(line) for line in _lines(figures, html_to)) + "\n")
-    return 3 if found.unreadable else 0
+        write_evaluation_page(html_to, evaluation, classifier)
+    lines = [*_lines(figures), *([f"Report written to {html_to}"] if html_to is not None else [])]
+    sys.stdout.write("\n".join(escape_for_terminal(line) for line in lines) + "\n")
+    return 3 if evaluation.unreadable else 0
 
 
-def _lines(figures: dict[str, Any], page: Path | None) -> list[str]:
-    pictures = figures["pictures"]
-    lines = [f"{pictures['known']} pictures of known labels, {pictures['strangers']} strangers"]
-    lines += [f"  {name:<30} {value}" for name, value in summary(figures)]
-    for one in figures["unknown"]["trade"] if figures["unknown"] else ():
-        keep, kept, passed = one["keep_known"], one["known_kept"], one["strangers_let_through"]
-        lines.append(f"  keep_known {keep:g}: keeps {percent(kept)}, lets {percent(passed)} of the strangers through")
-    worst = sorted(figures["classes"], key=lambda one: one["share"])[:5]
-    lines += [f"  {one['label']}: {one['count']} of {one['of']} right" for one in worst if one["share"] < 1]
-    lines += [f"  {one['truth']} taken for {one['answer']}: {one['count']} times" for one in figures["confusions"][:5]]
-    if page is not None:
-        lines.append(f"look at {page}")
+def _lines(figures: dict[str, Any]) -> list[str]:
+    from lmm_classifier.evaluation.reports.evaluation_page import percent, summary
+
+    images = figures["images"]
+    lines = [f"{images['known']} images of known labels, {images['unknowns']} unknown images"]
+    lines += [f"  {name:<34} {value}" for name, value in summary(figures)]
+    for row in figures["unknown"]["tradeoff"] if figures["unknown"] else ():
+        keep, known, unknown = row["keep_known"], percent(row["known_accepted"]), percent(row["unknowns_accepted"])
+        lines.append(f"  at keep_known {keep:g}: accepts {known} of known and {unknown} of unknown images")
+    worst = sorted(figures["classes"], key=lambda row: row["fraction"])[:5]
+    lines += [f"  {row['label']}: {row['count']} of {row['of']} correct" for row in worst if row["fraction"] < 1]
+    lines += [
+        f"  {row['truth']} predicted as {row['answer']}: {row['count']} times" for row in figures["confusions"][:5]
+    ]
     return lines

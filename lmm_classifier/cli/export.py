@@ -1,36 +1,38 @@
-"""The job of `lmm-classifier export --encoder`: a checkpoint becomes a folder that loads without torch."""
+"""The command `export`."""
 
 from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
-from lmm_classifier.cli.console import printable
-from lmm_classifier.core.checkpoints import checkpoint_folder
-from lmm_classifier.core.errors import EncoderError
-from lmm_classifier.embeddings.config import EncoderConfig
-from lmm_classifier.embeddings.export import Form, export_encoder
+import typer
+
+from lmm_classifier.cli.options import IndexArgument
+
+if TYPE_CHECKING:
+    from lmm_classifier.config import PipelineConfig
 
 
-def run_export(config: EncoderConfig, form: Form, output: Path | None) -> int:
-    """Export the checkpoint `config.model` to the new folder `output`, and say how to use it."""
-    try:
-        folder = checkpoint_folder(config.model, config.revision, config.cache_dir, config.allow_download, "siglip")
-    except FileNotFoundError as error:
-        raise EncoderError(
-            f"cannot load the checkpoint {config.model!r} ({error}): set encoder.model to a hub name or a folder"
-        ) from error
-    name = Path(config.model).name
-    output = output or Path(f"{name}-{form}")
-    try:
-        found = export_encoder(str(folder), output, form, name if Path(config.model).is_dir() else config.model)
-    except OSError as error:
-        raise EncoderError(f"cannot write the export to {output}: {error}; choose another --output") from error
-    assert found.source is not None
-    alike = ", ".join(f"{cosine:.6f} in {dtype}" for dtype, cosine in found.source.cosines.items())
-    size = sum(file.stat().st_size for file in output.iterdir()) / 1e6
-    sys.stdout.write(
-        f"{printable(str(output))}: {size:,.0f} MB, {found.source.dim} numbers a picture; least cosine with "
-        f"transformers {alike}\nuse it: --set encoder.backend={form} --set encoder.model={printable(str(output))}\n"
-    )
+def export(
+    index: IndexArgument = None,
+    output: Annotated[Path, typer.Option(help="File to write, NAME.npz.")] = Path("index.npz"),
+    *,
+    config: PipelineConfig,
+) -> int:
+    """Write a durable index into one .npz file."""
+    return copy_index(index or config.retrieval.index_path, output)
+
+
+def copy_index(source: Path, output: Path) -> int:
+    """Copy an index between its two forms: a durable folder and one .npz file."""
+    from lmm_classifier.cli.console import escape_for_terminal
+    from lmm_classifier.core.errors import IndexFileError
+    from lmm_classifier.index.formats import has_npz_name, read_index, write_index
+
+    if not has_npz_name(output) and not has_npz_name(source):
+        raise IndexFileError(f"{source} and {output} are both durable indexes. One of them must be an .npz file.")
+    contents = read_index(source)
+    write_index(output, contents)
+    sys.stdout.write(escape_for_terminal(f"{output}: {len(contents.paths)} examples of {source}") + "\n")
     return 0

@@ -1,60 +1,100 @@
-"""What the commands share: their common options, the configuration they make, where they write."""
+"""Options that commands share, and the configuration that they make."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import wraps
+from inspect import Parameter, Signature, signature
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Annotated
+from typing import IO, TYPE_CHECKING, Annotated, Any, get_type_hints
 
 import typer
+
+from lmm_classifier.cli.error_handling import exit_on_error
 
 if TYPE_CHECKING:
     from lmm_classifier.config import PipelineConfig
 
 ConfigOption = Annotated[
-    Path | None, typer.Option("--config", help="YAML configuration; without it the defaults (SigLIP, Qwen2-VL) hold.")
+    Path | None, typer.Option("--config", help="YAML configuration. [default: SigLIP and Qwen2-VL]")
 ]
 SetOption = Annotated[
     list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change one setting, e.g. retrieval.k=10.")
 ]
 DebugOption = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
-IndexArgument = Annotated[Path | None, typer.Option("--index", help="Index to change. [default: retrieval.index_path]")]
+
+IndexArgument = Annotated[Path | None, typer.Argument(help="Index. [default: retrieval.index_path]")]
+IndexOption = Annotated[Path | None, typer.Option("--index", help="Index. [default: retrieval.index_path]")]
+JsonFlag = Annotated[bool, typer.Option("--json", help="Write one JSON object.")]
+JsonFile = Annotated[Path | None, typer.Option("--json", help="Write all figures to this JSON file.")]
+ExamplesArgument = Annotated[list[str] | None, typer.Argument(help="Ids of examples, as results show them.")]
+LabelOption = Annotated[str | None, typer.Option(help="All examples of this label.")]
+
+_COMMON: dict[str, tuple[Any, Any]] = {
+    "config": (ConfigOption, None),
+    "settings": (SetOption, None),
+    "debug": (DebugOption, False),
+}
 
 
-def configured(file: Path | None, settings: list[str] | None, default: PipelineConfig | None = None) -> PipelineConfig:
+def with_config(command: Callable[..., int | None], offline: bool = False) -> Callable[..., None]:
+    """Add `--config`, `--set` and `--debug` to a command, and pass it their configuration as `config`.
+
+    The command returns its exit code, None for 0. Errors become one line. With `offline` the default configuration is
+    the one that needs no download.
+    """
+
+    @wraps(command)
+    def run(*args: Any, config: Path | None, settings: list[str] | None, debug: bool, **options: Any) -> None:
+        with exit_on_error(debug):
+            raise typer.Exit(command(*args, config=_read(config, settings, offline), **options) or 0)
+
+    # the configuration's class is imported only where a command runs, so that help does not load it
+    names = {**command.__globals__, "PipelineConfig": object}
+    hints = get_type_hints(command, names, include_extras=True)
+    own = [
+        parameter.replace(annotation=hints[name])
+        for name, parameter in signature(command).parameters.items()
+        if name != "config"
+    ]
+    common = [
+        Parameter(name, Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
+        for name, (annotation, default) in _COMMON.items()
+    ]
+    run.__signature__ = Signature([*own, *common])  # type: ignore[attr-defined]
+    run.__annotations__ = {parameter.name: parameter.annotation for parameter in (*own, *common)}
+    return run
+
+
+def _read(file: Path | None, settings: list[str] | None, offline: bool) -> PipelineConfig:
     """Read the configuration and set up logging by it."""
     from lmm_classifier.config import PipelineConfig
     from lmm_classifier.logging_config import configure_logging
 
-    config = PipelineConfig.from_yaml(file) if file is not None else default or PipelineConfig()
+    if file is not None:
+        config = PipelineConfig.from_yaml(file)
+    else:
+        config = PipelineConfig.offline() if offline else PipelineConfig()
     for setting in settings or []:
         config.set(setting)
     configure_logging(config.logging.level, config.logging.json_lines, config.logging.file)
     return config
 
 
-def between(name: str, value: float | None) -> None:
-    """Raise ConfigError unless the value of an option lies between 0 and 1."""
-    if value is not None and not 0 < value < 1:
-        from lmm_classifier.core.errors import ConfigError
-
-        raise ConfigError(f"{name}: expected a number between 0 and 1, such as 0.95, got {value:g}")
-
-
 @contextmanager
-def opened(path: Path | None) -> Iterator[IO[str]]:
-    """Standard output, or a file that appears when it is complete; odd file names pass as they are."""
+def output_stream(path: Path | None) -> Iterator[IO[str]]:
+    """Open standard output, or a file that appears when it is complete; file names of any bytes pass through."""
     if path is None:
         if hasattr(sys.stdout, "reconfigure"):
             sys.stdout.reconfigure(errors="surrogateescape")
         yield sys.stdout
         return
-    from lmm_classifier.core.files import replacing_file
+    from lmm_classifier.core.files import atomic_write
 
     with (
-        replacing_file(path) as temporary,
+        atomic_write(path) as temporary,
         temporary.open("w", encoding="utf-8", errors="surrogateescape", newline="") as file,
     ):
         yield file

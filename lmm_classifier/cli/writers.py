@@ -1,4 +1,4 @@
-"""Verdicts as text, one after the other: a table for people, JSON lines and CSV for programs."""
+"""Writes results one by one: a table for people, JSON lines and CSV for programs."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import csv
 from collections.abc import Callable, Iterable, Iterator
 from typing import IO
 
-from lmm_classifier.cli.console import printable
+from lmm_classifier.cli.console import escape_for_terminal
 from lmm_classifier.core.datatypes import Classification
 
 CSV_COLUMNS = (
@@ -25,24 +25,24 @@ Writer = Callable[[Iterable[Classification], IO[str]], Iterator[Classification]]
 
 
 def write_table(results: Iterable[Classification], out: IO[str]) -> Iterator[Classification]:
-    """Write one aligned line per verdict, as it comes; yields each verdict on."""
+    """Write one aligned line per result, as it comes, and yield each result."""
     out.write(f"{'label':<20} {'score':>5}  {'reason':<15} {'file':<32} why\n")
     for result in results:
-        label, path = printable(result.label), printable(result.path or "")
-        why = printable(result.why)
+        label, path = escape_for_terminal(result.label), escape_for_terminal(result.path or "")
+        why = escape_for_terminal(result.why)
         out.write(f"{label:<20} {result.score:>5.2f}  {result.decision.reason:<15} {path:<32} {why}\n")
         yield result
 
 
 def write_jsonl(results: Iterable[Classification], out: IO[str]) -> Iterator[Classification]:
-    """Write one JSON object per verdict and line, with all evidence; yields each verdict on."""
+    """Write one JSON object per result and line, with its supporting neighbors, and yield each result."""
     for result in results:
         out.write(result.to_json() + "\n")
         yield result
 
 
 def write_csv(results: Iterable[Classification], out: IO[str]) -> Iterator[Classification]:
-    """Write a header and one row per verdict; yields each verdict on."""
+    """Write a header and one row per result, and yield each result."""
     rows = csv.writer(out, lineterminator="\n")
     rows.writerow(CSV_COLUMNS)
     for result in results:

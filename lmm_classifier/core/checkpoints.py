@@ -1,4 +1,4 @@
-"""Finds the folder of a checkpoint (local, else the hub's cache, else the hub) and names its weights by content."""
+"""Find the folder of a checkpoint (local, else the hub's cache, else the hub), and name its weights by content."""
 
 from __future__ import annotations
 
@@ -7,19 +7,30 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from lmm_classifier.core.optional_imports import load, load_module
+from lmm_classifier.core.optional_imports import import_attribute, import_optional
 
 _FILES = ["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja"]  # never pickled weights
 _PART = 1 << 20  # bytes read at each end of a weight file
 
 
-def checkpoint_folder(
+def resolve_checkpoint(
     model: str, revision: str | None, cache_dir: Path | None, allow_download: bool, extra: str
 ) -> Path:
-    """Return a folder with safetensors weights; raises FileNotFoundError that says why there is none."""
+    """Return the folder of a checkpoint with safetensors weights.
+
+    Args:
+        model: a folder, or a name on the hub.
+        revision: branch, tag or commit of a hub model; None is its default branch.
+        cache_dir: where hub models are cached; None is the library's own cache.
+        allow_download: download a hub model that is not in the cache.
+        extra: the extra to name where the hub's client is not installed.
+
+    Raises:
+        FileNotFoundError: there is no such folder; the message says why.
+    """
     if Path(model).is_dir():
         return _with_weights(Path(model))
-    download = load("huggingface_hub", "snapshot_download", extra)
+    download = import_attribute("huggingface_hub", "snapshot_download", extra)
     reason = "not found"
     for local_only in [True, False] if allow_download else [True]:
         try:
@@ -27,7 +38,7 @@ def checkpoint_folder(
                 model, revision=revision, cache_dir=cache_dir, local_files_only=local_only, allow_patterns=_FILES
             )
             return _with_weights(Path(folder))
-        except Exception as error:  # noqa: BLE001 - the hub's client fails in the ways of several libraries
+        except Exception as error:  # noqa: BLE001 - the hub's client raises errors of several libraries
             reason = f"{type(error).__name__}: {str(error).splitlines()[0]}" if str(error) else type(error).__name__
     raise FileNotFoundError(reason)
 
@@ -36,14 +47,15 @@ def _with_weights(folder: Path) -> Path:
     if not (folder / "config.json").is_file():
         raise FileNotFoundError(f"{folder} has no config.json")
     if not any(folder.glob("*.safetensors")):
-        raise FileNotFoundError(f"{folder} has no *.safetensors weights (pickled ones are not loaded)")
+        raise FileNotFoundError(f"{folder} has no *.safetensors weights (pickled weights are not loaded)")
     return folder
 
 
-def content_digest(folder: Path) -> str:
-    """Digest of config.json and of each weight file's size, head and tail: the same for a hub cache and a folder.
+def weights_digest(folder: Path) -> str:
+    """Return a digest of config.json and of each weight file's size, head and tail.
 
-    The head holds the names and shapes of all tensors; both ends of the values are enough to tell weights apart.
+    It is the same for a hub cache and a folder. The head of a file holds the names and shapes of all tensors. Both
+    ends of the values are enough to tell weights apart.
     """
     digest = hashlib.sha256((folder / "config.json").read_bytes())
     for path in sorted(folder.glob("*.safetensors")):
@@ -58,8 +70,11 @@ def content_digest(folder: Path) -> str:
 
 @contextmanager
 def quiet_transformers(extra: str) -> Iterator[None]:
-    """Keep transformers' loading reports and progress bars off the terminal: a tower of a checkpoint is no surprise."""
-    log = load_module("transformers.utils.logging", extra)
+    """Keep transformers' loading reports and progress bars off the terminal.
+
+    It reports the weights of a checkpoint that one tower leaves unused, which is expected here.
+    """
+    log = import_optional("transformers.utils.logging", extra)
     level, bars = log.get_verbosity(), log.is_progress_bar_enabled()
     log.set_verbosity_error()
     log.disable_progress_bar()

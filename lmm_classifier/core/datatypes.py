@@ -1,4 +1,4 @@
-"""The words of this project: small frozen values that every room shares. Strictly read-only."""
+"""The values that every room shares: small, frozen, strictly read-only."""
 
 from __future__ import annotations
 
@@ -7,73 +7,112 @@ from dataclasses import dataclass
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any, Literal
 
+from lmm_classifier.core.explain import explain
+
 if TYPE_CHECKING:
     from PIL.Image import Image
 
 Action = Literal["accept", "rerank", "reject"]
 Reason = Literal[
-    "confident",  # the vote passes retrieval.confidence_threshold
-    "ambiguous",  # labels compete; asks the reranker, or stands as a best guess where asking is off or not worth it
-    "novel",  # nothing like it: less familiar than retrieval.keep_known allows (or open_set_threshold, by hand)
-    "forced",  # nothing like it, but allow_unknown is off: the closed set must answer
+    "confident",  # the score of the best label reaches retrieval.confidence_threshold
+    "ambiguous",  # labels compete; the reranker is asked, or the best label stands where asking is off or does not pay
+    "novel",  # less familiar than retrieval.keep_known allows, or less similar than retrieval.open_set_threshold
+    "forced",  # not familiar either, but allow_unknown is off, so the best label stands
     "reranked",  # the reranker chose among the candidates
-    "reranker_failed",  # the reranker gave no usable answer: retrieval's stands
-    "unreadable",  # the file could not be turned into pixels
+    "reranker_failed",  # the reranker gave no usable answer, so the best label of retrieval stands
+    "unreadable",  # the file could not be decoded
 ]
 
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """One labelled picture of the corpus; `path` is relative to the corpus root, POSIX style, and is its id."""
+    """One labeled image of the dataset.
+
+    Example:
+        >>> from lmm_classifier import Example
+        >>> example = Example("tulip/0001.jpg", "tulip")
+        >>> example.label
+        'tulip'
+    """
 
     path: str
+    """Path relative to the dataset root, POSIX style. It is the id of the example."""
     label: str
+    """Name of the class."""
 
 
 @dataclass(frozen=True, slots=True)
 class Neighbor:
-    """A retrieved example with its cosine similarity to the query, -1..1, higher is nearer."""
+    """A retrieved example with its similarity to the query.
+
+    Example:
+        >>> from lmm_classifier import Example, Neighbor
+        >>> neighbor = Neighbor(Example("tulip/0001.jpg", "tulip"), similarity=0.83)
+        >>> f"{neighbor.example.label} {neighbor.similarity:.2f}"
+        'tulip 0.83'
+    """
 
     example: Example
+    """The example."""
     similarity: float
+    """Cosine similarity to the query, -1 to 1, higher is more similar."""
 
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A label in contention and the neighbours that speak for it, nearest first.
+    """A label that the image may have, with its supporting neighbors.
 
-    `score` is the label's share of the retrieval vote, 0..1. `rerank_score` is the reranker's
-    share for it, 0..1, or None where no reranker answered.
+    Example:
+        >>> from lmm_classifier import Candidate, Example, Neighbor
+        >>> nearest = Neighbor(Example("tulip/0001.jpg", "tulip"), similarity=0.83)
+        >>> candidate = Candidate("tulip", score=0.91, neighbors=(nearest,))
+        >>> candidate.neighbors[0].example.path
+        'tulip/0001.jpg'
+        >>> candidate.rerank_score is None
+        True
     """
 
     label: str
+    """Name of the class."""
     score: float
+    """Probability that retrieval gives to the label, 0 to 1."""
     neighbors: tuple[Neighbor, ...]
+    """Examples of this label that support it, nearest first."""
     rerank_score: float | None = None
+    """Probability that the reranker gives to the label, 0 to 1; None where no reranker answered."""
 
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """What was decided and the name of the branch that decided it."""
+    """What was decided, and the name of the rule that decided it.
+
+    Example:
+        >>> from lmm_classifier import Decision
+        >>> decision = Decision("accept", "confident")
+        >>> decision.action, decision.reason
+        ('accept', 'confident')
+    """
 
     action: Action
+    """`accept` the label, ask the reranker (`rerank`), or `reject` the image as unknown."""
     reason: Reason
+    """Stable name to group results by."""
 
 
 @dataclass(frozen=True, slots=True)
-class Question:
-    """What a reranker is asked: which of `candidates` (1 to 26, best first) does the picture show?
-
-    `image` is upright RGB. `content_hash` identifies the picture's file, where there is one;
-    `leave_out` is the hash of examples that must not be looked at again (leave-one-out), or None.
-    `references` are example pictures, one tuple per candidate and in their order; empty where the reranker wants none.
-    """
+class RerankRequest:
+    """A question to a reranker: which of the candidates does the image show?"""
 
     image: Image
+    """Upright RGB image."""
     candidates: tuple[Candidate, ...]
+    """The labels to choose from, 1 to 26, best first."""
     content_hash: str | None = None
+    """SHA-256 of the image's file in hexadecimal; None where the image has no file."""
     leave_out: str | None = None
+    """Content hash of the examples that the reranker must not use (leave-one-out); None where it may use all."""
     references: tuple[tuple[Image, ...], ...] = ()
+    """Example images, one tuple per candidate and in their order; empty where the reranker wants none."""
 
     def __post_init__(self) -> None:
         if self.references and len(self.references) != len(self.candidates):
@@ -81,62 +120,94 @@ class Question:
 
 
 @dataclass(frozen=True, slots=True)
-class Reranked:
-    """A reranker's answer about one picture: one share per candidate, in their order, summing to 1.
-
-    `label_mass` is the probability, 0..1, that the model gave to the options at all; near 0 it was
-    not answering the question. A non-empty `failure` says why there is no answer (`scores` is then empty).
-    `disagreement`, 0..1, is how far the answers to several orders or references lie apart: a doubt. `none_share`, 0..1,
-    is the probability of "none of these", or None where that was not offered; it never makes a verdict of its own.
-    """
+class RerankResult:
+    """A reranker's answer about one image."""
 
     scores: tuple[float, ...]
-    label_mass: float = 1.0
+    """One probability per candidate, in their order, summing to 1; empty where there is no answer."""
+    option_mass: float = 1.0
+    """Probability that the model gave to all options together, 0 to 1; near 0 it did not answer the question."""
     failure: str = ""
+    """Why there is no answer; empty where there is one."""
     disagreement: float = 0.0
-    none_share: float | None = None
+    """How far the answers to several orders or references differ, 0 to 1; higher is less certain."""
+    none_probability: float | None = None
+    """Probability of "none of these", 0 to 1; None where it was not offered. It never decides a result alone."""
 
 
 @dataclass(frozen=True, slots=True)
 class Classification:
-    """The verdict on one picture.
+    """The result on one image.
 
-    `score`, 0..1, higher is surer: the calibrated probability that the label is right, given that it is one of the
-    corpus; where a reranker answered, retrieval's and its own put together. For `unknown` it still is the best
-    candidate's: `familiarity` says why it was not given. That is 0 for a picture as familiar as a typical example,
-    in robust standard deviations, -4..4, higher is more familiar. `similarity` is the cosine of the nearest example,
-    -1..1. Both are None when nothing could be compared.
-    `used_reranker` is true when the reranker's answer had its part in the label; `disagreement`, 0..1, is then how far
-    its answers to the same question lie apart (in other orders, by other references or views). `error` says why a file
-    could not be read, or why the reranker that was asked gave no answer. `label_set` are the labels that together hold
-    the true one with the probability 1 - `retrieval.set_alpha`, where that is set; retrieval's, likeliest first.
+    Example:
+        >>> from lmm_classifier import Candidate, Classification, Decision, Example, Neighbor
+        >>> tulip = Candidate("tulip", 0.91, (Neighbor(Example("tulip/0001.jpg", "tulip"), 0.83),))
+        >>> rose = Candidate("rose", 0.09, (Neighbor(Example("rose/0007.jpg", "rose"), 0.61),))
+        >>> result = Classification(
+        ...     "tulip", 0.91, False, Decision("accept", "confident"), (tulip, rose), similarity=0.83, familiarity=0.2
+        ... )
+        >>> result.label, result.score, result.is_unknown
+        ('tulip', 0.91, False)
+        >>> result.why
+        'vote tulip 0.91, next rose 0.09; familiarity +0.2, nearest similarity 0.83'
+        >>> result.to_dict()["reason"]
+        'confident'
     """
 
     label: str
+    """The predicted label, or the configured `unknown_label` where the image was rejected."""
     score: float
+    """Calibrated probability that the label is right, given that it is one of the dataset; 0 to 1, higher is surer.
+
+    Where a reranker answered, it combines the reranker's probability with retrieval's. Of an unknown image it is the
+    best candidate's; `familiarity` then says why the label was not given.
+    """
     used_reranker: bool
+    """Whether the reranker's answer had its part in the label."""
     decision: Decision
+    """What was decided, and why."""
     candidates: tuple[Candidate, ...]
+    """The labels that compete, best first, with their supporting neighbors."""
     similarity: float | None = None
+    """Cosine of the nearest example, -1 to 1; None where nothing could be compared."""
     familiarity: float | None = None
+    """In-distribution score in robust standard deviations, about -4 to 4, higher is more familiar.
+
+    0 is as familiar as a typical example; None where nothing could be compared.
+    """
     path: str | None = None
+    """The image file; None where the image has no file."""
     content_hash: str | None = None
+    """SHA-256 of the file's bytes in hexadecimal; None where they could not be read."""
     error: str | None = None
-    label_set: tuple[str, ...] | None = None
+    """Why the file could not be read, or why the reranker that was asked gave no answer."""
+    prediction_set: tuple[str, ...] | None = None
+    """Labels of retrieval, likeliest first, that together hold the true one with the configured probability.
+
+    That probability is 1 - `retrieval.prediction_set_alpha`; None where that is not set.
+    """
     disagreement: float | None = None
+    """How far the reranker's answers in other orders, references or views differ, 0 to 1; None without an answer."""
 
     @property
     def is_unknown(self) -> bool:
-        """True when no label was given: nothing near, or no picture to be had."""
+        """Whether no label was given: the image is unfamiliar, or its file could not be read."""
         return self.decision.action == "reject"
 
     @property
     def why(self) -> str:
         """One plain sentence with the numbers behind the decision."""
-        return _explain(self)
+        return explain(
+            self.decision.reason,
+            [(candidate.label, candidate.score) for candidate in self.candidates],
+            (self.label, self.score),
+            self.similarity,
+            self.familiarity,
+            self.error,
+        )
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values, ready for JSON: the verdict first, then the evidence."""
+        """Return plain values, ready for JSON: the result first, then the candidates."""
         return {
             "path": self.path,
             "label": self.label,
@@ -151,12 +222,12 @@ class Classification:
             "familiarity": None if self.familiarity is None else round(self.familiarity, 6),
             "error": self.error,
             "content_hash": self.content_hash,
-            "label_set": None if self.label_set is None else list(self.label_set),
+            "prediction_set": None if self.prediction_set is None else list(self.prediction_set),
             "candidates": [_candidate_to_dict(candidate) for candidate in self.candidates],
         }
 
     def to_json(self) -> str:
-        """One line of ASCII JSON; file names of any bytes survive the round trip."""
+        """Return one line of ASCII JSON; file names of any bytes survive the round trip."""
         return json.dumps(self.to_dict())
 
 
@@ -176,60 +247,37 @@ def _candidate_to_dict(candidate: Candidate) -> dict[str, Any]:
     }
 
 
-def _explain(result: Classification) -> str:
-    if not result.candidates:
-        return result.error or "no example to compare with"
-    best, *others = sorted(result.candidates, key=lambda candidate: -candidate.score)
-    rival = f", next {others[0].label} {others[0].score:.2f}" if others else ""
-    vote = f"vote {best.label} {best.score:.2f}{rival}"
-    nearest = f"nearest similarity {result.similarity:.2f}"
-    familiar = nearest if result.familiarity is None else f"familiarity {result.familiarity:+.1f}, {nearest}"
-    match result.decision.reason:
-        case "confident":
-            return f"{vote}; {familiar}"
-        case "ambiguous":
-            return f"labels compete: {vote}; best guess, no second look"
-        case "novel":
-            return f"nothing like it: {familiar}"
-        case "forced":
-            return f"nothing like it ({familiar}), but the set is closed: {vote}"
-        case "reranked":
-            return f"labels competed: {vote}; a second look chose {result.label} {result.score:.2f}"
-        case "reranker_failed":
-            return f"labels compete: {vote}; the second look failed, so the vote stands ({result.error})"
-        case _:
-            return vote
-
-
 @dataclass(frozen=True, slots=True)
 class Fingerprint:
-    """What made a vector. Vectors of different fingerprints must never meet.
-
-    `revision` identifies the weights by content where there are any. `dtype` is the number type of
-    the computation: it moves a similarity by about 1e-3, so a difference is warned about, not refused.
-    """
+    """The encoder that made a vector. Vectors of different fingerprints must never be compared."""
 
     backend: str
+    """Name of the backend, such as `siglip`."""
     model: str
+    """Hub name, or the name of the file or folder."""
     revision: str
+    """Digest of the weights, where there are any."""
     preprocessing: str
+    """How an image becomes the input of the model."""
     dim: int
+    """Numbers in a vector."""
     dtype: str
+    """Number type of the computation. It moves a similarity by about 1e-3, so a difference is warned about only."""
 
     def __str__(self) -> str:
         return f"{self.backend}:{self.model}@{self.revision or '-'} ({self.dim}-d, {self.dtype}, {self.preprocessing})"
 
     @property
     def space_id(self) -> str:
-        """A short digest, equal for fingerprints whose vectors may meet."""
+        """A short digest, equal for fingerprints whose vectors may be compared."""
         fields = [self.backend, self.revision or self.model, self.preprocessing, str(self.dim)]
         return sha256("\0".join(fields).encode(errors="surrogatepass")).hexdigest()[:16]
 
     def differences(self, other: Fingerprint) -> list[str]:
-        """Names of the fields that make the two vector spaces different ones; empty when they may meet.
+        """Return the names of the fields that make the vectors incomparable; empty when they may be compared.
 
-        The model's name does not count where both name the same weights by content: a hub name
-        and a folder can be one model.
+        The model's name does not count where both have the same digest of weights: a hub name and a folder can be one
+        model.
         """
         fields = ["backend", "model", "revision", "preprocessing", "dim"]
         if self.revision and self.revision == other.revision:

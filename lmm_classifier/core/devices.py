@@ -1,4 +1,4 @@
-"""Which device and number type torch should compute with; torch itself is passed in by who needs it."""
+"""Choose the device and the number type that torch computes with; the caller passes torch in."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Any
 
 
 def choose_device(torch: Any, name: str) -> str:
-    """Return `name`, or for "auto" the best device there is: cuda, mps, cpu."""
+    """Return `name`, or for "auto" the first available device of cuda, mps and cpu."""
     if name != "auto":
         return name
     if torch.cuda.is_available():

@@ -1,19 +1,21 @@
-"""Every error a user can meet; catch `LmmClassifierError` to catch them all.
+"""Every error that a user can meet; catch `LmmClassifierError` to catch them all.
 
-LmmClassifierError
-├── ConfigError (ValueError)            a setting is unknown, of the wrong type or contradicts another
-├── MissingExtraError (ImportError)     an optional library is not installed; says what to type
-├── CorpusError (ValueError)            the folder of labelled pictures cannot be used
-├── ImageError (ValueError)             a file that does not become a picture; has a short `kind`
-│   ├── UnreadableImageError            the file cannot be opened or read
-│   ├── UnsupportedImageError           its bytes are not of an accepted format
-│   ├── CorruptImageError               the format is right, the content is broken
-│   └── ImageTooLargeError              more pixels or bytes than allowed
-├── EncoderError (RuntimeError)         the encoder cannot be loaded or gives no usable vectors
-├── IndexFileError (ValueError)         the index is missing, damaged or not an index
-│   └── IndexMismatchError              the index was built by another encoder
-├── CalibrationError (ValueError)       the corpus cannot give what a calibration was asked for
-└── RerankerError (RuntimeError)        the reranker cannot be loaded
+Error                               Also a        Raised when
+LmmClassifierError                  Exception     never itself; it is the root
+├── ConfigError                     ValueError    a setting is unknown, has the wrong type or contradicts another
+├── MissingExtraError               ImportError   an optional library is not installed; the message says what to type
+├── DatasetError                    ValueError    the folder of labeled images cannot be used
+├── ImageError                      ValueError    a file cannot become an image; `kind` names the group
+│   ├── UnreadableImageError                      the file cannot be opened or read
+│   ├── UnsupportedImageError                     its bytes are not in an accepted format
+│   ├── CorruptImageError                         the format is right, the content is broken
+│   └── ImageTooLargeError                        it has more pixels or bytes than the limits allow
+├── EncoderError                    RuntimeError  the encoder cannot be loaded or gives no usable vectors
+├── IndexFileError                  ValueError    the index is missing, damaged or not an index
+│   └── IndexMismatchError                        another encoder built the index
+├── CalibrationError                ValueError    the dataset cannot give what the calibration was asked for
+├── RerankerError                   RuntimeError  the reranker cannot be loaded
+└── Cancelled                                     never by the package; a progress callback raises it to stop a run
 """
 
 from __future__ import annotations
@@ -22,23 +24,32 @@ from typing import ClassVar
 
 
 class LmmClassifierError(Exception):
-    """The root of all errors that this package raises on purpose."""
+    """The root of all errors that this package raises on purpose.
+
+    Example:
+        >>> from lmm_classifier import LmmClassifierError, PipelineConfig
+        >>> try:
+        ...     PipelineConfig().set("retrieval.k=many")
+        ... except LmmClassifierError as error:
+        ...     print(type(error).__name__)
+        ConfigError
+    """
 
 
 class ConfigError(LmmClassifierError, ValueError):
-    """A setting is unknown, of the wrong type, or contradicts another."""
+    """A setting is unknown, has the wrong type, or contradicts another."""
 
 
 class MissingExtraError(LmmClassifierError, ImportError):
     """An optional library is not installed; the message says what to type."""
 
 
-class CorpusError(LmmClassifierError, ValueError):
-    """The folder of labelled pictures cannot be used."""
+class DatasetError(LmmClassifierError, ValueError):
+    """The folder of labeled images cannot be used."""
 
 
 class ImageError(LmmClassifierError, ValueError):
-    """A file that does not become a picture; `kind` is a short stable name to group by."""
+    """A file cannot become an image; `kind` is a short stable name to group by."""
 
     kind: ClassVar[str] = "image"
     content_hash: str | None = None  # SHA-256 of the file's bytes, where they could be read
@@ -51,7 +62,7 @@ class UnreadableImageError(ImageError):
 
 
 class UnsupportedImageError(ImageError):
-    """The bytes are not of an accepted picture format."""
+    """The bytes are not in an accepted image format."""
 
     kind = "unsupported"
 
@@ -63,7 +74,7 @@ class CorruptImageError(ImageError):
 
 
 class ImageTooLargeError(ImageError):
-    """The picture has more pixels or bytes than the limits allow."""
+    """The image has more pixels or bytes than the limits allow."""
 
     kind = "too_large"
 
@@ -77,12 +88,29 @@ class IndexFileError(LmmClassifierError, ValueError):
 
 
 class IndexMismatchError(IndexFileError):
-    """The index was built by another encoder than the one in use."""
+    """Another encoder than the configured one built the index."""
 
 
 class CalibrationError(LmmClassifierError, ValueError):
-    """The corpus cannot give what a calibration was asked for; the message says what it would take."""
+    """The dataset cannot give what the calibration was asked for; the message says what is needed."""
 
 
 class RerankerError(LmmClassifierError, RuntimeError):
     """The reranker cannot be loaded."""
+
+
+class Cancelled(LmmClassifierError):  # noqa: N818 - as in asyncio, it is no fault
+    """A progress callback raises it to stop a long run between two batches.
+
+    Example:
+        >>> from lmm_classifier import Cancelled, Progress
+        >>> def stop_after_1000(progress: Progress) -> None:
+        ...     if progress.done >= 1000:
+        ...         raise Cancelled("1000 images are enough")
+        >>> stop_after_1000(Progress("encoding", done=640, total=5000))
+        >>> try:
+        ...     stop_after_1000(Progress("encoding", done=1024, total=5000))
+        ... except Cancelled as reason:
+        ...     print(reason)
+        1000 images are enough
+    """

@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all: written under a temporary name, then renamed."""
+"""Write files that appear whole or not at all: under a temporary name first, then renamed."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from pathlib import Path
 
 
 @contextmanager
-def replacing_file(path: Path) -> Iterator[Path]:
-    """Yield a temporary path beside `path`; when the block ends well, it takes the place of `path`."""
+def atomic_write(path: Path) -> Iterator[Path]:
+    """Yield a temporary path next to `path`; when the block ends without an error, that file replaces `path`."""
     handle, name = tempfile.mkstemp(prefix=".lmm-classifier-", suffix=".tmp", dir=path.parent)
     os.close(handle)
     temporary = Path(name)
@@ -26,14 +26,14 @@ def replacing_file(path: Path) -> Iterator[Path]:
 
 
 def umask() -> int:
-    """The permissions that new files of this process do not get."""
+    """Return the permissions that new files of this process do not get."""
     value = os.umask(0)
     os.umask(value)
     return value
 
 
 def _sync(path: Path) -> None:
-    """Ask the system to put it on the disk; folders cannot be synced everywhere."""
+    """Ask the system to write a file or folder to the disk; some systems cannot sync folders."""
     try:
         handle = os.open(path, os.O_RDONLY)
     except OSError:

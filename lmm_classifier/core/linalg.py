@@ -1,4 +1,4 @@
-"""Linear algebra whose bits do not depend on batch or threads: reproducible products, and one BLAS thread."""
+"""Linear algebra with the same bits for any batch and any number of threads."""
 
 from __future__ import annotations
 
@@ -10,13 +10,12 @@ from typing import Any, ParamSpec, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from lmm_classifier.core.protocols import FloatArray
+from lmm_classifier.core.arrays import Float32Array, Float64Array
 
-Doubles = NDArray[np.float64]
 Parameters = ParamSpec("Parameters")
 Result = TypeVar("Result")
 
-# The limit is one of the whole process, and only the thread that set it can lift it: so one at a time is inside.
+# The limit holds for the whole process, and only the thread that set it can lift it. So one thread at a time is inside.
 _LOCK = RLock()
 
 _MANTISSA = 53  # bits of a float64
@@ -26,11 +25,11 @@ _MANTISSA = 53  # bits of a float64
 def _libraries() -> Any:
     from threadpoolctl import ThreadpoolController
 
-    return ThreadpoolController()  # looks through all loaded libraries, so once is enough
+    return ThreadpoolController()  # it scans all loaded libraries, so once is enough
 
 
-def on_one_thread(function: Callable[Parameters, Result]) -> Callable[Parameters, Result]:
-    """Let a function compute the same bits whatever number of threads the matrix library may use."""
+def single_threaded_blas(function: Callable[Parameters, Result]) -> Callable[Parameters, Result]:
+    """Run a function with one BLAS thread, so that it computes the same bits for any configured number of threads."""
 
     @wraps(function)
     def limited(*arguments: Parameters.args, **named: Parameters.kwargs) -> Result:
@@ -40,26 +39,26 @@ def on_one_thread(function: Callable[Parameters, Result]) -> Callable[Parameters
     return limited
 
 
-class FineProduct:
-    """Multiplies rows (n, d) by one matrix (d, m); many times finer than `ExactProduct`, by the same idea.
+class ReproducibleMatmul64:
+    """Product of rows (n, d) with one matrix (d, m); much more precise than `ReproducibleMatmul`, by the same idea.
 
-    Both sides are cut into two integers of about 20 bits each (times a power of two per row and per column), so short
-    that a matrix library's sums are exact in any order (Ozaki, Ogita, Oishi & Rump, "Error-free transformations of
-    matrix multiplication", Numerical Algorithms 59, 2012). The product of the two low parts, 2^-40 of the largest
-    number, is left away.
+    Both sides are split into two integers of about 20 bits each, times a power of two per row and per column. The
+    integers are so short that the sums of a matrix library are exact in any order (Ozaki, Ogita, Oishi & Rump,
+    "Error-free transformations of matrix multiplication", Numerical Algorithms 59, 2012). The product of the two low
+    parts, 2^-40 of the largest number, is left out.
     """
 
     def __init__(self, matrix: NDArray[np.floating]) -> None:
         self._bits = (_MANTISSA - max(len(matrix) - 1, 1).bit_length()) // 2
-        self._high, self._low, self._exponents = self._cut(matrix, axis=0)  # (d, m), (d, m), (1, m)
+        self._high, self._low, self._exponents = self._split(matrix, axis=0)  # (d, m), (d, m), (1, m)
 
-    def __call__(self, rows: NDArray[np.floating]) -> Doubles:
+    def __call__(self, rows: NDArray[np.floating]) -> Float64Array:
         """Return the product (n, m)."""
-        high, low, exponents = self._cut(rows, axis=1)
+        high, low, exponents = self._split(rows, axis=1)
         fine = np.ldexp(high @ self._low + low @ self._high, -self._bits)
         return np.asarray(np.ldexp(high @ self._high + fine, exponents + self._exponents))
 
-    def _cut(self, values: NDArray[np.floating], axis: int) -> tuple[Doubles, Doubles, NDArray[np.int32]]:
+    def _split(self, values: NDArray[np.floating], axis: int) -> tuple[Float64Array, Float64Array, NDArray[np.int32]]:
         largest = np.abs(values).max(axis=axis, keepdims=True, initial=0)
         exponents = (np.frexp(largest)[1] - self._bits).astype(np.int32)
         scaled = np.ldexp(values.astype(np.float64), -exponents)
@@ -67,28 +66,28 @@ class FineProduct:
         return high, np.rint(np.ldexp(scaled - high, self._bits)), exponents
 
 
-class ExactProduct:
-    """Multiplies rows (n, d) by one matrix (d, m) to bits that depend on the row and the matrix alone.
+class ReproducibleMatmul:
+    """Product of rows (n, d) with one matrix (d, m), whose bits depend on the row and the matrix alone.
 
-    A matrix library sums in an order that it picks by the shape of its input, the processor and its threads. Here that
-    order cannot matter: both sides are rounded to integers (times a power of two per row and per column) so short that
-    every partial sum is an integer which float64 holds exactly (20 bits a number for d = 2,483). The idea is the
+    A matrix library chooses the order of its sums by the shape of the input, the processor and the threads. Here that
+    order cannot matter. Both sides are rounded to integers, times a power of two per row and per column. The integers
+    are so short that float64 holds every partial sum exactly (20 bits a number for d = 2,483). The idea is the
     pre-rounding of Demmel & Nguyen, "Parallel Reproducible Summation", IEEE Transactions on Computers 64(7), 2015.
     """
 
-    def __init__(self, matrix: FloatArray) -> None:
+    def __init__(self, matrix: Float32Array) -> None:
         self._bits = (_MANTISSA - max(len(matrix) - 1, 1).bit_length()) // 2
         self._integers, self._exponents = self._rounded(matrix, axis=0)  # (d, m), (1, m)
 
-    def __call__(self, rows: FloatArray) -> FloatArray:
-        """Return the product (n, m) in float32; a row that is not finite becomes NaN."""
+    def __call__(self, rows: Float32Array) -> Float32Array:
+        """Return the product (n, m) in float32; a row that is not finite gives NaN."""
         integers, exponents = self._rounded(rows, axis=1)  # (n, d), (n, 1)
         with np.errstate(invalid="ignore"):
             product = integers @ self._integers
         return np.asarray(np.ldexp(product, exponents + self._exponents), np.float32)
 
-    def _rounded(self, values: FloatArray, axis: int) -> tuple[Doubles, NDArray[np.int32]]:
-        """Integers of at most `bits` bits and the exponents of two that scale them back."""
+    def _rounded(self, values: Float32Array, axis: int) -> tuple[Float64Array, NDArray[np.int32]]:
+        """Round to integers of at most `_bits` bits; return them and the exponents of two that scale them back."""
         largest = np.abs(values).max(axis=axis, keepdims=True, initial=0)
         exponents = (np.frexp(largest)[1] - self._bits).astype(np.int32)
         with np.errstate(invalid="ignore"):

@@ -1,4 +1,4 @@
-"""Measures of a classifier that may be unsure and may refuse."""
+"""Measures of a classifier that gives a confidence and may answer "unknown"."""
 
 from __future__ import annotations
 
@@ -6,56 +6,58 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
-Doubles = NDArray[np.float64]
-Flags = NDArray[np.bool_]
+from lmm_classifier.core.arrays import BoolArray, Float64Array
 
-BINS = 15  # of the reliability diagram, equally filled
+BINS = 15  # bins of the reliability diagram, equally filled
 
 
 def wilson_interval(right: int, count: int, z: float = 1.96) -> tuple[float, float]:
-    """The 95 % interval of a share (Wilson, 1927): sensible for few trials and near 0 and 1."""
+    """Return the 95% interval of a proportion (Wilson, 1927); it holds for few trials and near 0 and 1."""
     if count == 0:
         return 0.0, 1.0
-    share = right / count
-    middle = (share + z * z / (2 * count)) / (1 + z * z / count)
-    half = z * math.sqrt(share * (1 - share) / count + z * z / (4 * count * count)) / (1 + z * z / count)
+    fraction = right / count
+    middle = (fraction + z * z / (2 * count)) / (1 + z * z / count)
+    half = z * math.sqrt(fraction * (1 - fraction) / count + z * z / (4 * count * count)) / (1 + z * z / count)
     return max(0.0, middle - half), min(1.0, middle + half)
 
 
 @dataclass(frozen=True, slots=True)
 class ReliabilityBin:
-    """Verdicts of like confidence: how many, their mean confidence, and the share that is right."""
+    """Results of similar confidence: their number, their mean confidence, and the fraction that is right."""
 
     count: int
     confidence: float
     accuracy: float
 
 
-def reliability(confidence: Doubles, right: Flags, bins: int = BINS) -> list[ReliabilityBin]:
-    """Sort verdicts (n,) by confidence into at most `bins` equally filled bins, the least sure first."""
+def reliability(confidence: Float64Array, right: BoolArray, bins: int = BINS) -> list[ReliabilityBin]:
+    """Sort results (n,) by confidence into at most `bins` equally filled bins, the least confident first."""
     order = np.argsort(confidence, kind="stable")
     parts = [part for part in np.array_split(order, min(bins, max(len(order), 1))) if len(part)]
     return [ReliabilityBin(len(part), float(confidence[part].mean()), float(right[part].mean())) for part in parts]
 
 
-def expected_calibration_error(confidence: Doubles, right: Flags, bins: int = BINS) -> float:
-    """Mean distance between confidence and accuracy over equally filled bins, 0..1 (arXiv 1706.04599, eq. 3)."""
-    found = reliability(confidence, right, bins)
-    total = sum(part.count for part in found)
-    return sum(part.count * abs(part.accuracy - part.confidence) for part in found) / total if total else 0.0
+def expected_calibration_error(confidence: Float64Array, right: BoolArray, bins: int = BINS) -> float:
+    """Return the mean distance between confidence and accuracy over equally filled bins, 0 to 1, lower is better.
+
+    This is ECE of arXiv 1706.04599, equation 3.
+    """
+    parts = reliability(confidence, right, bins)
+    total = sum(part.count for part in parts)
+    return sum(part.count * abs(part.accuracy - part.confidence) for part in parts) / total if total else 0.0
 
 
-def brier_score(confidence: Doubles, right: Flags) -> float:
-    """Mean squared distance between the confidence in the answer and whether it is right, 0..1, lower is better."""
+def brier_score(confidence: Float64Array, right: BoolArray) -> float:
+    """Return the mean squared distance between confidence and correctness (0 or 1), 0 to 1, lower is better."""
     return float(np.square(confidence - right).mean()) if len(right) else 0.0
 
 
-def risk_coverage(confidence: Doubles, right: Flags) -> tuple[Doubles, Doubles]:
-    """Coverage and risk (n,): the share of verdicts answered, surest first, and the share of errors among them.
+def risk_coverage(confidence: Float64Array, right: BoolArray) -> tuple[Float64Array, Float64Array]:
+    """Return coverage (n,) and risk (n,) as results are answered, the most confident first.
 
-    Verdicts of equal confidence are answered together: each counts with their mean.
+    Coverage is the fraction of results answered, risk the fraction of errors among them. Results of equal confidence
+    are answered together: each counts with their mean error.
     """
     if not len(right):
         return np.empty(0), np.empty(0)
@@ -67,45 +69,62 @@ def risk_coverage(confidence: Doubles, right: Flags) -> tuple[Doubles, Doubles]:
     return answered / len(order), np.cumsum(wrong) / answered
 
 
-def area_under_risk_coverage(confidence: Doubles, right: Flags) -> float:
-    """AURC, the mean risk over all coverages, 0..1, lower is better (Geifman, Uziel & El-Yaniv, arXiv 1805.08206)."""
+def area_under_risk_coverage(confidence: Float64Array, right: BoolArray) -> float:
+    """Return AURC, the mean risk over all coverages, 0 to 1, lower is better.
+
+    AURC: Geifman, Uziel & El-Yaniv, arXiv 1805.08206.
+    """
     risk = risk_coverage(confidence, right)[1]
     return float(risk.mean()) if len(risk) else 0.0
 
 
-def coverage_at_risk(confidence: Doubles, right: Flags, risk: float) -> float:
-    """The largest share of verdicts, surest first, whose errors stay within `risk`; the best in hindsight."""
+def coverage_at_risk(confidence: Float64Array, right: BoolArray, risk: float) -> float:
+    """Return the largest coverage whose risk is at most `risk`, 0 to 1, higher is better.
+
+    It is optimistic: the threshold is chosen on the same results.
+    """
     coverage, risks = risk_coverage(confidence, right)
-    kept = coverage[risks <= risk]
-    return float(kept.max()) if len(kept) else 0.0
+    allowed = coverage[risks <= risk]
+    return float(allowed.max()) if len(allowed) else 0.0
 
 
-def auroc(known: Doubles, unknown: Doubles) -> float:
-    """Probability that a known picture is more familiar than an unknown one, ties counting half; 0.5 is chance."""
+def auroc(known: Float64Array, unknown: Float64Array) -> float:
+    """Return the probability that a known image is more familiar than an unknown one, 0 to 1, higher is better.
+
+    Ties count half; 0.5 is chance; NaN where either is empty.
+    """
     if not len(known) or not len(unknown):
         return float("nan")
     ranks = _mean_ranks(np.concatenate([known, unknown]))[: len(known)]
     return float((ranks.sum() - len(known) * (len(known) + 1) / 2) / (len(known) * len(unknown)))
 
 
-def mann_whitney_z(first: Doubles, second: Doubles) -> float:
-    """How much larger the first numbers are, in standard errors of the rank sum (Mann & Whitney, 1947)."""
+def mann_whitney_z(first: Float64Array, second: Float64Array) -> float:
+    """Return how much larger the first numbers are, in standard errors of the rank sum (Mann & Whitney, 1947)."""
     m, n = len(first), len(second)
     if not m or not n:
         return 0.0
     return (auroc(first, second) - 0.5) * m * n / math.sqrt(m * n * (m + n + 1) / 12)
 
 
-def false_positives_at(known: Doubles, unknown: Doubles, keep: float = 0.95) -> float:
-    """Share of unknown pictures that pass where at least the share `keep` of the known does: FPR at that TPR."""
+def fpr_at_tpr(known: Float64Array, unknown: Float64Array, keep: float = 0.95) -> float:
+    """Return FPR at a TPR of `keep`, 0 to 1, lower is better.
+
+    It is the fraction of unknown images that pass a threshold at which at least the fraction `keep` of the known
+    images pass.
+    """
     if not len(known) or not len(unknown):
         return float("nan")
     threshold = np.sort(known)[len(known) - math.ceil(keep * len(known))]
     return float((unknown >= threshold).mean())
 
 
-def correct_at_false_positives(known: Doubles, right: Flags, unknown: Doubles, rate: float) -> float:
-    """CCR: share of the known that passes and is right where at most `rate` of the unknown pass (arXiv 1811.04110)."""
+def ccr_at_fpr(known: Float64Array, right: BoolArray, unknown: Float64Array, rate: float) -> float:
+    """Return CCR at an FPR of `rate`, 0 to 1, higher is better (arXiv 1811.04110).
+
+    It is the fraction of known images that pass and are right, at a threshold that at most the fraction `rate` of the
+    unknown images pass.
+    """
     if not len(known) or not len(unknown):
         return float("nan")
     allowed = math.floor(rate * len(unknown))
@@ -113,8 +132,8 @@ def correct_at_false_positives(known: Doubles, right: Flags, unknown: Doubles, r
     return float(((known > limit) & right).mean())
 
 
-def average_precision(scores: Doubles, relevant: Flags) -> float:
-    """Mean precision at each relevant item of the ranking by `scores`, best first, 0..1."""
+def average_precision(scores: Float64Array, relevant: BoolArray) -> float:
+    """Return the mean precision at each relevant item of the ranking by `scores`, best first, 0 to 1."""
     order = np.argsort(-scores, kind="stable")
     hits = relevant[order]
     if not hits.any():
@@ -123,7 +142,7 @@ def average_precision(scores: Doubles, relevant: Flags) -> float:
     return float(precision[hits].mean())
 
 
-def _mean_ranks(values: Doubles) -> Doubles:
+def _mean_ranks(values: Float64Array) -> Float64Array:
     _, place, size = np.unique(values, return_inverse=True, return_counts=True)
     last = np.cumsum(size)
     return np.asarray((last - (size - 1) / 2)[place])

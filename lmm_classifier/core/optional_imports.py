@@ -1,4 +1,4 @@
-"""Loads libraries and rooms when they are needed, and says what to install when one is missing."""
+"""Import libraries and rooms when they are needed, and say what to install when one is missing."""
 
 from __future__ import annotations
 
@@ -11,28 +11,28 @@ from typing import Any
 from lmm_classifier.core.errors import MissingExtraError
 
 
-def load_module(module: str, extra: str) -> ModuleType:
-    """Import `module`; raises MissingExtraError with the exact pip command for `extra`."""
+def import_optional(module: str, extra: str) -> ModuleType:
+    """Import and return `module`; raises MissingExtraError with the exact pip command for `extra`."""
     try:
         return import_module(module)
     except ModuleNotFoundError as error:
         missing = (error.name or "").partition(".")[0]
         if missing == "lmm_classifier":
-            raise  # our own mistake: let it be seen
-        what = f"{missing!r}" if missing == module else f"{module} needs {missing!r}, which"
-        raise MissingExtraError(f"{what} is not installed: pip install 'lmm-classifier[{extra}]'") from error
+            raise  # a mistake of this package must not look like a missing extra
+        subject = f"{missing!r}" if missing == module else f"{module} needs {missing!r}, which"
+        raise MissingExtraError(f"{subject} is not installed: pip install 'lmm-classifier[{extra}]'") from error
 
 
-def require(module: str, extra: str) -> None:
-    """Raise MissingExtraError as `load_module` does where `module` is not installed; it is not imported yet."""
+def require_optional(module: str, extra: str) -> None:
+    """Raise MissingExtraError, as `import_optional` does, where `module` is not installed; do not import it."""
     try:
-        there = find_spec(module) is not None
-    except ValueError:  # it is in sys.modules without a specification of where it is from
-        there = sys.modules.get(module) is not None
-    if not there:
-        load_module(module, extra)
+        installed = find_spec(module) is not None
+    except ValueError:  # the module is in sys.modules and does not say where it comes from
+        installed = sys.modules.get(module) is not None
+    if not installed:
+        import_optional(module, extra)
 
 
-def load(module: str, name: str, extra: str) -> Any:
-    """Return `name` from `module`; raises MissingExtraError with the exact pip command for `extra`."""
-    return getattr(load_module(module, extra), name)
+def import_attribute(module: str, name: str, extra: str) -> Any:
+    """Import `module` and return its attribute `name`; raises MissingExtraError as `import_optional` does."""
+    return getattr(import_optional(module, extra), name)

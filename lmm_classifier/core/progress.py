@@ -1,4 +1,4 @@
-"""What long runs tell: how far they are, what they did, what they left aside and why. Strictly read-only."""
+"""Reports of long runs: how far they are, and which files they skipped and why. Strictly read-only."""
 
 from __future__ import annotations
 
@@ -8,21 +8,35 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How far a long run is: pictures dealt with, `total` of them (None if unknown), and how many were skipped."""
+    """How far a long run is.
+
+    Example:
+        >>> from lmm_classifier import Progress
+        >>> progress = Progress("encoding", done=640, total=1000, skipped=2)
+        >>> f"{progress.stage}: {progress.done} of {progress.total} images, {progress.skipped} skipped"
+        'encoding: 640 of 1000 images, 2 skipped'
+    """
 
     stage: str
+    """Name of the current step."""
     done: int
+    """Images that are finished, skipped ones included."""
     total: int | None
+    """Images of the whole step; None where the number is unknown."""
     skipped: int = 0
+    """Images that could not be used."""
 
 
 @dataclass(frozen=True, slots=True)
 class Skipped:
-    """A file that is not in the index, and the reason in plain words."""
+    """A file that is not in the index, with the reason in plain words."""
 
     path: str
+    """Path relative to the dataset root."""
     reason: str
-    kind: str  # a short stable name to group by, e.g. "corrupt", "unsupported", "outside"
+    """Why it is not in the index."""
+    kind: str
+    """Short stable name to group by, such as "corrupt", "unsupported" or "outside"."""
 
 
 ProgressCallback = Callable[[Progress], None]

@@ -1,126 +1,138 @@
-"""The seams, on one page: implement one of these and everything else works with it."""
+"""The seams, on one page: an object with these methods works with everything else.
+
+n counts queries or images, N the examples of the dataset, C its labels. Implementers write the batch methods only.
+`lmm_classifier.testing` has checks for what they must hold.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Protocol, runtime_checkable
 
-import numpy as np
 from numpy.typing import NDArray
 from PIL.Image import Image
 
-from lmm_classifier.core.datatypes import Candidate, Decision, Fingerprint, Question, Reranked
+from lmm_classifier.core.arrays import Float32Array, Float64Array, IntArray
+from lmm_classifier.core.datatypes import Candidate, Decision, Fingerprint, RerankRequest, RerankResult
 
-FloatArray = NDArray[np.float32]
-IntArray = NDArray[np.int64]
-Prepared = NDArray[Any] | Mapping[str, NDArray[Any]]  # what an encoder needs of one picture
-Rows = Callable[[], Iterable[FloatArray]]  # each call walks over all corpus vectors once, in blocks (m, dim)
-
-
-class Space(Protocol):
-    """The transform in which neighbours are searched; state of the index, applied to corpus and query alike."""
-
-    name: str
-
-    @property
-    def recipe(self) -> SpaceRecipe:
-        """What fits such a space to another corpus."""
-
-    def transform(self, vectors: FloatArray) -> FloatArray:
-        """Map encoder vectors (n, dim) to unit rows (n, d) of the search space."""
-
-    def state(self) -> Mapping[str, NDArray[Any]]:
-        """The arrays that rebuild this space; no pickled objects."""
-
-
-class SpaceRecipe(Protocol):
-    """How an encoder's vectors are made comparable: fits a `Space` on a corpus in closed form."""
-
-    def fit(self, rows: Rows) -> Space:
-        """Fit on all corpus vectors, read in blocks so that memory does not grow with the corpus."""
+Preprocessed = NDArray[Any] | Mapping[str, NDArray[Any]]  # the input of an encoder for one image
+Rows = Callable[[], Iterable[Float32Array]]  # each call walks over all dataset vectors once, in blocks (m, dim)
 
 
 class Encoder(Protocol):
-    """Pictures in, unit vectors out."""
+    """Turns images into normalized embeddings."""
 
     @property
     def fingerprint(self) -> Fingerprint:
-        """What makes this encoder's vectors comparable only with themselves."""
+        """The identity of the embeddings; encoders with different ones must never share an index."""
 
     @property
-    def space(self) -> SpaceRecipe:
-        """The space that suits these vectors."""
+    def transform_fitter(self) -> TransformFitter:
+        """Fits the transform in which these embeddings are compared."""
 
     @property
     def image_size(self) -> int:
-        """The side in pixels that this encoder looks at; larger pictures may be decoded at a reduced scale."""
+        """The side in pixels that the encoder uses; larger images may be decoded at a reduced scale."""
 
     @property
     def batch_size(self) -> int:
-        """How many pictures it likes to be given at a time."""
+        """The number of images in one call of `encode` at which the encoder is fast."""
 
-    def prepare(self, image: Image) -> Prepared:
-        """Reduce an upright RGB picture to what `encode` needs of it; may be called in any thread."""
+    def preprocess(self, image: Image) -> Preprocessed:
+        """Reduce an upright RGB image to what `encode` needs of it.
 
-    def encode(self, prepared: Sequence[Prepared]) -> FloatArray:
-        """Encode what `prepare` made of pictures as unit rows (n, dim), float32; a row does not depend on its batch.
-
-        Several threads may call it; they take turns.
+        Any thread may call it, several at once. It must not change the image.
         """
 
-    def encode_images(self, images: Sequence[Image]) -> FloatArray:
-        """Prepare and encode upright RGB pictures as unit rows (n, dim), float32."""
+    def encode(self, preprocessed: Sequence[Preprocessed]) -> Float32Array:
+        """Return normalized embeddings (n, dim) in float32; (0, dim) for no image.
+
+        A row must have the same bits in any batch. Several threads may call it; the encoder makes them take turns.
+        It raises EncoderError where an image has no finite embedding.
+        """
 
 
 @runtime_checkable
 class TextEncoder(Protocol):
-    """An encoder whose text tower shares the space of its pictures."""
+    """An encoder that also embeds text, in the space of its images."""
 
-    def encode_texts(self, texts: Sequence[str]) -> FloatArray:
-        """Encode label names as unit rows (n, dim), float32."""
+    def encode_texts(self, texts: Sequence[str]) -> Float32Array:
+        """Return normalized embeddings (n, dim) in float32 of label names or phrases."""
 
 
-class Comparison(Protocol):
-    """Queries held against the corpus. What was left out of it is nowhere in the answers."""
+class Transform(Protocol):
+    """Maps embeddings to the space in which neighbors are searched. It is part of the index."""
+
+    name: str
+
+    @property
+    def fitter(self) -> TransformFitter:
+        """Fits a transform of the same kind on another dataset."""
+
+    def transform(self, vectors: Float32Array) -> Float32Array:
+        """Map embeddings (n, dim) to normalized rows (n, d); a row must have the same bits in any batch."""
+
+    def to_arrays(self) -> Mapping[str, NDArray[Any]]:
+        """Return the named arrays that rebuild this transform; no pickled objects."""
+
+
+class TransformFitter(Protocol):
+    """Fits a `Transform` on a dataset in closed form, without its labels."""
+
+    def fit(self, rows: Rows) -> Transform:
+        """Fit on all embeddings of the dataset; they are read in blocks, so memory must not grow with the dataset."""
+
+
+class Similarities(Protocol):
+    """n queries compared with the dataset. Rows that are left out of the comparison appear in no answer."""
 
     def __len__(self) -> int:
         """The number of queries, n."""
 
-    def nearest(self, query: int, k: int, rows: IntArray | None = None) -> tuple[IntArray, NDArray[np.float64]]:
-        """The k nearest rows of one query (of `rows`, if given) and their cosines: nearest first, ties by row."""
+    def nearest(self, query: int, k: int, rows: IntArray | None = None) -> tuple[IntArray, Float64Array]:
+        """Return the k nearest rows (of `rows`, if given) of a query and their cosines: nearest first, ties by row."""
 
-    def nearest_each(self, k: int) -> tuple[IntArray, NDArray[np.float64]]:
-        """The k nearest rows of every query, (n, k), and their cosines; row -1, cosine -inf where there are fewer."""
+    def nearest_each(self, k: int) -> tuple[IntArray, Float64Array]:
+        """Return the k nearest rows of every query, (n, k), and their cosines.
 
-    def nearest_among(self, wanted: Sequence[tuple[int, IntArray]], k: int) -> tuple[IntArray, NDArray[np.float64]]:
-        """The same, (w, k), for queries each with the rows to choose from; they come in the order of the queries."""
+        Where a query has fewer than k rows, the row is -1 and the cosine -inf.
+        """
 
-    def top_mean(self, m: int) -> NDArray[np.float64]:
-        """For each label the mean of its m best cosines, (n, C); -inf where the label has no row."""
+    def nearest_among(self, wanted: Sequence[tuple[int, IntArray]], k: int) -> tuple[IntArray, Float64Array]:
+        """Return the same, (w, k), for w pairs of a query and the rows to choose from.
 
-    def best_label(self) -> NDArray[np.float64]:
-        """The largest mean of a label's nearest cosine and the cosine to its mean row, (n,); -inf where no row is."""
+        `wanted` is sorted by query.
+        """
 
-    def mean_cosines(self) -> NDArray[np.float64]:
-        """The cosine to the mean row of each label, (n, C); -inf where the label has no row."""
+    def top_k_mean(self, m: int) -> Float64Array:
+        """Return for each label the mean of its m best cosines, (n, C); -inf where the label has no row."""
 
-    def square_distances(self) -> NDArray[np.float64]:
-        """The squared distance to the mean row of each label, (n, C); inf where the label has no row."""
+    def best_label(self) -> Float64Array:
+        """Return the best mean, over labels, of nearest cosine and cosine to the mean row, (n,); -inf without rows."""
+
+    def mean_cosines(self) -> Float64Array:
+        """Return the cosine to the mean row of each label, (n, C); -inf where the label has no row."""
+
+    def square_distances(self) -> Float64Array:
+        """Return the squared distance to the mean row of each label, (n, C); inf where the label has no row."""
 
 
 class VectorIndex(Protocol):
-    """The corpus: examples, and their vectors in the search space."""
+    """The dataset: N examples with their embeddings in the space of the search."""
 
     @property
     def label_names(self) -> Sequence[str]:
-        """The labels, sorted; C of them."""
+        """The C labels, sorted."""
 
     @property
     def label_ids(self) -> IntArray:
         """The label of each row as a position in `label_names`, (N,)."""
 
-    def compare(self, vectors: FloatArray, leave_out: Sequence[str | None] | None = None) -> Comparison:
-        """Compare encoder vectors (n, dim) with every row, but not with rows whose content hash is in `leave_out`."""
+    def compare(self, vectors: Float32Array, leave_out: Sequence[str | None] | None = None) -> Similarities:
+        """Compare embeddings (n, dim) of an encoder with the rows.
+
+        `leave_out` has one content hash per query, or None: rows with that hash are not compared with that query.
+        """
 
 
 class VotingRule(Protocol):
@@ -128,37 +140,44 @@ class VotingRule(Protocol):
 
     temperature: float
 
-    def scores(self, comparison: Comparison) -> NDArray[np.float64]:
-        """Scores (n, C) in units of cosine similarity, higher is better; -inf for a label without evidence.
+    def scores(self, similarities: Similarities) -> Float64Array:
+        """Return scores (n, C) in units of cosine similarity, higher is better; -inf for a label without evidence.
 
-        Their softmax at `temperature` is the vote share of each label.
+        Their softmax at `temperature` is the probability of each label.
         """
 
 
 class DecisionPolicy(Protocol):
-    """Turns the vote into an action; the only place where a threshold is compared."""
+    """Turns the scores of one image into a decision; the only place where a threshold is compared."""
 
-    def decide(self, candidates: Sequence[Candidate], nearness: float) -> Decision:
-        """Accept, reject, or ask the reranker; `nearness` says how well known the picture looks, higher is better."""
+    def decide(self, candidates: Sequence[Candidate], familiarity: float, similarity: float) -> Decision:
+        """Accept, reject, or ask the reranker.
 
-    def decide_again(self, reranked: Reranked) -> Decision:
-        """Accept or reject after the reranker spoke (or failed): there are no loops."""
+        `candidates` come best first. `familiarity` and `similarity` (cosine of the nearest example) are higher for
+        images that resemble the examples.
+        """
+
+    def decide_again(self, reranked: RerankResult) -> Decision:
+        """Accept or reject after the reranker answered or failed; it is never asked twice."""
 
 
 class Reranker(Protocol):
-    """A second look at pictures whose labels compete."""
+    """Chooses among the candidates of images whose labels compete."""
 
     @property
     def identity(self) -> str:
-        """What its answers depend on apart from the question; measurements and kept answers belong to it."""
+        """Names all that an answer depends on apart from the request; measurements and cached answers belong to it."""
 
     @property
     def references(self) -> int:
-        """How many reference pictures per candidate it wants with a question; 0 for none."""
+        """The number of reference images per candidate that a request should hold; 0 for none."""
 
     @property
     def trust(self) -> tuple[float, float]:
-        """Weights of retrieval's log shares and of its own, until they are measured (see `fusion.Fusion`)."""
+        """Weights of retrieval's and of the reranker's log-probabilities until they are measured (`fusion.Fusion`)."""
 
-    def rerank(self, questions: Sequence[Question]) -> list[Reranked]:
-        """One answer per question, its scores in the order of that question's candidates."""
+    def rerank(self, requests: Sequence[RerankRequest]) -> list[RerankResult]:
+        """Return one result per request, its scores in the order of the request's candidates.
+
+        A request that cannot be answered must give a result with a `failure`, never an exception or another label.
+        """

@@ -1,4 +1,4 @@
-"""Reads YAML that people write: plain values only; no tags, no aliases, no key twice."""
+"""Read YAML that people write: plain values only; no tags, no aliases, no repeated keys."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ class _PlainLoader(yaml.SafeLoader):
         for (key_node, _), key, position in zip(node.value, keys, range(len(keys))):
             if key in keys[:position]:
                 raise yaml.constructor.ConstructorError(
-                    None, None, f"the key {key!r} stands twice", key_node.start_mark
+                    None, None, f"the key {key!r} appears twice", key_node.start_mark
                 )
         return super().construct_mapping(node, deep)
 
 
-def read_yaml(text: str, source: str) -> dict[str, Any]:
-    """Parse `text` into nested plain values; raises ConfigError with the line and what is wrong there."""
+def load_yaml(text: str, source: str) -> dict[str, Any]:
+    """Parse `text` into nested plain values; raises ConfigError with the line and the fault."""
     try:
         values = yaml.load(text, Loader=_PlainLoader)
     except (yaml.YAMLError, ValueError, RecursionError, TypeError) as error:
@@ -39,8 +39,8 @@ def read_yaml(text: str, source: str) -> dict[str, Any]:
         return {}
     if not isinstance(values, dict):
         raise ConfigError(f"{source}: expected `key: value` lines, got {type(values).__name__}")
-    if wrong := [key for key in values if not isinstance(key, str)]:
-        raise ConfigError(f"{source}: keys must be text, got {wrong[0]!r}; put it in quotes")
+    if others := [key for key in values if not isinstance(key, str)]:
+        raise ConfigError(f"{source}: keys must be text, got {others[0]!r}; put it in quotes")
     return values
 
 

@@ -1,6 +1,6 @@
-"""Images and labeled folders come in: reading, decoding, limits.
+"""Reading of images and labeled folders: decoding, limits, drawn images.
 
-Start with `image_folder` (a folder of labels) and `images` (bytes become pixels).
+Start with `image_folder` (a folder of labels) and `images` (from bytes to pixels).
 """
 
 import lazy_loader

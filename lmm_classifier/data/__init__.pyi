@@ -1,3 +1,3 @@
-from .image_folder import scan_corpus as scan_corpus
+from .image_folder import scan_image_folder as scan_image_folder
 from .images import ImageLimits as ImageLimits
-from .images import read_picture as read_picture
+from .images import read_image as read_image

@@ -2,35 +2,35 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
-from lmm_classifier.core.concurrency import processors
-from lmm_classifier.core.settings import Section
+from lmm_classifier.core.concurrency import cpu_count
+from lmm_classifier.core.settings import OffWord, Settings
 from lmm_classifier.data.images import ImageLimits
 
 
-class ImagesConfig(Section):
-    """How files become pixels."""
+class ImagesConfig(Settings):
+    """How image files are decoded."""
 
     max_pixels: int = Field(default=64_000_000, ge=1, le=178_000_000)
-    """Larger pictures are refused from their header (width x height)."""
+    """Images with more pixels (width x height) are refused; the header alone is read for this."""
     max_bytes: int = Field(default=268_435_456, ge=1)
-    """Larger files are refused before they are read."""
+    """Files with more bytes are refused before they are read."""
     fast_jpeg: bool = True
-    """Decode large JPEGs at a reduced scale, at least three times the size the encoder looks at."""
-    isolate: Literal["auto", "all", "off"] = "auto"
-    """What is decoded in processes of their own, so that a crash costs one file: `auto` TIFF, AVIF and HEIC."""
+    """Decode large JPEGs at a reduced scale, at least three times the size that the encoder uses."""
+    decode_in_subprocess: Annotated[Literal["auto", "all", "off"], OffWord] = "auto"
+    """Formats that separate processes decode, so that a crash costs one file. `auto`: TIFF, AVIF and HEIC."""
     threads: int = Field(default=0, ge=0)
-    """Threads that decode while the encoder works; 0 means one per processor, at most 32."""
+    """Threads that decode while the encoder works. 0: one per processor, at most 32."""
 
     @property
     def readers(self) -> int:
-        """Threads that read files: a GPU may take large photographs as fast as 32 cores decode them."""
-        return self.threads or min(32, processors())
+        """Number of threads that read files; a GPU can encode large photographs as fast as 32 cores decode them."""
+        return self.threads or min(32, cpu_count())
 
     @property
     def limits(self) -> ImageLimits:
-        """What is refused, and who decodes."""
-        return ImageLimits(self.max_pixels, self.max_bytes, self.isolate)
+        """Limits for files, and where they are decoded."""
+        return ImageLimits(self.max_pixels, self.max_bytes, self.decode_in_subprocess)

@@ -1,7 +1,7 @@
-"""Processes that decode pictures of formats whose libraries crash or hang at times: that costs one file, not the run.
+"""Processes that decode images of fragile formats, so that a crash or a hang costs one file and not the run.
 
-A process is given one picture at a time, has a limit of memory and of time, and keeps the chatter of its libraries off
-the terminal. It ends with the program that started it.
+A process decodes one image at a time, under limits of memory and time. It discards the output of its libraries, and it
+ends with the program that started it.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from lmm_classifier.core.errors import (
     UnsupportedImageError,
 )
 
-SECONDS = 30.0  # for one picture
+SECONDS = 30.0  # limit for one image
 COMMAND = (sys.executable, "-m", "lmm_classifier.data.decoder_worker")
 _KINDS: dict[str, type[ImageError]] = {
     error.kind: error for error in (CorruptImageError, ImageTooLargeError, UnreadableImageError, UnsupportedImageError)
@@ -34,7 +34,7 @@ Size = tuple[int, int]
 
 
 class DecoderPool:
-    """Processes that decode, started when needed and used again; as many as there are threads that ask."""
+    """Decoder processes, started when needed and used again; as many as there are threads that call `decode`."""
 
     def __init__(self, command: Sequence[str] = COMMAND, seconds: float = SECONDS) -> None:
         self._command, self._seconds = command, seconds
@@ -44,31 +44,39 @@ class DecoderPool:
         self.started = 0
 
     def decode(self, data: bytes, settings: dict[str, Any]) -> tuple[Size, bytes]:
-        """Size and RGB values of a picture; raises ImageError for what the process refuses, or if it fails.
+        """Decode an image in one of the processes.
 
-        `settings` are `max_pixels` and `min_side`.
+        Args:
+            data: the bytes of the file.
+            settings: `max_pixels` and `min_side`.
+
+        Returns:
+            Width and height in pixels, and the RGB values.
+
+        Raises:
+            ImageError: the process refuses the image, crashes on it or takes too long.
         """
         worker = self._worker()
         watchdog = threading.Timer(self._seconds, worker.kill)
         watchdog.start()
         try:
-            answer, pixels = _ask(worker, data, settings)
+            response, pixels = _send_request(worker, data, settings)
         except (OSError, ValueError):
             timed_out = not watchdog.is_alive()
             worker.kill()
             code = worker.wait()
             _close(worker)
-            said = f"took longer than {self._seconds:g} s" if timed_out else f"crashed its decoder (code {code})"
-            raise CorruptImageError(f"damaged picture (it {said})") from None
+            event = f"took longer than {self._seconds:g} s" if timed_out else f"crashed its decoder (code {code})"
+            raise CorruptImageError(f"damaged image (it {event})") from None
         finally:
             watchdog.cancel()
         self._give_back(worker)
-        if "kind" in answer:
-            raise _KINDS.get(answer["kind"], CorruptImageError)(answer["reason"])
-        return (answer["width"], answer["height"]), pixels
+        if "kind" in response:
+            raise _KINDS.get(response["kind"], CorruptImageError)(response["reason"])
+        return (response["width"], response["height"]), pixels
 
     def close(self) -> None:
-        """End all processes that are idle."""
+        """End all idle processes."""
         with self._lock:
             idle, self._idle = self._idle, []
         for worker in idle:
@@ -76,7 +84,7 @@ class DecoderPool:
 
     def _worker(self) -> subprocess.Popen[bytes]:
         with self._lock:
-            if self._owner != os.getpid():  # after a fork the processes are the other one's
+            if self._owner != os.getpid():  # after a fork the processes belong to the parent
                 self._idle, self._owner = [], os.getpid()
             while self._idle:
                 worker = self._idle.pop()
@@ -84,8 +92,8 @@ class DecoderPool:
                     return worker
                 _close(worker)
             self.started += 1
-        here = str(Path(__file__).parent.parent)
-        paths = [here, *filter(None, [os.environ.get("PYTHONPATH")])]
+        package = str(Path(__file__).parent.parent)
+        paths = [package, *filter(None, [os.environ.get("PYTHONPATH")])]
         env = {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "OPENBLAS_NUM_THREADS": "1"}
         pipe = subprocess.PIPE
         return subprocess.Popen(self._command, stdin=pipe, stdout=pipe, stderr=subprocess.DEVNULL, env=env)
@@ -95,26 +103,28 @@ class DecoderPool:
             self._idle.append(worker)
 
 
-def _ask(worker: subprocess.Popen[bytes], data: bytes, settings: dict[str, Any]) -> tuple[dict[str, Any], bytes]:
-    """One question and its answer; raises OSError or ValueError if the process is gone or talks nonsense."""
+def _send_request(
+    worker: subprocess.Popen[bytes], data: bytes, settings: dict[str, Any]
+) -> tuple[dict[str, Any], bytes]:
+    """Send one request and return the response; raises OSError or ValueError if the process died or is out of step."""
     assert worker.stdin is not None
     assert worker.stdout is not None
     worker.stdin.write(json.dumps({**settings, "bytes": len(data)}).encode("ascii") + b"\n")
     worker.stdin.write(data)
     worker.stdin.flush()
-    answer = json.loads(worker.stdout.readline())
-    size = answer.get("width", 0) * answer.get("height", 0) * 3
+    response = json.loads(worker.stdout.readline())
+    size = response.get("width", 0) * response.get("height", 0) * 3
     pixels = worker.stdout.read(size)
     if len(pixels) != size:
-        raise ValueError("the answer broke off")
-    return answer, pixels
+        raise ValueError("the response is incomplete")
+    return response, pixels
 
 
 def _close(worker: subprocess.Popen[bytes]) -> None:
-    """End a process that is idle or dead, and its pipes."""
+    """End a process that is idle or dead, and close its pipes."""
     for pipe in (worker.stdin, worker.stdout):
         if pipe is not None:
-            with suppress(OSError):  # the process is gone
+            with suppress(OSError):  # the process is dead
                 pipe.close()
     try:
         worker.wait(5)

@@ -1,4 +1,4 @@
-"""The corpus: which files are labelled pictures, in a stable order, and what was left aside and why."""
+"""Scan a folder of labeled images: the examples in a stable order, and the other files with the reason."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Protocol, overload
 
 from lmm_classifier.core.datatypes import Example
-from lmm_classifier.core.errors import CorpusError
+from lmm_classifier.core.errors import DatasetError
 from lmm_classifier.core.progress import Skipped
 
 EXTENSIONS = frozenset(
@@ -18,18 +18,18 @@ EXTENSIONS = frozenset(
 )
 
 
-class Identified(Protocol):
-    """Has an id: its path relative to the corpus root, POSIX style."""
+class ImageFile(Protocol):
+    """A file of the dataset with an id."""
 
     @property
     def path(self) -> str:
-        """The id."""
+        """The id: the path relative to the dataset root, POSIX style."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
-class Corpus:
-    """The labelled pictures under a root, sorted by id; everything else that was found is in `skipped`."""
+class LabeledFolder:
+    """The labeled images under a root, sorted by id; all other files are in `skipped`."""
 
     root: Path
     examples: tuple[Example, ...]
@@ -37,77 +37,78 @@ class Corpus:
     warnings: tuple[str, ...]
 
 
-def scan_corpus(root: Path) -> Corpus:
-    """Find the pictures `root/<label>/**`; the label is the first folder under the root, the relative path the id.
+def scan_image_folder(root: Path) -> LabeledFolder:
+    """Find the images `root/<label>/**` in an order that does not depend on the file system.
 
-    The order does not depend on the file system. Raises CorpusError when there is no labelled picture at all.
+    The first folder under the root is the label of an image, its relative path is its id.
+
+    Raises:
+        DatasetError: the root is not a folder, or it holds no labeled image.
     """
     if not root.is_dir():
         problem = "is not a folder" if root.exists() else "does not exist"
-        raise CorpusError(
-            f"corpus {root} {problem}: expected a folder of labelled pictures, {root}/<label>/picture.jpg"
-        )
-    found, skipped = _walk(root)
-    labels: dict[str, str] = {}  # one text for all pictures of a label
-    examples = [Example(path, labels.setdefault(name, name)) for path in found if (name := _label(path))]
-    loose = [path for path in found if "/" not in path]
-    skipped += [Skipped(path, "lies directly in the corpus folder, so it has no label", "no_label") for path in loose]
+        raise DatasetError(f"dataset {root} {problem}: expected a folder of labeled images, {root}/<label>/image.jpg")
+    paths, skipped = _walk(root)
+    labels: dict[str, str] = {}  # all images of a label share one string
+    examples = [Example(path, labels.setdefault(name, name)) for path in paths if (name := _label(path))]
+    loose = [path for path in paths if "/" not in path]
+    skipped += [Skipped(path, "is directly in the dataset folder, so it has no label", "no_label") for path in loose]
     if not examples:
         hint = (
-            f"{len(loose)} pictures lie directly in it: move them into one folder per label"
+            f"{len(loose)} images are directly in it: move them into one folder per label"
             if loose
-            else f"expected {root}/<label>/picture.jpg"
+            else f"expected {root}/<label>/image.jpg"
         )
-        raise CorpusError(f"corpus {root} holds no labelled picture; {hint}")
+        raise DatasetError(f"dataset {root} holds no labeled image; {hint}")
     examples.sort(key=lambda example: example.path)
-    skipped.sort(key=lambda one: one.path)
-    return Corpus(root, tuple(examples), tuple(skipped), tuple(_thin_labels(root, examples)))
+    skipped.sort(key=lambda file: file.path)
+    return LabeledFolder(root, tuple(examples), tuple(skipped), tuple(_thin_labels(root, examples)))
 
 
 class Files(Sequence[Path]):
-    """Where the pictures of examples, by their ids under `root`, are to be found.
+    """Paths of image files, from their ids under `root`.
 
-    Each path is made when it is asked for: one takes more memory than all else that a build keeps of a picture.
+    A path is created when it is accessed: it takes more memory than all that a build stores of an image.
     """
 
-    def __init__(self, root: Path, ids: Sequence[Identified]) -> None:
+    def __init__(self, root: Path, ids: Sequence[ImageFile]) -> None:
         self._root, self._ids = root, ids
 
     def __len__(self) -> int:
         return len(self._ids)
 
     @overload
-    def __getitem__(self, place: int) -> Path: ...
+    def __getitem__(self, position: int) -> Path: ...
     @overload
-    def __getitem__(self, place: slice) -> Files: ...
-    def __getitem__(self, place: int | slice) -> Path | Files:
-        if isinstance(place, slice):
-            return Files(self._root, self._ids[place])
-        return self._root / self._ids[place].path
+    def __getitem__(self, position: slice) -> Files: ...
+    def __getitem__(self, position: int | slice) -> Path | Files:
+        if isinstance(position, slice):
+            return Files(self._root, self._ids[position])
+        return self._root / self._ids[position].path
 
 
-def find_pictures(folder: Path) -> list[Path]:
-    """Find the picture files in a folder and its folders, by the same rules, in a stable order."""
+def find_images(folder: Path) -> list[Path]:
+    """Return the image files in a folder and its subfolders, by the rules of `scan_image_folder`, in a stable order."""
     return [folder / path for path in sorted(_walk(folder)[0])]
 
 
-def same_bytes_warnings(examples: Sequence[Example], hashes: Sequence[str]) -> list[str]:
-    """Name the pictures that lie under two labels with the same bytes; `hashes` go with `examples`."""
-    places: dict[str, list[Example]] = defaultdict(list)
+def duplicate_warnings(examples: Sequence[Example], hashes: Sequence[str]) -> list[str]:
+    """Return a warning for each image that is under several labels with the same bytes; `hashes` go with `examples`."""
+    copies: dict[str, list[Example]] = defaultdict(list)
     for example, content_hash in zip(examples, hashes, strict=True):
-        places[content_hash].append(example)
-    conflicts = [group for group in places.values() if len({example.label for example in group}) > 1]
-    return [f"the same picture under two labels: {', '.join(e.path for e in group)}" for group in conflicts]
+        copies[content_hash].append(example)
+    conflicts = [group for group in copies.values() if len({example.label for example in group}) > 1]
+    return [f"the same image under two labels: {', '.join(e.path for e in group)}" for group in conflicts]
 
 
 def _label(path: str) -> str:
-    """The first folder of a path, "" where there is none."""
+    """Return the first folder of a path, "" where there is none."""
     return path.partition("/")[0] if "/" in path else ""
 
 
 def _walk(root: Path) -> tuple[list[str], list[Skipped]]:
-    """Relative POSIX paths of picture files, and what else there is; linked folders are not entered."""
-    pictures: list[str] = []
+    """Return the relative POSIX paths of image files, and all other files; linked folders are not followed."""
+    images: list[str] = []
     skipped: list[Skipped] = []
     inside = os.path.realpath(root) + os.sep
     folders = [""]
@@ -116,13 +117,8 @@ def _walk(root: Path) -> tuple[list[str], list[Skipped]]:
         try:
             entries = list(os.scandir(root / folder))
         except OSError as error:
-            skipped.append(
-                Skipped(
-                    folder.rstrip("/") or ".",
-                    f"cannot be opened: {(error.strerror or str(error)).lower()}",
-                    "unreadable",
-                )
-            )
+            reason = f"cannot be opened: {(error.strerror or str(error)).lower()}"
+            skipped.append(Skipped(folder.rstrip("/") or ".", reason, "unreadable"))
             continue
         for entry in entries:
             path = f"{folder}{entry.name}"
@@ -130,25 +126,25 @@ def _walk(root: Path) -> tuple[list[str], list[Skipped]]:
                 skipped.append(Skipped(path, "hidden", "ignored"))
             elif entry.is_dir(follow_symlinks=False):
                 folders.append(f"{path}/")
-            elif problem := _not_a_picture(entry, inside):
+            elif problem := _why_no_image(entry, inside):
                 skipped.append(Skipped(path, *problem))
             else:
-                pictures.append(path)
-    return pictures, skipped
+                images.append(path)
+    return images, skipped
 
 
-def _not_a_picture(entry: os.DirEntry[str], inside: str) -> tuple[str, str] | None:
-    """Reason and kind when this entry is no picture file to be read, else None."""
+def _why_no_image(entry: os.DirEntry[str], inside: str) -> tuple[str, str] | None:
+    """Return the reason and its kind where this entry is not an image file to read, else None."""
     if entry.is_symlink():
         target = Path(os.path.realpath(entry.path))
         if target.is_dir():
             return "a link to a folder is not followed", "symlink"
-        if not target.exists():  # a loop leads nowhere either
-            return "a link to nothing", "symlink"
+        if not target.exists():  # a loop of links has no target either
+            return "a link without a target", "symlink"
         if not str(target).startswith(inside):
-            return "a link that leads out of the corpus folder", "outside"
+            return "a link to a file outside the dataset folder", "outside"
     if entry.name.rpartition(".")[2].lower() not in EXTENSIONS or "." not in entry.name:
-        return "no picture file by its name", "ignored"
+        return "its name is not that of an image file", "ignored"
     if not entry.is_file():
         return "not a regular file", "unreadable"
     return None
@@ -159,9 +155,9 @@ def _thin_labels(root: Path, examples: Sequence[Example]) -> Iterator[str]:
     folders = sorted(entry.name for entry in os.scandir(root) if entry.is_dir() and not entry.name.startswith("."))
     for label in folders:
         if label not in counts:
-            yield f"label {label!r} is empty: no picture file in its folder"
+            yield f"label {label!r} is empty: no image file in its folder"
     for label, count in sorted(counts.items()):
         if count == 1:
-            yield f"label {label!r} has a single picture: give it at least a few"
+            yield f"label {label!r} has a single image: give it at least a few"
     if len(counts) == 1:
-        yield "there is only one label: every picture that is near enough will get it"
+        yield "there is only one label: every image that is similar enough will get it"

@@ -1,7 +1,7 @@
-"""The one place where files become pixels: upright RGB, by fixed rules, or a typed refusal.
+"""Decode image files to upright RGB pixels by fixed rules, or raise a typed error. No other place decodes files.
 
-Rules: the format is told by the bytes, not by the name. The EXIF turn is applied. Alpha lies on white. CMYK and other
-colour spaces are converted. 16-bit grey is scaled, not clipped. Of an animation the first frame counts.
+Rules: the bytes decide the format, not the name. The EXIF orientation is applied. Transparent pixels become white. CMYK
+and other color spaces are converted. 16-bit gray is scaled, not clipped. Of an animation the first frame counts.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from typing import Literal
 import numpy as np
 from PIL import Image, UnidentifiedImageError, features
 
-from lmm_classifier.core.concurrency import in_threads
+from lmm_classifier.core.concurrency import threaded_map
 from lmm_classifier.core.errors import (
     CorruptImageError,
     ImageError,
@@ -29,12 +29,12 @@ from lmm_classifier.core.errors import (
 )
 from lmm_classifier.data.decoder_pool import POOL
 
-# Pillow remarks on odd metadata and on sizes that are judged here anyway. Where warnings are errors, a remark would
-# cost a good picture; and warnings.catch_warnings is not safe in threads.
+# Pillow warns about odd metadata, and about sizes that are checked here anyway. Where warnings are errors, a warning
+# would cost a good image. warnings.catch_warnings is not safe in threads.
 warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
 
-_FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")  # JPEG opens MPO, the format of some phones, too
+_FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")  # JPEG includes MPO, the format of some phones
 _MAGIC = (b"\xff\xd8\xff", b"\x89PNG", b"GIF8", b"BM", b"II*\0", b"MM\0*", b"RIFF")
 _TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _TURNS = {
@@ -47,20 +47,20 @@ _TURNS = {
     8: Image.Transpose.ROTATE_90,
 }
 _ORIENTATION = 0x0112  # EXIF tag
-_KEEP = 3  # a reduced JPEG keeps this many times the side that is looked at: then pixels move by at most 2 of 255
+_MARGIN = 3  # a reduced JPEG has at least this many times `min_side`: then pixels differ by at most 2 of 255
 
 
 @dataclass(frozen=True, slots=True)
 class ImageLimits:
-    """What is refused before it costs anything: pixels (width x height) and bytes of the file; and who decodes."""
+    """The largest pixel count (width x height) and file size that are decoded, and where files are decoded."""
 
     max_pixels: int = 64_000_000
     max_bytes: int = 256 << 20
-    isolate: Literal["auto", "all", "off"] = "auto"  # formats that are decoded in a process of their own
+    decode_in_subprocess: Literal["auto", "all", "off"] = "auto"  # formats for a separate process
 
 
 @dataclass(frozen=True, slots=True)
-class Picture:
+class DecodedImage:
     """Upright RGB pixels, and the SHA-256 of the file's bytes in hexadecimal."""
 
     image: Image.Image
@@ -68,15 +68,15 @@ class Picture:
 
 
 @dataclass(frozen=True, slots=True)
-class SeenBefore:
-    """A file of a content that is known already, so it was not decoded; SHA-256 of its bytes in hexadecimal."""
+class KnownImage:
+    """A file that was not decoded because its content is known; the SHA-256 of its bytes in hexadecimal."""
 
     content_hash: str
 
 
 @cache
 def accepted_formats() -> tuple[str, ...]:
-    """The formats that can be read here, by Pillow's names: HEIF only where its plug-in is installed."""
+    """Return the formats that can be decoded, by Pillow's names; HEIF only where its plug-in is installed."""
     formats = [*_FORMATS, "AVIF"] if features.check("avif") else [*_FORMATS]
     try:
         from pillow_heif import register_heif_opener
@@ -86,30 +86,37 @@ def accepted_formats() -> tuple[str, ...]:
     return (*formats, "HEIF")
 
 
-def read_picture(path: Path, limits: ImageLimits = ImageLimits(), min_side: int | None = None) -> Picture:
-    """Read a file once, for its pixels and its hash; raises ImageError that names the file and the reason.
+def read_image(path: Path, limits: ImageLimits = ImageLimits(), min_side: int | None = None) -> DecodedImage:
+    """Read a file once, and return its pixels and its hash.
 
-    With `min_side` a large JPEG may be decoded at a reduced scale, its shorter side staying at least thrice as long.
+    Args:
+        path: the file.
+        limits: the largest image to decode.
+        min_side: the side in pixels that is needed. A large JPEG may then be decoded at a reduced scale, with a shorter
+            side of at least three times as many pixels.
+
+    Raises:
+        ImageError: the file cannot be decoded; the message names the file and the reason.
     """
-    picture = read_unless_known(path, limits, lambda: min_side)
-    assert isinstance(picture, Picture)
-    return picture
+    image = read_if_new(path, limits, lambda: min_side)
+    assert isinstance(image, DecodedImage)
+    return image
 
 
-def read_unless_known(
+def read_if_new(
     path: Path, limits: ImageLimits, min_side: Callable[[], int | None], known: Container[str] = ()
-) -> Picture | SeenBefore:
-    """Do the same, but decode nothing whose hash is `known`; the error tells the hash where there is one.
+) -> DecodedImage | KnownImage:
+    """Do the same as `read_image`, but do not decode a file whose hash is in `known`.
 
-    `min_side` is asked for only where something is decoded.
+    `min_side` is called only before a file is decoded. The error has the content hash where the file could be read.
     """
     content_hash = None
     try:
         data = read_bytes(path, limits)
         content_hash = hashlib.sha256(data).hexdigest()
         if content_hash in known:
-            return SeenBefore(content_hash)
-        return Picture(decode(data, limits, min_side()), content_hash)
+            return KnownImage(content_hash)
+        return DecodedImage(decode(data, limits, min_side()), content_hash)
     except ImageError as error:
         named = type(error)(f"{path}: {error}")
         named.content_hash = content_hash
@@ -117,13 +124,13 @@ def read_unless_known(
 
 
 def read_bytes(path: Path, limits: ImageLimits) -> bytes:
-    """The bytes of a regular file within the limits; raises ImageError."""
+    """Return the bytes of a regular file within the limits; raises ImageError."""
     try:
-        found = path.stat()
-        if not stat.S_ISREG(found.st_mode):  # opening a pipe or a device could wait for ever
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode):  # opening a pipe or a device could wait for ever
             raise UnreadableImageError("not a regular file")
-        if found.st_size > limits.max_bytes:
-            raise ImageTooLargeError(f"{found.st_size:,} bytes, at most {limits.max_bytes:,} are read")
+        if status.st_size > limits.max_bytes:
+            raise ImageTooLargeError(f"{status.st_size:,} bytes, at most {limits.max_bytes:,} are read")
         return path.read_bytes()
     except (OSError, ValueError) as error:
         if isinstance(error, ImageError):
@@ -133,12 +140,12 @@ def read_bytes(path: Path, limits: ImageLimits) -> bytes:
 
 
 def decode(data: bytes, limits: ImageLimits = ImageLimits(), min_side: int | None = None) -> Image.Image:
-    """Turn the bytes of a file into an upright RGB picture; raises ImageError.
+    """Decode the bytes of a file to an upright RGB image; raises ImageError.
 
-    TIFF, AVIF and HEIC are decoded in a process of their own, which may crash: see `decoder_pool`.
+    A separate process, which may crash, decodes TIFF, AVIF and HEIC; see `decoder_pool`.
     """
-    if limits.isolate == "off" or not (limits.isolate == "all" or _is_fragile(data)):
-        return decode_here(data, limits, min_side)
+    if limits.decode_in_subprocess == "off" or not (limits.decode_in_subprocess == "all" or _is_fragile(data)):
+        return decode_in_process(data, limits, min_side)
     size, pixels = POOL.decode(data, {"max_pixels": limits.max_pixels, "min_side": min_side})
     return Image.frombytes("RGB", size, pixels)
 
@@ -147,8 +154,8 @@ def _is_fragile(data: bytes) -> bool:
     return data[:4] in _TIFF or data[4:8] == b"ftyp"
 
 
-def decode_here(data: bytes, limits: ImageLimits = ImageLimits(), min_side: int | None = None) -> Image.Image:
-    """Do the same in this process, whatever the format."""
+def decode_in_process(data: bytes, limits: ImageLimits = ImageLimits(), min_side: int | None = None) -> Image.Image:
+    """Do the same as `decode` in this process, for any format."""
     if not data:
         raise CorruptImageError("the file is empty")
     try:
@@ -164,18 +171,18 @@ def decode_here(data: bytes, limits: ImageLimits = ImageLimits(), min_side: int 
         raise _unidentified(data) from error
     except (Image.DecompressionBombError, Image.DecompressionBombWarning, MemoryError) as error:
         raise ImageTooLargeError(f"too large to decode ({_short(error)})") from error
-    except Exception as error:  # decoders of seven formats fail in many ways; all mean one thing
-        raise CorruptImageError(f"damaged picture ({_short(error)})") from error
+    except Exception as error:  # the decoders of seven formats raise many kinds of errors for one fault
+        raise CorruptImageError(f"damaged image ({_short(error)})") from error
 
 
 def _reduce(image: Image.Image, min_side: int) -> None:
-    """Let the JPEG decoder give the largest reduction that changes nothing visible at `min_side`.
+    """Set the JPEG decoder to the largest reduction that changes nothing visible at `min_side`.
 
-    Only scales that divide both sides: otherwise the last row or column would be stretched, and the picture shifted.
+    Only scales that divide both sides are used. Others would stretch the last row or column and shift the image.
     """
     width, height = image.size
     for scale in (8, 4, 2):
-        if width % scale == height % scale == 0 and min(width, height) >= scale * _KEEP * min_side:
+        if width % scale == height % scale == 0 and min(width, height) >= scale * _MARGIN * min_side:
             image.draft(None, (width // scale, height // scale))
             return
 
@@ -190,8 +197,8 @@ def _check_size(size: tuple[int, int], limits: ImageLimits) -> None:
 
 def _unidentified(data: bytes) -> ImageError:
     if data.startswith(_MAGIC):
-        return CorruptImageError("damaged picture (its header cannot be read)")
-    return UnsupportedImageError(f"not a picture in an accepted format ({', '.join(accepted_formats())})")
+        return CorruptImageError("damaged image (its header cannot be read)")
+    return UnsupportedImageError(f"not an image in an accepted format ({', '.join(accepted_formats())})")
 
 
 def _short(error: BaseException) -> str:
@@ -200,12 +207,12 @@ def _short(error: BaseException) -> str:
 
 
 def upright_rgb(image: Image.Image) -> Image.Image:
-    """Return the picture turned upright and as RGB, by the rules for files; the given one is not changed."""
+    """Return an upright RGB image by the rules for files; the given image is not changed."""
     return _upright(image, own=False)
 
 
 def _upright(image: Image.Image, own: bool) -> Image.Image:
-    """Do the same; one that is our `own`, upright and RGB already, is returned as it is: a copy costs time."""
+    """Do the same as `upright_rgb`, but return an `own` image that is upright RGB already without a copy."""
     try:
         orientation = image.getexif().get(_ORIENTATION)
     except Exception:  # noqa: BLE001 - broken metadata is no reason to refuse good pixels
@@ -215,7 +222,7 @@ def _upright(image: Image.Image, own: bool) -> Image.Image:
         upright = image
     else:
         upright = _rgb(image) if turn is None else _rgb(image).transpose(turn)
-    upright.info.clear()  # what is upright must not be turned again
+    upright.info.clear()  # an upright image must not be turned again
     return upright
 
 
@@ -224,16 +231,19 @@ def _rgb(image: Image.Image) -> Image.Image:
     if mode.startswith("I;16") or mode in ("I", "F"):
         return Image.fromarray(_to_bytes(np.asarray(image))).convert("RGB")
     if mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info:
-        seen = image.convert("RGBA")
-        return Image.alpha_composite(Image.new("RGBA", seen.size, "white"), seen).convert("RGB")
+        layer = image.convert("RGBA")
+        return Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer).convert("RGB")
     return _lab_to_rgb(image) if mode == "LAB" else image.convert("RGB")
 
 
 def _to_bytes(values: np.ndarray) -> np.ndarray:
-    """Scale grey values (h, w) to 0..255: integers from 0..65535, fractions from 0..1, else from their own range."""
+    """Scale gray values (h, w) to bytes.
+
+    Integers are scaled from 0 to 65535 and fractions from 0 to 1, values outside that from their own range.
+    """
     low, high = float(values.min()), float(values.max())
     if not np.isfinite([low, high]).all():
-        raise CorruptImageError("grey values that are not finite")
+        raise CorruptImageError("gray values that are not finite")
     top = 1.0 if values.dtype.kind == "f" else 65535.0
     if low >= 0 and high <= top:
         low, high = 0.0, top
@@ -249,15 +259,15 @@ def _lab_to_rgb(image: Image.Image) -> Image.Image:
     return converted
 
 
-def read_pictures(
+def read_images(
     paths: Iterable[Path], limits: ImageLimits, min_side: int | None, threads: int
-) -> Iterator[Picture | ImageError]:
-    """Read files in threads, yielding a picture or an error for each in order, with a bounded number ahead."""
+) -> Iterator[DecodedImage | ImageError]:
+    """Read files in threads; yield an image or an error for each, in order, with a bounded number read ahead."""
 
-    def attempt(path: Path) -> Picture | ImageError:
+    def attempt(path: Path) -> DecodedImage | ImageError:
         try:
-            return read_picture(path, limits, min_side)
+            return read_image(path, limits, min_side)
         except ImageError as error:
             return error
 
-    return in_threads(attempt, paths, threads)
+    return threaded_map(attempt, paths, threads)

@@ -1,4 +1,4 @@
-"""Encoders turn images into unit vectors: one file per backend, all behind `open_encoder`.
+"""Encoders turn images into normalized embeddings: one file per backend, all opened by `open_encoder`.
 
 Start with `registry`; the `Encoder` protocol is in `core.protocols`.
 """

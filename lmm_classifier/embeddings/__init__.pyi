@@ -1,2 +1,2 @@
-from .registry import backends_of as backends_of
+from .registry import compatible_backends as compatible_backends
 from .registry import open_encoder as open_encoder

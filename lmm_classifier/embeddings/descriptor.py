@@ -1,10 +1,10 @@
-"""The weight-free encoder: five hand-made descriptions of a picture, computed with numpy and Pillow alone.
+"""The weight-free encoder: five hand-made descriptions of an image, computed with numpy and Pillow alone.
 
 Sources: log-Euclidean covariances (Arsigny et al. 2006) of region features (Tuzel et al. 2006); SIFT (Lowe 2004) in the
 RootSIFT form (Arandjelovic & Zisserman 2012); HOG (Dalal & Triggs 2005); uniform LBP (Ojala et al. 2002); a soft joint
-histogram of opponent colours. Their units differ, so they are compared after block whitening (see `spaces`).
+histogram of opponent colors. Their units differ, so they are compared after block whitening (see `whitening`).
 
-Every product below sums at most a few thousand numbers in one small matrix call, which no BLAS spreads over threads.
+Every product below sums at most a few thousand numbers in one small matrix call, which no BLAS divides among threads.
 """
 
 from __future__ import annotations
@@ -17,39 +17,40 @@ from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 from PIL.Image import Image, Resampling, fromarray
 
+from lmm_classifier.core.arrays import Float32Array, Float64Array
 from lmm_classifier.core.datatypes import Fingerprint
-from lmm_classifier.core.linalg import on_one_thread
-from lmm_classifier.core.protocols import FloatArray, Prepared
-from lmm_classifier.embeddings.whitening import BlockWhiteningRecipe
+from lmm_classifier.core.linalg import single_threaded_blas
+from lmm_classifier.core.protocols import Preprocessed
+from lmm_classifier.embeddings.whitening import BlockWhiteningFitter
 
 ByteArray = NDArray[np.uint8]
 
-_LONG_SIDE = 256  # pixels; what is larger is reduced first, so that speed and result depend little on the source
-_SCALES = (128, 64, 32)  # sides of the squares that local features and covariances look at
+_LONG_SIDE = 256  # pixels; larger images are reduced first, so that speed and result depend little on their size
+_SCALES = (128, 64, 32)  # sides of the squares for local features and covariances
 _TEXTURE_SIDES = (192, 128, 64, 32)
-_COLOUR_SIDE = 48
+_COLOR_SIDE = 48
 _CELL = 4  # pixels
 _BINS = 8  # signed orientations
 _TILE = 32  # pixels; covariances are summed from tiles of this side
 _CHANNELS = 12
-_PROJECTED = 32  # numbers a local descriptor is projected to
+_PROJECTED = 32  # dimensions of a projected local descriptor
 _LEVELS = (5, 9, 9)  # histogram levels of lightness, red-green, yellow-blue
-_RING = ((0, 1), (-1, 1), (-1, 0), (-1, -1), (0, -1), (1, -1), (1, 0), (1, 1))  # neighbours, going round
+_RING = ((0, 1), (-1, 1), (-1, 0), (-1, -1), (0, -1), (1, -1), (1, 0), (1, 1))  # neighbors in circular order
 
-_SIZES = (528, 546, 768, 236, 405)  # local features, covariances, HOG, LBP, colour
+_SIZES = (528, 546, 768, 236, 405)  # local features, covariances, HOG, LBP, color
 _WEIGHTS = (1.0, 1.0, 1.0, 1.0, 0.5)
-_LENGTH = 27.0  # typical length of the 2483 numbers
+_NORM = 27.0  # typical norm of the 2483 numbers
 
 
 class DescriptorEncoder:
-    """An encoder that needs no weights: 2483 numbers that describe shape, texture and colour.
+    """An encoder without weights: 2483 numbers that describe shape, texture and color.
 
-    Their length matters to the whitening, yet rows must be unit rows: a row is therefore homogeneous,
-    (v, c) / ||(v, c)|| with a constant c, from which v is regained exactly as row[:-1] * c / row[-1].
+    The whitening needs their norm, but embeddings must be normalized. So a row is homogeneous, (v, c) / ||(v, c)|| with
+    a constant c, and v is recovered exactly as row[:-1] * c / row[-1].
     """
 
     image_size = _LONG_SIDE
-    space = BlockWhiteningRecipe(_SIZES, _WEIGHTS, _LENGTH)
+    transform_fitter = BlockWhiteningFitter(_SIZES, _WEIGHTS, _NORM)
     fingerprint = Fingerprint(
         backend="descriptor",
         model="weight-free",
@@ -61,38 +62,34 @@ class DescriptorEncoder:
 
     batch_size = 16
 
-    def prepare(self, image: Image) -> ByteArray:
-        """Reduce an upright RGB picture to a long side of 256 pixels at most, (height, width, 3)."""
+    def preprocess(self, image: Image) -> ByteArray:
+        """Reduce an upright RGB image to a long side of 256 pixels at most, (height, width, 3)."""
         return np.asarray(_reduced(image.convert("RGB")))
 
-    @on_one_thread
-    def encode(self, prepared: Sequence[Prepared]) -> FloatArray:
-        """Encode prepared pictures as unit rows (n, 2484); each is computed on its own."""
-        rows = np.empty((len(prepared), self.fingerprint.dim), np.float32)
-        for number, pixels in enumerate(prepared):
-            row = np.append(describe(fromarray(np.asarray(pixels))), np.float32(_LENGTH))
+    @single_threaded_blas
+    def encode(self, preprocessed: Sequence[Preprocessed]) -> Float32Array:
+        """Return normalized embeddings (n, 2484); each is computed on its own."""
+        rows = np.empty((len(preprocessed), self.fingerprint.dim), np.float32)
+        for number, pixels in enumerate(preprocessed):
+            row = np.append(describe(fromarray(np.asarray(pixels))), np.float32(_NORM))
             rows[number] = row / np.sqrt(np.square(row, dtype=np.float64).sum())
         return rows
 
-    def encode_images(self, images: Sequence[Image]) -> FloatArray:
-        """Encode upright RGB pictures of any size as unit rows (n, 2484)."""
-        return self.encode([self.prepare(image) for image in images])
 
-
-def describe(image: Image) -> FloatArray:
-    """Describe an RGB picture by five blocks of numbers, (2483,): local features, covariances, HOG, LBP, colour."""
+def describe(image: Image) -> Float32Array:
+    """Return five blocks of numbers, (2483,), for an RGB image: local features, covariances, HOG, LBP, color."""
     image = _reduced(image.convert("RGB"))
-    squares = {side: _square(image, side) for side in (*_SCALES, _COLOUR_SIDE)}
-    greys = {side: np.asarray(squares[side].convert("L")) for side in _SCALES}
-    greys[_TEXTURE_SIDES[0]] = np.asarray(_square(image.convert("L"), _TEXTURE_SIDES[0]))
-    energies = [_orientation_energy(np.sqrt(greys[side] / np.float32(255))) for side in _SCALES]
+    squares = {side: _square(image, side) for side in (*_SCALES, _COLOR_SIDE)}
+    grays = {side: np.asarray(squares[side].convert("L")) for side in _SCALES}
+    grays[_TEXTURE_SIDES[0]] = np.asarray(_square(image.convert("L"), _TEXTURE_SIDES[0]))
+    energies = [_orientation_energy(np.sqrt(grays[side] / np.float32(255))) for side in _SCALES]
     return np.concatenate(
         [
             _signed_root(_local_features(energies)),
             _signed_root(_covariances([_opponent(squares[side]) for side in _SCALES])),
             _oriented_gradients(energies[0]),
-            _signed_root(np.concatenate([_binary_patterns(greys[side]) for side in _TEXTURE_SIDES])),
-            _signed_root(_colours(_opponent(squares[_COLOUR_SIDE]))),
+            _signed_root(np.concatenate([_binary_patterns(grays[side]) for side in _TEXTURE_SIDES])),
+            _signed_root(_colors(_opponent(squares[_COLOR_SIDE]))),
         ]
     )
 
@@ -109,19 +106,19 @@ def _square(image: Image, side: int) -> Image:
     return image.resize((side, side), Resampling.BILINEAR)
 
 
-def _opponent(image: Image) -> FloatArray:
-    """Split a picture into lightness 0..1, red-green -1..1 and yellow-blue -1..1: (3, height, width)."""
+def _opponent(image: Image) -> Float32Array:
+    """Split an image into lightness (0 to 1), red-green and yellow-blue (-1 to 1): (3, height, width)."""
     red, green, blue = np.asarray(image, np.float32).transpose(2, 0, 1) / np.float32(255)
     both = red + green
     return np.stack([(both + blue) / 3, red - green, both / 2 - blue])
 
 
-def _signed_root(values: FloatArray) -> FloatArray:
+def _signed_root(values: Float32Array) -> Float32Array:
     return np.copysign(np.sqrt(np.abs(values)), values)
 
 
-def _gradient(planes: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """Central differences across and down, zero at the border; same shape (..., height, width)."""
+def _gradient(planes: Float32Array) -> tuple[Float32Array, Float32Array]:
+    """Return central differences across and down, zero at the border; same shape (..., height, width)."""
     across, down = np.zeros_like(planes), np.zeros_like(planes)
     np.subtract(planes[..., :, 2:], planes[..., :, :-2], out=across[..., :, 1:-1])
     np.subtract(planes[..., 2:, :], planes[..., :-2, :], out=down[..., 1:-1, :])
@@ -131,35 +128,35 @@ def _gradient(planes: FloatArray) -> tuple[FloatArray, FloatArray]:
 # 1. Local features -------------------------------------------------------------------------------------------------
 
 
-def _orientation_energy(grey: FloatArray) -> FloatArray:
-    """Sum the gradient over cells, shared between the two nearest of 8 signed orientations: (cells, cells, 8)."""
-    across, down = _gradient(grey)
+def _orientation_energy(gray: Float32Array) -> Float32Array:
+    """Sum the gradient over cells, divided between the two nearest of 8 signed orientations: (cells, cells, 8)."""
+    across, down = _gradient(gray)
     strength = np.sqrt(across * across + down * down).ravel()
-    angle = np.arctan2(down, across).ravel() * np.float32(_BINS / (2 * np.pi))  # -4..4
+    angle = np.arctan2(down, across).ravel() * np.float32(_BINS / (2 * np.pi))  # -4 to 4
     lower = np.floor(angle)
     upper_part = strength * (angle - lower)
     orientation = lower.astype(np.intp)
-    cell, bins = _cell_bins(len(grey)), (len(grey) // _CELL) ** 2 * _BINS
+    cell, bins = _cell_bins(len(gray)), (len(gray) // _CELL) ** 2 * _BINS
     energy = np.bincount(cell + orientation % _BINS, strength - upper_part, bins)
     energy += np.bincount(cell + (orientation + 1) % _BINS, upper_part, bins)
-    return energy.reshape(len(grey) // _CELL, -1, _BINS).astype(np.float32)
+    return energy.reshape(len(gray) // _CELL, -1, _BINS).astype(np.float32)
 
 
 @cache
 def _cell_bins(side: int) -> NDArray[np.intp]:
-    """Give the first bin of each pixel's cell, (side * side,)."""
+    """Return the first bin of each pixel's cell, (side * side,)."""
     cell = np.arange(side) // _CELL
     return ((cell[:, None] * (side // _CELL) + cell) * _BINS).ravel()
 
 
 @cache
-def _projection() -> FloatArray:
-    """A fixed Gaussian projection (128, 32); this generator's numbers are promised never to change."""
+def _projection() -> Float32Array:
+    """Return a fixed Gaussian projection (128, 32); numpy guarantees that this generator never changes."""
     return np.random.RandomState(0).normal(0, 128**-0.5, (16 * _BINS, _PROJECTED)).astype(np.float32)
 
 
-def _local_features(energies: Sequence[FloatArray]) -> FloatArray:
-    """Log-covariance of all RootSIFT-like descriptors of 4x4 cells at every cell of every scale, (528,)."""
+def _local_features(energies: Sequence[Float32Array]) -> Float32Array:
+    """Return the log-covariance of RootSIFT-like descriptors of 4x4 cells at every cell of every scale, (528,)."""
     raw = np.concatenate([_windows(energy) for energy in energies])  # (1035, 128)
     norms = np.sqrt(np.einsum("ij,ij->i", raw, raw))
     raw *= (1 / (norms + np.float32(0.4)))[:, None]
@@ -173,7 +170,7 @@ def _local_features(energies: Sequence[FloatArray]) -> FloatArray:
     return _log_covariance(moment[None], local.mean(axis=0, dtype=np.float64)[None]).ravel()
 
 
-def _windows(energy: FloatArray) -> FloatArray:
+def _windows(energy: Float32Array) -> Float32Array:
     """Cut out 4x4 cells at every cell: (windows, 128)."""
     across = energy.shape[1]
     rows = energy.reshape(len(energy), across * _BINS)
@@ -181,22 +178,22 @@ def _windows(energy: FloatArray) -> FloatArray:
     return windows.reshape(-1, 16 * _BINS)
 
 
-def _log_covariance(moment: NDArray[np.float64], mean: NDArray[np.float64]) -> FloatArray:
-    """Upper triangles of the matrix logarithms of (B, d, d) covariances, (B, d (d + 1) / 2), as Euclidean vectors."""
+def _log_covariance(moment: Float64Array, mean: Float64Array) -> Float32Array:
+    """Return the upper triangles (B, d (d + 1) / 2) of the matrix logarithms of covariances, as Euclidean vectors."""
     d = mean.shape[-1]
     covariance = moment - mean[:, :, None] * mean[:, None] + 1e-4 * np.eye(d)
     values, vectors = np.linalg.eigh(covariance)
     logarithm = (vectors * np.log(np.maximum(values, 1e-6))[:, None]) @ vectors.transpose(0, 2, 1)
     row, column = np.triu_indices(d)
-    vector: NDArray[np.float64] = logarithm[:, row, column] * np.where(row == column, 1, np.sqrt(2))
+    vector: Float64Array = logarithm[:, row, column] * np.where(row == column, 1, np.sqrt(2))
     return vector.astype(np.float32)
 
 
 # 2. Covariances of pixel features ----------------------------------------------------------------------------------
 
 
-def _covariances(scales: Sequence[FloatArray]) -> FloatArray:
-    """Log-covariances of 12 channels at 128, 64 and 32 pixels, and in the four quarters at 64 (halved), (546,)."""
+def _covariances(scales: Sequence[Float32Array]) -> Float32Array:
+    """Return log-covariances of 12 channels at 128, 64 and 32 pixels, and of the quarters at 64 (halved), (546,)."""
     large, quarters, small = (_tile_moments(_pixel_features(opponent)) for opponent in scales)  # 16, 4 and 1 tiles
     whole = [tiles.mean(axis=0) for tiles in (large, quarters, small)]
     moments = np.concatenate([whole, quarters])  # (7, 12, 13)
@@ -205,8 +202,8 @@ def _covariances(scales: Sequence[FloatArray]) -> FloatArray:
     return logarithms.ravel()
 
 
-def _pixel_features(opponent: FloatArray) -> FloatArray:
-    """Colour, slopes and curvatures of every pixel, and a constant, which makes means of the moments: (13, s, s)."""
+def _pixel_features(opponent: Float32Array) -> Float32Array:
+    """Return color, slopes and curvatures of every pixel, and a constant for the means in the moments: (13, s, s)."""
     out = np.empty((_CHANNELS + 1, *opponent.shape[1:]), np.float32)
     out[:3] = opponent
     np.sqrt(opponent[0], out=out[0])
@@ -222,21 +219,21 @@ def _pixel_features(opponent: FloatArray) -> FloatArray:
     return out
 
 
-def _tile_moments(planes: FloatArray) -> NDArray[np.float64]:
-    """Mean products of the first 12 of (13, s, s) planes with all 13, in tiles of 32x32 pixels: (tiles, 12, 13)."""
+def _tile_moments(planes: Float32Array) -> Float64Array:
+    """Return the mean products of the first 12 planes with all 13 in tiles of 32x32 pixels: (tiles, 12, 13)."""
     count, side, _ = planes.shape
     across = side // _TILE
     cut = planes.reshape(count, across, _TILE, across, _TILE).transpose(1, 3, 0, 2, 4)
     tiles = cut.reshape(across * across, count, _TILE * _TILE)
-    products: FloatArray = tiles[:, :_CHANNELS] @ tiles.transpose(0, 2, 1)
+    products: Float32Array = tiles[:, :_CHANNELS] @ tiles.transpose(0, 2, 1)
     return products.astype(np.float64) / _TILE**2
 
 
 # 3. Histograms of oriented gradients -------------------------------------------------------------------------------
 
 
-def _oriented_gradients(energy: FloatArray) -> FloatArray:
-    """HOG of 8x8 cells with 8 signed and 4 unsigned orientations, normalised by the 3x3 cells around, (768,)."""
+def _oriented_gradients(energy: Float32Array) -> Float32Array:
+    """Return HOG of 8x8 cells with 8 signed and 4 unsigned orientations, normalized by the 3x3 cells around, (768,)."""
     coarse = energy.reshape(8, 4, 8, 4, _BINS).sum(axis=(1, 3))  # (8, 8, 8)
     padded = np.pad(coarse.sum(axis=2) ** 2, 1, mode="edge")
     around = sliding_window_view(padded, (3, 3)).sum(axis=(2, 3))  # (8, 8)
@@ -248,13 +245,13 @@ def _oriented_gradients(energy: FloatArray) -> FloatArray:
 # 4. Local binary patterns ------------------------------------------------------------------------------------------
 
 
-def _binary_patterns(grey: ByteArray) -> FloatArray:
-    """Shares of the 58 uniform patterns, and of all others, among the pixels that have 8 neighbours, (59,)."""
-    side = len(grey)
-    centre = np.minimum(grey[1:-1, 1:-1], 253) + np.uint8(2)  # brighter means by 3 of 255, or more
-    codes = np.zeros(centre.shape, np.uint8)
+def _binary_patterns(gray: ByteArray) -> Float32Array:
+    """Return the fractions of the 58 uniform patterns, and of all others, among pixels with 8 neighbors, (59,)."""
+    side = len(gray)
+    center = np.minimum(gray[1:-1, 1:-1], 253) + np.uint8(2)  # brighter means by at least 3 of 255
+    codes = np.zeros(center.shape, np.uint8)
     for bit, (down, across) in enumerate(_RING):
-        brighter = grey[1 + down : side - 1 + down, 1 + across : side - 1 + across] > centre
+        brighter = gray[1 + down : side - 1 + down, 1 + across : side - 1 + across] > center
         codes |= brighter.view(np.uint8) << np.uint8(bit)
     counts = np.bincount(codes.ravel(), minlength=256)
     return (np.bincount(_uniform_patterns(), counts, 59) / codes.size).astype(np.float32)
@@ -262,29 +259,29 @@ def _binary_patterns(grey: ByteArray) -> FloatArray:
 
 @cache
 def _uniform_patterns() -> NDArray[np.intp]:
-    """Number the patterns that go round with at most two changes 0..57, all others 58: (256,)."""
+    """Number the circular patterns with at most two changes 0 to 57, and all others 58: (256,)."""
     codes = np.arange(256)
-    turned = codes >> 1 | (codes & 1) << 7
-    changes = np.array([bin(code).count("1") for code in codes ^ turned])
+    rotated = codes >> 1 | (codes & 1) << 7
+    changes = np.array([bin(code).count("1") for code in codes ^ rotated])
     return np.where(changes <= 2, np.cumsum(changes <= 2) - 1, 58)
 
 
-# 5. Colours --------------------------------------------------------------------------------------------------------
+# 5. Colors ---------------------------------------------------------------------------------------------------------
 
 
-def _colours(opponent: FloatArray) -> FloatArray:
-    """Joint histogram of the opponent colours, each pixel shared between the 8 nearest of 5 x 9 x 9 bins, (405,)."""
+def _colors(opponent: Float32Array) -> Float32Array:
+    """Return a joint histogram of opponent colors, each pixel divided among the 8 nearest of 5 x 9 x 9 bins, (405,)."""
     planes = opponent.reshape(3, 12, -1)  # 12 groups of 192 pixels
-    planes[1:] = (_signed_root(planes[1:]) + 1) / 2  # finer where colours are pale
-    light, red, yellow = (_shares(plane, levels) for plane, levels in zip(planes, _LEVELS))
+    planes[1:] = (_signed_root(planes[1:]) + 1) / 2  # finer bins for pale colors
+    light, red, yellow = (_level_weights(plane, levels) for plane, levels in zip(planes, _LEVELS))
     pairs = (light[:, :, None] * red[:, None]).reshape(len(light), -1, light.shape[2])  # (12, 45, 192)
-    sums: FloatArray = (pairs @ yellow.transpose(0, 2, 1)).sum(axis=0)
+    sums: Float32Array = (pairs @ yellow.transpose(0, 2, 1)).sum(axis=0)
     return sums.ravel() / np.float32(planes[0].size)
 
 
-def _shares(values: FloatArray, levels: int) -> FloatArray:
-    """Share each value 0..1 between the two nearest levels: (groups, levels, pixels)."""
+def _level_weights(values: Float32Array, levels: int) -> Float32Array:
+    """Divide each value (0 to 1) between the two nearest levels: weights (groups, levels, pixels)."""
     level = np.arange(levels, dtype=np.float32)[:, None]
     scaled = np.clip(values, 0, 1) * np.float32(levels - 1)
-    shares: FloatArray = np.maximum(1 - np.abs(scaled[:, None] - level), 0)
-    return shares
+    weights: Float32Array = np.maximum(1 - np.abs(scaled[:, None] - level), 0)
+    return weights

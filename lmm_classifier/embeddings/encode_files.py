@@ -1,7 +1,7 @@
-"""Turns picture files into vectors, batch by batch: what is read, what is encoded and what is kept overlap.
+"""Encode image files batch by batch, so that reading, encoding and storing overlap.
 
-Files are read, decoded and reduced to what the encoder needs in threads; one thread encodes; whoever takes the batches
-does so meanwhile. Between them wait a few pictures at a time, already reduced, so memory does not grow with the corpus.
+Threads read files, decode them and preprocess the images. One thread encodes. The caller uses the finished batches at
+the same time. Only a few preprocessed images wait between these steps, so memory does not grow with the dataset.
 """
 
 from __future__ import annotations
@@ -14,17 +14,18 @@ from threading import Lock
 
 import numpy as np
 
-from lmm_classifier.core.concurrency import in_background, in_threads
+from lmm_classifier.core.arrays import Float32Array
+from lmm_classifier.core.concurrency import prefetch, threaded_map
 from lmm_classifier.core.errors import EncoderError, ImageError
-from lmm_classifier.core.protocols import Encoder, FloatArray, Prepared
+from lmm_classifier.core.protocols import Encoder, Preprocessed
 from lmm_classifier.data.config import ImagesConfig
-from lmm_classifier.data.images import SeenBefore, read_unless_known
+from lmm_classifier.data.images import KnownImage, read_if_new
 
-_MOST_KNOWN = 1024  # files of known content in one batch: a run in which nothing is new shows its progress too
+_MAX_UNENCODED = 1024  # files without a new vector in one batch, so that a run without new files shows progress
 
 
 class LazyEncoder:
-    """An encoder that is loaded when something is to be encoded, and not before."""
+    """An encoder that is loaded when the first image is to be encoded."""
 
     def __init__(self, load: Callable[[], Encoder]) -> None:
         self._load = load
@@ -33,7 +34,7 @@ class LazyEncoder:
         self._lock = Lock()
 
     def __call__(self) -> Encoder:
-        """The encoder; loaded once, whichever thread asks first. What went wrong then is raised again."""
+        """Return the encoder. The first call loads it; if that fails, every call raises the same error."""
         with self._lock:
             if self._error is not None:
                 raise self._error
@@ -47,129 +48,152 @@ class LazyEncoder:
 
 
 @dataclass(frozen=True)
-class Refused:
-    """A file without a vector: its place, its content if it could be read, and why."""
+class EncodedFile:
+    """A file with a vector: its position in the list, its path, and the hash of its content."""
 
-    place: int
+    position: int
+    path: Path
+    content_hash: str
+
+
+@dataclass(frozen=True, slots=True)
+class FailedImage:
+    """A file without a vector: its position in the list, its path, the hash of its content if known, and the reason."""
+
+    position: int
+    path: Path
     content_hash: str | None
     kind: str
     reason: str
 
 
 @dataclass
-class Batch:
-    """What came of some files, by their places in the list: vectors (m, dim) for `encoded`, in that order."""
+class EncodedBatch:
+    """The results for some files. `vectors` (m, dim) are those of `encoded`, in that order."""
 
-    encoded: list[tuple[int, str]] = field(default_factory=list)  # place, content hash
-    known: list[tuple[int, str]] = field(default_factory=list)
-    refused: list[Refused] = field(default_factory=list)
-    vectors: FloatArray = field(default_factory=lambda: np.empty((0, 0), np.float32))
+    encoded: list[EncodedFile] = field(default_factory=list)
+    known: list[EncodedFile] = field(default_factory=list)  # files of known content, not encoded again
+    failed: list[FailedImage] = field(default_factory=list)
+    vectors: Float32Array = field(default_factory=lambda: np.empty((0, 0), np.float32))
 
     def __len__(self) -> int:
-        return len(self.encoded) + len(self.known) + len(self.refused)
+        return len(self.encoded) + len(self.known) + len(self.failed)
 
     @property
     def is_small(self) -> bool:
-        """Whether it may take in more files that need no vector."""
-        return len(self) - len(self.encoded) < _MOST_KNOWN
+        """Whether the batch may take more files without a new vector."""
+        return len(self) - len(self.encoded) < _MAX_UNENCODED
 
-    def joined(self, other: Batch) -> Batch:
-        """The files of both, those of `other` last."""
-        vectors = np.concatenate([one.vectors for one in (self, other) if len(one.encoded)] or [self.vectors])
-        return Batch(self.encoded + other.encoded, self.known + other.known, self.refused + other.refused, vectors)
+    def joined(self, other: EncodedBatch) -> EncodedBatch:
+        """Return a batch with the files of both, those of `other` last."""
+        vectors = np.concatenate([batch.vectors for batch in (self, other) if batch.encoded] or [self.vectors])
+        return EncodedBatch(self.encoded + other.encoded, self.known + other.known, self.failed + other.failed, vectors)
 
 
 @dataclass(frozen=True, slots=True)
 class _Ready:
-    """A picture that waits for the encoder."""
+    """A preprocessed image that waits for the encoder."""
 
-    place: int
-    content_hash: str
-    prepared: Prepared
-
-
-_Known = tuple[int, str]  # place, content hash
+    file: EncodedFile
+    preprocessed: Preprocessed
 
 
 def encode_files(
     files: Iterable[Path], encoder: LazyEncoder, images: ImagesConfig, batch_size: int, known: Container[str] = ()
-) -> Iterator[Batch]:
-    """Read `files` and encode those whose content is not `known`; every file is in one of the batches, in order."""
+) -> Iterator[EncodedBatch]:
+    """Read image files and encode them.
+
+    Args:
+        files: the paths.
+        encoder: the encoder, loaded when the first image needs it.
+        images: how files are read.
+        batch_size: encoded images in a batch.
+        known: content hashes of files that must not be encoded again.
+
+    Yields:
+        Batches in the order of the files; every file is in exactly one.
+    """
 
     def min_side() -> int | None:
         return encoder().image_size if images.fast_jpeg else None
 
-    def attempt(numbered: tuple[int, Path]) -> _Ready | _Known | Refused:
-        place, path = numbered
+    def attempt(numbered: tuple[int, Path]) -> _Ready | EncodedFile | FailedImage:
+        position, path = numbered
         try:
-            found = read_unless_known(path, images.limits, min_side, known)
+            image = read_if_new(path, images.limits, min_side, known)
         except ImageError as error:
-            return Refused(place, error.content_hash, error.kind, str(error))
-        if isinstance(found, SeenBefore):
-            return place, found.content_hash
-        ready = encoder()  # one that cannot be loaded is no fault of the picture
+            return FailedImage(position, path, error.content_hash, error.kind, str(error))
+        file = EncodedFile(position, path, image.content_hash)
+        if isinstance(image, KnownImage):
+            return file
+        loaded = encoder()  # outside the try: an encoder that cannot be loaded is no fault of the image
         try:
-            return _Ready(place, found.content_hash, ready.prepare(found.image))
+            return _Ready(file, loaded.preprocess(image.image))
         except EncoderError as error:
-            return Refused(place, found.content_hash, "no_vector", str(error))
+            return FailedImage(position, path, image.content_hash, "no_vector", str(error))
 
-    batch = Batch()
-    for part in in_background(_encoded(in_threads(attempt, enumerate(files), images.readers), encoder, batch_size)):
+    batch = EncodedBatch()
+    for part in prefetch(_encoded(threaded_map(attempt, enumerate(files), images.readers), encoder, batch_size)):
         batch = batch.joined(part)
         if len(batch.encoded) >= batch_size or not batch.is_small:
             yield batch
-            batch = Batch()
+            batch = EncodedBatch()
     if len(batch):
         yield batch
 
 
 def _encoded(
-    read: Generator[_Ready | _Known | Refused, None, None], encoder: LazyEncoder, batch_size: int
-) -> Generator[Batch, None, None]:
-    """Encode as many pictures at a time as the encoder likes, but no more than `batch_size`."""
-    batch, waiting = Batch(), list[_Ready]()
-    with closing(read) as found:  # its threads end with this, whatever happens
-        for one in found:
-            if isinstance(one, _Ready):
-                waiting.append(one)
-            elif isinstance(one, Refused):
-                batch.refused.append(one)
+    read: Generator[_Ready | EncodedFile | FailedImage, None, None], encoder: LazyEncoder, batch_size: int
+) -> Generator[EncodedBatch, None, None]:
+    """Encode as many images at a time as suits the encoder, but no more than `batch_size`."""
+    batch, waiting = EncodedBatch(), list[_Ready]()
+    with closing(read) as files:  # its threads end with this generator, after an error too
+        for file in files:
+            if isinstance(file, _Ready):
+                waiting.append(file)
+            elif isinstance(file, FailedImage):
+                batch.failed.append(file)
             else:
-                batch.known.append(one)
+                batch.known.append(file)
             if (waiting and len(waiting) >= min(encoder().batch_size, batch_size)) or not batch.is_small:
                 yield _with_vectors(batch, waiting, encoder)
-                batch, waiting = Batch(), []
+                batch, waiting = EncodedBatch(), []
     if waiting or len(batch):
         yield _with_vectors(batch, waiting, encoder)
 
 
-def _with_vectors(batch: Batch, waiting: list[_Ready], encoder: LazyEncoder) -> Batch:
+def _with_vectors(batch: EncodedBatch, waiting: list[_Ready], encoder: LazyEncoder) -> EncodedBatch:
     if waiting:
-        batch.vectors, errors = encode_each(encoder(), [one.prepared for one in waiting])
-        for number, one in enumerate(waiting):
+        batch.vectors, errors = encode_each(encoder(), [image.preprocessed for image in waiting])
+        for number, image in enumerate(waiting):
+            file = image.file
             if number in errors:
-                batch.refused.append(Refused(one.place, one.content_hash, "no_vector", str(errors[number])))
+                reason = str(errors[number])
+                batch.failed.append(FailedImage(file.position, file.path, file.content_hash, "no_vector", reason))
             else:
-                batch.encoded.append((one.place, one.content_hash))
+                batch.encoded.append(file)
     return batch
 
 
-def encode_each(encoder: Encoder, prepared: Sequence[Prepared]) -> tuple[FloatArray, dict[int, EncoderError]]:
-    """Encode what can be encoded: unit rows (m, dim) of the good pictures in order, and an error for each other one.
+def encode_each(encoder: Encoder, preprocessed: Sequence[Preprocessed]) -> tuple[Float32Array, dict[int, EncoderError]]:
+    """Encode images and separate those that the encoder refuses.
 
-    A batch that fails is encoded again one by one. If that fails for every picture of several, the encoder itself is
-    broken, and its error is raised.
+    A batch that fails is encoded again one by one. If that fails for every image of several, the encoder itself is
+    broken, and its first error is raised.
+
+    Returns:
+        Normalized embeddings (m, dim) of the good images in order, and the error of each other image by its position.
     """
     try:
-        return _checked(encoder.encode(prepared)), {}
+        return _checked(encoder.encode(preprocessed)), {}
     except EncoderError as error:
-        if len(prepared) == 1:
+        if len(preprocessed) == 1:
             return np.empty((0, encoder.fingerprint.dim), np.float32), {0: error}
-    rows: list[FloatArray] = []
+    rows: list[Float32Array] = []
     errors: dict[int, EncoderError] = {}
-    for number, one in enumerate(prepared):
+    for number, image in enumerate(preprocessed):
         try:
-            rows.append(_checked(encoder.encode([one])))
+            rows.append(_checked(encoder.encode([image])))
         except EncoderError as error:
             errors[number] = error
     if not rows:
@@ -177,9 +201,9 @@ def encode_each(encoder: Encoder, prepared: Sequence[Prepared]) -> tuple[FloatAr
     return np.concatenate(rows), errors
 
 
-def _checked(vectors: FloatArray) -> FloatArray:
-    """Return `vectors` if all rows are finite and of unit length (to 1 %), else raise EncoderError."""
-    lengths = np.linalg.norm(vectors, axis=1)
-    if not (np.abs(lengths - 1) < 0.01).all():  # false for NaN too
+def _checked(vectors: Float32Array) -> Float32Array:
+    """Return `vectors` if all rows are finite and have norm 1 (to 1%), else raise EncoderError."""
+    norms = np.linalg.norm(vectors, axis=1)
+    if not (np.abs(norms - 1) < 0.01).all():  # false for NaN too
         raise EncoderError("the encoder gave a vector that is not finite or has no direction")
     return vectors

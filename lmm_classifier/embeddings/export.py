@@ -1,7 +1,7 @@
-"""Checkpoints become exported encoders: the image tower as an OpenVINO or ONNX model that loads without torch.
+"""Export the image tower of a checkpoint as an OpenVINO or ONNX model that loads without torch.
 
-What is exported takes bytes (n, height, width, 3) and scales them itself, and is held against transformers' own image
-processor and forward pass on drawn pictures: below a cosine of 0.9999 it is not kept.
+The exported model takes bytes (n, height, width, 3) and scales them itself. Its vectors of drawn images are compared
+with those of transformers' own image processor and forward pass. Below a cosine of 0.9999 the export is refused.
 """
 
 from __future__ import annotations
@@ -22,12 +22,14 @@ import yaml
 from filelock import FileLock
 from PIL import Image
 
-from lmm_classifier.core.checkpoints import checkpoint_folder, content_digest
+from lmm_classifier.core.arrays import Float32Array
+from lmm_classifier.core.checkpoints import resolve_checkpoint, weights_digest
 from lmm_classifier.core.errors import EncoderError
-from lmm_classifier.core.optional_imports import load, load_module, require
-from lmm_classifier.core.protocols import Encoder, FloatArray
+from lmm_classifier.core.optional_imports import import_attribute, import_optional, require_optional
+from lmm_classifier.core.protocols import Encoder
 from lmm_classifier.data.synthetic.catalog import KNOWN, draw
 from lmm_classifier.embeddings.config import EncoderConfig
+from lmm_classifier.embeddings.encode_images import encode_images
 from lmm_classifier.embeddings.exported_model import ALIKE, digest
 from lmm_classifier.embeddings.preprocessing import Preprocessing, Source
 
@@ -35,75 +37,94 @@ logger = logging.getLogger(__name__)
 
 Form = Literal["openvino", "onnx"]
 SUFFIX = {"openvino": ".xml", "onnx": ".onnx"}
-_VERSION = "1"  # of what is written; a converted checkpoint of another one is converted again
+_VERSION = "1"  # of the exported files; checkpoints converted by another version are converted again
 _OPSET = 20
-_SIZES = ((640, 480), (300, 500), (96, 96), (1200, 400))  # of the pictures that are compared, in pixels
+_SIZES = ((640, 480), (300, 500), (96, 96), (1200, 400))  # sizes in pixels of the drawn images
 
 
 def exported_or_converted(config: EncoderConfig) -> Path:
-    """The exported model that the configuration names, or its checkpoint converted to OpenVINO: once, then kept."""
+    """Return the exported model that the configuration names, or convert its checkpoint to OpenVINO.
+
+    A checkpoint is converted once; the result is stored in `encoder.converted_dir`.
+
+    Raises:
+        EncoderError: there is no such model, or it cannot be converted or stored.
+    """
     given = Path(config.model)
     if config.device not in ("auto", "cpu"):
         raise EncoderError(f"encoder.backend openvino computes on the CPU, but encoder.device is {config.device!r}")
     if given.suffix == SUFFIX["openvino"] or (given / f"model{SUFFIX['openvino']}").is_file():
         return given
     try:
-        folder = checkpoint_folder(config.model, config.revision, config.cache_dir, config.allow_download, "siglip")
+        folder = resolve_checkpoint(config.model, config.revision, config.cache_dir, config.allow_download, "siglip")
     except FileNotFoundError as error:
         raise EncoderError(
             f"cannot load the encoder {config.model!r} ({error}): set encoder.model to a checkpoint, by hub name or "
-            "folder, or to the folder of an export (`lmm-classifier export --encoder`)"
+            "folder, or to the folder of an export (`lmm-classifier export-encoder`)"
         ) from error
-    kept = _cache(config.converted_dir) / f"{given.name}-{_identity(folder)}"
-    if not (kept / "model.yaml").is_file():
+    converted = _cache(config.converted_dir) / f"{given.name}-{_identity(folder)}"
+    if not (converted / "model.yaml").is_file():
         try:
-            kept.parent.mkdir(parents=True, exist_ok=True)
-            with FileLock(f"{kept}.lock"):
-                if not (kept / "model.yaml").is_file():
-                    shutil.rmtree(kept, ignore_errors=True)  # not whole
-                    logger.info("converting %s to OpenVINO, once; it is kept in %s", config.model, kept)
-                    export_encoder(str(folder), kept, "openvino", name=given.name if given.is_dir() else config.model)
+            converted.parent.mkdir(parents=True, exist_ok=True)
+            with FileLock(f"{converted}.lock"):
+                if not (converted / "model.yaml").is_file():
+                    shutil.rmtree(converted, ignore_errors=True)  # it is incomplete
+                    logger.info("converting %s to OpenVINO once; the result is stored in %s", config.model, converted)
+                    name = given.name if given.is_dir() else config.model
+                    export_encoder(str(folder), converted, "openvino", name)
         except OSError as error:
             raise EncoderError(
-                f"cannot keep the converted model in {kept}: {error}; set encoder.converted_dir"
+                f"cannot store the converted model in {converted}: {error}; set encoder.converted_dir"
             ) from error
-    return kept
+    return converted
 
 
 def export_encoder(model: str, output: Path, form: Form, name: str | None = None) -> Preprocessing:
-    """Export the image tower of the checkpoint in the folder `model` to the new folder `output`.
+    """Export the image tower of a checkpoint.
 
-    Returns its description. Raises EncoderError if it cannot be exported, or if what came out gives other vectors.
+    Args:
+        model: hub name or folder of the checkpoint.
+        output: the folder to create.
+        form: `openvino` or `onnx`.
+        name: name of the model in the description; None is the one in the encoder's fingerprint.
+
+    Returns:
+        The description that is stored next to the model.
+
+    Raises:
+        EncoderError: the checkpoint cannot be exported, or the exported model gives other vectors.
     """
     if output.exists() and (not output.is_dir() or any(output.iterdir())):
-        raise EncoderError(f"{output} exists and is not empty: it is left as it is; choose another folder")
+        raise EncoderError(f"{output} exists and is not empty: it is not changed; choose another folder")
     for library in ("openvino",) if form == "openvino" else ("onnxscript", "onnxruntime"):
-        require(library, "openvino" if form == "openvino" else "export")
-    encoder = load("lmm_classifier.embeddings.siglip", "SiglipEncoder", "siglip")(model, device="cpu", dtype="float32")
+        require_optional(library, "openvino" if form == "openvino" else "export")
+    encoder = import_attribute("lmm_classifier.embeddings.siglip", "SiglipEncoder", "siglip")(
+        model, device="cpu", dtype="float32"
+    )
     if encoder.preprocessing is None:
-        raise EncoderError(f"{model} looks at pictures of free aspect, which cannot be exported with one input size")
+        raise EncoderError(f"{model} takes images of free aspect, which cannot be exported with one input size")
     output.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".export-", dir=output.parent) as place:
-        made = Path(place) / "made"
-        made.mkdir()
-        file = made / f"model{SUFFIX[form]}"
+    with tempfile.TemporaryDirectory(prefix=".export-", dir=output.parent) as temporary:
+        folder = Path(temporary) / "export"
+        folder.mkdir()
+        file = folder / f"model{SUFFIX[form]}"
         tower = _tower(encoder)
         _write_openvino(tower, file) if form == "openvino" else _write_onnx(tower, file)
-        found = _description(encoder, file, name or encoder.fingerprint.model)
-        _write(found, file)
-        source = found.source
+        description = _describe(encoder, file, name or encoder.fingerprint.model)
+        _write(description, file)
+        source = description.source
         assert source is not None
-        cosines = _compared(encoder, file, form)
-        found = found.model_copy(update={"source": source.model_copy(update={"cosines": cosines})})
-        _write(found, file)
+        cosines = _compare(encoder, file, form)
+        description = description.model_copy(update={"source": source.model_copy(update={"cosines": cosines})})
+        _write(description, file)
         if output.is_dir():
             output.rmdir()
-        shutil.move(made, output)
-    return found
+        shutil.move(folder, output)
+    return description
 
 
-def _description(encoder: Any, file: Path, name: str) -> Preprocessing:
-    fingerprint, described = encoder.fingerprint, encoder.preprocessing
+def _describe(encoder: Any, file: Path, name: str) -> Preprocessing:
+    fingerprint, preprocessing = encoder.fingerprint, encoder.preprocessing
     source = Source(
         backend=fingerprint.backend,
         model=name,
@@ -112,18 +133,24 @@ def _description(encoder: Any, file: Path, name: str) -> Preprocessing:
         dim=fingerprint.dim,
         digest=digest(file),
     )
-    sized = {"size": described.shape, "fit": described.fit, "resize": described.resize, "resample": described.resample}
-    return Preprocessing(**sized, layout="nhwc", source=source)
+    return Preprocessing(
+        size=preprocessing.shape,
+        fit=preprocessing.fit,
+        resize=preprocessing.resize,
+        resample=preprocessing.resample,
+        layout="nhwc",
+        source=source,
+    )
 
 
-def _write(found: Preprocessing, file: Path) -> None:
-    values = found.model_dump(mode="json", exclude_none=True, exclude={"mean", "std", "channels"})
+def _write(description: Preprocessing, file: Path) -> None:
+    values = description.model_dump(mode="json", exclude_none=True, exclude={"mean", "std", "channels"})
     file.with_suffix(".yaml").write_text(yaml.safe_dump(values, sort_keys=False, allow_unicode=True), encoding="utf-8")
 
 
 def _tower(encoder: Any) -> tuple[Any, Any]:
-    """The forward pass from bytes (n, h, w, 3) to (n, dim) as a module, and an example of its input."""
-    torch = load_module("torch", "siglip")
+    """Return the forward pass from bytes (n, h, w, 3) to (n, dim) as a module, and an example of its input."""
+    torch = import_optional("torch", "siglip")
 
     class Tower(torch.nn.Module):  # type: ignore[misc,name-defined]
         def __init__(self) -> None:
@@ -138,7 +165,7 @@ def _tower(encoder: Any) -> tuple[Any, Any]:
 
 
 def _write_openvino(tower: tuple[Any, Any], file: Path) -> None:
-    openvino = load_module("openvino", "openvino")
+    openvino = import_optional("openvino", "openvino")
     module, example = tower
     with _quiet():
         model = openvino.convert_model(module, example_input=example)
@@ -147,7 +174,7 @@ def _write_openvino(tower: tuple[Any, Any], file: Path) -> None:
 
 
 def _write_onnx(tower: tuple[Any, Any], file: Path) -> None:
-    torch = load_module("torch", "siglip")
+    torch = import_optional("torch", "siglip")
     module, example = tower
     with _quiet():
         torch.onnx.export(
@@ -164,39 +191,39 @@ def _write_onnx(tower: tuple[Any, Any], file: Path) -> None:
         )
 
 
-def _compared(encoder: Any, file: Path, form: Form) -> dict[str, float]:
-    """The least cosine with transformers' vectors by number type; raises EncoderError if float32 is not alike."""
-    pictures = _pictures()
-    expected: FloatArray = encoder.encode_as_transformers(pictures)
+def _compare(encoder: Any, file: Path, form: Form) -> dict[str, float]:
+    """Return the least cosine with transformers' vectors by number type; raises EncoderError if float32 differs."""
+    images = _images()
+    expected: Float32Array = encoder.encode_as_transformers(images)
     cosines = {}
     for dtype in ("float32", "bfloat16") if form == "openvino" else ("float32",):
-        exported = _opened(file, form, dtype)
+        exported = _open(file, form, dtype)
         if exported is not None:
-            cosines[dtype] = round(float((exported.encode_images(pictures) * expected).sum(axis=1).min()), 6)
+            cosines[dtype] = round(float((encode_images(exported, images) * expected).sum(axis=1).min()), 6)
     if not cosines["float32"] >= ALIKE:
         raise EncoderError(
             f"the exported model gives other vectors than {encoder.fingerprint.model}: cosine "
-            f"{cosines['float32']:.6f}, expected at least {ALIKE}; nothing was kept"
+            f"{cosines['float32']:.6f}, expected at least {ALIKE}; nothing was stored"
         )
     if cosines.get("bfloat16", 1.0) < ALIKE:
-        logger.warning("in bfloat16 the cosine is %.6f: float32 will be used", cosines["bfloat16"])
+        logger.warning("in bfloat16 the least cosine is %.6f, so float32 will be used", cosines["bfloat16"])
     return cosines
 
 
-def _opened(file: Path, form: Form, dtype: str) -> Encoder | None:
-    """The exported encoder; None where this processor does not compute in `dtype`."""
+def _open(file: Path, form: Form, dtype: str) -> Encoder | None:
+    """Open the exported encoder; return None where this processor does not compute in `dtype`."""
     encoder: Encoder
     if form == "onnx":
-        encoder = load("lmm_classifier.embeddings.onnx", "OnnxEncoder", "onnx")(file)
+        encoder = import_attribute("lmm_classifier.embeddings.onnx", "OnnxEncoder", "onnx")(file)
         return encoder
-    core = load_module("openvino", "openvino").Core()
+    core = import_optional("openvino", "openvino").Core()
     if dtype == "bfloat16" and "BF16" not in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
         return None
-    encoder = load("lmm_classifier.embeddings.openvino", "OpenvinoEncoder", "openvino")(file, dtype)
+    encoder = import_attribute("lmm_classifier.embeddings.openvino", "OpenvinoEncoder", "openvino")(file, dtype)
     return encoder
 
 
-def _pictures() -> Sequence[Image.Image]:
+def _images() -> Sequence[Image.Image]:
     rng = np.random.default_rng(0)
     return [
         draw(KNOWN[number % len(KNOWN)], rng, 256).resize(size, Image.Resampling.BICUBIC)
@@ -205,9 +232,9 @@ def _pictures() -> Sequence[Image.Image]:
 
 
 def _identity(folder: Path) -> str:
-    """What a converted checkpoint depends on: weights, processing, and the form in which it is written."""
+    """Return a digest of all that a conversion depends on: weights, processing, version of the exported files."""
     processing = folder / "preprocessor_config.json"
-    parts = [_VERSION.encode(), content_digest(folder).encode()]
+    parts = [_VERSION.encode(), weights_digest(folder).encode()]
     parts += [processing.read_bytes()] if processing.is_file() else []
     return hashlib.sha256(b"\0".join(parts)).hexdigest()[:16]
 
@@ -221,7 +248,7 @@ def _cache(chosen: Path | None) -> Path:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Tracing remarks on what it cannot follow; what matters is checked afterwards."""
+    """Silence the warnings of tracing; the exported model is checked afterwards."""
     logs = [logging.getLogger(name) for name in ("torch.onnx", "onnxscript", "onnx_ir")]
     levels = [log.level for log in logs]
     for log in logs:

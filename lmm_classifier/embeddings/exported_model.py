@@ -1,4 +1,7 @@
-"""An encoder in a file: the model, and beside it a YAML on how a picture becomes its input and where it is from."""
+"""An encoder in a file: the model, and next to it a YAML with its preprocessing and its origin.
+
+`ExportedEncoder` is the base of the encoders that run such a model.
+"""
 
 from __future__ import annotations
 
@@ -7,72 +10,100 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Lock
 
-import numpy as np
+from PIL.Image import Image
 
+from lmm_classifier.core.concurrency import cpu_count
 from lmm_classifier.core.datatypes import Fingerprint
 from lmm_classifier.core.errors import EncoderError
-from lmm_classifier.core.protocols import FloatArray
-from lmm_classifier.embeddings.preprocessing import TEMPLATE, Preprocessing
+from lmm_classifier.embeddings.base import CosineEncoder
+from lmm_classifier.embeddings.preprocessing import TEMPLATE, Bytes, Preprocessing
 
-ALIKE = 0.9999  # cosine from which the vectors of an exported encoder are those of its checkpoint
-_PART, _PARTS = 1 << 16, 256  # bytes and number of the samples of a large file
+ALIKE = 0.9999  # least cosine at which an exported encoder's vectors count as those of its checkpoint
+_PART, _PARTS = 1 << 16, 256  # bytes of a sample, and samples of a large file
 
 
 @dataclass(frozen=True)
-class Exported:
+class ExportedModel:
     """A model file with the description of its preprocessing."""
 
     model: Path
     preprocessing: Preprocessing
 
     @classmethod
-    def find(cls, given: Path, suffix: str, described: Path | None = None) -> Exported:
-        """Find the model (a file, or the folder of an export) and its description; raises EncoderError."""
+    def find(cls, given: Path, suffix: str, described: Path | None = None) -> ExportedModel:
+        """Find a model and its description, and check that they belong together.
+
+        Args:
+            given: the model file, or the folder of an export.
+            suffix: suffix of the model file, such as `.onnx`.
+            described: the YAML with the preprocessing; None is the one next to the model.
+
+        Raises:
+            EncoderError: a file is missing, or the model was changed after the export.
+        """
         model = given / f"model{suffix}" if given.is_dir() else given
         if model.suffix != suffix or not model.is_file():
             raise EncoderError(
                 f"there is no {suffix} model at {given}: set encoder.model to a {suffix} file, or to a folder made by "
-                "`lmm-classifier export --encoder`"
+                "`lmm-classifier export-encoder`"
             )
         described = described or model.with_suffix(".yaml")
         if not described.is_file():
             raise EncoderError(
                 f"{model} has no description of its preprocessing: write {described}, for example\n{TEMPLATE}"
             )
-        found = cls(model, Preprocessing.from_yaml(described))
-        source = found.preprocessing.source
+        exported = cls(model, Preprocessing.from_yaml(described))
+        source = exported.preprocessing.source
         if source is not None and source.digest != digest(model):
             raise EncoderError(
-                f"{model} is not the model that {described} describes: it was changed since it was exported from "
+                f"{model} is not the model that {described} describes: it changed since it was exported from "
                 f"{source.model}; export it again, or remove `source` from the description"
             )
-        return found
+        return exported
 
     def fingerprint(self, backend: str, dim: int, dtype: str) -> Fingerprint:
-        """The checkpoint it was exported from, whose vectors are the same; else the file by content."""
+        """Return the fingerprint of the checkpoint it was exported from, or else one of the file by content."""
         source = self.preprocessing.source
         if source is not None:
             if source.dim != dim:
-                raise EncoderError(f"{self.model} gives {dim} numbers, its description says {source.dim}")
+                raise EncoderError(f"{self.model} gives {dim} numbers, but its description says {source.dim}")
             return Fingerprint(source.backend, source.model, source.revision, source.preprocessing, dim, dtype)
         values = self.preprocessing.model_dump(mode="json", exclude={"input", "source"}, exclude_none=True)
-        named = json.dumps(values, sort_keys=True)
-        return Fingerprint(backend, self.model.name, digest(self.model, sampled=False), named, dim, dtype)
+        preprocessing = json.dumps(values, sort_keys=True)
+        return Fingerprint(backend, self.model.name, digest(self.model, sampled=False), preprocessing, dim, dtype)
+
+
+class ExportedEncoder(CosineEncoder):
+    """An encoder that runs an exported model on the CPU. `threads` 0 means all processors."""
+
+    def __init__(self, exported: ExportedModel, threads: int, images_per_thread: int) -> None:
+        self._exported = exported
+        self._threads = threads or cpu_count()
+        self._turn = Lock()  # all threads work on one batch
+        self.image_size = exported.preprocessing.side
+        self.batch_size = images_per_thread * self._threads  # so that every thread is busy most of the time
+
+    def preprocess(self, image: Image) -> Bytes:
+        """Resize or crop an upright RGB image to the model's input size, (height, width, 3)."""
+        return self._exported.preprocessing.preprocess(image)
 
 
 def digest(model: Path, sampled: bool = True) -> str:
-    """Digest of a model file and of the weights beside it: of all, or `sampled` in 256 even parts of large files.
+    """Return a digest of a model file and its weights: of all bytes, or of 256 even samples of large files.
 
-    Samples tell at once whether an export is whole; they are not enough to tell two models of one shape apart.
+    Samples show quickly whether an export is complete. They are not enough to tell two models of one shape apart.
     """
-    found = hashlib.sha256()
-    beside = [model.with_suffix(".bin")] if model.suffix == ".xml" else sorted(model.parent.glob(f"{model.name}.data*"))
-    for file in (model, *beside):
+    content = hashlib.sha256()
+    weights = (
+        [model.with_suffix(".bin")] if model.suffix == ".xml" else sorted(model.parent.glob(f"{model.name}.data*"))
+    )
+    for file in (model, *weights):
         if file.is_file():
             for part in _samples(file) if sampled else _parts(file):
-                found.update(part)
-    return found.hexdigest()[:16]
+                content.update(part)
+    return content.hexdigest()[:16]
 
 
 def _parts(file: Path) -> Iterator[bytes]:
@@ -91,12 +122,3 @@ def _samples(file: Path) -> Iterator[bytes]:
         for number in range(_PARTS):
             opened.seek(number * (size - _PART) // (_PARTS - 1))
             yield opened.read(_PART)
-
-
-def unit_rows(rows: FloatArray, fingerprint: Fingerprint, hint: str = "") -> FloatArray:
-    """Bring rows (n, dim) to unit length; raises EncoderError if one is not finite or has no direction."""
-    lengths = np.linalg.norm(rows.astype(np.float64), axis=1, keepdims=True)
-    if not (np.isfinite(lengths) & (lengths > 0)).all():
-        raise EncoderError(f"{fingerprint.model} gave a vector without a direction{hint}")
-    unit: FloatArray = (rows / lengths).astype(np.float32)
-    return unit

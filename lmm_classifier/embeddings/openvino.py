@@ -1,46 +1,40 @@
-"""Exported encoders through OpenVINO, in bfloat16 on processors that compute in it."""
+"""Exported encoders through OpenVINO, in bfloat16 on processors that support it."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
-from threading import Lock
 from typing import Any
 
 import numpy as np
-from PIL.Image import Image
 
-from lmm_classifier.core.concurrency import processors
+from lmm_classifier.core.arrays import Float32Array
 from lmm_classifier.core.datatypes import Fingerprint
 from lmm_classifier.core.errors import EncoderError
-from lmm_classifier.core.optional_imports import load_module
-from lmm_classifier.core.protocols import FloatArray, Prepared
-from lmm_classifier.embeddings.exported_model import ALIKE, Exported, unit_rows
-from lmm_classifier.embeddings.preprocessing import Bytes
-from lmm_classifier.embeddings.whitening import IdentityRecipe
+from lmm_classifier.core.optional_imports import import_optional
+from lmm_classifier.core.protocols import Preprocessed
+from lmm_classifier.embeddings.exported_model import ALIKE, ExportedEncoder, ExportedModel
 
 _EXTRA = "openvino"
 _NAMES = {"float32": "FP32", "bfloat16": "BF16", "float16": "FP16"}
 _HINTS = {"float32": "f32", "bfloat16": "bf16", "float16": "f16"}
-_AHEAD = 4  # pictures given at a time, per stream
+_IMAGES_PER_THREAD = 4  # in one call
 
 
-class OpenvinoEncoder:
-    """An `.xml` model with `NAME.yaml` beside it, or the folder of an export; runs on the CPU.
+class OpenvinoEncoder(ExportedEncoder):
+    """An `.xml` model with `NAME.yaml` next to it, or the folder of an export; runs on the CPU.
 
-    Several pictures are computed side by side in streams of one thread, which share the weights and never wait for each
-    other; a single picture gets all threads. A vector has the same bits either way. `dtype` auto is bfloat16 where the
-    processor computes in it and the export says that its vectors are the checkpoint's. `threads` 0: all processors.
+    Several images run in parallel in streams of one thread, which share the weights and never wait for each other. A
+    single image gets all threads. A vector has the same bits either way. `dtype` auto is bfloat16 where the processor
+    supports it and the export says that its vectors are then the checkpoint's. `threads` 0 means all processors.
     """
 
     def __init__(self, model: Path, dtype: str = "auto", threads: int = 0) -> None:
-        self._core = load_module("openvino", _EXTRA).Core()
-        self._queue_of = load_module("openvino", _EXTRA).AsyncInferQueue
-        self._exported = Exported.find(model, ".xml")
-        self._threads = threads or processors()
-        self._turn = Lock()  # there is one queue
-        self._dtype = self._choose(dtype)
+        self._core = import_optional("openvino", _EXTRA).Core()
+        self._open_queue = import_optional("openvino", _EXTRA).AsyncInferQueue
+        super().__init__(ExportedModel.find(model, ".xml"), threads, _IMAGES_PER_THREAD)
+        self._dtype = self._choose_dtype(dtype)
         try:
             self._model = self._core.read_model(self._exported.model)
         except RuntimeError as error:
@@ -48,65 +42,37 @@ class OpenvinoEncoder:
                 f"{self._exported.model} is not a loadable OpenVINO model: {str(error).splitlines()[-1]}"
             ) from error
         self._takes_bytes = self._fix_shape()
-        self._fingerprint = self._identify()
+        self.fingerprint = self._identify()
 
-    @property
-    def fingerprint(self) -> Fingerprint:
-        """The checkpoint that it was exported from; or the model file by content, and its preprocessing."""
-        return self._fingerprint
-
-    @property
-    def space(self) -> IdentityRecipe:
-        """Vectors are compared as they are."""
-        return IdentityRecipe()
-
-    @property
-    def image_size(self) -> int:
-        """The side in pixels to which the picture is resized."""
-        return self._exported.preprocessing.side
-
-    @property
-    def batch_size(self) -> int:
-        """Enough for every stream to be busy most of the time."""
-        return _AHEAD * self._threads
-
-    def prepare(self, image: Image) -> Bytes:
-        """Resize or crop an upright RGB picture to what the model sees, (height, width, 3)."""
-        return self._exported.preprocessing.prepare(image)
-
-    def encode(self, prepared: Sequence[Prepared]) -> FloatArray:
-        """Encode prepared pictures as unit rows (n, dim); raises EncoderError on values that are not finite."""
-        out = np.empty((len(prepared), self._fingerprint.dim), np.float32)
+    def encode(self, preprocessed: Sequence[Preprocessed]) -> Float32Array:
+        """Return normalized embeddings (n, dim); raises EncoderError on values that are not finite."""
+        rows = np.empty((len(preprocessed), self.fingerprint.dim), np.float32)
         with self._turn:
             try:
-                self._fill(out, prepared)
+                self._fill(rows, preprocessed)
             except RuntimeError as error:
                 raise EncoderError(f"{self._exported.model} failed: {str(error).splitlines()[-1]}") from error
-        return unit_rows(out, self._fingerprint, f" in {self._dtype}; try encoder.dtype: float32")
+        return self._normalized(rows, f" in {self._dtype}; try encoder.dtype: float32")
 
-    def encode_images(self, images: Sequence[Image]) -> FloatArray:
-        """Prepare and encode upright RGB pictures as unit rows (n, dim)."""
-        return self.encode([self.prepare(image) for image in images])
-
-    def _fill(self, out: FloatArray, prepared: Sequence[Prepared]) -> None:
-        if len(prepared) == 1:
-            out[0] = np.asarray(self._alone(self._values(prepared[0]))[0]).reshape(-1)
-        elif prepared:
-            queue = self._side_by_side
-            queue.set_callback(lambda request, number: _keep(request, out, number))
-            for number, pixels in enumerate(prepared):
-                queue.start_async(self._values(pixels), number)  # copies: nobody else keeps the values
+    def _fill(self, rows: Float32Array, preprocessed: Sequence[Preprocessed]) -> None:
+        if len(preprocessed) == 1:
+            rows[0] = np.asarray(self._single_model(self._values(preprocessed[0]))[0]).reshape(-1)
+        elif preprocessed:
+            queue = self._parallel_queue
+            queue.set_callback(lambda request, number: _store_row(request, rows, number))
+            for number, pixels in enumerate(preprocessed):
+                queue.start_async(self._values(pixels), number)  # it copies the values, which nobody else holds
             queue.wait_all()
 
     @cached_property
-    def _alone(self) -> Any:
-        """The model compiled to answer one picture soon."""
+    def _single_model(self) -> Any:
+        """The model compiled for the latency of one image."""
         return self._compile({"PERFORMANCE_HINT": "LATENCY"})
 
     @cached_property
-    def _side_by_side(self) -> Any:
-        """A queue for the model compiled to get through many pictures, a stream of one thread each."""
-        return self._queue_of(self._compile({"NUM_STREAMS": str(self._threads)}), self._threads)
+    def _parallel_queue(self) -> Any:
+        """A queue for the model compiled for the throughput of many images, one stream of one thread each."""
+        return self._open_queue(self._compile({"NUM_STREAMS": str(self._threads)}), self._threads)
 
     def _compile(self, options: dict[str, str]) -> Any:
         fixed = {"INFERENCE_PRECISION_HINT": _HINTS[self._dtype], "INFERENCE_NUM_THREADS": str(self._threads)}
@@ -115,39 +81,36 @@ class OpenvinoEncoder:
         except RuntimeError as error:
             raise EncoderError(f"{self._exported.model} cannot be compiled: {str(error).splitlines()[-1]}") from error
 
-    def _values(self, pixels: Prepared) -> np.ndarray:
-        described, picture = self._exported.preprocessing, np.asarray(pixels)  # (h, w, 3)
-        return (
-            np.ascontiguousarray(described.laid_out(picture[None]))
-            if self._takes_bytes
-            else described.scaled([picture])
-        )
+    def _values(self, pixels: Preprocessed) -> np.ndarray:
+        preprocessing, image = self._exported.preprocessing, np.asarray(pixels)  # (h, w, 3)
+        if self._takes_bytes:
+            return np.ascontiguousarray(preprocessing.laid_out(image[None]))
+        return preprocessing.scaled([image])
 
-    def _choose(self, dtype: str) -> str:
-        able_to = self._core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    def _choose_dtype(self, dtype: str) -> str:
+        supported = self._core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
         if dtype != "auto":
-            if _NAMES[dtype] not in able_to:
-                raise EncoderError(f"encoder.dtype is {dtype!r}, but this processor computes in {', '.join(able_to)}")
+            if _NAMES[dtype] not in supported:
+                raise EncoderError(f"encoder.dtype is {dtype!r}, but this processor computes in {', '.join(supported)}")
             return dtype
         source = self._exported.preprocessing.source
         alike = source is None or source.cosines.get("bfloat16", 0.0) >= ALIKE
-        able = _NAMES["bfloat16"] in able_to
-        return "bfloat16" if able and alike else "float32"
+        return "bfloat16" if alike and _NAMES["bfloat16"] in supported else "float32"
 
     def _fix_shape(self) -> bool:
-        """Give the model the one shape it will see; returns whether its input takes bytes."""
-        described, model = self._exported.preprocessing, self._exported.model
+        """Give the model the one input shape that it gets; return whether its input takes bytes."""
+        preprocessing, model = self._exported.preprocessing, self._exported.model
         if len(self._model.inputs) != 1:
             raise EncoderError(f"{model} has {len(self._model.inputs)} inputs, expected one")
-        height, width = described.shape
-        shape = [1, 3, height, width] if described.layout == "nchw" else [1, height, width, 3]
+        height, width = preprocessing.shape
+        shape = [1, 3, height, width] if preprocessing.layout == "nchw" else [1, height, width, 3]
         kind = self._model.input(0).get_element_type().get_type_name()
         if kind not in ("u8", "f32"):
             raise EncoderError(f"{model}: its input takes {kind}, expected u8 or f32")
-        takes = self._model.input(0).get_partial_shape()
-        fits = len(takes) == 4 and all(not one.is_static or one.get_length() == n for one, n in zip(takes, shape))
+        accepted = self._model.input(0).get_partial_shape()
+        fits = len(accepted) == 4 and all(not a.is_static or a.get_length() == n for a, n in zip(accepted, shape))
         if not fits:
-            raise EncoderError(f"the model refused its input of shape {tuple(shape)}: it takes {takes}")
+            raise EncoderError(f"the model refused its input of shape {tuple(shape)}: it takes {accepted}")
         try:
             self._model.reshape(shape)
         except RuntimeError as error:
@@ -159,9 +122,9 @@ class OpenvinoEncoder:
             raise EncoderError(f"{self._exported.model} has {len(self._model.outputs)} outputs, expected one")
         shape = self._model.output(0).get_partial_shape()
         if not shape.is_static:
-            raise EncoderError(f"{self._exported.model} gives {shape} numbers, expected as many for every picture")
+            raise EncoderError(f"{self._exported.model} gives {shape} numbers, expected the same number for all images")
         return self._exported.fingerprint("openvino", int(np.prod(shape.to_shape())), self._dtype)
 
 
-def _keep(request: Any, out: FloatArray, number: int) -> None:
-    out[number] = request.get_output_tensor(0).data.reshape(-1)
+def _store_row(request: Any, rows: Float32Array, number: int) -> None:
+    rows[number] = request.get_output_tensor(0).data.reshape(-1)

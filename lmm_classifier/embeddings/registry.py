@@ -1,11 +1,17 @@
-"""Opens the configured encoder."""
+"""Opens the configured encoder: one function per backend.
+
+To add a backend: write one file for it here, add a row to ``_BACKENDS``, and add its name to
+``EncoderConfig.backend``. Your own encoder object needs none of this: give it to ``HybridClassifier(encoder=...)``.
+"""
 
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
-from lmm_classifier.core.optional_imports import load, load_module
+from lmm_classifier.core.optional_imports import import_attribute, import_optional
 from lmm_classifier.core.protocols import Encoder
 from lmm_classifier.embeddings.config import EncoderConfig
 
@@ -18,36 +24,49 @@ DESCRIPTOR_NOTICE = (
 
 
 def open_encoder(config: EncoderConfig) -> Encoder:
-    """Open the configured encoder; never another one in its place."""
-    encoder: Encoder
-    if config.backend == "descriptor":
-        logger.warning(DESCRIPTOR_NOTICE)
-        encoder = load("lmm_classifier.embeddings.descriptor", "DescriptorEncoder", "all")()
-    elif config.backend == "onnx":
-        encoder = load("lmm_classifier.embeddings.onnx", "OnnxEncoder", "onnx")(
-            Path(config.model), threads=config.threads
-        )
-    elif config.backend == "openvino":
-        load_module("openvino", "openvino")  # what is missing is said before a checkpoint is looked for
-        find = load("lmm_classifier.embeddings.export", "exported_or_converted", "openvino")
-        encoder = load("lmm_classifier.embeddings.openvino", "OpenvinoEncoder", "openvino")(
-            find(config), config.dtype, config.threads
-        )
-    else:
-        encoder = load("lmm_classifier.embeddings.siglip", "SiglipEncoder", "siglip")(
-            config.model,
-            revision=config.revision,
-            cache_dir=config.cache_dir,
-            allow_download=config.allow_download,
-            device=config.device,
-            dtype=config.dtype,
-            forward=load("lmm_classifier.embeddings.torch_runner", "Forward", "siglip")(
-                config.forward_batch, config.threads, config.compile
-            ),
-        )
+    """Open the configured encoder, and never another one in its place."""
+    encoder: Encoder = _BACKENDS[config.backend](config)
     return encoder
 
 
-def backends_of(backend: str) -> tuple[str, ...]:
-    """The backends whose vectors an encoder of this one may give: an exported one gives those of its checkpoint."""
+def compatible_backends(backend: str) -> tuple[str, ...]:
+    """Return the backends whose vectors this one may give: an exported encoder gives those of its checkpoint."""
     return (backend, "siglip") if backend in ("onnx", "openvino") else (backend,)
+
+
+def _open_siglip(config: EncoderConfig) -> Any:
+    options = import_attribute("lmm_classifier.embeddings.torch_runner", "ForwardOptions", "siglip")
+    return import_attribute("lmm_classifier.embeddings.siglip", "SiglipEncoder", "siglip")(
+        config.model,
+        revision=config.revision,
+        cache_dir=config.cache_dir,
+        allow_download=config.allow_download,
+        device=config.device,
+        dtype=config.dtype,
+        forward=options(config.forward_batch_size, config.threads, config.compile),
+    )
+
+
+def _open_openvino(config: EncoderConfig) -> Any:
+    import_optional("openvino", "openvino")  # report a missing library before the search for a checkpoint
+    model = import_attribute("lmm_classifier.embeddings.export", "exported_or_converted", "openvino")(config)
+    encoder = import_attribute("lmm_classifier.embeddings.openvino", "OpenvinoEncoder", "openvino")
+    return encoder(model, config.dtype, config.threads)
+
+
+def _open_onnx(config: EncoderConfig) -> Any:
+    encoder = import_attribute("lmm_classifier.embeddings.onnx", "OnnxEncoder", "onnx")
+    return encoder(Path(config.model), threads=config.threads)
+
+
+def _open_descriptor(config: EncoderConfig) -> Any:  # noqa: ARG001 - it has no settings
+    logger.warning(DESCRIPTOR_NOTICE)
+    return import_attribute("lmm_classifier.embeddings.descriptor", "DescriptorEncoder", "all")()
+
+
+_BACKENDS: dict[str, Callable[[EncoderConfig], Any]] = {
+    "siglip": _open_siglip,  # SigLIP, SigLIP 2 and CLIP through transformers
+    "openvino": _open_openvino,
+    "onnx": _open_onnx,
+    "descriptor": _open_descriptor,
+}

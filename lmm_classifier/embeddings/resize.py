@@ -1,7 +1,8 @@
-"""Antialiased resizing of pictures to bytes, within 2 of 255 of Pillow's own, and several times as fast.
+"""Antialiased resizing of images to bytes: within 2 of 255 levels of Pillow, and several times as fast.
 
-cykooz-resizer computes the same convolution as Pillow with the processor's vector instructions. It is told which side
-to resize first: in between, values are rounded and clipped to bytes, so the order shows at hard edges.
+cykooz-resizer computes the same convolution as Pillow with the processor's vector instructions. `resize` chooses the
+side that is resized first, as Pillow does. In between, values are rounded and clipped to bytes, so the order is visible
+at hard edges.
 """
 
 from __future__ import annotations
@@ -18,14 +19,21 @@ from PIL import __version__ as pillow_version
 Box = tuple[float, float, float, float]  # left, upper, right, lower in pixels
 
 _FILTERS = {"nearest": None, "bilinear": "bilinear", "bicubic": "catmull_rom", "lanczos": "lanczos3"}
-_VERTICAL_FIRST = int(pillow_version.partition(".")[0]) >= 13  # older ones always begin with the rows
-_of_this_thread = local()  # a resizer keeps buffers
+_VERTICAL_FIRST = int(pillow_version.partition(".")[0]) >= 13  # older versions always begin with the rows
+_thread_local = local()  # a resizer has buffers, so each thread needs its own
 
 
 def resize(image: Image.Image, size: tuple[int, int], resample: str, box: Box | None = None) -> NDArray[np.uint8]:
-    """Resize an RGB picture, or its part `box`, to `size` (width, height): bytes (height, width, 3).
+    """Resize an RGB image.
 
-    `resample` is one of nearest, bilinear, bicubic, lanczos.
+    Args:
+        image: the image.
+        size: width and height of the result in pixels.
+        resample: nearest, bilinear, bicubic or lanczos.
+        box: the part of the image to resize; None is the whole image.
+
+    Returns:
+        Bytes (height, width, 3).
     """
     library = _library()
     if library is None or _FILTERS[resample] is None:
@@ -46,19 +54,19 @@ def resize(image: Image.Image, size: tuple[int, int], resample: str, box: Box | 
 def _one_pass(library: Any, image: Image.Image, size: tuple[int, int], name: Any, part: Box) -> Image.Image:
     if image.size == size and part == (0, 0, *size):
         return image
-    if not hasattr(_of_this_thread, "resizer"):
-        _of_this_thread.resizer = library.Resizer()
+    if not hasattr(_thread_local, "resizer"):
+        _thread_local.resizer = library.Resizer()
     options = library.ResizeOptions(library.ResizeAlg.convolution(library.FilterType[name]))
     options.crop_box = library.CropBox(*part)
-    options.use_alpha = False  # the fourth byte that Pillow keeps beside RGB is padding
+    options.use_alpha = False  # the fourth byte that Pillow stores with RGB is padding
     resized = Image.new("RGB", size)
-    _of_this_thread.resizer.resize_pil(image, resized, options)
+    _thread_local.resizer.resize_pil(image, resized, options)
     return resized
 
 
 @cache
 def _library() -> Any:
-    """The fast resizer, or None where it is not installed."""
+    """Return the fast resizer, or None where it is not installed."""
     try:
         import cykooz_resizer
     except ImportError:

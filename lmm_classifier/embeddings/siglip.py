@@ -1,4 +1,4 @@
-"""SigLIP, SigLIP 2 and CLIP through transformers: the image tower for pictures, the text tower for label names.
+"""SigLIP, SigLIP 2 and CLIP through transformers: the image tower for images, the text tower for label names.
 
 SigLIP: arXiv 2303.15343; SigLIP 2: arXiv 2502.14786; CLIP: arXiv 2103.00020.
 """
@@ -14,19 +14,19 @@ from typing import Any
 import numpy as np
 from PIL.Image import Image
 
-from lmm_classifier.core.checkpoints import checkpoint_folder, content_digest, quiet_transformers
+from lmm_classifier.core.arrays import Float32Array
+from lmm_classifier.core.checkpoints import quiet_transformers, resolve_checkpoint, weights_digest
 from lmm_classifier.core.datatypes import Fingerprint
 from lmm_classifier.core.devices import choose_device, choose_dtype
 from lmm_classifier.core.errors import EncoderError, LmmClassifierError
-from lmm_classifier.core.optional_imports import load, load_module
-from lmm_classifier.core.protocols import FloatArray, Prepared
-from lmm_classifier.embeddings.exported_model import unit_rows
+from lmm_classifier.core.optional_imports import import_attribute, import_optional
+from lmm_classifier.core.protocols import Preprocessed
+from lmm_classifier.embeddings.base import CosineEncoder
 from lmm_classifier.embeddings.preprocessing import Preprocessing
-from lmm_classifier.embeddings.torch_runner import AS_CHOSEN, Forward, TorchTower
-from lmm_classifier.embeddings.whitening import IdentityRecipe
+from lmm_classifier.embeddings.torch_runner import AS_CHOSEN, BatchedTorchModel, ForwardOptions
 
 _EXTRA = "siglip"
-_MAX_ASPECT = 4  # a longer picture is cropped to this ratio before its shorter side is resized (CLIP crops it anyway)
+_MAX_ASPECT = 4  # longer images are cropped to this ratio before their shorter side is resized; CLIP crops them anyway
 _PROCESSING = (
     "do_resize",
     "size",
@@ -41,7 +41,7 @@ _PROCESSING = (
 
 @dataclass(frozen=True, slots=True)
 class Family:
-    """The classes of a model type, and the output that holds its embedding."""
+    """The classes of a model type, and the outputs that hold its embeddings."""
 
     vision: str
     text: str
@@ -67,12 +67,12 @@ _FAMILIES = {
 }
 
 
-class SiglipEncoder:
-    """A vision tower by hub name or local folder; local files are tried before any download.
+class SiglipEncoder(CosineEncoder):
+    """A vision tower by hub name or local folder; local files are used before any download.
 
-    Pictures are computed in batches of one fixed shape, so that a vector does not depend on its batch: see `TorchTower`
-    for their size. A picture is resized by our own code where the checkpoint's processing is a plain resize or crop,
-    else (SigLIP 2 of free aspect) by transformers.
+    Images are computed in batches of one fixed shape, so that a vector does not depend on its batch; see
+    `BatchedTorchModel` for their size. `preprocessing` resizes an image where the checkpoint's processing is a plain
+    resize or crop. Otherwise (SigLIP 2 with free aspect) transformers does.
     """
 
     def __init__(
@@ -83,12 +83,12 @@ class SiglipEncoder:
         allow_download: bool = True,
         device: str = "auto",
         dtype: str = "auto",
-        forward: Forward = AS_CHOSEN,
+        forward: ForwardOptions = AS_CHOSEN,
     ) -> None:
-        self._torch = load_module("torch", _EXTRA)
-        load_module("transformers", _EXTRA)
+        self._torch = import_optional("torch", _EXTRA)
+        import_optional("transformers", _EXTRA)
         try:
-            self.folder = checkpoint_folder(model, revision, cache_dir, allow_download, _EXTRA)
+            self.folder = resolve_checkpoint(model, revision, cache_dir, allow_download, _EXTRA)
             self._family = self._find_family()
             self._device = choose_device(self._torch, device)
             self._dtype = choose_dtype(self._torch, dtype, self._device)
@@ -99,64 +99,43 @@ class SiglipEncoder:
         except LmmClassifierError:
             raise
         except Exception as error:
-            raise EncoderError(_ways_on(model, error)) from error
-        said = self._processor.to_dict()
-        self.preprocessing = None if self._family is _FAMILIES["siglip2"] else Preprocessing.of_processor(said)
-        self._run = TorchTower(self.features, self._device, self._patches(), forward)
+            raise EncoderError(_loading_error(model, error)) from error
+        settings = self._processor.to_dict()
+        self.preprocessing = None if self._family is _FAMILIES["siglip2"] else Preprocessing.of_processor(settings)
+        self.image_size = self._find_image_size()
+        self._run = BatchedTorchModel(self.features, self._device, self._patches(), forward)
         self._text: Any = None
         self._forward = forward
-        self._fingerprint = self._identify(model, said)
-
-    @property
-    def fingerprint(self) -> Fingerprint:
-        """The model, its weights by content, its preprocessing and number type."""
-        return self._fingerprint
-
-    @property
-    def space(self) -> IdentityRecipe:
-        """These vectors are made for cosines: they are compared as they are."""
-        return IdentityRecipe()
-
-    @property
-    def image_size(self) -> int:
-        """The side in pixels of the picture that the tower sees."""
-        size = self._processor.size
-        if size is not None and ("height" in size or "shortest_edge" in size):
-            return int(size["height"] if "height" in size else size["shortest_edge"])
-        return int(self._processor.patch_size * self._processor.max_num_patches**0.5)  # SigLIP 2 of free aspect
+        self.fingerprint = self._identify(model, settings)
 
     @property
     def batch_size(self) -> int:
-        """Several forward passes, so that copies to the device overlap with them."""
+        """Images of several forward passes, so that copies to the device overlap with the passes."""
         return max(8, 4 * self._run.batch)
 
-    def prepare(self, image: Image) -> Prepared:
-        """Reduce an upright RGB picture to the pixels (height, width, 3) or patches that the tower sees."""
+    def preprocess(self, image: Image) -> Preprocessed:
+        """Reduce an upright RGB image to the pixels (height, width, 3) or patches that the tower takes."""
         if self.preprocessing is not None:
-            return self.preprocessing.prepare(image)
+            return self.preprocessing.preprocess(image)
         inputs = self._processor(images=[image], return_tensors="np")
         return {name: np.asarray(array[0]) for name, array in inputs.items()}
 
-    def encode(self, prepared: Sequence[Prepared]) -> FloatArray:
-        """Encode prepared pictures as unit rows (n, dim); raises EncoderError on values that are not finite."""
-        return self._units(self._run(prepared, self._fingerprint.dim))
+    def encode(self, preprocessed: Sequence[Preprocessed]) -> Float32Array:
+        """Return normalized embeddings (n, dim); raises EncoderError on values that are not finite."""
+        return self._embeddings(self._run(preprocessed, self.fingerprint.dim))
 
-    def encode_images(self, images: Sequence[Image]) -> FloatArray:
-        """Prepare and encode upright RGB pictures as unit rows (n, dim)."""
-        return self.encode([self.prepare(image) for image in images])
-
-    def encode_as_transformers(self, images: Sequence[Image]) -> FloatArray:
-        """Encode pictures by the library's own image processor and forward pass, one by one: the reference."""
+    def encode_as_transformers(self, images: Sequence[Image]) -> Float32Array:
+        """Encode images one by one with the library's own image processor and forward pass, as a reference."""
         rows = []
         for image in images:
             inputs = self._processor(images=[self._bounded(image)], return_tensors="pt").to(self._device)
             inputs["pixel_values"] = inputs["pixel_values"].to(self._dtype)
             with self._torch.inference_mode():
                 rows.append(getattr(self.vision(**inputs), self._family.image_output).float().cpu().numpy()[0])
-        return self._units(np.array(rows, np.float32).reshape(len(rows), self._fingerprint.dim))
+        return self._embeddings(np.array(rows, np.float32).reshape(len(rows), self.fingerprint.dim))
 
-    def encode_texts(self, texts: Sequence[str]) -> FloatArray:
-        """Encode texts as unit rows (n, dim) of the same space; the text tower is loaded at the first call."""
+    def encode_texts(self, texts: Sequence[str]) -> Float32Array:
+        """Return normalized embeddings (n, dim) of texts in the same space; the first call loads the text tower."""
         if self._text is None:
             try:
                 self._tokenizer = self._load("AutoTokenizer")
@@ -164,36 +143,49 @@ class SiglipEncoder:
             except Exception as error:
                 raise EncoderError(f"cannot load the text tower of {self.folder}: {error}") from error
             length = self._text.config.max_position_embeddings
-            self._read = TorchTower(self._text_features, self._device, length, self._forward)
+            self._run_text = BatchedTorchModel(self._text_features, self._device, length, self._forward)
         # SigLIP was trained on lower-case text, and every tokenizer of these families accepts it
-        prepared = [self._tokens_of(text.lower()) for text in texts]
-        return self._units(self._read(prepared, self._fingerprint.dim))
+        preprocessed = [self._tokens_of(text.lower()) for text in texts]
+        return self._embeddings(self._run_text(preprocessed, self.fingerprint.dim))
 
     def features(self, **inputs: Any) -> Any:
-        """The forward pass from prepared inputs, on the device: `pixels` (b, h, w, 3) bytes, or those of a processor.
+        """Run the forward pass on the device.
 
-        Returns (b, dim) that are not of unit length.
+        Args:
+            inputs: `pixels`, bytes (b, h, w, 3), or the outputs of transformers' image processor.
+
+        Returns:
+            Features (b, dim), not normalized.
         """
         if (pixels := inputs.pop("pixels", None)) is not None:
-            described = self.preprocessing
-            assert described is not None
-            factor = self._torch.tensor([1 / (255 * one) for one in described.std], device=pixels.device)
-            shift = self._torch.tensor([m / s for m, s in zip(described.mean, described.std)], device=pixels.device)
-            inputs["pixel_values"] = (pixels.float() * factor - shift).permute(0, 3, 1, 2)  # channels last in memory
+            preprocessing = self.preprocessing
+            assert preprocessing is not None
+            mean, std = preprocessing.mean, preprocessing.std
+            factor = self._torch.tensor([1 / (255 * s) for s in std], device=pixels.device)
+            shift = self._torch.tensor([m / s for m, s in zip(mean, std)], device=pixels.device)
+            inputs["pixel_values"] = (pixels.float() * factor - shift).permute(
+                0, 3, 1, 2
+            )  # channels are last in memory
         inputs["pixel_values"] = inputs["pixel_values"].to(self._dtype)
         return getattr(self.vision(**inputs), self._family.image_output)
 
-    def _units(self, rows: FloatArray) -> FloatArray:
-        hint = f" in {self._fingerprint.dtype} on {self._device}; try encoder.dtype: float32"
-        return unit_rows(rows, self._fingerprint, hint)
+    def _embeddings(self, rows: Float32Array) -> Float32Array:
+        return self._normalized(rows, f" in {self.fingerprint.dtype} on {self._device}; try encoder.dtype: float32")
+
+    def _find_image_size(self) -> int:
+        """Return the side in pixels of the image that the tower takes."""
+        size = self._processor.size
+        if size is not None and ("height" in size or "shortest_edge" in size):
+            return int(size["height"] if "height" in size else size["shortest_edge"])
+        return int(self._processor.patch_size * self._processor.max_num_patches**0.5)  # SigLIP 2 with free aspect
 
     def _patches(self) -> int:
-        """Patches of a picture, by which the work and memory of a forward pass grow."""
+        """Return the number of patches of an image; the work and memory of a forward pass grow with it."""
         patch = int(getattr(self.vision.config, "patch_size", 16))
         return max((self.image_size // patch) ** 2, 1)
 
-    def _tokens_of(self, text: str) -> Prepared:
-        length = self._text.config.max_position_embeddings  # SigLIP gives wrong vectors at any other padding
+    def _tokens_of(self, text: str) -> Preprocessed:
+        length = self._text.config.max_position_embeddings  # SigLIP gives wrong vectors with any other padding
         tokens = self._tokenizer([text], padding="max_length", max_length=length, truncation=True, return_tensors="np")
         names = ("input_ids",) if self._family.text.startswith("Siglip") else ("input_ids", "attention_mask")
         return {name: np.asarray(tokens[name][0]) for name in names}
@@ -218,35 +210,37 @@ class SiglipEncoder:
 
     def _load(self, name: str, **options: Any) -> Any:
         with quiet_transformers(_EXTRA):
-            return load("transformers", name, _EXTRA).from_pretrained(self.folder, local_files_only=True, **options)
+            return import_attribute("transformers", name, _EXTRA).from_pretrained(
+                self.folder, local_files_only=True, **options
+            )
 
     def _tower(self, name: str, part: str) -> Any:
         """Load one tower of the checkpoint, on its device and in its number type."""
         config = self._load("AutoConfig")
         own = getattr(config, part, config)
-        if self._family.image_output == "image_embeds":  # the whole checkpoint's word counts, the tower's is a default
+        if self._family.image_output == "image_embeds":  # the checkpoint's value is right, the tower's is a default
             own.projection_dim = config.projection_dim
         loaded = self._load(name, config=own, attn_implementation="sdpa", dtype=self._dtype, use_safetensors=True)
         if self._device.startswith("cuda"):
             loaded = loaded.to(memory_format=self._torch.channels_last)
         return loaded.to(self._device).eval()
 
-    def _identify(self, model: str, said: dict[str, Any]) -> Fingerprint:
+    def _identify(self, model: str, settings: dict[str, Any]) -> Fingerprint:
         vision = self.vision.config
-        processing = {name: said[name] for name in _PROCESSING if said.get(name) is not None}
+        processing = {name: settings[name] for name in _PROCESSING if settings.get(name) is not None}
         return Fingerprint(
             backend="siglip",
             model=Path(model).name if Path(model).is_dir() else model,
-            revision=content_digest(self.folder),
+            revision=weights_digest(self.folder),
             preprocessing=json.dumps(processing, default=int, sort_keys=True),
             dim=vision.projection_dim if self._family.image_output == "image_embeds" else vision.hidden_size,
             dtype=str(self._dtype).removeprefix("torch."),
         )
 
 
-def _ways_on(model: str, error: Exception) -> str:
+def _loading_error(model: str, error: Exception) -> str:
     return (
         f"cannot load the encoder {model!r} ({str(error).splitlines()[0] if str(error) else type(error).__name__}). "
-        "Three ways on: download it on a machine with a network and copy the cache (encoder.cache_dir); point "
-        "encoder.model at a local folder; or set encoder.backend: descriptor (config/offline.yaml)"
+        "Do one of three things: download it on a machine with a network and copy the cache (encoder.cache_dir); set "
+        "encoder.model to a local folder; or set encoder.backend: descriptor (config/offline.yaml)"
     )

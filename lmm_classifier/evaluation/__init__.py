@@ -1,4 +1,4 @@
-"""Measurements and reports: evaluate a labeled folder, audit an index, draw pages.
+"""Measurements and reports: evaluate a labeled folder, audit an index, write HTML pages.
 
-Start with `results` and `audit`; the HTML is in `reports`.
+Start with `results` and `audit`; the pages are in `reports`.
 """

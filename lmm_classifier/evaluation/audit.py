@@ -1,251 +1,235 @@
-"""A study of the corpus itself: which of its labels are likely wrong, and what else would mislead a classifier."""
+"""Audit a dataset: find labels that are likely wrong, duplicates, outliers, and labels that are hard to tell apart."""
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from lmm_classifier.calibration.calibration import Calibration
-from lmm_classifier.calibration.fit import LeftOut
+from lmm_classifier.calibration.fit import fit_by_leave_one_out
+from lmm_classifier.calibration.predictions import HeldOutPredictions
+from lmm_classifier.config import PipelineConfig
+from lmm_classifier.core.arrays import Float64Array, IntArray
 from lmm_classifier.core.datatypes import Neighbor
-from lmm_classifier.core.errors import CalibrationError
+from lmm_classifier.core.errors import CalibrationError, ConfigError
 from lmm_classifier.core.metrics import wilson_interval
-from lmm_classifier.core.protocols import IntArray
+from lmm_classifier.evaluation.duplicates import Duplicates, find_duplicates
 from lmm_classifier.index.vector_index import ExactIndex
 from lmm_classifier.neighbors.config import RetrievalConfig
 
-_NEIGHBOURS = 5
-_RARE = 0.01  # share of examples that count as outliers, at most
-_OUTLYING = -2.5  # familiarity from which one may, in robust standard deviations
-_THIN = 5  # examples under which a label is thin
-_BLOCK = 1024
-_PAIRS = 20
-_MOST_PAIRS = 20_000_000_000  # examples judged times examples: all of 140,000
+_NEIGHBORS = 5
+_MAX_OUTLIERS = 0.01  # fraction of the examples that may count as outliers
+_OUTLIER_FAMILIARITY = -2.5  # an outlier is less familiar, in robust standard deviations
+_THIN = 5  # a label with fewer examples is thin
+_PAIRS = 20  # confusable pairs listed
+_MAX_COMPARISONS = 20_000_000_000  # judged examples times examples: all of 140,000
 
 
 @dataclass(frozen=True, slots=True)
-class SuspectLabel:
-    """An example whose label the rest of the corpus doubts.
+class LabelIssue:
+    """An example whose label is likely wrong: the other examples give another label a higher probability.
 
-    `doubt` is the mean of 1 - p(own), counted twice, and p(suggested) - p(own), at most 1: probabilities that the other
-    examples give it when it is left out. Only examples with p(suggested) > p(own) are suspects.
+    `label_quality` is 1 - (2 (1 - p(own)) + p(suggested) - p(own)) / 3, where p are the probabilities of the labels
+    when the example is held out.
     """
 
     path: str
     label: str
-    suggested: str
-    doubt: float
-    probability: float  # of the own label
-    neighbors: tuple[Neighbor, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Duplicates:
-    """Examples of the same bytes (`exact`), or nearly the same picture; `similarity` is the least in the group."""
-
-    paths: tuple[str, ...]
-    labels: tuple[str, ...]
-    exact: bool
-    similarity: float
-
-    @property
-    def contradict(self) -> bool:
-        """One picture under several labels."""
-        return len(set(self.labels)) > 1
+    suggested: str  # the most probable other label
+    label_quality: float  # 0 to 1, lower is worse
+    probability: float  # of its own label, 0 to 1
+    neighbors: tuple[Neighbor, ...]  # nearest first
 
 
 @dataclass(frozen=True, slots=True)
 class Outlier:
-    """An example that looks like nothing else in the corpus."""
+    """An example that is similar to nothing else in the dataset."""
 
     path: str
     label: str
-    familiarity: float
-    neighbors: tuple[Neighbor, ...]
+    familiarity: float  # in robust standard deviations; 0 is typical, lower is less familiar
+    neighbors: tuple[Neighbor, ...]  # nearest first
 
 
 @dataclass(frozen=True, slots=True)
 class ConfusablePair:
-    """Two labels that are taken for each other: how many left-out examples of the first went to the second."""
+    """Two labels of which the first is predicted as the second when its examples are held out."""
 
     label: str
-    taken_for: str
-    count: int
-    share: float  # of the examples of the first
+    predicted_as: str
+    count: int  # such examples
+    fraction: float  # of the examples of `label`, 0 to 1
 
 
 @dataclass(frozen=True)
 class Audit:
-    """Everything found, the most doubtful first; `ranking` gives the doubt of every example, by row."""
+    """What an audit found in a dataset; the worst findings of each kind come first.
+
+    Example:
+        >>> from lmm_classifier import Audit, PipelineConfig, audit_index
+        >>> audit = audit_index("index", PipelineConfig.offline())
+        >>> isinstance(audit, Audit), audit.judged == audit.examples
+        (True, True)
+        >>> sorted(audit.to_dict())[:3]
+        ['accuracy', 'confusable', 'duplicates']
+    """
 
     examples: int
-    left_out: int
+    """Examples in the index."""
+    judged: int
+    """Examples that were held out and judged by the others; a sample where there are very many."""
     accuracy: float
+    """Fraction of the judged examples that are predicted as their label, 0 to 1."""
     interval: tuple[float, float]
-    suspects: list[SuspectLabel]
+    """95% confidence interval of the accuracy."""
+    label_issues: list[LabelIssue]
+    """Labels that are likely wrong, the lowest label quality first."""
     duplicates: list[Duplicates]
+    """Groups of the same or nearly the same image, groups with several labels first."""
     outliers: list[Outlier]
+    """Examples that are similar to nothing else, the least familiar first."""
     thin: dict[str, int]
+    """Labels with fewer than 5 examples, and the number of their examples."""
     confusable: list[ConfusablePair]
+    """Pairs of labels that are mistaken for each other, the most frequent first."""
     ranking: dict[int, float]
+    """1 - label quality of each judged example by its row in the index, higher is worse; in full precision."""
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values, ready for JSON."""
-        found = asdict(self)
-        del found["ranking"]
-        for one, duplicate in zip(found["duplicates"], self.duplicates):
-            one["contradict"] = duplicate.contradict
-        return found
+        """Return plain values, ready for JSON; without `ranking`."""
+        values = asdict(self)
+        del values["ranking"]
+        for group, duplicates in zip(values["duplicates"], self.duplicates):
+            group["contradict"] = duplicates.contradict
+        return values
 
 
-def audit(index: ExactIndex, config: RetrievalConfig, near: float = 0.98) -> Audit:
-    """Judge every example by the others.
+def audit_index(index_path: Path | str, config: PipelineConfig | None = None, near_duplicate: float = 0.98) -> Audit:
+    """Find mistakes in the dataset of an index. The index is not changed, and no image is read.
 
-    Of more than 140,000 examples, or where examples times labels exceed 20 million, a sample is judged.
+    Each example is judged by the others (leave-one-out). Of more than 140,000 examples, or where examples times labels
+    exceed 20 million, a sample is judged.
 
-    Raises CalibrationError for a corpus in which nothing can be left out.
+    Args:
+        index_path: a durable index (folder) or an `.npz` file.
+        config: names the rule that judges; `rule: auto` by default.
+        near_duplicate: cosine similarity from which two images count as near duplicates, 0 to 1.
+
+    Raises:
+        ConfigError: if `near_duplicate` is outside 0 to 1.
+        IndexFileError: if there is no sound index at `index_path`.
+        CalibrationError: if the dataset is too small to hold anything out.
+
+    Example:
+        >>> from lmm_classifier import PipelineConfig, audit_index
+        >>> audit = audit_index("index", PipelineConfig.offline(), near_duplicate=0.99)
+        >>> 0 <= audit.accuracy <= 1
+        True
+        >>> all(0 <= issue.label_quality <= 1 for issue in audit.label_issues)
+        True
     """
+    if not 0 <= near_duplicate <= 1:
+        raise ConfigError(
+            f"near_duplicate is {near_duplicate}. Expected a cosine similarity of 0 to 1, such as the default 0.98."
+        )
+    config = config or PipelineConfig()
+    return audit_opened_index(ExactIndex.open(Path(index_path)), config.retrieval, near_duplicate)
+
+
+def audit_opened_index(index: ExactIndex, config: RetrievalConfig, near_duplicate: float = 0.98) -> Audit:
+    """Find mistakes in the dataset of an index that is open already; see `audit_index`."""
     if len(index.label_names) < 2 or len(index) <= len(index.label_names):
         raise CalibrationError(
-            f"the index holds {len(index)} pictures of {len(index.label_names)} labels; an audit needs two labels and "
-            "more than one picture of some: add pictures and build it again"
+            f"The index holds {len(index)} images of {len(index.label_names)} labels. An audit needs two labels, and "
+            "more than one image of some label. Add images to the dataset and build the index again."
         )
-    calibration, left_out = Calibration.fit(config, index, most=max(_MOST_PAIRS // len(index), 1))
-    doubts = _Doubts.of(left_out)
-    familiarity = calibration.familiarity.of_signals(left_out.signals)
-    right = int(left_out.right.sum())
+    max_judged = max(_MAX_COMPARISONS // len(index), 1)
+    calibration, predictions = fit_by_leave_one_out(config, index, most=max_judged)
+    quality = _LabelQuality.of(predictions)
+    correct, judged = int(predictions.correct.sum()), len(predictions.rows)
+    familiarity = calibration.familiarity.of_signals(predictions.signals)
     return Audit(
         examples=len(index),
-        left_out=len(left_out.rows),
-        accuracy=right / len(left_out.rows),
-        interval=wilson_interval(right, len(left_out.rows)),
-        suspects=list(_suspects(index, left_out, doubts)),
-        duplicates=_duplicates(index, near),
-        outliers=list(_outliers(index, left_out.rows, familiarity)),
+        judged=judged,
+        accuracy=correct / judged,
+        interval=wilson_interval(correct, judged),
+        label_issues=list(_label_issues(index, predictions, quality)),
+        duplicates=find_duplicates(index, near_duplicate),
+        outliers=list(_outliers(index, predictions.rows, familiarity)),
         thin={name: int(count) for name, count in zip(index.label_names, index.gallery.counts) if count < _THIN},
-        confusable=_confusable(index, left_out),
-        ranking=dict(zip(left_out.rows.tolist(), doubts.doubt.tolist())),
+        confusable=_confusable(index, predictions),
+        ranking=dict(zip(predictions.rows.tolist(), quality.deficit.tolist())),
     )
 
 
 @dataclass(frozen=True)
-class _Doubts:
-    """For each left-out example (n,): doubt, the likeliest other label, and the probabilities of own and other."""
+class _LabelQuality:
+    """Label quality of each held-out example (n,), its most probable other label, and the probabilities of both."""
 
-    doubt: NDArray[np.float64]
-    other: IntArray
-    p_own: NDArray[np.float64]
-    p_other: NDArray[np.float64]
+    deficit: Float64Array  # 1 - quality: near 1 the quality itself would lose the order of sound examples
+    suggested: IntArray
+    p_own: Float64Array
+    p_suggested: Float64Array
 
     @classmethod
-    def of(cls, left_out: LeftOut) -> _Doubts:
-        """Weigh what the others say.
+    def of(cls, predictions: HeldOutPredictions) -> _LabelQuality:
+        """Compute it from the mean of all experts and of the last one alone, which are the neighbors.
 
-        The neighbours, who are the last voice, count twice: once in the product and once alone. Of the two usual
-        measures 1 - p(own) finds labels that are wrong at random, the margin those taken from the nearest label.
+        The neighbors so count twice. Of the two usual measures, 1 - p(own) finds labels that are wrong at random, and
+        the margin finds labels that were confused with the most similar one.
         """
-        probabilities = (np.exp(left_out.log_probabilities) + np.exp(left_out.voices[-1])) / 2
-        here = np.arange(len(left_out.rows))
-        own = probabilities[here, left_out.own].copy()
-        probabilities[here, left_out.own] = -1
-        other = probabilities.argmax(axis=1)
-        margin = probabilities[here, other] - own
-        return cls((2 * (1 - own) + margin) / 3, other, own, probabilities[here, other])
+        probabilities = (np.exp(predictions.log_probabilities) + np.exp(predictions.expert_log_probabilities[-1])) / 2
+        rows = np.arange(len(predictions.rows))
+        own = probabilities[rows, predictions.label_ids].copy()
+        probabilities[rows, predictions.label_ids] = -1
+        suggested = probabilities.argmax(axis=1)
+        margin = probabilities[rows, suggested] - own
+        return cls((2 * (1 - own) + margin) / 3, suggested, own, probabilities[rows, suggested])
 
 
-def _suspects(index: ExactIndex, left_out: LeftOut, doubts: _Doubts) -> Iterator[SuspectLabel]:
-    for place in np.argsort(-doubts.doubt, kind="stable"):
-        row = int(left_out.rows[place])
-        if doubts.p_other[place] <= doubts.p_own[place] or index.gallery.counts[left_out.own[place]] < 2:
-            continue  # the only example of its label cannot be told by others
-        yield SuspectLabel(
-            index.examples[row].path,
-            index.examples[row].label,
-            index.label_names[int(doubts.other[place])],
-            float(doubts.doubt[place]),
-            float(doubts.p_own[place]),
-            _neighbors(index, row),
-        )
-
-
-def _outliers(index: ExactIndex, rows: IntArray, familiarity: NDArray[np.float64]) -> Iterator[Outlier]:
-    most = max(int(_RARE * len(rows)), 1)
-    for place in np.argsort(familiarity, kind="stable")[:most]:
-        if familiarity[place] < _OUTLYING:
-            row = int(rows[place])
-            yield Outlier(
-                index.examples[row].path, index.examples[row].label, float(familiarity[place]), _neighbors(index, row)
+def _label_issues(index: ExactIndex, predictions: HeldOutPredictions, quality: _LabelQuality) -> Iterator[LabelIssue]:
+    for position in np.argsort(-quality.deficit, kind="stable"):
+        row = int(predictions.rows[position])
+        if index.gallery.counts[predictions.label_ids[position]] < 2:
+            continue  # other examples cannot support a label that has only this one
+        if quality.p_suggested[position] > quality.p_own[position]:
+            yield LabelIssue(
+                index.examples[row].path,
+                index.examples[row].label,
+                index.label_names[int(quality.suggested[position])],
+                1 - float(quality.deficit[position]),
+                float(quality.p_own[position]),
+                _neighbors(index, row),
             )
 
 
+def _outliers(index: ExactIndex, rows: IntArray, familiarity: Float64Array) -> Iterator[Outlier]:
+    most = max(int(_MAX_OUTLIERS * len(rows)), 1)
+    for position in np.argsort(familiarity, kind="stable")[:most]:
+        if familiarity[position] < _OUTLIER_FAMILIARITY:
+            row = int(rows[position])
+            example = index.examples[row]
+            yield Outlier(example.path, example.label, float(familiarity[position]), _neighbors(index, row))
+
+
 def _neighbors(index: ExactIndex, row: int) -> tuple[Neighbor, ...]:
-    """The nearest examples of other bytes."""
+    """Return the nearest examples with other content."""
     gallery = index.gallery
-    same = index.rows_of_contents([index.hashes[row]])
-    return tuple(index.neighbors(*gallery.compare(gallery.units[[row]], same).nearest(0, _NEIGHBOURS)))
+    identical = index.rows_with_hash([index.hashes[row]])
+    nearest = gallery.compare(gallery.embeddings[[row]], identical).nearest(0, _NEIGHBORS)
+    return tuple(index.neighbors(*nearest))
 
 
-def _duplicates(index: ExactIndex, near: float) -> list[Duplicates]:
-    groups: dict[str, list[int]] = defaultdict(list)
-    for row, content_hash in enumerate(index.hashes):
-        groups[content_hash].append(row)
-    exact = [_group(index, rows, True, 1.0) for rows in groups.values() if len(rows) > 1]
-    firsts = np.array([rows[0] for rows in groups.values()], np.int64)
-    pairs = _near_pairs(index, firsts, near)
-    return sorted(exact + list(_joined(index, pairs)), key=lambda one: (not one.contradict, not one.exact, one.paths))
-
-
-def _near_pairs(index: ExactIndex, rows: IntArray, near: float) -> list[tuple[int, int, float]]:
-    units = index.gallery.units[rows]
-    pairs: list[tuple[int, int, float]] = []
-    for start in range(0, len(rows), _BLOCK):
-        cosines = units[start : start + _BLOCK] @ units.T
-        for first, second in zip(*np.nonzero(cosines >= near)):
-            if start + first < second:
-                pairs.append((int(rows[start + first]), int(rows[second]), float(cosines[first, second])))
-    return pairs
-
-
-def _joined(index: ExactIndex, pairs: Sequence[tuple[int, int, float]]) -> Iterator[Duplicates]:
-    """Chains of near pairs, each as one group."""
-    leader: dict[int, int] = {}
-
-    def lead(row: int) -> int:
-        while leader.setdefault(row, row) != row:
-            leader[row] = leader[leader[row]]
-            row = leader[row]
-        return row
-
-    for first, second, _ in pairs:
-        leader[lead(second)] = lead(first)
-    members: dict[int, list[int]] = defaultdict(list)
-    least: dict[int, float] = defaultdict(lambda: 1.0)
-    for row in leader:
-        members[lead(row)].append(row)
-    for first, _, cosine in pairs:
-        least[lead(first)] = min(least[lead(first)], cosine)
-    for head, rows in members.items():
-        yield _group(index, sorted(rows), False, min(least[head], 1.0))
-
-
-def _group(index: ExactIndex, rows: Sequence[int], exact: bool, similarity: float) -> Duplicates:
-    examples = [index.examples[row] for row in rows]
-    return Duplicates(tuple(one.path for one in examples), tuple(one.label for one in examples), exact, similarity)
-
-
-def _confusable(index: ExactIndex, left_out: LeftOut) -> list[ConfusablePair]:
-    labels = len(index.label_names)
-    answers = left_out.log_probabilities.argmax(axis=1)
-    counts = np.bincount(left_out.own * labels + answers, minlength=labels * labels).reshape(labels, labels)
+def _confusable(index: ExactIndex, predictions: HeldOutPredictions) -> list[ConfusablePair]:
+    names, size = index.label_names, len(index.label_names)
+    answers = predictions.log_probabilities.argmax(axis=1)
+    counts = np.bincount(predictions.label_ids * size + answers, minlength=size * size).reshape(size, size)
     totals = counts.sum(axis=1)
     np.fill_diagonal(counts, 0)
     order = np.argsort(-counts, axis=None, kind="stable")[:_PAIRS]
-    names = index.label_names
     return [
         ConfusablePair(names[own], names[other], int(counts[own, other]), float(counts[own, other] / totals[own]))
         for own, other in zip(*np.unravel_index(order, counts.shape))

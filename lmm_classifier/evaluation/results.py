@@ -1,4 +1,4 @@
-"""A study of verdicts whose truth is known: accuracy, confidence, unknowns, and what the second look was worth."""
+"""Results on images of known truth: accuracy, calibration of the confidence, unknown images, effect of reranking."""
 
 from __future__ import annotations
 
@@ -9,172 +9,225 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from lmm_classifier.core import metrics
+from lmm_classifier.core.arrays import BoolArray, Float64Array
 from lmm_classifier.core.datatypes import Candidate, Classification
 from lmm_classifier.core.progress import Progress, ProgressCallback
-from lmm_classifier.data.image_folder import scan_corpus
+from lmm_classifier.data.image_folder import scan_image_folder
 from lmm_classifier.pipeline.classifier import HybridClassifier
 
-KEEPS = (0.95, 0.9, 0.8)  # of the known, to show what each costs
-_RISKS = (0.01, 0.02, 0.05, 0.1)
-_RATES = (0.01, 0.1)  # of strangers that pass, for CCR
-_PAIRS = 20
+KEEP_KNOWN_RATES = (0.95, 0.9, 0.8)  # true-positive rates of known images, to show what each costs
+_RISKS = (0.01, 0.02, 0.05, 0.1)  # error rates among the answers
+_FALSE_POSITIVE_RATES = (0.01, 0.1)  # of unknown images that are accepted, for CCR
+_PAIRS = 20  # confusions listed
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
-    """One picture of the sheet, what was said about it, and what it truly shows, where that is known."""
+class LabeledResult:
+    """One image file with its result, and its true label where that is known.
 
-    picture: Path
+    Example:
+        >>> from pathlib import Path
+        >>> from lmm_classifier import HybridClassifier, LabeledResult, PipelineConfig
+        >>> image = sorted(Path("test_images/stripes").glob("*.png"))[0]
+        >>> (result,) = HybridClassifier(PipelineConfig.offline()).classify_paths([image])
+        >>> LabeledResult(image, result, truth="stripes").truth
+        'stripes'
+    """
+
+    image: Path
+    """The image file."""
     result: Classification
+    """What the classifier answered."""
     truth: str | None = None
+    """The true label; None where it is not known."""
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Verdicts split into what is known, what is strange, and what could not be read.
+    """Results on known, unknown and unreadable images. A known image has a true label that is in the index.
 
-    The arrays are over the known (n,) and the strangers (m,). `right` says whether the best label is the true one,
-    whether or not it was given; `given` whether a label was given at all.
+    Example:
+        >>> from lmm_classifier import HybridClassifier, PipelineConfig, evaluate_folder
+        >>> classifier = HybridClassifier(PipelineConfig.offline())
+        >>> evaluation = evaluate_folder("test_images", classifier)
+        >>> len(evaluation.correct) == len(evaluation.known)
+        True
+        >>> figures = evaluation.to_dict(classifier.retriever.calibration.familiarity.threshold)
+        >>> 0 <= figures["accuracy"]["fraction"] <= 1
+        True
     """
 
-    known: list[Entry]
-    strangers: list[Entry]
-    unreadable: list[Entry]
-    confidence: NDArray[np.float64]
-    right: NDArray[np.bool_]
-    given: NDArray[np.bool_]
-    familiarity: NDArray[np.float64]
-    strangers_familiarity: NDArray[np.float64]
+    known: list[LabeledResult]
+    """Results on the n known images."""
+    unknowns: list[LabeledResult]
+    """Results on the m unknown images."""
+    unreadable: list[LabeledResult]
+    """Results on files that are no images."""
+    confidence: Float64Array
+    """Score of the best label of each known image, 0 to 1, (n,)."""
+    correct: BoolArray
+    """Whether the best label of a known image is the true one, even where the image was called unknown, (n,)."""
+    accepted: BoolArray
+    """Whether a known image was given a label, (n,)."""
+    familiarity: Float64Array
+    """Familiarity of the known images, (n,)."""
+    unknown_familiarity: Float64Array
+    """Familiarity of the unknown images, (m,)."""
 
     @classmethod
-    def of(cls, entries: Sequence[Entry], labels: Collection[str]) -> Evaluation:
-        """Sort `entries`; what is none of `labels` is a stranger."""
-        readable = [entry for entry in entries if entry.result.decision.reason != "unreadable"]
+    def of(cls, results: Sequence[LabeledResult], labels: Collection[str]) -> Evaluation:
+        """Sort results into known, unknown and unreadable images; `labels` are those of the index."""
+        readable = [entry for entry in results if entry.result.decision.reason != "unreadable"]
         known = [entry for entry in readable if entry.truth in labels]
-        strangers = [entry for entry in readable if entry.truth not in labels]
+        unknowns = [entry for entry in readable if entry.truth not in labels]
         return cls(
-            known,
-            strangers,
-            [entry for entry in entries if entry.result.decision.reason == "unreadable"],
-            np.array([entry.result.score for entry in known], np.float64),
-            np.array([_best(entry) == entry.truth for entry in known], bool),
-            np.array([not entry.result.is_unknown for entry in known], bool),
-            _familiarity(known),
-            _familiarity(strangers),
+            known=known,
+            unknowns=unknowns,
+            unreadable=[entry for entry in results if entry.result.decision.reason == "unreadable"],
+            confidence=np.array([entry.result.score for entry in known], np.float64),
+            correct=np.array([_best_label(entry) == entry.truth for entry in known], bool),
+            accepted=np.array([not entry.result.is_unknown for entry in known], bool),
+            familiarity=_familiarity(known),
+            unknown_familiarity=_familiarity(unknowns),
         )
 
     def to_dict(self, threshold_for: Callable[[float], float]) -> dict[str, Any]:
-        """All figures as plain values, shares 0..1; `threshold_for` gives the familiarity that keeps a share."""
-        said_right = self.right & self.given
+        """Return all figures as plain values, ready for JSON; fractions are 0 to 1.
+
+        Args:
+            threshold_for: returns the familiarity threshold at which a fraction (0 to 1) of known images is accepted.
+        """
         return {
-            "pictures": {
-                "known": len(self.known),
-                "strangers": len(self.strangers),
-                "unreadable": len(self.unreadable),
-            },
-            "accuracy": _share(said_right),
-            "accuracy_if_a_label_is_forced": _share(self.right),
-            "known_called_unknown": _share(~self.given),
-            "precision_of_answers": _share(self.right[self.given]),
+            "images": {"known": len(self.known), "unknowns": len(self.unknowns), "unreadable": len(self.unreadable)},
+            "accuracy": _fraction(self.correct & self.accepted),
+            "accuracy_if_a_label_is_forced": _fraction(self.correct),
+            "known_called_unknown": _fraction(~self.accepted),
+            "precision_of_answers": _fraction(self.correct[self.accepted]),
             "classes": self._classes(),
             "confusions": self._confusions(),
             "confidence": self._confidence(),
-            "unknown": self._unknown(threshold_for) if self.strangers and self.known else None,
-            "second_look": self._second_look(),
+            "unknown": self._unknown(threshold_for) if self.unknowns and self.known else None,
+            "reranking": self._reranking(),
         }
 
     def _classes(self) -> list[dict[str, Any]]:
         rows = []
         for label in sorted({str(entry.truth) for entry in self.known}):
-            mine = np.array([entry.truth == label for entry in self.known])
-            others = Counter(entry.result.label for entry in self.known if entry.truth == label)
-            del others[label]
-            instead = next((label for label, _ in others.most_common(1)), None)
-            rows.append({"label": label, **_share((self.right & self.given)[mine]), "most_often_instead": instead})
+            of_label = np.array([entry.truth == label for entry in self.known])
+            answers = Counter(entry.result.label for entry in self.known if entry.truth == label)
+            del answers[label]
+            instead = next((answer for answer, _ in answers.most_common(1)), None)
+            correct = (self.correct & self.accepted)[of_label]
+            rows.append({"label": label, **_fraction(correct), "most_often_instead": instead})
         return rows
 
     def _confusions(self) -> list[dict[str, Any]]:
         pairs = Counter(
-            (str(entry.truth), str(_best(entry))) for entry, right in zip(self.known, self.right) if not right
+            (str(entry.truth), str(_best_label(entry)))
+            for entry, correct in zip(self.known, self.correct)
+            if not correct
         )
-        return [{"truth": truth, "answer": answer, "count": n} for (truth, answer), n in pairs.most_common(_PAIRS)]
+        return [
+            {"truth": truth, "answer": answer, "count": count} for (truth, answer), count in pairs.most_common(_PAIRS)
+        ]
 
     def _confidence(self) -> dict[str, Any]:
-        confidence, right = self.confidence, self.right
+        confidence, correct = self.confidence, self.correct
         return {
             "mean": float(confidence.mean()) if len(confidence) else None,
-            "expected_calibration_error": metrics.expected_calibration_error(confidence, right),
-            "brier": metrics.brier_score(confidence, right),
-            "area_under_risk_coverage": metrics.area_under_risk_coverage(confidence, right),
-            "coverage_at_risk": {f"{risk:g}": metrics.coverage_at_risk(confidence, right, risk) for risk in _RISKS},
+            "expected_calibration_error": metrics.expected_calibration_error(confidence, correct),
+            "brier": metrics.brier_score(confidence, correct),
+            "area_under_risk_coverage": metrics.area_under_risk_coverage(confidence, correct),
+            "coverage_at_risk": {f"{risk:g}": metrics.coverage_at_risk(confidence, correct, risk) for risk in _RISKS},
             "reliability": [
-                {"count": one.count, "confidence": one.confidence, "accuracy": one.accuracy}
-                for one in metrics.reliability(confidence, right)
+                {"count": part.count, "confidence": part.confidence, "accuracy": part.accuracy}
+                for part in metrics.reliability(confidence, correct)
             ],
         }
 
     def _unknown(self, threshold_for: Callable[[float], float]) -> dict[str, Any]:
-        known, strange = self.familiarity, self.strangers_familiarity
-        caught = np.array([entry.result.is_unknown for entry in self.strangers])
+        known, unknown = self.familiarity, self.unknown_familiarity
+        caught = np.array([entry.result.is_unknown for entry in self.unknowns])
         return {
-            "caught": _share(caught),
-            "auroc": metrics.auroc(known, strange),
-            "false_positives_at_95": metrics.false_positives_at(known, strange),
-            "correct_at_false_positives": {
-                f"{rate:g}": metrics.correct_at_false_positives(known, self.right, strange, rate) for rate in _RATES
+            "caught": _fraction(caught),
+            "auroc": metrics.auroc(known, unknown),
+            "fpr_at_95_tpr": metrics.fpr_at_tpr(known, unknown),
+            "ccr_at_fpr": {
+                f"{rate:g}": metrics.ccr_at_fpr(known, self.correct, unknown, rate) for rate in _FALSE_POSITIVE_RATES
             },
-            "trade": [
+            "tradeoff": [
                 {
-                    "keep_known": keep,
-                    "known_kept": float((known >= threshold_for(keep)).mean()),
-                    "strangers_let_through": float((strange >= threshold_for(keep)).mean()),
+                    "keep_known": rate,
+                    "known_accepted": float((known >= threshold_for(rate)).mean()),
+                    "unknowns_accepted": float((unknown >= threshold_for(rate)).mean()),
                 }
-                for keep in KEEPS
+                for rate in KEEP_KNOWN_RATES
             ],
         }
 
-    def _second_look(self) -> dict[str, Any]:
-        asked = [entry for entry in self.known if entry.result.decision.reason in ("reranked", "reranker_failed")]
-        before = [_first_choice(entry) == entry.truth for entry in asked]
-        after = [_best(entry) == entry.truth for entry in asked]
-        strange = [one for one in self.strangers if one.result.decision.reason in ("reranked", "reranker_failed")]
-        read = len(self.known) + len(self.strangers)
+    def _reranking(self) -> dict[str, Any]:
+        known = [entry for entry in self.known if _was_asked(entry)]
+        unknowns = [entry for entry in self.unknowns if _was_asked(entry)]
+        before = np.array([_best_label_of_retrieval(entry) == entry.truth for entry in known], bool)
+        after = np.array([_best_label(entry) == entry.truth for entry in known], bool)
+        asked, readable = len(known) + len(unknowns), len(self.known) + len(self.unknowns)
+        failed = [entry for entry in (*known, *unknowns) if entry.result.decision.reason == "reranker_failed"]
         return {
-            "asked": len(asked) + len(strange),
-            "asked_per_1000": 1000 * (len(asked) + len(strange)) / read if read else 0.0,
-            "failed": sum(one.result.decision.reason == "reranker_failed" for one in (*asked, *strange)),
-            "rescued": sum(now and not then for then, now in zip(before, after)),
-            "broken": sum(then and not now for then, now in zip(before, after)),
+            "asked": asked,
+            "asked_per_1000": 1000 * asked / readable if readable else 0.0,
+            "failed": len(failed),
+            "corrected": int((after & ~before).sum()),
+            "newly_wrong": int((before & ~after).sum()),
         }
 
 
-def evaluate(
-    folder: Path,
+def evaluate_folder(
+    folder: Path | str,
     classifier: HybridClassifier,
     leave_out_identical: bool = False,
     progress: ProgressCallback | None = None,
 ) -> Evaluation:
-    """Classify `folder/<label>/**`; a folder that is no label of the index, such as `unknown`, holds strangers."""
-    examples = scan_corpus(folder).examples
+    """Classify the images `folder/<label>/**` and compare the results with their labels.
+
+    Args:
+        folder: a folder per label. Images in a folder that is not a label of the index, such as `unknown`, count as
+            unknown images.
+        classifier: the classifier to evaluate.
+        leave_out_identical: ignore examples with the same content as the image. Use it to evaluate on images that are
+            in the index (leave-one-out).
+        progress: called after each image; raise `Cancelled` in it to stop.
+
+    Raises:
+        DatasetError: if the folder holds no labeled image.
+
+    Example:
+        >>> from lmm_classifier import HybridClassifier, PipelineConfig, evaluate_folder
+        >>> classifier = HybridClassifier(PipelineConfig.offline())
+        >>> evaluation = evaluate_folder("test_images", classifier)
+        >>> len(evaluation.known) > 0, len(evaluation.unreadable)
+        (True, 0)
+    """
+    folder = Path(folder)
+    examples = scan_image_folder(folder).examples
     paths = [folder / example.path for example in examples]
-    entries = []
+    results, unreadable = [], 0
     for number, result in enumerate(classifier.classify_paths(paths, leave_out_identical)):
-        entries.append(Entry(paths[number], result, examples[number].label))
+        results.append(LabeledResult(paths[number], result, examples[number].label))
+        unreadable += result.decision.reason == "unreadable"
         if progress is not None:
-            progress(Progress("evaluating", number + 1, len(paths)))
-    return Evaluation.of(entries, set(classifier.index.label_names))
+            progress(Progress("evaluating", number + 1, len(paths), unreadable))
+    return Evaluation.of(results, set(classifier.index.label_names))
 
 
-def _best(entry: Entry) -> str | None:
-    """The label that would be given if one had to be."""
+def _best_label(entry: LabeledResult) -> str | None:
+    """Return the label that would be given if one had to be."""
     return entry.result.candidates[0].label if entry.result.candidates else None
 
 
-def _first_choice(entry: Entry) -> str | None:
-    """The label that retrieval alone would have given."""
+def _best_label_of_retrieval(entry: LabeledResult) -> str | None:
+    """Return the label that retrieval alone would have given."""
 
     def score(candidate: Candidate) -> float:
         return candidate.score
@@ -182,12 +235,22 @@ def _first_choice(entry: Entry) -> str | None:
     return max(entry.result.candidates, key=score).label if entry.result.candidates else None
 
 
-def _familiarity(entries: Sequence[Entry]) -> NDArray[np.float64]:
+def _was_asked(entry: LabeledResult) -> bool:
+    return entry.result.decision.reason in ("reranked", "reranker_failed")
+
+
+def _familiarity(entries: Sequence[LabeledResult]) -> Float64Array:
     values = [entry.result.familiarity for entry in entries]
     return np.array([-np.inf if value is None else value for value in values], np.float64)
 
 
-def _share(flags: NDArray[np.bool_]) -> dict[str, Any]:
-    right, count = int(flags.sum()), len(flags)
-    low, high = metrics.wilson_interval(right, count)
-    return {"share": right / count if count else None, "count": right, "of": count, "interval": [low, high]}
+def _fraction(flags: BoolArray) -> dict[str, Any]:
+    """Return the fraction of true flags with its 95% confidence interval; None where there are no flags."""
+    successes, count = int(flags.sum()), len(flags)
+    low, high = metrics.wilson_interval(successes, count)
+    return {
+        "fraction": successes / count if count else None,
+        "count": successes,
+        "of": count,
+        "interval": [low, high],
+    }

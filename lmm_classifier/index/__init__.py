@@ -1,6 +1,6 @@
 """The reference set: labeled examples with their vectors, in memory and on disk.
 
-Start with `vector_index` (the opened index); `build` makes and changes one, `storage` keeps it on disk.
+Start with `vector_index` (the opened index). `build` makes and changes an index, `storage` holds it on disk.
 """
 
 import lazy_loader

@@ -1,5 +1,8 @@
+from .build.builder import build_index_from_directory as build_index_from_directory
 from .build.editor import IndexEditor as IndexEditor
-from .doctor import examine as examine
+from .build.editor import sync_index as sync_index
+from .doctor import Finding as Finding
+from .doctor import check_index as check_index
 from .opening import open_index as open_index
 from .opening import require_encoder as require_encoder
 from .vector_index import ExactIndex as ExactIndex

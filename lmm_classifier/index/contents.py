@@ -1,4 +1,4 @@
-"""What an index holds, whatever form it has on disk."""
+"""Contents of an index, in whatever format it is stored."""
 
 from __future__ import annotations
 
@@ -10,31 +10,32 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
+from lmm_classifier.core.arrays import Float32Array
 from lmm_classifier.index.manifest import Manifest
 
 Array = NDArray[Any]
-ADDED = ".added/"  # begins the ids of pictures that were added by hand; a corpus folder is never called so
+ADDED = ".added/"  # prefix of the ids of images added by hand; no folder of a dataset has this name
 
 
 @dataclass(frozen=True)
-class Contents:
-    """What is in an index; vectors are as the encoder made them, the space is applied when it is opened."""
+class IndexContents:
+    """The examples of an index with their vectors as the encoder made them; opening the index transforms them."""
 
     manifest: Manifest
     labels: Sequence[str]
-    paths: Sequence[str]  # ids, ascending where the index is a durable one
-    hashes: Sequence[str]  # SHA-256 of the files, hexadecimal
-    space_state: Mapping[str, Array]
+    paths: Sequence[str]  # ids, ascending in a durable index
+    hashes: Sequence[str]  # SHA-256 of the image files, hexadecimal
+    transform_arrays: Mapping[str, Array]
     vector_blocks: Callable[[], Iterable[Array]]  # encoder vectors, in consecutive blocks (m, dim)
     dtype: DTypeLike = np.float32
-    calibration: Mapping[str, Array] | None = None  # what `calibrate` found, if it was run
-    search_matrix: Callable[[], NDArray[np.float32]] | None = None  # (N, d) in the search space, where it is kept
-    space_is_current: bool = True  # whether the space was fitted to just these pictures
-    added_folder: Path | None = None  # where the pictures that were added by hand are kept
-    version: int = 0  # counts the changes of a durable index
+    calibration: Mapping[str, Array] | None = None  # stored calibration, None before `calibrate`
+    search_matrix: Callable[[], Float32Array] | None = None  # (N, d) transformed vectors, None where not stored
+    transform_is_current: bool = True  # whether the transform was fitted to exactly these images
+    added_folder: Path | None = None  # folder with the images that were added by hand
+    version: int = 0  # number of changes of a durable index
 
     def file_of(self, path: str) -> Path:
-        """Where the picture of the example `path` is to be found."""
+        """Return the image file of the example with the id `path`."""
         if path.startswith(ADDED) and self.added_folder is not None:
             return self.added_folder / path.removeprefix(ADDED)
         return Path(self.manifest.image_root) / path

@@ -1,4 +1,4 @@
-"""Checks every part of an index, says what is wrong and how to mend it, and mends what can be derived."""
+"""Check every part of an index, report problems with advice, and repair the parts that can be derived."""
 
 from __future__ import annotations
 
@@ -12,131 +12,156 @@ from typing import Literal
 import numpy as np
 
 from lmm_classifier.core.errors import IndexFileError, LmmClassifierError
-from lmm_classifier.index.contents import ADDED, Contents
-from lmm_classifier.index.formats import read_index
+from lmm_classifier.index.contents import ADDED, IndexContents
+from lmm_classifier.index.formats import is_durable, read_index
 from lmm_classifier.index.storage import database
 from lmm_classifier.index.storage.npz import require_inside
 from lmm_classifier.index.storage.reader import ADDED_FOLDER, read_store
-from lmm_classifier.index.storage.repair import drop_damaged, set_right
+from lmm_classifier.index.storage.repair import drop_damaged, repair_relations
 from lmm_classifier.index.storage.salvage import salvage
 from lmm_classifier.index.storage.snapshot import FOLDER, read_snapshot
 from lmm_classifier.index.storage.state import BUILD, State
 from lmm_classifier.index.storage.store import locked
 
 Severity = Literal["damage", "note"]
-_SAMPLE = 3  # names given of many
+_LISTED = 3  # names given of many
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """Something to be said of an index: what, how to mend it, and whether that was done."""
+    """A problem of an index.
 
-    severity: Severity
-    what: str
-    advice: str
-    mended: bool = False
-
-
-def examine(path: Path, repair: bool = False) -> list[Finding]:
-    """Check the index at `path`; with `repair`, mend what is derivable: no sound row is ever lost.
-
-    Raises IndexFileError only where there is no index at all, or another program is changing it.
+    Example:
+        >>> from lmm_classifier import Finding
+        >>> finding = Finding("note", "a sync was interrupted", "run `lmm-classifier sync` again to resume it")
+        >>> finding.severity, finding.repaired
+        ('note', False)
     """
+
+    severity: Severity  # "damage": something was lost or cannot be used; "note": the index works
+    what: str  # the problem
+    advice: str  # how to solve it
+    repaired: bool = False  # whether this call repaired it
+
+
+def check_index(index_path: Path | str, repair: bool = False) -> list[Finding]:
+    """Check all parts of an index: database, vectors, derived files, image files.
+
+    Args:
+        index_path: a durable index (folder) or an `.npz` file, which is only checked.
+        repair: repair what can be repaired. Sound rows are never removed, unless they refer to a damaged row.
+
+    Returns:
+        The problems; an empty list if the index is sound.
+
+    Raises:
+        IndexFileError: if there is no index, or if another program is changing the index that is to be repaired.
+
+    Example:
+        >>> from lmm_classifier import check_index
+        >>> [finding.what for finding in check_index("index") if finding.severity == "damage"]
+        []
+    """
+    path = Path(index_path)
     if not path.exists():
-        raise IndexFileError(f"there is no index at {path}")
-    if not path.is_dir():
-        return list(_archive(path))
+        raise IndexFileError(f"There is no index at {path}.")
+    if not is_durable(path):
+        return list(_check_npz(path))
     if not (path / database.FILE).is_file():
-        raise IndexFileError(f"{path} is not an index: the folder has no {database.FILE}")
+        raise IndexFileError(f"{path} is not an index: the folder has no {database.FILE}.")
+    if (problem := database.former_format(path)) is not None:
+        return [Finding("damage", problem.rstrip("."), "a former format cannot be repaired")]
     lock = locked(path) if repair else None
     try:
-        findings = list(_database(path, repair))
-        findings += _derived(path, repair)
-        findings += _leftovers(path, repair)
+        findings = list(_check_database(path, repair))
+        findings += _check_derived_files(path, repair)
+        findings += _check_leftovers(path, repair)
         with suppress(LmmClassifierError):
-            findings += _surroundings(read_store(path))
+            findings += _check_references(read_store(path))
         return findings
     finally:
         if lock is not None:
             lock.release()
 
 
-def _archive(path: Path) -> Iterator[Finding]:
+def _check_npz(path: Path) -> Iterator[Finding]:
     try:
         contents = read_index(path)
-        bad = sum(int((~np.isfinite(block).all(axis=1)).sum()) for block in contents.vector_blocks())
-        if bad:
-            yield Finding("damage", f"{bad} vectors are not finite", "build it again")
-        yield from _surroundings(contents)
+        count = sum(int((~np.isfinite(block).all(axis=1)).sum()) for block in contents.vector_blocks())
+        if count:
+            yield Finding("damage", f"{count} vectors are not finite", "build it again")
+        yield from _check_references(contents)
     except (LmmClassifierError, OSError, ValueError) as error:
-        yield Finding("damage", str(error), "build or export it again: a .npz file is not mended")
+        yield Finding("damage", str(error).rstrip("."), "build or export it again; a .npz file cannot be repaired")
 
 
-def _database(path: Path, repair: bool) -> Iterator[Finding]:
-    problem = _structure(path)
+def _check_database(path: Path, repair: bool) -> Iterator[Finding]:
+    problem = _structural_problem(path)
     if problem is not None:
-        advice = "`doctor --repair` saves every sound row into a new database; then `sync` fills the gaps"
+        sync_advice = "run `lmm-classifier sync` to add what is missing"
         if not repair:
-            yield Finding("damage", problem, advice)
+            yield Finding("damage", problem, f"a repair copies every sound row into a new database; then {sync_advice}")
             return
         try:
             counts = salvage(path)
         except (sqlite3.Error, IndexFileError, OSError) as error:
-            yield Finding("damage", f"{problem}; nothing could be saved: {error}", "build the index again")
+            yield Finding("damage", f"{problem}; nothing could be recovered: {error}", "build the index again")
             return
-        said = ", ".join(f"{count} {table}" for table, count in counts.items())
-        yield Finding("damage", f"{problem}; saved {said}", "run `lmm-classifier sync` to fill the gaps", mended=True)
+        recovered = ", ".join(f"{count} {table}" for table, count in counts.items())
+        yield Finding("damage", f"{problem}; recovered {recovered}", sync_advice, repaired=True)
     with closing(database.connect(path, write=repair)) as connection:
-        yield from _rows(connection, path, repair)
+        yield from _check_rows(connection, path, repair)
 
 
-def _structure(path: Path) -> str | None:
-    """What SQLite says is wrong with its file, None if nothing."""
+def _structural_problem(path: Path) -> str | None:
+    """Return the problem that SQLite has with its file, None if there is none."""
     try:
         with closing(database.connect(path)) as connection:
-            said = [str(line) for (line,) in connection.execute("PRAGMA integrity_check(5)")]
+            lines = [str(line) for (line,) in connection.execute("PRAGMA integrity_check(5)")]
     except (sqlite3.Error, IndexFileError) as error:
-        return f"the database cannot be read: {error}"
-    return None if said == ["ok"] else f"the database is damaged: {'; '.join(said)}"
+        return f"the database cannot be read: {str(error).rstrip('.')}"
+    return None if lines == ["ok"] else f"the database is damaged: {'; '.join(lines)}"
 
 
-def _rows(connection: sqlite3.Connection, path: Path, repair: bool) -> Iterator[Finding]:
-    """Rows whose checksum is wrong, and what does not fit together; to mend them is to drop them."""
+def _check_rows(connection: sqlite3.Connection, path: Path, repair: bool) -> Iterator[Finding]:
+    """Find rows with a wrong checksum, and rows that contradict each other; a repair removes them."""
     try:
         for table, names in drop_damaged(connection, repair).items():
-            yield Finding("damage", f"{len(names)} damaged {table}: {_named(names)}", _AFTER_ROWS[table], repair)
+            yield Finding("damage", f"{len(names)} damaged {table}: {_listed(names)}", _ROW_ADVICE[table], repair)
         state = State.read(connection, str(path))
         if state is None:
             yield _unfinished(connection)
             return
         state.checked_manifest(str(path))
-        for problem in set_right(connection, state, str(path), repair):
-            yield Finding("damage", problem, "run `lmm-classifier sync` to fill the gap", repair)
+        for problem in repair_relations(connection, state, str(path), repair):
+            yield Finding("damage", problem, "run `lmm-classifier sync` to add what is missing", repair)
         if database.get_meta(connection, BUILD, str(path)) is not None:
-            yield Finding("note", "a sync was interrupted", "run `lmm-classifier sync` again: it goes on from there")
-        refused = connection.execute("SELECT count(*) FROM files WHERE kind <> ''").fetchone()[0]
-        if refused:
-            yield Finding("note", f"{refused} files of the corpus are remembered as no pictures", "`sync` lists them")
+            yield Finding("note", "a sync was interrupted", "run `lmm-classifier sync` again to resume it")
+        rejected = connection.execute("SELECT count(*) FROM files WHERE kind <> ''").fetchone()[0]
+        if rejected:
+            yield Finding("note", f"{rejected} files of the dataset are not images", "`lmm-classifier sync` lists them")
     except (sqlite3.Error, IndexFileError) as error:
-        yield Finding("damage", str(error), "build the index again: what was encoded is used where it is sound")
+        advice = "build the index again; sound vectors are used again"
+        yield Finding("damage", str(error).rstrip("."), advice)
 
 
-_AFTER_ROWS = {
-    "vectors": "`doctor --repair` drops them and their examples, `sync` encodes those again",
-    "examples": "`doctor --repair` drops them, `sync` finds them again without encoding",
-    "files": "`doctor --repair` drops them, `sync` looks at those files again",
-    "removed": "`doctor --repair` drops them: `sync` brings those examples back",
-    "meta": "`doctor --repair` drops them: calibrate again, or, where the space is damaged, sync",
+_ROW_ADVICE = {
+    "vectors": "a repair removes them and their examples; then `lmm-classifier sync` encodes these images again",
+    "examples": "a repair removes them; then `lmm-classifier sync` adds them again without encoding",
+    "files": "a repair removes them; then `lmm-classifier sync` reads these files again",
+    "removed": "a repair removes them; then `lmm-classifier sync` adds these examples again",
+    "meta": "a repair removes them; then calibrate again, or, for a damaged transform, build again",
 }
 
 
 def _unfinished(connection: sqlite3.Connection) -> Finding:
     count = connection.execute("SELECT count(*) FROM vectors").fetchone()[0]
-    return Finding("damage", f"its first build was interrupted after {count} pictures", "run `build` again: it goes on")
+    problem = f"the first build did not finish: it was interrupted after {count} images"
+    return Finding("damage", problem, "run `lmm-classifier build` again to resume it")
 
 
-def _derived(path: Path, repair: bool) -> Iterator[Finding]:
-    """The files for searching: made again by reading the index, where they are damaged or of another version."""
+def _check_derived_files(path: Path, repair: bool) -> Iterator[Finding]:
+    """Find derived files that are damaged or of another version; a repair reads the index, which makes them again."""
     try:
         with database.reading(path) as connection:
             state = State.read(connection, str(path))
@@ -146,8 +171,7 @@ def _derived(path: Path, repair: bool) -> Iterator[Finding]:
         return
     snapshot = read_snapshot(path, state.version)
     try:
-        current = snapshot is not None and snapshot.stamp == state.stamp
-        if current and snapshot is not None:
+        if snapshot is not None and snapshot.stamp == state.stamp:
             snapshot.matrix()
             return
         problem = "the derived files are missing, damaged or of another version"
@@ -159,43 +183,45 @@ def _derived(path: Path, repair: bool) -> Iterator[Finding]:
         try:
             read_store(path)
         except LmmClassifierError as error:
-            yield Finding("damage", f"{problem}; they cannot be made: {error}", "run `lmm-classifier sync`")
+            yield Finding("damage", f"{problem}; they cannot be made again: {error}", "run `lmm-classifier sync`")
             return
     yield Finding("note", problem, "they are made again when the index is next opened", repair)
 
 
-def _leftovers(path: Path, repair: bool) -> Iterator[Finding]:
-    """What an interrupted program left behind."""
-    left = [*path.glob(f"{FOLDER}/*.tmp"), *path.glob(f"{FOLDER}/.*.tmp"), *path.glob(f"{ADDED_FOLDER}/.*.tmp")]
-    left += path.glob(".salvage-*/*")
+def _check_leftovers(path: Path, repair: bool) -> Iterator[Finding]:
+    """Find temporary files of interrupted writers, and copies of images that are no examples."""
+    files = [*path.glob(f"{FOLDER}/*.tmp"), *path.glob(f"{FOLDER}/.*.tmp"), *path.glob(f"{ADDED_FOLDER}/.*.tmp")]
+    files += path.glob(".salvage-*/*")
     with suppress(LmmClassifierError):
-        known = {one.removeprefix(ADDED) for one in read_store(path).paths if one.startswith(ADDED)}
-        added = path / ADDED_FOLDER
-        left += [file for file in added.glob("*") if file.name not in known and file.is_file()]
-    left = list(dict.fromkeys(left))
-    if left:
-        if repair:
-            for file in left:
-                file.unlink(missing_ok=True)
-        yield Finding("note", f"{len(left)} files were left behind: {_named([file.name for file in left])}",
-                      "`doctor --repair` removes them", repair)  # fmt: skip
+        examples = {name.removeprefix(ADDED) for name in read_store(path).paths if name.startswith(ADDED)}
+        added = (path / ADDED_FOLDER).glob("*")
+        files += [file for file in added if file.name not in examples and file.is_file()]
+    files = list(dict.fromkeys(files))
+    if not files:
+        return
+    if repair:
+        for file in files:
+            file.unlink(missing_ok=True)
+    problem = f"{len(files)} files are left over: {_listed([file.name for file in files])}"
+    yield Finding("note", problem, "a repair removes them", repair)
 
 
-def _surroundings(contents: Contents) -> Iterator[Finding]:
-    """What the index refers to, and what in it is of other examples."""
+def _check_references(contents: IndexContents) -> Iterator[Finding]:
+    """Find images that are missing, and a transform that was fitted to other images."""
     try:
         require_inside(contents.paths, "the index")
     except IndexFileError as error:
-        yield Finding("damage", str(error), "build the index again")
+        yield Finding("damage", str(error).rstrip("."), "build the index again")
     missing = [path for path in contents.paths if not contents.file_of(path).is_file()]
     root = Path(contents.manifest.image_root)
     if not root.is_dir():
-        yield Finding("note", f"the corpus folder {root} is not there", "answers stay, without pictures")
+        yield Finding("note", f"the dataset folder {root} is missing", "classification works, but shows no examples")
     elif missing:
-        yield Finding("note", f"{len(missing)} pictures are not there: {_named(missing)}", "`sync` drops them")
-    if not contents.space_is_current:
-        yield Finding("note", "the space was fitted to other pictures", "`sync` or `calibrate` fits it anew")
+        yield Finding("note", f"{len(missing)} images are missing: {_listed(missing)}", "a sync removes them")
+    if not contents.transform_is_current:
+        advice = "run `lmm-classifier sync` or `lmm-classifier calibrate` to fit it to the current ones"
+        yield Finding("note", "the transform was fitted to other images", advice)
 
 
-def _named(names: list[str]) -> str:
-    return ", ".join(names[:_SAMPLE]) + (f" and {len(names) - _SAMPLE} more" if len(names) > _SAMPLE else "")
+def _listed(names: list[str]) -> str:
+    return ", ".join(names[:_LISTED]) + (f" and {len(names) - _LISTED} more" if len(names) > _LISTED else "")

@@ -1,4 +1,4 @@
-"""Opens the configured index."""
+"""Open the configured index and compare it with the configured encoder."""
 
 from __future__ import annotations
 
@@ -15,8 +15,13 @@ logger = logging.getLogger(__name__)
 def open_index(config: RetrievalConfig, backends: Sequence[str]) -> ExactIndex:
     """Open the configured index.
 
-    Raises IndexMismatchError where the `backends` whose vectors the encoder may give rule it out: that is known before
-    an encoder of gigabytes is loaded.
+    Args:
+        config: names the index.
+        backends: encoder backends whose vectors the configured encoder can be compared with.
+
+    Raises:
+        IndexMismatchError: if another backend made the index. This check needs no encoder, so it runs before gigabytes
+            are loaded.
     """
     index = ExactIndex.open(config.index_path)
     index.manifest.require_backend(backends, str(config.index_path))
@@ -29,7 +34,8 @@ def require_encoder(index: ExactIndex, encoder: Fingerprint, source: str) -> Non
     stored = index.manifest.fingerprint.dtype
     if stored != encoder.dtype:
         logger.warning(
-            "the index holds vectors computed in %s, this encoder computes in %s: similarities differ by about 0.001",
+            "The index holds vectors computed in %s, but this encoder computes in %s. Similarities differ by about "
+            "0.001.",
             stored,
             encoder.dtype,
         )

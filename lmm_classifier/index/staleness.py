@@ -1,7 +1,8 @@
-"""What was measured on the examples of another day: which of them are still there, and which have come since."""
+"""Staleness: which examples changed since the calibration or the transform was fitted."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from hashlib import blake2b
 from zlib import crc32
@@ -9,86 +10,90 @@ from zlib import crc32
 import numpy as np
 from numpy.typing import NDArray
 
-from lmm_classifier.core.protocols import IntArray
-from lmm_classifier.index.contents import Contents
+from lmm_classifier.core.arrays import IntArray
+from lmm_classifier.index.contents import IndexContents
 
 Digests = NDArray[np.uint64]
 
 
-def example_digests(contents: Contents) -> Digests:
-    """A number for each example (N,): of its content and its label, whatever its name and place."""
-    texts = (f"{content}\0{label}" for content, label in zip(contents.hashes, contents.labels))
+def example_digests(contents: IndexContents) -> Digests:
+    """Return a digest of each example (N,): of its content and its label, independent of its id and its row."""
+    texts = (f"{content_hash}\0{label}" for content_hash, label in zip(contents.hashes, contents.labels))
     digests = b"".join(blake2b(text.encode(errors="surrogatepass"), digest_size=8).digest() for text in texts)
     return np.frombuffer(digests, np.uint64)
 
 
-def vectors_digest(contents: Contents) -> str:
-    """What the vectors that are searched depend on, apart from the examples: the encoder, and the space."""
+def vectors_digest(contents: IndexContents) -> str:
+    """Return a digest of the encoder and the transform, on which the searched vectors depend besides the images."""
     crc = 0
-    for name in sorted(contents.space_state):
-        crc = crc32(np.ascontiguousarray(contents.space_state[name]).tobytes(), crc32(name.encode(), crc))
+    for name in sorted(contents.transform_arrays):
+        crc = crc32(np.ascontiguousarray(contents.transform_arrays[name]).tobytes(), crc32(name.encode(), crc))
     fingerprint = contents.manifest.fingerprint
-    return f"{fingerprint.space_id} {contents.manifest.space} {crc:08x}"
+    return f"{fingerprint.space_id} {contents.manifest.transform} {crc:08x}"
 
 
 @dataclass(frozen=True)
-class Since:
-    """What became of the examples `then` among those `now`.
+class ChangesSince:
+    """Changes between the former and the current examples of an index."""
 
-    `rows` (N,) says for each example now which it was then, -1 for one that has come since.
-    """
-
-    rows: IntArray
-    came: int
-    gone: int
+    rows: IntArray  # (N,) former row of each current example, -1 for an added one
+    added: int  # a changed example counts as removed and added
+    removed: int
 
     @classmethod
-    def of(cls, then: Digests, now: Digests) -> Since:
-        """Compare; the same example twice is two."""
-        order = np.argsort(then, kind="stable")
-        place = np.searchsorted(then, now, sorter=order).clip(max=max(len(then) - 1, 0))
-        rows = order[place] if len(then) else np.zeros(len(now), np.int64)
-        rows = np.where(then[rows] == now, rows, -1) if len(then) else rows - 1
-        values, count_then = np.unique(then, return_counts=True)
-        values_now, count_now = np.unique(now, return_counts=True)
-        every = np.union1d(values, values_now)
-        more = np.zeros(len(every), np.int64)
-        more[np.searchsorted(every, values_now)] += count_now
-        more[np.searchsorted(every, values)] -= count_then
-        return cls(rows, int(more[more > 0].sum()), int(-more[more < 0].sum()))
+    def of(cls, former: Digests, current: Digests) -> ChangesSince:
+        """Compare digests as multisets: an example that is there twice counts as two."""
+        order = np.argsort(former, kind="stable")
+        places = np.searchsorted(former, current, sorter=order).clip(max=max(len(former) - 1, 0))
+        rows = order[places] if len(former) else np.zeros(len(current), np.int64)
+        rows = np.where(former[rows] == current, rows, -1) if len(former) else rows - 1
+        former_values, former_counts = np.unique(former, return_counts=True)
+        current_values, current_counts = np.unique(current, return_counts=True)
+        all_values = np.union1d(former_values, current_values)
+        surplus = np.zeros(len(all_values), np.int64)
+        surplus[np.searchsorted(all_values, current_values)] += current_counts
+        surplus[np.searchsorted(all_values, former_values)] -= former_counts
+        return cls(rows, int(surplus[surplus > 0].sum()), int(-surplus[surplus < 0].sum()))
 
     @property
     def changed(self) -> bool:
-        """Whether the examples are others than then."""
-        return bool(self.came or self.gone)
+        """Return whether the examples differ."""
+        return bool(self.added or self.removed)
 
-    def is_much(self, count: int) -> bool:
-        """Whether more than a quarter of `count` examples changed: too many for what was measured to mean anything."""
-        return max(self.came, self.gone) > count / 4
+    def is_too_many(self, count: int) -> bool:
+        """Return whether more than a quarter of `count` examples changed, so that former measurements do not hold."""
+        return max(self.added, self.removed) > count / 4
 
 
-def is_stale(contents: Contents) -> bool:
-    """Whether there is a calibration, and it is of other examples or other vectors than those there now."""
+def is_stale(contents: IndexContents) -> bool:
+    """Return whether there is a calibration that was made on other examples or other vectors than the current ones."""
     state = contents.calibration
     if state is None or "examples" not in state or "vectors" not in state:
         return False
-    since = Since.of(np.asarray(state["examples"], np.uint64), example_digests(contents))
-    return since.changed or str(state["vectors"][0]) != vectors_digest(contents)
+    changes = ChangesSince.of(np.asarray(state["examples"], np.uint64), example_digests(contents))
+    return changes.changed or str(state["vectors"][0]) != vectors_digest(contents)
 
 
-def stale_parts(contents: Contents) -> tuple[str, ...]:
-    """What in an index was fitted to other examples than are in it now, and how to fit it again."""
-    said = []
-    if not contents.space_is_current:
-        said.append(
-            "the space was fitted to other pictures, which is good enough for a few; `lmm-classifier sync` or "
-            "`calibrate` fits it anew"
+def stale_parts(contents: IndexContents) -> tuple[str, ...]:
+    """Name the parts of an index that were fitted to other examples, and say how to fit them again."""
+    return tuple(_stale_parts(contents))
+
+
+def _stale_parts(contents: IndexContents) -> Iterator[str]:
+    if not contents.transform_is_current:
+        yield (
+            "transform: run `lmm-classifier sync` or `lmm-classifier calibrate` to fit it to the current images; "
+            "a few changed images do no harm"
         )
     if is_stale(contents):
-        said.append("the calibration is of other examples: its promises are not of these; `lmm-classifier calibrate`")
-    return tuple(said)
+        yield (
+            "calibration: run `lmm-classifier calibrate` again; its guarantees do not cover the examples that changed"
+        )
 
 
-def describe_changes(since: Since, contents: Contents) -> str:
-    """How many examples were added and removed, in words."""
-    return f"{since.came} of {len(contents.hashes)} examples came or changed and {since.gone} went or changed since"
+def describe_changes(changes: ChangesSince, contents: IndexContents) -> str:
+    """Return in words how many examples changed; a changed example counts as added and as removed."""
+    return (
+        f"{changes.added} of {len(contents.hashes)} examples were added or changed and {changes.removed} were removed "
+        "or changed"
+    )

@@ -3,49 +3,62 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
+from lmm_classifier.core.arrays import Float32Array, Float64Array, IntArray
 from lmm_classifier.core.datatypes import Example, Fingerprint, Neighbor
 from lmm_classifier.core.errors import ConfigError, IndexFileError
-from lmm_classifier.core.protocols import FloatArray, IntArray, Space
-from lmm_classifier.embeddings.whitening import restore
-from lmm_classifier.index.contents import Contents
+from lmm_classifier.core.protocols import Transform
+from lmm_classifier.embeddings.whitening import transform_from_arrays
+from lmm_classifier.index.contents import IndexContents
 from lmm_classifier.index.formats import read_index
 from lmm_classifier.index.manifest import Manifest
 from lmm_classifier.index.storage.columns import Column, Labels
-from lmm_classifier.index.storage.state import as_units
-from lmm_classifier.neighbors.brute_force import NearestRows
+from lmm_classifier.index.storage.state import as_embeddings
+from lmm_classifier.neighbors.brute_force import BruteForceSearch
 from lmm_classifier.neighbors.gallery import Gallery, directions
-from lmm_classifier.neighbors.similarities import GalleryComparison
+from lmm_classifier.neighbors.similarities import GallerySimilarities
 
-# Rows from which the nearest are found by 8-bit candidates. At 20,000 x 1152 these answer in half the time, one query
-# or many, and to make them (0.2 s) is paid back by some tens of queries; at 5,000 it is a tie.
+# Number of rows from which the search uses 8-bit candidates. At 20,000 x 1152 they halve the time, for one query and
+# for many, and making them (0.2 s) pays off after some tens of queries. At 5,000 rows there is no gain.
 SEARCH_FROM = 20_000
-_QUERIES = 1024  # at a time
+_QUERIES = 1024  # searched at a time
 
 
 class ExactIndex:
-    """The examples of a corpus and their vectors in the search space, in memory or memory-mapped."""
+    """The examples of a dataset and their transformed vectors, in memory or memory-mapped.
 
-    def __init__(self, contents: Contents, space: Space, matrix: FloatArray | None = None) -> None:
+    Example:
+        >>> from pathlib import Path
+        >>> from lmm_classifier.index import ExactIndex
+        >>> index = ExactIndex.open(Path("index"))
+        >>> list(index.label_names)
+        ['gingham', 'herringbone', 'polka_dots', 'stripes']
+        >>> index.vectors().shape == (len(index), index.manifest.fingerprint.dim)
+        True
+    """
+
+    def __init__(self, contents: IndexContents, transform: Transform, matrix: Float32Array | None = None) -> None:
         self.manifest: Manifest = contents.manifest
-        self.space = space
+        self.transform = transform
         self.hashes = contents.hashes
         labels = Labels.of(contents.labels)
         self.label_names: Sequence[str] = labels.names
         self.label_ids: IntArray = labels.ids
         self.contents = contents
-        self._matrix = matrix
+        load_matrix = contents.search_matrix if matrix is None else lambda: matrix
+        if load_matrix is None:
+            raise ValueError("expected a matrix (N, d), or contents with a search matrix")
+        self._load_matrix: Callable[[], Float32Array] = load_matrix
 
     @cached_property
     def examples(self) -> Sequence[Example]:
-        """The examples, in the order of the rows."""
+        """Return the examples in the order of the rows."""
         paths, labels = self.contents.paths, self.contents.labels
         return Column(
             len(self),
@@ -55,108 +68,102 @@ class ExactIndex:
 
     @cached_property
     def gallery(self) -> Gallery:
-        """The rows in the search space. A durable index checks them when they are first needed."""
-        matrix = self._matrix
-        if matrix is None:
-            assert self.contents.search_matrix is not None
-            matrix = self.contents.search_matrix()
-        return Gallery(matrix, self.label_ids, len(self.label_names))
+        """Return the transformed vectors. A durable index checks them on the first call."""
+        return Gallery(self._load_matrix(), self.label_ids, len(self.label_names))
 
     @cached_property
     def _rows_of_hash(self) -> Mapping[str, list[int]]:
-        found: dict[str, list[int]] = defaultdict(list)
+        rows: dict[str, list[int]] = defaultdict(list)
         for row, content_hash in enumerate(self.hashes):
-            found[content_hash].append(row)
-        return found
+            rows[content_hash].append(row)
+        return rows
 
     @classmethod
     def open(cls, path: Path, encoder: Fingerprint | None = None) -> ExactIndex:
-        """Open the index at `path`; raises IndexMismatchError if `encoder` is given and did not make its vectors."""
+        """Open the index at `path`; raise IndexMismatchError if `encoder` is given and did not make its vectors."""
         contents = read_index(path)
         if encoder is not None:
             contents.manifest.require(encoder, str(path))
-        space = restore(contents.manifest.space, contents.space_state)
+        transform = transform_from_arrays(contents.manifest.transform, contents.transform_arrays)
         if contents.search_matrix is not None:
-            return cls(contents, space)
-        return cls(contents, space, _search_matrix(contents, space, path))
+            return cls(contents, transform)
+        return cls(contents, transform, _search_matrix(contents, transform, path))
 
     def __len__(self) -> int:
         return len(self.hashes)
 
-    def vectors(self) -> FloatArray:
+    def vectors(self) -> Float32Array:
         """Read the vectors (N, dim) as the encoder made them."""
-        return np.concatenate([as_units(block) for block in self.contents.vector_blocks()])
+        return np.concatenate([as_embeddings(block) for block in self.contents.vector_blocks()])
 
     def rows_of(self, label_id: int) -> IntArray:
-        """Rows of one label, ascending."""
+        """Return the rows of one label, ascending."""
         return self.gallery.rows_of_label[label_id]
 
-    def compare(self, vectors: FloatArray, leave_out: Sequence[str | None] | None = None) -> GalleryComparison:
+    def compare(self, vectors: Float32Array, leave_out: Sequence[str | None] | None = None) -> GallerySimilarities:
         """Compare encoder vectors (n, dim) with every row; see `protocols.VectorIndex`."""
-        return self.gallery.compare(self.queries(vectors), self.rows_of_contents(leave_out or ()))
+        return self.gallery.compare(self.queries(vectors), self.rows_with_hash(leave_out or ()))
 
-    def queries(self, vectors: FloatArray) -> FloatArray:
-        """Take encoder vectors (n, dim) into the search space; raises ValueError where they are of another shape."""
+    def queries(self, vectors: Float32Array) -> Float32Array:
+        """Transform encoder vectors (n, dim) for the search; raise ValueError if they have another shape."""
         if vectors.ndim != 2 or vectors.shape[1] != self.manifest.fingerprint.dim:
             raise ValueError(f"expected vectors (n, {self.manifest.fingerprint.dim}), got {vectors.shape}")
-        return self.space.transform(vectors)
+        return self.transform.transform(vectors)
 
-    def rows_of_contents(self, hashes: Sequence[str | None]) -> list[IntArray]:
-        """Rows of each content hash, none for None."""
-        found = ([] if one is None else self._rows_of_hash.get(one, []) for one in hashes)
-        return [np.array(rows, dtype=np.int64) for rows in found]
+    def rows_with_hash(self, hashes: Sequence[str | None]) -> list[IntArray]:
+        """Return the rows of each content hash, none for None."""
+        rows_of_hashes = ([] if digest is None else self._rows_of_hash.get(digest, []) for digest in hashes)
+        return [np.array(rows, dtype=np.int64) for rows in rows_of_hashes]
 
     def search(
-        self, vectors: FloatArray, k: int, leave_out: Sequence[str | None] | None = None
+        self, vectors: Float32Array, k: int, leave_out: Sequence[str | None] | None = None
     ) -> list[list[Neighbor]]:
         """Find the k nearest examples of each encoder vector (n, dim), nearest first."""
-        queries, left_out = self.queries(vectors), self.rows_of_contents(leave_out or ())
+        queries, left_out = self.queries(vectors), self.rows_with_hash(leave_out or ())
         step = _QUERIES if len(self) >= SEARCH_FROM else self.gallery.queries_at_once
-        found: list[list[Neighbor]] = []
+        neighbors: list[list[Neighbor]] = []
         for start in range(0, len(queries), step):
             part = slice(start, start + step)
-            rows, cosines = self._nearest(queries[part], k, left_out[part])
-            found += [self.neighbors(near[near >= 0], one[near >= 0]) for near, one in zip(rows, cosines)]
-        return found
+            nearest = zip(*self._nearest(queries[part], k, left_out[part]))
+            neighbors += [self.neighbors(rows[rows >= 0], cosines[rows >= 0]) for rows, cosines in nearest]
+        return neighbors
 
-    def _nearest(
-        self, queries: FloatArray, k: int, left_out: Sequence[IntArray]
-    ) -> tuple[IntArray, NDArray[np.float64]]:
+    def _nearest(self, queries: Float32Array, k: int, left_out: Sequence[IntArray]) -> tuple[IntArray, Float64Array]:
         if len(self) < SEARCH_FROM:
             return self.gallery.compare(queries, left_out).nearest_each(k)
-        spare = max(map(len, left_out), default=0)  # as many may be among the nearest that are not wanted
+        spare = max(map(len, left_out), default=0)  # so many of the nearest rows may have to be left out
         rows, cosines = self._nearest_rows.search(directions(queries)[0], k + spare)
-        for query, gone in enumerate(left_out):
-            kept = ~np.isin(rows[query], gone)
-            rows[query] = np.concatenate([rows[query, kept], np.full((~kept).sum(), -1)])
-            cosines[query] = np.concatenate([cosines[query, kept], np.full((~kept).sum(), -np.inf)])
+        for query, excluded in enumerate(left_out):
+            allowed = ~np.isin(rows[query], excluded)
+            rows[query] = np.concatenate([rows[query, allowed], np.full((~allowed).sum(), -1)])
+            cosines[query] = np.concatenate([cosines[query, allowed], np.full((~allowed).sum(), -np.inf)])
         return rows[:, :k], cosines[:, :k]
 
     @cached_property
-    def _nearest_rows(self) -> NearestRows:
-        return NearestRows(self.gallery.units)
+    def _nearest_rows(self) -> BruteForceSearch:
+        return BruteForceSearch(self.gallery.embeddings)
 
-    def neighbors(self, rows: IntArray, similarities: NDArray[np.float64]) -> list[Neighbor]:
-        """Name the examples of `rows`, each together with its similarity."""
-        return [Neighbor(self.examples[row], float(near)) for row, near in zip(rows, similarities)]
+    def neighbors(self, rows: IntArray, similarities: Float64Array) -> list[Neighbor]:
+        """Return the examples of `rows`, each with its similarity."""
+        return [Neighbor(self.examples[row], float(similarity)) for row, similarity in zip(rows, similarities)]
 
     def only(self, labels: Iterable[str]) -> ExactIndex:
-        """Return the index of just these labels; raises ConfigError naming labels that have no example."""
+        """Return the index of only these labels; raise ConfigError naming labels without an example."""
         wanted = set(labels)
-        if strangers := sorted(wanted - set(self.label_names)):
+        if missing := sorted(wanted - set(self.label_names)):
             known = ", ".join(self.label_names[:20]) + (" ..." if len(self.label_names) > 20 else "")
-            raise ConfigError(f"labels: {', '.join(map(repr, strangers))} not in the index, which knows {known}")
+            raise ConfigError(f"labels: {', '.join(map(repr, missing))} not in the index. Its labels are {known}.")
         rows = np.flatnonzero(np.array([name in wanted for name in self.label_names])[self.label_ids])
-        return ExactIndex(self._part(rows), self.space, self.gallery.units[rows])
+        return ExactIndex(self._part(rows), self.transform, self.gallery.embeddings[rows])
 
     def without(self, rows: IntArray) -> ExactIndex:
-        """Return the index as it would be without these rows, its space fitted anew to the others."""
-        left = np.setdiff1d(np.arange(len(self)), rows)
-        vectors = self.vectors()[left]
-        space = self.space.recipe.fit(lambda: [vectors])
-        return ExactIndex(self._part(left), space, space.transform(vectors))
+        """Return the index as it would be without these rows, with the transform fitted to the other rows."""
+        remaining = np.setdiff1d(np.arange(len(self)), rows)
+        vectors = self.vectors()[remaining]
+        transform = self.transform.fitter.fit(lambda: [vectors])
+        return ExactIndex(self._part(remaining), transform, transform.transform(vectors))
 
-    def _part(self, rows: IntArray) -> Contents:
+    def _part(self, rows: IntArray) -> IndexContents:
         part = self.contents
         labels, paths, hashes = list(part.labels), list(part.paths), list(part.hashes)
         return replace(
@@ -171,16 +178,16 @@ class ExactIndex:
         )
 
 
-def _search_matrix(contents: Contents, space: Space, path: Path) -> FloatArray:
-    """Take the stored vectors into the search space, block by block; (N, d) float32 unit rows."""
-    matrix: FloatArray | None = None
+def _search_matrix(contents: IndexContents, transform: Transform, path: Path) -> Float32Array:
+    """Transform the stored vectors block by block; return normalized rows (N, d), float32."""
+    matrix: Float32Array | None = None
     start = 0
     for block in contents.vector_blocks():
-        rows = space.transform(as_units(block))
+        rows = transform.transform(as_embeddings(block))
         if matrix is None:
             matrix = np.empty((contents.manifest.count, rows.shape[1]), np.float32)
         matrix[start : start + len(rows)] = rows
         start += len(rows)
     if matrix is None or not np.isfinite(matrix).all():
-        raise IndexFileError(f"{path}: holds vectors that are not finite; rebuild it with `lmm-classifier build`")
+        raise IndexFileError(f"{path} holds vectors that are not finite. Build it again with `lmm-classifier build`.")
     return matrix

@@ -1,4 +1,4 @@
-"""Search, voting rules, the within-class metric and novelty: arrays in, arrays out, no file and no image.
+"""Search, voting rules, the within-class metric and novelty: arrays in, arrays out, without files and images.
 
-Start with `gallery` (what is searched) and `voting` (how neighbors vote).
+Start with `gallery` (the searched rows) and `voting` (how neighbors vote).
 """

@@ -1,7 +1,7 @@
 """Exact search of the nearest rows in a large matrix, block by block and on all cores.
 
-A quick product says roughly how near each row is, and how wrong that can be at most. So rows that cannot be among the
-k nearest are ruled out for certain, and the few others are computed exactly: no row is ever missed.
+A fast product gives approximate scores with a bound on their error. Rows that certainly are not among the k nearest
+are ruled out, and the few others are computed exactly. So no row is ever missed.
 """
 
 from __future__ import annotations
@@ -15,26 +15,24 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from lmm_classifier.core.concurrency import processors
-from lmm_classifier.core.protocols import FloatArray, IntArray
+from lmm_classifier.core.arrays import BoolArray, Float32Array, Float64Array, IntArray
+from lmm_classifier.core.concurrency import cpu_count
 from lmm_classifier.neighbors.int8 import Int8Block, Int8Queries, is_available
-from lmm_classifier.neighbors.rescoring import Pairs, dots, ranks
-
-Doubles = NDArray[np.float64]
+from lmm_classifier.neighbors.rescoring import QueryRowPairs, dots, ranks
 
 _ROWS = 8192  # of a block
 _SCORES = 1 << 21  # of queries with a block at a time: 8 MB
-# From so many rows on blocks are four times as large: copies of 38 MB are given back to the system while the heap of
-# glibc keeps those below 32 MB, in all as much as the blocks themselves.
+# From so many rows on, blocks are four times as large. glibc returns temporary copies of 38 MB to the system but keeps
+# those below 32 MB in its heap, in all as much memory as the blocks themselves.
 _MANY = 500_000
-_GROUPS = 32  # for each of the k wanted: rarely are two of the nearest in one group
-_MOST = 4000  # candidates of one query; from there on it is quicker to compute all its products in float32
+_GROUPS = 32  # for each of the k wanted rows: two of the nearest are rarely in one group
+_MOST = 4000  # candidates of one query; for more it is faster to compute all its products in float32
 _PAIRS = 1 << 22  # candidates of all queries together: 100 MB
-_FLOAT_ERROR = 1e-5  # of products in float32 of unit vectors; a hundred times what was seen
+_FLOAT_ERROR = 1e-5  # of products of normalized vectors in float32; a hundred times the error seen
 
 
-class _TooManyError(Exception):
-    """There are too many candidates to look at all queries at once."""
+class _TooManyCandidatesError(Exception):
+    """There are too many candidates to search all queries at once."""
 
 
 class Block(Protocol):
@@ -44,182 +42,187 @@ class Block(Protocol):
     def count(self) -> int:
         """The number of rows."""
 
-    def errors(self, queries: Any) -> FloatArray:
-        """How far a score of each query (n,) may be from the true product."""
+    def errors(self, queries: Any) -> Float32Array:
+        """Return for each query (n,) the largest possible error of its scores."""
 
-    def scores(self, queries: Any) -> FloatArray:
-        """Products (n, count) with queries, nearly."""
+    def scores(self, queries: Any) -> Float32Array:
+        """Return approximate products (n, count) with queries."""
 
 
 @dataclass(frozen=True)
 class FloatBlock:
-    """Rows as they are, multiplied in float32."""
+    """Rows as they are, multiplied in float32. b rows, d numbers each."""
 
-    rows: FloatArray  # (b, d)
+    rows: Float32Array  # (b, d)
 
     @property
     def count(self) -> int:
         """The number of rows, b."""
         return len(self.rows)
 
-    def errors(self, queries: FloatArray) -> FloatArray:
-        """How far a score of each query (n,) may be from the true product."""
+    def errors(self, queries: Float32Array) -> Float32Array:
+        """Return for each query (n,) the largest possible error of its scores."""
         return np.full(len(queries), _FLOAT_ERROR, np.float32)
 
-    def scores(self, queries: FloatArray) -> FloatArray:
-        """Products (n, b) with queries, nearly."""
+    def scores(self, queries: Float32Array) -> Float32Array:
+        """Return approximate products (n, b) with queries."""
         return np.asarray(queries @ self.rows.T)
 
 
-class NearestRows:
-    """Finds the nearest of unit rows (N, d), exactly.
+class BruteForceSearch:
+    """Finds the nearest of N normalized rows (N, d), exactly.
 
-    With the extra `search` candidates come from products of 8-bit integers, for which a fourth of the matrix is kept
-    in memory besides; without it from float32.
+    With the extra `search`, candidates come from products of 8-bit integers. They need a quarter of the matrix in
+    additional memory. Without it candidates come from float32.
     """
 
-    def __init__(self, units: FloatArray, int8: bool | None = None) -> None:
-        self._units = units
-        size = _ROWS if len(units) < _MANY else 4 * _ROWS
+    def __init__(self, embeddings: Float32Array, int8: bool | None = None) -> None:
+        self._embeddings = embeddings
+        size = _ROWS if len(embeddings) < _MANY else 4 * _ROWS
         self._queries_at_once = max(_SCORES // size, 1)
-        self._floats = [FloatBlock(units[start : start + size]) for start in range(0, len(units), size)]
+        self._floats = [FloatBlock(embeddings[start : start + size]) for start in range(0, len(embeddings), size)]
         self._int8: list[Int8Block] = []
         if is_available() if int8 is None else int8:
-            with ThreadPoolExecutor(processors()) as pool:
+            with ThreadPoolExecutor(cpu_count()) as pool:
                 self._int8 = list(pool.map(lambda block: Int8Block(block.rows), self._floats))
 
-    def search(self, queries: FloatArray, k: int) -> tuple[IntArray, Doubles]:
-        """Return the k nearest rows of unit queries (n, d) and their cosines, both (n, min(k, N)).
+    def search(self, queries: Float32Array, k: int) -> tuple[IntArray, Float64Array]:
+        """Return the k nearest rows of normalized queries (n, d) and their cosines, both (n, min(k, N)).
 
-        Nearest first, equal ones by row; cosines are exact to float64, whatever the batch.
+        Nearest first, equal cosines by row. Cosines are exact to float64 and do not depend on the batch.
+
+        Raises:
+            ValueError: a number in the queries is not finite.
         """
         if not np.isfinite(queries).all():
             raise ValueError("a query holds numbers that are not finite")
-        k = min(k, len(self._units))
+        k = min(k, len(self._embeddings))
         rows, cosines = np.empty((len(queries), k), np.int64), np.empty((len(queries), k))
         for start in range(0, len(queries) if k else 0, self._queries_at_once):
             part = slice(start, start + self._queries_at_once)
             rows[part], cosines[part] = self._search(queries[part], k)
         return rows, cosines
 
-    def _search(self, queries: FloatArray, k: int) -> tuple[IntArray, Doubles]:
+    def _search(self, queries: Float32Array, k: int) -> tuple[IntArray, Float64Array]:
         try:
-            return self._at_once(queries, k)
-        except _TooManyError:  # where most rows are equally near: fewer queries then, so that memory suffices
+            return self._search_at_once(queries, k)
+        except _TooManyCandidatesError:  # where most rows are equally near, fewer queries at once need less memory
             half = len(queries) // 2
             parts = [self._search(queries[:half], k), self._search(queries[half:], k)]
             return np.concatenate([rows for rows, _ in parts]), np.concatenate([cosines for _, cosines in parts])
 
-    def _at_once(self, queries: FloatArray, k: int) -> tuple[IntArray, Doubles]:
+    def _search_at_once(self, queries: Float32Array, k: int) -> tuple[IntArray, Float64Array]:
         if not self._int8:
             return self._exact(queries, k, _candidates(self._floats, queries, k))
-        found = _candidates(self._int8, Int8Queries.of(queries), k)
-        counts = np.bincount(found.queries, minlength=len(queries))
-        rows, cosines = self._exact(queries, k, found.of(counts <= max(_MOST, 2 * k)))
-        many = np.flatnonzero(counts > max(_MOST, 2 * k))
-        if len(many):
-            again = _candidates(self._floats, queries[many], k)
-            rows[many], cosines[many] = self._exact(queries[many], k, again)
+        candidates = _candidates(self._int8, Int8Queries.of(queries), k)
+        counts = np.bincount(candidates.queries, minlength=len(queries))
+        is_many = counts > max(_MOST, 2 * k)
+        rows, cosines = self._exact(queries, k, candidates.of(~is_many))
+        if is_many.any():
+            float_candidates = _candidates(self._floats, queries[is_many], k)
+            rows[is_many], cosines[is_many] = self._exact(queries[is_many], k, float_candidates)
         return rows, cosines
 
-    def _exact(self, queries: FloatArray, k: int, found: Candidates) -> tuple[IntArray, Doubles]:
-        """Compute the k likeliest candidates, rule out those that cannot reach them, and compute the others."""
-        order = np.lexsort((-found.scores, found.queries))
-        found = found.taken(order)
-        likely = ranks(found.queries) < k
-        first = self._pairs(queries, found.taken(likely))
-        least = np.full(len(queries), -np.inf)
-        least[first.queries] = np.inf
-        np.minimum.at(least, first.queries, first.cosines)  # the k-th best is at least this
-        rest = self._pairs(queries, found.taken(~likely & (found.reach >= least[found.queries])))
-        both = (
-            np.concatenate([getattr(one, name) for one in (first, rest)]) for name in ("queries", "rows", "cosines")
-        )
-        return Pairs(len(queries), *both).nearest(k)
+    def _exact(self, queries: Float32Array, k: int, candidates: Candidates) -> tuple[IntArray, Float64Array]:
+        """Compute the k most likely candidates, rule out those that cannot reach them, and compute the others."""
+        candidates = candidates.taken(np.lexsort((-candidates.scores, candidates.queries)))
+        is_likely = ranks(candidates.queries) < k
+        likely = self._pairs(queries, candidates.taken(is_likely))
+        limits = np.full(len(queries), -np.inf)
+        limits[likely.queries] = np.inf
+        np.minimum.at(limits, likely.queries, likely.cosines)  # the k-th best is at least this
+        may_reach = ~is_likely & (candidates.upper_bounds >= limits[candidates.queries])
+        others = self._pairs(queries, candidates.taken(may_reach))
+        return QueryRowPairs(
+            len(queries),
+            np.concatenate([likely.queries, others.queries]),
+            np.concatenate([likely.rows, others.rows]),
+            np.concatenate([likely.cosines, others.cosines]),
+        ).nearest(k)
 
-    def _pairs(self, queries: FloatArray, found: Candidates) -> Pairs:
-        return Pairs(len(queries), found.queries, found.rows, dots(self._units, queries, found.queries, found.rows))
+    def _pairs(self, queries: Float32Array, candidates: Candidates) -> QueryRowPairs:
+        cosines = dots(self._embeddings, queries, candidates.queries, candidates.rows)
+        return QueryRowPairs(len(queries), candidates.queries, candidates.rows, cosines)
 
 
 @dataclass(frozen=True)
 class Candidates:
-    """Pairs (P,) of a query and a row, their scores, and the highest cosines that those allow."""
+    """P pairs of a query and a row, their scores, and the highest cosines that the scores allow."""
 
-    queries: IntArray
-    rows: IntArray
-    scores: FloatArray
-    reach: FloatArray
+    queries: IntArray  # (P,)
+    rows: IntArray  # (P,)
+    scores: Float32Array  # (P,)
+    upper_bounds: Float32Array  # (P,)
 
     def taken(self, which: NDArray[Any]) -> Candidates:
-        """Some of them."""
-        return Candidates(self.queries[which], self.rows[which], self.scores[which], self.reach[which])
+        """Return some of the pairs, by a mask or by numbers."""
+        return Candidates(self.queries[which], self.rows[which], self.scores[which], self.upper_bounds[which])
 
-    def of(self, wanted: NDArray[np.bool_]) -> Candidates:
-        """Those of the queries wanted (n,)."""
+    def of(self, wanted: BoolArray) -> Candidates:
+        """Return the pairs of the queries that `wanted` (n,) marks."""
         return self.taken(wanted[self.queries])
 
 
 def _candidates(blocks: Sequence[Block], queries: Any, k: int) -> Candidates:
-    """Every row that may be among the k nearest of a query."""
+    """Return every row that may be among the k nearest of a query."""
     starts = np.cumsum([0, *(block.count for block in blocks)])
     errors = [block.errors(queries) for block in blocks]
-    twice = 2 * np.max(errors, axis=0, initial=0)  # (n,)
-    reach = _Reach(twice, k)
+    limits_so_far = _Limits(2 * np.max(errors, axis=0, initial=0), k)
 
-    def look(number: int) -> tuple[IntArray, IntArray, FloatArray, FloatArray]:
+    def search_block(number: int) -> tuple[IntArray, IntArray, Float32Array, Float32Array]:
         scores = blocks[number].scores(queries)
-        limits = reach.limits(scores)
+        limits = limits_so_far.updated(scores)
         places = np.flatnonzero(scores >= limits[:, None])
-        if reach.count(len(places)) > _PAIRS and len(limits) > 1:
-            raise _TooManyError
-        who, rows = np.divmod(places, scores.shape[1])
-        near = scores.ravel()[places]
-        return who, rows + starts[number], near, near + errors[number][who]
+        if limits_so_far.count(len(places)) > _PAIRS and len(limits) > 1:
+            raise _TooManyCandidatesError
+        query_numbers, rows = np.divmod(places, scores.shape[1])
+        high_scores = scores.ravel()[places]
+        return query_numbers, rows + starts[number], high_scores, high_scores + errors[number][query_numbers]
 
-    parts = list(_on_all_cores(look, len(blocks)))
-    found = Candidates(*(np.concatenate(one) for one in zip(*parts)))
-    return found.taken(found.scores >= reach.least()[found.queries])
+    parts = list(_on_all_cores(search_block, len(blocks)))
+    candidates = Candidates(*(np.concatenate(arrays) for arrays in zip(*parts)))
+    return candidates.taken(candidates.scores >= limits_so_far.current()[candidates.queries])
 
 
-def _on_all_cores(look: Callable[[int], Any], count: int) -> Iterator[Any]:
-    if processors() < 2 or count < 2:
-        yield from map(look, range(count))
+def _on_all_cores(search_block: Callable[[int], Any], count: int) -> Iterator[Any]:
+    if cpu_count() < 2 or count < 2:
+        yield from map(search_block, range(count))
         return
-    with ThreadPoolExecutor(min(processors(), count)) as pool:
-        yield from pool.map(look, range(count))
+    with ThreadPoolExecutor(min(cpu_count(), count)) as pool:
+        yield from pool.map(search_block, range(count))
 
 
-class _Reach:
-    """What a row must at least score to be a candidate: rises with every block that was looked at.
+class _Limits:
+    """The least score of a candidate for each of n queries; it rises with every block.
 
-    The k-th best score so far, less the error, is reached by k rows for certain; a row whose score, plus the error, is
-    below that is not among the k nearest.
+    Certainly k rows reach the k-th best score so far minus the error. A row whose score plus the error is lower is not
+    among the k nearest.
     """
 
-    def __init__(self, twice: FloatArray, k: int) -> None:
-        self._twice = twice  # (n,) twice the error
-        self._best = np.full((len(twice), k), -np.inf, np.float32)
+    def __init__(self, twice_the_error: Float32Array, k: int) -> None:
+        self._twice_the_error = twice_the_error  # (n,)
+        self._best = np.full((len(twice_the_error), k), -np.inf, np.float32)
         self._lock = Lock()
         self._count = 0
 
     def count(self, more: int) -> int:
-        """Count candidates; returns how many there are so far."""
+        """Count `more` candidates, and return their number so far."""
         with self._lock:
             self._count += more
             return self._count
 
-    def limits(self, scores: FloatArray) -> FloatArray:
-        """Look at the scores (n, b) of a block; returns the limits (n,) from now on."""
+    def updated(self, scores: Float32Array) -> Float32Array:
+        """Take the scores (n, b) of a block into account, and return the new limits (n,)."""
         k = self._best.shape[1]
         groups = _GROUPS * k
         best = scores
-        if scores.shape[1] >= 2 * groups:  # any k numbers make a limit, so the largest of many groups will do
+        if scores.shape[1] >= 2 * groups:  # any k numbers give a valid limit: the largest of many groups are enough
             best = scores[:, : scores.shape[1] // groups * groups].reshape(len(scores), -1, groups).max(axis=1)
         with self._lock:
             both = np.concatenate([self._best, best], axis=1)
             self._best = np.partition(both, both.shape[1] - k, axis=1)[:, both.shape[1] - k :]
-            return self.least()
+            return self.current()
 
-    def least(self) -> FloatArray:
-        """The limits (n,) by all blocks so far."""
-        return np.asarray(self._best.min(axis=1) - self._twice)
+    def current(self) -> Float32Array:
+        """Return the limits (n,) by all blocks so far."""
+        return np.asarray(self._best.min(axis=1) - self._twice_the_error)

@@ -3,55 +3,65 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from lmm_classifier.core.settings import MAX_CANDIDATES, PathField, Section, Share
+from lmm_classifier.core.settings import MAX_CANDIDATES, OffWord, PathField, Settings, UnitInterval
 
 
-class RetrievalConfig(Section):
-    """How neighbours are found and how they vote."""
+class RetrievalConfig(Settings):
+    """How neighbors are found and how they vote."""
 
     index_path: PathField = Path("index")
-    """The durable index, a folder; or a `.npz` file, which cannot be changed, only made anew."""
+    """The durable index, a folder; or a `.npz` file, which cannot be edited, only built again."""
     stored_dtype: Literal["float32", "float16"] = "float32"
-    """Number type of the vectors in a new index; float16 halves the file and moves similarities by 0.0005."""
-    rule: Literal["auto", "softmax", "top_mean", "prototype", "top3_prototype", "tip", "gda"] = "auto"
-    """`auto`: three voices over a metric fitted on the corpus by leave-one-out; `softmax`: vote of the k nearest,
-    weighted by exp(similarity / temperature); `tip`: the same of all examples; `top_mean`: per label the mean of its 5
-    best similarities; `prototype`: similarity to the label's mean picture; `top3_prototype`: mean of the 3 best and of
-    that one; `gda`: Gaussian discriminant analysis."""
-    whitened: bool = False
-    """Let the rule vote in the within-class metric instead of the index's own space; `auto` and `gda` always do."""
-    power: Literal["auto", "signed", "plain"] = "auto"
-    """Before the metric, take the signed square root of every number or not; `auto`: where none is negative."""
+    """Number type of the vectors in a new index; float16 halves the file and changes similarities by 0.0005."""
+    rule: Literal["auto", "knn", "top_k_mean", "prototype", "top_k_mean_prototype", "tip", "gda"] = "auto"
+    """`auto`: a product of three experts over a metric fitted by leave-one-out; `knn`: the k nearest vote, weighted by
+    exp(similarity / temperature); `tip`: the same with all examples; `top_k_mean`: per label the mean of its 5 best
+    similarities; `prototype`: similarity to the label's mean embedding; `top_k_mean_prototype`: mean of the 3 best and
+    of the prototype; `gda`: Gaussian discriminant analysis."""
+    within_class_metric: bool = False
+    """Vote in the within-class metric instead of the index's own space; `auto` and `gda` always do."""
+    power_normalize: bool | Literal["auto"] = "auto"
+    """Take the signed square root of every number before the metric is fitted; `auto`: where none is negative."""
     k: int = Field(default=20, ge=1)
-    """Neighbours that vote under `softmax`."""
+    """Neighbors that vote under `knn`."""
     temperature: float | None = Field(default=None, gt=0)
-    """Sharpness of the vote, in units of cosine similarity; smaller is more decided. Null: fitted by leave-one-out, so
-    that the score is a calibrated probability. `auto` always fits its own."""
-    text: Literal["auto", "off"] = "auto"
-    """`auto`: `calibrate` lets the label names join as a voice of `auto` where the encoder has a text tower and
-    leave-one-out says that they help."""
-    text_template: str = Field(default="a photo of {label}", pattern=r"\{label\}")
-    """What the text tower reads; `{label}` is the label with blanks for `_` and `-`."""
-    confidence_threshold: Share | None = None
-    """At or above this score (0..1) the answer is accepted at once; below it labels compete. Null: what `calibrate`
-    stored in the index, else 0.7."""
+    """Sharpness of the vote, in units of cosine similarity; smaller is sharper. Null: fitted by leave-one-out, so that
+    the score is a calibrated probability. `auto` always fits its own."""
+    zero_shot_text: Annotated[Literal["auto", "off"], OffWord] = "auto"
+    """`auto`: `calibrate` adds the label names as one more expert of rule `auto` where the encoder has a text tower and
+    leave-one-out shows that they help."""
+    zero_shot_template: str = Field(default="a photo of {label}", pattern=r"\{label\}")
+    """The text that is encoded for a label; `{label}` is the label with blanks for `_` and `-`."""
+    confidence_threshold: UnitInterval | None = None
+    """A result with at least this score (0 to 1) is accepted at once; one with less is ambiguous. Null: the value that
+    `calibrate` stored in the index, else 0.7."""
     keep_known: float | None = Field(default=None, gt=0, lt=1)
-    """A picture is novel when it looks less familiar than this share (0..1) of the examples do when left out; smaller
-    catches more strangers and refuses more known pictures. Null: what `calibrate` stored, else 0.95."""
+    """Fraction (0 to 1) of images of known labels that must not be called unknown: their true-positive rate, as in
+    FPR@95TPR. Smaller catches more unknown images and rejects more known ones. Null: the value that `calibrate`
+    stored, else 0.95."""
+    familiarity_threshold: float | None = None
+    """Your own threshold of familiarity, in robust standard deviations (0 is typical, higher is more familiar): below
+    it an image is novel. `info` and `calibrate` print the fitted one. It excludes `open_set_threshold`."""
     open_set_threshold: float | None = Field(default=None, ge=-1, le=1)
-    """By hand instead: the nearest similarity (cosine, -1..1) under which a picture is novel. Belongs to one encoder
-    and corpus; -1 never says so."""
-    set_alpha: float | None = Field(default=None, gt=0, lt=1)
-    """Give with each verdict the set of labels that holds the true one with probability 1 - set_alpha (conformal)."""
+    """Use the cosine similarity of the nearest example (-1 to 1) instead of the familiarity: below it an image is
+    novel. It belongs to one encoder and dataset; -1 never rejects."""
+    prediction_set_alpha: float | None = Field(default=None, gt=0, lt=1)
+    """Give with each result the set of labels that contains the true one with probability 1 - alpha (conformal)."""
     search: Literal["auto", "exact", "ann"] = "auto"
-    """`exact`: every example is compared; `ann`: the 500 that a graph of neighbours finds and some of the four
-    likeliest labels, which may pass over a near one (needs `lmm-classifier[ann]`); `auto`: exact below a million
+    """`exact`: compare with every example; `ann`: compare with 500 that an HNSW graph finds and with some of the four
+    most likely labels, which may miss a near example (needs `lmm-classifier[ann]`); `auto`: `exact` below a million
     examples."""
     candidates: int = Field(default=5, ge=1, le=MAX_CANDIDATES)
     """Labels listed in a result, and offered to the reranker."""
-    evidence: int = Field(default=3, ge=1)
-    """Neighbours listed per candidate."""
+    neighbors_per_label: int = Field(default=3, ge=1)
+    """Supporting neighbors listed per candidate."""
+
+    @model_validator(mode="after")
+    def _one_threshold(self) -> Self:
+        if self.familiarity_threshold is not None and self.open_set_threshold is not None:
+            raise ValueError("set familiarity_threshold (familiarity) or open_set_threshold (cosine), not both")
+        return self

@@ -1,4 +1,7 @@
-"""The within-class metric: a whitening in which differences between pictures of one label count for little."""
+"""The within-class metric: a whitening in which differences between images of one label count little.
+
+It is also known as within-class covariance normalization (WCCN, Hatch, Kajarekar & Stolcke, 2006).
+"""
 
 from __future__ import annotations
 
@@ -8,112 +11,119 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from lmm_classifier.core.linalg import ExactProduct, on_one_thread
-from lmm_classifier.core.protocols import FloatArray, IntArray
-from lmm_classifier.neighbors.gallery import Fold, Gallery, directions
-
-Doubles = NDArray[np.float64]
+from lmm_classifier.core.arrays import Float32Array, Float64Array, IntArray
+from lmm_classifier.core.linalg import ReproducibleMatmul, single_threaded_blas
+from lmm_classifier.neighbors.gallery import Gallery, ProjectedMetric, directions
 
 _TINY = 1e-12
 _BLOCK = 4096  # rows taken at a time
 
 
 class WithinClassMetric:
-    """Maps unit rows to a space where the pooled covariance within labels is the identity, nearly.
+    """A map to a space where the pooled covariance within labels is approximately the identity.
 
-    z = x, or its signed square root where `root` (Perronnin, Sanchez & Mensink, 2010, "Improving the Fisher kernel"),
-    of unit length, less the corpus mean; then z A^(1/2) with A = ((1 - shrinkage) S + shrinkage (tr S / d) I)^-1
-    and S the pooled within-label covariance: the metric of linear discriminant analysis, Friedman (1989), "Regularized
-    discriminant analysis", JASA 84(405). Rows that come out are not of unit length: their distances are Mahalanobis'.
+    n rows, d numbers in a row. z = x, or its signed square root where `power_normalize` (Perronnin, Sanchez & Mensink,
+    2010, "Improving the Fisher kernel"), normalized, minus the dataset mean. The result is z A^(1/2) with
+    A = ((1 - shrinkage) S + shrinkage (tr S / d) I)^-1 and the pooled within-label covariance S. This is the metric of
+    linear discriminant analysis (Friedman, 1989, "Regularized discriminant analysis", JASA 84(405); scikit-learn's
+    `LinearDiscriminantAnalysis` with `shrinkage`). The mapped rows are not normalized: their distances are Mahalanobis
+    distances.
     """
 
-    def __init__(self, root: bool, centre: FloatArray, projection: FloatArray, shrinkage: float) -> None:
+    def __init__(self, power_normalize: bool, center: Float32Array, projection: Float32Array, shrinkage: float) -> None:
         self.shrinkage = shrinkage
-        self.root = root
-        self.centre = centre  # (d,)
+        self.power_normalize = power_normalize
+        self.center = center  # (d,)
         self.projection = projection  # (d, d)
-        self._project = ExactProduct(projection)
+        self._project = ReproducibleMatmul(projection)
 
-    def whiten(self, rows: FloatArray) -> FloatArray:
-        """Map unit rows (n, d) to rows (n, d); bit-identical for any split of the rows."""
-        return self._project(prepared(rows, self.root) - self.centre)
+    def whiten(self, rows: Float32Array) -> Float32Array:
+        """Map normalized rows (n, d) to rows (n, d); bit-identical for any split of the rows."""
+        return self._project(apply_power_normalization(rows, self.power_normalize) - self.center)
 
     def equals(self, other: WithinClassMetric) -> bool:
-        """Whether both map every row to the same bits."""
+        """Return whether both map every row to the same bits."""
         if self is other:
             return True
-        mine, others = self.state(), other.state()
-        return all(np.array_equal(mine[name], others[name]) for name in mine)
+        own_arrays, other_arrays = self.to_arrays(), other.to_arrays()
+        return all(np.array_equal(own_arrays[name], other_arrays[name]) for name in own_arrays)
 
-    def state(self) -> Mapping[str, NDArray[np.generic]]:
-        """The arrays that rebuild this metric."""
+    def to_arrays(self) -> Mapping[str, NDArray[np.generic]]:
+        """Return the arrays from which `from_arrays` rebuilds this metric."""
         return {
-            "root": np.array([self.root]),
-            "centre": self.centre,
+            "power_normalize": np.array([self.power_normalize]),
+            "center": self.center,
             "projection": self.projection,
             "shrinkage": np.array([self.shrinkage]),
         }
 
     @classmethod
-    def restore(cls, state: Mapping[str, NDArray[np.generic]]) -> WithinClassMetric:
-        """Rebuild from `state`."""
-        centre = np.asarray(state["centre"], np.float32)
-        projection = np.ascontiguousarray(state["projection"], np.float32)
-        if projection.shape != (len(centre), len(centre)):
-            raise ValueError(f"centre {centre.shape} and projection {projection.shape} do not fit")
-        return cls(bool(state["root"][0]), centre, projection, float(np.asarray(state["shrinkage"])[0]))
+    def from_arrays(cls, arrays: Mapping[str, NDArray[np.generic]]) -> WithinClassMetric:
+        """Rebuild a metric from `to_arrays`; raises ValueError if the shapes do not fit."""
+        center = np.asarray(arrays["center"], np.float32)
+        projection = np.ascontiguousarray(arrays["projection"], np.float32)
+        if projection.shape != (len(center), len(center)):
+            raise ValueError(f"the center {center.shape} and the projection {projection.shape} do not fit")
+        return cls(bool(arrays["power_normalize"][0]), center, projection, float(np.asarray(arrays["shrinkage"])[0]))
 
 
-def prepared(rows: FloatArray, root: bool) -> FloatArray:
-    """Take the signed square root of rows (n, d) if `root`, sign(x) sqrt(|x|), and bring them to unit length."""
-    if not root:
+def apply_power_normalization(rows: Float32Array, power_normalize: bool) -> Float32Array:
+    """Return rows (n, d), or if `power_normalize` their signed square roots sign(x) sqrt(|x|), normalized."""
+    if not power_normalize:
         return rows
     rooted = np.sign(rows) * np.sqrt(np.abs(rows))
-    lengths = np.sqrt(np.square(rooted, dtype=np.float64).sum(axis=1, keepdims=True))
-    return np.asarray(rooted / np.maximum(lengths, _TINY), np.float32)
+    norms = np.sqrt(np.square(rooted, dtype=np.float64).sum(axis=1, keepdims=True))
+    return np.asarray(rooted / np.maximum(norms, _TINY), np.float32)
 
 
 @dataclass(frozen=True)
 class WithinClassScatter:
-    """What a metric is made of, for any shrinkage: the spread within labels as axes and variances."""
+    """The scatter within labels as axes and variances; it gives a metric for any shrinkage.
 
-    root: bool
-    centre: FloatArray  # (d,)
-    axes: Doubles  # (d, r) orthonormal; all examples lie in their span, seen from the centre
-    variances: Doubles  # (r,)
+    C labels, d numbers in a row, r axes.
+    """
+
+    power_normalize: bool
+    center: Float32Array  # (d,)
+    axes: Float64Array  # (d, r) orthonormal; all examples minus the center lie in their span
+    variances: Float64Array  # (r,)
     freedom: int  # degrees of freedom, N - C, at least 1
-    means: Doubles  # (C, d) of the labels, as the rows are before the centre is taken off
+    means: Float64Array  # (C, d) of the labels, before the center is subtracted
 
     @property
     def mean_variance(self) -> float:
         """The unit of the shrinkage, tr S / d."""
-        return float(self.variances.sum() / len(self.centre))
+        return float(self.variances.sum() / len(self.center))
 
-    def coordinates(self, units: FloatArray) -> FloatArray:
-        """Unit rows (n, d) along the axes, (n, r): times `scale` they are whitened, but for a rotation."""
+    def coordinates(self, embeddings: Float32Array) -> Float32Array:
+        """Return the coordinates (n, r) of normalized rows (n, d) along the axes.
+
+        Times `scale` they are the rows in the metric, up to a rotation.
+        """
         axes = self.axes.astype(np.float32)
-        along = np.empty((len(units), axes.shape[1]), np.float32)
-        for start, block in _blocks(units):
-            along[start : start + len(block)] = (prepared(block, self.root) - self.centre) @ axes
-        return along
+        coordinates = np.empty((len(embeddings), axes.shape[1]), np.float32)
+        for start, block in _blocks(embeddings):
+            centered = apply_power_normalization(block, self.power_normalize) - self.center
+            coordinates[start : start + len(block)] = centered @ axes
+        return coordinates
 
     @property
-    def means_along(self) -> Doubles:
+    def means_along(self) -> Float64Array:
         """The means of the labels along the axes, (C, r)."""
-        return np.asarray((self.means - self.centre) @ self.axes)
+        return np.asarray((self.means - self.center) @ self.axes)
 
-    def scale(self, shrinkage: float) -> Doubles:
-        """What the metric of one shrinkage in (0, 1] multiplies each axis by, (r,)."""
+    def scale(self, shrinkage: float) -> Float64Array:
+        """Return the factors (r,) by which the metric of one shrinkage in (0, 1] multiplies the axes."""
         shrinkage, spread = self._usable(shrinkage)
         return np.asarray(1 / np.sqrt((1 - shrinkage) * self.variances + shrinkage * spread))
 
     def _usable(self, shrinkage: float) -> tuple[float, float]:
         spread = self.mean_variance
-        if spread < _TINY:  # no two pictures of one label differ: nothing is known of what to discount
+        if spread < _TINY:  # no two images of one label differ, so the scatter is unknown
             return 1.0, 1.0
         return shrinkage, spread
 
-    @on_one_thread
+    @single_threaded_blas
     def metric(self, shrinkage: float) -> WithinClassMetric:
         """Return the metric for one shrinkage in (0, 1]."""
         along = self.scale(shrinkage)
@@ -121,37 +131,50 @@ class WithinClassScatter:
         across = 1 / np.sqrt(shrinkage * spread)
         projection = (self.axes * (along - across)) @ self.axes.T
         projection[np.diag_indices_from(projection)] += across
-        return WithinClassMetric(self.root, self.centre, np.asarray(projection, np.float32), shrinkage)
+        return WithinClassMetric(self.power_normalize, self.center, np.asarray(projection, np.float32), shrinkage)
 
 
-@on_one_thread
-def fit_scatter(units: FloatArray, label_ids: IntArray, labels: int, root: bool | None = None) -> WithinClassScatter:
-    """Measure the pooled scatter within labels of unit rows (N, d), in blocks and in float64.
+@single_threaded_blas
+def fit_scatter(
+    embeddings: Float32Array, label_ids: IntArray, labels: int, power_normalize: bool | None = None
+) -> WithinClassScatter:
+    """Measure the pooled scatter within labels, in blocks and in float64.
 
-    `root` None takes the square root where no number of the corpus is negative: there it helps, elsewhere not.
-    With fewer rows than numbers the axes are found in the dual, the (N, N) Gram matrix of the deviations.
+    Args:
+        embeddings: normalized rows (N, d).
+        label_ids: (N,) numbers below `labels`.
+        labels: C.
+        power_normalize: whether to take the signed square root. None takes it where no number of the dataset is
+            negative: there it helps, elsewhere it does not.
     """
-    if root is None:
-        root = all((block >= 0).all() for _, block in _blocks(units))
-    sums = np.zeros((labels, units.shape[1]))
-    for start, block in _blocks(units):
-        np.add.at(sums, label_ids[start : start + len(block)], prepared(block, root).astype(np.float64))
+    if power_normalize is None:
+        power_normalize = all((block >= 0).all() for _, block in _blocks(embeddings))
+    sums = np.zeros((labels, embeddings.shape[1]))
+    for ids, rows in _float64_blocks(embeddings, label_ids, power_normalize):
+        np.add.at(sums, ids, rows)
     counts = np.bincount(label_ids, minlength=labels)
     means = sums / np.maximum(counts, 1)[:, None]
-    freedom = max(len(units) - int((counts > 0).sum()), 1)
-    deviations = (
-        prepared(block, root).astype(np.float64) - means[label_ids[start : start + len(block)]]
-        for start, block in _blocks(units)
-    )
-    find = _axes_of_few if len(units) < units.shape[1] else _axes_of_many
-    axes, squares = find(deviations, units.shape[1])
-    centre = (sums.sum(axis=0) / len(units)).astype(np.float32)
-    if axes.shape[1] < units.shape[1]:
-        axes, squares = _with_axes_of(means - centre, axes, squares)
-    return WithinClassScatter(root, centre, axes, squares / freedom, freedom, means)
+    freedom = max(len(embeddings) - int((counts > 0).sum()), 1)
+    deviations = (rows - means[ids] for ids, rows in _float64_blocks(embeddings, label_ids, power_normalize))
+    find_axes = _axes_by_gram_matrix if len(embeddings) < embeddings.shape[1] else _axes_by_scatter_matrix
+    axes, squares = find_axes(deviations, embeddings.shape[1])
+    center = (sums.sum(axis=0) / len(embeddings)).astype(np.float32)
+    if axes.shape[1] < embeddings.shape[1]:
+        axes, squares = _with_axes_of(means - center, axes, squares)
+    return WithinClassScatter(power_normalize, center, axes, squares / freedom, freedom, means)
 
 
-def _axes_of_many(deviations: Iterator[Doubles], width: int) -> tuple[Doubles, Doubles]:
+def _float64_blocks(
+    embeddings: Float32Array, label_ids: IntArray, power_normalize: bool
+) -> Iterator[tuple[IntArray, Float64Array]]:
+    """Yield label numbers (b,) and rows (b, d) in float64, with square roots if `power_normalize`."""
+    for start, block in _blocks(embeddings):
+        rows = apply_power_normalization(block, power_normalize)
+        yield label_ids[start : start + len(block)], rows.astype(np.float64)
+
+
+def _axes_by_scatter_matrix(deviations: Iterator[Float64Array], width: int) -> tuple[Float64Array, Float64Array]:
+    """Return the axes of deviations (N, d) in columns, and the sums of squares along them, from the (d, d) matrix."""
     scatter = np.zeros((width, width))
     for block in deviations:
         scatter += block.T @ block
@@ -159,68 +182,76 @@ def _axes_of_many(deviations: Iterator[Doubles], width: int) -> tuple[Doubles, D
     return axes, np.maximum(squares, 0)
 
 
-def _axes_of_few(deviations: Iterator[Doubles], width: int) -> tuple[Doubles, Doubles]:
+def _axes_by_gram_matrix(deviations: Iterator[Float64Array], width: int) -> tuple[Float64Array, Float64Array]:
+    """Return the same from the (N, N) matrix, which is smaller where there are fewer rows than numbers in a row."""
     rows = np.concatenate([*deviations, np.empty((0, width))])
     squares, vectors = np.linalg.eigh(rows @ rows.T)
-    keep = squares > _TINY * max(float(squares.max(initial=0)), _TINY)
-    return rows.T @ (vectors[:, keep] / np.sqrt(squares[keep])), squares[keep]
+    is_axis = squares > _TINY * max(float(squares.max(initial=0)), _TINY)
+    return rows.T @ (vectors[:, is_axis] / np.sqrt(squares[is_axis])), squares[is_axis]
 
 
-def _with_axes_of(means: Doubles, axes: Doubles, squares: Doubles) -> tuple[Doubles, Doubles]:
-    """Add the axes, without any spread, that the means (C, d) of the labels take beside those of the deviations."""
-    beside = means - (means @ axes) @ axes.T
-    lengths, directions = np.linalg.svd(beside, full_matrices=False)[1:]
-    more = directions[lengths > 1e-6].T
+def _with_axes_of(means: Float64Array, axes: Float64Array, squares: Float64Array) -> tuple[Float64Array, Float64Array]:
+    """Add the axes that the means (C, d) of the labels need in addition; deviations along them are 0."""
+    rest = means - (means @ axes) @ axes.T
+    norms, directions = np.linalg.svd(rest, full_matrices=False)[1:]
+    more = directions[norms > 1e-6].T
     return np.hstack([axes, more]), np.concatenate([squares, np.zeros(more.shape[1])])
 
 
-def _blocks(rows: FloatArray) -> Iterator[tuple[int, FloatArray]]:
+def _blocks(rows: Float32Array) -> Iterator[tuple[int, Float32Array]]:
     for start in range(0, len(rows), _BLOCK):
         yield start, rows[start : start + _BLOCK]
 
 
-# Rows from which the metric is folded into the queries. It saves a second matrix, 4.6 GB for a million rows of 1,152
-# numbers, and costs two products of (n, d) with (d, d) in float64, about 0.1 ms a query: not worth it for a few rows.
-FOLD_FROM = 50_000
+# From so many rows on, the metric is applied to the queries. It saves a second matrix, 4.6 GB for a million rows of
+# 1,152 numbers. It costs two products of (n, d) with (d, d) in float64, about 0.1 ms a query: too much for a few rows.
+PROJECT_FROM = 50_000
 
 
-def whitened(
+def gallery_in_metric(
     metric: WithinClassMetric,
     gallery: Gallery,
-    norms: Doubles | None = None,
+    norms: Float64Array | None = None,
     former: Gallery | None = None,
-    rows_then: Sequence[int] = (),
+    former_rows: Sequence[int] = (),
 ) -> Gallery:
-    """The gallery in the space of the metric.
+    """Return the gallery in the space of the metric.
 
-    A large one is folded: the metric goes into the queries, and the rows serve as they are; then `norms` (N,), the
-    lengths of its rows in that space, are computed if they are not known. Of another one `rows_then` (N,) says where
-    its rows are in `former`, a gallery in that space already; -1 for new ones.
+    In a large gallery the metric is applied to the queries and the rows stay as they are.
+
+    Args:
+        metric: the metric.
+        gallery: N rows.
+        norms: (N,) of the rows in the metric, where a large gallery's are known.
+        former: a gallery that is in the metric already.
+        former_rows: (N,) where each row is in `former`; -1 for new rows.
     """
-    if is_folded(metric, gallery):
-        norms = lengths_in(metric, gallery) if norms is None else norms
-        return gallery.folded(Fold(metric.centre, metric.projection, norms))
-    then = np.asarray(rows_then, np.int64) if former and not former.fold else np.full(len(gallery.units), -1)
-    known, new = np.flatnonzero(then >= 0), np.flatnonzero(then < 0)
-    units, lengths = np.empty(gallery.units.shape, np.float32), np.ones(len(then))
-    if former is not None and former.lengths is not None:
-        units[known], lengths[known] = former.units[then[known]], former.lengths[then[known]]
+    if is_projected(metric, gallery):
+        norms = norms_in(metric, gallery) if norms is None else norms
+        return gallery.with_metric_in_query(ProjectedMetric(metric.center, metric.projection, norms))
+    places = np.full(len(gallery.embeddings), -1)
+    if former is not None and former.projected is None:
+        places = np.asarray(former_rows, np.int64)
+    known, new = np.flatnonzero(places >= 0), np.flatnonzero(places < 0)
+    embeddings, norms = np.empty(gallery.embeddings.shape, np.float32), np.ones(len(places))
+    if former is not None and former.norms is not None:
+        embeddings[known], norms[known] = former.embeddings[places[known]], former.norms[places[known]]
     for start in range(0, len(new), _BLOCK):
         part = new[start : start + _BLOCK]
-        units[part], lengths[part] = directions(metric.whiten(gallery.units[part]))
-    return Gallery(units, gallery.label_ids, gallery.labels, lengths)
+        embeddings[part], norms[part] = directions(metric.whiten(gallery.embeddings[part]))
+    return Gallery(embeddings, gallery.label_ids, gallery.labels, norms)
 
 
-def is_folded(metric: WithinClassMetric, gallery: Gallery) -> bool:
-    """Whether the metric is folded into the queries instead of keeping a second matrix."""
-    return len(gallery.units) >= FOLD_FROM and not metric.root
+def is_projected(metric: WithinClassMetric, gallery: Gallery) -> bool:
+    """Return whether the metric is applied to the queries, so that no second matrix is stored."""
+    return len(gallery.embeddings) >= PROJECT_FROM and not metric.power_normalize
 
 
-def lengths_in(metric: WithinClassMetric, gallery: Gallery, known: Doubles | None = None) -> Doubles:
-    """Lengths (N,) of the rows in the space of the metric; what is `known`, and not NaN, is not computed."""
-    lengths = np.full(len(gallery.units), np.nan) if known is None else known.copy()
-    missing = np.flatnonzero(np.isnan(lengths))
+def norms_in(metric: WithinClassMetric, gallery: Gallery, known: Float64Array | None = None) -> Float64Array:
+    """Return the norms (N,) of the rows in the metric; `known` norms that are not NaN are not computed again."""
+    norms = np.full(len(gallery.embeddings), np.nan) if known is None else known.copy()
+    missing = np.flatnonzero(np.isnan(norms))
     for start in range(0, len(missing), _BLOCK):
         part = missing[start : start + _BLOCK]
-        lengths[part] = directions(metric.whiten(gallery.units[part]))[1]
-    return lengths
+        norms[part] = directions(metric.whiten(gallery.embeddings[part]))[1]
+    return norms

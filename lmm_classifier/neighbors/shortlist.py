@@ -1,4 +1,4 @@
-"""Queries held against a shortlist of rows each: what an approximate search found near them."""
+"""Similarities of queries to a shortlist of rows each, which an approximate search found."""
 
 from __future__ import annotations
 
@@ -6,110 +6,107 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
-from numpy.typing import NDArray
 
-from lmm_classifier.core.protocols import FloatArray, IntArray
+from lmm_classifier.core.arrays import Float32Array, Float64Array, IntArray
 from lmm_classifier.neighbors.gallery import Gallery
-from lmm_classifier.neighbors.rescoring import Pairs
-from lmm_classifier.neighbors.similarities import Forms
+from lmm_classifier.neighbors.rescoring import QueryRowPairs, number_rows
+from lmm_classifier.neighbors.similarities import QueryForms, SimilaritiesBase
 
-Doubles = NDArray[np.float64]
-
-_LABELS, _OF_EACH = 4, 250  # labels whose means are nearest, and rows of each, that are compared in any case
+_LABELS, _OF_EACH = 4, 250  # labels with the nearest means, and rows of each, that are always compared
 _MOST_OF_A_LABEL = 4096  # rows that are compared one by one where the shortlist has too few of a label
 
 
 @dataclass(frozen=True)
-class ShortlistComparison:
-    """Queries against the rows found near each; see `protocols.Comparison`.
+class ShortlistSimilarities(SimilaritiesBase):
+    """Queries compared with the rows found near each; see `protocols.Similarities`.
 
-    Cosines are as exact as those of all rows, and so are the means of the labels. But a row that the shortlist lacks
-    is passed over, and a label of which it has none has no nearest row. A graph of many labels far apart from each
-    other often ends in the wrong one, so rows of the labels with the nearest means are compared besides.
+    n queries, N rows in the gallery, C labels, d numbers in a row. Cosines and means of labels are as exact as with
+    all rows. But rows missing from the shortlist are not compared, and a label without any has no nearest row.
+    In a graph with many distant labels the search often ends in the wrong label. So rows of the labels with the
+    nearest means are always added.
     """
 
-    matrix: FloatArray  # (N, d)
+    matrix: Float32Array  # (N, d)
     label_ids: IntArray  # (N,)
     labels: int
-    units: FloatArray  # (n, d) directions of the queries
-    forms: Forms
-    pairs: Pairs  # the shortlists, rows ascending
-    left_out: Sequence[IntArray]  # per query, or none at all
-    cosines_to_means: Doubles  # (n, C); -inf where none of a label's rows is left
-    distances: Doubles  # (n, C) squared Euclidean, to the mean rows; inf where none is left
-    _kept: dict[str, tuple[Doubles, ...]] = field(default_factory=dict)
+    embeddings: Float32Array  # (n, d) directions of the queries
+    forms: QueryForms
+    pairs: QueryRowPairs  # the shortlists, rows ascending
+    left_out: Sequence[IntArray]  # rows per query, or an empty list
+    cosines_to_means: Float64Array  # (n, C); -inf where none of a label's rows is left
+    distances: Float64Array  # (n, C) squared Euclidean, to the mean rows; inf where none is left
+    _top_k_means: dict[int, Float64Array] = field(default_factory=dict)  # by m; several experts need them
 
     @classmethod
     def of(
-        cls, gallery: Gallery, queries: FloatArray, found: IntArray, left_out: Sequence[IntArray] = ()
-    ) -> ShortlistComparison:
-        """Compare queries (n, d) with the rows `found` (n, r) near each, -1 for none, but those of its `left_out`."""
-        units, forms, to_means = gallery.prepared(queries, left_out)
+        cls, gallery: Gallery, queries: Float32Array, nearby: IntArray, left_out: Sequence[IntArray] = ()
+    ) -> ShortlistSimilarities:
+        """Compare queries with the rows found near each, without the rows left out.
+
+        Args:
+            gallery: the rows.
+            queries: (n, d).
+            nearby: rows found near each query (n, r), -1 for none.
+            left_out: rows to ignore, per query.
+        """
+        embeddings, forms, to_means = gallery.prepare_queries(queries, left_out)
         means = to_means()
-        lists = [np.union1d(row[row >= 0], _rows_near(gallery, cosines)) for row, cosines in zip(found, means[0])]
-        for query, gone in enumerate(left_out):
-            lists[query] = np.setdiff1d(lists[query], gone)
-        numbers = np.repeat(np.arange(len(lists)), [len(rows) for rows in lists])
-        rows = np.concatenate([*lists, np.empty(0, np.int64)])
-        pairs = Pairs(len(lists), numbers, rows, forms.cosines(gallery.units, numbers, rows))
-        return cls(gallery.units, gallery.label_ids, gallery.labels, units, forms, pairs, left_out, *means)
+        lists = [
+            np.union1d(rows[rows >= 0], _rows_of_nearest_labels(gallery, cosines))
+            for rows, cosines in zip(nearby, means[0])
+        ]
+        for query, rows_left_out in enumerate(left_out):
+            lists[query] = np.setdiff1d(lists[query], rows_left_out)
+        numbers, rows = number_rows(lists)
+        pairs = QueryRowPairs(len(lists), numbers, rows, forms.cosines(gallery.embeddings, numbers, rows))
+        return cls(gallery.embeddings, gallery.label_ids, gallery.labels, embeddings, forms, pairs, left_out, *means)
 
     def __len__(self) -> int:
-        return len(self.units)
+        return len(self.embeddings)
 
-    def nearest(self, query: int, k: int, rows: IntArray | None = None) -> tuple[IntArray, Doubles]:
-        """Return the k nearest rows and their cosines: nearest first, equal ones by row."""
-        mine = self._rows_of(query)
-        found, cosines = self.nearest_among([(query, mine if rows is None else rows)], k)
-        there = found[0] >= 0
-        return found[0, there], cosines[0, there]
-
-    def nearest_each(self, k: int) -> tuple[IntArray, Doubles]:
+    def nearest_each(self, k: int) -> tuple[IntArray, Float64Array]:
         """Return the k nearest rows of every query (n, k) and their cosines; row -1, cosine -inf for missing ones."""
         return self.pairs.nearest(k)
 
-    def nearest_among(self, wanted: Sequence[tuple[int, IntArray]], k: int) -> tuple[IntArray, Doubles]:
-        """Return for each query with the rows to choose from its k nearest (w, k) and their cosines.
+    def nearest_among(self, wanted: Sequence[tuple[int, IntArray]], k: int) -> tuple[IntArray, Float64Array]:
+        """Return the k nearest rows (w, k) and their cosines for w queries, each with the rows to choose from.
 
-        Where the shortlist has less than k of the rows, they are all compared, unless they are very many.
+        Where the shortlist has fewer than k of the rows, all of them are compared, unless they are very many.
         """
-        found = []
+        lists = []
         for query, rows in wanted:
-            near = np.intersect1d(self._rows_of(query), rows)
-            if len(near) < min(k, len(rows)) and len(rows) <= _MOST_OF_A_LABEL:
-                near = np.setdiff1d(rows, self.left_out[query]) if len(self.left_out) else rows
-            found.append(near)
-        items = np.repeat(np.arange(len(found)), [len(rows) for rows in found])
-        rows = np.concatenate([*found, np.empty(0, np.int64)])
-        queries = np.array([query for query, _ in wanted], np.int64)[items]
-        return Pairs(len(found), items, rows, self.forms.cosines(self.matrix, queries, rows)).nearest(k)
+            nearby = np.intersect1d(self._rows_of(query), rows)
+            if len(nearby) < min(k, len(rows)) and len(rows) <= _MOST_OF_A_LABEL:
+                nearby = np.setdiff1d(rows, self.left_out[query]) if len(self.left_out) else rows
+            lists.append(nearby)
+        numbers, rows = number_rows(lists)
+        queries = np.array([query for query, _ in wanted], np.int64)[numbers]
+        return QueryRowPairs(len(lists), numbers, rows, self.forms.cosines(self.matrix, queries, rows)).nearest(k)
 
     def _rows_of(self, query: int) -> IntArray:
         start, end = np.searchsorted(self.pairs.queries, [query, query + 1])
         return self.pairs.rows[start:end]
 
-    def top_mean(self, m: int) -> Doubles:
+    def top_k_mean(self, m: int) -> Float64Array:
         """Return for each label the mean of its m best cosines (n, C); -inf where the shortlist has none."""
-        if f"top {m}" not in self._kept:
-            means = self.pairs.label_means(m, self.label_ids[self.pairs.rows], self.labels)
-            self._kept[f"top {m}"] = (means,)
-        return self._kept[f"top {m}"][0]
+        if m not in self._top_k_means:
+            self._top_k_means[m] = self.pairs.label_means(m, self.label_ids[self.pairs.rows], self.labels)
+        return self._top_k_means[m]
 
-    def best_label(self) -> Doubles:
-        """Return per query the largest mean of a label's nearest cosine and the cosine to its mean row."""
-        return np.asarray(((self.top_mean(1) + self.mean_cosines()) / 2).max(axis=1, initial=-np.inf))
-
-    def mean_cosines(self) -> Doubles:
+    def mean_cosines(self) -> Float64Array:
         """Return the cosines (n, C) to the mean row of each label; -inf where none of its rows is left."""
         return self.cosines_to_means
 
-    def square_distances(self) -> Doubles:
+    def square_distances(self) -> Float64Array:
         """Return the squared Euclidean distances (n, C) to the mean row of each label; inf where none is left."""
         return self.distances
 
 
-def _rows_near(gallery: Gallery, cosines: Doubles) -> IntArray:
-    """Rows of the labels whose means have the highest of `cosines` (C,), of large labels an even pick."""
+def _rows_of_nearest_labels(gallery: Gallery, cosines: Float64Array) -> IntArray:
+    """Return rows of the labels whose means have the highest of `cosines` (C,); of a large label an even sample."""
     labels = np.argsort(-cosines, kind="stable")[:_LABELS]
-    rows = (gallery.rows_of_label[label] for label in labels)
-    return np.concatenate([*(one[:: max(-(-len(one) // _OF_EACH), 1)] for one in rows), np.empty(0, np.int64)])
+    samples = []
+    for label in labels:
+        rows = gallery.rows_of_label[label]
+        samples.append(rows[:: max(-(-len(rows) // _OF_EACH), 1)])
+    return np.concatenate([*samples, np.empty(0, np.int64)])

@@ -1,7 +1,8 @@
-"""Queries held against all rows of a gallery."""
+"""Similarities of queries to all rows of a gallery, and what all kinds of similarities have in common."""
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -9,24 +10,56 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lmm_classifier.core.protocols import FloatArray, IntArray
-from lmm_classifier.neighbors.rescoring import Pairs, dots
+from lmm_classifier.core.arrays import BoolArray, Float32Array, Float64Array, IntArray
+from lmm_classifier.neighbors.rescoring import QueryRowPairs, dots, number_rows
 
-Doubles = NDArray[np.float64]
+_GROUPS = 32  # for each of the k wanted rows: two of the nearest are rarely in one group
 
-_GROUPS = 32  # for each of the k wanted: rarely are two of the nearest in one group
+ToMeans = Callable[[], tuple[Float64Array, Float64Array]]  # computes cosines and squared distances (n, C) to the means
 
-ToMeans = Callable[[], tuple[Doubles, Doubles]]
+
+class SimilaritiesBase(ABC):
+    """The methods of `protocols.Similarities` that follow from the others. n queries, N rows, C labels."""
+
+    @abstractmethod
+    def __len__(self) -> int:
+        """Return the number of queries, n."""
+
+    @abstractmethod
+    def nearest_among(self, wanted: Sequence[tuple[int, IntArray]], k: int) -> tuple[IntArray, Float64Array]:
+        """Return the k nearest rows (w, k) and their cosines for w queries, each with the rows to choose from."""
+
+    @abstractmethod
+    def top_k_mean(self, m: int) -> Float64Array:
+        """Return for each label the mean of its m best cosines (n, C)."""
+
+    @abstractmethod
+    def mean_cosines(self) -> Float64Array:
+        """Return the cosines (n, C) to the mean row of each label."""
+
+    @abstractmethod
+    def _rows_of(self, query: int) -> IntArray:
+        """Return the rows with which a query is compared."""
+
+    def nearest(self, query: int, k: int, rows: IntArray | None = None) -> tuple[IntArray, Float64Array]:
+        """Return the k nearest rows (of `rows`, if given) and their cosines: nearest first, equal cosines by row."""
+        nearest, cosines = self.nearest_among([(query, self._rows_of(query) if rows is None else rows)], k)
+        exists = nearest[0] >= 0
+        return nearest[0, exists], cosines[0, exists]
+
+    def best_label(self) -> Float64Array:
+        """Return per query (n,) the largest mean of a label's nearest cosine and the cosine to its mean row."""
+        return np.asarray(((self.top_k_mean(1) + self.mean_cosines()) / 2).max(axis=1, initial=-np.inf))
 
 
 @dataclass(frozen=True)
 class Grouping:
-    """Rows in the order of their labels."""
+    """N rows in the order of their C labels."""
 
     order: IntArray  # (N,) rows by label, ascending within one
     place: IntArray  # (N,) where each row is in `order`
     counts: IntArray  # (C,) rows of each label
-    in_order: bool  # whether the rows are so already, as those of a corpus in folders are
+    in_order: bool  # whether the rows are sorted by label already, as those of a dataset in folders are
 
     @classmethod
     def of(cls, label_ids: IntArray, labels: int) -> Grouping:
@@ -44,150 +77,151 @@ class Grouping:
 
 
 @dataclass(frozen=True)
-class Forms:
-    """What a row's cosine with each query is computed by: (form . row - offset) / norm of the row."""
+class QueryForms:
+    """Queries in the form that is multiplied with rows: cosine = (form . row - offset) / norm of the row.
+
+    n queries, N rows, d numbers each. Without offsets the form is the query itself, and all norms are 1.
+    """
 
     forms: NDArray[np.floating]  # (n, d)
-    offsets: Doubles | None = None  # (n,); None: no offset, and all norms are 1
-    inverse_norms: Doubles | None = None  # (N,)
+    offsets: Float64Array | None = None  # (n,)
+    inverse_norms: Float64Array | None = None  # (N,)
 
-    def cosines(self, matrix: FloatArray, queries: IntArray, rows: IntArray) -> Doubles:
-        """Return the cosines (P,) of pairs, exact to float64."""
-        found = dots(matrix, self.forms, queries, rows)
+    def cosines(self, matrix: Float32Array, queries: IntArray, rows: IntArray) -> Float64Array:
+        """Return the cosines (P,) of P pairs, exact to float64."""
+        products = dots(matrix, self.forms, queries, rows)
         if self.offsets is None or self.inverse_norms is None:
-            return found
-        return np.asarray((found - self.offsets[queries]) * self.inverse_norms[rows])
+            return products
+        return np.asarray((products - self.offsets[queries]) * self.inverse_norms[rows])
 
 
 @dataclass(frozen=True)
-class GalleryComparison:
-    """Queries against all rows of a gallery; see `protocols.Comparison`.
+class GallerySimilarities(SimilaritiesBase):
+    """Queries compared with all rows of a gallery; see `protocols.Similarities`.
 
-    One matrix product in float32 finds who may be near. Its last bits depend on the batch, so whatever is reported or
-    voted with is computed again in float64, row by row.
+    n queries, N rows, C labels, d numbers in a row. One matrix product in float32 finds which rows may be near. Its
+    last bits depend on the batch. So reported cosines and votes are computed again in float64, row by row.
     """
 
-    matrix: FloatArray  # (N, d)
+    matrix: Float32Array  # (N, d)
     label_ids: IntArray  # (N,)
     grouping: Grouping
-    units: FloatArray  # (n, d) directions of the queries
-    forms: Forms
-    similarities: FloatArray  # (n, N) columns in `grouping.order`, -inf where left out; off by up to the tolerance
-    tolerances: FloatArray  # (n,)
-    to_means: ToMeans  # cosines and squared distances (n, C) to the mean rows
-    _kept: dict[str, tuple[Any, ...]] = field(default_factory=dict)  # asked for by several voices
+    embeddings: Float32Array  # (n, d) directions of the queries
+    forms: QueryForms
+    similarities: Float32Array  # (n, N) columns in `grouping.order`, -inf where left out; errors up to the tolerance
+    tolerances: Float32Array  # (n,)
+    to_means: ToMeans
+    _cache: dict[str, tuple[Any, ...]] = field(default_factory=dict)  # results that several experts need
 
     def __len__(self) -> int:
-        return len(self.units)
+        return len(self.embeddings)
 
-    def nearest(self, query: int, k: int, rows: IntArray | None = None) -> tuple[IntArray, Doubles]:
-        """Return the k nearest rows and their cosines, exact to float64: nearest first, equal ones by row."""
-        found, cosines = self.nearest_among([(query, self.grouping.order if rows is None else rows)], k)
-        there = found[0] >= 0
-        return found[0, there], cosines[0, there]
+    def _rows_of(self, query: int) -> IntArray:  # noqa: ARG002
+        return self.grouping.order
 
-    def nearest_each(self, k: int) -> tuple[IntArray, Doubles]:
+    def nearest_each(self, k: int) -> tuple[IntArray, Float64Array]:
         """Return the k nearest rows of every query (n, k) and their cosines; row -1, cosine -inf where none is left."""
-        near = self.similarities
-        k = min(k, near.shape[1])
-        if not k or not len(near):
-            return np.empty((len(near), 0), np.int64), np.empty((len(near), 0))
-        if "nearest" not in self._kept or self._kept["nearest"][0].shape[1] < k:
-            limits = _kth_largest(near, k) - self.tolerances
-            self._kept["nearest"] = self._pairs((near >= limits[:, None]) & np.isfinite(near)).nearest(k)
-        rows, cosines = self._kept["nearest"]
+        k = min(k, self.similarities.shape[1])
+        if not k or not len(self):
+            return np.empty((len(self), 0), np.int64), np.empty((len(self), 0))
+        if "nearest" not in self._cache or self._cache["nearest"][0].shape[1] < k:
+            limits = _kth_largest(self.similarities, k) - self.tolerances
+            may_be_near = (self.similarities >= limits[:, None]) & np.isfinite(self.similarities)
+            self._cache["nearest"] = self._pairs(may_be_near).nearest(k)
+        rows, cosines = self._cache["nearest"]
         return rows[:, :k], cosines[:, :k]
 
-    def nearest_among(self, wanted: Sequence[tuple[int, IntArray]], k: int) -> tuple[IntArray, Doubles]:
-        """Return for each query with the rows to choose from its k nearest (w, k) and their cosines.
+    def nearest_among(self, wanted: Sequence[tuple[int, IntArray]], k: int) -> tuple[IntArray, Float64Array]:
+        """Return the k nearest rows (w, k) and their cosines for w queries, each with the rows to choose from.
 
-        Row -1 with cosine -inf where there are fewer. `wanted` comes in the order of the queries.
+        Row -1 with cosine -inf stands where there are fewer. `wanted` is in the order of the queries.
         """
-        found = [self._near(query, k, rows) for query, rows in wanted]
-        items = np.repeat(np.arange(len(found)), [len(rows) for rows in found])
-        rows = np.concatenate([*found, np.empty(0, np.int64)])
+        numbers, rows = number_rows([self._rows_that_may_be_near(query, k, rows) for query, rows in wanted])
         queries = np.array([query for query, _ in wanted], np.int64)
-        cosines = self.forms.cosines(self.matrix, queries[items], rows)
-        return Pairs(len(wanted), items, rows, cosines).nearest(k)
+        cosines = self.forms.cosines(self.matrix, queries[numbers], rows)
+        return QueryRowPairs(len(wanted), numbers, rows, cosines).nearest(k)
 
-    def _near(self, query: int, k: int, rows: IntArray) -> IntArray:
-        near = self.similarities[query, self.grouping.place[rows]]
-        if not len(near) or not k:
+    def _rows_that_may_be_near(self, query: int, k: int, rows: IntArray) -> IntArray:
+        similarities = self.similarities[query, self.grouping.place[rows]]
+        if not len(similarities) or not k:
             return np.empty(0, np.int64)
-        place = max(len(near) - k, 0)
-        limit = np.partition(near, place)[place] - self.tolerances[query]
-        return np.asarray(rows[(near >= limit) & np.isfinite(near)])
+        place = max(len(similarities) - k, 0)
+        limit = np.partition(similarities, place)[place] - self.tolerances[query]
+        return np.asarray(rows[(similarities >= limit) & np.isfinite(similarities)])
 
-    def best_label(self) -> Doubles:
-        """Return per query (n,) the largest mean of a label's nearest cosine and the cosine to its mean row."""
+    def best_label(self) -> Float64Array:
+        """Return per query (n,) the largest mean of a label's nearest cosine and the cosine to its mean row.
+
+        Only the labels that may be best are computed exactly.
+        """
         means = self.mean_cosines()
-        roughly = (self._mth_largest(1) + means) / 2  # off by up to half the tolerance
-        best = roughly.max(axis=1, initial=-np.inf)
-        may = (roughly >= (best - self.tolerances)[:, None]) & np.isfinite(roughly)
-        queries, labels = np.nonzero(may)
+        approximate = (self._mth_largest(1) + means) / 2  # errors up to half the tolerance
+        best = approximate.max(axis=1, initial=-np.inf)
+        may_be_best = (approximate >= (best - self.tolerances)[:, None]) & np.isfinite(approximate)
+        queries, labels = np.nonzero(may_be_best)
         starts, ends = self.grouping.starts, np.cumsum(self.grouping.counts)
         rows = [self.grouping.order[starts[label] : ends[label]] for label in labels]
         cosines = self.nearest_among(list(zip(queries.tolist(), rows)), 1)[1][:, 0]
-        found: Doubles = np.full(len(self), -np.inf)
-        np.maximum.at(found, queries, (cosines + means[queries, labels]) / 2)
-        return found
+        scores: Float64Array = np.full(len(self), -np.inf)
+        np.maximum.at(scores, queries, (cosines + means[queries, labels]) / 2)
+        return scores
 
-    def top_mean(self, m: int) -> Doubles:
+    def top_k_mean(self, m: int) -> Float64Array:
         """Return for each label the mean of its m best cosines (n, C); -inf where none is left."""
-        if (known := self._kept.get(f"top {m}")) is not None:
-            return np.asarray(known[0])
-        near = self.similarities
+        if (cached := self._cache.get(f"top {m}")) is not None:
+            return np.asarray(cached[0])
         limits = self._mth_largest(m) - self.tolerances[:, None]  # (n, C)
-        may = near >= np.repeat(limits, self.grouping.counts, axis=1)
+        may_be_near = self.similarities >= np.repeat(limits, self.grouping.counts, axis=1)
         if np.isneginf(limits).any():
-            may &= np.isfinite(near)
-        pairs = self._pairs(may)
+            may_be_near &= np.isfinite(self.similarities)
+        pairs = self._pairs(may_be_near)
         means = pairs.label_means(m, self.label_ids[pairs.rows], len(self.grouping.counts))
-        self._kept[f"top {m}"] = (means,)
+        self._cache[f"top {m}"] = (means,)
         return means
 
-    def _mth_largest(self, m: int) -> FloatArray:
-        """The m-th largest of each label (n, C), or the least where there are fewer; -inf for no rows."""
+    def _mth_largest(self, m: int) -> Float32Array:
+        """Return the m-th largest similarity of each label (n, C), or the least of fewer; -inf for no rows."""
         counts, starts = self.grouping.counts, self.grouping.starts
         limits = np.full((len(self), len(counts)), -np.inf, np.float32)
-        there = np.flatnonzero(counts)
-        if m == 1 and len(there):
-            limits[:, there] = np.maximum.reduceat(self.similarities, starts[there], axis=1)
+        with_rows = np.flatnonzero(counts)
+        if m == 1 and len(with_rows):
+            limits[:, with_rows] = np.maximum.reduceat(self.similarities, starts[with_rows], axis=1)
             return limits
-        for label in there:
+        for label in with_rows:
             part = self.similarities[:, starts[label] : starts[label] + counts[label]]
             place = max(part.shape[1] - m, 0)
             limits[:, label] = np.partition(part, place, axis=1)[:, place]
         return limits
 
-    def mean_cosines(self) -> Doubles:
+    def mean_cosines(self) -> Float64Array:
         """Return the cosines (n, C) to the mean row of each label; -inf where none of its rows is left."""
-        return self._means()[0]
+        return self._compared_with_means()[0]
 
-    def square_distances(self) -> Doubles:
+    def square_distances(self) -> Float64Array:
         """Return the squared Euclidean distances (n, C) to the mean row of each label; inf where none is left."""
-        return self._means()[1]
+        return self._compared_with_means()[1]
 
-    def _means(self) -> tuple[Doubles, ...]:
-        if "means" not in self._kept:
-            self._kept["means"] = self.to_means()
-        return self._kept["means"]
+    def _compared_with_means(self) -> tuple[Float64Array, ...]:
+        if "means" not in self._cache:
+            self._cache["means"] = self.to_means()
+        return self._cache["means"]
 
-    def _pairs(self, may: NDArray[np.bool_]) -> Pairs:
-        """The pairs (n, N) that may be near, with their cosines; rows of a label ascend."""
-        queries, places = np.divmod(np.flatnonzero(may), max(may.shape[1], 1))
+    def _pairs(self, may_be_near: BoolArray) -> QueryRowPairs:
+        """Return the pairs that `may_be_near` (n, N) marks, with their cosines; rows of a label ascend."""
+        queries, places = np.divmod(np.flatnonzero(may_be_near), max(may_be_near.shape[1], 1))
         rows = self.grouping.order[places]
-        return Pairs(len(self), queries, rows, self.forms.cosines(self.matrix, queries, rows))
+        return QueryRowPairs(len(self), queries, rows, self.forms.cosines(self.matrix, queries, rows))
 
 
-def _kth_largest(near: FloatArray, k: int) -> FloatArray:
-    """The k-th largest of each row (n, N), or a little less where that is quicker to find, (n,).
+def _kth_largest(similarities: Float32Array, k: int) -> Float32Array:
+    """Return the k-th largest similarity of each query (n,), or a little less where that is faster, for (n, N).
 
-    Any k numbers will do, so the largest of each of many groups are looked at. A group takes every so manieth number,
-    because the nearest rows often lie side by side.
+    Any k numbers give a valid limit, so the largest of each of many groups are taken. A group takes numbers at equal
+    distances, because the nearest rows are often next to each other.
     """
     groups = _GROUPS * k
-    if near.shape[1] >= 4 * groups:
-        near = near[:, : near.shape[1] // groups * groups].reshape(len(near), -1, groups).max(axis=1)
-    place = near.shape[1] - k
-    return np.asarray(np.partition(near, place, axis=1)[:, place])
+    if similarities.shape[1] >= 4 * groups:
+        whole = similarities[:, : similarities.shape[1] // groups * groups]
+        similarities = whole.reshape(len(whole), -1, groups).max(axis=1)
+    place = similarities.shape[1] - k
+    return np.asarray(np.partition(similarities, place, axis=1)[:, place])

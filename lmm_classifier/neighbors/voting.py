@@ -1,4 +1,4 @@
-"""How neighbours vote: similarities in, one score per label out."""
+"""Voting rules: similarities in, one score per label out."""
 
 from __future__ import annotations
 
@@ -6,24 +6,23 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
-from lmm_classifier.core.numerics import log_shares
-from lmm_classifier.core.protocols import Comparison, IntArray, VotingRule
+from lmm_classifier.core.arrays import Float64Array, IntArray
+from lmm_classifier.core.numerics import log_softmax
+from lmm_classifier.core.protocols import Similarities, VotingRule
 from lmm_classifier.neighbors.config import RetrievalConfig
 
-Scores = NDArray[np.float64]
-
 _KERNEL = 0.05  # temperature of a rule whose own is null, in units of cosine similarity
-_FLOOR = -16.0  # the least log-probability that one voice can give: it may doubt a label, not veto it
+_FLOOR = -16.0  # the least log-probability of one expert: it can make a label unlikely, but not exclude it
 
 
-class SoftmaxVote:
+class WeightedKnn:
     """The k nearest examples vote, each with weight exp(similarity / temperature).
 
-    The score of a label is temperature x log of its summed weights, so that the softmax of the scores at
-    `temperature` is the label's share of all weights. Unlike a majority it does not collapse where k exceeds the
-    examples per label. (The kernel of Tip-Adapter's cache, arXiv 2207.09519, restricted to k neighbours.)
+    The score of a label is temperature x log of the sum of its weights. So the softmax of the scores at `temperature`
+    is the label's fraction of all weights. Unlike a majority vote it works where k exceeds the examples per label.
+    scikit-learn's `KNeighborsClassifier(weights=...)` is similar. The weights are those of Tip-Adapter's cache (arXiv
+    2207.09519), restricted to k neighbors. n queries, C labels.
     """
 
     def __init__(self, label_ids: IntArray, labels: int, k: int = 20, temperature: float = 0.05) -> None:
@@ -32,130 +31,139 @@ class SoftmaxVote:
         self._labels = labels
         self._k = k
 
-    def scores(self, comparison: Comparison) -> Scores:
-        """Return (n, C); -inf for a label that none of the k nearest has."""
-        rows, similarities = comparison.nearest_each(self._k)  # (n, k)
-        scores = np.full((len(comparison), self._labels), -np.inf)
+    def scores(self, similarities: Similarities) -> Float64Array:
+        """Return scores (n, C); -inf for a label that none of the k nearest has."""
+        rows, cosines = similarities.nearest_each(self._k)  # (n, k)
+        scores = np.full((len(similarities), self._labels), -np.inf)
         if not rows.size:
             return scores
-        best = similarities[:, :1]
+        best = cosines[:, :1]
         with np.errstate(invalid="ignore", divide="ignore"):
-            weights = np.where(rows >= 0, np.exp((similarities - best) / self.temperature), 0)
+            weights = np.where(rows >= 0, np.exp((cosines - best) / self.temperature), 0)
             group = np.arange(len(rows))[:, None] * self._labels + self._label_ids[rows]
             votes = np.bincount(group.ravel(), weights.ravel(), scores.size).reshape(scores.shape)  # (n, C)
             return np.asarray(np.where(np.isfinite(best), best + self.temperature * np.log(votes), -np.inf))
 
 
-class TopMean:
-    """Per label: the mean of its m best similarities. Keeps labels of several looks apart."""
+class TopKMean:
+    """Per label: the mean of its m best similarities. It suits labels of varied appearance. n queries, C labels."""
 
     def __init__(self, m: int = 5, temperature: float = 0.05) -> None:
         self.temperature = temperature
         self._m = m
 
-    def scores(self, comparison: Comparison) -> Scores:
-        """Return (n, C); -inf for a label of which every example was left out."""
-        return comparison.top_mean(self._m)
+    def scores(self, similarities: Similarities) -> Float64Array:
+        """Return scores (n, C); -inf for a label of which every example was left out."""
+        return similarities.top_k_mean(self._m)
 
 
 class Prototype:
-    """Per label: the cosine to its mean example, the prototype (Snell, Swersky & Zemel, arXiv 1703.05175)."""
+    """Per label: the cosine to its mean example, the prototype (Snell, Swersky & Zemel, arXiv 1703.05175).
+
+    This is a nearest-centroid rule, as scikit-learn's `NearestCentroid`. n queries, C labels.
+    """
 
     def __init__(self, temperature: float = 0.05) -> None:
         self.temperature = temperature
 
-    def scores(self, comparison: Comparison) -> Scores:
-        """Return (n, C); -inf for a label of which every example was left out."""
-        return comparison.mean_cosines()
+    def scores(self, similarities: Similarities) -> Float64Array:
+        """Return scores (n, C); -inf for a label of which every example was left out."""
+        return similarities.mean_cosines()
 
 
-class TopMeanPrototype:
+class TopKMeanPrototype:
     """Per label: the mean of its m best similarities, averaged with the cosine to its prototype.
 
-    The neighbours keep labels of several looks apart, the prototype steadies labels with few examples.
+    The neighbors suit labels of varied appearance; the prototype suits labels with few examples. n queries, C labels.
     """
 
     def __init__(self, m: int = 3, temperature: float = 0.05) -> None:
         self.temperature = temperature
         self._m = m
 
-    def scores(self, comparison: Comparison) -> Scores:
-        """Return (n, C); -inf for a label of which every example was left out."""
-        return (comparison.top_mean(self._m) + comparison.mean_cosines()) / 2
+    def scores(self, similarities: Similarities) -> Float64Array:
+        """Return scores (n, C); -inf for a label of which every example was left out."""
+        return (similarities.top_k_mean(self._m) + similarities.mean_cosines()) / 2
 
 
-class Gaussian:
-    """Per label: -1/2 the squared distance to its mean. In the within-class metric this is Gaussian discriminant
-    analysis with one covariance for all labels and equal priors (Hastie, Tibshirani & Friedman, 2009, sec. 4.3).
+class GaussianDiscriminant:
+    """Per label: -1/2 times the squared distance to its mean.
+
+    In the within-class metric this is linear discriminant analysis (LDA): Gaussians with one covariance for all
+    labels and equal priors (Hastie, Tibshirani & Friedman, 2009, sec. 4.3). scikit-learn has it as
+    `LinearDiscriminantAnalysis`. n queries, C labels.
     """
 
     def __init__(self, temperature: float = 1.0) -> None:
         self.temperature = temperature
 
-    def scores(self, comparison: Comparison) -> Scores:
-        """Return (n, C); -inf for a label of which every example was left out."""
-        return comparison.square_distances() / -2
+    def scores(self, similarities: Similarities) -> Float64Array:
+        """Return scores (n, C); -inf for a label of which every example was left out."""
+        return similarities.square_distances() / -2
 
 
-class Voices:
-    """Several rules speak, each with its own temperature; the scores are the mean of their log-probabilities.
+class ProductOfExperts:
+    """Several rules score the labels, each at its own temperature; the scores are the mean of their log-probabilities.
 
-    That is the normalised product of their opinions (Hinton, 2002, "Training products of experts"): a label must be
-    likely to all of them.
+    That is the normalized product of their probabilities (Hinton, 2002, "Training products of experts"): a label must
+    be likely for all of them. n queries, C labels.
     """
 
-    def __init__(self, voices: Sequence[VotingRule], temperature: float = 1.0) -> None:
+    def __init__(self, experts: Sequence[VotingRule], temperature: float = 1.0) -> None:
         self.temperature = temperature
-        self._voices = voices
+        self._experts = experts
 
-    def scores(self, comparison: Comparison) -> Scores:
-        """Return (n, C); -inf for a label of which every example was left out."""
-        return product([(voice.scores(comparison), voice.temperature) for voice in self._voices])
+    def scores(self, similarities: Similarities) -> Float64Array:
+        """Return scores (n, C); -inf for a label of which every example was left out."""
+        return product([(expert.scores(similarities), expert.temperature) for expert in self._experts])
 
 
-def product(opinions: Sequence[tuple[Scores, float]]) -> Scores:
-    """Mean log-probability (n, C) of opinions, each the scores (n, C) of a voice and its temperature."""
+def product(experts: Sequence[tuple[Float64Array, float]]) -> Float64Array:
+    """Return the mean log-probability (n, C) of experts, each given by its scores (n, C) and its temperature."""
     logs = [
-        np.where(np.isfinite(scores), np.maximum(log_shares(scores / temperature), _FLOOR), -np.inf)
-        for scores, temperature in opinions
+        np.where(np.isfinite(scores), np.maximum(log_softmax(scores / temperature), _FLOOR), -np.inf)
+        for scores, temperature in experts
     ]
     return np.asarray(sum(logs) / len(logs))
 
 
 @dataclass(frozen=True)
-class Recipe:
-    """A decision rule that is still to be fitted: its voices, and the space in which they listen."""
+class RuleSpec:
+    """A decision rule that is not fitted yet: its experts, and the space in which they compare."""
 
     name: str
-    voices: tuple[VotingRule, ...]
-    whitened: bool  # in the within-class metric, or else in the space of the index
-    root: bool | None  # signed square root before the metric; None: where no number is negative
-    fixed: bool  # the temperature was set by hand: nothing is fitted to it
+    experts: tuple[VotingRule, ...]
+    within_class_metric: bool  # compare in the within-class metric, else in the space of the index
+    power_normalize: bool | None  # signed square root before the metric; None: where no number is negative
+    fixed: bool  # the user set the temperature, so none is fitted
 
 
-def open_recipe(config: RetrievalConfig, label_ids: IntArray, labels: int) -> Recipe:
-    """Make the rule that `config` names for examples with `label_ids` (N,) of `labels` labels."""
+def make_rule(config: RetrievalConfig, label_ids: IntArray, labels: int) -> RuleSpec:
+    """Return the rule that `config` names, for N examples with `label_ids` (N,) of `labels` labels."""
     kernel = _KERNEL if config.temperature is None else config.temperature
-    voices: tuple[VotingRule, ...]
+    experts: tuple[VotingRule, ...]
     match config.rule:
         case "auto":
-            voices = (Gaussian(), Prototype(), TopMean(5))
+            experts = (GaussianDiscriminant(), Prototype(), TopKMean(5))
         case "gda":
-            voices = (Gaussian(config.temperature or 1.0),)
-        case "softmax":
-            voices = (SoftmaxVote(label_ids, labels, config.k, kernel),)
+            experts = (GaussianDiscriminant(config.temperature or 1.0),)
+        case "knn":
+            experts = (WeightedKnn(label_ids, labels, config.k, kernel),)
         case "tip":
-            voices = (SoftmaxVote(label_ids, labels, len(label_ids), kernel),)
-        case "top_mean":
-            voices = (TopMean(5, kernel),)
+            experts = (WeightedKnn(label_ids, labels, len(label_ids), kernel),)
+        case "top_k_mean":
+            experts = (TopKMean(5, kernel),)
         case "prototype":
-            voices = (Prototype(kernel),)
-        case "top3_prototype":
-            voices = (TopMeanPrototype(3, kernel),)
-    root = {"auto": None, "signed": True, "plain": False}[config.power]
+            experts = (Prototype(kernel),)
+        case "top_k_mean_prototype":
+            experts = (TopKMeanPrototype(3, kernel),)
+    power_normalize = None if config.power_normalize == "auto" else config.power_normalize
     fixed = config.temperature is not None and config.rule != "auto"
-    whitened = config.whitened or config.rule in ("auto", "gda")
-    name = f"{config.rule} k={config.k} temperature={config.temperature} whitened={whitened} power={config.power}"
+    within_class_metric = config.within_class_metric or config.rule in ("auto", "gda")
+    name = (
+        f"{config.rule} k={config.k} temperature={config.temperature} within_class_metric={within_class_metric} "
+        f"power_normalize={config.power_normalize}"
+    )
     if config.rule == "auto":
-        name += f" text={config.text}"
-    return Recipe(name, voices, whitened, root, fixed)
+        name += f" zero_shot_text={config.zero_shot_text}"
+    return RuleSpec(name, experts, within_class_metric, power_normalize, fixed)

@@ -1,4 +1,4 @@
-"""The flow from vectors to verdicts, in one method: search, vote, decide, look again, decide again."""
+"""The way of one image after the encoder: similarities, scores, decision, reranker where it pays, decision again."""
 
 from __future__ import annotations
 
@@ -7,20 +7,21 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image
 
+from lmm_classifier.calibration.conformal import prediction_set
 from lmm_classifier.config import PipelineConfig
-from lmm_classifier.core.datatypes import Candidate, Classification, Question, Reranked
+from lmm_classifier.core.arrays import Float32Array, Float64Array, IntArray
+from lmm_classifier.core.datatypes import Candidate, Classification, RerankRequest, RerankResult
 from lmm_classifier.core.errors import ImageError
-from lmm_classifier.core.numerics import shares
-from lmm_classifier.core.protocols import Comparison, Encoder, FloatArray, IntArray, Reranker
+from lmm_classifier.core.protocols import DecisionPolicy, Encoder, Reranker
 from lmm_classifier.index.vector_index import ExactIndex
-from lmm_classifier.pipeline.label_scorer import LabelScores
+from lmm_classifier.pipeline.label_scorer import LabelScorer
 from lmm_classifier.pipeline.policy import ThresholdPolicy
-from lmm_classifier.pipeline.reference_images import References
-from lmm_classifier.pipeline.retriever import Retriever, Votes
-from lmm_classifier.rerank.benefit import SecondLook
+from lmm_classifier.pipeline.reference_images import ReferenceImages
+from lmm_classifier.pipeline.retriever import RetrievalScores, Retriever
+from lmm_classifier.pipeline.thresholds import Thresholds
+from lmm_classifier.rerank.benefit import RerankerBenefit
 from lmm_classifier.rerank.fusion import Fusion
 from lmm_classifier.rerank.registry import open_reranker
 
@@ -28,136 +29,114 @@ logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Encoded:
-    """A picture that was encoded: `image` gives its upright RGB pixels again, for the few that are asked about.
+class Query:
+    """An image that was encoded. Its pixels are loaded again only for the few that the reranker is asked about.
 
-    So no picture is held while others are encoded. It raises ImageError where the file has changed or gone meanwhile.
+    `load_image` returns upright RGB pixels; it raises ImageError where the file has changed or is missing.
     """
 
-    image: Callable[[], Image.Image]
+    load_image: Callable[[], Image.Image]
     content_hash: str = ""
 
 
+@dataclass(frozen=True)
 class Flow:
-    """One version of an index with everything that decides by it.
+    """One version of an index with everything that decides by it."""
 
-    `former` is the flow of another version of the same index: what costs much to open, and does not depend on the
-    examples, is taken over.
-    """
+    config: PipelineConfig
+    retriever: Retriever
+    thresholds: Thresholds
+    policy: DecisionPolicy
+    reranker: Reranker | None
+    reranker_benefit: RerankerBenefit | None  # None: not measured, or measured with another reranker
+    references: ReferenceImages
 
-    def __init__(self, config: PipelineConfig, encoder: Encoder, index: ExactIndex, former: Flow | None = None) -> None:
-        self.config, self.encoder, self.version = config, encoder, index.contents.version
-        self.retriever: Retriever = Retriever(
-            config.retrieval, index, config.labels, former.retriever if former else None
-        )
-        self.index = self.retriever.index
-        self.reranker = self._open_reranker(former)
-        limits = config.images.limits
-        self._references = References(self.index, self.reranker.references if self.reranker else 0, limits)
-        self.second_look = self._measured()
-        self.policy = ThresholdPolicy(
-            self.retriever.confidence_threshold,
-            self.retriever.open_set_threshold,
+    @classmethod
+    def open(cls, config: PipelineConfig, encoder: Encoder, index: ExactIndex, former: Flow | None = None) -> Flow:
+        """Open everything that depends on the examples.
+
+        `former` is the flow of another version of the same index: what is costly to open and does not depend on the
+        examples is reused.
+        """
+        retriever = Retriever.open(config.retrieval, index, config.labels, former.retriever if former else None)
+        thresholds = Thresholds.resolve(config.retrieval, retriever.calibration, retriever.stored)
+        if former is not None and config.rerank.backend != "views":
+            reranker = former.reranker  # a model knows nothing of the examples
+        else:
+            scorer = LabelScorer(encoder, retriever, config.encoder.batch_size)
+            reranker = open_reranker(config.rerank, scorer, retriever.temperature, config.retrieval.index_path)
+        benefit = _measured_benefit(retriever.stored.reranker_benefit if retriever.stored else None, reranker, config)
+        references = ReferenceImages(retriever.index, reranker.references if reranker else 0, config.images.limits)
+        policy = ThresholdPolicy(
+            thresholds,
             allow_unknown=config.allow_unknown,
-            can_rerank=self.reranker is not None,
-            worth_asking=self._worth_asking if self.second_look and config.rerank.gate == "measured" else None,
+            can_rerank=reranker is not None,
+            pays_off=_gate(benefit) if benefit and config.rerank.gate.mode == "measured" else None,
         )
+        return cls(config, retriever, thresholds, policy, reranker, benefit, references)
 
-    def _open_reranker(self, former: Flow | None) -> Reranker | None:
-        """Open the reranker, or take over one that knows nothing of the examples."""
-        if former is not None and self.config.rerank.backend != "views":
-            return former.reranker
-        look_again = LabelScores(self.encoder, self.retriever, self.config.encoder.batch_size)
-        index_path = self.config.retrieval.index_path
-        return open_reranker(self.config.rerank, look_again, self.retriever.temperature, index_path)
-
-    def _measured(self) -> SecondLook | None:
-        """What `calibrate --rerank` found about this very reranker, if it was run."""
-        found = self.retriever.second_look
-        if found is None or self.reranker is None:
-            return None
-        if found.identity != self.reranker.identity:
-            logger.warning(
-                "the second look in the index was measured with another reranker, model or wording, and is not used: "
-                "run `lmm-classifier calibrate --rerank` again"
-            )
-            return None
-        if not found.outcomes.pays and self.config.rerank.gate == "measured":
-            logger.info("no second look: on this corpus its net gain was %+.2f %% +- %.2f", *found.outcomes.net_percent)
-        return found
-
-    def _worth_asking(self, candidates: Sequence[Candidate]) -> bool:
-        found = self.second_look
-        if found is None:
-            return False
-        asked = candidates[: found.candidates]
-        return found.worth([one.label for one in asked], np.array([one.score for one in asked]))
+    @property
+    def index(self) -> ExactIndex:
+        """Return the examples that are searched."""
+        return self.retriever.index
 
     def classify(
-        self, vectors: FloatArray, pictures: Sequence[Encoded], leave_out: bool = False
+        self, vectors: Float32Array, queries: Sequence[Query], leave_out: bool = False
     ) -> list[Classification]:
-        """Everything after the encoder: search, vote, decide, and for those in doubt rerank and decide again.
+        """Classify encoded images: score, decide, and for ambiguous ones rerank and decide again.
 
-        `vectors` (n, dim) are those of `pictures`, in their order.
+        Args:
+            vectors: of the encoder, (n, dim).
+            queries: the n images, in the same order.
+            leave_out: ignore examples with the content of the query (leave-one-out).
         """
-        if not pictures:
-            return []
-        left_out = [picture.content_hash if leave_out else None for picture in pictures]
-        step = self.retriever.queries_at_once
-        parts = [slice(start, start + step) for start in range(0, len(pictures), step)]
-        return [one for part in parts for one in self._verdicts(vectors[part], pictures[part], left_out[part])]
+        left_out = [query.content_hash if leave_out else None for query in queries]
+        results: list[Classification] = []
+        for part, scored in self.retriever.score_in_batches(vectors, left_out):
+            probabilities = self.retriever.calibration.rule.probabilities(scored.scores)  # (n, C)
+            order = np.argsort(-probabilities, axis=1, kind="stable")
+            candidates = self._candidates(scored, probabilities, order)
+            batch = [
+                self._decide(scored, row, candidates[row], self._prediction_set(probabilities[row], order[row]))
+                for row in range(len(candidates))
+            ]
+            batch = [
+                replace(result, content_hash=query.content_hash or None) for result, query in zip(batch, queries[part])
+            ]
+            results += self._rerank(batch, queries[part], left_out[part], scored)
+        return results
 
-    def _verdicts(
-        self, vectors: FloatArray, pictures: Sequence[Encoded], left_out: Sequence[str | None]
-    ) -> list[Classification]:
-        votes = self.retriever.votes(vectors, left_out)
-        share = shares(votes.scores, self.retriever.temperature)  # (n, C)
-        order = np.argsort(-share, axis=1, kind="stable")
-        verdicts = [
-            self._decide(votes, query, candidates, self._label_set(share[query], order[query]), picture.content_hash)
-            for query, (candidates, picture) in enumerate(zip(self._ranked(votes, share, order), pictures))
-        ]
-        questions: dict[int, Question] = {}
-        for number in [number for number, verdict in enumerate(verdicts) if verdict.decision.action == "rerank"]:
-            try:
-                image = pictures[number].image()
-            except ImageError as error:
-                failed = Reranked((), 0.0, f"the picture cannot be read again ({error})")
-                verdicts[number] = self._decide_again(verdicts[number], failed)
-                continue
-            questions[number] = self._question(image, verdicts[number], votes.comparison, number, left_out[number])
-        for number, answer in zip(questions, self._ask_again(list(questions.values()))):
-            verdicts[number] = self._decide_again(verdicts[number], answer)
-        return verdicts
-
-    def _ranked(self, votes: Votes, share: NDArray[np.float64], order: IntArray) -> list[tuple[Candidate, ...]]:
-        """Per query the labels with most of the vote, best first, each with its nearest examples."""
-        wanted = self.config.retrieval
+    def _candidates(
+        self, scored: RetrievalScores, probabilities: Float64Array, order: IntArray
+    ) -> list[tuple[Candidate, ...]]:
+        """Return per query the most probable labels, best first, each with its nearest examples."""
+        settings = self.config.retrieval
         chosen = [
             (query, label)
-            for query, labels in enumerate(order[:, : wanted.candidates].tolist())
+            for query, labels in enumerate(order[:, : settings.candidates].tolist())
             for label in labels
-            if share[query, label] > 0
+            if probabilities[query, label] > 0
         ]
-        among = [(query, self.index.rows_of(label)) for query, label in chosen]
-        rows, cosines = votes.comparison.nearest_among(among, wanted.evidence)
-        found: list[list[Candidate]] = [[] for _ in share]
-        for (query, label), near, similarities in zip(chosen, rows, cosines):
-            there = near >= 0
-            neighbors = tuple(self.index.neighbors(near[there], similarities[there]))
-            found[query].append(Candidate(self.index.label_names[label], float(share[query, label]), neighbors))
-        return [tuple(candidates) for candidates in found]
+        rows_of_labels = [(query, self.index.rows_of(label)) for query, label in chosen]
+        nearest, cosines = scored.similarities.nearest_among(rows_of_labels, settings.neighbors_per_label)
+        candidates: list[list[Candidate]] = [[] for _ in probabilities]
+        for (query, label), rows, similarities in zip(chosen, nearest, cosines):
+            exists = rows >= 0
+            neighbors = tuple(self.index.neighbors(rows[exists], similarities[exists]))
+            name = self.index.label_names[label]
+            candidates[query].append(Candidate(name, float(probabilities[query, label]), neighbors))
+        return [tuple(labels) for labels in candidates]
+
+    def _prediction_set(self, probabilities: Float64Array, order: IntArray) -> tuple[str, ...] | None:
+        if self.thresholds.prediction_set is None:
+            return None
+        return prediction_set(probabilities, order, self.thresholds.prediction_set.value, self.index.label_names)
 
     def _decide(
-        self,
-        votes: Votes,
-        query: int,
-        candidates: tuple[Candidate, ...],
-        label_set: tuple[str, ...] | None,
-        content_hash: str,
+        self, scored: RetrievalScores, row: int, candidates: tuple[Candidate, ...], labels: tuple[str, ...] | None
     ) -> Classification:
-        decision = self.policy.decide(candidates, float(votes.nearness[query]))
-        nearest = float(votes.nearest[query])
+        familiarity, nearest = float(scored.familiarity[row]), float(scored.nearest[row])
+        decision = self.policy.decide(candidates, familiarity, nearest)
         return Classification(
             label=self.config.unknown_label if decision.action == "reject" else candidates[0].label,
             score=candidates[0].score if candidates else 0.0,
@@ -165,59 +144,99 @@ class Flow:
             decision=decision,
             candidates=candidates,
             similarity=nearest if np.isfinite(nearest) else None,  # all examples may be left out
-            familiarity=float(votes.familiarity[query]) if candidates else None,
-            content_hash=content_hash or None,
-            label_set=label_set,
+            familiarity=familiarity if candidates else None,
+            prediction_set=labels,
         )
 
-    def _label_set(self, share: NDArray[np.float64], order: IntArray) -> tuple[str, ...] | None:
-        """The labels that together hold the true one with the probability asked for, likeliest first."""
-        if self.retriever.least_share is None:
-            return None
-        return tuple(
-            self.index.label_names[label]
-            for place, label in enumerate(order)
-            if share[label] >= self.retriever.least_share or place == 0  # never empty: the best one is in it
-        )
+    def _rerank(
+        self,
+        results: list[Classification],
+        queries: Sequence[Query],
+        left_out: Sequence[str | None],
+        scored: RetrievalScores,
+    ) -> list[Classification]:
+        """Ask the reranker about the ambiguous results, together, and decide those again."""
+        requests: dict[int, RerankRequest] = {}
+        for row in [row for row, result in enumerate(results) if result.decision.action == "rerank"]:
+            try:
+                image = queries[row].load_image()
+            except ImageError as error:
+                failed = RerankResult((), 0.0, f"the image cannot be read again ({error})")
+                results[row] = self._decide_again(results[row], failed)
+                continue
+            requests[row] = self._request(image, results[row], left_out[row], scored, row)
+        for row, answer in zip(requests, self._ask(list(requests.values()))):
+            results[row] = self._decide_again(results[row], answer)
+        return results
 
-    def _question(
-        self, image: Image.Image, verdict: Classification, comparison: Comparison, query: int, left_out: str | None
-    ) -> Question:
-        most = self.second_look.candidates if self.second_look else len(verdict.candidates)
-        candidates = verdict.candidates[:most]
-        references = self._references.of(comparison, query, [one.label for one in candidates])
-        return Question(image, candidates, verdict.content_hash, left_out, references)
+    def _request(
+        self, image: Image.Image, result: Classification, left_out: str | None, scored: RetrievalScores, row: int
+    ) -> RerankRequest:
+        most = self.reranker_benefit.candidates if self.reranker_benefit else len(result.candidates)
+        candidates = result.candidates[:most]
+        labels = [candidate.label for candidate in candidates]
+        references = self.references.of(scored.similarities, row, labels)
+        return RerankRequest(image, candidates, result.content_hash, left_out, references)
 
-    def _ask_again(self, questions: Sequence[Question]) -> list[Reranked]:
-        """Ask the reranker; whatever goes wrong there becomes a failed answer, never a lost picture."""
-        if not questions or self.reranker is None:
+    def _ask(self, requests: Sequence[RerankRequest]) -> list[RerankResult]:
+        """Ask the reranker; any error becomes a failed answer, so that no image is lost."""
+        if not requests or self.reranker is None:
             return []
         try:
-            return self.reranker.rerank(questions)
+            return self.reranker.rerank(requests)
         except Exception as error:
-            logger.exception("the reranker failed on %d pictures: the vote stands", len(questions))
-            return [Reranked((), 0.0, f"{type(error).__name__}: {error}")] * len(questions)
+            logger.exception("The reranker failed on %d images. Retrieval's answers stand.", len(requests))
+            return [RerankResult((), 0.0, f"{type(error).__name__}: {error}")] * len(requests)
 
-    def _decide_again(self, verdict: Classification, answer: Reranked) -> Classification:
-        """Fuse what both know and order the candidates by it, or keep retrieval's answer where there is no other."""
+    def _decide_again(self, result: Classification, answer: RerankResult) -> Classification:
+        """Fuse both answers and order the candidates by it, or keep retrieval's where there is no other."""
         decision = self.policy.decide_again(answer)
         if answer.failure or self.reranker is None:
-            logger.warning("the reranker gave no answer: %s", answer.failure)
-            return replace(verdict, decision=decision, error=answer.failure)
+            logger.warning("The reranker gave no answer: %s", answer.failure)
+            return replace(result, decision=decision, error=answer.failure)
         count = len(answer.scores)
         asked = [
-            replace(one, rerank_score=share)
-            for one, share in zip(verdict.candidates[:count], answer.scores, strict=True)
+            replace(candidate, rerank_score=score)
+            for candidate, score in zip(result.candidates[:count], answer.scores, strict=True)
         ]
-        fusion = self.second_look.fusion if self.second_look else Fusion(*self.reranker.trust)
-        fused = fusion(np.array([one.score for one in asked]), answer)  # (k,)
+        fusion = self.reranker_benefit.fusion if self.reranker_benefit else Fusion(*self.reranker.trust)
+        fused = fusion(np.array([candidate.score for candidate in asked]), answer)  # (k,)
         order = np.argsort(-fused, kind="stable")
         return replace(
-            verdict,
+            result,
             label=asked[order[0]].label,
             score=float(fused[order[0]]),
             used_reranker=True,
             decision=decision,
-            candidates=(*(asked[place] for place in order), *verdict.candidates[count:]),
+            candidates=(*(asked[rank] for rank in order), *result.candidates[count:]),
             disagreement=answer.disagreement,
         )
+
+
+def _measured_benefit(
+    benefit: RerankerBenefit | None, reranker: Reranker | None, config: PipelineConfig
+) -> RerankerBenefit | None:
+    """Return what was measured, if it was measured with this very reranker."""
+    if benefit is None or reranker is None:
+        return None
+    if benefit.identity != reranker.identity:
+        logger.warning(
+            "The benefit of reranking was measured with another reranker, model or prompt, so it is not used. "
+            "Measure the reranker again."
+        )
+        return None
+    if not benefit.outcomes.pays and config.rerank.gate.mode == "measured":
+        gain, error = benefit.outcomes.net_percent
+        logger.info("Reranking is off: its net gain on this dataset was %+.2f ± %.2f points.", gain, error)
+    return benefit
+
+
+def _gate(benefit: RerankerBenefit) -> Callable[[Sequence[Candidate]], bool]:
+    """Return the gate: whether asking about an image with these candidates is expected to pay."""
+
+    def pays_off(candidates: Sequence[Candidate]) -> bool:
+        asked = candidates[: benefit.candidates]
+        scores = np.array([candidate.score for candidate in asked])
+        return benefit.worth([candidate.label for candidate in asked], scores)
+
+    return pays_off

@@ -1,42 +1,49 @@
-"""The decision: two doubts, two signals, and the only place where a threshold is compared."""
+"""The decision to accept, to call unknown (`reject`) or to rerank; the only place where its thresholds are compared."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from lmm_classifier.core.datatypes import Candidate, Decision, Reranked
+from lmm_classifier.core.datatypes import Candidate, Decision, RerankResult
+from lmm_classifier.pipeline.thresholds import Thresholds
 
 
 @dataclass(frozen=True, slots=True)
 class ThresholdPolicy:
-    """Accepts, rejects or asks again by two thresholds, both inclusive.
+    """Accepts, rejects or asks the reranker by two thresholds, both inclusive.
 
-    *Ambiguous* (labels compete) is a confidence below `confidence_threshold`; *novel* (nothing like it) is a nearness
-    below `open_set_threshold`. Neither number ever stands in for the other. Where a second look was measured on the
-    corpus, `worth_asking` takes the place of the first threshold in choosing whom to ask about.
+    *Ambiguous* means that labels compete: the confidence is below its threshold. *Novel* means that the image is not
+    familiar: its familiarity (or the similarity, see `Thresholds.statistic`) is below its threshold. The result is then
+    `unknown`. Neither number stands in for the other.
     """
 
-    confidence_threshold: float  # 0..1
-    open_set_threshold: float  # in units of the nearness: familiarity, or cosine similarity
+    thresholds: Thresholds
     allow_unknown: bool = True
     can_rerank: bool = True
-    worth_asking: Callable[[Sequence[Candidate]], bool] | None = None
+    pays_off: Callable[[Sequence[Candidate]], bool] | None = None  # the gate, where the reranker was measured
 
-    def decide(self, candidates: Sequence[Candidate], nearness: float) -> Decision:
-        """Decide on the retrieval vote; `candidates` best first, `nearness` higher for what is better known."""
-        novel = not nearness >= self.open_set_threshold or not candidates  # NaN counts as novel
+    def decide(self, candidates: Sequence[Candidate], familiarity: float, similarity: float) -> Decision:
+        """Decide by retrieval alone.
+
+        Args:
+            candidates: best first.
+            familiarity: of the image, in robust standard deviations; higher is more familiar.
+            similarity: cosine of the nearest example, -1 to 1.
+        """
+        statistic = familiarity if self.thresholds.statistic == "familiarity" else similarity
+        novel = not statistic >= self.thresholds.novelty.value or not candidates  # NaN counts as novel
         if novel and (self.allow_unknown or not candidates):
             return Decision("reject", "novel")
-        confident = candidates[0].score >= self.confidence_threshold
+        confident = candidates[0].score >= self.thresholds.confidence.value
         if self.can_rerank and len(candidates) > 1:
-            ask = not confident if self.worth_asking is None else self.worth_asking(candidates)
+            ask = not confident if self.pays_off is None else self.pays_off(candidates)
             if ask:
                 return Decision("rerank", "ambiguous")
         if novel:
             return Decision("accept", "forced")
         return Decision("accept", "confident" if confident else "ambiguous")
 
-    def decide_again(self, reranked: Reranked) -> Decision:
-        """Decide once the reranker answered: its choice, or retrieval's where it has none."""
+    def decide_again(self, reranked: RerankResult) -> Decision:
+        """Decide after the reranker: its choice stands, or retrieval's where it gave no answer."""
         return Decision("accept", "reranker_failed" if reranked.failure else "reranked")

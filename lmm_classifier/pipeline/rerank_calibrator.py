@@ -1,4 +1,4 @@
-"""Measures a reranker on the corpus: asks it about left-out examples, those in doubt more often than the others."""
+"""Measures a reranker on held-out examples of the index, the uncertain ones more often than the others."""
 
 from __future__ import annotations
 
@@ -9,106 +9,157 @@ from itertools import islice
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image
 
-from lmm_classifier.calibration.cross_fitting import folds_of
-from lmm_classifier.calibration.fit import LeftOut
+from lmm_classifier.calibration.cross_fitting import stratified_folds
+from lmm_classifier.calibration.fit import fit_by_leave_one_out
+from lmm_classifier.calibration.predictions import HeldOutPredictions
 from lmm_classifier.config import PipelineConfig
-from lmm_classifier.core.datatypes import Candidate, Question, Reranked
+from lmm_classifier.core.arrays import Float64Array, IntArray
+from lmm_classifier.core.datatypes import Candidate, RerankRequest, RerankResult
 from lmm_classifier.core.errors import CalibrationError
 from lmm_classifier.core.progress import Progress, ProgressCallback
-from lmm_classifier.core.protocols import IntArray, Reranker
-from lmm_classifier.data.images import Picture, read_pictures
-from lmm_classifier.embeddings.registry import open_encoder
-from lmm_classifier.index.opening import require_encoder
+from lmm_classifier.core.protocols import Reranker
+from lmm_classifier.data.images import DecodedImage, read_images
 from lmm_classifier.index.vector_index import ExactIndex
-from lmm_classifier.pipeline.label_scorer import LabelScores
-from lmm_classifier.pipeline.reference_images import References
+from lmm_classifier.pipeline.index_encoder import open_encoder_of
+from lmm_classifier.pipeline.label_scorer import LabelScorer
+from lmm_classifier.pipeline.reference_images import ReferenceImages
 from lmm_classifier.pipeline.retriever import Retriever
-from lmm_classifier.rerank.benefit import Asked, SecondLook, candidates_needed, choose_whom_to_ask, fit_second_look
+from lmm_classifier.rerank.benefit import (
+    RerankerBenefit,
+    Trial,
+    candidates_for_recall,
+    fit_benefit,
+    sample_by_uncertainty,
+)
 from lmm_classifier.rerank.registry import open_reranker
 
 logger = logging.getLogger(__name__)
 
-_CHUNK = 32  # pictures read and asked about at a time
-_LEAST_ASKED = 20  # answers under which nothing can be said
+_CHUNK = 32  # images read and asked about at a time
+_MIN_ANSWERS = 20  # fewer answers say nothing about a reranker
+
+_Ranking = tuple[tuple[str, ...], Float64Array]  # candidate labels, best first, and their probabilities (k,)
 
 
-def measure_second_look(
+def measure_reranker(
+    index_path: Path | str,
+    config: PipelineConfig | None = None,
+    max_calls: int = 400,
+    progress: ProgressCallback | None = None,
+) -> RerankerBenefit:
+    """Measure the configured reranker on held-out examples of an index; the index is not changed.
+
+    `calibrate_index` does the same with `CalibrationRequest(max_calls=...)` and stores what it measured.
+
+    Args:
+        index_path: a durable index (folder) or an `.npz` file, whose image files exist.
+        config: names the rule and the reranker.
+        max_calls: most examples to ask about. Answers are stored next to the index, so that a run that was
+            interrupted resumes.
+        progress: called after each answer; raise `Cancelled` in it to stop.
+
+    Raises:
+        CalibrationError: if there is nothing to measure, or the reranker gives too few answers.
+
+    Example:
+        >>> from lmm_classifier import PipelineConfig, measure_reranker
+        >>> benefit = measure_reranker("index", PipelineConfig.offline(), max_calls=20)
+        >>> benefit.identity, benefit.outcomes.pays in (True, False)
+        ('views:five', True)
+    """
+    path, config = Path(index_path), config or PipelineConfig()
+    index = ExactIndex.open(path)
+    predictions = fit_by_leave_one_out(config.retrieval, index)[1]
+    return measure_on_predictions(index, path, config, predictions, max_calls, progress)
+
+
+def measure_on_predictions(
     index: ExactIndex,
     path: Path,
     config: PipelineConfig,
-    left_out: LeftOut,
-    budget: int,
+    predictions: HeldOutPredictions,
+    max_calls: int,
     progress: ProgressCallback | None = None,
-) -> SecondLook:
-    """Ask the configured reranker about at most `budget` left-out examples, and fit and judge it by that.
-
-    What was answered before comes from the kept answers, so an interrupted run goes on where it was. Raises
-    CalibrationError where there is nothing to measure or the reranker does not answer.
-    """
+) -> RerankerBenefit:
+    """Ask the configured reranker about at most `max_calls` held-out examples, and fit its benefit to the answers."""
     if not config.rerank.enabled:
-        raise CalibrationError("there is no second look to measure: rerank.enabled is false")
+        raise CalibrationError("There is no reranker to measure: rerank.enabled is false")
     root = Path(index.manifest.image_root)
     if not root.is_dir():
-        raise CalibrationError(f"--rerank asks about the corpus's pictures, but {root} is not there: put it back, or "
-                               "build the index again from where it is now")  # fmt: skip
-    shares = np.exp(left_out.log_probabilities)  # (n, C)
-    most = min(config.retrieval.candidates, shares.shape[1])
-    count = candidates_needed(shares, left_out.own, config.rerank.candidate_recall, most)
-    top = np.argsort(-shares, axis=1, kind="stable")[:, :count]  # (n, k)
-    names = list(index.label_names)
-    every = [(tuple(names[c] for c in row), shares[n, row]) for n, row in enumerate(top)]
-    chosen, weights = choose_whom_to_ask(shares.max(axis=1), _chances(index, left_out.rows), budget)
-    asked: dict[int, Asked] = {}
-    identity = ""
-    for reranker, places in _rerankers(index, path, config, left_out, chosen):
-        identity = reranker.identity
-        for place, answer in _answers(index, config, reranker, left_out, every, places):
-            weight = float(weights[np.searchsorted(chosen, place)])
-            truth = names[left_out.own[place]]
-            asked[place] = Asked(*every[place], truth, answer, weight)
-            if progress is not None:
-                progress(Progress("second look", len(asked), len(chosen)))
-    answers = [asked[place] for place in sorted(asked)]
-    failures = [one.answer.failure for one in answers if one.answer.failure]
-    if len(answers) - len(failures) < min(_LEAST_ASKED, len(left_out.rows) // 2):
-        reason = max(set(failures), key=failures.count) if failures else "no picture could be read"
         raise CalibrationError(
-            f"the second look answered {len(answers) - len(failures)} of {len(chosen)} questions, too few to judge it: "
-            f"{reason}. The index is unchanged"
+            f"The reranker is measured on the images of the dataset, but the folder {root} does not exist. Put it "
+            "back, or build the index again from where the images are now."
         )
-    rerank = config.rerank
-    most_calls = None if rerank.max_calls_per_1000 is None else rerank.max_calls_per_1000 / 1000
-    fitted = fit_second_look(identity, answers, every, rerank.gain_share, most_calls)
-    return replace(fitted, candidates=count)
+    rankings, count = _rankings(index, config, predictions)
+    confidence = predictions.confidence
+    chosen, weights = sample_by_uncertainty(confidence, _chances(index, predictions.rows), max_calls)
+    trials: dict[int, Trial] = {}
+    identity = ""
+    for reranker, positions in _rerankers(index, path, config, predictions, chosen):
+        identity = reranker.identity
+        for position, answer in _answers(index, config, reranker, predictions, rankings, positions):
+            truth = index.label_names[predictions.label_ids[position]]
+            weight = float(weights[np.searchsorted(chosen, position)])
+            trials[position] = Trial(*rankings[position], truth, answer, weight)
+            if progress is not None:
+                failures = sum(bool(trial.answer.failure) for trial in trials.values())
+                progress(Progress("reranking", len(trials), len(chosen), failures))
+    in_order = [trials[position] for position in sorted(trials)]
+    _check_answers(in_order, len(chosen), len(predictions.rows))
+    gate = config.rerank.gate
+    most_calls = None if gate.max_calls_per_1000 is None else gate.max_calls_per_1000 / 1000
+    return replace(fit_benefit(identity, in_order, rankings, gate.target_gain, most_calls), candidates=count)
+
+
+def _rankings(index: ExactIndex, config: PipelineConfig, predictions: HeldOutPredictions) -> tuple[list[_Ranking], int]:
+    """Return the candidates of every held-out example, and how many there are of each."""
+    probabilities = np.exp(predictions.log_probabilities)  # (n, C)
+    most = min(config.retrieval.candidates, probabilities.shape[1])
+    count = candidates_for_recall(probabilities, predictions.label_ids, config.rerank.gate.candidate_recall, most)
+    top = np.argsort(-probabilities, axis=1, kind="stable")[:, :count]  # (n, k)
+    names = list(index.label_names)
+    return [
+        (tuple(names[label] for label in labels), probabilities[row, labels]) for row, labels in enumerate(top)
+    ], count
+
+
+def _check_answers(trials: Sequence[Trial], asked: int, examples: int) -> None:
+    """Raise CalibrationError where too few answers came."""
+    failures = [trial.answer.failure for trial in trials if trial.answer.failure]
+    answered = len(trials) - len(failures)
+    if answered < min(_MIN_ANSWERS, examples // 2):
+        reason = max(set(failures), key=failures.count) if failures else "no image could be read"
+        raise CalibrationError(
+            f"The reranker answered {answered} of {asked} requests, too few to measure it: {reason}. No calibration "
+            "was stored."
+        )
 
 
 def _rerankers(
-    index: ExactIndex, path: Path, config: PipelineConfig, left_out: LeftOut, chosen: IntArray
+    index: ExactIndex, path: Path, config: PipelineConfig, predictions: HeldOutPredictions, chosen: IntArray
 ) -> Iterator[tuple[Reranker, IntArray]]:
-    """The reranker, with the places of `left_out` to ask it about.
+    """Yield the reranker with the positions in `predictions` to ask it about.
 
-    A model is one for all. The look by views lives on the examples: it is asked by folds, each with an index, a space
-    and a rule that were made without the fold's examples.
+    A model is the same for all. Augmented views depend on the examples: they are asked by folds, each with an index, a
+    transform and a rule that were made without the fold's examples.
     """
     if config.rerank.backend != "views":
         reranker = open_reranker(config.rerank, _no_scores, 1.0, path)
         if reranker is not None:
             yield reranker, chosen
         return
-    encoder = open_encoder(config.encoder)
-    require_encoder(index, encoder.fingerprint, str(path))
-    for fold in folds_of(left_out.own):
-        places = np.intersect1d(fold, chosen)
-        part = index.without(left_out.rows[fold])
-        if not len(places) or len(part.label_names) < 2:
+    encoder = open_encoder_of(index, config, path)
+    for fold in stratified_folds(predictions.label_ids):
+        positions = np.intersect1d(fold, chosen)
+        rest = index.without(predictions.rows[fold])
+        if not len(positions) or len(rest.label_names) < 2:
             continue
-        retriever = Retriever(config.retrieval, part)
-        known = [place for place in places if index.label_names[left_out.own[place]] in part.label_names]
-        scores = LabelScores(encoder, retriever, config.encoder.batch_size)
-        views = open_reranker(config.rerank, _among(scores, part.label_names), retriever.temperature)
+        retriever = Retriever.open(config.retrieval, rest)
+        known = [p for p in positions if index.label_names[predictions.label_ids[p]] in rest.label_names]
+        scorer = LabelScorer(encoder, retriever, config.encoder.batch_size)
+        views = open_reranker(config.rerank, _scores_of_known(scorer, rest.label_names), retriever.temperature)
         if views is not None:
             yield views, np.array(known, np.int64)
 
@@ -117,64 +168,60 @@ def _answers(
     index: ExactIndex,
     config: PipelineConfig,
     reranker: Reranker,
-    left_out: LeftOut,
-    every: Sequence[tuple[tuple[str, ...], NDArray[np.float64]]],
-    places: IntArray,
-) -> Iterator[tuple[int, Reranked]]:
-    """(place, answer) of all whose pictures are still what they were."""
+    predictions: HeldOutPredictions,
+    rankings: Sequence[_Ranking],
+    positions: IntArray,
+) -> Iterator[tuple[int, RerankResult]]:
+    """Yield position and answer of every example whose image is unchanged."""
     limits = config.images.limits
-    references = References(index, reranker.references, limits)
+    references = ReferenceImages(index, reranker.references, limits)
     vectors = index.vectors() if reranker.references else None
-    rows = left_out.rows[places]
+    rows = predictions.rows[positions]
     files = [index.contents.file_of(index.examples[row].path) for row in rows]
-    # at full scale: the classifier's reranker sees files as the encoder's limits leave them, which is close enough
-    pictures = iter(zip(places, rows, read_pictures(files, limits, None, config.images.readers)))
-    while chunk := list(islice(pictures, _CHUNK)):
-        questions: dict[int, Question] = {}
-        for place, row, picture in chunk:
-            if not isinstance(picture, Picture) or picture.content_hash != index.hashes[row]:
-                logger.warning("%s is not asked about: it changed or cannot be read", index.examples[row].path)
+    # at full scale: while classifying, the reranker sees images at the scale that the encoder needs, which is close
+    images = iter(zip(positions, rows, read_images(files, limits, None, config.images.readers)))
+    while chunk := list(islice(images, _CHUNK)):
+        requests: dict[int, RerankRequest] = {}
+        for position, row, decoded in chunk:
+            if not isinstance(decoded, DecodedImage) or decoded.content_hash != index.hashes[row]:
+                logger.warning("%s is skipped: it changed or cannot be read", index.examples[row].path)
                 continue
-            labels, shares = every[place]
-            candidates = tuple(Candidate(*pair, ()) for pair in zip(labels, map(float, shares)))
+            labels, probabilities = rankings[position]
+            candidates = tuple(Candidate(*pair, ()) for pair in zip(labels, map(float, probabilities)))
+            content = decoded.content_hash
             shown: tuple[tuple[Image.Image, ...], ...] = ()
             if vectors is not None:
-                comparison = index.compare(vectors[row : row + 1], [picture.content_hash])
-                shown = references.of(comparison, 0, labels)
-            hashes = picture.content_hash, picture.content_hash
-            questions[int(place)] = Question(picture.image, candidates, *hashes, shown)
-        yield from zip(questions, _asked(reranker, list(questions.values())))
+                shown = references.of(index.compare(vectors[row : row + 1], [content]), 0, labels)
+            requests[int(position)] = RerankRequest(decoded.image, candidates, content, content, shown)
+        yield from zip(requests, _ask(reranker, list(requests.values())))
 
 
-def _asked(reranker: Reranker, questions: Sequence[Question]) -> list[Reranked]:
+def _ask(reranker: Reranker, requests: Sequence[RerankRequest]) -> list[RerankResult]:
     try:
-        return reranker.rerank(questions)
+        return reranker.rerank(requests)
     except Exception as error:
-        logger.exception("the reranker failed on %d pictures", len(questions))
-        return [Reranked((), 0.0, f"{type(error).__name__}: {error}")] * len(questions)
+        logger.exception("The reranker failed on %d images.", len(requests))
+        return [RerankResult((), 0.0, f"{type(error).__name__}: {error}")] * len(requests)
 
 
-def _chances(index: ExactIndex, rows: IntArray) -> NDArray[np.float64]:
-    """A number of 0..1 that stays with each picture, from its content."""
+def _chances(index: ExactIndex, rows: IntArray) -> Float64Array:
+    """Return a number from 0 to 1 per row that depends on the image's content alone."""
     return np.array([int(index.hashes[row][:13], 16) / 16**13 for row in rows])
 
 
-def _among(scores: LabelScores, known: Sequence[str]) -> Callable[..., list[NDArray[np.float64]]]:
-    """Scores of labels of which some may have lost all their examples with the fold: those have no evidence."""
-    there = set(known)
+def _scores_of_known(scorer: LabelScorer, known: Sequence[str]) -> Callable[..., list[Float64Array]]:
+    """Return a scorer that gives -inf to labels that lost all their examples with the fold."""
+    existing = set(known)
 
     def score(
         images: Sequence[Image.Image], leave_out: Sequence[str | None], labels: Sequence[Sequence[str]]
-    ) -> list[NDArray[np.float64]]:
-        left = [[label for label in wanted if label in there] for wanted in labels]
-        found = scores(images, leave_out, left)
-        return [
-            np.array([dict(zip(mine, row)).get(label, -np.inf) for label in wanted])
-            for mine, wanted, row in zip(left, labels, found)
-        ]
+    ) -> list[Float64Array]:
+        scored_labels = [[label for label in wanted if label in existing] for wanted in labels]
+        scores = [dict(zip(names, row)) for names, row in zip(scored_labels, scorer(images, leave_out, scored_labels))]
+        return [np.array([row.get(label, -np.inf) for label in wanted]) for wanted, row in zip(labels, scores)]
 
     return score
 
 
-def _no_scores(*_: object) -> list[NDArray[np.float64]]:
+def _no_scores(*_: object) -> list[Float64Array]:
     raise RuntimeError("a model needs no scores of retrieval")

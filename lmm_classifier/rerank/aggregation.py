@@ -1,76 +1,82 @@
-"""Ballots counted: log-probabilities of several orders or references become one answer, and how far they disagree."""
+"""Aggregation: log-probabilities of several orders or references become one answer and a disagreement."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 
-from lmm_classifier.core.datatypes import Reranked
-from lmm_classifier.rerank.prompts import NONE, Ballot
+from lmm_classifier.core.arrays import Float64Array
+from lmm_classifier.core.datatypes import RerankResult
+from lmm_classifier.core.numerics import log_softmax
+from lmm_classifier.rerank.prompts import NONE, PromptVariant
 
-_FLOOR = -30.0  # log-probability of an answer that was not seen at all
+_FLOOR = -30.0  # log-probability of an answer that the model did not list
 
 
-def tally(
-    ballots: Sequence[Ballot],
-    log_probabilities: Sequence[NDArray[np.float64]],
+def aggregate(
+    prompts: Sequence[PromptVariant],
+    log_probabilities: Sequence[Float64Array],
     candidates: int,
-    least_mass: float,
+    min_option_mass: float,
     pairwise: bool,
-) -> Reranked:
-    """Count one question's ballots; `log_probabilities` holds, for each, those of its answers as the next token.
+) -> RerankResult:
+    """Combine the answers to the prompts of one request.
 
-    The logs are averaged over the orders (a geometric mean, which cancels a preference for a letter or a place), then
-    normalised. `disagreement` is the mean total variation distance of single orders to the outcome, 0..1.
+    The log-probabilities are averaged over the orders, then normalized. This geometric mean cancels a preference for a
+    letter or a place. The disagreement is the mean total variation distance of single orders to the result, 0 to 1.
+
+    Args:
+        prompts: the prompts of the request.
+        log_probabilities: for each prompt, the log-probabilities of its answers as the next token.
+        candidates: number of candidates.
+        min_option_mass: least probability of all options together, 0 to 1; below it the request counts as failed.
+        pairwise: whether each prompt compares the image with one reference.
     """
-    if any((np.isnan(row) | (row > 1e-3)).any() for row in log_probabilities):  # -inf is an answer that was not seen
-        return failed("the model's probabilities are none; in process, try rerank.dtype: float32")
+    if any((np.isnan(row) | (row > 1e-3)).any() for row in log_probabilities):  # -inf is an answer that was not listed
+        return failed(
+            "the model returned numbers that are not probabilities; in process, set rerank.model.dtype: float32"
+        )
     rows = [np.maximum(row, _FLOOR) for row in log_probabilities]
     mass = float(np.mean([min(1.0, np.exp(row).sum()) for row in log_probabilities]))
-    if mass < least_mass or mass == 0:
-        return failed(f"the options got a probability of only {mass:.2f}: the question was not answered", mass)
+    if mass < min_option_mass or mass == 0:
+        return failed(f"the options have a probability of only {mass:.2f}: the model did not answer the question", mass)
     if pairwise:
-        return _tally_pairs(ballots, rows, candidates, mass)
-    options = candidates + any(NONE in ballot.stands_for for ballot in ballots)
-    votes = np.empty((len(ballots), options))  # the last is for none of them, where that was offered
-    for vote, ballot, row in zip(votes, ballots, rows):
-        vote[list(ballot.stands_for)] = _normalised(row)
-    total = np.exp(_normalised(votes.mean(axis=0)))  # (options,)
-    disagreement = float(np.abs(np.exp(votes) - total).sum(axis=1).mean() / 2)
+        return _aggregate_pairs(prompts, rows, candidates, mass)
+    options = candidates + any(NONE in prompt.stands_for for prompt in prompts)
+    logs = np.empty((len(prompts), options))  # the last column is "none of these", where it was offered
+    for order, prompt, row in zip(logs, prompts, rows):
+        order[list(prompt.stands_for)] = log_softmax(row)
+    total = np.exp(log_softmax(logs.mean(axis=0)))  # (options,)
+    disagreement = float(np.abs(np.exp(logs) - total).sum(axis=1).mean() / 2)
     none = float(total[candidates]) if options > candidates else None
-    return Reranked(_shares(total[:candidates]), min(mass, 1.0), "", disagreement, none)
+    return RerankResult(_normalized(total[:candidates]), min(mass, 1.0), "", disagreement, none)
 
 
-def failed(reason: str, mass: float = 0.0) -> Reranked:
-    """Return an answer that is none, and why."""
-    return Reranked((), mass, reason)
+def failed(reason: str, mass: float = 0.0) -> RerankResult:
+    """Return a result without an answer, with the reason."""
+    return RerankResult((), mass, reason)
 
 
-def _tally_pairs(
-    ballots: Sequence[Ballot], rows: Sequence[NDArray[np.float64]], candidates: int, mass: float
-) -> Reranked:
-    """Average the log-odds of `yes` over a candidate's references; exactly one label is right, hence their softmax.
+def _aggregate_pairs(
+    prompts: Sequence[PromptVariant], rows: Sequence[Float64Array], candidates: int, mass: float
+) -> RerankResult:
+    """Average the log-odds of `yes` over the references of each candidate, and return their softmax.
 
-    For independent answers with odds o_c the chance that c alone is a yes is o_c times a constant.
+    Exactly one label is right. For independent answers with odds o_c, the probability that c alone is a yes is o_c
+    times a constant.
     """
-    odds: list[list[float]] = [[] for _ in range(candidates)]
-    for ballot, row in zip(ballots, rows):
-        odds[ballot.stands_for[0]].append(float(row[0] - row[1]))
-    means = np.array([np.mean(one) for one in odds])
-    yes = [1 / (1 + np.exp(-np.array(one))) for one in odds]  # probabilities of yes
-    spread = float(np.mean([np.abs(one - one.mean()).mean() for one in yes]))
-    nobody = float(np.prod([1 - one.mean() for one in yes]))
-    return Reranked(_shares(np.exp(_normalised(means))), min(mass, 1.0), "", min(1.0, 2 * spread), nobody)
+    log_odds: list[list[float]] = [[] for _ in range(candidates)]
+    for prompt, row in zip(prompts, rows):
+        log_odds[prompt.stands_for[0]].append(float(row[0] - row[1]))
+    means = np.array([np.mean(values) for values in log_odds])
+    yes = [1 / (1 + np.exp(-np.array(values))) for values in log_odds]  # probabilities of yes, per candidate
+    spread = float(np.mean([np.abs(values - values.mean()).mean() for values in yes]))
+    none = float(np.prod([1 - values.mean() for values in yes]))
+    return RerankResult(_normalized(np.exp(log_softmax(means))), min(mass, 1.0), "", min(1.0, 2 * spread), none)
 
 
-def _normalised(logs: NDArray[np.float64]) -> NDArray[np.float64]:
-    top = logs.max()
-    return np.asarray(logs - top - np.log(np.exp(logs - top).sum()))
-
-
-def _shares(weights: NDArray[np.float64]) -> tuple[float, ...]:
+def _normalized(weights: Float64Array) -> tuple[float, ...]:
     total = weights.sum()
     even = np.full(len(weights), 1 / len(weights))
     return tuple(map(float, weights / total if total > 0 else even))

@@ -1,224 +1,267 @@
-"""What a second look is worth on this corpus: measured by leave-one-out, then fitted, then used or switched off."""
+"""The benefit of a reranker on a dataset: measured on held-out examples, then fitted, then used or switched off."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lmm_classifier.core.datatypes import Reranked
+from lmm_classifier.core.arrays import Arrays, BoolArray, Float64Array, IntArray, nest, unnest
+from lmm_classifier.core.datatypes import RerankResult
 from lmm_classifier.rerank.fusion import Fusion, evidence, fit_fusion
-from lmm_classifier.rerank.gating import Reliability, RescueChance, least_gain
-
-Doubles = NDArray[np.float64]
-IntArray = NDArray[np.int64]
+from lmm_classifier.rerank.gating import GainCalibration, PairwiseAccuracy, gain_threshold
+from lmm_classifier.rerank.prompts import MAX_OPTIONS
 
 _FOLDS = 5
-_LEAST_DOUBT = 0.02  # of an example that retrieval is sure of: it still stands a chance to be asked about
+_MIN_UNCERTAINTY = 0.02  # of an example that retrieval is sure of: it too may be sampled
+
+_Ranking = tuple[tuple[str, ...], Float64Array]  # candidate labels, best first, and their probabilities (k,)
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
-    """One left-out example that was asked about: its candidates, retrieval's shares, the truth, and the answer.
-
-    `weight` is the number of examples that it stands for; `truth` the true label, among the candidates or not.
-    """
+class Trial:
+    """One held-out example that the reranker was asked about."""
 
     labels: tuple[str, ...]
-    shares: Doubles  # (k,) descending
+    """The candidates, best first."""
+    probabilities: Float64Array
+    """Their probabilities by retrieval, (k,) descending."""
     truth: str
-    answer: Reranked
+    """The true label; it may be missing among the candidates."""
+    answer: RerankResult
+    """The answer of the reranker, or its failure."""
     weight: float
+    """Number of examples that this one stands for."""
+
+    @property
+    def answered(self) -> bool:
+        """Whether the reranker gave an answer."""
+        return not self.answer.failure
 
 
 @dataclass(frozen=True)
-class Outcomes:
-    """What came of each question, (n,): decided by weights and rates that were fitted without it."""
+class TrialOutcomes:
+    """The outcome of each of n trials, decided by weights and rates that were fitted without it; arrays are (n,)."""
 
-    gain: Doubles  # expected before asking
-    confidence: Doubles  # retrieval's best share
-    weight: Doubles
-    worth: NDArray[np.bool_]  # the gate would have asked
-    retrieval: NDArray[np.bool_]  # right by retrieval alone
-    reranker: NDArray[np.bool_]  # right by the reranker alone (by retrieval where it failed)
-    fused: NDArray[np.bool_]  # right by both
-    failed: NDArray[np.bool_]
-    disagreement: Doubles
+    gain: Float64Array
+    """Expected gain before asking."""
+    confidence: Float64Array
+    """Probability of retrieval's best label."""
+    weight: Float64Array
+    """Number of examples that the trial stands for."""
+    worth: BoolArray
+    """Whether the gate would have asked."""
+    retrieval: BoolArray
+    """Whether retrieval alone is right."""
+    reranker: BoolArray
+    """Whether the reranker alone is right; retrieval where the reranker failed."""
+    fused: BoolArray
+    """Whether both together are right."""
+    failed: BoolArray
+    """Whether the reranker failed."""
+    disagreement: Float64Array
+    """Disagreement of the reranker's answers, 0 to 1."""
 
     @property
     def net(self) -> tuple[float, float]:
-        """Net gain in accuracy over all pictures when the gate asks, 0..1, and its standard error."""
-        each = self.weight * self.worth * (self.fused.astype(float) - self.retrieval)
-        return float(each.sum() / self.weight.sum()), float(np.sqrt(np.square(each).sum()) / self.weight.sum())
+        """Net gain in accuracy over all images when the gate asks, -1 to 1, and its standard error."""
+        gains = self.weight * self.worth * (self.fused.astype(float) - self.retrieval)
+        return float(gains.sum() / self.weight.sum()), float(np.sqrt(np.square(gains).sum()) / self.weight.sum())
 
     @property
     def net_percent(self) -> tuple[float, float]:
-        """The same in percent."""
+        """Net gain and its standard error in percentage points."""
         net, error = self.net
         return 100 * net, 100 * error
 
     @property
     def pays(self) -> bool:
-        """Whether the net gain, measured by folds, is above zero by more than its standard error.
+        """Whether the cross-validated net gain exceeds zero by more than its standard error.
 
-        A single rescue among many pictures is its own standard error: luck, and no reason to ask about all.
+        A single correction among many images equals its own standard error. It is luck and no reason to ask.
         """
         net, error = self.net
         return net > error + 1e-12
 
 
+_OUTCOMES = tuple(field.name for field in fields(TrialOutcomes))
+
+
 @dataclass(frozen=True)
-class SecondLook:
-    """A reranker as measured on a corpus. Belongs to one reranker and one calibrated retrieval."""
+class RerankerBenefit:
+    """A reranker as measured on a dataset. It belongs to one reranker and one calibrated retrieval."""
 
     identity: str
+    """Identity of the reranker."""
     fusion: Fusion
-    reliability: Reliability
-    least_gain: float
+    """Weights of retrieval and reranker."""
+    pairwise_accuracy: PairwiseAccuracy
+    """How well the reranker tells labels apart."""
+    gain_threshold: float
+    """Smallest expected gain that justifies a call."""
     candidates: int
-    outcomes: Outcomes
+    """Number of candidates to offer."""
+    outcomes: TrialOutcomes
+    """Outcomes of the trials."""
 
-    def worth(self, labels: Sequence[str], shares: Doubles) -> bool:
-        """Whether to ask about a picture with these candidates, best first; never where it does not pay at all."""
-        return self.outcomes.pays and self.reliability.expected_gain(labels, shares) >= self.least_gain
+    def worth(self, labels: Sequence[str], probabilities: Float64Array) -> bool:
+        """Return whether to ask about an image with these candidates, best first; False where asking never pays."""
+        if not self.outcomes.pays:
+            return False
+        return self.pairwise_accuracy.expected_gain(labels, probabilities) >= self.gain_threshold
 
-    def state(self) -> dict[str, NDArray[Any]]:
-        """The arrays that rebuild it; no pickled objects."""
-        outcomes = {f"outcomes.{name}": getattr(self.outcomes, name) for name in Outcomes.__dataclass_fields__}
-        reliability = {f"reliability.{name}": array for name, array in self.reliability.state().items()}
+    def to_arrays(self) -> dict[str, NDArray[Any]]:
+        """Return the arrays that rebuild it; no pickled objects."""
         return {
             "identity": np.array([self.identity]),
             "fusion": np.array([self.fusion.retrieval, self.fusion.reranker]),
-            "gate": np.array([self.least_gain, float(self.candidates)]),
-            **reliability,
-            **outcomes,
+            "gate": np.array([self.gain_threshold, float(self.candidates)]),
+            **nest("pairwise_accuracy", self.pairwise_accuracy.to_arrays()),
+            **nest("outcomes", {name: getattr(self.outcomes, name) for name in _OUTCOMES}),
         }
 
     @classmethod
-    def restore(cls, state: Mapping[str, NDArray[Any]]) -> SecondLook:
-        """Rebuild; raises KeyError, IndexError or ValueError where the arrays are none of a second look."""
-
-        def below(prefix: str) -> dict[str, NDArray[Any]]:
-            return {name.removeprefix(prefix): array for name, array in state.items() if name.startswith(prefix)}
-
-        outcomes = Outcomes(**below("outcomes."))
-        if len({len(getattr(outcomes, name)) for name in Outcomes.__dataclass_fields__}) != 1:
-            raise ValueError("the outcomes of the second look differ in number")
-        retrieval, reranker = map(float, state["fusion"])
-        least, candidates = map(float, state["gate"])
-        if not (retrieval >= 0 and reranker >= 0 and least > 0 and 1 <= candidates <= 26):
-            raise ValueError("the second look holds impossible numbers")
-        reliability = Reliability.restore(below("reliability."))
+    def from_arrays(cls, arrays: Arrays) -> RerankerBenefit:
+        """Rebuild it; raises KeyError, IndexError or ValueError where the arrays do not describe a benefit."""
+        stored = unnest("outcomes", arrays)
+        outcomes = TrialOutcomes(**{name: stored[name] for name in _OUTCOMES})
+        lengths = {len(stored[name]) for name in _OUTCOMES}
+        if len(lengths) != 1:
+            raise ValueError(f"the outcomes of the reranker have different lengths: {sorted(lengths)}")
+        retrieval, reranker = map(float, arrays["fusion"])
+        threshold, candidates = map(float, arrays["gate"])
+        if not (retrieval >= 0 and reranker >= 0 and threshold > 0 and 1 <= candidates <= MAX_OPTIONS):
+            raise ValueError("a weight, the gain threshold or the number of candidates of the reranker is impossible")
         return cls(
-            str(state["identity"][0]), Fusion(retrieval, reranker), reliability, least, int(candidates), outcomes
+            str(arrays["identity"][0]),
+            Fusion(retrieval, reranker),
+            PairwiseAccuracy.from_arrays(unnest("pairwise_accuracy", arrays)),
+            threshold,
+            int(candidates),
+            outcomes,
         )
 
 
-def candidates_needed(shares: Doubles, truth: IntArray, recall: float, most: int) -> int:
-    """The number of candidates, 2..`most`, that hold the true label with the chance `recall` where there is doubt.
+def candidates_for_recall(probabilities: Float64Array, truth: IntArray, recall: float, most: int) -> int:
+    """Return the number of candidates, 2 to `most`, that contain the true label with probability `recall`.
 
-    `shares` (n, C) are those of left-out examples, which count by their doubt, 1 - the best share.
+    Args:
+        probabilities: of held-out examples, (n, C). Each example counts by its uncertainty, 1 - its best probability.
+        truth: true label of each example, (n,).
+        recall: wanted probability, 0 to 1.
+        most: largest number to return.
     """
-    own = shares[np.arange(len(truth)), truth]
-    place = (shares > own[:, None]).sum(axis=1)  # (n,) labels before the true one
-    doubt = np.maximum(1 - shares.max(axis=1), 1e-12)
-    held = np.bincount(place, doubt, shares.shape[1]).cumsum() / doubt.sum()
-    needed = int(np.searchsorted(held, recall - 1e-12)) + 1
+    of_truth = probabilities[np.arange(len(truth)), truth]
+    rank = (probabilities > of_truth[:, None]).sum(axis=1)  # (n,) number of labels before the true one
+    uncertainty = np.maximum(1 - probabilities.max(axis=1), 1e-12)
+    recalls = np.bincount(rank, uncertainty, probabilities.shape[1]).cumsum() / uncertainty.sum()
+    needed = int(np.searchsorted(recalls, recall - 1e-12)) + 1
     return max(2, min(needed, most))
 
 
-def choose_whom_to_ask(best: Doubles, chance: Doubles, budget: int) -> tuple[IntArray, Doubles]:
-    """Choose at most `budget` examples by their doubt: rows ascending, and how many examples each stands for.
+def sample_by_uncertainty(
+    confidence: Float64Array, random_numbers: Float64Array, budget: int
+) -> tuple[IntArray, Float64Array]:
+    """Choose at most `budget` examples, the uncertain ones more often than the others.
 
-    `best` (n,) are the best shares, `chance` (n,) numbers of 0..1 that stay with an example, so that a second run asks
-    about the same ones and a larger budget about more (sequential Poisson sampling: Ohlsson, J. Official Statistics
-    14, 1998). The weights are the reciprocal inclusion probabilities.
+    Sequential Poisson sampling (Ohlsson, J. Official Statistics 14, 1998); the weights are the reciprocal inclusion
+    probabilities.
+
+    Args:
+        confidence: best probability of each example, (n,).
+        random_numbers: (n,), 0 to 1, each fixed to its example. A second run therefore chooses the same examples, and
+            a larger budget adds more.
+        budget: most examples to choose.
+
+    Returns:
+        The chosen rows, ascending, and how many examples each stands for.
     """
-    count = len(best)
+    count = len(confidence)
     if count <= budget:
         return np.arange(count), np.ones(count)
-    doubt = np.maximum(1 - best, _LEAST_DOUBT)
-    include = doubt * (budget / doubt.sum())
-    for _ in range(20):  # what is certain to be asked leaves its surplus to the others
+    uncertainty = np.maximum(1 - confidence, _MIN_UNCERTAINTY)
+    include = uncertainty * (budget / uncertainty.sum())
+    for _ in range(20):  # an example that is certainly included leaves its surplus to the others
         certain = include >= 1
         rest = max(budget - certain.sum(), 0)
-        include = np.where(certain, 1.0, doubt * (rest / max(doubt[~certain].sum(), 1e-12)))
+        include = np.where(certain, 1.0, uncertainty * (rest / max(uncertainty[~certain].sum(), 1e-12)))
     include = np.clip(include, 1e-9, 1)
-    rows = np.sort(np.argsort(np.where(include >= 1, -1.0, chance / include), kind="stable")[:budget])
+    order = np.argsort(np.where(include >= 1, -1.0, random_numbers / include), kind="stable")
+    rows = np.sort(order[:budget])
     return rows, 1 / include[rows]
 
 
-def fit_second_look(
+def fit_benefit(
     identity: str,
-    asked: Sequence[Asked],
-    every_gain: Sequence[tuple[tuple[str, ...], Doubles]],
-    gain_share: float,
-    most_calls: float | None,
-) -> SecondLook:
-    """Fit fusion, reliability and gate on what was asked; judge them by folds, each decided by the others' fit.
+    trials: Sequence[Trial],
+    rankings: Sequence[_Ranking],
+    target_gain: float,
+    max_calls: float | None,
+) -> RerankerBenefit:
+    """Fit fusion, pairwise accuracy and gate to the trials, and measure them by cross-validation.
 
-    `asked` holds one at least. `every_gain` are the candidates and shares of all left-out examples, asked or not:
-    where the gate is set.
+    Args:
+        identity: of the reranker.
+        trials: at least one.
+        rankings: candidates and probabilities of all held-out examples, asked about or not; the gate is set on them.
+        target_gain: fraction of all possible corrections that the gate should capture, 0 to 1.
+        max_calls: largest fraction of images to ask about, 0 to 1; None for no limit.
     """
-    fold = np.arange(len(asked)) % _FOLDS
-    fits = [_fit([one for one, mine in zip(asked, fold) if mine != number]) for number in range(_FOLDS)]
-    verdicts = [_verdict(one, *fits[mine]) for one, mine in zip(asked, fold)]
-    gain, retrieval, reranker, fused = (np.array(column) for column in zip(*verdicts))
-    rescued = fused & ~retrieval
-    worth = np.zeros(len(asked), bool)
-    for number, (_, reliability) in enumerate(fits):
-        mine = fold == number
-        chance = RescueChance.fit(gain[~mine], rescued[~mine])
-        worth[mine] = gain[mine] >= _least_gain(reliability, every_gain, gain_share, most_calls, chance)
-    outcomes = Outcomes(
+    folds = np.arange(len(trials)) % _FOLDS
+    fits = [_fit([trial for trial, fold in zip(trials, folds) if fold != number]) for number in range(_FOLDS)]
+    results = [_result(trial, *fits[fold]) for trial, fold in zip(trials, folds)]
+    gain, retrieval, reranker, fused = (np.array(column) for column in zip(*results))
+    corrected = fused & ~retrieval
+    worth = np.zeros(len(trials), bool)
+    for number, (_, accuracy) in enumerate(fits):
+        in_fold = folds == number
+        calibration = GainCalibration.fit(gain[~in_fold], corrected[~in_fold])
+        gains = _expected_gains(accuracy, rankings)
+        worth[in_fold] = gain[in_fold] >= gain_threshold(gains, target_gain, max_calls, calibration)
+    outcomes = TrialOutcomes(
         gain=gain,
-        confidence=np.array([one.shares[0] for one in asked]),
-        weight=np.array([one.weight for one in asked]),
+        confidence=np.array([trial.probabilities[0] for trial in trials]),
+        weight=np.array([trial.weight for trial in trials]),
         worth=worth,
         retrieval=retrieval,
         reranker=reranker,
         fused=fused,
-        failed=np.array([bool(one.answer.failure) for one in asked]),
-        disagreement=np.array([one.answer.disagreement for one in asked]),
+        failed=np.array([not trial.answered for trial in trials]),
+        disagreement=np.array([trial.answer.disagreement for trial in trials]),
     )
-    fusion, reliability = _fit(asked)
-    least = _least_gain(reliability, every_gain, gain_share, most_calls, RescueChance.fit(gain, rescued))
-    return SecondLook(identity, fusion, reliability, least, max(len(one.labels) for one in asked), outcomes)
+    fusion, accuracy = _fit(trials)
+    calibration = GainCalibration.fit(gain, corrected)
+    threshold = gain_threshold(_expected_gains(accuracy, rankings), target_gain, max_calls, calibration)
+    return RerankerBenefit(identity, fusion, accuracy, threshold, max(len(trial.labels) for trial in trials), outcomes)
 
 
-def _fit(asked: Sequence[Asked]) -> tuple[Fusion, Reliability]:
-    answered = [one for one in asked if not one.answer.failure and one.truth in one.labels]
-    told = [evidence(one.shares, one.answer) for one in answered]
-    fusion = fit_fusion(told, [one.labels.index(one.truth) for one in answered])
+def _fit(trials: Sequence[Trial]) -> tuple[Fusion, PairwiseAccuracy]:
+    """Fit on the trials with an answer whose true label is among the candidates."""
+    usable = [trial for trial in trials if trial.answered and trial.truth in trial.labels]
+    logs = [evidence(trial.probabilities, trial.answer) for trial in usable]
+    fusion = fit_fusion(logs, [trial.labels.index(trial.truth) for trial in usable])
     comparisons = []
-    for one in answered:
-        true = one.answer.scores[one.labels.index(one.truth)]
-        for label, score in zip(one.labels, one.answer.scores):
-            if label != one.truth:
-                comparisons.append((one.truth, label, 0.5 + 0.5 * float(np.sign(true - score))))
-    return fusion, Reliability.fit(comparisons)
+    for trial in usable:
+        true_score = trial.answer.scores[trial.labels.index(trial.truth)]
+        for label, score in zip(trial.labels, trial.answer.scores):
+            if label != trial.truth:
+                comparisons.append((trial.truth, label, 0.5 + 0.5 * float(np.sign(true_score - score))))
+    return fusion, PairwiseAccuracy.fit(comparisons)
 
 
-def _least_gain(
-    reliability: Reliability,
-    every: Sequence[tuple[tuple[str, ...], Doubles]],
-    gain_share: float,
-    most_calls: float | None,
-    chance: RescueChance,
-) -> float:
-    gains = np.array([reliability.expected_gain(labels, shares) for labels, shares in every])
-    return least_gain(gains, gain_share, most_calls, chance)
+def _expected_gains(accuracy: PairwiseAccuracy, rankings: Sequence[_Ranking]) -> Float64Array:
+    return np.array([accuracy.expected_gain(labels, probabilities) for labels, probabilities in rankings])
 
 
-def _verdict(one: Asked, fusion: Fusion, reliability: Reliability) -> tuple[float, bool, bool, bool]:
-    """The gain expected of asking, and whether retrieval, the reranker and both are right."""
-    gain = reliability.expected_gain(one.labels, one.shares)
-    by_retrieval = one.labels[0] == one.truth
-    if one.answer.failure:
+def _result(trial: Trial, fusion: Fusion, accuracy: PairwiseAccuracy) -> tuple[float, bool, bool, bool]:
+    """Return the expected gain, and whether retrieval, the reranker, and both together are right."""
+    gain = accuracy.expected_gain(trial.labels, trial.probabilities)
+    by_retrieval = trial.labels[0] == trial.truth
+    if not trial.answered:
         return gain, by_retrieval, by_retrieval, by_retrieval
-    by_reranker = one.labels[int(np.argmax(one.answer.scores))] == one.truth
-    by_fusion = one.labels[int(np.argmax(fusion(one.shares, one.answer)))] == one.truth
+    by_reranker = trial.labels[int(np.argmax(trial.answer.scores))] == trial.truth
+    by_fusion = trial.labels[int(np.argmax(fusion(trial.probabilities, trial.answer)))] == trial.truth
     return gain, by_retrieval, by_reranker, by_fusion

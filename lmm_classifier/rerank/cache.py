@@ -1,4 +1,4 @@
-"""Answers kept in a small SQLite file, so that nothing is asked twice: across runs and processes."""
+"""A cache of answers in a small SQLite file, shared by runs and processes, so that no question is asked twice."""
 
 from __future__ import annotations
 
@@ -15,85 +15,92 @@ from pathlib import Path
 
 from PIL.Image import Image
 
-from lmm_classifier.core.datatypes import Question, Reranked
+from lmm_classifier.core.datatypes import RerankRequest, RerankResult
 from lmm_classifier.core.protocols import Reranker
 
 logger = logging.getLogger(__name__)
 
-_BUSY = 10.0  # seconds to wait while another process writes
-_SWEEP = 256  # answers added before the bound is looked after
+_BUSY_SECONDS = 10.0  # to wait while another process writes
+_TRIM_EVERY = 256  # answers added between two checks of the size
 
 
 class CachedReranker:
-    """Asks another reranker only what it was not asked before; failures are asked again.
+    """Asks another reranker only what it was not asked before; requests that failed are asked again.
 
-    A question is known by the pixels of its picture and references, its labels, and what the other reranker's answers
-    depend on. A file that cannot be used is warned of once, and the questions are then asked as if there were none.
+    The key of an answer is made of the pixels of the image and its references, the labels, and the identity of the
+    other reranker. If the file cannot be used, the cache warns once and asks every question.
+
+    Args:
+        inner: the other reranker.
+        path: the SQLite file; it is created where it is missing.
+        max_entries: most answers to store; the least recently used are deleted first.
     """
 
-    def __init__(self, inner: Reranker, path: Path, most: int) -> None:
-        self.inner, self.path, self._most = inner, path, most
-        self._added = 0
+    def __init__(self, inner: Reranker, path: Path, max_entries: int) -> None:
+        self.inner, self.path, self._max_entries = inner, path, max_entries
+        self._added = 0  # since the last check of the size
         self._lock = threading.Lock()
         self._database: sqlite3.Connection | None = None
         self._usable = True
-        self.hits = 0  # answers that were not asked for
+        self.hits = 0  # answers that came from the file
 
     @property
     def identity(self) -> str:
-        """What the answers depend on: the other reranker's."""
+        """The identity of the other reranker."""
         return self.inner.identity
 
     @property
     def references(self) -> int:
-        """Reference pictures wanted per candidate: the other reranker's."""
+        """Number of reference images per candidate that the other reranker wants."""
         return self.inner.references
 
     @property
     def trust(self) -> tuple[float, float]:
-        """Weights until measured: the other reranker's."""
+        """The weights of the other reranker until they are measured."""
         return self.inner.trust
 
-    def rerank(self, questions: Sequence[Question]) -> list[Reranked]:
-        """Return the kept answers, and those of the other reranker for the rest."""
-        keys = [self._key(question) for question in questions]
-        answers = self._kept(keys)
-        missing = {key: question for key, question in zip(keys, questions) if key not in answers}
+    def rerank(self, requests: Sequence[RerankRequest]) -> list[RerankResult]:
+        """Return the stored answers, and those of the other reranker for the rest."""
+        keys = [self._key(request) for request in requests]
+        answers = self._read(keys)
+        missing = {key: request for key, request in zip(keys, requests) if key not in answers}
         self.hits += sum(key in answers for key in keys)
         if missing:
             asked = list(missing.values())
-            fresh = [_by_name(*pair) for pair in zip(asked, self.inner.rerank(asked), strict=True)]
-            answers |= dict(zip(missing, fresh))
-            self._keep({key: answer for key, answer in zip(missing, fresh) if not answer.failure})
-        return [_as_asked(question, answers[key]) for question, key in zip(questions, keys)]
+            new = [_sorted_by_name(*pair) for pair in zip(asked, self.inner.rerank(asked), strict=True)]
+            answers |= dict(zip(missing, new))
+            self._write({key: answer for key, answer in zip(missing, new) if not answer.failure})
+        return [_sorted_as_asked(request, answers[key]) for request, key in zip(requests, keys)]
 
-    def _key(self, question: Question) -> str:
-        order = _names_order(question)
-        shown = [[_digest(one) for one in question.references[place]] for place in order] if question.references else []
-        known = [self.inner.identity, _digest(question.image), [question.candidates[i].label for i in order], shown]
-        return hashlib.sha256(json.dumps(known).encode()).hexdigest()
+    def _key(self, request: RerankRequest) -> str:
+        order = _order_by_name(request)
+        references = []
+        if request.references:
+            references = [[_digest(image) for image in request.references[position]] for position in order]
+        labels = [request.candidates[position].label for position in order]
+        parts = [self.inner.identity, _digest(request.image), labels, references]
+        return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
-    def _kept(self, keys: Sequence[str]) -> dict[str, Reranked]:
+    def _read(self, keys: Sequence[str]) -> dict[str, RerankResult]:
         with self._lock:
             try:
-                database = self._open()
-                found = {}
+                if (database := self._open()) is None:
+                    return {}
+                stored = {}
                 for key in dict.fromkeys(keys):
-                    if database is None:
-                        break
                     row = database.execute("SELECT answer FROM answers WHERE key = ?", (key,)).fetchone()
                     if row is not None:
-                        found[key] = _restored(row[0])
-                if found and database:
+                        stored[key] = _parsed(row[0])
+                if stored:
                     now = time.time()
-                    database.executemany("UPDATE answers SET used = ? WHERE key = ?", [(now, key) for key in found])
+                    database.executemany("UPDATE answers SET used = ? WHERE key = ?", [(now, key) for key in stored])
                     database.commit()
-                return {key: answer for key, answer in found.items() if answer is not None}
+                return {key: answer for key, answer in stored.items() if answer is not None}
             except sqlite3.Error as error:
                 self._give_up(error)
                 return {}
 
-    def _keep(self, answers: dict[str, Reranked]) -> None:
+    def _write(self, answers: dict[str, RerankResult]) -> None:
         with self._lock:
             try:
                 if (database := self._open()) is None:
@@ -102,17 +109,17 @@ class CachedReranker:
                 rows = [(key, json.dumps(asdict(answer)), now) for key, answer in answers.items()]
                 database.executemany("INSERT OR REPLACE INTO answers VALUES (?, ?, ?)", rows)
                 self._added += len(rows)
-                if self._added >= min(_SWEEP, self._most):
+                if self._added >= min(_TRIM_EVERY, self._max_entries):
                     self._added = 0
                     oldest = "SELECT key FROM answers ORDER BY used DESC LIMIT -1 OFFSET ?"
-                    database.execute(f"DELETE FROM answers WHERE key IN ({oldest})", (self._most,))
+                    database.execute(f"DELETE FROM answers WHERE key IN ({oldest})", (self._max_entries,))
                 database.commit()
             except sqlite3.Error as error:
                 self._give_up(error)
 
     def _open(self) -> sqlite3.Connection | None:
         if self._database is None and self._usable:
-            self._database = sqlite3.connect(self.path, timeout=_BUSY, check_same_thread=False)
+            self._database = sqlite3.connect(self.path, timeout=_BUSY_SECONDS, check_same_thread=False)
             weakref.finalize(self, self._database.close)
             self._database.execute("PRAGMA journal_mode = WAL")
             self._database.execute("PRAGMA synchronous = NORMAL")
@@ -124,7 +131,9 @@ class CachedReranker:
     def _give_up(self, error: sqlite3.Error) -> None:
         if self._usable:
             logger.warning(
-                "answers are not kept: %s cannot be used (%s); delete it or make it writable", self.path, error
+                "Answers are not stored, because %s cannot be used: %s. Delete it or make it writable.",
+                self.path,
+                error,
             )
         self._usable = False
         if self._database is not None:
@@ -132,28 +141,29 @@ class CachedReranker:
             self._database = None
 
 
-def _restored(text: str) -> Reranked | None:
-    """A kept answer; None where the file holds what is none."""
+def _parsed(text: str) -> RerankResult | None:
+    """Return a stored answer; None where the text is not one."""
     try:
         values = json.loads(text)
-        return Reranked(**{**values, "scores": tuple(map(float, values["scores"]))})
+        return RerankResult(**{**values, "scores": tuple(map(float, values["scores"]))})
     except (ValueError, TypeError, KeyError):
         return None
 
 
-def _names_order(question: Question) -> list[int]:
-    return sorted(range(len(question.candidates)), key=lambda place: question.candidates[place].label)
+def _order_by_name(request: RerankRequest) -> list[int]:
+    return sorted(range(len(request.candidates)), key=lambda position: request.candidates[position].label)
 
 
-def _by_name(question: Question, answer: Reranked) -> Reranked:
-    """The answer with its scores in the order of the labels' names, as it is kept."""
-    return replace(answer, scores=tuple(answer.scores[place] for place in _names_order(question) if answer.scores))
+def _sorted_by_name(request: RerankRequest, answer: RerankResult) -> RerankResult:
+    """Return the answer with its scores in the order of the label names, as it is stored."""
+    order = _order_by_name(request) if answer.scores else []
+    return replace(answer, scores=tuple(answer.scores[position] for position in order))
 
 
-def _as_asked(question: Question, answer: Reranked) -> Reranked:
-    """The kept answer with its scores in the order of this question's candidates."""
-    scores = dict(zip(_names_order(question), answer.scores))
-    return replace(answer, scores=tuple(scores[place] for place in sorted(scores)))
+def _sorted_as_asked(request: RerankRequest, answer: RerankResult) -> RerankResult:
+    """Return a stored answer with its scores in the order of the candidates of this request."""
+    scores = dict(zip(_order_by_name(request), answer.scores))
+    return replace(answer, scores=tuple(scores[position] for position in sorted(scores)))
 
 
 def _digest(image: Image) -> str:

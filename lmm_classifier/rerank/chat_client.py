@@ -1,4 +1,4 @@
-"""Chat completions over HTTP that cannot hang: a total deadline, bounded replies, careful retries, a breaker."""
+"""Chat completions over HTTP that cannot hang: a total deadline, bounded replies, few retries, a circuit breaker."""
 
 from __future__ import annotations
 
@@ -9,39 +9,46 @@ import os
 import threading
 import time
 import weakref
-from collections.abc import Awaitable, Callable, Coroutine
-from contextlib import suppress
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from typing import Any, TypeVar
+from typing import Any, TypeVar, TypeVarTuple
 
 from lmm_classifier.core.errors import RerankerError
-from lmm_classifier.core.optional_imports import load_module
-from lmm_classifier.rerank.circuit_breaker import Breaker
+from lmm_classifier.core.optional_imports import import_optional, require_optional
+from lmm_classifier.rerank.circuit_breaker import CircuitBreaker
+from lmm_classifier.rerank.http_session import EXTRA, HttpSession
 from lmm_classifier.rerank.responses import choice_of
 
 logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
+Arguments = TypeVarTuple("Arguments")
 
-_EXTRA = "openai-api"
-_MOST_BYTES = 4 << 20  # of one reply; a chat completion of a few tokens has some kilobytes
-_TRY_AGAIN = {429, 502, 503, 504}  # the server did not work on it, or says that trying again makes sense
-_FIRST_WAIT, _LONGEST_WAIT = 0.25, 8.0  # seconds
+_MAX_REPLY_BYTES = 4 << 20  # a chat completion of a few tokens has some kilobytes
+_RETRY_STATUS = {429, 502, 503, 504}  # the server did not work on the request, or asks for another attempt
+_FIRST_WAIT, _LONGEST_WAIT = 0.25, 8.0  # seconds between attempts
 
 
 class CallError(Exception):
-    """A request that gave no answer; `again` says whether another attempt makes sense, `wait` how long to wait."""
+    """A request that got no usable answer.
 
-    def __init__(self, reason: str, again: bool = False, wait: float | None = None, status: int | None = None) -> None:
+    Args:
+        reason: what happened.
+        retry: whether another attempt makes sense.
+        wait: seconds that the server asked to wait.
+        status: HTTP status of the answer.
+    """
+
+    def __init__(self, reason: str, retry: bool = False, wait: float | None = None, status: int | None = None) -> None:
         super().__init__(reason)
-        self.again, self.wait, self.status = again, wait, status
+        self.retry, self.wait, self.status = retry, wait, status
 
 
 @dataclass(frozen=True, slots=True)
 class ServerOptions:
-    """Where and how to ask; the meanings are those of the `rerank` section of the configuration."""
+    """Where and how to ask; the fields mean the same as in the `rerank` section of the configuration."""
 
     base_url: str
     model_name: str
@@ -49,82 +56,74 @@ class ServerOptions:
     deadline: float = 30.0
     concurrency: int = 8
     retries: int = 2
-    breaker_failures: int = 5
-    breaker_seconds: float = 30.0
-
-
-class _LoopThread:
-    """An event loop in a thread of its own, and the connections that live in it."""
-
-    def __init__(self) -> None:
-        self.client: Any = None
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._thread: threading.Thread | None = None
-        self._starting = threading.Lock()
-
-    def run(self, work: Coroutine[Any, Any, T]) -> T:
-        with self._starting:
-            if self._loop is None:
-                self._loop = asyncio.new_event_loop()
-                self._thread = threading.Thread(target=self._loop.run_forever, name="lmm-classifier-http", daemon=True)
-                self._thread.start()
-        return asyncio.run_coroutine_threadsafe(work, self._loop).result()
-
-    def close(self) -> None:
-        with self._starting:
-            loop, thread, client = self._loop, self._thread, self.client
-            self._loop = self._thread = self.client = None
-        if loop is None or thread is None:
-            return
-        if client is not None:
-            with suppress(Exception):  # connections that cannot even be closed are gone all the same
-                asyncio.run_coroutine_threadsafe(client.aclose(), loop).result(2)
-        loop.call_soon_threadsafe(loop.stop)
-        thread.join(2)
-        if not loop.is_running():
-            loop.close()
+    circuit_breaker_failures: int = 5
+    circuit_breaker_seconds: float = 30.0
 
 
 class ChatClient:
-    """Sends requests from a thread of its own, so that it works with and without an event loop around it.
+    """Sends requests from a background thread, so that it works with and without a running event loop.
 
-    The key is read from the environment when a request is made; it stands in no message, log line or `repr`.
+    The key is read from the environment for each request. It appears in no message, log line or `repr`.
     """
 
     def __init__(self, options: ServerOptions) -> None:
         self.options = options
-        self._httpx = load_module("httpx2", _EXTRA)
-        self._tenacity = load_module("tenacity", _EXTRA)
-        self.breaker = Breaker(options.breaker_failures, options.breaker_seconds)
-        self._thread = _LoopThread()
-        self._closing = weakref.finalize(self, self._thread.close)  # also when nobody says close
-        self._slots: asyncio.Semaphore | None = None
-        self.calls = 0  # requests that really left
+        self._httpx = import_optional("httpx2", EXTRA)
+        self._tenacity = import_optional("tenacity", EXTRA)
+        require_optional("anyio", EXTRA)
+        self.circuit_breaker = CircuitBreaker(options.circuit_breaker_failures, options.circuit_breaker_seconds)
+        self._starting = threading.Lock()
+        self._session: HttpSession | None = None
+        self._closing: weakref.finalize[..., ChatClient] | None = None
+        self.calls = 0  # requests that were sent
 
-    def run(self, work: Coroutine[Any, Any, T]) -> T:
-        """Run asynchronous work to its end and return what it returns."""
-        return self._thread.run(work)
+    def run(self, function: Callable[[*Arguments], Awaitable[T]], *arguments: *Arguments) -> T:
+        """Run an asynchronous function to its end in the background thread and return its result."""
+        return self._current_session().portal.call(function, *arguments)
 
     def close(self) -> None:
-        """Close connections and the thread; the client is of no use afterwards."""
-        self._closing()
+        """Close connections and thread; a later request opens new ones."""
+        with self._starting:
+            if self._closing is not None:
+                self._closing()
+            self._session = self._closing = None
+
+    @property
+    def lock(self) -> asyncio.Lock:
+        """A lock for coroutines that `run` runs."""
+        return self._current_session().lock
+
+    @property
+    def chat_url(self) -> str:
+        """The URL of chat completions."""
+        return f"{self.options.base_url}/chat/completions"
+
+    def with_defaults(self, payload: dict[str, Any]) -> dict[str, Any]:
+        """Add what every chat completion needs: the model, and the request for the likeliest answer."""
+        return {"model": self.options.model_name, "temperature": 0, **payload}
 
     async def chat(self, payload: dict[str, Any], until: float) -> Any:
-        """Send one chat completion, again where that is safe, and return the decoded reply; raises CallError.
+        """Send one chat completion, with retries where they make sense, and return the decoded reply.
 
-        A completion changes nothing on the server, so asking again is safe; whether it makes sense, the failure tells.
-        Whoever calls this does so under a deadline (`asyncio.timeout_at`); `until`, the loop's time, is that deadline:
-        a server that wants to be left alone for longer is not waited for.
+        A retry is always safe, because a completion changes nothing on the server.
+
+        Args:
+            payload: of the request.
+            until: the deadline in the loop's time. The caller must also enforce it (`asyncio.timeout_at`). A server
+                that asks for a longer wait is not asked again.
+
+        Raises:
+            CallError: if there is no usable answer.
         """
         tenacity, loop = self._tenacity, asyncio.get_running_loop()
         backoff = tenacity.wait_random_exponential(multiplier=_FIRST_WAIT, max=_LONGEST_WAIT)
 
         def wait(state: Any) -> float:
-            told = state.outcome.exception().wait
-            return float(backoff(state) if told is None else told + backoff(state))
+            requested = state.outcome.exception().wait
+            return float(backoff(state) if requested is None else requested + backoff(state))
 
         def makes_sense(error: BaseException) -> bool:
-            return isinstance(error, CallError) and error.again and loop.time() + (error.wait or 0) < until
+            return isinstance(error, CallError) and error.retry and loop.time() + (error.wait or 0) < until
 
         attempts = tenacity.AsyncRetrying(
             stop=tenacity.stop_after_attempt(1 + self.options.retries),
@@ -132,99 +131,97 @@ class ChatClient:
             retry=tenacity.retry_if_exception(makes_sense),
             reraise=True,
         )
-        return await attempts(self._attempt, self.chat_url, self.filled(payload), until)
+        return await attempts(self._attempt, self.chat_url, self.with_defaults(payload), until)
 
-    @property
-    def chat_url(self) -> str:
-        """Where chat completions are asked for."""
-        return f"{self.options.base_url}/chat/completions"
-
-    def filled(self, payload: dict[str, Any]) -> dict[str, Any]:
-        """Add what every chat completion says: the model, and that the likeliest answer is wanted."""
-        return {"model": self.options.model_name, "temperature": 0, **payload}
-
-    async def once(self, url: str, payload: dict[str, Any]) -> Any:
-        """Post JSON once, past breaker and retries: for requests that a server may well not know."""
-        async with self._slot():
+    async def post_once(self, url: str, payload: dict[str, Any]) -> Any:
+        """Post JSON without circuit breaker and retries, for requests that a server may not support."""
+        async with self._current_session().slots:
             return await self._send(url, payload)
 
     async def guarded(self, work: Callable[[], Awaitable[T]], until: float) -> T:
-        """Do work with the server unless the breaker is open, and tell the breaker how it went."""
-        if refusal := self.breaker.refusal():
-            raise CallError(refusal)
+        """Do work with the server unless the circuit breaker is open, and report its outcome to the breaker."""
+        if blocked := self.circuit_breaker.blocked():
+            raise CallError(blocked)
         try:
-            done = await work()
+            result = await work()
         except CallError as error:
             self._count(error)
             raise
         except ValueError as error:
-            self.breaker.failed(str(error))
+            self.circuit_breaker.failed(str(error))
             raise
         except asyncio.CancelledError:
             if asyncio.get_running_loop().time() >= until:  # no answer in time is a failure of the server
-                self.breaker.failed(f"no answer within {self.options.deadline:g} s")
-            else:  # another request of the same question failed
-                self.breaker.gave_up()
+                self.circuit_breaker.failed(f"no answer within {self.options.deadline:g} s")
+            else:  # another prompt of the same request failed
+                self.circuit_breaker.cancelled()
             raise
         except BaseException:
-            self.breaker.gave_up()
+            self.circuit_breaker.cancelled()
             raise
-        self.breaker.succeeded()
-        return done
+        self.circuit_breaker.succeeded()
+        return result
+
+    def _current_session(self) -> HttpSession:
+        """Return the session of this process; start it where there is none, as after a fork."""
+        session = self._session
+        if session is not None and session.process == os.getpid():
+            return session
+        with self._starting:
+            if self._session is None or self._session.process != os.getpid():
+                if self._closing is not None:
+                    self._closing()
+                    self.circuit_breaker.cancelled()  # its trial request, if any, is in another process
+                self._session = HttpSession.start(self.options.concurrency)
+                # also closes where the client is dropped, or the interpreter exits, without a call of `close`
+                self._closing = weakref.finalize(self, self._session.close)
+            return self._session
 
     async def _attempt(self, url: str, payload: dict[str, Any], until: float) -> Any:
-        async with self._slot():
+        async with self._current_session().slots:
             return await self.guarded(lambda: self._send_chat(url, payload), until)
-
-    def _slot(self) -> asyncio.Semaphore:
-        if self._slots is None:
-            self._slots = asyncio.Semaphore(self.options.concurrency)
-        return self._slots
 
     async def _send_chat(self, url: str, payload: dict[str, Any]) -> Any:
         reply = await self._send(url, payload)
-        choice_of(reply)  # raises ValueError: whatever answers there is no chat server
+        choice_of(reply)  # raises ValueError where the answer does not come from a chat server
         return reply
 
     def _count(self, error: CallError) -> None:
         if error.wait is not None:
-            # it is alive and said when to come back: everyone waits, nobody is counted out
-            self.breaker.wait_for(error.wait, str(error))
+            # the server works and named a time, so all requests wait and no failure is counted
+            self.circuit_breaker.wait_for(error.wait, str(error))
         else:
-            self.breaker.failed(str(error))
+            self.circuit_breaker.failed(str(error))
 
     async def _send(self, url: str, payload: dict[str, Any]) -> Any:
-        httpx, thread = self._httpx, self._thread
-        if thread.client is None:
-            limits = httpx.Limits(max_connections=self.options.concurrency)
-            thread.client = httpx.AsyncClient(timeout=None, limits=limits, follow_redirects=False)
+        httpx, http = self._httpx, self._current_session().http
         self.calls += 1
         try:
-            async with thread.client.stream("POST", url, json=payload, headers=self._headers()) as response:
+            async with http.stream("POST", url, json=payload, headers=self._headers()) as response:
                 body = bytearray()
                 async for chunk in response.aiter_bytes():
                     body += chunk
-                    if len(body) > _MOST_BYTES:
-                        raise CallError(f"the reply is longer than {_MOST_BYTES >> 20} MiB")
+                    if len(body) > _MAX_REPLY_BYTES:
+                        raise CallError(f"the reply is longer than {_MAX_REPLY_BYTES >> 20} MiB")
         except httpx.TransportError as error:
-            again = isinstance(error, httpx.NetworkError | httpx.RemoteProtocolError)
-            raise CallError(f"no answer: {type(error).__name__}: {error}".rstrip(": "), again) from error
+            retry = isinstance(error, httpx.NetworkError | httpx.RemoteProtocolError)
+            raise CallError(f"no answer: {type(error).__name__}: {error}".rstrip(": "), retry) from error
         except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError) as error:
             raise CallError(f"no usable answer: {type(error).__name__}: {error}") from error
         if response.status_code != 200:
-            raise self._refused(response.status_code, response.headers, bytes(body))
+            raise self._refusal(response.status_code, response.headers, bytes(body))
         try:
             return json.loads(body)
         except (ValueError, RecursionError) as error:
-            raise CallError("the reply is no JSON") from error
+            raise CallError("the reply is not JSON") from error
 
-    def _refused(self, status: int, headers: Any, body: bytes) -> CallError:
-        said = " ".join(body[:200].decode(errors="replace").split())
-        reason = f"the server answered {status}" + (f": {self._without_key(said)}" if said else "")
+    def _refusal(self, status: int, headers: Any, body: bytes) -> CallError:
+        text = " ".join(body[:200].decode(errors="replace").split())
+        reason = f"the server answered {status}" + (f": {self._redacted(text)}" if text else "")
         wait = _seconds(headers.get("retry-after")) if status in {429, 503} else None
-        return CallError(reason, status in _TRY_AGAIN, wait, status)
+        return CallError(reason, status in _RETRY_STATUS, wait, status)
 
-    def _without_key(self, text: str) -> str:
+    def _redacted(self, text: str) -> str:
         key = os.environ.get(self.options.api_key_env, "")
         return text.replace(key, "…") if key else text
 
@@ -233,21 +230,24 @@ class ChatClient:
         if not key:
             return {}
         if not key.isascii() or not key.isprintable():
-            raise RerankerError(f"the variable {self.options.api_key_env} holds characters that no key can have")
+            raise RerankerError(
+                f"The environment variable {self.options.api_key_env} contains characters that a key cannot have. "
+                "Set it to the key of the server."
+            )
         return {"Authorization": f"Bearer {key}"}
 
 
 def _seconds(retry_after: str | None) -> float | None:
-    """Read a Retry-After header: seconds, or a date (RFC 9110, 10.2.3); None where there is none to read."""
+    """Read a Retry-After header: seconds or a date (RFC 9110, 10.2.3); None where it is missing or unreadable."""
     if not retry_after:
         return None
     try:
-        return max(0.0, float(retry_after)) if retry_after.strip().isdigit() else _until(retry_after)
+        return max(0.0, float(retry_after)) if retry_after.strip().isdigit() else _seconds_until(retry_after)
     except (ValueError, TypeError):
         return None
 
 
-def _until(date: str) -> float:
+def _seconds_until(date: str) -> float:
     moment = parsedate_to_datetime(date)
     if moment.tzinfo is None:
         moment = moment.replace(tzinfo=UTC)

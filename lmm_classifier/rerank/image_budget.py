@@ -1,4 +1,4 @@
-"""How many visual tokens a picture may cost: everything is resized by us, to whole tokens, before any model sees it."""
+"""The visual token budget: images are resized to whole visual tokens before a model gets them."""
 
 from __future__ import annotations
 
@@ -7,27 +7,31 @@ from dataclasses import dataclass, replace
 
 from PIL.Image import Image, Resampling
 
-from lmm_classifier.rerank.prompts import Ballot
+from lmm_classifier.rerank.prompts import PromptVariant
 
-TOKEN_SIDE = 28  # pixels of one visual token of Qwen2-VL: 2 x 2 patches of 14
-_MAX_ASPECT = 100  # a longer side is squeezed to this ratio; Qwen2-VL accepts up to 200
+TOKEN_SIDE = 28  # pixels a side of one visual token of Qwen2-VL: 2 x 2 patches of 14
+_MAX_ASPECT = 100  # a longer image is squeezed to this aspect ratio; Qwen2-VL accepts up to 200
 
 
 @dataclass(frozen=True, slots=True)
-class PictureBudget:
-    """Visual tokens of `side` x `side` pixels: least and most per picture, most per request."""
+class VisualTokenBudget:
+    """Limits on the number of visual tokens."""
 
     least: int = 64
+    """Least per image."""
     most: int = 1024
+    """Most per image."""
     most_per_request: int = 4096
+    """Most of all images of a request together."""
     side: int = TOKEN_SIDE
+    """Pixels a side of one visual token."""
 
-    def fit(self, ballot: Ballot) -> Ballot:
-        """Resize the pictures of a ballot so that each and all of them keep to the budget."""
-        pictures = sum(not isinstance(part, str) for part in ballot.parts)
-        most = max(1, min(self.most, self.most_per_request // max(1, pictures)))
-        parts = tuple(part if isinstance(part, str) else self._resized(part, most) for part in ballot.parts)
-        return replace(ballot, parts=parts)
+    def fit(self, prompt: PromptVariant) -> PromptVariant:
+        """Resize the images of a prompt so that each one, and all together, stay within the budget."""
+        images = sum(not isinstance(part, str) for part in prompt.parts)
+        most = max(1, min(self.most, self.most_per_request // max(1, images)))
+        parts = tuple(part if isinstance(part, str) else self._resized(part, most) for part in prompt.parts)
+        return replace(prompt, parts=parts)
 
     def _resized(self, image: Image, most: int) -> Image:
         across, down = visual_grid(image.width, image.height, self.side, min(self.least, most), most)
@@ -36,9 +40,9 @@ class PictureBudget:
 
 
 def visual_grid(width: int, height: int, side: int, least: int, most: int) -> tuple[int, int]:
-    """Choose how many visual tokens across and down: the aspect kept, `least` <= product <= `most` where possible.
+    """Return the number of visual tokens across and down, whose product is `least` to `most` where possible.
 
-    Pictures are resized to whole tokens by us, since the processor's own limits round unsafely when they meet.
+    The aspect ratio is preserved. The processor's own resizing is not used: its limits round unsafely when they meet.
     """
     aspect = min(max(width / height, 1 / _MAX_ASPECT), _MAX_ASPECT)
     tokens = min(max(width * height / side**2, least), most)

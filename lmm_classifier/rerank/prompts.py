@@ -1,4 +1,4 @@
-"""What a reranker asks: ballots of text, pictures and single-token answers. Pure: no model, no server."""
+"""Prompts for a reranker: text, images and single-token answers. Pure functions: no model, no server."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Literal
 
 from PIL.Image import Image
 
-from lmm_classifier.core.datatypes import Question
+from lmm_classifier.core.datatypes import RerankRequest
 from lmm_classifier.rerank.prompt_template import (
     DEFAULT_PAIRWISE_TEMPLATE,
     DEFAULT_PROMPT_TEMPLATE,
@@ -23,15 +23,15 @@ from lmm_classifier.rerank.prompt_template import (
 Mode = Literal["names", "references", "pairwise"]
 Part = str | Image
 
-NONE = -1  # what an answer stands for that is for none of the candidates
-MOST_OPTIONS = len(ascii_uppercase)
+NONE = -1  # an answer with this position is for none of the candidates
+MAX_OPTIONS = len(ascii_uppercase)
 NONE_OF_THESE = "none of these"
-_MAX_NAME = 80  # characters of a label name that are shown; more would only cost attention
+_MAX_NAME = 80  # characters of a label name that are shown; a longer one only costs tokens
 
 
 @dataclass(frozen=True, slots=True)
-class Asking:
-    """How questions are put; the meanings are those of the `rerank` section of the configuration."""
+class PromptOptions:
+    """How a question is asked; the fields mean the same as in the `rerank` section of the configuration."""
 
     mode: Mode = "names"
     orders: int = 2
@@ -43,91 +43,93 @@ class Asking:
 
 
 @dataclass(frozen=True, slots=True)
-class Ballot:
-    """One request: what is sent, in order, and the answers that count.
-
-    Each answer is a single token; `stands_for` says which candidate (by position) it speaks for, or `NONE`.
-    """
+class PromptVariant:
+    """One prompt of a request: one order of the options, or one comparison with a reference."""
 
     parts: tuple[Part, ...]
+    """Texts and images to send, in order."""
     answers: tuple[str, ...]
+    """The answers that count; each is a single token."""
     stands_for: tuple[int, ...]
+    """For each answer the position of its candidate, or `NONE`."""
 
 
-def write_ballots(asking: Asking, question: Question) -> list[Ballot]:
-    """Write the requests of one question: one per order of the options, or per reference picture in pairs.
+def make_prompts(prompt_options: PromptOptions, request: RerankRequest) -> list[PromptVariant]:
+    """Return the prompts of one request: one per order of the options, or one per reference image in mode `pairwise`.
 
-    The options are listed by name, not by rank, so that their places tell the model nothing about retrieval's opinion.
-    Raises ValueError if there are more options than letters, or no reference where the mode lives on them.
+    The options are sorted by name, not by rank, so that the model cannot see what retrieval prefers.
+
+    Raises:
+        ValueError: if there are more options than letters, or if a reference is missing that the mode needs.
     """
-    if asking.mode == "pairwise":
-        return _pairs(asking, question)
-    candidates = question.candidates
-    places = sorted(range(len(candidates)), key=lambda place: (candidates[place].label, place))
-    if asking.none_option:
-        places.append(NONE)
-    if not 1 <= len(places) <= MOST_OPTIONS:
-        raise ValueError(f"expected 1 to {MOST_OPTIONS} options, got {len(places)}")
-    return [_choice(asking, question, order) for order in option_orders(places, asking.orders)]
+    if prompt_options.mode == "pairwise":
+        return _pairs(prompt_options, request)
+    candidates = request.candidates
+    positions = sorted(range(len(candidates)), key=lambda position: (candidates[position].label, position))
+    if prompt_options.none_option:
+        positions.append(NONE)
+    if not 1 <= len(positions) <= MAX_OPTIONS:
+        raise ValueError(f"expected 1 to {MAX_OPTIONS} options, got {len(positions)}")
+    return [_choice(prompt_options, request, order) for order in option_orders(positions, prompt_options.orders)]
 
 
-def option_orders(places: Sequence[int], orders: int) -> list[list[int]]:
+def option_orders(positions: Sequence[int], orders: int) -> list[list[int]]:
     """Return the orders in which options are listed: one, two opposite ones, or up to `orders` cyclic ones."""
-    forward = list(places)
+    forward = list(positions)
     if orders == 1 or len(forward) == 1:
         return [forward]
     if orders == 2 or len(forward) == 2:
         return [forward, forward[::-1]]
-    # evenly spaced turns, so that each option stands once in each part of the list
+    # evenly spaced rotations, so that each option appears once in each part of the list
     count = min(orders, len(forward))
-    turns = [round(number * len(forward) / count) for number in range(count)]
-    return [forward[turn:] + forward[:turn] for turn in turns]
+    starts = [round(number * len(forward) / count) for number in range(count)]
+    return [forward[start:] + forward[:start] for start in starts]
 
 
 def escape_label(label: str) -> str:
-    """Give the label as harmless text on one line: no control tokens, no line breaks, bounded in length."""
+    """Return the label as harmless text on one line: no control tokens, no line breaks, bounded in length."""
     text = "".join(character if character.isprintable() else " " for character in label)
     text = re.sub(r"\s+", " ", text).strip().replace("<|", "< |").replace("|>", "| >")
     return text if len(text) <= _MAX_NAME else text[: _MAX_NAME - 1] + "…"
 
 
-def _choice(asking: Asking, question: Question, order: Sequence[int]) -> Ballot:
-    with_pictures = asking.mode == "references"
+def _choice(prompt_options: PromptOptions, request: RerankRequest, order: Sequence[int]) -> PromptVariant:
+    with_images = prompt_options.mode == "references"
     options: list[Part] = []
-    for letter, place in zip(ascii_uppercase, order):
-        name = NONE_OF_THESE if place == NONE else escape_label(question.candidates[place].label)
-        shown = question.references[place] if with_pictures and place != NONE and question.references else ()
-        options += [f"{letter}. {name}:", *shown, "\n"] if shown else [f"{letter}. {name}\n"]
+    for letter, position in zip(ascii_uppercase, order):
+        name = NONE_OF_THESE if position == NONE else escape_label(request.candidates[position].label)
+        images = request.references[position] if with_images and position != NONE and request.references else ()
+        options += [f"{letter}. {name}:", *images, "\n"] if images else [f"{letter}. {name}\n"]
     if isinstance(options[-1], str):
         options[-1] = options[-1].removesuffix("\n")
-    template = asking.references_template if with_pictures else asking.prompt_template
+    template = prompt_options.references_template if with_images else prompt_options.prompt_template
     if IMAGE not in template:
         template = IMAGE + template
-    parts = _filled(template, {OPTIONS: options, IMAGE: [question.image]})
-    return Ballot(parts, tuple(ascii_uppercase[: len(order)]), tuple(order))
+    parts = _filled(template, {OPTIONS: options, IMAGE: [request.image]})
+    return PromptVariant(parts, tuple(ascii_uppercase[: len(order)]), tuple(order))
 
 
-def _pairs(asking: Asking, question: Question) -> list[Ballot]:
-    """Is this the same as that example: one request per reference, the share of `yes` speaks for its label."""
-    if len(question.references) != len(question.candidates) or not all(question.references):
-        raise ValueError("pairwise questions need at least one reference picture for every candidate")
+def _pairs(prompt_options: PromptOptions, request: RerankRequest) -> list[PromptVariant]:
+    """Ask whether two images show the same: one prompt per reference; `yes` is an answer for its label."""
+    if len(request.references) != len(request.candidates) or not all(request.references):
+        raise ValueError("mode pairwise needs at least one reference image for every candidate")
     return [
-        Ballot(
-            _filled(asking.pairwise_template, {IMAGE: [question.image], REFERENCE: [reference]}),
+        PromptVariant(
+            _filled(prompt_options.pairwise_template, {IMAGE: [request.image], REFERENCE: [reference]}),
             ("yes", "no"),
-            (place, NONE),
+            (position, NONE),
         )
-        for place, references in enumerate(question.references)
+        for position, references in enumerate(request.references)
         for reference in references
     ]
 
 
-def _filled(template: str, fillings: dict[str, list[Part]]) -> tuple[Part, ...]:
-    """Put the fillings where their placeholders stand in the template (never inside a filling); join the texts."""
-    pieces = re.split("(" + "|".join(map(re.escape, fillings)) + ")", template)
+def _filled(template: str, contents: dict[str, list[Part]]) -> tuple[Part, ...]:
+    """Replace the placeholders of the template by their contents, never inside a content, and join adjacent texts."""
+    pieces = re.split("(" + "|".join(map(re.escape, contents)) + ")", template)
     parts: list[Part] = []
     for piece in pieces:
-        for part in fillings.get(piece, [piece]):
+        for part in contents.get(piece, [piece]):
             if isinstance(part, str) and parts and isinstance(parts[-1], str):
                 parts[-1] += part
             elif part != "":

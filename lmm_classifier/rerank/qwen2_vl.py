@@ -1,4 +1,4 @@
-"""Qwen2-VL as a reranker in this process: loads the checkpoint and lets one forward pass answer each question."""
+"""Qwen2-VL as a reranker in this process: loads the checkpoint and answers each request with forward passes."""
 
 from __future__ import annotations
 
@@ -9,22 +9,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lmm_classifier.core.checkpoints import checkpoint_folder, content_digest, quiet_transformers
-from lmm_classifier.core.datatypes import Question, Reranked
+from lmm_classifier.core.checkpoints import quiet_transformers, resolve_checkpoint, weights_digest
+from lmm_classifier.core.datatypes import RerankRequest, RerankResult
 from lmm_classifier.core.devices import choose_device, choose_dtype
 from lmm_classifier.core.errors import LmmClassifierError, RerankerError
-from lmm_classifier.core.optional_imports import load, load_module, require
-from lmm_classifier.rerank.aggregation import failed, tally
-from lmm_classifier.rerank.image_budget import PictureBudget
-from lmm_classifier.rerank.next_token import OneForward
-from lmm_classifier.rerank.prompts import Asking, Ballot, write_ballots
+from lmm_classifier.core.optional_imports import import_attribute, import_optional, require_optional
+from lmm_classifier.rerank.aggregation import aggregate, failed
+from lmm_classifier.rerank.image_budget import VisualTokenBudget
+from lmm_classifier.rerank.next_token import NextTokenScorer
+from lmm_classifier.rerank.prompts import PromptOptions, PromptVariant, make_prompts
 
 _EXTRA = "qwen2-vl"
 
 
 @dataclass(frozen=True, slots=True)
 class Qwen2VLOptions:
-    """What to load; the meanings are those of the `rerank` section of the configuration."""
+    """What to load; the fields mean the same as in the `rerank` section of the configuration."""
 
     model_name: str
     revision: str | None = None
@@ -32,90 +32,99 @@ class Qwen2VLOptions:
     allow_download: bool = True
     device: str = "auto"
     dtype: str = "auto"
-    min_label_mass: float = 0.5
+    min_option_mass: float = 0.5
     batch_size: int = 4
 
 
 class Qwen2VLReranker:
-    """Asks a Qwen2-VL checkpoint which of the candidates a picture shows.
+    """Asks a Qwen2-VL checkpoint which of the candidates an image shows.
 
-    The checkpoint's configuration is read at once, so that a wrong name is told before any work is done; its weights
-    are loaded at the first question. Raises RerankerError when the checkpoint cannot be had.
+    The configuration of the checkpoint is read at once, so that a wrong name fails before any work is done. The weights
+    are loaded at the first request.
+
+    Args:
+        options: what to load.
+        prompt_options: how to ask.
+        budget: limits on visual tokens; the side of a token comes from the checkpoint.
+
+    Raises:
+        RerankerError: if the checkpoint cannot be loaded.
     """
 
-    trust = (1.0, 1.0)  # retrieval's log shares and its own count alike until `calibrate --rerank` measures them
+    trust = (1.0, 1.0)  # equal weights until `calibrate --rerank` measures them
 
     def __init__(
-        self, options: Qwen2VLOptions, asking: Asking | None = None, budget: PictureBudget | None = None
+        self,
+        options: Qwen2VLOptions,
+        prompt_options: PromptOptions | None = None,
+        budget: VisualTokenBudget | None = None,
     ) -> None:
         self.options = options
-        self.asking = asking or Asking()
-        require("torch", _EXTRA)  # they take seconds to import, and most pictures ask nothing
-        require("transformers", _EXTRA)
+        self.prompt_options = prompt_options or PromptOptions()
+        require_optional("torch", _EXTRA)  # importing them takes seconds, and a run may never need the reranker
+        require_optional("transformers", _EXTRA)
         with self._explained():
-            self._folder = checkpoint_folder(
+            self._folder = resolve_checkpoint(
                 options.model_name, options.revision, options.cache_dir, options.allow_download, _EXTRA
             )
             config = json.loads((self._folder / "config.json").read_text(encoding="utf-8"))
             if config.get("model_type") != "qwen2_vl":
-                raise ValueError(f"it is a {config.get('model_type', 'nameless')} model")
+                raise ValueError(f"its model_type is {config.get('model_type')!r}, expected 'qwen2_vl'")
             vision = config.get("vision_config", {})
-            self._weights = content_digest(self._folder)
-        budget = budget or PictureBudget()
-        # pixels of one visual token, 28
-        side = int(vision.get("patch_size", 14)) * int(vision.get("spatial_merge_size", 2))
-        self._budget = PictureBudget(budget.least, budget.most, budget.most_per_request, side)
-        self._score: OneForward | None = None
+            self._weights = weights_digest(self._folder)
+        budget = budget or VisualTokenBudget()
+        side = int(vision.get("patch_size", 14)) * int(vision.get("spatial_merge_size", 2))  # of a visual token: 28
+        self._budget = VisualTokenBudget(budget.least, budget.most, budget.most_per_request, side)
+        self._score: NextTokenScorer | None = None
 
     @property
     def identity(self) -> str:
-        """What the answers depend on, apart from the question: weights, number type, wording, sizes."""
-        return (
-            f"qwen2_vl:{self._weights} {self.options.dtype} {self.options.min_label_mass} {self.asking} {self._budget}"
-        )
+        """Names all that an answer depends on, apart from the request: weights, number type, prompts, image sizes."""
+        model = f"{self._weights} {self.options.dtype} {self.options.min_option_mass}"
+        return f"qwen2_vl:{model} {self.prompt_options} {self._budget}"
 
     @property
     def references(self) -> int:
-        """Reference pictures wanted per candidate."""
-        return 0 if self.asking.mode == "names" else self.asking.references
+        """Number of reference images per candidate that a request should hold."""
+        return 0 if self.prompt_options.mode == "names" else self.prompt_options.references
 
-    def rerank(self, questions: Sequence[Question]) -> list[Reranked]:
-        """Answer each question; answers do not depend on their batch beyond float rounding."""
+    def rerank(self, requests: Sequence[RerankRequest]) -> list[RerankResult]:
+        """Answer each request; an answer does not depend on its batch beyond float rounding."""
         if self._score is None:
             self._score = self._load()
         step = self.options.batch_size
-        batches = [questions[start : start + step] for start in range(0, len(questions), step)]
+        batches = [requests[start : start + step] for start in range(0, len(requests), step)]
         return [answer for batch in batches for answer in self._answer(self._score, batch)]
 
-    def _answer(self, score: OneForward, questions: Sequence[Question]) -> list[Reranked]:
-        ballots: list[list[Ballot]] = []
-        answers: list[Reranked] = []
-        for question in questions:
+    def _answer(self, score: NextTokenScorer, requests: Sequence[RerankRequest]) -> list[RerankResult]:
+        prompts: list[list[PromptVariant]] = []
+        answers: list[RerankResult] = []
+        for request in requests:
             try:
-                ballots.append([self._budget.fit(one) for one in write_ballots(self.asking, question)])
+                prompts.append([self._budget.fit(prompt) for prompt in make_prompts(self.prompt_options, request)])
                 answers.append(failed(""))
-            except ValueError as error:  # a candidate without a reference, too many options: this question's own fault
+            except ValueError as error:  # a candidate without a reference, or too many options: only this one fails
                 answers.append(failed(str(error)))
-        logs = iter(zip(ballots, score(ballots)))
-        pairwise, mass = self.asking.mode == "pairwise", self.options.min_label_mass
+        logs = iter(zip(prompts, score(prompts)))
+        pairwise, mass = self.prompt_options.mode == "pairwise", self.options.min_option_mass
         return [
-            answer if answer.failure else tally(*next(logs), len(question.candidates), mass, pairwise)
-            for question, answer in zip(questions, answers)
+            answer if answer.failure else aggregate(*next(logs), len(request.candidates), mass, pairwise)
+            for request, answer in zip(requests, answers)
         ]
 
-    def _load(self) -> OneForward:
-        torch = load_module("torch", _EXTRA)
+    def _load(self) -> NextTokenScorer:
+        torch = import_optional("torch", _EXTRA)
         device = choose_device(torch, self.options.device)
         dtype = choose_dtype(torch, self.options.dtype, device)
         with self._explained():
             tokenizer = self._from_pretrained("Qwen2Tokenizer")
             processor = self._from_pretrained("Qwen2VLImageProcessorPil")
             model = self._from_pretrained("Qwen2VLForConditionalGeneration", dtype=dtype, use_safetensors=True)
-        return OneForward(torch, model.to(device).eval(), tokenizer, processor)
+        return NextTokenScorer(torch, model.to(device).eval(), tokenizer, processor)
 
     @contextmanager
     def _explained(self) -> Iterator[None]:
-        """Turn the failures of loading into a RerankerError with the ways on."""
+        """Turn any failure to load into a RerankerError that says what to do."""
         try:
             yield
         except LmmClassifierError:
@@ -123,11 +132,13 @@ class Qwen2VLReranker:
         except Exception as error:
             reason = str(error).splitlines()[0] if str(error) else type(error).__name__
             raise RerankerError(
-                f"cannot load {self.options.model_name!r} as Qwen2-VL ({reason}): download it on a machine with a "
-                "network and copy the cache (rerank.cache_dir), point rerank.model_name at a local folder, or set "
-                "rerank.backend: views or rerank.enabled: false"
+                f"Cannot load {self.options.model_name!r} as Qwen2-VL: {reason}. Download it on a machine with a "
+                "network and copy the cache (rerank.model.cache_dir), set rerank.model_name to a local folder, or set "
+                "rerank.backend: views or rerank.enabled: false."
             ) from error
 
     def _from_pretrained(self, name: str, **options: Any) -> Any:
         with quiet_transformers(_EXTRA):
-            return load("transformers", name, _EXTRA).from_pretrained(self._folder, local_files_only=True, **options)
+            return import_attribute("transformers", name, _EXTRA).from_pretrained(
+                self._folder, local_files_only=True, **options
+            )

@@ -1,30 +1,39 @@
-"""Opens the configured reranker."""
+"""Open the configured reranker."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
-from lmm_classifier.core.optional_imports import load
+from lmm_classifier.core.optional_imports import import_optional
 from lmm_classifier.core.protocols import Reranker
-from lmm_classifier.rerank.augmented_views import ScoreLabels, ViewsReranker
+from lmm_classifier.core.settings import Settings
+from lmm_classifier.rerank.augmented_views import AugmentedViewsReranker, ScoreLabels
 from lmm_classifier.rerank.cache import CachedReranker
 from lmm_classifier.rerank.config import RerankConfig
-from lmm_classifier.rerank.image_budget import PictureBudget
-from lmm_classifier.rerank.prompts import Asking
+from lmm_classifier.rerank.image_budget import VisualTokenBudget
+from lmm_classifier.rerank.prompts import PromptOptions
 
 
 def open_reranker(
     config: RerankConfig, score_labels: ScoreLabels, temperature: float, index_path: Path | None = None
 ) -> Reranker | None:
-    """Open the configured reranker; None when it is switched off.
+    """Open the configured reranker; return None where reranking is disabled.
 
-    `score_labels` and `temperature` are retrieval's own, for the reranker that looks again with the same encoder.
-    A model's answers are kept in a file beside `index_path`.
+    Args:
+        config: the section `rerank`.
+        score_labels: scores images by retrieval, for test-time augmentation.
+        temperature: of retrieval's scores, for test-time augmentation.
+        index_path: the answers of a model are stored in a file next to it; None stores none.
+
+    Raises:
+        RerankerError: if the model cannot be loaded.
+        MissingExtraError: if a library is not installed.
     """
     if not config.enabled:
         return None
     if config.backend == "views":
-        return ViewsReranker(score_labels, temperature)
+        return AugmentedViewsReranker(score_labels, temperature)
     inner = _open_model(config)
     if config.cache == "off" or index_path is None:
         return inner
@@ -32,16 +41,25 @@ def open_reranker(
 
 
 def _open_model(config: RerankConfig) -> Reranker:
-    asking = Asking(**config.model_dump(include=set(Asking.__dataclass_fields__)))
-    budget = PictureBudget(config.min_visual_tokens, config.max_visual_tokens, config.max_request_tokens)
+    prompt = config.prompt
+    prompt_options = _filled(PromptOptions, prompt, prompt_template=config.prompt_template)
+    budget = VisualTokenBudget(prompt.min_visual_tokens, prompt.max_visual_tokens, prompt.max_request_tokens)
     if config.backend == "openai_api":
-        server = load("lmm_classifier.rerank.openai_api", "ServerOptions", "openai-api")
-        options = server(**config.model_dump(include=set(server.__dataclass_fields__)))
-        open_server = load("lmm_classifier.rerank.openai_api", "OpenAIReranker", "openai-api")
-        behind: Reranker = open_server(options, asking, budget, config.min_label_mass, config.revision)
-        return behind
-    options = load("lmm_classifier.rerank.qwen2_vl", "Qwen2VLOptions", "qwen2-vl")
-    inside: Reranker = load("lmm_classifier.rerank.qwen2_vl", "Qwen2VLReranker", "qwen2-vl")(
-        options(**config.model_dump(include=set(options.__dataclass_fields__))), asking, budget
+        module = import_optional("lmm_classifier.rerank.openai_api", "openai-api")
+        server = _filled(module.ServerOptions, config.server, model_name=config.model_name)
+        remote: Reranker = module.OpenAIReranker(
+            server, prompt_options, budget, prompt.min_option_mass, config.model.revision
+        )
+        return remote
+    module = import_optional("lmm_classifier.rerank.qwen2_vl", "qwen2-vl")
+    model = _filled(
+        module.Qwen2VLOptions, config.model, model_name=config.model_name, min_option_mass=prompt.min_option_mass
     )
-    return inside
+    local: Reranker = module.Qwen2VLReranker(model, prompt_options, budget)
+    return local
+
+
+def _filled(options: Any, section: Settings, **values: object) -> Any:
+    """Create the dataclass `options` from the settings of the same names, and from `values`."""
+    names = set(options.__dataclass_fields__) - set(values)
+    return options(**section.model_dump(include=names), **values)

@@ -1,6 +1,6 @@
-"""Finds out what a server can do by asking it: log-probabilities, constrained answers, text; and whether it sees.
+"""Find out what a server supports by test requests: log-probabilities, constrained answers, text, and images.
 
-Servers differ in what they ignore in silence, so nothing is believed that did not come back.
+Servers silently ignore what they do not support, so only what comes back in a reply counts as supported.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ from string import ascii_uppercase
 from typing import Any, Literal
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-from lmm_classifier.core.datatypes import Candidate, Question
-from lmm_classifier.rerank.aggregation import tally
+from lmm_classifier.core.arrays import Float64Array
+from lmm_classifier.core.datatypes import Candidate, RerankRequest
+from lmm_classifier.rerank.aggregation import aggregate
 from lmm_classifier.rerank.chat_client import CallError
-from lmm_classifier.rerank.image_budget import PictureBudget
-from lmm_classifier.rerank.prompts import NONE, NONE_OF_THESE, Asking, Ballot, escape_label, write_ballots
+from lmm_classifier.rerank.image_budget import VisualTokenBudget
+from lmm_classifier.rerank.prompts import NONE, NONE_OF_THESE, PromptOptions, PromptVariant, escape_label, make_prompts
 from lmm_classifier.rerank.responses import (
     as_log_probabilities,
     prompt_tokens_of,
@@ -33,160 +33,175 @@ from lmm_classifier.rerank.responses import (
 
 logger = logging.getLogger(__name__)
 
-# what is read: the listed log-probabilities, a constrained choice or JSON, the one token of the answer, or a sentence
-Way = Literal["logprobs", "choice", "json", "token", "text"]
+# what is read: log-probabilities, a constrained choice, constrained JSON, a single token, or a sentence
+AnswerFormat = Literal["logprobs", "choice", "json", "token", "text"]
 Chat = Callable[[dict[str, Any]], Awaitable[Any]]
 
-_MOST_LISTED = 20  # top_logprobs that OpenAI and vLLM allow
-_LARGE_PNG = 200_000  # bytes from which JPEG is sent instead
-_NONSENSE = ("qx", "zj")  # what no model says by itself: proves that the answer was constrained
+_MAX_TOP_LOGPROBS = 20  # that OpenAI and vLLM allow
+_MAX_PNG_BYTES = 200_000  # a larger image is sent as JPEG
+_NONSENSE = ("qx", "zj")  # no model generates these unasked: they prove that the answer was constrained
 
 
 class BlindServerError(Exception):
-    """The server answers, but does not show pictures to the model."""
+    """The server answers, but does not pass images to its model."""
 
 
 @dataclass(frozen=True, slots=True)
 class Abilities:
-    """What a server was seen to do: the way its answers come, and the tokens of the letters where it tells them."""
+    """What a server was found to support."""
 
-    way: Way
+    format: AnswerFormat
+    """The best format of its answers."""
     letter_tokens: tuple[int, ...] = ()
+    """Token ids of the letters A to Z, where the server can list exactly those; else empty."""
 
-    def payload(self, ballot: Ballot) -> dict[str, Any]:
-        """Return what to send for a ballot."""
-        message = {"role": "user", "content": [_content(part) for part in ballot.parts]}
-        sent: dict[str, Any] = {"messages": [message]}
-        answers = list(ballot.answers)
-        match self.way:
+    def payload(self, prompt: PromptVariant) -> dict[str, Any]:
+        """Return the request for a prompt."""
+        message = {"role": "user", "content": [_content(part) for part in prompt.parts]}
+        payload: dict[str, Any] = {"messages": [message]}
+        answers = list(prompt.answers)
+        match self.format:
             case "logprobs":
-                asked: dict[str, Any] = {"max_tokens": 1, "logprobs": True, "top_logprobs": _MOST_LISTED}
+                payload |= {"max_tokens": 1, "logprobs": True, "top_logprobs": _MAX_TOP_LOGPROBS}
                 if self.letter_tokens and answers[0] == "A":
-                    asked["logprob_token_ids"] = list(self.letter_tokens[: len(answers)])
-                return sent | asked
+                    payload["logprob_token_ids"] = list(self.letter_tokens[: len(answers)])
+                return payload
             case "choice":
-                return sent | {"max_tokens": 8, "structured_outputs": {"choice": answers}}
+                return payload | {"max_tokens": 8, "structured_outputs": {"choice": answers}}
             case "json":
-                return sent | {"max_tokens": 24, "response_format": _schema(answers)}
+                return payload | {"max_tokens": 24, "response_format": _schema(answers)}
             case "token":
-                return sent | {"max_tokens": 1}
+                return payload | {"max_tokens": 1}
             case "text":
-                return sent | {"max_tokens": 16}
+                return payload | {"max_tokens": 16}
 
-    def read(self, reply: Any, ballot: Ballot, question: Question) -> NDArray[np.float64]:
-        """Return the log-probabilities of a ballot's answers; raises ValueError where the reply holds no answer."""
-        answers = ballot.answers
-        if self.way == "logprobs":
-            found = read_log_probabilities(reply, answers)
-            if found is None:
-                raise ValueError("the server left out the log-probabilities that it was asked for")
-            return found
+    def read(self, reply: Any, prompt: PromptVariant, request: RerankRequest) -> Float64Array:
+        """Return the log-probabilities of the answers to a prompt; raises ValueError where the reply has no answer."""
+        answers = prompt.answers
+        if self.format == "logprobs":
+            logs = read_log_probabilities(reply, answers)
+            if logs is None:
+                raise ValueError("the reply has no log-probabilities, although they were requested")
+            return logs
         text = text_of(reply)
-        place = read_json_choice(text, answers) if self.way == "json" else None
-        if place is None and self.way != "json":
-            place = read_text_choice(text, answers, _names(ballot, question))
-        if place is None:
-            raise ValueError(f"the answer is none of the options: {' '.join(text[:80].split())!r}")
-        return as_log_probabilities(place, len(answers))
+        if self.format == "json":
+            position = read_json_choice(text, answers)
+        else:
+            position = read_text_choice(text, answers, _names(prompt, request))
+        if position is None:
+            raise ValueError(f"the answer is not one of the options: {' '.join(text[:80].split())!r}")
+        return as_log_probabilities(position, len(answers))
 
 
-async def probe(chat: Chat, tokenize: Chat, asking: Asking, budget: PictureBudget, least_mass: float) -> Abilities:
-    """Find the best way to ask that really works, and see that pictures are seen.
+async def probe(
+    chat: Chat, tokenize: Chat, prompt_options: PromptOptions, budget: VisualTokenBudget, min_option_mass: float
+) -> Abilities:
+    """Find the best answer format that works, and check that the model sees images.
 
-    Raises BlindServerError where they are not, CallError where the server does not answer, ValueError where it answers
-    nonsense.
+    Args:
+        chat: sends the payload of a chat completion and returns the reply.
+        tokenize: sends the payload of a tokenize request and returns the reply.
+        prompt_options: how questions are asked.
+        budget: limits on visual tokens.
+        min_option_mass: least probability of all options together, 0 to 1.
+
+    Raises:
+        BlindServerError: if the model does not see images.
+        CallError: if the server does not answer.
+        ValueError: if a reply is not a chat completion.
     """
-    abilities = await _best_way(chat, asking, budget)
-    if abilities.way == "logprobs":
-        abilities = replace(abilities, letter_tokens=await _letter_tokens(chat, tokenize, asking, budget))
-    await _require_sight(chat, abilities, asking, budget, least_mass)
-    logger.info("the server answers by %s", abilities.way)
+    abilities = await _best_format(chat, prompt_options, budget)
+    if abilities.format == "logprobs":
+        abilities = replace(abilities, letter_tokens=await _letter_tokens(chat, tokenize, prompt_options, budget))
+    await _require_sight(chat, abilities, prompt_options, budget, min_option_mass)
+    logger.info("Answer format of the server: %s", abilities.format)
     return abilities
 
 
-async def _best_way(chat: Chat, asking: Asking, budget: PictureBudget) -> Abilities:
-    ballot = _canaries(asking, budget)[0][1]
-    if (reply := await _or_refused(chat(Abilities("logprobs").payload(ballot)))) is not None:
-        found = read_log_probabilities(reply, ballot.answers)
-        if found is not None and np.isfinite(found).any():
+async def _best_format(chat: Chat, prompt_options: PromptOptions, budget: VisualTokenBudget) -> Abilities:
+    prompt = _test_questions(prompt_options, budget)[0][1][0]
+    if (reply := await _unless_refused(chat(Abilities("logprobs").payload(prompt)))) is not None:
+        logs = read_log_probabilities(reply, prompt.answers)
+        if logs is not None and np.isfinite(logs).any():
             return Abilities("logprobs")
-    nonsense = Ballot(("Say hello.",), _NONSENSE, (0, 1))
-    for way in ("choice", "json"):
-        reply = await _or_refused(chat(Abilities(way).payload(nonsense)))
+    nonsense = PromptVariant(("Say hello.",), _NONSENSE, (0, 1))
+    for answer_format in ("choice", "json"):
+        reply = await _unless_refused(chat(Abilities(answer_format).payload(nonsense)))
         if reply is None:
             continue
         try:
-            said = text_of(reply)
+            text = text_of(reply)
         except ValueError:
             continue
-        if (read_json_choice(said, _NONSENSE) if way == "json" else _place(said.strip())) is not None:
-            return Abilities(way)
-    reply = await chat(Abilities("token").payload(ballot))
-    return Abilities("text" if read_text_choice(text_of(reply), ballot.answers, ()) is None else "token")
+        in_json = read_json_choice(text, _NONSENSE) is not None
+        if in_json if answer_format == "json" else text.strip() in _NONSENSE:
+            return Abilities(answer_format)
+    reply = await chat(Abilities("token").payload(prompt))
+    return Abilities("text" if read_text_choice(text_of(reply), prompt.answers, ()) is None else "token")
 
 
-async def _letter_tokens(chat: Chat, tokenize: Chat, asking: Asking, budget: PictureBudget) -> tuple[int, ...]:
-    """The tokens of the letters, where the server tells them and then lists exactly those (vLLM); else none."""
+async def _letter_tokens(
+    chat: Chat, tokenize: Chat, prompt_options: PromptOptions, budget: VisualTokenBudget
+) -> tuple[int, ...]:
+    """Return the token ids of the letters where the server can list exactly those (vLLM); else an empty tuple."""
     tokens = []
     for letter in ascii_uppercase:
-        reply = await _or_refused(tokenize({"prompt": letter, "add_special_tokens": False}))
+        reply = await _unless_refused(tokenize({"prompt": letter, "add_special_tokens": False}))
         listed = reply.get("tokens") if isinstance(reply, dict) else None
         if not isinstance(listed, list) or len(listed) != 1 or not isinstance(listed[0], int):
             return ()
         tokens.append(listed[0])
-    ballot = _canaries(asking, budget)[0][1]
-    reply = await _or_refused(chat(Abilities("logprobs", tuple(tokens)).payload(ballot)))
-    found = None if reply is None else read_log_probabilities(reply, ballot.answers)
-    return tuple(tokens) if found is not None and np.isfinite(found).all() else ()
+    prompt = _test_questions(prompt_options, budget)[0][1][0]
+    reply = await _unless_refused(chat(Abilities("logprobs", tuple(tokens)).payload(prompt)))
+    logs = None if reply is None else read_log_probabilities(reply, prompt.answers)
+    return tuple(tokens) if logs is not None and np.isfinite(logs).all() else ()
 
 
 async def _require_sight(
-    chat: Chat, abilities: Abilities, asking: Asking, budget: PictureBudget, least_mass: float
+    chat: Chat, abilities: Abilities, prompt_options: PromptOptions, budget: VisualTokenBudget, min_option_mass: float
 ) -> None:
-    """Ask two questions with known answers; if they go wrong, see whether the pictures were counted at all."""
-    right, counted = [], []
-    for question, *ballots in _canaries(asking, budget):
-        cast = [ballot for ballot in ballots if isinstance(ballot, Ballot)]
-        replies = [await chat(abilities.payload(ballot)) for ballot in cast]
-        counted += [prompt_tokens_of(reply) for reply in replies]
+    """Ask two questions with known answers; if one is wrong, check that images add to the number of prompt tokens."""
+    correct, tokens = [], []
+    for request, prompts in _test_questions(prompt_options, budget):
+        replies = [await chat(abilities.payload(prompt)) for prompt in prompts]
+        tokens.append(prompt_tokens_of(replies[0]))
         try:
-            logs = [abilities.read(reply, ballot, question) for reply, ballot in zip(replies, cast)]
+            logs = [abilities.read(reply, prompt, request) for reply, prompt in zip(replies, prompts)]
         except ValueError:
-            right.append(False)
+            correct.append(False)
             continue
-        answer = tally(cast, logs, 2, least_mass, pairwise=False)
-        right.append(not answer.failure and answer.scores[0] > answer.scores[1])
-    if all(right):
+        answer = aggregate(prompts, logs, 2, min_option_mass, pairwise=False)
+        correct.append(not answer.failure and answer.scores[0] > answer.scores[1])
+    if all(correct):
         return
-    with_picture = cast[0]
-    without = replace(with_picture, parts=tuple(part for part in with_picture.parts if isinstance(part, str)))
-    plain = prompt_tokens_of(await chat(abilities.payload(without)))
-    seen = counted[-len(cast)]
-    if plain is None or seen is None:
-        raise BlindServerError(
-            "a circle and a triangle were taken for one another, and it does not say how many tokens it read"
-        )
-    if seen - plain < budget.least / 4:
-        raise BlindServerError(f"a question had {seen} tokens with a picture and {plain} without")
+    text_only = replace(prompts[0], parts=tuple(part for part in prompts[0].parts if isinstance(part, str)))
+    without_image = prompt_tokens_of(await chat(abilities.payload(text_only)))
+    with_image = tokens[-1]
+    if without_image is None or with_image is None:
+        raise BlindServerError("it confused a circle and a triangle, and it does not report how many tokens it read")
+    if with_image - without_image < budget.least / 4:
+        raise BlindServerError(f"a question had {with_image} tokens with an image and {without_image} without it")
     logger.warning(
-        "the server counts pictures (%d tokens with, %d without) but took a circle and a triangle for one another: "
-        "`calibrate --rerank` tells whether asking it pays",
-        seen,
-        plain,
+        "The server reads images (%d tokens with one, %d without), but its model confused a circle and a triangle. "
+        "Measure whether reranking helps before you rely on it.",
+        with_image,
+        without_image,
     )
 
 
-def _canaries(asking: Asking, budget: PictureBudget) -> list[tuple[Any, ...]]:
-    """Two questions whose first candidate is right, each with its ballots; no blind model answers both."""
-    by_name = replace(asking, mode="names", orders=2, none_option=False)
-    asked = []
-    for shape, other in (("circle", "triangle"), ("triangle", "circle")):
-        question = Question(_drawn(shape), (Candidate(shape, 0.5, ()), Candidate(other, 0.5, ())))
-        asked.append((question, *(budget.fit(ballot) for ballot in write_ballots(by_name, question))))
-    return asked
+def _test_questions(
+    prompt_options: PromptOptions, budget: VisualTokenBudget
+) -> list[tuple[RerankRequest, list[PromptVariant]]]:
+    """Return two questions whose first candidate is right, each with its prompts; a blind model fails at least one."""
+    by_name = replace(prompt_options, mode="names", orders=2, none_option=False)
+    questions = []
+    for shape, rival in (("circle", "triangle"), ("triangle", "circle")):
+        request = RerankRequest(_draw(shape), (Candidate(shape, 0.5, ()), Candidate(rival, 0.5, ())))
+        questions.append((request, [budget.fit(prompt) for prompt in make_prompts(by_name, request)]))
+    return questions
 
 
-def _drawn(shape: str) -> Image.Image:
+def _draw(shape: str) -> Image.Image:
     image = Image.new("RGB", (224, 224), (240, 225, 200))
     draw = ImageDraw.Draw(image)
     if shape == "circle":
@@ -196,8 +211,8 @@ def _drawn(shape: str) -> Image.Image:
     return image
 
 
-async def _or_refused(call: Awaitable[Any]) -> Any:
-    """The reply, or None where the server refuses this kind of request (and not us, or every request)."""
+async def _unless_refused(call: Awaitable[Any]) -> Any:
+    """Return the reply, or None where the server does not support this kind of request."""
     try:
         return await call
     except CallError as error:
@@ -206,14 +221,12 @@ async def _or_refused(call: Awaitable[Any]) -> Any:
         raise
 
 
-def _place(said: str) -> int | None:
-    return _NONSENSE.index(said) if said in _NONSENSE else None
-
-
-def _names(ballot: Ballot, question: Question) -> Sequence[str]:
-    if ballot.answers[0] != "A":
+def _names(prompt: PromptVariant, request: RerankRequest) -> Sequence[str]:
+    if prompt.answers[0] != "A":
         return ()
-    labels = [question.candidates[place].label if place != NONE else NONE_OF_THESE for place in ballot.stands_for]
+    labels = [
+        NONE_OF_THESE if position == NONE else request.candidates[position].label for position in prompt.stands_for
+    ]
     return [escape_label(label) for label in labels]
 
 
@@ -232,7 +245,7 @@ def _content(part: str | Image.Image) -> dict[str, Any]:
         return {"type": "text", "text": part}
     buffer, kind = io.BytesIO(), "png"
     part.save(buffer, "PNG")
-    if buffer.tell() > _LARGE_PNG:
+    if buffer.tell() > _MAX_PNG_BYTES:
         buffer, kind = io.BytesIO(), "jpeg"
         part.save(buffer, "JPEG", quality=92, subsampling=0)
     data = base64.b64encode(buffer.getvalue()).decode()

@@ -1,35 +1,35 @@
-"""The estimate for look-alikes agrees with look-alikes that are really left out."""
+"""The estimate for unknown images agrees with how well labels can be told apart."""
 
 import numpy as np
 
-from lmm_classifier.calibration.fit import choose_metric
-from lmm_classifier.calibration.simulated_unknowns import estimate_trade
+from lmm_classifier.calibration.rule_fitting import choose_metric
+from lmm_classifier.calibration.simulated_unknowns import estimate_open_set_tradeoff
 from lmm_classifier.neighbors.config import RetrievalConfig
 from lmm_classifier.neighbors.gallery import Gallery
-from lmm_classifier.neighbors.voting import open_recipe
-from lmm_classifier.testing import clustered_rows
+from lmm_classifier.neighbors.voting import make_rule
+from lmm_classifier.testing import clustered_embeddings
 
 
-def trade(spread, labels=10, count=20):
-    """The estimate for labels of a given spread."""
+def tradeoff(spread, labels=10, count=20):
+    """Return the estimate for labels of a given spread."""
     names = [f"{number:02}" for number in range(labels) for _ in range(count)]
     gallery = Gallery(
-        clustered_rows(np.random.default_rng(0), names, 24, spread), np.repeat(np.arange(labels), count), labels
+        clustered_embeddings(np.random.default_rng(0), names, 24, spread), np.repeat(np.arange(labels), count), labels
     )
-    recipe = open_recipe(RetrievalConfig(), gallery.label_ids, labels)
-    return estimate_trade(choose_metric(recipe, gallery).metric, gallery, (0.95, 0.8))
+    spec = make_rule(RetrievalConfig(), gallery.label_ids, labels)
+    return estimate_open_set_tradeoff(choose_metric(spec, gallery).metric, gallery, (0.95, 0.8))
 
 
-def test_easy_and_hard():
-    """Tight labels are told apart, spread ones are not; keeping less lets less through."""
-    easy, hard = trade(0.3), trade(3.0)
+def test_compact_labels_are_easier_than_spread_ones():
+    """Of compact labels few unknown images are accepted; accepting fewer known images accepts fewer unknown ones."""
+    easy, hard = tradeoff(0.3), tradeoff(3.0)
     assert easy.auroc > 0.97
     assert hard.auroc < easy.auroc
-    for one in (easy, hard):
-        assert one.passed[0.8] <= one.passed[0.95]
-    assert easy.passed[0.95] < 0.2
+    for estimate in (easy, hard):
+        assert estimate.accepted[0.8] <= estimate.accepted[0.95]
+    assert easy.accepted[0.95] < 0.2
 
 
-def test_two_labels_tell_nothing():
-    """With one of two labels left out there is nothing to be unlike to."""
-    assert trade(0.3, labels=2) is None
+def test_two_labels_give_no_estimate():
+    """With one of two labels held out, only one label is known."""
+    assert tradeoff(0.3, labels=2) is None

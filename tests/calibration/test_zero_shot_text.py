@@ -1,111 +1,96 @@
-"""Label names help where they mean something, and are silent where they do not."""
+"""Label names join as an expert where they help, and change nothing where they do not."""
 
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from lmm_classifier.calibration.calibration import Calibration
-from lmm_classifier.calibration.zero_shot_text import TextVoice, weighted
+from lmm_classifier.calibration.fit import fit_by_leave_one_out
+from lmm_classifier.calibration.zero_shot_text import ZeroShotText, weighted_product
 from lmm_classifier.config import PipelineConfig
-from lmm_classifier.core.errors import CalibrationError, ConfigError
-from lmm_classifier.index.build.builder import build_index_from_directory
+from lmm_classifier.core.errors import ConfigError
 from lmm_classifier.index.formats import write_index
 from lmm_classifier.index.vector_index import ExactIndex
 from lmm_classifier.neighbors.config import RetrievalConfig
-from lmm_classifier.neighbors.voting import open_recipe, product
-from lmm_classifier.pipeline.calibrator import Wish, calibrate
+from lmm_classifier.neighbors.voting import product
 from lmm_classifier.pipeline.retriever import Retriever
-from lmm_classifier.testing import clustered_rows, unit_rows
-from tests.calibration.test_calibration import write
-from tests.helpers.corpora import draw_corpus
+from lmm_classifier.testing import clustered_embeddings, random_embeddings
+from tests.helpers.vector_indexes import DIM, write_clusters
 
 LABELS = [f"label {number:02}" for number in range(8) for _ in range(5)]
 
 
 @pytest.fixture
 def index(tmp_path):
-    """Few examples of labels that spread widely: names can help."""
-    return ExactIndex.open(write(tmp_path / "index.npz", LABELS, spread=2.5))
+    """Few examples of labels that spread widely, so that names can help."""
+    return ExactIndex.open(write_clusters(tmp_path / "index.npz", LABELS, spread=2.5))
 
 
-def meaningful(index):
-    """Text rows near the true centres of the labels, as `clustered_rows` draws them."""
-    return clustered_rows(np.random.default_rng(0), LABELS, 12, 0.0)[::5]
+@pytest.fixture
+def helpful():
+    """Text embeddings at the true centers of the labels, as `clustered_embeddings` draws them."""
+    return clustered_embeddings(np.random.default_rng(0), LABELS, DIM, 0.0)[::5]
 
 
-def test_names_that_mean_something(index):
-    """They are heard, and leave-one-out gets better by it."""
-    _, without = Calibration.fit(RetrievalConfig(), index)
-    fitted, left_out = Calibration.fit(RetrievalConfig(), index, texts=meaningful(index))
-    assert fitted.voices.text is not None
-    assert left_out.right.mean() > without.right.mean()
+def test_meaningful_names_get_a_weight(index, helpful):
+    """Leave-one-out is more accurate with them."""
+    without = fit_by_leave_one_out(RetrievalConfig(), index)[1]
+    calibration, predictions = fit_by_leave_one_out(RetrievalConfig(), index, texts=helpful)
+    assert calibration.rule.text is not None
+    assert predictions.correct.mean() > without.correct.mean()
 
 
-def test_names_that_mean_nothing(index):
-    """They are silent: the votes are those without them."""
-    texts = unit_rows(np.random.default_rng(9), 8, 12)
-    fitted, left_out = Calibration.fit(RetrievalConfig(), index, texts=texts)
-    _, without = Calibration.fit(RetrievalConfig(), index)
-    assert fitted.voices.text is None
-    np.testing.assert_array_equal(left_out.log_probabilities, without.log_probabilities)
+def test_meaningless_names_are_not_used(index):
+    """The predictions are those without them."""
+    texts = random_embeddings(np.random.default_rng(9), 8, DIM)
+    calibration, predictions = fit_by_leave_one_out(RetrievalConfig(), index, texts=texts)
+    without = fit_by_leave_one_out(RetrievalConfig(), index)[1]
+    assert calibration.rule.text is None
+    np.testing.assert_array_equal(predictions.log_probabilities, without.log_probabilities)
 
 
-def test_weight_zero_and_batches():
-    """Weight 0 is the product of the others; a row's scores do not depend on its batch."""
+def test_weight_zero_is_the_product_of_the_other_experts():
+    """The text then counts nothing."""
     rng = np.random.default_rng(0)
     others = [(rng.normal(size=(6, 4)), 0.5), (rng.normal(size=(6, 4)), 1.0)]
-    text = (rng.normal(size=(6, 4)), 0.2)
-    np.testing.assert_allclose(weighted(others, text, 0.0), product(others))
-    voice = TextVoice(unit_rows(rng, 4, 33), 0.1, 1.0)
-    units = unit_rows(rng, 7, 33)
-    np.testing.assert_array_equal(voice.scores(units)[3:4], voice.scores(units[3:4]))
+    np.testing.assert_allclose(weighted_product(others, (rng.normal(size=(6, 4)), 0.2), 0.0), product(others))
 
 
-def test_state_survives_and_damage_is_seen(index):
-    """The same rows come back; a temperature of 0 is refused; no voice stays none."""
-    fitted, _ = Calibration.fit(RetrievalConfig(), index, texts=meaningful(index))
-    again = TextVoice.restore(fitted.voices.text.state())
-    np.testing.assert_array_equal(again.rows, fitted.voices.text.rows)
-    assert TextVoice.restore({}) is None
-    with pytest.raises(ValueError, match="text rows"):
-        TextVoice.restore({"text.rows": again.rows, "text.settings": np.array([0.0, 1.0])})
+def test_scores_do_not_depend_on_the_batch():
+    """Bit for bit."""
+    rng = np.random.default_rng(0)
+    text = ZeroShotText(random_embeddings(rng, 4, 33), 0.1, 1.0)
+    embeddings = random_embeddings(rng, 7, 33)
+    np.testing.assert_array_equal(text.scores(embeddings)[3:4], text.scores(embeddings[3:4]))
+    assert text.scores(embeddings[:0]).shape == (0, 4)
 
 
-def test_with_a_real_text_tower(tiny_encoder, tmp_path):
-    """A SigLIP checkpoint without training: its text tower is asked, and what it says weighs nothing."""
-    encoder = tiny_encoder("siglip")
-    draw_corpus(tmp_path / "corpus", count=6, size=48)
-    config = PipelineConfig()
-    config.encoder.model = str(encoder)
-    build_index_from_directory(tmp_path / "corpus", tmp_path / "index.npz", config=config)
-    outcome = calibrate(tmp_path / "index.npz", config, Wish())
-    assert any("label names" in note for note in outcome.notes)
-    config.retrieval.text = "off"
-    outcome = calibrate(tmp_path / "index.npz", config, Wish())
-    assert not any("label names" in note for note in outcome.notes)
-    config.encoder.model = str(tmp_path / "nowhere")
-    config.retrieval.text = "auto"
-    with pytest.raises(CalibrationError, match="retrieval.text=off"):
-        calibrate(tmp_path / "index.npz", config, Wish())
+def test_stored_arrays_are_checked(helpful):
+    """The same embeddings are read back; a temperature of 0 is refused."""
+    text = ZeroShotText(helpful, 0.1, 2.0)
+    rebuilt = ZeroShotText.from_arrays(text.to_arrays())
+    np.testing.assert_array_equal(rebuilt.embeddings, text.embeddings)
+    assert (rebuilt.temperature, rebuilt.weight) == (0.1, 2.0)
+    with pytest.raises(ValueError, match="text embeddings"):
+        ZeroShotText.from_arrays({**text.to_arrays(), "settings": np.array([0.0, 1.0])})
 
 
-def test_stored_and_restricted(index, tmp_path):
-    """A stored voice is heard again; with some labels only the rule is fitted anew, without it."""
+def test_a_stored_text_expert_scores_again(index, helpful, tmp_path):
+    """It is part of the stored rule; for some labels only, the rule is fitted again without it."""
     config = RetrievalConfig()
-    fitted, _ = Calibration.fit(config, index, texts=meaningful(index))
-    recipe = open_recipe(config, index.label_ids, 8)
-    path = tmp_path / "with.npz"
-    write_index(path, replace(index.contents, calibration=fitted.state(index.contents, recipe)))
-    queries = unit_rows(np.random.default_rng(3), 5, 12)
-    heard = Retriever(config, ExactIndex.open(path)).votes(queries).scores
-    silent = Retriever(config, index).votes(queries).scores
-    assert not np.allclose(heard, silent)
-    some = Retriever(config, ExactIndex.open(path), index.label_names[2:5]).votes(queries).scores
-    assert some.shape == (5, 3)
+    calibration, _ = fit_by_leave_one_out(config, index, texts=helpful)
+    path = tmp_path / "with_text.npz"
+    write_index(path, replace(index.contents, calibration=calibration.to_arrays(index.contents)))
+    queries = random_embeddings(np.random.default_rng(3), 5, DIM)
+    with_text = Retriever.open(config, ExactIndex.open(path)).score(queries).scores
+    without_text = Retriever.open(config, index).score(queries).scores
+    assert not np.allclose(with_text, without_text)
+    restricted = Retriever.open(config, ExactIndex.open(path), index.label_names[2:5])
+    assert restricted.score(queries).scores.shape == (5, 3)
+    assert restricted.calibration.rule.text is None
 
 
 def test_the_template_names_the_label():
     """A template without a place for the label is refused when the configuration is read."""
-    with pytest.raises(ConfigError, match="text_template"):
-        PipelineConfig().set("retrieval.text_template=a photo")
+    with pytest.raises(ConfigError, match="zero_shot_template"):
+        PipelineConfig().set("retrieval.zero_shot_template=a photo")

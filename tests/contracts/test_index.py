@@ -1,30 +1,30 @@
-"""What every index promises, whatever the file it comes from."""
+"""The contract of every index, in any format."""
 
 import numpy as np
 import pytest
 
 from lmm_classifier.core.datatypes import Fingerprint
 from lmm_classifier.core.errors import ConfigError, IndexMismatchError
-from lmm_classifier.embeddings.whitening import IdentitySpace
-from lmm_classifier.index import vector_index as exact
-from lmm_classifier.index.contents import Contents
+from lmm_classifier.embeddings.whitening import IdentityTransform
+from lmm_classifier.index import vector_index
+from lmm_classifier.index.contents import IndexContents
 from lmm_classifier.index.formats import write_index
 from lmm_classifier.index.manifest import Manifest
 from lmm_classifier.index.vector_index import ExactIndex
-from lmm_classifier.neighbors import brute_force as nearest_rows
-from lmm_classifier.testing import some_fingerprint, unit_rows
+from lmm_classifier.neighbors import brute_force
+from lmm_classifier.testing import example_fingerprint, random_embeddings
 
 DIM = 24
 
 
 def write(path, vectors, labels=None, hashes=None, dtype=np.float32, fingerprint=None):
     n = len(vectors)
-    contents = Contents(
-        Manifest(fingerprint or some_fingerprint(vectors.shape[1]), "identity", n, "corpus", "2026-01-01", "0"),
+    contents = IndexContents(
+        Manifest(fingerprint or example_fingerprint(vectors.shape[1]), "identity", n, "dataset", "2026-01-01", "0"),
         list(labels or ["ab"[i % 2] for i in range(n)]),
         [f"p/{i:03}.jpg" for i in range(n)],
         list(hashes or [f"hash{i}" for i in range(n)]),
-        IdentitySpace().state(),
+        IdentityTransform().to_arrays(),
         lambda: iter([vectors[: n // 2], vectors[n // 2 :]]),
         dtype,
     )
@@ -34,13 +34,13 @@ def write(path, vectors, labels=None, hashes=None, dtype=np.float32, fingerprint
 
 @pytest.fixture(params=["npz", "folder", "npz-float16", "folder-float16", "folder-large", "folder-large-float32"])
 def make(request, tmp_path, monkeypatch):
-    """Writes vectors as this kind of index and opens it; a large one is searched by blocks, by integers or floats."""
+    """Write vectors as this kind of index and open it; a large one is searched by blocks, by integers or floats."""
     kind, *more = request.param.split("-")
     half = more == ["float16"]
     if "large" in more:
-        monkeypatch.setattr(exact, "SEARCH_FROM", 0)
-        monkeypatch.setattr(nearest_rows, "_ROWS", 32)
-        monkeypatch.setattr(nearest_rows, "is_available", lambda: "float32" not in more)
+        monkeypatch.setattr(vector_index, "SEARCH_FROM", 0)
+        monkeypatch.setattr(brute_force, "_ROWS", 32)
+        monkeypatch.setattr(brute_force, "is_available", lambda: "float32" not in more)
 
     def make(vectors, **rest):
         path = tmp_path / ("index.npz" if kind == "npz" else "index")
@@ -51,74 +51,74 @@ def make(request, tmp_path, monkeypatch):
     return make
 
 
-def test_neighbours_are_those_of_brute_force(make):
-    """Item and similarity stay together, nearest first, exact."""
+def test_neighbors_are_those_of_brute_force(make):
+    """Each example has its own similarity; the nearest come first."""
     rng = np.random.default_rng(1)
-    vectors, queries = unit_rows(rng, 101, DIM), unit_rows(rng, 37, DIM)
+    vectors, queries = random_embeddings(rng, 101, DIM), random_embeddings(rng, 37, DIM)
     index = make(vectors)
     for query, neighbors in zip(queries.astype(float), index.search(queries, 7)):
-        near = vectors.astype(float) @ query
+        similarities = vectors.astype(float) @ query
         assert len(neighbors) == 7
         for neighbor in neighbors:
             row = int(neighbor.example.path[2:5])
-            assert neighbor.similarity == pytest.approx(near[row], abs=make.tolerance)
+            assert neighbor.similarity == pytest.approx(similarities[row], abs=make.tolerance)
             assert neighbor.example.label == "ab"[row % 2]
         values = [neighbor.similarity for neighbor in neighbors]
         assert values == sorted(values, reverse=True)
-        assert values[-1] >= np.sort(near)[-7] - make.tolerance
+        assert values[-1] >= np.sort(similarities)[-7] - make.tolerance
 
 
-def test_k_larger_than_the_corpus_and_empty_queries(make):
-    """All there are, and no more; no query gives no answer."""
+def test_a_large_k_returns_all_examples_and_no_query_returns_nothing(make):
+    """There are three examples."""
     rng = np.random.default_rng(2)
-    index = make(unit_rows(rng, 3, DIM))
-    assert [len(found) for found in index.search(unit_rows(rng, 2, DIM), 50)] == [3, 3]
+    index = make(random_embeddings(rng, 3, DIM))
+    assert [len(neighbors) for neighbors in index.search(random_embeddings(rng, 2, DIM), 50)] == [3, 3]
     assert index.search(np.empty((0, DIM), np.float32), 5) == []
 
 
 def test_ties_are_broken_by_row(make):
-    """Equal similarities come in the order of the corpus."""
-    vectors = np.repeat(unit_rows(np.random.default_rng(3), 1, DIM), 9, axis=0)
+    """Equal similarities come in the order of the dataset."""
+    vectors = np.repeat(random_embeddings(np.random.default_rng(3), 1, DIM), 9, axis=0)
     index = make(vectors)
     paths = [neighbor.example.path for neighbor in index.search(vectors[:1], 4)[0]]
     assert paths == ["p/000.jpg", "p/001.jpg", "p/002.jpg", "p/003.jpg"]
 
 
-def test_a_querys_own_bytes_can_be_left_out(make):
-    """Every row of that content goes, whatever its place; other queries are not touched."""
-    vectors = unit_rows(np.random.default_rng(4), 6, DIM)
+def test_the_content_of_a_query_can_be_left_out(make):
+    """All rows of that content are left out for this query, and none for other queries."""
+    vectors = random_embeddings(np.random.default_rng(4), 6, DIM)
     vectors[[2, 4]] = vectors[0]  # the same content has the same vector
     index = make(vectors, hashes=["x", "y", "x", "z", "x", "w"])
-    left, kept = index.search(vectors[[0, 0]], 10, ["x", None])
-    assert {neighbor.example.path[2:5] for neighbor in left} == {"001", "003", "005"}
-    assert len(kept) == 6
-    assert kept[0].similarity == pytest.approx(1, abs=make.tolerance)
+    without, complete = index.search(vectors[[0, 0]], 10, ["x", None])
+    assert {neighbor.example.path[2:5] for neighbor in without} == {"001", "003", "005"}
+    assert len(complete) == 6
+    assert complete[0].similarity == pytest.approx(1, abs=make.tolerance)
 
 
-def test_answers_do_not_depend_on_the_batch(make):
+def test_results_do_not_depend_on_the_batch(make):
     """Bit-identical for any split of the queries."""
     rng = np.random.default_rng(5)
-    vectors, queries = unit_rows(rng, 333, DIM), unit_rows(rng, 65, DIM)
+    vectors, queries = random_embeddings(rng, 333, DIM), random_embeddings(rng, 65, DIM)
     index = make(vectors)
     whole = index.search(queries, 5)
     for size in (1, 7, 32, 64):
-        split = [found for start in range(0, 65, size) for found in index.search(queries[start : start + size], 5)]
-        assert split == whole
+        parts = [index.search(queries[start : start + size], 5) for start in range(0, 65, size)]
+        assert [neighbors for part in parts for neighbors in part] == whole
 
 
-def test_only_some_labels(make):
-    """A restricted index knows nothing of the other labels; an unknown label is named."""
-    vectors = unit_rows(np.random.default_rng(6), 10, DIM)
+def test_an_index_of_some_labels_has_no_examples_of_the_others(make):
+    """A label without examples is an error that names it."""
+    vectors = random_embeddings(np.random.default_rng(6), 10, DIM)
     index = make(vectors).only(["b"])
     assert index.label_names == ["b"]
     assert {neighbor.example.label for neighbor in index.search(vectors[:1], 10)[0]} == {"b"}
-    with pytest.raises(ConfigError, match="'c' not in the index, which knows b"):
+    with pytest.raises(ConfigError, match="'c' not in the index. Its labels are b"):
         index.only(["b", "c"])
 
 
-def test_wrong_query_shape(make):
-    """A vector of another length is refused."""
-    index = make(unit_rows(np.random.default_rng(7), 4, DIM))
+def test_a_query_of_another_length_is_rejected(make):
+    """The message names both shapes."""
+    index = make(random_embeddings(np.random.default_rng(7), 4, DIM))
     with pytest.raises(ValueError, match=r"\(n, 24\), got \(1, 5\)"):
         index.search(np.ones((1, 5), np.float32), 1)
 
@@ -127,24 +127,26 @@ def test_wrong_query_shape(make):
     ("field", "value"), [("backend", "onnx"), ("revision", "2"), ("preprocessing", "crop"), ("dim", 25)]
 )
 @pytest.mark.parametrize("kind", ["index.npz", "index"])
-def test_another_encoder_is_refused_by_name(tmp_path, kind, field, value):
-    """The message names what differs and both fingerprints; another number type is no reason to refuse."""
-    path = write(tmp_path / kind, unit_rows(np.random.default_rng(8), 4, DIM))
-    mine = {name: getattr(some_fingerprint(DIM), name) for name in Fingerprint.__slots__}
-    ExactIndex.open(path, Fingerprint(**{**mine, "dtype": "bfloat16"}))
-    other = Fingerprint(**{**mine, field: value})
+def test_another_encoder_is_rejected_by_name(tmp_path, kind, field, value):
+    """The message names the differences and both fingerprints. Another number type is accepted."""
+    path = write(tmp_path / kind, random_embeddings(np.random.default_rng(8), 4, DIM))
+    fields = {name: getattr(example_fingerprint(DIM), name) for name in Fingerprint.__slots__}
+    ExactIndex.open(path, Fingerprint(**{**fields, "dtype": "bfloat16"}))
+    encoder = Fingerprint(**{**fields, field: value})
     with pytest.raises(IndexMismatchError) as caught:
-        ExactIndex.open(path, other)
-    for part in (f"{field} differ", str(other), str(some_fingerprint(DIM)), str(path), "rebuild"):
+        ExactIndex.open(path, encoder)
+    for part in (f"{field} differ", str(encoder), str(example_fingerprint(DIM)), str(path), "rebuild"):
         assert part in str(caught.value)
 
 
 def test_the_same_weights_under_another_name_are_accepted(tmp_path):
-    """A hub name and a folder with the same content are one encoder; without a revision the name decides."""
-    path = write(tmp_path / "index", unit_rows(np.random.default_rng(9), 4, DIM))
+    """A hub name and a folder with the same weights are one encoder. Without a revision the name decides."""
+    path = write(tmp_path / "index", random_embeddings(np.random.default_rng(9), 4, DIM))
     ExactIndex.open(path, Fingerprint("given", "folder", "1", "none", DIM, "float32"))
     path = write(
-        tmp_path / "named", unit_rows(np.random.default_rng(9), 4, DIM), fingerprint=some_fingerprint(DIM, revision="")
+        tmp_path / "named",
+        random_embeddings(np.random.default_rng(9), 4, DIM),
+        fingerprint=example_fingerprint(DIM, revision=""),
     )
     with pytest.raises(IndexMismatchError, match="model differ"):
         ExactIndex.open(path, Fingerprint("given", "folder", "", "none", DIM, "float32"))

@@ -1,43 +1,43 @@
-"""Work ahead: in order, bounded, and nothing that goes wrong is lost."""
+"""Results computed ahead come in order, in bounded number, and no error is lost."""
 
 import threading
 import time
 
 import pytest
 
-from lmm_classifier.core.concurrency import in_background, in_threads, processors
+from lmm_classifier.core.concurrency import cpu_count, prefetch, threaded_map
 
 
 def test_results_come_in_order():
-    """However long each takes."""
-    found = in_threads(lambda n: (time.sleep((n % 3) / 500), n * n)[1], range(40), 4)
-    assert list(found) == [n * n for n in range(40)]
-    assert list(in_threads(str, [], 2)) == []
+    """The order does not depend on how long each job takes."""
+    results = threaded_map(lambda n: (time.sleep((n % 3) / 500), n * n)[1], range(40), 4)
+    assert list(results) == [n * n for n in range(40)]
+    assert list(threaded_map(str, [], 2)) == []
 
 
 def test_no_more_than_four_items_a_thread_are_taken_ahead():
-    """The source is asked only as results are taken; closing ends the threads."""
+    """The source is read only as results are taken; closing ends the threads."""
     taken = []
-    found = in_threads(str, (taken.append(n) or n for n in range(100)), 2)
-    next(found)
+    results = threaded_map(str, (taken.append(n) or n for n in range(100)), 2)
+    next(results)
     assert len(taken) <= 9
     before = threading.active_count()
-    found.close()
+    results.close()
     assert threading.active_count() <= before
 
 
 def test_the_error_of_a_job_is_raised_in_its_place():
-    """What came before it is given first."""
+    """The results before the error come first."""
 
     def job(n):
         if n == 3:
             raise ValueError("three")
         return n
 
-    found = in_threads(job, range(6), 2)
-    assert [next(found) for _ in range(3)] == [0, 1, 2]
+    results = threaded_map(job, range(6), 2)
+    assert [next(results) for _ in range(3)] == [0, 1, 2]
     with pytest.raises(ValueError, match="three"):
-        next(found)
+        next(results)
 
 
 def numbers(log, until=10, error=None):
@@ -51,40 +51,40 @@ def numbers(log, until=10, error=None):
         log.append("closed")
 
 
-def test_the_next_item_is_made_while_one_is_used():
-    """In another thread, one ahead and no more."""
+def test_the_next_item_is_computed_while_one_is_used():
+    """It is computed in another thread, one item ahead and no more."""
     log = []
-    found = in_background(numbers(log))
-    assert next(found) == 0
+    items = prefetch(numbers(log))
+    assert next(items) == 0
     deadline = time.monotonic() + 5
     while len(log) < 2 and time.monotonic() < deadline:
         time.sleep(0.001)
     time.sleep(0.02)
     assert [n for n, _ in log] == [0, 1]
     assert {thread for _, thread in log} != {threading.get_ident()}
-    assert list(found) == list(range(1, 10))
+    assert list(items) == list(range(1, 10))
     assert log[-1] == "closed"
 
 
 @pytest.mark.parametrize("error", [ValueError("no"), KeyboardInterrupt()])
-def test_what_the_source_raises_is_raised_here(error):
-    """After the items before it; an interruption too."""
-    found = in_background(numbers([], 2, error))
-    assert [next(found), next(found)] == [0, 1]
+def test_an_error_of_the_source_reaches_the_caller(error):
+    """It comes after the items before it; an interruption comes through too."""
+    items = prefetch(numbers([], 2, error))
+    assert [next(items), next(items)] == [0, 1]
     with pytest.raises(type(error)):
-        next(found)
+        next(items)
 
 
-def test_the_source_is_closed_with_its_user():
-    """Whoever leaves early leaves no thread and no open source behind."""
+def test_closing_early_closes_the_source():
+    """No thread and no open source is left behind."""
     log, before = [], threading.active_count()
-    found = in_background(numbers(log))
-    next(found)
-    found.close()
+    items = prefetch(numbers(log))
+    next(items)
+    items.close()
     assert log[-1] == "closed"
     assert threading.active_count() == before
 
 
-def test_processors():
-    """At least one."""
-    assert processors() >= 1
+def test_there_is_a_processor():
+    """The count is at least one."""
+    assert cpu_count() >= 1

@@ -1,15 +1,17 @@
-"""The words: verdicts serialise, explain themselves, and fingerprints tell apart what differs."""
+"""Results serialize and explain themselves; fingerprints name their differences; the docstring examples run."""
 
+import doctest
 import json
 
 import pytest
 
+from lmm_classifier.core import datatypes, errors, progress
 from lmm_classifier.core.datatypes import Candidate, Classification, Decision, Example, Fingerprint, Neighbor
 from lmm_classifier.core.progress import Skipped
 from lmm_classifier.index.build.reports import BuildReport
 
 
-def verdict(reason="confident", action="accept", **rest):
+def result(reason="confident", action="accept", **rest):
     candidates = (
         Candidate("a\udcff", 0.6, (Neighbor(Example("a/1.jpg", "a\udcff"), 0.9),), rest.pop("rerank", None)),
         Candidate("b", 0.4, (Neighbor(Example("b/1.jpg", "b"), 0.8),)),
@@ -18,9 +20,17 @@ def verdict(reason="confident", action="accept", **rest):
     return Classification(decision=Decision(action, reason), candidates=candidates, **values)
 
 
+@pytest.mark.parametrize("module", [datatypes, errors, progress])
+def test_examples_of_docstrings_run(module):
+    """Each public value and the root of the errors has an example, and it runs."""
+    outcome = doctest.testmod(module)
+    assert outcome.attempted > 0
+    assert outcome.failed == 0
+
+
 def test_json_round_trip():
-    """One line of ASCII that parses to the verdict with its evidence."""
-    line = verdict(path="x\ny\udcff.jpg").to_json()
+    """A result is one line of ASCII that parses to the result with its candidates."""
+    line = result(path="x\ny\udcff.jpg").to_json()
     assert line.isascii()
     assert "\n" not in line
     read = json.loads(line)
@@ -30,23 +40,23 @@ def test_json_round_trip():
 
 
 @pytest.mark.parametrize(
-    ("reason", "said"),
+    ("reason", "sentence"),
     [
         ("confident", "vote a\udcff 0.60, next b 0.40; nearest similarity 0.90"),
-        ("ambiguous", "labels compete"),
-        ("novel", "nothing like it: nearest similarity 0.90"),
-        ("forced", "the set is closed"),
-        ("reranked", "a second look chose a 0.60"),
-        ("reranker_failed", "the second look failed, so the vote stands (down)"),
+        ("ambiguous", "labels compete: vote a\udcff 0.60, next b 0.40; best guess without reranking"),
+        ("novel", "not familiar: nearest similarity 0.90"),
+        ("forced", "not familiar (nearest similarity 0.90), but unknown is not allowed: vote a"),
+        ("reranked", "the reranker chose a 0.60"),
+        ("reranker_failed", "the reranker gave no answer, so the vote stands (down)"),
     ],
 )
-def test_every_reason_is_explained(reason, said):
+def test_every_reason_is_explained(reason, sentence):
     """Each named reason has its sentence, with the numbers."""
-    assert said in verdict(reason, error="down").why
+    assert sentence in result(reason, error="down").why
 
 
-def test_unreadable_says_the_error():
-    """Without candidates the error is the reason."""
+def test_an_unreadable_file_is_explained_by_its_error():
+    """Without candidates the error is the explanation."""
     result = Classification("unknown", 0.0, False, Decision("reject", "unreadable"), (), error="x.jpg: broken")
     assert result.why == "x.jpg: broken"
     assert result.is_unknown
@@ -54,10 +64,10 @@ def test_unreadable_says_the_error():
 
 
 def test_fingerprint_differences():
-    """What makes two spaces different is named; a number type is not among it."""
-    one = Fingerprint("siglip", "m", "abc", "squash", 8, "float32")
-    assert one.differences(Fingerprint("siglip", "other name", "abc", "squash", 8, "bfloat16")) == []
-    assert one.differences(Fingerprint("onnx", "m", "abd", "crop", 9, "float32")) == [
+    """The fields that make vectors incomparable are named; the number type is not one of them."""
+    first = Fingerprint("siglip", "m", "abc", "squash", 8, "float32")
+    assert first.differences(Fingerprint("siglip", "other name", "abc", "squash", 8, "bfloat16")) == []
+    assert first.differences(Fingerprint("onnx", "m", "abd", "crop", 9, "float32")) == [
         "backend",
         "revision",
         "preprocessing",
@@ -67,10 +77,10 @@ def test_fingerprint_differences():
 
 
 def test_build_report_counts():
-    """Totals are sums, and files of another kind are not failures."""
+    """The total is the sum over labels, and files of another kind are not failures."""
     report = BuildReport(
-        "c", "o", "e", {"a": 2, "b": 3}, (Skipped("x.txt", "no picture", "ignored"), Skipped("y.jpg", "cut", "corrupt"))
+        "c", "o", "e", {"a": 2, "b": 3}, (Skipped("x.txt", "no image", "ignored"), Skipped("y.jpg", "cut", "corrupt"))
     )
     assert report.total == 5
-    assert [one.path for one in report.failed] == ["y.jpg"]
+    assert [skipped.path for skipped in report.failed] == ["y.jpg"]
     assert json.loads(json.dumps(report.to_dict()))["skipped"][1]["kind"] == "corrupt"

@@ -1,4 +1,4 @@
-"""Measures against scikit-learn, netcal-style definitions and by hand."""
+"""Metrics agree with scikit-learn and SciPy, and with small examples computed by hand."""
 
 import numpy as np
 import pytest
@@ -14,7 +14,7 @@ numbers = st.lists(st.sampled_from([0.1, 0.2, 0.5, 0.7, 0.9]), min_size=1, max_s
 
 @given(st.integers(0, 40), st.integers(0, 40))
 def test_wilson_interval(right, more):
-    """SciPy's interval of the same name."""
+    """The interval is SciPy's of the same name."""
     count = right + more
     if count == 0:
         assert metrics.wilson_interval(0, 0) == (0, 1)
@@ -25,23 +25,23 @@ def test_wilson_interval(right, more):
 
 @given(numbers, numbers)
 def test_auroc(known, unknown):
-    """Scikit-learn's ROC AUC, ties and all."""
+    """AUROC is scikit-learn's, with ties."""
     truth = np.r_[np.ones(len(known)), np.zeros(len(unknown))]
     expected = sklearn_metrics.roc_auc_score(truth, np.r_[known, unknown])
     assert metrics.auroc(known, unknown) == pytest.approx(expected)
 
 
 @given(numbers, numbers)
-def test_false_positives(known, unknown):
-    """The least false positive rate on scikit-learn's ROC curve whose true positive rate is enough."""
+def test_fpr_at_tpr(known, unknown):
+    """It is the least false positive rate on scikit-learn's ROC curve whose true positive rate is enough."""
     truth = np.r_[np.ones(len(known)), np.zeros(len(unknown))]
     false, true, _ = sklearn_metrics.roc_curve(truth, np.r_[known, unknown], drop_intermediate=False)
-    assert metrics.false_positives_at(known, unknown, 0.9) == pytest.approx(false[true >= 0.9 - 1e-12].min())
+    assert metrics.fpr_at_tpr(known, unknown, 0.9) == pytest.approx(false[true >= 0.9 - 1e-12].min())
 
 
 @given(st.permutations(range(12)), st.lists(st.booleans(), min_size=12, max_size=12))
 def test_average_precision(ranking, relevant):
-    """Scikit-learn's average precision."""
+    """Average precision is scikit-learn's."""
     relevant = np.array(relevant)
     if not relevant.any():
         assert metrics.average_precision(np.array(ranking, float), relevant) == 0
@@ -51,7 +51,7 @@ def test_average_precision(ranking, relevant):
 
 
 def test_brier_score():
-    """Scikit-learn's loss of the same name, on the confidence in the answer."""
+    """The score is scikit-learn's loss of the same name, on the confidence in the answer."""
     rng = np.random.default_rng(0)
     confidence, right = rng.random(50), rng.random(50) < 0.5
     expected = sklearn_metrics.brier_score_loss(right, confidence)
@@ -59,7 +59,7 @@ def test_brier_score():
 
 
 def test_calibration_error_by_hand():
-    """Two bins: .2 says 0.2 of which half is right, .9 says 0.9 of which all are."""
+    """Two bins: of confidence 0.2 half is right, of confidence 0.9 all are."""
     confidence = np.array([0.2, 0.9, 0.2, 0.9])
     right = np.array([True, True, False, True])
     assert metrics.expected_calibration_error(confidence, right, bins=2) == pytest.approx((0.3 + 0.1) / 2)
@@ -86,7 +86,7 @@ def test_calibration_error_agrees_with_scikit_learn():
 
 
 def test_risk_and_coverage_by_hand():
-    """Surest first: right, wrong, and two of equal confidence of which one is right."""
+    """By confidence: one right, one wrong, and two of equal confidence of which one is right."""
     confidence = np.array([0.9, 0.8, 0.5, 0.5])
     right = np.array([True, False, True, False])
     coverage, risk = metrics.risk_coverage(confidence, right)
@@ -99,34 +99,34 @@ def test_risk_and_coverage_by_hand():
 
 @given(numbers, st.data())
 def test_order_does_not_matter(confidence, data):
-    """No measure depends on the order of the pictures, ties or not."""
+    """No metric depends on the order of the images, with ties or without."""
     right = np.array(data.draw(st.lists(st.booleans(), min_size=len(confidence), max_size=len(confidence))))
     order = np.array(data.draw(st.permutations(range(len(confidence)))))
     for measure in (metrics.area_under_risk_coverage, metrics.brier_score):
         assert measure(confidence, right) == pytest.approx(measure(confidence[order], right[order]))
 
 
-def test_correct_at_false_positives():
-    """Of four known two pass the strictest unknown, one of them is right."""
+def test_ccr_at_fpr():
+    """Of four known images two pass the most familiar unknown one, and one of them is right."""
     known, right = np.array([0.9, 0.8, 0.3, 0.2]), np.array([True, False, True, True])
-    assert metrics.correct_at_false_positives(known, right, np.array([0.5, 0.1]), 0.0) == 0.25
-    assert metrics.correct_at_false_positives(known, right, np.array([0.5, 0.1]), 0.5) == 0.75
-    assert metrics.correct_at_false_positives(known, right, np.array([0.5, 0.1]), 1.0) == 0.75
+    assert metrics.ccr_at_fpr(known, right, np.array([0.5, 0.1]), 0.0) == 0.25
+    assert metrics.ccr_at_fpr(known, right, np.array([0.5, 0.1]), 0.5) == 0.75
+    assert metrics.ccr_at_fpr(known, right, np.array([0.5, 0.1]), 1.0) == 0.75
 
 
-def test_nothing_to_measure():
-    """Empty input has no measure, and no warning."""
+def test_empty_input():
+    """Empty input gives NaN or 0, and no warning."""
     none, flags = np.empty(0), np.empty(0, bool)
     assert np.isnan(metrics.auroc(none, none))
-    assert np.isnan(metrics.false_positives_at(none, none))
-    assert np.isnan(metrics.correct_at_false_positives(none, flags, none, 0.1))
+    assert np.isnan(metrics.fpr_at_tpr(none, none))
+    assert np.isnan(metrics.ccr_at_fpr(none, flags, none, 0.1))
     assert metrics.area_under_risk_coverage(none, flags) == 0
     assert metrics.coverage_at_risk(none, flags, 0.1) == 0
     assert metrics.expected_calibration_error(none, flags) == 0
 
 
 def test_mann_whitney():
-    """SciPy's two-sided p-value, without its continuity correction."""
+    """The z score gives SciPy's two-sided p-value without the continuity correction."""
     from scipy.stats import mannwhitneyu, norm
 
     rng = np.random.default_rng(0)

@@ -1,4 +1,4 @@
-"""Decoding in processes of their own: a crash, a hang or chatter there costs one file."""
+"""Decoding in separate processes: a crash or a hang costs one file, and output of libraries is discarded."""
 
 import subprocess
 import sys
@@ -12,23 +12,23 @@ from PIL import Image
 
 from lmm_classifier.core.errors import CorruptImageError, ImageError, ImageTooLargeError
 from lmm_classifier.data.decoder_pool import DecoderPool
-from lmm_classifier.data.images import ImageLimits, decode, read_pictures
+from lmm_classifier.data.images import ImageLimits, decode, read_images
 
 SETTINGS = {"max_pixels": 1_000_000, "min_side": None}
 FRAGILE = """
 import os, signal, time
 from lmm_classifier.data import decoder_worker, images
-real = images.decode_here
-def decode_here(data, *rest):
+real = images.decode_in_process
+def decode_in_process(data, *rest):
     if b"CRASH" in data:
         os.kill(os.getpid(), signal.SIGSEGV)
     if b"HANG" in data:
         time.sleep(60)
-    if b"CHATTER" in data:
+    if b"NOISE" in data:
         print("noise", flush=True)
         os.write(2, b"more noise")
     return real(data, *rest)
-images.decode_here = decode_here
+images.decode_in_process = decode_in_process
 decoder_worker.main()
 """
 
@@ -48,28 +48,28 @@ def pool():
 
 
 @pytest.mark.parametrize("kind", ["TIFF", "AVIF"])
-def test_the_same_pixels(kind):
-    """A process of its own, or this one: the picture is the same."""
+def test_a_separate_process_gives_the_same_pixels(kind):
+    """The image does not depend on the process that decodes it."""
     data = encoded(kind)
-    apart, here = (decode(data, ImageLimits(isolate=how)) for how in ("auto", "off"))
-    assert apart.tobytes() == here.tobytes()
-    assert decode(encoded("PNG"), ImageLimits(isolate="all")).size == (40, 30)
+    separate, own = (decode(data, ImageLimits(decode_in_subprocess=choice)) for choice in ("auto", "off"))
+    assert separate.tobytes() == own.tobytes()
+    assert decode(encoded("PNG"), ImageLimits(decode_in_subprocess="all")).size == (40, 30)
 
 
-def test_refusals_come_through(pool):
-    """What the process refuses has the kind and the words that it has here."""
+def test_errors_of_the_process_reach_the_caller(pool):
+    """An error has the type and the message that it has in this process."""
     with pytest.raises(ImageTooLargeError, match="at most 10 are decoded"):
         pool.decode(encoded(), {"max_pixels": 10, "min_side": None})
-    with pytest.raises(ImageError) as there:
+    with pytest.raises(ImageError) as separate:
         decode(encoded()[:100])
-    with pytest.raises(ImageError) as here:
-        decode(encoded()[:100], ImageLimits(isolate="off"))
-    assert (type(there.value), str(there.value)) == (type(here.value), str(here.value))
+    with pytest.raises(ImageError) as own:
+        decode(encoded()[:100], ImageLimits(decode_in_subprocess="off"))
+    assert (type(separate.value), str(separate.value)) == (type(own.value), str(own.value))
     assert pool.started == 1
 
 
-def test_a_crash_costs_one_picture(pool):
-    """The next picture is decoded, by another process."""
+def test_a_crash_costs_one_image(pool):
+    """Another process decodes the next image."""
     assert pool.decode(encoded(), SETTINGS)[0] == (40, 30)
     with pytest.raises(CorruptImageError, match=r"crashed its decoder \(code -11\)"):
         pool.decode(encoded(comment=b"CRASH"), SETTINGS)
@@ -78,7 +78,7 @@ def test_a_crash_costs_one_picture(pool):
 
 
 def test_a_hang_is_ended():
-    """A picture that takes too long is refused when its time is over."""
+    """An image that takes too long is refused when its time is over."""
     pool = DecoderPool([sys.executable, "-c", FRAGILE], seconds=1.5)
     started = time.monotonic()
     with pytest.raises(CorruptImageError, match=r"took longer than 1\.5 s"):
@@ -87,15 +87,15 @@ def test_a_hang_is_ended():
     pool.close()
 
 
-def test_chatter_stays_off_the_terminal(pool, capfd):
-    """What a library prints reaches neither the terminal nor the pixels."""
-    (size, pixels) = pool.decode(encoded(comment=b"CHATTER"), SETTINGS)
+def test_output_of_libraries_is_discarded(pool, capfd):
+    """It reaches neither the terminal nor the pixels."""
+    (size, pixels) = pool.decode(encoded(comment=b"NOISE"), SETTINGS)
     assert (size, len(pixels)) == ((40, 30), 3600)
     assert capfd.readouterr() == ("", "")
 
 
 def test_memory_is_limited():
-    """A picture that would take more memory than there is to be had is refused; this process does not grow."""
+    """An image that needs more memory than the limit is refused, and the next image is decoded."""
     data = encoded("TIFF", (8000, 8000))
     code = "from lmm_classifier.data import decoder_worker\ndecoder_worker.MEMORY = 600 << 20\ndecoder_worker.main()"
     pool = DecoderPool([sys.executable, "-c", code])
@@ -106,8 +106,8 @@ def test_memory_is_limited():
     pool.close()
 
 
-def test_a_killed_worker_in_a_run(tmp_path):
-    """Files before and after one whose decoder is shot are read, and it is listed."""
+def test_a_killed_process_in_a_run(tmp_path):
+    """Files before and after one whose decoder is killed are read, and that file gives an error."""
     import lmm_classifier.data.decoder_pool as module
 
     for number in range(6):
@@ -116,25 +116,27 @@ def test_a_killed_worker_in_a_run(tmp_path):
     module.POOL.close()
     module.POOL._command = [sys.executable, "-c", FRAGILE]
     try:
-        found = list(read_pictures(sorted(tmp_path.iterdir()), ImageLimits(), None, 2))
+        results = list(read_images(sorted(tmp_path.iterdir()), ImageLimits(), None, 2))
     finally:
         module.POOL.close()
         module.POOL._command = real
-    assert [isinstance(one, ImageError) for one in found] == [False, False, True, False, False, False]
+    assert [isinstance(result, ImageError) for result in results] == [False, False, True, False, False, False]
 
 
 def test_no_process_is_left(tmp_path):
-    """When the program ends, or is killed, its decoders end too."""
+    """When the program ends or is killed, its decoders end too."""
     (tmp_path / "x.tif").write_bytes(encoded())
     code = (
         "import os, signal, sys; from pathlib import Path\n"
-        "from lmm_classifier.data.images import read_picture\nfrom lmm_classifier.data.decoder_pool import POOL\n"
-        "read_picture(Path(sys.argv[1])); print(POOL._idle[0].pid, flush=True)\n"
+        "from lmm_classifier.data.images import read_image\nfrom lmm_classifier.data.decoder_pool import POOL\n"
+        "read_image(Path(sys.argv[1])); print(POOL._idle[0].pid, flush=True)\n"
         "os.kill(os.getpid(), signal.SIGKILL)"
     )
     done = subprocess.run([sys.executable, "-c", code, tmp_path / "x.tif"], capture_output=True, text=True, check=False)
     stat = Path(f"/proc/{int(done.stdout)}/stat")
     deadline = time.monotonic() + 10
-    while stat.exists() and stat.read_text().split()[2] != "Z":  # a zombie is dead; nobody has asked after it yet
+    while (
+        stat.exists() and stat.read_text().split()[2] != "Z"
+    ):  # a zombie is dead, but its parent has not read its status
         assert time.monotonic() < deadline
         time.sleep(0.05)

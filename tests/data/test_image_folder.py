@@ -1,4 +1,4 @@
-"""The corpus: what is a labelled picture, in which order, and why the rest is not."""
+"""Scanning a folder finds the labeled images in a stable order, and says why other files are none."""
 
 import os
 import sys
@@ -8,13 +8,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from lmm_classifier.core.datatypes import Example
-from lmm_classifier.core.errors import CorpusError
-from lmm_classifier.data.image_folder import Files, find_pictures, same_bytes_warnings, scan_corpus
+from lmm_classifier.core.errors import DatasetError
+from lmm_classifier.data.image_folder import Files, duplicate_warnings, find_images, scan_image_folder
 
 
 @pytest.fixture
 def root(tmp_path):
-    return tmp_path / "corpus"
+    return tmp_path / "dataset"
 
 
 def touch(root, *paths):
@@ -23,24 +23,24 @@ def touch(root, *paths):
         (root / path).touch()
 
 
-def kinds(corpus):
-    return {one.path: one.kind for one in corpus.skipped}
+def kinds(dataset):
+    return {file.path: file.kind for file in dataset.skipped}
 
 
 def test_labels_ids_and_order(root):
-    """The first folder is the label, the relative path the id; the order is that of the ids."""
+    """The first folder is the label, the relative path is the id, and examples are sorted by id."""
     touch(root, "b/2.JPG", "b/deep/er/1.png", "a/z.webp", "a/B.tiff", "a/b.heic", "c d/x.jpeg")
-    corpus = scan_corpus(root)
+    dataset = scan_image_folder(root)
     ids = ["a/B.tiff", "a/b.heic", "a/z.webp", "b/2.JPG", "b/deep/er/1.png", "c d/x.jpeg"]
-    assert [example.path for example in corpus.examples] == ids
-    assert [example.label for example in corpus.examples] == ["a", "a", "a", "b", "b", "c d"]
-    assert corpus.skipped == ()
+    assert [example.path for example in dataset.examples] == ids
+    assert [example.label for example in dataset.examples] == ["a", "a", "a", "b", "b", "c d"]
+    assert dataset.skipped == ()
 
 
-def test_what_is_kept_of_a_picture_is_little(root):
-    """One text for all pictures of a label, and paths that are made when asked for."""
+def test_an_example_takes_little_memory(root):
+    """All images of a label share one string, and paths are created when they are accessed."""
     touch(root, "a/1.jpg", "a/2.jpg", "b/3.jpg")
-    examples = scan_corpus(root).examples
+    examples = scan_image_folder(root).examples
     assert examples[0].label is examples[1].label
     files = Files(root, examples)
     assert list(files) == [root / "a/1.jpg", root / "a/2.jpg", root / "b/3.jpg"]
@@ -48,10 +48,10 @@ def test_what_is_kept_of_a_picture_is_little(root):
     assert files[0] is not files[0]
 
 
-def test_everything_else_is_listed(root):
-    """Other files, hidden ones and pictures without a label are listed with their kind."""
+def test_all_other_files_are_listed(root):
+    """Other files, hidden ones and images without a label are listed with their kind."""
     touch(root, "a/1.jpg", "a/2.jpg", "a/notes.txt", "a/jpg", "a/.DS_Store", ".git/x.jpg", "loose.png", "a/no.jpg.bak")
-    assert kinds(scan_corpus(root)) == {
+    assert kinds(scan_image_folder(root)) == {
         "a/notes.txt": "ignored",
         "a/jpg": "ignored",
         "a/.DS_Store": "ignored",
@@ -62,19 +62,19 @@ def test_everything_else_is_listed(root):
 
 
 def test_links(root, tmp_path):
-    """Links to files inside are pictures; links out, to folders, to nothing, and loops are listed, never followed."""
+    """Links to files inside are images; other links are listed and never followed."""
     touch(root, "a/1.jpg", "a/2.jpg")
-    touch(tmp_path, "elsewhere/secret.jpg", "corpus-other/x.jpg")
+    touch(tmp_path, "elsewhere/secret.jpg", "dataset-other/x.jpg")
     (root / "a/inside.jpg").symlink_to(root / "a/1.jpg")
     (root / "a/out.jpg").symlink_to(tmp_path / "elsewhere/secret.jpg")
-    (root / "a/sibling.jpg").symlink_to(tmp_path / "corpus-other/x.jpg")
+    (root / "a/sibling.jpg").symlink_to(tmp_path / "dataset-other/x.jpg")
     (root / "a/dangling.jpg").symlink_to(root / "nowhere.jpg")
     (root / "a/loop").symlink_to(root / "a")
     (root / "a/self.jpg").symlink_to(root / "a/self.jpg")
     (root / "linked").symlink_to(tmp_path / "elsewhere")
-    corpus = scan_corpus(root)
-    assert [example.path for example in corpus.examples] == ["a/1.jpg", "a/2.jpg", "a/inside.jpg"]
-    assert kinds(corpus) == {
+    dataset = scan_image_folder(root)
+    assert [example.path for example in dataset.examples] == ["a/1.jpg", "a/2.jpg", "a/inside.jpg"]
+    assert kinds(dataset) == {
         "a/out.jpg": "outside",
         "a/sibling.jpg": "outside",
         "a/dangling.jpg": "symlink",
@@ -84,22 +84,22 @@ def test_links(root, tmp_path):
     }
 
 
-def test_a_linked_root_is_fine(root, tmp_path):
-    """The root itself may be a link."""
+def test_the_root_may_be_a_link(root, tmp_path):
+    """A link to the dataset folder gives the same examples."""
     touch(root, "a/1.jpg")
     (tmp_path / "link").symlink_to(root)
-    assert [example.path for example in scan_corpus(tmp_path / "link").examples] == ["a/1.jpg"]
+    assert [example.path for example in scan_image_folder(tmp_path / "link").examples] == ["a/1.jpg"]
 
 
 def test_special_files_are_not_opened(root):
-    """A pipe with a picture's name is listed."""
+    """A pipe with the name of an image is listed."""
     touch(root, "a/1.jpg")
     os.mkfifo(root / "a/pipe.jpg")
-    assert kinds(scan_corpus(root)) == {"a/pipe.jpg": "unreadable"}
+    assert kinds(scan_image_folder(root)) == {"a/pipe.jpg": "unreadable"}
 
 
 def test_folders_that_cannot_be_opened(root, monkeypatch):
-    """An unreadable folder is listed and the rest goes on."""
+    """An unreadable folder is listed, and the others are scanned."""
     touch(root, "a/1.jpg", "b/1.jpg")
     real = os.scandir
 
@@ -109,79 +109,74 @@ def test_folders_that_cannot_be_opened(root, monkeypatch):
         return real(path)
 
     monkeypatch.setattr(os, "scandir", scandir)
-    corpus = scan_corpus(root)
-    assert kinds(corpus) == {"b": "unreadable"}
-    assert [example.path for example in corpus.examples] == ["a/1.jpg"]
+    dataset = scan_image_folder(root)
+    assert kinds(dataset) == {"b": "unreadable"}
+    assert [example.path for example in dataset.examples] == ["a/1.jpg"]
 
 
-def test_thin_labels_are_warned_about(root):
-    """Empty labels and labels with one picture are named; a healthy corpus is not warned about."""
+def test_labels_with_too_few_images_give_warnings(root):
+    """Empty labels and labels with one image are named; other datasets give no warning."""
     touch(root, "one/1.jpg", "two/1.jpg", "two/2.jpg", "text/readme.txt")
     (root / "bare").mkdir()
-    warnings = scan_corpus(root).warnings
-    assert [
-        word for word in ("'bare' is empty", "'text' is empty", "'one' has a single") if word in " ".join(warnings)
-    ] == [
-        "'bare' is empty",
-        "'text' is empty",
-        "'one' has a single",
-    ]
+    warnings = scan_image_folder(root).warnings
+    expected = ("'bare' is empty", "'text' is empty", "'one' has a single")
+    assert [part for part in expected if part in " ".join(warnings)] == list(expected)
     touch(root, "one/2.jpg")
     (root / "text/readme.txt").unlink()
     (root / "text").rmdir()
     (root / "bare").rmdir()
-    assert scan_corpus(root).warnings == ()
+    assert scan_image_folder(root).warnings == ()
 
 
 def test_same_bytes_under_two_labels():
     """Only content under different labels is a conflict; copies within a label are not."""
     examples = [Example("a/1.jpg", "a"), Example("a/2.jpg", "a"), Example("b/1.jpg", "b"), Example("b/2.jpg", "b")]
-    assert same_bytes_warnings(examples, ["x", "x", "y", "z"]) == []
-    (warning,) = same_bytes_warnings(examples, ["x", "w", "x", "z"])
+    assert duplicate_warnings(examples, ["x", "x", "y", "z"]) == []
+    (warning,) = duplicate_warnings(examples, ["x", "w", "x", "z"])
     assert "a/1.jpg" in warning
     assert "b/1.jpg" in warning
 
 
 @pytest.mark.parametrize(
-    ("paths", "said"),
+    ("paths", "message"),
     [
         ([], "expected"),
         (["a/notes.txt"], "expected"),
-        (["1.jpg", "2.jpg"], "2 pictures lie directly in it: move them into one folder per label"),
+        (["1.jpg", "2.jpg"], "2 images are directly in it: move them into one folder per label"),
     ],
 )
-def test_a_corpus_without_labelled_pictures(root, paths, said):
-    """What was expected, what came, what to do."""
+def test_a_dataset_without_labeled_images(root, paths, message):
+    """The error names the folder, the expected layout and the remedy."""
     root.mkdir()
     touch(root, *paths)
-    with pytest.raises(CorpusError, match=said) as caught:
-        scan_corpus(root)
+    with pytest.raises(DatasetError, match=message) as caught:
+        scan_image_folder(root)
     assert str(root) in str(caught.value)
 
 
 def test_no_folder(root):
-    """A root that is missing, or a file, is told apart."""
-    with pytest.raises(CorpusError, match="does not exist"):
-        scan_corpus(root)
+    """A missing root and a root that is a file have different errors."""
+    with pytest.raises(DatasetError, match="does not exist"):
+        scan_image_folder(root)
     root.touch()
-    with pytest.raises(CorpusError, match="is not a folder"):
-        scan_corpus(root)
+    with pytest.raises(DatasetError, match="is not a folder"):
+        scan_image_folder(root)
 
 
-def test_find_pictures(root):
-    """A folder to classify: every picture below it, in a stable order, labelled or not."""
+def test_find_images(root):
+    """All images below a folder are found in a stable order, labeled or not."""
     touch(root, "b.jpg", "a/x.png", "a/y.txt", ".hidden/z.jpg")
-    assert find_pictures(root) == [root / "a/x.png", root / "b.jpg"]
+    assert find_images(root) == [root / "a/x.png", root / "b.jpg"]
 
 
 @pytest.mark.skipif(sys.platform == "darwin", reason="this file system takes only UTF-8 names")
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60, deadline=None)
 @given(name=st.binary(min_size=1, max_size=250).filter(lambda name: not set(name) & {0, 47} and name[:1] != b"."))
 def test_names_of_any_bytes(tmp_path, name):
-    """Whatever bytes a name has, the picture is found under it and its id leads back to the file."""
+    """An image is found for any bytes in its name, and its id leads back to the file."""
     folder = tmp_path / "names" / str(abs(hash(name)))
     (folder / "label").mkdir(parents=True, exist_ok=True)
     file = os.fsencode(folder / "label") + b"/" + name + b".jpg"
     os.close(os.open(file, os.O_CREAT | os.O_WRONLY))
-    (example,) = scan_corpus(folder).examples
+    (example,) = scan_image_folder(folder).examples
     assert os.fsencode(folder / example.path) == file

@@ -1,4 +1,4 @@
-"""Checkpoints become models that load without torch and give the same vectors."""
+"""Exported models load without torch and give the vectors of their checkpoints."""
 
 import json
 import shutil
@@ -13,18 +13,19 @@ from PIL import Image
 from lmm_classifier import HybridClassifier, PipelineConfig, build_index_from_directory
 from lmm_classifier.core.errors import EncoderError
 from lmm_classifier.data.synthetic.catalog import KNOWN, draw
-from lmm_classifier.embeddings import export as conversion
+from lmm_classifier.embeddings import export
 from lmm_classifier.embeddings.config import EncoderConfig
+from lmm_classifier.embeddings.encode_images import encode_images
 from lmm_classifier.embeddings.export import export_encoder
 from lmm_classifier.embeddings.registry import open_encoder
 from lmm_classifier.embeddings.siglip import SiglipEncoder
-from tests.helpers.corpora import LABELS, draw_corpus
+from tests.helpers.datasets import LABELS, draw_dataset
 from tests.rerank.test_qwen2_vl import CHECKPOINT
 
 FORMS = ["openvino", "onnx"]
 
 
-def pictures():
+def images():
     rng = np.random.default_rng(3)
     sizes = [(120, 50), (50, 121), (56, 56), (400, 300)]
     return [draw(KNOWN[n], rng, 128).resize(size, Image.Resampling.BICUBIC) for n, size in enumerate(sizes)]
@@ -34,94 +35,100 @@ def opened(form, folder, **options):
     return open_encoder(EncoderConfig(backend=form, model=str(folder), **options))
 
 
-@pytest.mark.parametrize(("kind", "form"), [("siglip", "openvino"), ("siglip", "onnx"), ("clip", "openvino")])
+@pytest.mark.parametrize(
+    ("kind", "form"),
+    [
+        ("siglip", "onnx"),
+        pytest.param("siglip", "openvino", marks=pytest.mark.long),
+        pytest.param("clip", "openvino", marks=pytest.mark.long),
+    ],
+)
 def test_an_export_gives_the_vectors_of_transformers(exported, tiny_encoder, kind, form):
     """Cosine >= 0.9999 with the library's own processing and forward pass, and the fingerprint of the checkpoint."""
     reference = SiglipEncoder(str(tiny_encoder(kind)), dtype="float32", device="cpu")
     encoder = opened(form, exported(kind, form), dtype="float32")
-    rows = encoder.encode_images(pictures())
-    assert (rows * reference.encode_as_transformers(pictures())).sum(axis=1).min() >= 0.9999
+    rows = encode_images(encoder, images())
+    assert (rows * reference.encode_as_transformers(images())).sum(axis=1).min() >= 0.9999
     assert encoder.fingerprint == reference.fingerprint
     described = yaml.safe_load((exported(kind, form) / "model.yaml").read_text())
     assert described["source"]["cosines"]["float32"] >= 0.9999
 
 
+@pytest.mark.long
 def test_a_checkpoint_is_converted_once(tiny_encoder, tmp_path):
-    """The second opening finds the model where the first has left it; other weights have a place of their own."""
+    """The second opening uses the model that the first one stored; other weights have another folder."""
     first = opened("openvino", tiny_encoder("siglip"), converted_dir=tmp_path)
-    (made,) = tmp_path.glob("*/model.xml")
-    written = made.stat().st_mtime_ns
+    (model,) = tmp_path.glob("*/model.xml")
+    written = model.stat().st_mtime_ns
     again = opened("openvino", tiny_encoder("siglip"), converted_dir=tmp_path)
-    assert made.stat().st_mtime_ns == written
-    np.testing.assert_array_equal(first.encode_images(pictures()), again.encode_images(pictures()))
-    assert conversion._identity(tiny_encoder("siglip", seed=1)) != conversion._identity(tiny_encoder("siglip"))
+    assert model.stat().st_mtime_ns == written
+    np.testing.assert_array_equal(encode_images(first, images()), encode_images(again, images()))
+    assert export._identity(tiny_encoder("siglip", seed=1)) != export._identity(tiny_encoder("siglip"))
 
 
-def test_an_index_of_the_checkpoint_serves_its_export(exported, tiny_encoder, tmp_path):
-    """Built with torch, searched with OpenVINO or ONNX Runtime: the same labels."""
-    corpus = draw_corpus(tmp_path / "corpus", LABELS[:3], 4)
+def test_an_index_of_the_checkpoint_works_with_its_export(exported, tiny_encoder, tmp_path):
+    """An index built with torch gives the same labels with OpenVINO and ONNX Runtime."""
+    dataset = draw_dataset(tmp_path / "dataset", LABELS[:3], 4)
     config = PipelineConfig(encoder={"model": str(tiny_encoder("siglip")), "dtype": "float32", "device": "cpu"})
     config.retrieval.index_path, config.rerank.enabled = tmp_path / "index", False
-    build_index_from_directory(corpus, tmp_path / "index", config=config)
-    expected = [one.label for one in HybridClassifier(config).classify_many(pictures())]
+    build_index_from_directory(dataset, tmp_path / "index", config=config)
+    expected = [result.label for result in HybridClassifier(config).classify_many(images())]
     for form in FORMS:
         config.encoder.backend, config.encoder.model = form, str(exported("siglip", form))
-        assert [one.label for one in HybridClassifier(config).classify_many(pictures())] == expected
+        assert [result.label for result in HybridClassifier(config).classify_many(images())] == expected
 
 
-@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("form", [FORMS[0], *(pytest.param(form, marks=pytest.mark.long) for form in FORMS[1:])])
 def test_classifying_with_an_export_loads_no_torch(exported, tiny_encoder, tmp_path, form):
-    """As a user types it: build once, then classify one picture; neither torch nor transformers is imported."""
-    corpus = draw_corpus(tmp_path / "corpus", LABELS[:2], 3)
+    """The command classifies one image of a built index and imports neither torch nor transformers."""
+    dataset = draw_dataset(tmp_path / "dataset", LABELS[:2], 3)
     options = ["--set", f"encoder.backend={form}", "--set", f"encoder.model={exported('siglip', form)}"]
-    options += ["--set", f"rerank.model_name={CHECKPOINT}"]  # it is opened, and asked nothing
+    options += ["--set", f"rerank.model_name={CHECKPOINT}"]  # it is opened, but never asked
     options += ["--set", "retrieval.confidence_threshold=0.0", "--set", "retrieval.open_set_threshold=-1"]
     index = str(tmp_path / "index")
     program = [sys.executable, "-m", "lmm_classifier"]
-    subprocess.run([*program, "build", str(corpus), "--output", index, *options], check=True, capture_output=True)
-    picture = next(corpus.rglob("*.png"))
+    subprocess.run([*program, "build", str(dataset), "--output", index, *options], check=True, capture_output=True)
+    image = next(dataset.rglob("*.png"))
     code = (
         "import sys\nfrom lmm_classifier.cli.app import main\n"
-        f"sys.argv[1:] = {['classify', str(picture), '--index', index, '--format', 'jsonl', *options]!r}\n"
+        f"sys.argv[1:] = {['classify', str(image), '--index', index, '--format', 'jsonl', *options]!r}\n"
         "try:\n    main()\nexcept SystemExit as end:\n    assert not end.code, end.code\n"
         "heavy = {'torch', 'transformers', 'huggingface_hub'} & set(sys.modules)\nassert not heavy, heavy"
     )
     done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
-    assert json.loads(done.stdout)["label"] == picture.parent.name
+    assert json.loads(done.stdout)["label"] == image.parent.name
 
 
+@pytest.mark.long
 def test_the_command_as_a_user_types_it(tiny_encoder, tmp_path):
-    """It says how near the vectors are and how to use the folder; a folder in use is left as it is."""
-    command = [sys.executable, "-m", "lmm_classifier", "export", "--encoder", "onnx", "--output", str(tmp_path / "out")]
+    """It prints the least cosine and how to use the folder; a folder in use is not changed."""
+    command = [sys.executable, "-m", "lmm_classifier", "export-encoder", "onnx", "--output", str(tmp_path / "out")]
     command += ["--set", f"encoder.model={tiny_encoder('siglip')}"]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
-    assert "least cosine with transformers" in done.stdout
+    assert "with transformers" in done.stdout
     assert "encoder.backend=onnx" in done.stdout
     assert {file.suffix for file in (tmp_path / "out").iterdir()} >= {".onnx", ".yaml"}
     again = subprocess.run(command, capture_output=True, text=True, check=False)
     assert again.returncode == 1
-    assert "is left as it is" in again.stderr
-    both = subprocess.run([*command, "an-index"], capture_output=True, text=True, check=False)
-    assert both.returncode == 1
-    assert "do not go together" in both.stderr
+    assert "is not changed" in again.stderr
 
 
 def test_a_free_aspect_cannot_be_exported(tiny_encoder, tmp_path):
-    """SigLIP 2 with patches of free aspect has no one input size."""
+    """SigLIP 2 with free aspect has no single input size, so it cannot be exported."""
     with pytest.raises(EncoderError, match="free aspect"):
         export_encoder(str(tiny_encoder("siglip2")), tmp_path / "out", "onnx")
     assert not (tmp_path / "out").exists()
 
 
 def test_a_model_that_gives_other_vectors_is_refused(exported, tiny_encoder):
-    """The comparison finds that an export is not of these weights."""
+    """The comparison detects an export of other weights."""
     other = SiglipEncoder(str(tiny_encoder("siglip", seed=1)), dtype="float32", device="cpu")
     with pytest.raises(EncoderError, match="gives other vectors"):
-        conversion._compared(other, exported("siglip", "openvino") / "model.xml", "openvino")
+        export._compare(other, exported("siglip", "openvino") / "model.xml", "openvino")
 
 
-def test_a_changed_export_is_noticed(exported, tmp_path):
-    """Its description names the weights that were exported."""
+def test_a_changed_export_is_refused(exported, tmp_path):
+    """The description has a digest of the exported files."""
     folder = shutil.copytree(exported("siglip", "openvino"), tmp_path / "copy")
     opened("openvino", folder)
     data = bytearray((folder / "model.bin").read_bytes())
@@ -131,19 +138,20 @@ def test_a_changed_export_is_noticed(exported, tmp_path):
         opened("openvino", folder)
 
 
-def test_where_there_is_no_checkpoint(tmp_path):
-    """The error says what encoder.model can be."""
-    with pytest.raises(EncoderError, match=r"hub name or folder.*export --encoder"):
+def test_a_missing_checkpoint(tmp_path):
+    """The error says which values encoder.model can have."""
+    with pytest.raises(EncoderError, match=r"hub name or folder.*export-encoder"):
         opened("openvino", "google/nothing", cache_dir=tmp_path)
     with pytest.raises(EncoderError, match=r"encoder\.device is 'cuda'"):
         opened("openvino", "google/nothing", device="cuda")
 
 
-def test_what_is_not_whole_in_the_cache_is_made_anew(tiny_encoder, exported, tmp_path):
-    """A converted model without its description is converted again; a place that cannot be written is named."""
-    kept = tmp_path / f"{tiny_encoder('siglip').name}-{conversion._identity(tiny_encoder('siglip'))}"
-    kept.mkdir()
-    (kept / "model.xml").write_text("half")
+@pytest.mark.long
+def test_an_incomplete_conversion_is_repeated(tiny_encoder, exported, tmp_path):
+    """A converted model without its description is converted again; the error names a folder that is not writable."""
+    converted = tmp_path / f"{tiny_encoder('siglip').name}-{export._identity(tiny_encoder('siglip'))}"
+    converted.mkdir()
+    (converted / "model.xml").write_text("half")
     assert opened("openvino", tiny_encoder("siglip"), converted_dir=tmp_path).fingerprint.dim == 64
     (tmp_path / "file").touch()
     with pytest.raises(EncoderError, match=r"encoder\.converted_dir"):
@@ -152,8 +160,8 @@ def test_what_is_not_whole_in_the_cache_is_made_anew(tiny_encoder, exported, tmp
         opened("openvino", exported("siglip", "openvino"), device="cuda")
 
 
-def test_bfloat16_is_used_only_where_it_is_alike(exported, tmp_path):
-    """An export whose bfloat16 vectors are too far from the checkpoint's is computed in float32."""
+def test_bfloat16_is_used_only_where_its_vectors_are_the_same(exported, tmp_path):
+    """An export whose bfloat16 vectors differ too much from the checkpoint's is computed in float32."""
     folder = shutil.copytree(exported("siglip", "openvino"), tmp_path / "copy")
     described = yaml.safe_load((folder / "model.yaml").read_text())
     described["source"]["cosines"]["bfloat16"] = 0.99

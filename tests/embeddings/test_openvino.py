@@ -1,4 +1,4 @@
-"""OpenVINO: one picture or many, one thread or two, the same bits; any model with a description."""
+"""OpenVINO gives the same bits for any number of images and threads, and runs any model with a description."""
 
 import numpy as np
 import pytest
@@ -6,27 +6,28 @@ from PIL import Image
 
 from lmm_classifier.core.errors import EncoderError
 from lmm_classifier.data.synthetic.catalog import KNOWN, draw
+from lmm_classifier.embeddings.encode_images import encode_images
 from lmm_classifier.embeddings.onnx import OnnxEncoder
 from lmm_classifier.embeddings.openvino import OpenvinoEncoder
 from tests.conftest import MOBILENET
 
 
-def pictures(count=6):
+def images(count=6):
     rng = np.random.default_rng(0)
     return [draw(KNOWN[n % len(KNOWN)], rng, 90) for n in range(count)]
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
-def test_alone_or_side_by_side(exported, dtype):
-    """A picture has the same bits in a batch of any size and with any number of threads."""
+def test_bits_do_not_depend_on_batch_or_threads(exported, dtype):
+    """An image has the same bits in a batch of any size and with any number of threads."""
     folder = exported("siglip", "openvino")
     many = OpenvinoEncoder(folder, dtype, threads=2)
-    rows = many.encode_images(pictures())
+    rows = encode_images(many, images())
     for threads in (1, 2):
         encoder = OpenvinoEncoder(folder, dtype, threads)
-        for number, picture in enumerate(pictures()):
-            np.testing.assert_array_equal(encoder.encode_images([picture])[0], rows[number])
-        np.testing.assert_array_equal(encoder.encode_images(pictures()[::-1]), rows[::-1])
+        for number, image in enumerate(images()):
+            np.testing.assert_array_equal(encode_images(encoder, [image])[0], rows[number])
+        np.testing.assert_array_equal(encode_images(encoder, images()[::-1]), rows[::-1])
     assert many.fingerprint.dtype == dtype
 
 
@@ -41,17 +42,17 @@ def mobilenet_xml(mobilenet, tmp_path_factory):
     return folder / "mobilenet.xml"
 
 
-def test_a_model_of_ones_own(mobilenet, mobilenet_xml):
-    """The same vectors as through ONNX Runtime, under a fingerprint of its own."""
+def test_a_model_that_is_no_export(mobilenet, mobilenet_xml):
+    """It gives the vectors of ONNX Runtime under its own fingerprint."""
     encoder = OpenvinoEncoder(mobilenet_xml, "float32")
-    expected = OnnxEncoder(mobilenet).encode_images(pictures())
-    assert (encoder.encode_images(pictures()) * expected).sum(axis=1).min() >= 0.99999
+    expected = encode_images(OnnxEncoder(mobilenet), images())
+    assert (encode_images(encoder, images()) * expected).sum(axis=1).min() >= 0.99999
     assert encoder.fingerprint.backend == "openvino"
     assert encoder.fingerprint.dim == 1280
 
 
-def test_what_is_wrong_is_told(exported, mobilenet_xml, tmp_path):
-    """No model, no description, no model content, another input."""
+def test_errors_name_the_fault(exported, mobilenet_xml, tmp_path):
+    """A missing model, description or content, another input and another number type have their own errors."""
     with pytest.raises(EncoderError, match=r"no \.xml model"):
         OpenvinoEncoder(tmp_path)
     (tmp_path / "model.xml").write_text("nonsense")
@@ -60,19 +61,19 @@ def test_what_is_wrong_is_told(exported, mobilenet_xml, tmp_path):
     (tmp_path / "model.yaml").write_text(MOBILENET)
     with pytest.raises(EncoderError, match="not a loadable OpenVINO model"):
         OpenvinoEncoder(tmp_path)
-    described = mobilenet_xml.with_suffix(".yaml")
+    description = mobilenet_xml.with_suffix(".yaml")
     try:
-        described.write_text(MOBILENET + "layout: nhwc\n")
+        description.write_text(MOBILENET + "layout: nhwc\n")
         with pytest.raises(EncoderError, match="refused its input"):
             OpenvinoEncoder(mobilenet_xml)
         with pytest.raises(EncoderError, match=r"encoder\.dtype is 'float16', but this processor computes in"):
             OpenvinoEncoder(mobilenet_xml, "float16")
     finally:
-        described.write_text(MOBILENET)
+        description.write_text(MOBILENET)
 
 
-def test_vectors_without_a_direction_are_told(exported):
-    """Black, white or noise: always a direction; an empty list is no picture."""
+def test_black_and_white_images_have_vectors(exported):
+    """Uniform images give finite vectors; no image gives no vector."""
     encoder = OpenvinoEncoder(exported("siglip", "openvino"))
     assert encoder.encode([]).shape == (0, 64)
-    assert np.isfinite(encoder.encode_images([Image.new("RGB", (9, 9)), Image.new("RGB", (9, 9), "white")])).all()
+    assert np.isfinite(encode_images(encoder, [Image.new("RGB", (9, 9)), Image.new("RGB", (9, 9), "white")])).all()

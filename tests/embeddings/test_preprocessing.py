@@ -1,4 +1,4 @@
-"""How a picture becomes a model's input, and descriptions of it that are checked."""
+"""Preprocessing gives the values of transformers, and wrong descriptions are refused."""
 
 import numpy as np
 import pytest
@@ -15,8 +15,8 @@ def describe(tmp_path, text):
     return Preprocessing.from_yaml(tmp_path / "model.yaml")
 
 
-def values(described, image):
-    return described.scaled([described.prepare(image)])[0]
+def values(preprocessing, image):
+    return preprocessing.scaled([preprocessing.preprocess(image)])[0]
 
 
 def gradient(width, height):
@@ -25,7 +25,7 @@ def gradient(width, height):
 
 
 def test_values_layout_and_channels(tmp_path):
-    """Value = (pixel / 255 - mean) / std; bgr turns the channels, nhwc keeps them last."""
+    """A value is (pixel / 255 - mean) / std; bgr reverses the channels, nhwc puts them last."""
     image = Image.new("RGB", (9, 9), (255, 0, 51))
     base = "size: 4\nmean: [0.5, 0.0, 0.1]\nstd: [0.5, 1, 0.2]\n"
     expected = np.array([1.0, 0.0, 0.5], np.float32)
@@ -37,44 +37,44 @@ def test_values_layout_and_channels(tmp_path):
     np.testing.assert_allclose(last[1, 1], expected[::-1], atol=1e-6)
 
 
-def test_crop_equals_resize_then_centre_crop(tmp_path):
-    """The part that is seen is the one of the usual two steps, without making the large picture."""
+def test_crop_equals_resize_then_center_crop(tmp_path):
+    """The result is that of the usual two steps, without the large image between them."""
     image = gradient(300, 200)
-    got = values(describe(tmp_path, "size: 64\nfit: crop\nresize: 80\nresample: bilinear\n"), image)
+    cropped = values(describe(tmp_path, "size: 64\nfit: crop\nresize: 80\nresample: bilinear\n"), image)
     resized = image.resize((120, 80), Image.Resampling.BILINEAR).crop((28, 8, 92, 72))
     expected = np.asarray(resized, np.float32).transpose(2, 0, 1) / 255
-    assert np.abs(got - expected).max() < 2.5 / 255
+    assert np.abs(cropped - expected).max() < 2.5 / 255
 
 
 def test_squash_and_sides(tmp_path):
-    """Squash takes the whole picture; a size may be height and width."""
-    got = values(describe(tmp_path, "size: [20, 40]\nfit: squash\n"), gradient(300, 200))
-    assert got.shape == (3, 20, 40)
-    assert got[0, :, -1].mean() > 0.95
+    """Squash takes the whole image; a size may be height and width."""
+    squashed = values(describe(tmp_path, "size: [20, 40]\nfit: squash\n"), gradient(300, 200))
+    assert squashed.shape == (3, 20, 40)
+    assert squashed[0, :, -1].mean() > 0.95
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "key"),
     [
         ("fit: crop", "size"),
         ("size: 0", "size"),
         ("size: 8\nfit: stretch", "fit"),
         ("size: 8\nmean: [1, 2]", "mean"),
         ("size: 8\nstd: [1, 1, 0]", "std"),
-        ("size: 8\ncolour: rgb", "colour"),
+        ("size: 8\ncolor: rgb", "color"),
         ("size: [", "not plain YAML"),
     ],
 )
-def test_wrong_descriptions_are_refused(tmp_path, text, said):
-    """A wrong key or value is named, with the file."""
+def test_wrong_descriptions_are_refused(tmp_path, text, key):
+    """The error names the wrong key or value, and the file."""
     with pytest.raises(ConfigError) as caught:
         describe(tmp_path, text)
-    assert said in str(caught.value)
+    assert key in str(caught.value)
     assert "model.yaml" in str(caught.value)
 
 
-def test_the_template_is_a_description(tmp_path):
-    """What the error message offers can be used as it is."""
+def test_the_template_is_a_valid_description(tmp_path):
+    """The template of the error message can be used unchanged."""
     assert describe(tmp_path, TEMPLATE).shape == (224, 224)
 
 
@@ -88,8 +88,8 @@ def test_the_template_is_a_description(tmp_path):
     ],
     ids=["siglip", "bilinear", "clip"],
 )
-def test_the_same_as_the_processor_of_transformers(processor, size):
-    """Read from its settings, our resize, crop and scale give its values to 2 of 255 levels."""
+def test_values_are_those_of_the_processor_of_transformers(processor, size):
+    """Preprocessing from the processor's settings gives its values to 2 of 255 levels."""
     image = draw("tartan", np.random.default_rng(0), 128).resize(size, Image.Resampling.BICUBIC)
     ours = Preprocessing.of_processor(processor.to_dict())
     theirs = processor(images=[image], return_tensors="np")["pixel_values"][0]
@@ -97,7 +97,7 @@ def test_the_same_as_the_processor_of_transformers(processor, size):
 
 
 @pytest.mark.parametrize(
-    "said",
+    "settings",
     [
         {"size": {"max_patches": 256}},
         {"size": {"height": 8, "width": 8}, "do_rescale": False},
@@ -108,6 +108,6 @@ def test_the_same_as_the_processor_of_transformers(processor, size):
         {"size": {"longest_edge": 8}, "do_center_crop": True, "do_normalize": False},
     ],
 )
-def test_other_processing_is_left_to_transformers(said):
-    """What is no plain resize or crop with the usual scale is not imitated."""
-    assert Preprocessing.of_processor(said) is None
+def test_other_processing_is_left_to_transformers(settings):
+    """Processing other than a plain resize or crop with the usual scale gives None."""
+    assert Preprocessing.of_processor(settings) is None

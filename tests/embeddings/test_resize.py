@@ -1,4 +1,4 @@
-"""Resizing stays within two grey levels of Pillow's, for any sizes and the hardest contents."""
+"""Resizing stays within two gray levels of Pillow, for any size and for the hardest contents."""
 
 import sys
 import threading
@@ -9,14 +9,14 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from lmm_classifier.embeddings import resize as room
+from lmm_classifier.embeddings import resize as module
 from lmm_classifier.embeddings.resize import resize
 
 SIDE = st.integers(1, 700)
 
 
-def picture(width, height, seed):
-    """Noise, or black and white at random: between the two passes hard edges are clipped."""
+def drawn(width, height, seed):
+    """Return noise, or random black and white, whose hard edges are clipped between the two passes."""
     values = np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
     return Image.fromarray(np.where(values < 128, 0, 255).astype(np.uint8) if seed % 2 else values)
 
@@ -27,42 +27,42 @@ def picture(width, height, seed):
 @example(800, 1216, 384, 384, "bicubic", 1, False)
 @example(3, 700, 384, 384, "lanczos", 1, True)
 def test_within_two_levels_of_pillow(width, height, wide, high, resample, seed, crop):
-    """Whole pictures and parts of them, larger and smaller."""
-    image = picture(width, height, seed)
+    """This holds for whole images and for parts, larger and smaller."""
+    image = drawn(width, height, seed)
     box = (width * 0.1, height * 0.2, width * 0.9, height * 0.7) if crop else None
     expected = np.asarray(image.resize((wide, high), Image.Resampling[resample.upper()], box)).astype(int)
-    found = resize(image, (wide, high), resample, box)
-    assert found.shape == (high, wide, 3)
-    assert found.dtype == np.uint8
-    assert np.abs(found - expected).max() <= 2
+    resized = resize(image, (wide, high), resample, box)
+    assert resized.shape == (high, wide, 3)
+    assert resized.dtype == np.uint8
+    assert np.abs(resized - expected).max() <= 2
 
 
 def test_threads_do_not_share_buffers():
-    """The same picture in many threads gives the same bytes."""
-    images = [picture(300 + n, 200, n) for n in range(8)]
+    """Many threads that resize the same images get the same bytes."""
+    images = [drawn(300 + n, 200, n) for n in range(8)]
     expected = [resize(image, (64, 64), "bicubic") for image in images]
-    found = {}
+    results = {}
 
     def work(number):
-        found[number] = [resize(image, (64, 64), "bicubic") for image in images]
+        results[number] = [resize(image, (64, 64), "bicubic") for image in images]
 
     threads = [threading.Thread(target=work, args=(n,)) for n in range(4)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    for got in found.values():
-        np.testing.assert_array_equal(got, expected)
+    for resized in results.values():
+        np.testing.assert_array_equal(resized, expected)
 
 
 @pytest.mark.parametrize("resample", ["nearest", "bilinear", "bicubic", "lanczos"])
-def test_without_the_library_pillow_does_it(monkeypatch, resample):
-    """Slower, and exactly Pillow."""
+def test_without_the_library_pillow_resizes(monkeypatch, resample):
+    """The result is then exactly Pillow's."""
     monkeypatch.setitem(sys.modules, "cykooz_resizer", None)
-    room._library.cache_clear()
+    module._library.cache_clear()
     try:
-        image = picture(90, 70, 0)
+        image = drawn(90, 70, 0)
         expected = np.asarray(image.resize((32, 48), Image.Resampling[resample.upper()]))
         np.testing.assert_array_equal(resize(image, (32, 48), resample), expected)
     finally:
-        room._library.cache_clear()
+        module._library.cache_clear()

@@ -1,4 +1,4 @@
-"""SigLIP, SigLIP 2 and CLIP through transformers, against transformers' own forward pass."""
+"""SigLIP, SigLIP 2 and CLIP, compared with transformers' own forward pass."""
 
 import shutil
 
@@ -11,16 +11,17 @@ from transformers import AutoTokenizer, CLIPModel, Siglip2Model, SiglipModel
 from lmm_classifier.core.errors import EncoderError
 from lmm_classifier.data.synthetic.catalog import draw
 from lmm_classifier.embeddings.config import EncoderConfig
+from lmm_classifier.embeddings.encode_images import encode_images
 from lmm_classifier.embeddings.registry import open_encoder
 from lmm_classifier.embeddings.siglip import SiglipEncoder
 
 MODELS = {"siglip": SiglipModel, "siglip2": Siglip2Model, "clip": CLIPModel}
-# the first numbers of the tiny SigLIP's vector of the picture below: squashed, not cropped
+# the first numbers of the tiny SigLIP's vector of the image below, which is squashed, not cropped
 GOLDEN = [-0.04775, 0.03722, -0.10528, -0.05926, 0.12843, -0.01867, -0.17688, -0.2135]
 
 
-def picture(seed=0, size=(120, 50)):
-    """Not square, so that a crop and a squash differ."""
+def image(seed=0, size=(120, 50)):
+    """Return an image that is not square, so that a crop and a squash differ."""
     return draw("tartan", np.random.default_rng(seed), 128).resize(size, Image.Resampling.BICUBIC)
 
 
@@ -28,32 +29,32 @@ def encoder(folder, **options):
     return SiglipEncoder(str(folder), **{"dtype": "float32", "device": "cpu", **options})
 
 
-def unit(rows):
+def normalized(rows):
     rows = rows.detach().numpy()
     return rows / np.linalg.norm(rows, axis=1, keepdims=True)
 
 
 def test_golden_vector(tiny_encoder):
-    """The vector of a picture that is not square does not move."""
-    row = encoder(tiny_encoder("siglip")).encode_images([picture()])[0]
-    np.testing.assert_allclose(row[:8], GOLDEN, atol=3e-4)  # two of 255 grey levels move it by as much
+    """The vector of an image that is not square does not change."""
+    row = encode_images(encoder(tiny_encoder("siglip")), [image()])[0]
+    np.testing.assert_allclose(row[:8], GOLDEN, atol=3e-4)  # two of 255 gray levels change it by as much
 
 
 @pytest.mark.parametrize("kind", MODELS)
 def test_image_tower_equals_transformers(tiny_encoder, kind):
-    """Cosine >= 0.99999 with the library's own features of the same pictures."""
+    """Vectors have a cosine of at least 0.99999 with the library's own features of the same images."""
     ours = encoder(tiny_encoder(kind))
-    images = [picture(seed, size) for seed, size in enumerate([(120, 50), (50, 120), (56, 56), (400, 300)])]
+    images = [image(seed, size) for seed, size in enumerate([(120, 50), (50, 120), (56, 56), (400, 300)])]
     inputs = ours._processor(images=images, return_tensors="pt")
     model = MODELS[kind].from_pretrained(tiny_encoder(kind)).eval()
     with torch.no_grad():
-        theirs = unit(model.get_image_features(**inputs).pooler_output)
-    assert (ours.encode_images(images) * theirs).sum(axis=1).min() >= 0.99999
+        theirs = normalized(model.get_image_features(**inputs).pooler_output)
+    assert (encode_images(ours, images) * theirs).sum(axis=1).min() >= 0.99999
 
 
 @pytest.mark.parametrize("kind", MODELS)
 def test_text_tower_equals_transformers(tiny_encoder, kind):
-    """Label names get the library's own text features: lower case, padded as the family was trained."""
+    """Label names get the library's text features of lower-case text, padded as in the training of the family."""
     ours = encoder(tiny_encoder(kind))
     texts = ["A photo of the Tartan cloth", "polka dots"]
     length = 77 if kind == "clip" else 64
@@ -63,7 +64,7 @@ def test_text_tower_equals_transformers(tiny_encoder, kind):
     names = ["input_ids", "attention_mask"] if kind == "clip" else ["input_ids"]
     model = MODELS[kind].from_pretrained(tiny_encoder(kind)).eval()
     with torch.no_grad():
-        theirs = unit(model.get_text_features(**{name: tokens[name] for name in names}).pooler_output)
+        theirs = normalized(model.get_text_features(**{name: tokens[name] for name in names}).pooler_output)
     rows = ours.encode_texts(texts)
     assert (rows * theirs).sum(axis=1).min() >= 0.99999
     assert rows.shape[1] == ours.fingerprint.dim
@@ -71,17 +72,17 @@ def test_text_tower_equals_transformers(tiny_encoder, kind):
 
 
 def test_squash_and_crop(tiny_encoder):
-    """SigLIP sees the whole picture, CLIP its centre: the ends of a long picture tell."""
+    """SigLIP uses the whole image and CLIP its center, so only SigLIP depends on the ends of a long image."""
     image = Image.new("RGB", (200, 56), (128, 128, 128))
     ends = image.copy()
     ends.paste((255, 0, 0), (0, 0, 30, 56))
-    for kind, sees in (("siglip", True), ("clip", False)):
-        rows = encoder(tiny_encoder(kind)).encode_images([image, ends])
-        assert bool((rows[0] @ rows[1]) < 0.99999) == sees
+    for kind, differs in (("siglip", True), ("clip", False)):
+        rows = encode_images(encoder(tiny_encoder(kind)), [image, ends])
+        assert bool((rows[0] @ rows[1]) < 0.99999) == differs
 
 
 def test_digest_names_the_weights(tiny_encoder, tmp_path):
-    """The same weights in another folder are the same encoder; other weights are not, and nor is another processing."""
+    """The same weights in another folder are the same encoder; other weights or processing are another one."""
     first = encoder(tiny_encoder("siglip")).fingerprint
     copy = shutil.copytree(tiny_encoder("siglip"), tmp_path / "copy")
     assert encoder(copy).fingerprint.differences(first) == []
@@ -91,29 +92,29 @@ def test_digest_names_the_weights(tiny_encoder, tmp_path):
     assert encoder(copy).fingerprint.differences(first) == ["preprocessing"]
 
 
-def test_bfloat16_is_near(tiny_encoder):
-    """Half precision is named in the fingerprint and moves a vector little."""
+def test_bfloat16_is_close(tiny_encoder):
+    """The fingerprint names half precision, and a vector changes little."""
     exact, half = (encoder(tiny_encoder("siglip"), dtype=dtype) for dtype in ("float32", "bfloat16"))
     assert half.fingerprint.dtype == "bfloat16"
     assert half.fingerprint.differences(exact.fingerprint) == []
-    assert (exact.encode_images([picture()]) * half.encode_images([picture()])).sum() > 0.999
+    assert (encode_images(exact, [image()]) * encode_images(half, [image()])).sum() > 0.999
     assert encoder(tiny_encoder("siglip"), dtype="auto").fingerprint.dtype in ("float32", "bfloat16")
 
 
-def test_weights_that_overflow_are_told(tiny_encoder, tmp_path):
-    """Values that are not finite are an error that names the number type, not a vector."""
+def test_weights_that_overflow_raise_an_error(tiny_encoder, tmp_path):
+    """The error names the number type; no vector with infinite values is returned."""
     folder = shutil.copytree(tiny_encoder("siglip"), tmp_path / "broken")
     model = SiglipModel.from_pretrained(folder)
     with torch.no_grad():
         model.vision_model.post_layernorm.weight.fill_(float("inf"))
     model.save_pretrained(folder)
     with pytest.raises(EncoderError, match=r"encoder\.dtype: float32"):
-        encoder(folder).encode_images([picture()])
+        encode_images(encoder(folder), [image()])
 
 
 @pytest.mark.parametrize("model", ["google/siglip-so400m-patch14-384", "/no/such/folder", "x"])
-def test_three_ways_on(model, tmp_path):
-    """A model that cannot be had is an error that names the three ways on; nothing else takes its place."""
+def test_a_model_that_cannot_be_loaded(model, tmp_path):
+    """The error names the three remedies; no other encoder takes its place."""
     with pytest.raises(EncoderError) as caught:
         open_encoder(EncoderConfig(model=model, cache_dir=tmp_path))
     for part in (model, "copy the cache", "local folder", "encoder.backend: descriptor", "config/offline.yaml"):
@@ -121,13 +122,13 @@ def test_three_ways_on(model, tmp_path):
 
 
 def test_folders_that_are_no_checkpoint(tiny_encoder, tmp_path):
-    """An empty folder, pickled weights and a foreign architecture are refused with the reason."""
+    """An empty folder, pickled weights, another architecture and cut weights are refused with the reason."""
     (tmp_path / "empty").mkdir()
     with pytest.raises(EncoderError, match=r"no config\.json"):
         encoder(tmp_path / "empty")
     folder = shutil.copytree(tiny_encoder("siglip"), tmp_path / "pickled")
     (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
-    with pytest.raises(EncoderError, match="pickled ones are not loaded"):
+    with pytest.raises(EncoderError, match="pickled weights are not loaded"):
         encoder(folder)
     folder = shutil.copytree(tiny_encoder("siglip"), tmp_path / "foreign")
     (folder / "config.json").write_text('{"model_type": "bert"}')
@@ -141,30 +142,30 @@ def test_folders_that_are_no_checkpoint(tiny_encoder, tmp_path):
 
 @pytest.mark.parametrize("revision", [None, "main", "v1"])
 def test_a_hub_name_is_found_in_the_cache(tiny_encoder, tmp_path, revision):
-    """A model that the hub's cache holds is loaded by name without a network, at the revision asked for."""
-    place = tmp_path / "models--someone--tiny-siglip"
+    """A model in the hub's cache is loaded by name without a network, at the configured revision."""
+    cached = tmp_path / "models--someone--tiny-siglip"
     for name, commit, seed in (("main", "a" * 40, 0), ("v1", "b" * 40, 1)):
-        shutil.copytree(tiny_encoder("siglip", seed=seed), place / "snapshots" / commit)
-        (place / "refs").mkdir(exist_ok=True)
-        (place / "refs" / name).write_text(commit)
-    found = SiglipEncoder("someone/tiny-siglip", revision, tmp_path, dtype="float32", device="cpu")
+        shutil.copytree(tiny_encoder("siglip", seed=seed), cached / "snapshots" / commit)
+        (cached / "refs").mkdir(exist_ok=True)
+        (cached / "refs" / name).write_text(commit)
+    loaded = SiglipEncoder("someone/tiny-siglip", revision, tmp_path, dtype="float32", device="cpu")
     expected = encoder(tiny_encoder("siglip", seed=1 if revision == "v1" else 0)).fingerprint
-    assert found.fingerprint.differences(expected) == []
-    assert found.fingerprint.model == "someone/tiny-siglip"
-    with pytest.raises(EncoderError, match="Three ways on"):
+    assert loaded.fingerprint.differences(expected) == []
+    assert loaded.fingerprint.model == "someone/tiny-siglip"
+    with pytest.raises(EncoderError, match="Do one of three things"):
         SiglipEncoder("someone/tiny-siglip", "v2", tmp_path)
 
 
 def test_nothing_is_printed_while_loading(tiny_encoder, capfd):
-    """Loading one tower of a whole checkpoint is no surprise to report."""
+    """The unused tower of a checkpoint is not reported."""
     encoder(tiny_encoder("siglip")).encode_texts(["cloth"])
-    said = capfd.readouterr()
-    assert said.out == said.err == ""
+    output = capfd.readouterr()
+    assert output.out == output.err == ""
 
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_cuda_agrees_with_the_cpu(tiny_encoder):
-    """The same vectors on a GPU, up to rounding."""
-    rows = [encoder(tiny_encoder("siglip"), device=device).encode_images([picture()]) for device in ("cpu", "cuda")]
+    """A GPU gives the same vectors up to rounding."""
+    rows = [encode_images(encoder(tiny_encoder("siglip"), device=device), [image()]) for device in ("cpu", "cuda")]
     assert (rows[0] * rows[1]).sum() > 0.9999

@@ -1,4 +1,4 @@
-"""The study of verdicts: counted by hand, and end to end as a user types it."""
+"""Figures of an evaluation: counted by hand, and on drawn images."""
 
 import json
 import shutil
@@ -6,21 +6,23 @@ import shutil
 import numpy as np
 import pytest
 
+from lmm_classifier import Cancelled, HybridClassifier, build_index_from_directory
 from lmm_classifier.core.datatypes import Candidate, Classification, Decision
-from lmm_classifier.evaluation.results import Entry, Evaluation
-from tests.cli.test_app import OFFLINE, run
-from tests.helpers.corpora import draw_corpus
+from lmm_classifier.core.errors import DatasetError
+from lmm_classifier.evaluation.results import Evaluation, LabeledResult, evaluate_folder
+from tests.helpers.command_line import OFFLINE, run
+from tests.helpers.datasets import draw_dataset, offline_config
 
 
 def entry(truth, answer, score=0.9, familiarity=0.0, reason="confident", others=()):
-    """One verdict; `others` are candidates with retrieval scores, before the reranker ordered them."""
-    candidates = (Candidate(answer, score, ()), *(Candidate(label, share, ()) for label, share in others))
+    """One result; `others` are candidates with scores of retrieval, before the reranker ordered them."""
+    candidates = (Candidate(answer, score, ()), *(Candidate(label, other, ()) for label, other in others))
     action = "reject" if reason in ("novel", "unreadable") else "accept"
     label = "unknown" if action == "reject" else answer
     result = Classification(
-        label, score, reason == "reranked", Decision(action, reason), candidates, 0.5, familiarity, error="no picture"
+        label, score, reason == "reranked", Decision(action, reason), candidates, 0.5, familiarity, error="no image"
     )
-    return Entry(f"{truth}.jpg", result, truth)
+    return LabeledResult(f"{truth}.jpg", result, truth)
 
 
 ENTRIES = [
@@ -34,87 +36,114 @@ ENTRIES = [
 ]
 
 
-def test_counted_by_hand():
-    """Accuracy counts a refusal as wrong; what is no label is a stranger; a bad file is neither."""
-    found = Evaluation.of(ENTRIES, {"a", "b"})
-    figures = found.to_dict(lambda keep: {0.95: -3.5, 0.9: -1.0, 0.8: 0.15}[keep])
-    assert figures["pictures"] == {"known": 4, "strangers": 2, "unreadable": 1}
+def test_figures_counted_by_hand():
+    """A rejected known image is an error. A truth that is no label is an unknown image. A bad file is neither."""
+    evaluation = Evaluation.of(ENTRIES, {"a", "b"})
+    figures = evaluation.to_dict(lambda keep: {0.95: -3.5, 0.9: -1.0, 0.8: 0.15}[keep])
+    assert figures["images"] == {"known": 4, "unknowns": 2, "unreadable": 1}
     assert (figures["accuracy"]["count"], figures["accuracy"]["of"]) == (2, 4)
     assert figures["accuracy_if_a_label_is_forced"]["count"] == 3
     assert figures["known_called_unknown"]["count"] == 1
     assert (figures["precision_of_answers"]["count"], figures["precision_of_answers"]["of"]) == (2, 3)
     assert figures["confusions"] == [{"truth": "a", "answer": "b", "count": 1}]
-    assert [(one["label"], one["count"], one["most_often_instead"]) for one in figures["classes"]] == [
+    assert [(row["label"], row["count"], row["most_often_instead"]) for row in figures["classes"]] == [
         ("a", 1, "b"),
         ("b", 1, "unknown"),
     ]
     unknown = figures["unknown"]
-    assert unknown["caught"]["share"] == 0.5
+    assert unknown["caught"]["fraction"] == 0.5
     assert unknown["auroc"] == pytest.approx(4 / 8)  # of eight pairs: .5 beats both, .1 and .2 beat one, -3 none
-    assert [(one["known_kept"], one["strangers_let_through"]) for one in unknown["trade"]] == [
+    assert unknown["fpr_at_95_tpr"] == 1.0
+    assert [(row["known_accepted"], row["unknowns_accepted"]) for row in unknown["tradeoff"]] == [
         (1.0, 1.0),
         (0.75, 0.5),
         (0.5, 0.5),
     ]
-    again = figures["second_look"]
-    assert (again["asked"], again["rescued"], again["broken"]) == (1, 1, 0)
+    reranking = figures["reranking"]
+    assert (reranking["asked"], reranking["corrected"], reranking["newly_wrong"]) == (1, 1, 0)
     json.dumps(figures, allow_nan=False)
 
 
-def test_only_strangers_or_only_known():
-    """Either half alone has figures, all of them JSON."""
-    for part in (ENTRIES[:4], ENTRIES[4:6], ENTRIES[6:]):
-        figures = Evaluation.of(part, {"a", "b"}).to_dict(lambda keep: 0.0)
-        json.dumps(figures, allow_nan=False)
-        assert figures["unknown"] is None
+@pytest.mark.parametrize("entries", [ENTRIES[:4], ENTRIES[4:6], ENTRIES[6:], []])
+def test_every_part_alone_has_figures(entries):
+    """Only known, only unknown, only unreadable, and no images: all figures are JSON without NaN."""
+    figures = Evaluation.of(entries, {"a", "b"}).to_dict(lambda keep: 0.0)
+    json.dumps(figures, allow_nan=False)
+    assert figures["unknown"] is None
 
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):
-    """An index, and a folder of new pictures with strangers and a broken file."""
+    """A folder with an index, and with new images of known labels and of one unknown pattern."""
     root = tmp_path_factory.mktemp("evaluate")
-    draw_corpus(root / "corpus", count=8)
-    draw_corpus(root / "new", count=4, seed=1)
-    draw_corpus(root / "strange", ["camouflage"], count=4, seed=1)
-    shutil.move(root / "strange" / "camouflage", root / "new" / "unknown")
-    run("build", root / "corpus", "--output", root / "index.npz", "--config", OFFLINE)
+    draw_dataset(root / "dataset", count=8)
+    draw_dataset(root / "new", count=4, seed=1)
+    draw_dataset(root / "drawn", ["camouflage"], count=4, seed=1)
+    shutil.move(root / "drawn" / "camouflage", root / "new" / "unknown")
+    build_index_from_directory(root / "dataset", root / "index.npz", 16, offline_config(root / "index.npz"))
     return root
 
 
+@pytest.fixture(scope="module")
+def classifier(place):
+    return HybridClassifier(offline_config(place / "index.npz"))
+
+
+def test_a_folder_that_is_no_label_holds_unknown_images(place, classifier):
+    """Progress counts every image; the stored arrays are as long as the lists."""
+    steps = []
+    evaluation = evaluate_folder(str(place / "new"), classifier, progress=steps.append)
+    assert (len(evaluation.known), len(evaluation.unknowns), len(evaluation.unreadable)) == (16, 4, 0)
+    assert [step.done for step in steps] == list(range(1, 21))
+    assert {step.total for step in steps} == {20}
+    assert len(evaluation.correct) == len(evaluation.accepted) == len(evaluation.confidence) == 16
+    assert len(evaluation.unknown_familiarity) == 4
+    assert evaluation.correct.mean() > 0.5
+
+
+def test_a_callback_can_cancel(place, classifier):
+    """An error in the callback reaches the caller, and the classifier works afterwards."""
+
+    def stop(progress):
+        if progress.done == 3:
+            raise Cancelled("enough")
+
+    with pytest.raises(Cancelled, match="enough"):
+        evaluate_folder(place / "new", classifier, progress=stop)
+    assert len(evaluate_folder(place / "new", classifier).known) == 16
+
+
+def test_images_of_the_index_are_evaluated_by_the_others(place, classifier):
+    """With identical examples left out, accuracy is that of leave-one-out; without, an image finds itself."""
+    itself = evaluate_folder(place / "dataset", classifier)
+    others = evaluate_folder(place / "dataset", classifier, leave_out_identical=True)
+    assert itself.correct.all()
+    assert others.confidence.mean() < itself.confidence.mean()
+
+
+def test_a_folder_without_images_is_refused(tmp_path, classifier):
+    """The error says what was expected."""
+    with pytest.raises(DatasetError, match="expected"):
+        evaluate_folder(tmp_path, classifier)
+
+
 def test_evaluate_from_the_command_line(place, tmp_path):
-    """A terminal summary, JSON of the same numbers, and a page with charts and pictures."""
+    """The terminal, the JSON and the page show the same numbers."""
     done = run(
         "evaluate", place / "new", "--index", place / "index.npz", "--config", OFFLINE,
         "--json", tmp_path / "e.json", "--html", tmp_path / "e.html",
     )  # fmt: skip
     figures = json.loads((tmp_path / "e.json").read_text())
-    assert figures["pictures"] == {"known": 16, "strangers": 4, "unreadable": 0}
-    assert f"{100 * figures['accuracy']['share']:.1f} %" in done.stdout
-    assert figures["accuracy"]["share"] > 0.5
-    page = (tmp_path / "e.html").read_text()
-    assert page.count("<svg") == 3
-    assert "data:image/jpeg" in page
-    assert "http" not in page.replace("http-equiv", "")
+    assert figures["images"] == {"known": 16, "unknowns": 4, "unreadable": 0}
+    accuracy = f"{100 * figures['accuracy']['fraction']:.1f}%"
+    assert accuracy in done.stdout
+    assert accuracy in (tmp_path / "e.html").read_text(encoding="utf-8")
+    assert np.isfinite(figures["unknown"]["auroc"])
 
 
-def test_broken_files_are_counted(place, tmp_path):
-    """A file that is no picture changes the exit code, not the rest."""
+def test_unreadable_files_are_counted(place, tmp_path):
+    """A file that is no image changes the exit code, and nothing else."""
     shutil.copytree(place / "new", tmp_path / "new")
     (tmp_path / "new" / "stripes" / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\n nothing")
     done = run("evaluate", tmp_path / "new", "--index", place / "index.npz", "--config", OFFLINE, code=3)
-    assert "unreadable" in done.stdout
-
-
-def test_a_folder_without_pictures(place, tmp_path):
-    """One clear line that says what was expected."""
-    done = run("evaluate", tmp_path, "--index", place / "index.npz", "--config", OFFLINE, code=1)
-    assert "holds no labelled picture; expected" in done.stderr
-
-
-def test_the_corpus_against_itself(place):
-    """With its own bytes left out it is a leave-one-out; without, it is a mirror."""
-    arguments = ["evaluate", place / "corpus", "--index", place / "index.npz", "--config", OFFLINE]
-    mirror = run(*arguments).stdout
-    honest = run(*arguments, "--leave-out-identical").stdout
-    assert mirror != honest
-    assert np.isfinite(float(honest.split("accuracy")[1].split("%")[0]))
+    assert "unreadable files" in done.stdout

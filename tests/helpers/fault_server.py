@@ -1,4 +1,4 @@
-"""A server on loopback that misbehaves in one way, and one that behaves like a chat server of chosen abilities."""
+"""Servers on the loopback interface: one with a single fault, and a chat server with chosen abilities."""
 
 import base64
 import contextlib
@@ -14,7 +14,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import numpy as np
 from PIL import Image
 
-STALL = 30.0  # seconds that a faulty connection is held; far beyond every deadline of the tests
+STALL_SECONDS = 30.0  # that a faulty connection is held open; far longer than the deadlines of the tests
 
 
 def http(body, status="200 OK", extra="", length=None):
@@ -49,13 +49,13 @@ FAULTS = {
     "redirect": [http(b"", "302 Found", "Location: http://192.0.2.1/\r\n")],
     "endless": [http(b"", length=1 << 40), *[b" " * (1 << 20)] * 64],
     "nonsense": [http(completion("As a language model I would rather talk about Z."))],
-    "not a number": [http(completion("A", **NAN).replace(b"NaN", b"NaN"))],
+    "not a number": [http(completion("A", **NAN))],
 }
 SLOW = {"slow header", "slow body"}
 
 
 class FaultServer:
-    """Answers every connection with one of FAULTS; `with` gives the base URL."""
+    """Answers every connection with one of FAULTS; as a context manager it returns the base URL."""
 
     def __init__(self, fault):
         self.fault = fault
@@ -91,13 +91,13 @@ class FaultServer:
                     connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
                     return
                 if part == "hold":
-                    self._over.wait(STALL)
+                    self._over.wait(STALL_SECONDS)
                     return
                 connection.sendall(part)
                 if self.fault in SLOW:
                     self._over.wait(0.05)
             if self.fault == "silent":
-                self._over.wait(STALL)
+                self._over.wait(STALL_SECONDS)
             else:
                 connection.shutdown(socket.SHUT_WR)
                 while connection.recv(1 << 16):
@@ -105,10 +105,13 @@ class FaultServer:
 
 
 class ChatServer:
-    """A chat server of chosen abilities that tells a circle from a triangle, and else says the first option.
+    """A chat server that recognizes a circle and a triangle, and answers everything else with the first option.
 
-    abilities: logprobs, tokenize, choice, json, sentence (it talks), blind (drops pictures), deaf (gets shapes wrong),
-    uncounted (no usage). What it is not able to do it ignores in silence, but for `strict`, which answers 422.
+    Args:
+        abilities: any of `logprobs`, `tokenize`, `choice`, `json`, `sentence` (it answers in a sentence), `blind` (it
+            drops images), `weak` (it does not recognize shapes), `uncounted` (it reports no usage) and `strict` (it
+            answers 422 to what it does not support; without it, such fields are ignored).
+        fail: answers to give first, as tuples of status, headers and body.
     """
 
     def __init__(self, *abilities, fail=()):
@@ -136,7 +139,7 @@ class ChatServer:
                 pass
 
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+        threading.Thread(target=self._server.serve_forever, args=(0.01,), daemon=True).start()
         return f"http://127.0.0.1:{self._server.server_port}/v1"
 
     def __exit__(self, *_):
@@ -151,45 +154,45 @@ class ChatServer:
         self.requests.append(payload)
         if self.fail:
             return self.fail.pop(0)
-        refused = {"logprobs": "logprobs", "structured_outputs": "choice", "response_format": "json"}
+        needed = {"logprobs": "logprobs", "structured_outputs": "choice", "response_format": "json"}
         if "strict" in self.abilities:
-            for key, ability in refused.items():
+            for key, ability in needed.items():
                 if key in payload and ability not in self.abilities:
                     return 422, {}, b'{"error": "unknown field"}'
         return 200, {}, self.reply(payload)
 
     def reply(self, payload):
-        content = payload["messages"][0]["content"]
-        text = "".join(part.get("text", "") for part in content)
-        pictures = [part["image_url"]["url"] for part in content if part["type"] == "image_url"]
+        parts = payload["messages"][0]["content"]
+        text = "".join(part.get("text", "") for part in parts)
+        images = [part["image_url"]["url"] for part in parts if part["type"] == "image_url"]
         options = [line.split(". ", 1) for line in text.splitlines() if line[1:3] == ". "]
-        best = self.look(options, pictures)
-        more, said = {}, best
+        best = self.best_option(options, images)
+        logprobs, content = {}, best
         if "logprobs" in self.abilities and payload.get("logprobs"):
-            wanted = payload.get("logprob_token_ids") if "tokenize" in self.abilities else None
-            letters = [chr(one) for one in wanted] if wanted else [letter for letter, _ in options][:3]
-            listed = [{"token": one, "logprob": -0.2 if one == best else -3.0} for one in letters]
-            more = {"logprobs": {"content": [{"token": best, "logprob": -0.2, "top_logprobs": listed}]}}
+            tokens = payload.get("logprob_token_ids") if "tokenize" in self.abilities else None
+            letters = [chr(token) for token in tokens] if tokens else [letter for letter, _ in options][:3]
+            listed = [{"token": letter, "logprob": -0.2 if letter == best else -3.0} for letter in letters]
+            logprobs = {"logprobs": {"content": [{"token": best, "logprob": -0.2, "top_logprobs": listed}]}}
         elif "choice" in self.abilities and "structured_outputs" in payload:
             choice = payload["structured_outputs"]["choice"]
-            said = best if best in choice else choice[0]
+            content = best if best in choice else choice[0]
         elif "json" in self.abilities and "response_format" in payload:
             choice = payload["response_format"]["json_schema"]["schema"]["properties"]["answer"]["enum"]
-            said = json.dumps({"answer": best if best in choice else choice[0]})
+            content = json.dumps({"answer": best if best in choice else choice[0]})
         elif "sentence" in self.abilities:
-            said = f"The answer is {best}." if payload["max_tokens"] > 1 else "The"
-        tokens = len(text) // 4 + (0 if "blind" in self.abilities else 64 * len(pictures))
-        usage = {} if "uncounted" in self.abilities else {"usage": {"prompt_tokens": tokens}}
-        return json.dumps({"choices": [{"message": {"content": said}, **more}], **usage}).encode()
+            content = f"The answer is {best}." if payload["max_tokens"] > 1 else "The"
+        count = len(text) // 4 + (0 if "blind" in self.abilities else 64 * len(images))
+        usage = {} if "uncounted" in self.abilities else {"usage": {"prompt_tokens": count}}
+        return json.dumps({"choices": [{"message": {"content": content}, **logprobs}], **usage}).encode()
 
-    def look(self, options, pictures):
+    def best_option(self, options, images):
         names = {name: letter for letter, name in options}
         if not options:
             return "yes"
-        if {"circle", "triangle"} <= names.keys() and pictures and not {"blind", "deaf"} & self.abilities:
-            data = base64.b64decode(pictures[0].partition(",")[2])
-            image = np.asarray(Image.open(io.BytesIO(data)).convert("L").resize((56, 56))) < 128
-            wide = image.sum(axis=1)
-            rows = np.flatnonzero(wide > 2)
-            return names["circle" if wide[rows[-1] - 1] < 0.6 * wide.max() else "triangle"]
+        if {"circle", "triangle"} <= names.keys() and images and not {"blind", "weak"} & self.abilities:
+            data = base64.b64decode(images[0].partition(",")[2])
+            dark = np.asarray(Image.open(io.BytesIO(data)).convert("L").resize((56, 56))) < 128
+            widths = dark.sum(axis=1)
+            rows = np.flatnonzero(widths > 2)
+            return names["circle" if widths[rows[-1] - 1] < 0.6 * widths.max() else "triangle"]
         return options[0][0]

@@ -1,6 +1,6 @@
-"""Runs `transformers serve` with the tiny Qwen2-VL: the library's own server, given an image-only processor.
+"""Run `transformers serve` with the tiny Qwen2-VL: the library's own server with an image-only processor.
 
-The library's processor for Qwen2-VL wants torchvision for its video part; pictures need none of it.
+The library's processor for Qwen2-VL needs torchvision for videos, which images do not need.
 """
 
 import sys
@@ -20,7 +20,7 @@ class ImageProcessor(Qwen2VLProcessor):
 
     @classmethod
     def from_folder(cls, folder, **_):
-        """Loads the parts, and the chat format that the checkpoint was trained with."""
+        """Load the parts, and the chat format that the checkpoint was trained with."""
         from transformers import Qwen2Tokenizer, Qwen2VLImageProcessorPil
 
         tokenizer = Qwen2Tokenizer.from_pretrained(folder)

@@ -1,4 +1,4 @@
-"""The doctor finds what is wrong, says how to mend it, and loses nothing that is sound."""
+"""The doctor finds problems, gives advice, and a repair loses no sound row."""
 
 import shutil
 import sqlite3
@@ -9,19 +9,19 @@ import pytest
 from lmm_classifier.core.errors import IndexFileError
 from lmm_classifier.index.build.builder import build_index_from_directory
 from lmm_classifier.index.build.editor import IndexEditor
-from lmm_classifier.index.doctor import examine
+from lmm_classifier.index.doctor import check_index
 from lmm_classifier.index.formats import write_index
 from lmm_classifier.index.storage.database import FILE
 from lmm_classifier.index.storage.store import Store
 from lmm_classifier.index.vector_index import ExactIndex
-from tests.helpers.corpora import draw_corpus, offline_config
+from tests.helpers.datasets import draw_dataset, offline_config
 
 
 @pytest.fixture(scope="module")
 def original(tmp_path_factory):
     root = tmp_path_factory.mktemp("doctor")
-    corpus = draw_corpus(root / "corpus", count=4, size=48)
-    build_index_from_directory(corpus, root / "index", config=offline_config(root / "index"))
+    dataset = draw_dataset(root / "dataset", count=4, size=48)
+    build_index_from_directory(dataset, root / "index", config=offline_config(root / "index"))
     return root
 
 
@@ -37,25 +37,25 @@ def tamper(index, *statements):
     connection.close()
 
 
-def said(index, repair=False):
-    return [(one.severity, one.mended, one.what) for one in examine(index, repair)]
+def findings(index, repair=False):
+    return [(finding.severity, finding.repaired, finding.what) for finding in check_index(index, repair)]
 
 
-def refilled(index, original):
-    """What a sync makes of a mended index, and how many pictures it encoded."""
-    report = IndexEditor(index, offline_config(index)).sync(original / "corpus")
-    ours, before = ExactIndex.open(index), ExactIndex.open(original / "index")
-    assert ours.examples == before.examples
-    np.testing.assert_array_equal(ours.gallery.units, before.gallery.units)
-    assert examine(index) == []
+def encoded_by_sync(index, original):
+    """Sync a repaired index, compare it with the original, and return how many images were encoded."""
+    report = IndexEditor(index, offline_config(index)).sync(original / "dataset")
+    repaired, before = ExactIndex.open(index), ExactIndex.open(original / "index")
+    assert repaired.examples == before.examples
+    np.testing.assert_array_equal(repaired.gallery.embeddings, before.gallery.embeddings)
+    assert check_index(index) == []
     return report.changes.encoded
 
 
-def test_a_sound_index_is_sound(index):
-    """Nothing is said, nothing is changed."""
-    assert examine(index) == []
+def test_a_sound_index_has_no_findings_and_is_not_changed(index):
+    """Neither by a check nor by a repair."""
+    assert check_index(index) == []
     before = (index / FILE).read_bytes()
-    assert examine(index, repair=True) == []
+    assert check_index(index, repair=True) == []
     assert (index / FILE).read_bytes() == before
 
 
@@ -69,105 +69,110 @@ def test_a_sound_index_is_sound(index):
             "4 damaged examples",
             0,
         ),
-        ("DELETE FROM examples WHERE path >= CAST('stripes' AS BLOB)", "12 examples are found where 16", 0),
+        (
+            "DELETE FROM examples WHERE path >= CAST('stripes' AS BLOB)",
+            "the index has 12 examples, but 16 were written",
+            0,
+        ),
         ("UPDATE meta SET crc = 0 WHERE name = 'state'", "1 damaged meta: state", 0),
         ("INSERT INTO removed VALUES (CAST('x' AS BLOB), CAST('y' AS BLOB), 5)", "1 damaged removed", 0),
     ],
 )
-def test_damaged_rows_are_found_and_mended(index, original, statement, what, encoded):
-    """They are named; --repair drops them; a sync fills the gaps, encoding only what lost its vector."""
+def test_damaged_rows_are_found_and_repaired(index, original, statement, what, encoded):
+    """A repair removes them, and a sync adds what is missing; it encodes only images that lost their vector."""
     tamper(index, statement)
     shutil.rmtree(index / "derived")
-    first = said(index)
-    assert any(severity == "damage" and not mended and what in text for severity, mended, text in first), first
-    assert any(mended and what in text for _, mended, text in said(index, repair=True))
-    assert all(severity == "note" for severity, _, _ in said(index))
-    assert refilled(index, original) == encoded
+    first = findings(index)
+    assert any(severity == "damage" and not repaired and what in text for severity, repaired, text in first), first
+    assert any(repaired and what in text for _, repaired, text in findings(index, repair=True))
+    assert all(severity == "note" for severity, _, _ in findings(index))
+    assert encoded_by_sync(index, original) == encoded
 
 
-def test_a_damaged_space_is_fitted_again(index, original):
-    """The arrays of the space are derivable: build fits them, and encodes nothing."""
-    tamper(index, "UPDATE meta SET value = zeroblob(10) WHERE name = 'space.projection'")
-    assert any("space.projection" in text for _, mended, text in said(index, repair=True) if mended)
-    report = build_index_from_directory(original / "corpus", index, config=offline_config(index))
+def test_a_damaged_transform_is_fitted_again(index, original):
+    """A build fits it and encodes nothing."""
+    tamper(index, "UPDATE meta SET value = zeroblob(10) WHERE name = 'transform.projection'")
+    assert any("transform.projection" in text for _, repaired, text in findings(index, repair=True) if repaired)
+    report = build_index_from_directory(original / "dataset", index, config=offline_config(index))
     assert report.changes.encoded == 0
-    assert refilled(index, original) == 0
+    assert encoded_by_sync(index, original) == 0
 
 
 def test_a_broken_database_is_salvaged(index, original):
-    """Pages full of nonsense: what can be reached is saved, the broken file is kept, a sync fills the gaps."""
+    """Some pages are overwritten: readable rows are copied, the broken file stays, and a sync adds what is missing."""
     data = bytearray((index / FILE).read_bytes())
     pages = len(data) // 16384
     for page in range(pages // 2, pages // 2 + 4):
         data[page * 16384 : page * 16384 + 12000] = b"\xa5" * 12000
     (index / FILE).write_bytes(data)
     shutil.rmtree(index / "derived")
-    assert any("database" in text for _, _, text in said(index))
-    mended = said(index, repair=True)
-    assert any(done and "saved" in text for _, done, text in mended), mended
+    assert any("database" in text for _, _, text in findings(index))
+    repaired = findings(index, repair=True)
+    assert any(done and "recovered" in text for _, done, text in repaired), repaired
     assert (index / f"{FILE}.damaged-1").read_bytes() == data
     with Store(index) as store:
         assert store.state is not None
-    assert refilled(index, original) < 16
+    assert encoded_by_sync(index, original) < 16
 
 
-def test_what_cannot_be_saved_is_said(index):
-    """A file that is no database any more is left as it is."""
+def test_a_file_that_is_no_database_is_reported_and_not_changed(index):
+    """With and without a repair."""
     (index / FILE).write_bytes(b"\0" * 50_000)
     for repair in (False, True):
-        (finding,) = [one for one in examine(index, repair) if one.severity == "damage"]
-        assert not finding.mended
+        (finding,) = [finding for finding in check_index(index, repair) if finding.severity == "damage"]
+        assert not finding.repaired
     assert (index / FILE).read_bytes() == b"\0" * 50_000
 
 
-def test_derived_files_and_leftovers(index):
-    """They are notes, and mended at once; a picture of an example is never taken for a leftover."""
+def test_derived_files_and_leftovers_are_repaired(index):
+    """They are notes. The image of an example never counts as a leftover."""
     from lmm_classifier.data.synthetic.catalog import draw
 
     editor = IndexEditor(index, offline_config(index))
     editor.add([draw("argyle", np.random.default_rng(0), 48)], "argyle")
-    (kept,) = (index / "added").iterdir()
+    (stored,) = (index / "added").iterdir()
     (index / "added" / "orphan.png").write_bytes(b"x")
     (index / "derived" / ".half.tmp").write_bytes(b"x")
     file = next((index / "derived").glob("*.npy"))
     data = bytearray(file.read_bytes())
     data[500] ^= 1
     file.write_bytes(data)
-    found = said(index, repair=True)
-    assert {severity for severity, _, _ in found} == {"note"}
-    assert sum(mended for _, mended, _ in found) == 2
-    assert kept.exists()
+    notes = findings(index, repair=True)
+    assert {severity for severity, _, _ in notes} == {"note"}
+    assert sum(repaired for _, repaired, _ in notes) == 2
+    assert stored.exists()
     assert not (index / "added" / "orphan.png").exists()
-    assert [text for _, _, text in said(index)] == ["the space was fitted to other pictures"]
+    assert [text for _, _, text in findings(index)] == ["the transform was fitted to other images"]
 
 
-def test_what_lies_around_it(index, original, tmp_path):
-    """Missing pictures and an interrupted sync are told of; an archive is checked; nothing there is an error."""
+def test_missing_images_interrupted_syncs_and_damaged_archives_are_reported(index, original, tmp_path):
+    """A missing index is an error."""
     with Store(index) as store:
-        store.begin("corpus", "float32")
-    assert [text for _, _, text in said(index)] == ["a sync was interrupted"]
-    moved = tmp_path / "corpus"
-    shutil.copytree(original / "corpus", moved)
+        store.begin("dataset", "float32")
+    assert [text for _, _, text in findings(index)] == ["a sync was interrupted"]
+    moved = tmp_path / "dataset"
+    shutil.copytree(original / "dataset", moved)
     IndexEditor(index, offline_config(index)).sync(moved)
     (moved / "stripes" / "00.png").unlink()
-    assert [text for _, _, text in said(index)] == ["1 pictures are not there: stripes/00.png"]
+    assert [text for _, _, text in findings(index)] == ["1 images are missing: stripes/00.png"]
     shutil.rmtree(moved)
-    assert "is not there" in said(index)[0][2]
+    assert "is missing" in findings(index)[0][2]
     write_index(tmp_path / "x.npz", ExactIndex.open(original / "index").contents)
-    assert examine(tmp_path / "x.npz") == []
+    assert check_index(tmp_path / "x.npz") == []
     data = bytearray((tmp_path / "x.npz").read_bytes())
     data[5000] ^= 1
     (tmp_path / "x.npz").write_bytes(data)
-    assert [one.severity for one in examine(tmp_path / "x.npz")] == ["damage"]
+    assert [finding.severity for finding in check_index(tmp_path / "x.npz")] == ["damage"]
     for wrong in (tmp_path, tmp_path / "nowhere"):
         with pytest.raises(IndexFileError):
-            examine(wrong)
+            check_index(wrong)
 
 
-def test_an_unfinished_build_is_told(original, tmp_path):
-    """What is there, and that building again goes on."""
+def test_an_unfinished_build_is_reported(original, tmp_path):
+    """With the number of encoded images, and the advice to build again."""
     with Store(tmp_path / "new", create=True) as store:
-        store.begin(str(original / "corpus"), "float32")
-    (finding,) = examine(tmp_path / "new")
-    assert (finding.severity, finding.mended) == ("damage", False)
-    assert "interrupted after 0 pictures" in finding.what
+        store.begin(str(original / "dataset"), "float32")
+    (finding,) = check_index(tmp_path / "new")
+    assert (finding.severity, finding.repaired) == ("damage", False)
+    assert "interrupted after 0 images" in finding.what
+    assert finding.advice == "run `lmm-classifier build` again to resume it"

@@ -1,4 +1,4 @@
-"""Index files: round trips, and refusal of everything that is not a sound index."""
+"""Index files: round trips, and errors for everything that is not a sound index."""
 
 import io
 import json
@@ -13,13 +13,13 @@ from lmm_classifier.core.errors import IndexFileError
 from lmm_classifier.index.formats import read_index, write_index
 from lmm_classifier.index.storage.arrays import VectorSpool, read_header
 from lmm_classifier.index.vector_index import ExactIndex
-from lmm_classifier.testing import unit_rows
+from lmm_classifier.testing import random_embeddings
 from tests.contracts.test_index import write
 
 
 @pytest.fixture
 def npz(tmp_path):
-    return write(tmp_path / "index.npz", unit_rows(np.random.default_rng(0), 5, 4))
+    return write(tmp_path / "index.npz", random_embeddings(np.random.default_rng(0), 5, 4))
 
 
 def rewritten(npz, **members):
@@ -41,9 +41,9 @@ def as_npy(array, allow_pickle=False):
 
 
 @pytest.mark.parametrize("kind", ["index.npz", "index"])
-def test_round_trip_with_names_of_any_bytes(tmp_path, kind):
-    """Labels and paths come back as they were, half characters and line breaks too."""
-    vectors = np.repeat(unit_rows(np.random.default_rng(0), 1, 4), 3, axis=0)
+def test_a_round_trip_preserves_names_of_any_bytes(tmp_path, kind):
+    """Lone surrogates and line breaks too."""
+    vectors = np.repeat(random_embeddings(np.random.default_rng(0), 1, 4), 3, axis=0)
     labels = ["ö\n", "\udcff", "x" * 255]
     path = write(tmp_path / kind, vectors, labels=labels, hashes=["a" * 64] * 3)
     contents = read_index(path)
@@ -52,7 +52,7 @@ def test_round_trip_with_names_of_any_bytes(tmp_path, kind):
     np.testing.assert_array_equal(np.concatenate(list(contents.vector_blocks())), vectors)
 
 
-def test_anyone_can_read_it_with_numpy(npz):
+def test_numpy_reads_the_npz_file(npz):
     """The file is an ordinary .npz: vectors, labels, paths, hashes, and the manifest as JSON."""
     with np.load(npz, allow_pickle=False) as arrays:
         assert arrays["vectors"].shape == (5, 4)
@@ -61,26 +61,26 @@ def test_anyone_can_read_it_with_numpy(npz):
         assert json.loads(arrays["manifest.json"])["fingerprint"]["dim"] == 4
 
 
-def test_a_folder_is_mapped_not_read(tmp_path):
-    """A durable index is searched through a memory map."""
-    path = write(tmp_path / "index", unit_rows(np.random.default_rng(0), 5, 4))
-    assert isinstance(ExactIndex.open(path).gallery.units, np.memmap)
+def test_a_durable_index_is_memory_mapped(tmp_path):
+    """Opening it does not read the search matrix."""
+    path = write(tmp_path / "index", random_embeddings(np.random.default_rng(0), 5, 4))
+    assert isinstance(ExactIndex.open(path).gallery.embeddings, np.memmap)
 
 
-def test_writing_again_replaces_a_file_and_nothing_else(tmp_path):
-    """A second file takes the first one's place, and no temporary one stays; a durable index is not written over."""
+def test_writing_again_replaces_a_file_but_no_durable_index(tmp_path):
+    """No temporary file remains."""
     for kind in ("index.npz", "index"):
-        write(tmp_path / kind, unit_rows(np.random.default_rng(0), 5, 4))
-    write(tmp_path / "index.npz", unit_rows(np.random.default_rng(0), 7, 4))
+        write(tmp_path / kind, random_embeddings(np.random.default_rng(0), 5, 4))
+    write(tmp_path / "index.npz", random_embeddings(np.random.default_rng(0), 7, 4))
     assert len(ExactIndex.open(tmp_path / "index.npz")) == 7
     with pytest.raises(IndexFileError, match="holds an index already"):
-        write(tmp_path / "index", unit_rows(np.random.default_rng(0), 7, 4))
+        write(tmp_path / "index", random_embeddings(np.random.default_rng(0), 7, 4))
     assert len(ExactIndex.open(tmp_path / "index")) == 5
     assert sorted(path.name for path in tmp_path.iterdir()) == ["index", "index.npz"]
 
 
-def test_a_failed_write_keeps_the_old_index(npz):
-    """If writing stops in the middle, the old index is as it was."""
+def test_a_failed_write_does_not_change_the_old_index(npz):
+    """Writing stops in the middle."""
     old = npz.read_bytes()
     contents = read_index(npz)
 
@@ -95,15 +95,15 @@ def test_a_failed_write_keeps_the_old_index(npz):
 
 
 def test_a_folder_that_is_no_index_is_not_replaced(tmp_path):
-    """Somebody's files are never removed to make room."""
+    """The files in it are not changed."""
     (tmp_path / "photos").mkdir()
     (tmp_path / "photos" / "mine.jpg").write_bytes(b"x")
-    with pytest.raises(IndexFileError, match="choose another output"):
-        write(tmp_path / "photos", unit_rows(np.random.default_rng(0), 2, 4))
+    with pytest.raises(IndexFileError, match="Choose another output"):
+        write(tmp_path / "photos", random_embeddings(np.random.default_rng(0), 2, 4))
     assert (tmp_path / "photos" / "mine.jpg").read_bytes() == b"x"
 
 
-def lying_header():
+def header_of_a_huge_array():
     file = io.BytesIO()
     header = {"descr": "<f4", "fortran_order": False, "shape": (1 << 40, 4)}
     np.lib.format.write_array_header_1_0(file, header)
@@ -111,47 +111,47 @@ def lying_header():
 
 
 @pytest.mark.parametrize(
-    ("members", "said"),
+    ("members", "message"),
     [
         ({"vectors__npy": None}, "vectors.npy missing"),
         ({"manifest__json": None}, "no manifest.json"),
         ({"manifest__json": b"{"}, "damaged manifest"),
         ({"manifest__json": b"[1]"}, "another format name"),
-        ({"manifest__json": b'{"format": "lmm-classifier-index", "format_version": 99}'}, "format version 99"),
-        ({"manifest__json": b'{"format": "lmm-classifier-index", "format_version": 1}'}, "damaged manifest"),
+        ({"manifest__json": b'{"format": "lmm-classifier-index", "format_version": 99}'}, "format 99"),
+        ({"manifest__json": b'{"format": "lmm-classifier-index", "format_version": 2}'}, "damaged manifest"),
         ({"manifest__json": b"[" * 100_000}, "damaged manifest"),
         ({"vectors__npy": as_npy(np.array([{}], object), allow_pickle=True)}, "plain numbers or text"),
         ({"vectors__npy": as_npy(np.zeros((5, 3), np.float32))}, "the manifest says (5, 4)"),
         ({"vectors__npy": as_npy(np.zeros((5, 4), np.int32))}, "vectors of int32"),
         ({"vectors__npy": as_npy(np.full((5, 4), np.nan, np.float32))}, "not finite"),
         ({"vectors__npy": b"nonsense"}, "not a readable array"),
-        ({"vectors__npy": lying_header()}, "declares"),
+        ({"vectors__npy": header_of_a_huge_array()}, "declares"),
         ({"labels__npy": as_npy(np.arange(5))}, "expected 5 texts"),
         ({"labels__npy": as_npy(np.array(["a"]))}, "expected 5 texts"),
         ({"labels__npy": as_npy(np.frombuffer(b"\xff" * 20, "<U1"))}, "damaged text"),
-        ({"paths__npy": as_npy(np.array(["a/1", "../../x", "c", "d", "e"]))}, "leads out of the corpus"),
-        ({"paths__npy": as_npy(np.array(["a/1", "/etc/x", "c", "d", "e"]))}, "leads out of the corpus"),
-        ({"space__mean__npy": as_npy(np.zeros(3))}, "identity space has no arrays"),
+        ({"paths__npy": as_npy(np.array(["a/1", "../../x", "c", "d", "e"]))}, "leads out of the dataset"),
+        ({"paths__npy": as_npy(np.array(["a/1", "/etc/x", "c", "d", "e"]))}, "leads out of the dataset"),
+        ({"transform__mean__npy": as_npy(np.zeros(3))}, "no arrays"),
     ],
 )
-def test_hostile_archives_are_refused(npz, members, said):
-    """No lie in an archive is believed, and nothing large is made on its word."""
+def test_manipulated_archives_are_rejected(npz, members, message):
+    """A wrong header allocates nothing large."""
     rewritten(npz, **members)
     with pytest.raises(IndexFileError) as caught:
         ExactIndex.open(npz)
-    assert said in str(caught.value)
+    assert message in str(caught.value)
 
 
-def test_compressed_archives_are_refused(npz):
-    """A zip bomb needs compression, and an index has none."""
+def test_compressed_archives_are_rejected(npz):
+    """A zip bomb needs compression, and an index is not compressed."""
     with zipfile.ZipFile(npz, "a", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("bomb.npy", b"\0" * 10_000_000)
-    with pytest.raises(IndexFileError, match="not compressed"):
+    with pytest.raises(IndexFileError, match="is compressed"):
         read_index(npz)
 
 
-def test_a_flipped_bit_is_noticed(npz):
-    """Damage in the stored vectors is found by the archive's checksum."""
+def test_a_flipped_bit_is_detected(npz):
+    """The checksum of the archive covers the stored vectors."""
     data = bytearray(npz.read_bytes())
     with zipfile.ZipFile(npz) as archive:
         data[archive.getinfo("vectors.npy").header_offset + 250] ^= 1
@@ -162,7 +162,7 @@ def test_a_flipped_bit_is_noticed(npz):
 
 @pytest.mark.parametrize("content", [b"", b"PK", b"hello", b"\x93NUMPY"])
 def test_other_files_are_not_indexes(tmp_path, content):
-    """A file of another kind, and a missing one, are named with what to do."""
+    """The message names the file and says what to do."""
     (tmp_path / "x.npz").write_bytes(content)
     with pytest.raises(IndexFileError, match=r"x\.npz"):
         read_index(tmp_path / "x.npz")
@@ -174,7 +174,7 @@ def test_other_files_are_not_indexes(tmp_path, content):
 
 
 @given(st.binary(max_size=200))
-def test_any_header_bytes_are_refused_or_true(data):
+def test_a_header_is_rejected_or_right(data):
     """A header is accepted only if it describes exactly the bytes that follow."""
     blob = b"\x93NUMPY" + data
     try:
@@ -184,10 +184,10 @@ def test_any_header_bytes_are_refused_or_true(data):
     assert header.offset + header.nbytes == len(blob)
 
 
-def test_the_spool_gives_back_what_it_got(tmp_path):
-    """Vectors come back in order, in blocks, as often as asked, and the file goes."""
+def test_the_spool_returns_its_vectors_in_order(tmp_path):
+    """In blocks, repeatedly; closing removes the file."""
     spool = VectorSpool(tmp_path / "spool", 3)
-    vectors = unit_rows(np.random.default_rng(0), 10, 3)
+    vectors = random_embeddings(np.random.default_rng(0), 10, 3)
     spool.append(vectors[:4])
     spool.append(vectors[4:])
     for _ in range(2):

@@ -1,4 +1,4 @@
-"""What of a calibration is still of the examples there now."""
+"""Comparison of the former and the current examples of an index."""
 
 from collections import Counter
 
@@ -6,34 +6,36 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lmm_classifier.calibration.calibration import with_crowding
-from lmm_classifier.index.staleness import Since
+from lmm_classifier.calibration.calibration import with_knn_distance
+from lmm_classifier.index.staleness import ChangesSince
 from lmm_classifier.neighbors.gallery import Gallery
-from lmm_classifier.neighbors.novelty import Density
-from lmm_classifier.testing import unit_rows
+from lmm_classifier.neighbors.novelty import NeighborDensity
+from lmm_classifier.testing import random_embeddings
 
 DIGESTS = st.lists(st.integers(0, 6), max_size=12).map(lambda values: np.array(values, np.uint64))
 
 
 @given(DIGESTS, DIGESTS)
-def test_came_and_gone_are_counted(then, now):
-    """As multisets; every example that was there is found at a place where it was."""
-    since = Since.of(then, now)
-    before, after = Counter(then.tolist()), Counter(now.tolist())
-    assert since.came == (after - before).total()
-    assert since.gone == (before - after).total()
-    for row, digest in zip(since.rows, now):
+def test_added_and_removed_examples_are_counted(former, current):
+    """As multisets. An unchanged example gets a row that it had."""
+    changes = ChangesSince.of(former, current)
+    before, after = Counter(former.tolist()), Counter(current.tolist())
+    assert changes.added == (after - before).total()
+    assert changes.removed == (before - after).total()
+    for row, digest in zip(changes.rows, current):
         assert (row < 0) == (digest not in before)
-        assert row < 0 or then[row] == digest
+        assert row < 0 or former[row] == digest
 
 
-def test_crowding_of_new_examples_is_that_of_all():
-    """What is filled in equals what is fitted on everything."""
-    units = unit_rows(np.random.default_rng(0), 40, 8)
-    gallery = Gallery(units, np.zeros(40, np.int64), 1)
-    whole = Density.of(gallery).crowding
+def test_completed_knn_distances_equal_those_of_a_new_fit():
+    """Only the missing ones are computed."""
+    embeddings = random_embeddings(np.random.default_rng(0), 40, 8)
+    gallery = Gallery(embeddings, np.zeros(40, np.int64), 1)
+    whole = NeighborDensity.of(gallery).knn_distance
     some = whole.copy()
     some[[3, 17, 39]] = np.nan
-    np.testing.assert_allclose(with_crowding(some, gallery), whole, atol=1e-6)
-    two = Gallery(units[:2], np.zeros(2, np.int64), 1)
-    np.testing.assert_allclose(with_crowding(np.full(2, np.nan), two), Density.of(two).crowding, atol=1e-6)
+    np.testing.assert_allclose(with_knn_distance(some, gallery), whole, atol=1e-6)
+    two = Gallery(embeddings[:2], np.zeros(2, np.int64), 1)
+    np.testing.assert_allclose(
+        with_knn_distance(np.full(2, np.nan), two), NeighborDensity.of(two).knn_distance, atol=1e-6
+    )

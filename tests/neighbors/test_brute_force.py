@@ -1,27 +1,28 @@
-"""The search of large matrices: exact, whatever the engine, the data and the batch."""
+"""The search of large matrices is exact for every engine, dataset and batch."""
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lmm_classifier.neighbors import brute_force as nearest_rows
-from lmm_classifier.neighbors.brute_force import NearestRows
-from lmm_classifier.testing import clustered_rows, unit_rows
+from lmm_classifier.neighbors import brute_force
+from lmm_classifier.neighbors.brute_force import BruteForceSearch
+from lmm_classifier.testing import clustered_embeddings, random_embeddings
 
 pytest.importorskip("onnxruntime")
 
 
-def brute(units, queries, k):
-    near = (units.astype(float)[None] * queries.astype(float)[:, None]).sum(axis=2)  # equal rows have equal bits
-    rows = np.argsort(-near, axis=1, kind="stable")[:, :k]
-    return rows, np.take_along_axis(near, rows, axis=1)
+def compare_with_all(embeddings, queries, k):
+    """The k nearest rows and their cosines by a full sort."""
+    cosines = (embeddings.astype(float)[None] * queries.astype(float)[:, None]).sum(axis=2)  # equal rows, equal bits
+    rows = np.argsort(-cosines, axis=1, kind="stable")[:, :k]
+    return rows, np.take_along_axis(cosines, rows, axis=1)
 
 
-def data(kind, rng, count, dim):
-    rows = unit_rows(rng, count, dim)
+def dataset(kind, rng, count, dim):
+    rows = random_embeddings(rng, count, dim)
     if kind == "clustered":
-        rows = clustered_rows(rng, [str(n) for n in rng.integers(0, 9, count)], dim, 0.3)
+        rows = clustered_embeddings(rng, [str(n) for n in rng.integers(0, 9, count)], dim, 0.3)
     elif kind == "duplicates":
         rows = rows[rng.integers(0, max(count // 20, 1), count)]
     elif kind == "outliers":
@@ -41,48 +42,48 @@ def data(kind, rng, count, dim):
     st.integers(0, 999),
 )
 def test_no_row_is_ever_missed(kind, count, k, int8, seed):
-    """Rows and cosines are those of brute force, equal ones by row, in several blocks."""
+    """Rows and cosines are those of a full sort, equal cosines by row, in several blocks."""
     rng = np.random.default_rng(seed)
-    units = data(kind, rng, count, 16)
-    queries = np.concatenate([units[:3], unit_rows(rng, 4, 16)])
+    embeddings = dataset(kind, rng, count, 16)
+    queries = np.concatenate([embeddings[:3], random_embeddings(rng, 4, 16)])
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(nearest_rows, "_ROWS", 512)
-        patch.setattr(nearest_rows, "_MOST", 300)
-        rows, cosines = NearestRows(units, int8=int8).search(queries, k)
-    expected, near = brute(units, queries, k)
-    np.testing.assert_allclose(cosines, near, atol=1e-12)
-    clear = np.abs(np.diff(near, axis=1, append=-2)) > 1e-12  # brute force rounds in another order
-    clear &= np.abs(np.diff(near, axis=1, prepend=2)) > 1e-12
-    assert (rows == expected)[clear].all()
+        patch.setattr(brute_force, "_ROWS", 512)
+        patch.setattr(brute_force, "_MOST", 300)
+        rows, cosines = BruteForceSearch(embeddings, int8=int8).search(queries, k)
+    expected_rows, expected_cosines = compare_with_all(embeddings, queries, k)
+    np.testing.assert_allclose(cosines, expected_cosines, atol=1e-12)
+    is_clear = np.abs(np.diff(expected_cosines, axis=1, append=-2)) > 1e-12  # the full sort rounds in another order
+    is_clear &= np.abs(np.diff(expected_cosines, axis=1, prepend=2)) > 1e-12
+    assert (rows == expected_rows)[is_clear].all()
     if kind == "duplicates":
-        ties = np.diff(cosines, axis=1) == 0
-        assert (np.diff(rows, axis=1)[ties] > 0).all()
+        is_tie = np.diff(cosines, axis=1) == 0
+        assert (np.diff(rows, axis=1)[is_tie] > 0).all()
 
 
 @pytest.mark.parametrize("int8", [True, False])
 def test_recall_on_many_clustered_rows(int8):
     """All of the ten nearest of 30,000 rows in two thousand clusters are found."""
     rng = np.random.default_rng(0)
-    units = clustered_rows(rng, [str(n) for n in rng.integers(0, 2000, 30_000)], 96, 0.8)
-    queries = units[:64]
-    found, _ = NearestRows(units, int8=int8).search(queries, 10)
-    expected = np.argsort(-(queries.astype(float) @ units.astype(float).T), axis=1)[:, :10]
-    recall = np.mean([len(set(one) & set(other)) / 10 for one, other in zip(found, expected)])
+    embeddings = clustered_embeddings(rng, [str(n) for n in rng.integers(0, 2000, 30_000)], 96, 0.8)
+    queries = embeddings[:64]
+    rows, _ = BruteForceSearch(embeddings, int8=int8).search(queries, 10)
+    expected_rows = np.argsort(-(queries.astype(float) @ embeddings.astype(float).T), axis=1)[:, :10]
+    recall = np.mean([len(set(nearest) & set(expected)) / 10 for nearest, expected in zip(rows, expected_rows)])
     assert recall >= 0.999
 
 
 def test_both_engines_and_any_batch_give_the_same_bits(monkeypatch):
-    """Not the batch, the block, the threads nor the engine decide a bit."""
+    """Batch, block size, threads and engine do not change a bit."""
     rng = np.random.default_rng(3)
-    units = np.repeat(unit_rows(rng, 4000, 65), 2, axis=0)
-    queries = unit_rows(rng, 50, 65)
-    whole = NearestRows(units, int8=True).search(queries, 7)
-    monkeypatch.setattr(nearest_rows, "_ROWS", 1000)
+    embeddings = np.repeat(random_embeddings(rng, 4000, 65), 2, axis=0)
+    queries = random_embeddings(rng, 50, 65)
+    whole = BruteForceSearch(embeddings, int8=True).search(queries, 7)
+    monkeypatch.setattr(brute_force, "_ROWS", 1000)
     for int8 in (True, False):
         for workers in (1, 3):
-            monkeypatch.setattr(nearest_rows, "processors", lambda workers=workers: workers)
-            monkeypatch.setattr(nearest_rows, "_MANY", 5000 * workers)
-            search = NearestRows(units, int8=int8)
+            monkeypatch.setattr(brute_force, "cpu_count", lambda workers=workers: workers)
+            monkeypatch.setattr(brute_force, "_MANY", 5000 * workers)
+            search = BruteForceSearch(embeddings, int8=int8)
             for size in (1, 7, 50):
                 parts = [search.search(queries[start : start + size], 7) for start in range(0, 50, size)]
                 np.testing.assert_array_equal(np.concatenate([rows for rows, _ in parts]), whole[0])
@@ -91,20 +92,20 @@ def test_both_engines_and_any_batch_give_the_same_bits(monkeypatch):
 
 @pytest.mark.parametrize("int8", [True, False])
 def test_memory_does_not_grow_where_all_rows_are_equal(monkeypatch, int8):
-    """Fewer queries are looked at together, and the answer is the same."""
-    units = np.repeat(unit_rows(np.random.default_rng(5), 1, 8), 2000, axis=0)
-    monkeypatch.setattr(nearest_rows, "_ROWS", 500)
-    monkeypatch.setattr(nearest_rows, "_PAIRS", 3000)
-    rows, _ = NearestRows(units, int8=int8).search(unit_rows(np.random.default_rng(6), 5, 8), 3)
+    """Fewer queries are searched at once, and the result is the same."""
+    embeddings = np.repeat(random_embeddings(np.random.default_rng(5), 1, 8), 2000, axis=0)
+    monkeypatch.setattr(brute_force, "_ROWS", 500)
+    monkeypatch.setattr(brute_force, "_PAIRS", 3000)
+    rows, _ = BruteForceSearch(embeddings, int8=int8).search(random_embeddings(np.random.default_rng(6), 5, 8), 3)
     assert rows.tolist() == [[0, 1, 2]] * 5
 
 
-def test_edges():
-    """No query, no k, no row; NaN is refused."""
-    search = NearestRows(unit_rows(np.random.default_rng(4), 5, 3))
+def test_empty_input_and_numbers_that_are_not_finite():
+    """No query, no k and no row give empty results; NaN raises ValueError."""
+    search = BruteForceSearch(random_embeddings(np.random.default_rng(4), 5, 3))
     assert search.search(np.empty((0, 3), np.float32), 2)[0].shape == (0, 2)
     assert search.search(np.ones((2, 3), np.float32), 0)[0].shape == (2, 0)
     assert search.search(np.ones((2, 3), np.float32), 50)[0].shape == (2, 5)
-    assert NearestRows(np.empty((0, 3), np.float32)).search(np.ones((2, 3), np.float32), 4)[0].shape == (2, 0)
+    assert BruteForceSearch(np.empty((0, 3), np.float32)).search(np.ones((2, 3), np.float32), 4)[0].shape == (2, 0)
     with pytest.raises(ValueError, match="not finite"):
         search.search(np.full((1, 3), np.nan, np.float32), 1)

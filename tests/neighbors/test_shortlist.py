@@ -1,82 +1,82 @@
-"""A comparison with a shortlist is one with all rows, as far as the list goes."""
+"""Similarities to a shortlist are those to all rows, for the rows on the list."""
 
 import numpy as np
 import pytest
 
 from lmm_classifier.neighbors.gallery import Gallery
-from lmm_classifier.neighbors.shortlist import ShortlistComparison
-from lmm_classifier.testing import unit_rows
+from lmm_classifier.neighbors.shortlist import ShortlistSimilarities
+from lmm_classifier.testing import random_embeddings
 
 
 @pytest.fixture
-def corpus():
+def dataset():
     rng = np.random.default_rng(0)
     label_ids = rng.integers(0, 5, 200)
-    return Gallery(unit_rows(rng, 200, 30), label_ids, 6), unit_rows(rng, 8, 30)
+    return Gallery(random_embeddings(rng, 200, 30), label_ids, 6), random_embeddings(rng, 8, 30)
 
 
-def test_a_list_of_all_rows_gives_the_same_bits(corpus):
-    """Whatever is asked, with rows left out."""
-    gallery, queries = corpus
-    gone = [np.arange(query, 200, 9) for query in range(8)]
+def test_a_list_of_all_rows_gives_the_same_bits(dataset):
+    """Every method agrees with a comparison with all rows, with rows left out."""
+    gallery, queries = dataset
+    left_out = [np.arange(query, 200, 9) for query in range(8)]
     every = np.array([np.random.default_rng(query).permutation(200) for query in range(8)])
-    one, other = ShortlistComparison.of(gallery, queries, every, gone), gallery.compare(queries, gone)
-    assert len(one) == len(other) == 8
-    for ask in ("mean_cosines", "square_distances"):
-        np.testing.assert_array_equal(getattr(one, ask)(), getattr(other, ask)())
+    shortlist = ShortlistSimilarities.of(gallery, queries, every, left_out)
+    complete = gallery.compare(queries, left_out)
+    assert len(shortlist) == len(complete) == 8
+    for name in ("mean_cosines", "square_distances", "best_label"):
+        np.testing.assert_array_equal(getattr(shortlist, name)(), getattr(complete, name)())
     for m in (1, 3):
-        np.testing.assert_array_equal(one.top_mean(m), other.top_mean(m))
+        np.testing.assert_array_equal(shortlist.top_k_mean(m), complete.top_k_mean(m))
     wanted = [(query, gallery.rows_of_label[query % 5]) for query in range(8)]
-    for mine, theirs in [
-        (one.nearest_each(7), other.nearest_each(7)),
-        (one.nearest_among(wanted, 4), other.nearest_among(wanted, 4)),
-        (one.nearest(2, 3), other.nearest(2, 3)),
+    for (rows, cosines), (expected_rows, expected_cosines) in [
+        (shortlist.nearest_each(7), complete.nearest_each(7)),
+        (shortlist.nearest_among(wanted, 4), complete.nearest_among(wanted, 4)),
+        (shortlist.nearest(2, 3), complete.nearest(2, 3)),
     ]:
-        np.testing.assert_array_equal(mine[0], theirs[0])
-        np.testing.assert_array_equal(mine[1], theirs[1])
+        np.testing.assert_array_equal(rows, expected_rows)
+        np.testing.assert_array_equal(cosines, expected_cosines)
 
 
-def test_rows_of_the_nearest_labels_are_compared_in_any_case(corpus, monkeypatch):
-    """All of small labels, an even pick of large ones: so a graph that ends in the wrong label does no harm."""
+def test_rows_of_the_nearest_labels_are_always_compared(dataset, monkeypatch):
+    """All rows of small labels and an even sample of large ones, so that a search in the wrong label does no harm."""
     monkeypatch.setattr("lmm_classifier.neighbors.shortlist._LABELS", 2)
-    gallery, queries = corpus
-    none = np.full((8, 1), -1)
-    whole = ShortlistComparison.of(gallery, queries, none)
-    for query, cosines in enumerate(whole.mean_cosines()):
+    gallery, queries = dataset
+    no_rows = np.full((8, 1), -1)
+    whole_labels = ShortlistSimilarities.of(gallery, queries, no_rows)
+    for query, cosines in enumerate(whole_labels.mean_cosines()):
         best = np.argsort(-cosines)[:2]
         expected = np.sort(np.concatenate([gallery.rows_of_label[label] for label in best]))
-        np.testing.assert_array_equal(np.sort(whole.nearest(query, 200)[0]), expected)
+        np.testing.assert_array_equal(np.sort(whole_labels.nearest(query, 200)[0]), expected)
     monkeypatch.setattr("lmm_classifier.neighbors.shortlist._OF_EACH", 10)
-    some = ShortlistComparison.of(gallery, queries, none)
-    for query, cosines in enumerate(some.mean_cosines()):
-        rows = some.nearest(query, 200)[0]
+    samples = ShortlistSimilarities.of(gallery, queries, no_rows)
+    for query, cosines in enumerate(samples.mean_cosines()):
+        rows = samples.nearest(query, 200)[0]
         assert set(gallery.label_ids[rows]) == set(np.argsort(-cosines)[:2])
         assert 10 <= len(rows) <= 20
 
 
-def test_what_the_list_lacks_is_passed_over(corpus, monkeypatch):
-    """A label without a row has no nearest one, but its mean is known; its rows are compared when asked for."""
+def test_rows_missing_from_the_list_are_not_compared(dataset, monkeypatch):
+    """A label without a row has no nearest row but a mean; its rows are compared if the caller names them."""
     monkeypatch.setattr("lmm_classifier.neighbors.shortlist._LABELS", 0)
-    gallery, queries = corpus
-    own = gallery.rows_of_label[2][:6]
-    found = np.tile([*own, -1, -1], (8, 1))
-    comparison = ShortlistComparison.of(gallery, queries, found)
-    tops = comparison.top_mean(2)
-    assert np.isfinite(tops[:, 2]).all()
-    assert np.isneginf(np.delete(tops, 2, axis=1)).all()
-    np.testing.assert_array_equal(comparison.mean_cosines(), gallery.compare(queries).mean_cosines())
-    assert (comparison.nearest_each(8)[0][:, 6:] == -1).all()
-    rows, cosines = comparison.nearest(1, 3, gallery.rows_of_label[4])
+    gallery, queries = dataset
+    listed = gallery.rows_of_label[2][:6]
+    similarities = ShortlistSimilarities.of(gallery, queries, np.tile([*listed, -1, -1], (8, 1)))
+    means = similarities.top_k_mean(2)
+    assert np.isfinite(means[:, 2]).all()
+    assert np.isneginf(np.delete(means, 2, axis=1)).all()
+    np.testing.assert_array_equal(similarities.mean_cosines(), gallery.compare(queries).mean_cosines())
+    assert (similarities.nearest_each(8)[0][:, 6:] == -1).all()
+    rows, cosines = similarities.nearest(1, 3, gallery.rows_of_label[4])
     np.testing.assert_array_equal(rows, gallery.compare(queries).nearest(1, 3, gallery.rows_of_label[4])[0])
     assert (np.diff(cosines) <= 0).all()
 
 
-def test_no_queries_and_empty_lists(corpus, monkeypatch):
-    """Nothing in, nothing out; no row found, no row near."""
+def test_no_queries_and_empty_lists(dataset, monkeypatch):
+    """No queries give empty results, and an empty list gives no neighbors."""
     monkeypatch.setattr("lmm_classifier.neighbors.shortlist._LABELS", 0)
-    gallery, queries = corpus
-    none = ShortlistComparison.of(gallery, queries[:0], np.empty((0, 4), np.int64))
-    assert none.top_mean(3).shape == (0, 6)
-    empty = ShortlistComparison.of(gallery, queries, np.full((8, 3), -1))
-    assert np.isneginf(empty.top_mean(1)).all()
+    gallery, queries = dataset
+    without_queries = ShortlistSimilarities.of(gallery, queries[:0], np.empty((0, 4), np.int64))
+    assert without_queries.top_k_mean(3).shape == (0, 6)
+    empty = ShortlistSimilarities.of(gallery, queries, np.full((8, 3), -1))
+    assert np.isneginf(empty.top_k_mean(1)).all()
     assert len(empty.nearest(0, 5)[0]) == 0

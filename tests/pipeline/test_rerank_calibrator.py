@@ -1,26 +1,21 @@
-"""Measuring a second look on a corpus, by the command line and with the real models, and living by the outcome."""
+"""Reranking is measured on a dataset with real models, and used only where it was measured to help."""
 
-import json
 import shutil
-import sqlite3
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import yaml
-from PIL import Image
 
 from lmm_classifier.config import PipelineConfig
-from lmm_classifier.core.datatypes import Reranked
-from lmm_classifier.core.errors import CalibrationError, RerankerError
-from lmm_classifier.data.images import ImageLimits
+from lmm_classifier.core.errors import CalibrationError, Cancelled, RerankerError
+from lmm_classifier.data.synthetic.shapes import SHAPES, draw_labeled, draw_shape
 from lmm_classifier.index.build.builder import build_index_from_directory
-from lmm_classifier.index.vector_index import ExactIndex
-from lmm_classifier.pipeline.calibrator import Wish, calibrate
+from lmm_classifier.pipeline.calibrator import CalibrationRequest, calibrate_index
 from lmm_classifier.pipeline.classifier import HybridClassifier
-from lmm_classifier.pipeline.reference_images import References
-from tests.cli.test_app import run
+from lmm_classifier.pipeline.rerank_calibrator import measure_reranker
+from lmm_classifier.rerank.qwen2_vl import Qwen2VLReranker
 from tests.fixtures import TRAINED_TEMPLATE
-from tests.helpers.shapes import CLASSES, draw, labelled
 from tests.rerank.test_qwen2_vl import CHECKPOINT
 
 SETTINGS = {
@@ -29,30 +24,23 @@ SETTINGS = {
     "retrieval": {"index_path": "index.npz"},
     "rerank": {
         "model_name": str(CHECKPOINT),
-        "dtype": "float32",
-        "min_visual_tokens": 4,
-        "max_visual_tokens": 4,
-        "batch_size": 16,
         "prompt_template": TRAINED_TEMPLATE,
+        "model": {"dtype": "float32", "batch_size": 16},
+        "prompt": {"min_visual_tokens": 4, "max_visual_tokens": 4},
     },
 }
 
 
-def paint(root, per_class, seed):
-    for number, (label, image) in enumerate(labelled(per_class, seed=seed)):
-        (root / label).mkdir(parents=True, exist_ok=True)
-        image.save(root / label / f"{number:04}.png")
-
-
 @pytest.fixture(scope="module")
 def original(tmp_path_factory):
-    """A thin corpus of drawn shapes with its index, new pictures, and a configuration with the tiny Qwen2-VL."""
-    root = tmp_path_factory.mktemp("second-look")
-    paint(root / "corpus", 7, 11)
-    paint(root / "new", 8, 22)
+    """A small dataset of drawn shapes with its index, and a configuration with the tiny Qwen2-VL."""
+    root = tmp_path_factory.mktemp("reranking")
+    for number, (label, image) in enumerate(draw_labeled(7, seed=11)):
+        (root / "dataset" / label).mkdir(parents=True, exist_ok=True)
+        image.save(root / "dataset" / label / f"{number:04}.png")
     (root / "lmm.yaml").write_text(yaml.safe_dump(SETTINGS))
     config = PipelineConfig.from_yaml(root / "lmm.yaml")
-    build_index_from_directory(root / "corpus", root / "index.npz", config=config)
+    build_index_from_directory(root / "dataset", root / "index.npz", config=config)
     return root
 
 
@@ -60,204 +48,167 @@ def original(tmp_path_factory):
 def place(original, tmp_path):
     for name in ("index.npz", "lmm.yaml"):
         shutil.copy(original / name, tmp_path)
-    shutil.copytree(original / "new", tmp_path / "new")
     return tmp_path
-
-
-def test_as_a_user_types_it(place):
-    """Calibrate measures it, report shows it, classify asks where it pays, and a second run asks nothing."""
-    said = run("calibrate", "--rerank", "--calls", 40, "--config", "lmm.yaml", cwd=place).stdout
-    assert "second look, measured on 40 left-out examples (0 without an answer)" in said
-    assert "calls per 1000" in said
-    done = run("report", "index.npz", "--output", "report.html", "--json", "report.json", cwd=place)
-    assert "by expected gain" in done.stdout
-    figures = json.loads((place / "report.json").read_text())
-    assert figures["accuracy"]["fused_everywhere"] >= figures["accuracy"]["retrieval"]
-    assert len(figures["frontier"]) == 8
-    described = run("info", "index.npz", cwd=place).stdout
-    assert "second look" in described
-    assert "\\n" not in described
-    page = (place / "report.html").read_text()
-    assert "Accuracy against calls" in page
-    assert "<svg" in page
-    first = run("classify", "new", "--format", "jsonl", "--config", "lmm.yaml", cwd=place)
-    verdicts = [json.loads(line) for line in first.stdout.splitlines()]
-    asked = [one for one in verdicts if one["used_reranker"]]
-    assert asked
-    assert all(one["reason"] == "reranked" and 0 <= one["disagreement"] <= 1 for one in asked)
-    assert all(0 < one["score"] <= 1 for one in verdicts)
-    with sqlite3.connect(place / "index.answers.sqlite") as database:
-        kept = database.execute("SELECT COUNT(*) FROM answers").fetchone()[0]
-    # the model is not even there any more
-    again = run("classify", "new", "--format", "jsonl", "--config", "lmm.yaml", cwd=place)
-    assert again.stdout == first.stdout
-    with sqlite3.connect(place / "index.answers.sqlite") as database:
-        assert database.execute("SELECT COUNT(*) FROM answers").fetchone()[0] == kept
 
 
 def configured(place, **rerank):
     config = PipelineConfig.from_yaml(place / "lmm.yaml")
     config.retrieval.index_path = place / "index.npz"
     for key, value in rerank.items():
-        setattr(config.rerank, key, value)
+        config.set(f"rerank.{key.replace('__', '.')}={value}")
     return config
 
 
-def test_an_interrupted_run_goes_on(place, monkeypatch):
-    """What was answered before the interruption is not asked again, and a larger budget asks only for more."""
+def calibrated_benefit(config, **request):
+    return calibrate_index(
+        config.retrieval.index_path, config, CalibrationRequest(**request)
+    ).calibration.reranker_benefit
+
+
+def new_images(per_class, seed):
+    return [image for _, image in draw_labeled(per_class, seed=seed)]
+
+
+def test_an_interrupted_run_resumes(place, monkeypatch):
+    """An answered question is not asked again, and a larger number of calls asks only for the rest."""
     config = configured(place)
-    calibrate(place / "index.npz", config, Wish(rerank_calls=30))
-    from lmm_classifier.rerank.qwen2_vl import Qwen2VLReranker
-
     asked = []
-    real = Qwen2VLReranker.rerank
+    rerank = Qwen2VLReranker.rerank
 
-    def counted(self, questions):
-        asked.extend(questions)
-        return real(self, questions)
+    def counted(self, requests):
+        asked.extend(requests)
+        return rerank(self, requests)
+
+    def cancel(progress):
+        if progress.done == 20:
+            raise Cancelled
 
     monkeypatch.setattr(Qwen2VLReranker, "rerank", counted)
-    calibrate(place / "index.npz", config, Wish(rerank_calls=30))
+    with pytest.raises(Cancelled):
+        measure_reranker(place / "index.npz", config, 20, cancel)
+    assert len(asked) == 20
+    asked.clear()
+    benefit = calibrated_benefit(config, max_calls=20)
     assert asked == []
-    calibrate(place / "index.npz", config, Wish(rerank_calls=45))
-    assert 0 < len(asked) <= 25
+    assert len(benefit.outcomes.gain) == 20
+    calibrated_benefit(config, max_calls=25)
+    assert 0 < len(asked) <= 15
 
 
-def test_what_was_measured_belongs_to_one_model(place, caplog):
-    """Another wording is another reranker: its measurements are not used, with a warning; calibrate keeps the old."""
+def test_measuring_alone_changes_no_index(place):
+    """`measure_reranker` returns what a calibration would store, and reports its progress."""
     config = configured(place)
-    found = calibrate(place / "index.npz", config, Wish(rerank_calls=56)).calibration.second_look
-    assert HybridClassifier(config).second_look.identity == found.identity
-    kept = calibrate(place / "index.npz", config, Wish(keep_known=0.9)).calibration.second_look
-    assert kept.identity == found.identity
-    config.rerank.orders = 1
-    assert HybridClassifier(config).second_look is None
+    before = (place / "index.npz").read_bytes()
+    steps = []
+    benefit = measure_reranker(place / "index.npz", config, 20, steps.append)
+    assert [(step.stage, step.done, step.total) for step in steps[-1:]] == [("reranking", 20, 20)]
+    assert (place / "index.npz").read_bytes() == before
+    stored = calibrated_benefit(config, max_calls=20)
+    assert stored.identity == benefit.identity
+    np.testing.assert_array_equal(stored.outcomes.fused, benefit.outcomes.fused)
+
+
+def test_a_benefit_belongs_to_one_model_and_prompt(place, caplog):
+    """Another prompt is another reranker: its benefit is not used, with a warning; a new calibration keeps it."""
+    config = configured(place)
+    benefit = calibrated_benefit(config, max_calls=20)
+    assert HybridClassifier(config).reranker_benefit.identity == benefit.identity
+    assert calibrated_benefit(config, keep_known=0.9).identity == benefit.identity
+    config.rerank.prompt.orders = 1
+    assert HybridClassifier(config).reranker_benefit is None
     assert "measured with another reranker" in caplog.text
 
 
-def test_a_model_that_does_not_pay_is_not_asked(place, caplog):
-    """Labels that say nothing to the model: it is switched off, with the figures, and retrieval's answers stand."""
-    corpus = place / "renamed"
-    names = dict(zip(CLASSES, ("q1", "w2", "e3", "r4", "t5", "y6", "u7", "i8")))
+def test_a_model_that_does_not_help_is_not_asked(place, caplog):
+    """Label names that mean nothing to the model: it is disabled, with the figures, and retrieval's answers stand."""
+    dataset = place / "renamed"
+    names = dict(zip(SHAPES, ("q1", "w2", "e3", "r4", "t5", "y6", "u7", "i8")))
     rng = np.random.default_rng(0)
     for label, name in names.items():
-        (corpus / name).mkdir(parents=True)
+        (dataset / name).mkdir(parents=True)
         for number in range(7):
-            draw(label, rng).save(corpus / name / f"{number}.png")
-    config = configured(place, min_label_mass=0.0)
-    build_index_from_directory(corpus, place / "index.npz", config=config)
-    found = calibrate(place / "index.npz", config, Wish(rerank_calls=56)).calibration.second_look
-    assert not found.outcomes.pays
+            draw_shape(label, rng).save(dataset / name / f"{number}.png")
+    config = configured(place, prompt__min_option_mass=0.0)
+    build_index_from_directory(dataset, place / "index.npz", config=config)
+    assert not calibrated_benefit(config, max_calls=56).outcomes.pays
     caplog.set_level("INFO")
     classifier = HybridClassifier(config)
-    assert "no second look: on this corpus its net gain" in caplog.text
-    results = classifier.classify_many([image for _, image in labelled(3, seed=22)])
-    assert not any(result.used_reranker for result in results)
-    config.rerank.gate = "threshold"
-    asked = HybridClassifier(config).classify_many([image for _, image in labelled(3, seed=22)])
-    assert any(result.used_reranker for result in asked)
+    assert "Reranking is off: its net gain on this dataset was" in caplog.text
+    images = new_images(3, seed=22)
+    assert not any(result.used_reranker for result in classifier.classify_many(images))
+    config.rerank.gate.mode = "threshold"
+    assert any(result.used_reranker for result in HybridClassifier(config).classify_many(images))
 
 
-def test_by_references(place, original):
-    """With example pictures it works through the whole pipeline; without the corpus folder it says what is missing."""
-    config = configured(place, mode="references", references=2, cache="off", gate="threshold")
+def test_reference_images_need_the_dataset(place, original):
+    """With example images it works in the whole pipeline; without the dataset folder the error names it."""
+    config = configured(place, prompt__mode="references", prompt__references=2, cache="off", gate__mode="threshold")
     config.retrieval.confidence_threshold = 0.95
-    classifier = HybridClassifier(config)
-    results = classifier.classify_many([image for _, image in labelled(4, seed=22)])
+    results = HybridClassifier(config).classify_many(new_images(2, seed=22))
     assert any(result.used_reranker for result in results)
-    moved = original / "corpus"
-    moved.rename(original / "elsewhere")
+    (original / "dataset").rename(original / "elsewhere")
     try:
-        with pytest.raises(RerankerError, match=r"rerank\.mode: names"):
+        with pytest.raises(RerankerError, match=r"rerank\.prompt\.mode: names"):
             HybridClassifier(config)
-        with pytest.raises(CalibrationError, match="is not there"):
-            calibrate(place / "index.npz", config, Wish(rerank_calls=30))
+        with pytest.raises(CalibrationError, match="the folder .*dataset does not exist"):
+            calibrated_benefit(config, max_calls=30)
     finally:
-        (original / "elsewhere").rename(moved)
+        (original / "elsewhere").rename(original / "dataset")
 
 
-def test_references_are_near_typical_and_readable(place, original):
-    """The picture itself is never its own reference; a file that broke is passed over; labels keep their order."""
-    index = ExactIndex.open(place / "index.npz")
-    references = References(index, 3, ImageLimits())
-    comparison = index.compare(index.vectors()[:1], [index.hashes[0]])
-    labels = [index.examples[0].label, "dots"]
-    shown = references.of(comparison, 0, labels)
-    assert [len(pictures) for pictures in shown] == [3, 3]
-    own = np.asarray(Image.open(original / "corpus" / index.examples[0].path))
-    for pictures in shown:
-        assert not any(np.array_equal(np.asarray(picture), own) for picture in pictures)
-    hidden = original / "corpus" / "dots"
-    victim = sorted(hidden.iterdir())[0]
-    content = victim.read_bytes()
-    victim.write_bytes(b"broken")
-    try:
-        fresh = References(index, 7, ImageLimits()).of(comparison, 0, ["dots"])
-        assert len(fresh[0]) == 6
-    finally:
-        victim.write_bytes(content)
-    assert References(index, 0, ImageLimits()).of(comparison, 0, labels) == ()
-
-
-def test_by_views(place):
-    """The look without a model is measured by folds that do not know the example, and used or switched off."""
+def test_augmented_views_are_measured_by_folds(place, monkeypatch):
+    """The reranker without a model does not know the examples it is asked about; it is used only where it helps."""
+    monkeypatch.setattr("lmm_classifier.calibration.cross_fitting._FOLDS", 3)
     config = configured(place, backend="views")
-    found = calibrate(place / "index.npz", config, Wish(rerank_calls=56)).calibration.second_look
-    assert found.identity == "views:five"
-    assert found.outcomes.failed.sum() == 0
-    net, error = found.outcomes.net
-    assert found.outcomes.pays == (net > error + 1e-12)
-    used = any(r.used_reranker for r in HybridClassifier(config).classify_many([i for _, i in labelled(6, seed=3)]))
-    assert found.outcomes.pays or not used
+    benefit = calibrated_benefit(config, max_calls=20)
+    assert benefit.identity == "views:five"
+    assert benefit.outcomes.failed.sum() == 0
+    net, error = benefit.outcomes.net
+    assert benefit.outcomes.pays == (net > error + 1e-12)
+    results = HybridClassifier(config).classify_many(new_images(2, seed=3))
+    assert benefit.outcomes.pays or not any(result.used_reranker for result in results)
 
 
 @pytest.mark.parametrize(
-    ("wish", "rerank", "reason"),
+    ("rerank", "reason"),
     [
-        (Wish(rerank_calls=30), {"enabled": False}, "rerank.enabled is false"),
-        (Wish(rerank_calls=30), {"min_label_mass": 1.0}, "probability of only"),
-        (Wish(rerank_calls=30), {"backend": "openai_api", "base_url": "http://127.0.0.1:9/v1"}, "no answer"),
+        ({"enabled": "false"}, "rerank.enabled is false"),
+        ({"prompt__min_option_mass": 1.0}, "probability of only"),
+        ({"backend": "openai_api", "server__base_url": "http://127.0.0.1:9/v1"}, "too few to measure it"),
     ],
 )
-def test_what_cannot_be_measured(place, wish, rerank, reason):
-    """A second look that is off or does not answer: an error with the reason, the index as it was."""
+def test_a_reranker_that_cannot_be_measured_is_an_error(place, rerank, reason):
+    """It is off or does not answer: the error gives the reason, and the index is unchanged."""
     before = (place / "index.npz").read_bytes()
     with pytest.raises(CalibrationError, match=reason):
-        calibrate(place / "index.npz", configured(place, **rerank), wish)
+        calibrated_benefit(configured(place, **rerank), max_calls=20)
     assert (place / "index.npz").read_bytes() == before
 
 
-def test_report_without_measurements(place):
-    """It says what to type."""
-    done = run("report", "index.npz", cwd=place, code=1)
-    assert "calibrate index.npz --rerank" in done.stderr
-
-
-def test_the_score_stays_a_probability(place):
-    """Fused scores are at most what retrieval gave the candidates together, and candidates keep their evidence."""
-    config = configured(place, cache="off", gate="threshold")
+def test_the_fused_score_stays_a_probability(place):
+    """It is at most what retrieval gave the candidates together, and candidates keep their neighbors."""
+    config = configured(place, cache="off", gate__mode="threshold")
     config.retrieval.confidence_threshold = 1.0
-    for result in HybridClassifier(config).classify_many([image for _, image in labelled(2, seed=5)]):
+    for result in HybridClassifier(config).classify_many(new_images(2, seed=5)):
         assert result.score <= sum(candidate.score for candidate in result.candidates) + 1e-9
         assert all(candidate.neighbors for candidate in result.candidates)
         assert result.label == result.candidates[0].label
 
 
-def test_a_reranker_that_raises_is_a_failure(place):
-    """Whatever goes wrong inside becomes an answer of retrieval with the reason."""
-    config = configured(place, cache="off", gate="threshold")
+def test_a_model_out_of_memory_leaves_retrievals_answer(place):
+    """Whatever a reranker raises becomes the error of the result."""
+    config = configured(place, cache="off", gate__mode="threshold")
     config.retrieval.confidence_threshold = 1.0
     classifier = HybridClassifier(config)
 
-    class Broken:
+    class OutOfMemory:
         identity, references, trust = "broken", 0, (1.0, 1.0)
 
-        def rerank(self, questions):
+        def rerank(self, requests):
             raise MemoryError("CUDA out of memory")
 
-    classifier.flow.reranker = Broken()
-    for result in classifier.classify_many([image for _, image in labelled(1, seed=5)]):
+    classifier._flow = replace(classifier._flow, reranker=OutOfMemory())
+    for result in classifier.classify_many(new_images(1, seed=5)):
         if result.decision.reason != "confident":
             assert result.decision.reason == "reranker_failed"
             assert "out of memory" in result.error
-    assert Reranked((), 0.0, "x").failure

@@ -65,7 +65,7 @@ def test_imports_only_go_down(path):
         if other in (room, "__version__"):
             continue
         assert FLOOR[other] < FLOOR[room], f"{room} must not import {other}"
-        if room in ONLY and not path.name.startswith("config"):
+        if room in ONLY and path.name != "config.py":
             assert any(f"{name}.".startswith(f"{allowed}.") for allowed in ONLY[room]), f"{room} must not import {name}"
 
 
@@ -76,7 +76,17 @@ def test_the_storage_does_not_know_who_builds():
 
 
 SHARED_PARTS = {
-    "embeddings": {"preprocessing", "resize", "exported_model", "torch_runner", "config", "encode_files", "whitening"},
+    "embeddings": {
+        "base",
+        "preprocessing",
+        "resize",
+        "exported_model",
+        "torch_runner",
+        "config",
+        "encode_files",
+        "encode_images",
+        "whitening",
+    },
     "rerank": {
         "prompts",
         "prompt_template",
@@ -84,6 +94,7 @@ SHARED_PARTS = {
         "image_budget",
         "next_token",
         "chat_client",
+        "http_session",
         "server_probe",
         "circuit_breaker",
         "responses",
@@ -127,7 +138,7 @@ def test_rooms_are_small():
 
 
 def test_files_are_small():
-    """A file holds one idea: at most 300 lines; a function at most 40."""
+    """A file holds one idea: at most 300 lines; the body of a function at most 40."""
     long = {relative(path): lines for path in MODULES if (lines := len(path.read_text().splitlines())) > 300}
     for path in MODULES:
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
@@ -135,20 +146,15 @@ def test_files_are_small():
                 first = node.body[0]
                 documented = isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant)
                 start = node.body[1].lineno if documented and len(node.body) > 1 else first.lineno
-                if node.end_lineno - start + 1 > 40 and node.name != "calibrate":
+                if node.end_lineno - start + 1 > 40:
                     long[f"{relative(path)}:{node.name}"] = node.end_lineno - start + 1
     assert long == {}
 
 
 def test_no_import_circle():
-    """Modules that are imported at the top of a file form no circle."""
-    graph = {}
-    for path in MODULES:
-        tree = ast.parse(path.read_text(encoding="utf-8"))
-        tops = [node for node in tree.body if isinstance(node, ast.ImportFrom)]
-        graph[".".join(path.relative_to(PACKAGE).with_suffix("").parts)] = [
-            node.module.partition(".")[2] for node in tops if (node.module or "").startswith("lmm_classifier.")
-        ]
+    """Modules form no circle, imports inside functions and for types included."""
+    names = {".".join(path.relative_to(PACKAGE).with_suffix("").parts): path for path in MODULES}
+    graph = {name: {imported.rpartition(".")[0] for imported in inner(path)} for name, path in names.items()}
     done, active = set(), []
 
     def visit(module):

@@ -1,74 +1,134 @@
-"""Documents cannot lie: what is generated is current, what can be run is run, what is named exists."""
+"""Documents are true: generated pages are current, code blocks run, links lead somewhere, outputs are real."""
 
+import json
 import re
 import subprocess
 import sys
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from benchmarks.rows import Row
-from benchmarks.tables import (
-    PAGE,
-    PERFORMANCE,
-    QUALITY,
-    RELIABILITY,
-    goal,
-    page,
-    performance,
-    quality,
-    readme,
-    reliability,
-)
-from lmm_classifier.config import PipelineConfig
-from scripts.write_config_docs import files, keys
-from tests.helpers.corpora import draw_corpus
+from benchmarks.tables import PAGES, goal, missing_parts, page, readme
+from lmm_classifier import PipelineConfig, build_index_from_directory
+from lmm_classifier.cli.app import COMMANDS
+from lmm_classifier.data.synthetic import draw
+from scripts.generate_docs import files, keys
+from scripts.python_reference import public_names
+from tests.helpers.datasets import draw_dataset
 from tests.helpers.paths import ROOT
+from tests.project.test_architecture import FLOORS, ROOMS
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+QUICKSTART = (ROOT / "docs/quickstart.md").read_text(encoding="utf-8")
+ARCHITECTURE = (ROOT / "docs/explanation/architecture.md").read_text(encoding="utf-8")
+DOCUMENTS = [
+    ROOT / "README.md",
+    ROOT / "CONTRIBUTING.md",
+    ROOT / "CHANGELOG.md",
+    *sorted((ROOT / "docs").rglob("*.md")),
+]
+PATTERNS = ("argyle", "checkerboard", "gingham", "herringbone", "ogee", "polka_dots", "stripes", "tartan")
+NEW = (("gingham", 1), ("stripes", 2), ("leopard", 2))  # pattern and seed of new/1.png, new/2.png, new/3.png
 
 
 def blocks(text, language):
+    """Return the code blocks of a language."""
     return re.findall(rf"```{language}\n(.*?)```", text, flags=re.DOTALL)
 
 
-@pytest.mark.parametrize("path", files(), ids=lambda path: path.name)
+def relative(path):
+    return str(path.relative_to(ROOT))
+
+
+def draw_quickstart(folder):
+    """Draw the images that the README and the quickstart show the output of."""
+    draw_dataset(folder / "photos", PATTERNS, count=15, size=160)
+    (folder / "new").mkdir()
+    for number, (label, seed) in enumerate(NEW, 1):
+        draw(label, np.random.default_rng(seed), 160).save(folder / "new" / f"{number}.png")
+
+
+def run(command, folder):
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.mark.parametrize("path", files(), ids=relative)
 def test_generated_files_are_current(path):
-    """config/*.yaml and docs/configuration.md are what the configuration model says."""
-    assert path.read_text(encoding="utf-8") == files()[path], "run scripts/write_config_docs.py"
+    """The configuration files and the reference pages are what the code says."""
+    assert path.read_text(encoding="utf-8") == files()[path], "run `make docs`"
 
 
 def test_every_key_is_documented():
-    """Each key of the configuration stands in docs/configuration.md with a meaning."""
-    text = (ROOT / "docs/configuration.md").read_text(encoding="utf-8")
+    """Each key of the configuration is in the reference with a meaning."""
+    text = (ROOT / "docs/reference/configuration.md").read_text(encoding="utf-8")
     for path, meaning, _ in keys(PipelineConfig):
         assert f"`{path}`" in text
         assert len(meaning) > 15, path
 
 
+def test_every_command_and_public_name_is_documented():
+    """Each command is in the reference of the command line, each public name in that of Python."""
+    commands = (ROOT / "docs/reference/cli.md").read_text(encoding="utf-8")
+    assert [name for name in COMMANDS if f"### {name}\n" not in commands] == []
+    python = (ROOT / "docs/reference/python.md").read_text(encoding="utf-8")
+    assert [name for name in public_names() if f"### {name}\n" not in python] == []
+
+
 def test_benchmark_tables_are_current():
-    """docs/benchmarks.md and the README's table are made from the measured rows."""
-    assert PAGE.read_text(encoding="utf-8") == page(), "run python -m benchmarks.tables"
-    assert QUALITY.read_text(encoding="utf-8") == quality(), "run python -m benchmarks.tables"
-    assert PERFORMANCE.read_text(encoding="utf-8") == performance(), "run python -m benchmarks.tables"
-    assert RELIABILITY.read_text(encoding="utf-8") == reliability(), "run python -m benchmarks.tables"
+    """The tables of docs/results/*.md and of the README are made from the measured rows, and none is missing."""
+    for path in PAGES:
+        assert path.read_text(encoding="utf-8") == page(path), "run python -m benchmarks.tables"
     assert readme() == README, "run python -m benchmarks.tables"
+    assert missing_parts() == set()
 
 
-def test_readme_python_runs(tmp_path):
-    """The Python of the README runs as it stands, in a folder with pictures."""
-    draw_corpus(tmp_path / "pictures", count=3, size=64)
-    draw_corpus(tmp_path / "more", count=1, seed=5, size=64)
-    (tmp_path / "new").mkdir()
-    for number, path in enumerate(sorted((tmp_path / "more").rglob("*.png"))):
-        path.rename(tmp_path / "new" / ("picture.jpg" if number == 0 else f"{number}.jpg"))
-    (tmp_path / "config").symlink_to(ROOT / "config")
-    (code,) = blocks(README, "python")
-    done = subprocess.run(
-        [sys.executable, "-W", "error", "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stderr
-    assert "12 indexed, 0 skipped" in done.stdout
+@pytest.mark.parametrize(
+    "text", [README, pytest.param(QUICKSTART, marks=pytest.mark.long)], ids=["README", "quickstart"]
+)
+def test_python_blocks_run(tmp_path, text):
+    """The Python of the README and of the quickstart runs as it is, in a folder with images."""
+    draw_quickstart(tmp_path)
+    (code,) = blocks(text, "python")
+    printed = run([sys.executable, "-W", "error", "-c", code], tmp_path)
+    assert "new/1.png gingham" in printed
+    assert "new/3.png unknown" in printed
+
+
+@pytest.mark.long
+def test_python_of_other_pages_runs(tmp_path):
+    """The Python of the guides and of the reference runs, in a folder with an index in both forms."""
+    draw_quickstart(tmp_path)
+    for output in (tmp_path / "index", tmp_path / "index.npz"):
+        build_index_from_directory(tmp_path / "photos", output, config=PipelineConfig.offline())
+    for page_name in ("guides/editing.md", "reference/index-format.md"):
+        (code,) = blocks((ROOT / "docs" / page_name).read_text(encoding="utf-8"), "python")
+        assert run([sys.executable, "-W", "error", "-c", code], tmp_path)
+
+
+@pytest.mark.long
+def test_printed_outputs_are_real(tmp_path):
+    """The commands of the README and of the quickstart print the lines that are shown there."""
+    draw_quickstart(tmp_path)
+    program = [sys.executable, "-m", "lmm_classifier"]
+    offline = ["--config", str(ROOT / "config/offline.yaml")]
+    run([*program, "build", "photos", *offline], tmp_path)
+    printed = run([*program, "calibrate", "--target-precision", "0.95", *offline], tmp_path)
+    printed += run([*program, "classify", "new", *offline], tmp_path)
+    calibration = (ROOT / "docs/guides/calibration.md").read_text(encoding="utf-8")
+    tree, *shown = blocks(QUICKSTART, "text")
+    assert "photos/" in tree
+    for block in [*blocks(README, "text"), *shown, *blocks(calibration, "text")]:
+        assert [line for line in block.splitlines() if line and line not in printed.splitlines()] == []
+    first = json.loads(run([*program, "classify", "new/1.png", "--format", "jsonl", *offline], tmp_path))
+    (shown_object,) = map(json.loads, blocks(README, "json"))
+    (candidate,) = shown_object.pop("candidates")
+    assert {key: first[key] for key in shown_object} == shown_object
+    assert first["candidates"][0]["label"] == candidate["label"]
+    assert first["candidates"][0]["neighbors"][:1] == candidate["neighbors"]
 
 
 def test_a_missed_goal_is_shown():
@@ -80,13 +140,45 @@ def test_a_missed_goal_is_shown():
     assert goal(replace(row, goal=None)) == ""
 
 
-def test_linked_files_exist():
-    """Links in the documents lead somewhere."""
-    for document in [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]:
-        for link in re.findall(r"\]\((?!https?:)([^)#]+)\)", document.read_text(encoding="utf-8")):
-            assert (document.parent / link).exists(), f"{document.name}: {link}"
+def anchors(text):
+    """Return the anchors of the headings of a page, as GitHub makes them."""
+    headings = re.findall(r"^#+ (.+)$", text, flags=re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
-def test_readme_is_short():
-    """Under 200 lines."""
-    assert len(README.splitlines()) < 200
+@pytest.mark.parametrize("document", DOCUMENTS, ids=relative)
+def test_links_lead_somewhere(document):
+    """Each link to a file finds it, and each anchor has its heading."""
+    text = re.sub(r"```.*?```", "", document.read_text(encoding="utf-8"), flags=re.DOTALL)
+    for link in re.findall(r"\]\((?!https?:)([^)]+)\)", text):
+        name, _, anchor = link.partition("#")
+        target = document.parent / name if name else document
+        assert target.exists(), link
+        assert not anchor or anchor in anchors(target.read_text(encoding="utf-8")), link
+
+
+def test_every_page_is_in_the_table_of_contents():
+    """Each page of `docs/` is linked from `docs/index.md`."""
+    contents = (ROOT / "docs/index.md").read_text(encoding="utf-8")
+    pages = [path.relative_to(ROOT / "docs") for path in (ROOT / "docs").rglob("*.md")]
+    assert [str(path) for path in pages if f"({path})" not in contents and path.name != "index.md"] == []
+
+
+def test_the_architecture_page_shows_floors_and_rooms():
+    """The table of floors is that of the architecture test, and every room is in the tree."""
+    for number, rooms in enumerate(FLOORS):
+        (cells,) = re.findall(rf"^\| {number} \| (.+?) \|", ARCHITECTURE, flags=re.MULTILINE)
+        assert set(re.findall(r"`(\w+)`", cells)) == rooms
+    assert [room.name for room in ROOMS if f"{room.name}/ " not in ARCHITECTURE] == []
+
+
+def test_the_architecture_page_names_existing_files():
+    """Each Python file that the page names exists, in the package or in the project."""
+    names = re.findall(r"`([\w/]+\.pyi?)`", ARCHITECTURE)
+    places = (ROOT / "lmm_classifier", ROOT)
+    assert [name for name in names if not any((place / name).is_file() for place in places)] == []
+
+
+def test_the_readme_fits_on_a_few_screens():
+    """It has 100 to 120 lines."""
+    assert 100 <= len(README.splitlines()) <= 120

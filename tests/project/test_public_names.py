@@ -1,6 +1,9 @@
-"""The names that must keep working, as a contract: import, signature, behaviour."""
+"""The public names as a contract: import, signature, behavior, and an example in each docstring that runs."""
 
+import doctest
 import inspect
+import logging
+import shutil
 import subprocess
 import sys
 from dataclasses import fields
@@ -10,15 +13,57 @@ import numpy as np
 import pytest
 
 import lmm_classifier
-from lmm_classifier import Classification, HybridClassifier, PipelineConfig, build_index_from_directory
+from lmm_classifier import (
+    CalibrationRequest,
+    Classification,
+    HybridClassifier,
+    PipelineConfig,
+    build_index_from_directory,
+    calibrate_index,
+)
 from lmm_classifier.data.synthetic.catalog import draw
-from tests.helpers.corpora import draw_corpus, offline_config
+from tests.helpers.datasets import draw_dataset, offline_config
 from tests.helpers.paths import ROOT
 
+PUBLIC = [
+    "Audit",
+    "BuildReport",
+    "CalibrationReport",
+    "CalibrationRequest",
+    "Cancelled",
+    "Candidate",
+    "Classification",
+    "Decision",
+    "EditReport",
+    "Evaluation",
+    "Example",
+    "Finding",
+    "HybridClassifier",
+    "IndexEditor",
+    "LabeledResult",
+    "LmmClassifierError",
+    "Neighbor",
+    "PipelineConfig",
+    "Progress",
+    "audit_index",
+    "build_index_from_directory",
+    "calibrate_index",
+    "check_index",
+    "configure_logging",
+    "describe_index",
+    "evaluate_folder",
+    "measure_reranker",
+    "sync_index",
+    "write_audit_page",
+    "write_contact_sheet",
+    "write_evaluation_page",
+    "write_rerank_page",
+]
 
-def test_exported_names_are_sorted_and_real():
-    """`__all__` is sorted, and each name is there and listed by dir()."""
-    assert lmm_classifier.__all__ == sorted(lmm_classifier.__all__)
+
+def test_exported_names_are_the_public_ones():
+    """`__all__` is the list above, and each name exists and is listed by dir()."""
+    assert lmm_classifier.__all__ == PUBLIC
     for name in lmm_classifier.__all__:
         assert getattr(lmm_classifier, name) is not None
         assert name in dir(lmm_classifier)
@@ -27,9 +72,56 @@ def test_exported_names_are_sorted_and_real():
 
 
 @pytest.mark.parametrize("name", ["config", "embeddings", "index_builder", "logging_config", "pipeline", "rerank"])
-def test_promised_modules_import(name):
-    """Each promised module is importable under the package."""
+def test_seed_modules_import(name):
+    """Each module of the first interface is importable under the package."""
     assert import_module(f"lmm_classifier.{name}").__doc__
+
+
+@pytest.fixture(scope="module")
+def example_folder(tmp_path_factory):
+    """The folder that docstring examples run in: labeled, new and test images, and a calibrated index."""
+    root = tmp_path_factory.mktemp("examples")
+    draw_dataset(root / "images", count=8)
+    draw_dataset(root / "test_images", count=2, seed=3)
+    draw_dataset(root / "more", count=1, seed=5)
+    (root / "new").mkdir()
+    for number, path in enumerate(sorted((root / "more").rglob("*.png"))):
+        path.rename(root / "new" / f"{number}.png")
+    shutil.rmtree(root / "more")
+    config = offline_config(root / "index")
+    build_index_from_directory(root / "images", root / "index", config=config)
+    calibrate_index(root / "index", config, CalibrationRequest(keep_known=0.95))
+    return root
+
+
+@pytest.fixture
+def unchanged_logging():
+    """An example that sets up logging leaves no trace for other tests."""
+    loggers = [logging.getLogger(name) for name in ("lmm_classifier", "py.warnings")]
+    states = [(logger, list(logger.handlers), logger.level, logger.propagate) for logger in loggers]
+    yield
+    logging.captureWarnings(False)
+    for logger, handlers, level, propagate in states:
+        logger.handlers[:] = handlers
+        logger.setLevel(level)
+        logger.propagate = propagate
+
+
+@pytest.mark.parametrize("name", PUBLIC)
+@pytest.mark.usefixtures("unchanged_logging")
+def test_each_public_name_has_an_example_that_runs(name, example_folder, tmp_path, monkeypatch):
+    """The docstring of each public name, or one of its methods, holds an example; all of them run."""
+    work = tmp_path / "work"
+    shutil.copytree(example_folder, work)
+    monkeypatch.chdir(work)
+    thing = getattr(lmm_classifier, name)
+    tests = [test for test in doctest.DocTestFinder(recurse=True).find(thing, name) if test.examples]
+    assert tests, f"{name} has no example in its docstring"
+    runner = doctest.DocTestRunner(optionflags=doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE)
+    output = []
+    for test in tests:
+        runner.run(test, out=output.append)
+    assert runner.summarize(verbose=False).failed == 0, "".join(output)
 
 
 def test_signatures():
@@ -41,15 +133,16 @@ def test_signatures():
     assert next(iter(inspect.signature(HybridClassifier).parameters)) == "config"
     assert list(inspect.signature(HybridClassifier.classify).parameters) == ["self", "image"]
     assert list(inspect.signature(HybridClassifier.classify_paths).parameters)[:2] == ["self", "paths"]
-    assert {"label", "score", "used_reranker", "decision", "candidates"} <= {one.name for one in fields(Classification)}
+    names = {field.name for field in fields(Classification)}
+    assert {"label", "score", "used_reranker", "decision", "candidates"} <= names
     assert isinstance(Classification.is_unknown, property)
 
 
-def test_build_and_classify_as_promised(tmp_path):
+def test_build_and_classify(tmp_path):
     """Build with keywords only, read a YAML, classify a PIL image: label, score, used_reranker."""
-    corpus = draw_corpus(tmp_path / "corpus")
+    dataset = draw_dataset(tmp_path / "dataset")
     report = build_index_from_directory(
-        image_root=corpus, batch_size=64, output_path=tmp_path / "index.npz", config=PipelineConfig.offline()
+        image_root=dataset, batch_size=64, output_path=tmp_path / "index.npz", config=PipelineConfig.offline()
     )
     assert report.total == 24
     text = (ROOT / "config/offline.yaml").read_text(encoding="utf-8")
@@ -66,8 +159,8 @@ def test_build_and_classify_as_promised(tmp_path):
 
 def test_index_builder_runs_as_a_module_without_a_warning(tmp_path):
     """`python -m lmm_classifier.index_builder` works from a plain checkout, silent even where warnings are errors."""
-    draw_corpus(tmp_path / "corpus", count=2)
-    command = [sys.executable, "-W", "error", "-m", "lmm_classifier.index_builder", str(tmp_path / "corpus")]
+    draw_dataset(tmp_path / "dataset", count=2)
+    command = [sys.executable, "-W", "error", "-m", "lmm_classifier.index_builder", str(tmp_path / "dataset")]
     options = ["--output", str(tmp_path / "X.npz"), "--batch-size", "64", "--config", "config/offline.yaml"]
     done = subprocess.run([*command, *options], cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
@@ -76,9 +169,9 @@ def test_index_builder_runs_as_a_module_without_a_warning(tmp_path):
 
 
 def test_unknown_label_is_configurable(tmp_path):
-    """A rejected picture carries config.unknown_label, and says so."""
-    corpus = draw_corpus(tmp_path / "corpus", count=3)
-    build_index_from_directory(corpus, tmp_path / "index.npz", config=PipelineConfig.offline())
+    """A rejected image carries config.unknown_label, and is_unknown is true."""
+    dataset = draw_dataset(tmp_path / "dataset", count=3)
+    build_index_from_directory(dataset, tmp_path / "index.npz", config=PipelineConfig.offline())
     config = offline_config(tmp_path / "index.npz", unknown_label="none of these", retrieval__open_set_threshold=1.0)
     result = HybridClassifier(config).classify(draw("camouflage", np.random.default_rng(7), 96))
     assert result.is_unknown

@@ -1,4 +1,4 @@
-"""Kept answers: nothing is asked twice, by one process or two, and a broken file hurts nobody."""
+"""The cache of answers: no question is asked twice, by one process or two, and a broken file does no harm."""
 
 import logging
 import sqlite3
@@ -9,135 +9,136 @@ from dataclasses import replace
 import pytest
 from PIL import Image
 
-from lmm_classifier.core.datatypes import Candidate, Question, Reranked
+from lmm_classifier.core.datatypes import Candidate, RerankRequest, RerankResult
 from lmm_classifier.rerank.cache import CachedReranker
 from tests.helpers.paths import ROOT
 
 
 class Model:
-    """Prefers labels late in the alphabet, and counts its calls."""
+    """A reranker that prefers labels late in the alphabet and counts its calls."""
 
     trust, references = (1.0, 1.0), 1
 
     def __init__(self, identity="model@1", failing=()):
         self.identity, self.failing, self.asked = identity, failing, []
 
-    def rerank(self, questions):
-        self.asked += questions
-        return [self.answer(question) for question in questions]
+    def rerank(self, requests):
+        self.asked += requests
+        return [self.answer(request) for request in requests]
 
-    def answer(self, question):
-        if any(candidate.label in self.failing for candidate in question.candidates):
-            return Reranked((), 0.0, "down")
-        ranks = [1 + sorted(c.label for c in question.candidates).index(one.label) for one in question.candidates]
-        return Reranked(tuple(rank / sum(ranks) for rank in ranks), 0.8, "", 0.1, 0.05)
+    def answer(self, request):
+        if any(candidate.label in self.failing for candidate in request.candidates):
+            return RerankResult((), 0.0, "down")
+        labels = [candidate.label for candidate in request.candidates]
+        ranks = [1 + sorted(labels).index(label) for label in labels]
+        return RerankResult(tuple(rank / sum(ranks) for rank in ranks), 0.8, "", 0.1, 0.05)
 
 
-def question(shade=0, labels=("a", "b", "c"), references=()):
-    return Question(Image.new("RGB", (8, 8), (shade, 0, 0)), tuple(Candidate(one, 0.3, ()) for one in labels),
-                    references=references)  # fmt: skip
+def request(shade=0, labels=("a", "b", "c"), references=()):
+    candidates = tuple(Candidate(label, 0.3, ()) for label in labels)
+    return RerankRequest(Image.new("RGB", (8, 8), (shade, 0, 0)), candidates, references=references)
 
 
 def test_a_second_run_asks_nothing(tmp_path):
-    """Another process finds every answer, whole and in its own order of the candidates."""
+    """Another process gets every stored answer, with the scores in its own order of the candidates."""
     path, first = tmp_path / "answers.sqlite", Model()
-    asked = [question(shade) for shade in range(20)]
+    asked = [request(shade) for shade in range(20)]
     answers = CachedReranker(first, path, 1000).rerank(asked)
     assert len(first.asked) == 20
     second = Model()
     again = CachedReranker(second, path, 1000)
     assert again.rerank(asked) == answers
-    assert again.rerank([question(3, ("c", "a", "b"))]) == [replace(answers[3], scores=(3 / 6, 1 / 6, 2 / 6))]
+    assert again.rerank([request(3, ("c", "a", "b"))]) == [replace(answers[3], scores=(3 / 6, 1 / 6, 2 / 6))]
     assert second.asked == []
     assert again.hits == 21
 
 
 @pytest.mark.parametrize(
-    "other",
-    [question(1), question(0, ("a", "b")), question(0, ("a", "b", "d")),
-     question(0, references=((Image.new("RGB", (4, 4)),),) * 3)],
+    "changed",
+    [request(1), request(0, ("a", "b")), request(0, ("a", "b", "d")),
+     request(0, references=((Image.new("RGB", (4, 4)),),) * 3)],
 )  # fmt: skip
-def test_another_question_is_asked(tmp_path, other):
-    """Another picture, other labels or other references are another question."""
+def test_another_request_is_asked(tmp_path, changed):
+    """Another image, other labels or other references make another request."""
     model = Model()
     cached = CachedReranker(model, tmp_path / "a.sqlite", 1000)
-    cached.rerank([question(0)])
-    cached.rerank([other])
+    cached.rerank([request(0)])
+    cached.rerank([changed])
     assert len(model.asked) == 2
 
 
 def test_another_model_is_asked(tmp_path):
-    """Answers belong to a model, its revision and wording."""
-    CachedReranker(Model("model@1"), tmp_path / "a.sqlite", 1000).rerank([question()])
-    other = Model("model@2")
-    CachedReranker(other, tmp_path / "a.sqlite", 1000).rerank([question()])
-    assert len(other.asked) == 1
+    """Stored answers belong to one identity: a model, its revision and its prompts."""
+    CachedReranker(Model("model@1"), tmp_path / "a.sqlite", 1000).rerank([request()])
+    second = Model("model@2")
+    CachedReranker(second, tmp_path / "a.sqlite", 1000).rerank([request()])
+    assert len(second.asked) == 1
 
 
 def test_failures_are_asked_again(tmp_path):
-    """A failure is told, not kept; the rest of its batch is."""
+    """A failure is returned but not stored; the other answers of its batch are stored."""
     model = Model(failing=("x",))
     cached = CachedReranker(model, tmp_path / "a.sqlite", 1000)
-    both = [question(1), question(2, ("x", "y"))]
+    both = [request(1), request(2, ("x", "y"))]
     assert [answer.failure for answer in cached.rerank(both)] == ["", "down"]
     cached.rerank(both)
     assert len(model.asked) == 3
 
 
 def test_the_same_question_twice_in_a_batch_is_asked_once(tmp_path):
-    """Both get the answer."""
+    """Both requests get the answer."""
     model = Model()
-    answers = CachedReranker(model, tmp_path / "a.sqlite", 1000).rerank([question(), question(labels=("c", "b", "a"))])
+    answers = CachedReranker(model, tmp_path / "a.sqlite", 1000).rerank([request(), request(labels=("c", "b", "a"))])
     assert len(model.asked) == 1
     assert answers[0].scores == answers[1].scores[::-1]
 
 
-def test_it_is_bounded(tmp_path):
-    """The answers not used for longest go first."""
+def test_the_size_is_bounded(tmp_path):
+    """The least recently used answers are deleted first."""
     path = tmp_path / "a.sqlite"
     cached = CachedReranker(Model(), path, 10)
     for shade in range(30):
-        cached.rerank([question(shade)])
-        cached.rerank([question(0)])  # used all the time
+        cached.rerank([request(shade)])
+        cached.rerank([request(0)])  # used all the time
     with sqlite3.connect(path) as database:
         assert database.execute("SELECT COUNT(*) FROM answers").fetchone()[0] <= 20
     before = len(cached.inner.asked)
-    cached.rerank([question(0), question(29)])
+    cached.rerank([request(0), request(29)])
     assert len(cached.inner.asked) == before
 
 
 @pytest.mark.parametrize("content", [b"", b"not a database at all" * 100, None])
 def test_a_file_that_cannot_be_used(tmp_path, content, caplog):
-    """Garbage or a folder in its place: a warning, and the questions are asked."""
+    """With garbage or a folder in its place, the cache warns and asks every question."""
     path = tmp_path / "a.sqlite"
     path.mkdir() if content is None else path.write_bytes(content)
     model = Model()
     cached = CachedReranker(model, path, 1000)
     with caplog.at_level(logging.WARNING):
-        assert all(not answer.failure for answer in cached.rerank([question(1), question(2)]))
+        assert all(not answer.failure for answer in cached.rerank([request(1), request(2)]))
     assert len(model.asked) == 2
-    assert content == b"" or "answers are not kept" in caplog.text
+    assert content == b"" or "Answers are not stored" in caplog.text
 
 
-@pytest.mark.parametrize("kept", ["", "{}", "[1]", '{"scores": ["x"]}', '{"scores": [1], "what": 2}'])
-def test_a_damaged_answer_is_asked_again(tmp_path, kept):
-    """What is no answer is not believed."""
+@pytest.mark.parametrize("text", ["", "{}", "[1]", '{"scores": ["x"]}', '{"scores": [1], "what": 2}'])
+def test_a_damaged_answer_is_asked_again(tmp_path, text):
+    """A stored text that is not an answer is ignored."""
     path = tmp_path / "a.sqlite"
     first = CachedReranker(Model(), path, 1000)
-    (answer,) = first.rerank([question()])
+    (answer,) = first.rerank([request()])
     with sqlite3.connect(path) as database:
-        database.execute("UPDATE answers SET answer = ?", (kept,))
+        database.execute("UPDATE answers SET answer = ?", (text,))
     model = Model()
-    assert CachedReranker(model, path, 1000).rerank([question()]) == [answer]
+    assert CachedReranker(model, path, 1000).rerank([request()]) == [answer]
     assert len(model.asked) == 1
 
 
 def test_two_processes_at_once(tmp_path):
-    """Both write and read the same file; nothing is lost and nobody fails."""
+    """Both write and read the same file; no answer is lost and neither fails."""
     code = (
         "import sys; from pathlib import Path; from tests.rerank.test_cache import *\n"
         "cached = CachedReranker(Model(), Path(sys.argv[1]), 1000)\n"
-        "for shade in range(60): cached.rerank([question(shade), question(int(sys.argv[2]) + shade)])\n"
+        "for shade in range(60): cached.rerank([request(shade), request(int(sys.argv[2]) + shade)])\n"
     )
     path, root = tmp_path / "a.sqlite", ROOT
     running = [
@@ -146,7 +147,7 @@ def test_two_processes_at_once(tmp_path):
     ]
     errors = [process.communicate()[1] for process in running]
     assert [process.returncode for process in running] == [0, 0], errors
-    assert "not kept" not in "".join(errors)
+    assert "not stored" not in "".join(errors)
     model = Model()
-    CachedReranker(model, path, 1000).rerank([question(shade) for shade in range(180)])
+    CachedReranker(model, path, 1000).rerank([request(shade) for shade in range(180)])
     assert model.asked == []

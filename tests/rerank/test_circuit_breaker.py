@@ -1,6 +1,6 @@
-"""The breaker opens after failures in a row, lets one request try, and closes when that succeeds."""
+"""The circuit breaker opens after consecutive failures, allows one trial request, and closes when that succeeds."""
 
-from lmm_classifier.rerank.circuit_breaker import Breaker
+from lmm_classifier.rerank.circuit_breaker import CircuitBreaker
 
 
 class Clock:
@@ -10,53 +10,53 @@ class Clock:
         return self.now
 
 
-def test_it_opens_tries_and_closes():
-    """Five failures open it for half a minute; then exactly one request may try."""
+def test_it_opens_allows_one_trial_and_closes():
+    """Five failures open it for 30 seconds; then exactly one trial request is allowed."""
     clock = Clock()
-    breaker = Breaker(5, 30.0, clock)
+    circuit_breaker = CircuitBreaker(5, 30.0, clock)
     for _ in range(4):
-        breaker.failed("down")
-        assert breaker.refusal() is None
-    breaker.failed("down")
-    assert "left alone for 30 s more: down" in breaker.refusal()
+        circuit_breaker.failed("down")
+        assert circuit_breaker.blocked() is None
+    circuit_breaker.failed("down")
+    assert "not asked for another 30 s: down" in circuit_breaker.blocked()
     clock.now += 31
-    assert breaker.refusal() is None
-    assert "tried again" in breaker.refusal()  # the second one has to wait
-    breaker.failed("still down")
-    assert "still down" in breaker.refusal()
+    assert circuit_breaker.blocked() is None
+    assert "testing the server" in circuit_breaker.blocked()  # a second request has to wait
+    circuit_breaker.failed("still down")
+    assert "still down" in circuit_breaker.blocked()
     clock.now += 31
-    assert breaker.refusal() is None
-    breaker.succeeded()
-    assert breaker.refusal() is None
-    assert breaker.refusal() is None
+    assert circuit_breaker.blocked() is None
+    circuit_breaker.succeeded()
+    assert circuit_breaker.blocked() is None
+    assert circuit_breaker.blocked() is None
 
 
-def test_a_success_between_starts_the_count_anew():
-    """Only failures in a row count."""
-    breaker = Breaker(2, 30.0, Clock())
+def test_a_success_resets_the_count():
+    """Only consecutive failures count."""
+    circuit_breaker = CircuitBreaker(2, 30.0, Clock())
     for _ in range(5):
-        breaker.failed("now and then")
-        breaker.succeeded()
-        assert breaker.refusal() is None
+        circuit_breaker.failed("now and then")
+        circuit_breaker.succeeded()
+        assert circuit_breaker.blocked() is None
 
 
-def test_a_server_that_wants_to_rest_is_left_alone():
-    """For as long as it said, without being counted out."""
+def test_a_wait_that_the_server_asks_for():
+    """The server is not asked for that long, and no failure is counted."""
     clock = Clock()
-    breaker = Breaker(5, 30.0, clock)
-    breaker.wait_for(7, "429")
-    assert "7 s more: 429" in breaker.refusal()
+    circuit_breaker = CircuitBreaker(5, 30.0, clock)
+    circuit_breaker.wait_for(7, "429")
+    assert "another 7 s: 429" in circuit_breaker.blocked()
     clock.now += 7.1
-    assert breaker.refusal() is None
-    assert breaker.refusal() is None
+    assert circuit_breaker.blocked() is None
+    assert circuit_breaker.blocked() is None
 
 
-def test_a_trial_that_was_cancelled_gives_way():
-    """Whoever was trying and gave up does not keep the others out."""
+def test_a_cancelled_trial_does_not_block_others():
+    """After a trial request was cancelled, the next request is allowed."""
     clock = Clock()
-    breaker = Breaker(1, 30.0, clock)
-    breaker.failed("down")
+    circuit_breaker = CircuitBreaker(1, 30.0, clock)
+    circuit_breaker.failed("down")
     clock.now += 31
-    assert breaker.refusal() is None
-    breaker.gave_up()
-    assert breaker.refusal() is None
+    assert circuit_breaker.blocked() is None
+    circuit_breaker.cancelled()
+    assert circuit_breaker.blocked() is None

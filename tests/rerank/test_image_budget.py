@@ -1,12 +1,12 @@
-"""Pictures are resized by us, to whole visual tokens, within the budget of a picture and of a request."""
+"""Images are resized to whole visual tokens, within the budget of an image and of a request."""
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from lmm_classifier.rerank.image_budget import PictureBudget, visual_grid
-from lmm_classifier.rerank.prompts import Ballot
+from lmm_classifier.rerank.image_budget import VisualTokenBudget, visual_grid
+from lmm_classifier.rerank.prompts import PromptVariant
 
 
 def tokens(image):
@@ -15,10 +15,10 @@ def tokens(image):
 
 
 @given(st.lists(st.tuples(st.integers(1, 900), st.integers(1, 900)), min_size=1, max_size=6), st.integers(16, 600))
-def test_a_request_keeps_to_its_budget(sizes, most):
-    """All pictures together never cost more than the request may, each never more than its own bound."""
-    budget = PictureBudget(least=4, most=200, most_per_request=most)
-    fitted = budget.fit(Ballot(("text", *(Image.new("RGB", size) for size in sizes)), ("A",), (0,)))
+def test_a_request_stays_within_its_budget(sizes, most):
+    """Neither all images together nor any single image exceed their limits."""
+    budget = VisualTokenBudget(least=4, most=200, most_per_request=most)
+    fitted = budget.fit(PromptVariant(("text", *(Image.new("RGB", size) for size in sizes)), ("A",), (0,)))
     costs = [tokens(part) for part in fitted.parts if not isinstance(part, str)]
     assert len(costs) == len(sizes)
     assert sum(costs) <= most
@@ -28,7 +28,7 @@ def test_a_request_keeps_to_its_budget(sizes, most):
 
 @given(st.integers(1, 20_000), st.integers(1, 20_000), st.integers(4, 300), st.integers(4, 1300))
 def test_visual_grid_stays_in_the_budget(width, height, least, most):
-    """Never more tokens than allowed, at least one each way, and the aspect roughly kept."""
+    """The grid has at least one token each way and no more than allowed, and roughly the aspect of the image."""
     least = min(least, most)
     across, down = visual_grid(width, height, 28, least, most)
     assert 1 <= across * down <= most
@@ -39,7 +39,7 @@ def test_visual_grid_stays_in_the_budget(width, height, least, most):
     ("size", "grid"), [((56, 56), (2, 2)), ((560, 280), (20, 10)), ((28, 28), (8, 8)), ((28_000, 28), (1, 1))]
 )
 def test_visual_grid_examples(size, grid):
-    """Whole tokens of 28 pixels; small pictures grow to the least, long ones are squeezed."""
+    """Tokens are 28 pixels a side; small images grow to the minimum, long ones are squeezed."""
     across, down = visual_grid(*size, 28, 4 if size == (56, 56) else 64, 1024)
     if size[0] < 20_000:
         assert (across, down) == grid

@@ -1,4 +1,4 @@
-"""Drawn pattern images, so that the program can be tried without a dataset.
+"""Drawn images of patterns, to try the program without a dataset.
 
 Start with `catalog`: `KNOWN`, `UNKNOWN` and `draw`.
 """

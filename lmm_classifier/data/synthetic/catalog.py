@@ -1,7 +1,7 @@
-"""Pattern pictures drawn on the spot, so that the whole program can be tried without a data set.
+"""The drawn patterns by name, to try the whole program without a dataset.
 
-`KNOWN` are the classes of the demo's corpus; `UNKNOWN` are shown to it only as strangers. Colour, scale, tilt, place,
-light and noise change from picture to picture, so that only the pattern itself tells the class.
+`KNOWN` are the classes of the demo's dataset. `UNKNOWN` are classes outside it. Color, scale, tilt, position, light and
+noise change from image to image, so only the pattern itself tells the class.
 """
 
 from __future__ import annotations
@@ -12,11 +12,10 @@ from difflib import get_close_matches
 import numpy as np
 from PIL import Image
 
-from lmm_classifier.data.synthetic import prints, weaves
-from lmm_classifier.data.synthetic import unknowns as strangers
+from lmm_classifier.data.synthetic import prints, unknowns, weaves
 from lmm_classifier.data.synthetic.fabric import Cloth, Plane, photograph
 
-_MIN_SIZE = 16  # pixels; under this no pattern is left to see
+_MIN_SIZE = 16  # pixels; in a smaller image no pattern can be seen
 
 _KNOWN: dict[str, Callable[[Cloth], Plane]] = {
     "argyle": prints.argyle,
@@ -41,11 +40,11 @@ _KNOWN: dict[str, Callable[[Cloth], Plane]] = {
     "windowpane": weaves.windowpane,
 }
 _UNKNOWN: dict[str, Callable[[Cloth], Plane]] = {
-    "camouflage": strangers.camouflage,
-    "floral": strangers.floral,
-    "leopard": strangers.leopard,
-    "marble": strangers.marble,
-    "terrazzo": strangers.terrazzo,
+    "camouflage": unknowns.camouflage,
+    "floral": unknowns.floral,
+    "leopard": unknowns.leopard,
+    "marble": unknowns.marble,
+    "terrazzo": unknowns.terrazzo,
 }
 _ALL = {**_KNOWN, **_UNKNOWN}
 
@@ -54,13 +53,19 @@ UNKNOWN: tuple[str, ...] = tuple(_UNKNOWN)
 
 
 def draw(label: str, rng: np.random.Generator, size: int = 160) -> Image.Image:
-    """Draw one RGB picture, `size` pixels square, of the pattern `label`; the same generator state draws the same one.
+    """Draw one RGB image of a pattern; the same generator state draws the same image.
 
-    Raises ValueError for a name that is in neither `KNOWN` nor `UNKNOWN`, and for a size under 16.
+    Args:
+        label: a name in `KNOWN` or `UNKNOWN`.
+        rng: the source of color, scale, tilt, position, light and noise.
+        size: pixels a side, at least 16.
+
+    Raises:
+        ValueError: no pattern has this name, or the size is under 16.
     """
     if label not in _ALL:
-        close = get_close_matches(label, _ALL, n=1)
-        hint = f"did you mean {close[0]!r}?" if close else f"choose one of {', '.join(_ALL)}"
+        similar = get_close_matches(label, _ALL, n=1)
+        hint = f"did you mean {similar[0]!r}?" if similar else f"choose one of {', '.join(_ALL)}"
         raise ValueError(f"no pattern is called {label!r}: {hint}")
     if size < _MIN_SIZE:
         raise ValueError(f"a pattern needs at least {_MIN_SIZE} pixels a side, got {size}")

@@ -1,4 +1,4 @@
-"""The cloth that patterns are drawn on: its coordinates, its dyes, and the light in which it is photographed."""
+"""The cloth that patterns are drawn on: its coordinates, its dyes and the light of the photograph."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 
 Plane = NDArray[np.floating[Any]]  # float32; the type is wider because numpy's stubs widen it
-Mask = NDArray[Any]  # bool, or float32 0..1 for a part of the dye
+Mask = NDArray[Any]  # bool, or float32 from 0 to 1 for a fraction of the dye
 
 _FINE = 2  # patterns are drawn this many times larger and reduced, which softens their edges
 
@@ -29,15 +29,15 @@ _LMS_TO_RGB = np.array(
 # lightness and chroma in OKLab: least, most, least, most
 _TONES = {"light": (0.86, 0.97, 0.005, 0.06), "middle": (0.55, 0.74, 0.05, 0.15), "dark": (0.24, 0.44, 0.02, 0.12)}
 _GROUND_AND_INK = (("light", "dark"), ("light", "middle"), ("dark", "light"), ("middle", "light"), ("dark", "middle"))
-_HARMONIES = (0.0, 0.5, 2.1, math.pi, 3.7)  # radians of hue between ground and ink: related, triad, opposite
+_HARMONIES = (0.0, 0.5, 2.1, math.pi, 3.7)  # radians of hue between ground and ink: similar, triad, opposite
 
 
 @dataclass(frozen=True, slots=True)
 class Cloth:
-    """A square piece of cloth: where its points lie in the picture, and the dyes to use on it.
+    """A square piece of cloth: the position of its points in the image, and its dyes.
 
-    `x` and `y` are -0.5..0.5 of the picture, slightly warped as cloth lies; both are (fine, fine), fine = 2 * size.
-    `dyes` are sRGB, 0..1, (5, 3): the ground, the ink, then three more that go with them.
+    `x` and `y` are -0.5 to 0.5 of the image, slightly warped; both are (fine, fine), fine = 2 * size. `dyes` are sRGB
+    values, 0 to 1, (5, 3): the ground, the ink, and three matching ones.
     """
 
     rng: np.random.Generator
@@ -47,7 +47,7 @@ class Cloth:
 
     @classmethod
     def cut(cls, rng: np.random.Generator, size: int) -> Cloth:
-        """Choose the dyes and lay the cloth down, a little warped and seen a little from the side."""
+        """Choose the dyes and the coordinates of a cloth, slightly warped and slightly in perspective."""
         line = (np.arange(size * _FINE, dtype=np.float32) + 0.5) / (size * _FINE) - 0.5
         x, y = line[None, :], line[:, None]
         bent_x = x * (1 + rng.uniform(-0.12, 0.12) * y) + _wave(rng, y)
@@ -56,13 +56,13 @@ class Cloth:
 
     @property
     def fine(self) -> int:
-        """Drawn pixels a side, before the reduction."""
+        """Number of drawn pixels a side, before the reduction."""
         return len(self.x)
 
     def lattice(self, fewest: float, most: float, stretch: float = 1.0, tilt: float = 0.13) -> tuple[Plane, Plane]:
-        """Lay coordinates over the cloth that grow by one per repeat of the pattern, across and down.
+        """Return coordinates across and down that grow by one per repeat of the pattern, both (fine, fine).
 
-        Between `fewest` and `most` repeats fit across the picture, `stretch` times as many down it; `tilt` is the
+        Between `fewest` and `most` repeats fit across the image, and `stretch` times as many down. `tilt` is the
         standard deviation of the rotation in radians.
         """
         repeats = math.exp(self.rng.uniform(math.log(fewest), math.log(most)))
@@ -76,38 +76,38 @@ class Cloth:
         return u, v
 
     def paint(self, *masks: Mask, shade: Mask | None = None) -> Plane:
-        """Dye the ground with one dye per mask, in order, then darken by `shade` (1 leaves it); (size, size, 3)."""
-        picture = np.broadcast_to(self.dyes[0], (self.fine // _FINE, self.fine // _FINE, 3)).copy()
+        """Dye the ground with one dye per mask, in order, then darken it by `shade` (1: unchanged); (size, size, 3)."""
+        drawn = np.broadcast_to(self.dyes[0], (self.fine // _FINE, self.fine // _FINE, 3)).copy()
         for dye, mask in zip(self.dyes[1:], masks, strict=False):
-            picture += _reduced(mask)[..., None] * (dye - picture)
-        return picture if shade is None else picture * _reduced(shade)[..., None]
+            drawn += _reduced(mask)[..., None] * (dye - drawn)
+        return drawn if shade is None else drawn * _reduced(shade)[..., None]
 
 
 def fraction(x: Plane) -> Plane:
-    """The place inside a repeat, 0..1."""
+    """Return the position inside a repeat, 0 to 1."""
     whole = np.floor(x)
     return np.subtract(x, whole, out=whole)
 
 
-def centred(x: Plane) -> Plane:
-    """The place relative to the nearest whole number, -0.5..0.5."""
+def centered(x: Plane) -> Plane:
+    """Return the position relative to the nearest whole number, -0.5 to 0.5."""
     whole = np.rint(x)
     return np.subtract(x, whole, out=whole)
 
 
 def band(x: Plane, width: float) -> Mask:
-    """True in one band per repeat, `width` of it wide."""
+    """Return a mask with one band per repeat; `width` is the fraction of the repeat that it covers."""
     return fraction(x) < width
 
 
 def odd(*counts: Plane) -> Mask:
-    """True where the whole parts add up to an odd number: every second field of a board."""
+    """Return a mask of every second field of a board: where the whole parts add up to an odd number."""
     total = np.add.reduce([np.floor(count) for count in counts])
     return fraction(total * np.float32(0.5)) > 0.25
 
 
 def noise(rng: np.random.Generator, fine: int, cells: int, octaves: int = 1) -> Plane:
-    """Smooth noise, (fine, fine), about -2..2, whose hills are 1/cells of the picture; each octave halves them."""
+    """Return smooth noise (fine, fine), about -2 to 2, with hills of 1/cells of the image; each octave halves them."""
     total = np.zeros((fine, fine), np.float32)
     for octave in range(octaves):
         grid = rng.standard_normal((cells * 2**octave + 2,) * 2, dtype=np.float32)
@@ -115,19 +115,19 @@ def noise(rng: np.random.Generator, fine: int, cells: int, octaves: int = 1) -> 
     return total
 
 
-def photograph(picture: Plane, rng: np.random.Generator) -> Image.Image:
-    """Photograph painted cloth (size, size, 3): threads, soft folds, light from one side, grain and a little blur."""
-    size = len(picture)
+def photograph(drawn: Plane, rng: np.random.Generator) -> Image.Image:
+    """Photograph painted cloth (size, size, 3): threads, soft folds, light from one side, grain, slight blur."""
+    size = len(drawn)
     line = np.arange(size, dtype=np.float32) / size - 0.5
     x, y = line[None, :], line[:, None]
     light = _light(rng, x, y) * _threads(rng, size) + _grain(rng, size)  # (size, size)
-    lit = np.clip(picture * light[..., None], 0, 1)
+    lit = np.clip(drawn * light[..., None], 0, 1)
     image = Image.fromarray((lit * 255 + 0.5).astype(np.uint8))
     return image.filter(ImageFilter.GaussianBlur(float(rng.uniform(0, 0.9)) * size / 160))
 
 
 def _wave(rng: np.random.Generator, line: Plane) -> Plane:
-    """Bend a line of coordinates by up to about a hundredth of the picture."""
+    """Bend a line of coordinates by up to about a hundredth of the image."""
     rate, start, height = rng.uniform(0.6, 1.8), rng.uniform(0, math.tau), rng.uniform(0, 0.012)
     return np.asarray(height * np.sin(math.tau * rate * line + start), np.float32)
 
@@ -170,7 +170,7 @@ def _choose_dyes(rng: np.random.Generator) -> Plane:
 
 
 def _srgb(lab: NDArray[np.float64]) -> Plane:
-    """OKLab colours (n, 3) as sRGB, clipped to 0..1."""
+    """Convert OKLab colors (n, 3) to sRGB, clipped to 0 to 1."""
     linear = np.clip((lab @ _LAB_TO_LMS.T) ** 3 @ _LMS_TO_RGB.T, 0, 1)
     dyes = np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055)
     return np.asarray(dyes, np.float32)

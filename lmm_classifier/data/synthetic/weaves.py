@@ -1,14 +1,14 @@
-"""Patterns that come from the loom: coloured threads across and down, and which of the two lies on top."""
+"""Woven patterns: colored threads across and down, one of them on top at each point."""
 
 from __future__ import annotations
 
 import numpy as np
 
-from lmm_classifier.data.synthetic.fabric import Cloth, Mask, Plane, band, centred, fraction, odd
+from lmm_classifier.data.synthetic.fabric import Cloth, Mask, Plane, band, centered, fraction, odd
 
 
 def stripes(cloth: Cloth) -> Plane:
-    """Broad bands one way, some with a thin companion in a third colour."""
+    """Broad bands in one direction, some with a thin band in a third color."""
     u = _either_way(cloth, 3.5, 9)
     width = cloth.rng.uniform(0.34, 0.62)
     if cloth.rng.random() < 0.6:
@@ -17,20 +17,20 @@ def stripes(cloth: Cloth) -> Plane:
 
 
 def pinstripe(cloth: Cloth) -> Plane:
-    """Hair lines one way on a plain ground."""
+    """Hairlines in one direction on a plain ground."""
     u = _either_way(cloth, 6, 15)
     return cloth.paint(band(u, cloth.rng.uniform(0.09, 0.22)))
 
 
 def gingham(cloth: Cloth) -> Plane:
-    """Equal bands both ways: full colour where they cross, half of it where only one passes."""
+    """Equal bands in both directions: full color where they cross, half the color elsewhere on a band."""
     u, v = cloth.lattice(3.5, 9)
     half = np.float32(cloth.rng.uniform(0.42, 0.58))
     return cloth.paint((band(u, 0.5) ^ band(v, 0.5)) * half + (band(u, 0.5) & band(v, 0.5)))
 
 
 def tartan(cloth: Cloth) -> Plane:
-    """A mirrored order of coloured threads, the same both ways, crossed in a 2/2 twill."""
+    """A mirrored order of colored threads, the same in both directions, crossed in a 2/2 twill."""
     u, v = cloth.lattice(1.4, 2.8)
     order = _sett(cloth.rng)
     n = len(order)
@@ -41,7 +41,7 @@ def tartan(cloth: Cloth) -> Plane:
 
 
 def windowpane(cloth: Cloth) -> Plane:
-    """Thin lines both ways, far apart, sometimes doubled in a third colour."""
+    """Thin lines in both directions, far apart, sometimes doubled in a third color."""
     u, v = cloth.lattice(3, 7, stretch=float(cloth.rng.uniform(0.75, 1.1)))
     width = cloth.rng.uniform(0.05, 0.13)
     lines = band(u, width) | band(v, width)
@@ -51,7 +51,7 @@ def windowpane(cloth: Cloth) -> Plane:
 
 
 def houndstooth(cloth: Cloth) -> Plane:
-    """Four dark and four light threads both ways in a 2/2 twill: the broken check with teeth."""
+    """Four dark and four light threads in both directions in a 2/2 twill: a broken check with teeth."""
     u, v = cloth.lattice(3.5, 8)
     if cloth.rng.random() < 0.5:
         u = -u
@@ -59,25 +59,25 @@ def houndstooth(cloth: Cloth) -> Plane:
 
 
 def herringbone(cloth: Cloth) -> Plane:
-    """Columns of twill whose slant turns in each, the ribs broken at the spine."""
+    """Columns of twill with alternating slant, the ribs broken between the columns."""
     u, v = cloth.lattice(3.5, 8)
     ribs, slope = cloth.rng.uniform(2.0, 3.2), cloth.rng.uniform(0.8, 1.2)
     turned = odd(2 * u)
-    across = fraction(2 * u) - 0.5  # -0.5..0.5 inside a column
+    across = fraction(2 * u) - 0.5  # -0.5 to 0.5 inside a column
     slant = np.where(turned, across, -across) * np.float32(0.5 * slope)
     return cloth.paint(band((v + slant) * ribs + turned * np.float32(0.5), cloth.rng.uniform(0.42, 0.58)))
 
 
 def basket_weave(cloth: Cloth) -> Plane:
-    """Flat bundles of threads that go over one and under one, rounded by their own shadow."""
+    """Flat bundles of threads that pass over one bundle and under the next, with shaded edges."""
     u, v = cloth.lattice(4, 9)
     bundle = int(cloth.rng.integers(2, 5))
     upright = odd(u, v)
     across, along = np.where(upright, u, v), np.where(upright, v, u)
-    thread = np.abs(centred(across * bundle))  # 0 in the middle of a thread, 0.5 at its edge
-    end = np.abs(centred(along + 0.5))  # 0 on top of the bundle, 0.5 where it dives
+    thread = np.abs(centered(across * bundle))  # 0 in the center of a thread, 0.5 at its edge
+    end = np.abs(centered(along + 0.5))  # 0 on top of the bundle, 0.5 where it passes under
     shade = 1 - 0.55 * np.square(np.square(2 * thread)) - 4 * end * end * end
-    strength = cloth.rng.uniform(0.25, 1.0)  # how much the two directions differ in colour
+    strength = cloth.rng.uniform(0.25, 1.0)  # difference in color between the two directions
     return cloth.paint(upright * np.float32(strength), shade=shade)
 
 
@@ -87,7 +87,7 @@ def _either_way(cloth: Cloth, fewest: float, most: float) -> Plane:
 
 
 def _sett(rng: np.random.Generator) -> Mask:
-    """Draw the order of threads of a tartan: indices of dyes, mirrored at both ends."""
+    """Draw the order of the threads of a tartan: indices of dyes, mirrored at both ends."""
     widths = rng.permutation([10, 8, 6, 3, 2, 1])[: rng.integers(4, 7)] * 2
     dyes = rng.permutation([0, 1, 2, 0, 3, 1])[: len(widths)]
     half = np.repeat(dyes, widths)

@@ -1,95 +1,107 @@
-"""The job of `lmm-classifier audit`: show what is doubtful in a corpus, with the pictures that say so."""
+"""The audit page: what is likely wrong in a dataset, with the images that show it."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from lmm_classifier.core.datatypes import Neighbor
-from lmm_classifier.evaluation.audit import Audit, Duplicates, Outlier, SuspectLabel
-from lmm_classifier.evaluation.reports.contact_sheet import neighbor_item
-from lmm_classifier.evaluation.reports.page import Section, Thumbnails, cards, picture, table, text, write_page
+from lmm_classifier.evaluation.audit import Audit, LabelIssue, Outlier
+from lmm_classifier.evaluation.duplicates import Duplicates
+from lmm_classifier.evaluation.reports.cards import Card, Grade, GroupCard, neighbor_items
+from lmm_classifier.evaluation.reports.page import MAX_CARDS, Section, Table, write_page
+from lmm_classifier.evaluation.reports.thumbnails import Thumbnails, embed_image
+from lmm_classifier.index.formats import read_index
 
-FileOf = Callable[[str], Path]
-_SHOWN = 60  # cards per section of the page
-
-_LEGEND = (
-    "<b>Likely wrong labels</b>: each picture was left out, and the others would have named it otherwise; doubt, at "
-    "most 1, grows as its own label gets less likely and the suggested one more. <b>Small pictures</b>: the nearest "
-    "examples with their label and cosine similarity. <b>Familiarity</b>: 0 is typical; far below, nothing is like it."
-)
+_FileOf = Callable[[str], Path]  # the image file of an example
+_GROUP_IMAGES = 4  # images shown of a group of duplicates
 
 
-def write_audit_page(path: Path, found: Audit, file_of: FileOf) -> None:
-    """Write the findings with the pictures side by side; `file_of` tells where the picture of an example is."""
+def write_audit_page(path: Path | str, audit: Audit, index_path: Path | str) -> None:
+    """Write the findings of an audit with their images to one page, whole or not at all.
+
+    Args:
+        path: the HTML file.
+        audit: the findings.
+        index_path: the index that was audited; it knows where the images are.
+
+    Example:
+        >>> from pathlib import Path
+        >>> from lmm_classifier import PipelineConfig, audit_index, write_audit_page
+        >>> write_audit_page("audit.html", audit_index("index", PipelineConfig.offline()), "index")
+        >>> "Audit of the dataset" in Path("audit.html").read_text(encoding="utf-8")
+        True
+    """
+    file_of = read_index(Path(index_path)).file_of
     thumbnails = Thumbnails(file_of)
-    contradictions = [one for one in found.duplicates if one.contradict]
-    alike = [one for one in found.duplicates if not one.contradict]
-    suspects = [_suspect(one, file_of, thumbnails) for one in found.suspects[:_SHOWN]]
-    outliers = [_outlier(one, file_of, thumbnails) for one in found.outliers[:_SHOWN]]
-    twice, same = ([_group(one, file_of) for one in groups[:_SHOWN]] for groups in (contradictions, alike))
+    issues = [_issue_card(issue, file_of, thumbnails) for issue in audit.label_issues[:MAX_CARDS]]
+    outliers = [_outlier_card(outlier, file_of, thumbnails) for outlier in audit.outliers[:MAX_CARDS]]
+    contradictions = [group for group in audit.duplicates if group.contradict]
+    consistent = [group for group in audit.duplicates if not group.contradict]
     sections = [
-        _section("labels", "Likely wrong labels", suspects, len(found.suspects)),
-        _section("contradictions", "One picture, several labels", twice, len(contradictions)),
-        _section("duplicates", "Duplicates", same, len(alike)),
-        _section("outliers", "Like nothing else", outliers, len(found.outliers)),
+        Section("labels", "Likely wrong labels", len(audit.label_issues), cards=issues),
+        _duplicates("contradictions", "Same image, several labels", contradictions, file_of),
+        _duplicates("duplicates", "Duplicates", consistent, file_of),
+        Section("outliers", "Outliers", len(audit.outliers), cards=outliers),
+        Section("pairs", "Confusable labels", len(audit.confusable), table=_pairs(audit)),
+        Section("thin", "Labels with few examples", len(audit.thin), table=_thin(audit)),
     ]
-    pairs = [[one.label, one.taken_for, str(one.count), f"{100 * one.share:.0f} %"] for one in found.confusable]
-    if pairs:
-        head = ["label", "taken for", "times", "of its examples"]
-        sections.append(Section("pairs", "Confusable labels", table(head, pairs), len(pairs)))
-    if found.thin:
-        thin = table(["label", "examples"], [[label, str(count)] for label, count in found.thin.items()])
-        sections.append(Section("thin", "Thin labels", thin, len(found.thin)))
-    write_page(path, "Audit of the corpus", summary(found), [one for one in sections if one.count], _LEGEND, thumbnails)
+    filled = [section for section in sections if section.count]
+    write_page(path, "audit.html", "Audit of the dataset", summary(audit), filled, thumbnails)
 
 
-def _section(anchor: str, heading: str, articles: Sequence[str], count: int) -> Section:
-    more = f'<p class="note">and {count - len(articles)} more</p>' if count > len(articles) else ""
-    return Section(anchor, heading, cards(articles) + more, count)
-
-
-def _suspect(one: SuspectLabel, file_of: FileOf, thumbnails: Thumbnails) -> str:
-    said = f'<p class="wrong">labelled {text(one.label)}</p><p class="score">doubt {one.doubt:.2f}</p>'
-    return _article(file_of, one.path, f"<h3>{text(one.suggested)}?</h3>{said}", one.neighbors, thumbnails)
-
-
-def _outlier(one: Outlier, file_of: FileOf, thumbnails: Thumbnails) -> str:
-    said = f'<h3>{text(one.label)}</h3><p class="score">familiarity {one.familiarity:.1f}</p>'
-    return _article(file_of, one.path, said, one.neighbors, thumbnails)
-
-
-def _article(file_of: FileOf, path: str, verdict: str, neighbors: Sequence[Neighbor], thumbnails: Thumbnails) -> str:
-    near = "".join(neighbor_item(neighbor, thumbnails) for neighbor in neighbors)
-    return f"""<article>
-<div class="mount">{picture(file_of(path), path)}</div>
-<div class="verdict">{verdict}</div>
-<ul class="near" aria-label="nearest examples">{near}</ul>
-<p class="name">{text(path)}</p>
-</article>"""
-
-
-def _group(one: Duplicates, file_of: FileOf) -> str:
-    kind = "the same bytes" if one.exact else f"nearly the same, similarity {one.similarity:.3f}"
-    shown = "".join(
-        f'<div><div class="mount">{picture(file_of(path), path)}</div><p class="name">{text(path)}</p></div>'
-        for path in one.paths[:4]
-    )
-    labels = " / ".join(text(label) for label in dict.fromkeys(one.labels))
-    more = f'<p class="name">and {len(one.paths) - 4} more</p>' if len(one.paths) > 4 else ""
-    head = f'<h3>{labels}</h3><p class="score">{kind}</p>'
-    return f'<article class="group">{head}<div class="side">{shown}</div>{more}</article>'
-
-
-def summary(found: Audit) -> list[tuple[str, str]]:
-    """Name and value of the figures that stand at the top."""
-    low, high = found.interval
+def summary(audit: Audit) -> list[tuple[str, str]]:
+    """Return names and values of the figures at the top of the page."""
+    low, high = audit.interval
     return [
-        ("expected accuracy", f"{100 * found.accuracy:.1f} % ({100 * low:.0f}-{100 * high:.0f})"),
-        ("examples judged", f"{found.left_out} of {found.examples}"),
-        ("likely wrong labels", str(len(found.suspects))),
-        ("one picture, several labels", str(sum(one.contradict for one in found.duplicates))),
-        ("groups of duplicates", str(sum(not one.contradict for one in found.duplicates))),
-        ("outliers", str(len(found.outliers))),
-        ("thin labels", str(len(found.thin))),
+        ("leave-one-out accuracy", f"{100 * audit.accuracy:.1f}% ({100 * low:.0f} to {100 * high:.0f}%)"),
+        ("examples judged", f"{audit.judged} of {audit.examples}"),
+        ("likely wrong labels", str(len(audit.label_issues))),
+        ("same image, several labels", str(sum(group.contradict for group in audit.duplicates))),
+        ("groups of duplicates", str(sum(not group.contradict for group in audit.duplicates))),
+        ("outliers", str(len(audit.outliers))),
+        ("labels with few examples", str(len(audit.thin))),
     ]
+
+
+def _issue_card(issue: LabelIssue, file_of: _FileOf, thumbnails: Thumbnails) -> Card:
+    return Card(
+        embed_image(file_of(issue.path), issue.path),
+        f"{issue.suggested}?",
+        f"label quality {issue.label_quality:.2f}",
+        neighbor_items(issue.neighbors, thumbnails),
+        Grade(False, f"labeled {issue.label}"),
+    )
+
+
+def _outlier_card(outlier: Outlier, file_of: _FileOf, thumbnails: Thumbnails) -> Card:
+    return Card(
+        embed_image(file_of(outlier.path), outlier.path),
+        outlier.label,
+        f"familiarity {outlier.familiarity:.1f}",
+        neighbor_items(outlier.neighbors, thumbnails),
+    )
+
+
+def _duplicates(anchor: str, heading: str, groups: Sequence[Duplicates], file_of: _FileOf) -> Section:
+    cards = [_group_card(group, file_of) for group in groups[:MAX_CARDS]]
+    return Section(anchor, heading, len(groups), groups=cards)
+
+
+def _group_card(group: Duplicates, file_of: _FileOf) -> GroupCard:
+    return GroupCard(
+        " / ".join(dict.fromkeys(group.labels)),
+        "same bytes" if group.exact else f"near duplicates, similarity {group.similarity:.3f}",
+        [embed_image(file_of(path), path) for path in group.paths[:_GROUP_IMAGES]],
+        max(len(group.paths) - _GROUP_IMAGES, 0),
+    )
+
+
+def _pairs(audit: Audit) -> Table:
+    rows = [
+        [pair.label, pair.predicted_as, str(pair.count), f"{100 * pair.fraction:.0f}%"] for pair in audit.confusable
+    ]
+    return Table(["label", "predicted as", "examples", "of its examples"], rows)
+
+
+def _thin(audit: Audit) -> Table:
+    return Table(["label", "examples"], [[label, str(count)] for label, count in audit.thin.items()])

@@ -1,106 +1,177 @@
-"""Charts as inline SVG: their colours come from the page, so that they follow light and dark."""
+"""Charts as lines, bars and dots; `templates/charts.html` draws them as SVG whose colors follow light and dark."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
+from lmm_classifier.core.arrays import Float64Array
 from lmm_classifier.core.metrics import ReliabilityBin
 
-Doubles = NDArray[np.float64]
-
 _WIDTH, _HEIGHT = 320, 240
-_LEFT, _BOTTOM, _TOP, _RIGHT = 36, 30, 8, 8  # room for the numbers
+_LEFT, _BOTTOM, _TOP, _RIGHT = 36, 30, 22, 8  # room for numbers and names of the axes
+_MAX_POINTS = 200  # of a line
 
 
-def reliability_chart(bins: Sequence[ReliabilityBin]) -> str:
-    """Accuracy over confidence, one dot per bin; on the dashed line confidence means what it says."""
-    points = [(one.confidence, one.accuracy) for one in bins]
-    dots = "".join(f'<circle class="dot" cx="{_x(x):.1f}" cy="{_y(y):.1f}" r="3"/>' for x, y in points)
-    ideal = f'<path class="ideal" d="{_path([(0, 0), (1, 1)])}"/>'
-    return _figure(
-        _frame("confidence", "right") + ideal + f'<path class="line" d="{_path(points)}"/>' + dots,
-        "Confidence against the share that is right, in equally filled bins; on the dashed line they agree.",
+@dataclass(frozen=True, slots=True)
+class AxisText:
+    """A number or a name at an axis; `anchor` says which end of the text is at (x, y)."""
+
+    x: float
+    y: float
+    anchor: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """A line as the path data of SVG."""
+
+    css_class: str
+    path: str
+
+
+@dataclass(frozen=True, slots=True)
+class Bar:
+    """A bar of a histogram."""
+
+    css_class: str
+    x: float
+    y: float
+    width: float
+    height: float
+
+
+@dataclass(frozen=True, slots=True)
+class Chart:
+    """A chart in the coordinates of SVG; `dots` are (x, y)."""
+
+    caption: str
+    axes: str
+    texts: Sequence[AxisText]
+    lines: Sequence[Line]
+    bars: Sequence[Bar] = ()
+    dots: Sequence[tuple[float, float]] = ()
+    width: int = _WIDTH
+    height: int = _HEIGHT
+
+
+def reliability_chart(bins: Sequence[ReliabilityBin]) -> Chart:
+    """Draw accuracy over confidence, one dot per bin."""
+    points = [(part.confidence, part.accuracy) for part in bins]
+    return Chart(
+        "Accuracy over confidence, in equally filled bins. On the dashed line both are equal: the confidence is "
+        "calibrated.",
+        _AXES,
+        _axis_texts("confidence", "accuracy"),
+        [Line("ideal", _path([(0, 0), (1, 1)])), Line("line", _path(points))],
+        dots=[(_x(x), _y(y)) for x, y in points],
     )
 
 
-def risk_coverage_chart(coverage: Doubles, risk: Doubles) -> str:
-    """Share of errors among the surest answers, over how many are answered."""
+def risk_coverage_chart(coverage: Float64Array, risk: Float64Array) -> Chart:
+    """Draw the fraction of errors among the most confident answers over the fraction of images answered."""
     top = max(float(risk.max(initial=0)), 0.01)
-    some = np.unique(np.linspace(0, len(risk) - 1, min(200, len(risk))).astype(int))
-    points = [(float(coverage[one]), float(risk[one]) / top) for one in some]
-    return _figure(
-        _frame("answered", "wrong", top) + f'<path class="line" d="{_path(points)}"/>',
-        "Errors among the answers, when only the surest are given.",
+    points = [(float(coverage[index]), float(risk[index]) / top) for index in _sample(len(risk))]
+    return Chart(
+        "Fraction of errors among the answers when only the most confident images are answered.",
+        _AXES,
+        _axis_texts("fraction answered", "fraction wrong", top),
+        [Line("line", _path(points))],
     )
 
 
-def familiarity_chart(known: Doubles, strangers: Doubles, threshold: float) -> str:
-    """Histograms of the familiarity of known pictures and of strangers, and where `unknown` begins."""
+def familiarity_chart(known: Float64Array, unknowns: Float64Array, threshold: float | None) -> Chart:
+    """Draw histograms of the familiarity of known and of unknown images.
+
+    Args:
+        known: familiarity of known images, (n,).
+        unknowns: familiarity of unknown images, (m,).
+        threshold: familiarity below which an image is unknown; None where another number decides.
+    """
     edges = np.linspace(-4, 4, 33)
-    both = [np.histogram(np.clip(values, -4, 4), edges)[0] / max(len(values), 1) for values in (known, strangers)]
-    top = max(float(max(part.max(initial=0) for part in both)), 1e-9)
-    bars = "".join(
-        f'<rect class="{kind}" x="{_x((left + 4) / 8):.1f}" y="{_y(share / top):.1f}" '
-        f'width="{_x(1 / 32) - _x(0) - 0.5:.1f}" height="{_y(0) - _y(share / top):.1f}"/>'
-        for kind, shares in zip(("known", "stranger"), both)
-        for left, share in zip(edges, shares)
-        if share > 0
-    )
-    cut = (min(max(threshold, -4), 4) + 4) / 8
-    line = f'<path class="ideal" d="{_path([(cut, 0), (cut, 1)])}"/>'
-    return _figure(
-        _frame("familiarity", "share", top, (-4, 4)) + bars + line,
-        "How familiar known pictures (green) and strangers (red) look; left of the dashed line they are unknown.",
-    )
+    histograms = {
+        css_class: np.histogram(np.clip(values, -4, 4), edges)[0] / max(len(values), 1)
+        for css_class, values in (("known", known), ("unknown", unknowns))
+    }
+    top = max(*(float(fractions.max(initial=0)) for fractions in histograms.values()), 1e-9)
+    bars = [
+        Bar(
+            css_class,
+            _x((left + 4) / 8),
+            _y(fraction / top),
+            _x(1 / 32) - _x(0) - 0.5,
+            _y(0) - _y(fraction / top),
+        )
+        for css_class, fractions in histograms.items()
+        for left, fraction in zip(edges, fractions)
+        if fraction > 0
+    ]
+    caption, lines = "Familiarity of known images (green) and unknown images (red).", []
+    if threshold is not None:
+        caption += " Images left of the dashed line are called unknown."
+        position = (min(max(threshold, -4), 4) + 4) / 8
+        lines = [Line("ideal", _path([(position, 0), (position, 1)]))]
+    return Chart(caption, _AXES, _axis_texts("familiarity", "fraction of images", top, (-4, 4)), lines, bars)
 
 
-def calls_chart(lines: Mapping[str, tuple[Doubles, Doubles]]) -> str:
-    """Accuracy over calls per picture; `lines` by kind (gate, threshold, random, oracle): calls and accuracy, 0..1."""
-    low = min(float(accuracy.min()) for _, accuracy in lines.values())
-    high = max(float(accuracy.max()) for _, accuracy in lines.values())
+def calls_chart(curves: Mapping[str, tuple[Float64Array, Float64Array]]) -> Chart:
+    """Draw accuracy over calls per image.
+
+    Args:
+        curves: calls and accuracy, both 0 to 1, of `gate`, `threshold`, `random` and `oracle`.
+    """
+    low = min(float(accuracy.min()) for _, accuracy in curves.values())
+    high = max(float(accuracy.max()) for _, accuracy in curves.values())
     span = max(high - low, 1e-6)
-    drawn = ""
-    for kind, (calls, accuracy) in lines.items():
-        some = np.unique(np.linspace(0, len(calls) - 1, min(200, len(calls))).astype(int))
-        points = [(min(float(calls[one]), 1.0), (float(accuracy[one]) - low) / span) for one in some]
-        drawn += f'<path class="line {kind}" d="{_path(points)}"/>'
-    return _figure(
-        _frame("asked", "right", high, bottom=low) + drawn,
-        "Accuracy over the share of pictures asked about: by expected gain (solid), by a threshold on the confidence "
-        "(dashes), anywhere (dots), by who knows whom to rescue (thin).",
+    lines = []
+    for css_class, (calls, accuracy) in curves.items():
+        points = [
+            (min(float(calls[index]), 1.0), (float(accuracy[index]) - low) / span) for index in _sample(len(calls))
+        ]
+        lines.append(Line(f"line {css_class}", _path(points)))
+    return Chart(
+        "Accuracy over the fraction of images asked about, in the order of expected gain (solid), of the confidence "
+        "of retrieval (dashes), at random (dots), and by an oracle that knows which answers help (thin).",
+        _AXES,
+        _axis_texts("fraction asked", "accuracy", high, bottom=low),
+        lines,
     )
 
 
-def _x(share: float) -> float:
-    return _LEFT + share * (_WIDTH - _LEFT - _RIGHT)
+def _sample(count: int) -> list[int]:
+    """Return at most 200 indices, evenly spread from the first to the last."""
+    return [int(index) for index in np.unique(np.linspace(0, count - 1, min(_MAX_POINTS, count)).astype(int))]
 
 
-def _y(share: float) -> float:
-    return _HEIGHT - _BOTTOM - share * (_HEIGHT - _BOTTOM - _TOP)
+def _x(fraction: float) -> float:
+    return _LEFT + fraction * (_WIDTH - _LEFT - _RIGHT)
+
+
+def _y(fraction: float) -> float:
+    return _HEIGHT - _BOTTOM - fraction * (_HEIGHT - _BOTTOM - _TOP)
 
 
 def _path(points: Sequence[tuple[float, float]]) -> str:
+    """Return SVG path data through points, 0 to 1 in both directions."""
     return " ".join(f"{'L' if number else 'M'}{_x(x):.1f} {_y(y):.1f}" for number, (x, y) in enumerate(points))
 
 
-def _frame(across: str, up: str, top: float = 1.0, ends: tuple[float, float] = (0, 1), bottom: float = 0.0) -> str:
+_AXES = _path([(0, 1), (0, 0), (1, 0)])
+
+
+def _axis_texts(
+    across: str, up: str, top: float = 1.0, ends: tuple[float, float] = (0, 1), bottom: float = 0.0
+) -> list[AxisText]:
+    """Return the names of the axes, and the numbers at their ends."""
     low, high = ends
-    return (
-        f'<path class="axis" d="{_path([(0, 1), (0, 0), (1, 0)])}"/>'
-        f'<text x="{_x(0):.0f}" y="{_y(0) + 13:.0f}">{low:g}</text>'
-        f'<text x="{_x(1):.0f}" y="{_y(0) + 13:.0f}" text-anchor="end">{high:g}</text>'
-        f'<text x="{_x(0.5):.0f}" y="{_y(0) + 24:.0f}" text-anchor="middle">{across}</text>'
-        f'<text x="{_x(0) - 4:.0f}" y="{_y(0):.0f}" text-anchor="end">{bottom:.2g}</text>'
-        f'<text x="{_x(0) - 4:.0f}" y="{_y(1) + 8:.0f}" text-anchor="end">{top:.2g}</text>'
-        f'<text x="{_x(0) - 4:.0f}" y="{_y(0.5):.0f}" text-anchor="end">{up}</text>'
-    )
-
-
-def _figure(drawn: str, caption: str) -> str:
-    return (
-        f'<figure><svg viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" aria-label="{caption}">{drawn}</svg>'
-        f"<figcaption>{caption}</figcaption></figure>"
-    )
+    return [
+        AxisText(_x(0), _y(0) + 13, "start", f"{low:g}"),
+        AxisText(_x(1), _y(0) + 13, "end", f"{high:g}"),
+        AxisText(_x(0.5), _y(0) + 24, "middle", across),
+        AxisText(_x(0) - 4, _y(0), "end", f"{bottom:.2g}"),
+        AxisText(_x(0) - 4, _y(1) + 4, "end", f"{top:.2g}"),
+        AxisText(_x(0) - 4, _y(1) - 10, "start", up),
+    ]

@@ -1,4 +1,4 @@
-"""The job of `lmm-classifier evaluate`: classify a labelled folder, and say how good, how honest and how sure."""
+"""The evaluation page: figures, charts, and the images that were classified worst."""
 
 from __future__ import annotations
 
@@ -9,106 +9,142 @@ from typing import Any
 import numpy as np
 
 from lmm_classifier.core.metrics import reliability, risk_coverage
+from lmm_classifier.evaluation.reports.cards import grade_result, result_card
 from lmm_classifier.evaluation.reports.charts import familiarity_chart, reliability_chart, risk_coverage_chart
-from lmm_classifier.evaluation.reports.contact_sheet import LEGEND, card, judge
-from lmm_classifier.evaluation.reports.page import Section, Thumbnails, cards, table, write_page
-from lmm_classifier.evaluation.results import Entry, Evaluation
+from lmm_classifier.evaluation.reports.page import MAX_CARDS, Section, Table, write_page
+from lmm_classifier.evaluation.reports.thumbnails import Thumbnails
+from lmm_classifier.evaluation.results import Evaluation, LabeledResult
 from lmm_classifier.pipeline.classifier import HybridClassifier
+from lmm_classifier.pipeline.thresholds import Thresholds
 
-_SHOWN = 60  # pictures per section of the page
 
+def write_evaluation_page(path: Path | str, evaluation: Evaluation, classifier: HybridClassifier) -> None:
+    """Write figures, charts and the most instructive images to one page, whole or not at all.
 
-def write_report(path: Path, found: Evaluation, figures: dict[str, Any], classifier: HybridClassifier) -> None:
-    """Write figures, charts and the pictures that teach most on one page."""
+    Args:
+        path: the HTML file.
+        evaluation: the results.
+        classifier: the classifier that gave them. Its index names the labels and the images of the neighbors.
+
+    Example:
+        >>> from pathlib import Path
+        >>> from lmm_classifier import HybridClassifier, PipelineConfig, evaluate_folder, write_evaluation_page
+        >>> classifier = HybridClassifier(PipelineConfig.offline())
+        >>> evaluation = evaluate_folder("test_images", classifier)
+        >>> write_evaluation_page("evaluation.html", evaluation, classifier)
+        >>> Path("evaluation.html").read_text(encoding="utf-8").count("<svg")
+        3
+    """
+    figures = evaluation.to_dict(classifier.retriever.calibration.familiarity.threshold)
     thumbnails = Thumbnails(classifier.index.contents.file_of)
-    labels = classifier.index.label_names
-
-    def section(anchor: str, heading: str, entries: Sequence[Entry]) -> Section:
-        articles = [card(entry, judge(entry, labels), thumbnails) for entry in entries[:_SHOWN]]
-        more = f'<p class="note">and {len(entries) - _SHOWN} more</p>' if len(entries) > _SHOWN else ""
-        return Section(anchor, heading, cards(articles) + more, len(entries))
-
-    worst = np.argsort(-found.confidence, kind="stable")
-    mistakes = [found.known[row] for row in worst if found.given[row] and not found.right[row]]
-    refused = [found.known[row] for row in worst if not found.given[row]]
-    missed = [entry for entry in found.strangers if not entry.result.is_unknown]
-    caught = [entry for entry in found.strangers if entry.result.is_unknown]
-    pictures = [
-        section("mistakes", "Worst mistakes", mistakes),
-        section("missed", "Strangers let through", missed),
-        section("refused", "Known, but called unknown", refused),
-        section("caught", "Strangers caught", caught),
-    ]
     sections = [
-        Section("charts", "Confidence and unknowns", _charts(found, classifier.retriever.open_set_threshold)),
-        *([_trade(figures["unknown"])] if figures["unknown"] else []),
-        Section("classes", "Labels", _classes(figures), len(figures["classes"])),
+        _charts(evaluation, classifier.thresholds),
+        *([_tradeoff(figures["unknown"])] if figures["unknown"] else []),
+        Section("classes", "Labels", len(figures["classes"]), table=_classes(figures)),
         *([_confusions(figures)] if figures["confusions"] else []),
-        *(one for one in pictures if one.count),
+        *_images(evaluation, set(classifier.index.label_names), thumbnails),
     ]
-    write_page(path, "Evaluation", summary(figures), sections, LEGEND, thumbnails)
-
-
-def _charts(found: Evaluation, threshold: float) -> str:
-    drawn = reliability_chart(reliability(found.confidence, found.right))
-    drawn += risk_coverage_chart(*risk_coverage(found.confidence, found.right))
-    drawn += familiarity_chart(found.familiarity, found.strangers_familiarity, threshold)
-    return f'<div class="charts">{drawn}</div>'
-
-
-def _classes(figures: dict[str, Any]) -> str:
-    rows = []
-    for one in sorted(figures["classes"], key=lambda one: one["share"]):
-        right = f"{one['count']} of {one['of']}"
-        rows.append([one["label"], right, percent(one["share"]), _interval(one), one["most_often_instead"] or ""])
-    return table(["label", "right", "accuracy", "95 % interval", "most often instead"], rows)
-
-
-def _confusions(figures: dict[str, Any]) -> Section:
-    rows = [[one["truth"], one["answer"], str(one["count"])] for one in figures["confusions"]]
-    return Section("confusions", "Confusions", table(["it is", "taken for", "times"], rows), len(rows))
-
-
-def _trade(unknown: dict[str, Any]) -> Section:
-    rows = [
-        [f"{100 * one['keep_known']:g} %", percent(one["known_kept"]), percent(one["strangers_let_through"])]
-        for one in unknown["trade"]
-    ]
-    head = ["retrieval.keep_known", "known pictures kept", "strangers let through"]
-    return Section("trade", "What keeping the known costs", table(head, rows))
+    write_page(path, "evaluation.html", "Evaluation", summary(figures), sections, thumbnails)
 
 
 def summary(figures: dict[str, Any]) -> list[tuple[str, str]]:
-    """Name and value of the figures that stand at the top."""
-    pictures, confidence, unknown = figures["pictures"], figures["confidence"], figures["unknown"]
-    again = figures["second_look"]
+    """Return names and values of the figures at the top of the page, from `Evaluation.to_dict`."""
+    images, confidence, unknown = figures["images"], figures["confidence"], figures["unknown"]
     lines = []
-    if pictures["known"]:
+    if images["known"]:
+        accuracy = figures["accuracy"]
         lines += [
-            ("accuracy", f"{percent(figures['accuracy']['share'])} ({_interval(figures['accuracy'])})"),
-            ("accuracy if a label is forced", percent(figures["accuracy_if_a_label_is_forced"]["share"])),
-            ("known called unknown", percent(figures["known_called_unknown"]["share"])),
-            ("calibration error", percent(confidence["expected_calibration_error"])),
-            ("AURC x 100", f"{100 * confidence['area_under_risk_coverage']:.1f}"),
-            ("answered at 5 % risk", percent(confidence["coverage_at_risk"]["0.05"])),
+            ("accuracy (95% interval)", f"{percent(accuracy['fraction'])} ({_interval(accuracy)})"),
+            ("accuracy without rejection", percent(figures["accuracy_if_a_label_is_forced"]["fraction"])),
+            ("known images called unknown", percent(figures["known_called_unknown"]["fraction"])),
+            ("expected calibration error", percent(confidence["expected_calibration_error"])),
+            ("AURC × 100", f"{100 * confidence['area_under_risk_coverage']:.1f}"),
+            ("coverage at 5% risk", percent(confidence["coverage_at_risk"]["0.05"])),
         ]
     if unknown:
         lines += [
-            ("strangers caught", f"{percent(unknown['caught']['share'])} of {pictures['strangers']}"),
+            ("unknown images caught", f"{percent(unknown['caught']['fraction'])} of {images['unknowns']}"),
             ("unknown AUROC", f"{100 * unknown['auroc']:.1f}"),
-            ("FPR at 95 % known kept", percent(unknown["false_positives_at_95"])),
+            ("unknown FPR at 95% TPR", percent(unknown["fpr_at_95_tpr"])),
         ]
-    lines.append(("second look", f"{again['asked']} asked, {again['rescued']} rescued, {again['broken']} broken"))
-    if pictures["unreadable"]:
-        lines.append(("unreadable", str(pictures["unreadable"])))
+    reranking = figures["reranking"]
+    changes = f"{reranking['corrected']} corrected, {reranking['newly_wrong']} newly wrong"
+    lines.append(("reranking", f"{reranking['asked']} asked, {changes}"))
+    if images["unreadable"]:
+        lines.append(("unreadable files", str(images["unreadable"])))
     return lines
 
 
-def percent(share: float | None) -> str:
-    """Write a fraction as percent; a dash where there is none."""
-    return "-" if share is None else f"{100 * share:.1f} %"
+def percent(fraction: float | None) -> str:
+    """Write a fraction (0 to 1) as percent; a dash where there is none."""
+    return "-" if fraction is None else f"{100 * fraction:.1f}%"
 
 
-def _interval(found: dict[str, Any]) -> str:
-    low, high = found["interval"]
-    return f"{100 * low:.0f}-{100 * high:.0f}"
+def _charts(evaluation: Evaluation, thresholds: Thresholds) -> Section:
+    confidence, correct = evaluation.confidence, evaluation.correct
+    threshold = thresholds.novelty.value if thresholds.statistic == "familiarity" else None
+    charts = [
+        reliability_chart(reliability(confidence, correct)),
+        risk_coverage_chart(*risk_coverage(confidence, correct)),
+        familiarity_chart(evaluation.familiarity, evaluation.unknown_familiarity, threshold),
+    ]
+    return Section("charts", "Confidence and unknown images", charts=charts)
+
+
+def _tradeoff(unknown: dict[str, Any]) -> Section:
+    head = ["retrieval.keep_known", "known images accepted", "unknown images accepted"]
+    rows = [
+        [f"{row['keep_known']:g}", percent(row["known_accepted"]), percent(row["unknowns_accepted"])]
+        for row in unknown["tradeoff"]
+    ]
+    return Section("tradeoff", "Known images against unknown images", table=Table(head, rows))
+
+
+def _classes(figures: dict[str, Any]) -> Table:
+    head = ["label", "correct", "accuracy", "95% interval", "most frequent mistake"]
+    rows = []
+    for row in sorted(figures["classes"], key=lambda row: row["fraction"]):
+        correct = f"{row['count']} of {row['of']}"
+        mistake = row["most_often_instead"] or ""
+        rows.append([row["label"], correct, percent(row["fraction"]), _interval(row), mistake])
+    return Table(head, rows)
+
+
+def _confusions(figures: dict[str, Any]) -> Section:
+    rows = [[row["truth"], row["answer"], str(row["count"])] for row in figures["confusions"]]
+    return Section("confusions", "Confusions", len(rows), table=Table(["label", "predicted as", "images"], rows))
+
+
+def _images(evaluation: Evaluation, labels: set[str], thumbnails: Thumbnails) -> list[Section]:
+    """Return sections of images, the most confident mistakes first."""
+    by_confidence = [int(row) for row in np.argsort(-evaluation.confidence, kind="stable")]
+    accepted, correct = evaluation.accepted, evaluation.correct
+    parts: list[tuple[str, str, Sequence[LabeledResult]]] = [
+        (
+            "mistakes",
+            "Most confident mistakes",
+            [evaluation.known[row] for row in by_confidence if accepted[row] and not correct[row]],
+        ),
+        (
+            "missed",
+            "Unknown images accepted",
+            [entry for entry in evaluation.unknowns if not entry.result.is_unknown],
+        ),
+        (
+            "rejected",
+            "Known images called unknown",
+            [evaluation.known[row] for row in by_confidence if not accepted[row]],
+        ),
+        ("caught", "Unknown images caught", [entry for entry in evaluation.unknowns if entry.result.is_unknown]),
+    ]
+    sections = []
+    for anchor, heading, entries in parts:
+        cards = [result_card(entry, grade_result(entry, labels), thumbnails) for entry in entries[:MAX_CARDS]]
+        if cards:
+            sections.append(Section(anchor, heading, len(entries), cards=cards))
+    return sections
+
+
+def _interval(figure: dict[str, Any]) -> str:
+    low, high = figure["interval"]
+    return f"{100 * low:.0f} to {100 * high:.0f}%"

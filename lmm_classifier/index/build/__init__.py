@@ -1,6 +1,6 @@
-"""Making and changing an index: scan, encode, plan, commit.
+"""Build and change an index: scan, encode, plan, commit.
 
-Start with `builder`; `sync` brings an index up to date, `editor` changes single examples.
+Start with `builder`. `sync` updates an index from its dataset folder, and `editor` changes single examples.
 """
 
 import lazy_loader

@@ -1,4 +1,4 @@
-"""Pictures that are to be added to an index by hand: what they hold, and where their files belong."""
+"""Images that are added to an index by hand: their contents, and the places of their files."""
 
 from __future__ import annotations
 
@@ -12,79 +12,91 @@ from pathlib import Path
 from PIL import Image
 
 from lmm_classifier.core.errors import ImageError
-from lmm_classifier.core.files import replacing_file
+from lmm_classifier.core.files import atomic_write
 from lmm_classifier.core.progress import Skipped
 from lmm_classifier.data.images import ImageLimits, read_bytes, upright_rgb
 from lmm_classifier.index.contents import ADDED
 from lmm_classifier.index.manifest import Manifest
-from lmm_classifier.index.storage.records import Record, how
+from lmm_classifier.index.storage.records import Record, provenance
 from lmm_classifier.index.storage.store import Store
 
-_LONGEST_NAME = 80  # bytes of a file's name that stay in the id of an added picture
+_MAX_NAME = 80  # bytes of a file name that stay in the id of an added image
 
 
-def prepare(
+def prepare_examples(
     store: Store,
     manifest: Manifest,
     images: Sequence[Image.Image | Path | str],
     labels: Sequence[str],
     limits: ImageLimits,
 ) -> tuple[dict[str, Record], list[Skipped]]:
-    """Records of the pictures that are not in the index yet, by the names they were given, and what is not to be added.
+    """Return records of the images that are not in the index yet, by their given names, and the skipped images.
 
-    The file of one that lies in the corpus folder stays there; every other picture is copied into the index.
+    A file in the dataset folder stays there; every other image is copied into the index.
     """
-    before = {record.content_hash: record for record in store.records()}
-    newcomers: dict[str, Record] = {}
-    here: dict[str, Record] = {}  # by content
+    root = Path(manifest.image_root)
+    by_hash = {record.content_hash: record for record in store.records()}
+    new_records: dict[str, Record] = {}
     skipped = []
     for number, (image, label) in enumerate(zip(images, labels)):
-        name = f"picture {number}" if isinstance(image, Image.Image) else str(image)
+        name = f"image {number}" if isinstance(image, Image.Image) else str(image)
         try:
             data = _as_png(image) if isinstance(image, Image.Image) else read_bytes(Path(image), limits)
         except ImageError as error:
             skipped.append(Skipped(name, str(error), error.kind))
             continue
-        content = hashlib.sha256(data).hexdigest()
-        known = before.get(content) or here.get(content)
+        content_hash = hashlib.sha256(data).hexdigest()
+        known = by_hash.get(content_hash)
         if known is not None:
-            same = known.label == label
-            what = "already there" if same else f"already there as {known.label!r}: relabel it"
-            skipped.append(Skipped(name, f"{what} ({known.path})", "present" if same else "conflict"))
-        elif (path := None if isinstance(image, Image.Image) else within(Path(manifest.image_root), image)) is not None:
-            newcomers[name] = here[content] = _record(path, label, content, Path(manifest.image_root) / path)
+            skipped.append(_already_there(name, known, label))
+            continue
+        path = None if isinstance(image, Image.Image) else id_in_folder(root, image)
+        if path is None:
+            copy = _copy(store, data, _file_name(content_hash, image))
+            record = _record(ADDED + copy.name, label, content_hash, copy)
         else:
-            kept = store.added_folder / _file_name(content, image)
-            kept.parent.mkdir(exist_ok=True)
-            with replacing_file(kept) as temporary:
-                temporary.write_bytes(data)
-            newcomers[name] = here[content] = _record(ADDED + kept.name, label, content, kept)
-    return newcomers, skipped
+            record = _record(path, label, content_hash, root / path)
+        new_records[name] = by_hash[content_hash] = record
+    return new_records, skipped
 
 
-def within(root: Path, file: Path | str) -> str | None:
-    """The id of a file that lies in a label's folder of the corpus; None for others."""
+def id_in_folder(root: Path, file: Path | str) -> str | None:
+    """Return the id of a file that lies in a label's folder of the dataset, None for others."""
     relative = Path(os.path.relpath(os.path.realpath(file), os.path.realpath(root)))
     visible = not any(part.startswith(".") for part in relative.parts)
     return relative.as_posix() if len(relative.parts) > 1 and visible else None
 
 
 def file_of(store: Store, manifest: Manifest, path: str) -> Path:
-    """Where the picture of the id `path` is."""
+    """Return the image file of the example with the id `path`."""
     if path.startswith(ADDED):
         return store.added_folder / path.removeprefix(ADDED)
     return Path(manifest.image_root) / path
 
 
-def _record(path: str, label: str, content: str, file: Path) -> Record:
-    found, now = file.stat(), datetime.now(UTC).isoformat(timespec="seconds")
-    return Record(path, label, content, found.st_size, found.st_mtime_ns, now, how(path, label))
+def _already_there(name: str, known: Record, label: str) -> Skipped:
+    if known.label == label:
+        return Skipped(name, f"already there ({known.path})", "present")
+    return Skipped(name, f"already there as {known.label!r}; relabel it instead ({known.path})", "conflict")
 
 
-def _file_name(content: str, image: Image.Image | Path | str) -> str:
-    """A name that is one of a kind, and tells a person what it was."""
-    name = b"picture.png" if isinstance(image, Image.Image) else os.fsencode(Path(image).name)
-    return f"{content[:16]}-{name[-_LONGEST_NAME:].decode('utf-8', 'ignore')}"
+def _copy(store: Store, data: bytes, name: str) -> Path:
+    copy = store.added_folder / name
+    copy.parent.mkdir(exist_ok=True)
+    with atomic_write(copy) as temporary:
+        temporary.write_bytes(data)
+    return copy
+
+
+def _record(path: str, label: str, content_hash: str, file: Path) -> Record:
+    stat, now = file.stat(), datetime.now(UTC).isoformat(timespec="seconds")
+    return Record(path, label, content_hash, stat.st_size, stat.st_mtime_ns, now, provenance(path, label))
+
+
+def _file_name(content_hash: str, image: Image.Image | Path | str) -> str:
+    """Return a unique file name that ends in the given one."""
+    name = b"image.png" if isinstance(image, Image.Image) else os.fsencode(Path(image).name)
+    return f"{content_hash[:16]}-{name[-_MAX_NAME:].decode('utf-8', 'ignore')}"
 
 
 def _as_png(image: Image.Image) -> bytes:

@@ -1,30 +1,28 @@
-"""Builds an index from a folder of labelled pictures: scan, decode, encode, fit the space, write."""
+"""Build an index from a folder of labeled images: scan, decode, encode, fit the transform, write."""
 
 from __future__ import annotations
 
 import tempfile
 import time
-from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 from lmm_classifier import __version__
 from lmm_classifier.config import PipelineConfig
 from lmm_classifier.core.datatypes import Example
-from lmm_classifier.core.errors import ConfigError, CorpusError, IndexFileError
+from lmm_classifier.core.errors import ConfigError, DatasetError, IndexFileError
 from lmm_classifier.core.progress import Progress, ProgressCallback, Skipped
-from lmm_classifier.core.protocols import Encoder, Space
-from lmm_classifier.data.config import ImagesConfig
-from lmm_classifier.data.image_folder import Corpus, Files, same_bytes_warnings, scan_corpus
+from lmm_classifier.core.protocols import Encoder
+from lmm_classifier.data.image_folder import Files, LabeledFolder, scan_image_folder
 from lmm_classifier.embeddings.encode_files import LazyEncoder, encode_files
 from lmm_classifier.embeddings.registry import open_encoder
 from lmm_classifier.index.build.reports import BuildReport
-from lmm_classifier.index.build.sync import Sync
-from lmm_classifier.index.contents import Contents
-from lmm_classifier.index.formats import write_index
+from lmm_classifier.index.build.sync import Sync, make_report, nothing_indexed
+from lmm_classifier.index.contents import IndexContents
+from lmm_classifier.index.formats import has_npz_name, write_index
 from lmm_classifier.index.manifest import Manifest
 from lmm_classifier.index.storage.arrays import VectorSpool
 from lmm_classifier.index.storage.store import Store
@@ -38,164 +36,157 @@ def build_index_from_directory(
     progress: ProgressCallback | None = None,
     encoder: Encoder | None = None,
 ) -> BuildReport:
-    """Index the pictures `image_root/<label>/**` and write the index to `output_path`.
+    """Index the images `image_root/<label>/**`.
 
-    A `.npz` name gives one file, made whole or not at all. Another name gives a durable index in a folder: what is
-    encoded is committed batch by batch, an interrupted build goes on where it stopped, and an index that is there
-    already is brought up to date; nothing is encoded twice. Bad pictures are skipped and listed in the report. Memory
-    does not grow with the corpus beyond the list of its files. An `encoder` that is already loaded can be passed in, to
-    share it. Raises CorpusError when there is nothing to index.
+    Bad images are skipped and listed in the report. Memory grows only with the list of files.
+
+    Args:
+        image_root: folder with one folder of images per label.
+        output_path: index to write. A name that ends in `.npz` gives one file, which appears when it is complete. Any
+            other name gives a durable index in a folder. There, each batch is committed: an interrupted build resumes
+            when it is run again, and an existing index is updated. No image is encoded twice.
+        batch_size: images per commit.
+        config: names the encoder, limits images and chooses the number type of stored vectors. None: SigLIP.
+        progress: called after each batch; raise `Cancelled` in it to stop. Committed images stay in a durable index.
+        encoder: an encoder that is loaded already; None opens the configured one.
+
+    Raises:
+        ConfigError: if `batch_size` is less than 1.
+        DatasetError: if there is no image to index.
+        IndexFileError: if the index cannot be written.
+
+    Example:
+        >>> from lmm_classifier import PipelineConfig, build_index_from_directory
+        >>> report = build_index_from_directory("images", "built-index", config=PipelineConfig.offline())
+        >>> sorted(report.indexed)
+        ['gingham', 'herringbone', 'polka_dots', 'stripes']
+        >>> again = build_index_from_directory("images", "built-index", config=PipelineConfig.offline())
+        >>> again.changes.encoded, again.total == report.total
+        (0, True)
     """
     if batch_size < 1:
-        raise ConfigError(f"batch_size must be at least 1, got {batch_size}")
+        raise ConfigError(f"batch_size is {batch_size}. It must be at least 1.")
     started = time.monotonic()
     config = config or PipelineConfig()
-    output = Path(output_path)
-    corpus = scan_corpus(Path(image_root))
+    dataset = scan_image_folder(Path(image_root))
     scanned = time.monotonic()
     encoder = encoder or open_encoder(config.encoder)
     loaded = time.monotonic()
-    make = _build_archive if output.suffix == ".npz" else _build_store
-    report, stages = make(output, corpus, encoder, config, batch_size, progress)
+    build = Build(Path(output_path), dataset, encoder, config, batch_size, progress)
+    report, stages = build.npz() if has_npz_name(build.output) else build.durable()
     stages = {"scan": scanned - started, "load encoder": loaded - scanned, **stages}
     return replace(report, seconds=time.monotonic() - started, stages=stages)
 
 
-def _build_store(
-    output: Path,
-    corpus: Corpus,
-    encoder: Encoder,
-    config: PipelineConfig,
-    batch_size: int,
-    progress: ProgressCallback | None,
-) -> tuple[BuildReport, dict[str, float]]:
-    started = time.monotonic()
-    with Store(output, create=True) as store, _nothing_left_of(store):
-        report = Sync(
-            store=store,
-            corpus=corpus,
-            fingerprint=encoder.fingerprint,
-            encoder=LazyEncoder(lambda: encoder),
-            recipe=lambda: encoder.space,
-            config=config,
-            batch_size=batch_size,
-            progress=progress,
-        ).run()
-        encoded = time.monotonic()
-        store.contents()  # makes the derived files
-    return report, {"decode, encode and fit": encoded - started, "write": time.monotonic() - encoded}
+@dataclass(frozen=True)
+class Build:
+    """One build: the dataset, the encoder, the settings and the output. Its methods return the seconds by stage too."""
+
+    output: Path
+    dataset: LabeledFolder
+    encoder: Encoder
+    config: PipelineConfig
+    batch_size: int
+    progress: ProgressCallback | None = None
+
+    def durable(self) -> tuple[BuildReport, dict[str, float]]:
+        """Write a durable index, or update an existing one."""
+        started = time.monotonic()
+        with Store(self.output, create=True) as store, _discarded_if_empty(store):
+            report = Sync(
+                store=store,
+                dataset=self.dataset,
+                fingerprint=self.encoder.fingerprint,
+                encoder=LazyEncoder(lambda: self.encoder),
+                transform_fitter=lambda: self.encoder.transform_fitter,
+                config=self.config,
+                batch_size=self.batch_size,
+                progress=self.progress,
+            ).run()
+            encoded = time.monotonic()
+            store.contents()  # makes the derived files
+        return report, {"decode, encode and fit": encoded - started, "write": time.monotonic() - encoded}
+
+    def npz(self) -> tuple[BuildReport, dict[str, float]]:
+        """Write a `.npz` file; vectors wait in a temporary file until it is written."""
+        started = time.monotonic()
+        fingerprint = self.encoder.fingerprint
+        with _spool(self.output, fingerprint.dim) as spool:
+            examples, hashes, skipped = self._encode(spool)
+            encoded = time.monotonic()
+            if not examples:
+                raise nothing_indexed(self.dataset, skipped)
+            order = sorted(range(len(hashes)), key=hashes.__getitem__)  # the transform must not depend on names
+            transform = self.encoder.transform_fitter.fit(lambda: spool.in_order(order))
+            fitted = time.monotonic()
+            manifest = Manifest(
+                fingerprint=fingerprint,
+                transform=transform.name,
+                count=len(examples),
+                image_root=str(self.dataset.root.absolute()),
+                created=datetime.now(UTC).isoformat(timespec="seconds"),
+                program=__version__,
+            )
+            contents = IndexContents(
+                manifest=manifest,
+                labels=[example.label for example in examples],
+                paths=[example.path for example in examples],
+                hashes=hashes,
+                transform_arrays=transform.to_arrays(),
+                vector_blocks=spool.blocks,
+                dtype=self.config.retrieval.stored_dtype,
+            )
+            write_index(self.output, contents)
+        report = make_report(self.dataset, str(self.output), fingerprint, examples, hashes, skipped)
+        ended = time.monotonic()
+        return report, {
+            "decode and encode": encoded - started,
+            "fit transform": fitted - encoded,
+            "write": ended - fitted,
+        }
+
+    def _encode(self, spool: VectorSpool) -> tuple[list[Example], list[str], list[Skipped]]:
+        """Write vectors to the spool; return their examples and content hashes, and the images without a vector."""
+        dataset = self.dataset
+        files = Files(dataset.root, dataset.examples)
+        examples: list[Example] = []
+        hashes: list[str] = []
+        skipped: list[Skipped] = []
+        for batch in encode_files(files, LazyEncoder(lambda: self.encoder), self.config.images, self.batch_size):
+            spool.append(batch.vectors)
+            for file in batch.encoded:
+                examples.append(dataset.examples[file.position])
+                hashes.append(file.content_hash)
+            skipped += [Skipped(dataset.examples[file.position].path, file.reason, file.kind) for file in batch.failed]
+            if self.progress is not None:
+                self.progress(Progress("indexing", len(examples) + len(skipped), len(files), len(skipped)))
+        return examples, hashes, skipped
 
 
 @contextmanager
-def _nothing_left_of(store: Store) -> Iterator[None]:
-    """Remove a new index in which no picture came to be, so that a wrong folder leaves no trace."""
+def _discarded_if_empty(store: Store) -> Iterator[None]:
+    """Remove a new index if no image could be indexed, so that a wrong dataset folder leaves no files."""
     try:
         yield
-    except CorpusError:
+    except DatasetError:
         if store.state is None:
             store.discard()
         raise
 
 
-def _build_archive(
-    output: Path,
-    corpus: Corpus,
-    encoder: Encoder,
-    config: PipelineConfig,
-    batch_size: int,
-    progress: ProgressCallback | None,
-) -> tuple[BuildReport, dict[str, float]]:
-    started = time.monotonic()
-    with _spool(output, encoder.fingerprint.dim) as spool:
-        examples, hashes, skipped = _encode(corpus, encoder, config.images, batch_size, spool, progress)
-        encoded = time.monotonic()
-        if not examples:
-            raise CorpusError(_nothing(corpus, skipped))
-        order = sorted(range(len(hashes)), key=hashes.__getitem__)  # names do not matter to a space
-        space = encoder.space.fit(lambda: spool.in_order(order))
-        fitted = time.monotonic()
-        write_index(output, _contents(corpus, encoder, space, examples, hashes, spool, config))
-    report = BuildReport(
-        image_root=str(corpus.root),
-        output_path=str(output),
-        encoder=str(encoder.fingerprint),
-        indexed=dict(sorted(Counter(example.label for example in examples).items())),
-        skipped=tuple(sorted((*corpus.skipped, *skipped), key=lambda one: one.path)),
-        warnings=(*corpus.warnings, *same_bytes_warnings(examples, hashes)),
-    )
-    ended = time.monotonic()
-    return report, {"decode and encode": encoded - started, "fit space": fitted - encoded, "write": ended - fitted}
-
-
 @contextmanager
 def _spool(output: Path, dim: int) -> Iterator[VectorSpool]:
-    """A file for vectors beside the output, on the disk that must have room for them anyway."""
+    """Open a temporary file for vectors next to the output, because that disk needs room for them anyway."""
     try:
         output.parent.mkdir(parents=True, exist_ok=True)
         folder = tempfile.TemporaryDirectory(prefix=".lmm-classifier-build-", dir=output.parent)
     except OSError as error:
-        raise IndexFileError(f"cannot write to {output.parent}: {error}; choose another output") from error
+        raise IndexFileError(f"Cannot write to {output.parent}: {error}. Choose another output.") from error
     with folder as name:
         spool = VectorSpool(Path(name) / "vectors", dim)
         try:
             yield spool
         except OSError as error:
-            raise IndexFileError(f"cannot write the index {output}: {error}; nothing was changed there") from error
+            raise IndexFileError(f"Cannot write the index {output}: {error}. Nothing was changed there.") from error
         finally:
             spool.close()
-
-
-def _encode(
-    corpus: Corpus,
-    encoder: Encoder,
-    images: ImagesConfig,
-    batch_size: int,
-    spool: VectorSpool,
-    progress: ProgressCallback | None,
-) -> tuple[list[Example], list[str], list[Skipped]]:
-    """Good vectors go to the spool, what has none to the list of skipped."""
-    files = Files(corpus.root, corpus.examples)
-    examples: list[Example] = []
-    hashes: list[str] = []
-    skipped: list[Skipped] = []
-    for batch in encode_files(files, LazyEncoder(lambda: encoder), images, batch_size):
-        spool.append(batch.vectors)
-        for place, content in batch.encoded:
-            examples.append(corpus.examples[place])
-            hashes.append(content)
-        skipped += [Skipped(corpus.examples[one.place].path, one.reason, one.kind) for one in batch.refused]
-        if progress is not None:
-            progress(Progress("indexing", len(examples) + len(skipped), len(files), len(skipped)))
-    return examples, hashes, skipped
-
-
-def _contents(
-    corpus: Corpus,
-    encoder: Encoder,
-    space: Space,
-    examples: list[Example],
-    hashes: list[str],
-    spool: VectorSpool,
-    config: PipelineConfig,
-) -> Contents:
-    return Contents(
-        manifest=Manifest(
-            fingerprint=encoder.fingerprint,
-            space=space.name,
-            count=len(examples),
-            image_root=str(corpus.root.absolute()),
-            created=datetime.now(UTC).isoformat(timespec="seconds"),
-            program=__version__,
-        ),
-        labels=[example.label for example in examples],
-        paths=[example.path for example in examples],
-        hashes=hashes,
-        space_state=space.state(),
-        vector_blocks=spool.blocks,
-        dtype=config.retrieval.stored_dtype,
-    )
-
-
-def _nothing(corpus: Corpus, skipped: list[Skipped]) -> str:
-    reasons = "; ".join(f"{one.path}: {one.reason}" for one in skipped[:3])
-    return f"none of the {len(corpus.examples)} pictures under {corpus.root} could be indexed: {reasons}"

@@ -1,8 +1,8 @@
-"""Changes an index while it is in use: adds pictures, takes some out, corrects labels, follows a corpus folder."""
+"""Change an index while it is in use: add, remove and relabel images, and follow a dataset folder."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from time import monotonic
@@ -11,148 +11,204 @@ from PIL import Image
 
 from lmm_classifier import __version__
 from lmm_classifier.config import PipelineConfig
-from lmm_classifier.core.errors import CorpusError, IndexFileError
-from lmm_classifier.core.progress import Progress, Skipped
-from lmm_classifier.core.protocols import Encoder, SpaceRecipe
-from lmm_classifier.data.image_folder import scan_corpus
+from lmm_classifier.core.errors import DatasetError, IndexFileError
+from lmm_classifier.core.progress import Progress, ProgressCallback, Skipped
+from lmm_classifier.core.protocols import Encoder, TransformFitter
+from lmm_classifier.data.image_folder import scan_image_folder
 from lmm_classifier.embeddings.encode_files import LazyEncoder, encode_files
-from lmm_classifier.embeddings.registry import backends_of, open_encoder
-from lmm_classifier.embeddings.whitening import restore
-from lmm_classifier.index.build.added_examples import file_of, prepare, within
+from lmm_classifier.embeddings.registry import compatible_backends, open_encoder
+from lmm_classifier.embeddings.whitening import transform_from_arrays
+from lmm_classifier.index.build.added_examples import file_of, id_in_folder, prepare_examples
 from lmm_classifier.index.build.reports import BuildReport, Changes, EditReport
 from lmm_classifier.index.build.sync import Sync
 from lmm_classifier.index.contents import ADDED
+from lmm_classifier.index.formats import has_npz_name
 from lmm_classifier.index.manifest import Manifest
 from lmm_classifier.index.staleness import stale_parts
 from lmm_classifier.index.storage.reader import read_store
-from lmm_classifier.index.storage.records import Record, how
+from lmm_classifier.index.storage.records import Record, provenance
 from lmm_classifier.index.storage.store import WAIT, Change, Store
 
 
-class IndexEditor:
-    """Edits the durable index at `path`; each edit is whole or not at all, and seen by the next `classify`.
+def sync_index(
+    index_path: Path | str,
+    image_root: Path | str | None = None,
+    config: PipelineConfig | None = None,
+    batch_size: int | None = None,
+    progress: ProgressCallback | None = None,
+    encoder: Encoder | None = None,
+) -> BuildReport:
+    """Update a durable index from a dataset folder: new, removed, renamed, moved and replaced images.
 
-    The encoder is that of `config`, loaded when a picture has to be encoded; one that is loaded already can be passed
-    in. Another program that is changing the index is waited for, at most `wait` seconds.
+    No image is encoded twice, and edits by hand stay.
+
+    Args:
+        index_path: a durable index (folder).
+        image_root: the dataset folder; None is the one that the index was built from.
+        config: names the encoder, which must be the one that built the index. None: SigLIP.
+        batch_size: images per commit; None takes `encoder.batch_size` of `config`.
+        progress: called after each batch; raise `Cancelled` in it to stop. The index is then unchanged, but the images
+            that were encoded need not be encoded again.
+        encoder: an encoder that is loaded already; None opens the configured one when it is needed.
+
+    Raises:
+        DatasetError: if the dataset does not exist, or if no image would remain.
+        IndexFileError: if there is no index, or if another program is changing it.
+        IndexMismatchError: if another encoder built the index.
+
+    Example:
+        >>> from lmm_classifier import PipelineConfig, build_index_from_directory, sync_index
+        >>> config = PipelineConfig.offline()
+        >>> report = build_index_from_directory("images", "synced-index", config=config)
+        >>> sync_index("synced-index", config=config).changes.any
+        False
+    """
+    return IndexEditor(index_path, config or PipelineConfig(), encoder).sync(image_root, batch_size, progress)
+
+
+class IndexEditor:
+    """Edits a durable index.
+
+    Each edit is atomic, and an open classifier uses it from its next call on. The encoder of `config` is loaded when
+    an image must be encoded, unless `encoder` is given. If another program is changing the index, an edit waits for it,
+    at most `wait` seconds.
+
+    Example:
+        >>> from lmm_classifier import IndexEditor, PipelineConfig, build_index_from_directory
+        >>> config = PipelineConfig.offline()
+        >>> report = build_index_from_directory("images", "edited-index", config=config)
+        >>> editor = IndexEditor("edited-index", config)
+        >>> stripes = editor.examples_of("stripes")
+        >>> report = editor.relabel(stripes[:1], "gingham")
+        >>> [(former, label) for _, former, label in report.changes.relabeled]
+        [('stripes', 'gingham')]
+        >>> report = editor.relabel(stripes[:1], "stripes")
+        >>> editor.examples_of("stripes") == stripes
+        True
     """
 
     def __init__(
         self, path: Path | str, config: PipelineConfig, encoder: Encoder | None = None, wait: float = WAIT
     ) -> None:
         self.path = Path(path)
-        self._config, self._wait, self._is_to_be_opened = config, wait, encoder is None
+        self._config, self._wait, self._opens_encoder = config, wait, encoder is None
         self._encoder = LazyEncoder(lambda: encoder or open_encoder(config.encoder))
-        if self.path.suffix == ".npz":
+        if has_npz_name(self.path):
             raise IndexFileError(
-                f"{path} is a .npz file, which is not edited: make a durable index of it with `lmm-classifier import "
-                f"{path} --output index`"
+                f"{path} is a .npz file, which cannot be edited. Make a durable index of it with "
+                "`lmm-classifier import`."
             )
 
     def sync(
         self,
-        corpus: Path | str | None = None,
+        dataset: Path | str | None = None,
         batch_size: int | None = None,
-        progress: Callable[[Progress], None] | None = None,
+        progress: ProgressCallback | None = None,
     ) -> BuildReport:
-        """Bring the index and a corpus folder together; without `corpus` the folder that it was built from.
-
-        What is new is encoded, what is gone is dropped; renamed pictures and labels cost no encoding. Edits made by
-        hand stay.
-        """
+        """Update the index from a dataset folder, as `sync_index` does."""
         started = monotonic()
         with self._store() as store:
             manifest = _manifest(store)
-            root = Path(corpus) if corpus is not None else Path(manifest.image_root)
-            found = scan_corpus(root)
+            root = Path(dataset) if dataset is not None else Path(manifest.image_root)
             report = Sync(
                 store=store,
-                corpus=found,
+                dataset=scan_image_folder(root),
                 fingerprint=manifest.fingerprint,
-                encoder=self._checked(manifest),
-                recipe=lambda: _recipe(store),
+                encoder=self._checked_encoder(manifest),
+                transform_fitter=lambda: _transform_fitter(store),
                 config=self._config,
                 batch_size=batch_size or self._config.encoder.batch_size,
                 progress=progress,
             ).run()
         return replace(report, seconds=monotonic() - started, stale=stale(self.path))
 
-    def add(self, images: Sequence[Image.Image | Path | str], labels: Sequence[str] | str) -> EditReport:
-        """Teach pictures, given or as files, with a label each, or one label for all.
+    def add(
+        self,
+        images: Sequence[Image.Image | Path | str],
+        labels: Sequence[str] | str,
+        progress: ProgressCallback | None = None,
+    ) -> EditReport:
+        """Add images as examples.
 
-        Pictures from outside of the corpus folder are copied into the index. One that is there already is left as it
-        is: under another label it is listed as `skipped`.
+        An image that is in the index already is listed under `skipped`, and its label stays.
+
+        Args:
+            images: images or files. Those from outside of the dataset folder are copied into the index.
+            labels: one label for each image, or one for all.
+            progress: called after each batch; raise `Cancelled` in it to stop. No example is added then.
         """
         names = [labels] * len(images) if isinstance(labels, str) else list(labels)
         if len(names) != len(images):
-            raise IndexFileError(f"{len(images)} pictures and {len(names)} labels: expected one label each, or one")
-        if bad := [name for name in names if not name or "\0" in name]:
-            raise IndexFileError(f"{bad[0]!r} is no label: expected some text")
+            raise IndexFileError(f"Got {len(images)} images and {len(names)} labels. Give one label each, or one.")
+        for name in names:
+            _require_label(name)
         with self._store() as store:
             manifest = _manifest(store)
-            limits = self._config.images.limits
-            newcomers, skipped = prepare(store, manifest, images, names, limits)
-            records, refused = self._encode(store, manifest, newcomers)
+            new_records, skipped = prepare_examples(store, manifest, images, names, self._config.images.limits)
+            records, failed = self._encode(store, manifest, new_records, progress)
             if records:
-                contents = [record.content_hash for record in records]
-                store.commit(Change(records, welcome=contents), _edited(manifest))
+                hashes = [record.content_hash for record in records]
+                store.commit(Change(records, readmitted=hashes), _edited(manifest))
             changes = Changes(added=tuple(record.path for record in records), encoded=len(records))
-            return self._report(store, changes, [*skipped, *refused])
+            return self._report(store, changes, [*skipped, *failed])
 
     def remove(self, examples: Iterable[str]) -> EditReport:
-        """Take examples out by their ids; `sync` does not bring them back, `add` does."""
-        with self._store() as store:
-            manifest = _manifest(store)
-            gone, skipped = _chosen(store, examples, manifest)
-            if gone and len(gone) == len(store.records()):
-                raise CorpusError(f"this would take out all {len(gone)} examples: an index needs one; nothing was done")
-            if gone:
-                out = [(record.content_hash, record.path) for record in gone]
-                store.commit(Change([], [record.path for record in gone], removed=out), _edited(manifest))
-            for record in gone:
-                if record.path.startswith(ADDED):
-                    (store.added_folder / record.path.removeprefix(ADDED)).unlink(missing_ok=True)
-            return self._report(store, Changes(removed=tuple(record.path for record in gone)), skipped)
-
-    def relabel(self, examples: Iterable[str], label: str) -> EditReport:
-        """Give examples, by their ids, another label; `sync` keeps it while the file stays in its folder."""
-        if not label or "\0" in label:
-            raise IndexFileError(f"{label!r} is no label: expected some text")
+        """Remove examples by their ids. `sync` does not add them again, but `add` does."""
         with self._store() as store:
             manifest = _manifest(store)
             chosen, skipped = _chosen(store, examples, manifest)
-            others = [record for record in chosen if record.label != label]
-            put = [replace(one, label=label, how=how(one.path, label)) for one in others]
-            if put:
-                store.commit(Change(put), _edited(manifest))
-            moved = tuple((one.path, one.label, label) for one in others)
-            return self._report(store, Changes(relabelled=moved), skipped)
+            if chosen and len(chosen) == len(store.records()):
+                raise DatasetError(
+                    f"This would remove all {len(chosen)} examples, but an index needs one. Nothing was removed."
+                )
+            paths = [record.path for record in chosen]
+            if chosen:
+                removed = [(record.content_hash, record.path) for record in chosen]
+                store.commit(Change([], paths, removed=removed), _edited(manifest))
+            for path in paths:
+                if path.startswith(ADDED):
+                    file_of(store, manifest, path).unlink(missing_ok=True)
+            return self._report(store, Changes(removed=tuple(paths)), skipped)
 
-    def refit(self) -> bool:
-        """Fit the space to the examples as they are now; False where it was."""
+    def relabel(self, examples: Iterable[str], label: str) -> EditReport:
+        """Change the label of examples by their ids. `sync` does not undo it while the file stays in its folder."""
+        _require_label(label)
         with self._store() as store:
             manifest = _manifest(store)
-            if store.contents().space_is_current:
+            chosen, skipped = _chosen(store, examples, manifest)
+            former = [record for record in chosen if record.label != label]
+            records = [replace(record, label=label, provenance=provenance(record.path, label)) for record in former]
+            if records:
+                store.commit(Change(records), _edited(manifest))
+            relabeled = tuple((record.path, record.label, label) for record in former)
+            return self._report(store, Changes(relabeled=relabeled), skipped)
+
+    def refit(self) -> bool:
+        """Fit the transform to the current examples; return whether that was necessary."""
+        with self._store() as store:
+            manifest = _manifest(store)
+            if store.contents().transform_is_current:
                 return False
             hashes = sorted(record.content_hash for record in store.records())
             fingerprint = manifest.fingerprint
-            space = _recipe(store).fit(store.rows(fingerprint.space_id, fingerprint.dim, hashes))
-            store.commit(Change([], space=space), _edited(manifest))
+            transform = _transform_fitter(store).fit(store.rows(fingerprint.space_id, fingerprint.dim, hashes))
+            store.commit(Change([], transform=transform), _edited(manifest))
             return True
 
     def examples_of(self, label: str) -> list[str]:
-        """The ids of the examples of a label."""
+        """Return the ids of the examples of a label."""
         contents = read_store(self.path)
         return [path for path, name in zip(contents.paths, contents.labels) if name == label]
 
     def _store(self) -> Store:
         return Store(self.path, wait=self._wait)
 
-    def _checked(self, manifest: Manifest) -> LazyEncoder:
-        """The encoder, which must be the one that made the vectors."""
+    def _checked_encoder(self, manifest: Manifest) -> LazyEncoder:
+        """Return the encoder; loading it raises IndexMismatchError unless it made the vectors of the index."""
 
         def load() -> Encoder:
-            if self._is_to_be_opened:  # known before gigabytes are loaded
-                manifest.require_backend(backends_of(self._config.encoder.backend), str(self.path))
+            if self._opens_encoder:  # compare the backend before gigabytes are loaded
+                manifest.require_backend(compatible_backends(self._config.encoder.backend), str(self.path))
             encoder = self._encoder()
             manifest.require(encoder.fingerprint, str(self.path))
             return encoder
@@ -160,47 +216,57 @@ class IndexEditor:
         return LazyEncoder(load)
 
     def _encode(
-        self, store: Store, manifest: Manifest, newcomers: Mapping[str, Record]
+        self, store: Store, manifest: Manifest, new_records: Mapping[str, Record], progress: ProgressCallback | None
     ) -> tuple[list[Record], list[Skipped]]:
-        """Commit the vectors of newcomers that have none; those that cannot be encoded are no examples."""
-        encoder_id, names, records = manifest.fingerprint.space_id, list(newcomers), list(newcomers.values())
-        known = store.encoded(encoder_id)
+        """Commit missing vectors of new images; return the records that have one, and the images that failed."""
+        encoder_id, names, records = manifest.fingerprint.space_id, list(new_records), list(new_records.values())
+        known = store.encoded_hashes(encoder_id)
         files = [file_of(store, manifest, record.path) for record in records]
-        refused = {}
-        size = self._config.encoder.batch_size
-        for batch in encode_files(files, self._checked(manifest), self._config.images, size, known):
-            store.keep(encoder_id, [(content, row) for (_, content), row in zip(batch.encoded, batch.vectors)])
-            refused.update({one.place: one for one in batch.refused})
-        for place in refused:
-            if records[place].path.startswith(ADDED):
-                files[place].unlink(missing_ok=True)
-        skipped = [  # by the name that the person gave, not by that of the copy
-            Skipped(names[place], one.reason.removeprefix(f"{files[place]}: "), one.kind)
-            for place, one in refused.items()
+        failed = {}
+        done, batch_size = 0, self._config.encoder.batch_size
+        for batch in encode_files(files, self._checked_encoder(manifest), self._config.images, batch_size, known):
+            store.put_vectors(encoder_id, [(file.content_hash, row) for file, row in zip(batch.encoded, batch.vectors)])
+            failed.update({image.position: image for image in batch.failed})
+            done += len(batch)
+            if progress is not None:
+                progress(Progress("adding", done, len(files), len(failed)))
+        for position in failed:
+            if records[position].path.startswith(ADDED):
+                files[position].unlink(missing_ok=True)
+        skipped = [  # under the given name, not under that of the copy
+            Skipped(names[position], image.reason.removeprefix(f"{files[position]}: "), image.kind)
+            for position, image in failed.items()
         ]
-        return [record for place, record in enumerate(records) if place not in refused], skipped
+        return [record for position, record in enumerate(records) if position not in failed], skipped
 
     def _report(self, store: Store, changes: Changes, skipped: Sequence[Skipped]) -> EditReport:
         count = 0 if store.state is None else int(store.state.manifest["count"])
-        same = count - len(changes.added) - len(changes.relabelled)
-        return EditReport(replace(changes, unchanged=same), count, tuple(skipped), stale(self.path))
+        unchanged = count - len(changes.added) - len(changes.relabeled)
+        return EditReport(replace(changes, unchanged=unchanged), count, tuple(skipped), stale(self.path))
 
 
 def stale(path: Path) -> tuple[str, ...]:
-    """What in the index was fitted to other examples than are in it now, and how to fit it again."""
+    """Name the parts of the index that were fitted to other examples, and say how to fit them again."""
     return stale_parts(read_store(path))
+
+
+def _require_label(label: str) -> None:
+    if not label or "\0" in label:
+        raise IndexFileError(f"{label!r} is no label. A label is a text that is not empty.")
 
 
 def _manifest(store: Store) -> Manifest:
     manifest = store.manifest()
     if manifest is None:
-        raise IndexFileError(f"{store.folder} was never finished: run `lmm-classifier build` again, it goes on")
+        raise IndexFileError(
+            f"The build of {store.folder} did not finish. Run `lmm-classifier build` again to resume it."
+        )
     return manifest
 
 
-def _recipe(store: Store) -> SpaceRecipe:
+def _transform_fitter(store: Store) -> TransformFitter:
     contents = store.contents()
-    return restore(contents.manifest.space, contents.space_state).recipe
+    return transform_from_arrays(contents.manifest.transform, contents.transform_arrays).fitter
 
 
 def _edited(manifest: Manifest) -> Manifest:
@@ -208,14 +274,16 @@ def _edited(manifest: Manifest) -> Manifest:
 
 
 def _chosen(store: Store, examples: Iterable[str], manifest: Manifest) -> tuple[list[Record], list[Skipped]]:
-    """The records of ids, or of the files of ids; what is no example is listed."""
+    """Return the records of ids, or of the files of ids; anything else is skipped."""
     records = {record.path: record for record in store.records()}
     chosen: dict[str, Record] = {}
     skipped = []
     for name in examples:
-        inside = name if name in records else within(Path(manifest.image_root), name)
-        if inside is not None and inside in records:
-            chosen[inside] = records[inside]
+        path = name if name in records else id_in_folder(Path(manifest.image_root), name)
+        if path is not None and path in records:
+            chosen[path] = records[path]
         else:
-            skipped.append(Skipped(name, "no example of the index: give its id, as `classify` shows it", "not_there"))
+            skipped.append(
+                Skipped(name, "not an example of the index; give its id as `classify` shows it", "not_there")
+            )
     return list(chosen.values()), skipped

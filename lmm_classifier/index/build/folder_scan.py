@@ -1,107 +1,110 @@
-"""What the files of a corpus hold: by their size and time where those are as remembered, else by reading them."""
+"""Contents of the files of a dataset: known from size and modification time, or read and encoded."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from stat import S_ISREG
 
 from PIL import __version__ as pillow_version
 
 from lmm_classifier.core.datatypes import Example
-from lmm_classifier.core.progress import Progress, Skipped
+from lmm_classifier.core.progress import Progress, ProgressCallback, Skipped
 from lmm_classifier.data.config import ImagesConfig
-from lmm_classifier.data.image_folder import Corpus, Files
+from lmm_classifier.data.image_folder import Files, LabeledFolder
 from lmm_classifier.data.images import accepted_formats
-from lmm_classifier.embeddings.encode_files import Batch, LazyEncoder, encode_files
-from lmm_classifier.index.build.sync_plan import Found
-from lmm_classifier.index.storage.records import Seen
+from lmm_classifier.embeddings.encode_files import EncodedBatch, LazyEncoder, encode_files
+from lmm_classifier.index.build.sync_plan import ScannedFile
+from lmm_classifier.index.storage.records import KnownFile
 from lmm_classifier.index.storage.store import Store
 
 
 @dataclass
-class CorpusContents:
-    """Looks through a corpus, committing the vectors of new pictures to the store as they come.
+class FolderScan:
+    """Scan of a dataset that commits the vectors of new images to the store, batch by batch.
 
-    A file that was refused is remembered by size, time and content, and not tried again until it, or what refused it
-    (`judge`), changes.
+    A rejected file is stored with its size, time and content. It is not tried again until the file changes, or the
+    limits, formats or encoder that rejected it (`KnownFile.decided_by`).
     """
 
     store: Store
-    corpus: Corpus
+    dataset: LabeledFolder
     encoder_id: str  # Fingerprint.space_id
     encoder: LazyEncoder
     images: ImagesConfig
     batch_size: int
-    progress: Callable[[Progress], None] | None = None
-    found: list[Found] = field(default_factory=list)
+    progress: ProgressCallback | None = None
+    files: list[ScannedFile] = field(default_factory=list)
     skipped: list[Skipped] = field(default_factory=list)
     encoded: int = 0
 
-    def look(self) -> None:
-        """Find the content of every file; `found` is then in the order of the ids."""
-        known = self.store.encoded(self.encoder_id)
-        remembered, bad = self._remembered()
-        unread: list[Found] = []
-        for example in self.corpus.examples:
-            memory = remembered.get(example.path)
-            one = self._as_on_disk(example)
-            if memory is None or (memory.size, memory.mtime_ns) != (one.size, one.mtime_ns) or one.size < 0:
-                unread.append(one)
-            elif memory.kind:
-                self._refuse(one, memory)
-            elif memory.content_hash in known:
-                self.found.append(replace(one, content_hash=memory.content_hash))
+    def run(self) -> None:
+        """Find the content of every file; `files` then holds all images, ascending by id."""
+        encoded_hashes = self.store.encoded_hashes(self.encoder_id)
+        known_files, rejected = self._known()
+        unread: list[ScannedFile] = []
+        for example in self.dataset.examples:
+            known = known_files.get(example.path)
+            file = self._stat(example)
+            if known is None or (known.size, known.mtime_ns) != (file.size, file.mtime_ns) or file.size < 0:
+                unread.append(file)
+            elif known.kind:
+                self._reject(file, known)
+            elif known.content_hash in encoded_hashes:
+                self.files.append(replace(file, content_hash=known.content_hash))
             else:
-                unread.append(one)
-        files = Files(self.corpus.root, unread)
-        for batch in encode_files(files, self.encoder, self.images, self.batch_size, known | set(bad)):
-            self._take(batch, unread, bad)
-        self.found.sort(key=lambda one: one.path)
+                unread.append(file)
+        paths = Files(self.dataset.root, unread)
+        decided = encoded_hashes | set(rejected)
+        for batch in encode_files(paths, self.encoder, self.images, self.batch_size, decided):
+            self._commit(batch, unread, rejected)
+        self.files.sort(key=lambda file: file.path)
 
-    def _remembered(self) -> tuple[dict[str, Seen], dict[str, Seen]]:
-        """What is known of files by their ids, and of refused contents."""
-        files = {one.path: Seen(one.path, one.size, one.mtime_ns, one.content_hash) for one in self.store.records()}
-        judge = self._judge()
-        seen = [one for one in self.store.seen() if one.judge in ("", judge)]
-        files.update((one.path, one) for one in seen)
-        return files, {one.content_hash: one for one in seen if one.kind}
+    def _known(self) -> tuple[dict[str, KnownFile], dict[str, KnownFile]]:
+        """Return the known files by id, and the rejected ones by content hash."""
+        by_path = {
+            record.path: KnownFile(record.path, record.size, record.mtime_ns, record.content_hash)
+            for record in self.store.records()
+        }
+        decided_by = self._decided_by()
+        known = [file for file in self.store.known_files() if file.decided_by in ("", decided_by)]
+        by_path.update((file.path, file) for file in known)
+        return by_path, {file.content_hash: file for file in known if file.kind}
 
-    def _judge(self) -> str:
+    def _decided_by(self) -> str:
         limits = f"{self.images.max_pixels} {self.images.max_bytes}"
         return f"{limits} {','.join(accepted_formats())} {pillow_version} {self.encoder_id}"
 
-    def _as_on_disk(self, example: Example) -> Found:
-        """The file as it is now, not read yet; its size is -1 where it cannot be told."""
+    def _stat(self, example: Example) -> ScannedFile:
+        """Return the file with its current size and time, without reading it; size -1 if they are unknown."""
         try:
-            stat = (self.corpus.root / example.path).stat()
+            stat = (self.dataset.root / example.path).stat()
         except (OSError, ValueError):
-            return Found(example.path, example.label, "", -1, 0)  # reading it will tell why
+            return ScannedFile(example.path, example.label, "", -1, 0)  # reading it will give the reason
         size = stat.st_size if S_ISREG(stat.st_mode) else -1
-        return Found(example.path, example.label, "", size, stat.st_mtime_ns)
+        return ScannedFile(example.path, example.label, "", size, stat.st_mtime_ns)
 
-    def _take(self, batch: Batch, unread: list[Found], bad: dict[str, Seen]) -> None:
-        memories = []
-        for place, content in [*batch.encoded, *batch.known]:
-            one = replace(unread[place], content_hash=content)
-            if content in bad:
-                memories.append(self._refuse(one, bad[content]))
+    def _commit(self, batch: EncodedBatch, unread: list[ScannedFile], rejected: dict[str, KnownFile]) -> None:
+        known = []
+        for encoded in [*batch.encoded, *batch.known]:
+            file = replace(unread[encoded.position], content_hash=encoded.content_hash)
+            if file.content_hash in rejected:
+                known.append(self._reject(file, rejected[file.content_hash]))
             else:
-                self.found.append(one)
-                memories.append(Seen(one.path, one.size, one.mtime_ns, content))
-        for refused in batch.refused:
-            one = unread[refused.place]
-            memory = Seen(one.path, one.size, one.mtime_ns, "", self._judge(), refused.kind, refused.reason)
-            self._refuse(one, memory)
-            if refused.content_hash is not None:  # what could not be read at all is tried again
-                memories.append(replace(memory, content_hash=refused.content_hash))
-        pairs = [(content, vector) for (_, content), vector in zip(batch.encoded, batch.vectors)]
-        self.store.keep(self.encoder_id, pairs, memories)
+                self.files.append(file)
+                known.append(KnownFile(file.path, file.size, file.mtime_ns, file.content_hash))
+        for failed in batch.failed:
+            file = unread[failed.position]
+            reason = KnownFile(file.path, file.size, file.mtime_ns, "", self._decided_by(), failed.kind, failed.reason)
+            self._reject(file, reason)
+            if failed.content_hash is not None:  # a file that could not be read is tried again next time
+                known.append(replace(reason, content_hash=failed.content_hash))
+        pairs = [(encoded.content_hash, vector) for encoded, vector in zip(batch.encoded, batch.vectors)]
+        self.store.put_vectors(self.encoder_id, pairs, known)
         self.encoded += len(pairs)
         if self.progress is not None:
-            done = len(self.found) + len(self.skipped)
-            self.progress(Progress("indexing", done, len(self.corpus.examples), len(self.skipped)))
+            done = len(self.files) + len(self.skipped)
+            self.progress(Progress("indexing", done, len(self.dataset.examples), len(self.skipped)))
 
-    def _refuse(self, one: Found, memory: Seen) -> Seen:
-        self.skipped.append(Skipped(one.path, memory.reason, memory.kind))
-        return replace(memory, path=one.path, size=one.size, mtime_ns=one.mtime_ns)
+    def _reject(self, file: ScannedFile, known: KnownFile) -> KnownFile:
+        self.skipped.append(Skipped(file.path, known.reason, known.kind))
+        return replace(known, path=file.path, size=file.size, mtime_ns=file.mtime_ns)

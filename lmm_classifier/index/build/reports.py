@@ -1,4 +1,4 @@
-"""What a build, a sync or an edit did. Strictly read-only."""
+"""Reports of a build, a sync and an edit; they are read-only."""
 
 from __future__ import annotations
 
@@ -10,58 +10,80 @@ from lmm_classifier.core.progress import Skipped
 
 @dataclass(frozen=True, slots=True)
 class Changes:
-    """What became of the examples of an index, by their ids; `renamed` and `relabelled` give before and after."""
+    """Changes of the examples of an index, by their ids."""
 
     added: tuple[str, ...] = ()
     removed: tuple[str, ...] = ()
-    replaced: tuple[str, ...] = ()  # another picture under the same name
-    renamed: tuple[tuple[str, str], ...] = ()  # the same picture under another name
-    relabelled: tuple[tuple[str, str, str], ...] = ()  # id now, label before, label now
+    replaced: tuple[str, ...] = ()  # another image under the same name
+    renamed: tuple[tuple[str, str], ...] = ()  # former id, current id of the same image
+    relabeled: tuple[tuple[str, str, str], ...] = ()  # current id, former label, current label
     unchanged: int = 0
-    left_out: tuple[str, ...] = ()  # taken out by hand before, so they stay out
-    encoded: int = 0  # pictures that went through the encoder; the others had their vectors already
+    left_out: tuple[str, ...] = ()  # removed by hand before, so not added again
+    encoded: int = 0  # images that the encoder processed; the other images had their vectors already
 
     @property
     def any(self) -> bool:
-        """Whether the examples are others than before."""
-        return bool(self.added or self.removed or self.replaced or self.renamed or self.relabelled)
+        """Return whether any example changed."""
+        return bool(self.added or self.removed or self.replaced or self.renamed or self.relabeled)
 
 
 @dataclass(frozen=True, slots=True)
 class BuildReport:
-    """What a build or a sync did: what is in the index is under `indexed`, what was found besides under `skipped`."""
+    """Report of a build or a sync.
+
+    Example:
+        >>> from lmm_classifier import PipelineConfig, build_index_from_directory
+        >>> report = build_index_from_directory("images", "report.npz", config=PipelineConfig.offline())
+        >>> sorted(report.indexed)
+        ['gingham', 'herringbone', 'polka_dots', 'stripes']
+        >>> report.total == sum(report.indexed.values())
+        True
+        >>> report.failed
+        ()
+    """
 
     image_root: str
     output_path: str
     encoder: str
-    indexed: dict[str, int]  # label -> pictures
-    skipped: tuple[Skipped, ...] = ()
+    indexed: dict[str, int]  # label -> number of images in the index
+    skipped: tuple[Skipped, ...] = ()  # files that are not in the index, with reasons
     warnings: tuple[str, ...] = ()
     seconds: float = 0.0
     stages: dict[str, float] = field(default_factory=dict)  # stage -> seconds
-    changes: Changes | None = None  # against what the index was before; None for a `.npz` file
-    stale: tuple[str, ...] = ()  # what was fitted to other examples, and how to fit it again
+    changes: Changes | None = None  # compared with the former index; None for an `.npz` file
+    stale: tuple[str, ...] = ()  # parts that were fitted to other examples, with what to do
 
     @property
     def total(self) -> int:
-        """Pictures in the index."""
+        """Return the number of images in the index."""
         return sum(self.indexed.values())
 
     @property
     def failed(self) -> tuple[Skipped, ...]:
-        """Skipped files that were meant to be pictures (files of another kind are `ignored`)."""
+        """Return the skipped files that should be images; files of another kind are `ignored`."""
         return tuple(skipped for skipped in self.skipped if skipped.kind != "ignored")
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values, ready for JSON."""
+        """Return plain values, ready for JSON."""
         return {**asdict(self), "total": self.total}
 
 
 @dataclass(frozen=True, slots=True)
 class EditReport:
-    """What an edit did. `skipped` was not done, and why; `stale` says what was fitted to other examples."""
+    """Report of an edit.
+
+    Example:
+        >>> from lmm_classifier import IndexEditor, PipelineConfig, build_index_from_directory
+        >>> config = PipelineConfig.offline()
+        >>> total = build_index_from_directory("images", "report-index", config=config).total
+        >>> report = IndexEditor("report-index", config).remove(["stripes/no_such_image.png"])
+        >>> report.images == total, report.changes.any
+        (True, False)
+        >>> [(skipped.path, skipped.kind) for skipped in report.skipped]
+        [('stripes/no_such_image.png', 'not_there')]
+    """
 
     changes: Changes
-    pictures: int  # in the index now
-    skipped: tuple[Skipped, ...] = ()
-    stale: tuple[str, ...] = ()
+    images: int  # number of images in the index
+    skipped: tuple[Skipped, ...] = ()  # images that were not edited, with reasons
+    stale: tuple[str, ...] = ()  # parts that were fitted to other examples, with what to do

@@ -1,4 +1,4 @@
-"""Brings a durable index and a corpus folder together: encodes what is new, and nothing twice."""
+"""Update a durable index from a dataset folder: every new image is encoded once."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from datetime import UTC, datetime
 from lmm_classifier import __version__
 from lmm_classifier.config import PipelineConfig
 from lmm_classifier.core.datatypes import Example, Fingerprint
-from lmm_classifier.core.errors import CorpusError
-from lmm_classifier.core.progress import Progress, Skipped
-from lmm_classifier.core.protocols import Space, SpaceRecipe
-from lmm_classifier.data.image_folder import Corpus, same_bytes_warnings
+from lmm_classifier.core.errors import DatasetError
+from lmm_classifier.core.progress import ProgressCallback, Skipped
+from lmm_classifier.core.protocols import Transform, TransformFitter
+from lmm_classifier.data.image_folder import LabeledFolder, duplicate_warnings
 from lmm_classifier.embeddings.encode_files import LazyEncoder, encode_files
-from lmm_classifier.index.build.folder_scan import CorpusContents
-from lmm_classifier.index.build.reports import BuildReport
+from lmm_classifier.index.build.folder_scan import FolderScan
+from lmm_classifier.index.build.reports import BuildReport, Changes
 from lmm_classifier.index.build.sync_plan import Plan, plan_sync
 from lmm_classifier.index.contents import ADDED
 from lmm_classifier.index.manifest import Manifest
@@ -26,111 +26,137 @@ from lmm_classifier.index.storage.store import Change, Store
 
 @dataclass
 class Sync:
-    """One run of bringing `store` and `corpus` together, with vectors of the encoder `fingerprint`."""
+    """One update of `store` from `dataset`, with vectors of the encoder `fingerprint`."""
 
     store: Store
-    corpus: Corpus
+    dataset: LabeledFolder
     fingerprint: Fingerprint
     encoder: LazyEncoder
-    recipe: Callable[[], SpaceRecipe]
+    transform_fitter: Callable[[], TransformFitter]
     config: PipelineConfig
     batch_size: int
-    progress: Callable[[Progress], None] | None = None
+    progress: ProgressCallback | None = None
 
     def run(self) -> BuildReport:
-        """Encode what has no vector yet, then change the examples in one commit.
+        """Encode images without a vector, then change the examples in one commit.
 
-        Raises CorpusError where not one picture is left: an index without examples is none.
+        Raises DatasetError if no image remains, because an index needs at least one example.
         """
-        self.store.begin(str(self.corpus.root.absolute()), self.config.retrieval.stored_dtype)
+        self.store.begin(str(self.dataset.root.absolute()), self.config.retrieval.stored_dtype)
         records = self.store.records()
         encoder_id = self.fingerprint.space_id
-        contents = CorpusContents(
-            self.store, self.corpus, encoder_id, self.encoder, self.config.images, self.batch_size, self.progress
+        scan = FolderScan(
+            self.store, self.dataset, encoder_id, self.encoder, self.config.images, self.batch_size, self.progress
         )
-        contents.look()
-        hand, lost = self._by_hand([record for record in records if record.path.startswith(ADDED)])
-        kept = [record for record in records if not record.path.startswith(ADDED)]
-        skipped = [*contents.skipped, *lost]
+        scan.run()
+        added, lost = self._added_by_hand([record for record in records if record.path.startswith(ADDED)])
+        from_folder = [record for record in records if not record.path.startswith(ADDED)]
+        skipped = [*scan.skipped, *lost]
         now = datetime.now(UTC).isoformat(timespec="seconds")
-        plan = plan_sync([*hand, *kept], contents.found, self.store.removed(), self._may_be_there(kept, skipped), now)
+        may_exist = self._may_exist(from_folder, skipped)
+        plan = plan_sync([*added, *from_folder], scan.files, self.store.removed(), may_exist, now)
         if not plan.final:
-            raise CorpusError(self._nothing(skipped))
-        contents.found.clear()  # the plan says it all; fitting the space needs the memory
-        plan.drop += [one.path for one in lost]
+            raise nothing_indexed(self.dataset, skipped)
+        scan.files.clear()  # the plan is complete, and fitting the transform needs the memory
+        plan.drop += [image.path for image in lost]
         self._commit(plan, now)
-        return self._report(plan, skipped, contents.encoded)
+        examples = [Example(record.path, record.label) for record in plan.final]
+        hashes = [record.content_hash for record in plan.final]
+        changes = replace(plan.changes, encoded=scan.encoded)
+        return make_report(self.dataset, str(self.store.folder), self.fingerprint, examples, hashes, skipped, changes)
 
-    def _by_hand(self, records: list[Record]) -> tuple[list[Record], list[Skipped]]:
-        """Those examples added by hand that have a vector; where it is missing, their picture is encoded again."""
-        known = self.store.encoded(self.fingerprint.space_id)
+    def _added_by_hand(self, records: list[Record]) -> tuple[list[Record], list[Skipped]]:
+        """Return the examples added by hand that have a vector; where it is missing, their image is encoded again."""
+        encoder_id = self.fingerprint.space_id
+        known = self.store.encoded_hashes(encoder_id)
         missing = [record for record in records if record.content_hash not in known]
         files = [self.store.added_folder / record.path.removeprefix(ADDED) for record in missing]
         lost = []
         for batch in encode_files(files, self.encoder, self.config.images, self.batch_size):
-            pairs = [(content, vector) for (_, content), vector in zip(batch.encoded, batch.vectors)]
-            self.store.keep(self.fingerprint.space_id, pairs)
-            lost += [Skipped(missing[one.place].path, one.reason, one.kind) for one in batch.refused]
+            pairs = [(file.content_hash, vector) for file, vector in zip(batch.encoded, batch.vectors)]
+            self.store.put_vectors(encoder_id, pairs)
+            lost += [Skipped(missing[file.position].path, file.reason, file.kind) for file in batch.failed]
             lost += [
-                Skipped(missing[place].path, "the picture that was kept is another one now", "corrupt")
-                for place, content in batch.encoded
-                if missing[place].content_hash != content
+                Skipped(missing[file.position].path, "the stored image has changed", "corrupt")
+                for file in batch.encoded
+                if missing[file.position].content_hash != file.content_hash
             ]
-        gone = {one.path for one in lost}
-        return [record for record in records if record.path not in gone], lost
+        lost_paths = {image.path for image in lost}
+        return [record for record in records if record.path not in lost_paths], lost
 
-    def _may_be_there(self, records: Sequence[Record], skipped: Sequence[Skipped]) -> Callable[[str], bool]:
-        """Whether a file that was not found may be there all the same, where something cannot be read now."""
-        unread = {one.path for one in (*self.corpus.skipped, *skipped) if one.kind == "unreadable"}
-        has_vector = self.store.encoded(self.fingerprint.space_id) if unread else set()
-        contents = {record.path: record.content_hash for record in records}
+    def _may_exist(self, records: Sequence[Record], skipped: Sequence[Skipped]) -> Callable[[str], bool]:
+        """Return a function that tells whether a file may exist that was not found, because a folder is unreadable."""
+        unreadable = {file.path for file in (*self.dataset.skipped, *skipped) if file.kind == "unreadable"}
+        encoded_hashes = self.store.encoded_hashes(self.fingerprint.space_id) if unreadable else set()
+        hashes = {record.path: record.content_hash for record in records}
 
-        def may_be_there(path: str) -> bool:
+        def may_exist(path: str) -> bool:
             folders = (path[:place] for place, letter in enumerate(path) if letter == "/")
-            hidden = "." in unread or path in unread or any(folder in unread for folder in folders)
-            return hidden and contents.get(path) in has_vector
+            hidden = "." in unreadable or path in unreadable or any(folder in unreadable for folder in folders)
+            return hidden and hashes.get(path) in encoded_hashes
 
-        return may_be_there
+        return may_exist
 
     def _commit(self, plan: Plan, now: str) -> None:
-        state, former = self.store.state, self.store.manifest()
-        root = str(self.corpus.root.absolute())
-        same_encoder = former is not None and not former.fingerprint.differences(self.fingerprint)
-        hashes = sorted(record.content_hash for record in plan.final)
-        space: Space | None = None
-        if state is None or not same_encoder or state.space_contents != contents_digest(hashes):
-            # in the order of their contents: names do not matter
-            space = self.recipe().fit(self.store.rows(self.fingerprint.space_id, self.fingerprint.dim, hashes))
+        former = self.store.manifest()
+        if former is not None and former.fingerprint.differences(self.fingerprint):
+            former = None  # the vectors of another encoder are all replaced
+        transform = self._new_transform(plan, former)
         manifest = Manifest(
-            fingerprint=former.fingerprint if former is not None and same_encoder else self.fingerprint,
-            space=former.space if space is None and former is not None else space.name if space else "",
+            fingerprint=self.fingerprint if former is None else former.fingerprint,
+            transform=_transform_name(transform, former),
             count=len(plan.final),
-            image_root=root,
-            created=former.created if former is not None and same_encoder else now,
+            image_root=str(self.dataset.root.absolute()),
+            created=now if former is None else former.created,
             program=__version__,
         )
         same = former is not None and replace(manifest, program=former.program) == former
-        if same and space is None and not (plan.put or plan.drop):
-            self.store.touch(plan.touched)  # nothing that an answer depends on has changed
+        if same and transform is None and not (plan.put or plan.drop):
+            self.store.touch(plan.touched)  # nothing changed on which results depend
         else:
-            self.store.commit(Change([*plan.put, *plan.touched], plan.drop, space, tidy=True), manifest)
+            self.store.commit(Change([*plan.put, *plan.touched], plan.drop, transform, tidy=True), manifest)
 
-    def _nothing(self, skipped: Sequence[Skipped]) -> str:
-        reasons = "; ".join(f"{one.path}: {one.reason}" for one in skipped[:3])
-        return (
-            f"none of the {len(self.corpus.examples)} pictures under {self.corpus.root} could be indexed: "
-            f"{reasons or 'all of them were taken out by hand'}"
-        )
+    def _new_transform(self, plan: Plan, former: Manifest | None) -> Transform | None:
+        """Fit the transform to the images of `plan`; return None if the stored one was fitted to just these."""
+        hashes = sorted(record.content_hash for record in plan.final)  # the order must not depend on names
+        state = self.store.state
+        if former is not None and state is not None and state.transform_hashes == contents_digest(hashes):
+            return None
+        rows = self.store.rows(self.fingerprint.space_id, self.fingerprint.dim, hashes)
+        return self.transform_fitter().fit(rows)
 
-    def _report(self, plan: Plan, skipped: Sequence[Skipped], encoded: int) -> BuildReport:
-        examples = [Example(record.path, record.label) for record in plan.final]
-        hashes = [record.content_hash for record in plan.final]
-        return BuildReport(
-            image_root=str(self.corpus.root),
-            output_path=str(self.store.folder),
-            encoder=str(self.fingerprint),
-            indexed=dict(sorted(Counter(example.label for example in examples).items())),
-            skipped=tuple(sorted((*self.corpus.skipped, *skipped), key=lambda one: one.path)),
-            warnings=(*self.corpus.warnings, *same_bytes_warnings(examples, hashes)),
-            changes=replace(plan.changes, encoded=encoded),
-        )
+
+def _transform_name(transform: Transform | None, former: Manifest | None) -> str:
+    if transform is not None:
+        return transform.name
+    return "" if former is None else former.transform
+
+
+def nothing_indexed(dataset: LabeledFolder, skipped: Sequence[Skipped]) -> DatasetError:
+    """Return the error for a dataset of which no image could be indexed, with the first reasons."""
+    reasons = "; ".join(f"{file.path}: {file.reason}" for file in skipped[:3])
+    return DatasetError(
+        f"None of the {len(dataset.examples)} images in {dataset.root} could be indexed: "
+        f"{reasons or 'all of them were removed by hand'}."
+    )
+
+
+def make_report(
+    dataset: LabeledFolder,
+    output_path: str,
+    encoder: Fingerprint,
+    examples: Sequence[Example],
+    hashes: Sequence[str],
+    skipped: Sequence[Skipped],
+    changes: Changes | None = None,
+) -> BuildReport:
+    """Return the report of a build or a sync; `examples`, with the content `hashes`, are all examples of the index."""
+    return BuildReport(
+        image_root=str(dataset.root),
+        output_path=output_path,
+        encoder=str(encoder),
+        indexed=dict(sorted(Counter(example.label for example in examples).items())),
+        skipped=tuple(sorted((*dataset.skipped, *skipped), key=lambda file: file.path)),
+        warnings=(*dataset.warnings, *duplicate_warnings(examples, hashes)),
+        changes=changes,
+    )

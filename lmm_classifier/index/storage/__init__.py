@@ -1,4 +1,4 @@
-"""The index on disk: an SQLite store with derived files, and the single-file `.npz` form.
+"""The index on disk: a SQLite store with derived files, and the single-file `.npz` format.
 
-Start with `store`; `repair` and `salvage` serve the doctor.
+Start with `store`. The doctor uses `repair` and `salvage`.
 """

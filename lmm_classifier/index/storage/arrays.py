@@ -1,4 +1,4 @@
-"""Arrays in files, without pickle: what a header declares is checked before anything is read."""
+"""Arrays in files, without pickle: the size that a header declares is checked before anything is read."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import numpy as np
 from numpy.lib import format as npy
 from numpy.typing import DTypeLike, NDArray
 
+from lmm_classifier.core.arrays import Float32Array
 from lmm_classifier.core.errors import IndexFileError
 
 _KINDS = "fiuUSb"  # floats, integers, text, bytes, booleans: never objects or records
@@ -19,7 +20,7 @@ _READERS = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """Shape and number type of a stored array, and where its values begin."""
+    """Shape and number type of a stored array, and the position of its values."""
 
     shape: tuple[int, ...]
     dtype: np.dtype[Any]
@@ -27,7 +28,7 @@ class Header:
 
     @property
     def nbytes(self) -> int:
-        """Bytes of the values, computed without overflow."""
+        """Return the number of bytes of the values, computed without overflow."""
         size = self.dtype.itemsize
         for length in self.shape:
             size *= length
@@ -35,7 +36,7 @@ class Header:
 
 
 def write_array(file: IO[bytes], blocks: Iterable[NDArray[Any]], shape: tuple[int, ...], dtype: DTypeLike) -> None:
-    """Write one `.npy` array of `shape`, given as consecutive blocks of rows, so that it is never in memory whole."""
+    """Write one `.npy` array of `shape` from consecutive blocks of rows, so that it never is in memory as a whole."""
     kind = np.dtype(dtype)
     header = {"descr": npy.dtype_to_descr(kind), "fortran_order": False, "shape": shape}
     npy.write_array_header_2_0(file, header)
@@ -48,7 +49,7 @@ def write_array(file: IO[bytes], blocks: Iterable[NDArray[Any]], shape: tuple[in
 
 
 def read_header(file: IO[bytes], size: int, source: str) -> Header:
-    """Read and check the header of a `.npy` array of `size` bytes in all; raises IndexFileError on any lie."""
+    """Read the header of a `.npy` array of `size` bytes; raise IndexFileError if it does not describe these bytes."""
     try:
         version = npy.read_magic(file)
         if version not in _READERS:
@@ -58,10 +59,10 @@ def read_header(file: IO[bytes], size: int, source: str) -> Header:
         raise IndexFileError(f"{source}: not a readable array: {str(error).splitlines()[0]}") from None
     header = Header(shape, dtype, file.tell())
     if dtype.hasobject or dtype.kind not in _KINDS or dtype.names or fortran_order:
-        raise IndexFileError(f"{source}: arrays of plain numbers or text are accepted, got {dtype}")
+        raise IndexFileError(f"{source}: expected an array of plain numbers or text, got {dtype}.")
     if any(type(length) is not int or length < 0 for length in shape) or header.nbytes != size - header.offset:
         raise IndexFileError(
-            f"{source}: its header declares {header.nbytes:,} bytes of values, the file holds {size - header.offset:,}"
+            f"{source}: its header declares {header.nbytes:,} bytes of values, but there are {size - header.offset:,}."
         )
     return header
 
@@ -74,7 +75,7 @@ def read_blocks(file: IO[bytes], header: Header, source: str, rows: int = 1024) 
         count = min(rows, length - start)
         data = file.read(count * per_row)
         if len(data) != count * per_row:
-            raise IndexFileError(f"{source}: ends in the middle of its values")
+            raise IndexFileError(f"{source}: the file ends in the middle of its values.")
         yield np.frombuffer(data, header.dtype).reshape(count, *header.shape[1:])
 
 
@@ -82,12 +83,12 @@ def read_array(file: IO[bytes], header: Header, source: str) -> NDArray[Any]:
     """Read all values after `header` into memory."""
     data = file.read(header.nbytes)
     if len(data) != header.nbytes:
-        raise IndexFileError(f"{source}: ends in the middle of its values")
+        raise IndexFileError(f"{source}: the file ends in the middle of its values.")
     return np.frombuffer(data, header.dtype).reshape(header.shape)
 
 
 class VectorSpool:
-    """Vectors of a build in progress, on disk: memory stays the same however many there will be."""
+    """Vectors of a running build, on disk, so that memory does not grow with their number."""
 
     def __init__(self, path: Path, dim: int) -> None:
         self._path = path
@@ -95,13 +96,13 @@ class VectorSpool:
         self.dim = dim
         self.count = 0
 
-    def append(self, vectors: NDArray[np.float32]) -> None:
-        """Add unit rows (n, dim)."""
+    def append(self, vectors: Float32Array) -> None:
+        """Add vectors (n, dim)."""
         self._file.write(np.ascontiguousarray(vectors, dtype=np.float32).tobytes())
         self.count += len(vectors)
 
-    def in_order(self, places: Sequence[int], rows: int = 1024) -> Iterator[NDArray[np.float32]]:
-        """Walk over the rows in the order of `places`, in blocks (<= rows, dim)."""
+    def in_order(self, places: Sequence[int], rows: int = 1024) -> Iterator[Float32Array]:
+        """Yield the rows in the order of `places`, in blocks (<= rows, dim)."""
         self._file.flush()
         with self._path.open("rb", buffering=0) as file:  # a memory map would count as memory of this process
             for start in range(0, len(places), rows):
@@ -112,8 +113,8 @@ class VectorSpool:
                     file.readinto(row.data)
                 yield block
 
-    def blocks(self, rows: int = 1024) -> Iterator[NDArray[np.float32]]:
-        """Walk over all rows from the first, in blocks (<= rows, dim)."""
+    def blocks(self, rows: int = 1024) -> Iterator[Float32Array]:
+        """Yield all rows from the first on, in blocks (<= rows, dim)."""
         self._file.flush()
         with self._path.open("rb") as file:
             header = Header((self.count, self.dim), np.dtype(np.float32), 0)

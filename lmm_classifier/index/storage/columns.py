@@ -1,6 +1,6 @@
-"""Columns of the table of examples over the bytes of a file: a value is made when it is asked for.
+"""Columns of the table of examples over the bytes of a file: a value is decoded when it is read.
 
-Opening a large index makes none of them. Who walks over a whole column makes them all at once, and they are kept.
+Opening a large index decodes none of them. Iterating over a column decodes all values at once and stores them.
 """
 
 from __future__ import annotations
@@ -9,9 +9,8 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import TypeVar, overload
 
 import numpy as np
-from numpy.typing import NDArray
 
-from lmm_classifier.core.protocols import IntArray
+from lmm_classifier.core.arrays import IntArray
 from lmm_classifier.index.storage.database import decoded, encoded
 
 T = TypeVar("T")
@@ -20,11 +19,11 @@ _LENGTH = np.dtype("<u4")
 
 
 class Column(Sequence[T]):
-    """Values of which each can be made alone, or all at once, which is faster for many."""
+    """Values that can be decoded one by one, or all at once, which is faster for many."""
 
-    def __init__(self, count: int, one: Callable[[int], T], every: Callable[[], list[T]]) -> None:
-        self._count, self._one, self._every = count, one, every
-        self._made: list[T] | None = None
+    def __init__(self, count: int, value_of: Callable[[int], T], all_values: Callable[[], list[T]]) -> None:
+        self._count, self._value_of, self._all_values = count, value_of, all_values
+        self._values: list[T] | None = None
 
     def __len__(self) -> int:
         return self._count
@@ -34,19 +33,19 @@ class Column(Sequence[T]):
     @overload
     def __getitem__(self, place: slice) -> list[T]: ...
     def __getitem__(self, place: int | slice) -> T | list[T]:
-        if self._made is not None:
-            return self._made[place]
+        if self._values is not None:
+            return self._values[place]
         if isinstance(place, slice):
-            return [self._one(row) for row in range(*place.indices(self._count))]
+            return [self._value_of(row) for row in range(*place.indices(self._count))]
         row = place + self._count if place < 0 else place
         if not 0 <= row < self._count:
             raise IndexError(f"row {place} of {self._count}")
-        return self._one(row)
+        return self._value_of(row)
 
     def __iter__(self) -> Iterator[T]:
-        if self._made is None:
-            self._made = self._every()
-        return iter(self._made)
+        if self._values is None:
+            self._values = self._all_values()
+        return iter(self._values)
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Sequence) and list(self) == list(other)
@@ -58,13 +57,13 @@ class Labels(Column[str]):
     """The label of each example as a number, and the names of these numbers."""
 
     def __init__(self, names: Sequence[str], ids: IntArray) -> None:
-        self.names = names  # ascending, each of them of some example
+        self.names = names  # ascending; each is the label of at least one example
         self.ids = ids  # (N,)
         super().__init__(len(ids), lambda row: names[ids[row]], lambda: [names[number] for number in ids.tolist()])
 
     @classmethod
     def of(cls, labels: Sequence[str]) -> Labels:
-        """Number these labels; those that are numbered stay as they are."""
+        """Number these labels; numbered labels are returned as they are."""
         if isinstance(labels, Labels):
             return labels
         names = sorted(set(labels))
@@ -72,25 +71,25 @@ class Labels(Column[str]):
         return cls(names, np.array([numbers[label] for label in labels], np.int64))
 
 
-def packed(texts: Sequence[str]) -> bytes:
-    """Texts of any kind as their lengths in bytes, then their bytes."""
+def pack_texts(texts: Sequence[str]) -> bytes:
+    """Return the lengths of the texts in bytes, followed by their bytes."""
     parts = [encoded(text) for text in texts]
     return b"".join((np.array([len(part) for part in parts], _LENGTH).tobytes(), *parts))
 
 
-def unpacked(data: memoryview, count: int, source: str) -> Column[str]:
-    """Undo `packed`; raises ValueError where the lengths are not those of the bytes."""
+def unpack_texts(data: memoryview, count: int, source: str) -> Column[str]:
+    """Undo `pack_texts`; raise ValueError if the lengths do not match the bytes."""
     lengths = np.frombuffer(data, _LENGTH, count)
     body = data[lengths.nbytes :]
     ends = np.cumsum(lengths, dtype=np.int64)  # (N,)
     if (ends[-1] if count else 0) != len(body):
         raise ValueError(f"{len(body)} bytes of text, expected {ends[-1:]}")
 
-    def one(row: int) -> str:
+    def value_of(row: int) -> str:
         end = int(ends[row])
         return decoded(bytes(body[end - int(lengths[row]) : end]), source)
 
-    def every() -> list[str]:
+    def all_values() -> list[str]:
         whole, stops = bytes(body), ends.tolist()
         bounds = zip([0, *stops], stops)
         if whole.isascii():
@@ -98,38 +97,38 @@ def unpacked(data: memoryview, count: int, source: str) -> Column[str]:
             return [text[start:stop] for start, stop in bounds]
         return [decoded(whole[start:stop], source) for start, stop in bounds]
 
-    return Column(count, one, every)
+    return Column(count, value_of, all_values)
 
 
-def packed_hashes(hashes: Sequence[str]) -> bytes | None:
-    """SHA-256 digests in lower-case hexadecimal as 32 bytes each; None where they are something else."""
-    if any(len(one) != 2 * SHA256 for one in hashes):
+def pack_hashes(hashes: Sequence[str]) -> bytes | None:
+    """Return SHA-256 digests in lower-case hexadecimal as 32 bytes each; None for anything else."""
+    if any(len(digest) != 2 * SHA256 for digest in hashes):
         return None
     try:
-        found = bytes.fromhex(joined := "".join(hashes))
+        data = bytes.fromhex(joined := "".join(hashes))
     except ValueError:
         return None
-    return found if found.hex() == joined else None
+    return data if data.hex() == joined else None
 
 
-def unpacked_hashes(data: memoryview, count: int) -> Column[str]:
-    """Undo `packed_hashes`; raises ValueError where the bytes are not those of `count` digests."""
+def unpack_hashes(data: memoryview, count: int) -> Column[str]:
+    """Undo `pack_hashes`; raise ValueError if there are not the bytes of `count` digests."""
     if len(data) != SHA256 * count:
-        raise ValueError(f"{len(data)} bytes of {count} digests")
+        raise ValueError(f"{len(data)} bytes, expected {SHA256 * count} of {count} digests")
 
-    def one(row: int) -> str:
+    def value_of(row: int) -> str:
         return data[SHA256 * row : SHA256 * (row + 1)].hex()
 
-    def every() -> list[str]:
+    def all_values() -> list[str]:
         text = data.hex()
         return [text[start : start + 2 * SHA256] for start in range(0, len(text), 2 * SHA256)]
 
-    return Column(count, one, every)
+    return Column(count, value_of, all_values)
 
 
-def unpacked_ids(data: memoryview, count: int, names: int) -> NDArray[np.int64]:
-    """Numbers (N,) of labels, kept in 32 bits; raises ValueError where one has no name."""
+def unpack_label_ids(data: memoryview, count: int, names: int) -> IntArray:
+    """Return the label numbers (N,), stored in 32 bits; raise ValueError if a number has no name."""
     ids = np.frombuffer(data, "<i4", count).astype(np.int64)
     if count and not 0 <= ids.min() <= ids.max() < names:
-        raise ValueError(f"numbers of labels that are not below {names}")
+        raise ValueError(f"label numbers that are not below {names}")
     return ids

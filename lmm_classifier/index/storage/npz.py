@@ -1,4 +1,4 @@
-"""An index as one `.npz` file that numpy can read: for taking it along, and for other programs."""
+"""An index as one `.npz` file that numpy can read: to copy it elsewhere, and for other programs."""
 
 from __future__ import annotations
 
@@ -12,96 +12,100 @@ from typing import IO
 import numpy as np
 from numpy.typing import DTypeLike
 
+from lmm_classifier.core.arrays import nest
 from lmm_classifier.core.errors import IndexFileError
-from lmm_classifier.core.files import replacing_file
-from lmm_classifier.index.contents import ADDED, Array, Contents
+from lmm_classifier.core.files import atomic_write
+from lmm_classifier.index.contents import ADDED, Array, IndexContents
 from lmm_classifier.index.manifest import Manifest
 from lmm_classifier.index.storage.arrays import read_array, read_blocks, read_header, write_array
 
 MANIFEST = "manifest.json"
 VECTORS = "vectors"
-SPACE = "space."  # prefix of the arrays of the space
-CALIBRATION = "calibration."  # prefix of the arrays of the calibration
+TRANSFORM, CALIBRATION = "transform", "calibration"  # prefixes of their arrays, followed by a dot
 _TABLE = ("labels", "paths", "hashes")
 _MAX_MANIFEST = 1 << 20  # bytes
 
 
-def write_archive(path: Path, contents: Contents) -> None:
-    """Write `contents` to the file `path`, whole or not at all."""
+def write_archive(path: Path, contents: IndexContents) -> None:
+    """Write `contents` to the file `path`; if that fails, a former file is unchanged."""
     if path.is_dir():
-        raise IndexFileError(f"{path} is a folder; an index named .npz is a file: choose another output")
-    with replacing_file(path) as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_STORED) as archive:
+        raise IndexFileError(f"{path} is a folder, but an index named .npz is a file. Choose another output.")
+    with atomic_write(path) as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_STORED) as archive:
         archive.writestr(MANIFEST, contents.manifest.to_json())
         for name, blocks, shape, dtype in _arrays(contents):
             with archive.open(f"{name}.npy", "w", force_zip64=True) as file:
                 write_array(file, blocks, shape, dtype)
 
 
-def _arrays(contents: Contents) -> Iterator[tuple[str, Iterable[Array], tuple[int, ...], DTypeLike]]:
+def _arrays(contents: IndexContents) -> Iterator[tuple[str, Iterable[Array], tuple[int, ...], DTypeLike]]:
     manifest = contents.manifest
     yield VECTORS, contents.vector_blocks(), (manifest.count, manifest.fingerprint.dim), contents.dtype
     for name in _TABLE:
         column = np.array(getattr(contents, name), dtype=np.str_)
         yield name, [column], column.shape, column.dtype
-    for prefix, state in ((SPACE, contents.space_state), (CALIBRATION, contents.calibration or {})):
-        for name, array in state.items():
-            yield prefix + name, [np.atleast_1d(array)], np.atleast_1d(array).shape, array.dtype
+    fitted = nest(TRANSFORM, contents.transform_arrays) | nest(CALIBRATION, contents.calibration or {})
+    for name, array in fitted.items():
+        yield name, [np.atleast_1d(array)], np.atleast_1d(array).shape, array.dtype
 
 
-def read_archive(path: Path) -> Contents:
-    """Read everything but the vectors, which stay in the file; raises IndexFileError on anything but a sound index."""
+def read_archive(path: Path) -> IndexContents:
+    """Read everything but the vectors, which stay in the file; raise IndexFileError unless the index is sound."""
     with _translated(path):
         return _read(path)
 
 
 @contextmanager
 def _translated(path: Path) -> Iterator[None]:
-    """Turn the errors of the archive into one that says what to do."""
+    """Turn errors of the archive into an IndexFileError that says what to do."""
     try:
         yield
     except (OSError, zipfile.BadZipFile, zipfile.LargeZipFile, NotImplementedError, RuntimeError) as error:
         raise IndexFileError(
-            f"{path} is not a readable index ({error}): rebuild it with `lmm-classifier build`"
+            f"{path} is not a readable index ({error}). Build it again with `lmm-classifier build`."
         ) from None
 
 
-def _read(path: Path) -> Contents:
+def _read(path: Path) -> IndexContents:
     with zipfile.ZipFile(path) as archive:
         members = archive.infolist()
-        packed = sum(member.file_size for member in members)
-        if any(member.compress_type != zipfile.ZIP_STORED for member in members) or packed > path.stat().st_size:
-            raise IndexFileError(f"{path}: an index is not compressed, so it cannot be larger inside than outside")
+        unpacked_size = sum(member.file_size for member in members)
+        if any(member.compress_type != zipfile.ZIP_STORED for member in members) or unpacked_size > path.stat().st_size:
+            raise IndexFileError(f"{path} is compressed, but an index is not: it could unpack to any size.")
         sizes = {member.filename: member.file_size for member in members}
         if sizes.get(MANIFEST, _MAX_MANIFEST + 1) > _MAX_MANIFEST:
-            raise IndexFileError(f"{path} is not an index of this program: it has no {MANIFEST} of a sensible size")
+            raise IndexFileError(
+                f"{path} is not an index of this program: it has no {MANIFEST} of less than {_MAX_MANIFEST:,} bytes."
+            )
         manifest = Manifest.from_json(archive.read(MANIFEST), str(path))
-    wanted = {f"{name}.npy" for name in (VECTORS, *_TABLE)}
-    if missing := sorted(wanted - set(sizes)):
-        raise IndexFileError(f"{path} is incomplete: {', '.join(missing)} missing")
+    required = {f"{name}.npy" for name in (VECTORS, *_TABLE)}
+    if missing := sorted(required - set(sizes)):
+        raise IndexFileError(f"{path} is incomplete: {', '.join(missing)} missing.")
     labels, paths, hashes = (_texts(path, name, manifest.count, sizes) for name in _TABLE)
     require_inside(paths, str(path))
-    state, calibration = (_state(path, sizes, prefix) for prefix in (SPACE, CALIBRATION))
+    transform_arrays, calibration = (_arrays_under(path, sizes, prefix) for prefix in (TRANSFORM, CALIBRATION))
     vectors = f"{VECTORS}.npy"
     with _opened(path, vectors) as file:
         header = read_header(file, sizes[vectors], f"{path}:{vectors}")
     shape = (manifest.count, manifest.fingerprint.dim)
     if header.shape != shape or header.dtype not in (np.dtype("<f4"), np.dtype("<f2")):
-        raise IndexFileError(f"{path}: vectors of {header.dtype} {header.shape}, the manifest says {shape}")
+        raise IndexFileError(f"{path} holds vectors of {header.dtype} {header.shape}, the manifest says {shape}.")
 
     def vector_blocks() -> Iterator[Array]:
         with _translated(path), _opened(path, vectors) as file:
             yield from read_blocks(file, read_header(file, sizes[vectors], f"{path}:{vectors}"), f"{path}:{vectors}")
 
-    return Contents(manifest, labels, paths, hashes, state, vector_blocks, header.dtype, calibration or None)
+    return IndexContents(
+        manifest, labels, paths, hashes, transform_arrays, vector_blocks, header.dtype, calibration or None
+    )
 
 
 def require_inside(paths: Iterable[str], source: str) -> None:
-    """Raise IndexFileError where an id would lead out of the corpus folder."""
-    for one in paths:
-        if one.startswith("/") or ".." in one.split("/") or "\0" in one:
-            raise IndexFileError(f"{source}: the example {one!r} leads out of the corpus folder")
-        if one.startswith(ADDED) and "/" in one.removeprefix(ADDED):
-            raise IndexFileError(f"{source}: the example {one!r} leads out of the folder of added pictures")
+    """Raise IndexFileError if an id leads out of the dataset folder."""
+    for path in paths:
+        if path.startswith("/") or ".." in path.split("/") or "\0" in path:
+            raise IndexFileError(f"{source}: the example {path!r} leads out of the dataset folder.")
+        if path.startswith(ADDED) and "/" in path.removeprefix(ADDED):
+            raise IndexFileError(f"{source}: the example {path!r} leads out of the folder of added images.")
 
 
 @contextmanager
@@ -110,9 +114,10 @@ def _opened(path: Path, name: str) -> Iterator[IO[bytes]]:
         yield file
 
 
-def _state(path: Path, sizes: Mapping[str, int], prefix: str) -> dict[str, Array]:
-    names = [name for name in sizes if name.startswith(prefix) and name.endswith(".npy")]
-    return {name[len(prefix) : -len(".npy")]: _array(path, name, sizes) for name in names}
+def _arrays_under(path: Path, sizes: Mapping[str, int], prefix: str) -> dict[str, Array]:
+    start, end = f"{prefix}.", ".npy"
+    names = [name for name in sizes if name.startswith(start) and name.endswith(end)]
+    return {name[len(start) : -len(end)]: _array(path, name, sizes) for name in names}
 
 
 def _array(path: Path, name: str, sizes: Mapping[str, int]) -> Array:
@@ -123,8 +128,8 @@ def _array(path: Path, name: str, sizes: Mapping[str, int]) -> Array:
 def _texts(path: Path, name: str, count: int, sizes: Mapping[str, int]) -> list[str]:
     array = _array(path, f"{name}.npy", sizes)
     if array.dtype.kind != "U" or array.shape != (count,):
-        raise IndexFileError(f"{path}: {name} are {array.dtype} {array.shape}, expected {count} texts")
+        raise IndexFileError(f"{path}: {name} are {array.dtype} {array.shape}, expected {count} texts.")
     characters = array.view(array.dtype.byteorder.replace("=", "<") + "u4") if array.size else array
     if array.size and characters.max() > sys.maxunicode:
-        raise IndexFileError(f"{path}: {name} hold damaged text: a number that is no character")
+        raise IndexFileError(f"{path}: {name} hold damaged text with a number that is not a character.")
     return list(map(str, array.tolist()))

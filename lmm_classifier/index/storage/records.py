@@ -1,4 +1,4 @@
-"""The rows of a durable index: examples, what was seen of files, and how they are read and checked."""
+"""Rows of a durable index: examples, known files and removals, and how they are read, checked and written."""
 
 from __future__ import annotations
 
@@ -8,17 +8,20 @@ from dataclasses import dataclass
 
 from lmm_classifier.core.errors import IndexFileError
 from lmm_classifier.index.storage.database import checksum, decoded, encoded
+from lmm_classifier.index.storage.schema import EXAMPLES, FILES, REMOVED
 
-CORPUS, BY_HAND = "corpus", "by hand"  # how an example, or its label, came into the index
-UNKNOWN_SIZE = -1  # of a file that was never looked at: the example came with an import
+FROM_FOLDER, BY_HAND = "folder", "by hand"  # values of `Record.provenance`
+UNKNOWN_SIZE = -1  # size of a file that was never read, because the example was imported
+
+_REPAIR = "`lmm-classifier doctor` can repair the index."
 
 
 @dataclass(frozen=True, slots=True)
 class Record:
     """One example: its id, its label, the content of its file, and when and how it was added.
 
-    `how` is `corpus` where it lies in the corpus folder under its label, `by hand` where a person added or relabelled
-    it: those are left alone by `sync`.
+    `provenance` is `folder` if the file lies in the folder of its label, and `by hand` if a person added or relabeled
+    it. `sync` does not change the latter.
     """
 
     path: str
@@ -27,10 +30,10 @@ class Record:
     size: int  # bytes
     mtime_ns: int  # nanoseconds since 1970
     added: str  # ISO 8601, UTC
-    how: str
+    provenance: str
 
     def row(self) -> tuple[bytes, bytes, bytes, int, int, str, str]:
-        """The fields as they are kept."""
+        """Return the fields as they are stored."""
         return (
             encoded(self.path),
             encoded(self.label),
@@ -38,96 +41,94 @@ class Record:
             self.size,
             self.mtime_ns,
             self.added,
-            self.how,
+            self.provenance,
         )
 
     @property
     def digest(self) -> int:
-        """A checksum of what an answer depends on: the id, the label and the content."""
+        """Return a checksum of the fields on which results depend: id, label and content."""
         return digest_of(*self.row()[:3])
 
 
-def how(path: str, label: str) -> str:
-    """How an example of this id came by this label: from its folder, or by hand."""
-    return CORPUS if path.split("/", 1)[0] == label else BY_HAND
+def provenance(path: str, label: str) -> str:
+    """Return whether an example with this id has its label from its folder or by hand."""
+    return FROM_FOLDER if path.split("/", 1)[0] == label else BY_HAND
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
-    """What was found of a file of this size and time: its content, and why it is no example, if so.
+class KnownFile:
+    """Content of a file with this size and modification time, and the reason if it is not an example.
 
-    `judge` names what refused it: with other limits, formats or another encoder it is tried again.
+    `decided_by` names the limits, formats and encoder that rejected the file. If they change, it is tried again.
     """
 
     path: str
     size: int
     mtime_ns: int
     content_hash: str
-    judge: str = ""
+    decided_by: str = ""
     kind: str = ""
     reason: str = ""
 
     def row(self) -> tuple[bytes, int, int, bytes, str, str, bytes]:
-        """The fields as they are kept."""
-        content, reason = encoded(self.content_hash), encoded(self.reason)
-        return encoded(self.path), self.size, self.mtime_ns, content, self.judge, self.kind, reason
+        """Return the fields as they are stored."""
+        content_hash, reason = encoded(self.content_hash), encoded(self.reason)
+        return encoded(self.path), self.size, self.mtime_ns, content_hash, self.decided_by, self.kind, reason
 
 
-def digest_of(path: bytes, label: bytes, content: bytes) -> int:
-    """`Record.digest` of fields as they are kept."""
-    return checksum(path, label, content)
+def digest_of(path: bytes, label: bytes, content_hash: bytes) -> int:
+    """Return `Record.digest` of stored fields."""
+    return checksum(path, label, content_hash)
 
 
 def contents_digest(hashes: Iterable[str]) -> int:
-    """A checksum of contents, whatever their order."""
-    return sum(checksum(encoded(content)) for content in hashes) % 2**64
+    """Return a checksum of content hashes that does not depend on their order."""
+    return sum(checksum(encoded(content_hash)) for content_hash in hashes) % 2**64
 
 
 def read_records(connection: sqlite3.Connection, source: str) -> Iterator[Record]:
-    """All examples, ascending by id; raises IndexFileError where a row is not as it was written."""
-    columns = "path, label, hash, size, mtime_ns, added, how, crc"
-    for *row, crc in connection.execute(f"SELECT {columns} FROM examples ORDER BY path"):
+    """Read all examples, ascending by id; raise IndexFileError where a row is damaged."""
+    for *row, crc in connection.execute(f"{EXAMPLES.select} ORDER BY path"):
         if checksum(*row) != crc:
-            which = f"the example {bytes(row[0])!r}" if isinstance(row[0], bytes) else "an example"
-            raise IndexFileError(
-                f"{source}: the row of {which} is damaged; `lmm-classifier doctor` says how to mend it"
-            )
-        path, label, content = (decoded(one, source) for one in row[:3])
-        yield Record(path, label, content, *row[3:])
+            name = f"the example {bytes(row[0])!r}" if isinstance(row[0], bytes) else "an example"
+            raise IndexFileError(f"{source}: the row of {name} is damaged. {_REPAIR}")
+        path, label, content_hash = (decoded(field, source) for field in row[:3])
+        yield Record(path, label, content_hash, *row[3:])
 
 
 def put_records(connection: sqlite3.Connection, records: Iterable[Record]) -> None:
-    """Write examples, in the place of those with the same ids."""
-    rows = ((*row, checksum(*row)) for row in (record.row() for record in records))
-    connection.executemany("INSERT OR REPLACE INTO examples VALUES (?, ?, ?, ?, ?, ?, ?, ?)", rows)
+    """Write examples in the place of those with the same ids."""
+    _write(connection, EXAMPLES.replace, (record.row() for record in records))
 
 
-def read_seen(connection: sqlite3.Connection) -> Iterator[Seen]:
-    """What was seen of files; a damaged row is passed over, since a file can be looked at again."""
-    for *row, crc in connection.execute("SELECT * FROM files"):
+def read_known_files(connection: sqlite3.Connection) -> Iterator[KnownFile]:
+    """Read all known files; a damaged row is skipped, since a file can be read again."""
+    for *row, crc in connection.execute(FILES.select):
         if checksum(*row) == crc:
-            path, size, mtime_ns, content, judge, kind, reason = row
-            yield Seen(decoded(path, ""), size, mtime_ns, decoded(content, ""), judge, kind, decoded(reason, ""))
+            path, size, mtime_ns, content_hash, decided_by, kind, reason = row
+            content_hash, reason = decoded(content_hash, ""), decoded(reason, "")
+            yield KnownFile(decoded(path, ""), size, mtime_ns, content_hash, decided_by, kind, reason)
 
 
-def put_seen(connection: sqlite3.Connection, seen: Iterable[Seen]) -> None:
-    """Remember what was found of files."""
-    rows = ((*row, checksum(*row)) for row in (one.row() for one in seen))
-    connection.executemany("INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?, ?, ?, ?, ?)", rows)
+def put_known_files(connection: sqlite3.Connection, files: Iterable[KnownFile]) -> None:
+    """Write known files in the place of those with the same paths."""
+    _write(connection, FILES.replace, (file.row() for file in files))
 
 
 def read_removed(connection: sqlite3.Connection, source: str) -> dict[str, set[str]]:
-    """Contents that a person took out of the index, with the ids each had."""
-    found: dict[str, set[str]] = {}
-    for content, path, crc in connection.execute("SELECT hash, path, crc FROM removed"):
-        if checksum(content, path) != crc:
-            raise IndexFileError(f"{source}: a removal is damaged; `lmm-classifier doctor` says how to mend it")
-        found.setdefault(decoded(content, source), set()).add(decoded(path, source))
-    return found
+    """Read the content hashes that a person removed from the index, each with the ids that it had."""
+    removed: dict[str, set[str]] = {}
+    for content_hash, path, crc in connection.execute(REMOVED.select):
+        if checksum(content_hash, path) != crc:
+            raise IndexFileError(f"{source}: the row of a removed example is damaged. {_REPAIR}")
+        removed.setdefault(decoded(content_hash, source), set()).add(decoded(path, source))
+    return removed
 
 
 def put_removed(connection: sqlite3.Connection, removed: Iterable[tuple[str, str]]) -> None:
-    """Remember contents, with the id each had, that are not to come back by themselves."""
-    rows = ((encoded(content), encoded(path)) for content, path in removed)
-    checked = ((*row, checksum(*row)) for row in rows)
-    connection.executemany("INSERT OR REPLACE INTO removed VALUES (?, ?, ?)", checked)
+    """Write pairs of content hash and id that `sync` must not add again."""
+    _write(connection, REMOVED.replace, ((encoded(content_hash), encoded(path)) for content_hash, path in removed))
+
+
+def _write(connection: sqlite3.Connection, statement: str, rows: Iterable[tuple[object, ...]]) -> None:
+    connection.executemany(statement, ((*row, checksum(*row)) for row in rows))

@@ -1,4 +1,4 @@
-"""Finds rows of a database that are not as they were written, and sets right what depends on them."""
+"""Find damaged rows of a database, remove them, and correct what depends on them."""
 
 from __future__ import annotations
 
@@ -9,84 +9,86 @@ from dataclasses import replace
 import numpy as np
 
 from lmm_classifier.index.storage import database
-from lmm_classifier.index.storage.npz import CALIBRATION, SPACE
+from lmm_classifier.index.storage.npz import CALIBRATION, TRANSFORM
 from lmm_classifier.index.storage.records import contents_digest, read_records
 from lmm_classifier.index.storage.salvage import is_sound
+from lmm_classifier.index.storage.schema import META, TABLES, VECTORS
 from lmm_classifier.index.storage.state import STATE, STATE_COPY, State, put_state
-
-_ROWS = {
-    "vectors": "SELECT key, encoder, hash, vector, crc FROM vectors",
-    "examples": "SELECT path, * FROM examples",
-    "files": "SELECT path, * FROM files",
-    "removed": "SELECT hash, * FROM removed",
-    "meta": "SELECT name, * FROM meta",
-}
-_KEYS = {"vectors": "key", "examples": "path", "files": "path", "removed": "hash", "meta": "name"}
 
 
 def drop_damaged(connection: sqlite3.Connection, drop: bool) -> dict[str, list[str]]:
-    """Names of the damaged rows of each table that has some; with `drop` they are gone afterwards."""
-    found = {}
-    for table, query in _ROWS.items():
-        bad = [row[0] for row in connection.execute(query) if not is_sound(row[1:])]
-        if not bad:
+    """Return the names of the damaged rows by table; with `drop`, remove these rows."""
+    damaged: dict[str, list[str]] = {}
+    for table in reversed(TABLES):
+        rows = connection.execute(f"SELECT {table.key}, {table.column_names} FROM {table.name}")
+        keys = [row[0] for row in rows if not is_sound(row[1:])]
+        if not keys:
             continue
-        found[table] = [key.decode("utf-8", "replace") if isinstance(key, bytes) else str(key) for key in bad]
+        names = [key.decode("utf-8", "replace") if isinstance(key, bytes) else str(key) for key in keys]
+        damaged[table.name] = names
         if drop:
             with database.transaction(connection):
-                connection.executemany(f"DELETE FROM {table} WHERE {_KEYS[table]} = ?", [(key,) for key in bad])
-                if table == "meta" and any(str(key).startswith(CALIBRATION) for key in bad):
-                    connection.execute("DELETE FROM meta WHERE substr(name, 1, ?) = ?", (len(CALIBRATION), CALIBRATION))
-                if table == "meta" and any(str(key).startswith(SPACE) for key in bad):
-                    _fit_again(connection)
-    return found
+                statement = f"DELETE FROM {table.name} WHERE {table.key} = ?"
+                connection.executemany(statement, [(key,) for key in keys])
+                if table is META:
+                    _drop_dependents(connection, names)
+    return damaged
 
 
-def _fit_again(connection: sqlite3.Connection) -> None:
-    """Note that the space is of no examples, so that the next build fits it, without encoding."""
-    state = State.read(connection, "the index")
-    if state is not None:
-        put_state(connection, replace(state, space_contents=-1))
+def _drop_dependents(connection: sqlite3.Connection, names: list[str]) -> None:
+    """Remove a calibration of which an array is damaged; let the next build fit a damaged transform, without encoding.
+
+    For that, the transform is marked as fitted to no examples.
+    """
+    if any(name.startswith(f"{CALIBRATION}.") for name in names):
+        prefix = f"{CALIBRATION}."
+        connection.execute("DELETE FROM meta WHERE substr(name, 1, ?) = ?", (len(prefix), prefix))
+    if any(name.startswith(f"{TRANSFORM}.") for name in names):
+        state = State.read(connection, "the index")
+        if state is not None:
+            put_state(connection, replace(state, transform_hashes=-1))
 
 
-def set_right(connection: sqlite3.Connection, state: State, source: str, mend: bool) -> Iterator[str]:
-    """Problems between the tables: examples without a usable vector, and a count or digest that is not theirs."""
-    if mend and any(database.get_meta(connection, name, source) is None for name in (STATE, STATE_COPY)):
+def repair_relations(connection: sqlite3.Connection, state: State, source: str, repair: bool) -> Iterator[str]:
+    """Yield contradictions between tables: examples without a usable vector, and a wrong count or digest.
+
+    With `repair`, remove such examples and correct the count and the digest.
+    """
+    if repair and any(database.get_meta(connection, name, source) is None for name in (STATE, STATE_COPY)):
         with database.transaction(connection):
             put_state(connection, state)
     records = list(read_records(connection, source))
-    usable = _usable(connection, state, source)
+    usable = _usable_hashes(connection, state, source)
     orphans = [record.path for record in records if record.content_hash not in usable]
-    kept = [record for record in records if record.content_hash in usable]
+    complete = [record for record in records if record.content_hash in usable]
     digest = sum(record.digest for record in records) % 2**64
     if orphans:
         yield f"{len(orphans)} examples have no usable vector: {', '.join(orphans[:3])}"
     if digest != state.digest or len(records) != state.manifest["count"]:
-        yield f"{len(records)} examples are found where {state.manifest['count']} were written"
+        yield f"the index has {len(records)} examples, but {state.manifest['count']} were written"
     elif not orphans:
         return
-    if mend:
+    if repair:
         with database.transaction(connection):
             paths = [(database.encoded(path),) for path in orphans]
             connection.executemany("DELETE FROM examples WHERE path = ?", paths)
-            mended = replace(
+            repaired = replace(
                 state,
                 version=state.version + 1,
-                digest=sum(record.digest for record in kept) % 2**64,
-                contents=contents_digest(record.content_hash for record in kept),
-                manifest={**state.manifest, "count": len(kept)},
+                digest=sum(record.digest for record in complete) % 2**64,
+                contents=contents_digest(record.content_hash for record in complete),
+                manifest={**state.manifest, "count": len(complete)},
             )
-            put_state(connection, mended)
+            put_state(connection, repaired)
 
 
-def _usable(connection: sqlite3.Connection, state: State, source: str) -> set[str]:
-    """Contents with a sound, finite vector of unit length."""
+def _usable_hashes(connection: sqlite3.Connection, state: State, source: str) -> set[str]:
+    """Return the content hashes that have a sound, finite vector of norm 1."""
     vectors = state.vectors(connection, source)
     usable = set()
-    query = "SELECT encoder, hash, vector, crc FROM vectors WHERE encoder = ?"
-    for row in connection.execute(query, (vectors.encoder,)):
+    for row in connection.execute(f"{VECTORS.select} WHERE encoder = ?", (vectors.encoder,)):
         if is_sound(row) and len(row[2]) == vectors.dim * vectors.dtype.itemsize:
-            length = np.linalg.norm(np.frombuffer(row[2], vectors.dtype).astype(np.float64))
-            if abs(length - 1) < 0.01:  # false for NaN too
+            norm = np.linalg.norm(np.frombuffer(row[2], vectors.dtype).astype(np.float64))
+            if abs(norm - 1) < 0.01:  # false for NaN too
                 usable.add(database.decoded(row[1], source))
     return usable

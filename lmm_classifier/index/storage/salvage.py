@@ -1,4 +1,4 @@
-"""Saves what is sound out of a damaged database into a new one; the damaged file is kept beside it."""
+"""Copy every sound row of a damaged database into a new one; the damaged file stays next to it."""
 
 from __future__ import annotations
 
@@ -11,34 +11,27 @@ from pathlib import Path
 from typing import Any
 
 from lmm_classifier.index.storage import database
+from lmm_classifier.index.storage.schema import TABLES, VECTORS, TableSchema
 
-_COLUMNS = {
-    "meta": "name, value, crc",
-    "examples": "path, label, hash, size, mtime_ns, added, how, crc",
-    "vectors": "encoder, hash, vector, crc",
-    "files": "path, size, mtime_ns, hash, judge, kind, reason, crc",
-    "removed": "hash, path, crc",
-}
-_KEYS = {"meta": "name", "examples": "path", "vectors": "key", "files": "path", "removed": "hash"}
 Row = tuple[Any, ...]
 
 
 def salvage(folder: Path) -> dict[str, int]:
-    """Replace the database in `folder` by a new one with all rows that can be read and are sound, and count them.
+    """Replace the database in `folder` by a new one with all readable, sound rows; return their number by table.
 
-    The caller holds the lock of the writer. Raises sqlite3.Error where the file is no database at all.
+    The caller holds the writer's lock. Raises sqlite3.Error if the file is not a database.
     """
     damaged = folder / database.FILE
     counts = {}
     with tempfile.TemporaryDirectory(prefix=".salvage-", dir=folder) as name:
         with closing(database.connect(Path(name), create=True)) as new, closing(_opened(damaged)) as old:
-            for table in _COLUMNS:
+            for table in TABLES:
                 with database.transaction(new):
-                    counts[table] = _copy(old, new, table)
-        kept = _free_name(damaged)
+                    counts[table.name] = _copy(old, new, table)
+        backup = _free_name(damaged)
         for suffix in ("", "-wal", "-shm"):
             with suppress(FileNotFoundError):
-                Path(f"{damaged}{suffix}").rename(f"{kept}{suffix}")
+                Path(f"{damaged}{suffix}").rename(f"{backup}{suffix}")
         shutil.move(Path(name) / database.FILE, damaged)
     return counts
 
@@ -46,48 +39,41 @@ def salvage(folder: Path) -> dict[str, int]:
 def _opened(file: Path) -> sqlite3.Connection:
     connection = sqlite3.connect(file, isolation_level=None)
     connection.execute("PRAGMA trusted_schema=OFF")
-    connection.execute("PRAGMA application_id").fetchone()  # raises where this is no database
+    connection.execute("PRAGMA application_id").fetchone()  # raises if this is not a database
     return connection
 
 
-def _copy(old: sqlite3.Connection, new: sqlite3.Connection, table: str) -> int:
-    columns = _COLUMNS[table]
-    marks = ", ".join("?" for _ in columns.split(","))
-    copied = 0
-    for row in _readable(old, table):
-        if is_sound(row):
-            statement = f"INSERT OR IGNORE INTO {table} ({columns}) VALUES ({marks})"
-            copied += new.execute(statement, row).rowcount
-    return copied
+def _copy(old: sqlite3.Connection, new: sqlite3.Connection, table: TableSchema) -> int:
+    return sum(new.execute(table.add, row).rowcount for row in _readable(old, table) if is_sound(row))
 
 
 def is_sound(row: Row) -> bool:
-    """Whether a row, its checksum last, is as it was written."""
+    """Return whether the checksum of a row, its last field, is right."""
     return bool(database.checksum(*row[:-1]) == row[-1])
 
 
-def _readable(old: sqlite3.Connection, table: str) -> Iterator[Row]:
-    """All rows that can be reached: from the first up, and from the last down, until the damage."""
+def _readable(old: sqlite3.Connection, table: TableSchema) -> Iterator[Row]:
+    """Read all rows that can be reached: from the first one up, and from the last one down, until the damage."""
     old.text_factory = lambda data: data.decode("utf-8", "replace")
     for direction in ("ASC", "DESC"):
         try:
-            yield from old.execute(f"SELECT {_COLUMNS[table]} FROM {table} ORDER BY {_KEYS[table]} {direction}")
+            yield from old.execute(f"{table.select} ORDER BY {table.key} {direction}")
         except sqlite3.Error:
             continue
         return
-    if table == "vectors":
-        yield from _one_by_one(old)
+    if table is VECTORS:
+        yield from _each_vector(old)
 
 
-def _one_by_one(old: sqlite3.Connection) -> Iterator[Row]:
-    """Vectors by their keys: damage in the middle costs those that lie there."""
+def _each_vector(old: sqlite3.Connection) -> Iterator[Row]:
+    """Read vectors one by one: damage in the middle costs only those that lie there."""
     try:
         last = old.execute("SELECT max(key) FROM vectors").fetchone()[0] or 0
     except sqlite3.Error:
         return
     for key in range(1, min(int(last), 10_000_000) + 1):
         with suppress(sqlite3.Error):
-            yield from old.execute(f"SELECT {_COLUMNS['vectors']} FROM vectors WHERE key = ?", (key,))
+            yield from old.execute(f"{VECTORS.select} WHERE key = ?", (key,))
 
 
 def _free_name(file: Path) -> Path:

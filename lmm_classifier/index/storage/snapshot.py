@@ -1,7 +1,7 @@
-"""What is derived from the database for speed: the table of examples and the matrix that is searched, in two files.
+"""Files derived from the database for speed: the table of examples and the search matrix.
 
-Both can be made again at any time, so they carry checksums instead of being synced to the disk. Their names end in the
-version of the index that they are of; whoever finds them out of date makes new ones, if the folder can be written.
+Both can be made again at any time. So they have checksums and are not synced to the disk. Their names begin with the
+version of the index. If they are out of date, opening the index makes new ones, where the folder is writable.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from pathlib import Path
 
 import numpy as np
 from numpy.lib import format as npy
-from numpy.typing import NDArray
 
+from lmm_classifier.core.arrays import Float32Array
 from lmm_classifier.core.errors import IndexFileError
 from lmm_classifier.core.files import umask
 from lmm_classifier.index.storage.table import Table, from_bytes, to_bytes
@@ -28,44 +28,43 @@ logger = logging.getLogger(__name__)
 FOLDER = "derived"
 _BLOCK = 1 << 22  # bytes under one checksum
 _OFFSET = 128  # bytes of the header of the matrix
-FloatArray = NDArray[np.float32]
 
 
 @dataclass(frozen=True)
 class Stamp:
-    """Which version of which index a snapshot is of."""
+    """Identifies the index and the version that a snapshot was made from."""
 
     index: str
     version: int
     digest: int  # of all examples
-    space: int  # of the space of the matrix
+    transform: int  # checksum of the transform of the matrix
 
 
 @dataclass(frozen=True)
 class Snapshot:
-    """The examples of one version, and where their vectors in the search space are."""
+    """The examples of one version and the matrix of their transformed vectors."""
 
     stamp: Stamp
     table: Table
-    mapped: FloatArray  # (N, d), memory-mapped: it stays readable when a writer removes the file
+    mapped: Float32Array  # (N, d), memory-mapped; it stays readable after a writer removes the file
     crcs: list[int]
 
-    def matrix(self) -> FloatArray:
-        """The matrix (N, d), compared with its checksums; raises IndexFileError if it is damaged."""
+    def matrix(self) -> Float32Array:
+        """Return the matrix (N, d) after checking it; raise IndexFileError if it is damaged."""
         if _crcs(self.mapped) != self.crcs:
             raise IndexFileError("the derived matrix is damaged")
         return self.mapped
 
 
 def read_snapshot(folder: Path, version: int | None = None) -> Snapshot | None:
-    """The snapshot of `version`, or of the newest there is; None where there is none that is sound."""
-    for found in sorted(_versions(folder), reverse=True) if version is None else [version]:
+    """Read the snapshot of `version`, or the newest one; return None if there is no sound one."""
+    for candidate in sorted(_versions(folder), reverse=True) if version is None else [version]:
         try:
-            return _parsed(folder, found)
+            return _parsed(folder, candidate)
         except FileNotFoundError:
-            continue  # there is none, or a writer has swept it just now
+            continue  # there is none, or a writer has just removed it
         except (OSError, ValueError, KeyError, TypeError, IndexError) as error:
-            logger.warning("%s is passed over: %s", _table_file(folder, found), error)
+            logger.warning("%s is ignored: %s", _table_file(folder, candidate), error)
     return None
 
 
@@ -90,18 +89,18 @@ def _parsed(folder: Path, version: int) -> Snapshot:
     return Snapshot(Stamp(**about["stamp"]), table, mapped, about["crcs"])
 
 
-def _mapped(file: Path, shape: tuple[int, int]) -> FloatArray:
+def _mapped(file: Path, shape: tuple[int, int]) -> Float32Array:
     expected = _OFFSET + 4 * shape[0] * shape[1]
     if (size := file.stat().st_size) != expected:
         raise ValueError(f"its matrix has {size:,} bytes, not {expected:,}")
     return np.memmap(file, np.float32, "r", _OFFSET, shape)
 
 
-Rows = Callable[[], Iterable[tuple[Sequence[int], FloatArray]]]  # places of rows, and those rows (m, d)
+Rows = Callable[[], Iterable[tuple[Sequence[int], Float32Array]]]  # row numbers, and these rows (m, d)
 
 
 def write_snapshot(folder: Path, stamp: Stamp, table: Table, width: int, rows: Rows) -> Snapshot:
-    """Make the snapshot of `table` and sweep older ones; raises OSError if it cannot be."""
+    """Write the snapshot of `table` and remove older ones; raise OSError if it cannot be written."""
     derived = folder / FOLDER
     derived.mkdir(exist_ok=True)
     shape = len(table.paths), width
@@ -115,12 +114,12 @@ def write_snapshot(folder: Path, stamp: Stamp, table: Table, width: int, rows: R
     snapshot = Snapshot(stamp, table, _mapped(matrix_file, shape), crcs)
     with _replacing(_table_file(folder, stamp.version)) as handle:
         _write_all(handle, to_bytes(table, {"stamp": asdict(stamp), "width": width, "crcs": crcs}))
-    _sweep(derived, stamp.version)
+    _remove_former(derived, stamp.version)
     return snapshot
 
 
-def rows_in_memory(count: int, width: int, rows: Rows) -> FloatArray:
-    """The matrix (N, d) of a snapshot, where no file can be written."""
+def rows_in_memory(count: int, width: int, rows: Rows) -> Float32Array:
+    """Return the matrix (N, d) of a snapshot, for a folder that is not writable."""
     matrix = np.empty((count, width), np.float32)
     for places, block in rows():
         matrix[places] = block
@@ -129,7 +128,7 @@ def rows_in_memory(count: int, width: int, rows: Rows) -> FloatArray:
 
 @contextmanager
 def _replacing(path: Path) -> Iterator[int]:
-    """A temporary file that takes the place of `path` when the block ends well; not synced, for it can be remade."""
+    """Open a temporary file that replaces `path` if the block succeeds; it is not synced, since it can be remade."""
     handle, name = tempfile.mkstemp(prefix=".", suffix=".tmp", dir=path.parent)
     temporary = Path(name)
     try:
@@ -144,12 +143,12 @@ def _replacing(path: Path) -> Iterator[int]:
         raise
 
 
-def _put(handle: int, places: Sequence[int], block: FloatArray) -> None:
-    """Write rows at their places, those that follow each other at once."""
-    where = np.asarray(places)
-    for run in np.split(np.arange(len(where)), np.flatnonzero(np.diff(where) != 1) + 1):
+def _put(handle: int, places: Sequence[int], block: Float32Array) -> None:
+    """Write rows at their places, consecutive ones together."""
+    rows = np.asarray(places)
+    for run in np.split(np.arange(len(rows)), np.flatnonzero(np.diff(rows) != 1) + 1):
         if len(run):
-            os.lseek(handle, _OFFSET + int(where[run[0]]) * block.shape[1] * 4, os.SEEK_SET)
+            os.lseek(handle, _OFFSET + int(rows[run[0]]) * block.shape[1] * 4, os.SEEK_SET)
             _write_all(handle, block[run].tobytes())
 
 
@@ -159,20 +158,20 @@ def _write_all(handle: int, data: bytes) -> None:
 
 
 def _npy_header(shape: tuple[int, int]) -> bytes:
-    """A `.npy` header of a fixed length, so that numpy reads the file, and the values begin at one place."""
+    """Return a `.npy` header of a fixed length: numpy can read the file, and its values begin at a fixed position."""
     text = repr({"descr": "<f4", "fortran_order": False, "shape": shape})
     room = _OFFSET - len(npy.magic(1, 0)) - 2
     return npy.magic(1, 0) + room.to_bytes(2, "little") + (text.ljust(room - 1) + "\n").encode("ascii")
 
 
-def _crcs(matrix: FloatArray) -> list[int]:
-    """The checksums of a matrix, block by block."""
+def _crcs(matrix: Float32Array) -> list[int]:
+    """Return the checksums of a matrix, one for each block."""
     values = matrix.reshape(-1).view(np.uint8)
     return [zlib.crc32(values[start : start + _BLOCK].data) for start in range(0, len(values), _BLOCK)]
 
 
 def _crcs_of_file(handle: int) -> Iterator[int]:
-    """The same, without making the pages of the file a part of this process."""
+    """Yield the same for a file, without adding its pages to the memory of this process."""
     os.lseek(handle, _OFFSET, os.SEEK_SET)
     while data := os.read(handle, _BLOCK):
         while len(data) < _BLOCK and (more := os.read(handle, _BLOCK - len(data))):
@@ -180,12 +179,12 @@ def _crcs_of_file(handle: int) -> Iterator[int]:
         yield zlib.crc32(data)
 
 
-def _sweep(derived: Path, version: int) -> None:
-    """Remove the files of older versions and what was left half written; who has one of them open keeps it."""
+def _remove_former(derived: Path, version: int) -> None:
+    """Remove the files of older versions and half-written ones; a reader that has one open can still use it."""
     for file in derived.iterdir():
         stem = file.name.partition(".")[0]
         if (stem.isdecimal() and int(stem) < version) or file.name.endswith(".tmp"):
             try:
                 file.unlink()
             except OSError as error:
-                logger.debug("%s stays: %s", file, error)
+                logger.debug("%s could not be removed: %s", file, error)

@@ -1,8 +1,8 @@
-"""A durable index, opened for changing: one writer at a time, and each change is whole or not at all.
+"""A durable index, opened for writing: there is one writer at a time, and each change is atomic.
 
-Vectors are kept by the content of their pictures, apart from the table of examples. So a build or a sync commits them
-as they come, unseen by readers, and changes the table once, at its end: an interrupted one has lost nothing, and a
-renamed picture, or label, needs no vector anew.
+Vectors are stored by the content of their images, apart from the table of examples. So a build or a sync can commit
+them batch by batch without a visible change, and change the table once, at its end. An interrupted run loses nothing,
+and a renamed image or label needs no new vector.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import shutil
 import uuid
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -19,50 +19,51 @@ from typing import Any, Self
 
 import numpy as np
 from filelock import BaseFileLock, FileLock, Timeout
-from numpy.typing import NDArray
 
+from lmm_classifier.core.arrays import Arrays, Float32Array
 from lmm_classifier.core.errors import IndexFileError
-from lmm_classifier.core.protocols import FloatArray, Rows, Space
-from lmm_classifier.index.contents import Contents
+from lmm_classifier.core.protocols import Rows, Transform
+from lmm_classifier.index.contents import IndexContents
 from lmm_classifier.index.manifest import FORMAT, Manifest
 from lmm_classifier.index.manifest import FORMAT_VERSION as MANIFEST_VERSION
 from lmm_classifier.index.storage import database
-from lmm_classifier.index.storage.npz import CALIBRATION, SPACE
+from lmm_classifier.index.storage.npz import CALIBRATION, TRANSFORM
 from lmm_classifier.index.storage.reader import ADDED_FOLDER, read_store
 from lmm_classifier.index.storage.records import (
+    KnownFile,
     Record,
-    Seen,
     contents_digest,
     digest_of,
+    put_known_files,
     put_records,
     put_removed,
-    put_seen,
     read_records,
     read_removed,
 )
-from lmm_classifier.index.storage.records import read_seen as all_seen
+from lmm_classifier.index.storage.records import read_known_files as all_known_files
+from lmm_classifier.index.storage.schema import VECTORS
 from lmm_classifier.index.storage.snapshot import FOLDER
 from lmm_classifier.index.storage.state import BUILD, State, Vectors, put_arrays, put_state
 
 LOCK = "writer.lock"
-WAIT = 10.0  # seconds for another writer to finish
+WAIT = 10.0  # seconds to wait for another writer
 _BLOCK = 1024
 
 
 @dataclass(frozen=True)
 class Change:
-    """What one commit does to the examples: `put` replaces those of the same ids. `space` None keeps the one there."""
+    """Changes of the examples in one commit."""
 
-    put: Sequence[Record]
-    drop: Sequence[str] = ()
-    space: Space | None = None
-    removed: Sequence[tuple[str, str]] = ()  # content and id of examples that are not to come back by themselves
-    welcome: Sequence[str] = ()  # contents that may come back
-    tidy: bool = False  # forget vectors that no example has, and files that were seen and became examples
+    put: Sequence[Record]  # new examples, and those that replace the ones with the same ids
+    drop: Sequence[str] = ()  # ids
+    transform: Transform | None = None  # None leaves the stored one
+    removed: Sequence[tuple[str, str]] = ()  # content hash and id of examples that `sync` must not add again
+    readmitted: Sequence[str] = ()  # removed content hashes that may be added again
+    tidy: bool = False  # delete vectors without an example, and known files that became examples
 
 
 class Store:
-    """A durable index that is being written; a context manager, closed at the end of the block."""
+    """A durable index that is open for writing; a context manager that closes it."""
 
     def __init__(self, folder: Path, create: bool = False, wait: float = WAIT) -> None:
         self.folder = folder
@@ -70,17 +71,15 @@ class Store:
         if create:
             _make_room(folder)
         elif not folder.exists():
-            raise IndexFileError(
-                f"there is no index at {folder}: make one with `lmm-classifier build CORPUS --output {folder}`"
-            )
+            raise IndexFileError(f"There is no index at {folder}. Build one with `lmm-classifier build`.")
         elif not (folder / database.FILE).is_file():
-            raise IndexFileError(f"{folder} is not a durable index: there is no {database.FILE} in it")
+            raise IndexFileError(f"{folder} is not a durable index: it has no {database.FILE}.")
         self._lock = locked(folder, wait)
         try:
             self._connection = database.connect(folder, write=True, create=create)
             with database.translated(folder):
                 self.state = State.read(self._connection, self.source)
-                self.dtype = self.state.dtype if self.state else self._begun().get("dtype", "float32")
+                self.dtype = self.state.dtype if self.state else self._started_build().get("dtype", "float32")
         except BaseException:
             self._lock.release()
             raise
@@ -94,14 +93,14 @@ class Store:
         self.close()
 
     def close(self) -> None:
-        """Let others write; SQLite puts its log into the database file if nobody else has it open."""
+        """Close the database and release the lock; the last connection moves the log of SQLite into the database."""
         try:
             self._connection.close()
         finally:
             self._lock.release()
 
     def discard(self) -> None:
-        """Remove the files of an index that was never finished, and the folder if nothing else is in it."""
+        """Remove the files of an unfinished index, and the folder if it is empty then."""
         self.close()
         shutil.rmtree(self.folder / FOLDER, ignore_errors=True)
         for file in (*self.folder.glob(f"{database.FILE}*"), self.folder / LOCK):
@@ -111,75 +110,75 @@ class Store:
 
     @property
     def added_folder(self) -> Path:
-        """Where the pictures that were added by hand are kept."""
+        """Return the folder with the images that were added by hand."""
         return self.folder / ADDED_FOLDER
 
     def manifest(self) -> Manifest | None:
-        """What the index says of itself; None before its first build has ended."""
+        """Return the manifest; None before the first build is finished."""
         return None if self.state is None else self.state.checked_manifest(self.source)
 
     def records(self) -> list[Record]:
-        """All examples, ascending by id."""
+        """Return all examples, ascending by id."""
         with database.translated(self.folder):
             return list(read_records(self._connection, self.source))
 
     def removed(self) -> dict[str, set[str]]:
-        """Contents that a person took out, with the ids each had."""
+        """Return the content hashes that a person removed, each with the ids that it had."""
         with database.translated(self.folder):
             return read_removed(self._connection, self.source)
 
-    def seen(self) -> list[Seen]:
-        """What was found of files that are no examples (yet)."""
+    def known_files(self) -> list[KnownFile]:
+        """Return the known files that are not examples (yet)."""
         with database.translated(self.folder):
-            return list(all_seen(self._connection))
+            return list(all_known_files(self._connection))
 
-    def encoded(self, encoder: str) -> set[str]:
-        """Contents that have a vector of `encoder`, a `Fingerprint.space_id`."""
+    def encoded_hashes(self, encoder: str) -> set[str]:
+        """Return the content hashes that have a vector of `encoder`, a `Fingerprint.space_id`."""
         with database.translated(self.folder):
             rows = self._connection.execute("SELECT hash FROM vectors WHERE encoder = ?", (encoder,))
-            return {database.decoded(content, self.source) for (content,) in rows}
+            return {database.decoded(content_hash, self.source) for (content_hash,) in rows}
 
     def begin(self, image_root: str, dtype: str) -> None:
-        """Note which corpus is being read, for those who find the index unfinished.
+        """Store which dataset is being read, so that an interrupted build can be described.
 
-        `dtype` is the number type in which vectors are kept; once there are some, theirs is.
+        `dtype` is the number type of stored vectors. It has no effect once the index has a number type.
         """
-        if self.state is None and not self._begun():
+        if self.state is None and not self._started_build():
             self.dtype = dtype
         with self._changing():
             database.set_meta(
                 self._connection, BUILD, json.dumps({"image_root": image_root, "dtype": self.dtype}).encode()
             )
 
-    def _begun(self) -> dict[str, Any]:
-        found = database.get_meta(self._connection, BUILD, self.source)
-        return {} if found is None else database.as_json(found, self.source)
+    def _started_build(self) -> dict[str, Any]:
+        entry = database.get_meta(self._connection, BUILD, self.source)
+        return {} if entry is None else database.as_json(entry, self.source)
 
-    def keep(self, encoder: str, vectors: Iterable[tuple[str, FloatArray]], seen: Iterable[Seen] = ()) -> None:
-        """Commit vectors (dim,) by their contents, and what was found of files; no reader sees a change."""
+    def put_vectors(
+        self, encoder: str, vectors: Iterable[tuple[str, Float32Array]], files: Iterable[KnownFile] = ()
+    ) -> None:
+        """Commit vectors (dim,) by their content hashes, and known files; readers see no change."""
         with self._changing():
             rows = []
-            for content, vector in vectors:
-                key, data = database.encoded(content), np.ascontiguousarray(vector, self.dtype).tobytes()
+            for content_hash, vector in vectors:
+                key, data = database.encoded(content_hash), np.ascontiguousarray(vector, self.dtype).tobytes()
                 rows.append((encoder, key, data, database.checksum(encoder, key, data)))
-            self._connection.executemany(
-                "INSERT OR REPLACE INTO vectors (encoder, hash, vector, crc) VALUES (?, ?, ?, ?)", rows
-            )
-            put_seen(self._connection, seen)
+            self._connection.executemany(VECTORS.replace, rows)
+            put_known_files(self._connection, files)
 
     def commit(self, change: Change, manifest: Manifest) -> State:
-        """Change the examples, and with them the version; `manifest.count` is set here. Returns the new state."""
+        """Change the examples and the version; set `manifest.count`. Return the new state."""
         with self._changing():
             state = self.state or State(uuid.uuid4().hex, 0, 0, 0, 0, 0, self.dtype, {})
-            gone = self._digests([*change.drop, *(record.path for record in change.put)])
+            former = self._digests([*change.drop, *(record.path for record in change.put)])
             self._connection.executemany(
                 "DELETE FROM examples WHERE path = ?", [(database.encoded(path),) for path in change.drop]
             )
             put_records(self._connection, change.put)
-            came = [(record.digest, contents_digest([record.content_hash])) for record in change.put]
+            current = [(record.digest, contents_digest([record.content_hash])) for record in change.put]
             digest, contents = (
-                (now + sum(one[field] for one in came) - sum(one[field] for one in gone)) % 2**64
-                for field, now in enumerate((state.digest, state.contents))
+                (total + sum(pair[field] for pair in current) - sum(pair[field] for pair in former)) % 2**64
+                for field, total in enumerate((state.digest, state.contents))
             )
             count = self._connection.execute("SELECT count(*) FROM examples").fetchone()[0]
             state = replace(
@@ -189,12 +188,14 @@ class Store:
                 contents=contents,
                 manifest={"format": FORMAT, "format_version": MANIFEST_VERSION, **asdict(manifest), "count": count},
             )
-            if change.space is not None:
-                crc = put_arrays(self._connection, SPACE, change.space.state())
-                state = replace(state, space=database.checksum(crc, change.space.name), space_contents=contents)
+            if change.transform is not None:
+                crc = put_arrays(self._connection, TRANSFORM, change.transform.to_arrays())
+                state = replace(
+                    state, transform=database.checksum(crc, change.transform.name), transform_hashes=contents
+                )
             put_removed(self._connection, change.removed)
             self._connection.executemany(
-                "DELETE FROM removed WHERE hash = ?", [(database.encoded(content),) for content in change.welcome]
+                "DELETE FROM removed WHERE hash = ?", [(database.encoded(key),) for key in change.readmitted]
             )
             if change.tidy:
                 self._tidy(manifest.fingerprint.space_id)
@@ -204,29 +205,29 @@ class Store:
         return state
 
     def touch(self, records: Iterable[Record]) -> None:
-        """Note the new sizes and times of files whose content is as it was; the version stays."""
+        """Store new sizes and times of files with unchanged content; the version does not change."""
         with self._changing():
             put_records(self._connection, records)
             self._connection.execute("DELETE FROM meta WHERE name = ?", (BUILD,))
 
-    def set_calibration(self, calibration: Mapping[str, NDArray[Any]] | None) -> None:
-        """Keep what `calibrate` found, in the place of what is there."""
+    def set_calibration(self, calibration: Arrays | None) -> None:
+        """Store a calibration in the place of the former one."""
         with self._changing():
             put_arrays(self._connection, CALIBRATION, calibration or {})
 
     def rows(self, encoder: str, dim: int, hashes: Sequence[str]) -> Rows:
-        """Walks over the vectors of these contents, in blocks (m, dim), as often as wanted."""
+        """Return a function that yields the vectors of these content hashes in blocks (m, dim), as often as called."""
         vectors = Vectors(self._connection, encoder, dim, np.dtype(self.dtype), self.source)
 
-        def walk() -> Iterator[FloatArray]:
+        def walk() -> Iterator[Float32Array]:
             for start in range(0, len(hashes), _BLOCK):
                 with database.translated(self.folder):
-                    yield vectors.of(hashes[start : start + _BLOCK])
+                    yield vectors.embeddings(hashes[start : start + _BLOCK])
 
         return walk
 
-    def contents(self) -> Contents:
-        """The index as a reader sees it, its derived files made current."""
+    def contents(self) -> IndexContents:
+        """Return the index as a reader sees it; outdated derived files are made again."""
         return read_store(self.folder)
 
     @contextmanager
@@ -235,15 +236,15 @@ class Store:
             yield
 
     def _digests(self, paths: Iterable[str]) -> list[tuple[int, int]]:
-        """The digests, of row and of content, of those examples that are there; each is counted once."""
-        found = []
+        """Return the digests (row, content) of the examples among `paths` that exist; each counts once."""
+        digests = []
         for path in dict.fromkeys(paths):
             row = self._connection.execute(
                 "SELECT path, label, hash FROM examples WHERE path = ?", (database.encoded(path),)
             ).fetchone()
             if row is not None:
-                found.append((digest_of(*row), contents_digest([database.decoded(row[2], self.source)])))
-        return found
+                digests.append((digest_of(*row), contents_digest([database.decoded(row[2], self.source)])))
+        return digests
 
     def _tidy(self, encoder: str) -> None:
         self._connection.execute(
@@ -253,30 +254,30 @@ class Store:
 
 
 def _make_room(folder: Path) -> None:
-    """Make the folder; one that holds somebody's files is left as it is."""
+    """Create the folder; raise IndexFileError if it exists and holds other files."""
     if folder.exists() and not folder.is_dir():
-        raise IndexFileError(f"{folder} is a file; a durable index is a folder: choose another output")
+        raise IndexFileError(f"{folder} is a file, but a durable index is a folder. Choose another output.")
     if (
         folder.is_dir()
         and any(folder.iterdir())
         and not ((folder / database.FILE).exists() or (folder / LOCK).exists())
     ):
-        raise IndexFileError(f"{folder} exists and is not an index: it is left as it is; choose another output")
+        raise IndexFileError(f"{folder} exists and is not an index, so nothing was changed. Choose another output.")
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise IndexFileError(f"cannot make the index {folder}: {error}; choose another output") from error
+        raise IndexFileError(f"Cannot create the index {folder}: {error}. Choose another output.") from error
 
 
 def locked(folder: Path, wait: float = WAIT) -> BaseFileLock:
-    """Wait until nobody else is changing the index in `folder`; release it when done. Raises IndexFileError."""
+    """Lock the index in `folder` for writing; raise IndexFileError if that is impossible. The caller releases it."""
     lock = FileLock(folder / LOCK)
     try:
         lock.acquire(timeout=wait)
     except Timeout:
         raise IndexFileError(
-            f"another program has been changing {folder} for {wait:g} seconds: let it end, then run this again"
+            f"Another program has been changing {folder} for {wait:g} seconds. Wait until it ends, then run this again."
         ) from None
     except OSError as error:
-        raise IndexFileError(f"{folder} cannot be changed: {error}; choose an index in a folder that can") from error
+        raise IndexFileError(f"{folder} cannot be changed: {error}. Use an index in a writable folder.") from error
     return lock

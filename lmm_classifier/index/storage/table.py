@@ -1,6 +1,6 @@
 """The table of examples as bytes: a line with a checksum of all that follows, a header in JSON, and the columns.
 
-Nothing in it is made or copied for each example when it is read: see `columns`.
+Reading it decodes and copies nothing for each example: see `columns`.
 """
 
 from __future__ import annotations
@@ -11,7 +11,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from lmm_classifier.index.storage.columns import Labels, packed, packed_hashes, unpacked, unpacked_hashes, unpacked_ids
+from lmm_classifier.index.storage.columns import (
+    Labels,
+    pack_hashes,
+    pack_texts,
+    unpack_hashes,
+    unpack_label_ids,
+    unpack_texts,
+)
 
 _MAGIC = b"lmm-classifier table 2 "
 _FIRST = len(_MAGIC) + 9  # bytes of the first line
@@ -19,7 +26,7 @@ _FIRST = len(_MAGIC) + 9  # bytes of the first line
 
 @dataclass(frozen=True)
 class Table:
-    """Label, id and content of each example, in the order of the rows."""
+    """Label, id and content hash of each example, in the order of the rows."""
 
     labels: Sequence[str]
     paths: Sequence[str]
@@ -31,11 +38,11 @@ def _first_line(body: bytes | memoryview) -> bytes:
 
 
 def to_bytes(table: Table, about: Mapping[str, Any]) -> bytes:
-    """The table and what is to be said `about` it (JSON values)."""
+    """Return the table, with JSON values `about` it, as bytes."""
     labels = Labels.of(table.labels)
-    digests = packed_hashes(table.hashes)
-    columns = [labels.ids.astype("<i4").tobytes(), packed(table.paths)]
-    columns.append(packed(table.hashes) if digests is None else digests)
+    digests = pack_hashes(table.hashes)
+    columns = [labels.ids.astype("<i4").tobytes(), pack_texts(table.paths)]
+    columns.append(pack_texts(table.hashes) if digests is None else digests)
     header = {
         "about": dict(about),
         "count": len(table.paths),
@@ -48,9 +55,9 @@ def to_bytes(table: Table, about: Mapping[str, Any]) -> bytes:
 
 
 def from_bytes(data: bytes, source: str) -> tuple[Table, dict[str, Any]]:
-    """Undo `to_bytes`; raises ValueError, KeyError or TypeError on anything else."""
+    """Undo `to_bytes`; raise ValueError, KeyError or TypeError for anything else."""
     if not data.startswith(_MAGIC):
-        raise ValueError("its format is another")
+        raise ValueError("it has another format")
     view = memoryview(data)
     if data[:_FIRST] != _first_line(view[_FIRST:]):
         raise ValueError("its checksum is wrong")
@@ -62,8 +69,8 @@ def from_bytes(data: bytes, source: str) -> tuple[Table, dict[str, Any]]:
         raise ValueError(f"it has {len(data):,} bytes, not {ends[-1]:,}")
     ids, paths, hashes = (view[end - length : end] for end, length in zip(ends, header["columns"], strict=True))
     table = Table(
-        Labels(names, unpacked_ids(ids, count, len(names))),
-        unpacked(paths, count, source),
-        unpacked_hashes(hashes, count) if header["hashes"] == "sha256" else unpacked(hashes, count, source),
+        Labels(names, unpack_label_ids(ids, count, len(names))),
+        unpack_texts(paths, count, source),
+        unpack_hashes(hashes, count) if header["hashes"] == "sha256" else unpack_texts(hashes, count, source),
     )
     return table, header["about"]

@@ -1,4 +1,4 @@
-"""Columns give the texts that were packed, one by one and all at once, and notice bytes that cannot be theirs."""
+"""Columns return the packed texts, one by one and all at once, and reject wrong bytes."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from lmm_classifier.core.errors import IndexFileError
 from lmm_classifier.index.storage.columns import (
     Column,
     Labels,
-    packed,
-    packed_hashes,
-    unpacked,
-    unpacked_hashes,
-    unpacked_ids,
+    pack_hashes,
+    pack_texts,
+    unpack_hashes,
+    unpack_label_ids,
+    unpack_texts,
 )
 
 TEXTS = ["a/1.jpg", "", "caf\udce9.png", "\N{SNOWMAN}", "line\nbreak", "\ud800 alone"]
@@ -26,10 +26,10 @@ def numbers(count: int) -> Column[int]:
 
 
 @pytest.mark.parametrize("texts", [TEXTS, ["plain", "ascii", ""], []])
-def test_texts_of_any_kind_survive(texts):
-    """One by one before all are made, and all at once."""
-    data = memoryview(packed(texts))
-    column = unpacked(data, len(texts), "x")
+def test_a_round_trip_preserves_any_text(texts):
+    """One by one, and all at once."""
+    data = memoryview(pack_texts(texts))
+    column = unpack_texts(data, len(texts), "x")
     assert [column[row] for row in range(len(texts))] == texts
     assert list(column) == texts
     assert column == texts
@@ -37,8 +37,8 @@ def test_texts_of_any_kind_survive(texts):
 
 
 @pytest.mark.parametrize("every", [False, True])
-def test_a_column_is_a_sequence(every):
-    """Negative places, slices, numbers of numpy and places outside: as a list has it."""
+def test_a_column_behaves_like_a_list(every):
+    """With negative indices, slices, numpy integers and indices out of range."""
     column = numbers(5)
     if every:
         list(column)
@@ -50,28 +50,28 @@ def test_a_column_is_a_sequence(every):
             column[place]
 
 
-def test_all_are_made_once():
-    """Who walks over a column twice makes its values once."""
-    made = []
-    column = Column(2, str, lambda: made.append(1) or ["a", "b"])
+def test_iterating_twice_decodes_once():
+    """Single values come from the decoded ones then."""
+    calls = []
+    column = Column(2, str, lambda: calls.append(1) or ["a", "b"])
     assert [*column, *column, column[1]] == ["a", "b", "a", "b", "b"]
-    assert len(made) == 1
+    assert len(calls) == 1
 
 
-def test_hashes():
-    """SHA-256 takes 32 bytes; anything else, capital letters and blanks too, is no such digest."""
+def test_only_sha256_digests_are_packed_as_bytes():
+    """Upper case and spaces make another text."""
     digests = [hashlib.sha256(bytes([number])).hexdigest() for number in range(3)]
-    column = unpacked_hashes(memoryview(packed_hashes(digests)), 3)
+    column = unpack_hashes(memoryview(pack_hashes(digests)), 3)
     assert [column[row] for row in range(3)] == digests
     assert list(column) == digests
-    for other in ("hash1", digests[0].upper(), digests[0][:-2] + "  ", "g" * 64, "\udce9" * 64):
-        assert packed_hashes([*digests, other]) is None
+    for text in ("hash1", digests[0].upper(), digests[0][:-2] + "  ", "g" * 64, "\udce9" * 64):
+        assert pack_hashes([*digests, text]) is None
     with pytest.raises(ValueError, match="97 bytes"):
-        unpacked_hashes(memoryview(bytes(97)), 3)
+        unpack_hashes(memoryview(bytes(97)), 3)
 
 
-def test_labels():
-    """Names ascend, each label has its number, and what is numbered is not numbered again."""
+def test_labels_are_numbered_once():
+    """The names are sorted."""
     labels = Labels.of(["b", "a", "b", "caf\udce9"])
     assert labels == ["b", "a", "b", "caf\udce9"]
     assert (labels.names, labels.ids.tolist(), labels[1]) == (["a", "b", "caf\udce9"], [1, 0, 1, 2], "a")
@@ -79,12 +79,12 @@ def test_labels():
     np.testing.assert_array_equal(np.array(labels), np.array(["b", "a", "b", "caf\udce9"]))
 
 
-def test_what_cannot_be():
-    """Lengths that are not those of the bytes, numbers without a name, bytes that are no text."""
+def test_wrong_bytes_are_rejected():
+    """Wrong lengths, numbers without a name, and bytes that are no text."""
     with pytest.raises(ValueError, match="bytes of text"):
-        unpacked(memoryview(packed(["abc", "d"])[:-1]), 2, "x")
+        unpack_texts(memoryview(pack_texts(["abc", "d"])[:-1]), 2, "x")
     for ids in ([0, 2], [-1, 0]):
         with pytest.raises(ValueError, match="below 2"):
-            unpacked_ids(memoryview(np.array(ids, "<i4").tobytes()), 2, 2)
-    with pytest.raises(IndexFileError, match="damaged text"):
-        unpacked(memoryview(b"\1\0\0\0\xff"), 1, "x")[0]
+            unpack_label_ids(memoryview(np.array(ids, "<i4").tobytes()), 2, 2)
+    with pytest.raises(IndexFileError, match="text is damaged"):
+        unpack_texts(memoryview(b"\1\0\0\0\xff"), 1, "x")[0]

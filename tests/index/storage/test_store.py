@@ -1,4 +1,4 @@
-"""The durable index: each change is whole or not at all, and everybody sees one version."""
+"""The durable index: each change is atomic, and each reader sees one version."""
 
 import os
 import shutil
@@ -17,15 +17,15 @@ from lmm_classifier.core.errors import IndexFileError
 from lmm_classifier.index.formats import read_index
 from lmm_classifier.index.storage.database import FILE
 from lmm_classifier.index.storage.reader import read_store
-from lmm_classifier.index.storage.records import CORPUS, Record
+from lmm_classifier.index.storage.records import FROM_FOLDER, Record
 from lmm_classifier.index.storage.snapshot import FOLDER
 from lmm_classifier.index.storage.store import Change, Store
 from lmm_classifier.index.vector_index import ExactIndex
-from lmm_classifier.testing import unit_rows
+from lmm_classifier.testing import random_embeddings
 from tests.contracts.test_index import write
 
 DIM = 8
-ROWS = unit_rows(np.random.default_rng(0), 50, DIM)
+ROWS = random_embeddings(np.random.default_rng(0), 50, DIM)
 
 
 @pytest.fixture
@@ -34,18 +34,18 @@ def folder(tmp_path):
 
 
 def record(number, label="c"):
-    return Record(f"{label}/{number:03}.jpg", label, f"hash{number}", 1, 2, "2026-01-01", CORPUS)
+    return Record(f"{label}/{number:03}.jpg", label, f"hash{number}", 1, 2, "2026-01-01", FROM_FOLDER)
 
 
 def add(store, numbers, **more):
     manifest = store.manifest()
     encoder = manifest.fingerprint.space_id
-    store.keep(encoder, [(f"hash{number}", ROWS[number]) for number in numbers])
+    store.put_vectors(encoder, [(f"hash{number}", ROWS[number]) for number in numbers])
     return store.commit(Change([record(number) for number in numbers], **more), manifest)
 
 
-def test_a_commit_is_a_version(folder):
-    """Rows are sorted by id, whatever the order in which they came; vectors go with their examples."""
+def test_a_commit_makes_a_new_version(folder):
+    """Rows are sorted by id, and each has its own vector."""
     with Store(folder) as store:
         add(store, [30, 20])
     contents = read_store(folder)
@@ -55,29 +55,29 @@ def test_a_commit_is_a_version(folder):
     assert index.manifest.count == len(index) == 12
     for number in (20, 30, 3):
         row = index.hashes.index(f"hash{number}")
-        np.testing.assert_array_equal(index.gallery.units[row], ROWS[number])
+        np.testing.assert_array_equal(index.gallery.embeddings[row], ROWS[number])
         np.testing.assert_array_equal(index.vectors()[row], ROWS[number])
 
 
-def test_vectors_alone_change_nothing(folder):
-    """What a build or sync has encoded is kept, and no reader sees it before the examples are changed."""
+def test_vectors_alone_make_no_new_version(folder):
+    """They are stored, but no reader sees them before the examples change."""
     with Store(folder) as store:
-        store.keep(store.manifest().fingerprint.space_id, [("hash40", ROWS[40])])
+        store.put_vectors(store.manifest().fingerprint.space_id, [("hash40", ROWS[40])])
     assert read_store(folder).version == 1
     with Store(folder) as store:
-        assert "hash40" in store.encoded(store.manifest().fingerprint.space_id)
+        assert "hash40" in store.encoded_hashes(store.manifest().fingerprint.space_id)
 
 
-def test_dropping_and_replacing(folder):
-    """A dropped id is gone, a replaced one has the new content; the digest is that of a fresh index."""
+def test_examples_are_dropped_and_replaced(folder):
+    """The digest then equals that of a new index."""
     with Store(folder) as store:
         before = store.state
         add(store, [20, 21])
         add(store, [], drop=["c/020.jpg", "c/021.jpg", "never/there.jpg"], tidy=True)
         assert (store.state.digest, store.state.contents) == (before.digest, before.contents)
-        assert "hash20" not in store.encoded(store.manifest().fingerprint.space_id)
+        assert "hash20" not in store.encoded_hashes(store.manifest().fingerprint.space_id)
         changed = replace(record(20), path="p/000.jpg")
-        store.keep(store.manifest().fingerprint.space_id, [("hash20", ROWS[20])])
+        store.put_vectors(store.manifest().fingerprint.space_id, [("hash20", ROWS[20])])
         store.commit(Change([changed]), store.manifest())
     contents = read_store(folder)
     assert contents.hashes[0] == "hash20"
@@ -85,10 +85,10 @@ def test_dropping_and_replacing(folder):
     assert len(contents.paths) == 10
 
 
-def test_a_reader_keeps_its_version(folder):
-    """An open index is what it was, to the last row, while a writer adds and sweeps the old files."""
+def test_an_open_index_does_not_change(folder):
+    """Not even when a writer removes the old derived files."""
     lazy, used = ExactIndex.open(folder), ExactIndex.open(folder)
-    np.testing.assert_array_equal(used.gallery.units, ROWS[:10])
+    np.testing.assert_array_equal(used.gallery.embeddings, ROWS[:10])
     with Store(folder) as store:
         add(store, range(20, 40))
         store.contents()
@@ -97,19 +97,19 @@ def test_a_reader_keeps_its_version(folder):
     assert {file.name for file in (folder / FOLDER).iterdir()} == {"3.npy", "3.table"}
     for index in (lazy, used):
         assert len(index) == 10
-        np.testing.assert_array_equal(index.gallery.units, ROWS[:10])
+        np.testing.assert_array_equal(index.gallery.embeddings, ROWS[:10])
     assert len(ExactIndex.open(folder)) == 31
 
 
-def test_readers_beside_a_writer(folder):
-    """Readers that open all the time see whole versions only: every commit adds five."""
-    seen, errors, done = [], [], threading.Event()
+def test_readers_see_complete_versions_while_a_writer_commits(folder):
+    """Every commit adds five examples."""
+    versions, errors, done = [], [], threading.Event()
 
     def read():
         try:
             while not done.is_set():
                 index = ExactIndex.open(folder)
-                seen.append((index.contents.version, len(index), len(index.gallery.units)))
+                versions.append((index.contents.version, len(index), len(index.gallery.embeddings)))
         except Exception as error:  # noqa: BLE001
             errors.append(error)
 
@@ -123,13 +123,13 @@ def test_readers_beside_a_writer(folder):
     for thread in readers:
         thread.join()
     assert not errors
-    assert seen
-    assert all(count == rows == 10 + 5 * (version - 1) for version, count, rows in seen)
+    assert versions
+    assert all(count == rows == 10 + 5 * (version - 1) for version, count, rows in versions)
 
 
-def test_one_writer_at_a_time(folder):
-    """A second writer waits, and is then told that another one is at work."""
-    with Store(folder), pytest.raises(IndexFileError, match="another program has been changing"):
+def test_there_is_one_writer_at_a_time(folder):
+    """A second writer waits, and then gets an error."""
+    with Store(folder), pytest.raises(IndexFileError, match="Another program has been changing"):
         Store(folder, wait=0.1)
     opened = []
 
@@ -145,23 +145,23 @@ def test_one_writer_at_a_time(folder):
     assert opened == [3]
 
 
-def test_another_process_is_kept_out(folder):
-    """The lock holds between processes, and a killed one does not keep it."""
+def test_the_lock_holds_between_processes(folder):
+    """A killed process releases it."""
     code = (
         "import sys, time; from pathlib import Path; from lmm_classifier.index.storage.store import Store\n"
         "store = Store(Path(sys.argv[1])); print('locked', flush=True); time.sleep(60)"
     )
-    with subprocess.Popen([sys.executable, "-c", code, str(folder)], stdout=subprocess.PIPE) as other:
-        assert other.stdout.readline() == b"locked\n"
-        with pytest.raises(IndexFileError, match="another program"):
+    with subprocess.Popen([sys.executable, "-c", code, str(folder)], stdout=subprocess.PIPE) as process:
+        assert process.stdout.readline() == b"locked\n"
+        with pytest.raises(IndexFileError, match="Another program"):
             Store(folder, wait=0.1)
-        other.kill()
+        process.kill()
     with Store(folder, wait=5) as store:
         add(store, [20])
 
 
 def test_damaged_derived_files_are_made_again(folder, caplog):
-    """A flipped bit in the matrix or the table costs a warning and some time, never a wrong answer."""
+    """A flipped bit in the matrix or the table causes a warning, but no wrong result."""
     for name, place in (("1.npy", 200), ("1.table", 30), ("1.table", -10), ("1.npy", 20)):
         file = folder / FOLDER / name
         if not file.exists():
@@ -170,44 +170,44 @@ def test_damaged_derived_files_are_made_again(folder, caplog):
         data[place] ^= 8
         file.write_bytes(data)
         index = ExactIndex.open(folder)
-        np.testing.assert_array_equal(index.gallery.units, ROWS[:10])
+        np.testing.assert_array_equal(index.gallery.embeddings, ROWS[:10])
         assert index.contents.paths == [f"p/{number:03}.jpg" for number in range(10)]
     assert "damaged" in caplog.text
     (folder / FOLDER / "1.npy").write_bytes(b"short")
-    np.testing.assert_array_equal(ExactIndex.open(folder).gallery.units, ROWS[:10])
+    np.testing.assert_array_equal(ExactIndex.open(folder).gallery.embeddings, ROWS[:10])
 
 
-def test_only_new_rows_are_read_for_a_new_version(folder):
-    """The matrix of the next version takes over the rows it has: spoiling their vectors is not noticed."""
+def test_a_new_version_reads_only_the_vectors_of_new_rows(folder):
+    """The other rows come from the former matrix, so their overwritten vectors have no effect."""
     read_store(folder)
     with Store(folder) as store:
         add(store, [20])
         store._connection.execute("UPDATE vectors SET vector = zeroblob(32) WHERE hash <> CAST('hash20' AS BLOB)")
     expected = np.concatenate([ROWS[20:21], ROWS[:10]])  # c/020.jpg comes before p/000.jpg
-    np.testing.assert_array_equal(ExactIndex.open(folder).gallery.units, expected)
+    np.testing.assert_array_equal(ExactIndex.open(folder).gallery.embeddings, expected)
 
 
 @pytest.mark.parametrize(
-    ("statement", "said"),
+    ("statement", "message"),
     [
         ("UPDATE examples SET label = CAST('b' AS BLOB) WHERE path = CAST('p/000.jpg' AS BLOB)", "row of the example"),
         ("UPDATE examples SET label = 5", "row of the example"),
-        ("DELETE FROM examples WHERE path = CAST('p/003.jpg' AS BLOB)", "9 examples are found where 10"),
+        ("DELETE FROM examples WHERE path = CAST('p/003.jpg' AS BLOB)", "9 examples, but 10 were written"),
         ("DELETE FROM vectors WHERE key = 3", "is missing"),
         ("UPDATE vectors SET vector = zeroblob(32) WHERE key = 3", "is damaged"),
         ("UPDATE vectors SET vector = 'text' WHERE key = 3", "is damaged"),
         ("DELETE FROM vectors", "is missing"),
         ("UPDATE meta SET value = CAST('{}' AS BLOB)", "is damaged"),
-        ("DELETE FROM meta", "never finished"),
-        ("CREATE VIEW more AS SELECT * FROM examples", "its tables are others"),
-        ("CREATE TRIGGER t AFTER INSERT ON meta BEGIN DELETE FROM vectors; END", "its tables are others"),
-        ("DROP TABLE vectors", "its tables are others"),
-        ("PRAGMA user_version=99", "format version 99"),
+        ("DELETE FROM meta", "did not finish"),
+        ("CREATE VIEW more AS SELECT * FROM examples", "it has other tables"),
+        ("CREATE TRIGGER t AFTER INSERT ON meta BEGIN DELETE FROM vectors; END", "it has other tables"),
+        ("DROP TABLE vectors", "it has other tables"),
+        ("PRAGMA user_version=99", "index format 99"),
         ("PRAGMA application_id=1", "not an index of this program"),
     ],
 )
-def test_a_tampered_database_is_refused(folder, statement, said):
-    """Whatever is changed in the database behind the program's back is noticed when it is read."""
+def test_a_manipulated_database_is_rejected(folder, statement, message):
+    """Any change of the database by another program is detected when it is read."""
     for file in (folder / FOLDER).glob("*"):
         file.unlink()
     with sqlite3.connect(folder / FILE) as connection:
@@ -215,35 +215,37 @@ def test_a_tampered_database_is_refused(folder, statement, said):
     connection.close()
     with pytest.raises(IndexFileError) as caught:
         ExactIndex.open(folder).gallery  # noqa: B018
-    assert said in str(caught.value)
+    assert message in str(caught.value)
 
 
 @pytest.mark.parametrize("content", [b"", b"hello", b"SQLite format 3\0" + bytes(84), os.urandom(5000)])
-def test_another_file_in_its_place(tmp_path, content):
-    """What is no database, or one without our tables, is refused in words."""
+def test_another_file_in_its_place_is_rejected(tmp_path, content):
+    """A file that is no database, or a database without our tables."""
     (tmp_path / FILE).write_bytes(content)
     with pytest.raises(IndexFileError, match=r"index\.sqlite|doctor"):
         read_index(tmp_path)
 
 
-def test_ids_cannot_lead_outside(folder):
-    """An id with .. in it is refused by the reader, whoever wrote it."""
+def test_ids_cannot_lead_out_of_the_dataset(folder):
+    """The reader rejects an id with `..` in it."""
     with Store(folder) as store:
         store.commit(Change([replace(record(3), path="../../etc/passwd")]), store.manifest())
-    with pytest.raises(IndexFileError, match="leads out of the corpus"):
+    with pytest.raises(IndexFileError, match="leads out of the dataset"):
         read_store(folder)
 
 
-def test_a_folder_that_cannot_be_written_is_read(folder):
-    """A read-only index answers, even with no derived files; changing it says that it cannot be changed."""
+def test_a_read_only_index_can_be_opened(folder):
+    """Even without derived files; changing it is an error."""
     with tempfile.TemporaryDirectory() as name:  # pytest's own folders are closed to other users
         Path(name).chmod(0o755)
         copy = shutil.copytree(folder, Path(name) / "index")
         for path in (*copy.iterdir(), copy):
             path.chmod(0o444 if path.is_file() else 0o555)
-        done = subprocess.run([sys.executable, "-c", AS_NOBODY, str(copy)], capture_output=True, text=True, check=False)
-        assert done.stdout.startswith("10 (10, 8)"), done.stderr
-        assert "cannot be changed" in done.stdout
+        process = subprocess.run(
+            [sys.executable, "-c", AS_NOBODY, str(copy)], capture_output=True, text=True, check=False
+        )
+        assert process.stdout.startswith("10 (10, 8)"), process.stderr
+        assert "cannot be changed" in process.stdout
         assert not (copy / FOLDER).exists()
         copy.chmod(0o755)
 
@@ -257,7 +259,7 @@ from lmm_classifier.index.storage.store import Store
 if os.geteuid() == 0:  # permissions do not bind root
     os.setuid(65534)
 index = ExactIndex.open(Path(sys.argv[1]))
-print(len(index), index.gallery.units.shape)
+print(len(index), index.gallery.embeddings.shape)
 try:
     Store(Path(sys.argv[1]))
 except IndexFileError as error:

@@ -1,4 +1,4 @@
-"""The table of examples comes back from its bytes as it was, or not at all."""
+"""The table of examples is read back unchanged, or rejected."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ SHA256 = [hashlib.sha256(path.encode(errors="surrogatepass")).hexdigest() for pa
 
 @pytest.mark.parametrize("hashes", [SHA256, ["hash1", "", "hash\n3"]])
 def test_round_trip(hashes):
-    """Texts of any kind, digests and other hashes, and what was said about them."""
+    """With any texts, digests and other hashes, and values about the table."""
     table, about = from_bytes(to_bytes(Table(LABELS, PATHS, hashes), {"width": 3}), "x")
     assert (table.labels, table.paths, table.hashes, about) == (LABELS, PATHS, hashes, {"width": 3})
 
 
-def test_every_flipped_bit_is_noticed():
-    """Wherever it is."""
+def test_every_flipped_bit_is_detected():
+    """At any position."""
     good = to_bytes(Table(LABELS, PATHS, SHA256), {})
     for bit in range(8 * len(good)):
         bad = bytearray(good)
@@ -32,8 +32,8 @@ def test_every_flipped_bit_is_noticed():
             from_bytes(bytes(bad), "x")
 
 
-def test_a_shorter_one_and_the_former_format_are_refused():
-    """So that they are made anew."""
+def test_a_truncated_table_and_a_former_format_are_rejected():
+    """So that they are made again."""
     good = to_bytes(Table(LABELS, PATHS, SHA256), {})
     for length in range(len(good)):
         with pytest.raises(ValueError, match="checksum|format"):
@@ -43,7 +43,7 @@ def test_a_shorter_one_and_the_former_format_are_refused():
         from_bytes(b"%08x\n" % zlib.crc32(body) + body, "x")
 
 
-def test_an_example_costs_little():
-    """Its path, its digest, and eight bytes: nothing else grows with the corpus."""
+def test_an_example_takes_little_space():
+    """Its path, its digest, and eight bytes."""
     sizes = [len(to_bytes(Table(LABELS[:1] * count, PATHS[:1] * count, SHA256[:1] * count), {})) for count in (10, 110)]
     assert sizes[1] - sizes[0] <= 100 * (len(PATHS[0]) + 32 + 8) + 20

@@ -1,0 +1,123 @@
+"""Reads the calibration that is stored with an index, and says plainly when it cannot be used."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from lmm_classifier.calibration.calibration import Calibration
+from lmm_classifier.calibration.fitted_rule import FittedRule
+from lmm_classifier.core.arrays import Arrays, Float64Array, unnest
+from lmm_classifier.index.contents import IndexContents
+from lmm_classifier.index.staleness import ChangesSince, describe_changes, example_digests, vectors_digest
+from lmm_classifier.neighbors.novelty import Familiarity
+from lmm_classifier.neighbors.voting import RuleSpec
+from lmm_classifier.rerank.benefit import RerankerBenefit
+
+logger = logging.getLogger(__name__)
+
+_AGAIN = "Run `lmm-classifier calibrate` again."
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A stored calibration that fits the index.
+
+    Where a few examples changed since, `note` says so: its thresholds are used, but its guarantees do not cover the
+    changed examples. The kNN distance of added examples is NaN until `Calibration.completed` fills it in.
+    """
+
+    calibration: Calibration
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Stale:
+    """A stored calibration that must not be used, and why."""
+
+    reason: str
+
+
+@dataclass(frozen=True)
+class Missing:
+    """An index that was never calibrated."""
+
+
+def load_calibration(contents: IndexContents, spec: RuleSpec | None = None) -> Loaded | Stale | Missing:
+    """Read the calibration of an index.
+
+    Args:
+        contents: the index.
+        spec: the configured rule. A calibration of another rule is stale. None describes whatever is stored; such a
+            calibration cannot score.
+    """
+    arrays = contents.calibration
+    if arrays is None:
+        return Missing()
+    try:
+        if str(arrays["vectors"][0]) != vectors_digest(contents):
+            return Stale("The calibration is stale: the encoder or the transform of the index changed.")
+        rule_name = str(arrays["rule"][0])
+        if spec is not None and rule_name != spec.name:
+            return Stale(f"The calibration is of the rule '{rule_name}', but '{spec.name}' is configured.")
+        changes = ChangesSince.of(np.asarray(arrays["examples"], np.uint64), example_digests(contents))
+        if changes.is_too_many(len(contents.hashes)):
+            return Stale(f"The calibration is stale: {describe_changes(changes, contents)}.")
+        calibration = _restored(arrays, changes, contents, spec)
+    except (KeyError, ValueError, IndexError, TypeError) as error:
+        return Stale(f"The calibration is damaged ({error}).")
+    if not changes.changed:
+        return Loaded(calibration)
+    changed = describe_changes(changes, contents)
+    return Loaded(calibration, f"The calibration is older than the index: {changed}. Its guarantees do not cover them.")
+
+
+def usable_calibration(contents: IndexContents, spec: RuleSpec | None = None) -> Calibration | None:
+    """Return the stored calibration, or None where it is missing or stale; log what a user should know."""
+    match load_calibration(contents, spec):
+        case Loaded(calibration, note):
+            if note:
+                logger.warning("%s %s", note, _AGAIN)
+            return calibration
+        case Stale(reason):
+            logger.warning("%s It is not used. %s", reason, _AGAIN)
+    return None
+
+
+def _restored(arrays: Arrays, changes: ChangesSince, contents: IndexContents, spec: RuleSpec | None) -> Calibration:
+    familiar = unnest("familiarity", arrays)
+    knn_distance = np.asarray(familiar["knn_distance"], np.float64)
+    if knn_distance.shape != arrays["examples"].shape or not np.isfinite(knn_distance).all():
+        raise ValueError(f"kNN distances of {knn_distance.shape} examples, expected {arrays['examples'].shape}")
+    familiar["knn_distance"] = np.where(changes.rows < 0, np.nan, knn_distance[changes.rows])
+    conformity_scores = np.asarray(arrays["conformity_scores"], np.float64)
+    if conformity_scores.ndim != 1 or not ((conformity_scores >= 0) & (conformity_scores <= 1)).all():
+        raise ValueError("a conformity score is not a probability")
+    confidence, keep = (float(value) if np.isfinite(value) else None for value in arrays["thresholds"])
+    benefit = unnest("reranker_benefit", arrays)
+    rule = FittedRule.from_arrays(arrays, spec)
+    if list(map(str, arrays["labels"])) != sorted(set(contents.labels)):
+        rule = replace(rule, text=None)  # its texts are of other labels
+    return Calibration(
+        rule,
+        Familiarity.from_arrays(familiar, contents.manifest.count),
+        conformity_scores,
+        confidence,
+        keep,
+        RerankerBenefit.from_arrays(benefit) if benefit else None,
+        _norms(arrays, changes),
+        str(arrays["date"][0]),
+    )
+
+
+def _norms(arrays: Arrays, changes: ChangesSince) -> Float64Array | None:
+    """Return the stored norms of the examples in the metric, NaN for added ones; None where none are stored."""
+    if "norms" not in arrays:
+        return None
+    norms = np.asarray(arrays["norms"], np.float64)
+    if norms.shape != arrays["examples"].shape or not (np.isfinite(norms) & (norms >= 0)).all():
+        logger.warning("The norms stored with the calibration are damaged, so they are computed again. %s", _AGAIN)
+        return None
+    return np.asarray(np.where(changes.rows < 0, np.nan, norms[changes.rows]))

@@ -1,0 +1,49 @@
+"""The command `sync`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from lmm_classifier.cli.options import IndexOption
+
+if TYPE_CHECKING:
+    from lmm_classifier.config import PipelineConfig
+
+
+def sync(
+    dataset: Annotated[
+        Path | None, typer.Argument(help="Folder of labeled images. [default: the one it was built from]")
+    ] = None,
+    index: IndexOption = None,
+    batch_size: Annotated[
+        int | None, typer.Option(min=1, help="Images per commit. [default: encoder.batch_size]")
+    ] = None,
+    report: Annotated[Path | None, typer.Option(help="Write what was changed and skipped to this JSON file.")] = None,
+    *,
+    config: PipelineConfig,
+) -> int:
+    """Bring an index up to date with its folder.
+
+    Images may have been added, removed, renamed or moved. No image is encoded twice.
+
+    Exit codes: 0 done, 3 some images skipped, 1 failed.
+    """
+    from lmm_classifier.cli.console import ProgressDisplay, resumable, show_report
+    from lmm_classifier.cli.edit_output import print_changes
+    from lmm_classifier.core.files import atomic_write
+    from lmm_classifier.index.build.editor import IndexEditor
+    from lmm_classifier.index.build.reports import Changes
+
+    path = index or config.retrieval.index_path
+    with resumable(path), ProgressDisplay() as show:
+        result = IndexEditor(path, config).sync(dataset, batch_size, show)
+    show_report(result)
+    if report is not None:
+        with atomic_write(report) as temporary:
+            temporary.write_text(json.dumps(result.to_dict(), indent=1) + "\n", encoding="ascii")
+    print_changes(path, result.changes or Changes(), result.total, (), result.stale)
+    return 3 if result.failed else 0

@@ -1,0 +1,76 @@
+"""Read images and make them small, to embed them in a page as data URLs."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from PIL import ImageOps
+from PIL.Image import Image
+
+from lmm_classifier.core.errors import ImageError
+from lmm_classifier.data.images import read_image
+
+_SIDE = 128  # pixels of an image's longer side
+_NEIGHBOR_SIDE = 64  # pixels of a neighbor's square
+_QUALITY = 72  # JPEG; a page of 300 cards stays below 6 MB
+
+MISSING = "missing"  # CSS class of a neighbor whose image cannot be read
+
+
+@dataclass(frozen=True, slots=True)
+class EmbeddedImage:
+    """An image as a data URL with its size in pixels, or the reason why it cannot be shown."""
+
+    name: str  # for those who cannot see it
+    url: str = ""
+    width: int = 0
+    height: int = 0
+    error: str = ""
+
+
+def embed_image(path: Path, name: str) -> EmbeddedImage:
+    """Read the image at `path` and reduce it to 128 pixels; keep its shape."""
+    try:
+        image = read_image(path, min_side=_SIDE).image
+    except ImageError as error:
+        return EmbeddedImage(name, error=str(error))
+    image = ImageOps.contain(image, (_SIDE, _SIDE))
+    return EmbeddedImage(name, _data_url(image), image.width, image.height)
+
+
+class Thumbnails:
+    """Images of neighbors. Each is read once and written once, as the background of a CSS class."""
+
+    def __init__(self, file_of: Callable[[str], Path]) -> None:
+        self._file_of = file_of  # returns the image file of an example
+        self._urls: dict[str, str | None] = {}  # example -> data URL, None where the image cannot be read
+        self._numbers: dict[str, int] = {}
+
+    def css_class(self, path: str) -> str:
+        """Return the CSS class that shows the image of an example, `MISSING` where it cannot be read."""
+        if path not in self._urls:
+            self._numbers[path] = len(self._numbers)
+            self._urls[path] = self._read(self._file_of(path))
+        return MISSING if self._urls[path] is None else f"n{self._numbers[path]}"
+
+    def urls(self) -> list[tuple[str, str]]:
+        """Return the CSS class and the data URL of each image that was asked for."""
+        return [(f"n{self._numbers[path]}", url) for path, url in self._urls.items() if url is not None]
+
+    @staticmethod
+    def _read(path: Path) -> str | None:
+        try:
+            image = read_image(path, min_side=_NEIGHBOR_SIDE).image
+        except ImageError:
+            return None
+        return _data_url(ImageOps.fit(image, (_NEIGHBOR_SIDE, _NEIGHBOR_SIDE)))
+
+
+def _data_url(image: Image) -> str:
+    data = io.BytesIO()
+    image.save(data, "JPEG", quality=_QUALITY, optimize=True)
+    return "data:image/jpeg;base64," + base64.b64encode(data.getvalue()).decode("ascii")

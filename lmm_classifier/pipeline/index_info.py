@@ -1,0 +1,92 @@
+"""Describes an index: encoder, labels, calibration, and every threshold with its source."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lmm_classifier.calibration.calibration import Calibration
+from lmm_classifier.calibration.loading import Loaded, Missing, Stale, load_calibration
+from lmm_classifier.config import PipelineConfig
+from lmm_classifier.index.contents import IndexContents
+from lmm_classifier.index.formats import read_index
+from lmm_classifier.index.staleness import stale_parts
+from lmm_classifier.neighbors.voting import make_rule
+from lmm_classifier.pipeline.thresholds import Thresholds
+from lmm_classifier.rerank.summary import figures
+
+
+def describe_index(index_path: Path | str, config: PipelineConfig | None = None) -> dict[str, Any]:
+    """Describe an index without loading its vectors.
+
+    Args:
+        index_path: a durable index (folder) or an `.npz` file.
+        config: names the rule, and may set thresholds that come before the stored ones.
+
+    Returns:
+        Plain values, ready for JSON. `thresholds` holds value and source of each threshold that a
+        classifier with `config` uses; the value is None where it is fitted when the index is opened.
+
+    Example:
+        >>> from lmm_classifier import describe_index
+        >>> described = describe_index("index")
+        >>> described["images"], described["calibration"]["state"]
+        (32, 'loaded')
+    """
+    path, config = Path(index_path), config or PipelineConfig()
+    contents = read_index(path)
+    manifest = contents.manifest
+    files = [path] if path.is_file() else sorted(file for file in path.rglob("*") if file.is_file())
+    names, label_ids = np.unique(np.array(contents.labels), return_inverse=True)
+    state = load_calibration(contents, make_rule(config.retrieval, label_ids, len(names)))
+    return {
+        "path": str(path),
+        "encoder": str(manifest.fingerprint),
+        "transform": manifest.transform,
+        "images": manifest.count,
+        "labels": dict(sorted(Counter(contents.labels).items())),
+        "dim": manifest.fingerprint.dim,
+        "stored_dtype": np.dtype(contents.dtype).name,
+        "bytes": sum(file.stat().st_size for file in files),
+        "dataset": manifest.image_root,
+        "created": manifest.created,
+        "program": manifest.program,
+        "version": contents.version or None,
+        "stale": list(stale_parts(contents)),
+        "calibration": _describe_calibration(state, contents),
+        "thresholds": _thresholds(state, config).to_dict(),
+    }
+
+
+def _describe_calibration(state: Loaded | Stale | Missing, contents: IndexContents) -> dict[str, Any]:
+    match state:
+        case Missing():
+            return {"state": "missing"}
+        case Stale(reason):
+            return {"state": "stale", "reason": reason}
+        case Loaded(calibration, note):
+            return {"state": "loaded", "note": note, **_describe_loaded(calibration, contents)}
+
+
+def _describe_loaded(calibration: Calibration, contents: IndexContents) -> dict[str, Any]:
+    rule, benefit = calibration.rule, calibration.reranker_benefit
+    arrays = contents.calibration or {}
+    root = "signed square root" if rule.metric.power_normalize else "plain"
+    return {
+        "date": calibration.date,
+        "rule": str(arrays["rule"][0]),
+        "metric": f"{root}, shrinkage {rule.metric.shrinkage:g}",
+        "log_loss_by_shrinkage": {f"{shrinkage:g}": round(loss, 4) for shrinkage, loss in rule.losses.items()},
+        "temperatures": [round(value, 5) for value in (*rule.temperatures, rule.temperature)],
+        "zero_shot_text_weight": rule.text.weight if rule.text else None,
+        "reranking": figures(benefit) if benefit else None,
+    }
+
+
+def _thresholds(state: Loaded | Stale | Missing, config: PipelineConfig) -> Thresholds:
+    """Return the thresholds of a classifier with these settings; a choice of labels has the rule fitted again."""
+    stored = state.calibration if isinstance(state, Loaded) else None
+    return Thresholds.resolve(config.retrieval, None if config.labels else stored, stored)

@@ -1,0 +1,105 @@
+"""The thresholds of a classifier, resolved once, each with the source of its value."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from lmm_classifier.calibration.calibration import Calibration
+from lmm_classifier.calibration.conformal import conformal_threshold
+from lmm_classifier.neighbors.config import RetrievalConfig
+
+DEFAULT_CONFIDENCE = 0.7  # accepted at once where nobody calibrated: wrong at most three times in ten
+DEFAULT_KEEP_KNOWN = 0.95
+
+CONFIGURATION, DEFAULT = "configuration", "default"
+
+
+@dataclass(frozen=True, slots=True)
+class Threshold:
+    """A number that a score is compared with (`>=`), and where it comes from."""
+
+    value: float  # nan: not known before the rule is fitted
+    source: str
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values, ready for JSON."""
+        return {"value": None if math.isnan(self.value) else self.value, "source": self.source}
+
+
+UNFITTED = Threshold(math.nan, "fitted when the index is opened")
+
+
+@dataclass(frozen=True, slots=True)
+class Thresholds:
+    """All thresholds of a classifier.
+
+    `statistic` names what `novelty` is compared with: the familiarity, or the cosine similarity of the nearest example.
+    """
+
+    confidence: Threshold  # 0 to 1: accepted at once at or above it
+    novelty: Threshold  # unknown below it
+    statistic: Literal["familiarity", "similarity"] = "familiarity"
+    keep_known: Threshold | None = None  # 0 to 1, behind a fitted `novelty`; None where that was set by hand
+    prediction_set: Threshold | None = None  # 0 to 1: labels at or above it are in the set; None: no sets asked for
+
+    @classmethod
+    def resolve(
+        cls, config: RetrievalConfig, calibration: Calibration | None, stored: Calibration | None = None
+    ) -> Thresholds:
+        """Resolve the thresholds: the configuration comes first, then the stored calibration, then the default.
+
+        Args:
+            config: may set them by hand.
+            calibration: the one in use, stored or just fitted: it knows what is familiar. None: it is fitted when the
+                index is opened, and what depends on it is nan until then.
+            stored: the calibration of the index, if it has one that fits.
+        """
+        prediction_set = None
+        if config.prediction_set_alpha is not None:
+            prediction_set = UNFITTED
+            if calibration is not None:
+                value = conformal_threshold(calibration.conformity_scores, config.prediction_set_alpha)
+                prediction_set = Threshold(value, _source(calibration))
+        confidence = _first(
+            (config.confidence_threshold, CONFIGURATION),
+            (stored.confidence_threshold if stored else None, _source(stored)),
+            (DEFAULT_CONFIDENCE, DEFAULT),
+        )
+        if config.open_set_threshold is not None:
+            by_hand = Threshold(config.open_set_threshold, CONFIGURATION)
+            return cls(confidence, by_hand, "similarity", None, prediction_set)
+        if config.familiarity_threshold is not None:
+            by_hand = Threshold(config.familiarity_threshold, CONFIGURATION)
+            return cls(confidence, by_hand, "familiarity", None, prediction_set)
+        keep_known = _first(
+            (config.keep_known, CONFIGURATION),
+            (stored.keep_known if stored else None, _source(stored)),
+            (DEFAULT_KEEP_KNOWN, DEFAULT),
+        )
+        fitted = UNFITTED
+        if calibration is not None:
+            fitted = Threshold(calibration.familiarity.threshold(keep_known.value), _source(calibration))
+        return cls(confidence, fitted, "familiarity", keep_known, prediction_set)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values, ready for JSON; the unknown threshold under the name of its configuration key."""
+        novelty = "familiarity_threshold" if self.statistic == "familiarity" else "open_set_threshold"
+        named = {"keep_known": self.keep_known, "prediction_set_threshold": self.prediction_set}
+        return {
+            "confidence_threshold": self.confidence.to_dict(),
+            novelty: self.novelty.to_dict(),
+            **{name: threshold.to_dict() for name, threshold in named.items() if threshold is not None},
+        }
+
+
+def _source(calibration: Calibration | None) -> str:
+    if calibration is None:
+        return ""
+    return f"calibration of {calibration.date}" if calibration.date else "fitted when the index was opened"
+
+
+def _first(*values: tuple[float | None, str]) -> Threshold:
+    """Return the first threshold that has a value."""
+    return next(Threshold(value, source) for value, source in values if value is not None)

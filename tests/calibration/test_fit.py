@@ -1,0 +1,66 @@
+"""Every strategy fits a calibration that agrees with what is later observed."""
+
+import numpy as np
+import pytest
+
+from lmm_classifier.calibration.fit import fit_by_groups, fit_by_leave_one_out, fit_on_held_out
+from lmm_classifier.index.vector_index import ExactIndex
+from lmm_classifier.neighbors.config import RetrievalConfig
+from lmm_classifier.testing import clustered_embeddings
+from tests.helpers.vector_indexes import DIM, LABELS, write_clusters, write_vectors
+
+RULES = ["auto", "knn", "top_k_mean", "prototype", "top_k_mean_prototype", "tip", "gda"]
+
+
+@pytest.mark.parametrize("within_class_metric", [False, True])
+@pytest.mark.parametrize("rule", RULES)
+def test_every_rule_is_accurate_and_calibrated_on_clusters(tmp_path, rule, within_class_metric):
+    """Accuracy is high, and the mean confidence equals it; a label of one image does no harm."""
+    path = write_clusters(tmp_path / "index.npz", [*LABELS, "single"], spread=1.2)
+    config = RetrievalConfig(rule=rule, within_class_metric=within_class_metric)
+    _, predictions = fit_by_leave_one_out(config, ExactIndex.open(path))
+    assert predictions.correct.mean() > 0.8
+    assert predictions.confidence.mean() == pytest.approx(predictions.correct.mean(), abs=0.08)
+
+
+def test_no_more_examples_are_held_out_than_asked_for(tmp_path):
+    """They are a sample without repetition."""
+    index = ExactIndex.open(write_clusters(tmp_path / "index"))
+    calibration, predictions = fit_by_leave_one_out(RetrievalConfig(), index, most=40)
+    assert len(np.unique(predictions.rows)) == len(predictions.rows) == 40
+    assert len(calibration.conformity_scores) == 40
+    assert len(calibration.familiarity.knn_distance) == len(LABELS)
+
+
+def test_groups_are_held_out_together(tmp_path):
+    """Six nearly equal images of each object: one by one all are correct, by object they are as hard as new ones."""
+    rng = np.random.default_rng(0)
+    objects = clustered_embeddings(rng, ["a"] * 12 + ["b"] * 12, DIM, spread=2.5)
+    images = np.repeat(objects, 6, axis=0) + 0.01 * rng.normal(size=(144, DIM))
+    images = (images / np.linalg.norm(images, axis=1, keepdims=True)).astype(np.float32)
+    index = ExactIndex.open(write_vectors(tmp_path / "index.npz", ["a"] * 72 + ["b"] * 72, images))
+    config = RetrievalConfig(rule="top_k_mean")
+    alone = fit_by_leave_one_out(config, index)[1]
+    together = fit_by_groups(config, index, np.repeat(np.arange(24), 6))[1]
+    assert alone.correct.mean() == 1
+    assert together.correct.mean() < 0.95
+    np.testing.assert_array_equal(np.sort(together.rows), np.arange(144))
+
+
+def test_other_images_replace_leave_one_out(tmp_path):
+    """The predictions are of those images, and the familiarity threshold accepts as many of them as asked."""
+    vectors = clustered_embeddings(np.random.default_rng(0), LABELS * 2, DIM, 1.2)
+    index = ExactIndex.open(write_vectors(tmp_path / "index.npz", LABELS, vectors[: len(LABELS)]))
+    label_ids = np.array([ord(label) - ord("a") for label in LABELS])
+    calibration, predictions = fit_on_held_out(RetrievalConfig(), index, vectors[len(LABELS) :], label_ids)
+    np.testing.assert_array_equal(predictions.label_ids, label_ids)
+    assert predictions.correct.mean() > 0.8
+    familiarity = calibration.familiarity.of_signals(predictions.signals)
+    assert (familiarity >= calibration.familiarity.threshold(0.9)).mean() == pytest.approx(0.9, abs=0.02)
+
+
+def test_the_conformity_scores_are_the_sorted_probabilities_of_the_true_labels(tmp_path):
+    """Conformal sets rest on them."""
+    index = ExactIndex.open(write_clusters(tmp_path / "index.npz", spread=1.2))
+    calibration, predictions = fit_by_leave_one_out(RetrievalConfig(), index)
+    np.testing.assert_array_equal(calibration.conformity_scores, np.sort(predictions.true_label_probabilities))

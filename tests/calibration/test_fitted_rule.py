@@ -1,0 +1,54 @@
+"""A fitted rule is rebuilt from plain arrays; damaged ones are refused, and a rule without experts cannot score."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from lmm_classifier.calibration.fit import fit_by_leave_one_out
+from lmm_classifier.calibration.fitted_rule import FittedRule
+from lmm_classifier.index.vector_index import ExactIndex
+from lmm_classifier.neighbors.config import RetrievalConfig
+from lmm_classifier.neighbors.metric import gallery_in_metric
+from lmm_classifier.testing import random_embeddings
+from tests.helpers.vector_indexes import DIM, write_clusters
+
+
+@pytest.fixture
+def index(tmp_path):
+    return ExactIndex.open(write_clusters(tmp_path / "index.npz"))
+
+
+@pytest.fixture
+def rule(index):
+    return fit_by_leave_one_out(RetrievalConfig(), index)[0].rule
+
+
+def compare(index, rule, queries):
+    plain = index.gallery.compare(queries)
+    return plain, gallery_in_metric(rule.metric, index.gallery).compare(rule.metric.whiten(queries)), queries
+
+
+def test_a_rebuilt_rule_gives_the_same_scores(index, rule):
+    """Bit for bit; its probabilities add up to 1."""
+    queries = random_embeddings(np.random.default_rng(3), 7, DIM)
+    rebuilt = FittedRule.from_arrays(rule.to_arrays(), rule.spec)
+    expected = rule.scores(*compare(index, rule, queries))
+    np.testing.assert_array_equal(rebuilt.scores(*compare(index, rebuilt, queries)), expected)
+    np.testing.assert_allclose(rule.probabilities(expected).sum(axis=1), 1)
+
+
+def test_a_rule_without_its_specification_cannot_score(index, rule):
+    """It only describes what is stored."""
+    with pytest.raises(ValueError, match="cannot score"):
+        replace(rule, spec=None).scores(*compare(index, rule, random_embeddings(np.random.default_rng(3), 1, DIM)))
+
+
+@pytest.mark.parametrize("temperature", [0.0, -1.0, np.nan, np.inf])
+def test_impossible_temperatures_are_refused(rule, temperature):
+    """The temperature of each expert, and that of their product."""
+    for position in (0, -1):
+        temperatures = np.array([*rule.temperatures, rule.temperature])
+        temperatures[position] = temperature
+        with pytest.raises(ValueError, match="temperatures above 0"):
+            FittedRule.from_arrays({**rule.to_arrays(), "temperatures": temperatures})

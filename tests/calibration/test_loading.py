@@ -1,0 +1,160 @@
+"""A stored calibration is loaded, stale or missing; it is never silently wrong."""
+
+import logging
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from lmm_classifier.calibration.fit import fit_by_leave_one_out
+from lmm_classifier.calibration.loading import Loaded, Missing, Stale, load_calibration, usable_calibration
+from lmm_classifier.calibration.zero_shot_text import ZeroShotText
+from lmm_classifier.index.formats import write_index
+from lmm_classifier.index.vector_index import ExactIndex
+from lmm_classifier.neighbors.config import RetrievalConfig
+from lmm_classifier.neighbors.voting import make_rule
+from lmm_classifier.pipeline.calibrator import CalibrationRequest, calibrate_index
+from lmm_classifier.pipeline.retriever import Retriever
+from lmm_classifier.testing import random_embeddings
+from tests.helpers.vector_indexes import DIM, LABELS, write_clusters
+
+
+@pytest.fixture
+def path(tmp_path):
+    """An index that is calibrated for a precision of 0.9."""
+    path = write_clusters(tmp_path / "index.npz")
+    calibrate_index(path, request=CalibrationRequest(0.9))
+    return path
+
+
+@pytest.fixture
+def contents(path):
+    return ExactIndex.open(path).contents
+
+
+def spec(rule="auto"):
+    return make_rule(RetrievalConfig(rule=rule), np.array([ord(label) - ord("a") for label in LABELS]), 3)
+
+
+def test_a_calibration_that_fits_is_loaded_without_a_note(contents):
+    """Its rule can score with the configured specification, and only be described without one."""
+    state = load_calibration(contents, spec())
+    assert isinstance(state, Loaded)
+    assert state.note == ""
+    assert state.calibration.rule.spec.name == spec().name
+    described = load_calibration(contents)
+    assert isinstance(described, Loaded)
+    assert described.calibration.rule.spec is None
+
+
+def test_an_index_without_a_calibration_is_missing_one(contents, caplog):
+    """Nothing is logged: that is the state of every new index."""
+    uncalibrated = replace(contents, calibration=None)
+    assert load_calibration(uncalibrated) == Missing()
+    assert usable_calibration(uncalibrated) is None
+    assert caplog.text == ""
+
+
+def test_another_rule_makes_it_stale(path, contents, caplog):
+    """A calibration belongs to the rule that it was made for, so a retriever of another rule does not use it."""
+    state = load_calibration(contents, spec("knn"))
+    assert isinstance(state, Stale)
+    assert state.reason.startswith("The calibration is of the rule 'auto")
+    assert "'knn" in state.reason
+    with caplog.at_level(logging.WARNING):
+        retriever = Retriever.open(RetrievalConfig(rule="knn"), ExactIndex.open(path))
+    assert retriever.stored is None
+    assert "of the rule 'auto" in caplog.text
+    assert "It is not used. Run `lmm-classifier calibrate` again." in caplog.text
+
+
+def test_a_few_changed_examples_are_noted(contents, caplog):
+    """Up to a quarter: the calibration is used, the note counts them, and their kNN distances are missing."""
+    changed = replace(contents, labels=["b"] * 10 + list(contents.labels[10:]))
+    state = load_calibration(changed, spec())
+    assert isinstance(state, Loaded)
+    assert "10 of 150 examples were added or changed" in state.note
+    assert "guarantees do not cover them" in state.note
+    assert np.isnan(state.calibration.familiarity.knn_distance).sum() == 10
+    with caplog.at_level(logging.WARNING):
+        assert usable_calibration(changed, spec()) is not None
+    assert state.note in caplog.text
+
+
+def test_many_changed_examples_make_it_stale(contents, caplog):
+    """More than a quarter of the labels changed: the calibration is not used, and the log says why."""
+    changed = replace(contents, labels=["b"] * 40 + list(contents.labels[40:]))
+    state = load_calibration(changed)
+    assert isinstance(state, Stale)
+    assert "40 of 150 examples" in state.reason
+    with caplog.at_level(logging.WARNING):
+        assert usable_calibration(changed) is None
+    assert "stale" in caplog.text
+
+
+def test_another_encoder_makes_it_stale(contents):
+    """Its numbers belong to the vectors of one encoder."""
+    fingerprint = replace(contents.manifest.fingerprint, revision="2")
+    changed = replace(contents, manifest=replace(contents.manifest, fingerprint=fingerprint))
+    state = load_calibration(changed)
+    assert isinstance(state, Stale)
+    assert "the encoder or the transform of the index changed" in state.reason
+
+
+@pytest.mark.parametrize(
+    "name", ["temperatures", "familiarity.knn_distance", "metric.projection", "thresholds", "conformity_scores"]
+)
+def test_damage_is_reported_and_the_rule_is_fitted_again(path, contents, name, caplog):
+    """The answers are those of an index that was never calibrated."""
+    queries = random_embeddings(np.random.default_rng(5), 3, DIM)
+    expected = Retriever.open(RetrievalConfig(), ExactIndex.open(path)).score(queries).scores
+    damaged = replace(contents, calibration={**contents.calibration, name: np.array([-1.0])})
+    state = load_calibration(damaged)
+    assert isinstance(state, Stale)
+    assert "damaged" in state.reason
+    write_index(path, damaged)
+    with caplog.at_level(logging.WARNING):
+        retriever = Retriever.open(RetrievalConfig(), ExactIndex.open(path))
+    assert "damaged" in caplog.text
+    np.testing.assert_array_equal(retriever.score(queries).scores, expected)
+
+
+def test_a_missing_array_is_damage(contents):
+    """Each array is needed, so a calibration of another program version cannot be taken for one of this."""
+    for name in ("rule", "vectors", "labels", "date", "losses", "familiarity.spread"):
+        arrays = {key: array for key, array in contents.calibration.items() if key != name}
+        state = load_calibration(replace(contents, calibration=arrays))
+        assert isinstance(state, Stale), name
+        assert "damaged" in state.reason
+
+
+@pytest.mark.parametrize("damage", [np.array([1.0]), np.full(len(LABELS), np.nan), np.full(len(LABELS), np.inf)])
+def test_damaged_norms_are_computed_again(tmp_path, monkeypatch, caplog, damage):
+    """The log says so; thresholds and everything else of the calibration stay in use."""
+    monkeypatch.setattr("lmm_classifier.neighbors.metric.PROJECT_FROM", 0)
+    path = write_clusters(tmp_path / "sound")
+    calibrate_index(path, request=CalibrationRequest(keep_known=0.8))
+    contents = ExactIndex.open(path).contents
+    norms = contents.calibration["norms"]
+    write_index(tmp_path / "damaged", replace(contents, calibration={**contents.calibration, "norms": damage}))
+    with caplog.at_level(logging.WARNING):
+        opened = Retriever.open(RetrievalConfig(), ExactIndex.open(tmp_path / "damaged"))
+    assert "norms stored with the calibration are damaged" in caplog.text
+    np.testing.assert_array_equal(opened.metric_gallery.projected.norms, norms)
+    assert opened.stored.keep_known == 0.8
+
+
+def test_text_of_other_labels_is_dropped(tmp_path):
+    """The stored texts are those of the former labels, so the rule works without them where a label is new."""
+    labels = [*LABELS, "d"]
+    path = write_clusters(tmp_path / "index.npz", labels)
+    index = ExactIndex.open(path)
+    fitted, _ = fit_by_leave_one_out(RetrievalConfig(), index)
+    text = ZeroShotText(random_embeddings(np.random.default_rng(0), 4, DIM), 0.1, 1.0)
+    arrays = replace(fitted, rule=replace(fitted.rule, text=text)).to_arrays(index.contents)
+    same = load_calibration(replace(index.contents, calibration=arrays))
+    assert isinstance(same, Loaded)
+    assert same.calibration.rule.text is not None
+    renamed = load_calibration(replace(index.contents, calibration=arrays, labels=[*LABELS, "e"]))
+    assert isinstance(renamed, Loaded)
+    assert renamed.calibration.rule.text is None

@@ -1,0 +1,68 @@
+"""`calibrate` stores thresholds and prints them under the names of their settings."""
+
+import json
+import re
+
+import pytest
+
+from tests.helpers.command_line import OFFLINE, run
+
+
+def test_a_guarantee_is_stored_and_shown(place, index_file):
+    """One that cannot be given is refused, with the number of examples it takes."""
+    refused = run("calibrate", index_file, "--target-precision", 0.95, "--config", OFFLINE, code=1)
+    assert "too few" in refused.stderr
+    assert "59 examples" in refused.stderr
+    assert json.loads(run("info", index_file, "--json").stdout)["calibration"] == {"state": "missing"}
+    options = ["--target-precision", 0.7, "--keep-known", 0.9, "--confidence-level", 0.8]
+    done = run("calibrate", index_file, *options, "--config", OFFLINE)
+    assert "20 images held out by folds" in done.stdout
+    assert re.search(
+        r"^confidence_threshold: 0\.\d{4}; at most 30% .* with probability 0\.8$", done.stdout, re.MULTILINE
+    )
+    assert "accepts 90% of images of known labels" in done.stdout
+    assert "the simplest of the best by log-loss" in done.stdout
+    assert "There is no guarantee about unknown labels." in done.stdout
+    thresholds = json.loads(run("info", index_file, "--json").stdout)["thresholds"]
+    assert thresholds["keep_known"]["value"] == 0.9
+    assert 0 < thresholds["confidence_threshold"]["value"] <= 1
+
+
+def test_the_printed_familiarity_threshold_is_a_setting(place, index_file):
+    """`calibrate`, `info` and `info --json` name it alike; set to that value, it gives the same results."""
+    printed = run("calibrate", index_file, "--keep-known", 0.5, "--config", OFFLINE).stdout
+    of_calibrate = re.search(r"^familiarity_threshold: (-?\d+\.\d+)", printed, re.MULTILINE).group(1)
+    of_info = re.search(r"familiarity_threshold: (-?\d+\.\d+) \(familiarity\)", run("info", index_file).stdout).group(1)
+    exact = json.loads(run("info", index_file, "--json").stdout)["thresholds"]["familiarity_threshold"]["value"]
+    assert of_calibrate == of_info == f"{exact:.4f}"
+    assert "open_set_threshold" not in printed
+    classify = ["classify", place / "new", place / "other", "--index", index_file, "--config", OFFLINE]
+    classify += ["--format", "jsonl"]
+    expected = run(*classify).stdout
+    assert {json.loads(line)["reason"] for line in expected.splitlines()} > {"novel"}
+    for value in (of_calibrate, exact):
+        assert run(*classify, "--set", f"retrieval.familiarity_threshold={value}").stdout == expected
+    both = ["--set", f"retrieval.familiarity_threshold={exact}", "--set", "retrieval.open_set_threshold=0.5"]
+    assert "not both" in run(*classify, *both, code=1).stderr
+
+
+@pytest.mark.parametrize("flag", ["--target-precision", "--confidence-level", "--keep-known"])
+@pytest.mark.parametrize("value", [95, 1, 0])
+def test_a_percentage_in_place_of_a_probability_is_refused(place, flag, value):
+    """The error names the number that is wrong."""
+    done = run("calibrate", place / "index.npz", f"{flag}={value}", code=1)
+    name = flag.removeprefix("--").replace("-", "_")
+    assert f"error: {name}: expected a number between 0 and 1" in done.stderr
+
+
+def test_other_images_and_groups(place, index_file):
+    """A labeled folder instead of leave-one-out; groups by a pattern; unlabeled images to find a shift."""
+    done = run("calibrate", index_file, "--holdout", place / "new", "--config", OFFLINE)
+    assert f"8 images of {place / 'new'}" in done.stdout
+    done = run("calibrate", index_file, "--group-by", r"(\d)\.png", "--config", OFFLINE)
+    assert "held out with their group, of 20 groups" in done.stdout
+    done = run("calibrate", index_file, "--target-images", place / "new", "--config", OFFLINE)
+    assert "(z = " in done.stdout
+    assert "a shift is easily missed" in done.stdout
+    both = run("calibrate", index_file, "--holdout", place / "new", "--group-by", "folder", code=1)
+    assert "holdout replaces leave-one-out" in both.stderr

@@ -1,0 +1,66 @@
+"""The audit page shows every kind of finding with its images."""
+
+import shutil
+from dataclasses import replace
+
+import pytest
+
+from lmm_classifier import PipelineConfig, audit_index, build_index_from_directory
+from lmm_classifier.evaluation.audit import ConfusablePair
+from lmm_classifier.evaluation.duplicates import Duplicates
+from lmm_classifier.evaluation.reports.audit_page import summary, write_audit_page
+from tests.evaluation.reports.html_page import assert_harmless
+from tests.helpers.datasets import draw_dataset
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    """A folder with an index of a dataset that has a wrong label and a duplicate under another label."""
+    root = tmp_path_factory.mktemp("audit")
+    dataset = draw_dataset(root / "dataset", count=6)
+    shutil.move(dataset / "gingham" / "03.png", dataset / "stripes" / "gingham.png")
+    shutil.copy(dataset / "stripes" / "00.png", dataset / "herringbone" / "twice.png")
+    build_index_from_directory(dataset, root / "index", 16, PipelineConfig.offline())
+    return root
+
+
+def test_the_page_shows_the_findings(place, tmp_path):
+    """The planted mistakes are on the page with their images, and so are all figures."""
+    audit = audit_index(place / "index", PipelineConfig.offline())
+    write_audit_page(str(tmp_path / "page.html"), audit, str(place / "index"))
+    page = assert_harmless((tmp_path / "page.html").read_text(encoding="utf-8"))
+    for name, value in summary(audit):
+        assert name in page.text
+        assert value in page.text
+    assert "✗ labeled stripes" in page.text
+    assert "gingham?" in page.text
+    assert "label quality 0." in page.text
+    assert "herringbone / stripes" in page.text
+    assert "same bytes" in page.text
+    assert page.all("img", alt="stripes/gingham.png")
+    assert page.all("article", class_="group")
+
+
+def test_long_lists_are_cut_and_counted(place, tmp_path):
+    """A section shows 60 cards and says how many there are; a group shows four images."""
+    audit = audit_index(place / "index", PipelineConfig.offline())
+    group = Duplicates(tuple(f"stripes/{row:02}.png" for row in range(6)), ("stripes",) * 6, False, 0.99)
+    pair = ConfusablePair("a <b>", "c\udcff", 3, 0.125)
+    audit = replace(audit, label_issues=audit.label_issues[:1] * 70, duplicates=[group], confusable=[pair])
+    write_audit_page(tmp_path / "page.html", audit, place / "index")
+    page = assert_harmless((tmp_path / "page.html").read_text(encoding="utf-8"))
+    assert page.text.count("label quality 0.") == 60
+    assert "and 10 more" in page.text
+    assert "and 2 more" in page.text
+    assert "near duplicates, similarity 0.990" in page.text
+    assert "a <b>" in page.text
+    assert "c\\udcff" in page.text
+
+
+def test_the_page_of_a_clean_dataset(place, tmp_path):
+    """Sections without findings are left out."""
+    audit = audit_index(place / "index", PipelineConfig.offline())
+    audit = replace(audit, label_issues=[], duplicates=[], outliers=[], thin={}, confusable=[])
+    write_audit_page(tmp_path / "page.html", audit, place / "index")
+    page = assert_harmless((tmp_path / "page.html").read_text(encoding="utf-8"))
+    assert not page.all("section")

@@ -1,0 +1,183 @@
+"""An index is calibrated as asked, or a typed error says why not and the index is unchanged."""
+
+import pytest
+
+from lmm_classifier.config import PipelineConfig
+from lmm_classifier.core.errors import CalibrationError, Cancelled
+from lmm_classifier.index.build.builder import build_index_from_directory
+from lmm_classifier.index.formats import read_index
+from lmm_classifier.pipeline.calibrator import CalibrationRequest, calibrate_index
+from tests.helpers.datasets import draw_dataset, offline_config
+from tests.helpers.vector_indexes import write_clusters
+
+
+@pytest.fixture
+def path(tmp_path):
+    """An index of vectors, without images."""
+    return write_clusters(tmp_path / "index.npz")
+
+
+@pytest.fixture(scope="module")
+def drawn(tmp_path_factory):
+    """A dataset of drawn images with its index, and new images of the same labels."""
+    root = tmp_path_factory.mktemp("calibrator")
+    draw_dataset(root / "dataset", count=6, size=48)
+    draw_dataset(root / "new", count=2, seed=1, size=48)
+    build_index_from_directory(root / "dataset", root / "index.npz", config=PipelineConfig.offline())
+    return root
+
+
+@pytest.fixture
+def images(drawn, tmp_path):
+    """A copy of its index, and its configuration."""
+    path = tmp_path / "index.npz"
+    path.write_bytes((drawn / "index.npz").read_bytes())
+    return offline_config(path)
+
+
+def test_a_guarantee_sets_the_threshold(path):
+    """It is stored, with the fraction of known images to accept; without a target there is none."""
+    report = calibrate_index(path, request=CalibrationRequest(0.9, keep_known=0.8))
+    assert report.guarantee.risk == pytest.approx(0.1)
+    assert report.calibration.confidence_threshold == report.guarantee.threshold
+    assert report.sgr_guarantee is not None
+    assert 0 <= report.accuracy <= 1
+    assert set(report.tradeoff.accepted) == {0.95, 0.9, 0.8}
+    stored = read_index(path).calibration
+    assert list(stored["thresholds"]) == [report.guarantee.threshold, 0.8]
+    without_target = calibrate_index(path)
+    assert without_target.guarantee is without_target.sgr_guarantee is None
+    assert without_target.calibration.confidence_threshold is None
+
+
+def test_a_higher_confidence_level_gives_a_higher_threshold(path):
+    """The guarantee costs coverage."""
+    low, high = (calibrate_index(path, request=CalibrationRequest(0.9, level)).guarantee for level in (0.5, 0.99))
+    assert high.threshold >= low.threshold
+    assert high.coverage <= low.coverage
+
+
+def test_a_guarantee_that_cannot_be_given_leaves_the_index_unchanged(path):
+    """Too few examples: the error says how many it takes."""
+    before = path.read_bytes()
+    with pytest.raises(CalibrationError, match="too few.*It takes 299 examples without an error"):
+        calibrate_index(path, request=CalibrationRequest(0.99))
+    assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize("key", ["target_precision", "confidence_level", "keep_known"])
+@pytest.mark.parametrize("value", [95, 1.0, 0.0, -0.1, float("nan")])
+def test_a_probability_outside_0_to_1_is_refused(path, key, value):
+    """The error names it; a percentage is the usual mistake."""
+    before = path.read_bytes()
+    with pytest.raises(CalibrationError, match=f"{key}: expected a number between 0 and 1"):
+        calibrate_index(path, request=CalibrationRequest(**{key: value}))
+    assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"group_by": "folder"}, "holdout replaces leave-one-out, so group_by"),
+        ({"target_images": "new"}, "group_by and target_images cannot be used with it"),
+        ({"max_calls": 30}, "The reranker is measured on held-out examples, and holdout leaves none"),
+    ],
+)
+def test_a_request_that_contradicts_itself_is_refused(drawn, images, settings, message):
+    """The names are those of the request, and the index is unchanged."""
+    before = images.retrieval.index_path.read_bytes()
+    if "target_images" in settings:
+        settings = {"target_images": drawn / "new"}
+    with pytest.raises(CalibrationError, match=message):
+        calibrate_index(images.retrieval.index_path, images, CalibrationRequest(holdout=drawn / "new", **settings))
+    assert images.retrieval.index_path.read_bytes() == before
+
+
+def test_a_labeled_folder_replaces_leave_one_out(drawn, images):
+    """The predictions are of its images; those of other labels are counted and ignored."""
+    report = calibrate_index(images.retrieval.index_path, images, CalibrationRequest(holdout=drawn / "new"))
+    assert report.method == f"of {drawn / 'new'}"
+    assert len(report.predictions.rows) == 8
+    assert not report.notes
+
+
+def test_images_of_other_labels_are_ignored(images, tmp_path):
+    """A folder with no known label is refused."""
+    draw_dataset(tmp_path / "other", ["stripes", "argyle"], count=2, size=48)
+    path = images.retrieval.index_path
+    report = calibrate_index(path, images, CalibrationRequest(holdout=tmp_path / "other"))
+    assert f"{tmp_path / 'other'}: 2 images of other labels ignored" in report.notes
+    draw_dataset(tmp_path / "unknown", ["argyle"], count=2, size=48)
+    with pytest.raises(CalibrationError, match="no readable image of a label of the index"):
+        calibrate_index(path, images, CalibrationRequest(holdout=tmp_path / "unknown"))
+
+
+def test_groups_are_held_out_together(images):
+    """By a pattern on the path; groups that hold a whole label are refused."""
+    path = images.retrieval.index_path
+    report = calibrate_index(path, images, CalibrationRequest(group_by=r"(\d)\.png"))
+    assert report.method == "held out with their group, of 24 groups"
+    with pytest.raises(CalibrationError, match="'folder' put each label into one group"):
+        calibrate_index(path, images, CalibrationRequest(group_by="folder"))
+    report = calibrate_index(path, images, CalibrationRequest(group_by=r"stripes/|0\d"))
+    assert "stripes: one group only, so its examples count as errors" in report.notes
+
+
+def test_production_images_are_compared_with_the_examples(drawn, images, tmp_path):
+    """The notes say whether there is a shift, and that eight images are few; a folder without images is refused."""
+    path = images.retrieval.index_path
+    report = calibrate_index(path, images, CalibrationRequest(target_images=drawn / "new"))
+    few, result = report.notes[-2:]
+    assert "only 8 images; with fewer than 50 a shift is easily missed" in few
+    assert "(z = " in result
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(CalibrationError, match="no readable image"):
+        calibrate_index(path, images, CalibrationRequest(target_images=tmp_path / "empty"))
+
+
+def test_a_shift_is_answered_by_clusters(drawn, images, monkeypatch):
+    """Where new images are less similar to the examples than these to each other, clusters are held out."""
+    monkeypatch.setattr("lmm_classifier.pipeline.calibrator.shift_z_score", lambda *_: 9.0)
+    report = calibrate_index(images.retrieval.index_path, images, CalibrationRequest(target_images=drawn / "new"))
+    assert "shift found" in report.notes[-1]
+    assert "held out with their group" in report.method
+
+
+def test_cancelling_leaves_the_index_unchanged(images):
+    """`Cancelled` in the progress callback reaches the caller."""
+    path = images.retrieval.index_path
+    before = path.read_bytes()
+    steps = []
+
+    def cancel(progress):
+        steps.append(progress)
+        if progress.done == 3:
+            raise Cancelled("enough")
+
+    with pytest.raises(Cancelled, match="enough"):
+        calibrate_index(path, images, CalibrationRequest(max_calls=20), cancel)
+    assert [step.done for step in steps] == [1, 2, 3]
+    assert {step.stage for step in steps} == {"reranking"}
+    assert path.read_bytes() == before
+
+
+def test_cancelling_while_images_are_encoded_stores_nothing(drawn, images):
+    """Progress is reported for a labeled folder too."""
+    path = images.retrieval.index_path
+    before = path.read_bytes()
+
+    def cancel(progress):
+        assert (progress.stage, progress.done) == ("encoding", progress.total)
+        raise Cancelled("enough")
+
+    with pytest.raises(Cancelled, match="enough"):
+        calibrate_index(path, images, CalibrationRequest(holdout=drawn / "dataset"), cancel)
+    assert path.read_bytes() == before
+
+
+def test_a_threshold_that_is_replaced_by_none_is_noted(path):
+    """A calibration without a target precision says that the former threshold is gone."""
+    former = calibrate_index(path, request=CalibrationRequest(0.9)).calibration
+    report = calibrate_index(path)
+    assert report.calibration.confidence_threshold is None
+    assert f"{former.confidence_threshold:.4f}" in report.notes[-1]

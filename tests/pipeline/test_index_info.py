@@ -1,0 +1,101 @@
+"""An index is described without its vectors: encoder, labels, calibration, and each threshold with its source."""
+
+import json
+from dataclasses import replace
+
+import pytest
+
+from lmm_classifier.config import PipelineConfig
+from lmm_classifier.index.formats import read_index, write_index
+from lmm_classifier.pipeline.calibrator import CalibrationRequest, calibrate_index
+from lmm_classifier.pipeline.index_info import describe_index
+from tests.helpers.vector_indexes import write_clusters
+
+
+@pytest.fixture
+def path(tmp_path):
+    return write_clusters(tmp_path / "index.npz")
+
+
+def config(**settings):
+    return PipelineConfig(retrieval=settings)
+
+
+def test_an_index_without_a_calibration(path):
+    """The confidence threshold is the default; nothing is fitted, so there is no familiarity threshold yet."""
+    described = describe_index(path)
+    assert (described["images"], described["labels"], described["dim"]) == (150, {"a": 60, "b": 50, "c": 40}, 12)
+    assert described["calibration"] == {"state": "missing"}
+    assert described["thresholds"] == {
+        "confidence_threshold": {"value": 0.7, "source": "default"},
+        "familiarity_threshold": {"value": None, "source": "fitted when the index is opened"},
+        "keep_known": {"value": 0.95, "source": "default"},
+    }
+    json.dumps(described, allow_nan=False)
+
+
+def test_settings_are_thresholds_too(path):
+    """Those of the configuration replace the default."""
+    thresholds = describe_index(path, config(confidence_threshold=0.4, familiarity_threshold=-1.5))["thresholds"]
+    assert thresholds == {
+        "confidence_threshold": {"value": 0.4, "source": "configuration"},
+        "familiarity_threshold": {"value": -1.5, "source": "configuration"},
+    }
+
+
+def test_a_calibrated_index(path):
+    """The thresholds are those of a classifier, each with the day of the calibration."""
+    report = calibrate_index(path, request=CalibrationRequest(0.9, keep_known=0.8))
+    described = describe_index(path)
+    calibration, thresholds = described["calibration"], described["thresholds"]
+    assert calibration["state"] == "loaded"
+    assert calibration["note"] == ""
+    assert calibration["date"] == report.calibration.date
+    assert calibration["rule"].startswith("auto")
+    assert calibration["reranking"] is None
+    source = f"calibration of {report.calibration.date}"
+    assert thresholds["familiarity_threshold"] == {
+        "value": report.calibration.familiarity.threshold(0.8), "source": source,
+    }  # fmt: skip
+    assert thresholds["keep_known"] == {"value": 0.8, "source": source}
+    assert thresholds["confidence_threshold"] == {"value": report.guarantee.threshold, "source": source}
+    json.dumps(described, allow_nan=False)
+
+
+def test_a_stale_calibration_says_why(path, tmp_path):
+    """More than a quarter of the examples changed: the thresholds are those of an index without one."""
+    calibrate_index(path, request=CalibrationRequest(0.9))
+    contents = read_index(path)
+    write_index(tmp_path / "changed.npz", replace(contents, labels=["b"] * 40 + list(contents.labels[40:])))
+    described = describe_index(tmp_path / "changed.npz")
+    assert described["calibration"]["state"] == "stale"
+    assert "40 of 150 examples" in described["calibration"]["reason"]
+    assert described["thresholds"] == describe_index(write_clusters(tmp_path / "new.npz"))["thresholds"]
+    assert described["stale"]
+
+
+def test_a_calibration_of_another_rule_gives_no_threshold(path):
+    """What is shown is what a classifier with these settings uses."""
+    calibrate_index(path, request=CalibrationRequest(0.9))
+    described = describe_index(path, config(rule="knn"))
+    assert described["calibration"]["state"] == "stale"
+    assert "'knn k=20" in described["calibration"]["reason"]
+    assert described["thresholds"]["confidence_threshold"] == {"value": 0.7, "source": "default"}
+
+
+def test_a_choice_of_labels_has_the_familiarity_fitted_again(path):
+    """The stored threshold is of all labels; the precision was asked for and stays."""
+    report = calibrate_index(path, request=CalibrationRequest(0.9))
+    thresholds = describe_index(path, PipelineConfig(labels=["a", "b"]))["thresholds"]
+    assert thresholds["familiarity_threshold"] == {"value": None, "source": "fitted when the index is opened"}
+    assert thresholds["confidence_threshold"]["value"] == report.guarantee.threshold
+
+
+def test_a_threshold_set_by_hand_leaves_no_keep_known(path):
+    """`keep_known` has no effect then."""
+    thresholds = describe_index(path, config(open_set_threshold=0.4, prediction_set_alpha=0.1))["thresholds"]
+    assert thresholds == {
+        "confidence_threshold": {"value": 0.7, "source": "default"},
+        "open_set_threshold": {"value": 0.4, "source": "configuration"},
+        "prediction_set_threshold": {"value": None, "source": "fitted when the index is opened"},
+    }

@@ -1,0 +1,110 @@
+"""Retrieval scores with the stored calibration, or fits the same one where none is stored."""
+
+import logging
+
+import numpy as np
+import pytest
+
+from lmm_classifier.core.errors import CalibrationError, ConfigError
+from lmm_classifier.index.vector_index import ExactIndex
+from lmm_classifier.neighbors.config import RetrievalConfig
+from lmm_classifier.pipeline.calibrator import CalibrationRequest, calibrate_index
+from lmm_classifier.pipeline.retriever import Retriever
+from lmm_classifier.pipeline.thresholds import Thresholds
+from lmm_classifier.testing import random_embeddings
+from tests.helpers.vector_indexes import DIM, LABELS, write_clusters
+
+RULES = ["auto", "knn", "top_k_mean", "prototype", "top_k_mean_prototype", "tip", "gda"]
+
+
+@pytest.mark.parametrize("name", ["index.npz", "index"])
+def test_a_stored_calibration_scores_as_the_fitted_one(tmp_path, name):
+    """Scores, familiarity and temperature are the same, bit for bit."""
+    path = write_clusters(tmp_path / name)
+    config = RetrievalConfig(index_path=path)
+    queries = random_embeddings(np.random.default_rng(5), 9, DIM)
+    fitted = Retriever.open(config, ExactIndex.open(path))
+    calibrate_index(path)
+    stored = Retriever.open(config, ExactIndex.open(path))
+    assert fitted.stored is None
+    assert stored.stored is not None
+    np.testing.assert_array_equal(stored.score(queries).scores, fitted.score(queries).scores)
+    np.testing.assert_array_equal(stored.score(queries).familiarity, fitted.score(queries).familiarity)
+    assert stored.temperature == fitted.temperature
+
+
+@pytest.mark.parametrize("labels", [["a"], ["a"] * 9, ["a", "b", "c"]], ids=["one", "one-label", "singles"])
+def test_every_rule_answers_where_nothing_can_be_calibrated(tmp_path, labels):
+    """Calibration is refused, but scores and familiarity are numbers."""
+    path = write_clusters(tmp_path / "index.npz", labels)
+    with pytest.raises(CalibrationError, match="needs two labels, and more than one image"):
+        calibrate_index(path)
+    for rule in RULES:
+        retriever = Retriever.open(RetrievalConfig(rule=rule), ExactIndex.open(path))
+        scored = retriever.score(random_embeddings(np.random.default_rng(0), 3, DIM))
+        assert not np.isnan(scored.scores).any()
+        assert np.isfinite(scored.familiarity).all()
+
+
+def test_restricted_labels_are_fitted_among_themselves(tmp_path):
+    """The other labels have no score, and as many known images as asked for are still familiar."""
+    path = write_clusters(tmp_path / "index.npz")
+    calibrate_index(path, request=CalibrationRequest(0.9, keep_known=0.9))
+    index = ExactIndex.open(path)
+    restricted = Retriever.open(RetrievalConfig(), index, ["a", "c"])
+    thresholds = Thresholds.resolve(RetrievalConfig(), restricted.calibration, restricted.stored)
+    rows = np.flatnonzero(np.array(LABELS) != "b")
+    scored = restricted.score(index.vectors()[rows], [index.hashes[row] for row in rows])
+    assert scored.scores.shape == (100, 2)
+    assert 0.85 <= (scored.familiarity >= thresholds.novelty.value).mean() <= 0.95
+    assert len(restricted.index.vectors()) == 100
+    assert restricted.stored.confidence_threshold is not None
+    with pytest.raises(ConfigError, match="'z' not in the index"):
+        Retriever.open(RetrievalConfig(), index, ["z"])
+
+
+def test_an_example_is_scored_without_itself(tmp_path):
+    """It is less familiar then, and is not among its own neighbors, in either space."""
+    index = ExactIndex.open(write_clusters(tmp_path / "index.npz"))
+    retriever = Retriever.open(RetrievalConfig(), index)
+    own = index.vectors()[:1]
+    with_itself, without_itself = retriever.score(own), retriever.score(own, [index.hashes[0]])
+    assert with_itself.familiarity[0] > without_itself.familiarity[0]
+    assert with_itself.nearest[0] == pytest.approx(1, abs=1e-5)
+    assert without_itself.nearest[0] < with_itself.nearest[0]
+    assert without_itself.similarities.nearest(0, 1)[0][0] != 0
+
+
+def test_batches_do_not_change_the_scores(tmp_path, monkeypatch):
+    """Parts cover all queries in order; each row is the same as in one call."""
+    index = ExactIndex.open(write_clusters(tmp_path / "index.npz"))
+    retriever = Retriever.open(RetrievalConfig(), index)
+    queries = random_embeddings(np.random.default_rng(5), 9, DIM)
+    expected = retriever.score(queries).scores
+    monkeypatch.setattr(type(index.gallery), "queries_at_once", 4)
+    parts = list(retriever.score_in_batches(queries, [None] * 9))
+    assert [part for part, _ in parts] == [slice(0, 4), slice(4, 8), slice(8, 12)]
+    np.testing.assert_array_equal(np.concatenate([scored.scores for _, scored in parts]), expected)
+
+
+def test_a_former_retriever_changes_no_score(tmp_path):
+    """What it knows about the metric is reused, and the scores are those without it."""
+    path = write_clusters(tmp_path / "index.npz")
+    config = RetrievalConfig(index_path=path)
+    queries = random_embeddings(np.random.default_rng(5), 9, DIM)
+    former = Retriever.open(config, ExactIndex.open(path))
+    again = Retriever.open(config, ExactIndex.open(path), former=former)
+    np.testing.assert_array_equal(again.score(queries).scores, former.score(queries).scores)
+
+
+def test_fitting_a_large_index_is_mentioned(tmp_path, monkeypatch, caplog):
+    """It takes long and can be avoided: the log names the command."""
+    path = write_clusters(tmp_path / "index.npz")
+    monkeypatch.setattr("lmm_classifier.pipeline.retriever._ROWS_TO_MENTION", 100)
+    caplog.set_level(logging.INFO)
+    Retriever.open(RetrievalConfig(), ExactIndex.open(path))
+    assert "Fitting the rule to 150 examples. `lmm-classifier calibrate`" in caplog.text
+    calibrate_index(path)
+    caplog.clear()
+    Retriever.open(RetrievalConfig(), ExactIndex.open(path))
+    assert "Fitting" not in caplog.text

@@ -1,0 +1,118 @@
+"""The background thread of the chat client: it ends with its client, and no exit or fork waits for it."""
+
+import os
+import subprocess
+import sys
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from PIL import Image
+
+from lmm_classifier.core.datatypes import Candidate, RerankRequest
+from lmm_classifier.rerank.openai_api import OpenAIReranker, ServerOptions
+from tests.helpers.fault_server import ChatServer, FaultServer
+from tests.helpers.paths import ROOT
+
+
+def open_reranker(url, deadline=20.0):
+    return OpenAIReranker(ServerOptions(url, "tiny", deadline=deadline))
+
+
+def ask(reranker):
+    """Ask about one image and return the failure; empty where there is an answer."""
+    candidates = tuple(Candidate(label, 0.5, ()) for label in "ab")
+    (answer,) = reranker.rerank([RerankRequest(Image.new("RGB", (56, 56)), candidates)])
+    return answer.failure
+
+
+def test_a_closed_client_can_be_used_again():
+    """Closing twice is allowed, and the next request opens new connections."""
+    with ChatServer("logprobs") as url:
+        reranker = open_reranker(url)
+        assert ask(reranker) == ""
+        reranker.close()
+        reranker.close()
+        assert ask(reranker) == ""
+        reranker.close()
+
+
+@pytest.mark.long
+def test_dropped_clients_leave_no_threads():
+    """The thread also ends where the client is dropped without closing it, even in its own loop."""
+    with ChatServer("logprobs") as url:
+        before = threading.active_count()
+        for _ in range(5):
+            assert ask(open_reranker(url)) == ""
+        reranker = open_reranker(url)
+        assert ask(reranker) == ""
+        reranker.client.run(in_loop, reranker.client)
+        deadline = time.monotonic() + 5
+        while threading.active_count() > before and time.monotonic() < deadline:
+            time.sleep(0.02)
+        assert threading.active_count() <= before
+
+
+async def in_loop(client):
+    client.close()
+
+
+def test_closing_ends_the_requests_under_way():
+    """A thread that waits for a silent server gets a failure or an error at once."""
+    with FaultServer("silent") as url, ThreadPoolExecutor() as threads:
+        reranker = open_reranker(url)
+        waiting = threads.submit(ask, reranker)
+        time.sleep(0.3)
+        reranker.close()
+        assert waiting.exception(timeout=3) or waiting.result()
+
+
+SCRIPT = """
+import os, sys, threading, time
+from tests.helpers.fault_server import ChatServer, FaultServer
+from tests.rerank.test_http_session import ask, open_reranker
+
+server = FaultServer("silent") if sys.argv[1] == "pending" else ChatServer("logprobs")
+reranker = open_reranker(server.__enter__())
+"""
+
+
+needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs os.fork")
+CASES = [
+    pytest.param("idle", "assert ask(reranker) == ''", id="idle"),
+    pytest.param(
+        "pending", "threading.Thread(target=lambda: ask(reranker), daemon=True).start(); time.sleep(0.3)", id="pending"
+    ),
+    pytest.param(
+        "idle",
+        "assert ask(reranker) == ''\nchild = os.fork()\nassert ask(reranker) == ''\n"
+        "if child: assert os.waitpid(child, 0)[1] == 0",
+        marks=needs_fork,
+        id="forked",
+    ),
+    pytest.param(
+        "idle",
+        "assert ask(reranker) == ''\nif child := os.fork(): assert os.waitpid(child, 0)[1] == 0",
+        marks=needs_fork,
+        id="forked and unused",
+    ),
+]
+
+
+def run_script(code, case, warnings):
+    command = [sys.executable, "-W", warnings, "-c", SCRIPT + code, case]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=15, check=False)
+
+
+@pytest.mark.parametrize(("case", "code"), CASES)
+def test_exit_without_closing(case, code):
+    """The interpreter exits without waiting, also while a request waits, and in a forked process."""
+    done = run_script(code, case, "ignore")
+    assert done.returncode == 0, done.stderr
+
+
+def test_exit_without_closing_leaks_nothing():
+    """No resource warning appears when the interpreter exits."""
+    done = run_script("assert ask(reranker) == ''\nserver.__exit__()", "idle", "error")
+    assert (done.returncode, done.stderr) == (0, "")

@@ -1,0 +1,57 @@
+"""Whatever a server does wrong, no image is lost or late: each result says what happened."""
+
+import time
+
+import pytest
+
+from lmm_classifier.data.synthetic.shapes import draw_labeled
+from lmm_classifier.index.build.builder import build_index_from_directory
+from lmm_classifier.pipeline.classifier import HybridClassifier
+from tests.helpers.datasets import offline_config
+from tests.helpers.fault_server import FAULTS, FaultServer
+
+KEY = "hush-hush"
+# one of each kind: no connection, no answer, a slow one, a broken one, nonsense, and two errors by name
+QUICK = {"refused", "silent", "slow body", "reset", "garbage", "not a number", "401", "503"}
+
+
+@pytest.fixture(scope="module")
+def always_asking(tmp_path_factory):
+    """A configuration that asks about every image, an encoder, 200 images, and retrieval's answers to them."""
+    root = tmp_path_factory.mktemp("faults")
+    for number, (label, image) in enumerate(draw_labeled(3, seed=1)):
+        (root / "dataset" / label).mkdir(parents=True, exist_ok=True)
+        image.save(root / "dataset" / label / f"{number:02}.png")
+    config = offline_config(root / "index.npz", allow_unknown="false")
+    build_index_from_directory(root / "dataset", root / "index.npz", config=config)
+    config.retrieval.confidence_threshold = 1.0
+    images = [image for _, image in draw_labeled(25, seed=6)]
+    config.rerank.enabled = False
+    alone = HybridClassifier(config)
+    config.rerank.enabled, config.rerank.backend, config.rerank.cache = True, "openai_api", "off"
+    config.rerank.prompt.min_visual_tokens = config.rerank.prompt.max_visual_tokens = 4
+    return config, alone.encoder, images, [result.label for result in alone.classify_many(images)]
+
+
+@pytest.mark.parametrize("fault", [f if f in QUICK else pytest.param(f, marks=pytest.mark.long) for f in FAULTS])
+def test_no_fault_loses_or_delays_an_image(always_asking, fault, monkeypatch, caplog):
+    """With 200 images and one fault, each result comes in time with retrieval's answer and the reason."""
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+    config, encoder, images, expected = always_asking
+    server = FaultServer(fault)
+    with server as url:
+        faulty = config.model_copy(deep=True)
+        server_config = faulty.rerank.server
+        server_config.base_url, server_config.deadline, server_config.retries = url, 0.3, 1
+        classifier = HybridClassifier(faulty, encoder)
+        started = time.monotonic()
+        results = classifier.classify_many(images)
+        seconds = time.monotonic() - started
+        classifier.reranker.close()
+    assert [result.label for result in results] == expected
+    failed = [result for result in results if result.decision.reason == "reranker_failed"]
+    assert len(failed) == sum(result.decision.reason != "confident" for result in results) >= 190
+    assert all(result.error and not result.used_reranker and KEY not in result.error for result in failed)
+    assert KEY not in caplog.text
+    assert server.connections < 40  # the circuit breaker opened
+    assert seconds < 20  # 200 deadlines one after the other would be 60
