@@ -6,13 +6,14 @@ and where examples come in groups (several images of one object) that must be he
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 
 import numpy as np
 
 from lmm_classifier.calibration.predictions import HeldOutScores
 from lmm_classifier.core.arrays import Float32Array, Float64Array, IntArray
+from lmm_classifier.core.progress import Progress, ProgressCallback
 from lmm_classifier.core.protocols import TransformFitter
 from lmm_classifier.neighbors.gallery import Gallery
 from lmm_classifier.neighbors.metric import WithinClassMetric, fit_scatter, gallery_in_metric
@@ -33,7 +34,7 @@ def score_folds(
     fitter: TransformFitter,
     vectors: Float32Array,
     gallery: Gallery,
-    folds: Sequence[Fold],
+    folds: Iterable[Fold],
     other_vectors: Float32Array | None = None,
 ) -> HeldOutScores:
     """Score the examples of each fold, with transform and metric fitted to the rows that are not held out.
@@ -62,6 +63,16 @@ def score_folds(
         part = score_queries(spec, metric, others, in_metric, knn_distance, embeddings, gallery.label_ids[scored])
         parts.append(replace(part, rows=scored))
     return HeldOutScores.join(parts)
+
+
+def reported(folds: Sequence[Fold], progress: ProgressCallback | None) -> Iterator[Fold]:
+    """Yield the folds, and report after each one how many examples are scored."""
+    done, total = 0, sum(len(scored) for _, scored in folds)
+    for held_out, scored in folds:
+        yield held_out, scored
+        done += len(scored)
+        if progress is not None:
+            progress(Progress("scoring held-out examples", done, total))
 
 
 def score_queries(

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from lmm_classifier.calibration.calibration import Calibration
-from lmm_classifier.calibration.cross_fitting import group_folds, score_folds, score_queries, stratified_folds
+from lmm_classifier.calibration.cross_fitting import group_folds, reported, score_folds, score_queries, stratified_folds
 from lmm_classifier.calibration.predictions import HeldOutPredictions, HeldOutScores
 from lmm_classifier.calibration.rule_fitting import (
     ChosenMetric,
@@ -18,6 +18,7 @@ from lmm_classifier.calibration.rule_fitting import (
     score_held_out,
 )
 from lmm_classifier.core.arrays import Float32Array, Float64Array, IntArray
+from lmm_classifier.core.progress import ProgressCallback
 from lmm_classifier.embeddings.whitening import IdentityTransform
 from lmm_classifier.index.vector_index import SEARCH_FROM, ExactIndex
 from lmm_classifier.neighbors.brute_force import BruteForceSearch
@@ -35,6 +36,7 @@ def fit_by_leave_one_out(
     most: int | None = None,
     texts: Float32Array | None = None,
     other_vectors: Float32Array | None = None,
+    progress: ProgressCallback | None = None,
 ) -> Fit:
     """Fit the configured rule to an index, with each example held out in turn.
 
@@ -47,26 +49,32 @@ def fit_by_leave_one_out(
         most: examples to hold out; by default 20,000, and fewer where there are very many.
         texts: embeddings of the label names, (C, d), that join as an expert where they help.
         other_vectors: further encoder vectors (m, dim) that the transform of the index was fitted to.
+        progress: called between two blocks of held-out examples.
     """
     basis = _Basis.of(config, index, most)
     if not isinstance(index.transform, IdentityTransform) and len(index) > 1:
         folds = stratified_folds(index.gallery.label_ids)
-        return basis.finish(basis.score_folds(folds, other_vectors), index.gallery.embeddings, texts)
+        return basis.finish(basis.score_folds(folds, other_vectors, progress), index.gallery.embeddings, texts)
     gallery, metric = index.gallery, basis.chosen.metric
     in_metric = gallery_in_metric(metric, gallery, basis.norms)
-    held_out = score_held_out(basis.spec, basis.chosen, gallery, in_metric, basis.density, basis.sample)
+    held_out = score_held_out(basis.spec, basis.chosen, gallery, in_metric, basis.density, basis.sample, progress)
     return basis.finish(held_out, gallery.embeddings, texts)
 
 
 def fit_by_groups(
-    config: RetrievalConfig, index: ExactIndex, groups: IntArray, texts: Float32Array | None = None
+    config: RetrievalConfig,
+    index: ExactIndex,
+    groups: IntArray,
+    texts: Float32Array | None = None,
+    progress: ProgressCallback | None = None,
 ) -> Fit:
     """Fit the configured rule to an index, with whole groups of examples held out together.
 
-    `groups` (N,) numbers the examples of one object alike (scikit-learn: `GroupKFold`).
+    `groups` (N,) numbers the examples of one object alike (scikit-learn: `GroupKFold`). `progress` is called after each
+    fold.
     """
     basis = _Basis.of(config, index, None)
-    return basis.finish(basis.score_folds(group_folds(groups), None), index.gallery.embeddings, texts)
+    return basis.finish(basis.score_folds(group_folds(groups), None, progress), index.gallery.embeddings, texts)
 
 
 def fit_on_held_out(
@@ -109,7 +117,9 @@ class _Basis:
         norms = norms_in(chosen.metric, gallery) if is_projected(chosen.metric, gallery) else None
         return cls(config, index, spec, chosen, sample, density, norms)
 
-    def score_folds(self, folds: list[IntArray], other_vectors: Float32Array | None) -> HeldOutScores:
+    def score_folds(
+        self, folds: list[IntArray], other_vectors: Float32Array | None, progress: ProgressCallback | None
+    ) -> HeldOutScores:
         """Score the sampled rows of each fold by the other folds."""
         gallery = self.index.gallery
         return score_folds(
@@ -118,7 +128,7 @@ class _Basis:
             self.index.transform.fitter,
             self.index.vectors(),
             gallery,
-            [(rows, np.intersect1d(rows, self.sample)) for rows in folds],
+            reported([(rows, np.intersect1d(rows, self.sample)) for rows in folds], progress),
             other_vectors,
         )
 

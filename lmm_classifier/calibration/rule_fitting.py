@@ -13,6 +13,7 @@ from lmm_classifier.calibration.temperature import fit_temperature, log_losses
 from lmm_classifier.calibration.zero_shot_text import fit_text_weight
 from lmm_classifier.core.arrays import Float32Array, Float64Array, IntArray
 from lmm_classifier.core.numerics import log_softmax
+from lmm_classifier.core.progress import Progress, ProgressCallback
 from lmm_classifier.neighbors.gallery import Gallery
 from lmm_classifier.neighbors.leave_one_out import Downdate, LeaveOneOut
 from lmm_classifier.neighbors.metric import WithinClassMetric, WithinClassScatter, fit_scatter
@@ -54,13 +55,19 @@ def choose_metric(spec: RuleSpec, gallery: Gallery) -> ChosenMetric:
 
 
 def score_held_out(
-    spec: RuleSpec, chosen: ChosenMetric, gallery: Gallery, in_metric: Gallery, density: NeighborDensity, rows: IntArray
+    spec: RuleSpec,
+    chosen: ChosenMetric,
+    gallery: Gallery,
+    in_metric: Gallery,
+    density: NeighborDensity,
+    rows: IntArray,
+    progress: ProgressCallback | None = None,
 ) -> HeldOutScores:
     """Score the examples `rows` by the experts, each exactly as if it were not in the index.
 
-    `in_metric` is the gallery in the chosen metric.
+    `in_metric` is the gallery in the chosen metric. `progress` is called after each block of rows.
     """
-    parts = []
+    parts, done = [], 0
     downdate = (1 - chosen.metric.shrinkage) / chosen.scatter.freedom
     plain_blocks = LeaveOneOut(gallery).blocks(rows)
     metric_blocks = LeaveOneOut(in_metric, downdate, centered=True).blocks(rows)
@@ -68,6 +75,9 @@ def score_held_out(
         scores = [expert.scores(mapped if spec.within_class_metric else plain) for expert in spec.experts]
         signals = signals_held_out(density, block, plain, mapped)
         parts.append(HeldOutScores(block, gallery.label_ids[block], scores, signals))
+        done += len(block)
+        if progress is not None:
+            progress(Progress("scoring held-out examples", done, len(rows)))
     return HeldOutScores.join(parts)
 
 

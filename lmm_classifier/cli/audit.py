@@ -35,13 +35,14 @@ def audit(
 
     The findings also list thin labels, which have few examples, and labels that are easily confused.
     """
-    from lmm_classifier.cli.console import escape_for_terminal
+    from lmm_classifier.cli.console import ProgressDisplay, escape_for_terminal
     from lmm_classifier.core.files import atomic_write
     from lmm_classifier.evaluation.audit import audit_index
     from lmm_classifier.evaluation.reports.audit_page import write_audit_page
 
     path = index or config.retrieval.index_path
-    findings = audit_index(path, config, near)
+    with ProgressDisplay() as show:
+        findings = audit_index(path, config, near, show)
     if json_to is not None:
         with atomic_write(json_to) as temporary:
             temporary.write_text(json.dumps(findings.to_dict(), indent=1, allow_nan=False) + "\n", encoding="utf-8")

@@ -36,7 +36,8 @@ class ProgressDisplay:
     def __init__(self) -> None:
         self._bar: Any = None
         self._task: Any = None
-        self._started = self._last_line = time.monotonic()
+        self._stage = ""
+        self._started = self._latest = self._last_line = time.monotonic()
 
     def __enter__(self) -> Self:
         if sys.stderr.isatty():
@@ -58,7 +59,10 @@ class ProgressDisplay:
 
     def __call__(self, progress: Progress) -> None:
         """Show the newest state."""
-        seconds = max(time.monotonic() - self._started, 1e-9)
+        if progress.stage != self._stage:
+            self._stage, self._started = progress.stage, self._latest
+        self._latest = time.monotonic()
+        seconds = max(self._latest - self._started, 1e-9)
         rate = f"{progress.done / seconds:.1f}/s"
         if self._bar is not None:
             if self._task is None:

@@ -20,7 +20,7 @@ class Progress:
     stage: str
     """Name of the current step."""
     done: int
-    """Images that are finished, skipped ones included."""
+    """Images that are finished, skipped ones included; for a check of an index, its parts."""
     total: int | None
     """Images of the whole step; None where the number is unknown."""
     skipped: int = 0

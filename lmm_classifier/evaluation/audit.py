@@ -16,6 +16,7 @@ from lmm_classifier.core.arrays import Float64Array, IntArray
 from lmm_classifier.core.datatypes import Neighbor
 from lmm_classifier.core.errors import CalibrationError, ConfigError
 from lmm_classifier.core.metrics import wilson_interval
+from lmm_classifier.core.progress import ProgressCallback
 from lmm_classifier.evaluation.duplicates import Duplicates, find_duplicates
 from lmm_classifier.index.vector_index import ExactIndex
 from lmm_classifier.neighbors.config import RetrievalConfig
@@ -107,7 +108,12 @@ class Audit:
         return values
 
 
-def audit_index(index_path: Path | str, config: PipelineConfig | None = None, near_duplicate: float = 0.98) -> Audit:
+def audit_index(
+    index_path: Path | str,
+    config: PipelineConfig | None = None,
+    near_duplicate: float = 0.98,
+    progress: ProgressCallback | None = None,
+) -> Audit:
     """Find mistakes in the dataset of an index. The index is not changed, and no image is read.
 
     Each example is judged by the others (leave-one-out). Of more than 140,000 examples, or where examples times labels
@@ -117,6 +123,7 @@ def audit_index(index_path: Path | str, config: PipelineConfig | None = None, ne
         index_path: a durable index (folder) or an `.npz` file.
         config: names the rule that judges; `rule: auto` by default.
         near_duplicate: cosine similarity from which two images count as near duplicates, 0 to 1.
+        progress: called between two batches; raise `Cancelled` in it to stop.
 
     Raises:
         ConfigError: if `near_duplicate` is outside 0 to 1.
@@ -136,10 +143,12 @@ def audit_index(index_path: Path | str, config: PipelineConfig | None = None, ne
             f"near_duplicate is {near_duplicate}. Expected a cosine similarity of 0 to 1, such as the default 0.98."
         )
     config = config or PipelineConfig()
-    return audit_opened_index(ExactIndex.open(Path(index_path)), config.retrieval, near_duplicate)
+    return audit_opened_index(ExactIndex.open(Path(index_path)), config.retrieval, near_duplicate, progress)
 
 
-def audit_opened_index(index: ExactIndex, config: RetrievalConfig, near_duplicate: float = 0.98) -> Audit:
+def audit_opened_index(
+    index: ExactIndex, config: RetrievalConfig, near_duplicate: float = 0.98, progress: ProgressCallback | None = None
+) -> Audit:
     """Find mistakes in the dataset of an index that is open already; see `audit_index`."""
     if len(index.label_names) < 2 or len(index) <= len(index.label_names):
         raise CalibrationError(
@@ -147,7 +156,7 @@ def audit_opened_index(index: ExactIndex, config: RetrievalConfig, near_duplicat
             "more than one image of some label. Add images to the dataset and build the index again."
         )
     max_judged = max(_MAX_COMPARISONS // len(index), 1)
-    calibration, predictions = fit_by_leave_one_out(config, index, most=max_judged)
+    calibration, predictions = fit_by_leave_one_out(config, index, most=max_judged, progress=progress)
     quality = _LabelQuality.of(predictions)
     correct, judged = int(predictions.correct.sum()), len(predictions.rows)
     familiarity = calibration.familiarity.of_signals(predictions.signals)

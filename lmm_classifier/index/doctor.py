@@ -12,6 +12,7 @@ from typing import Literal
 import numpy as np
 
 from lmm_classifier.core.errors import IndexFileError, LmmClassifierError
+from lmm_classifier.core.progress import Progress, ProgressCallback
 from lmm_classifier.index.contents import ADDED, IndexContents
 from lmm_classifier.index.formats import is_durable, read_index
 from lmm_classifier.index.storage import database
@@ -44,12 +45,15 @@ class Finding:
     repaired: bool = False  # whether this call repaired it
 
 
-def check_index(index_path: Path | str, repair: bool = False) -> list[Finding]:
+def check_index(
+    index_path: Path | str, repair: bool = False, progress: ProgressCallback | None = None
+) -> list[Finding]:
     """Check all parts of an index: database, vectors, derived files, image files.
 
     Args:
         index_path: a durable index (folder) or an `.npz` file, which is only checked.
         repair: repair what can be repaired. Sound rows are never removed, unless they refer to a damaged row.
+        progress: called after each part that is checked; raise `Cancelled` in it to stop there.
 
     Returns:
         The problems; an empty list if the index is sound.
@@ -73,11 +77,12 @@ def check_index(index_path: Path | str, repair: bool = False) -> list[Finding]:
         return [Finding("damage", problem.rstrip("."), "a former format cannot be repaired")]
     lock = locked(path) if repair else None
     try:
-        findings = list(_check_database(path, repair))
-        findings += _check_derived_files(path, repair)
-        findings += _check_leftovers(path, repair)
-        with suppress(LmmClassifierError):
-            findings += _check_references(read_store(path))
+        findings: list[Finding] = []
+        parts = (_check_database, _check_derived_files, _check_leftovers, _check_image_files)
+        for number, check in enumerate(parts, 1):
+            findings += check(path, repair)
+            if progress is not None:
+                progress(Progress("checking parts of the index", number, len(parts)))
         return findings
     finally:
         if lock is not None:
@@ -204,6 +209,12 @@ def _check_leftovers(path: Path, repair: bool) -> Iterator[Finding]:
             file.unlink(missing_ok=True)
     problem = f"{len(files)} files are left over: {_listed([file.name for file in files])}"
     yield Finding("note", problem, "a repair removes them", repair)
+
+
+def _check_image_files(path: Path, repair: bool) -> Iterator[Finding]:  # noqa: ARG001 - images are never changed
+    """Check what the index refers to, if it can be read; else the findings so far say why not."""
+    with suppress(LmmClassifierError):
+        yield from _check_references(read_store(path))
 
 
 def _check_references(contents: IndexContents) -> Iterator[Finding]:

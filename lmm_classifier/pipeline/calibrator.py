@@ -100,8 +100,7 @@ def calibrate_index(
         index_path: a durable index (folder) or an `.npz` file.
         config: names the rule, and the encoder where images must be encoded.
         request: what is asked for.
-        progress: called between two batches of images that are encoded and of questions to the reranker; raise
-            `Cancelled` in it to stop. No calibration is stored then.
+        progress: called between two batches; raise `Cancelled` in it to stop. No calibration is stored then.
 
     Raises:
         CalibrationError: if the index is too small for what is asked, or the request contradicts itself. No
@@ -189,9 +188,9 @@ def _fit(
         return fit, f"of {request.holdout}", notes
     groups, notes = _groups(index, config, path, request, progress)
     if groups is not None:
-        fit = fit_by_groups(config.retrieval, index, groups, texts)
+        fit = fit_by_groups(config.retrieval, index, groups, texts, progress)
         return fit, f"held out with their group, of {len(np.unique(groups))} groups", notes
-    fit = fit_by_leave_one_out(config.retrieval, index, texts=texts)
+    fit = fit_by_leave_one_out(config.retrieval, index, texts=texts, progress=progress)
     exact = isinstance(index.transform, IdentityTransform)
     return fit, "held out one by one" if exact else "held out by folds, because the transform is fitted", notes
 

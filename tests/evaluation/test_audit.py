@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from lmm_classifier import PipelineConfig
-from lmm_classifier.core.errors import CalibrationError, ConfigError, IndexFileError
+from lmm_classifier.core.errors import CalibrationError, Cancelled, ConfigError, IndexFileError
 from lmm_classifier.core.metrics import average_precision
 from lmm_classifier.evaluation.audit import audit_index, audit_opened_index
 from lmm_classifier.neighbors.config import RetrievalConfig
@@ -120,3 +120,13 @@ def test_from_the_command_line(tmp_path):
     assert "Same image, several labels" in (tmp_path / "a.html").read_text(encoding="utf-8")
     refused = run("audit", tmp_path / "nothing.npz", code=1)
     assert "nothing.npz" in refused.stderr
+
+
+def test_an_audit_can_be_stopped_between_its_batches(tmp_path, vectors):
+    """It reports how many examples are scored; `Cancelled` in the callback reaches the caller."""
+
+    def cancel(progress):
+        raise Cancelled(f"{progress.done} of {progress.total}")
+
+    with pytest.raises(Cancelled, match="of 123"):
+        audit_opened_index(index_of(tmp_path / "i.npz", vectors, LABELS), RetrievalConfig(), progress=cancel)

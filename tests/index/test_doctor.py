@@ -6,7 +6,7 @@ import sqlite3
 import numpy as np
 import pytest
 
-from lmm_classifier.core.errors import IndexFileError
+from lmm_classifier.core.errors import Cancelled, IndexFileError
 from lmm_classifier.index.build.builder import build_index_from_directory
 from lmm_classifier.index.build.editor import IndexEditor
 from lmm_classifier.index.doctor import check_index
@@ -176,3 +176,18 @@ def test_an_unfinished_build_is_reported(original, tmp_path):
     assert (finding.severity, finding.repaired) == ("damage", False)
     assert "interrupted after 0 images" in finding.what
     assert finding.advice == "run `lmm-classifier build` again to resume it"
+
+
+def test_a_check_can_be_stopped_between_its_parts(index):
+    """Each part is reported, and an index can be checked again after the stop."""
+    parts = []
+
+    def cancel(progress):
+        parts.append((progress.done, progress.total))
+        if progress.done == 2:
+            raise Cancelled("enough")
+
+    with pytest.raises(Cancelled, match="enough"):
+        check_index(index, repair=True, progress=cancel)
+    assert parts == [(1, 4), (2, 4)]
+    assert check_index(index, repair=True) == []

@@ -150,6 +150,8 @@ def test_cancelling_leaves_the_index_unchanged(images):
     steps = []
 
     def cancel(progress):
+        if progress.stage != "reranking":
+            return
         steps.append(progress)
         if progress.done == 3:
             raise Cancelled("enough")
@@ -157,7 +159,22 @@ def test_cancelling_leaves_the_index_unchanged(images):
     with pytest.raises(Cancelled, match="enough"):
         calibrate_index(path, images, CalibrationRequest(max_calls=20), cancel)
     assert [step.done for step in steps] == [1, 2, 3]
-    assert {step.stage for step in steps} == {"reranking"}
+    assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize("group_by", [None, r"\d+"])
+def test_cancelling_while_examples_are_scored_stores_nothing(images, group_by):
+    """Leave-one-out and groups report how many examples they scored."""
+    path = images.retrieval.index_path
+    before = path.read_bytes()
+
+    def cancel(progress):
+        assert progress.stage == "scoring held-out examples"
+        assert 0 < progress.done <= progress.total
+        raise Cancelled("enough")
+
+    with pytest.raises(Cancelled, match="enough"):
+        calibrate_index(path, images, CalibrationRequest(group_by=group_by), cancel)
     assert path.read_bytes() == before
 
 
