@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -122,17 +122,9 @@ def calibrate_index(
     )
     texts = encode_label_names(index, config, path)
     (calibration, predictions), method, notes = _fit(index, config, path, request, texts, progress)
-    if texts is not None:
-        text = calibration.rule.text
-        notes.append(f"zero-shot text: weight {text.weight:g}" if text else "zero-shot text: does not help, not used")
+    guarantee, sgr = _guarantees(predictions, request)
     if refitted:
         notes.append("transform: fitted again, because the images changed")
-    guarantee, sgr = _guarantees(predictions, request)
-    if guarantee is None and former is not None and former.confidence_threshold is not None:
-        notes.append(
-            f"the confidence threshold {former.confidence_threshold:.4f} of the former calibration is no longer used, "
-            "because no target precision was asked for"
-        )
     benefit = former.reranker_benefit if former else None
     if request.max_calls is not None:
         benefit = measure_on_predictions(index, path, config, predictions, request.max_calls, progress)
@@ -143,11 +135,24 @@ def calibrate_index(
         reranker_benefit=benefit,
         date=datetime.now(UTC).date().isoformat(),
     )
+    notes += _changes(calibration, former, texts is not None)
     write_calibration(path, index.contents, calibration.to_arrays(index.contents))
     tradeoff = None
     if isinstance(index.transform, IdentityTransform):
         tradeoff = estimate_open_set_tradeoff(calibration.rule.metric, index.gallery, _KEEP_KNOWN_RATES)
     return CalibrationReport(calibration, predictions, method, tuple(notes), guarantee, sgr, tradeoff)
+
+
+def _changes(calibration: Calibration, former: Calibration | None, has_texts: bool) -> Iterator[str]:
+    """Say what became of the label names, and of a former threshold."""
+    text = calibration.rule.text
+    if has_texts:
+        yield f"zero-shot text: weight {text.weight:g}" if text else "zero-shot text: does not help, not used"
+    if calibration.confidence_threshold is None and former is not None and former.confidence_threshold is not None:
+        yield (
+            f"the confidence threshold {former.confidence_threshold:.4f} of the former calibration is no longer used, "
+            "because no target precision was asked for"
+        )
 
 
 def _check(request: CalibrationRequest) -> None:
