@@ -17,6 +17,7 @@ import numpy as np
 from benchmarks.real_shapes import BASE, SO400M, Shape, photographs
 from benchmarks.rows import Row, run_part, where
 from benchmarks.side_by_side import in_turns, ratio, value_range
+from lmm_classifier.calibration.request import CalibrationRequest
 from lmm_classifier.config import PipelineConfig
 from lmm_classifier.core.arrays import Float32Array
 from lmm_classifier.core.datatypes import Fingerprint
@@ -28,7 +29,7 @@ from lmm_classifier.index.build.builder import build_index_from_directory
 from lmm_classifier.index.contents import IndexContents
 from lmm_classifier.index.formats import write_index
 from lmm_classifier.index.manifest import Manifest
-from lmm_classifier.pipeline.calibrator import CalibrationRequest, calibrate_index
+from lmm_classifier.pipeline.calibrator import calibrate_index
 from lmm_classifier.pipeline.classifier import HybridClassifier
 
 COMMAND = "python -m benchmarks.performance --only end_to_end"

@@ -19,6 +19,7 @@ import numpy as np
 
 from benchmarks.rows import Better, Row, run_part, where
 from benchmarks.side_by_side import Times, in_turns, ratio, value_range
+from lmm_classifier.calibration.request import CalibrationRequest
 from lmm_classifier.config import PipelineConfig
 from lmm_classifier.core.arrays import Float32Array, Float64Array, IntArray
 from lmm_classifier.core.datatypes import Fingerprint
@@ -29,7 +30,7 @@ from lmm_classifier.index.manifest import Manifest
 from lmm_classifier.index.storage.snapshot import FOLDER
 from lmm_classifier.index.vector_index import ExactIndex
 from lmm_classifier.neighbors.brute_force import BruteForceSearch
-from lmm_classifier.pipeline.calibrator import CalibrationRequest, calibrate_index
+from lmm_classifier.pipeline.calibrator import calibrate_index
 from lmm_classifier.pipeline.retriever import Retriever
 
 COMMAND = "python -m benchmarks.performance --only million"

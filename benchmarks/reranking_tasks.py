@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from lmm_classifier.calibration.request import CalibrationRequest
 from lmm_classifier.config import PipelineConfig
 from lmm_classifier.core.arrays import Float64Array
 from lmm_classifier.core.datatypes import Candidate, Classification, RerankRequest, RerankResult
@@ -17,7 +18,7 @@ from lmm_classifier.data.synthetic.catalog import KNOWN
 from lmm_classifier.data.synthetic.catalog import draw as draw_pattern
 from lmm_classifier.data.synthetic.shapes import SHAPES, draw_shape
 from lmm_classifier.index.build.builder import build_index_from_directory
-from lmm_classifier.pipeline.calibrator import CalibrationRequest, calibrate_index
+from lmm_classifier.pipeline.calibrator import calibrate_index
 from lmm_classifier.pipeline.classifier import HybridClassifier
 from lmm_classifier.rerank.fusion import Fusion
 from lmm_classifier.rerank.image_budget import VisualTokenBudget

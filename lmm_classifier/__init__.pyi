@@ -1,3 +1,4 @@
+from .calibration.request import CalibrationRequest as CalibrationRequest
 from .config import PipelineConfig as PipelineConfig
 from .core.datatypes import Candidate as Candidate
 from .core.datatypes import Classification as Classification
@@ -25,7 +26,6 @@ from .index.doctor import Finding as Finding
 from .index.doctor import check_index as check_index
 from .logging_config import configure_logging as configure_logging
 from .pipeline.calibrator import CalibrationReport as CalibrationReport
-from .pipeline.calibrator import CalibrationRequest as CalibrationRequest
 from .pipeline.calibrator import calibrate_index as calibrate_index
 from .pipeline.classifier import HybridClassifier as HybridClassifier
 from .pipeline.index_info import describe_index as describe_index

@@ -16,13 +16,14 @@ import numpy as np
 from benchmarks.fault_injection import jobs
 from benchmarks.fault_injection.outcome import Outcome
 from lmm_classifier.calibration.loading import usable_calibration
+from lmm_classifier.calibration.request import CalibrationRequest
 from lmm_classifier.config import PipelineConfig
 from lmm_classifier.core.errors import LmmClassifierError
 from lmm_classifier.index.build.builder import build_index_from_directory
 from lmm_classifier.index.doctor import check_index
 from lmm_classifier.index.formats import write_index
 from lmm_classifier.index.vector_index import ExactIndex
-from lmm_classifier.pipeline.calibrator import CalibrationRequest, calibrate_index
+from lmm_classifier.pipeline.calibrator import calibrate_index
 
 IndexState = dict[str, Any]
 

@@ -9,9 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lmm_classifier.calibration.fitted_rule import FittedRule
+from lmm_classifier.calibration.request import CalibrationRequest
 from lmm_classifier.core.arrays import Float64Array, nest
 from lmm_classifier.index.contents import IndexContents
-from lmm_classifier.index.staleness import example_digests, vectors_digest
+from lmm_classifier.index.staleness import ExampleDigests, vectors_digest
 from lmm_classifier.neighbors.gallery import Gallery
 from lmm_classifier.neighbors.metric import is_projected, norms_in
 from lmm_classifier.neighbors.novelty import NEIGHBORS, Familiarity, by_label, is_large
@@ -29,25 +30,33 @@ class Calibration:
     familiarity: Familiarity
     conformity_scores: Float64Array  # (n,) ascending: probabilities of the true labels of held-out examples
     confidence_threshold: float | None = None  # None: no target precision was asked for
-    keep_known: float | None = None  # true-positive rate of known images, 0 to 1
+    not_certified: str = ""  # why no guarantee stands behind the confidence threshold; empty: one does
+    request: CalibrationRequest | None = None  # completed; None: nobody asked, the rule was fitted on opening
     reranker_benefit: RerankerBenefit | None = None  # None: the reranker was not measured
+    reranker_date: str = ""  # ISO 8601 day on which it was measured
     norms: Float64Array | None = None  # (N,) of the examples in the metric, where it is projected
     date: str = ""  # ISO 8601 day on which it was stored; empty for one that was not
 
+    @property
+    def keep_known(self) -> float | None:
+        """Return the true-positive rate of known images that was asked for, 0 to 1; None where nobody asked."""
+        return self.request.keep_known if self.request else None
+
     def to_arrays(self, contents: IndexContents) -> dict[str, NDArray[Any]]:
         """Return the arrays to store with the index of `contents`."""
-        thresholds = (self.confidence_threshold, self.keep_known)
-        benefit = self.reranker_benefit
+        threshold, benefit = self.confidence_threshold, self.reranker_benefit
         return {
             **self.rule.to_arrays(),
             **nest("familiarity", self.familiarity.to_arrays()),
             "conformity_scores": self.conformity_scores,
-            "thresholds": np.array([np.nan if value is None else value for value in thresholds]),
-            "examples": example_digests(contents),
+            "confidence_threshold": np.array([np.nan if threshold is None else threshold]),
+            "not_certified": np.array([self.not_certified]),
+            "request": np.array([self.request.to_json() if self.request else ""]),
+            **ExampleDigests.of(contents).to_arrays(),
             "vectors": np.array([vectors_digest(contents)]),
-            "labels": np.array(sorted(set(contents.labels)), dtype=np.str_),
             "rule": np.array([self.rule.spec.name if self.rule.spec else ""]),
             "date": np.array([self.date]),
+            "reranker_date": np.array([self.reranker_date]),
             **({} if self.norms is None else {"norms": self.norms}),
             **({} if benefit is None else nest("reranker_benefit", benefit.to_arrays())),
         }

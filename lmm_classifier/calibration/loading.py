@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from lmm_classifier.calibration.calibration import Calibration
 from lmm_classifier.calibration.fitted_rule import FittedRule
+from lmm_classifier.calibration.request import CalibrationRequest
 from lmm_classifier.core.arrays import Arrays, Float64Array, unnest
 from lmm_classifier.index.contents import IndexContents
-from lmm_classifier.index.staleness import ChangesSince, describe_changes, example_digests, vectors_digest
+from lmm_classifier.index.staleness import ChangesSince, ExampleDigests, describe_changes, vectors_digest
 from lmm_classifier.neighbors.novelty import Familiarity
 from lmm_classifier.neighbors.voting import RuleSpec
 from lmm_classifier.rerank.benefit import RerankerBenefit
@@ -62,16 +64,24 @@ def load_calibration(contents: IndexContents, spec: RuleSpec | None = None) -> L
         rule_name = str(arrays["rule"][0])
         if spec is not None and rule_name != spec.name:
             return Stale(f"The calibration is of the rule '{rule_name}', but '{spec.name}' is configured.")
-        changes = ChangesSince.of(np.asarray(arrays["examples"], np.uint64), example_digests(contents))
+        changes = ChangesSince.of(ExampleDigests.from_arrays(arrays), ExampleDigests.of(contents))
         if changes.is_too_many(len(contents.hashes)):
             return Stale(f"The calibration is stale: {describe_changes(changes, contents)}.")
         calibration = _restored(arrays, changes, contents, spec)
     except (KeyError, ValueError, IndexError, TypeError) as error:
         return Stale(f"The calibration is damaged ({error}).")
-    if not changes.changed:
-        return Loaded(calibration)
-    changed = describe_changes(changes, contents)
-    return Loaded(calibration, f"The calibration is older than the index: {changed}. Its guarantees do not cover them.")
+    return Loaded(calibration, " ".join(_notes(arrays, changes, contents)))
+
+
+def stored_request(contents: IndexContents) -> CalibrationRequest | None:
+    """Return what the stored calibration was asked for, also where it is stale; None where nothing is known of it."""
+    arrays = contents.calibration or {}
+    try:
+        text = str(arrays["request"][0]) if "request" in arrays else ""
+        return CalibrationRequest.from_json(text) if text else None
+    except (ValueError, IndexError, TypeError) as error:
+        logger.warning("The request stored with the calibration is damaged (%s), so it is forgotten.", error)
+        return None
 
 
 def usable_calibration(contents: IndexContents, spec: RuleSpec | None = None) -> Calibration | None:
@@ -86,6 +96,31 @@ def usable_calibration(contents: IndexContents, spec: RuleSpec | None = None) ->
     return None
 
 
+def _notes(arrays: Arrays, changes: ChangesSince, contents: IndexContents) -> Iterator[str]:
+    """Say what does not hold any more in a calibration that is still used."""
+    if changes.changed:
+        yield (
+            f"The calibration is older than the index: {describe_changes(changes, contents)}. Its guarantees do not "
+            "cover them."
+        )
+    if changes.new_labels:
+        yield f"It does not know the new labels {', '.join(changes.new_labels)}."
+    if changes.renamed:
+        yield f"Labels were renamed since the calibration: {_renamings(changes)}."
+        if unnest("reranker_benefit", arrays):
+            yield "The reranker was measured under the former names."
+    if unnest("zero_shot_text", arrays) and not _knows_the_names(arrays, contents):
+        yield "The zero-shot text is not used, because it embeds other label names."
+
+
+def _renamings(changes: ChangesSince) -> str:
+    return ", ".join(f"{before} to {now}" for before, now in changes.renamed.items())
+
+
+def _knows_the_names(arrays: Arrays, contents: IndexContents) -> bool:
+    return list(map(str, arrays["labels"])) == sorted(set(contents.labels))
+
+
 def _restored(arrays: Arrays, changes: ChangesSince, contents: IndexContents, spec: RuleSpec | None) -> Calibration:
     familiar = unnest("familiarity", arrays)
     knn_distance = np.asarray(familiar["knn_distance"], np.float64)
@@ -95,20 +130,24 @@ def _restored(arrays: Arrays, changes: ChangesSince, contents: IndexContents, sp
     conformity_scores = np.asarray(arrays["conformity_scores"], np.float64)
     if conformity_scores.ndim != 1 or not ((conformity_scores >= 0) & (conformity_scores <= 1)).all():
         raise ValueError("a conformity score is not a probability")
-    confidence, keep = (float(value) if np.isfinite(value) else None for value in arrays["thresholds"])
-    benefit = unnest("reranker_benefit", arrays)
+    threshold = float(arrays["confidence_threshold"][0])
+    if not (np.isnan(threshold) or 0 <= threshold <= 1):
+        raise ValueError(f"a confidence threshold of {threshold:g}")
     rule = FittedRule.from_arrays(arrays, spec)
-    if list(map(str, arrays["labels"])) != sorted(set(contents.labels)):
+    if not _knows_the_names(arrays, contents):
         rule = replace(rule, text=None)  # its texts are of other labels
+    benefit = unnest("reranker_benefit", arrays)
     return Calibration(
         rule,
         Familiarity.from_arrays(familiar, contents.manifest.count),
         conformity_scores,
-        confidence,
-        keep,
-        RerankerBenefit.from_arrays(benefit) if benefit else None,
-        _norms(arrays, changes),
-        str(arrays["date"][0]),
+        confidence_threshold=None if np.isnan(threshold) else threshold,
+        not_certified=str(arrays["not_certified"][0]),
+        request=stored_request(contents),
+        reranker_benefit=RerankerBenefit.from_arrays(benefit).renamed(changes.renamed) if benefit else None,
+        reranker_date=str(arrays["reranker_date"][0]),
+        norms=_norms(arrays, changes),
+        date=str(arrays["date"][0]),
     )
 
 

@@ -11,6 +11,7 @@ import typer
 from lmm_classifier.cli.options import IndexArgument
 
 if TYPE_CHECKING:
+    from lmm_classifier.calibration.request import CalibrationRequest
     from lmm_classifier.config import PipelineConfig
     from lmm_classifier.pipeline.calibrator import CalibrationReport
 
@@ -20,10 +21,15 @@ def calibrate(
     target_precision: Annotated[
         float | None, typer.Option(help="Accepted answers shall be correct this often, e.g. 0.95: sets the threshold.")
     ] = None,
-    confidence_level: Annotated[float, typer.Option(help="Probability, 0 to 1, that this guarantee holds.")] = 0.9,
+    confidence_level: Annotated[
+        float | None, typer.Option(help="Probability, 0 to 1, that this guarantee holds. [default: 0.9]")
+    ] = None,
     keep_known: Annotated[
-        float, typer.Option(help="Fraction, 0 to 1, of images of known labels that must not be called unknown.")
-    ] = 0.95,
+        float | None,
+        typer.Option(
+            help="Fraction, 0 to 1, of images of known labels that must not be called unknown. [default: 0.95]"
+        ),
+    ] = None,
     holdout: Annotated[
         Path | None, typer.Option(help="Labeled folder to calibrate on instead of leave-one-out.")
     ] = None,
@@ -38,33 +44,48 @@ def calibrate(
         bool, typer.Option("--rerank", help="Measure the reranker on held-out examples: which images to ask about.")
     ] = False,
     max_calls: Annotated[int, typer.Option(min=20, help="Most examples that --rerank asks about.")] = 400,
+    reset: Annotated[
+        bool, typer.Option("--reset", help="Start from the defaults: forget what was asked for and measured before.")
+    ] = False,
     *,
     config: PipelineConfig,
 ) -> int:
     """Fit the decision rule and set the thresholds.
 
-    Leave-one-out on the examples of the index chooses both. They are stored with the index.
+    Leave-one-out on the examples of the index chooses both. They are stored with the index, and so is what was asked
+    for: a later `calibrate` keeps every option that it does not mention.
 
     Exit codes: 0 done, 1 failed, or the dataset is too small for the guarantee.
     """
-    from lmm_classifier.cli.console import ProgressDisplay, escape_for_terminal
-    from lmm_classifier.pipeline.calibrator import CalibrationRequest, calibrate_index
+    from lmm_classifier.calibration.request import CalibrationRequest
 
-    path = index or config.retrieval.index_path
     request = CalibrationRequest(
         target_precision, confidence_level, keep_known, holdout, group_by, target_images, max_calls if rerank else None
     )
-    with ProgressDisplay() as show:
-        report = calibrate_index(path, config, request, show)
-    sys.stdout.write("\n".join(escape_for_terminal(line) for line in _lines(path, report)) + "\n")
+    print_calibration(index or config.retrieval.index_path, config, request, reset)
     return 0
 
 
+def print_calibration(
+    path: Path, config: PipelineConfig, request: CalibrationRequest | None = None, reset: bool = False
+) -> None:
+    """Calibrate an index with a progress bar, and print what was found; None repeats the stored request."""
+    from lmm_classifier.cli.console import ProgressDisplay, escape_for_terminal
+    from lmm_classifier.pipeline.calibrator import calibrate_index
+
+    with ProgressDisplay() as show:
+        report = calibrate_index(path, config, request, show, reset=reset)
+    sys.stdout.write("\n".join(escape_for_terminal(line) for line in _lines(path, report)) + "\n")
+
+
 def _lines(path: Path, report: CalibrationReport) -> list[str]:
+    """Return the lines that say what a calibration did; the first one says if its figures are too optimistic."""
     predictions, calibration = report.predictions, report.calibration
     rule = calibration.rule
     losses = ", ".join(f"{shrinkage:g}" for shrinkage in rule.losses)
+    warning = [f"not certified. {report.warning} {_HOLD_OUT_OBJECTS}"] if report.warning else []
     lines = [
+        *warning,
         f"{path}: {len(predictions.rows)} images {report.method}",
         f"accuracy: {100 * report.accuracy:.1f}%, mean confidence {100 * predictions.confidence.mean():.1f}%",
         *report.notes,
@@ -80,6 +101,10 @@ def _lines(path: Path, report: CalibrationReport) -> list[str]:
     return [*lines, *_LIMITS]
 
 
+_HOLD_OUT_OBJECTS = (
+    "Use --group-by to hold the images of an object out together, --target-images to compare with unlabeled new "
+    "images, or --holdout with labeled ones."
+)
 _LIMITS = (
     "These figures hold for new images that are independent of each other and come from the examples' source.",
     "If the dataset has several images of one object, leave-one-out is too optimistic: use --group-by to hold them out "
@@ -95,8 +120,8 @@ def _guarantee_lines(report: CalibrationReport) -> list[str]:
         return []
     other = f"{100 * sgr.coverage:.1f}%" if isinstance(sgr, RiskGuarantee) else "no guarantee"
     return [
-        f"confidence_threshold: {guarantee.threshold:.4f}; at most {100 * guarantee.risk:g}% of accepted answers are "
-        f"wrong, with probability {1 - guarantee.delta:g}",
+        f"confidence_threshold: {guarantee.threshold:.4f}{', not certified' if report.warning else ''}; at most "
+        f"{100 * guarantee.risk:g}% of accepted answers are wrong, with probability {1 - guarantee.delta:g}",
         f"  expected coverage: {100 * guarantee.coverage:.1f}% of images of known labels, "
         f"{100 * guarantee.realized:.1f}% wrong among the examples",
         f"  coverage by SGR instead: {other}",
@@ -104,8 +129,10 @@ def _guarantee_lines(report: CalibrationReport) -> list[str]:
 
 
 def _unknown_lines(report: CalibrationReport) -> list[str]:
+    from lmm_classifier.calibration.request import DEFAULT_KEEP_KNOWN
+
     calibration = report.calibration
-    keep = calibration.keep_known if calibration.keep_known is not None else 0.95
+    keep = calibration.keep_known or DEFAULT_KEEP_KNOWN
     lines = [
         f"familiarity_threshold: {calibration.familiarity.threshold(keep):.4f}; accepts {100 * keep:g}% of images of "
         "known labels"

@@ -66,8 +66,9 @@ def demo(
 
 def _calibrate(config: PipelineConfig) -> tuple[list[str], CalibrationReport | None]:
     """Calibrate for a target precision and measure the reranker; return lines to print, and the report."""
+    from lmm_classifier.calibration.request import CalibrationRequest
     from lmm_classifier.core.errors import CalibrationError
-    from lmm_classifier.pipeline.calibrator import CalibrationRequest, calibrate_index
+    from lmm_classifier.pipeline.calibrator import calibrate_index
     from lmm_classifier.rerank.summary import summary
 
     request = CalibrationRequest(_TARGET, max_calls=_MAX_CALLS if config.rerank.enabled else None)

@@ -62,11 +62,15 @@ def _calibration_lines(calibration: dict[str, Any], path: str) -> list[str]:
     if calibration["state"] == "missing":
         return [f"none: `lmm-classifier calibrate {path}` fits the rule and sets the thresholds"]
     if calibration["state"] == "stale":
-        return [f"not used. {calibration['reason']} Run `lmm-classifier calibrate {path}` again."]
+        return [
+            f"not used. {calibration['reason']} Run `lmm-classifier calibrate {path}` again.",
+            *_request_lines(calibration),
+        ]
     losses: dict[str, float] = calibration["log_loss_by_shrinkage"]
     weight = calibration["zero_shot_text_weight"]
     return [
-        f"date: {calibration['date']}",
+        *_request_lines(calibration),
+        *([f"not certified. {calibration['not_certified']}"] if calibration["not_certified"] else []),
         *([calibration["note"]] if calibration["note"] else []),
         f"rule: {calibration['rule']}",
         f"metric: {calibration['metric']}, the simplest of the best by leave-one-out log-loss",
@@ -75,6 +79,13 @@ def _calibration_lines(calibration: dict[str, Any], path: str) -> list[str]:
         *([f"zero-shot text: weight {weight:g}"] if weight else []),
         "reranking: " + _reranking(calibration["reranking"]),
     ]
+
+
+def _request_lines(calibration: dict[str, Any]) -> list[str]:
+    """Say when the calibration was made, and what it was asked for; a later `calibrate` keeps that."""
+    request: dict[str, Any] | None = calibration["request"]
+    asked = [f"asked for: {', '.join(f'{name} {value}' for name, value in request.items())}"] if request else []
+    return [f"date: {calibration['date'] or 'not known'}", *asked]
 
 
 def _threshold_lines(thresholds: dict[str, Any]) -> list[str]:
@@ -92,4 +103,4 @@ def _reranking(figures: dict[str, Any] | None) -> str:
         return "not measured, `lmm-classifier calibrate --rerank` does"
     state = "helps" if figures["pays"] else "does not help, so it is disabled"
     gain, calls = 100 * figures["net_gain"], figures["calls_per_1000"]
-    return f"{state}; net gain {gain:+.2f} points, {calls:.0f} calls per 1000 images"
+    return f"{state}; net gain {gain:+.2f} points, {calls:.0f} calls per 1000 images; measured on {figures['date']}"

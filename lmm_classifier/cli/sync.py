@@ -22,6 +22,9 @@ def sync(
     batch_size: Annotated[
         int | None, typer.Option(min=1, help="Images per commit. [default: encoder.batch_size]")
     ] = None,
+    recalibrate: Annotated[
+        bool, typer.Option("--recalibrate", help="Then calibrate again, as the former calibration was asked for.")
+    ] = False,
     report: Annotated[Path | None, typer.Option(help="Write what was changed and skipped to this JSON file.")] = None,
     *,
     config: PipelineConfig,
@@ -46,4 +49,8 @@ def sync(
         with atomic_write(report) as temporary:
             temporary.write_text(json.dumps(result.to_dict(), indent=1) + "\n", encoding="ascii")
     print_changes(path, result.changes or Changes(), result.total, (), result.stale)
+    if recalibrate:
+        from lmm_classifier.cli.calibrate import print_calibration
+
+        print_calibration(path, config)
     return 3 if result.failed else 0

@@ -2,25 +2,62 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from hashlib import blake2b
+from typing import Any
 from zlib import crc32
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lmm_classifier.core.arrays import IntArray
+from lmm_classifier.core.arrays import Arrays, IntArray
 from lmm_classifier.index.contents import IndexContents
 
 Digests = NDArray[np.uint64]
+_MIX = np.uint64(0x9E3779B97F4A7C15)  # 2^64 / golden ratio: spreads label numbers over all bits (Knuth, TAOCP 6.4)
 
 
-def example_digests(contents: IndexContents) -> Digests:
-    """Return a digest of each example (N,): of its content and its label, independent of its id and its row."""
-    texts = (f"{content_hash}\0{label}" for content_hash, label in zip(contents.hashes, contents.labels))
-    digests = b"".join(blake2b(text.encode(errors="surrogatepass"), digest_size=8).digest() for text in texts)
-    return np.frombuffer(digests, np.uint64)
+@dataclass(frozen=True)
+class ExampleDigests:
+    """Digests of the N examples of an index: of their contents, and their labels by number.
+
+    Ids and rows do not count, and the names of the labels are kept apart, so that a renamed label changes nothing.
+    """
+
+    contents: Digests  # (N,)
+    label_ids: IntArray  # (N,) numbers of `labels`
+    labels: tuple[str, ...]  # ascending
+
+    @classmethod
+    def of(cls, contents: IndexContents) -> ExampleDigests:
+        """Digest the examples of an index."""
+        digests = b"".join(blake2b(text.encode(), digest_size=8).digest() for text in contents.hashes)
+        labels, label_ids = np.unique(np.array(contents.labels, dtype=np.str_), return_inverse=True)
+        return cls(np.frombuffer(digests, np.uint64), label_ids.astype(np.int64), tuple(map(str, labels)))
+
+    def to_arrays(self) -> dict[str, NDArray[Any]]:
+        """Return the arrays that rebuild it."""
+        return {
+            "examples": self.contents,
+            "label_ids": self.label_ids,
+            "labels": np.array(self.labels, dtype=np.str_),
+        }
+
+    @classmethod
+    def from_arrays(cls, arrays: Arrays) -> ExampleDigests:
+        """Rebuild it; raise KeyError where an array is missing, ValueError where one is impossible."""
+        digests, label_ids = np.asarray(arrays["examples"], np.uint64), np.asarray(arrays["label_ids"], np.int64)
+        labels = tuple(map(str, arrays["labels"]))
+        if digests.ndim != 1 or digests.shape != label_ids.shape:
+            raise ValueError(f"{digests.shape} digests of examples, but {label_ids.shape} labels")
+        if len(label_ids) and not 0 <= label_ids.min() <= label_ids.max() < len(labels):
+            raise ValueError(f"a label number is outside of 0 to {len(labels) - 1}")
+        return cls(digests, label_ids, labels)
+
+    def labeled(self, label_ids: IntArray) -> Digests:
+        """Return digests of the examples and these label numbers together, (N,)."""
+        return np.asarray(self.contents ^ ((label_ids + 1).astype(np.uint64) * _MIX), np.uint64)
 
 
 def vectors_digest(contents: IndexContents) -> str:
@@ -39,38 +76,83 @@ class ChangesSince:
     rows: IntArray  # (N,) former row of each current example, -1 for an added one
     added: int  # a changed example counts as removed and added
     removed: int
+    renamed: Mapping[str, str] = field(default_factory=dict)  # former name of a label -> current name
+    new_labels: tuple[str, ...] = ()
 
     @classmethod
-    def of(cls, former: Digests, current: Digests) -> ChangesSince:
-        """Compare digests as multisets: an example that is there twice counts as two."""
-        order = np.argsort(former, kind="stable")
-        places = np.searchsorted(former, current, sorter=order).clip(max=max(len(former) - 1, 0))
-        rows = order[places] if len(former) else np.zeros(len(current), np.int64)
-        rows = np.where(former[rows] == current, rows, -1) if len(former) else rows - 1
-        former_values, former_counts = np.unique(former, return_counts=True)
-        current_values, current_counts = np.unique(current, return_counts=True)
-        all_values = np.union1d(former_values, current_values)
-        surplus = np.zeros(len(all_values), np.int64)
-        surplus[np.searchsorted(all_values, current_values)] += current_counts
-        surplus[np.searchsorted(all_values, former_values)] -= former_counts
-        return cls(rows, int(surplus[surplus > 0].sum()), int(-surplus[surplus < 0].sum()))
+    def of(cls, former: ExampleDigests, current: ExampleDigests) -> ChangesSince:
+        """Compare the examples as multisets: one that is there twice counts as two.
+
+        A label whose examples all have another name now was renamed, which changes no example.
+        """
+        former_of = _former_labels(former, current)
+        numbers = np.array([former_of.get(label, len(former.labels) + label) for label in range(len(current.labels))])
+        digests = current.labeled(numbers[current.label_ids] if len(current.label_ids) else current.label_ids)
+        rows, added, removed = _compare(former.labeled(former.label_ids), digests)
+        names = {former.labels[before]: current.labels[now] for now, before in former_of.items()}
+        renamed = {before: now for before, now in names.items() if before != now}
+        new = set(current.labels) - set(former.labels) - set(renamed.values())
+        return cls(rows, added, removed, renamed, tuple(sorted(new)))
 
     @property
     def changed(self) -> bool:
         """Return whether the examples differ."""
         return bool(self.added or self.removed)
 
+    @property
+    def same_names(self) -> bool:
+        """Return whether the labels have the names that they had."""
+        return not self.renamed and not self.new_labels
+
     def is_too_many(self, count: int) -> bool:
         """Return whether more than a quarter of `count` examples changed, so that former measurements do not hold."""
         return max(self.added, self.removed) > count / 4
 
 
+def _compare(former: Digests, current: Digests) -> tuple[IntArray, int, int]:
+    """Return the former row of each current digest, -1 for new ones, and how many were added and removed."""
+    order = np.argsort(former, kind="stable")
+    places = np.searchsorted(former, current, sorter=order).clip(max=max(len(former) - 1, 0))
+    rows = order[places] if len(former) else np.zeros(len(current), np.int64)
+    rows = np.where(former[rows] == current, rows, -1) if len(former) else rows - 1
+    former_values, former_counts = np.unique(former, return_counts=True)
+    current_values, current_counts = np.unique(current, return_counts=True)
+    all_values = np.union1d(former_values, current_values)
+    surplus = np.zeros(len(all_values), np.int64)
+    surplus[np.searchsorted(all_values, current_values)] += current_counts
+    surplus[np.searchsorted(all_values, former_values)] -= former_counts
+    return rows, int(surplus[surplus > 0].sum()), int(-surplus[surplus < 0].sum())
+
+
+def _former_labels(former: ExampleDigests, current: ExampleDigests) -> dict[int, int]:
+    """Return the former number of each current label, where it is the same label.
+
+    A label that keeps its name and at least one example is the same. Another one is the same, under a new name, where
+    most of its former examples and most of its current ones agree.
+    """
+    rows, _, _ = _compare(former.contents, current.contents)
+    kept = rows >= 0
+    pairs = np.stack([former.label_ids[rows[kept]], current.label_ids[kept]], axis=1)
+    found, counts = np.unique(pairs, axis=0, return_counts=True)
+    of_former = np.bincount(pairs[:, 0], minlength=len(former.labels))
+    of_current = np.bincount(pairs[:, 1], minlength=len(current.labels))
+    same = {int(now): int(before) for before, now in found if former.labels[before] == current.labels[now]}
+    taken = set(same.values())
+    for (before, now), count in zip(found, counts):
+        if now not in same and before not in taken and 2 * count > max(of_former[before], of_current[now]):
+            same[int(now)] = int(before)
+    return same
+
+
 def is_stale(contents: IndexContents) -> bool:
     """Return whether there is a calibration that was made on other examples or other vectors than the current ones."""
     state = contents.calibration
-    if state is None or "examples" not in state or "vectors" not in state:
+    if state is None or "vectors" not in state:
         return False
-    changes = ChangesSince.of(np.asarray(state["examples"], np.uint64), example_digests(contents))
+    try:
+        changes = ChangesSince.of(ExampleDigests.from_arrays(state), ExampleDigests.of(contents))
+    except (KeyError, ValueError):
+        return True
     return changes.changed or str(state["vectors"][0]) != vectors_digest(contents)
 
 
@@ -87,7 +169,8 @@ def _stale_parts(contents: IndexContents) -> Iterator[str]:
         )
     if is_stale(contents):
         yield (
-            "calibration: run `lmm-classifier calibrate` again; its guarantees do not cover the examples that changed"
+            "calibration: run `lmm-classifier calibrate` or `lmm-classifier sync --recalibrate` to repeat it as it was "
+            "asked for; its guarantees do not cover the examples that changed"
         )
 
 

@@ -13,8 +13,9 @@ import numpy as np
 from lmm_classifier.calibration.calibration import Calibration
 from lmm_classifier.calibration.fit import Fit, fit_by_groups, fit_by_leave_one_out, fit_on_held_out
 from lmm_classifier.calibration.grouping import SHIFT_ALARM, group_ids, match_query_distance, shift_z_score
-from lmm_classifier.calibration.loading import usable_calibration
 from lmm_classifier.calibration.predictions import HeldOutPredictions
+from lmm_classifier.calibration.repeated_objects import RepeatedObjects
+from lmm_classifier.calibration.request import CalibrationRequest
 from lmm_classifier.calibration.risk_control import (
     NoGuarantee,
     RiskGuarantee,
@@ -31,34 +32,14 @@ from lmm_classifier.embeddings.whitening import IdentityTransform
 from lmm_classifier.index.build.editor import IndexEditor
 from lmm_classifier.index.formats import is_durable, write_calibration
 from lmm_classifier.index.vector_index import ExactIndex
-from lmm_classifier.neighbors.voting import make_rule
+from lmm_classifier.pipeline.former_calibration import FormerCalibration, RerankerMeasurement
 from lmm_classifier.pipeline.index_encoder import encode_for_index, encode_label_names
 from lmm_classifier.pipeline.rerank_calibrator import measure_on_predictions
-from lmm_classifier.pipeline.thresholds import DEFAULT_KEEP_KNOWN
 
 logger = logging.getLogger(__name__)
 
 _KEEP_KNOWN_RATES = (0.95, 0.9, 0.8)
 _FEW_NEW = 50  # new images below which a shift is easily missed
-
-
-@dataclass(frozen=True)
-class CalibrationRequest:
-    """What a calibration is asked for.
-
-    Example:
-        >>> from lmm_classifier import CalibrationRequest
-        >>> CalibrationRequest(target_precision=0.95).confidence_level
-        0.9
-    """
-
-    target_precision: float | None = None  # 0 to 1: accepted answers shall be correct this often; None: no guarantee
-    confidence_level: float = 0.9  # 0 to 1: probability that the guarantee holds
-    keep_known: float = DEFAULT_KEEP_KNOWN  # 0 to 1: true-positive rate of images of known labels
-    holdout: Path | None = None  # labeled folder that takes the place of leave-one-out
-    group_by: str | None = None  # examples held out together: `folder`, or a regular expression on the path
-    target_images: Path | None = None  # folder of unlabeled images from production, to find out about a shift
-    max_calls: int | None = None  # measure the reranker too, with at most this many questions
 
 
 @dataclass(frozen=True)
@@ -75,6 +56,7 @@ class CalibrationReport:
     calibration: Calibration
     predictions: HeldOutPredictions
     method: str  # how examples were held out, in words
+    warning: str  # why the figures are too optimistic; empty: nothing speaks for it
     notes: tuple[str, ...]  # what a user should know
     guarantee: RiskGuarantee | None  # None: no target precision was asked for
     sgr_guarantee: RiskGuarantee | NoGuarantee | None  # what selection with guaranteed risk would give instead
@@ -89,18 +71,22 @@ class CalibrationReport:
 def calibrate_index(
     index_path: Path | str,
     config: PipelineConfig | None = None,
-    request: CalibrationRequest = CalibrationRequest(),
+    request: CalibrationRequest | None = None,
     progress: ProgressCallback | None = None,
+    *,
+    reset: bool = False,
 ) -> CalibrationReport:
-    """Calibrate an index and store the calibration in it.
+    """Calibrate an index and store the calibration in it, with the request.
 
-    A transform that was fitted to former images is fitted again first, and stays so whatever happens then.
+    What the request does not mention stays as the former calibration had it. A transform that was fitted to former
+    images is fitted again first, and stays so whatever happens then.
 
     Args:
         index_path: a durable index (folder) or an `.npz` file.
         config: names the rule, and the encoder where images must be encoded.
-        request: what is asked for.
+        request: what is asked for; None repeats what was asked for before.
         progress: called between two batches; raise `Cancelled` in it to stop. No calibration is stored then.
+        reset: forget what former calibrations were asked for, and what they measured of the reranker.
 
     Raises:
         CalibrationError: if the index is too small for what is asked, or the request contradicts itself. No
@@ -109,64 +95,81 @@ def calibrate_index(
     Example:
         >>> from lmm_classifier import CalibrationRequest, PipelineConfig, calibrate_index
         >>> report = calibrate_index("index", PipelineConfig.offline(), CalibrationRequest(keep_known=0.9))
-        >>> report.calibration.keep_known
+        >>> calibrate_index("index", PipelineConfig.offline()).calibration.keep_known
         0.9
     """
     path, config = Path(index_path), config or PipelineConfig()
-    _check(request)
+    request = request or CalibrationRequest()
+    request.check()
     refitted = is_durable(path) and IndexEditor(path, config).refit()
     index = ExactIndex.open(path)
     _check_size(index, path)
-    former = usable_calibration(
-        index.contents, make_rule(config.retrieval, index.gallery.label_ids, index.gallery.labels)
-    )
+    former = FormerCalibration() if reset else FormerCalibration.of(index, config)
+    request = former.merged(request)
     texts = encode_label_names(index, config, path)
-    (calibration, predictions), method, notes = _fit(index, config, path, request, texts, progress)
+    (fitted, predictions), method, notes = _fit(index, config, path, request, texts, progress)
     guarantee, sgr = _guarantees(predictions, request)
-    if refitted:
-        notes.append("transform: fitted again, because the images changed")
-    benefit = former.reranker_benefit if former else None
+    warning = _warning(index, request)
+    reranking = former.reranking
     if request.max_calls is not None:
-        benefit = measure_on_predictions(index, path, config, predictions, request.max_calls, progress)
+        reranking = _measured(index, path, config, predictions, request, progress)
     calibration = replace(
-        calibration,
+        fitted,
         confidence_threshold=guarantee.threshold if guarantee else None,
-        keep_known=request.keep_known,
-        reranker_benefit=benefit,
-        date=datetime.now(UTC).date().isoformat(),
+        not_certified=warning if guarantee else "",
+        request=replace(request, max_calls=reranking.max_calls),
+        reranker_benefit=reranking.benefit,
+        reranker_date=reranking.date,
+        date=_today(),
     )
-    notes += _changes(calibration, former, texts is not None)
     write_calibration(path, index.contents, calibration.to_arrays(index.contents))
+    notes += [*_fitted_again(refitted, fitted, texts is not None), *former.notes(request)]
     tradeoff = None
     if isinstance(index.transform, IdentityTransform):
         tradeoff = estimate_open_set_tradeoff(calibration.rule.metric, index.gallery, _KEEP_KNOWN_RATES)
-    return CalibrationReport(calibration, predictions, method, tuple(notes), guarantee, sgr, tradeoff)
+    return CalibrationReport(calibration, predictions, method, warning, tuple(notes), guarantee, sgr, tradeoff)
 
 
-def _changes(calibration: Calibration, former: Calibration | None, has_texts: bool) -> Iterator[str]:
-    """Say what became of the label names, and of a former threshold."""
+def _fitted_again(refitted: bool, calibration: Calibration, has_texts: bool) -> Iterator[str]:
+    """Say what became of the transform and of the label names."""
     text = calibration.rule.text
+    if refitted:
+        yield "transform: fitted again, because the images changed"
     if has_texts:
         yield f"zero-shot text: weight {text.weight:g}" if text else "zero-shot text: does not help, not used"
-    if calibration.confidence_threshold is None and former is not None and former.confidence_threshold is not None:
-        yield (
-            f"the confidence threshold {former.confidence_threshold:.4f} of the former calibration is no longer used, "
-            "because no target precision was asked for"
-        )
 
 
-def _check(request: CalibrationRequest) -> None:
-    """Raise CalibrationError for a request that contradicts itself or asks for impossible numbers."""
-    for name in ("target_precision", "confidence_level", "keep_known"):
-        value = getattr(request, name)
-        if value is not None and not 0 < value < 1:
-            raise CalibrationError(f"{name}: expected a number between 0 and 1, such as 0.95, got {value:g}")
-    if request.holdout is not None and (request.group_by is not None or request.target_images is not None):
-        raise CalibrationError("holdout replaces leave-one-out, so group_by and target_images cannot be used with it")
-    if request.holdout is not None and request.max_calls is not None:
-        raise CalibrationError(
-            "The reranker is measured on held-out examples, and holdout leaves none. Calibrate twice: once with each."
-        )
+def _warning(index: ExactIndex, request: CalibrationRequest) -> str:
+    """Say why leave-one-out is too optimistic here, where nothing in the request prevents it."""
+    if request.holdout is not None or request.group_by is not None or request.target_images is not None:
+        return ""
+    repeated = RepeatedObjects.of(index.gallery)
+    if not repeated.likely:
+        return ""
+    return (
+        "The dataset seems to hold several images of the same objects, so held-out examples are easier than new images "
+        f"(their nearest image of the same label is at {repeated.lowest:.2f} of the distance to others)."
+    )
+
+
+def _measured(
+    index: ExactIndex,
+    path: Path,
+    config: PipelineConfig,
+    predictions: HeldOutPredictions,
+    request: CalibrationRequest,
+    progress: ProgressCallback | None,
+) -> RerankerMeasurement:
+    """Measure the reranker on held-out examples; a holdout leaves none, so leave-one-out gives them."""
+    if request.holdout is not None:
+        predictions = fit_by_leave_one_out(config.retrieval, index)[1]
+    calls = request.max_calls or 0
+    benefit = measure_on_predictions(index, path, config, predictions, calls, progress)
+    return RerankerMeasurement(benefit, _today(), request.max_calls)
+
+
+def _today() -> str:
+    return datetime.now(UTC).date().isoformat()
 
 
 def _check_size(index: ExactIndex, path: Path) -> None:
@@ -203,7 +206,7 @@ def _fit(
 def _guarantees(
     predictions: HeldOutPredictions, request: CalibrationRequest
 ) -> tuple[RiskGuarantee | None, RiskGuarantee | NoGuarantee | None]:
-    if request.target_precision is None:
+    if request.target_precision is None or request.confidence_level is None:
         return None, None
     risk, delta = 1 - request.target_precision, 1 - request.confidence_level
     guarantee = fixed_sequence_threshold(predictions.confidence, predictions.correct, risk, delta)

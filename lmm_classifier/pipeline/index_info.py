@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from lmm_classifier.calibration.calibration import Calibration
-from lmm_classifier.calibration.loading import Loaded, Missing, Stale, load_calibration
+from lmm_classifier.calibration.loading import Loaded, Missing, Stale, load_calibration, stored_request
 from lmm_classifier.config import PipelineConfig
 from lmm_classifier.index.contents import IndexContents
 from lmm_classifier.index.formats import read_index
@@ -66,9 +66,20 @@ def _describe_calibration(state: Loaded | Stale | Missing, contents: IndexConten
         case Missing():
             return {"state": "missing"}
         case Stale(reason):
-            return {"state": "stale", "reason": reason}
+            return {"state": "stale", "reason": reason, "date": _date(contents), "request": _request(contents)}
         case Loaded(calibration, note):
             return {"state": "loaded", "note": note, **_describe_loaded(calibration, contents)}
+
+
+def _date(contents: IndexContents) -> str:
+    """Return the day on which the calibration was stored, empty where it is not known."""
+    dates = np.asarray((contents.calibration or {}).get("date", []))
+    return str(dates[0]) if len(dates) else ""
+
+
+def _request(contents: IndexContents) -> dict[str, Any] | None:
+    request = stored_request(contents)
+    return request.to_dict() if request else None
 
 
 def _describe_loaded(calibration: Calibration, contents: IndexContents) -> dict[str, Any]:
@@ -77,12 +88,14 @@ def _describe_loaded(calibration: Calibration, contents: IndexContents) -> dict[
     root = "signed square root" if rule.metric.power_normalize else "plain"
     return {
         "date": calibration.date,
+        "request": _request(contents),
+        "not_certified": calibration.not_certified,
         "rule": str(arrays["rule"][0]),
         "metric": f"{root}, shrinkage {rule.metric.shrinkage:g}",
         "log_loss_by_shrinkage": {f"{shrinkage:g}": round(loss, 4) for shrinkage, loss in rule.losses.items()},
         "temperatures": [round(value, 5) for value in (*rule.temperatures, rule.temperature)],
         "zero_shot_text_weight": rule.text.weight if rule.text else None,
-        "reranking": figures(benefit) if benefit else None,
+        "reranking": {"date": calibration.reranker_date, **figures(benefit)} if benefit else None,
     }
 
 

@@ -8,10 +8,10 @@ from typing import Any, Literal
 
 from lmm_classifier.calibration.calibration import Calibration
 from lmm_classifier.calibration.conformal import conformal_threshold
+from lmm_classifier.calibration.request import DEFAULT_KEEP_KNOWN
 from lmm_classifier.neighbors.config import RetrievalConfig
 
 DEFAULT_CONFIDENCE = 0.7  # accepted at once where nobody calibrated: wrong at most three times in ten
-DEFAULT_KEEP_KNOWN = 0.95
 
 CONFIGURATION, DEFAULT = "configuration", "default"
 
@@ -64,7 +64,7 @@ class Thresholds:
                 prediction_set = Threshold(value, _source(calibration))
         confidence = _first(
             (config.confidence_threshold, CONFIGURATION),
-            (stored.confidence_threshold if stored else None, _source(stored)),
+            (stored.confidence_threshold if stored else None, _source(stored) + _certificate(stored)),
             (DEFAULT_CONFIDENCE, DEFAULT),
         )
         if config.open_set_threshold is not None:
@@ -98,6 +98,10 @@ def _source(calibration: Calibration | None) -> str:
     if calibration is None:
         return ""
     return f"calibration of {calibration.date}" if calibration.date else "fitted when the index was opened"
+
+
+def _certificate(stored: Calibration | None) -> str:
+    return ", not certified" if stored is not None and stored.not_certified else ""
 
 
 def _first(*values: tuple[float | None, str]) -> Threshold:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import numpy as np
@@ -112,6 +112,10 @@ class RerankerBenefit:
         if not self.outcomes.pays:
             return False
         return self.pairwise_accuracy.expected_gain(labels, probabilities) >= self.gain_threshold
+
+    def renamed(self, names: Mapping[str, str]) -> RerankerBenefit:
+        """Return it with new names (former -> current) for some labels."""
+        return replace(self, pairwise_accuracy=self.pairwise_accuracy.renamed(names)) if names else self
 
     def to_arrays(self) -> dict[str, NDArray[Any]]:
         """Return the arrays that rebuild it; no pickled objects."""

@@ -69,6 +69,12 @@ class PairwiseAccuracy:
         )
         return float(sum(max(0.0, gain) for gain in gains))
 
+    def renamed(self, names: Mapping[str, str]) -> PairwiseAccuracy:
+        """Return it with new names (former -> current) for some labels."""
+        of_label = {names.get(label, label): rate for label, rate in self.of_label.items()}
+        of_pair = {(names.get(a, a), names.get(b, b)): rate for (a, b), rate in self.of_pair.items()}
+        return PairwiseAccuracy(self.overall, of_label, of_pair)
+
     def to_arrays(self) -> dict[str, NDArray[Any]]:
         """Return the arrays that rebuild it."""
         pairs = sorted(self.of_pair)

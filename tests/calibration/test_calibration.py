@@ -8,6 +8,7 @@ import pytest
 from lmm_classifier.calibration.calibration import with_knn_distance
 from lmm_classifier.calibration.fit import fit_by_leave_one_out
 from lmm_classifier.calibration.loading import Loaded, load_calibration
+from lmm_classifier.calibration.request import CalibrationRequest
 from lmm_classifier.index.formats import write_index
 from lmm_classifier.index.vector_index import ExactIndex
 from lmm_classifier.neighbors.config import RetrievalConfig
@@ -30,8 +31,8 @@ def test_the_stored_arrays_have_documented_names_and_no_objects(index):
     arrays = calibration.to_arrays(index.contents)
     names = {name.partition(".")[0] for name in arrays}
     assert names == {
-        "metric", "temperatures", "shrinkages", "losses", "familiarity", "conformity_scores", "thresholds", "examples",
-        "vectors", "labels", "rule", "date",
+        "metric", "temperatures", "shrinkages", "losses", "familiarity", "conformity_scores", "confidence_threshold",
+        "not_certified", "request", "examples", "label_ids", "labels", "vectors", "rule", "date", "reranker_date",
     }  # fmt: skip
     assert all(array.dtype != object for array in arrays.values())
 
@@ -40,13 +41,16 @@ def test_the_stored_arrays_have_documented_names_and_no_objects(index):
 def test_a_stored_calibration_is_read_back_unchanged(index, tmp_path, confidence, keep):
     """Thresholds, date, conformity scores and familiarity survive; a threshold that was not asked for stays None."""
     fitted, _ = fit_by_leave_one_out(RetrievalConfig(), index)
-    stored = replace(fitted, confidence_threshold=confidence, keep_known=keep, date="2026-02-03")
+    request = None if keep is None else CalibrationRequest(0.95, keep_known=keep, group_by="(é)").completed()
+    reason = "images of one object" if keep else ""
+    stored = replace(fitted, confidence_threshold=confidence, not_certified=reason, request=request, date="2026-02-03")
     path = tmp_path / "stored.npz"
     write_index(path, replace(index.contents, calibration=stored.to_arrays(index.contents)))
     loaded = load_calibration(ExactIndex.open(path).contents, fitted.rule.spec)
     assert isinstance(loaded, Loaded)
     read = loaded.calibration
     assert (read.confidence_threshold, read.keep_known, read.date) == (confidence, keep, "2026-02-03")
+    assert (read.request, read.not_certified) == (request, reason)
     assert read.rule.temperatures == fitted.rule.temperatures
     assert read.rule.losses == fitted.rule.losses
     np.testing.assert_array_equal(read.conformity_scores, fitted.conformity_scores)

@@ -7,13 +7,21 @@ import numpy as np
 import pytest
 
 from lmm_classifier.calibration.fit import fit_by_leave_one_out
-from lmm_classifier.calibration.loading import Loaded, Missing, Stale, load_calibration, usable_calibration
+from lmm_classifier.calibration.loading import (
+    Loaded,
+    Missing,
+    Stale,
+    load_calibration,
+    stored_request,
+    usable_calibration,
+)
+from lmm_classifier.calibration.request import CalibrationRequest
 from lmm_classifier.calibration.zero_shot_text import ZeroShotText
 from lmm_classifier.index.formats import write_index
 from lmm_classifier.index.vector_index import ExactIndex
 from lmm_classifier.neighbors.config import RetrievalConfig
 from lmm_classifier.neighbors.voting import make_rule
-from lmm_classifier.pipeline.calibrator import CalibrationRequest, calibrate_index
+from lmm_classifier.pipeline.calibrator import calibrate_index
 from lmm_classifier.pipeline.retriever import Retriever
 from lmm_classifier.testing import random_embeddings
 from tests.helpers.vector_indexes import DIM, LABELS, write_clusters
@@ -102,7 +110,15 @@ def test_another_encoder_makes_it_stale(contents):
 
 
 @pytest.mark.parametrize(
-    "name", ["temperatures", "familiarity.knn_distance", "metric.projection", "thresholds", "conformity_scores"]
+    "name",
+    [
+        "temperatures",
+        "familiarity.knn_distance",
+        "metric.projection",
+        "confidence_threshold",
+        "conformity_scores",
+        "label_ids",
+    ],
 )
 def test_damage_is_reported_and_the_rule_is_fitted_again(path, contents, name, caplog):
     """The answers are those of an index that was never calibrated."""
@@ -121,7 +137,17 @@ def test_damage_is_reported_and_the_rule_is_fitted_again(path, contents, name, c
 
 def test_a_missing_array_is_damage(contents):
     """Each array is needed, so a calibration of another program version cannot be taken for one of this."""
-    for name in ("rule", "vectors", "labels", "date", "losses", "familiarity.spread"):
+    for name in (
+        "rule",
+        "vectors",
+        "labels",
+        "label_ids",
+        "examples",
+        "date",
+        "not_certified",
+        "losses",
+        "familiarity.spread",
+    ):
         arrays = {key: array for key, array in contents.calibration.items() if key != name}
         state = load_calibration(replace(contents, calibration=arrays))
         assert isinstance(state, Stale), name
@@ -158,3 +184,57 @@ def test_text_of_other_labels_is_dropped(tmp_path):
     renamed = load_calibration(replace(index.contents, calibration=arrays, labels=[*LABELS, "e"]))
     assert isinstance(renamed, Loaded)
     assert renamed.calibration.rule.text is None
+    assert "The zero-shot text is not used, because it embeds other label names." in renamed.note
+
+
+def relabeled(contents, names):
+    """The same index with other names for some labels."""
+    return replace(contents, labels=[names.get(label, label) for label in contents.labels])
+
+
+def test_renamed_labels_carry_the_whole_calibration_over(path, contents):
+    """Even where most examples have another name now: only the names of labels changed, and a note says which."""
+    expected = load_calibration(contents, spec()).calibration
+    state = load_calibration(relabeled(contents, {"a": "z", "b": "a", "c": "b"}), spec())
+    assert isinstance(state, Loaded)
+    assert state.note == "Labels were renamed since the calibration: a to z, b to a, c to b."
+    assert state.calibration.confidence_threshold == expected.confidence_threshold
+    np.testing.assert_array_equal(state.calibration.familiarity.knn_distance, expected.familiarity.knn_distance)
+
+
+def test_labels_that_were_merged_count_as_changed(contents):
+    """The boundary that the rule was fitted to is gone."""
+    state = load_calibration(relabeled(contents, {"b": "a"}), spec())
+    assert isinstance(state, Stale)
+    assert "50 of 150 examples were added or changed" in state.reason
+
+
+def test_a_new_label_is_named_and_the_rest_carries_over(tmp_path):
+    """The guarantee does not cover it."""
+    labels = ["a"] * 60 + ["b"] * 50 + ["c"] * 40 + ["d"] * 30
+    small, large = write_clusters(tmp_path / "small.npz", labels[:150]), write_clusters(tmp_path / "large.npz", labels)
+    calibrate_index(small, request=CalibrationRequest(0.9))
+    calibration = ExactIndex.open(small).contents.calibration
+    state = load_calibration(replace(ExactIndex.open(large).contents, calibration=calibration), spec())
+    assert isinstance(state, Loaded)
+    assert "30 of 180 examples were added" in state.note
+    assert "It does not know the new labels d." in state.note
+    assert state.calibration.confidence_threshold == calibration["confidence_threshold"][0]
+
+
+def test_a_stale_calibration_still_says_what_it_was_asked_for(contents):
+    """So that it can be repeated; a damaged request is forgotten with a warning."""
+    calibration = {**contents.calibration, "vectors": np.array(["other"])}
+    assert isinstance(load_calibration(replace(contents, calibration=calibration)), Stale)
+    assert stored_request(replace(contents, calibration=calibration)).target_precision == 0.9
+    assert stored_request(replace(contents, calibration=None)) is None
+
+
+@pytest.mark.parametrize("text", ["{", "[]", '{"keep_known": 95}', '{"keep_known": "0.9"}', '{"unknown": 1}', "NaN"])
+def test_a_damaged_request_is_forgotten(contents, caplog, text):
+    """The thresholds of the calibration stay in use."""
+    damaged = replace(contents, calibration={**contents.calibration, "request": np.array([text])})
+    state = load_calibration(damaged, spec())
+    assert isinstance(state, Loaded)
+    assert state.calibration.request is None
+    assert "so it is forgotten" in caplog.text

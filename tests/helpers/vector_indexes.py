@@ -16,9 +16,26 @@ def write_clusters(path, labels=LABELS, seed=0, spread=0.6):
     return write_vectors(path, labels, clustered_embeddings(np.random.default_rng(seed), labels, DIM, spread))
 
 
-def write_vectors(path, labels, vectors):
+def object_embeddings(rng, labels=3, objects=8, images=4, dim=48, noise=0.2):
+    """Return embeddings (n, dim), labels and names of objects: each object is far from the others of its label."""
+    names = [(label, thing) for label in range(labels) for thing in range(objects) for _ in range(images)]
+    centers = rng.normal(size=(labels, objects, dim)) + 0.2 * rng.normal(size=(labels, 1, dim))
+    rows = np.array([centers[name] for name in names]) + noise * rng.normal(size=(len(names), dim))
+    rows /= np.linalg.norm(rows, axis=1, keepdims=True)
+    return rows.astype(np.float32), ["abcdefgh"[label] for label, _ in names], [str(thing) for _, thing in names]
+
+
+def write_objects(path, seed=0, **sizes):
+    """Write an index with several images of each object, named `label/object_number.jpg`; return its path."""
+    vectors, labels, objects = object_embeddings(np.random.default_rng(seed), **sizes)
+    return write_vectors(
+        path, labels, vectors, [f"{a}/{thing}_{n}.jpg" for n, (a, thing) in enumerate(zip(labels, objects))]
+    )
+
+
+def write_vectors(path, labels, vectors, paths=None):
     """Write an index of the given vectors (n, dim); return its path."""
-    paths = [f"{label}/{number}.jpg" for number, label in enumerate(labels)]
+    paths = paths or [f"{label}/{number}.jpg" for number, label in enumerate(labels)]
     hashes = [f"{number:064x}" for number in range(len(labels))]
     manifest = Manifest(example_fingerprint(vectors.shape[1]), "identity", len(labels), "dataset", "2026-01-01", "0")
     write_index(path, IndexContents(manifest, list(labels), paths, hashes, {}, lambda: [vectors]))

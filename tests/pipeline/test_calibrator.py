@@ -1,14 +1,19 @@
 """An index is calibrated as asked, or a typed error says why not and the index is unchanged."""
 
+import shutil
+
 import pytest
 
+from lmm_classifier.calibration.request import CalibrationRequest
 from lmm_classifier.config import PipelineConfig
 from lmm_classifier.core.errors import CalibrationError, Cancelled
 from lmm_classifier.index.build.builder import build_index_from_directory
 from lmm_classifier.index.formats import read_index
-from lmm_classifier.pipeline.calibrator import CalibrationRequest, calibrate_index
+from lmm_classifier.neighbors.config import RetrievalConfig
+from lmm_classifier.pipeline.calibrator import calibrate_index
+from lmm_classifier.pipeline.thresholds import Thresholds
 from tests.helpers.datasets import draw_dataset, offline_config
-from tests.helpers.vector_indexes import write_clusters
+from tests.helpers.vector_indexes import write_clusters, write_objects
 
 
 @pytest.fixture
@@ -44,8 +49,8 @@ def test_a_guarantee_sets_the_threshold(path):
     assert 0 <= report.accuracy <= 1
     assert set(report.tradeoff.accepted) == {0.95, 0.9, 0.8}
     stored = read_index(path).calibration
-    assert list(stored["thresholds"]) == [report.guarantee.threshold, 0.8]
-    without_target = calibrate_index(path)
+    assert list(stored["confidence_threshold"]) == [report.guarantee.threshold]
+    without_target = calibrate_index(path, reset=True)
     assert without_target.guarantee is without_target.sgr_guarantee is None
     assert without_target.calibration.confidence_threshold is None
 
@@ -80,7 +85,6 @@ def test_a_probability_outside_0_to_1_is_refused(path, key, value):
     [
         ({"group_by": "folder"}, "holdout replaces leave-one-out, so group_by"),
         ({"target_images": "new"}, "group_by and target_images cannot be used with it"),
-        ({"max_calls": 30}, "The reranker is measured on held-out examples, and holdout leaves none"),
     ],
 )
 def test_a_request_that_contradicts_itself_is_refused(drawn, images, settings, message):
@@ -192,9 +196,69 @@ def test_cancelling_while_images_are_encoded_stores_nothing(drawn, images):
     assert path.read_bytes() == before
 
 
-def test_a_threshold_that_is_replaced_by_none_is_noted(path):
-    """A calibration without a target precision says that the former threshold is gone."""
-    former = calibrate_index(path, request=CalibrationRequest(0.9)).calibration
-    report = calibrate_index(path)
-    assert report.calibration.confidence_threshold is None
-    assert f"{former.confidence_threshold:.4f}" in report.notes[-1]
+def test_what_a_calibration_does_not_mention_stays(path):
+    """Target precision, confidence level and keep_known are remembered; `reset` forgets them."""
+    first = calibrate_index(path, request=CalibrationRequest(0.9, 0.8, keep_known=0.7))
+    second = calibrate_index(path, request=CalibrationRequest(keep_known=0.6))
+    assert second.guarantee == first.guarantee
+    assert second.calibration.keep_known == 0.6
+    assert "as asked for before: target_precision 0.9, confidence_level 0.8" in second.notes
+    third = calibrate_index(path)
+    assert third.calibration.request == second.calibration.request
+    forgotten = calibrate_index(path, reset=True)
+    assert forgotten.guarantee is None
+    assert forgotten.calibration.request == CalibrationRequest().completed()
+
+
+def test_groups_and_holdouts_are_remembered_and_replace_each_other(drawn, images):
+    """The one that is mentioned wins, and a note says which one it replaced."""
+    path = images.retrieval.index_path
+    calibrate_index(path, images, CalibrationRequest(group_by=r"(\d)\.png"))
+    report = calibrate_index(path, images, CalibrationRequest(keep_known=0.9))
+    assert "held out with their group" in report.method
+    report = calibrate_index(path, images, CalibrationRequest(holdout=drawn / "new"))
+    assert report.calibration.request.group_by is None
+    assert "group_by and target_images of the former calibration are replaced by the holdout" in report.notes
+    report = calibrate_index(path, images)
+    assert report.method == f"of {drawn / 'new'}"
+    report = calibrate_index(path, images, CalibrationRequest(group_by=r"(\d)\.png"))
+    assert f"the holdout {drawn / 'new'} of the former calibration is replaced" in report.notes
+
+
+def test_a_remembered_folder_that_is_gone_is_named(drawn, images, tmp_path):
+    """The index is unchanged, and the message says what to do."""
+    path, other = images.retrieval.index_path, tmp_path / "other"
+    shutil.copytree(drawn / "new", other)
+    calibrate_index(path, images, CalibrationRequest(holdout=other))
+    shutil.rmtree(other)
+    before = path.read_bytes()
+    with pytest.raises(CalibrationError, match=r"The former calibration used holdout .*other, but this folder does"):
+        calibrate_index(path, images)
+    assert path.read_bytes() == before
+    calibrate_index(path, images, reset=True)
+
+
+def test_the_reranker_is_measured_with_a_holdout(drawn, images):
+    """On examples held out one by one; a later calibration keeps the measurement with its date."""
+    path = images.retrieval.index_path
+    report = calibrate_index(path, images, CalibrationRequest(holdout=drawn / "new", max_calls=20))
+    benefit, day = report.calibration.reranker_benefit, report.calibration.reranker_date
+    assert report.method == f"of {drawn / 'new'}"
+    assert len(benefit.outcomes.gain) == 20
+    kept = calibrate_index(path, images).calibration
+    assert kept.reranker_benefit.gain_threshold == benefit.gain_threshold
+    assert (kept.reranker_date, kept.request.max_calls) == (day, 20)
+    assert calibrate_index(path, images, reset=True).calibration.reranker_benefit is None
+
+
+def test_a_guarantee_on_repeated_objects_is_not_certified(tmp_path):
+    """Many images of few objects are found without being asked for; groups make the guarantee certified."""
+    path = write_objects(tmp_path / "index.npz")
+    report = calibrate_index(path, request=CalibrationRequest(0.9))
+    assert "several images of the same objects" in report.warning
+    assert report.calibration.not_certified == report.warning
+    confidence = Thresholds.resolve(RetrievalConfig(), report.calibration, report.calibration).confidence
+    assert confidence.source.endswith(", not certified")
+    grouped = calibrate_index(path, request=CalibrationRequest(group_by=r"(\d+)_"), reset=True)
+    assert grouped.warning == grouped.calibration.not_certified == ""
+    assert grouped.accuracy < report.accuracy

@@ -5,9 +5,10 @@ from dataclasses import replace
 
 import pytest
 
+from lmm_classifier.calibration.request import CalibrationRequest
 from lmm_classifier.config import PipelineConfig
 from lmm_classifier.index.formats import read_index, write_index
-from lmm_classifier.pipeline.calibrator import CalibrationRequest, calibrate_index
+from lmm_classifier.pipeline.calibrator import calibrate_index
 from lmm_classifier.pipeline.index_info import describe_index
 from tests.helpers.vector_indexes import write_clusters
 

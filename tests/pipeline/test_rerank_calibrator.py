@@ -7,11 +7,12 @@ import numpy as np
 import pytest
 import yaml
 
+from lmm_classifier.calibration.request import CalibrationRequest
 from lmm_classifier.config import PipelineConfig
 from lmm_classifier.core.errors import CalibrationError, Cancelled, RerankerError
 from lmm_classifier.data.synthetic.shapes import SHAPES, draw_labeled, draw_shape
 from lmm_classifier.index.build.builder import build_index_from_directory
-from lmm_classifier.pipeline.calibrator import CalibrationRequest, calibrate_index
+from lmm_classifier.pipeline.calibrator import calibrate_index
 from lmm_classifier.pipeline.classifier import HybridClassifier
 from lmm_classifier.pipeline.rerank_calibrator import measure_reranker
 from lmm_classifier.rerank.qwen2_vl import Qwen2VLReranker

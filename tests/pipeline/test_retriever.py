@@ -5,10 +5,11 @@ import logging
 import numpy as np
 import pytest
 
+from lmm_classifier.calibration.request import CalibrationRequest
 from lmm_classifier.core.errors import CalibrationError, ConfigError
 from lmm_classifier.index.vector_index import ExactIndex
 from lmm_classifier.neighbors.config import RetrievalConfig
-from lmm_classifier.pipeline.calibrator import CalibrationRequest, calibrate_index
+from lmm_classifier.pipeline.calibrator import calibrate_index
 from lmm_classifier.pipeline.retriever import Retriever
 from lmm_classifier.pipeline.thresholds import Thresholds
 from lmm_classifier.testing import random_embeddings

@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 
 from lmm_classifier.calibration.conformal import conformal_threshold
+from lmm_classifier.calibration.request import CalibrationRequest
 from lmm_classifier.config import PipelineConfig
 from lmm_classifier.core.errors import ConfigError
 from lmm_classifier.index.vector_index import ExactIndex
 from lmm_classifier.neighbors.config import RetrievalConfig
-from lmm_classifier.pipeline.calibrator import CalibrationRequest, calibrate_index
+from lmm_classifier.pipeline.calibrator import calibrate_index
 from lmm_classifier.pipeline.retriever import Retriever
 from lmm_classifier.pipeline.thresholds import DEFAULT_CONFIDENCE, DEFAULT_KEEP_KNOWN, Threshold, Thresholds
 from tests.helpers.vector_indexes import write_clusters

@@ -4,9 +4,10 @@ import json
 
 import pytest
 
+from lmm_classifier.calibration.request import CalibrationRequest
 from lmm_classifier.cli.demo_data import draw_demo_data
 from lmm_classifier.index.build.builder import build_index_from_directory
-from lmm_classifier.pipeline.calibrator import CalibrationRequest, calibrate_index
+from lmm_classifier.pipeline.calibrator import calibrate_index
 from scripts import demo_rerank, make_demo_image
 from tests.helpers.datasets import offline_config
 from tests.helpers.paths import ROOT

@@ -7,12 +7,13 @@ import threading
 import numpy as np
 import pytest
 
+from lmm_classifier.calibration.request import CalibrationRequest
 from lmm_classifier.core.errors import Cancelled, DatasetError, IndexFileError, IndexMismatchError
 from lmm_classifier.data.synthetic.catalog import draw
 from lmm_classifier.index.build.builder import build_index_from_directory
 from lmm_classifier.index.build.editor import IndexEditor, stale
 from lmm_classifier.index.vector_index import ExactIndex
-from lmm_classifier.pipeline.calibrator import CalibrationRequest, calibrate_index
+from lmm_classifier.pipeline.calibrator import calibrate_index
 from lmm_classifier.pipeline.classifier import HybridClassifier
 from tests.helpers.datasets import draw_dataset, offline_config
 
