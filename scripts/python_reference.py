@@ -20,6 +20,7 @@ _TITLES = {  # module that a name comes from, as its first parts -> heading; the
     "pipeline.classifier": "Classify",
     "core.datatypes": "Results",
     "pipeline": "Calibrate",
+    "calibration": "Calibrate",
     "evaluation.reports": "Write pages",
     "evaluation": "Evaluate and audit",
     "index": "Maintain",

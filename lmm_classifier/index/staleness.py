@@ -78,6 +78,7 @@ class ChangesSince:
     removed: int
     renamed: Mapping[str, str] = field(default_factory=dict)  # former name of a label -> current name
     new_labels: tuple[str, ...] = ()
+    in_new_labels: int = 0  # examples among the added ones
 
     @classmethod
     def of(cls, former: ExampleDigests, current: ExampleDigests) -> ChangesSince:
@@ -92,21 +93,21 @@ class ChangesSince:
         names = {former.labels[before]: current.labels[now] for now, before in former_of.items()}
         renamed = {before: now for before, now in names.items() if before != now}
         new = set(current.labels) - set(former.labels) - set(renamed.values())
-        return cls(rows, added, removed, renamed, tuple(sorted(new)))
+        in_new = int(np.isin(np.array(current.labels)[current.label_ids], sorted(new)).sum()) if new else 0
+        return cls(rows, added, removed, renamed, tuple(sorted(new)), in_new)
 
     @property
     def changed(self) -> bool:
         """Return whether the examples differ."""
         return bool(self.added or self.removed)
 
-    @property
-    def same_names(self) -> bool:
-        """Return whether the labels have the names that they had."""
-        return not self.renamed and not self.new_labels
-
     def is_too_many(self, count: int) -> bool:
-        """Return whether more than a quarter of `count` examples changed, so that former measurements do not hold."""
-        return max(self.added, self.removed) > count / 4
+        """Return whether so many of `count` examples changed that former measurements do not hold.
+
+        That is more than a quarter of those of the former labels, or new labels with more examples than these have.
+        """
+        former = count - self.in_new_labels
+        return max(self.added - self.in_new_labels, self.removed) > former / 4 or self.in_new_labels > former
 
 
 def _compare(former: Digests, current: Digests) -> tuple[IntArray, int, int]:

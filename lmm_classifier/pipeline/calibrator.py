@@ -56,7 +56,7 @@ class CalibrationReport:
     calibration: Calibration
     predictions: HeldOutPredictions
     method: str  # how examples were held out, in words
-    warning: str  # why the figures are too optimistic; empty: nothing speaks for it
+    warning: str  # why the figures are too optimistic; empty: they are not
     notes: tuple[str, ...]  # what a user should know
     guarantee: RiskGuarantee | None  # None: no target precision was asked for
     sgr_guarantee: RiskGuarantee | NoGuarantee | None  # what selection with guaranteed risk would give instead

@@ -10,6 +10,7 @@ import numpy as np
 from PIL import Image
 
 from lmm_classifier.calibration.conformal import prediction_set
+from lmm_classifier.calibration.loading import stored_request
 from lmm_classifier.config import PipelineConfig
 from lmm_classifier.core.arrays import Float32Array, Float64Array, IntArray
 from lmm_classifier.core.datatypes import Candidate, Classification, RerankRequest, RerankResult
@@ -59,7 +60,8 @@ class Flow:
         examples is reused.
         """
         retriever = Retriever.open(config.retrieval, index, config.labels, former.retriever if former else None)
-        thresholds = Thresholds.resolve(config.retrieval, retriever.calibration, retriever.stored)
+        request = stored_request(index.contents)
+        thresholds = Thresholds.resolve(config.retrieval, retriever.calibration, retriever.stored, request)
         if former is not None and config.rerank.backend != "views":
             reranker = former.reranker  # a model knows nothing of the examples
         else:

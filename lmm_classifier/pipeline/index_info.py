@@ -57,7 +57,7 @@ def describe_index(index_path: Path | str, config: PipelineConfig | None = None)
         "version": contents.version or None,
         "stale": list(stale_parts(contents)),
         "calibration": _describe_calibration(state, contents),
-        "thresholds": _thresholds(state, config).to_dict(),
+        "thresholds": _thresholds(state, config, contents).to_dict(),
     }
 
 
@@ -99,7 +99,8 @@ def _describe_loaded(calibration: Calibration, contents: IndexContents) -> dict[
     }
 
 
-def _thresholds(state: Loaded | Stale | Missing, config: PipelineConfig) -> Thresholds:
+def _thresholds(state: Loaded | Stale | Missing, config: PipelineConfig, contents: IndexContents) -> Thresholds:
     """Return the thresholds of a classifier with these settings; a choice of labels has the rule fitted again."""
     stored = state.calibration if isinstance(state, Loaded) else None
-    return Thresholds.resolve(config.retrieval, None if config.labels else stored, stored)
+    in_use = None if config.labels else stored
+    return Thresholds.resolve(config.retrieval, in_use, stored, stored_request(contents))

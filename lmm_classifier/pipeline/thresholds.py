@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from lmm_classifier.calibration.calibration import Calibration
 from lmm_classifier.calibration.conformal import conformal_threshold
-from lmm_classifier.calibration.request import DEFAULT_KEEP_KNOWN
+from lmm_classifier.calibration.request import DEFAULT_KEEP_KNOWN, CalibrationRequest
 from lmm_classifier.neighbors.config import RetrievalConfig
 
 DEFAULT_CONFIDENCE = 0.7  # accepted at once where nobody calibrated: wrong at most three times in ten
@@ -46,7 +46,11 @@ class Thresholds:
 
     @classmethod
     def resolve(
-        cls, config: RetrievalConfig, calibration: Calibration | None, stored: Calibration | None = None
+        cls,
+        config: RetrievalConfig,
+        calibration: Calibration | None,
+        stored: Calibration | None = None,
+        request: CalibrationRequest | None = None,
     ) -> Thresholds:
         """Resolve the thresholds: the configuration comes first, then the stored calibration, then the default.
 
@@ -55,6 +59,7 @@ class Thresholds:
             calibration: the one in use, stored or just fitted: it knows what is familiar. None: it is fitted when the
                 index is opened, and what depends on it is nan until then.
             stored: the calibration of the index, if it has one that fits.
+            request: what a calibration that does not fit was asked for: its `keep_known` is used all the same.
         """
         prediction_set = None
         if config.prediction_set_alpha is not None:
@@ -76,6 +81,7 @@ class Thresholds:
         keep_known = _first(
             (config.keep_known, CONFIGURATION),
             (stored.keep_known if stored else None, _source(stored)),
+            (request.keep_known if request else None, "asked for by a former calibration"),
             (DEFAULT_KEEP_KNOWN, DEFAULT),
         )
         fitted = UNFITTED

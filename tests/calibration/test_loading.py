@@ -211,13 +211,13 @@ def test_labels_that_were_merged_count_as_changed(contents):
 
 def test_a_new_label_is_named_and_the_rest_carries_over(tmp_path):
     """The guarantee does not cover it."""
-    labels = ["a"] * 60 + ["b"] * 50 + ["c"] * 40 + ["d"] * 30
+    labels = ["a"] * 60 + ["b"] * 50 + ["c"] * 40 + ["d"] * 60  # more than a quarter are new
     small, large = write_clusters(tmp_path / "small.npz", labels[:150]), write_clusters(tmp_path / "large.npz", labels)
     calibrate_index(small, request=CalibrationRequest(0.9))
     calibration = ExactIndex.open(small).contents.calibration
     state = load_calibration(replace(ExactIndex.open(large).contents, calibration=calibration), spec())
     assert isinstance(state, Loaded)
-    assert "30 of 180 examples were added" in state.note
+    assert "60 of 210 examples were added" in state.note
     assert "It does not know the new labels d." in state.note
     assert state.calibration.confidence_threshold == calibration["confidence_threshold"][0]
 

@@ -66,3 +66,15 @@ def test_other_images_and_groups(place, index_file):
     assert "a shift is easily missed" in done.stdout
     both = run("calibrate", index_file, "--holdout", place / "new", "--group-by", "folder", code=1)
     assert "holdout replaces leave-one-out" in both.stderr
+
+
+def test_a_plain_calibration_repeats_the_request(place, index_file):
+    """`info` shows it with its date; `--reset` forgets it."""
+    run("calibrate", index_file, "--target-precision", 0.7, "--confidence-level", 0.8, "--config", OFFLINE)
+    done = run("calibrate", index_file, "--keep-known", 0.9, "--config", OFFLINE)
+    assert "as asked for before: target_precision 0.7, confidence_level 0.8" in done.stdout
+    assert re.search(r"^confidence_threshold: 0\.\d{4}; at most 30%", done.stdout, re.MULTILINE)
+    shown = run("info", index_file).stdout
+    assert re.search(r"date: \d{4}-\d\d-\d\d", shown)
+    assert "asked for: target_precision 0.7, confidence_level 0.8, keep_known 0.9" in shown
+    assert "confidence_threshold" not in run("calibrate", index_file, "--reset", "--config", OFFLINE).stdout

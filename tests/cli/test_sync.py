@@ -25,6 +25,19 @@ def test_renamed_and_removed_images(editable):
     assert json.loads((editable / "report.json").read_text())["changes"]["encoded"] == 0
 
 
+def test_a_sync_can_repeat_the_calibration(editable):
+    """As it was asked for, although the images changed; a renamed label alone needs none."""
+    run("calibrate", "--keep-known", 0.9, "--config", OFFLINE, cwd=editable)
+    (editable / "dataset" / "stripes").rename(editable / "dataset" / "lines")
+    assert "stale" not in run("sync", "--config", OFFLINE, cwd=editable).stdout
+    (editable / "dataset" / "gingham" / "00.png").unlink()
+    done = run("sync", "--config", OFFLINE, cwd=editable)
+    assert "stale: calibration: run `lmm-classifier calibrate` or `lmm-classifier sync --recalibrate`" in done.stdout
+    done = run("sync", "--recalibrate", "--config", OFFLINE, cwd=editable)
+    assert "accepts 90% of images of known labels" in done.stdout
+    assert "stale" not in run("info", "--config", OFFLINE, cwd=editable).stdout
+
+
 def test_a_folder_that_does_not_exist_and_an_npz_file_are_refused(durable, tmp_path):
     """An `.npz` file cannot be edited: the error names the command that makes it a durable index."""
     assert "does not exist" in run("sync", "nowhere", "--config", OFFLINE, cwd=durable, code=1).stderr

@@ -65,14 +65,18 @@ def test_a_calibrated_index(path):
 
 def test_a_stale_calibration_says_why(path, tmp_path):
     """More than a quarter of the examples changed: the thresholds are those of an index without one."""
-    calibrate_index(path, request=CalibrationRequest(0.9))
+    calibrate_index(path, request=CalibrationRequest(0.9, keep_known=0.8))
     contents = read_index(path)
     write_index(tmp_path / "changed.npz", replace(contents, labels=["b"] * 40 + list(contents.labels[40:])))
     described = describe_index(tmp_path / "changed.npz")
     assert described["calibration"]["state"] == "stale"
     assert "40 of 150 examples" in described["calibration"]["reason"]
-    assert described["thresholds"] == describe_index(write_clusters(tmp_path / "new.npz"))["thresholds"]
+    assert described["thresholds"]["confidence_threshold"] == {"value": 0.7, "source": "default"}
     assert described["stale"]
+    assert described["calibration"]["date"]
+    assert described["calibration"]["request"]["target_precision"] == 0.9
+    asked = {"value": 0.8, "source": "asked for by a former calibration"}
+    assert described["thresholds"]["keep_known"] == asked
 
 
 def test_a_calibration_of_another_rule_gives_no_threshold(path):
