@@ -27,6 +27,7 @@ PARTS: dict[str, tuple[str, tuple[str, ...]]] = {
     "unknowns": ("quality", ("near-OOD", "keep_known")),
     "audit": ("quality", ("audit",)),
     "calibration": ("quality", ("calibration",)),
+    "repeated_objects": ("repeated_objects", ("",)),
     "pipeline": ("accuracy", ("",)),
     "descriptor": ("descriptor", ("",)),
     "encoders": ("performance", ("encoder",)),
