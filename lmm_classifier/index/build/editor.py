@@ -25,9 +25,10 @@ from lmm_classifier.index.contents import ADDED
 from lmm_classifier.index.formats import has_npz_name
 from lmm_classifier.index.manifest import Manifest
 from lmm_classifier.index.staleness import stale_parts
+from lmm_classifier.index.storage.lock import WAIT
 from lmm_classifier.index.storage.reader import read_store
 from lmm_classifier.index.storage.records import Record, provenance
-from lmm_classifier.index.storage.store import WAIT, Change, Store
+from lmm_classifier.index.storage.store import Change, Store
 
 
 def sync_index(

@@ -20,6 +20,7 @@ from lmm_classifier.index.storage import database
 from lmm_classifier.index.storage.columns import Labels
 from lmm_classifier.index.storage.npz import CALIBRATION, TRANSFORM, require_inside
 from lmm_classifier.index.storage.records import read_records
+from lmm_classifier.index.storage.salvage import finish_repair
 from lmm_classifier.index.storage.snapshot import Rows, Snapshot, read_snapshot, rows_in_memory, write_snapshot
 from lmm_classifier.index.storage.state import BUILD, State, Vectors, as_embeddings, read_arrays
 from lmm_classifier.index.storage.table import Table
@@ -33,6 +34,7 @@ _BLOCK = 1024
 def read_store(folder: Path) -> IndexContents:
     """Read one version of the durable index in `folder`; derived files of another version are made again."""
     source = str(folder)
+    finish_repair(folder)
     with database.reading(folder) as connection:
         state = State.read(connection, source)
         if state is None:
