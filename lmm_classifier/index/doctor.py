@@ -20,7 +20,7 @@ from lmm_classifier.index.storage import database
 from lmm_classifier.index.storage.lock import locked
 from lmm_classifier.index.storage.npz import require_inside
 from lmm_classifier.index.storage.reader import ADDED_FOLDER, read_store
-from lmm_classifier.index.storage.repair import drop_damaged, repair_relations
+from lmm_classifier.index.storage.repair import drop_damaged, repair_arrays, repair_relations
 from lmm_classifier.index.storage.salvage import UNFINISHED, finish_repair, is_half_repaired, salvage
 from lmm_classifier.index.storage.snapshot import FOLDER, read_snapshot
 from lmm_classifier.index.storage.state import BUILD, State
@@ -147,6 +147,8 @@ def _check_rows(connection: sqlite3.Connection, path: Path, repair: bool) -> Ite
             yield _unfinished(connection)
             return
         state.checked_manifest(str(path))
+        for problem in repair_arrays(connection, str(path), repair):
+            yield Finding("damage", problem, _ROW_ADVICE["meta"], repair)
         for problem in repair_relations(connection, state, str(path), repair):
             yield Finding("damage", problem, "run `lmm-classifier sync` to add what is missing", repair)
         if database.get_meta(connection, BUILD, str(path)) is not None:

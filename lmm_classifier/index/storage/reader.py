@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from lmm_classifier.core.arrays import Float32Array, unnest
+from lmm_classifier.core.arrays import Float32Array
 from lmm_classifier.core.errors import IndexFileError
 from lmm_classifier.core.protocols import Transform
 from lmm_classifier.embeddings.whitening import transform_from_arrays
@@ -40,8 +40,8 @@ def read_store(folder: Path) -> IndexContents:
         if state is None:
             raise IndexFileError(_unfinished(connection, folder))
         manifest = state.checked_manifest(source)
-        arrays = read_arrays(connection, source)
-        transform_arrays, calibration = unnest(TRANSFORM, arrays), unnest(CALIBRATION, arrays)
+        transform_arrays, calibration = (read_arrays(connection, source, part) for part in (TRANSFORM, CALIBRATION))
+        calibrated = database.get_meta(connection, CALIBRATION, source) or b""
         snapshot = read_snapshot(folder, state.version)
         matrix: Float32Array | None = None
         if snapshot is None or snapshot.stamp != state.stamp:
@@ -63,6 +63,7 @@ def read_store(folder: Path) -> IndexContents:
         transform_is_current=manifest.transform == "identity" or state.transform_hashes == state.contents,
         added_folder=folder / ADDED_FOLDER,
         version=state.version,
+        stamp=f"{state.index} {state.version} {calibrated.decode()}",
     )
 
 
