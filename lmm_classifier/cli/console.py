@@ -148,7 +148,7 @@ def _skipped_table(report: BuildReport) -> Any:
     for column in ("file", "kind", "reason"):
         table.add_column(column, overflow="fold")
     # unreadable images first: files of other kinds are rarely of interest
-    listed = sorted(report.skipped, key=lambda skipped: (skipped.kind == "ignored", skipped.path))
+    listed = sorted(report.skipped, key=lambda skipped: (skipped.kind in ("ignored", "own_files"), skipped.path))
     for skipped in listed[:_LISTED]:
         table.add_row(*(Text(escape_for_terminal(part)) for part in (skipped.path, skipped.kind, skipped.reason)))
     if len(listed) > _LISTED:
