@@ -117,6 +117,13 @@ class Store:
         """Return the manifest; None before the first build is finished."""
         return None if self.state is None else self.state.checked_manifest(self.source)
 
+    def image_root(self) -> str | None:
+        """Return the dataset folder of the index, or of a first build that did not finish; None for a new index."""
+        if self.state is not None:
+            return self.state.checked_manifest(self.source).image_root
+        root = self._started_build().get("image_root")
+        return None if root is None else str(root)
+
     def records(self) -> list[Record]:
         """Return all examples, ascending by id."""
         with database.translated(self.folder):
