@@ -7,7 +7,7 @@ from pathlib import Path
 
 OUTPUT_MARK = ".lmm-classifier-output"  # file in a folder of written images, such as the images of the demo
 _DATABASE = "index.sqlite"
-_BESIDE_DATABASE = {"writer.lock", "derived", "added"}  # files and folders of which an index has at least one
+_WITH_DATABASE = {"writer.lock", "derived", "added"}  # files and folders of which an index has at least one
 
 
 def own_kind(names: Collection[str]) -> str | None:
@@ -15,7 +15,7 @@ def own_kind(names: Collection[str]) -> str | None:
 
     An index is recognized while it is built, repaired or damaged too.
     """
-    if any(name.startswith(_DATABASE) for name in names) and not _BESIDE_DATABASE.isdisjoint(names):
+    if any(name.startswith(_DATABASE) for name in names) and not _WITH_DATABASE.isdisjoint(names):
         return "index"
     return "output" if OUTPUT_MARK in names else None
 

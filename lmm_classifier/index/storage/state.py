@@ -160,7 +160,7 @@ def drop_arrays(connection: sqlite3.Connection, prefix: str) -> None:
 
 
 def _digest_entry(stored: Mapping[str, bytes]) -> bytes:
-    """Return the entry that is stored beside arrays: a digest of all names and bytes; nothing where there are none."""
+    """Return the entry that is stored with arrays: a digest of all names and bytes; nothing where there are none."""
     digest = hashlib.blake2b(digest_size=16)
     for name in sorted(stored):
         digest.update(f"{name} {len(stored[name])} ".encode() + stored[name])
