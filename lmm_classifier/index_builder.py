@@ -28,11 +28,12 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--batch-size", type=int, help="images per commit (default: encoder.batch_size)")
     parser.add_argument("--config", type=Path, help="YAML configuration (default: SigLIP)")
     parser.add_argument("--report", type=Path, help="write the report as JSON to this file")
+    parser.add_argument("--replace", action="store_true", help="let the index become that of another dataset")
     options = parser.parse_args(arguments)
     try:
         config = PipelineConfig.from_yaml(options.config) if options.config else PipelineConfig()
         configure_logging(config.logging.level, config.logging.json_lines, config.logging.file)
-        return run_build(options.dataset, options.output, options.batch_size, config, options.report)
+        return run_build(options.dataset, options.output, options.batch_size, config, options.report, options.replace)
     except (LmmClassifierError, OSError) as error:
         print_error(str(error))
         return 1

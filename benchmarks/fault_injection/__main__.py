@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from benchmarks.fault_injection.determinism import determinism
+from benchmarks.fault_injection.edits import edits
 from benchmarks.fault_injection.flips import archive_flips, flips
 from benchmarks.fault_injection.hostile import archives, configurations, names
 from benchmarks.fault_injection.images import malformed, mutations
@@ -32,6 +33,7 @@ def suite(badimages: Path | None, fraction: float) -> Iterable[Callable[[], list
     yield lambda: [malformed(badimages), mutations(scaled(100_000))]
     yield lambda: [archives(scaled(2000)), configurations(scaled(5000)), names()]
     yield lambda: [leftovers(), writers(scaled(10)), small_disk(), read_only(), determinism()]
+    yield lambda: [edits(scaled(1000))]
 
 
 def table(outcomes: Iterable[Outcome]) -> str:

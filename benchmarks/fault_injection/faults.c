@@ -1,6 +1,7 @@
 /* Faults for LD_PRELOAD: the n-th call that changes a file in a folder kills the process, or fails.
  *
- * It counts write, pwrite, fsync, fdatasync, ftruncate, rename and unlink. `arm` is called through ctypes.
+ * It counts write, pwrite, fsync, fdatasync, ftruncate, rename, link, unlink, mkdir and rmdir. `arm` is called through
+ * ctypes.
  */
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -8,6 +9,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/types.h>
 #include <unistd.h>
 
@@ -112,30 +114,50 @@ ON_FD(fdatasync, (int fd), (fd))
 ON_FD(ftruncate, (int fd, off_t n), (fd, n))
 ON_FD(ftruncate64, (int fd, off_t n), (fd, n))
 
-int rename(const char *from, const char *to) {
-    static int (*real)(const char *, const char *);
+#define ON_TWO_PATHS(NAME)                                                 \
+    int NAME(const char *from, const char *to) {                           \
+        static int (*real)(const char *, const char *);                    \
+        if (!real)                                                         \
+            real = dlsym(RTLD_NEXT, #NAME);                                \
+        if (mode && is_below(to)) {                                        \
+            int hit = strike();                                            \
+            if (hit == 1)                                                  \
+                return -1;                                                 \
+            if (hit == 2)                                                  \
+                die();                                                     \
+        }                                                                  \
+        return real(from, to);                                             \
+    }
+ON_TWO_PATHS(rename)
+ON_TWO_PATHS(link)
+
+int mkdir(const char *path, mode_t permissions) {
+    static int (*real)(const char *, mode_t);
     if (!real)
-        real = dlsym(RTLD_NEXT, "rename");
-    if (mode && is_below(to)) {
+        real = dlsym(RTLD_NEXT, "mkdir");
+    if (mode && is_below(path)) {
         int hit = strike();
         if (hit == 1)
             return -1;
         if (hit == 2)
             die();
     }
-    return real(from, to);
+    return real(path, permissions);
 }
 
-int unlink(const char *path) {
-    static int (*real)(const char *);
-    if (!real)
-        real = dlsym(RTLD_NEXT, "unlink");
-    if (mode && is_below(path)) {
-        int hit = strike();
-        if (hit == 1 && mode != FULL_FROM_HERE)
-            return -1;
-        if (hit == 2)
-            die();
+#define ON_REMOVAL(NAME)                                                   \
+    int NAME(const char *path) {                                           \
+        static int (*real)(const char *);                                  \
+        if (!real)                                                         \
+            real = dlsym(RTLD_NEXT, #NAME);                                \
+        if (mode && is_below(path)) {                                      \
+            int hit = strike();                                            \
+            if (hit == 1 && mode != FULL_FROM_HERE)                        \
+                return -1;                                                 \
+            if (hit == 2)                                                  \
+                die();                                                     \
+        }                                                                  \
+        return real(path);                                                 \
     }
-    return real(path);
-}
+ON_REMOVAL(unlink)
+ON_REMOVAL(rmdir)

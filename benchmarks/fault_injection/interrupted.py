@@ -15,13 +15,14 @@ import signal
 import sys
 import tempfile
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from benchmarks.fault_injection import jobs
 from benchmarks.fault_injection.interruptions import FAULTS
 from benchmarks.fault_injection.outcome import Outcome
-from lmm_classifier.core.errors import LmmClassifierError
+from lmm_classifier.core.errors import IndexFileError, LmmClassifierError
 
 KILL_BEFORE, KILL_HALFWAY, FULL, EIO_ONCE, EIO = 1, 2, 3, 4, 5
 _SURVIVED, _ERROR, _CRASH = 0, 7, 8  # exit codes of the forked process
@@ -94,6 +95,8 @@ class Harness:
             os._exit(code)
 
     def _lost(self, index: Path, reported: int) -> str | None:
+        if self.job == "repair":
+            return self._lost_by_repair(index)
         before = jobs.encoded_contents(index)
         if self.job != "edit" and len(before) < reported:
             return f"{reported} images were reported as committed, {len(before)} are stored"
@@ -109,6 +112,16 @@ class Harness:
             return f"{encoded} images were encoded, but only {new} are new"
         if jobs.state_of(index) != self.allowed[-1]:
             return "resuming the job led to another index"
+        return jobs.damage(index)
+
+    def _lost_by_repair(self, index: Path) -> str | None:
+        """Open the index, which may be refused as damaged, and repair it again; then everything must be there."""
+        with suppress(IndexFileError):
+            if jobs.state_of(index) != self.allowed[-1]:
+                return "an index that is half repaired was opened"
+        jobs.repair(self.folder, index)
+        if jobs.state_of(index) != self.allowed[-1]:
+            return "repairing again led to another index"
         return jobs.damage(index)
 
 
@@ -151,7 +164,9 @@ def main() -> None:
         jobs.draw_datasets(folder)
         start, missing = folder / "start", folder / "missing"
         jobs.build(folder, start)
-        harnesses = [Harness(job, folder, start if job in ("sync", "edit") else missing) for job in request["jobs"]]
+        jobs.damage_database(start, folder / "damaged")
+        starts = {"sync": start, "edit": start, "repair": folder / "damaged"}
+        harnesses = [Harness(job, folder, starts.get(job, missing)) for job in request["jobs"]]
         kill, full, failing = strike_at_calls(harnesses, request["kills"], request["faults"])
         random_kills = strike_at_random(harnesses, request["random"])
     print(json.dumps([vars(outcome) for outcome in (kill, random_kills, full, failing)]))

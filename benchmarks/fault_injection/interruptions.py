@@ -19,7 +19,7 @@ _ROOT = _HERE.parents[1]
 
 
 def interruptions(
-    kills: int, random_kills: int, faults: int, jobs: Sequence[str] = ("build", "sync", "edit")
+    kills: int, random_kills: int, faults: int, jobs: Sequence[str] = ("build", "sync", "edit", "repair")
 ) -> list[Outcome]:
     """Interrupt jobs by kills and by a failing disk.
 

@@ -1,10 +1,12 @@
-"""The jobs that are interrupted: a build, a sync and edits of a small dataset, with the weight-free encoder."""
+"""The jobs that are interrupted: build, sync, edits and repair of a small dataset, with the weight-free encoder."""
 
 from __future__ import annotations
 
 import os
 import shutil
 from collections.abc import Callable, Sequence
+from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +22,9 @@ from lmm_classifier.embeddings.encode_files import LazyEncoder
 from lmm_classifier.index.build.editor import IndexEditor
 from lmm_classifier.index.build.sync import Sync
 from lmm_classifier.index.doctor import check_index
-from lmm_classifier.index.storage.store import Store
+from lmm_classifier.index.storage import database
+from lmm_classifier.index.storage.records import BY_HAND
+from lmm_classifier.index.storage.store import Change, Store
 from lmm_classifier.index.vector_index import ExactIndex
 
 BATCH = 3
@@ -112,6 +116,12 @@ def edit(folder: Path, index: Path, report: Report = ignore) -> int:
     return encoder.encoded
 
 
+def repair(folder: Path, index: Path, report: Report = ignore) -> int:  # noqa: ARG001 - all jobs have one signature
+    """Let the doctor repair the index. It encodes nothing."""
+    check_index(index, repair=True)
+    return 0
+
+
 def premature_build(folder: Path, index: Path, report: Report = ignore) -> int:
     """Build, but report a batch before it is committed. The harness must detect that."""
     return _sync(folder / "before", index, lambda count: report(count + BATCH))
@@ -121,8 +131,31 @@ JOBS: dict[str, Callable[[Path, Path, Report], int]] = {
     "build": build,
     "sync": sync,
     "edit": edit,
+    "repair": repair,
     "premature_build": premature_build,
 }
+
+
+def damage_database(start: Path, damaged: Path) -> None:
+    """Copy the index `start`, and damage the copy so that SQLite cannot read it but every row can be copied.
+
+    A label that was corrected by hand is only in the log of SQLite, as a killed program leaves it.
+    """
+    work = damaged.with_name("work")
+    shutil.copytree(start, work)
+    with closing(database.connect(work)) as reader:
+        query = "SELECT rootpage FROM sqlite_master WHERE name LIKE 'sqlite_autoindex_vectors%'"
+        page = reader.execute(query).fetchone()[0]
+        size = reader.execute("PRAGMA page_size").fetchone()[0]
+        with (work / database.FILE).open("r+b") as file:
+            file.seek((page - 1) * size)
+            file.write(b"\xa5" * size)
+        with Store(work) as store:
+            record, manifest = store.records()[0], store.manifest()
+            assert manifest is not None
+            store.commit(Change([replace(record, label=KNOWN[3], provenance=BY_HAND)]), manifest)
+        shutil.copytree(work, damaged)  # the open reader leaves the log in place
+    shutil.rmtree(work)
 
 
 def encoded_contents(index: Path) -> set[str]:
@@ -145,7 +178,7 @@ def state_of(index: Path) -> State:
 
 def versions_of(job: str, folder: Path, start: Path) -> list[State]:
     """Return all states that a reader may see while `job` runs undisturbed: before, in between, after."""
-    states = [state_of(start)] if start.exists() else []
+    states = [state_of(start)] if start.exists() and job != "repair" else []
     index = folder / "undisturbed"
     if start.exists():
         shutil.copytree(start, index)

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from lmm_classifier.cli.options import ReplaceFlag
+
 if TYPE_CHECKING:
     from lmm_classifier.config import PipelineConfig
 
@@ -21,6 +23,7 @@ def build(
         int | None, typer.Option(min=1, help="Images per commit. [default: encoder.batch_size]")
     ] = None,
     report: Annotated[Path | None, typer.Option(help="Write what was indexed and skipped to this JSON file.")] = None,
+    replace: ReplaceFlag = False,
     *,
     config: PipelineConfig,
 ) -> int:
@@ -28,11 +31,16 @@ def build(
 
     Exit codes: 0 all images indexed, 3 some images skipped, 1 failed.
     """
-    return run_build(dataset, output, batch_size, config, report)
+    return run_build(dataset, output, batch_size, config, report, replace)
 
 
 def run_build(
-    dataset: Path, output: Path | None, batch_size: int | None, config: PipelineConfig, report_path: Path | None
+    dataset: Path,
+    output: Path | None,
+    batch_size: int | None,
+    config: PipelineConfig,
+    report_path: Path | None,
+    replace: bool,
 ) -> int:
     """Build with a progress bar and a closing table; return the exit code."""
     from lmm_classifier.cli.console import ProgressDisplay, resumable, show_report
@@ -41,7 +49,8 @@ def run_build(
 
     output = output or config.retrieval.index_path
     with resumable(output), ProgressDisplay() as show:
-        report = build_index_from_directory(dataset, output, batch_size or config.encoder.batch_size, config, show)
+        size = batch_size or config.encoder.batch_size
+        report = build_index_from_directory(dataset, output, size, config, show, replace=replace)
     show_report(report)
     if report_path is not None:
         with atomic_write(report_path) as temporary:

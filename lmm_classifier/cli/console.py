@@ -11,6 +11,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from lmm_classifier.core.errors import ReplacementError
 from lmm_classifier.core.progress import Progress
 from lmm_classifier.core.text import escape_unprintable
 from lmm_classifier.index.build.reports import BuildReport
@@ -92,9 +93,11 @@ class ProgressDisplay:
 
 @contextmanager
 def resumable(index: Path) -> Iterator[None]:
-    """Say on an interruption of a build or a sync that a durable index can be resumed."""
+    """Say on an interruption of a build or a sync that a durable index can be resumed, and name `--replace`."""
     try:
         yield
+    except ReplacementError as error:
+        raise ReplacementError(f"{error} The option --replace does that.") from None
     except KeyboardInterrupt:
         from lmm_classifier.index.formats import has_npz_name
 
@@ -148,7 +151,7 @@ def _skipped_table(report: BuildReport) -> Any:
     for column in ("file", "kind", "reason"):
         table.add_column(column, overflow="fold")
     # unreadable images first: files of other kinds are rarely of interest
-    listed = sorted(report.skipped, key=lambda skipped: (skipped.kind == "ignored", skipped.path))
+    listed = sorted(report.skipped, key=lambda skipped: (skipped.kind in ("ignored", "own_files"), skipped.path))
     for skipped in listed[:_LISTED]:
         table.add_row(*(Text(escape_for_terminal(part)) for part in (skipped.path, skipped.kind, skipped.reason)))
     if len(listed) > _LISTED:

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from lmm_classifier.core.errors import DatasetError
+from lmm_classifier.core.own_files import OUTPUT_MARK
 from lmm_classifier.data.synthetic.catalog import KNOWN, UNKNOWN, draw
 
 _EXAMPLES = 12  # images per label in the dataset
@@ -45,6 +46,7 @@ def _empty(output: Path) -> None:
         shutil.rmtree(output / folder, ignore_errors=True)
     output.mkdir(parents=True, exist_ok=True)
     (output / _MARK).touch()
+    (output / OUTPUT_MARK).touch()
 
 
 def _draw(root: Path, labels: Sequence[str], count: int, seed: int) -> None:

@@ -30,6 +30,9 @@ IndexOption = Annotated[Path | None, typer.Option("--index", help="Index. [defau
 JsonFlag = Annotated[bool, typer.Option("--json", help="Write one JSON object.")]
 JsonFile = Annotated[Path | None, typer.Option("--json", help="Write all figures to this JSON file.")]
 ExamplesArgument = Annotated[list[str] | None, typer.Argument(help="Ids of examples, as results show them.")]
+ReplaceFlag = Annotated[
+    bool, typer.Option("--replace", help="Let the index lose most of its images, or become that of another dataset.")
+]
 LabelOption = Annotated[str | None, typer.Option(help="All examples of this label.")]
 
 _COMMON: dict[str, tuple[Any, Any]] = {

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lmm_classifier.cli.options import IndexOption
+from lmm_classifier.cli.options import IndexOption, ReplaceFlag
 
 if TYPE_CHECKING:
     from lmm_classifier.config import PipelineConfig
@@ -26,6 +26,7 @@ def sync(
         bool, typer.Option("--recalibrate", help="Then calibrate again, as the former calibration was asked for.")
     ] = False,
     report: Annotated[Path | None, typer.Option(help="Write what was changed and skipped to this JSON file.")] = None,
+    replace: ReplaceFlag = False,
     *,
     config: PipelineConfig,
 ) -> int:
@@ -43,7 +44,7 @@ def sync(
 
     path = index or config.retrieval.index_path
     with resumable(path), ProgressDisplay() as show:
-        result = IndexEditor(path, config).sync(dataset, batch_size, show)
+        result = IndexEditor(path, config).sync(dataset, batch_size, show, replace)
     show_report(result)
     if report is not None:
         with atomic_write(report) as temporary:

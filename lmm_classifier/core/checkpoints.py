@@ -2,15 +2,29 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from lmm_classifier.core.file_digests import files_digest
 from lmm_classifier.core.optional_imports import import_attribute, import_optional
 
 _FILES = ["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja"]  # never pickled weights
-_PART = 1 << 20  # bytes read at each end of a weight file
+# files that decide what a checkpoint answers: weights, adapters, settings, image processor, tokenizer, chat template
+_LOADED = (
+    "*.safetensors",
+    "*.safetensors.index.json",
+    "*config.json",
+    "tokenizer.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "vocab.json",
+    "vocab.txt",
+    "merges.txt",
+    "*.model",
+    "chat_template.*",
+    "*.jinja",
+)
 
 
 def resolve_checkpoint(
@@ -51,21 +65,15 @@ def _with_weights(folder: Path) -> Path:
     return folder
 
 
-def weights_digest(folder: Path) -> str:
-    """Return a digest of config.json and of each weight file's size, head and tail.
+def checkpoint_digest(folder: Path) -> str:
+    """Return a digest of all bytes of all files from which a model, its image processor and its tokenizer are loaded.
 
-    It is the same for a hub cache and a folder. The head of a file holds the names and shapes of all tensors. Both
-    ends of the values are enough to tell weights apart.
+    It is the same for a hub cache and a folder. Other files, such as a README, do not count.
+
+    Raises:
+        OSError: a file cannot be read.
     """
-    digest = hashlib.sha256((folder / "config.json").read_bytes())
-    for path in sorted(folder.glob("*.safetensors")):
-        size = path.stat().st_size
-        digest.update(f"{path.name} {size}".encode())
-        with path.open("rb") as file:
-            digest.update(file.read(_PART))
-            file.seek(max(0, size - _PART))
-            digest.update(file.read(_PART))
-    return digest.hexdigest()[:16]
+    return files_digest({path.name: path for pattern in _LOADED for path in folder.glob(pattern)})
 
 
 @contextmanager

@@ -12,7 +12,8 @@ LmmClassifierError                  Exception     never itself; it is the root
 │   └── ImageTooLargeError                        it has more pixels or bytes than the limits allow
 ├── EncoderError                    RuntimeError  the encoder cannot be loaded or gives no usable vectors
 ├── IndexFileError                  ValueError    the index is missing, damaged or not an index
-│   └── IndexMismatchError                        another encoder built the index
+│   ├── IndexMismatchError                        another encoder built the index
+│   └── ReplacementError                          most of an index would be removed, which was not asked for
 ├── CalibrationError                ValueError    the dataset cannot give what the calibration was asked for
 ├── RerankerError                   RuntimeError  the reranker cannot be loaded
 └── Cancelled                                     never by the package; a progress callback raises it to stop a run
@@ -89,6 +90,10 @@ class IndexFileError(LmmClassifierError, ValueError):
 
 class IndexMismatchError(IndexFileError):
     """Another encoder than the configured one built the index."""
+
+
+class ReplacementError(IndexFileError):
+    """A build or a sync would remove most of an index, or is of another dataset, and that was not asked for."""
 
 
 class CalibrationError(LmmClassifierError, ValueError):

@@ -18,9 +18,9 @@ def atomic_write(path: Path) -> Iterator[Path]:
     try:
         yield temporary
         temporary.chmod(0o666 & ~umask())  # mkstemp makes it private; a result file is not
-        _sync(temporary)
+        sync_to_disk(temporary)
         temporary.replace(path)
-        _sync(path.parent)
+        sync_to_disk(path.parent)
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -32,7 +32,7 @@ def umask() -> int:
     return value
 
 
-def _sync(path: Path) -> None:
+def sync_to_disk(path: Path) -> None:
     """Ask the system to write a file or folder to the disk; some systems cannot sync folders."""
     try:
         handle = os.open(path, os.O_RDONLY)

@@ -11,11 +11,14 @@ from typing import Protocol, overload
 
 from lmm_classifier.core.datatypes import Example
 from lmm_classifier.core.errors import DatasetError
+from lmm_classifier.core.own_files import own_kind
 from lmm_classifier.core.progress import Skipped
 
 EXTENSIONS = frozenset(
     ["jpg", "jpeg", "jpe", "jfif", "mpo", "png", "webp", "gif", "bmp", "dib", "tif", "tiff", "avif", "heic", "heif"]
 )
+
+_OWN = {"index": "an index of this program, not images", "output": "images that this program wrote"}
 
 
 class ImageFile(Protocol):
@@ -54,6 +57,8 @@ def scan_image_folder(root: Path) -> LabeledFolder:
     loose = [path for path in paths if "/" not in path]
     skipped += [Skipped(path, "is directly in the dataset folder, so it has no label", "no_label") for path in loose]
     if not examples:
+        if any(file.path == "." and file.kind == "own_files" for file in skipped):
+            raise DatasetError(f"{root} is an index of this program. Give the folder of the images.")
         hint = (
             f"{len(loose)} images are directly in it: move them into one folder per label"
             if loose
@@ -62,7 +67,7 @@ def scan_image_folder(root: Path) -> LabeledFolder:
         raise DatasetError(f"dataset {root} holds no labeled image; {hint}")
     examples.sort(key=lambda example: example.path)
     skipped.sort(key=lambda file: file.path)
-    return LabeledFolder(root, tuple(examples), tuple(skipped), tuple(_thin_labels(root, examples)))
+    return LabeledFolder(root, tuple(examples), tuple(skipped), tuple(_thin_labels(root, examples, skipped)))
 
 
 class Files(Sequence[Path]):
@@ -120,6 +125,10 @@ def _walk(root: Path) -> tuple[list[str], list[Skipped]]:
             reason = f"cannot be opened: {(error.strerror or str(error)).lower()}"
             skipped.append(Skipped(folder.rstrip("/") or ".", reason, "unreadable"))
             continue
+        own = own_kind([entry.name for entry in entries])
+        if own == "index" or (own and folder):  # written images may be a dataset, if they are named as one
+            skipped.append(Skipped(folder.rstrip("/") or ".", _OWN[own], "own_files"))
+            continue
         for entry in entries:
             path = f"{folder}{entry.name}"
             if entry.name.startswith("."):
@@ -150,11 +159,12 @@ def _why_no_image(entry: os.DirEntry[str], inside: str) -> tuple[str, str] | Non
     return None
 
 
-def _thin_labels(root: Path, examples: Sequence[Example]) -> Iterator[str]:
+def _thin_labels(root: Path, examples: Sequence[Example], skipped: Sequence[Skipped]) -> Iterator[str]:
     counts = Counter(example.label for example in examples)
+    own = {file.path for file in skipped if file.kind == "own_files"}
     folders = sorted(entry.name for entry in os.scandir(root) if entry.is_dir() and not entry.name.startswith("."))
     for label in folders:
-        if label not in counts:
+        if label not in counts and label not in own:
             yield f"label {label!r} is empty: no image file in its folder"
     for label, count in sorted(counts.items()):
         if count == 1:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import os
 import shutil
 import tempfile
 import warnings
@@ -23,21 +22,22 @@ from filelock import FileLock
 from PIL import Image
 
 from lmm_classifier.core.arrays import Float32Array
-from lmm_classifier.core.checkpoints import resolve_checkpoint, weights_digest
+from lmm_classifier.core.checkpoints import checkpoint_digest, resolve_checkpoint
 from lmm_classifier.core.errors import EncoderError
 from lmm_classifier.core.optional_imports import import_attribute, import_optional, require_optional
 from lmm_classifier.core.protocols import Encoder
+from lmm_classifier.core.user_cache import user_cache
 from lmm_classifier.data.synthetic.catalog import KNOWN, draw
 from lmm_classifier.embeddings.config import EncoderConfig
 from lmm_classifier.embeddings.encode_images import encode_images
-from lmm_classifier.embeddings.exported_model import ALIKE, digest
+from lmm_classifier.embeddings.exported_model import ALIKE, export_digest
 from lmm_classifier.embeddings.preprocessing import Preprocessing, Source
 
 logger = logging.getLogger(__name__)
 
 Form = Literal["openvino", "onnx"]
 SUFFIX = {"openvino": ".xml", "onnx": ".onnx"}
-_VERSION = "1"  # of the exported files; checkpoints converted by another version are converted again
+_VERSION = "2"  # of the exported files; checkpoints converted by another version are converted again
 _OPSET = 20
 _SIZES = ((640, 480), (300, 500), (96, 96), (1200, 400))  # sizes in pixels of the drawn images
 
@@ -110,20 +110,20 @@ def export_encoder(model: str, output: Path, form: Form, name: str | None = None
         file = folder / f"model{SUFFIX[form]}"
         tower = _tower(encoder)
         _write_openvino(tower, file) if form == "openvino" else _write_onnx(tower, file)
-        description = _describe(encoder, file, name or encoder.fingerprint.model)
-        _write(description, file)
+        description = _describe(encoder, name or encoder.fingerprint.model)
+        description = _write(description, file)
         source = description.source
         assert source is not None
         cosines = _compare(encoder, file, form)
         description = description.model_copy(update={"source": source.model_copy(update={"cosines": cosines})})
-        _write(description, file)
+        description = _write(description, file)
         if output.is_dir():
             output.rmdir()
         shutil.move(folder, output)
     return description
 
 
-def _describe(encoder: Any, file: Path, name: str) -> Preprocessing:
+def _describe(encoder: Any, name: str) -> Preprocessing:
     fingerprint, preprocessing = encoder.fingerprint, encoder.preprocessing
     source = Source(
         backend=fingerprint.backend,
@@ -131,7 +131,7 @@ def _describe(encoder: Any, file: Path, name: str) -> Preprocessing:
         revision=fingerprint.revision,
         preprocessing=fingerprint.preprocessing,
         dim=fingerprint.dim,
-        digest=digest(file),
+        digest="",  # known when it is written
     )
     return Preprocessing(
         size=preprocessing.shape,
@@ -143,9 +143,14 @@ def _describe(encoder: Any, file: Path, name: str) -> Preprocessing:
     )
 
 
-def _write(description: Preprocessing, file: Path) -> None:
-    values = description.model_dump(mode="json", exclude_none=True, exclude={"mean", "std", "channels"})
+def _write(description: Preprocessing, file: Path) -> Preprocessing:
+    """Write the description next to the model, with the digest of both; return it."""
+    assert description.source is not None
+    source = description.source.model_copy(update={"digest": export_digest(file, description)})
+    complete = description.model_copy(update={"source": source})
+    values = complete.model_dump(mode="json", exclude_none=True, exclude={"mean", "std", "channels"})
     file.with_suffix(".yaml").write_text(yaml.safe_dump(values, sort_keys=False, allow_unicode=True), encoding="utf-8")
+    return complete
 
 
 def _tower(encoder: Any) -> tuple[Any, Any]:
@@ -232,18 +237,17 @@ def _images() -> Sequence[Image.Image]:
 
 
 def _identity(folder: Path) -> str:
-    """Return a digest of all that a conversion depends on: weights, processing, version of the exported files."""
-    processing = folder / "preprocessor_config.json"
-    parts = [_VERSION.encode(), weights_digest(folder).encode()]
-    parts += [processing.read_bytes()] if processing.is_file() else []
-    return hashlib.sha256(b"\0".join(parts)).hexdigest()[:16]
+    """Return a digest of all that a conversion depends on: checkpoint, version of the exported files."""
+    return hashlib.sha256(f"{_VERSION} {checkpoint_digest(folder)}".encode()).hexdigest()[:16]
 
 
 def _cache(chosen: Path | None) -> Path:
     if chosen is not None:
         return chosen
-    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(base) / "lmm-classifier" / "converted"
+    cache = user_cache()
+    if cache is None:
+        raise EncoderError("there is no home folder to store the converted model in; set encoder.converted_dir")
+    return cache / "converted"
 
 
 @contextmanager

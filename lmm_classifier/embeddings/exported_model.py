@@ -5,10 +5,9 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
-from collections.abc import Iterator
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 from threading import Lock
 
@@ -17,11 +16,12 @@ from PIL.Image import Image
 from lmm_classifier.core.concurrency import cpu_count
 from lmm_classifier.core.datatypes import Fingerprint
 from lmm_classifier.core.errors import EncoderError
+from lmm_classifier.core.file_digests import files_digest
 from lmm_classifier.embeddings.base import CosineEncoder
+from lmm_classifier.embeddings.onnx_external_data import external_files
 from lmm_classifier.embeddings.preprocessing import TEMPLATE, Bytes, Preprocessing
 
 ALIKE = 0.9999  # least cosine at which an exported encoder's vectors count as those of its checkpoint
-_PART, _PARTS = 1 << 16, 256  # bytes of a sample, and samples of a large file
 
 
 @dataclass(frozen=True)
@@ -30,6 +30,7 @@ class ExportedModel:
 
     model: Path
     preprocessing: Preprocessing
+    digest: str  # of the model and all its weights
 
     @classmethod
     def find(cls, given: Path, suffix: str, described: Path | None = None) -> ExportedModel:
@@ -54,14 +55,17 @@ class ExportedModel:
             raise EncoderError(
                 f"{model} has no description of its preprocessing: write {described}, for example\n{TEMPLATE}"
             )
-        exported = cls(model, Preprocessing.from_yaml(described))
-        source = exported.preprocessing.source
-        if source is not None and source.digest != digest(model):
-            raise EncoderError(
-                f"{model} is not the model that {described} describes: it changed since it was exported from "
-                f"{source.model}; export it again, or remove `source` from the description"
-            )
-        return exported
+        preprocessing = Preprocessing.from_yaml(described)
+        source = preprocessing.source
+        try:
+            if source is not None and source.digest != export_digest(model, preprocessing):
+                raise EncoderError(
+                    f"{model} or {described} changed since the model was exported from {source.model}; export it "
+                    "again, or remove `source` from the description"
+                )
+            return cls(model, preprocessing, model_digest(model))
+        except OSError as error:
+            raise EncoderError(f"the files of {model} cannot be read: {error}") from error
 
     def fingerprint(self, backend: str, dim: int, dtype: str) -> Fingerprint:
         """Return the fingerprint of the checkpoint it was exported from, or else one of the file by content."""
@@ -70,9 +74,8 @@ class ExportedModel:
             if source.dim != dim:
                 raise EncoderError(f"{self.model} gives {dim} numbers, but its description says {source.dim}")
             return Fingerprint(source.backend, source.model, source.revision, source.preprocessing, dim, dtype)
-        values = self.preprocessing.model_dump(mode="json", exclude={"input", "source"}, exclude_none=True)
-        preprocessing = json.dumps(values, sort_keys=True)
-        return Fingerprint(backend, self.model.name, digest(self.model, sampled=False), preprocessing, dim, dtype)
+        values = self.preprocessing.model_dump(mode="json", exclude={"source"}, exclude_none=True)
+        return Fingerprint(backend, self.model.name, self.digest, json.dumps(values, sort_keys=True), dim, dtype)
 
 
 class ExportedEncoder(CosineEncoder):
@@ -90,35 +93,17 @@ class ExportedEncoder(CosineEncoder):
         return self._exported.preprocessing.preprocess(image)
 
 
-def digest(model: Path, sampled: bool = True) -> str:
-    """Return a digest of a model file and its weights: of all bytes, or of 256 even samples of large files.
-
-    Samples show quickly whether an export is complete. They are not enough to tell two models of one shape apart.
-    """
-    content = hashlib.sha256()
-    weights = (
-        [model.with_suffix(".bin")] if model.suffix == ".xml" else sorted(model.parent.glob(f"{model.name}.data*"))
-    )
-    for file in (model, *weights):
-        if file.is_file():
-            for part in _samples(file) if sampled else _parts(file):
-                content.update(part)
-    return content.hexdigest()[:16]
+def model_digest(model: Path) -> str:
+    """Return a digest of all bytes of a model file and of every file with its weights; raise OSError."""
+    files = {"model": model}
+    if model.suffix == ".xml":
+        files["weights"] = model.with_suffix(".bin")
+    else:
+        files |= {f"external {name}": model.parent / name for name in external_files(model)}
+    return files_digest(files)
 
 
-def _parts(file: Path) -> Iterator[bytes]:
-    with file.open("rb") as opened:
-        while part := opened.read(_PART * _PARTS):
-            yield part
-
-
-def _samples(file: Path) -> Iterator[bytes]:
-    size = file.stat().st_size
-    if size <= _PART * _PARTS:
-        yield file.read_bytes()
-        return
-    yield str(size).encode()
-    with file.open("rb") as opened:
-        for number in range(_PARTS):
-            opened.seek(number * (size - _PART) // (_PARTS - 1))
-            yield opened.read(_PART)
+def export_digest(model: Path, description: Preprocessing) -> str:
+    """Return a digest of an exported model and of its whole description, apart from the digest in it."""
+    values = description.model_dump(mode="json", exclude={"source": {"digest"}})
+    return sha256(f"{model_digest(model)} {json.dumps(values, sort_keys=True)}".encode()).hexdigest()[:16]

@@ -15,7 +15,7 @@ import numpy as np
 from PIL.Image import Image
 
 from lmm_classifier.core.arrays import Float32Array
-from lmm_classifier.core.checkpoints import quiet_transformers, resolve_checkpoint, weights_digest
+from lmm_classifier.core.checkpoints import checkpoint_digest, quiet_transformers, resolve_checkpoint
 from lmm_classifier.core.datatypes import Fingerprint
 from lmm_classifier.core.devices import choose_device, choose_dtype
 from lmm_classifier.core.errors import EncoderError, LmmClassifierError
@@ -96,6 +96,7 @@ class SiglipEncoder(CosineEncoder):
                 self._torch.set_num_threads(forward.threads)
             self._processor = self._load(self._family.processor)
             self.vision = self._tower(self._family.vision, "vision_config")
+            self._digest = checkpoint_digest(self.folder)
         except LmmClassifierError:
             raise
         except Exception as error:
@@ -231,7 +232,7 @@ class SiglipEncoder(CosineEncoder):
         return Fingerprint(
             backend="siglip",
             model=Path(model).name if Path(model).is_dir() else model,
-            revision=weights_digest(self.folder),
+            revision=self._digest,
             preprocessing=json.dumps(processing, default=int, sort_keys=True),
             dim=vision.projection_dim if self._family.image_output == "image_embeds" else vision.hidden_size,
             dtype=str(self._dtype).removeprefix("torch."),

@@ -33,6 +33,7 @@ class IndexContents:
     transform_is_current: bool = True  # whether the transform was fitted to exactly these images
     added_folder: Path | None = None  # folder with the images that were added by hand
     version: int = 0  # number of changes of a durable index
+    stamp: str = ""  # differs between any two states of durable indexes on which results depend
 
     def file_of(self, path: str) -> Path:
         """Return the image file of the example with the id `path`."""

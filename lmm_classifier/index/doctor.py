@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, suppress
@@ -16,16 +17,17 @@ from lmm_classifier.core.progress import Progress, ProgressCallback
 from lmm_classifier.index.contents import ADDED, IndexContents
 from lmm_classifier.index.formats import is_durable, read_index
 from lmm_classifier.index.storage import database
+from lmm_classifier.index.storage.lock import locked
 from lmm_classifier.index.storage.npz import require_inside
 from lmm_classifier.index.storage.reader import ADDED_FOLDER, read_store
-from lmm_classifier.index.storage.repair import drop_damaged, repair_relations
-from lmm_classifier.index.storage.salvage import salvage
+from lmm_classifier.index.storage.repair import drop_damaged, repair_arrays, repair_relations
+from lmm_classifier.index.storage.salvage import UNFINISHED, finish_repair, is_half_repaired, salvage
 from lmm_classifier.index.storage.snapshot import FOLDER, read_snapshot
 from lmm_classifier.index.storage.state import BUILD, State
-from lmm_classifier.index.storage.store import locked
 
 Severity = Literal["damage", "note"]
 _LISTED = 3  # names given of many
+_SET_ASIDE = "set-aside"  # folder of added images that are no examples
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +45,11 @@ class Finding:
     what: str  # the problem
     advice: str  # how to solve it
     repaired: bool = False  # whether this call repaired it
+
+
+_FINISHED = Finding(
+    "damage", "a repair was interrupted; it is finished now", "run `lmm-classifier sync` to add what is missing", True
+)
 
 
 def check_index(
@@ -71,13 +78,15 @@ def check_index(
         raise IndexFileError(f"There is no index at {path}.")
     if not is_durable(path):
         return list(_check_npz(path))
+    interrupted = is_half_repaired(path)
+    finish_repair(path)
     if not (path / database.FILE).is_file():
         raise IndexFileError(f"{path} is not an index: the folder has no {database.FILE}.")
     if (problem := database.former_format(path)) is not None:
         return [Finding("damage", problem.rstrip("."), "a former format cannot be repaired")]
     lock = locked(path) if repair else None
     try:
-        findings: list[Finding] = []
+        findings = [_FINISHED] if interrupted else []
         parts = (_check_database, _check_derived_files, _check_leftovers, _check_image_files)
         for number, check in enumerate(parts, 1):
             findings += check(path, repair)
@@ -138,6 +147,8 @@ def _check_rows(connection: sqlite3.Connection, path: Path, repair: bool) -> Ite
             yield _unfinished(connection)
             return
         state.checked_manifest(str(path))
+        for problem in repair_arrays(connection, str(path), repair):
+            yield Finding("damage", problem, _ROW_ADVICE["meta"], repair)
         for problem in repair_relations(connection, state, str(path), repair):
             yield Finding("damage", problem, "run `lmm-classifier sync` to add what is missing", repair)
         if database.get_meta(connection, BUILD, str(path)) is not None:
@@ -194,21 +205,27 @@ def _check_derived_files(path: Path, repair: bool) -> Iterator[Finding]:
 
 
 def _check_leftovers(path: Path, repair: bool) -> Iterator[Finding]:
-    """Find temporary files of interrupted writers, and copies of images that are no examples."""
-    files = [*path.glob(f"{FOLDER}/*.tmp"), *path.glob(f"{FOLDER}/.*.tmp"), *path.glob(f"{ADDED_FOLDER}/.*.tmp")]
-    files += path.glob(".salvage-*/*")
+    """Find temporary files of interrupted writers, and copies of images that are no examples.
+
+    A copy is of an edit that did not finish, or its example was lost with a damaged row. A repair only moves it.
+    """
+    temporary = [*path.glob(f"{FOLDER}/*.tmp"), *path.glob(f"{FOLDER}/.*.tmp"), *path.glob(f"{ADDED_FOLDER}/.*.tmp")]
+    temporary += path.glob(f"{UNFINISHED}*")
+    if temporary:
+        for file in temporary if repair else []:
+            shutil.rmtree(file) if file.is_dir() else file.unlink(missing_ok=True)
+        problem = f"{len(temporary)} files are left over: {_listed([file.name for file in temporary])}"
+        yield Finding("note", problem, "a repair removes them", repair)
     with suppress(LmmClassifierError):
         examples = {name.removeprefix(ADDED) for name in read_store(path).paths if name.startswith(ADDED)}
         added = (path / ADDED_FOLDER).glob("*")
-        files += [file for file in added if file.name not in examples and file.is_file()]
-    files = list(dict.fromkeys(files))
-    if not files:
-        return
-    if repair:
-        for file in files:
-            file.unlink(missing_ok=True)
-    problem = f"{len(files)} files are left over: {_listed([file.name for file in files])}"
-    yield Finding("note", problem, "a repair removes them", repair)
+        copies = [file for file in added if file.name not in examples and file.is_file() and file not in temporary]
+        if copies:
+            for file in copies if repair else []:
+                (path / _SET_ASIDE).mkdir(exist_ok=True)
+                file.replace(path / _SET_ASIDE / file.name)
+            problem = f"{len(copies)} images added by hand are no examples: {_listed([file.name for file in copies])}"
+            yield Finding("note", problem, f"a repair moves them to {path / _SET_ASIDE}; add them again", repair)
 
 
 def _check_image_files(path: Path, repair: bool) -> Iterator[Finding]:  # noqa: ARG001 - images are never changed

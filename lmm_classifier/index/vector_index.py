@@ -147,10 +147,14 @@ class ExactIndex:
         """Return the examples of `rows`, each with its similarity."""
         return [Neighbor(self.examples[row], float(similarity)) for row, similarity in zip(rows, similarities)]
 
+    def missing_labels(self, labels: Iterable[str]) -> list[str]:
+        """Return the labels without an example, ascending."""
+        return sorted(set(labels) - set(self.label_names))
+
     def only(self, labels: Iterable[str]) -> ExactIndex:
         """Return the index of only these labels; raise ConfigError naming labels without an example."""
         wanted = set(labels)
-        if missing := sorted(wanted - set(self.label_names)):
+        if missing := self.missing_labels(wanted):
             known = ", ".join(self.label_names[:20]) + (" ..." if len(self.label_names) > 20 else "")
             raise ConfigError(f"labels: {', '.join(map(repr, missing))} not in the index. Its labels are {known}.")
         rows = np.flatnonzero(np.array([name in wanted for name in self.label_names])[self.label_ids])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 import weakref
+from collections.abc import Hashable
 from pathlib import Path
 from threading import Lock
 
@@ -12,28 +13,56 @@ from lmm_classifier.index.storage import database
 
 
 class IndexWatcher:
-    """Detects commits to the durable index at `path`; a `.npz` file never counts as changed."""
+    """Detects commits to the durable index at `path`, and another database in its place.
+
+    An `.npz` file never counts as changed.
+    """
 
     def __init__(self, path: Path) -> None:
+        self._path = path
         self._connection: sqlite3.Connection | None = None
+        self._file: tuple[int, int] | None = None  # device and inode of the file that is open
+        self._close = weakref.finalize(self, _nothing)
         self._lock = Lock()
-        self._data_version = 0
-        if (path / database.FILE).is_file():
-            try:
-                self._connection = database.connect(path)
-            except IndexFileError:
-                return  # opening the index reports the problem
-            weakref.finalize(self, self._connection.close)
-            self.changed()
+        self._opened = 0
+        self._latest = self.state()
 
     def changed(self) -> bool:
         """Return whether anything was committed since the last call."""
-        if self._connection is None:
-            return False
+        former, self._latest = self._latest, self.state()
+        return former != self._latest
+
+    def state(self) -> Hashable:
+        """Return a value that differs after each commit, and after each change of a file that cannot be read."""
         with self._lock:
             try:
-                data_version = self._connection.execute("PRAGMA data_version").fetchone()[0]
-            except sqlite3.Error:
-                return False  # the index that is open stays in use
-            former, self._data_version = self._data_version, data_version
-            return bool(former != data_version)
+                stat = (self._path / database.FILE).stat()
+            except OSError as error:
+                return type(error).__name__  # there is no database
+            try:
+                if self._connection is None or self._file != (stat.st_dev, stat.st_ino):
+                    self._open((stat.st_dev, stat.st_ino))
+                assert self._connection is not None
+                return self._opened, self._connection.execute("PRAGMA data_version").fetchone()[0]
+            except (IndexFileError, sqlite3.Error):
+                self._drop()
+                return stat.st_ino, stat.st_size, stat.st_mtime_ns
+
+    def close(self) -> None:
+        """Close the database."""
+        with self._lock:
+            self._drop()
+
+    def _open(self, file: tuple[int, int]) -> None:
+        self._drop()
+        self._connection, self._file = database.connect(self._path), file
+        self._close = weakref.finalize(self, self._connection.close)
+        self._opened += 1
+
+    def _drop(self) -> None:
+        self._close()
+        self._connection = None
+
+
+def _nothing() -> None:
+    """Close nothing: no database is open."""

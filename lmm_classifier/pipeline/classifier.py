@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from threading import Lock
 
 from PIL import Image
 
 from lmm_classifier.config import PipelineConfig
 from lmm_classifier.core.datatypes import Classification, Decision
-from lmm_classifier.core.errors import IndexFileError, UnreadableImageError
+from lmm_classifier.core.errors import UnreadableImageError
 from lmm_classifier.core.protocols import DecisionPolicy, Encoder, Reranker
 from lmm_classifier.data.images import read_image, upright_rgb
 from lmm_classifier.embeddings.encode_files import LazyEncoder, encode_files
@@ -23,12 +21,11 @@ from lmm_classifier.index.build.editor import IndexEditor
 from lmm_classifier.index.opening import open_index, require_encoder
 from lmm_classifier.index.vector_index import ExactIndex
 from lmm_classifier.index.watcher import IndexWatcher
-from lmm_classifier.pipeline.flow import Flow, Query
+from lmm_classifier.pipeline.current_flow import CurrentFlow
+from lmm_classifier.pipeline.flow import Query
 from lmm_classifier.pipeline.retriever import Retriever
 from lmm_classifier.pipeline.thresholds import Thresholds
 from lmm_classifier.rerank.benefit import RerankerBenefit
-
-logger = logging.getLogger(__name__)
 
 
 class HybridClassifier:
@@ -59,12 +56,11 @@ class HybridClassifier:
     def __init__(self, config: PipelineConfig, encoder: Encoder | None = None) -> None:
         self.config = config.model_copy(deep=True)
         backends = (encoder.fingerprint.backend,) if encoder else compatible_backends(config.encoder.backend)
-        self._watcher = IndexWatcher(config.retrieval.index_path)
+        watcher = IndexWatcher(config.retrieval.index_path)
         index = open_index(config.retrieval, backends)
         self.encoder = encoder or open_encoder(config.encoder)
         require_encoder(index, self.encoder.fingerprint, str(config.retrieval.index_path))
-        self._flow = Flow.open(self.config, self.encoder, index)
-        self._lock = Lock()
+        self._current_flow = CurrentFlow(self.config, self.encoder, index, watcher)
 
     def classify(self, image: Image.Image) -> Classification:
         """Classify one image of any Pillow mode; it is turned upright and to RGB as files are."""
@@ -139,26 +135,6 @@ class HybridClassifier:
     def reranker_benefit(self) -> RerankerBenefit | None:
         """Return what was measured of this reranker, None where it was not."""
         return self._current_flow().reranker_benefit
-
-    def _current_flow(self) -> Flow:
-        """Return the flow of the newest version of the index; the first caller after a change opens it."""
-        with self._lock:
-            if self._watcher.changed():
-                self._follow()
-        return self._flow
-
-    def _follow(self) -> None:
-        """Open the index again if its version changed; one that cannot be opened leaves the former in use."""
-        path = self.config.retrieval.index_path
-        try:
-            index = open_index(self.config.retrieval, (self.encoder.fingerprint.backend,))
-            if index.contents.version == self._flow.index.contents.version:
-                return
-            require_encoder(index, self.encoder.fingerprint, str(path))
-            self._flow = Flow.open(self.config, self.encoder, index, self._flow)
-            logger.info("The index changed: version %d, %d examples.", index.contents.version, len(index))
-        except IndexFileError as error:
-            logger.error("The index changed and cannot be opened. The former version stays in use. %s", error)
 
     def _read_again(self, path: Path, content_hash: str) -> Image.Image:
         """Return the pixels that the encoder saw; raise ImageError if the file changed meanwhile."""

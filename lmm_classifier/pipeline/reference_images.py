@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image
 
 from lmm_classifier.core.arrays import Float64Array, IntArray
-from lmm_classifier.core.errors import ImageError, RerankerError
+from lmm_classifier.core.errors import ImageError, RerankerError, UnreadableImageError
 from lmm_classifier.core.protocols import Similarities
 from lmm_classifier.data.images import ImageLimits, read_image
 from lmm_classifier.index.vector_index import ExactIndex
@@ -67,7 +67,10 @@ class ReferenceImages:
         if row not in self._cache:
             path = self._index.contents.file_of(self._index.examples[row].path)
             try:
-                image = read_image(path, self._limits, _SIDE // 3).image
+                decoded = read_image(path, self._limits, _SIDE // 3)
+                if decoded.content_hash != self._index.hashes[row]:
+                    raise UnreadableImageError(f"{path}: the file changed after it was indexed")
+                image = decoded.image
                 image.thumbnail((_SIDE, _SIDE), Image.Resampling.BICUBIC)
                 self._cache[row] = image
             except ImageError as error:

@@ -22,13 +22,16 @@ logger = logging.getLogger(__name__)
 
 _BUSY_SECONDS = 10.0  # to wait while another process writes
 _TRIM_EVERY = 256  # answers added between two checks of the size
+_CHECKSUM = 16  # characters
+_SELECT = "SELECT CAST(answer AS BLOB) FROM answers WHERE key = ?"  # bytes, because damaged text has no characters
 
 
 class CachedReranker:
     """Asks another reranker only what it was not asked before; requests that failed are asked again.
 
     The key of an answer is made of the pixels of the image and its references, the labels, and the identity of the
-    other reranker. If the file cannot be used, the cache warns once and asks every question.
+    other reranker. Each answer has a checksum: a damaged one is asked again. If the file cannot be used, the cache
+    warns once and asks every question.
 
     Args:
         inner: the other reranker.
@@ -88,9 +91,9 @@ class CachedReranker:
                     return {}
                 stored = {}
                 for key in dict.fromkeys(keys):
-                    row = database.execute("SELECT answer FROM answers WHERE key = ?", (key,)).fetchone()
+                    row = database.execute(_SELECT, (key,)).fetchone()
                     if row is not None:
-                        stored[key] = _parsed(row[0])
+                        stored[key] = _unsealed(key, row[0])
                 if stored:
                     now = time.time()
                     database.executemany("UPDATE answers SET used = ? WHERE key = ?", [(now, key) for key in stored])
@@ -106,7 +109,7 @@ class CachedReranker:
                 if (database := self._open()) is None:
                     return
                 now = time.time()
-                rows = [(key, json.dumps(asdict(answer)), now) for key, answer in answers.items()]
+                rows = [(key, _sealed(key, answer), now) for key, answer in answers.items()]
                 database.executemany("INSERT OR REPLACE INTO answers VALUES (?, ?, ?)", rows)
                 self._added += len(rows)
                 if self._added >= min(_TRIM_EVERY, self._max_entries):
@@ -141,13 +144,26 @@ class CachedReranker:
             self._database = None
 
 
-def _parsed(text: str) -> RerankResult | None:
-    """Return a stored answer; None where the text is not one."""
+def _sealed(key: str, answer: RerankResult) -> str:
+    """Return an answer as it is stored: a checksum of the key and the answer, then the answer."""
+    text = json.dumps(asdict(answer))
+    return _checksum(key, text) + text
+
+
+def _unsealed(key: str, stored: bytes) -> RerankResult | None:
+    """Return a stored answer; None where a bit of it flipped, or where it is the answer to another request."""
     try:
+        checksum, text = stored[:_CHECKSUM].decode(), stored[_CHECKSUM:].decode()
+        if checksum != _checksum(key, text):
+            return None
         values = json.loads(text)
         return RerankResult(**{**values, "scores": tuple(map(float, values["scores"]))})
     except (ValueError, TypeError, KeyError):
         return None
+
+
+def _checksum(key: str, text: str) -> str:
+    return hashlib.blake2b(f"{key} {text}".encode(), digest_size=_CHECKSUM // 2).hexdigest()
 
 
 def _order_by_name(request: RerankRequest) -> list[int]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lmm_classifier.core.checkpoints import quiet_transformers, resolve_checkpoint, weights_digest
+from lmm_classifier.core.checkpoints import checkpoint_digest, quiet_transformers, resolve_checkpoint
 from lmm_classifier.core.datatypes import RerankRequest, RerankResult
 from lmm_classifier.core.devices import choose_device, choose_dtype
 from lmm_classifier.core.errors import LmmClassifierError, RerankerError
@@ -71,7 +71,7 @@ class Qwen2VLReranker:
             if config.get("model_type") != "qwen2_vl":
                 raise ValueError(f"its model_type is {config.get('model_type')!r}, expected 'qwen2_vl'")
             vision = config.get("vision_config", {})
-            self._weights = weights_digest(self._folder)
+            self._checkpoint = checkpoint_digest(self._folder)
         budget = budget or VisualTokenBudget()
         side = int(vision.get("patch_size", 14)) * int(vision.get("spatial_merge_size", 2))  # of a visual token: 28
         self._budget = VisualTokenBudget(budget.least, budget.most, budget.most_per_request, side)
@@ -79,8 +79,8 @@ class Qwen2VLReranker:
 
     @property
     def identity(self) -> str:
-        """Names all that an answer depends on, apart from the request: weights, number type, prompts, image sizes."""
-        model = f"{self._weights} {self.options.dtype} {self.options.min_option_mass}"
+        """Names all that an answer depends on besides the request: checkpoint, number type, prompts, image sizes."""
+        model = f"{self._checkpoint} {self.options.dtype} {self.options.min_option_mass}"
         return f"qwen2_vl:{model} {self.prompt_options} {self._budget}"
 
     @property

@@ -180,3 +180,32 @@ def test_names_of_any_bytes(tmp_path, name):
     os.close(os.open(file, os.O_CREAT | os.O_WRONLY))
     (example,) = scan_image_folder(folder).examples
     assert os.fsencode(folder / example.path) == file
+
+
+@pytest.mark.parametrize("place", ["index", "a/deep/index"])
+@pytest.mark.parametrize("files", [["index.sqlite", "added/x.png"], ["index.sqlite.damaged-1", "writer.lock"]])
+def test_an_index_in_the_dataset_is_no_data(root, place, files):
+    """Wherever it lies, sound or damaged, its images are neither examples nor a label, and it is counted."""
+    touch(root, "a/1.jpg", "a/2.jpg", "b/1.jpg", "b/2.jpg", f"{place}/derived/y.jpg")
+    touch(root, *(f"{place}/{file}" for file in files))
+    dataset = scan_image_folder(root)
+    assert [example.path for example in dataset.examples] == ["a/1.jpg", "a/2.jpg", "b/1.jpg", "b/2.jpg"]
+    assert kinds(dataset) == {place: "own_files"}
+    assert dataset.warnings == ()
+    assert find_images(root) == [root / example.path for example in dataset.examples]
+    with pytest.raises(DatasetError, match="is an index of this program"):
+        scan_image_folder(root / place)
+    assert find_images(root / place) == []
+
+
+def test_a_folder_with_a_database_of_another_program_is_data(root):
+    """The name of one file is not enough."""
+    touch(root, "a/1.jpg", "a/index.sqlite", "b/2.jpg")
+    assert len(scan_image_folder(root).examples) == 2
+
+
+def test_images_that_the_program_wrote_are_no_data_unless_they_are_named(root):
+    """Such as those of the demo, below the dataset."""
+    touch(root, "a/1.jpg", "demo/.lmm-classifier-output", "demo/dataset/b/1.jpg")
+    assert [example.path for example in scan_image_folder(root).examples] == ["a/1.jpg"]
+    assert [example.path for example in scan_image_folder(root / "demo/dataset").examples] == ["b/1.jpg"]

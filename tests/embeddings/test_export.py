@@ -17,6 +17,7 @@ from lmm_classifier.embeddings import export
 from lmm_classifier.embeddings.config import EncoderConfig
 from lmm_classifier.embeddings.encode_images import encode_images
 from lmm_classifier.embeddings.export import export_encoder
+from lmm_classifier.embeddings.preprocessing import Preprocessing
 from lmm_classifier.embeddings.registry import open_encoder
 from lmm_classifier.embeddings.siglip import SiglipEncoder
 from tests.helpers.datasets import LABELS, draw_dataset
@@ -128,13 +129,24 @@ def test_a_model_that_gives_other_vectors_is_refused(exported, tiny_encoder):
 
 
 def test_a_changed_export_is_refused(exported, tmp_path):
-    """The description has a digest of the exported files."""
+    """The description has a digest of the exported files and of itself: one bit of either is noticed."""
     folder = shutil.copytree(exported("siglip", "openvino"), tmp_path / "copy")
     opened("openvino", folder)
     data = bytearray((folder / "model.bin").read_bytes())
     data[len(data) // 2] ^= 1
     (folder / "model.bin").write_bytes(data)
-    with pytest.raises(EncoderError, match="changed since it was exported"):
+    with pytest.raises(EncoderError, match="changed since the model was exported"):
+        opened("openvino", folder)
+
+
+@pytest.mark.parametrize(("key", "value"), [("resample", "nearest"), ("size", [48, 48]), ("fit", "crop")])
+def test_a_changed_description_of_an_export_is_refused(exported, tmp_path, key, value):
+    """Its vectors would differ, but they would count as those of the checkpoint."""
+    folder = shutil.copytree(exported("siglip", "openvino"), tmp_path / "copy")
+    described = yaml.safe_load((folder / "model.yaml").read_text())
+    assert described.get(key) != value
+    (folder / "model.yaml").write_text(yaml.safe_dump({**described, key: value}))
+    with pytest.raises(EncoderError, match="changed since the model was exported"):
         opened("openvino", folder)
 
 
@@ -163,7 +175,8 @@ def test_an_incomplete_conversion_is_repeated(tiny_encoder, exported, tmp_path):
 def test_bfloat16_is_used_only_where_its_vectors_are_the_same(exported, tmp_path):
     """An export whose bfloat16 vectors differ too much from the checkpoint's is computed in float32."""
     folder = shutil.copytree(exported("siglip", "openvino"), tmp_path / "copy")
-    described = yaml.safe_load((folder / "model.yaml").read_text())
-    described["source"]["cosines"]["bfloat16"] = 0.99
-    (folder / "model.yaml").write_text(yaml.safe_dump(described))
+    description = Preprocessing.from_yaml(folder / "model.yaml")
+    cosines = {**description.source.cosines, "bfloat16": 0.99}
+    source = description.source.model_copy(update={"cosines": cosines})
+    export._write(description.model_copy(update={"source": source}), folder / "model.xml")
     assert opened("openvino", folder).fingerprint.dtype == "float32"

@@ -208,7 +208,8 @@ def test_a_model_out_of_memory_leaves_retrievals_answer(place):
         def rerank(self, requests):
             raise MemoryError("CUDA out of memory")
 
-    classifier._flow = replace(classifier._flow, reranker=OutOfMemory())
+    current = classifier._current_flow
+    current._flow = replace(current._flow, reranker=OutOfMemory())
     for result in classifier.classify_many(new_images(1, seed=5)):
         if result.decision.reason != "confident":
             assert result.decision.reason == "reranker_failed"

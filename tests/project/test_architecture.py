@@ -81,6 +81,7 @@ SHARED_PARTS = {
         "preprocessing",
         "resize",
         "exported_model",
+        "onnx_external_data",
         "torch_runner",
         "config",
         "encode_files",

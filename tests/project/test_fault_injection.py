@@ -4,6 +4,7 @@ import pytest
 
 from benchmarks.fault_injection.__main__ import table
 from benchmarks.fault_injection.determinism import determinism
+from benchmarks.fault_injection.edits import edits
 from benchmarks.fault_injection.flips import archive_flips, flips
 from benchmarks.fault_injection.hostile import archives, configurations, names
 from benchmarks.fault_injection.images import malformed, mutations
@@ -75,6 +76,12 @@ def test_a_small_disk():
 def test_determinism():
     """Batch sizes 1 and 64, one thread and two, and files in another order give the same index and results."""
     assert_nothing_lost(determinism([(7, 1, 0), (64, 2, 0), (1, 2, 1)]))
+
+
+@pytest.mark.long
+def test_edits_of_a_running_classifier():
+    """1,000 edits cost less than 20 MB of memory, leave no deleted file open, and each is followed."""
+    assert_nothing_lost(edits(1000))
 
 
 def test_the_table_shows_every_fault():

@@ -13,6 +13,7 @@ from PIL import Image
 
 from lmm_classifier.core.errors import ImageError
 from lmm_classifier.core.files import atomic_write
+from lmm_classifier.core.own_files import lies_in_own_folder
 from lmm_classifier.core.progress import Skipped
 from lmm_classifier.data.images import ImageLimits, read_bytes, upright_rgb
 from lmm_classifier.index.contents import ADDED
@@ -61,10 +62,16 @@ def prepare_examples(
 
 
 def id_in_folder(root: Path, file: Path | str) -> str | None:
-    """Return the id of a file that lies in a label's folder of the dataset, None for others."""
-    relative = Path(os.path.relpath(os.path.realpath(file), os.path.realpath(root)))
+    """Return the id of a file that lies in a label's folder of the dataset, None for others.
+
+    A file of an index that lies in the dataset is another one: a sync would not find it there.
+    """
+    folder, path = Path(os.path.realpath(root)), Path(os.path.realpath(file))
+    relative = Path(os.path.relpath(path, folder))
     visible = not any(part.startswith(".") for part in relative.parts)
-    return relative.as_posix() if len(relative.parts) > 1 and visible else None
+    if len(relative.parts) < 2 or not visible or lies_in_own_folder(path, folder):
+        return None
+    return relative.as_posix()
 
 
 def file_of(store: Store, manifest: Manifest, path: str) -> Path:

@@ -6,7 +6,8 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from dataclasses import replace as replaced
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from lmm_classifier.core.protocols import Encoder
 from lmm_classifier.data.image_folder import Files, LabeledFolder, scan_image_folder
 from lmm_classifier.embeddings.encode_files import LazyEncoder, encode_files
 from lmm_classifier.embeddings.registry import open_encoder
+from lmm_classifier.index.build.replacement import require_replaceable_archive, require_same_dataset
 from lmm_classifier.index.build.reports import BuildReport
 from lmm_classifier.index.build.sync import Sync, make_report, nothing_indexed
 from lmm_classifier.index.contents import IndexContents
@@ -35,6 +37,7 @@ def build_index_from_directory(
     config: PipelineConfig | None = None,
     progress: ProgressCallback | None = None,
     encoder: Encoder | None = None,
+    replace: bool = False,
 ) -> BuildReport:
     """Index the images `image_root/<label>/**`.
 
@@ -49,11 +52,14 @@ def build_index_from_directory(
         config: names the encoder, limits images and chooses the number type of stored vectors. None: SigLIP.
         progress: called after each batch; raise `Cancelled` in it to stop. Committed images stay in a durable index.
         encoder: an encoder that is loaded already; None opens the configured one.
+        replace: let an index that was built from another folder become one of `image_root`, and let most images of an
+            index disappear. Images that were added by hand stay.
 
     Raises:
         ConfigError: if `batch_size` is less than 1.
         DatasetError: if there is no image to index.
         IndexFileError: if the index cannot be written.
+        ReplacementError: if the index was built from another folder, or if most of its images would be removed.
 
     Example:
         >>> from lmm_classifier import PipelineConfig, build_index_from_directory
@@ -72,10 +78,10 @@ def build_index_from_directory(
     scanned = time.monotonic()
     encoder = encoder or open_encoder(config.encoder)
     loaded = time.monotonic()
-    build = Build(Path(output_path), dataset, encoder, config, batch_size, progress)
+    build = Build(Path(output_path), dataset, encoder, config, batch_size, progress, replace)
     report, stages = build.npz() if has_npz_name(build.output) else build.durable()
     stages = {"scan": scanned - started, "load encoder": loaded - scanned, **stages}
-    return replace(report, seconds=time.monotonic() - started, stages=stages)
+    return replaced(report, seconds=time.monotonic() - started, stages=stages)
 
 
 @dataclass(frozen=True)
@@ -88,11 +94,14 @@ class Build:
     config: PipelineConfig
     batch_size: int
     progress: ProgressCallback | None = None
+    replace: bool = False
 
     def durable(self) -> tuple[BuildReport, dict[str, float]]:
         """Write a durable index, or update an existing one."""
         started = time.monotonic()
         with Store(self.output, create=True) as store, _discarded_if_empty(store):
+            if not self.replace:
+                require_same_dataset(self.output, store.image_root(), self.dataset.root)
             report = Sync(
                 store=store,
                 dataset=self.dataset,
@@ -102,6 +111,7 @@ class Build:
                 config=self.config,
                 batch_size=self.batch_size,
                 progress=self.progress,
+                replace=self.replace,
             ).run()
             encoded = time.monotonic()
             store.contents()  # makes the derived files
@@ -116,6 +126,8 @@ class Build:
             encoded = time.monotonic()
             if not examples:
                 raise nothing_indexed(self.dataset, skipped)
+            if not self.replace:
+                require_replaceable_archive(self.output, self.dataset.root, hashes)
             order = sorted(range(len(hashes)), key=hashes.__getitem__)  # the transform must not depend on names
             transform = self.encoder.transform_fitter.fit(lambda: spool.in_order(order))
             fitted = time.monotonic()

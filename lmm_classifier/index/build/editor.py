@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import replace as replaced
 from pathlib import Path
 from time import monotonic
 
@@ -25,9 +25,10 @@ from lmm_classifier.index.contents import ADDED
 from lmm_classifier.index.formats import has_npz_name
 from lmm_classifier.index.manifest import Manifest
 from lmm_classifier.index.staleness import stale_parts
+from lmm_classifier.index.storage.lock import WAIT
 from lmm_classifier.index.storage.reader import read_store
 from lmm_classifier.index.storage.records import Record, provenance
-from lmm_classifier.index.storage.store import WAIT, Change, Store
+from lmm_classifier.index.storage.store import Change, Store
 
 
 def sync_index(
@@ -37,6 +38,7 @@ def sync_index(
     batch_size: int | None = None,
     progress: ProgressCallback | None = None,
     encoder: Encoder | None = None,
+    replace: bool = False,
 ) -> BuildReport:
     """Update a durable index from a dataset folder: new, removed, renamed, moved and replaced images.
 
@@ -50,11 +52,13 @@ def sync_index(
         progress: called after each batch; raise `Cancelled` in it to stop. The index is then unchanged, but the images
             that were encoded need not be encoded again.
         encoder: an encoder that is loaded already; None opens the configured one when it is needed.
+        replace: let more than half of the images be removed.
 
     Raises:
         DatasetError: if the dataset does not exist, or if no image would remain.
         IndexFileError: if there is no index, or if another program is changing it.
         IndexMismatchError: if another encoder built the index.
+        ReplacementError: if more than half of the images from the dataset are not there any more.
 
     Example:
         >>> from lmm_classifier import PipelineConfig, build_index_from_directory, sync_index
@@ -63,7 +67,7 @@ def sync_index(
         >>> sync_index("synced-index", config=config).changes.any
         False
     """
-    return IndexEditor(index_path, config or PipelineConfig(), encoder).sync(image_root, batch_size, progress)
+    return IndexEditor(index_path, config or PipelineConfig(), encoder).sync(image_root, batch_size, progress, replace)
 
 
 class IndexEditor:
@@ -104,6 +108,7 @@ class IndexEditor:
         dataset: Path | str | None = None,
         batch_size: int | None = None,
         progress: ProgressCallback | None = None,
+        replace: bool = False,
     ) -> BuildReport:
         """Update the index from a dataset folder, as `sync_index` does."""
         started = monotonic()
@@ -119,8 +124,9 @@ class IndexEditor:
                 config=self._config,
                 batch_size=batch_size or self._config.encoder.batch_size,
                 progress=progress,
+                replace=replace,
             ).run()
-        return replace(report, seconds=monotonic() - started, stale=stale(self.path))
+        return replaced(report, seconds=monotonic() - started, stale=stale(self.path))
 
     def add(
         self,
@@ -177,7 +183,7 @@ class IndexEditor:
             manifest = _manifest(store)
             chosen, skipped = _chosen(store, examples, manifest)
             former = [record for record in chosen if record.label != label]
-            records = [replace(record, label=label, provenance=provenance(record.path, label)) for record in former]
+            records = [replaced(record, label=label, provenance=provenance(record.path, label)) for record in former]
             if records:
                 store.commit(Change(records), _edited(manifest))
             relabeled = tuple((record.path, record.label, label) for record in former)
@@ -242,7 +248,7 @@ class IndexEditor:
     def _report(self, store: Store, changes: Changes, skipped: Sequence[Skipped]) -> EditReport:
         count = 0 if store.state is None else int(store.state.manifest["count"])
         unchanged = count - len(changes.added) - len(changes.relabeled)
-        return EditReport(replace(changes, unchanged=unchanged), count, tuple(skipped), stale(self.path))
+        return EditReport(replaced(changes, unchanged=unchanged), count, tuple(skipped), stale(self.path))
 
 
 def stale(path: Path) -> tuple[str, ...]:
@@ -270,7 +276,7 @@ def _transform_fitter(store: Store) -> TransformFitter:
 
 
 def _edited(manifest: Manifest) -> Manifest:
-    return replace(manifest, program=__version__)
+    return replaced(manifest, program=__version__)
 
 
 def _chosen(store: Store, examples: Iterable[str], manifest: Manifest) -> tuple[list[Record], list[Skipped]]:

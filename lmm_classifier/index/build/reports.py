@@ -60,8 +60,8 @@ class BuildReport:
 
     @property
     def failed(self) -> tuple[Skipped, ...]:
-        """Return the skipped files that should be images; files of another kind are `ignored`."""
-        return tuple(skipped for skipped in self.skipped if skipped.kind != "ignored")
+        """Return the skipped files that should be images, without other files and those of this program."""
+        return tuple(skipped for skipped in self.skipped if skipped.kind not in ("ignored", "own_files"))
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values, ready for JSON."""

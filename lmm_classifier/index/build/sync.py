@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from lmm_classifier import __version__
 from lmm_classifier.config import PipelineConfig
 from lmm_classifier.core.datatypes import Example, Fingerprint
-from lmm_classifier.core.errors import DatasetError
+from lmm_classifier.core.errors import DatasetError, ReplacementError
 from lmm_classifier.core.progress import ProgressCallback, Skipped
 from lmm_classifier.core.protocols import Transform, TransformFitter
 from lmm_classifier.data.image_folder import LabeledFolder, duplicate_warnings
 from lmm_classifier.embeddings.encode_files import LazyEncoder, encode_files
 from lmm_classifier.index.build.folder_scan import FolderScan
+from lmm_classifier.index.build.replacement import require_most_remain
 from lmm_classifier.index.build.reports import BuildReport, Changes
 from lmm_classifier.index.build.sync_plan import Plan, plan_sync
 from lmm_classifier.index.contents import ADDED
@@ -36,11 +37,13 @@ class Sync:
     config: PipelineConfig
     batch_size: int
     progress: ProgressCallback | None = None
+    replace: bool = False  # whether most of the examples may be removed
 
     def run(self) -> BuildReport:
         """Encode images without a vector, then change the examples in one commit.
 
-        Raises DatasetError if no image remains, because an index needs at least one example.
+        Raises DatasetError if no image remains, because an index needs at least one example, and ReplacementError if
+        most images would be removed and `replace` is not set.
         """
         self.store.begin(str(self.dataset.root.absolute()), self.config.retrieval.stored_dtype)
         records = self.store.records()
@@ -57,13 +60,25 @@ class Sync:
         plan = plan_sync([*added, *from_folder], scan.files, self.store.removed(), may_exist, now)
         if not plan.final:
             raise nothing_indexed(self.dataset, skipped)
+        self._require_most_remain(from_folder, plan)
         scan.files.clear()  # the plan is complete, and fitting the transform needs the memory
         plan.drop += [image.path for image in lost]
         self._commit(plan, now)
         examples = [Example(record.path, record.label) for record in plan.final]
         hashes = [record.content_hash for record in plan.final]
         changes = replace(plan.changes, encoded=scan.encoded)
-        return make_report(self.dataset, str(self.store.folder), self.fingerprint, examples, hashes, skipped, changes)
+        report = make_report(self.dataset, str(self.store.folder), self.fingerprint, examples, hashes, skipped, changes)
+        return replace(report, warnings=(*report.warnings, *_vanished_labels(from_folder, plan)))
+
+    def _require_most_remain(self, from_folder: Sequence[Record], plan: Plan) -> None:
+        if self.replace:
+            return
+        try:
+            former, current = ([record.content_hash for record in part] for part in (from_folder, plan.final))
+            require_most_remain(former, current, self.store.folder, self.dataset.root)
+        except ReplacementError:
+            self.store.touch([])  # this sync is over, not interrupted
+            raise
 
     def _added_by_hand(self, records: list[Record]) -> tuple[list[Record], list[Skipped]]:
         """Return the examples added by hand that have a vector; where it is missing, their image is encoded again."""
@@ -124,6 +139,14 @@ class Sync:
             return None
         rows = self.store.rows(self.fingerprint.space_id, self.fingerprint.dim, hashes)
         return self.transform_fitter().fit(rows)
+
+
+def _vanished_labels(former: Sequence[Record], plan: Plan) -> Iterator[str]:
+    """Yield a warning for each label of which all images were removed, because its folder may not be mounted."""
+    removed, remaining = set(plan.changes.removed), {record.label for record in plan.final}
+    counts = Counter(record.label for record in former if record.path in removed and record.label not in remaining)
+    for label, count in sorted(counts.items()):
+        yield f"label {label!r} was removed, because none of its {count} images is in the dataset any more"
 
 
 def _transform_name(transform: Transform | None, former: Manifest | None) -> str:

@@ -39,15 +39,12 @@ def connect(folder: Path, write: bool = False, create: bool = False) -> sqlite3.
         raise IndexFileError(f"{folder} is not an index: the folder has no {FILE}.")
     with translated(folder):
         connection = _opened(file, "rwc" if create else "rw" if write else _reading_mode(file))
-        try:
+        with closed_on_error(connection):
             if create:
                 _create(connection)
             _check(connection, folder)
             if not (write or create):
                 connection.execute("PRAGMA query_only=ON")
-        except BaseException:
-            connection.close()
-            raise
         return connection
 
 
@@ -61,9 +58,20 @@ def _opened(file: Path, mode: str) -> sqlite3.Connection:
     if mode == "ro" and not (log.exists() and log.stat().st_size):
         uri += "&immutable=1"  # WAL needs a file of shared memory in the same folder, which cannot be made here
     connection = sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False, timeout=_BUSY / 1000)
-    for setting in ("trusted_schema=OFF", "cell_size_check=ON", "synchronous=FULL", "cache_size=-8192"):
-        connection.execute(f"PRAGMA {setting}")
+    with closed_on_error(connection):
+        for setting in ("trusted_schema=OFF", "cell_size_check=ON", "synchronous=FULL", "cache_size=-8192"):
+            connection.execute(f"PRAGMA {setting}")
     return connection
+
+
+@contextmanager
+def closed_on_error(connection: sqlite3.Connection) -> Iterator[None]:
+    """Close the connection if the block fails, because then no caller gets it."""
+    try:
+        yield
+    except BaseException:
+        connection.close()
+        raise
 
 
 def _create(connection: sqlite3.Connection) -> None:

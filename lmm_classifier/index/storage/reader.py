@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from lmm_classifier.core.arrays import Float32Array, unnest
+from lmm_classifier.core.arrays import Float32Array
 from lmm_classifier.core.errors import IndexFileError
 from lmm_classifier.core.protocols import Transform
 from lmm_classifier.embeddings.whitening import transform_from_arrays
@@ -20,6 +20,7 @@ from lmm_classifier.index.storage import database
 from lmm_classifier.index.storage.columns import Labels
 from lmm_classifier.index.storage.npz import CALIBRATION, TRANSFORM, require_inside
 from lmm_classifier.index.storage.records import read_records
+from lmm_classifier.index.storage.salvage import finish_repair
 from lmm_classifier.index.storage.snapshot import Rows, Snapshot, read_snapshot, rows_in_memory, write_snapshot
 from lmm_classifier.index.storage.state import BUILD, State, Vectors, as_embeddings, read_arrays
 from lmm_classifier.index.storage.table import Table
@@ -33,13 +34,14 @@ _BLOCK = 1024
 def read_store(folder: Path) -> IndexContents:
     """Read one version of the durable index in `folder`; derived files of another version are made again."""
     source = str(folder)
+    finish_repair(folder)
     with database.reading(folder) as connection:
         state = State.read(connection, source)
         if state is None:
             raise IndexFileError(_unfinished(connection, folder))
         manifest = state.checked_manifest(source)
-        arrays = read_arrays(connection, source)
-        transform_arrays, calibration = unnest(TRANSFORM, arrays), unnest(CALIBRATION, arrays)
+        transform_arrays, calibration = (read_arrays(connection, source, part) for part in (TRANSFORM, CALIBRATION))
+        calibrated = database.get_meta(connection, CALIBRATION, source) or b""
         snapshot = read_snapshot(folder, state.version)
         matrix: Float32Array | None = None
         if snapshot is None or snapshot.stamp != state.stamp:
@@ -61,6 +63,7 @@ def read_store(folder: Path) -> IndexContents:
         transform_is_current=manifest.transform == "identity" or state.transform_hashes == state.contents,
         added_folder=folder / ADDED_FOLDER,
         version=state.version,
+        stamp=f"{state.index} {state.version} {calibrated.decode()}",
     )
 
 

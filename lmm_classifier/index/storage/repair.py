@@ -8,12 +8,13 @@ from dataclasses import replace
 
 import numpy as np
 
+from lmm_classifier.core.errors import IndexFileError
 from lmm_classifier.index.storage import database
 from lmm_classifier.index.storage.npz import CALIBRATION, TRANSFORM
 from lmm_classifier.index.storage.records import contents_digest, read_records
 from lmm_classifier.index.storage.salvage import is_sound
 from lmm_classifier.index.storage.schema import META, TABLES, VECTORS
-from lmm_classifier.index.storage.state import STATE, STATE_COPY, State, put_state
+from lmm_classifier.index.storage.state import STATE, STATE_COPY, State, drop_arrays, put_state, read_arrays
 
 
 def drop_damaged(connection: sqlite3.Connection, drop: bool) -> dict[str, list[str]]:
@@ -36,17 +37,32 @@ def drop_damaged(connection: sqlite3.Connection, drop: bool) -> dict[str, list[s
 
 
 def _drop_dependents(connection: sqlite3.Connection, names: list[str]) -> None:
+    for prefix in (CALIBRATION, TRANSFORM):
+        if any(name == prefix or name.startswith(f"{prefix}.") for name in names):
+            _drop_group(connection, prefix)
+
+
+def _drop_group(connection: sqlite3.Connection, prefix: str) -> None:
     """Remove a calibration of which an array is damaged; let the next build fit a damaged transform, without encoding.
 
     For that, the transform is marked as fitted to no examples.
     """
-    if any(name.startswith(f"{CALIBRATION}.") for name in names):
-        prefix = f"{CALIBRATION}."
-        connection.execute("DELETE FROM meta WHERE substr(name, 1, ?) = ?", (len(prefix), prefix))
-    if any(name.startswith(f"{TRANSFORM}.") for name in names):
-        state = State.read(connection, "the index")
-        if state is not None:
-            put_state(connection, replace(state, transform_hashes=-1))
+    if prefix == CALIBRATION:
+        drop_arrays(connection, prefix)
+    elif (state := State.read(connection, "the index")) is not None:
+        put_state(connection, replace(state, transform_hashes=-1))
+
+
+def repair_arrays(connection: sqlite3.Connection, source: str, repair: bool) -> Iterator[str]:
+    """Yield whether the calibration or the transform is incomplete; with `repair`, see `drop_damaged`."""
+    for prefix in (CALIBRATION, TRANSFORM):
+        try:
+            read_arrays(connection, source, prefix)
+        except IndexFileError as error:
+            yield str(error).partition(". `lmm-classifier")[0]
+            if repair:
+                with database.transaction(connection):
+                    _drop_group(connection, prefix)
 
 
 def repair_relations(connection: sqlite3.Connection, state: State, source: str, repair: bool) -> Iterator[str]:

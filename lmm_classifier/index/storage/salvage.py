@@ -1,7 +1,12 @@
-"""Copy every sound row of a damaged database into a new one; the damaged file stays next to it."""
+"""Copy every sound row of a damaged database into a new one; the damaged file stays next to it.
+
+A crash at any point loses nothing. The new database is made in a temporary folder. When it is complete, this folder is
+renamed to `repaired-N`. From then on, whoever opens the index puts the new database in its place first.
+"""
 
 from __future__ import annotations
 
+import os
 import shutil
 import sqlite3
 import tempfile
@@ -10,10 +15,14 @@ from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
+from lmm_classifier.core.files import sync_to_disk
 from lmm_classifier.index.storage import database
+from lmm_classifier.index.storage.lock import WAIT, locked
 from lmm_classifier.index.storage.schema import TABLES, VECTORS, TableSchema
 
 Row = tuple[Any, ...]
+UNFINISHED = ".salvage-"  # prefix of the folder in which a new database is made
+_COMPLETE = "repaired-"  # prefix of the folder of a complete new database; the number of the backup follows
 
 
 def salvage(folder: Path) -> dict[str, int]:
@@ -21,25 +30,83 @@ def salvage(folder: Path) -> dict[str, int]:
 
     The caller holds the writer's lock. Raises sqlite3.Error if the file is not a database.
     """
-    damaged = folder / database.FILE
     counts = {}
-    with tempfile.TemporaryDirectory(prefix=".salvage-", dir=folder) as name:
-        with closing(database.connect(Path(name), create=True)) as new, closing(_opened(damaged)) as old:
+    with tempfile.TemporaryDirectory(prefix=UNFINISHED, dir=folder) as name:
+        made = Path(name) / "new"
+        made.mkdir()
+        with (
+            closing(database.connect(made, create=True)) as new,
+            closing(_opened(folder / database.FILE)) as old,
+        ):
             for table in TABLES:
                 with database.transaction(new):
                     counts[table.name] = _copy(old, new, table)
-        backup = _free_name(damaged)
-        for suffix in ("", "-wal", "-shm"):
-            with suppress(FileNotFoundError):
-                Path(f"{damaged}{suffix}").rename(f"{backup}{suffix}")
-        shutil.move(Path(name) / database.FILE, damaged)
+        if Path(f"{made / database.FILE}-wal").exists():  # closing reports no error where the disk failed
+            raise OSError(f"the new database could not be written completely to {folder}")
+        sync_to_disk(made)
+        made.rename(folder / f"{_COMPLETE}{_free_number(folder)}")
+    sync_to_disk(folder)
+    replace_database(folder)
     return counts
+
+
+def is_half_repaired(folder: Path) -> bool:
+    """Return whether a new database waits to be put in its place."""
+    return next(folder.glob(f"{_COMPLETE}*"), None) is not None
+
+
+def finish_repair(folder: Path, wait: float = WAIT) -> None:
+    """Finish a repair that was interrupted; raise IndexFileError if another program changes the index all the time."""
+    if is_half_repaired(folder):
+        with locked(folder, wait):
+            replace_database(folder)
+
+
+def replace_database(folder: Path) -> None:
+    """Put a complete new database in the place of the damaged one, which stays under another name.
+
+    The caller holds the writer's lock. Each step is atomic and can be done again. The log of the damaged database is
+    moved away first: SQLite would apply it to the new one.
+    """
+    for made in folder.glob(f"{_COMPLETE}*"):
+        new, damaged = made / database.FILE, folder / database.FILE
+        backup = _backup(folder, made.name.removeprefix(_COMPLETE))
+        if new.exists():
+            if damaged.exists() and not backup.exists():
+                _set_aside(damaged, backup)
+            with suppress(FileNotFoundError):
+                Path(f"{damaged}-wal").rename(f"{backup}-wal")
+            Path(f"{damaged}-shm").unlink(missing_ok=True)
+            sync_to_disk(folder)
+            new.replace(damaged)
+            sync_to_disk(folder)
+        shutil.rmtree(made)
+
+
+def _set_aside(damaged: Path, backup: Path) -> None:
+    """Give the damaged file a second name, or another one where the file system has no links."""
+    try:
+        os.link(damaged, backup)
+    except OSError:
+        damaged.rename(backup)
+
+
+def _backup(folder: Path, number: str) -> Path:
+    return folder / f"{database.FILE}.damaged-{number}"
+
+
+def _free_number(folder: Path) -> int:
+    number = 1
+    while _backup(folder, str(number)).exists():
+        number += 1
+    return number
 
 
 def _opened(file: Path) -> sqlite3.Connection:
     connection = sqlite3.connect(file, isolation_level=None)
-    connection.execute("PRAGMA trusted_schema=OFF")
-    connection.execute("PRAGMA application_id").fetchone()  # raises if this is not a database
+    with database.closed_on_error(connection):
+        connection.execute("PRAGMA trusted_schema=OFF")
+        connection.execute("PRAGMA application_id").fetchone()  # raises if this is not a database
     return connection
 
 
@@ -74,10 +141,3 @@ def _each_vector(old: sqlite3.Connection) -> Iterator[Row]:
     for key in range(1, min(int(last), 10_000_000) + 1):
         with suppress(sqlite3.Error):
             yield from old.execute(f"{VECTORS.select} WHERE key = ?", (key,))
-
-
-def _free_name(file: Path) -> Path:
-    number = 1
-    while (name := file.with_name(f"{file.name}.damaged-{number}")).exists():
-        number += 1
-    return name

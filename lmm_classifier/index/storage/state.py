@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import sqlite3
 from collections.abc import Mapping, Sequence
@@ -17,7 +18,6 @@ from lmm_classifier.index.contents import Array
 from lmm_classifier.index.manifest import Manifest
 from lmm_classifier.index.storage import database
 from lmm_classifier.index.storage.arrays import read_array, read_header, write_array
-from lmm_classifier.index.storage.npz import CALIBRATION, TRANSFORM
 from lmm_classifier.index.storage.snapshot import Stamp
 
 STATE, STATE_COPY, BUILD = "state", "state.copy", "build"  # names of entries; the state matters most: stored twice
@@ -121,24 +121,47 @@ def as_embeddings(rows: Array) -> Float32Array:
     return embeddings
 
 
-def read_arrays(connection: sqlite3.Connection, source: str) -> dict[str, Array]:
-    """Read all arrays of the transform and the calibration, by name."""
+def read_arrays(connection: sqlite3.Connection, source: str, prefix: str) -> dict[str, Array]:
+    """Read the arrays of the transform or the calibration by name; nothing where none are stored.
+
+    Raises IndexFileError unless they are the arrays that were written together. A row that vanished is damage too.
+    """
+    entries, start = database.all_meta(connection, source), f"{prefix}."
+    stored = {name.removeprefix(start): value for name, value in entries.items() if name.startswith(start)}
+    if entries.get(prefix, b"") != _digest_entry(stored):
+        raise IndexFileError(
+            f"{source}: the {prefix} is incomplete. `lmm-classifier doctor {source}` can repair the index."
+        )
     arrays = {}
-    for name, value in database.all_meta(connection, source).items():
-        if name.startswith((f"{TRANSFORM}.", f"{CALIBRATION}.")):
-            stream, entry = BytesIO(value), f"{source}:{name}"
-            arrays[name] = read_array(stream, read_header(stream, len(value), entry), entry)
+    for name, value in stored.items():
+        stream, entry = BytesIO(value), f"{source}:{start}{name}"
+        arrays[name] = read_array(stream, read_header(stream, len(value), entry), entry)
     return arrays
 
 
 def put_arrays(connection: sqlite3.Connection, prefix: str, arrays: Arrays) -> int:
     """Store arrays in the place of all former ones with that prefix; return their checksum."""
-    start = f"{prefix}."
-    connection.execute("DELETE FROM meta WHERE substr(name, 1, ?) = ?", (len(start), start))
-    crc = 0
+    drop_arrays(connection, prefix)
+    stored = {}
     for name in sorted(arrays):
         array, stream = np.atleast_1d(arrays[name]), BytesIO()
         write_array(stream, [array], array.shape, array.dtype)
-        database.set_meta(connection, start + name, stream.getvalue())
-        crc = database.checksum(crc, name, stream.getvalue())
-    return crc
+        stored[name] = stream.getvalue()
+        database.set_meta(connection, f"{prefix}.{name}", stored[name])
+    if stored:
+        database.set_meta(connection, prefix, _digest_entry(stored))
+    return database.checksum(_digest_entry(stored))
+
+
+def drop_arrays(connection: sqlite3.Connection, prefix: str) -> None:
+    """Remove all arrays with that prefix."""
+    start = f"{prefix}."
+    connection.execute("DELETE FROM meta WHERE name = ? OR substr(name, 1, ?) = ?", (prefix, len(start), start))
+
+
+def _digest_entry(stored: Mapping[str, bytes]) -> bytes:
+    """Return the entry that is stored with arrays: a digest of all names and bytes; nothing where there are none."""
+    digest = hashlib.blake2b(digest_size=16)
+    for name in sorted(stored):
+        digest.update(f"{name} {len(stored[name])} ".encode() + stored[name])
+    return digest.hexdigest().encode() if stored else b""

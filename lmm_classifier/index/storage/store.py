@@ -18,7 +18,6 @@ from types import TracebackType
 from typing import Any, Self
 
 import numpy as np
-from filelock import BaseFileLock, FileLock, Timeout
 
 from lmm_classifier.core.arrays import Arrays, Float32Array
 from lmm_classifier.core.errors import IndexFileError
@@ -27,6 +26,7 @@ from lmm_classifier.index.contents import IndexContents
 from lmm_classifier.index.manifest import FORMAT, Manifest
 from lmm_classifier.index.manifest import FORMAT_VERSION as MANIFEST_VERSION
 from lmm_classifier.index.storage import database
+from lmm_classifier.index.storage.lock import LOCK, WAIT, locked
 from lmm_classifier.index.storage.npz import CALIBRATION, TRANSFORM
 from lmm_classifier.index.storage.reader import ADDED_FOLDER, read_store
 from lmm_classifier.index.storage.records import (
@@ -41,12 +41,11 @@ from lmm_classifier.index.storage.records import (
     read_removed,
 )
 from lmm_classifier.index.storage.records import read_known_files as all_known_files
+from lmm_classifier.index.storage.salvage import finish_repair
 from lmm_classifier.index.storage.schema import VECTORS
 from lmm_classifier.index.storage.snapshot import FOLDER
 from lmm_classifier.index.storage.state import BUILD, State, Vectors, put_arrays, put_state
 
-LOCK = "writer.lock"
-WAIT = 10.0  # seconds to wait for another writer
 _BLOCK = 1024
 
 
@@ -72,7 +71,8 @@ class Store:
             _make_room(folder)
         elif not folder.exists():
             raise IndexFileError(f"There is no index at {folder}. Build one with `lmm-classifier build`.")
-        elif not (folder / database.FILE).is_file():
+        finish_repair(folder, wait)
+        if not create and not (folder / database.FILE).is_file():
             raise IndexFileError(f"{folder} is not a durable index: it has no {database.FILE}.")
         self._lock = locked(folder, wait)
         try:
@@ -116,6 +116,13 @@ class Store:
     def manifest(self) -> Manifest | None:
         """Return the manifest; None before the first build is finished."""
         return None if self.state is None else self.state.checked_manifest(self.source)
+
+    def image_root(self) -> str | None:
+        """Return the dataset folder of the index, or of a first build that did not finish; None for a new index."""
+        if self.state is not None:
+            return self.state.checked_manifest(self.source).image_root
+        root = self._started_build().get("image_root")
+        return None if root is None else str(root)
 
     def records(self) -> list[Record]:
         """Return all examples, ascending by id."""
@@ -267,17 +274,3 @@ def _make_room(folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise IndexFileError(f"Cannot create the index {folder}: {error}. Choose another output.") from error
-
-
-def locked(folder: Path, wait: float = WAIT) -> BaseFileLock:
-    """Lock the index in `folder` for writing; raise IndexFileError if that is impossible. The caller releases it."""
-    lock = FileLock(folder / LOCK)
-    try:
-        lock.acquire(timeout=wait)
-    except Timeout:
-        raise IndexFileError(
-            f"Another program has been changing {folder} for {wait:g} seconds. Wait until it ends, then run this again."
-        ) from None
-    except OSError as error:
-        raise IndexFileError(f"{folder} cannot be changed: {error}. Use an index in a writable folder.") from error
-    return lock

@@ -3,6 +3,7 @@
 import logging
 import shutil
 import threading
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,7 +16,7 @@ from lmm_classifier.index.build.editor import IndexEditor, stale
 from lmm_classifier.index.vector_index import ExactIndex
 from lmm_classifier.pipeline.calibrator import calibrate_index
 from lmm_classifier.pipeline.classifier import HybridClassifier
-from tests.helpers.datasets import draw_dataset, offline_config
+from tests.helpers.datasets import LABELS, draw_dataset, offline_config
 
 
 def image(seed=0, label="argyle"):
@@ -76,8 +77,8 @@ def test_threads_see_complete_versions_while_another_adds_images(config):
     def classify():
         try:
             while not done.is_set():
-                flow = classifier.flow
-                assert len(flow.index.gallery.embeddings) == len(flow.index.examples) == len(flow.index.label_ids)
+                index = classifier.index
+                assert len(index.gallery.embeddings) == len(index.examples) == len(index.label_ids)
                 classifier.classify(image(5, "stripes"))
         except Exception as error:  # noqa: BLE001
             errors.append(error)
@@ -114,6 +115,24 @@ def test_edits_survive_a_sync(editor, dataset, config, tmp_path):
     editor.sync(dataset)
     index = ExactIndex.open(config.retrieval.index_path)
     assert dict(zip(index.contents.paths, index.contents.labels))["herringbone/moved.png"] == "herringbone"
+
+
+def test_an_index_inside_the_dataset_keeps_what_was_taught_by_hand(dataset, tmp_path, monkeypatch):
+    """`cd images; build .` puts the index there. Its own images are never found as those of a label `index`."""
+    monkeypatch.chdir(dataset)
+    config = offline_config(Path("index"))
+    build_index_from_directory(".", "index", config=config)
+    editor = IndexEditor("index", config)
+    added = editor.add([image()], "argyle").changes.added
+    (Path("index") / "set-aside").mkdir()
+    image(3).save("index/set-aside/lost.png")
+    added += editor.add(["index/set-aside/lost.png"], "argyle").changes.added
+    assert all(path.startswith(".added/") for path in added)
+    report = editor.sync()
+    assert (report.total, report.changes.any, report.failed) == (26, False, ())
+    assert sorted(editor.examples_of("argyle")) == sorted(added)
+    assert set(report.indexed) == {*LABELS, "argyle"}
+    assert [file.kind for file in report.skipped] == ["own_files"]
 
 
 def test_only_add_brings_a_removed_image_back(editor, dataset, config):
@@ -213,9 +232,9 @@ def test_parts_that_depend_on_the_examples_are_reported_as_stale(editor, dataset
     with caplog.at_level(logging.WARNING):
         carried = HybridClassifier(config)
     assert "1 of 25 examples were added or changed and 0 were removed or changed" in caplog.text
-    assert carried.policy == guaranteed.policy or carried.retriever.temperature == guaranteed.retriever.temperature
-    assert carried.retriever.open_set_threshold == guaranteed.retriever.open_set_threshold
-    assert np.isfinite(carried.retriever.familiarity.knn_distance).all()
+    assert carried.thresholds == guaranteed.thresholds
+    assert carried.retriever.temperature == guaranteed.retriever.temperature
+    assert np.isfinite(carried.retriever.calibration.familiarity.knn_distance).all()
     assert carried.classify(image(4, "stripes")).label == "stripes"
     editor.remove(report.changes.added)
     assert stale(editor.path) == ()
@@ -247,4 +266,4 @@ def test_a_classifier_uses_the_former_version_if_the_new_one_is_broken(config, e
         connection.execute("UPDATE examples SET crc = 0")
     connection.close()
     assert classifier.classify(image(5, "stripes")) == expected
-    assert "the former version is used" in caplog.text
+    assert "Answers come from the former version 1 with 24 examples" in caplog.text

@@ -1,18 +1,27 @@
 """Every sound row of a database is copied into a new one."""
 
+import os
+import shutil
 import sqlite3
 from contextlib import closing
+from pathlib import Path
 
 import numpy as np
+import pytest
 
+from lmm_classifier.core.errors import IndexFileError
+from lmm_classifier.index.doctor import check_index
 from lmm_classifier.index.formats import read_index
-from lmm_classifier.index.storage.database import FILE, connect
+from lmm_classifier.index.storage.database import FILE, connect, former_format
+from lmm_classifier.index.storage.lock import locked
 from lmm_classifier.index.storage.records import KnownFile
 from lmm_classifier.index.storage.salvage import salvage
 from lmm_classifier.index.storage.schema import TABLES
 from lmm_classifier.index.storage.store import Change, Store
 from lmm_classifier.testing import random_embeddings
 from tests.contracts.test_index import write
+
+OPEN_FILES = Path("/proc/self/fd")
 
 
 def rows(folder):
@@ -42,3 +51,65 @@ def test_damaged_rows_are_not_copied(tmp_path):
         connection.execute("UPDATE vectors SET crc = crc + 1 WHERE key IN (2, 4)")
     counts = salvage(folder)
     assert (counts["vectors"], counts["examples"]) == (3, 5)
+
+
+@pytest.fixture
+def repaired(tmp_path):
+    """An index that was repaired: its former database is `index.sqlite.damaged-1`."""
+    folder = write(tmp_path / "index", random_embeddings(np.random.default_rng(0), 5, 4))
+    salvage(folder)
+    return folder
+
+
+def interrupt(folder, linked, moved_log):
+    """Bring back the files as they are when a repair is killed before the new database is in its place."""
+    (folder / "repaired-1").mkdir()
+    (folder / FILE).rename(folder / "repaired-1" / FILE)
+    backup = folder / f"{FILE}.damaged-1"
+    shutil.copy(backup, folder / FILE) if linked else backup.rename(folder / FILE)
+    (folder / (f"{FILE}.damaged-1-wal" if moved_log else f"{FILE}-wal")).write_bytes(b"log of the damaged database")
+
+
+@pytest.mark.parametrize(("linked", "moved_log"), [(False, False), (True, False), (True, True)])
+@pytest.mark.parametrize("use", [read_index, lambda folder: Store(folder).close(), check_index])
+def test_a_repair_that_was_killed_is_finished_by_the_next_use(repaired, linked, moved_log, use):
+    """Whichever program comes next, it never applies the log of the damaged database to the new one."""
+    expected = rows(repaired)
+    interrupt(repaired, linked, moved_log)
+    use(repaired)
+    assert rows(repaired) == expected
+    assert (repaired / f"{FILE}.damaged-1").is_file()
+    assert (repaired / f"{FILE}.damaged-1-wal").read_bytes() == b"log of the damaged database"
+    assert not list(repaired.glob("repaired-*"))
+
+
+def test_the_database_is_found_where_the_file_system_has_no_links(repaired):
+    """There, the damaged file is renamed, so that for a moment the folder has no database."""
+    expected = rows(repaired)
+    (repaired / "repaired-1").mkdir()
+    (repaired / FILE).rename(repaired / "repaired-1" / FILE)
+    read_index(repaired)
+    assert rows(repaired) == expected
+
+
+def test_a_repair_in_progress_is_not_finished_by_a_reader(repaired):
+    """The reader waits for the lock of the program that repairs."""
+    interrupt(repaired, linked=True, moved_log=True)
+    with locked(repaired), pytest.raises(IndexFileError, match="Another program"):
+        Store(repaired, wait=0.05)
+    assert (repaired / "repaired-1" / FILE).is_file()
+
+
+@pytest.mark.skipif(not OPEN_FILES.is_dir(), reason="needs the list of open files that Linux has")
+def test_connections_to_damaged_databases_are_closed(tmp_path):
+    """An error while a database is opened leaves no file open: garbage is not relied on."""
+    folder = write(tmp_path / "index", random_embeddings(np.random.default_rng(0), 5, 4))
+    (folder / FILE).write_bytes(b"not a database" * 1000)
+    kept = []
+    for use in (connect, salvage, former_format, Store):
+        try:
+            use(folder)
+        except (sqlite3.Error, IndexFileError) as error:
+            kept.append(error)  # its traceback keeps every local variable alive
+    assert len(kept) == 3
+    assert not [link for link in OPEN_FILES.iterdir() if FILE in os.path.realpath(link)]

@@ -1,0 +1,61 @@
+"""Refuse a build or a sync that would drop most of an index, unless it was asked for.
+
+A wrong folder, or a disk that is not mounted, looks like a dataset of which most images were deleted.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from lmm_classifier.core.errors import IndexFileError, ReplacementError
+from lmm_classifier.index.formats import read_index
+
+MOST_LOST = 0.5  # fraction of the images of a dataset that may disappear between two builds or syncs
+_FEW = 10  # so many images may always disappear
+
+
+def require_same_dataset(output: Path, former_root: str | None, root: Path) -> None:
+    """Raise ReplacementError if the index at `output` was built from another folder; None: it is new."""
+    if former_root is None or _is_same_folder(Path(former_root), root):
+        return
+    raise ReplacementError(
+        f"The index {output} was built from {former_root}, but this is a build of {root.absolute()}. Nothing was "
+        f"changed. If the dataset moved, run `lmm-classifier sync {root}`: it keeps every image that is still there. "
+        "If this is another dataset, choose another output, or replace the index."
+    )
+
+
+def require_most_remain(former: Sequence[str], current: Iterable[str], output: Path, root: Path) -> None:
+    """Raise ReplacementError if most of the content hashes `former` are not among `current`."""
+    remaining = set(current)
+    lost = sum(content_hash not in remaining for content_hash in former)
+    if lost > max(_FEW, MOST_LOST * len(former)):
+        raise ReplacementError(
+            f"{lost} of the {len(former)} images from the dataset of {output} are not in {root.absolute()}. They would "
+            f"be removed or replaced, which is more than {MOST_LOST:.0%}. Nothing was changed. Check that this is the "
+            "right folder and that its disk is mounted, or replace the index."
+        )
+
+
+def require_replaceable_archive(output: Path, root: Path, current: Iterable[str]) -> None:
+    """Raise ReplacementError if the `.npz` file at `output` is of another dataset, or would lose most of its images.
+
+    A file that is not a readable index is replaced.
+    """
+    if not output.exists():
+        return
+    try:
+        former = read_index(output)
+    except IndexFileError:
+        return
+    require_same_dataset(output, former.manifest.image_root, root)
+    require_most_remain(list(former.hashes), current, output, root)
+
+
+def _is_same_folder(former: Path, root: Path) -> bool:
+    try:
+        return former.samefile(root)
+    except OSError:
+        return os.path.realpath(former) == os.path.realpath(root)

@@ -1,0 +1,88 @@
+"""The flow of the newest version of an index: it is opened when the index changes, and tried again where that fails."""
+
+from __future__ import annotations
+
+import logging
+import time
+from threading import Lock
+
+from lmm_classifier.config import PipelineConfig
+from lmm_classifier.core.errors import ConfigError
+from lmm_classifier.core.protocols import Encoder
+from lmm_classifier.index.opening import open_index, require_encoder
+from lmm_classifier.index.vector_index import ExactIndex
+from lmm_classifier.index.watcher import IndexWatcher
+from lmm_classifier.pipeline.flow import Flow
+
+logger = logging.getLogger(__name__)
+
+_WAIT = 1.0  # seconds until an unchanged index that could not be opened is tried again; doubled each time
+_LONGEST_WAIT = 60.0
+
+
+class CurrentFlow:
+    """Follows the index of `config`; a version that cannot be opened leaves the former one in use.
+
+    The next version is tried as soon as anything changes in the file. Some failures leave no trace there, such as too
+    many open files. So an unchanged file is tried again too, at growing intervals.
+    """
+
+    def __init__(self, config: PipelineConfig, encoder: Encoder, index: ExactIndex, watcher: IndexWatcher) -> None:
+        """Start with `index`, which was opened after `watcher`, so that no change is missed."""
+        self._config, self._encoder, self._watcher = config, encoder, watcher
+        self._flow = Flow.open(config, encoder, index)
+        self._failures, self._next_try = 0, 0.0
+        self._lock = Lock()
+
+    def __call__(self) -> Flow:
+        """Return the flow; the first caller after a change opens it.
+
+        Raises ConfigError if no label of `config.labels` has an example any more.
+        """
+        with self._lock:
+            if self._watcher.changed() or (self._failures and time.monotonic() >= self._next_try):
+                self._follow()
+            return self._flow
+
+    def _follow(self) -> None:
+        wait = min(_WAIT * 2**self._failures, _LONGEST_WAIT)
+        self._failures, self._next_try = self._failures + 1, 0.0  # so that a try that is interrupted is repeated
+        try:
+            self._open_newest()
+            self._failures = 0
+        except ConfigError:  # the former version would answer with removed labels
+            raise
+        except Exception as error:  # noqa: BLE001 - whatever the reason, the former version still answers
+            self._next_try = time.monotonic() + wait
+            former = self._flow.index
+            logger.warning(
+                "The index changed and cannot be opened. Answers come from the former version %d with %d examples. It "
+                "is tried again when the index changes, or in %g seconds. %s",
+                former.contents.version,
+                len(former),
+                wait,
+                error,
+            )
+
+    def _open_newest(self) -> None:
+        settings = self._config.retrieval
+        index = open_index(settings, (self._encoder.fingerprint.backend,))
+        if index.contents.stamp == self._flow.index.contents.stamp:
+            return
+        require_encoder(index, self._encoder.fingerprint, str(settings.index_path))
+        self._flow = Flow.open(self._with_existing_labels(index), self._encoder, index, self._flow)
+        logger.info("The index changed: version %d, %d examples.", index.contents.version, len(index))
+
+    def _with_existing_labels(self, index: ExactIndex) -> PipelineConfig:
+        """Return the configuration without the labels that lost their last example while the classifier runs."""
+        missing = index.missing_labels(self._config.labels or ())
+        if not missing:
+            return self._config
+        remaining = [label for label in self._config.labels or () if label not in missing]
+        if remaining:
+            logger.warning(
+                "No example of %s is left in the index, so these labels are not answered until there is one again.",
+                ", ".join(map(repr, missing)),
+            )
+        # with none left, opening raises the error that names them
+        return self._config.model_copy(update={"labels": remaining or self._config.labels})
