@@ -17,6 +17,7 @@ from PIL.Image import Image
 from lmm_classifier.core.concurrency import cpu_count
 from lmm_classifier.core.datatypes import Fingerprint
 from lmm_classifier.core.errors import EncoderError
+from lmm_classifier.core.paths import similar_names
 from lmm_classifier.embeddings.base import CosineEncoder
 from lmm_classifier.embeddings.preprocessing import TEMPLATE, Bytes, Preprocessing
 
@@ -47,7 +48,7 @@ class ExportedModel:
         if model.suffix != suffix or not model.is_file():
             raise EncoderError(
                 f"there is no {suffix} model at {given}: set encoder.model to a {suffix} file, or to a folder made by "
-                "`lmm-classifier export-encoder`"
+                f"`lmm-classifier export-encoder`. {similar_names(model)}".strip()
             )
         described = described or model.with_suffix(".yaml")
         if not described.is_file():

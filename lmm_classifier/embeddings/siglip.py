@@ -20,6 +20,7 @@ from lmm_classifier.core.datatypes import Fingerprint
 from lmm_classifier.core.devices import choose_device, choose_dtype
 from lmm_classifier.core.errors import EncoderError, LmmClassifierError
 from lmm_classifier.core.optional_imports import import_attribute, import_optional
+from lmm_classifier.core.paths import model_name
 from lmm_classifier.core.protocols import Preprocessed
 from lmm_classifier.embeddings.base import CosineEncoder
 from lmm_classifier.embeddings.preprocessing import Preprocessing
@@ -230,7 +231,7 @@ class SiglipEncoder(CosineEncoder):
         processing = {name: settings[name] for name in _PROCESSING if settings.get(name) is not None}
         return Fingerprint(
             backend="siglip",
-            model=Path(model).name if Path(model).is_dir() else model,
+            model=model_name(model),
             revision=weights_digest(self.folder),
             preprocessing=json.dumps(processing, default=int, sort_keys=True),
             dim=vision.projection_dim if self._family.image_output == "image_embeds" else vision.hidden_size,
@@ -242,5 +243,5 @@ def _loading_error(model: str, error: Exception) -> str:
     return (
         f"cannot load the encoder {model!r} ({str(error).splitlines()[0] if str(error) else type(error).__name__}). "
         "Do one of three things: download it on a machine with a network and copy the cache (encoder.cache_dir); set "
-        "encoder.model to a local folder; or set encoder.backend: descriptor (config/offline.yaml)"
+        "encoder.model to a local folder; or set encoder.backend: descriptor (the preset offline)"
     )

@@ -17,6 +17,7 @@ from PIL.Image import Image
 
 from lmm_classifier.core.datatypes import RerankRequest, RerankResult
 from lmm_classifier.core.protocols import Reranker
+from lmm_classifier.core.reopening import Closable, Reopened
 
 logger = logging.getLogger(__name__)
 
@@ -24,7 +25,7 @@ _BUSY_SECONDS = 10.0  # to wait while another process writes
 _TRIM_EVERY = 256  # answers added between two checks of the size
 
 
-class CachedReranker:
+class CachedReranker(Reopened):
     """Asks another reranker only what it was not asked before; requests that failed are asked again.
 
     The key of an answer is made of the pixels of the image and its references, the labels, and the identity of the
@@ -71,6 +72,15 @@ class CachedReranker:
             answers |= dict(zip(missing, new))
             self._write({key: answer for key, answer in zip(missing, new) if not answer.failure})
         return [_sorted_as_asked(request, answers[key]) for request, key in zip(requests, keys)]
+
+    def close(self) -> None:
+        """Close the file and the other reranker."""
+        with self._lock:
+            if self._database is not None:
+                self._database.close()
+            self._database = None
+        if isinstance(self.inner, Closable):
+            self.inner.close()
 
     def _key(self, request: RerankRequest) -> str:
         order = _order_by_name(request)
