@@ -1,4 +1,4 @@
-"""A model that is not found: the error says which folder was meant, and never speaks of repository ids."""
+"""A model that is not found: the error says which folder was meant, and never names repository ids."""
 
 import pytest
 

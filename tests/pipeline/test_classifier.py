@@ -3,7 +3,6 @@
 import copy
 import json
 import multiprocessing
-import os
 import pickle
 import random
 from dataclasses import replace
