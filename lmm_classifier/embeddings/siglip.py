@@ -18,8 +18,8 @@ from lmm_classifier.core.arrays import Float32Array
 from lmm_classifier.core.checkpoints import quiet_transformers, resolve_checkpoint, weights_digest
 from lmm_classifier.core.datatypes import Fingerprint
 from lmm_classifier.core.devices import choose_device, choose_dtype
-from lmm_classifier.core.errors import EncoderError, LmmClassifierError
-from lmm_classifier.core.optional_imports import import_attribute, import_optional
+from lmm_classifier.core.errors import EncoderError, LmmClassifierError, MissingExtraError
+from lmm_classifier.core.optional_imports import import_attribute, import_optional, is_installed
 from lmm_classifier.core.paths import model_name
 from lmm_classifier.core.protocols import Preprocessed
 from lmm_classifier.embeddings.base import CosineEncoder
@@ -27,6 +27,7 @@ from lmm_classifier.embeddings.preprocessing import Preprocessing
 from lmm_classifier.embeddings.torch_runner import AS_CHOSEN, BatchedTorchModel, ForwardOptions
 
 _EXTRA = "siglip"
+_TOKENIZER_LIBRARIES = {"sentencepiece": "sentencepiece", "google.protobuf": "protobuf"}  # by module, as pip knows them
 _MAX_ASPECT = 4  # longer images are cropped to this ratio before their shorter side is resized; CLIP crops them anyway
 _PROCESSING = (
     "do_resize",
@@ -142,6 +143,7 @@ class SiglipEncoder(CosineEncoder):
                 self._tokenizer = self._load("AutoTokenizer")
                 self._text = self._tower(self._family.text, "text_config")
             except Exception as error:
+                self._require_tokenizer_libraries()
                 raise EncoderError(f"cannot load the text tower of {self.folder}: {error}") from error
             length = self._text.config.max_position_embeddings
             self._run_text = BatchedTorchModel(self._text_features, self._device, length, self._forward)
@@ -190,6 +192,15 @@ class SiglipEncoder(CosineEncoder):
         tokens = self._tokenizer([text], padding="max_length", max_length=length, truncation=True, return_tensors="np")
         names = ("input_ids",) if self._family.text.startswith("Siglip") else ("input_ids", "attention_mask")
         return {name: np.asarray(tokens[name][0]) for name in names}
+
+    def _require_tokenizer_libraries(self) -> None:
+        """Raise MissingExtraError if the tokenizer cannot be loaded because a library is not installed."""
+        missing = [name for module, name in _TOKENIZER_LIBRARIES.items() if not is_installed(module)]
+        if missing and any(self.folder.glob("*.model")):  # the format of sentencepiece
+            raise MissingExtraError(
+                f"The tokenizer of {self.folder} needs {' and '.join(missing)}, not installed: "
+                f"pip install 'lmm-classifier[{_EXTRA}]'"
+            )
 
     def _text_features(self, **inputs: Any) -> Any:
         return getattr(self._text(**inputs), self._family.text_output)

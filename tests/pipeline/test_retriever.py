@@ -1,6 +1,5 @@
 """Retrieval scores with the stored calibration, or fits the same one where none is stored."""
 
-
 import numpy as np
 import pytest
 
