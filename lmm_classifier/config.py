@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+import difflib
+import re
+from importlib.resources import files
 from pathlib import Path
 from typing import Any, Literal, Self
 
 from pydantic import ValidationError, field_validator
 
 from lmm_classifier.core.errors import ConfigError
+from lmm_classifier.core.paths import absolute, expand_home
+from lmm_classifier.core.setting_keys import is_text, with_sections
 from lmm_classifier.core.settings import PathField, Settings, format_validation_error, unknown_key
-from lmm_classifier.core.yaml_loader import load_yaml
+from lmm_classifier.core.yaml_loader import load_yaml, load_yaml_value
 from lmm_classifier.data.config import ImagesConfig
 from lmm_classifier.embeddings.config import EncoderConfig
 from lmm_classifier.neighbors.config import RetrievalConfig
 from lmm_classifier.rerank.config import RerankConfig
+
+_PRESETS = files("lmm_classifier") / "presets"
+_SETTING = re.compile(r"\s*([\w.]*\w)\s*(?:=|:(?=\s|$))(.*)", re.DOTALL)
 
 
 class LoggingConfig(Settings):
@@ -27,11 +35,9 @@ class LoggingConfig(Settings):
     """Append to this file instead of writing to standard error."""
 
 
-# the same as config/offline.yaml: nothing has to be downloaded
-OFFLINE: dict[str, Any] = {
-    "encoder": {"backend": "descriptor"},
-    "rerank": {"backend": "views"},
-}
+def preset_names() -> list[str]:
+    """Return the names of the presets, which come with the package."""
+    return sorted(file.name.removesuffix(".yaml") for file in _PRESETS.iterdir())
 
 
 class PipelineConfig(Settings):
@@ -76,32 +82,49 @@ class PipelineConfig(Settings):
 
     @classmethod
     def from_yaml(cls, path: Path | str) -> Self:
-        """Read a YAML file; absent keys keep their defaults. Raise ConfigError with the path of a wrong key."""
+        """Read a YAML file; absent keys keep their defaults.
+
+        A relative path in the file starts at the folder of the file. `~` is the home folder.
+
+        Raises:
+            ConfigError: the file cannot be read, or a key or a value is wrong; the message names it.
+        """
+        file = expand_home(path)
         try:
-            text = Path(path).read_text(encoding="utf-8")
+            text = file.read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
-            raise ConfigError(f"Cannot read the configuration {path}: {error}") from error
-        values = load_yaml(text, str(path))
-        try:
-            return cls(**values)
-        except ConfigError as error:
-            raise ConfigError(f"{path}: {error}") from None
+            raise ConfigError(f"Cannot read the configuration {path}: {error}. {_advice(str(path))}") from error
+        config = cls._parse(text, str(path))
+        config.start_paths_at(absolute(file).parent)
+        return config
+
+    @classmethod
+    def preset(cls, name: str) -> Self:
+        """Return settings that come with the package: `default`, or `offline`, which needs no download.
+
+        Raises:
+            ConfigError: there is no such preset.
+        """
+        if name not in preset_names():
+            raise ConfigError(f"There is no preset {name!r}. {_advice(name)}")
+        return cls._parse((_PRESETS / f"{name}.yaml").read_text(encoding="utf-8"), f"preset {name}")
 
     @classmethod
     def offline(cls) -> Self:
-        """Return the default that needs no download: the descriptor, and reranking by augmented views."""
-        return cls(**OFFLINE)
+        """Return the preset that needs no download: the descriptor, and reranking by augmented views."""
+        return cls.preset("offline")
 
     def set(self, setting: str) -> None:
-        """Change one value by text, such as `retrieval.k=10`; the value is read as YAML.
+        """Change one value by text, such as `retrieval.k=10` or `retrieval.k: 10`; the value is read as YAML.
 
         Raises:
             ConfigError: the key is unknown or the value is wrong. Nothing is changed then.
         """
-        key, equals, text = setting.partition("=")
-        *path, last = key.strip().split(".")
-        if not equals:
+        parts = _SETTING.fullmatch(setting)
+        if parts is None:
             raise ConfigError(f"Expected KEY=VALUE, such as retrieval.k=10, got {setting!r}")
+        key, text = parts.groups()
+        *path, last = key.split(".")
         section: Settings = self
         for depth, step in enumerate(path):
             section = getattr(section, step, None) if step in type(section).model_fields else None  # type: ignore[assignment]
@@ -109,8 +132,30 @@ class PipelineConfig(Settings):
                 raise ConfigError(unknown_key(type(self), (), ".".join(path[: depth + 1])))
         if last not in type(section).model_fields:
             raise ConfigError(unknown_key(type(self), tuple(path), last))
-        value = load_yaml(f"value: {text}", setting)["value"]
+        keys_to_value = (*path, last)
+        try:
+            value = load_yaml_value(
+                text, setting, lambda keys, word: is_text(type(self), (*keys_to_value, *keys), word)
+            )
+        except ConfigError as error:
+            hint = " Put the text in quotes." if is_text(type(self), keys_to_value, text) else ""
+            raise ConfigError(f"{error}.{hint}") from None
         try:
             setattr(section, last, value)
         except ConfigError as error:
             raise ConfigError(f"{setting}: {error}") from None
+
+    @classmethod
+    def _parse(cls, text: str, source: str) -> Self:
+        values = load_yaml(text, source, lambda keys, word: is_text(cls, keys, word))
+        try:
+            return cls(**with_sections(cls, values))
+        except ConfigError as error:
+            raise ConfigError(f"{source}: {error}") from None
+
+
+def _advice(name: str) -> str:
+    """Return what may have been meant by the name of a configuration that does not exist."""
+    names = preset_names()
+    similar = difflib.get_close_matches(name.removesuffix(".yaml").rpartition("/")[2], names, n=1)
+    return f"Presets: {', '.join(names)}." + (f" Did you mean {similar[0]!r}?" if similar else "")

@@ -8,10 +8,9 @@ from pathlib import Path
 
 from lmm_classifier.cli.build import run_build
 from lmm_classifier.cli.console import print_error
-from lmm_classifier.config import PipelineConfig
+from lmm_classifier.cli.options import expanded, read_configuration
 from lmm_classifier.core.errors import LmmClassifierError
 from lmm_classifier.index.build.builder import build_index_from_directory
-from lmm_classifier.logging_config import configure_logging
 
 __all__ = ["build_index_from_directory", "main"]
 
@@ -26,14 +25,14 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("dataset", type=Path, help="folder of labeled images: DATASET/<label>/**/*.jpg")
     parser.add_argument("--output", type=Path, help="index to write (default: retrieval.index_path)")
     parser.add_argument("--batch-size", type=int, help="images per commit (default: encoder.batch_size)")
-    parser.add_argument("--config", type=Path, help="YAML configuration (default: SigLIP)")
+    parser.add_argument("--config", help="YAML file, or a preset: default, offline (default: SigLIP)")
     parser.add_argument("--report", type=Path, help="write the report as JSON to this file")
     parser.add_argument("--replace", action="store_true", help="let the index become that of another dataset")
     options = parser.parse_args(arguments)
     try:
-        config = PipelineConfig.from_yaml(options.config) if options.config else PipelineConfig()
-        configure_logging(config.logging.level, config.logging.json_lines, config.logging.file)
-        return run_build(options.dataset, options.output, options.batch_size, config, options.report, options.replace)
+        config = read_configuration(options.config)
+        dataset, output, report = map(expanded, (options.dataset, options.output, options.report))
+        return run_build(dataset, output, options.batch_size, config, report, options.replace)
     except (LmmClassifierError, OSError) as error:
         print_error(str(error))
         return 1

@@ -48,14 +48,17 @@ def shared():
 @pytest.fixture(scope="session")
 def tiny_encoder(tmp_path_factory):
     """Return a function that makes a tiny checkpoint, once each: siglip, siglip2 or clip."""
+    pytest.importorskip("torch", reason="torch is not installed")
+    pytest.importorskip("transformers", reason="transformers is not installed")
     from tests.fixtures.make_tiny_encoders import make
 
     folders = {}
 
-    def make_once(kind, seed=0):
-        if (kind, seed) not in folders:
-            folders[kind, seed] = make(kind, tmp_path_factory.mktemp(f"{kind}-{seed}"), seed)
-        return folders[kind, seed]
+    def make_once(kind, seed=0, hub_layout=False):
+        key = kind, seed, hub_layout
+        if key not in folders:
+            folders[key] = make(kind, tmp_path_factory.mktemp(f"{kind}-{seed}"), seed, hub_layout)
+        return folders[key]
 
     return make_once
 

@@ -3,27 +3,43 @@
 from pathlib import Path
 
 import pytest
-import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lmm_classifier.config import PipelineConfig
+from lmm_classifier.config import PipelineConfig, preset_names
 from lmm_classifier.core.errors import ConfigError, LmmClassifierError
+from lmm_classifier.core.settings import Settings
+from lmm_classifier.core.yaml_loader import load_yaml
 from tests.helpers.paths import ROOT
 
-
-def test_default_yaml_equals_the_defaults_of_the_model():
-    """config/default.yaml has every key of the model, with its default."""
-    assert PipelineConfig.from_yaml(ROOT / "config/default.yaml") == PipelineConfig()
-    written = yaml.safe_load((ROOT / "config/default.yaml").read_text(encoding="utf-8"))
-    assert written == PipelineConfig().model_dump(mode="json")
+PRESETS = ROOT / "lmm_classifier" / "presets"
 
 
-def test_offline_yaml_equals_the_offline_configuration():
-    """config/offline.yaml is PipelineConfig.offline()."""
-    assert PipelineConfig.from_yaml(ROOT / "config/offline.yaml") == PipelineConfig.offline()
-    assert PipelineConfig.offline().encoder.backend == "descriptor"
-    assert PipelineConfig.offline().rerank.backend == "views"
+def test_the_preset_default_has_every_key_with_its_default():
+    """A default path stands there as a comment: in a file it would start at the folder of the file."""
+    text = (PRESETS / "default.yaml").read_text(encoding="utf-8")
+    assert PipelineConfig.preset("default") == PipelineConfig()
+    assert PipelineConfig.from_yaml(PRESETS / "default.yaml") == PipelineConfig()
+    assert "  # index_path: index\n" in text
+    values = load_yaml(text.replace("# index_path", "index_path"), "default.yaml")
+    assert values == PipelineConfig().model_dump(mode="json")
+
+
+def test_the_preset_offline_needs_no_download():
+    """It is `PipelineConfig.offline()`, by its name and as a file."""
+    assert preset_names() == ["default", "offline"]
+    config = PipelineConfig.preset("offline")
+    assert (config.encoder.backend, config.rerank.backend) == ("descriptor", "views")
+    assert PipelineConfig.offline() == config
+    assert PipelineConfig.from_yaml(PRESETS / "offline.yaml") == config
+
+
+def test_an_unknown_preset_is_refused_with_the_names():
+    """A misspelt name is answered by the most similar; a file that does not exist too."""
+    with pytest.raises(ConfigError, match=r"no preset 'ofline'. Presets: default, offline. Did you mean 'offline'"):
+        PipelineConfig.preset("ofline")
+    with pytest.raises(ConfigError, match=r"Cannot read the configuration deafult.*Did you mean 'default'"):
+        PipelineConfig.from_yaml("deafult")
 
 
 def test_documented_keys_and_defaults():
@@ -49,12 +65,16 @@ def test_documented_keys_and_defaults():
         ("retrieval:\n  k: 2.5", "retrieval.k"),
         ("retrieval:\n  k: true", "retrieval.k"),
         ("retrieval:\n  k: 0", "retrieval.k"),
-        ("retrieval:\n  temperature: 1e-3", "YAML reads 1e-3 as text"),
         ("retrieval:\n  confidence_threshold: 1.5", "retrieval.confidence_threshold"),
         ("retrieval:\n  open_set_threshold: .nan", "retrieval.open_set_threshold"),
         ("retrieval: 3", "retrieval"),
         ("allow_unknown: 'yes'", "allow_unknown"),
-        ("labels: [a, no]", "labels.1: expected a valid string, got False"),
+        ("labels: [a, [no]]", "labels.1: expected a valid string, got ['no']"),
+        ("allow_unknown: off", "expected a valid boolean, got 'off' (write true or false)"),
+        ("unknown_label:", "unknown_label: expected a valid string, got None"),
+        ("rerank.cach: off", "unknown key 'rerank.cach': did you mean 'rerank.cache'?"),
+        ("rerank.cache: off\nrerank: {cache: auto}", "rerank.cache is given twice"),
+        ("rerank.cache: off\nrerank: 3", "rerank is given twice"),
         ("labels: [a, a]", "'a' more than once"),
         ("labels: []", "at least one label"),
         ("encoder:\n  backend: clip", "expected 'siglip', 'openvino', 'onnx' or 'descriptor', got 'clip'"),
@@ -141,9 +161,124 @@ def test_any_yaml_value_is_read_or_refused(value):
 
 
 @pytest.mark.parametrize("key", ["rerank.cache", "retrieval.zero_shot_text", "images.decode_in_subprocess"])
-def test_a_bare_off_is_the_word_off(key):
-    """YAML reads `off` as false; where `off` is a value, both mean it."""
-    config = PipelineConfig()
-    config.set(f"{key}=off")
+@pytest.mark.parametrize("quote", ["", "'"])
+def test_a_bare_off_is_the_word_off(tmp_path, key, quote):
+    """In a file, in a section or with its whole key, and by `set`."""
     section, _, name = key.partition(".")
-    assert getattr(getattr(config, section), name) == "off"
+    word = f"{quote}off{quote}"
+    configs = [PipelineConfig(), PipelineConfig()]
+    configs[0].set(f"{key}={word}")
+    configs[1].set(f"{key}: {word}")
+    for text in (f"{section}:\n  {name}: {word}\n", f"{key}: {word}\n"):
+        (tmp_path / "own.yaml").write_text(text, encoding="utf-8")
+        configs.append(PipelineConfig.from_yaml(tmp_path / "own.yaml"))
+    assert [getattr(getattr(config, section), name) for config in configs] == ["off"] * 4
+
+
+def test_words_that_could_be_something_else_are_text_where_text_is_expected(tmp_path):
+    """Labels, names and revisions count as written, and null stays null where a setting may be null."""
+    words = ["no", "on", "010", "0x10", "2024-01-01", "12:30", "true", "null", "~", "1e3", "1.10"]
+    text = f"labels: [{', '.join(words)}]\nunknown_label: off\nencoder: {{revision: 1e10, model: 0123}}\n"
+    (tmp_path / "own.yaml").write_text(text, encoding="utf-8")
+    config = PipelineConfig.from_yaml(tmp_path / "own.yaml")
+    config.set("rerank.model.revision=00123456")
+    assert config.labels == words
+    assert (config.unknown_label, config.encoder.revision, config.encoder.model) == ("off", "1e10", "0123")
+    assert config.rerank.model.revision == "00123456"
+    config.set("rerank.model.revision=null")
+    config.set("labels=[no, 1]")
+    assert config.rerank.model.revision is None
+    assert config.labels == ["no", "1"]
+    config.set("labels=null")
+    config.set("retrieval.power_normalize=true")
+    config.set("retrieval.temperature=1e-3")
+    assert (config.labels, config.retrieval.power_normalize, config.retrieval.temperature) == (None, True, 0.001)
+
+
+def test_a_section_of_comments_is_no_section(tmp_path):
+    """The keys of a section may all be commented out."""
+    (tmp_path / "own.yaml").write_text("encoder:\n  # model: x\nretrieval:\n", encoding="utf-8")
+    assert PipelineConfig.from_yaml(tmp_path / "own.yaml") == PipelineConfig()
+
+
+def test_set_reads_one_value(tmp_path):
+    """More lines or documents are refused, and text that is no YAML gets the advice to quote it."""
+    config = PipelineConfig()
+    for wrong in ("retrieval.k=3\nlabels: [a]", "retrieval.k=3\n---\n4"):
+        with pytest.raises(ConfigError, match="not plain YAML"):
+            config.set(wrong)
+    with pytest.raises(ConfigError, match="Put the text in quotes"):
+        config.set("rerank.prompt_template={options}: which?")
+    config.set("rerank.prompt_template='{options}: which?'")
+    assert config.rerank.prompt_template == "{options}: which?"
+    assert config.retrieval.k == PipelineConfig().retrieval.k
+
+
+def _paths(section, prefix=""):
+    """The keys of all settings that are paths."""
+    for name, field in type(section).model_fields.items():
+        value = getattr(section, name)
+        if isinstance(value, Settings):
+            yield from _paths(value, f"{prefix}{name}.")
+        elif "Path" in str(field.annotation):
+            yield f"{prefix}{name}"
+
+
+def _value(config, key):
+    for step in key.split("."):
+        config = getattr(config, step)
+    return config
+
+
+PATHS = [*_paths(PipelineConfig()), "encoder.model"]
+
+
+@pytest.mark.parametrize("key", PATHS)
+def test_a_relative_path_starts_at_the_folder_of_its_file(key, tmp_path, monkeypatch):
+    """In a file; by `set` it starts where the program runs. `~` is the home folder in both, and never a folder `~`."""
+    (tmp_path / "settings" / "place").mkdir(parents=True)
+    file = tmp_path / "settings" / "own.yaml"
+    file.write_text(f"{key}: place\n", encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    expected = tmp_path / "settings" / "place"
+    assert str(_value(PipelineConfig.from_yaml("settings/own.yaml"), key)) == str(expected)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    file.write_text(f"{key}: ~/place\n", encoding="utf-8")
+    config = PipelineConfig()
+    config.set(f"{key}=place")
+    assert str(_value(config, key)) == "place"
+    config.set(f"{key}=~/place")
+    for written in (config, PipelineConfig.from_yaml(file)):
+        assert str(_value(written, key)) == str(tmp_path / "home" / "place")
+
+
+def test_names_of_models_are_not_taken_for_paths(tmp_path):
+    """A name on the hub and the name of a server's model stay; a path next to the file is one."""
+    (tmp_path / "tiny").mkdir()
+    file = tmp_path / "own.yaml"
+    for backend, name, expected in [
+        ("qwen2_vl", "tiny", str(tmp_path / "tiny")),
+        ("qwen2_vl", "./other", str(tmp_path / "other")),
+        ("qwen2_vl", "Qwen/Qwen2-VL-2B-Instruct", "Qwen/Qwen2-VL-2B-Instruct"),
+        ("openai_api", "tiny", "tiny"),
+        ("openai_api", "./models/qwen.gguf", "./models/qwen.gguf"),
+    ]:
+        file.write_text(f"rerank: {{backend: {backend}, model_name: {name}}}\n", encoding="utf-8")
+        assert PipelineConfig.from_yaml(file).rerank.model_name == expected
+    file.write_text("encoder: {model: google/siglip-base-patch16-224}\n", encoding="utf-8")
+    assert PipelineConfig.from_yaml(file).encoder.model == "google/siglip-base-patch16-224"
+
+
+@pytest.mark.parametrize("key", PATHS)
+def test_an_unknown_home_folder_is_a_clear_error(key, monkeypatch):
+    """Without HOME and without an account, `~` is refused by name, and nothing else fails."""
+    monkeypatch.delenv("HOME", raising=False)
+    monkeypatch.setattr("pwd.getpwuid", _no_account)  # as in a container whose user has no account
+    config = PipelineConfig()
+    with pytest.raises(ConfigError, match=rf"{key.rpartition('.')[2]}: The home folder in '~/x' is unknown. Set HOME"):
+        config.set(f"{key}=~/x")
+    config.set(f"{key}=x")
+
+
+def _no_account(uid):
+    raise KeyError(uid)

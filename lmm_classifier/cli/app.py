@@ -36,7 +36,11 @@ PANELS = {
     },
 }
 COMMANDS = [name for commands in PANELS.values() for name in commands]
-_PLAIN: dict[str, Any] = {"rich_markup_mode": None, "add_completion": False, "pretty_exceptions_enable": False}
+_PLAIN: dict[str, Any] = {
+    "rich_markup_mode": None,
+    "pretty_exceptions_enable": False,
+    "context_settings": {"help_option_names": ["-h", "--help"]},
+}
 
 
 class _PanelGroup(TyperGroup):
@@ -52,8 +56,10 @@ class _PanelGroup(TyperGroup):
             return None
         name = {"import": "import_index"}.get(cmd_name, cmd_name.replace("-", "_"))
         function = getattr(import_module(f"lmm_classifier.cli.{name}"), name)
-        single = typer.Typer(**_PLAIN)
-        single.command(cmd_name)(with_config(function, offline=cmd_name == "demo"))
+        single = typer.Typer(add_completion=False, **_PLAIN)
+        single.command(cmd_name, context_settings=_PLAIN["context_settings"])(
+            with_config(function, offline=cmd_name == "demo")
+        )
         return typer.main.get_command(single)
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:  # noqa: ARG002

@@ -57,6 +57,7 @@ def _classify(
 ) -> Counter[str]:
     """Classify files as they stream by, write the results, and count the outcomes."""
     from lmm_classifier.cli.console import ProgressDisplay
+    from lmm_classifier.cli.quiet import write_note
     from lmm_classifier.cli.writers import WRITERS
     from lmm_classifier.core.progress import Progress
     from lmm_classifier.pipeline.classifier import HybridClassifier
@@ -74,7 +75,7 @@ def _classify(
     seconds = time.monotonic() - started
     summary = ", ".join(f"{count} {name}" for name, count in counts.items())
     rate = len(paths) / max(seconds, 1e-9)
-    sys.stderr.write(f"{len(paths)} images: {summary}; {seconds:.1f} s ({rate:.1f}/s)\n")
+    write_note(f"{len(paths)} images: {summary}; {seconds:.1f} s ({rate:.1f}/s)")
     return counts
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from lmm_classifier.cli.quiet import is_quiet, write_note
 from lmm_classifier.core.errors import ReplacementError
 from lmm_classifier.core.progress import Progress
 from lmm_classifier.core.text import escape_unprintable
@@ -41,7 +42,7 @@ class ProgressDisplay:
         self._started = self._latest = self._last_line = time.monotonic()
 
     def __enter__(self) -> Self:
-        if sys.stderr.isatty():
+        if sys.stderr.isatty() and not is_quiet():
             from rich.console import Console
             from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
             from rich.progress import Progress as RichProgress
@@ -82,7 +83,7 @@ class ProgressDisplay:
             left = ""
             if progress.total is not None and 0 < progress.done < progress.total:
                 left = f", {seconds * (progress.total - progress.done) / progress.done:.0f} s left"
-            sys.stderr.write(f"{progress.stage} {progress.done}{of}, {rate}, skipped {progress.skipped}{left}\n")
+            write_note(f"{progress.stage} {progress.done}{of}, {rate}, skipped {progress.skipped}{left}")
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -107,7 +108,9 @@ def resumable(index: Path) -> Iterator[None]:
 
 
 def show_report(report: BuildReport) -> None:
-    """Print what was indexed, what was skipped and why."""
+    """Print what was indexed, what was skipped and why, unless the command is quiet."""
+    if is_quiet():
+        return
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text

@@ -12,17 +12,27 @@ from typing import IO, TYPE_CHECKING, Annotated, Any, get_type_hints
 
 import typer
 
+from lmm_classifier.cli.completion import complete_configuration
 from lmm_classifier.cli.error_handling import exit_on_error
+from lmm_classifier.cli.quiet import is_quiet, quiet_if
 
 if TYPE_CHECKING:
     from lmm_classifier.config import PipelineConfig
 
+# text, since a path does not tell `./offline`, a file, from `offline`, a preset
 ConfigOption = Annotated[
-    Path | None, typer.Option("--config", help="YAML configuration. [default: SigLIP and Qwen2-VL]")
+    str | None,
+    typer.Option(
+        "--config",
+        metavar="FILE|PRESET",
+        help="YAML file, or a preset: default, offline. [default: SigLIP and Qwen2-VL]",
+        autocompletion=complete_configuration,
+    ),
 ]
 SetOption = Annotated[
     list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change one setting, e.g. retrieval.k=10.")
 ]
+QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="Write only results and errors.")]
 DebugOption = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
 
 IndexArgument = Annotated[Path | None, typer.Argument(help="Index. [default: retrieval.index_path]")]
@@ -38,21 +48,23 @@ LabelOption = Annotated[str | None, typer.Option(help="All examples of this labe
 _COMMON: dict[str, tuple[Any, Any]] = {
     "config": (ConfigOption, None),
     "settings": (SetOption, None),
+    "quiet": (QuietOption, False),
     "debug": (DebugOption, False),
 }
 
 
 def with_config(command: Callable[..., int | None], offline: bool = False) -> Callable[..., None]:
-    """Add `--config`, `--set` and `--debug` to a command, and pass it their configuration as `config`.
+    """Add `--config`, `--set`, `--quiet` and `--debug` to a command, and pass it their configuration as `config`.
 
     The command returns its exit code, None for 0. Errors become one line. With `offline` the default configuration is
     the one that needs no download.
     """
 
     @wraps(command)
-    def run(*args: Any, config: Path | None, settings: list[str] | None, debug: bool, **options: Any) -> None:
-        with exit_on_error(debug):
-            raise typer.Exit(command(*args, config=_read(config, settings, offline), **options) or 0)
+    def run(config: str | None, settings: list[str] | None, quiet: bool, debug: bool, **options: Any) -> None:
+        with exit_on_error(debug), quiet_if(quiet):
+            read = read_configuration(config, settings, offline)
+            raise typer.Exit(command(config=read, **{name: expanded(value) for name, value in options.items()}) or 0)
 
     # the configuration's class is imported only where a command runs, so that help does not load it
     names = {**command.__globals__, "PipelineConfig": object}
@@ -71,19 +83,29 @@ def with_config(command: Callable[..., int | None], offline: bool = False) -> Ca
     return run
 
 
-def _read(file: Path | None, settings: list[str] | None, offline: bool) -> PipelineConfig:
-    """Read the configuration and set up logging by it."""
-    from lmm_classifier.config import PipelineConfig
+def read_configuration(name: str | None, settings: list[str] | None = None, offline: bool = False) -> PipelineConfig:
+    """Read a preset or a file, change settings, and set up logging by them. A preset comes before a file."""
+    from lmm_classifier.config import PipelineConfig, preset_names
     from lmm_classifier.logging_config import configure_logging
 
-    if file is not None:
-        config = PipelineConfig.from_yaml(file)
-    else:
+    if name is None:
         config = PipelineConfig.offline() if offline else PipelineConfig()
+    else:
+        config = PipelineConfig.preset(name) if name in preset_names() else PipelineConfig.from_yaml(name)
     for setting in settings or []:
         config.set(setting)
-    configure_logging(config.logging.level, config.logging.json_lines, config.logging.file)
+    log = config.logging
+    configure_logging("ERROR" if is_quiet() and log.file is None else log.level, log.json_lines, log.file)
     return config
+
+
+def expanded(value: Any) -> Any:
+    """Expand `~` in paths, which a shell leaves in `--output=~/index`."""
+    from lmm_classifier.core.paths import expand_home
+
+    if isinstance(value, list):
+        return [expanded(item) for item in value]
+    return expand_home(value) if isinstance(value, Path) else value
 
 
 @contextmanager

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from lmm_classifier.core.file_digests import files_digest
 from lmm_classifier.core.optional_imports import import_attribute, import_optional
+from lmm_classifier.core.paths import absolute, expand_home, home_is_known, looks_like_path, similar_names
 
 _FILES = ["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja"]  # never pickled weights
 # files that decide what a checkpoint answers: weights, adapters, settings, image processor, tokenizer, chat template
@@ -25,6 +27,7 @@ _LOADED = (
     "chat_template.*",
     "*.jinja",
 )
+_HUB_FOLDERS = ("HF_HOME", "HF_HUB_CACHE", "XDG_CACHE_HOME")  # variables that say where the hub's client stores models
 
 
 def resolve_checkpoint(
@@ -33,7 +36,7 @@ def resolve_checkpoint(
     """Return the folder of a checkpoint with safetensors weights.
 
     Args:
-        model: a folder, or a name on the hub.
+        model: a folder, or a name on the hub. A folder comes first; `./name` and paths are always folders.
         revision: branch, tag or commit of a hub model; None is its default branch.
         cache_dir: where hub models are cached; None is the library's own cache.
         allow_download: download a hub model that is not in the cache.
@@ -42,8 +45,18 @@ def resolve_checkpoint(
     Raises:
         FileNotFoundError: there is no such folder; the message says why.
     """
-    if Path(model).is_dir():
-        return _with_weights(Path(model))
+    path = expand_home(model)
+    if path.is_dir():
+        return _with_weights(path)
+    if path.exists():
+        raise FileNotFoundError(f"{path} is a file, expected the folder of a checkpoint")
+    similar = similar_names(path)
+    if looks_like_path(model):
+        raise FileNotFoundError(_joined(f"there is no folder {absolute(path)}", similar))
+    if cache_dir is None and not (home_is_known() or any(map(os.environ.get, _HUB_FOLDERS))):
+        raise FileNotFoundError(
+            "the home folder is unknown, and with it the hub's cache. Set HOME, HF_HOME or cache_dir"
+        )
     download = import_attribute("huggingface_hub", "snapshot_download", extra)
     reason = "not found"
     for local_only in [True, False] if allow_download else [True]:
@@ -54,7 +67,14 @@ def resolve_checkpoint(
             return _with_weights(Path(folder))
         except Exception as error:  # noqa: BLE001 - the hub's client raises errors of several libraries
             reason = f"{type(error).__name__}: {str(error).splitlines()[0]}" if str(error) else type(error).__name__
-    raise FileNotFoundError(reason)
+            if type(error).__name__ == "HFValidationError":
+                reason = "it is no folder, and cannot be the name of a model on the hub"
+                break
+    raise FileNotFoundError(_joined(reason, similar))
+
+
+def _joined(reason: str, advice: str) -> str:
+    return f"{reason}. {advice}" if advice else reason
 
 
 def _with_weights(folder: Path) -> Path:

@@ -10,6 +10,8 @@ LmmClassifierError                  Exception     never itself; it is the root
 │   ├── UnsupportedImageError                     its bytes are not in an accepted format
 │   ├── CorruptImageError                         the format is right, the content is broken
 │   └── ImageTooLargeError                        it has more pixels or bytes than the limits allow
+├── ImageInputError                 TypeError     an argument is not of a type or shape that can be an image
+├── ClosedError                     RuntimeError  a classifier is used after it was closed
 ├── EncoderError                    RuntimeError  the encoder cannot be loaded or gives no usable vectors
 ├── IndexFileError                  ValueError    the index is missing, damaged or not an index
 │   ├── IndexMismatchError                        another encoder built the index
@@ -78,6 +80,14 @@ class ImageTooLargeError(ImageError):
     """The image has more pixels or bytes than the limits allow."""
 
     kind = "too_large"
+
+
+class ImageInputError(LmmClassifierError, TypeError):
+    """An argument is not of a type or shape that can be an image; the message says what is accepted."""
+
+
+class ClosedError(LmmClassifierError, RuntimeError):
+    """A classifier is used after it was closed."""
 
 
 class EncoderError(LmmClassifierError, RuntimeError):

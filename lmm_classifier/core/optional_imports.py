@@ -25,12 +25,18 @@ def import_optional(module: str, extra: str) -> ModuleType:
 
 def require_optional(module: str, extra: str) -> None:
     """Raise MissingExtraError, as `import_optional` does, where `module` is not installed; do not import it."""
-    try:
-        installed = find_spec(module) is not None
-    except ValueError:  # the module is in sys.modules and does not say where it comes from
-        installed = sys.modules.get(module) is not None
-    if not installed:
+    if not is_installed(module):
         import_optional(module, extra)
+
+
+def is_installed(module: str) -> bool:
+    """Return whether `module` can be imported, without importing it."""
+    try:
+        return find_spec(module) is not None
+    except ValueError:  # the module is in sys.modules and does not say where it comes from
+        return sys.modules.get(module) is not None
+    except ModuleNotFoundError:  # the package that it is in
+        return False
 
 
 def import_attribute(module: str, name: str, extra: str) -> Any:

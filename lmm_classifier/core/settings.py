@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import difflib
-import re
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from lmm_classifier.core.errors import ConfigError
+from lmm_classifier.core.paths import expand_home
 
 MAX_CANDIDATES = 26  # options are single letters
 
-PathField = Annotated[Path, Field(strict=False)]
+PathField = Annotated[Path, Field(strict=False), AfterValidator(expand_home)]
 UnitInterval = Annotated[float, Field(ge=0, le=1)]
-OffWord = BeforeValidator(lambda value: "off" if value is False else value)  # YAML reads a bare `off` as false
+_SWITCHES = {"yes", "no", "on", "off", "y", "n"}  # booleans of YAML 1.1
 
 
 class Settings(BaseModel):
@@ -33,6 +33,15 @@ class Settings(BaseModel):
             self.__dict__[name] = former  # pydantic leaves the new value where a validator of the section refused it
             raise ConfigError(format_validation_error(type(self), error)) from None
 
+    def start_paths_at(self, folder: Path) -> None:
+        """Let the relative paths that were set start at `folder`; those that are defaults stay as they are."""
+        for name in self.model_fields_set:
+            value = getattr(self, name)
+            if isinstance(value, Settings):
+                value.start_paths_at(folder)
+            elif isinstance(value, Path):
+                setattr(self, name, folder / value)
+
 
 def format_validation_error(section: type[BaseModel], error: ValidationError) -> str:
     """Return each fault in one line: the key's path, the expected value, the given value."""
@@ -48,8 +57,8 @@ def _format_fault(section: type[BaseModel], path: tuple[int | str, ...], fault: 
     if fault["type"] == "value_error":
         return f"{key}: {message}"
     hint = ""
-    if isinstance(value, str) and re.fullmatch(r"[-+]?[0-9.]+e[-+]?[0-9]+", value, re.IGNORECASE):
-        hint = f" (YAML reads {value} as text: write {float(value)!r} or use a decimal point)"
+    if fault["type"] == "bool_type" and str(value).lower() in _SWITCHES:
+        hint = " (write true or false)"
     return f"{key}: {message}, got {value!r}{hint}"
 
 

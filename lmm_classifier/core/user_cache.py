@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
+
+from lmm_classifier.core.errors import ConfigError
+from lmm_classifier.core.paths import cache_folder
 
 
 def user_cache() -> Path | None:
@@ -12,7 +14,6 @@ def user_cache() -> Path | None:
     The folder may not exist, and it may not be writable.
     """
     try:
-        base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    except RuntimeError:  # there is neither HOME nor an entry of the user
+        return cache_folder() / "lmm-classifier"
+    except ConfigError:
         return None
-    return base / "lmm-classifier"

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Literal
 
 from pydantic import Field
 
 from lmm_classifier.core.concurrency import cpu_count
-from lmm_classifier.core.settings import OffWord, Settings
+from lmm_classifier.core.settings import Settings
 from lmm_classifier.data.images import ImageLimits
 
 
@@ -20,7 +20,7 @@ class ImagesConfig(Settings):
     """Files with more bytes are refused before they are read."""
     fast_jpeg: bool = True
     """Decode large JPEGs at a reduced scale, at least three times the size that the encoder uses."""
-    decode_in_subprocess: Annotated[Literal["auto", "all", "off"], OffWord] = "auto"
+    decode_in_subprocess: Literal["auto", "all", "off"] = "auto"
     """Formats that separate processes decode, so that a crash costs one file. `auto`: TIFF, AVIF and HEIC."""
     threads: int = Field(default=0, ge=0)
     """Threads that decode while the encoder works. 0: one per processor, at most 32."""

@@ -7,14 +7,15 @@ import numpy as np
 from lmm_classifier.core.arrays import Float32Array
 from lmm_classifier.core.datatypes import Fingerprint
 from lmm_classifier.core.errors import EncoderError
+from lmm_classifier.core.reopening import Reopened
 from lmm_classifier.embeddings.whitening import IdentityFitter
 
 
-class CosineEncoder:
+class CosineEncoder(Reopened):
     """The parts of an `Encoder` that do not depend on the library that computes it.
 
     A subclass sets `fingerprint` and `image_size` when it opens its model, and adds `batch_size`, `preprocess` and
-    `encode`.
+    `encode`. A copy opens the model again.
     """
 
     transform_fitter = IdentityFitter()  # these embeddings are compared as they are

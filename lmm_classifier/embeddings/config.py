@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from pathlib import Path
+from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
+from lmm_classifier.core.paths import expand_home, model_in
 from lmm_classifier.core.settings import PathField, Settings
+
+
+def _model(name: str) -> str:
+    return str(expand_home(name)) if name.startswith("~") else name
 
 
 class EncoderConfig(Settings):
@@ -15,7 +21,7 @@ class EncoderConfig(Settings):
     backend: Literal["siglip", "openvino", "onnx", "descriptor"] = "siglip"
     """`siglip` (transformers: SigLIP, SigLIP 2, CLIP), `openvino` (the same, faster on a CPU), `onnx` (an
     exported model), `descriptor` (weight-free)."""
-    model: str = "google/siglip-so400m-patch14-384"
+    model: Annotated[str, AfterValidator(_model)] = "google/siglip-so400m-patch14-384"
     """Hub name or folder of a checkpoint (siglip); the same, or the folder of an export (openvino); the folder of an
     export, or an `.onnx` file (onnx). Not used by descriptor."""
     revision: str | None = None
@@ -39,3 +45,9 @@ class EncoderConfig(Settings):
     """Compile the tower of siglip with torch. The first images take minutes, the others are slightly faster."""
     batch_size: int = Field(default=64, ge=1)
     """Images after which vectors are stored and results returned. It changes the speed, never a result."""
+
+    def start_paths_at(self, folder: Path) -> None:
+        """Do so with the model too, where it is a path or lies in `folder`."""
+        super().start_paths_at(folder)
+        if "model" in self.model_fields_set:
+            self.model = model_in(folder, self.model)

@@ -25,8 +25,8 @@ from lmm_classifier.core.arrays import Float32Array
 from lmm_classifier.core.checkpoints import checkpoint_digest, resolve_checkpoint
 from lmm_classifier.core.errors import EncoderError
 from lmm_classifier.core.optional_imports import import_attribute, import_optional, require_optional
+from lmm_classifier.core.paths import cache_folder, expand_home, model_name
 from lmm_classifier.core.protocols import Encoder
-from lmm_classifier.core.user_cache import user_cache
 from lmm_classifier.data.synthetic.catalog import KNOWN, draw
 from lmm_classifier.embeddings.config import EncoderConfig
 from lmm_classifier.embeddings.encode_images import encode_images
@@ -50,7 +50,7 @@ def exported_or_converted(config: EncoderConfig) -> Path:
     Raises:
         EncoderError: there is no such model, or it cannot be converted or stored.
     """
-    given = Path(config.model)
+    given = expand_home(config.model)
     if config.device not in ("auto", "cpu"):
         raise EncoderError(f"encoder.backend openvino computes on the CPU, but encoder.device is {config.device!r}")
     if given.suffix == SUFFIX["openvino"] or (given / f"model{SUFFIX['openvino']}").is_file():
@@ -62,7 +62,8 @@ def exported_or_converted(config: EncoderConfig) -> Path:
             f"cannot load the encoder {config.model!r} ({error}): set encoder.model to a checkpoint, by hub name or "
             "folder, or to the folder of an export (`lmm-classifier export-encoder`)"
         ) from error
-    converted = _cache(config.converted_dir) / f"{given.name}-{_identity(folder)}"
+    cache = config.converted_dir or cache_folder() / "lmm-classifier" / "converted"
+    converted = cache / f"{Path(model_name(config.model)).name}-{_identity(folder)}"
     if not (converted / "model.yaml").is_file():
         try:
             converted.parent.mkdir(parents=True, exist_ok=True)
@@ -70,7 +71,7 @@ def exported_or_converted(config: EncoderConfig) -> Path:
                 if not (converted / "model.yaml").is_file():
                     shutil.rmtree(converted, ignore_errors=True)  # it is incomplete
                     logger.info("converting %s to OpenVINO once; the result is stored in %s", config.model, converted)
-                    name = given.name if given.is_dir() else config.model
+                    name = model_name(config.model)
                     export_encoder(str(folder), converted, "openvino", name)
         except OSError as error:
             raise EncoderError(
@@ -239,15 +240,6 @@ def _images() -> Sequence[Image.Image]:
 def _identity(folder: Path) -> str:
     """Return a digest of all that a conversion depends on: checkpoint, version of the exported files."""
     return hashlib.sha256(f"{_VERSION} {checkpoint_digest(folder)}".encode()).hexdigest()[:16]
-
-
-def _cache(chosen: Path | None) -> Path:
-    if chosen is not None:
-        return chosen
-    cache = user_cache()
-    if cache is None:
-        raise EncoderError("there is no home folder to store the converted model in; set encoder.converted_dir")
-    return cache / "converted"
 
 
 @contextmanager

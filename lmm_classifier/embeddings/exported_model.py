@@ -17,6 +17,7 @@ from lmm_classifier.core.concurrency import cpu_count
 from lmm_classifier.core.datatypes import Fingerprint
 from lmm_classifier.core.errors import EncoderError
 from lmm_classifier.core.file_digests import files_digest
+from lmm_classifier.core.paths import similar_names
 from lmm_classifier.embeddings.base import CosineEncoder
 from lmm_classifier.embeddings.onnx_external_data import external_files
 from lmm_classifier.embeddings.preprocessing import TEMPLATE, Bytes, Preprocessing
@@ -48,7 +49,7 @@ class ExportedModel:
         if model.suffix != suffix or not model.is_file():
             raise EncoderError(
                 f"there is no {suffix} model at {given}: set encoder.model to a {suffix} file, or to a folder made by "
-                "`lmm-classifier export-encoder`"
+                f"`lmm-classifier export-encoder`. {similar_names(model)}".strip()
             )
         described = described or model.with_suffix(".yaml")
         if not described.is_file():

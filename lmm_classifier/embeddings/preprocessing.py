@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, ValidationErro
 
 from lmm_classifier.core.arrays import Float32Array
 from lmm_classifier.core.errors import ConfigError
+from lmm_classifier.core.setting_keys import is_text
 from lmm_classifier.core.yaml_loader import load_yaml
 from lmm_classifier.embeddings.resize import Box, resize
 
@@ -82,7 +83,8 @@ class Preprocessing(BaseModel):
     def from_yaml(cls, path: Path) -> Preprocessing:
         """Read the YAML; raises ConfigError that names the wrong key."""
         try:
-            return cls(**load_yaml(path.read_text(encoding="utf-8"), str(path)))
+            text = path.read_text(encoding="utf-8")
+            return cls(**load_yaml(text, str(path), lambda keys, word: is_text(cls, keys, word)))
         except ValidationError as error:
             faults = "; ".join(
                 f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in error.errors(include_url=False)

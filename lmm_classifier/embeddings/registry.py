@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 from lmm_classifier.core.optional_imports import import_attribute, import_optional
+from lmm_classifier.core.paths import expand_home
 from lmm_classifier.core.protocols import Encoder
 from lmm_classifier.embeddings.config import EncoderConfig
 
@@ -56,7 +56,7 @@ def _open_openvino(config: EncoderConfig) -> Any:
 
 def _open_onnx(config: EncoderConfig) -> Any:
     encoder = import_attribute("lmm_classifier.embeddings.onnx", "OnnxEncoder", "onnx")
-    return encoder(Path(config.model), threads=config.threads)
+    return encoder(expand_home(config.model), threads=config.threads)
 
 
 def _open_descriptor(config: EncoderConfig) -> Any:  # noqa: ARG001 - it has no settings

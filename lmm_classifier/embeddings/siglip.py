@@ -18,14 +18,16 @@ from lmm_classifier.core.arrays import Float32Array
 from lmm_classifier.core.checkpoints import checkpoint_digest, quiet_transformers, resolve_checkpoint
 from lmm_classifier.core.datatypes import Fingerprint
 from lmm_classifier.core.devices import choose_device, choose_dtype
-from lmm_classifier.core.errors import EncoderError, LmmClassifierError
-from lmm_classifier.core.optional_imports import import_attribute, import_optional
+from lmm_classifier.core.errors import EncoderError, LmmClassifierError, MissingExtraError
+from lmm_classifier.core.optional_imports import import_attribute, import_optional, is_installed
+from lmm_classifier.core.paths import model_name
 from lmm_classifier.core.protocols import Preprocessed
 from lmm_classifier.embeddings.base import CosineEncoder
 from lmm_classifier.embeddings.preprocessing import Preprocessing
 from lmm_classifier.embeddings.torch_runner import AS_CHOSEN, BatchedTorchModel, ForwardOptions
 
 _EXTRA = "siglip"
+_TOKENIZER_LIBRARIES = {"sentencepiece": "sentencepiece", "google.protobuf": "protobuf"}  # by module, as pip knows them
 _MAX_ASPECT = 4  # longer images are cropped to this ratio before their shorter side is resized; CLIP crops them anyway
 _PROCESSING = (
     "do_resize",
@@ -142,6 +144,7 @@ class SiglipEncoder(CosineEncoder):
                 self._tokenizer = self._load("AutoTokenizer")
                 self._text = self._tower(self._family.text, "text_config")
             except Exception as error:
+                self._require_tokenizer_libraries()
                 raise EncoderError(f"cannot load the text tower of {self.folder}: {error}") from error
             length = self._text.config.max_position_embeddings
             self._run_text = BatchedTorchModel(self._text_features, self._device, length, self._forward)
@@ -191,6 +194,15 @@ class SiglipEncoder(CosineEncoder):
         names = ("input_ids",) if self._family.text.startswith("Siglip") else ("input_ids", "attention_mask")
         return {name: np.asarray(tokens[name][0]) for name in names}
 
+    def _require_tokenizer_libraries(self) -> None:
+        """Raise MissingExtraError if the tokenizer cannot be loaded because a library is not installed."""
+        missing = [name for module, name in _TOKENIZER_LIBRARIES.items() if not is_installed(module)]
+        if missing and any(self.folder.glob("*.model")):  # the format of sentencepiece
+            raise MissingExtraError(
+                f"The tokenizer of {self.folder} needs {' and '.join(missing)}, not installed: "
+                f"pip install 'lmm-classifier[{_EXTRA}]'"
+            )
+
     def _text_features(self, **inputs: Any) -> Any:
         return getattr(self._text(**inputs), self._family.text_output)
 
@@ -231,7 +243,7 @@ class SiglipEncoder(CosineEncoder):
         processing = {name: settings[name] for name in _PROCESSING if settings.get(name) is not None}
         return Fingerprint(
             backend="siglip",
-            model=Path(model).name if Path(model).is_dir() else model,
+            model=model_name(model),
             revision=self._digest,
             preprocessing=json.dumps(processing, default=int, sort_keys=True),
             dim=vision.projection_dim if self._family.image_output == "image_embeds" else vision.hidden_size,
@@ -243,5 +255,5 @@ def _loading_error(model: str, error: Exception) -> str:
     return (
         f"cannot load the encoder {model!r} ({str(error).splitlines()[0] if str(error) else type(error).__name__}). "
         "Do one of three things: download it on a machine with a network and copy the cache (encoder.cache_dir); set "
-        "encoder.model to a local folder; or set encoder.backend: descriptor (config/offline.yaml)"
+        "encoder.model to a local folder; or set encoder.backend: descriptor (the preset offline)"
     )

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from lmm_classifier.core.settings import MAX_CANDIDATES, OffWord, PathField, Settings, UnitInterval
+from lmm_classifier.core.settings import MAX_CANDIDATES, PathField, Settings, UnitInterval
 
 
 class RetrievalConfig(Settings):
@@ -31,7 +31,7 @@ class RetrievalConfig(Settings):
     temperature: float | None = Field(default=None, gt=0)
     """Sharpness of the vote, in units of cosine similarity; smaller is sharper. Null: fitted by leave-one-out, so that
     the score is a calibrated probability. `auto` always fits its own."""
-    zero_shot_text: Annotated[Literal["auto", "off"], OffWord] = "auto"
+    zero_shot_text: Literal["auto", "off"] = "auto"
     """`auto`: `calibrate` adds the label names as one more expert of rule `auto` where the encoder has a text tower and
     leave-one-out shows that they help."""
     zero_shot_template: str = Field(default="a photo of {label}", pattern=r"\{label\}")

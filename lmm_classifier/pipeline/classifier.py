@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Self
 
 from PIL import Image
 
 from lmm_classifier.config import PipelineConfig
 from lmm_classifier.core.datatypes import Classification, Decision
-from lmm_classifier.core.errors import UnreadableImageError
+from lmm_classifier.core.errors import ClosedError, ImageError, ImageInputError, UnreadableImageError
+from lmm_classifier.core.paths import absolute, expand_home
 from lmm_classifier.core.protocols import DecisionPolicy, Encoder, Reranker
-from lmm_classifier.data.images import read_image, upright_rgb
+from lmm_classifier.core.reopening import Closable
+from lmm_classifier.data.image_inputs import ImageInput, check_input, check_inputs, path_of, read_input
+from lmm_classifier.data.images import DecodedImage, read_image
 from lmm_classifier.embeddings.encode_files import LazyEncoder, encode_files
 from lmm_classifier.embeddings.encode_images import encode_images
 from lmm_classifier.embeddings.registry import compatible_backends, open_encoder
@@ -32,7 +37,8 @@ class HybridClassifier:
     """Classifies images by the examples of an index.
 
     A durable index is followed: examples that another thread or program adds, removes or relabels count from the next
-    image on.
+    image on. A classifier is a context manager: `with` closes it at the end. It can be pickled and copied; the copy
+    opens the index and the model again.
 
     Args:
         config: names the index, the encoder and the reranker. It is copied: later changes have no effect.
@@ -45,35 +51,80 @@ class HybridClassifier:
 
     Example:
         >>> from pathlib import Path
-        >>> from PIL import Image
         >>> from lmm_classifier import HybridClassifier, PipelineConfig
-        >>> classifier = HybridClassifier(PipelineConfig.offline())
-        >>> result = classifier.classify(Image.open(sorted(Path("new").glob("*.png"))[0]))
+        >>> with HybridClassifier(PipelineConfig.offline()) as classifier:
+        ...     result = classifier.classify(sorted(Path("new").glob("*.png"))[0])
         >>> isinstance(result.label, str), 0 <= result.score <= 1, result.used_reranker in (True, False)
         (True, True, True)
     """
 
+    _closed = False
+
     def __init__(self, config: PipelineConfig, encoder: Encoder | None = None) -> None:
         self.config = config.model_copy(deep=True)
+        self._given_encoder = encoder
         backends = (encoder.fingerprint.backend,) if encoder else compatible_backends(config.encoder.backend)
         watcher = IndexWatcher(config.retrieval.index_path)
         index = open_index(config.retrieval, backends)
-        self.encoder = encoder or open_encoder(config.encoder)
+        self._encoder = encoder or open_encoder(config.encoder)
         require_encoder(index, self.encoder.fingerprint, str(config.retrieval.index_path))
+        self.config.start_paths_at(Path.cwd())  # the program may go to another folder, and so may a copy
+        self.config.retrieval.index_path = absolute(config.retrieval.index_path)
         self._current_flow = CurrentFlow(self.config, self.encoder, index, watcher)
 
-    def classify(self, image: Image.Image) -> Classification:
-        """Classify one image of any Pillow mode; it is turned upright and to RGB as files are."""
-        return self.classify_many([image])[0]
+    def classify(self, image: ImageInput) -> Classification:
+        """Classify one image: a path, the bytes of a file, a NumPy array or a Pillow image of any mode.
 
-    def classify_many(self, images: Sequence[Image.Image]) -> list[Classification]:
-        """Classify images and return one result each, in order."""
+        It is turned upright and to RGB as files are. An array is (height, width) for gray, (height, width, 3) for RGB,
+        or (height, width, 4) with alpha: uint8 from 0 to 255, uint16 from 0 to 65535, or floating-point from 0 to 1.
+
+        Raises:
+            ImageInputError: the argument is of another type or shape.
+            ImageError: the image cannot be read or decoded, has no pixels or too many, or values out of range.
+        """
+        self._check_open()
+        check_input(image)
+        (result,) = self._classify_batch([(image, self._read_input(image))])
+        return result
+
+    def classify_many(self, images: Sequence[ImageInput]) -> list[Classification]:
+        """Classify images of the kinds that `classify` takes, and return one result each, in order.
+
+        An image that cannot be read or decoded gives a result with reason `unreadable` and its `error`. For many files
+        `classify_paths` is faster.
+
+        Raises:
+            ImageInputError: an argument is of another type or shape; nothing is classified then.
+        """
+        self._check_open()
+        several = check_inputs(images)
         step, results = self.config.encoder.batch_size, list[Classification]()
-        for start in range(0, len(images), step):
-            upright = [upright_rgb(image) for image in images[start : start + step]]
-            vectors = encode_images(self.encoder, upright)  # (n, dim)
-            results += self._current_flow().classify(vectors, [Query(partial(_same, image)) for image in upright])
+        for start in range(0, len(several), step):
+            batch: list[tuple[ImageInput, DecodedImage | ImageError]] = []
+            for image in several[start : start + step]:
+                try:
+                    batch.append((image, self._read_input(image)))
+                except ImageError as error:
+                    batch.append((image, error))
+            results += self._classify_batch(batch)
         return results
+
+    def _read_input(self, image: ImageInput) -> DecodedImage:
+        images = self.config.images
+        return read_input(image, images.limits, self.encoder.image_size if images.fast_jpeg else None)
+
+    def _classify_batch(self, batch: Sequence[tuple[ImageInput, DecodedImage | ImageError]]) -> list[Classification]:
+        """Return one result for each image, which is decoded or could not be."""
+        decoded = [result for _, result in batch if isinstance(result, DecodedImage)]
+        vectors = encode_images(self.encoder, [image.image for image in decoded])  # (n, dim)
+        queries = [Query(partial(_same, image.image), image.content_hash) for image in decoded]
+        classified = iter(self._current_flow().classify(vectors, queries))
+        return [
+            self._unreadable(path_of(image), str(result))
+            if isinstance(result, ImageError)
+            else replace(next(classified), path=path_of(image))
+            for image, result in batch
+        ]
 
     def classify_paths(
         self, paths: Iterable[Path | str], leave_out_identical: bool = False
@@ -87,8 +138,13 @@ class HybridClassifier:
             paths: image files.
             leave_out_identical: ignore examples with the same content as the query (leave-one-out).
         """
+        self._check_open()
+        if isinstance(paths, str | bytes | Path):
+            raise ImageInputError(f"Expected several paths, got one {type(paths).__name__}. Put it in a list.")
+        return self._classify_paths(map(expand_home, paths), leave_out_identical)
+
+    def _classify_paths(self, files: Iterable[Path], leave_out_identical: bool) -> Iterator[Classification]:
         encoder = LazyEncoder(lambda: self.encoder)
-        files = map(Path, paths)
         for batch in encode_files(files, encoder, self.config.images, self.config.encoder.batch_size):
             queries = [
                 Query(partial(self._read_again, file.path, file.content_hash), file.content_hash)
@@ -98,9 +154,45 @@ class HybridClassifier:
             results = {
                 file.position: replace(result, path=str(file.path)) for file, result in zip(batch.encoded, classified)
             }
-            results |= {file.position: self._unreadable(file.path, file.reason) for file in batch.failed}
+            results |= {file.position: self._unreadable(str(file.path), file.reason) for file in batch.failed}
             for position in sorted(results):
                 yield results[position]
+
+    def close(self) -> None:
+        """Give back the index, the model and the connections to a server; closing it twice is no error.
+
+        An encoder that was given to the constructor stays open. Close a classifier when no thread uses it: after that,
+        every use raises ClosedError.
+        """
+        if self._closed or not self._current_flow.close():
+            return
+        self._closed = True
+        if self._given_encoder is None and isinstance(self._encoder, Closable):
+            self._encoder.close()
+        del self._encoder, self._given_encoder
+        gc.collect()  # models refer to themselves, so their memory would stay in use for a while
+
+    def __enter__(self) -> Self:
+        self._check_open()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __reduce__(self) -> tuple[type[HybridClassifier], tuple[PipelineConfig, Encoder | None]]:
+        """Pickle as the configuration: a copy, also in another process, opens the index and the model again."""
+        self._check_open()
+        return type(self), (self.config, self._given_encoder)
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise ClosedError("This classifier is closed. Open another one with HybridClassifier(config).")
+
+    @property
+    def encoder(self) -> Encoder:
+        """Return the encoder in use."""
+        self._check_open()
+        return self._encoder
 
     def editor(self) -> IndexEditor:
         """Return an editor of the index in use, with the encoder in use; its edits count from the next image on."""
@@ -144,14 +236,14 @@ class HybridClassifier:
             raise UnreadableImageError(f"{path}: the file changed after it was encoded")
         return decoded.image
 
-    def _unreadable(self, path: Path, reason: str) -> Classification:
+    def _unreadable(self, path: str | None, reason: str) -> Classification:
         return Classification(
             label=self.config.unknown_label,
             score=0.0,
             used_reranker=False,
             decision=Decision("reject", "unreadable"),
             candidates=(),
-            path=str(path),
+            path=path,
             error=reason,
         )
 

@@ -7,8 +7,9 @@ import time
 from threading import Lock
 
 from lmm_classifier.config import PipelineConfig
-from lmm_classifier.core.errors import ConfigError
+from lmm_classifier.core.errors import ClosedError, ConfigError
 from lmm_classifier.core.protocols import Encoder
+from lmm_classifier.core.reopening import Closable
 from lmm_classifier.index.opening import open_index, require_encoder
 from lmm_classifier.index.vector_index import ExactIndex
 from lmm_classifier.index.watcher import IndexWatcher
@@ -30,48 +31,61 @@ class CurrentFlow:
     def __init__(self, config: PipelineConfig, encoder: Encoder, index: ExactIndex, watcher: IndexWatcher) -> None:
         """Start with `index`, which was opened after `watcher`, so that no change is missed."""
         self._config, self._encoder, self._watcher = config, encoder, watcher
-        self._flow = Flow.open(config, encoder, index)
+        self._flow: Flow | None = Flow.open(config, encoder, index)
         self._failures, self._next_try = 0, 0.0
         self._lock = Lock()
 
     def __call__(self) -> Flow:
         """Return the flow; the first caller after a change opens it.
 
-        Raises ConfigError if no label of `config.labels` has an example any more.
+        Raises ConfigError if no label of `config.labels` has an example any more, ClosedError after `close`.
         """
         with self._lock:
+            if self._flow is None:
+                raise ClosedError("This classifier is closed. Open another one with HybridClassifier(config).")
             if self._watcher.changed() or (self._failures and time.monotonic() >= self._next_try):
-                self._follow()
+                self._flow = self._follow(self._flow)
             return self._flow
 
-    def _follow(self) -> None:
+    def close(self) -> bool:
+        """Give back the index and the connections of the reranker; return False where that was done before."""
+        with self._lock:
+            flow, self._flow = self._flow, None
+        if flow is not None and isinstance(flow.reranker, Closable):
+            flow.reranker.close()
+        return flow is not None
+
+    def _follow(self, former: Flow) -> Flow:
+        """Return the flow of the newest version, or `former` where that cannot be opened."""
         wait = min(_WAIT * 2**self._failures, _LONGEST_WAIT)
         self._failures, self._next_try = self._failures + 1, 0.0  # so that a try that is interrupted is repeated
         try:
-            self._open_newest()
+            newest = self._newest(former)
             self._failures = 0
+            return newest
         except ConfigError:  # the former version would answer with removed labels
             raise
         except Exception as error:  # noqa: BLE001 - whatever the reason, the former version still answers
             self._next_try = time.monotonic() + wait
-            former = self._flow.index
             logger.warning(
                 "The index changed and cannot be opened. Answers come from the former version %d with %d examples. It "
                 "is tried again when the index changes, or in %g seconds. %s",
-                former.contents.version,
-                len(former),
+                former.index.contents.version,
+                len(former.index),
                 wait,
                 error,
             )
+            return former
 
-    def _open_newest(self) -> None:
+    def _newest(self, former: Flow) -> Flow:
         settings = self._config.retrieval
         index = open_index(settings, (self._encoder.fingerprint.backend,))
-        if index.contents.stamp == self._flow.index.contents.stamp:
-            return
+        if index.contents.stamp == former.index.contents.stamp:
+            return former
         require_encoder(index, self._encoder.fingerprint, str(settings.index_path))
-        self._flow = Flow.open(self._with_existing_labels(index), self._encoder, index, self._flow)
+        newest = Flow.open(self._with_existing_labels(index), self._encoder, index, former)
         logger.info("The index changed: version %d, %d examples.", index.contents.version, len(index))
+        return newest
 
     def _with_existing_labels(self, index: ExactIndex) -> PipelineConfig:
         """Return the configuration without the labels that lost their last example while the classifier runs."""

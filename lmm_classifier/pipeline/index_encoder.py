@@ -57,16 +57,15 @@ def encode_label_names(index: ExactIndex, config: PipelineConfig, path: Path) ->
     wanted = settings.zero_shot_text == "auto" and settings.rule == "auto"
     if not wanted or index.manifest.fingerprint.backend != backend or backend != "siglip":
         return None
-    try:
-        encoder = open_encoder(config.encoder)
-    except (EncoderError, MissingExtraError) as error:
-        raise CalibrationError(
-            f"{error} The encoder is needed for the label names. Set retrieval.zero_shot_text: off to calibrate "
-            "without them."
-        ) from error
-    require_encoder(index, encoder.fingerprint, str(path))
-    if not isinstance(encoder, TextEncoder):
-        return None
     names = [label.replace("_", " ").replace("-", " ") for label in index.label_names]
     texts = [settings.zero_shot_template.replace("{label}", name) for name in names]
-    return index.transform.transform(encoder.encode_texts(texts))
+    try:
+        encoder = open_encoder(config.encoder)
+        require_encoder(index, encoder.fingerprint, str(path))
+        vectors = encoder.encode_texts(texts) if isinstance(encoder, TextEncoder) else None
+    except (EncoderError, MissingExtraError) as error:
+        raise CalibrationError(
+            f"{error}. The encoder is needed for the label names. Set retrieval.zero_shot_text: off to calibrate "
+            "without them."
+        ) from error
+    return None if vectors is None else index.transform.transform(vectors)

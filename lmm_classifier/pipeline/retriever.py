@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -22,10 +21,8 @@ from lmm_classifier.neighbors.metric import gallery_in_metric
 from lmm_classifier.neighbors.shortlist import ShortlistSimilarities
 from lmm_classifier.neighbors.similarities import GallerySimilarities
 from lmm_classifier.neighbors.voting import make_rule
+from lmm_classifier.pipeline.slow_start import SlowStart
 
-logger = logging.getLogger(__name__)
-
-_ROWS_TO_MENTION = 3000  # examples from which fitting takes long enough to be mentioned
 _SHORTLIST = 500  # rows; of the ten nearest it misses one in some thousands (see benchmarks/search.py)
 
 _Similarities = GallerySimilarities | ShortlistSimilarities
@@ -78,7 +75,11 @@ class Retriever:
             if not isinstance(index.transform, IdentityTransform):
                 other_vectors = index.vectors()[~np.isin(np.array(index.contents.labels), list(labels))]
             index = index.only(labels)
-        calibration = stored if labels is None and stored is not None else _fitted(config, index, other_vectors)
+        if labels is None and stored is not None:
+            calibration = stored
+        else:  # a change of the index is no start
+            notice = SlowStart(len(index), labels is not None) if former is None else None
+            calibration = fit_by_leave_one_out(config, index, other_vectors=other_vectors, progress=notice)[0]
         same_metric = former is not None and former.calibration.rule.metric.equals(calibration.rule.metric)
         reusable = former if same_metric else None
         former_rows = _former_rows(reusable, index)
@@ -129,13 +130,6 @@ class Retriever:
         plain = ShortlistSimilarities.of(gallery, queries, shortlist, left_out)
         mapped = metric.whiten(plain.embeddings)
         return plain, ShortlistSimilarities.of(self.metric_gallery, mapped, shortlist, left_out)
-
-
-def _fitted(config: RetrievalConfig, index: ExactIndex, other_vectors: Float32Array | None) -> Calibration:
-    """Fit the rule now, because no stored calibration fits."""
-    if len(index) > _ROWS_TO_MENTION:
-        logger.info("Fitting the rule to %d examples. `lmm-classifier calibrate` does it once for all.", len(index))
-    return fit_by_leave_one_out(config, index, other_vectors=other_vectors)[0]
 
 
 def _former_rows(former: Retriever | None, index: ExactIndex) -> list[int]:

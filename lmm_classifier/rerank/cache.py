@@ -17,6 +17,7 @@ from PIL.Image import Image
 
 from lmm_classifier.core.datatypes import RerankRequest, RerankResult
 from lmm_classifier.core.protocols import Reranker
+from lmm_classifier.core.reopening import Closable, Reopened
 
 logger = logging.getLogger(__name__)
 
@@ -26,7 +27,7 @@ _CHECKSUM = 16  # characters
 _SELECT = "SELECT CAST(answer AS BLOB) FROM answers WHERE key = ?"  # bytes, because damaged text has no characters
 
 
-class CachedReranker:
+class CachedReranker(Reopened):
     """Asks another reranker only what it was not asked before; requests that failed are asked again.
 
     The key of an answer is made of the pixels of the image and its references, the labels, and the identity of the
@@ -74,6 +75,15 @@ class CachedReranker:
             answers |= dict(zip(missing, new))
             self._write({key: answer for key, answer in zip(missing, new) if not answer.failure})
         return [_sorted_as_asked(request, answers[key]) for request, key in zip(requests, keys)]
+
+    def close(self) -> None:
+        """Close the file and the other reranker."""
+        with self._lock:
+            if self._database is not None:
+                self._database.close()
+            self._database = None
+        if isinstance(self.inner, Closable):
+            self.inner.close()
 
     def _key(self, request: RerankRequest) -> str:
         order = _order_by_name(request)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Literal, Self
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, model_validator
 
-from lmm_classifier.core.settings import MAX_CANDIDATES, OffWord, PathField, Settings, UnitInterval
+from lmm_classifier.core.paths import model_in
+from lmm_classifier.core.settings import MAX_CANDIDATES, PathField, Settings, UnitInterval
 from lmm_classifier.rerank.prompt_template import (
     DEFAULT_PAIRWISE_TEMPLATE,
     DEFAULT_PROMPT_TEMPLATE,
@@ -129,7 +131,7 @@ class RerankConfig(Settings):
     prompt_template: Annotated[str, AfterValidator(check_template)] = DEFAULT_PROMPT_TEMPLATE
     """The prompt of mode `names`. `{options}` (required) becomes the lettered label names, `{image}` is where the image
     goes (without it the image comes first)."""
-    cache: Annotated[Literal["auto", "off"], OffWord] = "auto"
+    cache: Literal["auto", "off"] = "auto"
     """`auto`: the answers of a model are stored in a file next to the index and reused."""
     cache_entries: int = Field(default=100_000, ge=1)
     """Most answers stored, about 300 bytes each; the least recently used are deleted first."""
@@ -137,3 +139,9 @@ class RerankConfig(Settings):
     prompt: PromptConfig = PromptConfig()  # copied for each instance
     model: ModelConfig = ModelConfig()  # copied for each instance
     server: ServerConfig = ServerConfig()  # copied for each instance
+
+    def start_paths_at(self, folder: Path) -> None:
+        """Do so with the checkpoint too, where it is a path or lies in `folder`; a server's model is no path."""
+        super().start_paths_at(folder)
+        if self.backend == "qwen2_vl" and "model_name" in self.model_fields_set:
+            self.model_name = model_in(folder, self.model_name)

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from lmm_classifier.core.datatypes import RerankRequest, RerankResult
+from lmm_classifier.core.reopening import Reopened
 from lmm_classifier.rerank.aggregation import aggregate, failed
 from lmm_classifier.rerank.chat_client import CallError, ChatClient, ServerOptions
 from lmm_classifier.rerank.image_budget import VisualTokenBudget
@@ -19,7 +20,7 @@ logger = logging.getLogger(__name__)
 _BLIND_SECONDS = 300.0  # before a server that does not pass images to its model is probed again
 
 
-class OpenAIReranker:
+class OpenAIReranker(Reopened):
     """Asks a server; every request gets an answer, or a failure with its reason, within the deadline.
 
     Before the first request, the server is probed for the answer formats that work and for whether its model sees

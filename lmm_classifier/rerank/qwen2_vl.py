@@ -14,6 +14,7 @@ from lmm_classifier.core.datatypes import RerankRequest, RerankResult
 from lmm_classifier.core.devices import choose_device, choose_dtype
 from lmm_classifier.core.errors import LmmClassifierError, RerankerError
 from lmm_classifier.core.optional_imports import import_attribute, import_optional, require_optional
+from lmm_classifier.core.reopening import Reopened
 from lmm_classifier.rerank.aggregation import aggregate, failed
 from lmm_classifier.rerank.image_budget import VisualTokenBudget
 from lmm_classifier.rerank.next_token import NextTokenScorer
@@ -36,7 +37,7 @@ class Qwen2VLOptions:
     batch_size: int = 4
 
 
-class Qwen2VLReranker:
+class Qwen2VLReranker(Reopened):
     """Asks a Qwen2-VL checkpoint which of the candidates an image shows.
 
     The configuration of the checkpoint is read at once, so that a wrong name fails before any work is done. The weights

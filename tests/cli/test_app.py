@@ -15,6 +15,7 @@ SUMMARIES = {name: text for commands in PANELS.values() for name, text in comman
 def test_help_lists_every_command_in_four_panels():
     """Each panel has its commands below it, each with one line."""
     text = run("--help").stdout
+    assert run("-h").stdout == text
     places = [
         text.index(f"\n{panel}:\n") for panel in ("Build and edit", "Classify", "Calibrate and evaluate", "Maintain")
     ]
@@ -27,11 +28,39 @@ def test_help_lists_every_command_in_four_panels():
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_takes_a_configuration(command):
-    """`--config`, `--set` and `--debug` are the same everywhere; the help begins with the line that the panel shows."""
+    """The common options are the same everywhere; the help begins with the line that the panel shows."""
     text = run(command, "--help").stdout
+    assert run(command, "-h").stdout == text
     assert [line.strip() for line in text.splitlines() if line.strip()][1] == SUMMARIES[command]
-    for option in ("--config", "--set", "--debug"):
+    for option in ("--config", "--set", "--quiet", "--debug", "-h"):
         assert option in text
+
+
+ARGUMENTS = {
+    **{command: ["x"] for command in ("build", "classify", "evaluate", "import", "export")},
+    "add": ["x", "--label", "y"],
+    "relabel": ["x", "--to", "y"],
+    "export-encoder": ["onnx"],
+}
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (
+            ["--config", "own.yaml"],
+            "own.yaml: unknown key 'retrieval.confidance_threshold': did you mean 'retrieval.conf",
+        ),
+        (["--set", "retrieval.kk=1"], "unknown key 'retrieval.kk': did you mean 'retrieval.k'?"),
+        (["--config", "ofline"], "Did you mean 'offline'?"),
+    ],
+)
+def test_every_command_refuses_an_unknown_setting(command, options, message, tmp_path):
+    """Also those that hardly use one, and before anything else is looked at."""
+    (tmp_path / "own.yaml").write_text("retrieval:\n  confidance_threshold: 0.5\n")
+    done = run(command, *ARGUMENTS.get(command, []), *options, cwd=tmp_path, code=1)
+    assert message in done.stderr
 
 
 def test_wrong_usage_exits_with_2():

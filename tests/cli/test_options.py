@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+from lmm_classifier import index_builder
 from tests.helpers.command_line import OFFLINE, run
 
 
@@ -40,3 +41,42 @@ def test_an_output_file_appears_when_it_is_complete(place, tmp_path):
     done = run("classify", place / "new", *common)
     assert done.stdout == ""
     assert len(output.read_text().splitlines()) == 8
+
+
+def test_a_preset_is_named_without_a_file(place, tmp_path):
+    """It comes before a file of its name; `./offline` is the file."""
+    (tmp_path / "offline").write_text(
+        "unknown_label: from-the-file\nencoder.backend: descriptor\nrerank.backend: views\n"
+    )
+    common = ["classify", place / "new/stripes/00.png", "--index", place / "index.npz", "--format", "jsonl"]
+    common += ["--set", "retrieval.open_set_threshold=1"]
+    for name, label in [("offline", "unknown"), ("./offline", "from-the-file")]:
+        assert json.loads(run(*common, "--config", name, cwd=tmp_path).stdout)["label"] == label
+
+
+def test_paths_in_the_home_folder(place, tmp_path, monkeypatch):
+    """`~` is expanded in every option and setting, where a shell leaves it; no folder is called `~`."""
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    (tmp_path / "home").mkdir()
+    (tmp_path / "home" / "photos").symlink_to(place / "dataset")
+    (tmp_path / "home" / "own.yaml").write_text("unknown_label: mine\n")
+    common = ["--config", "~/own.yaml", "--set", "encoder.backend=descriptor", "--set", "rerank.backend=views"]
+    run("build", "~/photos", "--output=~/index", "--report=~/report.json", *common, cwd=tmp_path)
+    assert (tmp_path / "home/index").is_dir()
+    assert (tmp_path / "home/report.json").is_file()
+    run("info", "~/index", *common, cwd=tmp_path)
+    settings = ["--set", "retrieval.index_path=~/index", "--set", "logging.file=~/log.txt"]
+    run("classify", "~/photos/stripes/00.png", "--output=~/results", *common, *settings, cwd=tmp_path)
+    assert (tmp_path / "home/results").is_file()
+    assert (tmp_path / "home/log.txt").is_file()
+    assert list(tmp_path.iterdir()) == [tmp_path / "home"]
+
+
+def test_the_index_builder_takes_presets_and_home_folders(place, tmp_path, monkeypatch):
+    """`python -m lmm_classifier.index_builder` reads its options as `build` does."""
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    (tmp_path / "home").mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert index_builder.main([str(place / "dataset"), "--output", "~/index.npz", "--config", "offline"]) == 0
+    assert (tmp_path / "home/index.npz").is_file()
+    assert index_builder.main([str(place / "dataset"), "--config", "ofline"]) == 1

@@ -10,7 +10,7 @@ import yaml
 from lmm_classifier.data.synthetic.shapes import draw_labeled
 from tests.fixtures import TRAINED_TEMPLATE
 from tests.helpers.command_line import run
-from tests.rerank.test_qwen2_vl import CHECKPOINT
+from tests.helpers.tiny_qwen2_vl import CHECKPOINT, needs_torch
 
 SETTINGS = {
     "encoder": {"backend": "descriptor"},
@@ -44,6 +44,7 @@ def stored_answers(folder):
 
 def test_measure_report_and_classify(shapes):
     """A second classification asks nothing: the answers are stored next to the index."""
+    needs_torch()
     missing = run("rerank-report", "index.npz", cwd=shapes, code=1)
     assert "Run `lmm-classifier calibrate index.npz --rerank`." in missing.stderr
     text = run("calibrate", "--rerank", "--max-calls", 40, "--config", "lmm.yaml", cwd=shapes).stdout

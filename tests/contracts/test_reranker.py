@@ -11,7 +11,7 @@ from lmm_classifier.index.build.builder import build_index_from_directory
 from lmm_classifier.pipeline.classifier import HybridClassifier
 from tests.fixtures import TRAINED_TEMPLATE
 from tests.helpers.datasets import offline_config
-from tests.rerank.test_qwen2_vl import CHECKPOINT
+from tests.helpers.tiny_qwen2_vl import CHECKPOINT, needs_torch
 
 
 @pytest.fixture(scope="module", params=["views", "qwen2_vl"])
@@ -24,6 +24,7 @@ def reranker(request, tmp_path_factory):
     build_index_from_directory(root / "dataset", root / "index.npz", config=PipelineConfig.offline())
     config = offline_config(root / "index.npz")
     if request.param == "qwen2_vl":
+        needs_torch()
         config.rerank = RerankConfig(
             model_name=str(CHECKPOINT),
             prompt_template=TRAINED_TEMPLATE,

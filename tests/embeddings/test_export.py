@@ -21,7 +21,7 @@ from lmm_classifier.embeddings.preprocessing import Preprocessing
 from lmm_classifier.embeddings.registry import open_encoder
 from lmm_classifier.embeddings.siglip import SiglipEncoder
 from tests.helpers.datasets import LABELS, draw_dataset
-from tests.rerank.test_qwen2_vl import CHECKPOINT
+from tests.helpers.tiny_qwen2_vl import CHECKPOINT
 
 FORMS = ["openvino", "onnx"]
 

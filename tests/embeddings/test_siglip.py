@@ -1,12 +1,12 @@
 """SigLIP, SigLIP 2 and CLIP, compared with transformers' own forward pass."""
 
 import shutil
+import subprocess
+import sys
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image
-from transformers import AutoTokenizer, CLIPModel, Siglip2Model, SiglipModel
 
 from lmm_classifier.core.errors import EncoderError
 from lmm_classifier.data.synthetic.catalog import draw
@@ -14,8 +14,17 @@ from lmm_classifier.embeddings.config import EncoderConfig
 from lmm_classifier.embeddings.encode_images import encode_images
 from lmm_classifier.embeddings.registry import open_encoder
 from lmm_classifier.embeddings.siglip import SiglipEncoder
+from tests.helpers.command_line import run
+from tests.helpers.datasets import draw_dataset
 
-MODELS = {"siglip": SiglipModel, "siglip2": Siglip2Model, "clip": CLIPModel}
+torch = pytest.importorskip("torch", reason="torch is not installed")
+transformers = pytest.importorskip("transformers", reason="transformers is not installed")
+
+MODELS = {
+    "siglip": transformers.SiglipModel,
+    "siglip2": transformers.Siglip2Model,
+    "clip": transformers.CLIPModel,
+}
 # the first numbers of the tiny SigLIP's vector of the image below, which is squashed, not cropped
 GOLDEN = [-0.04775, 0.03722, -0.10528, -0.05926, 0.12843, -0.01867, -0.17688, -0.2135]
 
@@ -53,16 +62,21 @@ def test_image_tower_equals_transformers(tiny_encoder, kind):
 
 
 @pytest.mark.parametrize("kind", MODELS)
-def test_text_tower_equals_transformers(tiny_encoder, kind):
-    """Label names get the library's text features of lower-case text, padded as in the training of the family."""
-    ours = encoder(tiny_encoder(kind))
+@pytest.mark.parametrize("hub_layout", [False, True])
+def test_text_tower_equals_transformers(tiny_encoder, kind, hub_layout):
+    """Label names get the library's text features of lower-case text, padded as in the training of the family.
+
+    With each family's own tokenizer too, in the files of the checkpoints on the hub.
+    """
+    folder = tiny_encoder(kind, hub_layout=hub_layout)
+    ours = encoder(folder)
     texts = ["A photo of the Tartan cloth", "polka dots"]
     length = 77 if kind == "clip" else 64
-    tokens = AutoTokenizer.from_pretrained(tiny_encoder(kind))(
+    tokens = transformers.AutoTokenizer.from_pretrained(folder)(
         [text.lower() for text in texts], padding="max_length", max_length=length, return_tensors="pt"
     )
     names = ["input_ids", "attention_mask"] if kind == "clip" else ["input_ids"]
-    model = MODELS[kind].from_pretrained(tiny_encoder(kind)).eval()
+    model = MODELS[kind].from_pretrained(folder).eval()
     with torch.no_grad():
         theirs = normalized(model.get_text_features(**{name: tokens[name] for name in names}).pooler_output)
     rows = ours.encode_texts(texts)
@@ -104,7 +118,7 @@ def test_bfloat16_is_close(tiny_encoder):
 def test_weights_that_overflow_raise_an_error(tiny_encoder, tmp_path):
     """The error names the number type; no vector with infinite values is returned."""
     folder = shutil.copytree(tiny_encoder("siglip"), tmp_path / "broken")
-    model = SiglipModel.from_pretrained(folder)
+    model = transformers.SiglipModel.from_pretrained(folder)
     with torch.no_grad():
         model.vision_model.post_layernorm.weight.fill_(float("inf"))
     model.save_pretrained(folder)
@@ -117,7 +131,7 @@ def test_a_model_that_cannot_be_loaded(model, tmp_path):
     """The error names the three remedies; no other encoder takes its place."""
     with pytest.raises(EncoderError) as caught:
         open_encoder(EncoderConfig(model=model, cache_dir=tmp_path))
-    for part in (model, "copy the cache", "local folder", "encoder.backend: descriptor", "config/offline.yaml"):
+    for part in (model, "copy the cache", "local folder", "encoder.backend: descriptor", "preset offline"):
         assert part in str(caught.value)
 
 
@@ -169,3 +183,30 @@ def test_cuda_agrees_with_the_cpu(tiny_encoder):
     """A GPU gives the same vectors up to rounding."""
     rows = [encode_images(encoder(tiny_encoder("siglip"), device=device), [image()]) for device in ("cpu", "cuda")]
     assert (rows[0] * rows[1]).sum() > 0.9999
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("library", ["google.protobuf", "sentencepiece"])
+def test_a_tokenizer_without_its_library_names_it(tiny_encoder, tmp_path, library):
+    """`build` needs no tokenizer; `calibrate` names the library, what to type, and the setting to go without."""
+    draw_dataset(tmp_path / "dataset", count=4, size=48)
+    folder = tiny_encoder("siglip", hub_layout=True)
+    run("build", tmp_path / "dataset", "--output", tmp_path / "index", "--set", f"encoder.model={folder}")
+    hidden = (
+        "import sys\n"
+        "class Hidden:\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        f"        if name.startswith('{library}'): raise ModuleNotFoundError(name, name=name)\n"
+        "sys.meta_path.insert(0, Hidden())\n"
+        "from lmm_classifier.cli.app import main\n"
+        f"sys.argv = ['lmm-classifier', 'calibrate', {str(tmp_path / 'index')!r}, '--set', 'encoder.model={folder}']\n"
+    )
+    command = [sys.executable, "-c"]
+    done = subprocess.run([*command, hidden + "main()"], capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    (line,) = [line for line in done.stderr.splitlines() if line.startswith("error")]
+    assert f"needs {library.removeprefix('google.')}, not installed: pip install 'lmm-classifier[siglip]'" in line
+    assert "Set retrieval.zero_shot_text: off to calibrate without them." in line
+    without = hidden + "sys.argv += ['--set', 'retrieval.zero_shot_text=off']\nmain()"
+    done = subprocess.run([*command, without], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr

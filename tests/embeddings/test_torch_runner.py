@@ -2,10 +2,11 @@
 
 import numpy as np
 import pytest
-import torch
 
 from lmm_classifier.core.errors import EncoderError
 from lmm_classifier.embeddings.torch_runner import BatchedTorchModel, ForwardOptions
+
+torch = pytest.importorskip("torch", reason="torch is not installed")
 
 
 def features(pixels, **rest):

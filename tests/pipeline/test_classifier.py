@@ -1,17 +1,30 @@
 """The classifier gives an image the same answer in every way of asking, with neighbors that exist."""
 
+import copy
 import json
+import multiprocessing
+import pickle
 import random
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from lmm_classifier.config import PipelineConfig
-from lmm_classifier.core.errors import ConfigError, IndexFileError, IndexMismatchError
+from lmm_classifier.core.errors import (
+    ClosedError,
+    ConfigError,
+    ImageError,
+    ImageInputError,
+    IndexFileError,
+    IndexMismatchError,
+)
 from lmm_classifier.data.synthetic.catalog import draw
+from lmm_classifier.embeddings.registry import open_encoder
 from lmm_classifier.index.build.builder import build_index_from_directory
+from lmm_classifier.index.build.editor import IndexEditor
 from lmm_classifier.pipeline.classifier import HybridClassifier
 from tests.helpers.datasets import LABELS, draw_dataset, offline_config
 
@@ -240,3 +253,135 @@ def test_a_changed_index_is_followed(place, tmp_path):
     assert classifier.policy.thresholds is classifier.thresholds
     assert classifier.retriever.index is classifier.index
     assert classifier.reranker is classifier.reranker_benefit is None
+
+
+def test_every_kind_of_input_gets_the_same_result(place, config):
+    """A path, bytes, an array and a Pillow image lead to the answer of the file; only a path has a path."""
+    path = new_images(place)[3]
+    with HybridClassifier(config) as classifier:
+        (expected,) = classifier.classify_paths([path])
+        array = np.asarray(Image.open(path).convert("RGB"))
+        inputs = [path, str(path), path.read_bytes(), array, array.astype(np.uint16) * 257, array / 255]
+        many = classifier.classify_many(inputs)
+        for value, result in zip(inputs, many):
+            assert result == classifier.classify(value)
+            assert (result.label, result.score, result.candidates) == (
+                expected.label,
+                expected.score,
+                expected.candidates,
+            )
+            assert result.path == (str(path) if isinstance(value, Path | str) else None)
+            assert result.content_hash == (expected.content_hash if isinstance(value, Path | str | bytes) else None)
+        assert classifier.classify_many(np.stack([array, array]))[1].candidates == expected.candidates
+
+
+def test_a_bad_image_raises_alone_and_stops_nothing_among_many(place, config):
+    """`classify` raises its error; `classify_many` gives a result, as `classify_paths` does."""
+    good = new_images(place)[0]
+    bad = ["missing.png", b"no image", np.zeros((0, 0), np.uint8), np.full((2, 2), 9.0), Image.new("RGB", (0, 3))]
+    with HybridClassifier(config) as classifier:
+        for value in bad:
+            with pytest.raises(ImageError):
+                classifier.classify(value)
+        results = classifier.classify_many([good, *bad, good])
+        assert [result.decision.reason for result in results[1:-1]] == ["unreadable"] * 5
+        assert all(result.error and result.is_unknown for result in results[1:-1])
+        assert results[1].path == "missing.png"
+        assert results[0] == results[-1] == classifier.classify(good)
+        assert [result.decision.reason for result in classifier.classify_many(bad[:1])] == ["unreadable"]
+
+
+def test_what_cannot_be_an_image_is_refused_before_any_work(place, config):
+    """One image where several are expected, several where one is, and other types."""
+    with HybridClassifier(config) as classifier:
+        for call, value in [
+            (classifier.classify, None),
+            (classifier.classify, [new_images(place)[0]]),
+            (classifier.classify_many, str(new_images(place)[0])),
+            (classifier.classify_many, [new_images(place)[0], 3]),
+            (classifier.classify_many, np.zeros((5, 5, 3), np.uint8)),
+            (classifier.classify_paths, str(new_images(place)[0])),
+            (classifier.classify_paths, new_images(place)[0]),
+        ]:
+            with pytest.raises(ImageInputError):
+                call(value)
+
+
+def test_a_closed_classifier_can_only_be_closed(place, config):
+    """`with` closes it; every use then is one error of ours, and a given encoder stays open."""
+    encoder = open_encoder(config.encoder)
+    with HybridClassifier(config, encoder) as classifier:
+        classifier.classify(new_images(place)[0])
+    classifier.close()
+    classifier.close()
+    uses = [
+        lambda: classifier.classify(new_images(place)[0]),
+        lambda: classifier.classify_many([]),
+        lambda: classifier.classify_many([new_images(place)[0]]),
+        lambda: classifier.classify_paths([new_images(place)[0]]),
+        classifier.editor,
+        lambda: classifier.index,
+        lambda: classifier.encoder,
+        lambda: classifier.reranker,
+        classifier.__enter__,
+        lambda: pickle.dumps(classifier),
+        lambda: copy.deepcopy(classifier),
+    ]
+    for use in uses:
+        with pytest.raises(ClosedError, match="This classifier is closed"):
+            use()
+    assert HybridClassifier(config, encoder).classify(new_images(place)[0]).label
+
+
+def test_closing_gives_back_the_files_of_the_index(place, tmp_path):
+    """A durable index and its answers can be moved or deleted afterwards; no handle stays open."""
+    build_index_from_directory(place / "dataset", tmp_path / "index", config=PipelineConfig.offline())
+    classifier = HybridClassifier(offline_config(tmp_path / "index"))
+    classifier.classify(new_images(place)[0])
+    results = classifier.classify_paths(new_images(place)[:1])
+    next(results)
+    classifier.close()
+    results.close()
+    handles = Path("/proc/self/fd")
+    links = [link.readlink() for link in handles.iterdir() if link.is_symlink()] if handles.is_dir() else []
+    assert [link for link in links if link.is_relative_to(tmp_path)] == []
+    mapped = Path("/proc/self/maps")
+    assert not mapped.is_file() or str(tmp_path) not in mapped.read_text()
+
+
+def test_copies_open_the_index_again(place, config, monkeypatch):
+    """By pickle and by copy, with relative paths, and also after the program went to another folder."""
+    monkeypatch.chdir(place)
+    config.retrieval.index_path = Path("index.npz")
+    path = new_images(place)[3]
+    with HybridClassifier(config) as classifier:
+        monkeypatch.chdir("/")
+        expected = classifier.classify(path)
+        for other in (pickle.loads(pickle.dumps(classifier)), copy.deepcopy(classifier)):
+            with other:
+                assert other.index is not classifier.index
+                assert other.classify(path) == expected
+        assert classifier.classify(path) == expected
+
+
+def test_a_durable_index_is_followed_from_another_folder(place, tmp_path, monkeypatch):
+    """A relative index path is the one of the folder where the classifier was opened."""
+    monkeypatch.chdir(tmp_path)
+    build_index_from_directory(place / "dataset", "index", config=PipelineConfig.offline())
+    with HybridClassifier(offline_config(Path("index"))) as classifier:
+        monkeypatch.chdir(place)
+        editor = IndexEditor(tmp_path / "index", PipelineConfig.offline())
+        editor.remove(editor.examples_of("stripes"))
+        assert "stripes" not in classifier.index.label_names
+        classifier.editor().remove(editor.examples_of("gingham"))
+        assert "gingham" not in classifier.index.label_names
+
+
+@pytest.mark.long
+def test_a_pool_of_new_processes_classifies(place, config):
+    """With `spawn`, each process opens the classifier that it is sent, and gives the same answers."""
+    paths = new_images(place)[:4]
+    with HybridClassifier(config) as classifier:
+        expected = classifier.classify_many(paths)
+        with multiprocessing.get_context("spawn").Pool(2) as pool:
+            assert pool.map(classifier.classify, paths) == expected

@@ -17,7 +17,7 @@ from lmm_classifier.pipeline.classifier import HybridClassifier
 from lmm_classifier.pipeline.rerank_calibrator import measure_reranker
 from lmm_classifier.rerank.qwen2_vl import Qwen2VLReranker
 from tests.fixtures import TRAINED_TEMPLATE
-from tests.rerank.test_qwen2_vl import CHECKPOINT
+from tests.helpers.tiny_qwen2_vl import CHECKPOINT, needs_torch
 
 SETTINGS = {
     "encoder": {"backend": "descriptor"},
@@ -53,6 +53,8 @@ def place(original, tmp_path):
 
 
 def configured(place, **rerank):
+    if rerank.get("backend") != "views":
+        needs_torch()
     config = PipelineConfig.from_yaml(place / "lmm.yaml")
     config.retrieval.index_path = place / "index.npz"
     for key, value in rerank.items():

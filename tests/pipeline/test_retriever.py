@@ -1,7 +1,5 @@
 """Retrieval scores with the stored calibration, or fits the same one where none is stored."""
 
-import logging
-
 import numpy as np
 import pytest
 
@@ -96,16 +94,3 @@ def test_a_former_retriever_changes_no_score(tmp_path):
     former = Retriever.open(config, ExactIndex.open(path))
     again = Retriever.open(config, ExactIndex.open(path), former=former)
     np.testing.assert_array_equal(again.score(queries).scores, former.score(queries).scores)
-
-
-def test_fitting_a_large_index_is_mentioned(tmp_path, monkeypatch, caplog):
-    """It takes long and can be avoided: the log names the command."""
-    path = write_clusters(tmp_path / "index.npz")
-    monkeypatch.setattr("lmm_classifier.pipeline.retriever._ROWS_TO_MENTION", 100)
-    caplog.set_level(logging.INFO)
-    Retriever.open(RetrievalConfig(), ExactIndex.open(path))
-    assert "Fitting the rule to 150 examples. `lmm-classifier calibrate`" in caplog.text
-    calibrate_index(path)
-    caplog.clear()
-    Retriever.open(RetrievalConfig(), ExactIndex.open(path))
-    assert "Fitting" not in caplog.text

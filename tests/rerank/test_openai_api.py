@@ -15,7 +15,7 @@ from lmm_classifier.rerank.image_budget import VisualTokenBudget
 from lmm_classifier.rerank.openai_api import OpenAIReranker, ServerOptions
 from lmm_classifier.rerank.prompts import PromptOptions
 from tests.helpers.fault_server import ChatServer, FaultServer
-from tests.rerank.test_qwen2_vl import BUDGET
+from tests.helpers.tiny_qwen2_vl import BUDGET
 
 KEY = "hush-hush"
 

@@ -5,28 +5,24 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-import torch
 
 from lmm_classifier.config import PipelineConfig, RerankConfig
 from lmm_classifier.core.datatypes import Candidate, RerankRequest
 from lmm_classifier.core.errors import RerankerError
-from lmm_classifier.data.synthetic.shapes import SHAPES, draw_labeled
+from lmm_classifier.data.synthetic.shapes import draw_labeled
 from lmm_classifier.index.build.builder import build_index_from_directory
 from lmm_classifier.pipeline.classifier import HybridClassifier
 from lmm_classifier.rerank.image_budget import VisualTokenBudget
 from lmm_classifier.rerank.next_token import NextTokenScorer
 from lmm_classifier.rerank.prompts import PromptOptions, make_prompts
-from lmm_classifier.rerank.qwen2_vl import Qwen2VLOptions, Qwen2VLReranker
+from lmm_classifier.rerank.qwen2_vl import Qwen2VLReranker
 from lmm_classifier.rerank.registry import open_reranker
 from tests.fixtures import TRAINED_TEMPLATE
 from tests.helpers.datasets import offline_config
-from tests.helpers.paths import TESTS
+from tests.helpers.tiny_qwen2_vl import BUDGET, CHECKPOINT, NAMES, OPTIONS, ask, chosen
 
-CHECKPOINT = TESTS / "fixtures" / "tiny_qwen2_vl"
-# the image size of its training: 56 x 56 pixels are 2 x 2 visual tokens
-OPTIONS = Qwen2VLOptions(str(CHECKPOINT), dtype="float32", batch_size=16)
-BUDGET = VisualTokenBudget(4, 4, 64)
-NAMES = PromptOptions(prompt_template=TRAINED_TEMPLATE)
+torch = pytest.importorskip("torch", reason="torch is not installed")
+pytest.importorskip("transformers", reason="transformers is not installed")
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:transformers")
 
@@ -39,18 +35,6 @@ def reranker():
 @pytest.fixture(scope="module")
 def drawn():
     return draw_labeled(12, seed=4321)
-
-
-def ask(label, image, rng, count=4):
-    """A request with the right label and others, in random order."""
-    labels = [label, *rng.sample([name for name in SHAPES if name != label], count - 1)]
-    rng.shuffle(labels)
-    return RerankRequest(image, tuple(Candidate(name, 1 / count, ()) for name in labels))
-
-
-def chosen(request, answer):
-    assert answer.failure == ""
-    return request.candidates[int(np.argmax(answer.scores))].label
 
 
 def accuracy(reranker, pairs, count=4):

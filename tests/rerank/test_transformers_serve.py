@@ -8,14 +8,16 @@ import sys
 import time
 from dataclasses import replace
 
-import httpx2
 import numpy as np
 import pytest
 
 from lmm_classifier.data.synthetic.shapes import draw_labeled
 from lmm_classifier.rerank.openai_api import OpenAIReranker, ServerOptions
 from tests.helpers.paths import ROOT
-from tests.rerank.test_qwen2_vl import BUDGET, CHECKPOINT, NAMES, ask, chosen, with_arbitrary_names, with_references
+from tests.helpers.tiny_qwen2_vl import BUDGET, CHECKPOINT, NAMES, ask, chosen
+from tests.rerank.test_qwen2_vl import with_arbitrary_names, with_references
+
+httpx2 = pytest.importorskip("httpx2", reason="httpx2 is not installed")
 
 pytestmark = pytest.mark.long  # the server takes ten seconds to start
 

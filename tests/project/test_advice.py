@@ -1,0 +1,59 @@
+"""Settings that messages and documents advise can be used as they are printed."""
+
+import ast
+import re
+
+import pytest
+import yaml
+
+from lmm_classifier.config import PipelineConfig
+from tests.helpers.paths import ROOT
+
+_SECTIONS = "|".join(name for name in PipelineConfig.model_fields if name != "labels")
+# a key with its section and one word, as in "set encoder.backend: descriptor" or "--set images.max_pixels=100000000"
+_ADVICE = re.compile(rf"\b((?:{_SECTIONS})\.[a-z_.0-9]*[a-z_0-9])(: |=)([^\s`'\",;()\\{{}}]+)")
+
+
+def _texts(path):
+    """The literals of a module, f-strings with their values left out, or a page as a whole."""
+    if path.suffix == ".md":
+        yield path.read_text(encoding="utf-8")
+        return
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.JoinedStr):
+            yield "".join(str(part.value) if isinstance(part, ast.Constant) else "{}" for part in node.values)
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+            yield node.value
+
+
+def _advised():
+    """Every advised setting with the file that advises it."""
+    files = [*ROOT.glob("lmm_classifier/**/*.py"), *ROOT.glob("docs/**/*.md"), ROOT / "README.md"]
+    for path in sorted(files):
+        for text in _texts(path):
+            for key, sign, word in _ADVICE.findall(text):
+                yield path, f"{key}{sign}{word.rstrip('.')}"
+
+
+_WRONG = {"retrieval.k=many"}  # the example of an error
+ADVISED = sorted({(str(path.relative_to(ROOT)), setting) for path, setting in _advised() if setting not in _WRONG})
+
+
+def test_settings_are_advised():
+    """The search finds the advice that it is to check."""
+    assert len(ADVISED) > 10
+    assert any("retrieval.zero_shot_text: off" in setting for _, setting in ADVISED)
+
+
+@pytest.mark.parametrize(("file", "setting"), ADVISED)
+def test_advice_works_as_it_is_printed(file, setting, tmp_path):
+    """An advised line is a setting on the command line and, with a colon, a line of a file, and means its word."""
+    key, word = re.split(r": |=", setting, maxsplit=1)
+    config = PipelineConfig()
+    config.set(setting)
+    value = config
+    for step in key.split("."):
+        value = getattr(value, step)
+    assert str(value) == word or value == yaml.safe_load(word)
+    (tmp_path / "own.yaml").write_text(f"{key}: {word}\n", encoding="utf-8")
+    assert PipelineConfig.from_yaml(tmp_path / "own.yaml").model_dump() == config.model_dump()
