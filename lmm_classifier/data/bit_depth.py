@@ -12,8 +12,9 @@ stretched from their own range.
 
 from __future__ import annotations
 
+import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from io import BytesIO
 from typing import Any
 
@@ -21,13 +22,14 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from lmm_classifier.core.errors import CorruptImageError
+from lmm_classifier.core.errors import CorruptImageError, UnsupportedImageError
 
 _TOPS = (255, 1023, 4095, 16383, 65535)  # largest values of 8, 10, 12, 14 and 16 bits
 _DARK = _TOPS[3] >> 8  # upper byte of the largest value that leaves the range in doubt
 _LEAST_FRACTION = 64  # fractions with a largest value from 1 to here may be light of any unit, and not gray levels
 _ROWS = 64  # scaled at a time, so that little memory is needed
-_BITS, _PHOTOMETRIC, _MAXIMUM, _FORMAT = 258, 262, 281, 339  # tags of TIFF
+_BITS, _PHOTOMETRIC, _MAXIMUM, _PLANES, _FORMAT = 258, 262, 281, 284, 339  # tags of TIFF
+_WIDE = re.compile("([RGBA]|RGB|RGB[AXa]);16[BLN]")  # raw modes of 16 bits that can be read in both byte orders
 _OTHER_BYTE = {"B": "L", "L": "B", "N": "B" if sys.byteorder == "little" else "L"}
 
 Values = NDArray[Any]
@@ -46,12 +48,27 @@ def in_full_range(image: Image.Image, data: bytes | None) -> Image.Image:
 
     Raises:
         CorruptImageError: a value is not finite.
+        UnsupportedImageError: the lower bytes of dark values of 16 bits cannot be read.
     """
     if image.mode.startswith("I;16") or image.mode in ("I", "F"):
         return _gray(image, data)
     if data is not None and image.mode in ("RGB", "RGBA") and is_wide(image, data) and _in_doubt(image):
         return _color(image, data)
     return image
+
+
+def prepare_planes(image: Image.Image) -> None:
+    """Let Pillow read planes of 16 bits in a TIFF without compression as such; call it before `load`.
+
+    Pillow takes them for planes of 8 bits and gives wrong pixels.
+    """
+    if image.format != "TIFF" or _tag(image, _PLANES) != (2,) or 16 not in _tag(image, _BITS):
+        return
+    file: Any = image
+    order = "L" if file.tag_v2.prefix == b"II" else "B"
+    tiles: list[Any] = list(file.tile)
+    if all(len(_raw_mode(tile)) == 1 for tile in tiles):
+        file.tile = [tile._replace(args=_with_raw_mode(tile, f"{_raw_mode(tile)};16{order}")) for tile in tiles]
 
 
 def is_wide(image: Image.Image, data: bytes) -> bool:
@@ -92,9 +109,7 @@ def _gray(image: Image.Image, data: bytes | None) -> Image.Image:
 
 def _color(image: Image.Image, data: bytes) -> Image.Image:
     """Return an image with 16 bits a value in the range that they use; Pillow gives the upper bytes only."""
-    values = _wide_values(image, data)
-    if values is None:
-        return image
+    values = _wide_values(data)
     key = image.info.get("transparency")
     colors, bits = values[..., :3], _bits(image, data)
     scaled = [to_bytes(_image(_scale(_top(colors, bits))[colors[..., band]], image)) for band in range(3)]
@@ -108,27 +123,48 @@ def _color(image: Image.Image, data: bytes) -> Image.Image:
 
 
 def _in_doubt(image: Image.Image) -> bool:
-    """Return whether all colors are so dark that they may be values of fewer bits; `image` has the upper bytes."""
+    """Return whether colors or alpha are so low that they may have fewer bits; `image` has the upper bytes."""
     extrema: Any = image.getextrema()
-    return bool(max(high for _, high in extrema[:3]) <= _DARK) or isinstance(image.info.get("transparency"), tuple)
+    highest = [high for _, high in extrema]
+    is_low = max(highest[:3]) <= _DARK or (image.mode == "RGBA" and highest[3] <= _DARK)
+    return is_low or isinstance(image.info.get("transparency"), tuple)
 
 
-def _wide_values(image: Image.Image, data: bytes) -> Values | None:
-    """Return values (h, w, 3 or 4) of 16 bits; None where Pillow cannot give the lower bytes."""
-    with Image.open(BytesIO(data), formats=("PNG", "TIFF")) as again:
-        tiles: list[Any] = list(again.tile)
-        raw = {_raw_mode(tile) for tile in tiles}
-        if len(raw) != 1 or not (name := raw.pop()).startswith(("RGB;16", "RGBA;16", "RGBX;16", "LA;16")):
-            return None
-        four_bytes = name == "LA;16B"  # as RGBA these are the upper and the lower byte of both values
-        lower = "RGBA" if four_bytes else name[:-1] + _OTHER_BYTE[name[-1]]
-        again.tile = [tile._replace(args=_with_raw_mode(tile, lower)) for tile in tiles]
-        again.load()
-        found = np.asarray(again).astype(np.uint16)
-    if four_bytes:
+def _wide_values(data: bytes) -> Values:
+    """Return values (h, w, 3 or 4) of 16 bits; raises UnsupportedImageError where their lower bytes cannot be read."""
+    with _opened(data) as image:
+        names = {_raw_mode(tile) for tile in image.tile}
+        packed_planes = _tag(image, _PLANES) == (2,) and any(tile.codec_name == "libtiff" for tile in image.tile)
+    if names == {"LA;16B"}:
+        found = _loaded(data, lambda _: "RGBA")  # the upper and the lower byte of both values
         gray, alpha = found[..., 0] << 8 | found[..., 1], found[..., 2] << 8 | found[..., 3]
         return np.stack([gray, gray, gray, alpha], axis=-1)
-    return np.asarray(image).astype(np.uint16) << 8 | found
+    if packed_planes or not all(_WIDE.fullmatch(name) for name in names):
+        raise UnsupportedImageError(
+            "its values may have fewer than 16 bits, and they are in compressed planes; store the colors interleaved"
+        )
+    upper = _loaded(data, lambda name: name.replace("RGBa", "RGBA"))
+    lower = _loaded(data, lambda name: name.replace("RGBa", "RGBA")[:-1] + _OTHER_BYTE[name[-1]])
+    values = upper << 8 | lower
+    if any(name.startswith("RGBa") for name in names):  # colors were multiplied by alpha
+        alpha = np.maximum(values[..., 3:], 1).astype(np.uint32)
+        values[..., :3] = np.minimum(values[..., :3] * np.uint32(values[..., 3].max()) // alpha, 65535)
+    return values
+
+
+def _loaded(data: bytes, rename: Callable[[str], str]) -> Values:
+    """Return the pixels of a file whose values are read by other raw modes: (h, w, bands)."""
+    with _opened(data) as image:
+        tiles: list[Any] = list(image.tile)
+        image.tile = [tile._replace(args=_with_raw_mode(tile, rename(_raw_mode(tile)))) for tile in tiles]
+        image.load()
+        return np.asarray(image).astype(np.uint16)
+
+
+def _opened(data: bytes) -> Any:
+    image = Image.open(BytesIO(data), formats=("PNG", "TIFF"))
+    prepare_planes(image)
+    return image
 
 
 def _raw_mode(tile: Any) -> str:
@@ -197,7 +233,8 @@ def _tag(image: Image.Image, number: int) -> tuple[int, ...]:
 
 def _scale(top: int) -> NDArray[np.uint16]:
     """Return the 16-bit value of each value up to 65535, if `top` is to become white: (65536,)."""
-    return np.rint(np.arange(65536) * (65535 / top)).clip(0, 65535).astype(np.uint16)
+    levels: NDArray[np.uint16] = np.rint(np.arange(65536) * (65535 / top)).clip(0, 65535).astype(np.uint16)
+    return levels
 
 
 def _stretched(values: Values, low: float, high: float) -> NDArray[np.uint16]:

@@ -13,7 +13,7 @@ from lmm_classifier.data.jpeg_scans import is_complete
 
 _PNG = b"\x89PNG\r\n\x1a\n"
 _PIXEL_CHUNKS = (b"IHDR", b"PLTE", b"IDAT", b"IEND", b"tRNS")
-_NOTES = (b"iCCP", b"eXIf", b"sBIT", b"sRGB", b"gAMA", b"cHRM")  # they change how pixels are read
+_NOTES = (b"iCCP", b"eXIf", b"sBIT")  # they change how pixels are read
 _NOTE_BYTES = 1 << 20  # Pillow refuses larger ones
 
 
@@ -59,19 +59,20 @@ def _png_without_notes(data: bytes) -> bytes | None:
         length, name = int.from_bytes(data[place : place + 4], "big"), data[place + 4 : place + 8]
         chunk = data[place : place + 12 + length]
         whole = len(chunk) == 12 + length and zlib.crc32(chunk[4:-4]) == int.from_bytes(chunk[-4:], "big")
-        if name in _PIXEL_CHUNKS or (name in _NOTES and whole and _is_small(name, chunk)):
+        if name in _PIXEL_CHUNKS or (name in _NOTES and whole and _is_usable(name, chunk)):
             parts.append(chunk)
         place += len(chunk)
     rest = b"".join([*parts, data[place:]])
     return rest if len(rest) < len(data) else None
 
 
-def _is_small(name: bytes, chunk: bytes) -> bool:
+def _is_usable(name: bytes, chunk: bytes) -> bool:
     if name != b"iCCP":
         return True
+    content = chunk[8:-4].partition(b"\0")[2]  # a method, which must be 0, and the compressed profile
     unpacked = zlib.decompressobj()
     try:
-        unpacked.decompress(chunk[8:-4].partition(b"\0")[2][1:], _NOTE_BYTES)
+        unpacked.decompress(content[1:], _NOTE_BYTES)
     except zlib.error:
         return False
-    return not unpacked.unconsumed_tail
+    return content[:1] == b"\0" and not unpacked.unconsumed_tail

@@ -27,7 +27,7 @@ from lmm_classifier.core.errors import (
     UnreadableImageError,
     UnsupportedImageError,
 )
-from lmm_classifier.data.bit_depth import in_full_range, to_bytes
+from lmm_classifier.data.bit_depth import in_full_range, prepare_planes, to_bytes
 from lmm_classifier.data.color import has_alpha, lab_to_rgb, to_rgba, to_srgb
 from lmm_classifier.data.decoder_pool import POOL
 from lmm_classifier.data.harmless_defects import without_defect
@@ -176,6 +176,7 @@ def _decode_strictly(data: bytes, limits: ImageLimits, min_side: int | None) -> 
             _check_size(image.size, limits)
             if min_side is not None and image.format in ("JPEG", "MPO"):
                 _reduce(image, min_side)
+            prepare_planes(image)
             image.load()
             return _upright(image, data)
     except ImageError:

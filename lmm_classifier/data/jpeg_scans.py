@@ -9,11 +9,14 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
-_MOST_BYTES = 4 << 20  # of a file; following its codes takes about 1 s then
-_MOST_BLOCKS = 4_000_000  # followed in all scans of a progressive file
+_MOST_BYTES = 4 << 20  # of a file; following its codes takes about 1.5 s then
+_MOST_REFINED_BYTES = 2 << 20  # where several scans are followed
+_MOST_BLOCKS = 1_500_000  # in all scans that are followed
+_MOST_CODES = 7_000_000
 _MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")  # one that ends compressed data
 _RESTART = re.compile(rb"\xff[\xd0-\xd7]")
 _STANDALONE = (0x01, *range(0xD0, 0xD9))  # markers without a length
@@ -156,11 +159,11 @@ def _parts(scan: _Scan) -> list[bytes]:
 
 
 def _units_of(jpeg: _Jpeg, scan: _Scan, number: int) -> tuple[int, int]:
-    """Return the first and the end of the units between two restarts; raises ValueError for a wrong count of these."""
+    """Return the first and the end of the units between two restarts; raises ValueError for a wrong count."""
     units = jpeg.units(scan)
     interval = scan.interval or units
-    if not len(_parts(scan)) == -(-units // interval) or units > _MOST_BLOCKS:
-        raise ValueError("another number of restarts than the header says")
+    if len(_parts(scan)) != -(-units // interval) or units * len(jpeg.blocks(scan)) > _MOST_BLOCKS:
+        raise ValueError("another number of restarts than the header says, or too many blocks")
     return number * interval, min((number + 1) * interval, units)
 
 
@@ -183,17 +186,19 @@ def _windows(part: bytes) -> tuple[memoryview, int]:
     """Return the 32 bits that begin at each byte of compressed data, and its size in bits."""
     content = part.replace(b"\xff\x00", b"\xff")
     values = np.frombuffer(content + bytes(64), np.uint8).astype(np.uint32)
-    return memoryview(values[:-3] << 24 | values[1:-2] << 16 | values[2:-1] << 8 | values[3:]), 8 * len(content)
+    windows: Any = values[:-3] << 24 | values[1:-2] << 16 | values[2:-1] << 8 | values[3:]
+    return memoryview(windows), 8 * len(content)
 
 
 def _follow_baseline(units: int, blocks: list[tuple[Table, Table]], windows: memoryview, size: int) -> bool:
-    place = 0
+    place = codes = 0
     for _ in range(units):
         for dc, ac in blocks:
             entry = dc[windows[place >> 3] >> 16 - (place & 7) & 0xFFFF]
             place += (entry >> 8) + (entry & 255)
             number = 1
             while number < 64:
+                codes += 1
                 following = ac[windows[place >> 3] >> 16 - (place & 7) & 0xFFFF]
                 place += (following >> 8) + (following & 15)
                 if following & 15:
@@ -203,7 +208,7 @@ def _follow_baseline(units: int, blocks: list[tuple[Table, Table]], windows: mem
                 else:
                     break
                 entry = entry and following
-            if not (entry and following) or number > 64 or place > size:
+            if not (entry and following) or number > 64 or place > size or codes > _MOST_CODES:
                 return False
     return True
 
@@ -250,13 +255,10 @@ def _refinement_is_complete(jpeg: _Jpeg) -> bool:
     last = jpeg.scans[-1]
     history = [scan for scan in jpeg.scans if scan.components == last.components and scan.first]
     units = jpeg.units(last)
-    if units * len(history) > _MOST_BLOCKS:
+    if units * len(history) > _MOST_BLOCKS or sum(len(scan.content) for scan in history) > _MOST_REFINED_BYTES:
         return False
     masks = [0] * units
-    for scan in history:
-        if not all(_follow(jpeg, scan, masks, number) for number in range(len(_parts(scan)))):
-            return False
-    return True
+    return all(_follow(jpeg, scan, masks, number) for scan in history for number in range(len(_parts(scan))))
 
 
 def _follow_refinement(units: range, scan: _Scan, windows: memoryview, size: int, masks: list[int]) -> bool:
@@ -277,14 +279,10 @@ def _follow_refinement(units: range, scan: _Scan, windows: memoryview, size: int
                 place += zeros
                 break
             place += bits  # the sign of the new coefficient
-            while number <= scan.last:
-                if mask >> number & 1:
-                    place += 1
-                elif zeros == 0:
-                    break
-                else:
-                    zeros -= 1
-                number += 1
+            while number <= scan.last and (ahead := mask >> number & (2 << zeros) - 1):
+                step = (ahead & -ahead).bit_length()  # past the next coefficient that is not zero
+                number, zeros, place = number + step, zeros - step + 1, place + 1
+            number += zeros
             if bits and number <= scan.last:
                 new |= 1 << number
             number += 1

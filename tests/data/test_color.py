@@ -6,7 +6,6 @@ import struct
 import subprocess
 import sys
 import threading
-import time
 from io import BytesIO
 
 import numpy as np
@@ -16,9 +15,18 @@ from PIL import Image, ImageCms, features
 from lmm_classifier.core.errors import ImageError, UnsupportedImageError
 from lmm_classifier.data import color
 from lmm_classifier.data.color import to_srgb
-from lmm_classifier.data.images import ImageLimits, accepted_formats, decode, upright_rgb
+from lmm_classifier.data.images import accepted_formats, decode, upright_rgb
 from lmm_classifier.data.synthetic.catalog import draw
-from tests.helpers.icc_profiles import D50, cmyk_to_srgb, encoded, gray_profile, profile, rgb_profile, rgb_to_srgb
+from tests.helpers.icc_profiles import (
+    D50,
+    cmyk_to_srgb,
+    encoded,
+    gray_profile,
+    profile,
+    rgb_profile,
+    rgb_to_srgb,
+    to_d50,
+)
 from tests.helpers.paths import TESTS
 
 CMYK = (TESTS / "fixtures" / "chemical_proof_cmyk.icc").read_bytes()
@@ -125,8 +133,6 @@ def test_cmyk_by_the_measurements_behind_a_published_profile():
     xyz = (measured / paper * D50 - D50) * (D50 / (D50 - black)) + D50
     image = Image.frombytes("CMYK", (len(inks), 1), inks.tobytes())
     image.info["icc_profile"] = CMYK
-    from tests.helpers.icc_profiles import to_d50
-
     assert error(to_srgb(image), encoded(xyz @ np.linalg.inv(to_d50("srgb")).T) * 255) <= 1
 
 
@@ -243,7 +249,7 @@ def try_mutated_profiles(count, seed):
     images = {mode: Image.effect_noise((5, 5), 90).convert(mode) for mode in ("RGB", "L", "CMYK")}
     originals = [rgb_profile("p3", 2), rgb_profile("p3", 4), gray_profile(1.8), gray_profile(2.2, 4), CMYK]
     for number in range(count):
-        content = originals[number % 5 if number % 40 == 4 else number % 4]
+        content = originals[number % 5 if number % 60 == 4 else number % 4]
         mode = {b"GRAY": "L", b"CMYK": "CMYK"}.get(content[16:20], "RGB")
         images[mode].info["icc_profile"] = mutated(content, generator)
         assert upright_rgb(images[mode]).mode == "RGB"
@@ -251,29 +257,28 @@ def try_mutated_profiles(count, seed):
 
 def test_mutated_profiles_are_used_or_ignored():
     """Any change of the bytes of a profile gives an image."""
-    try_mutated_profiles(120, seed=0)
+    try_mutated_profiles(60, seed=0)
 
 
 @pytest.mark.long
 def test_many_mutated_profiles_in_a_process_of_their_own():
     """No change of a profile ends the process."""
-    code = "from tests.data.test_color import try_mutated_profiles; try_mutated_profiles(20_000, seed=1)"
+    code = "from tests.data.test_color import try_mutated_profiles; try_mutated_profiles(8_000, seed=1)"
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
 def test_programs_in_a_profile_are_not_run():
-    """A profile may hold a program with thousands of steps; it costs no time, and the curves decide."""
-    steps = 40_000
-    matrix = struct.pack(">4s4xHH12f", b"matf", 3, 3, 1, 0, 0, 0, 1, 0, 0, 0, 1, 0, 0, 0)
+    """A profile may hold a program with thousands of steps, here one that swaps channels; the curves decide."""
+    steps = 9
+    matrix = struct.pack(">4s4xHH12f", b"matf", 3, 3, 0, 1, 0, 0, 0, 1, 1, 0, 0, 0, 0, 0)
     positions = b"".join(struct.pack(">II", 16 + 8 * steps, len(matrix)) for _ in range(steps))
     program = struct.pack(">4s4xHHI", b"mpet", 3, 3, steps) + positions + matrix
     content = profile_named(rgb_profile("prophoto", 4), b"D2B1", program)
     image = Image.effect_noise((64, 64), 90).convert("RGB")
     image.info["icc_profile"] = content
-    started = time.process_time()
-    found = to_srgb(image)
-    assert time.process_time() - started < 2
-    assert error(found, rgb_to_srgb("prophoto", image)) <= 1
+    assert error(to_srgb(image), rgb_to_srgb("prophoto", image)) <= 1
+    unchecked = color._built(ImageCms.ImageCmsProfile(BytesIO(content)), "RGB").apply(image)
+    assert error(unchecked, rgb_to_srgb("prophoto", image)) > 10, "LittleCMS would run it"
 
 
 def profile_named(content, name, tag):
@@ -305,13 +310,15 @@ def test_threads_share_transforms(photo):
     assert len(color._transforms) == 3
 
 
-def test_few_transforms_are_kept(photo):
+def test_few_transforms_are_kept(monkeypatch):
     """Images with ever other profiles do not fill the memory."""
-    for number in range(color._CACHED + 5):
-        image = photo.copy()
+    monkeypatch.setattr(color, "_transforms", color.OrderedDict())
+    monkeypatch.setattr(color, "_CACHED", 4)
+    for number in range(7):
+        image = Image.new("L", (1, 1))
         image.info["icc_profile"] = gray_profile(1 + number / 256)
-        upright_rgb(image.convert("L"))
-    assert len(color._transforms) == color._CACHED
+        upright_rgb(image)
+    assert len(color._transforms) == 4
 
 
 def test_without_littlecms_an_image_with_a_profile_is_refused_by_name(photo, monkeypatch):
@@ -350,4 +357,3 @@ def test_every_mode_with_every_kind_of_profile(mode):
             assert upright_rgb(image).mode == "RGB"
         except ImageError as problem:
             pytest.fail(f"{mode}: {problem}")
-    assert ImageLimits().decode_in_subprocess == "auto"
