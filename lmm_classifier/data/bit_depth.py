@@ -25,7 +25,7 @@ from PIL import Image
 from lmm_classifier.core.errors import CorruptImageError, UnsupportedImageError
 
 _TOPS = (255, 1023, 4095, 16383, 65535)  # largest values of 8, 10, 12, 14 and 16 bits
-_DARK = _TOPS[3] >> 8  # upper byte of the largest value that leaves the range in doubt
+_DARK = _TOPS[3] >> 8  # upper byte of the largest value that leaves the range unclear
 _LEAST_FRACTION = 64  # fractions with a largest value from 1 to here may be light of any unit, and not gray levels
 _ROWS = 64  # scaled at a time, so that little memory is needed
 _BITS, _PHOTOMETRIC, _MAXIMUM, _PLANES, _FORMAT = 258, 262, 281, 284, 339  # tags of TIFF
@@ -52,7 +52,7 @@ def in_full_range(image: Image.Image, data: bytes | None) -> Image.Image:
     """
     if image.mode.startswith("I;16") or image.mode in ("I", "F"):
         return _gray(image, data)
-    if data is not None and image.mode in ("RGB", "RGBA") and is_wide(image, data) and _in_doubt(image):
+    if data is not None and image.mode in ("RGB", "RGBA") and is_wide(image, data) and _is_unclear(image):
         return _color(image, data)
     return image
 
@@ -122,7 +122,7 @@ def _color(image: Image.Image, data: bytes) -> Image.Image:
     return merged
 
 
-def _in_doubt(image: Image.Image) -> bool:
+def _is_unclear(image: Image.Image) -> bool:
     """Return whether colors or alpha are so low that they may have fewer bits; `image` has the upper bytes."""
     extrema: Any = image.getextrema()
     highest = [high for _, high in extrema]

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import zlib
 
-from lmm_classifier.data.jpeg_scans import is_complete
+from lmm_classifier.data.jpeg_scans import has_end, is_complete
 
+_END = b"\xff\xd9"
 _PNG = b"\x89PNG\r\n\x1a\n"
 _PIXEL_CHUNKS = (b"IHDR", b"PLTE", b"IDAT", b"IEND", b"tRNS")
 _NOTES = (b"iCCP", b"eXIf", b"sBIT")  # they change how pixels are read
@@ -19,8 +20,6 @@ _NOTE_BYTES = 1 << 20  # Pillow refuses larger ones
 
 def without_defect(data: bytes) -> bytes | None:
     """Return a file that was refused without its defect, or None if it has none of the above."""
-    if data.startswith(b"\xff\xd8\xff"):
-        return _ended_jpeg(data)
     if data.startswith(_PNG):
         return _png_without_notes(data)
     if data.startswith(b"RIFF") and data[8:12] == b"WEBP":
@@ -28,10 +27,21 @@ def without_defect(data: bytes) -> bytes | None:
     return None
 
 
-def _ended_jpeg(data: bytes) -> bytes | None:
-    """Return a JPEG with the end marker that it lacks; None if any of the compressed data is missing too."""
-    body = data.removesuffix(b"\xff")  # the first byte of the marker may be there
-    return body + b"\xff\xd9" if is_complete(body) else None
+def with_end(data: bytes) -> bytes | None:
+    """Return a file as it is or, a JPEG without its end marker, with one; None if any of its pixels are missing too.
+
+    Decoders read zeros after truncated data, such as those of a download that was broken off, as pixels.
+    """
+    if not data.startswith(b"\xff\xd8\xff") or data.endswith(_END) or data.rfind(_END) > data.rfind(b"\xff\xda"):
+        return data
+    if has_end(data):
+        return data
+    body = data
+    if data.endswith(b"\0\0"):
+        body = data.rstrip(b"\0")
+        body += b"\0" if body.endswith(b"\xff") else b""  # that zero belongs to the data
+    body = body.removesuffix(b"\xff")  # the first byte of the marker may be there
+    return body + _END if is_complete(body) else None
 
 
 # WebP --------------------------------------------------------------------------------------------------------------

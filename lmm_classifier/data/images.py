@@ -30,7 +30,7 @@ from lmm_classifier.core.errors import (
 from lmm_classifier.data.bit_depth import in_full_range, prepare_planes, to_bytes
 from lmm_classifier.data.color import has_alpha, lab_to_rgb, to_rgba, to_srgb
 from lmm_classifier.data.decoder_pool import POOL
-from lmm_classifier.data.harmless_defects import without_defect
+from lmm_classifier.data.harmless_defects import with_end, without_defect
 
 # Pillow warns about odd metadata, and about sizes that are checked here anyway. Where warnings are errors, a warning
 # would cost a good image. warnings.catch_warnings is not safe in threads.
@@ -159,11 +159,13 @@ def _is_fragile(data: bytes) -> bool:
 
 def decode_in_process(data: bytes, limits: ImageLimits = ImageLimits(), min_side: int | None = None) -> Image.Image:
     """Do the same as `decode` in this process, for any format."""
+    whole = with_end(data)
+    if whole is None:
+        raise CorruptImageError("damaged image (the file is truncated)")
     try:
-        return _decode_strictly(data, limits, min_side)
+        return _decode_strictly(whole, limits, min_side)
     except CorruptImageError:
-        repaired = without_defect(data)
-        if repaired is None:
+        if (repaired := without_defect(data)) is None:
             raise
         return _decode_strictly(repaired, limits, min_side)
 

@@ -46,6 +46,7 @@ class _Jpeg:
     size: tuple[int, int] = (0, 0)  # pixels
     sampling: dict[int, tuple[int, int]] = field(default_factory=dict)  # across and down, by component
     interval: int = 0
+    ended: bool = False  # there is an end marker
     tables: dict[int, Table] = field(default_factory=dict)
     scans: list[_Scan] = field(default_factory=list)
 
@@ -98,13 +99,21 @@ class _Jpeg:
         return pairs
 
 
+def has_end(data: bytes) -> bool:
+    """Return whether a JPEG has an end marker after its scans; no for what cannot be followed."""
+    try:
+        return _headers(data).ended
+    except (IndexError, ValueError):
+        return False
+
+
 def is_complete(data: bytes) -> bool:
     """Return whether a JPEG without an end marker has all its compressed data; no for what cannot be followed."""
     if len(data) > _MOST_BYTES:
         return False
     try:
         jpeg = _headers(data)
-        if jpeg is None or jpeg.lacks_a_scan():
+        if jpeg.ended or not jpeg.scans or not data.endswith(jpeg.scans[-1].content) or jpeg.lacks_a_scan():
             return False
         scan = jpeg.scans[-1]
         if jpeg.progressive and scan.high and scan.first:
@@ -114,11 +123,14 @@ def is_complete(data: bytes) -> bool:
         return False
 
 
-def _headers(data: bytes) -> _Jpeg | None:
-    """Return what stands before the scans; None if the file has an end or does not end within a scan."""
-    jpeg, place, marker = _Jpeg(), 2, 0
-    while place + 4 <= len(data) and data[place] == 0xFF:
+def _headers(data: bytes) -> _Jpeg:
+    """Return what stands before the scans and the scans, up to the end marker or to what is no marker."""
+    jpeg, place = _Jpeg(), 2
+    while place + 1 < len(data) and data[place] == 0xFF:
         marker = data[place + 1]
+        if marker == 0xD9:
+            jpeg.ended = True
+            break
         if marker == 0xFF or marker in _STANDALONE:
             place += 1 if marker == 0xFF else 2
             continue
@@ -135,7 +147,9 @@ def _headers(data: bytes) -> _Jpeg | None:
             found = _MARKER.search(data, start)
             place = found.start() if found else len(data)
             jpeg.add(part, data[start:place])
-    return jpeg if marker == 0xDA and place == len(data) else None
+    if place < len(data) and not jpeg.ended:
+        raise ValueError("something else than a marker")
+    return jpeg
 
 
 def _tables(part: bytes) -> Iterator[tuple[int, Table]]:

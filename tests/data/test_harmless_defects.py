@@ -84,6 +84,23 @@ def test_a_jpeg_without_its_end_is_read_reduced_and_turned_as_the_whole_one(imag
         decode(data[:-3], min_side=64)
 
 
+@pytest.mark.parametrize("kind", ["JPEG", "JPEG progressive", "JPEG with restarts"])
+def test_zeros_in_place_of_the_rest_of_a_jpeg(image, kind):
+    """A file system may give zeros for what was never written: only if all pixels were, the file is read."""
+    data = file_of(image, kind, **FILES[kind])
+    for cut in (1, 2):
+        np.testing.assert_array_equal(decode(data[:-cut] + bytes(500)), decode(data))
+    for cut in (3, 4, 40, len(data) // 3):
+        with pytest.raises(CorruptImageError, match="truncated"):
+            decode(data[:-cut] + bytes(500))
+
+
+def test_marks_of_another_scan_after_the_end(image):
+    """What follows the end is not taken for a part of the file."""
+    data = file_of(image, "JPEG")
+    np.testing.assert_array_equal(decode(data + b"\xff\xda\0\0more"), decode(data))
+
+
 def test_the_last_padding_byte_of_a_webp(image):
     """A chunk of odd size needs a byte after it. Without it the file is read, but a byte of pixels is not replaced."""
     results = set()
