@@ -159,11 +159,8 @@ def _is_fragile(data: bytes) -> bool:
 
 def decode_in_process(data: bytes, limits: ImageLimits = ImageLimits(), min_side: int | None = None) -> Image.Image:
     """Do the same as `decode` in this process, for any format."""
-    whole = with_end(data)
-    if whole is None:
-        raise CorruptImageError("damaged image (the file is truncated)")
     try:
-        return _decode_strictly(whole, limits, min_side)
+        return _decode_strictly(data, limits, min_side)
     except CorruptImageError:
         if (repaired := without_defect(data)) is None:
             raise
@@ -176,6 +173,10 @@ def _decode_strictly(data: bytes, limits: ImageLimits, min_side: int | None) -> 
     try:
         with Image.open(BytesIO(data), formats=accepted_formats()) as image:
             _check_size(image.size, limits)
+            if (whole := with_end(data)) is None:
+                raise CorruptImageError("damaged image (the file is truncated)")
+            if whole is not data:
+                return _decode_strictly(whole, limits, min_side)
             if min_side is not None and image.format in ("JPEG", "MPO"):
                 _reduce(image, min_side)
             prepare_planes(image)
