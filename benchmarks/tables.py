@@ -32,6 +32,7 @@ PARTS: dict[str, tuple[str, tuple[str, ...]]] = {
     "descriptor": ("descriptor", ("",)),
     "encoders": ("performance", ("encoder",)),
     "decode": ("performance", ("decode",)),
+    "color": ("color_cost", ("",)),
     "end_to_end": ("performance", ("end to end",)),
     "search": ("performance", ("search", "scoring", "graph search")),
     "million": ("performance", ("1,000,000",)),

@@ -247,6 +247,9 @@ def _candidate_to_dict(candidate: Candidate) -> dict[str, Any]:
     }
 
 
+DECODING = "colors to sRGB"  # changes with the rules of `data.images`, if an image gives other pixels than before
+
+
 @dataclass(frozen=True, slots=True)
 class Fingerprint:
     """The encoder that made a vector. Vectors of different fingerprints must never be compared."""
@@ -263,14 +266,18 @@ class Fingerprint:
     """Numbers in a vector."""
     dtype: str
     """Number type of the computation. It moves a similarity by about 1e-3, so a difference is warned about only."""
+    decoding: str = DECODING
+    """Rules by which files became pixels; empty for those of before color profiles were applied."""
 
     def __str__(self) -> str:
-        return f"{self.backend}:{self.model}@{self.revision or '-'} ({self.dim}-d, {self.dtype}, {self.preprocessing})"
+        details = f"{self.dim}-d, {self.dtype}, {self.preprocessing}, {self.decoding or 'colors as stored'}"
+        return f"{self.backend}:{self.model}@{self.revision or '-'} ({details})"
 
     @property
     def space_id(self) -> str:
         """A short digest, equal for fingerprints whose vectors may be compared."""
         fields = [self.backend, self.revision or self.model, self.preprocessing, str(self.dim)]
+        fields += [self.decoding] if self.decoding else []
         return sha256("\0".join(fields).encode(errors="surrogatepass")).hexdigest()[:16]
 
     def differences(self, other: Fingerprint) -> list[str]:
@@ -279,7 +286,7 @@ class Fingerprint:
         The model's name does not count where both have the same digest of weights: a hub name and a folder can be one
         model.
         """
-        fields = ["backend", "model", "revision", "preprocessing", "dim"]
+        fields = ["backend", "model", "revision", "preprocessing", "dim", "decoding"]
         if self.revision and self.revision == other.revision:
             fields.remove("model")
         return [name for name in fields if getattr(self, name) != getattr(other, name)]

@@ -1,7 +1,8 @@
 """Decode image files to upright RGB pixels by fixed rules, or raise a typed error. No other place decodes files.
 
-Rules: the bytes decide the format, not the name. The EXIF orientation is applied. Transparent pixels become white. CMYK
-and other color spaces are converted. 16-bit gray is scaled, not clipped. Of an animation the first frame counts.
+Rules: the bytes decide the format, not the name. The EXIF orientation is applied. Colors become sRGB (`color`), and
+values of more than 8 bits are scaled (`bit_depth`). Transparent pixels become white. Of an animation the first frame
+counts. A file that lacks only its end is complete (`harmless_defects`).
 """
 
 from __future__ import annotations
@@ -16,7 +17,6 @@ from io import BytesIO
 from pathlib import Path
 from typing import Literal
 
-import numpy as np
 from PIL import Image, UnidentifiedImageError, features
 
 from lmm_classifier.core.concurrency import threaded_map
@@ -27,7 +27,10 @@ from lmm_classifier.core.errors import (
     UnreadableImageError,
     UnsupportedImageError,
 )
+from lmm_classifier.data.bit_depth import in_full_range, prepare_planes, to_bytes
+from lmm_classifier.data.color import has_alpha, lab_to_rgb, to_rgba, to_srgb
 from lmm_classifier.data.decoder_pool import POOL
+from lmm_classifier.data.harmless_defects import with_end, without_defect
 
 # Pillow warns about odd metadata, and about sizes that are checked here anyway. Where warnings are errors, a warning
 # would cost a good image. warnings.catch_warnings is not safe in threads.
@@ -156,15 +159,29 @@ def _is_fragile(data: bytes) -> bool:
 
 def decode_in_process(data: bytes, limits: ImageLimits = ImageLimits(), min_side: int | None = None) -> Image.Image:
     """Do the same as `decode` in this process, for any format."""
+    try:
+        return _decode_strictly(data, limits, min_side)
+    except CorruptImageError:
+        if (repaired := without_defect(data)) is None:
+            raise
+        return _decode_strictly(repaired, limits, min_side)
+
+
+def _decode_strictly(data: bytes, limits: ImageLimits, min_side: int | None) -> Image.Image:
     if not data:
         raise CorruptImageError("the file is empty")
     try:
         with Image.open(BytesIO(data), formats=accepted_formats()) as image:
             _check_size(image.size, limits)
+            if (whole := with_end(data)) is None:
+                raise CorruptImageError("damaged image (the file is truncated)")
+            if whole is not data:
+                return _decode_strictly(whole, limits, min_side)
             if min_side is not None and image.format in ("JPEG", "MPO"):
                 _reduce(image, min_side)
+            prepare_planes(image)
             image.load()
-            return _upright(image, own=True)
+            return _upright(image, data)
     except ImageError:
         raise
     except UnidentifiedImageError as error:
@@ -208,55 +225,34 @@ def _short(error: BaseException) -> str:
 
 def upright_rgb(image: Image.Image) -> Image.Image:
     """Return an upright RGB image by the rules for files; the given image is not changed."""
-    return _upright(image, own=False)
+    return _upright(image, None)
 
 
-def _upright(image: Image.Image, own: bool) -> Image.Image:
-    """Do the same as `upright_rgb`, but return an `own` image that is upright RGB already without a copy."""
+def _upright(image: Image.Image, data: bytes | None) -> Image.Image:
+    """Do the same as `upright_rgb`, but return an image decoded from `data` that is fit already without a copy."""
     try:
         orientation = image.getexif().get(_ORIENTATION)
     except Exception:  # noqa: BLE001 - broken metadata is no reason to refuse good pixels
         orientation = None
     turn = _TURNS.get(orientation) if isinstance(orientation, int) else None
-    if own and turn is None and image.mode == "RGB" and "transparency" not in image.info:
-        upright = image
-    else:
-        upright = _rgb(image) if turn is None else _rgb(image).transpose(turn)
+    upright = _rgb(image, data)
+    if turn is not None:
+        upright = upright.transpose(turn)
+    elif upright is image and data is None:
+        upright = image.copy()
     upright.info.clear()  # an upright image must not be turned again
     return upright
 
 
-def _rgb(image: Image.Image) -> Image.Image:
-    mode = image.mode
-    if mode.startswith("I;16") or mode in ("I", "F"):
-        return Image.fromarray(_to_bytes(np.asarray(image))).convert("RGB")
-    if mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info:
-        layer = image.convert("RGBA")
+def _rgb(image: Image.Image, data: bytes | None) -> Image.Image:
+    """Return an RGB image in sRGB; the image itself where it is one."""
+    image = to_srgb(in_full_range(image, data))
+    if has_alpha(image):
+        layer = to_rgba(image)
         return Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer).convert("RGB")
-    return _lab_to_rgb(image) if mode == "LAB" else image.convert("RGB")
-
-
-def _to_bytes(values: np.ndarray) -> np.ndarray:
-    """Scale gray values (h, w) to bytes.
-
-    Integers are scaled from 0 to 65535 and fractions from 0 to 1, values outside that from their own range.
-    """
-    low, high = float(values.min()), float(values.max())
-    if not np.isfinite([low, high]).all():
-        raise CorruptImageError("gray values that are not finite")
-    top = 1.0 if values.dtype.kind == "f" else 65535.0
-    if low >= 0 and high <= top:
-        low, high = 0.0, top
-    return np.rint((values.astype(np.float64) - low) * (255 / max(high - low, 1e-300))).clip(0, 255).astype(np.uint8)
-
-
-def _lab_to_rgb(image: Image.Image) -> Image.Image:
-    from PIL import ImageCms
-
-    profiles = ImageCms.createProfile("LAB"), ImageCms.createProfile("sRGB")
-    converted = ImageCms.applyTransform(image, ImageCms.buildTransform(*profiles, "LAB", "RGB"))
-    assert converted is not None  # None is for changes in place only
-    return converted
+    if image.mode == "RGB":
+        return image
+    return lab_to_rgb(image) if image.mode == "LAB" else to_bytes(image).convert("RGB")
 
 
 def read_images(

@@ -3,6 +3,9 @@
 cykooz-resizer computes the same convolution as Pillow with the processor's vector instructions. `resize` chooses the
 side that is resized first, as Pillow does. In between, values are rounded and clipped to bytes, so the order is visible
 at hard edges.
+
+Where the library is missing, Pillow resizes. Cosine similarities differ by about 0.001 at most, as those of another
+number type do, so the fingerprint of an encoder does not name the library.
 """
 
 from __future__ import annotations

@@ -47,7 +47,9 @@ class Manifest:
             version = values.pop("format_version", None)
             if version != FORMAT_VERSION:
                 raise IndexFileError(other_format_message(source, version, FORMAT_VERSION))
-            manifest = cls(**{**values, "fingerprint": Fingerprint(**values["fingerprint"])})
+            # an index without a note of its decoding was built before color profiles were applied
+            fingerprint = Fingerprint(**{"decoding": "", **values["fingerprint"]})
+            manifest = cls(**{**values, "fingerprint": fingerprint})
         except (ValueError, TypeError, KeyError, RecursionError) as error:
             if isinstance(error, IndexFileError):
                 raise
@@ -59,7 +61,7 @@ class Manifest:
         texts = (self.transform, self.image_root, self.created, self.program)
         fingerprint = self.fingerprint
         names = (fingerprint.backend, fingerprint.model, fingerprint.revision, fingerprint.preprocessing)
-        if not all(isinstance(text, str) for text in (*texts, *names, fingerprint.dtype)):
+        if not all(isinstance(text, str) for text in (*texts, *names, fingerprint.dtype, fingerprint.decoding)):
             raise IndexFileError(f"{source} has a damaged manifest: expected text in every descriptive field.")
         for name, number in (("count", self.count), ("dim", fingerprint.dim)):
             if type(number) is not int or not 1 <= number < 2**40:
@@ -77,7 +79,14 @@ class Manifest:
 
     def require(self, encoder: Fingerprint, source: str) -> None:
         """Raise IndexMismatchError, naming both fingerprints, unless `encoder` made the vectors of this index."""
-        if differences := self.fingerprint.differences(encoder):
+        differences = self.fingerprint.differences(encoder)
+        if differences == ["decoding"]:
+            raise IndexMismatchError(
+                f"Index {source} was built from images that were decoded by other rules. Its vectors are of "
+                f"{self.fingerprint}, but images are now decoded for {encoder}. Encode all images again with "
+                "`lmm-classifier build`: labels and examples that were edited by hand stay."
+            )
+        if differences:
             raise IndexMismatchError(
                 f"Index {source} was built by another encoder ({', '.join(differences)} differ). Its vectors are of "
                 f"{self.fingerprint}, but the configured encoder is {encoder}. Configure that encoder, "

@@ -5,6 +5,7 @@ import sys
 import tomllib
 
 import pytest
+from packaging.requirements import Requirement
 
 from lmm_classifier.core.errors import LmmClassifierError, MissingExtraError
 from lmm_classifier.core.optional_imports import import_attribute, import_optional
@@ -55,3 +56,33 @@ def test_every_hinted_extra_exists():
         hinted |= set(re.findall(r"_EXTRA = \"([a-z0-9-]+)\"", text))
     assert hinted >= {"siglip", "onnx", "qwen2-vl"}
     assert hinted <= set(EXTRAS)
+
+
+def required(extra, machine):
+    """Return the names of the libraries that an extra requires on a machine, with those of the extras that it names."""
+    names = set()
+    for text in EXTRAS[extra]:
+        requirement = Requirement(text)
+        if requirement.marker is None or requirement.marker.evaluate(machine):
+            names |= {requirement.name}.union(*(required(name, machine) for name in requirement.extras & EXTRAS.keys()))
+    return names
+
+
+@pytest.mark.parametrize("extra", ["siglip", "openvino", "onnx", "export", "all"])
+@pytest.mark.parametrize(
+    ("system", "processor", "has_wheel"),
+    [
+        ("linux", "x86_64", True),
+        ("linux", "aarch64", False),
+        ("linux", "riscv64", False),
+        ("darwin", "arm64", True),
+        ("darwin", "x86_64", True),
+        ("win32", "AMD64", True),
+        ("win32", "ARM64", False),
+    ],
+)
+def test_what_only_makes_it_faster_is_required_only_where_it_has_wheels(extra, system, processor, has_wheel):
+    """Elsewhere pip would need a compiler, or fail, for a library that Pillow replaces."""
+    found = required(extra, {"sys_platform": system, "platform_machine": processor})
+    assert ("cykooz-resizer" in found) == has_wheel
+    assert len(found) > 1

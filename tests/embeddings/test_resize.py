@@ -9,6 +9,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from lmm_classifier.data.images import read_image
 from lmm_classifier.embeddings import resize as module
 from lmm_classifier.embeddings.resize import resize
 
@@ -66,3 +67,53 @@ def test_without_the_library_pillow_resizes(monkeypatch, resample):
         np.testing.assert_array_equal(resize(image, (32, 48), resample), expected)
     finally:
         module._library.cache_clear()
+
+
+def without_library(monkeypatch, compute):
+    """Return what `compute` returns where the library is not installed."""
+    module._library.cache_clear()
+    try:
+        with monkeypatch.context() as context:
+            context.setitem(sys.modules, "cykooz_resizer", None)
+            return compute()
+    finally:
+        module._library.cache_clear()
+
+
+def test_embeddings_with_and_without_the_library_may_be_compared(monkeypatch, tiny_encoder):
+    """Vectors of one index made on machines with and without it differ less than those of two number types."""
+    pytest.importorskip("torch")
+    pytest.importorskip("cykooz_resizer")
+    from lmm_classifier.embeddings.siglip import SiglipEncoder
+
+    encoder = SiglipEncoder(str(tiny_encoder("siglip")), dtype="float32", device="cpu")
+    images = [drawn(300 + 40 * number, 260, number) for number in range(6)]
+
+    def embeddings():
+        return encoder.encode([encoder.preprocess(image) for image in images])
+
+    fast, plain = embeddings(), without_library(monkeypatch, embeddings)
+    assert not np.array_equal(fast, plain)
+    assert (fast * plain).sum(axis=1).min() > 0.999
+    assert np.abs(fast @ fast.T - plain @ fast.T).max() < 2e-3
+
+
+@pytest.mark.long
+def test_photographs_have_the_same_nearest_neighbor_with_and_without_the_library(monkeypatch, mobilenet, shared):
+    """A trained encoder on real images."""
+    pytest.importorskip("cykooz_resizer")
+    from lmm_classifier.embeddings.onnx import OnnxEncoder
+
+    encoder = OnnxEncoder(mobilenet)
+    paths = sorted((shared / "data" / "clothing" / "validation").rglob("*.jpg"))[::4]
+    images = [read_image(path).image for path in paths]
+
+    def embeddings():
+        return encoder.encode([encoder.preprocess(image) for image in images])
+
+    fast, plain = embeddings(), without_library(monkeypatch, embeddings)
+    assert (fast * plain).sum(axis=1).min() > 0.9999
+    similarities = np.stack([fast @ fast.T, plain @ fast.T])
+    similarities[:, np.arange(len(fast)), np.arange(len(fast))] = -1
+    nearest = similarities.argmax(axis=2)
+    np.testing.assert_array_equal(*nearest)

@@ -1,0 +1,87 @@
+"""An index says by which rules its images were decoded, and one of other rules is refused or built again."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from lmm_classifier.core.datatypes import DECODING, Fingerprint
+from lmm_classifier.core.errors import IndexMismatchError
+from lmm_classifier.data.synthetic.catalog import draw
+from lmm_classifier.embeddings.descriptor import DescriptorEncoder
+from lmm_classifier.index.build.builder import build_index_from_directory
+from lmm_classifier.index.build.editor import IndexEditor
+from lmm_classifier.index.manifest import Manifest
+from lmm_classifier.index.vector_index import ExactIndex
+from lmm_classifier.pipeline.classifier import HybridClassifier
+from tests.helpers.datasets import draw_dataset, offline_config
+
+
+class FormerEncoder(DescriptorEncoder):
+    """The descriptor of a program that showed colors as they are stored."""
+
+    fingerprint = replace(DescriptorEncoder.fingerprint, decoding="")
+
+
+@pytest.fixture
+def place(tmp_path):
+    draw_dataset(tmp_path / "images", ["stripes", "gingham"], 4)
+    return tmp_path
+
+
+def test_a_manifest_without_a_note_is_of_the_former_rules():
+    """Before color profiles were applied, a manifest did not say how images were decoded."""
+    manifest = Manifest(DescriptorEncoder.fingerprint, "identity", 3, "images", "now", "0.1.0")
+    values = json.loads(manifest.to_json())
+    assert values["fingerprint"]["decoding"] == DECODING
+    assert Manifest.from_json(json.dumps(values), "x") == manifest
+    del values["fingerprint"]["decoding"]
+    former = Manifest.from_json(json.dumps(values), "x").fingerprint
+    assert former == FormerEncoder.fingerprint
+    assert former.differences(manifest.fingerprint) == ["decoding"]
+    assert former.space_id != manifest.fingerprint.space_id
+    assert "colors as stored" in str(former)
+    assert DECODING in str(manifest.fingerprint)
+
+
+def test_a_former_space_keeps_its_name():
+    """The vectors of an index that was built before are still found, so that it can be edited and built again."""
+    fields = ("siglip", "model", "digest", "squash", 8, "float32")
+    assert Fingerprint(*fields, decoding="").space_id == "ae35866547cdd36c"
+
+
+@pytest.mark.parametrize("name", ["index", "index.npz"])
+def test_an_index_of_former_rules_is_refused_with_both_fingerprints_and_what_to_do(place, name):
+    """Neither its images nor new ones are compared with vectors of other colors."""
+    path = place / name
+    config = offline_config(path)
+    build_index_from_directory(place / "images", path, config=config, encoder=FormerEncoder())
+    with pytest.raises(IndexMismatchError) as caught:
+        HybridClassifier(config)
+    parts = (FormerEncoder.fingerprint, DescriptorEncoder.fingerprint, path, "lmm-classifier build", "other rules")
+    assert all(str(part) in str(caught.value) for part in parts)
+    build_index_from_directory(place / "images", path, config=config)
+    with_stripes = HybridClassifier(config).classify(draw("stripes", np.random.default_rng(3), 96))
+    assert with_stripes.candidates[0].label == "stripes"
+
+
+def test_edits_by_hand_survive_the_new_build(place):
+    """A sync that would mix rules is refused; a build encodes all again and keeps labels and examples by hand."""
+    path = place / "index"
+    config = offline_config(path)
+    build_index_from_directory(place / "images", path, config=config, encoder=FormerEncoder())
+    former = IndexEditor(path, config, FormerEncoder())
+    former.add([draw("tartan", np.random.default_rng(4), 64)], "tartan")
+    editor = IndexEditor(path, config)
+    editor.relabel(["stripes/00.png"], "lines")
+    draw("stripes", np.random.default_rng(5), 64).save(place / "images" / "stripes" / "new.png")
+    with pytest.raises(IndexMismatchError, match="other rules"):
+        editor.sync()
+    report = build_index_from_directory(place / "images", path, config=config)
+    assert report.changes.encoded == 9
+    index = ExactIndex.open(path, DescriptorEncoder.fingerprint)
+    assert len(index) == 10
+    labels = {example.path: example.label for example in index.examples}
+    assert labels["stripes/00.png"] == "lines"
+    assert "tartan" in labels.values()
