@@ -6,10 +6,11 @@ import argparse
 import sys
 from pathlib import Path
 
+import typer
+
 from lmm_classifier.cli.build import run_build
-from lmm_classifier.cli.console import print_error
+from lmm_classifier.cli.error_handling import exit_on_error
 from lmm_classifier.config import PipelineConfig
-from lmm_classifier.core.errors import LmmClassifierError
 from lmm_classifier.index.build.builder import build_index_from_directory
 from lmm_classifier.logging_config import configure_logging
 
@@ -30,12 +31,12 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--report", type=Path, help="write the report as JSON to this file")
     options = parser.parse_args(arguments)
     try:
-        config = PipelineConfig.from_yaml(options.config) if options.config else PipelineConfig()
-        configure_logging(config.logging.level, config.logging.json_lines, config.logging.file)
-        return run_build(options.dataset, options.output, options.batch_size, config, options.report)
-    except (LmmClassifierError, OSError) as error:
-        print_error(str(error))
-        return 1
+        with exit_on_error(debug=False):
+            config = PipelineConfig.from_yaml(options.config) if options.config else PipelineConfig()
+            configure_logging(config.logging.level, config.logging.json_lines, config.logging.file)
+            return run_build(options.dataset, options.output, options.batch_size, config, options.report)
+    except typer.Exit as ended:
+        return ended.exit_code
 
 
 if __name__ == "__main__":

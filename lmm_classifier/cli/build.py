@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from lmm_classifier.cli.options import FollowLinksOption
+
 if TYPE_CHECKING:
     from lmm_classifier.config import PipelineConfig
 
@@ -20,6 +22,7 @@ def build(
     batch_size: Annotated[
         int | None, typer.Option(min=1, help="Images per commit. [default: encoder.batch_size]")
     ] = None,
+    follow_links: FollowLinksOption = None,
     report: Annotated[Path | None, typer.Option(help="Write what was indexed and skipped to this JSON file.")] = None,
     *,
     config: PipelineConfig,
@@ -28,6 +31,8 @@ def build(
 
     Exit codes: 0 all images indexed, 3 some images skipped, 1 failed.
     """
+    if follow_links:
+        config.images.follow_links = follow_links
     return run_build(dataset, output, batch_size, config, report)
 
 

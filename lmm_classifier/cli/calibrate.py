@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lmm_classifier.cli.options import IndexArgument
+from lmm_classifier.cli.options import FollowLinksOption, IndexArgument
 
 if TYPE_CHECKING:
     from lmm_classifier.config import PipelineConfig
@@ -34,6 +34,7 @@ def calibrate(
         Path | None,
         typer.Option(help="Unlabeled images from production: finds out whether leave-one-out is too optimistic."),
     ] = None,
+    follow_links: FollowLinksOption = None,
     rerank: Annotated[
         bool, typer.Option("--rerank", help="Measure the reranker on held-out examples: which images to ask about.")
     ] = False,
@@ -50,6 +51,8 @@ def calibrate(
     from lmm_classifier.cli.console import ProgressDisplay, escape_for_terminal
     from lmm_classifier.pipeline.calibrator import CalibrationRequest, calibrate_index
 
+    if follow_links:
+        config.images.follow_links = follow_links
     path = index or config.retrieval.index_path
     request = CalibrationRequest(
         target_precision, confidence_level, keep_known, holdout, group_by, target_images, max_calls if rerank else None

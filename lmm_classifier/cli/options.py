@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from functools import wraps
 from inspect import Parameter, Signature, signature
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Annotated, Any, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 import typer
 
@@ -31,6 +29,11 @@ JsonFlag = Annotated[bool, typer.Option("--json", help="Write one JSON object.")
 JsonFile = Annotated[Path | None, typer.Option("--json", help="Write all figures to this JSON file.")]
 ExamplesArgument = Annotated[list[str] | None, typer.Argument(help="Ids of examples, as results show them.")]
 LabelOption = Annotated[str | None, typer.Option(help="All examples of this label.")]
+
+FollowLinksOption = Annotated[
+    list[Path] | None,
+    typer.Option(metavar="FOLDER", help="Follow links that lead into this folder; may be repeated."),
+]
 
 _COMMON: dict[str, tuple[Any, Any]] = {
     "config": (ConfigOption, None),
@@ -81,20 +84,3 @@ def _read(file: Path | None, settings: list[str] | None, offline: bool) -> Pipel
         config.set(setting)
     configure_logging(config.logging.level, config.logging.json_lines, config.logging.file)
     return config
-
-
-@contextmanager
-def output_stream(path: Path | None) -> Iterator[IO[str]]:
-    """Open standard output, or a file that appears when it is complete; file names of any bytes pass through."""
-    if path is None:
-        if hasattr(sys.stdout, "reconfigure"):
-            sys.stdout.reconfigure(errors="surrogateescape")
-        yield sys.stdout
-        return
-    from lmm_classifier.core.files import atomic_write
-
-    with (
-        atomic_write(path) as temporary,
-        temporary.open("w", encoding="utf-8", errors="surrogateescape", newline="") as file,
-    ):
-        yield file

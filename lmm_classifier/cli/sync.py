@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lmm_classifier.cli.options import IndexOption
+from lmm_classifier.cli.options import FollowLinksOption, IndexOption
 
 if TYPE_CHECKING:
     from lmm_classifier.config import PipelineConfig
@@ -22,6 +22,7 @@ def sync(
     batch_size: Annotated[
         int | None, typer.Option(min=1, help="Images per commit. [default: encoder.batch_size]")
     ] = None,
+    follow_links: FollowLinksOption = None,
     report: Annotated[Path | None, typer.Option(help="Write what was changed and skipped to this JSON file.")] = None,
     *,
     config: PipelineConfig,
@@ -38,6 +39,8 @@ def sync(
     from lmm_classifier.index.build.editor import IndexEditor
     from lmm_classifier.index.build.reports import Changes
 
+    if follow_links:
+        config.images.follow_links = follow_links
     path = index or config.retrieval.index_path
     with resumable(path), ProgressDisplay() as show:
         result = IndexEditor(path, config).sync(dataset, batch_size, show)

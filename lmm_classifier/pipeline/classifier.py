@@ -16,7 +16,7 @@ from lmm_classifier.core.datatypes import Classification, Decision
 from lmm_classifier.core.errors import IndexFileError, UnreadableImageError
 from lmm_classifier.core.protocols import DecisionPolicy, Encoder, Reranker
 from lmm_classifier.data.images import read_image, upright_rgb
-from lmm_classifier.embeddings.encode_files import LazyEncoder, encode_files
+from lmm_classifier.embeddings.encode_files import FailedImage, LazyEncoder, encode_files
 from lmm_classifier.embeddings.encode_images import encode_images
 from lmm_classifier.embeddings.registry import compatible_backends, open_encoder
 from lmm_classifier.index.build.editor import IndexEditor
@@ -102,7 +102,7 @@ class HybridClassifier:
             results = {
                 file.position: replace(result, path=str(file.path)) for file, result in zip(batch.encoded, classified)
             }
-            results |= {file.position: self._unreadable(file.path, file.reason) for file in batch.failed}
+            results |= {file.position: self._unreadable(file) for file in batch.failed}
             for position in sorted(results):
                 yield results[position]
 
@@ -168,15 +168,16 @@ class HybridClassifier:
             raise UnreadableImageError(f"{path}: the file changed after it was encoded")
         return decoded.image
 
-    def _unreadable(self, path: Path, reason: str) -> Classification:
+    def _unreadable(self, file: FailedImage) -> Classification:
         return Classification(
             label=self.config.unknown_label,
             score=0.0,
             used_reranker=False,
             decision=Decision("reject", "unreadable"),
             candidates=(),
-            path=str(path),
-            error=reason,
+            path=str(file.path),
+            content_hash=file.content_hash,
+            error=file.reason,
         )
 
 

@@ -166,7 +166,9 @@ def test_no_folder(root):
 def test_find_images(root):
     """All images below a folder are found in a stable order, labeled or not."""
     touch(root, "b.jpg", "a/x.png", "a/y.txt", ".hidden/z.jpg")
-    assert find_images(root) == [root / "a/x.png", root / "b.jpg"]
+    found = find_images(root)
+    assert found.paths == (root / "a/x.png", root / "b.jpg")
+    assert [file.path for file in found.skipped] == [".hidden", "a/y.txt"]
 
 
 @pytest.mark.skipif(sys.platform == "darwin", reason="this file system takes only UTF-8 names")

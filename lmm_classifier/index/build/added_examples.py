@@ -14,6 +14,7 @@ from PIL import Image
 from lmm_classifier.core.errors import ImageError
 from lmm_classifier.core.files import atomic_write
 from lmm_classifier.core.progress import Skipped
+from lmm_classifier.data.ignored_names import is_ignored_folder
 from lmm_classifier.data.images import ImageLimits, read_bytes, upright_rgb
 from lmm_classifier.index.contents import ADDED
 from lmm_classifier.index.manifest import Manifest
@@ -63,8 +64,8 @@ def prepare_examples(
 def id_in_folder(root: Path, file: Path | str) -> str | None:
     """Return the id of a file that lies in a label's folder of the dataset, None for others."""
     relative = Path(os.path.relpath(os.path.realpath(file), os.path.realpath(root)))
-    visible = not any(part.startswith(".") for part in relative.parts)
-    return relative.as_posix() if len(relative.parts) > 1 and visible else None
+    is_scanned = not any(map(is_ignored_folder, relative.parts))
+    return relative.as_posix() if len(relative.parts) > 1 and is_scanned else None
 
 
 def file_of(store: Store, manifest: Manifest, path: str) -> Path:

@@ -185,9 +185,9 @@ def test_impossible_edits_change_nothing(editor, config):
     version = ExactIndex.open(editor.path).contents.version
     with pytest.raises(IndexFileError, match="1 images and 2 labels"):
         editor.add([image()], ["a", "b"])
-    with pytest.raises(IndexFileError, match="is no label"):
+    with pytest.raises(DatasetError, match="is no label"):
         editor.add([image()], "")
-    with pytest.raises(IndexFileError, match="is no label"):
+    with pytest.raises(DatasetError, match="is no label"):
         editor.relabel(["stripes/00.png"], "")
     with pytest.raises(DatasetError, match="an index needs one"):
         editor.remove(paths(config))
