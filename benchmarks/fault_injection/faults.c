@@ -1,6 +1,6 @@
 /* Faults for LD_PRELOAD: the n-th call that changes a file in a folder kills the process, or fails.
  *
- * It counts write, pwrite, fsync, fdatasync, ftruncate, rename and unlink. `arm` is called through ctypes.
+ * It counts write, pwrite, fsync, fdatasync, ftruncate, rename, link and unlink. `arm` is called through ctypes.
  */
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -116,6 +116,34 @@ int rename(const char *from, const char *to) {
     static int (*real)(const char *, const char *);
     if (!real)
         real = dlsym(RTLD_NEXT, "rename");
+    if (mode && is_below(to)) {
+        int hit = strike();
+        if (hit == 1)
+            return -1;
+        if (hit == 2)
+            die();
+    }
+    return real(from, to);
+}
+
+int linkat(int from_fd, const char *from, int to_fd, const char *to, int flags) {
+    static int (*real)(int, const char *, int, const char *, int);
+    if (!real)
+        real = dlsym(RTLD_NEXT, "linkat");
+    if (mode && is_below(to)) {
+        int hit = strike();
+        if (hit == 1)
+            return -1;
+        if (hit == 2)
+            die();
+    }
+    return real(from_fd, from, to_fd, to, flags);
+}
+
+int link(const char *from, const char *to) {
+    static int (*real)(const char *, const char *);
+    if (!real)
+        real = dlsym(RTLD_NEXT, "link");
     if (mode && is_below(to)) {
         int hit = strike();
         if (hit == 1)

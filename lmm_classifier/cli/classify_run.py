@@ -27,6 +27,8 @@ from lmm_classifier.evaluation.reports.run_page import RunPage
 from lmm_classifier.pipeline.classifier import HybridClassifier
 from lmm_classifier.pipeline.run_identity import run_identity
 
+_LISTED = 20  # files that cannot be read, shown one by one
+
 
 @dataclass
 class ClassifyRun:
@@ -38,6 +40,7 @@ class ClassifyRun:
     html: Path | None = None
     counts: Counter[str] = field(default_factory=Counter)
     kept: int = 0  # images whose result was stored already
+    unreadable: list[str] = field(default_factory=list)  # files that could not be read, each with the reason
 
     def run(self, config: PipelineConfig, leave_out_identical: bool) -> Counter[str]:
         """Classify all images; on an interruption say what is there."""
@@ -82,6 +85,7 @@ class ClassifyRun:
             "stored_before": self.kept,
             "given_more_than_once": self.sources.repeated,
             "sorted": dict(self.sorter.counts) if self.sorter else None,
+            "unreadable": self.unreadable,
             "skipped": [{"path": file.path, "reason": file.reason, "kind": file.kind} for file in self.skipped],
         }
         with atomic_write(path) as temporary:
@@ -125,6 +129,8 @@ class ClassifyRun:
     def _use(self, path: Path, result: Classification, page: RunPage) -> None:
         group = outcome(result.decision.reason, result.is_unknown)
         self.counts[group] += 1
+        if group == "unreadable":
+            self.unreadable.append(result.error or str(path))
         stored = self.output.stored.by_path.get(str(result.path))
         failed_again = group == "unreadable" and stored is not None and stored.outcome == group
         if not (failed_again and stored is not None and stored.content_hash == (result.content_hash or "")):
@@ -161,6 +167,9 @@ class ClassifyRun:
             for label, folder in self.sorter.folders.items():
                 if folder.name != label:
                     lines.append(f"the folder of {label!r} is {folder.name!r}")
+        lines += [f"not readable: {reason}" for reason in self.unreadable[:_LISTED]]
+        if len(self.unreadable) > _LISTED:
+            lines.append(f"and {len(self.unreadable) - _LISTED} more that are not readable")
         sys.stderr.write("\n".join(escape_for_terminal(line) for line in lines) + "\n")
         print_skipped(self.skipped)
 

@@ -48,15 +48,14 @@ class ImageSources:
             return [name]
         found = find_images(name, images.follow_links)
         self.skipped += [Skipped(str(name / file.path), file.reason, file.kind) for file in found.skipped]
-        if leave_out is None:
-            if not found.paths:
-                self.skipped.append(Skipped(str(name), "no image file in this folder", "empty"))
-            return found.paths
-        inside = {folder: _is_inside(folder, leave_out) for folder in {path.parent for path in found.paths}}
-        paths = [path for path in found.paths if not inside[path.parent]]
-        if len(paths) < len(found.paths):
-            count = len(found.paths) - len(paths)
-            self.skipped.append(Skipped(str(leave_out), f"{count} images in the folder of sorted images", "ignored"))
+        paths = found.paths
+        if leave_out is not None:
+            inside = {folder: _is_inside(folder, leave_out) for folder in {path.parent for path in paths}}
+            paths = tuple(path for path in paths if not inside[path.parent])
+        if left := len(found.paths) - len(paths):
+            self.skipped.append(Skipped(str(leave_out), f"{left} images in the folder of sorted images", "ignored"))
+        elif not paths:
+            self.skipped.append(Skipped(str(name), "no image file in this folder", "empty"))
         return paths
 
     def require_any(self) -> None:

@@ -54,7 +54,8 @@ def told_if_interrupted(line: Callable[[], str]) -> Iterator[None]:
         yield
     except KeyboardInterrupt as interruption:
         if not getattr(interruption, "told", False):
-            sys.stderr.write(f"\n{line()}\n")
+            after_echo = "\n" if sys.stderr.isatty() else ""  # a terminal shows ^C on the line
+            sys.stderr.write(f"{after_echo}{line()}\n")
             interruption.told = True  # type: ignore[attr-defined]
         raise
 

@@ -79,6 +79,8 @@ class ResultOutput:
         """Return what is there, and how to continue."""
         if self.path is None:
             return f"{self.written} results were written."
+        if self._file is None:
+            return f"{self.path} was not changed."
         total = len(self.stored.by_path) + self.written
         if not os.path.isfile(self.path) or self.format == "table":  # noqa: PTH113 - it never raises
             return f"{total} results are in {self.path}."

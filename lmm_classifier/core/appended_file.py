@@ -68,10 +68,13 @@ class AppendedFile:
         self.cut(self._end)
 
     def cut(self, end: int) -> None:
-        """Drop everything after the first `end` bytes."""
+        """Drop everything after the first `end` bytes; raise OutputError where that fails."""
         self._end = end
-        os.ftruncate(self._handle, end)
-        os.lseek(self._handle, end, os.SEEK_SET)
+        try:
+            os.ftruncate(self._handle, end)
+            os.lseek(self._handle, end, os.SEEK_SET)
+        except OSError as error:
+            raise OutputError(f"Cannot write {self.path}: {error.strerror}.") from error
 
     def append(self, record: str) -> None:
         """Append a record whole; raise OutputError where it cannot be written, without any part of it in the file."""
@@ -93,7 +96,7 @@ class AppendedFile:
 
     def _drop_torn_record(self) -> None:
         if self.is_regular:
-            with suppress(OSError):  # the next run drops it then
+            with suppress(OutputError):  # the next run drops it then
                 self.cut(self._end)
 
     def __enter__(self) -> Self:

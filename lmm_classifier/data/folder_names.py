@@ -30,7 +30,7 @@ def folder_name(label: str, distinct: bool = False) -> str:
         name = f"{name[:-1]}%{ord(name[-1]):02X}"
     if distinct or len(os.fsencode(name)) > _MAX_BYTES:
         digest = sha256(label.encode("utf-8", "surrogatepass")).hexdigest()[:16]
-        name = os.fsencode(name)[: _MAX_BYTES - 17].decode("utf-8", "ignore") + f"%~{digest}"
+        name = os.fsencode(name)[: _MAX_BYTES - 18].decode("utf-8", "ignore") + f"%~{digest}"
     return name
 
 

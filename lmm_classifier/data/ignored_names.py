@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from lmm_classifier.data.image_types import extension
+
 _FOLDERS = frozenset(
     [
         "__macosx",  # archives made on a Mac
@@ -32,6 +34,6 @@ def why_ignored_file(name: str) -> str | None:
         return "hidden"
     if name.casefold() in _FILES:
         return "of the system, not of the dataset"
-    if name.endswith("~") or name.startswith("~$") or name.rpartition(".")[2].lower() in _LEFTOVERS:
+    if name.endswith("~") or name.startswith("~$") or extension(name) in _LEFTOVERS:
         return "a backup, or not complete"
     return None

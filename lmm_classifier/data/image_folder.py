@@ -163,8 +163,9 @@ def _walk(root: Path, follow_links: Sequence[Path]) -> _Walk:
     while folders or linked:
         folder = folders.pop() if folders else linked.pop(0)
         try:
-            if former := links.enter(os.path.join(root, folder), folder):  # noqa: PTH118 - a Path costs memory
-                reason = f"a link to a folder that is read as {former.rstrip('/')}"
+            former = links.enter(os.path.join(root, folder), folder)  # noqa: PTH118 - a Path costs memory
+            if former is not None:
+                reason = f"a link to a folder that is read already, as {former.rstrip('/') or '.'}"
                 walk.skipped.append(Skipped(folder.rstrip("/"), reason, "symlink"))
                 continue
             entries = list(os.scandir(root / folder))
@@ -200,14 +201,12 @@ def _why_no_image(entry: os.DirEntry[str]) -> Problem | None:
     if reason := why_ignored_file(entry.name):
         return reason, "ignored"
     ending = extension(entry.name)
-    if not entry.is_file():
-        return "not a regular file", "unreadable" if ending in EXTENSIONS else "ignored"
-    if ending in EXTENSIONS:
-        return None
-    if ending in UNSUPPORTED:
-        return f"the format {ending} is not decoded: convert the image to PNG or JPEG", "unsupported"
     try:
-        is_image = has_image_content(entry.path)
+        if not entry.is_file():
+            return "not a regular file", "unreadable" if ending in EXTENSIONS else "ignored"
+        if ending in UNSUPPORTED:
+            return f"the format {ending} is not decoded: convert the image to PNG or JPEG", "unsupported"
+        is_image = ending in EXTENSIONS or has_image_content(entry.path)
     except OSError as error:
         return f"cannot be opened: {(error.strerror or str(error)).lower()}", "unreadable"
     return None if is_image else ("not an image, by its name and its first bytes", "ignored")

@@ -25,6 +25,7 @@ from lmm_classifier.data.ignored_names import SORTED_MARK
 Action = Literal["copy", "link", "move"]
 _DONE = {"copy": "copied", "link": "linked", "move": "moved"}
 _NO_USE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)  # the next image would fail too
+_NO_LINKS = (errno.EXDEV, errno.EPERM, errno.EACCES, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK)
 _CHUNK = 1 << 20
 
 
@@ -117,11 +118,10 @@ class LabelFolders:
         if self.action == "link":
             target.symlink_to(os.path.realpath(file))
             return
-        if self.action == "move" and not file.is_symlink() and content_hash(file) == expected:
-            with suppress(PermissionError, NotImplementedError):  # not all file systems have links
-                if _linked(file, target):
-                    file.unlink()
-                    return
+        may_link = self.action == "move" and not file.is_symlink() and content_hash(file) == expected
+        if may_link and _linked(file, target):
+            file.unlink()
+            return
         _copy(file, target, expected, lasting=self.action == "move")
         if self.action == "move":
             file.unlink()
@@ -131,10 +131,12 @@ def _linked(file: Path, target: Path) -> bool:
     """Give a file a second name; return False where it is on another disk or the disk has no links."""
     try:
         target.hardlink_to(file)
-    except OSError as error:
-        if isinstance(error, FileExistsError):
-            raise
+    except NotImplementedError:
         return False
+    except OSError as error:
+        if error.errno in _NO_LINKS:
+            return False
+        raise
     return True
 
 
@@ -156,10 +158,20 @@ def _copy(file: Path, target: Path, expected: str, lasting: bool) -> None:
             with suppress(PermissionError):  # some file systems have no permissions
                 shutil.copystat(file, path)
             if not _linked(path, target):
-                with target.open("x"):  # reserves the name
-                    path.replace(target)
+                _take_name(path, target)
         finally:
             path.unlink(missing_ok=True)
+
+
+def _take_name(path: Path, target: Path) -> None:
+    """Rename a file without replacing another, where the disk has no links."""
+    with target.open("x"):  # reserves the name
+        pass
+    try:
+        path.replace(target)
+    except OSError:
+        target.unlink(missing_ok=True)
+        raise
 
 
 def _shortened(stem: str, ending: str) -> str:

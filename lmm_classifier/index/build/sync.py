@@ -85,8 +85,12 @@ class Sync:
         return [record for record in records if record.path not in lost_paths], lost
 
     def _may_exist(self, records: Sequence[Record], skipped: Sequence[Skipped]) -> Callable[[str], bool]:
-        """Return a function that tells whether a file may exist that was not found, because a folder is unreadable."""
-        unreadable = {file.path for file in (*self.dataset.skipped, *skipped) if file.kind == "unreadable"}
+        """Return a function that tells whether a file may exist that was not found.
+
+        Its folder may be unreadable, or a link to it not followed at the moment.
+        """
+        hiding = ("unreadable", "symlink", "outside")
+        unreadable = {file.path for file in (*self.dataset.skipped, *skipped) if file.kind in hiding}
         encoded_hashes = self.store.encoded_hashes(self.fingerprint.space_id) if unreadable else set()
         hashes = {record.path: record.content_hash for record in records}
 

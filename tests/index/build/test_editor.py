@@ -7,7 +7,7 @@ import threading
 import numpy as np
 import pytest
 
-from lmm_classifier.core.errors import Cancelled, DatasetError, IndexFileError, IndexMismatchError
+from lmm_classifier.core.errors import Cancelled, ConfigError, DatasetError, IndexFileError, IndexMismatchError
 from lmm_classifier.data.synthetic.catalog import draw
 from lmm_classifier.index.build.builder import build_index_from_directory
 from lmm_classifier.index.build.editor import IndexEditor, stale
@@ -200,6 +200,33 @@ def test_impossible_edits_change_nothing(editor, config):
     with pytest.raises(IndexMismatchError, match="descriptor"):
         IndexEditor(editor.path, siglip).add([image()], "a")
     assert ExactIndex.open(editor.path).contents.version == version
+
+
+@pytest.mark.parametrize("name", ["unknown", "Unknown", "UNKNOWN "])
+def test_no_label_may_be_that_of_unknown_images(editor, config, dataset, name):
+    """Wherever a label comes in: build, sync, add, relabel, opening. Another unknown_label makes it free."""
+    with pytest.raises(DatasetError, match="cannot be told from unknown_label"):
+        editor.add([image()], name)
+    with pytest.raises(DatasetError, match="cannot be told from unknown_label"):
+        editor.relabel(["stripes/00.png"], name)
+    (dataset / "stripes").rename(dataset / name)
+    with pytest.raises(DatasetError, match=f"dataset {dataset}: The label '{name}' cannot be told"):
+        editor.sync()
+    with pytest.raises(DatasetError, match="Rename the label, or set unknown_label"):
+        build_index_from_directory(dataset, config.retrieval.index_path, config=config)
+    other = config.model_copy(deep=True)
+    other.unknown_label = "none"
+    assert name in build_index_from_directory(dataset, config.retrieval.index_path, config=other).indexed
+    HybridClassifier(other)
+    with pytest.raises(ConfigError, match="cannot be told from unknown_label"):
+        HybridClassifier(config)
+
+
+def test_labels_are_stored_in_one_normal_form(editor):
+    """An accent that is a character of its own makes no other label."""
+    editor.add([image()], "cafe\u0301")
+    editor.relabel(["stripes/00.png"], "cafe\u0301")
+    assert len(editor.examples_of("caf\u00e9")) == len(editor.examples_of("cafe\u0301")) == 2
 
 
 def test_parts_that_depend_on_the_examples_are_reported_as_stale(editor, dataset, config, caplog):
