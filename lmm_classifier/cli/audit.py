@@ -36,11 +36,12 @@ def audit(
     """
     from lmm_classifier.cli.console import ProgressDisplay, escape_for_terminal
     from lmm_classifier.core.csv_cells import write_row
-    from lmm_classifier.core.files import atomic_write
+    from lmm_classifier.core.files import atomic_write, require_place
     from lmm_classifier.evaluation.audit import audit_index
     from lmm_classifier.evaluation.reports.audit_page import write_audit_page
 
     path = index or config.retrieval.index_path
+    require_place(json_to, csv_to, html_to)
     with ProgressDisplay() as show:
         findings = audit_index(path, config, near, show)
     if json_to is not None:

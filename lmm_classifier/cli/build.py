@@ -41,10 +41,11 @@ def run_build(
 ) -> int:
     """Build with a progress bar and a closing table; return the exit code."""
     from lmm_classifier.cli.console import ProgressDisplay, resumable, show_report
-    from lmm_classifier.core.files import atomic_write
+    from lmm_classifier.core.files import atomic_write, require_place
     from lmm_classifier.index.build.builder import build_index_from_directory
 
     output = output or config.retrieval.index_path
+    require_place(report_path)
     with resumable(output), ProgressDisplay() as show:
         report = build_index_from_directory(dataset, output, batch_size or config.encoder.batch_size, config, show)
     show_report(report)

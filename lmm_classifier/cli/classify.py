@@ -65,6 +65,7 @@ def classify(
     """
     from lmm_classifier.cli.classify_run import ClassifyRun
     from lmm_classifier.cli.result_output import ResultOutput
+    from lmm_classifier.core.files import require_place
 
     if index is not None:
         config.retrieval.index_path = index
@@ -74,6 +75,7 @@ def classify(
         raise typer.BadParameter("--resume and --overwrite are about the file of --output, which is not given.")
     if resume and overwrite:
         raise typer.BadParameter("--resume and --overwrite exclude each other.")
+    require_place(output, html, report)
     chosen = (output_format or _format_of(output)).value
     results = ResultOutput(output, chosen, resume, overwrite)
     with ExitStack() as stack:

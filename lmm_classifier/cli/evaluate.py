@@ -39,7 +39,7 @@ def evaluate(
     Exit codes: 0 done, 3 some files are not images or were skipped, 1 failed.
     """
     from lmm_classifier.cli.console import ProgressDisplay, escape_for_terminal, print_skipped
-    from lmm_classifier.core.files import atomic_write
+    from lmm_classifier.core.files import atomic_write, require_place
     from lmm_classifier.evaluation.reports.evaluation_page import write_evaluation_page
     from lmm_classifier.evaluation.results import evaluate_folder
     from lmm_classifier.pipeline.classifier import HybridClassifier
@@ -48,6 +48,7 @@ def evaluate(
         config.retrieval.index_path = index
     if follow_links:
         config.images.follow_links = follow_links
+    require_place(json_to, html_to)
     classifier = HybridClassifier(config)
     with ProgressDisplay() as show:
         evaluation = evaluate_folder(folder, classifier, leave_out_identical, show)

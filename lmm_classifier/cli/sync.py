@@ -35,13 +35,14 @@ def sync(
     """
     from lmm_classifier.cli.console import ProgressDisplay, resumable, show_report
     from lmm_classifier.cli.edit_output import print_changes
-    from lmm_classifier.core.files import atomic_write
+    from lmm_classifier.core.files import atomic_write, require_place
     from lmm_classifier.index.build.editor import IndexEditor
     from lmm_classifier.index.build.reports import Changes
 
     if follow_links:
         config.images.follow_links = follow_links
     path = index or config.retrieval.index_path
+    require_place(report)
     with resumable(path), ProgressDisplay() as show:
         result = IndexEditor(path, config).sync(dataset, batch_size, show)
     show_report(result)

@@ -13,7 +13,7 @@ from lmm_classifier.core.errors import OutputError
 
 
 def test_modes(tmp_path):
-    """A new file must be new or empty, a resumed one goes on, an overwritten one begins again."""
+    """A new file must be new or empty, a resumed one is continued, an overwritten one begins again."""
     path = tmp_path / "results"
     path.touch()
     for mode, expected in [("new", "a\n"), ("resume", "a\na\n"), ("overwrite", "a\n")]:

@@ -12,7 +12,7 @@ from PIL import Image
 from lmm_classifier import __version__
 from lmm_classifier.config import PipelineConfig
 from lmm_classifier.core.errors import DatasetError, IndexFileError
-from lmm_classifier.core.labels import normal_label, require_label, unknown_clash
+from lmm_classifier.core.labels import normal_label
 from lmm_classifier.core.progress import Progress, ProgressCallback, Skipped
 from lmm_classifier.core.protocols import Encoder, TransformFitter
 from lmm_classifier.embeddings.encode_files import LazyEncoder, encode_files
@@ -20,6 +20,7 @@ from lmm_classifier.embeddings.registry import compatible_backends, open_encoder
 from lmm_classifier.embeddings.whitening import transform_from_arrays
 from lmm_classifier.index.build.added_examples import file_of, id_in_folder, prepare_examples
 from lmm_classifier.index.build.folder_scan import scan_dataset
+from lmm_classifier.index.build.new_labels import checked_label, warn_if_alike
 from lmm_classifier.index.build.reports import BuildReport, Changes, EditReport
 from lmm_classifier.index.build.sync import Sync
 from lmm_classifier.index.contents import ADDED
@@ -141,8 +142,9 @@ class IndexEditor:
         names = [labels] * len(images) if isinstance(labels, str) else list(labels)
         if len(names) != len(images):
             raise IndexFileError(f"Got {len(images)} images and {len(names)} labels. Give one label each, or one.")
-        names = [self._label(name) for name in names]
+        names = [checked_label(name, self._config.unknown_label) for name in names]
         with self._store() as store:
+            warn_if_alike(names, {record.label for record in store.records()})
             manifest = _manifest(store)
             new_records, skipped = prepare_examples(store, manifest, images, names, self._config.images.limits)
             records, failed = self._encode(store, manifest, new_records, progress)
@@ -172,8 +174,9 @@ class IndexEditor:
 
     def relabel(self, examples: Iterable[str], label: str) -> EditReport:
         """Change the label of examples by their ids. `sync` does not undo it while the file stays in its folder."""
-        label = self._label(label)
+        label = checked_label(label, self._config.unknown_label)
         with self._store() as store:
+            warn_if_alike([label], {record.label for record in store.records()})
             manifest = _manifest(store)
             chosen, skipped = _chosen(store, examples, manifest)
             former = [record for record in chosen if record.label != label]
@@ -199,13 +202,6 @@ class IndexEditor:
         """Return the ids of the examples of a label."""
         contents, label = read_store(self.path), normal_label(label)
         return [path for path, name in zip(contents.paths, contents.labels) if name == label]
-
-    def _label(self, text: str) -> str:
-        """Return the normal form of a label; raise DatasetError unless it is one that the index may have."""
-        label = require_label(text)
-        if message := unknown_clash([label], self._config.unknown_label):
-            raise DatasetError(message)
-        return label
 
     def _store(self) -> Store:
         return Store(self.path, wait=self._wait)

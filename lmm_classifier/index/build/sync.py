@@ -11,6 +11,7 @@ from lmm_classifier import __version__
 from lmm_classifier.config import PipelineConfig
 from lmm_classifier.core.datatypes import Example, Fingerprint
 from lmm_classifier.core.errors import DatasetError
+from lmm_classifier.core.labels import alike_warnings
 from lmm_classifier.core.progress import ProgressCallback, Skipped
 from lmm_classifier.core.protocols import Transform, TransformFitter
 from lmm_classifier.data.image_folder import LabeledFolder, duplicate_warnings
@@ -155,12 +156,13 @@ def make_report(
     changes: Changes | None = None,
 ) -> BuildReport:
     """Return the report of a build or a sync; `examples`, with the content `hashes`, are all examples of the index."""
+    alike = alike_warnings(example.label for example in examples)
     return BuildReport(
         image_root=str(dataset.root),
         output_path=output_path,
         encoder=str(encoder),
         indexed=dict(sorted(Counter(example.label for example in examples).items())),
         skipped=tuple(sorted((*dataset.skipped, *skipped), key=lambda file: file.path)),
-        warnings=(*dataset.warnings, *duplicate_warnings(examples, hashes)),
+        warnings=tuple(dict.fromkeys((*dataset.warnings, *alike, *duplicate_warnings(examples, hashes)))),
         changes=changes,
     )

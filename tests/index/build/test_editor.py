@@ -229,6 +229,18 @@ def test_labels_are_stored_in_one_normal_form(editor):
     assert len(editor.examples_of("caf\u00e9")) == len(editor.examples_of("cafe\u0301")) == 2
 
 
+def test_a_new_label_that_looks_like_another_is_named(editor, dataset, caplog):
+    """When it is given, and in the report of the next sync."""
+    editor.add([image()], "Stripes")
+    editor.relabel(["gingham/00.png"], "gingham ")
+    text = caplog.text
+    assert "The label 'Stripes' is new, and the index has 'stripes': is that the same?" in text
+    assert "The label 'gingham ' is new" in text
+    warnings = editor.sync().warnings
+    named = [warning.partition(" differ only in case")[0] for warning in warnings if " differ only" in warning]
+    assert named == ["the labels 'Stripes', 'stripes'", "the labels 'gingham', 'gingham '"]
+
+
 def test_parts_that_depend_on_the_examples_are_reported_as_stale(editor, dataset, config, caplog):
     """After a few edits thresholds are still used, with a warning. Calibrating again or undoing the edits ends it."""
     calibrate_index(editor.path, config, CalibrationRequest(keep_known=0.8))
