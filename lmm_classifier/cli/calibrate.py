@@ -49,6 +49,7 @@ def calibrate(
     Exit codes: 0 done, 1 failed, or the dataset is too small for the guarantee.
     """
     from lmm_classifier.cli.console import ProgressDisplay, escape_for_terminal
+    from lmm_classifier.cli.interruption import told_if_interrupted
     from lmm_classifier.pipeline.calibrator import CalibrationRequest, calibrate_index
 
     if follow_links:
@@ -57,7 +58,8 @@ def calibrate(
     request = CalibrationRequest(
         target_precision, confidence_level, keep_known, holdout, group_by, target_images, max_calls if rerank else None
     )
-    with ProgressDisplay() as show:
+    unchanged = "Interrupted. The stored calibration was not changed. Answers in the reranker's cache are used again."
+    with told_if_interrupted(lambda: unchanged), ProgressDisplay() as show:
         report = calibrate_index(path, config, request, show)
     sys.stdout.write("\n".join(escape_for_terminal(line) for line in _lines(path, report)) + "\n")
     return 0
