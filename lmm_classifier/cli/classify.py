@@ -115,12 +115,12 @@ def _sources(
     if files_from == STDIN and STDIN in images:
         raise typer.BadParameter("Standard input can be the list of files or an image, not both.")
     sources = ImageSources()
-    for name in images:
-        if name == STDIN and sources.stdin is None:
-            sources.stdin = stack.enter_context(standard_input(config.images.max_bytes))
-        sources.add([sources.stdin if name == STDIN and sources.stdin else name], config.images, target)
+    if STDIN in images:
+        sources.stdin = stack.enter_context(standard_input(config.images.max_bytes))
+        images = [sources.stdin if name == STDIN else name for name in images]
+    sources.add(images, config.images, target)
     if files_from is not None:
-        sources.add(read_list(files_from, null), config.images, target)
+        sources.add(read_list(files_from, null), config.images, target, literal=True)
     return sources
 
 

@@ -14,6 +14,7 @@ from tempfile import TemporaryDirectory
 from lmm_classifier.core.errors import DatasetError
 from lmm_classifier.core.progress import Skipped
 from lmm_classifier.data.config import ImagesConfig
+from lmm_classifier.data.ignored_names import is_ignored_folder, why_ignored_file
 from lmm_classifier.data.image_folder import find_images, nothing_found
 
 STDIN = Path("-")
@@ -32,10 +33,23 @@ class ImageSources:
     repeated: int = 0  # files that were given more than once
     stdin: Path | None = None
 
-    def add(self, names: Iterable[Path], images: ImagesConfig, leave_out: Path | None = None) -> None:
-        """Add files, and the image files in folders; `leave_out` is a folder that is passed over in a search."""
-        known = set(self.paths)
+    def add(
+        self, names: Iterable[Path], images: ImagesConfig, leave_out: Path | None = None, literal: bool = False
+    ) -> None:
+        """Add files, and the image files in folders.
+
+        Args:
+            names: files and folders. Of several, those that are never images are passed over as in a folder, because a
+                shell may have listed them.
+            images: which links are followed.
+            leave_out: a folder that is passed over in a search.
+            literal: pass over no name.
+        """
+        known, names = set(self.paths), list(names)
         for name in names:
+            if not literal and len(names) > 1 and (reason := _why_ignored(name)):
+                self.skipped.append(Skipped(str(name), reason, "ignored"))
+                continue
             for path in self._found(name, images, leave_out):
                 if path in known:
                     self.repeated += 1
@@ -103,6 +117,12 @@ def read_list(source: Path, null: bool) -> list[Path]:
     if not paths:
         raise DatasetError(f"The list of files {source} names no file.")
     return paths
+
+
+def _why_ignored(name: Path) -> str | None:
+    if not os.path.isdir(name):  # noqa: PTH112 - it never raises
+        return why_ignored_file(name.name)
+    return "hidden, or a folder of another program" if is_ignored_folder(name.name) else None
 
 
 def _is_inside(folder: Path, other: Path) -> bool:

@@ -18,7 +18,7 @@ from lmm_classifier.core.errors import DatasetError
 
 Cell = str | float | bool | None  # an int is a float here
 _START = r"(?:(?<![\s\S])|(?<=[;\t\r\n]))"  # of a text, or after what may separate cells
-_FORMULA = r"(?=[ \"'\u00a0]*[=+\-@\t\r\n\uff1d\uff0b\uff0d\uff20])"  # its full-width forms too
+_FORMULA = r"(?=[\s\"'\x00\u200b\ufeff]*[=+\-@\t\r\n\uff1d\uff0b\uff0d\uff20])"  # its full-width forms too
 _UNSAFE = re.compile(_START + _FORMULA)
 _ESCAPED = re.compile(f"{_START}'{_FORMULA}")
 

@@ -74,6 +74,22 @@ def test_files_and_folders(tmp_path):
     assert kinds == {"in/x.jp2": "unsupported", "in/out": "ignored", "empty/.hidden.jpg": "ignored", "empty": "empty"}
 
 
+def test_names_that_a_shell_listed(tmp_path):
+    """`new/*` names what other programs left there, too; a name given alone is always read."""
+    for name in ("a.jpg", "Thumbs.db", "a.jpg~", "@eaDir/1.jpg", "__MACOSX/1.jpg"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    sources = ImageSources()
+    sources.add(sorted(tmp_path.iterdir()), ImagesConfig())
+    assert [path.name for path in sources.paths] == ["a.jpg"]
+    assert {Path(file.path).name: file.kind for file in sources.skipped} == dict.fromkeys(
+        ["Thumbs.db", "a.jpg~", "@eaDir", "__MACOSX"], "ignored"
+    )
+    sources.add([tmp_path / "@eaDir"], ImagesConfig())
+    sources.add([tmp_path / "Thumbs.db"], ImagesConfig())
+    assert [path.name for path in sources.paths] == ["a.jpg", "1.jpg", "Thumbs.db"]
+
+
 def test_nothing_to_classify_says_what_was_there(tmp_path):
     """A folder of links is not called empty."""
     (tmp_path / "new").mkdir()

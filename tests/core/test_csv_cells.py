@@ -11,13 +11,13 @@ from lmm_classifier.core.csv_cells import escape_cell, read_rows, unescape_cell,
 from lmm_classifier.core.errors import DatasetError
 
 SIGNS = "=+-@\t\r\n\uff1d\uff0b\uff0d\uff20"
-TEXTS = st.text(st.sampled_from([*SIGNS, *" ;,'\"ab\u00a0"])) | st.text()
+TEXTS = st.text(st.sampled_from([*SIGNS, *" ;,'\"ab\u00a0\ufeff\x0b\x00"])) | st.text()
 
 
 @pytest.mark.parametrize("sign", list(SIGNS))
 def test_a_text_that_begins_like_a_formula_gets_an_apostrophe(sign):
     """Hidden behind spaces, quotes or apostrophes, or after a character that may separate cells, it does too."""
-    for before in ("", " ", '"', "'", " ' ", "\u00a0"):
+    for before in ("", " ", '"', "'", " ' ", "\u00a0", "\ufeff", "\x0b"):
         assert escape_cell(f"{before}{sign}1+1").startswith(f"'{before}{sign}")
     for separator in ";\t\r\n":
         assert f"{separator}'{sign}1" in escape_cell(f"a{separator}{sign}1")
