@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 import time
 from collections import Counter
@@ -45,9 +46,9 @@ class ClassifyRun:
     def run(self, config: PipelineConfig, leave_out_identical: bool) -> Counter[str]:
         """Classify all images; on an interruption say what is there."""
         started = time.monotonic()
-        classifier = HybridClassifier(config)
         page = RunPage()
         with told_if_interrupted(lambda: f"Interrupted. {self.output.state()}"):
+            classifier = HybridClassifier(config)
             try:
                 with self.output.opened(run_identity(classifier, leave_out_identical)), ProgressDisplay() as show:
                     count = self._classify(classifier, page, show, leave_out_identical)
@@ -103,7 +104,7 @@ class ClassifyRun:
                 continue
             digest = next(digests)
             show(Progress("comparing with stored results", number + 1, len(self.sources.paths)))
-            if digest is None and not path.exists():  # moved or removed since; its result stays
+            if digest is None and not os.path.lexists(path):  # moved or removed since; its result stays
                 self._keep(result)
             elif digest != (result.content_hash or None) or result.outcome == "unreadable":
                 yield path
@@ -115,6 +116,8 @@ class ClassifyRun:
     def _keep(self, result: StoredResult) -> None:
         self.kept += 1
         self.counts[result.outcome] += 1
+        if result.outcome == "unreadable":
+            self.unreadable.append(f"{result.path}: it is still missing")
 
     def _results(
         self, classifier: HybridClassifier, paths: list[Path], leave_out_identical: bool
