@@ -8,9 +8,10 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any, Literal, Self
 
-from pydantic import ValidationError, field_validator
+from pydantic import ValidationError, field_validator, model_validator
 
 from lmm_classifier.core.errors import ConfigError
+from lmm_classifier.core.labels import normal_label, require_label, unknown_clash
 from lmm_classifier.core.paths import absolute, expand_home
 from lmm_classifier.core.setting_keys import is_text, with_sections
 from lmm_classifier.core.settings import PathField, Settings, format_validation_error, unknown_key
@@ -57,7 +58,7 @@ class PipelineConfig(Settings):
     allow_unknown: bool = True
     """Open set: an image that is close to no example is `unknown`. When false, some label is always given."""
     unknown_label: str = "unknown"
-    """The label of an image that is called unknown."""
+    """The label of an image that is called unknown. No label of the dataset may be like it, in any case."""
     encoder: EncoderConfig = EncoderConfig()  # copied for each instance
     retrieval: RetrievalConfig = RetrievalConfig()  # copied for each instance
     rerank: RerankConfig = RerankConfig()  # copied for each instance
@@ -70,9 +71,21 @@ class PipelineConfig(Settings):
         if labels is not None:
             if not labels:
                 raise ValueError("must name at least one label, or be null for every label of the index")
+            labels = [normal_label(label) for label in labels]
             if twice := sorted({label for label in labels if labels.count(label) > 1}):
                 raise ValueError(f"names {', '.join(map(repr, twice))} more than once")
         return labels
+
+    @field_validator("unknown_label")
+    @classmethod
+    def _label(cls, unknown_label: str) -> str:
+        return require_label(unknown_label)
+
+    @model_validator(mode="after")
+    def _unknown_is_no_label(self) -> Self:
+        if message := unknown_clash(self.labels or (), self.unknown_label):
+            raise ValueError(message)
+        return self
 
     def __init__(self, /, **values: Any) -> None:
         try:

@@ -6,10 +6,11 @@ import argparse
 import sys
 from pathlib import Path
 
+import typer
+
 from lmm_classifier.cli.build import run_build
-from lmm_classifier.cli.console import print_error
+from lmm_classifier.cli.error_handling import exit_on_error
 from lmm_classifier.cli.options import expanded, read_configuration
-from lmm_classifier.core.errors import LmmClassifierError
 from lmm_classifier.index.build.builder import build_index_from_directory
 
 __all__ = ["build_index_from_directory", "main"]
@@ -30,12 +31,12 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--replace", action="store_true", help="let the index become that of another dataset")
     options = parser.parse_args(arguments)
     try:
-        config = read_configuration(options.config)
-        dataset, output, report = map(expanded, (options.dataset, options.output, options.report))
-        return run_build(dataset, output, options.batch_size, config, report, options.replace)
-    except (LmmClassifierError, OSError) as error:
-        print_error(str(error))
-        return 1
+        with exit_on_error(debug=False):
+            config = read_configuration(options.config)
+            dataset, output, report = map(expanded, (options.dataset, options.output, options.report))
+            return run_build(dataset, output, options.batch_size, config, report, options.replace)
+    except typer.Exit as ended:
+        return ended.exit_code
 
 
 if __name__ == "__main__":

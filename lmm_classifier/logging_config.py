@@ -45,7 +45,11 @@ def _finite(value: object) -> object:
 
 
 class _OneLineFormatter(logging.Formatter):
-    """Formats a record as plain text; no file name can break the encoding of the terminal."""
+    """Formats a record as plain text; no file name can break a line, the encoding or the state of the terminal."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - the name is logging's
+        text = super().formatMessage(record)
+        return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
 
     def format(self, record: logging.LogRecord) -> str:
         return super().format(record).encode("utf-8", "backslashreplace").decode("utf-8")

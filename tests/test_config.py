@@ -15,6 +15,30 @@ from tests.helpers.paths import ROOT
 PRESETS = ROOT / "lmm_classifier" / "presets"
 
 
+@pytest.mark.parametrize(
+    "values",
+    [{"labels": ["a", "unknown"]}, {"labels": ["a", "Unknown"]}, {"labels": ["a"], "unknown_label": "A "}],
+)
+def test_the_label_of_unknown_images_is_no_label(values):
+    """In whatever order and case the two are set; the former values stay."""
+    with pytest.raises(ConfigError, match="cannot be told from unknown_label"):
+        PipelineConfig(**values)
+    config = PipelineConfig()
+    with pytest.raises(ConfigError, match="cannot be told from unknown_label"):
+        for key, value in values.items():
+            setattr(config, key, value)
+    assert config.unknown_label == "unknown"
+    with pytest.raises(ConfigError, match="is no label"):
+        config.unknown_label = " "
+
+
+def test_labels_are_in_one_normal_form():
+    """Another Unicode form of a label is that label, so it is named twice."""
+    assert PipelineConfig(labels=["cafe\u0301"]).labels == ["caf\u00e9"]
+    with pytest.raises(ConfigError, match="more than once"):
+        PipelineConfig(labels=["cafe\u0301", "caf\u00e9"])
+
+
 def test_the_preset_default_has_every_key_with_its_default():
     """A default path stands there as a comment: in a file it would start at the folder of the file."""
     text = (PRESETS / "default.yaml").read_text(encoding="utf-8")

@@ -57,6 +57,8 @@ def test_levels_and_plain_text(capsys):
     logging.getLogger("lmm_classifier.x").warning("name \udcff")
     err = capsys.readouterr().err
     assert "hidden" not in err
+    logging.getLogger("lmm_classifier.x").error("a\nb\x1b[2J")
+    assert capsys.readouterr().err.endswith("ERROR lmm_classifier.x: a\\nb\\x1b[2J\n")
     assert "WARNING lmm_classifier.x: name \\udcff" in err
 
 

@@ -1,6 +1,6 @@
 /* Faults for LD_PRELOAD: the n-th call that changes a file in a folder kills the process, or fails.
  *
- * It counts write, pwrite, fsync, fdatasync, ftruncate, rename, link, unlink, mkdir and rmdir. `arm` is called through
+ * It counts write, pwrite, fsync, fdatasync, ftruncate, rename, link, linkat, unlink, mkdir and rmdir. `arm` is called through
  * ctypes.
  */
 #define _GNU_SOURCE
@@ -130,6 +130,20 @@ ON_FD(ftruncate64, (int fd, off_t n), (fd, n))
     }
 ON_TWO_PATHS(rename)
 ON_TWO_PATHS(link)
+
+int linkat(int from_fd, const char *from, int to_fd, const char *to, int flags) {
+    static int (*real)(int, const char *, int, const char *, int);
+    if (!real)
+        real = dlsym(RTLD_NEXT, "linkat");
+    if (mode && is_below(to)) {
+        int hit = strike();
+        if (hit == 1)
+            return -1;
+        if (hit == 2)
+            die();
+    }
+    return real(from_fd, from, to_fd, to, flags);
+}
 
 int mkdir(const char *path, mode_t permissions) {
     static int (*real)(const char *, mode_t);

@@ -10,6 +10,7 @@ import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from benchmarks.fault_injection.outcome import Outcome
 
@@ -29,15 +30,20 @@ def interruptions(
         faults: calls of each kind, at most, at which the disk fails.
         jobs: names of the jobs.
     """
+    request = {"kills": kills, "random": random_kills, "faults": faults, "jobs": list(jobs)}
+    return run_with_faults("benchmarks.fault_injection.interrupted", request, FAULTS)
+
+
+def run_with_faults(module: str, request: dict[str, Any], faults: Sequence[str]) -> list[Outcome]:
+    """Run a module with the library made of `faults.c`, and return the outcomes of `faults` that it prints."""
     compiler = shutil.which("cc") or shutil.which("gcc")
     if compiler is None or not sys.platform.startswith("linux"):
-        return [Outcome(fault, skipped="needs Linux and a C compiler") for fault in FAULTS]
+        return [Outcome(fault, skipped="needs Linux and a C compiler") for fault in faults]
     with tempfile.TemporaryDirectory() as name:
         library = Path(name) / "faults.so"
         subprocess.run([compiler, "-shared", "-fPIC", "-O1", "-o", library, _HERE / "faults.c", "-ldl"], check=True)
         env = {**os.environ, "LD_PRELOAD": str(library), "OPENBLAS_NUM_THREADS": "1", "PYTHONPATH": str(_ROOT)}
-        request = json.dumps({"kills": kills, "random": random_kills, "faults": faults, "jobs": list(jobs)})
-        command = [sys.executable, "-m", "benchmarks.fault_injection.interrupted", request]
+        command = [sys.executable, "-m", module, json.dumps(request)]
         process = subprocess.run(command, env=env, capture_output=True, text=True, check=False, cwd=_ROOT)
     if process.returncode:
         raise RuntimeError(f"The fault injection itself failed: {process.stderr[-3000:]}")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lmm_classifier.cli.options import IndexOption, JsonFlag
+from lmm_classifier.cli.options import FollowLinksOption, IndexOption, JsonFlag
 
 if TYPE_CHECKING:
     from lmm_classifier.config import PipelineConfig
@@ -18,6 +18,7 @@ def add(
     label: Annotated[str, typer.Option(help="The label of all of them.")],
     index: IndexOption = None,
     as_json: JsonFlag = False,
+    follow_links: FollowLinksOption = None,
     *,
     config: PipelineConfig,
 ) -> int:
@@ -27,13 +28,17 @@ def add(
 
     Exit codes: 0 all are in the index, 3 some are not, 1 failed.
     """
+    from lmm_classifier.cli.console import print_skipped
     from lmm_classifier.cli.edit_output import print_edit
-    from lmm_classifier.core.errors import DatasetError
-    from lmm_classifier.data.image_folder import find_images
+    from lmm_classifier.cli.image_sources import ImageSources
     from lmm_classifier.index.build.editor import IndexEditor
 
-    files = [file for path in images for file in (find_images(path) if path.is_dir() else [path])]
-    if not files:
-        raise DatasetError(f"No image file in {', '.join(map(str, images))}")
+    if follow_links:
+        config.images.follow_links = follow_links
+    sources = ImageSources()
+    sources.add(images, config.images)
+    sources.require_any()
     path = index or config.retrieval.index_path
-    return print_edit(path, IndexEditor(path, config).add(files, label), as_json)
+    code = print_edit(path, IndexEditor(path, config).add(sources.paths, label), as_json)
+    print_skipped(sources.skipped)
+    return code or (3 if any(file.kind != "ignored" for file in sources.skipped) else 0)

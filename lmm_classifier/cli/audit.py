@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import sys
 from collections.abc import Iterator, Sequence
@@ -36,11 +35,13 @@ def audit(
     The findings also list thin labels, which have few examples, and labels that are easily confused.
     """
     from lmm_classifier.cli.console import ProgressDisplay, escape_for_terminal
-    from lmm_classifier.core.files import atomic_write
+    from lmm_classifier.core.csv_cells import write_row
+    from lmm_classifier.core.files import atomic_write, require_place
     from lmm_classifier.evaluation.audit import audit_index
     from lmm_classifier.evaluation.reports.audit_page import write_audit_page
 
     path = index or config.retrieval.index_path
+    require_place(json_to, csv_to, html_to)
     with ProgressDisplay() as show:
         findings = audit_index(path, config, near, show)
     if json_to is not None:
@@ -51,7 +52,8 @@ def audit(
             atomic_write(csv_to) as temporary,
             temporary.open("w", encoding="utf-8", errors="surrogateescape", newline="") as file,
         ):
-            csv.writer(file).writerows(_rows(findings))
+            for row in _rows(findings):
+                write_row(file, row)
     if html_to is not None:
         write_audit_page(html_to, findings, path)
     lines = [*_lines(findings), *([f"Report written to {html_to}"] if html_to is not None else [])]

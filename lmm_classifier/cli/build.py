@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lmm_classifier.cli.options import ReplaceFlag
+from lmm_classifier.cli.options import FollowLinksOption, ReplaceFlag
 
 if TYPE_CHECKING:
     from lmm_classifier.config import PipelineConfig
@@ -22,6 +22,7 @@ def build(
     batch_size: Annotated[
         int | None, typer.Option(min=1, help="Images per commit. [default: encoder.batch_size]")
     ] = None,
+    follow_links: FollowLinksOption = None,
     report: Annotated[Path | None, typer.Option(help="Write what was indexed and skipped to this JSON file.")] = None,
     replace: ReplaceFlag = False,
     *,
@@ -31,6 +32,8 @@ def build(
 
     Exit codes: 0 all images indexed, 3 some images skipped, 1 failed.
     """
+    if follow_links:
+        config.images.follow_links = follow_links
     return run_build(dataset, output, batch_size, config, report, replace)
 
 
@@ -44,10 +47,11 @@ def run_build(
 ) -> int:
     """Build with a progress bar and a closing table; return the exit code."""
     from lmm_classifier.cli.console import ProgressDisplay, resumable, show_report
-    from lmm_classifier.core.files import atomic_write
+    from lmm_classifier.core.files import atomic_write, require_place
     from lmm_classifier.index.build.builder import build_index_from_directory
 
     output = output or config.retrieval.index_path
+    require_place(report_path)
     with resumable(output), ProgressDisplay() as show:
         size = batch_size or config.encoder.batch_size
         report = build_index_from_directory(dataset, output, size, config, show, replace=replace)

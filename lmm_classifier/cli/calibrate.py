@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lmm_classifier.cli.options import IndexArgument
+from lmm_classifier.cli.options import FollowLinksOption, IndexArgument
 
 if TYPE_CHECKING:
     from lmm_classifier.calibration.request import CalibrationRequest
@@ -40,6 +40,7 @@ def calibrate(
         Path | None,
         typer.Option(help="Unlabeled images from production: finds out whether leave-one-out is too optimistic."),
     ] = None,
+    follow_links: FollowLinksOption = None,
     rerank: Annotated[
         bool, typer.Option("--rerank", help="Measure the reranker on held-out examples: which images to ask about.")
     ] = False,
@@ -59,6 +60,8 @@ def calibrate(
     """
     from lmm_classifier.calibration.request import CalibrationRequest
 
+    if follow_links:
+        config.images.follow_links = follow_links
     request = CalibrationRequest(
         target_precision, confidence_level, keep_known, holdout, group_by, target_images, max_calls if rerank else None
     )
@@ -71,9 +74,11 @@ def print_calibration(
 ) -> None:
     """Calibrate an index with a progress bar, and print what was found; None repeats the stored request."""
     from lmm_classifier.cli.console import ProgressDisplay, escape_for_terminal
+    from lmm_classifier.cli.interruption import told_if_interrupted
     from lmm_classifier.pipeline.calibrator import calibrate_index
 
-    with ProgressDisplay() as show:
+    unchanged = "Interrupted. The stored calibration was not changed. Answers in the reranker's cache are used again."
+    with told_if_interrupted(lambda: unchanged), ProgressDisplay() as show:
         report = calibrate_index(path, config, request, show, reset=reset)
     sys.stdout.write("\n".join(escape_for_terminal(line) for line in _lines(path, report)) + "\n")
 

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import sys
-import time
-from collections import Counter
-from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from enum import StrEnum
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lmm_classifier.cli.options import output_stream
+from lmm_classifier.cli.options import FollowLinksOption
 
 if TYPE_CHECKING:
+    from lmm_classifier.cli.image_sources import ImageSources
     from lmm_classifier.config import PipelineConfig
-    from lmm_classifier.core.datatypes import Classification
+    from lmm_classifier.data.label_folders import LabelFolders
 
 
 class Format(StrEnum):
@@ -28,10 +26,31 @@ class Format(StrEnum):
 
 
 def classify(
-    images: Annotated[list[Path], typer.Argument(help="Image files, and folders that are searched.")],
+    images: Annotated[
+        list[Path] | None,
+        typer.Argument(help="Image files, and folders that are searched; - reads one image from standard input."),
+    ] = None,
     index: Annotated[Path | None, typer.Option(help="Index. [default: retrieval.index_path]")] = None,
-    output_format: Annotated[Format, typer.Option("--format", help="How results are written.")] = Format.TABLE,
-    output: Annotated[Path | None, typer.Option(help="Write to this file instead of standard output.")] = None,
+    output_format: Annotated[
+        Format | None, typer.Option("--format", help="How results are written. [default: by the name of --output]")
+    ] = None,
+    output: Annotated[Path | None, typer.Option(help="Append each result to this file as soon as it is there.")] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Continue the file of --output; skip what it holds.")
+    ] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the file of --output.")] = False,
+    files_from: Annotated[
+        Path | None, typer.Option(help="Read the names of images from this list, one a line; - is standard input.")
+    ] = None,
+    null: Annotated[
+        bool, typer.Option("--null", "-0", help="The names in the list end with NUL, as from find -print0.")
+    ] = False,
+    html: Annotated[Path | None, typer.Option(help="Write a page with the least certain images of the run.")] = None,
+    copy_to: Annotated[Path | None, typer.Option(help="Copy the images into this folder, by label.")] = None,
+    link_to: Annotated[Path | None, typer.Option(help="Make links in this folder, by label.")] = None,
+    move: Annotated[bool, typer.Option("--move", help="Move the images to --copy-to instead of copying them.")] = False,
+    report: Annotated[Path | None, typer.Option(help="Write counts and all skipped files to this JSON file.")] = None,
+    follow_links: FollowLinksOption = None,
     fail_on_unknown: Annotated[bool, typer.Option("--fail-on-unknown", help="Exit with 4 if any is unknown.")] = False,
     leave_out_identical: Annotated[
         bool, typer.Option("--leave-out-identical", help="Ignore examples with the same content as the query.")
@@ -41,62 +60,77 @@ def classify(
 ) -> int:
     """Classify images by the examples of an index.
 
-    Exit codes: 0 done, 3 some files are not images, 4 some are unknown (with --fail-on-unknown), 1 failed.
+    Exit codes: 0 done, 3 some files could not be read or were skipped, 4 some are unknown (with --fail-on-unknown),
+    1 failed, 2 wrong usage, 130 interrupted by Ctrl-C, 143 ended by SIGTERM.
     """
+    from lmm_classifier.cli.classify_run import ClassifyRun
+    from lmm_classifier.cli.result_output import ResultOutput
+    from lmm_classifier.core.files import require_place
+
     if index is not None:
         config.retrieval.index_path = index
-    with output_stream(output) as stream:
-        counts = _classify(list(_files(images)), config, output_format.value, stream, leave_out_identical)
-    if counts["unreadable"]:
+    if follow_links:
+        config.images.follow_links = follow_links
+    if (resume or overwrite) and output is None:
+        raise typer.BadParameter("--resume and --overwrite are about the file of --output, which is not given.")
+    if resume and overwrite:
+        raise typer.BadParameter("--resume and --overwrite exclude each other.")
+    require_place(output, html, report)
+    chosen = (output_format or _format_of(output)).value
+    results = ResultOutput(output, chosen, resume, overwrite)
+    with ExitStack() as stack:
+        sources = _sources(images or [], files_from, null, config, copy_to or link_to, stack)
+        sources.require_any()
+        run = ClassifyRun(sources, results, _sorter(copy_to, link_to, move), html)
+        counts = run.run(config, leave_out_identical)
+    if report is not None:
+        run.write_report(report)
+    if counts["unreadable"] or any(file.kind != "ignored" for file in run.skipped):
         return 3
     return 4 if fail_on_unknown and counts["unknown"] else 0
 
 
-def _classify(
-    paths: Sequence[Path], config: PipelineConfig, output_format: str, stream: IO[str], leave_out_identical: bool
-) -> Counter[str]:
-    """Classify files as they stream by, write the results, and count the outcomes."""
-    from lmm_classifier.cli.console import ProgressDisplay
-    from lmm_classifier.cli.quiet import write_note
-    from lmm_classifier.cli.writers import WRITERS
-    from lmm_classifier.core.progress import Progress
-    from lmm_classifier.pipeline.classifier import HybridClassifier
-
-    classifier = HybridClassifier(config)
-    results = classifier.classify_paths(paths, leave_out_identical)
-    counts: Counter[str] = Counter()
-    started = time.monotonic()
-    table_on_terminal = stream is sys.stdout and sys.stdout.isatty()  # it shows the progress itself
-    with ProgressDisplay() as show:
-        for done, result in enumerate(WRITERS[output_format](results, stream), start=1):
-            counts[_outcome(result)] += 1
-            if not table_on_terminal:
-                show(Progress("classifying", done, len(paths), counts["unreadable"]))
-    seconds = time.monotonic() - started
-    summary = ", ".join(f"{count} {name}" for name, count in counts.items())
-    rate = len(paths) / max(seconds, 1e-9)
-    write_note(f"{len(paths)} images: {summary}; {seconds:.1f} s ({rate:.1f}/s)")
-    return counts
+def _format_of(output: Path | None) -> Format:
+    ending = output.suffix.lower() if output is not None else ""
+    return {".jsonl": Format.JSONL, ".ndjson": Format.JSONL, ".csv": Format.CSV}.get(ending, Format.TABLE)
 
 
-def _outcome(result: Classification) -> str:
-    if result.decision.reason == "unreadable":
-        return "unreadable"
-    if result.is_unknown:
-        return "unknown"
-    return "reranked" if result.decision.reason in ("reranked", "reranker_failed") else "accepted"
+def _sources(
+    images: list[Path],
+    files_from: Path | None,
+    null: bool,
+    config: PipelineConfig,
+    target: Path | None,
+    stack: ExitStack,
+) -> ImageSources:
+    """Collect the images; standard input is read at once, and its temporary file is removed with `stack`."""
+    from lmm_classifier.cli.image_sources import STDIN, ImageSources, read_list, standard_input
+
+    if not images and files_from is None:
+        raise typer.BadParameter(
+            "No image is named. Name files or folders, - for standard input, or a list with --files-from."
+        )
+    if null and files_from is None:
+        raise typer.BadParameter("--null is about the list of --files-from, which is not given.")
+    if files_from == STDIN and STDIN in images:
+        raise typer.BadParameter("Standard input can be the list of files or an image, not both.")
+    sources = ImageSources()
+    if STDIN in images:
+        sources.stdin = stack.enter_context(standard_input(config.images.max_bytes))
+        images = [sources.stdin if name == STDIN else name for name in images]
+    sources.add(images, config.images, target)
+    if files_from is not None:
+        sources.add(read_list(files_from, null), config.images, target, literal=True)
+    return sources
 
 
-def _files(paths: Sequence[Path]) -> Iterator[Path]:
-    """Yield the files named, and the image files in the folders named; a folder without any raises DatasetError."""
-    from lmm_classifier.core.errors import DatasetError
-    from lmm_classifier.data.image_folder import find_images
+def _sorter(copy_to: Path | None, link_to: Path | None, move: bool) -> LabelFolders | None:
+    from lmm_classifier.data.label_folders import LabelFolders
 
-    for path in paths:
-        if not path.is_dir():
-            yield path
-            continue
-        images = find_images(path)
-        if not images:
-            raise DatasetError(f"No image files in {path}")
-        yield from images
+    if copy_to is not None and link_to is not None:
+        raise typer.BadParameter("--copy-to and --link-to exclude each other.")
+    if move and copy_to is None:
+        raise typer.BadParameter("--move moves the images to the folder of --copy-to, which is not given.")
+    if link_to is not None:
+        return LabelFolders(link_to, "link")
+    return LabelFolders(copy_to, "move" if move else "copy") if copy_to is not None else None

@@ -5,15 +5,16 @@ from __future__ import annotations
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from lmm_classifier.cli.interruption import told_if_interrupted
 from lmm_classifier.cli.quiet import is_quiet, write_note
 from lmm_classifier.core.errors import ReplacementError
-from lmm_classifier.core.progress import Progress
+from lmm_classifier.core.progress import Progress, Skipped, describe_skipped
 from lmm_classifier.core.text import escape_unprintable
 from lmm_classifier.index.build.reports import BuildReport
 
@@ -95,16 +96,25 @@ class ProgressDisplay:
 @contextmanager
 def resumable(index: Path) -> Iterator[None]:
     """Say on an interruption of a build or a sync that a durable index can be resumed, and name `--replace`."""
+    from lmm_classifier.index.formats import has_npz_name
+
+    line = "Interrupted. Encoded images are stored. Run the same command again to resume."
     try:
-        yield
+        with nullcontext() if has_npz_name(index) else told_if_interrupted(lambda: line):
+            yield
     except ReplacementError as error:
         raise ReplacementError(f"{error} The option --replace does that.") from None
-    except KeyboardInterrupt:
-        from lmm_classifier.index.formats import has_npz_name
 
-        if not has_npz_name(index):
-            sys.stderr.write("\nInterrupted. Encoded images are stored. Run the same command again to resume.\n")
-        raise
+
+def print_skipped(files: Sequence[Skipped]) -> None:
+    """Print how many files were skipped, and the first of them with the reason; those that should be images first."""
+    if not files:
+        return
+    lines = [describe_skipped(files)]
+    listed = sorted(files, key=lambda file: (file.kind == "ignored", file.path))[:_LISTED]
+    lines += [f"  {file.path}: {file.reason}" for file in listed]
+    lines += [f"  and {len(files) - _LISTED} more"] if len(files) > _LISTED else []
+    write_note("\n".join(escape_for_terminal(line) for line in lines))
 
 
 def show_report(report: BuildReport) -> None:

@@ -12,11 +12,16 @@ import typer
 
 @contextmanager
 def exit_on_error(debug: bool) -> Iterator[None]:
-    """Print an error as one line and exit with 1; with `debug` let the traceback through."""
+    """Print an error as one line and exit with 1; with `debug` let the traceback through.
+
+    A signal that asks the program to end becomes one line and its exit code: 130 for Ctrl-C, 143 for SIGTERM.
+    """
+    from lmm_classifier.cli.interruption import exit_code_of, signals_raised, told_if_interrupted
     from lmm_classifier.core.errors import LmmClassifierError
 
     try:
-        yield
+        with signals_raised(), told_if_interrupted(lambda: "Interrupted. Files that were not complete are removed."):
+            yield
     except (LmmClassifierError, OSError) as error:
         if debug:
             raise
@@ -27,11 +32,11 @@ def exit_on_error(debug: bool) -> Iterator[None]:
 
         print_error(str(error))
         raise typer.Exit(1) from None
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as interruption:
         if debug:
             raise
-        raise typer.Exit(130) from None
-    except typer.Exit:
+        raise typer.Exit(exit_code_of(interruption)) from None
+    except (typer.Exit, typer.BadParameter):
         raise
     except Exception as error:
         if debug:

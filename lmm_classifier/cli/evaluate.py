@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from lmm_classifier.cli.options import JsonFile
+from lmm_classifier.cli.options import FollowLinksOption, JsonFile
 
 if TYPE_CHECKING:
     from lmm_classifier.config import PipelineConfig
@@ -25,6 +25,7 @@ def evaluate(
     index: Annotated[Path | None, typer.Option(help="Index. [default: retrieval.index_path]")] = None,
     json_to: JsonFile = None,
     html_to: Annotated[Path | None, typer.Option("--html", help="Write charts and images to this page.")] = None,
+    follow_links: FollowLinksOption = None,
     leave_out_identical: Annotated[
         bool, typer.Option("--leave-out-identical", help="Ignore examples with the same content as the query.")
     ] = False,
@@ -35,16 +36,19 @@ def evaluate(
 
     The report covers accuracy, confidence, unknown images, and what the reranker changed.
 
-    Exit codes: 0 done, 3 some files are not images, 1 failed.
+    Exit codes: 0 done, 3 some files are not images or were skipped, 1 failed.
     """
-    from lmm_classifier.cli.console import ProgressDisplay, escape_for_terminal
-    from lmm_classifier.core.files import atomic_write
+    from lmm_classifier.cli.console import ProgressDisplay, escape_for_terminal, print_skipped
+    from lmm_classifier.core.files import atomic_write, require_place
     from lmm_classifier.evaluation.reports.evaluation_page import write_evaluation_page
     from lmm_classifier.evaluation.results import evaluate_folder
     from lmm_classifier.pipeline.classifier import HybridClassifier
 
     if index is not None:
         config.retrieval.index_path = index
+    if follow_links:
+        config.images.follow_links = follow_links
+    require_place(json_to, html_to)
     classifier = HybridClassifier(config)
     with ProgressDisplay() as show:
         evaluation = evaluate_folder(folder, classifier, leave_out_identical, show)
@@ -56,7 +60,11 @@ def evaluate(
         write_evaluation_page(html_to, evaluation, classifier)
     lines = [*_lines(figures), *([f"Report written to {html_to}"] if html_to is not None else [])]
     sys.stdout.write("\n".join(escape_for_terminal(line) for line in lines) + "\n")
-    return 3 if evaluation.unreadable else 0
+    for warning in evaluation.warnings:
+        sys.stderr.write(escape_for_terminal(f"warning: {warning}") + "\n")
+    print_skipped(evaluation.skipped)
+    is_incomplete = evaluation.unreadable or any(file.kind != "ignored" for file in evaluation.skipped)
+    return 3 if is_incomplete else 0
 
 
 def _lines(figures: dict[str, Any]) -> list[str]:

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from functools import wraps
 from inspect import Parameter, Signature, signature
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Annotated, Any, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 import typer
 
@@ -44,6 +42,11 @@ ReplaceFlag = Annotated[
     bool, typer.Option("--replace", help="Let the index lose most of its images, or become that of another dataset.")
 ]
 LabelOption = Annotated[str | None, typer.Option(help="All examples of this label.")]
+
+FollowLinksOption = Annotated[
+    list[Path] | None,
+    typer.Option(metavar="FOLDER", help="Follow links that lead into this folder; may be repeated."),
+]
 
 _COMMON: dict[str, tuple[Any, Any]] = {
     "config": (ConfigOption, None),
@@ -106,20 +109,3 @@ def expanded(value: Any) -> Any:
     if isinstance(value, list):
         return [expanded(item) for item in value]
     return expand_home(value) if isinstance(value, Path) else value
-
-
-@contextmanager
-def output_stream(path: Path | None) -> Iterator[IO[str]]:
-    """Open standard output, or a file that appears when it is complete; file names of any bytes pass through."""
-    if path is None:
-        if hasattr(sys.stdout, "reconfigure"):
-            sys.stdout.reconfigure(errors="surrogateescape")
-        yield sys.stdout
-        return
-    from lmm_classifier.core.files import atomic_write
-
-    with (
-        atomic_write(path) as temporary,
-        temporary.open("w", encoding="utf-8", errors="surrogateescape", newline="") as file,
-    ):
-        yield file

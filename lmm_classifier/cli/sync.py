@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lmm_classifier.cli.options import IndexOption, ReplaceFlag
+from lmm_classifier.cli.options import FollowLinksOption, IndexOption, ReplaceFlag
 
 if TYPE_CHECKING:
     from lmm_classifier.config import PipelineConfig
@@ -25,6 +25,7 @@ def sync(
     recalibrate: Annotated[
         bool, typer.Option("--recalibrate", help="Then calibrate again, as the former calibration was asked for.")
     ] = False,
+    follow_links: FollowLinksOption = None,
     report: Annotated[Path | None, typer.Option(help="Write what was changed and skipped to this JSON file.")] = None,
     replace: ReplaceFlag = False,
     *,
@@ -38,11 +39,14 @@ def sync(
     """
     from lmm_classifier.cli.console import ProgressDisplay, resumable, show_report
     from lmm_classifier.cli.edit_output import print_changes
-    from lmm_classifier.core.files import atomic_write
+    from lmm_classifier.core.files import atomic_write, require_place
     from lmm_classifier.index.build.editor import IndexEditor
     from lmm_classifier.index.build.reports import Changes
 
+    if follow_links:
+        config.images.follow_links = follow_links
     path = index or config.retrieval.index_path
+    require_place(report)
     with resumable(path), ProgressDisplay() as show:
         result = IndexEditor(path, config).sync(dataset, batch_size, show, replace)
     show_report(result)

@@ -1,12 +1,16 @@
-"""Writes results one by one: a table for people, JSON lines and CSV for programs."""
+"""How a result is written: a line of a table for people, JSON lines and CSV for programs.
+
+Each result is one record, and a file of records begins with the head of its format.
+"""
 
 from __future__ import annotations
 
-import csv
-from collections.abc import Callable, Iterable, Iterator
-from typing import IO
+import json
+from collections.abc import Callable
+from io import StringIO
 
 from lmm_classifier.cli.console import escape_for_terminal
+from lmm_classifier.core.csv_cells import write_row
 from lmm_classifier.core.datatypes import Classification
 
 CSV_COLUMNS = (
@@ -20,49 +24,49 @@ CSV_COLUMNS = (
     "nearest_path",
     "nearest_label",
     "error",
+    "content_hash",
+    "run",
 )
-Writer = Callable[[Iterable[Classification], IO[str]], Iterator[Classification]]
+Record = Callable[[Classification, str], str]
+_TABLE_HEAD = f"{'label':<20} {'score':>5}  {'reason':<15} {'file':<32} why\n"
 
 
-def write_table(results: Iterable[Classification], out: IO[str]) -> Iterator[Classification]:
-    """Write one aligned line per result, as it comes, and yield each result."""
-    out.write(f"{'label':<20} {'score':>5}  {'reason':<15} {'file':<32} why\n")
-    for result in results:
-        label, path = escape_for_terminal(result.label), escape_for_terminal(result.path or "")
-        why = escape_for_terminal(result.why)
-        out.write(f"{label:<20} {result.score:>5.2f}  {result.decision.reason:<15} {path:<32} {why}\n")
-        yield result
+def table_record(result: Classification, run: str = "") -> str:  # noqa: ARG001 - all formats have one signature
+    """Return one aligned line."""
+    label, path = escape_for_terminal(result.label), escape_for_terminal(result.path or "")
+    why = escape_for_terminal(result.why)
+    return f"{label:<20} {result.score:>5.2f}  {result.decision.reason:<15} {path:<32} {why}\n"
 
 
-def write_jsonl(results: Iterable[Classification], out: IO[str]) -> Iterator[Classification]:
-    """Write one JSON object per result and line, with its supporting neighbors, and yield each result."""
-    for result in results:
-        out.write(result.to_json() + "\n")
-        yield result
+def jsonl_record(result: Classification, run: str = "") -> str:
+    """Return one line with a JSON object: the result with its supporting neighbors, and the run where it has one."""
+    return json.dumps({**result.to_dict(), "run": run} if run else result.to_dict()) + "\n"
 
 
-def write_csv(results: Iterable[Classification], out: IO[str]) -> Iterator[Classification]:
-    """Write a header and one row per result, and yield each result."""
-    rows = csv.writer(out, lineterminator="\n")
-    rows.writerow(CSV_COLUMNS)
-    for result in results:
-        neighbors = [neighbor for candidate in result.candidates for neighbor in candidate.neighbors]
-        nearest = max(neighbors, key=lambda neighbor: neighbor.similarity, default=None)
-        rows.writerow(
-            [
-                result.path,
-                result.label,
-                f"{result.score:.6f}",
-                str(result.is_unknown).lower(),
-                result.decision.reason,
-                str(result.used_reranker).lower(),
-                "" if result.similarity is None else f"{result.similarity:.6f}",
-                nearest.example.path if nearest else "",
-                nearest.example.label if nearest else "",
-                result.error or "",
-            ]
-        )
-        yield result
+def csv_record(result: Classification, run: str = "") -> str:
+    """Return one row."""
+    neighbors = [neighbor for candidate in result.candidates for neighbor in candidate.neighbors]
+    nearest = max(neighbors, key=lambda neighbor: neighbor.similarity, default=None)
+    row = StringIO()
+    write_row(
+        row,
+        [
+            result.path,
+            result.label,
+            result.score,
+            result.is_unknown,
+            result.decision.reason,
+            result.used_reranker,
+            result.similarity,
+            nearest.example.path if nearest else None,
+            nearest.example.label if nearest else None,
+            result.error,
+            result.content_hash,
+            run,
+        ],
+    )
+    return row.getvalue()
 
 
-WRITERS: dict[str, Writer] = {"table": write_table, "jsonl": write_jsonl, "csv": write_csv}
+RECORDS: dict[str, Record] = {"table": table_record, "jsonl": jsonl_record, "csv": csv_record}
+HEADS = {"table": _TABLE_HEAD, "jsonl": "", "csv": ",".join(CSV_COLUMNS) + "\n"}

@@ -17,6 +17,7 @@ LmmClassifierError                  Exception     never itself; it is the root
 │   ├── IndexMismatchError                        another encoder built the index
 │   └── ReplacementError                          most of an index would be removed, which was not asked for
 ├── CalibrationError                ValueError    the dataset cannot give what the calibration was asked for
+├── OutputError                      RuntimeError  results cannot be written, or not continued
 ├── RerankerError                   RuntimeError  the reranker cannot be loaded
 └── Cancelled                                     never by the package; a progress callback raises it to stop a run
 """
@@ -48,7 +49,7 @@ class MissingExtraError(LmmClassifierError, ImportError):
 
 
 class DatasetError(LmmClassifierError, ValueError):
-    """The folder of labeled images cannot be used."""
+    """The folder of labeled images, or a label, cannot be used."""
 
 
 class ImageError(LmmClassifierError, ValueError):
@@ -108,6 +109,10 @@ class ReplacementError(IndexFileError):
 
 class CalibrationError(LmmClassifierError, ValueError):
     """The dataset cannot give what the calibration was asked for; the message says what is needed."""
+
+
+class OutputError(LmmClassifierError, RuntimeError):
+    """Results cannot be written, or a file of results cannot be continued; what is there is kept."""
 
 
 class RerankerError(LmmClassifierError, RuntimeError):

@@ -2,16 +2,30 @@
 
 from __future__ import annotations
 
+import errno
+import hashlib
 import os
+import shutil
+import stat
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from lmm_classifier.core.errors import OutputError
+
 
 @contextmanager
 def atomic_write(path: Path) -> Iterator[Path]:
-    """Yield a temporary path next to `path`; when the block ends without an error, that file replaces `path`."""
+    """Yield a temporary path next to `path`; when the block ends without an error, that file replaces `path`.
+
+    A link stays, and the file that it leads to is replaced. A device or a pipe is never replaced, but written.
+    """
+    if path.exists() and not path.is_file() and not path.is_dir():
+        with _written_at_the_end(path) as temporary:
+            yield temporary
+        return
+    path = Path(os.path.realpath(path)) if path.is_symlink() else path
     handle, name = tempfile.mkstemp(prefix=".lmm-classifier-", suffix=".tmp", dir=path.parent)
     os.close(handle)
     temporary = Path(name)
@@ -23,6 +37,37 @@ def atomic_write(path: Path) -> Iterator[Path]:
         sync_to_disk(path.parent)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def _written_at_the_end(path: Path) -> Iterator[Path]:
+    with tempfile.TemporaryDirectory(prefix="lmm-classifier-") as folder:
+        temporary = Path(folder) / "output"
+        yield temporary
+        with path.open("wb") as device, temporary.open("rb") as content:
+            shutil.copyfileobj(content, device)
+
+
+def require_place(*paths: Path | None) -> None:
+    """Raise OutputError where a file could not be written at the end of a long run; None stands for no file."""
+    for path in paths:
+        if path is None:
+            continue
+        folder = Path(os.path.realpath(path)).parent
+        if path.is_dir() or not folder.is_dir():
+            problem = f"{path} is a folder" if path.is_dir() else f"the folder {folder} does not exist"
+            raise OutputError(f"Cannot write {path}: {problem}.")
+        if not os.access(folder, os.W_OK) and not path.exists():
+            raise OutputError(f"Cannot write {path}: nothing can be written to the folder {folder}.")
+
+
+def content_hash(path: Path) -> str:
+    """Return the SHA-256 of a regular file in hexadecimal; raise OSError where there is none or it cannot be read."""
+    handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+    with os.fdopen(handle, "rb") as file:
+        if not stat.S_ISREG(os.fstat(handle).st_mode):
+            raise OSError(errno.EINVAL, "not a regular file", str(path))
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def umask() -> int:

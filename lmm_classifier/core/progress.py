@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 
@@ -29,14 +30,21 @@ class Progress:
 
 @dataclass(frozen=True, slots=True)
 class Skipped:
-    """A file that is not in the index, with the reason in plain words."""
+    """A file that was not used, with the reason in plain words."""
 
     path: str
-    """Path relative to the dataset root."""
+    """Path relative to the dataset root, or to the folder that was searched."""
     reason: str
-    """Why it is not in the index."""
+    """Why it was not used."""
     kind: str
     """Short stable name to group by, such as "corrupt", "unsupported" or "outside"."""
+
+
+def describe_skipped(files: Sequence[Skipped]) -> str:
+    """Return how many files were skipped, by their kinds, such as "3 files skipped: 2 outside, 1 ignored"."""
+    kinds = Counter(file.kind for file in files)
+    counts = ", ".join(f"{count} {kind}" for kind, count in kinds.most_common())
+    return f"{len(files)} file{'s' if len(files) != 1 else ''} skipped: {counts}"
 
 
 ProgressCallback = Callable[[Progress], None]

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import os
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol, overload
 
 from lmm_classifier.core.datatypes import Example
 from lmm_classifier.core.errors import DatasetError
+from lmm_classifier.core.labels import alike_between, alike_warnings, normal_label, visible
 from lmm_classifier.core.own_files import own_kind
-from lmm_classifier.core.progress import Skipped
-
-EXTENSIONS = frozenset(
-    ["jpg", "jpeg", "jpe", "jfif", "mpo", "png", "webp", "gif", "bmp", "dib", "tif", "tiff", "avif", "heic", "heif"]
-)
+from lmm_classifier.core.progress import Skipped, describe_skipped
+from lmm_classifier.data.ignored_names import is_ignored_folder, why_ignored_file
+from lmm_classifier.data.image_types import EXTENSIONS, UNSUPPORTED, extension, has_image_content
+from lmm_classifier.data.links import LinkRule, Problem
 
 _OWN = {"index": "an index of this program, not images", "output": "images that this program wrote"}
 
@@ -40,10 +40,22 @@ class LabeledFolder:
     warnings: tuple[str, ...]
 
 
-def scan_image_folder(root: Path) -> LabeledFolder:
+@dataclass(frozen=True, slots=True)
+class FoundImages:
+    """The image files in a folder, in a stable order; all other files are in `skipped`, relative to the folder."""
+
+    paths: tuple[Path, ...]
+    skipped: tuple[Skipped, ...]
+
+
+def scan_image_folder(root: Path, follow_links: Sequence[Path] = ()) -> LabeledFolder:
     """Find the images `root/<label>/**` in an order that does not depend on the file system.
 
-    The first folder under the root is the label of an image, its relative path is its id.
+    The first folder under the root, in its normal form, is the label of an image. Its relative path is its id.
+
+    Args:
+        root: the dataset folder.
+        follow_links: folders outside the root into which links may lead.
 
     Raises:
         DatasetError: the root is not a folder, or it holds no labeled image.
@@ -51,23 +63,25 @@ def scan_image_folder(root: Path) -> LabeledFolder:
     if not root.is_dir():
         problem = "is not a folder" if root.exists() else "does not exist"
         raise DatasetError(f"dataset {root} {problem}: expected a folder of labeled images, {root}/<label>/image.jpg")
-    paths, skipped = _walk(root)
-    labels: dict[str, str] = {}  # all images of a label share one string
-    examples = [Example(path, labels.setdefault(name, name)) for path in paths if (name := _label(path))]
-    loose = [path for path in paths if "/" not in path]
-    skipped += [Skipped(path, "is directly in the dataset folder, so it has no label", "no_label") for path in loose]
+    walk = _walk(root, follow_links)
+    labels: dict[str, str] = {}  # folder -> label; all images of a label share one string
+    examples, skipped = list[Example](), walk.skipped
+    for path in walk.images:
+        folder, has_folder, _ = path.partition("/")
+        if not has_folder:
+            skipped.append(Skipped(path, "is directly in the dataset folder, so it has no label", "no_label"))
+        elif not visible(folder):
+            skipped.append(Skipped(path, "the name of its folder has no character that can be seen", "no_label"))
+        else:
+            examples.append(Example(path, labels.setdefault(folder, normal_label(folder))))
     if not examples:
         if any(file.path == "." and file.kind == "own_files" for file in skipped):
             raise DatasetError(f"{root} is an index of this program. Give the folder of the images.")
-        hint = (
-            f"{len(loose)} images are directly in it: move them into one folder per label"
-            if loose
-            else f"expected {root}/<label>/image.jpg"
-        )
-        raise DatasetError(f"dataset {root} holds no labeled image; {hint}")
+        what, expected = f"dataset {root} holds no labeled image", f"expected {root}/<label>/image.jpg"
+        raise DatasetError(nothing_found(what, skipped, expected))
     examples.sort(key=lambda example: example.path)
     skipped.sort(key=lambda file: file.path)
-    return LabeledFolder(root, tuple(examples), tuple(skipped), tuple(_thin_labels(root, examples, skipped)))
+    return LabeledFolder(root, tuple(examples), tuple(skipped), tuple(_label_warnings(walk.folders, examples)))
 
 
 class Files(Sequence[Path]):
@@ -92,9 +106,41 @@ class Files(Sequence[Path]):
         return self._root / self._ids[position].path
 
 
-def find_images(folder: Path) -> list[Path]:
-    """Return the image files in a folder and its subfolders, by the rules of `scan_image_folder`, in a stable order."""
-    return [folder / path for path in sorted(_walk(folder)[0])]
+def find_images(folder: Path, follow_links: Sequence[Path] = ()) -> FoundImages:
+    """Find the image files in a folder and its subfolders, by the rules of `scan_image_folder`."""
+    walk = _walk(folder, follow_links)
+    skipped = sorted(walk.skipped, key=lambda file: file.path)
+    return FoundImages(tuple(folder / path for path in sorted(walk.images)), tuple(skipped))
+
+
+def nothing_found(what: str, skipped: Sequence[Skipped], expected: str) -> str:
+    """Return the message for a folder without a usable image: what was there instead, and what to do."""
+    links = [file for file in skipped if file.kind in ("symlink", "outside")]
+    loose = [file for file in skipped if file.kind == "no_label"]
+    if len(links) > len(loose):
+        hint = f"{len(links)} links are not followed, such as {links[0].path}, {links[0].reason}"
+    elif loose:
+        hint = f"{len(loose)} images are directly in it: move them into one folder per label"
+    else:
+        first = next((f", such as {file.path}: {file.reason}" for file in skipped), "")
+        hint = f"{len(skipped)} files were skipped{first}; {expected}" if skipped else expected
+    return f"{what}: {hint}"
+
+
+def skipped_notes(folder: Path, skipped: Sequence[Skipped]) -> list[str]:
+    """Return a line that counts the files which should be images but were skipped, with the first; none if none."""
+    failed = [file for file in skipped if file.kind != "ignored"]
+    if not failed:
+        return []
+    return [f"{folder}: {describe_skipped(failed)}, such as {failed[0].path}: {failed[0].reason}"]
+
+
+def near_label_notes(folder: Path, examples: Sequence[Example], labels: Iterable[str]) -> list[str]:
+    """Return a line for each label of the folder that is none of `labels`, but can hardly be told from one."""
+    near = alike_between({example.label for example in examples}, labels)
+    return [
+        f"{folder}: {name!r} is not a label of the index. It has {label!r}; is that the same?" for name, label in near
+    ]
 
 
 def duplicate_warnings(examples: Sequence[Example], hashes: Sequence[str]) -> list[str]:
@@ -106,68 +152,86 @@ def duplicate_warnings(examples: Sequence[Example], hashes: Sequence[str]) -> li
     return [f"the same image under two labels: {', '.join(e.path for e in group)}" for group in conflicts]
 
 
-def _label(path: str) -> str:
-    """Return the first folder of a path, "" where there is none."""
-    return path.partition("/")[0] if "/" in path else ""
+@dataclass
+class _Walk:
+    """The relative POSIX paths of image files, all other files, and the folders directly under the root."""
+
+    images: list[str] = field(default_factory=list)
+    skipped: list[Skipped] = field(default_factory=list)
+    folders: list[str] = field(default_factory=list)
 
 
-def _walk(root: Path) -> tuple[list[str], list[Skipped]]:
-    """Return the relative POSIX paths of image files, and all other files; linked folders are not followed."""
-    images: list[str] = []
-    skipped: list[Skipped] = []
-    inside = os.path.realpath(root) + os.sep
-    folders = [""]
-    while folders:
-        folder = folders.pop()
+def _walk(root: Path, follow_links: Sequence[Path]) -> _Walk:
+    """Find all files under a folder. Folders come before linked folders, so that the result has no chance in it."""
+    walk, links = _Walk(), LinkRule(root, follow_links)
+    folders, linked = [""], list[str]()
+    while folders or linked:
+        folder = folders.pop() if folders else linked.pop(0)
         try:
+            former = links.enter(os.path.join(root, folder), folder)  # noqa: PTH118 - a Path costs memory
+            if former is not None:
+                reason = f"a link to a folder that is read already, as {former.rstrip('/') or '.'}"
+                walk.skipped.append(Skipped(folder.rstrip("/"), reason, "symlink"))
+                continue
             entries = list(os.scandir(root / folder))
         except OSError as error:
             reason = f"cannot be opened: {(error.strerror or str(error)).lower()}"
-            skipped.append(Skipped(folder.rstrip("/") or ".", reason, "unreadable"))
+            walk.skipped.append(Skipped(folder.rstrip("/") or ".", reason, "unreadable"))
             continue
         own = own_kind([entry.name for entry in entries])
         if own == "index" or (own and folder):  # written images may be a dataset, if they are named as one
-            skipped.append(Skipped(folder.rstrip("/") or ".", _OWN[own], "own_files"))
+            walk.skipped.append(Skipped(folder.rstrip("/") or ".", _OWN[own], "own_files"))
             continue
+        if folder.count("/") == 1:
+            walk.folders.append(folder[:-1])
         for entry in entries:
-            path = f"{folder}{entry.name}"
-            if entry.name.startswith("."):
-                skipped.append(Skipped(path, "hidden", "ignored"))
-            elif entry.is_dir(follow_symlinks=False):
+            path, is_link = f"{folder}{entry.name}", entry.is_symlink()
+            is_folder = os.path.isdir(entry.path) if is_link else entry.is_dir()  # noqa: PTH112 - it never raises
+            if is_folder and is_ignored_folder(entry.name):
+                walk.skipped.append(Skipped(path, "hidden, or a folder of another program", "ignored"))
+            elif is_link and (problem := links.problem(entry)):
+                walk.skipped.append(Skipped(path, *problem))
+            elif is_folder and is_link:
+                linked = sorted([*linked, f"{path}/"])
+            elif is_folder:
                 folders.append(f"{path}/")
-            elif problem := _why_no_image(entry, inside):
-                skipped.append(Skipped(path, *problem))
+            elif problem := _why_no_image(entry):
+                walk.skipped.append(Skipped(path, *problem))
             else:
-                images.append(path)
-    return images, skipped
+                walk.images.append(path)
+    return walk
 
 
-def _why_no_image(entry: os.DirEntry[str], inside: str) -> tuple[str, str] | None:
-    """Return the reason and its kind where this entry is not an image file to read, else None."""
-    if entry.is_symlink():
-        target = Path(os.path.realpath(entry.path))
-        if target.is_dir():
-            return "a link to a folder is not followed", "symlink"
-        if not target.exists():  # a loop of links has no target either
-            return "a link without a target", "symlink"
-        if not str(target).startswith(inside):
-            return "a link to a file outside the dataset folder", "outside"
-    if entry.name.rpartition(".")[2].lower() not in EXTENSIONS or "." not in entry.name:
-        return "its name is not that of an image file", "ignored"
-    if not entry.is_file():
-        return "not a regular file", "unreadable"
-    return None
+def _why_no_image(entry: os.DirEntry[str]) -> Problem | None:
+    """Return the reason and its kind where this file is not an image, else None."""
+    if reason := why_ignored_file(entry.name):
+        return reason, "ignored"
+    ending = extension(entry.name)
+    try:
+        if not entry.is_file():
+            return "not a regular file", "unreadable" if ending in EXTENSIONS else "ignored"
+        if ending in UNSUPPORTED:
+            return f"the format {ending} is not decoded: convert the image to PNG or JPEG", "unsupported"
+        is_image = ending in EXTENSIONS or has_image_content(entry.path)
+    except OSError as error:
+        return f"cannot be opened: {(error.strerror or str(error)).lower()}", "unreadable"
+    return None if is_image else ("not an image, by its name and its first bytes", "ignored")
 
 
-def _thin_labels(root: Path, examples: Sequence[Example], skipped: Sequence[Skipped]) -> Iterator[str]:
+def _label_warnings(folders: Sequence[str], examples: Sequence[Example]) -> Iterator[str]:
+    """Yield what a user should know of the labels: empty, thin, or hard to tell apart."""
     counts = Counter(example.label for example in examples)
-    own = {file.path for file in skipped if file.kind == "own_files"}
-    folders = sorted(entry.name for entry in os.scandir(root) if entry.is_dir() and not entry.name.startswith("."))
-    for label in folders:
-        if label not in counts and label not in own:
+    forms: dict[str, list[str]] = defaultdict(list)
+    for folder in sorted(folders):
+        forms[normal_label(folder)].append(folder)
+    for label, names in forms.items():
+        if label not in counts and visible(label):
             yield f"label {label!r} is empty: no image file in its folder"
+        if len(names) > 1:
+            yield f"the folders {', '.join(map(ascii, names))} are one label: only their Unicode form differs"
     for label, count in sorted(counts.items()):
         if count == 1:
             yield f"label {label!r} has a single image: give it at least a few"
+    yield from alike_warnings(counts)
     if len(counts) == 1:
         yield "there is only one label: every image that is similar enough will get it"

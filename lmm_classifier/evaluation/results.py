@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +13,9 @@ import numpy as np
 from lmm_classifier.core import metrics
 from lmm_classifier.core.arrays import BoolArray, Float64Array
 from lmm_classifier.core.datatypes import Candidate, Classification
-from lmm_classifier.core.progress import Progress, ProgressCallback
-from lmm_classifier.data.image_folder import scan_image_folder
+from lmm_classifier.core.labels import alike_warnings
+from lmm_classifier.core.progress import Progress, ProgressCallback, Skipped
+from lmm_classifier.data.image_folder import near_label_notes, scan_image_folder
 from lmm_classifier.pipeline.classifier import HybridClassifier
 
 KEEP_KNOWN_RATES = (0.95, 0.9, 0.8)  # true-positive rates of known images, to show what each costs
@@ -75,6 +76,10 @@ class Evaluation:
     """Familiarity of the known images, (n,)."""
     unknown_familiarity: Float64Array
     """Familiarity of the unknown images, (m,)."""
+    skipped: tuple[Skipped, ...] = ()
+    """Files of the folder that were not classified, with the reason."""
+    warnings: tuple[str, ...] = ()
+    """What a reader of the figures should know of the folder."""
 
     @classmethod
     def of(cls, results: Sequence[LabeledResult], labels: Collection[str]) -> Evaluation:
@@ -101,6 +106,8 @@ class Evaluation:
         """
         return {
             "images": {"known": len(self.known), "unknowns": len(self.unknowns), "unreadable": len(self.unreadable)},
+            "skipped": [asdict(file) for file in self.skipped],
+            "warnings": list(self.warnings),
             "accuracy": _fraction(self.correct & self.accepted),
             "accuracy_if_a_label_is_forced": _fraction(self.correct),
             "known_called_unknown": _fraction(~self.accepted),
@@ -210,7 +217,8 @@ def evaluate_folder(
         (True, 0)
     """
     folder = Path(folder)
-    examples = scan_image_folder(folder).examples
+    dataset = scan_image_folder(folder, classifier.config.images.follow_links)
+    examples = dataset.examples
     paths = [folder / example.path for example in examples]
     results, unreadable = [], 0
     for number, result in enumerate(classifier.classify_paths(paths, leave_out_identical)):
@@ -218,7 +226,10 @@ def evaluate_folder(
         unreadable += result.decision.reason == "unreadable"
         if progress is not None:
             progress(Progress("evaluating", number + 1, len(paths), unreadable))
-    return Evaluation.of(results, set(classifier.index.label_names))
+    labels = set(classifier.index.label_names)
+    alike = alike_warnings(example.label for example in examples)
+    warnings = (*alike, *near_label_notes(folder, examples, labels))
+    return replace(Evaluation.of(results, labels), skipped=dataset.skipped, warnings=warnings)
 
 
 def _best_label(entry: LabeledResult) -> str | None:

@@ -13,6 +13,7 @@ import numpy as np
 from lmm_classifier.core.arrays import Float32Array, Float64Array, IntArray
 from lmm_classifier.core.datatypes import Example, Fingerprint, Neighbor
 from lmm_classifier.core.errors import ConfigError, IndexFileError
+from lmm_classifier.core.labels import alike_between
 from lmm_classifier.core.protocols import Transform
 from lmm_classifier.embeddings.whitening import transform_from_arrays
 from lmm_classifier.index.contents import IndexContents
@@ -156,7 +157,9 @@ class ExactIndex:
         wanted = set(labels)
         if missing := self.missing_labels(wanted):
             known = ", ".join(self.label_names[:20]) + (" ..." if len(self.label_names) > 20 else "")
-            raise ConfigError(f"labels: {', '.join(map(repr, missing))} not in the index. Its labels are {known}.")
+            near = [f" Is {label!r} meant, for {name!r}?" for name, label in alike_between(missing, self.label_names)]
+            names = ", ".join(map(repr, missing))
+            raise ConfigError(f"labels: {names} not in the index. Its labels are {known}.{''.join(near)}")
         rows = np.flatnonzero(np.array([name in wanted for name in self.label_names])[self.label_ids])
         return ExactIndex(self._part(rows), self.transform, self.gallery.embeddings[rows])
 

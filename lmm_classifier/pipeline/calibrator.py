@@ -27,7 +27,13 @@ from lmm_classifier.config import PipelineConfig
 from lmm_classifier.core.arrays import Float32Array, IntArray
 from lmm_classifier.core.errors import CalibrationError
 from lmm_classifier.core.progress import ProgressCallback
-from lmm_classifier.data.image_folder import find_images, scan_image_folder
+from lmm_classifier.data.image_folder import (
+    find_images,
+    near_label_notes,
+    nothing_found,
+    scan_image_folder,
+    skipped_notes,
+)
 from lmm_classifier.embeddings.whitening import IdentityTransform
 from lmm_classifier.index.build.editor import IndexEditor
 from lmm_classifier.index.formats import is_durable, write_calibration
@@ -239,8 +245,12 @@ def _groups(
         notes += [f"{name}: one group only, so its examples count as errors" for name in single]
     if request.target_images is None:
         return groups, notes
-    files = find_images(request.target_images)
-    new = index.transform.transform(encode_for_index(index, config, path, files, progress)[0])
+    found = find_images(request.target_images, config.images.follow_links)
+    if not found.paths:
+        what = f"{request.target_images} holds no readable image"
+        raise CalibrationError(nothing_found(what, found.skipped, "expected image files"))
+    notes += skipped_notes(request.target_images, found.skipped)
+    new = index.transform.transform(encode_for_index(index, config, path, found.paths, progress)[0])
     if not len(new):
         raise CalibrationError(f"{request.target_images} holds no readable image")
     return _match_target(index, new, request.target_images, groups, notes)
@@ -269,11 +279,13 @@ def _holdout(
     index: ExactIndex, config: PipelineConfig, path: Path, folder: Path, progress: ProgressCallback | None
 ) -> tuple[Float32Array, IntArray, list[str]]:
     """Encode a labeled folder: vectors (n, dim), label numbers (n,), and notes."""
-    examples = scan_image_folder(folder).examples
+    dataset = scan_image_folder(folder, config.images.follow_links)
+    examples = dataset.examples
     numbers = {name: number for number, name in enumerate(index.label_names)}
     known = [example for example in examples if example.label in numbers]
     ignored = len(examples) - len(known)
     notes = [f"{folder}: {ignored} images of other labels ignored"] if ignored else []
+    notes += [*skipped_notes(folder, dataset.skipped), *near_label_notes(folder, examples, numbers)]
     files: Sequence[Path] = [folder / example.path for example in known]
     vectors, positions = encode_for_index(index, config, path, files, progress)
     if not len(vectors):

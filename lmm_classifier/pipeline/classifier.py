@@ -120,7 +120,7 @@ class HybridClassifier:
         queries = [Query(partial(_same, image.image), image.content_hash) for image in decoded]
         classified = iter(self._current_flow().classify(vectors, queries))
         return [
-            self._unreadable(path_of(image), str(result))
+            self._unreadable(path_of(image), str(result), result.content_hash)
             if isinstance(result, ImageError)
             else replace(next(classified), path=path_of(image))
             for image, result in batch
@@ -154,7 +154,9 @@ class HybridClassifier:
             results = {
                 file.position: replace(result, path=str(file.path)) for file, result in zip(batch.encoded, classified)
             }
-            results |= {file.position: self._unreadable(str(file.path), file.reason) for file in batch.failed}
+            results |= {
+                file.position: self._unreadable(str(file.path), file.reason, file.content_hash) for file in batch.failed
+            }
             for position in sorted(results):
                 yield results[position]
 
@@ -236,7 +238,7 @@ class HybridClassifier:
             raise UnreadableImageError(f"{path}: the file changed after it was encoded")
         return decoded.image
 
-    def _unreadable(self, path: str | None, reason: str) -> Classification:
+    def _unreadable(self, path: str | None, reason: str, content_hash: str | None) -> Classification:
         return Classification(
             label=self.config.unknown_label,
             score=0.0,
@@ -244,6 +246,7 @@ class HybridClassifier:
             decision=Decision("reject", "unreadable"),
             candidates=(),
             path=path,
+            content_hash=content_hash,
             error=reason,
         )
 

@@ -14,7 +14,8 @@ from lmm_classifier.calibration.loading import stored_request
 from lmm_classifier.config import PipelineConfig
 from lmm_classifier.core.arrays import Float32Array, Float64Array, IntArray
 from lmm_classifier.core.datatypes import Candidate, Classification, RerankRequest, RerankResult
-from lmm_classifier.core.errors import ImageError
+from lmm_classifier.core.errors import ConfigError, ImageError
+from lmm_classifier.core.labels import unknown_clash
 from lmm_classifier.core.protocols import DecisionPolicy, Encoder, Reranker
 from lmm_classifier.index.vector_index import ExactIndex
 from lmm_classifier.pipeline.label_scorer import LabelScorer
@@ -60,6 +61,8 @@ class Flow:
         examples is reused.
         """
         retriever = Retriever.open(config.retrieval, index, config.labels, former.retriever if former else None)
+        if message := unknown_clash(retriever.index.label_names, config.unknown_label):
+            raise ConfigError(f"Index {config.retrieval.index_path}: {message}")
         request = stored_request(index.contents)
         thresholds = Thresholds.resolve(config.retrieval, retriever.calibration, retriever.stored, request)
         if former is not None and config.rerank.backend != "views":

@@ -11,6 +11,7 @@ from typing import Literal
 from PIL.Image import Image
 
 from lmm_classifier.core.datatypes import RerankRequest
+from lmm_classifier.core.labels import visible
 from lmm_classifier.rerank.prompt_template import (
     DEFAULT_PAIRWISE_TEMPLATE,
     DEFAULT_PROMPT_TEMPLATE,
@@ -66,7 +67,8 @@ def make_prompts(prompt_options: PromptOptions, request: RerankRequest) -> list[
         return _pairs(prompt_options, request)
     candidates = request.candidates
     positions = sorted(range(len(candidates)), key=lambda position: (candidates[position].label, position))
-    if prompt_options.none_option:
+    is_taken = any(visible(candidate.label) == NONE_OF_THESE for candidate in candidates)
+    if prompt_options.none_option and not is_taken:  # two options of one name could not be told apart
         positions.append(NONE)
     if not 1 <= len(positions) <= MAX_OPTIONS:
         raise ValueError(f"expected 1 to {MAX_OPTIONS} options, got {len(positions)}")

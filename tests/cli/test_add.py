@@ -22,7 +22,7 @@ def test_an_image_is_added_once(editable):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["empty", "--label", "x"], "No image file in empty"),
+        (["empty", "--label", "x"], "No image files in empty"),
         (["photo.png", "--label", ""], "is no label"),
         (["photo.png", "--label", "x", "--index", "dataset"], "not a durable index"),
         (["photo.png", "--label", "x", "--set", "encoder.backend=onnx"], "set encoder.backend to 'descriptor'"),

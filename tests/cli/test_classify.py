@@ -3,8 +3,18 @@
 import csv
 import io
 import json
+import os
+import shutil
+import signal
+import subprocess
+import time
+from pathlib import Path
 
-from tests.helpers.command_line import OFFLINE, run
+import pytest
+
+from lmm_classifier.cli.stored_results import StoredResults
+from lmm_classifier.pipeline.classifier import HybridClassifier
+from tests.helpers.command_line import COMMAND, OFFLINE, run
 
 
 def test_all_formats_show_the_same_results(place):
@@ -57,3 +67,227 @@ def test_prediction_sets_are_written_where_they_are_asked_for(place):
     for result in map(json.loads, with_sets):
         best = max(result["candidates"], key=lambda candidate: candidate["score"])
         assert result["prediction_set"][0] == best["label"]
+
+
+@pytest.fixture
+def work(place, tmp_path):
+    """A folder with an index and new images that a test may change."""
+    shutil.copy(place / "index.npz", tmp_path / "index.npz")
+    shutil.copytree(place / "new", tmp_path / "new")
+    return tmp_path
+
+
+def classify(work, *arguments, code=0, stdin=None):
+    common = ["--index", "index.npz", "--config", OFFLINE, "--set", "encoder.batch_size=2"]
+    return run("classify", *arguments, *common, cwd=work, code=code, stdin=stdin)
+
+
+def paths_in(file):
+    stored = StoredResults.read(file, file.suffix.removeprefix("."))
+    assert not stored.torn_bytes
+    return list(stored.by_path)
+
+
+@pytest.fixture
+def signal_after(monkeypatch):
+    """Send a signal to this process after some results of the next run."""
+    real = HybridClassifier.classify_paths
+
+    def arm(number, results):
+        def classify_paths(self, paths, leave_out_identical=False):
+            for done, result in enumerate(real(self, paths, leave_out_identical), start=1):
+                yield result
+                if done == results:
+                    monkeypatch.setattr(HybridClassifier, "classify_paths", real)
+                    os.kill(os.getpid(), number)
+
+        monkeypatch.setattr(HybridClassifier, "classify_paths", classify_paths)
+
+    return arm
+
+
+@pytest.mark.parametrize(("name", "ending", "code"), [("SIGINT", "jsonl", 130), ("SIGTERM", "csv", 143)])
+def test_an_interrupted_run_is_resumed(work, signal_after, name, ending, code):
+    """One line says what is there; then nothing is classified again, and nothing is missing, torn or twice."""
+    output, complete = work / f"results.{ending}", work / f"complete.{ending}"
+    classify(work, "new", "--output", complete)
+    signal_after(getattr(signal, name), 3)
+    done = classify(work, "new", "--output", output, code=code)
+    last = done.stderr.splitlines()[-1]
+    assert last == f"Interrupted. 3 results are in {output}. The same command with --resume continues."
+    before = output.read_bytes()
+    output.write_bytes(before + complete.read_bytes()[len(before) : len(before) + 40])  # a torn record
+    done = classify(work, "new", "--output", output, "--resume")
+    assert "\n8 images: " in done.stderr
+    assert "3 of them were in" in done.stderr
+    assert output.read_bytes() == complete.read_bytes()
+    assert "8 of them were in" in classify(work, "new", "--output", output, "--resume").stderr
+    assert output.read_bytes() == complete.read_bytes()
+
+
+def test_resuming_follows_the_content(work):
+    """A changed file is classified again, a failure is tried again, and a file that is gone keeps its result."""
+    output = work / "results.jsonl"
+    (work / "new/bad.png").write_bytes(b"no image")
+    assert "not readable: new/bad.png" in classify(work, "new", "--output", output, code=3).stderr
+    whole = output.read_bytes()
+    classify(work, "new", "--output", output, "--resume", code=3)
+    assert output.read_bytes() == whole  # the same failure is not written twice
+    shutil.copy(work / "new/gingham/00.png", work / "new/bad.png")
+    shutil.copy(work / "new/gingham/01.png", work / "new/stripes/00.png")
+    (work / "new/stripes/01.png").unlink()
+    named = [*sorted(map(str, (work / "new").rglob("*.png"))), str(work / "new/stripes/01.png")]
+    done = classify(work, *(os.path.relpath(name, work) for name in named), "--output", output, "--resume")
+    added = [json.loads(line) for line in output.read_bytes()[len(whole) :].splitlines()]
+    assert [(result["path"], result["label"]) for result in added] == [
+        ("new/bad.png", "gingham"),
+        ("new/stripes/00.png", "gingham"),
+    ]
+    assert "9 images" in done.stderr
+
+
+def test_an_existing_output_is_never_lost_by_accident(work):
+    """It is continued or replaced only on request, and stays where the run cannot start."""
+    output = work / "results.jsonl"
+    classify(work, "new", "--output", output)
+    whole = output.read_bytes()
+    assert "--resume continues it, --overwrite replaces it" in classify(work, "new", "--output", output, code=1).stderr
+    run("classify", "new", "--index", "none", "--config", OFFLINE, "--output", output, "--overwrite", cwd=work, code=1)
+    other = ["--set", "retrieval.k=3", "--resume"]
+    assert "its settings or its encoder differ" in classify(work, "new", "--output", output, *other, code=1).stderr
+    assert output.read_bytes() == whole
+    classify(work, "new", "--output", output, "--overwrite")
+    assert output.read_bytes() == whole
+    run("calibrate", "index.npz", "--config", OFFLINE, cwd=work)
+    done = classify(work, "new", "--output", output, "--resume")
+    assert "The index changed since" in done.stderr
+    assert output.read_bytes() == whole
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is full")
+def test_a_full_disk_is_told(work):
+    """One error line names the file."""
+    done = classify(work, "new", "--output", "/dev/full", "--format", "csv", code=1)
+    assert done.stderr.splitlines()[-1] == "error: Cannot write /dev/full: No space left on device."
+
+
+def test_one_image_from_standard_input(work):
+    """Its name is `-`; other bytes are one unreadable image."""
+    for data, code, label in [((work / "new/stripes/00.png").read_bytes(), 0, "stripes"), (b"text", 3, "unknown")]:
+        done = classify(work, "-", "--format", "jsonl", code=code, stdin=data)
+        result = json.loads(done.stdout)
+        assert (result["path"], result["label"]) == ("-", label)
+        assert "/stdin" not in (result["error"] or "")
+
+
+def test_images_from_a_list(work):
+    """Missing ones are reported, the others classified."""
+    (work / "list").write_bytes(b"new/stripes/00.png\r\n\r\nnew/none.png\r\nnew/stripes/00.png\r\n")
+    done = classify(work, "--files-from", "list", "--format", "jsonl", code=3)
+    assert [json.loads(line)["path"] for line in done.stdout.splitlines()] == ["new/stripes/00.png", "new/none.png"]
+    assert "1 were given more than once" in done.stderr
+    assert "not readable: new/none.png: no such file" in done.stderr
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        [],
+        ["new", "--null"],
+        ["new", "--resume"],
+        ["new", "--output", "x.csv", "--resume", "--overwrite"],
+        ["-", "--files-from", "-"],
+        ["new", "--move"],
+        ["new", "--copy-to", "a", "--link-to", "b"],
+    ],
+)
+def test_options_that_do_not_go_together(work, arguments):
+    """Wrong usage exits with 2 and makes nothing."""
+    classify(work, *arguments, code=2)
+    assert {path.name for path in work.iterdir()} == {"index.npz", "new"}
+
+
+def test_everything_skipped_is_reported(work):
+    """With its name and why, on the terminal and in the report; the exit code is 3."""
+    (work / "outside.png").write_bytes((work / "new/stripes/00.png").read_bytes())
+    (work / "new/link.png").symlink_to(work / "outside.png")
+    (work / "new/a.jp2").touch()
+    os.mkfifo(work / "new/pipe.png")
+    (work / "new/no ending").write_bytes((work / "outside.png").read_bytes())
+    (work / "new/__MACOSX").mkdir()
+    done = classify(work, "new", "--report", "report.json", code=3)
+    assert "9 images: " in done.stderr
+    assert "4 files skipped: 1 unsupported, 1 outside, 1 unreadable, 1 ignored" in "".join(sorted_counts(done.stderr))
+    report = json.loads((work / "report.json").read_text())
+    assert {file["path"] for file in report["skipped"]} == {
+        "new/link.png", "new/a.jp2", "new/pipe.png", "new/__MACOSX",
+    }  # fmt: skip
+    assert all(file["reason"] for file in report["skipped"])
+    followed = classify(work, "new", "--follow-links", ".", code=3)
+    assert "10 images: " in followed.stderr
+
+
+def sorted_counts(text):
+    """Yield the line of counts with its kinds in a fixed order."""
+    line = next(line for line in text.splitlines() if "files skipped" in line)
+    head, _, kinds = line.partition(": ")
+    order = ["unsupported", "outside", "unreadable", "ignored"]
+    yield f"{head}: " + ", ".join(sorted(kinds.split(", "), key=lambda kind: order.index(kind.split()[1])))
+
+
+def test_images_are_sorted_into_folders(work):
+    """Copied, linked or moved; a second run changes nothing, and a later search passes the folder over."""
+    for _ in range(2):
+        done = classify(work, "new", "--copy-to", "new/sorted")
+    assert "new/sorted: 8 already there" in done.stderr
+    assert sorted(path.parent.name for path in (work / "new/sorted").rglob("*.png")) == sorted(
+        path.parent.name for path in (work / "new").glob("*/*.png")
+    )
+    assert "8 images: " in classify(work, "new").stderr
+    classify(work, "new", "--link-to", "links")
+    assert all(path.is_symlink() for path in (work / "links").rglob("*.png"))
+    run("build", "new/sorted", "--output", "sorted.npz", "--config", OFFLINE, cwd=work)
+    before = {path.name: path.read_bytes() for path in (work / "new/stripes").iterdir()}
+    classify(work, "new/stripes", "--copy-to", "moved", "--move", "--output", "moved.jsonl")
+    assert not any((work / "new/stripes").iterdir())
+    assert {path.name: path.read_bytes() for path in (work / "moved").rglob("*.png")} == before
+
+
+def test_a_page_of_the_run(work):
+    """It has a card for each image, the least certain first."""
+    classify(work, "new", "--html", "page.html")
+    page = (work / "page.html").read_text(encoding="utf-8")
+    assert page.count("<article>") == 8
+    assert "Accepted" in page
+
+
+def test_no_cell_is_a_formula(work):
+    """A file name that a spreadsheet would run gets an apostrophe, and is read back without."""
+    name = "=HYPERLINK(1).png"
+    shutil.copy(work / "new/stripes/00.png", work / name)
+    classify(work, name, "--output", "results.csv")
+    assert f"\n'{name}," in (work / "results.csv").read_text()
+    assert paths_in(work / "results.csv") == [name]
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_process_group_is_interrupted(work, number):
+    """As a terminal does it: decoder processes get the signal too, and no traceback is seen."""
+    from PIL import Image
+
+    for path in sorted((work / "new").rglob("*.png")):
+        for copy in range(60):
+            Image.open(path).save(path.with_name(f"{path.stem}-{copy}.tif"))
+    command = [COMMAND, "classify", "new", "--index", "index.npz", "--config", OFFLINE, "--output", "r.jsonl"]
+    process = subprocess.Popen(command, cwd=work, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    while not (work / "r.jsonl").exists() or not (work / "r.jsonl").stat().st_size:
+        time.sleep(0.01)
+        assert process.poll() is None
+    os.killpg(process.pid, number)
+    errors = process.communicate()[1]
+    assert process.returncode == 128 + number
+    assert "Traceback" not in errors
+    assert "The same command with --resume continues." in errors.splitlines()[-1]
+    run("classify", "new", *command[3:], "--resume", cwd=work)
+    assert len(paths_in(work / "r.jsonl")) == 8 * 61

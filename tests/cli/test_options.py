@@ -30,19 +30,6 @@ def test_logs_can_be_json(place):
     assert any("descriptor" in record["message"] for record in records)
 
 
-def test_an_output_file_appears_when_it_is_complete(place, tmp_path):
-    """An error leaves a former file as it was."""
-    output = tmp_path / "results.jsonl"
-    output.write_text("former")
-    common = ["--index", place / "index.npz", "--config", OFFLINE, "--format", "jsonl", "--output", output]
-    (tmp_path / "empty").mkdir()
-    run("classify", place / "new", tmp_path / "empty", *common, code=1)
-    assert output.read_text() == "former"
-    done = run("classify", place / "new", *common)
-    assert done.stdout == ""
-    assert len(output.read_text().splitlines()) == 8
-
-
 def test_a_preset_is_named_without_a_file(place, tmp_path):
     """It comes before a file of its name; `./offline` is the file."""
     (tmp_path / "offline").write_text(

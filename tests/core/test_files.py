@@ -1,10 +1,13 @@
 """A written file appears whole or not at all."""
 
+import hashlib
+import os
 import stat
 
 import pytest
 
-from lmm_classifier.core.files import atomic_write
+from lmm_classifier.core.errors import OutputError
+from lmm_classifier.core.files import atomic_write, content_hash, require_place
 
 
 def test_a_file_is_replaced_only_at_the_end(tmp_path):
@@ -43,3 +46,41 @@ def test_names_of_the_greatest_length_can_be_written(tmp_path):
     with atomic_write(target) as temporary:
         temporary.write_text("new")
     assert target.read_text() == "new"
+
+
+def test_a_device_or_a_pipe_is_written_not_replaced(tmp_path):
+    """As `--json /dev/stdout` means it; a link keeps leading to its file."""
+    os.mkfifo(tmp_path / "pipe")
+    reader = os.open(tmp_path / "pipe", os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        with atomic_write(tmp_path / "pipe") as temporary:
+            temporary.write_text("whole")
+        assert os.read(reader, 100) == b"whole"
+    finally:
+        os.close(reader)
+    assert (tmp_path / "pipe").is_fifo()
+    (tmp_path / "target").write_text("former")
+    (tmp_path / "link").symlink_to("target")
+    with atomic_write(tmp_path / "link") as temporary:
+        temporary.write_text("new")
+    assert (tmp_path / "link").is_symlink()
+    assert (tmp_path / "target").read_text() == "new"
+
+
+def test_a_place_that_cannot_be_written_is_told_before_a_long_run(tmp_path):
+    """A folder, and a file in a folder that does not exist; an ordinary place is accepted and not touched."""
+    require_place(None, tmp_path / "page.html")
+    assert list(tmp_path.iterdir()) == []
+    for path in (tmp_path, tmp_path / "missing/page.html"):
+        with pytest.raises(OutputError, match=f"Cannot write {path}"):
+            require_place(None, path)
+
+
+def test_a_content_hash_is_that_of_all_bytes(tmp_path):
+    """Only of a regular file."""
+    (tmp_path / "file").write_bytes(b"abc" * 1_000_000)
+    assert content_hash(tmp_path / "file") == hashlib.sha256(b"abc" * 1_000_000).hexdigest()
+    os.mkfifo(tmp_path / "pipe")
+    for name in ("pipe", "missing", "."):
+        with pytest.raises(OSError):
+            content_hash(tmp_path / name)

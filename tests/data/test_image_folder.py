@@ -9,7 +9,14 @@ from hypothesis import strategies as st
 
 from lmm_classifier.core.datatypes import Example
 from lmm_classifier.core.errors import DatasetError
-from lmm_classifier.data.image_folder import Files, duplicate_warnings, find_images, scan_image_folder
+from lmm_classifier.data.image_folder import (
+    Files,
+    duplicate_warnings,
+    find_images,
+    near_label_notes,
+    scan_image_folder,
+    skipped_notes,
+)
 
 
 @pytest.fixture
@@ -59,6 +66,57 @@ def test_all_other_files_are_listed(root):
         "loose.png": "no_label",
         "a/no.jpg.bak": "ignored",
     }
+
+
+def test_files_without_a_telling_name_are_known_by_their_content(root):
+    """The same rule holds for a folder as for a file that is named: the bytes decide."""
+    png = b"\x89PNG\r\n\x1a\n and more"
+    for path, data in [("a/none", png), ("a/1.2024", png), ("a/x.txt", png), ("a/y.txt", b"text"), ("a/z.png~", png)]:
+        (root / "a").mkdir(parents=True, exist_ok=True)
+        (root / path).write_bytes(data)
+    touch(root, "a/1.jp2", "a/1.ppm", "a/1.NEF")
+    dataset = scan_image_folder(root)
+    assert [example.path for example in dataset.examples] == ["a/1.2024", "a/none", "a/x.txt"]
+    unsupported = dict.fromkeys(["a/1.NEF", "a/1.jp2", "a/1.ppm"], "unsupported")
+    assert kinds(dataset) == {**unsupported, "a/y.txt": "ignored", "a/z.png~": "ignored"}
+
+
+def test_what_other_programs_leave_is_no_label(root):
+    """It is counted as skipped, at any depth, and no warning calls it an empty label."""
+    touch(root, "a/1.jpg", "a/2.jpg", "b/1.jpg", "b/2.jpg")
+    others = ["__MACOSX/a/._1.jpg", "@eaDir/1.jpg", "a/@eaDir/1.jpg", ".git/x.jpg", "$RECYCLE.BIN/1.jpg", "a/Thumbs.db"]
+    touch(root, *others, "lost+found/1.jpg", "b/.ipynb_checkpoints/1.jpg", "a/._1.jpg", "a/.DS_Store")
+    (root / "sorted/c").mkdir(parents=True)
+    touch(root, "sorted/c/1.jpg", "sorted/.lmm-classifier-sorted")
+    dataset = scan_image_folder(root)
+    assert {example.label for example in dataset.examples} == {"a", "b"}
+    assert dataset.warnings == ()
+    assert set(kinds(dataset).values()) == {"ignored"}
+    assert len(dataset.skipped) == 11
+    assert scan_image_folder(root / "sorted").examples == (Example("c/1.jpg", "c"),)
+
+
+def test_labels_are_in_one_normal_form(root):
+    """Two Unicode forms of a name are one label; files are still opened by their own names."""
+    touch(root, "caf\u00e9/1.jpg", "cafe\u0301/2.jpg", "Hat/1.jpg", "hat/1.jpg", "hat /1.jpg", "\u200b/1.jpg")
+    dataset = scan_image_folder(root)
+    labels = {example.path: example.label for example in dataset.examples}
+    assert labels["caf\u00e9/1.jpg"] == labels["cafe\u0301/2.jpg"] == "caf\u00e9"
+    assert all((root / example.path).exists() for example in dataset.examples)
+    assert kinds(dataset) == {"\u200b/1.jpg": "no_label"}
+    text = "\n".join(dataset.warnings)
+    assert "'cafe\\u0301', 'caf\\xe9' are one label" in text
+    assert "'Hat', 'hat', 'hat ' differ only in case, spaces" in text
+
+
+def test_near_labels_of_another_folder_are_named(root):
+    """A folder that is compared with an index says which of its labels only look like one."""
+    touch(root, "Hat/1.jpg", "coat/1.jpg", "new/1.jpg", "new/x.jp2")
+    dataset = scan_image_folder(root)
+    (note,) = near_label_notes(root, dataset.examples, ["hat", "coat"])
+    assert "'Hat' is not a label of the index. It has 'hat'" in note
+    (note,) = skipped_notes(root, dataset.skipped)
+    assert "1 file skipped: 1 unsupported, such as new/x.jp2" in note
 
 
 def test_links(root, tmp_path):
@@ -166,7 +224,9 @@ def test_no_folder(root):
 def test_find_images(root):
     """All images below a folder are found in a stable order, labeled or not."""
     touch(root, "b.jpg", "a/x.png", "a/y.txt", ".hidden/z.jpg")
-    assert find_images(root) == [root / "a/x.png", root / "b.jpg"]
+    found = find_images(root)
+    assert found.paths == (root / "a/x.png", root / "b.jpg")
+    assert [file.path for file in found.skipped] == [".hidden", "a/y.txt"]
 
 
 @pytest.mark.skipif(sys.platform == "darwin", reason="this file system takes only UTF-8 names")

@@ -101,6 +101,22 @@ def test_a_folder_that_is_no_label_holds_unknown_images(place, classifier):
     assert evaluation.correct.mean() > 0.5
 
 
+def test_what_is_not_evaluated_is_reported(place, classifier, tmp_path):
+    """Skipped files with their reasons, and a folder whose name only looks like a label."""
+    shutil.copytree(place / "new/stripes", tmp_path / "Stripes")
+    shutil.copytree(place / "new/gingham", tmp_path / "gingham")
+    (tmp_path / "gingham/x.jp2").touch()
+    evaluation = evaluate_folder(tmp_path, classifier)
+    assert (len(evaluation.known), len(evaluation.unknowns)) == (4, 4)
+    (warning,) = evaluation.warnings
+    assert "'Stripes' is not a label of the index. It has 'stripes'" in warning
+    figures = evaluation.to_dict(classifier.retriever.calibration.familiarity.threshold)
+    assert [file["path"] for file in figures["skipped"]] == ["gingham/x.jp2"]
+    done = run("evaluate", tmp_path, "--index", place / "index.npz", "--config", OFFLINE, code=3)
+    assert "1 file skipped: 1 unsupported" in done.stderr
+    assert "warning: " in done.stderr
+
+
 def test_a_callback_can_cancel(place, classifier):
     """An error in the callback reaches the caller, and the classifier works afterwards."""
 

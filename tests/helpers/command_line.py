@@ -27,10 +27,10 @@ class Done:
     error: BaseException | None = None
 
 
-def run(*arguments, cwd=None, code=0):
+def run(*arguments, cwd=None, code=0, stdin=None):
     """Run a command in this process, which takes a fraction of the time; check its exit code."""
     with contextlib.chdir(cwd or Path.cwd()), _logging_restored():
-        result = CliRunner().invoke(app, list(map(str, arguments)), env=_ENVIRONMENT, prog_name="lmm-classifier")
+        result = CliRunner().invoke(app, list(map(str, arguments)), stdin, env=_ENVIRONMENT, prog_name="lmm-classifier")
     done = Done(_text(result.stdout_bytes), _text(result.stderr_bytes), result.exception)
     assert result.exit_code == code, (arguments, done.stdout, done.stderr, result.exception)
     return done

@@ -3,6 +3,7 @@
 import pytest
 
 from benchmarks.fault_injection.__main__ import table
+from benchmarks.fault_injection.appended import appended_results
 from benchmarks.fault_injection.determinism import determinism
 from benchmarks.fault_injection.edits import edits
 from benchmarks.fault_injection.flips import archive_flips, flips
@@ -25,6 +26,12 @@ def assert_nothing_lost(*outcomes):
 def test_interruptions():
     """A kill or a failing disk at any call loses no committed image, and no image is encoded twice."""
     assert_nothing_lost(*interruptions(42, 9, 18))
+
+
+@pytest.mark.long
+def test_appended_results():
+    """`classify --output --copy-to`, killed or on a full disk, is completed by `--resume`: nothing torn or twice."""
+    assert_nothing_lost(*appended_results(8, 2, 12))
 
 
 @pytest.mark.long

@@ -29,6 +29,14 @@ def as_text(prompt):
     return "".join(part if isinstance(part, str) else marks[id(part)] for part in prompt.parts)
 
 
+@pytest.mark.parametrize("label", ["none of these", "None of these ", "none  of these"])
+def test_a_label_that_is_called_as_the_none_option_is_the_only_one_of_its_name(label):
+    """Two options of one name could not be told apart."""
+    (prompt, _) = make_prompts(PromptOptions(none_option=True), asked(label, "x"))
+    assert NONE not in prompt.stands_for
+    assert " ".join(as_text(prompt).lower().split()).count("none of these") == 1
+
+
 def test_by_names_in_two_opposite_orders():
     """First the image, which both prompts share, then the options: sorted by name, and in the opposite order."""
     first, second = make_prompts(PromptOptions(), asked("stripes", "polka dots"))

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from lmm_classifier.core.datatypes import Classification
+from lmm_classifier.core.labels import normal_label
 from lmm_classifier.evaluation.reports.cards import Card, Grade, grade_result, result_card
 from lmm_classifier.evaluation.reports.page import Section, write_page
 from lmm_classifier.evaluation.reports.thumbnails import Thumbnails
@@ -65,7 +66,9 @@ def write_contact_sheet(
 def _labels(image_root: Path, entries: Sequence[LabeledResult]) -> set[str]:
     """Return all labels of the dataset that are known from its folders and from the candidates."""
     candidates = {candidate.label for entry in entries for candidate in entry.result.candidates}
-    folders = {child.name for child in image_root.iterdir() if child.is_dir()} if image_root.is_dir() else set()
+    folders = (
+        {normal_label(child.name) for child in image_root.iterdir() if child.is_dir()} if image_root.is_dir() else set()
+    )
     return candidates | folders
 
 

@@ -15,6 +15,7 @@ from lmm_classifier.core.errors import ImageError
 from lmm_classifier.core.files import atomic_write
 from lmm_classifier.core.own_files import lies_in_own_folder
 from lmm_classifier.core.progress import Skipped
+from lmm_classifier.data.ignored_names import is_ignored_folder
 from lmm_classifier.data.images import ImageLimits, read_bytes, upright_rgb
 from lmm_classifier.index.contents import ADDED
 from lmm_classifier.index.manifest import Manifest
@@ -68,10 +69,8 @@ def id_in_folder(root: Path, file: Path | str) -> str | None:
     """
     folder, path = Path(os.path.realpath(root)), Path(os.path.realpath(file))
     relative = Path(os.path.relpath(path, folder))
-    visible = not any(part.startswith(".") for part in relative.parts)
-    if len(relative.parts) < 2 or not visible or lies_in_own_folder(path, folder):
-        return None
-    return relative.as_posix()
+    is_scanned = len(relative.parts) > 1 and not any(map(is_ignored_folder, relative.parts))
+    return relative.as_posix() if is_scanned and not lies_in_own_folder(path, folder) else None
 
 
 def file_of(store: Store, manifest: Manifest, path: str) -> Path:

@@ -17,9 +17,10 @@ from lmm_classifier.core.datatypes import Example
 from lmm_classifier.core.errors import ConfigError, DatasetError, IndexFileError
 from lmm_classifier.core.progress import Progress, ProgressCallback, Skipped
 from lmm_classifier.core.protocols import Encoder
-from lmm_classifier.data.image_folder import Files, LabeledFolder, scan_image_folder
+from lmm_classifier.data.image_folder import Files, LabeledFolder
 from lmm_classifier.embeddings.encode_files import LazyEncoder, encode_files
 from lmm_classifier.embeddings.registry import open_encoder
+from lmm_classifier.index.build.folder_scan import scan_dataset
 from lmm_classifier.index.build.replacement import require_replaceable_archive, require_same_dataset
 from lmm_classifier.index.build.reports import BuildReport
 from lmm_classifier.index.build.sync import Sync, make_report, nothing_indexed
@@ -74,7 +75,7 @@ def build_index_from_directory(
         raise ConfigError(f"batch_size is {batch_size}. It must be at least 1.")
     started = time.monotonic()
     config = config or PipelineConfig()
-    dataset = scan_image_folder(Path(image_root))
+    dataset = scan_dataset(Path(image_root), config)
     scanned = time.monotonic()
     encoder = encoder or open_encoder(config.encoder)
     loaded = time.monotonic()

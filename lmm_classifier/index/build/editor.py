@@ -12,13 +12,15 @@ from PIL import Image
 from lmm_classifier import __version__
 from lmm_classifier.config import PipelineConfig
 from lmm_classifier.core.errors import DatasetError, IndexFileError
+from lmm_classifier.core.labels import normal_label
 from lmm_classifier.core.progress import Progress, ProgressCallback, Skipped
 from lmm_classifier.core.protocols import Encoder, TransformFitter
-from lmm_classifier.data.image_folder import scan_image_folder
 from lmm_classifier.embeddings.encode_files import LazyEncoder, encode_files
 from lmm_classifier.embeddings.registry import compatible_backends, open_encoder
 from lmm_classifier.embeddings.whitening import transform_from_arrays
 from lmm_classifier.index.build.added_examples import file_of, id_in_folder, prepare_examples
+from lmm_classifier.index.build.folder_scan import scan_dataset
+from lmm_classifier.index.build.new_labels import checked_label, warn_if_alike
 from lmm_classifier.index.build.reports import BuildReport, Changes, EditReport
 from lmm_classifier.index.build.sync import Sync
 from lmm_classifier.index.contents import ADDED
@@ -117,7 +119,7 @@ class IndexEditor:
             root = Path(dataset) if dataset is not None else Path(manifest.image_root)
             report = Sync(
                 store=store,
-                dataset=scan_image_folder(root),
+                dataset=scan_dataset(root, self._config),
                 fingerprint=manifest.fingerprint,
                 encoder=self._checked_encoder(manifest),
                 transform_fitter=lambda: _transform_fitter(store),
@@ -146,9 +148,9 @@ class IndexEditor:
         names = [labels] * len(images) if isinstance(labels, str) else list(labels)
         if len(names) != len(images):
             raise IndexFileError(f"Got {len(images)} images and {len(names)} labels. Give one label each, or one.")
-        for name in names:
-            _require_label(name)
+        names = [checked_label(name, self._config.unknown_label) for name in names]
         with self._store() as store:
+            warn_if_alike(names, {record.label for record in store.records()})
             manifest = _manifest(store)
             new_records, skipped = prepare_examples(store, manifest, images, names, self._config.images.limits)
             records, failed = self._encode(store, manifest, new_records, progress)
@@ -178,8 +180,9 @@ class IndexEditor:
 
     def relabel(self, examples: Iterable[str], label: str) -> EditReport:
         """Change the label of examples by their ids. `sync` does not undo it while the file stays in its folder."""
-        _require_label(label)
+        label = checked_label(label, self._config.unknown_label)
         with self._store() as store:
+            warn_if_alike([label], {record.label for record in store.records()})
             manifest = _manifest(store)
             chosen, skipped = _chosen(store, examples, manifest)
             former = [record for record in chosen if record.label != label]
@@ -203,7 +206,7 @@ class IndexEditor:
 
     def examples_of(self, label: str) -> list[str]:
         """Return the ids of the examples of a label."""
-        contents = read_store(self.path)
+        contents, label = read_store(self.path), normal_label(label)
         return [path for path, name in zip(contents.paths, contents.labels) if name == label]
 
     def _store(self) -> Store:
@@ -254,11 +257,6 @@ class IndexEditor:
 def stale(path: Path) -> tuple[str, ...]:
     """Name the parts of the index that were fitted to other examples, and say how to fit them again."""
     return stale_parts(read_store(path))
-
-
-def _require_label(label: str) -> None:
-    if not label or "\0" in label:
-        raise IndexFileError(f"{label!r} is no label. A label is a text that is not empty.")
 
 
 def _manifest(store: Store) -> Manifest:

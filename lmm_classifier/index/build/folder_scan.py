@@ -3,19 +3,35 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from stat import S_ISREG
 
 from PIL import __version__ as pillow_version
 
+from lmm_classifier.config import PipelineConfig
 from lmm_classifier.core.datatypes import Example
+from lmm_classifier.core.errors import DatasetError
+from lmm_classifier.core.labels import unknown_clash
 from lmm_classifier.core.progress import Progress, ProgressCallback, Skipped
 from lmm_classifier.data.config import ImagesConfig
-from lmm_classifier.data.image_folder import Files, LabeledFolder
+from lmm_classifier.data.image_folder import Files, LabeledFolder, scan_image_folder
 from lmm_classifier.data.images import accepted_formats
 from lmm_classifier.embeddings.encode_files import EncodedBatch, LazyEncoder, encode_files
 from lmm_classifier.index.build.sync_plan import ScannedFile
 from lmm_classifier.index.storage.records import KnownFile
 from lmm_classifier.index.storage.store import Store
+
+
+def scan_dataset(root: Path, config: PipelineConfig) -> LabeledFolder:
+    """Scan a folder whose labels are to be those of an index.
+
+    Raises:
+        DatasetError: the folder cannot be used, or one of its labels cannot be told from that of unknown images.
+    """
+    dataset = scan_image_folder(root, config.images.follow_links)
+    if message := unknown_clash({example.label for example in dataset.examples}, config.unknown_label):
+        raise DatasetError(f"dataset {root}: {message}")
+    return dataset
 
 
 @dataclass

@@ -11,6 +11,7 @@ from lmm_classifier import __version__
 from lmm_classifier.config import PipelineConfig
 from lmm_classifier.core.datatypes import Example, Fingerprint
 from lmm_classifier.core.errors import DatasetError, ReplacementError
+from lmm_classifier.core.labels import alike_warnings
 from lmm_classifier.core.progress import ProgressCallback, Skipped
 from lmm_classifier.core.protocols import Transform, TransformFitter
 from lmm_classifier.data.image_folder import LabeledFolder, duplicate_warnings
@@ -100,8 +101,12 @@ class Sync:
         return [record for record in records if record.path not in lost_paths], lost
 
     def _may_exist(self, records: Sequence[Record], skipped: Sequence[Skipped]) -> Callable[[str], bool]:
-        """Return a function that tells whether a file may exist that was not found, because a folder is unreadable."""
-        unreadable = {file.path for file in (*self.dataset.skipped, *skipped) if file.kind == "unreadable"}
+        """Return a function that tells whether a file may exist that was not found.
+
+        Its folder may be unreadable, or a link to it not followed at the moment.
+        """
+        hiding = ("unreadable", "symlink", "outside")
+        unreadable = {file.path for file in (*self.dataset.skipped, *skipped) if file.kind in hiding}
         encoded_hashes = self.store.encoded_hashes(self.fingerprint.space_id) if unreadable else set()
         hashes = {record.path: record.content_hash for record in records}
 
@@ -174,12 +179,13 @@ def make_report(
     changes: Changes | None = None,
 ) -> BuildReport:
     """Return the report of a build or a sync; `examples`, with the content `hashes`, are all examples of the index."""
+    alike = alike_warnings(example.label for example in examples)
     return BuildReport(
         image_root=str(dataset.root),
         output_path=output_path,
         encoder=str(encoder),
         indexed=dict(sorted(Counter(example.label for example in examples).items())),
         skipped=tuple(sorted((*dataset.skipped, *skipped), key=lambda file: file.path)),
-        warnings=(*dataset.warnings, *duplicate_warnings(examples, hashes)),
+        warnings=tuple(dict.fromkeys((*dataset.warnings, *alike, *duplicate_warnings(examples, hashes)))),
         changes=changes,
     )

@@ -15,6 +15,7 @@ from numpy.typing import DTypeLike
 from lmm_classifier.core.arrays import nest
 from lmm_classifier.core.errors import IndexFileError
 from lmm_classifier.core.files import atomic_write
+from lmm_classifier.core.labels import normal_label
 from lmm_classifier.index.contents import ADDED, Array, IndexContents
 from lmm_classifier.index.manifest import Manifest
 from lmm_classifier.index.storage.arrays import read_array, read_blocks, read_header, write_array
@@ -81,6 +82,7 @@ def _read(path: Path) -> IndexContents:
     if missing := sorted(required - set(sizes)):
         raise IndexFileError(f"{path} is incomplete: {', '.join(missing)} missing.")
     labels, paths, hashes = (_texts(path, name, manifest.count, sizes) for name in _TABLE)
+    labels = [normal_label(label) for label in labels]  # another program may have written it
     require_inside(paths, str(path))
     transform_arrays, calibration = (_arrays_under(path, sizes, prefix) for prefix in (TRANSFORM, CALIBRATION))
     vectors = f"{VECTORS}.npy"

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from lmm_classifier.core.errors import IndexFileError
+from lmm_classifier.core.labels import normal_label
 from lmm_classifier.index.storage.database import checksum, decoded, encoded
 from lmm_classifier.index.storage.schema import EXAMPLES, FILES, REMOVED
 
@@ -52,7 +53,7 @@ class Record:
 
 def provenance(path: str, label: str) -> str:
     """Return whether an example with this id has its label from its folder or by hand."""
-    return FROM_FOLDER if path.split("/", 1)[0] == label else BY_HAND
+    return FROM_FOLDER if normal_label(path.split("/", 1)[0]) == label else BY_HAND
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from lmm_classifier.calibration.request import CalibrationRequest
-from lmm_classifier.core.errors import Cancelled, DatasetError, IndexFileError, IndexMismatchError
+from lmm_classifier.core.errors import Cancelled, ConfigError, DatasetError, IndexFileError, IndexMismatchError
 from lmm_classifier.data.synthetic.catalog import draw
 from lmm_classifier.index.build.builder import build_index_from_directory
 from lmm_classifier.index.build.editor import IndexEditor, stale
@@ -205,9 +205,9 @@ def test_impossible_edits_change_nothing(editor, config):
     version = ExactIndex.open(editor.path).contents.version
     with pytest.raises(IndexFileError, match="1 images and 2 labels"):
         editor.add([image()], ["a", "b"])
-    with pytest.raises(IndexFileError, match="is no label"):
+    with pytest.raises(DatasetError, match="is no label"):
         editor.add([image()], "")
-    with pytest.raises(IndexFileError, match="is no label"):
+    with pytest.raises(DatasetError, match="is no label"):
         editor.relabel(["stripes/00.png"], "")
     with pytest.raises(DatasetError, match="an index needs one"):
         editor.remove(paths(config))
@@ -220,6 +220,45 @@ def test_impossible_edits_change_nothing(editor, config):
     with pytest.raises(IndexMismatchError, match="descriptor"):
         IndexEditor(editor.path, siglip).add([image()], "a")
     assert ExactIndex.open(editor.path).contents.version == version
+
+
+@pytest.mark.parametrize("name", ["unknown", "Unknown", "UNKNOWN "])
+def test_no_label_may_be_that_of_unknown_images(editor, config, dataset, name):
+    """Wherever a label comes in: build, sync, add, relabel, opening. Another unknown_label makes it free."""
+    with pytest.raises(DatasetError, match="cannot be told from unknown_label"):
+        editor.add([image()], name)
+    with pytest.raises(DatasetError, match="cannot be told from unknown_label"):
+        editor.relabel(["stripes/00.png"], name)
+    (dataset / "stripes").rename(dataset / name)
+    with pytest.raises(DatasetError, match=f"dataset {dataset}: The label '{name}' cannot be told"):
+        editor.sync()
+    with pytest.raises(DatasetError, match="Rename the label, or set unknown_label"):
+        build_index_from_directory(dataset, config.retrieval.index_path, config=config)
+    other = config.model_copy(deep=True)
+    other.unknown_label = "none"
+    assert name in build_index_from_directory(dataset, config.retrieval.index_path, config=other).indexed
+    HybridClassifier(other)
+    with pytest.raises(ConfigError, match="cannot be told from unknown_label"):
+        HybridClassifier(config)
+
+
+def test_labels_are_stored_in_one_normal_form(editor):
+    """An accent that is a character of its own makes no other label."""
+    editor.add([image()], "cafe\u0301")
+    editor.relabel(["stripes/00.png"], "cafe\u0301")
+    assert len(editor.examples_of("caf\u00e9")) == len(editor.examples_of("cafe\u0301")) == 2
+
+
+def test_a_new_label_that_looks_like_another_is_named(editor, dataset, caplog):
+    """When it is given, and in the report of the next sync."""
+    editor.add([image()], "Stripes")
+    editor.relabel(["gingham/00.png"], "gingham ")
+    text = caplog.text
+    assert "The label 'Stripes' is new, and the index has 'stripes': is that the same?" in text
+    assert "The label 'gingham ' is new" in text
+    warnings = editor.sync().warnings
+    named = [warning.partition(" differ only in case")[0] for warning in warnings if " differ only" in warning]
+    assert named == ["the labels 'Stripes', 'stripes'", "the labels 'gingham', 'gingham '"]
 
 
 def test_parts_that_depend_on_the_examples_are_reported_as_stale(editor, dataset, config, caplog):

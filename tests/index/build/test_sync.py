@@ -178,6 +178,34 @@ def test_examples_of_an_unreadable_folder_stay(dataset, index, monkeypatch):
     assert len(ExactIndex.open(index)) == 16
 
 
+def test_examples_behind_links_stay(dataset, index, tmp_path):
+    """A link whose target is away, or that a run does not follow, costs no example."""
+    (dataset / "stripes").rename(tmp_path / "store")
+    (dataset / "stripes").symlink_to(tmp_path / "store")
+    (dataset / "gingham/00.png").rename(tmp_path / "one.png")
+    (dataset / "gingham/00.png").symlink_to(tmp_path / "one.png")
+    config = offline_config(index, images__follow_links=f"[{tmp_path}]")
+    assert not IndexEditor(index, config, CountingEncoder()).sync(dataset).changes.any
+    report = sync(dataset, index)
+    assert not report.changes.any
+    assert {file.path: file.kind for file in report.failed} == {"gingham/00.png": "outside", "stripes": "symlink"}
+    (tmp_path / "one.png").unlink()
+    assert sync(dataset, index).total == 16
+
+
+def test_a_label_in_another_unicode_form_is_the_same(dataset, index):
+    """A folder that moves between systems keeps its label, and no example counts as changed by hand."""
+    (dataset / "stripes").rename(dataset / "raye\u0301")
+    report = sync(dataset, index)
+    assert {label for _, _, label in report.changes.relabeled} == {"ray\u00e9"}
+    (dataset / "raye\u0301").rename(dataset / "ray\u00e9")
+    report = sync(dataset, index)
+    assert len(report.changes.renamed) == 4
+    assert report.changes.relabeled == ()
+    (dataset / "ray\u00e9").rename(dataset / "other")
+    assert len(sync(dataset, index).changes.relabeled) == 4
+
+
 def test_a_moved_dataset_is_not_encoded_again(dataset, index):
     """Example images are read from the new folder."""
     moved = dataset.rename(dataset.with_name("elsewhere"))

@@ -1,0 +1,185 @@
+"""One run of `classify`: what a file holds already is skipped, every other result is written as soon as it is there."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from collections import Counter
+from collections.abc import Generator, Iterator
+from contextlib import closing
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from lmm_classifier.cli.console import ProgressDisplay, escape_for_terminal, print_skipped
+from lmm_classifier.cli.image_sources import STDIN, ImageSources
+from lmm_classifier.cli.interruption import told_if_interrupted
+from lmm_classifier.cli.quiet import write_note
+from lmm_classifier.cli.result_output import ResultOutput
+from lmm_classifier.cli.stored_results import StoredResult, outcome
+from lmm_classifier.config import PipelineConfig
+from lmm_classifier.core.concurrency import threaded_map
+from lmm_classifier.core.datatypes import Classification
+from lmm_classifier.core.files import atomic_write, content_hash
+from lmm_classifier.core.progress import Progress, Skipped
+from lmm_classifier.data.label_folders import LabelFolders
+from lmm_classifier.evaluation.reports.run_page import RunPage
+from lmm_classifier.pipeline.classifier import HybridClassifier
+from lmm_classifier.pipeline.run_identity import run_identity
+
+_LISTED = 20  # files that cannot be read, shown one by one
+
+
+@dataclass
+class ClassifyRun:
+    """One run over `sources`; `run` returns the counts by outcome, of stored results too."""
+
+    sources: ImageSources
+    output: ResultOutput
+    sorter: LabelFolders | None = None
+    html: Path | None = None
+    counts: Counter[str] = field(default_factory=Counter)
+    kept: int = 0  # images whose result was stored already
+    unreadable: list[str] = field(default_factory=list)  # files that could not be read, each with the reason
+
+    def run(self, config: PipelineConfig, leave_out_identical: bool) -> Counter[str]:
+        """Classify all images; on an interruption say what is there."""
+        started = time.monotonic()
+        page = RunPage()
+        with told_if_interrupted(lambda: f"Interrupted. {self.output.state()}"):
+            classifier = HybridClassifier(config)
+            try:
+                with self.output.opened(run_identity(classifier, leave_out_identical)), ProgressDisplay() as show:
+                    count = self._classify(classifier, page, show, leave_out_identical)
+            except Exception:
+                if self.output.written:
+                    sys.stderr.write(escape_for_terminal(self.output.state()) + "\n")
+                raise
+            if self.html is not None:
+                page.write(self.html, "Classified images", self._figures(), classifier.index.contents.file_of)
+        self._summarize(count, time.monotonic() - started)
+        return self.counts
+
+    def _classify(
+        self, classifier: HybridClassifier, page: RunPage, show: ProgressDisplay, leave_out_identical: bool
+    ) -> int:
+        """Classify what has no stored result, and return the number of these images."""
+        paths = list(self._not_stored(classifier.config.images.readers, show))
+        with closing(self._results(classifier, paths, leave_out_identical)) as results:
+            for done, (path, result) in enumerate(results, start=1):
+                self._use(path, result, page)
+                if not self.output.shows_progress:
+                    show(Progress("classifying", done, len(paths), self.counts["unreadable"]))
+        return len(paths)
+
+    @property
+    def skipped(self) -> list[Skipped]:
+        """Return what was not used: files that were passed over, and images that could not be sorted."""
+        return [*self.sources.skipped, *(self.sorter.problems if self.sorter else ())]
+
+    def write_report(self, path: Path) -> None:
+        """Write counts and all skipped files as JSON."""
+        values: dict[str, Any] = {
+            "images": sum(self.counts.values()),
+            "outcomes": dict(self.counts),
+            "stored_before": self.kept,
+            "given_more_than_once": self.sources.repeated,
+            "sorted": dict(self.sorter.counts) if self.sorter else None,
+            "unreadable": self.unreadable,
+            "skipped": [{"path": file.path, "reason": file.reason, "kind": file.kind} for file in self.skipped],
+        }
+        with atomic_write(path) as temporary:
+            temporary.write_text(json.dumps(values, indent=1) + "\n", encoding="ascii")
+
+    def _not_stored(self, threads: int, show: ProgressDisplay) -> Iterator[Path]:
+        """Yield the images without a stored result of the same content; a failure that is stored is tried again."""
+        stored = self.output.stored.by_path
+        check = [path for path in self.sources.paths if self._name(path) in stored]
+        digests = threaded_map(_digest, check, threads)
+        for number, path in enumerate(self.sources.paths):
+            result = stored.get(self._name(path))
+            if result is None:
+                yield path
+                continue
+            digest = next(digests)
+            show(Progress("comparing with stored results", number + 1, len(self.sources.paths)))
+            if digest is None and not os.path.lexists(path):  # moved or removed since; its result stays
+                self._keep(result)
+            elif digest != (result.content_hash or None) or result.outcome == "unreadable":
+                yield path
+            else:
+                self._keep(result)
+                if self.sorter is not None and digest is not None:
+                    self.sorter.place(path, result.label, digest)
+
+    def _keep(self, result: StoredResult) -> None:
+        self.kept += 1
+        self.counts[result.outcome] += 1
+        if result.outcome == "unreadable":
+            self.unreadable.append(f"{result.path}: it is still missing")
+
+    def _results(
+        self, classifier: HybridClassifier, paths: list[Path], leave_out_identical: bool
+    ) -> Generator[tuple[Path, Classification], None, None]:
+        for path, result in zip(paths, classifier.classify_paths(paths, leave_out_identical)):
+            if path == self.sources.stdin:
+                error = result.error.replace(str(path), str(STDIN)) if result.error else result.error
+                yield path, replace(result, path=str(STDIN), error=error)
+            else:
+                yield path, result
+
+    def _use(self, path: Path, result: Classification, page: RunPage) -> None:
+        group = outcome(result.decision.reason, result.is_unknown)
+        self.counts[group] += 1
+        if group == "unreadable":
+            self.unreadable.append(result.error or str(path))
+        stored = self.output.stored.by_path.get(str(result.path))
+        failed_again = group == "unreadable" and stored is not None and stored.outcome == group
+        if not (failed_again and stored is not None and stored.content_hash == (result.content_hash or "")):
+            self.output.write(result)
+        if self.html is not None:
+            page.add(path, result, group)
+        if self.sorter is None or group == "unreadable" or result.content_hash is None:
+            return
+        if path == self.sources.stdin:
+            self.sorter.problems.append(Skipped(str(STDIN), "standard input has no file to sort", "not_sorted"))
+        else:
+            self.sorter.place(path, result.label, result.content_hash)
+
+    def _name(self, path: Path) -> str:
+        return str(STDIN if path == self.sources.stdin else path)
+
+    def _figures(self) -> list[tuple[str, str]]:
+        figures = [("images", str(sum(self.counts.values())))]
+        figures += [(name, str(count)) for name, count in self.counts.items()]
+        return [*figures, ("of a former run, not shown", str(self.kept))] if self.kept else figures
+
+    def _summarize(self, count: int, seconds: float) -> None:
+        """Print what was done, and everything that was skipped."""
+        outcomes = ", ".join(f"{number} {name}" for name, number in self.counts.items())
+        rate = f"{seconds:.1f} s ({count / max(seconds, 1e-9):.1f}/s)"
+        lines = [f"{sum(self.counts.values())} images: {outcomes}; {rate}"]
+        if self.kept:
+            lines.append(f"{self.kept} of them were in {self.output.path} already")
+        if self.sources.repeated:
+            lines.append(f"{self.sources.repeated} were given more than once")
+        if self.sorter is not None:
+            done = ", ".join(f"{number} {what}" for what, number in self.sorter.counts.items()) or "nothing"
+            lines.append(f"{self.sorter.root}: {done}")
+            for label, folder in self.sorter.folders.items():
+                if folder.name != label:
+                    lines.append(f"the folder of {label!r} is {folder.name!r}")
+        lines += [f"not readable: {reason}" for reason in self.unreadable[:_LISTED]]
+        if len(self.unreadable) > _LISTED:
+            lines.append(f"and {len(self.unreadable) - _LISTED} more that are not readable")
+        write_note("\n".join(escape_for_terminal(line) for line in lines))
+        print_skipped(self.skipped)
+
+
+def _digest(path: Path) -> str | None:
+    try:
+        return content_hash(path)
+    except (OSError, ValueError):
+        return None

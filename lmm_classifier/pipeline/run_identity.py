@@ -1,0 +1,47 @@
+"""What identifies a run of a classifier: its settings with the encoder, and the state of its index.
+
+Results of runs with the same identity agree. The identity is short, so that each stored result can carry it.
+"""
+
+from __future__ import annotations
+
+import json
+from hashlib import sha256
+from typing import Any
+
+from lmm_classifier.pipeline.classifier import HybridClassifier
+
+# these change the speed or the place of a run, not its answers
+_NO_MATTER: dict[str, Any] = {
+    "logging": True,
+    "encoder": True,  # its fingerprint counts instead
+    "images": True,
+    "retrieval": {"index_path": True},
+    "rerank": {
+        "server": True,
+        "cache": True,
+        "cache_entries": True,
+        "model": {"cache_dir", "allow_download", "device", "batch_size"},
+    },
+}
+
+
+def run_identity(classifier: HybridClassifier, leave_out_identical: bool = False) -> str:
+    """Return 8 hexadecimal digits for the settings, a dash, and 8 for the index."""
+    settings = json.loads(classifier.config.model_dump_json(exclude=_NO_MATTER))
+    space = classifier.encoder.fingerprint.space_id
+    contents = classifier.index.contents
+    state = sha256(f"{contents.manifest.to_json()} {contents.version}".encode(errors="surrogatepass"))
+    for name, array in sorted((contents.calibration or {}).items()):
+        state.update(name.encode())
+        state.update(array.tobytes())
+    return f"{_digest(json.dumps([settings, space, leave_out_identical], sort_keys=True))}-{state.hexdigest()[:8]}"
+
+
+def same_settings(first: str, second: str) -> bool:
+    """Return whether two runs had the same settings and encoder."""
+    return first.partition("-")[0] == second.partition("-")[0]
+
+
+def _digest(text: str) -> str:
+    return sha256(text.encode(errors="surrogatepass")).hexdigest()[:8]
