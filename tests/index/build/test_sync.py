@@ -325,6 +325,7 @@ def take(root, step):
             first.rename(second)
 
 
+@pytest.mark.long
 @settings(max_examples=25, deadline=None)
 @given(st.lists(STEPS, max_size=12))
 def test_any_sequence_of_changes_ends_as_a_new_build(steps):
