@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from benchmarks.fault_injection.appended import appended_results
+from benchmarks.fault_injection.cache_flips import cache_flips
 from benchmarks.fault_injection.determinism import determinism
 from benchmarks.fault_injection.edits import edits
 from benchmarks.fault_injection.flips import archive_flips, flips
@@ -31,7 +32,7 @@ def suite(badimages: Path | None, fraction: float) -> Iterable[Callable[[], list
 
     yield lambda: interruptions(scaled(720), scaled(200), scaled(3000))
     yield lambda: appended_results(scaled(200), scaled(40), scaled(200))
-    yield lambda: [flips(scaled(1000)), archive_flips(scaled(200))]
+    yield lambda: [flips(scaled(1000)), archive_flips(scaled(200)), *cache_flips(scaled(1500))]
     yield lambda: [malformed(badimages), mutations(scaled(100_000))]
     yield lambda: [archives(scaled(2000)), configurations(scaled(5000)), names()]
     yield lambda: [leftovers(), writers(scaled(10)), small_disk(), read_only(), determinism()]

@@ -61,6 +61,12 @@ def test_numpy_reads_the_npz_file(npz):
         assert json.loads(arrays["manifest.json"])["fingerprint"]["dim"] == 4
 
 
+def test_a_member_under_another_name_is_damage(npz):
+    """One flipped bit of a name would make an optional array vanish without a word."""
+    with pytest.raises(IndexFileError, match="a member 'calibratinn.text.npy'"):
+        read_index(rewritten(npz, **{"calibratinn.text.npy": as_npy(np.ones(2))}))
+
+
 def test_a_durable_index_is_memory_mapped(tmp_path):
     """Opening it does not read the search matrix."""
     path = write(tmp_path / "index", random_embeddings(np.random.default_rng(0), 5, 4))

@@ -4,6 +4,7 @@ import pytest
 
 from benchmarks.fault_injection.__main__ import table
 from benchmarks.fault_injection.appended import appended_results
+from benchmarks.fault_injection.cache_flips import cache_flips
 from benchmarks.fault_injection.determinism import determinism
 from benchmarks.fault_injection.edits import edits
 from benchmarks.fault_injection.flips import archive_flips, flips
@@ -48,6 +49,12 @@ def test_the_harness_detects_a_loss():
 def test_flipped_bits():
     """Each flip is detected or changes nothing, and the doctor repairs what was detected."""
     assert_nothing_lost(flips(80), archive_flips(40))
+
+
+@pytest.mark.long
+def test_flipped_bits_of_caches():
+    """No flipped bit of stored answers, exports, digests or search graphs changes an answer."""
+    assert_nothing_lost(*cache_flips(150))
 
 
 @pytest.mark.long

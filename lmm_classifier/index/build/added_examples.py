@@ -19,7 +19,7 @@ from lmm_classifier.data.ignored_names import is_ignored_folder
 from lmm_classifier.data.images import ImageLimits, read_bytes, upright_rgb
 from lmm_classifier.index.contents import ADDED
 from lmm_classifier.index.manifest import Manifest
-from lmm_classifier.index.storage.records import Record, provenance
+from lmm_classifier.index.storage.records import Record, file_stamp, provenance
 from lmm_classifier.index.storage.store import Store
 
 _MAX_NAME = 80  # bytes of a file name that stay in the id of an added image
@@ -96,7 +96,7 @@ def _copy(store: Store, data: bytes, name: str) -> Path:
 
 def _record(path: str, label: str, content_hash: str, file: Path) -> Record:
     stat, now = file.stat(), datetime.now(UTC).isoformat(timespec="seconds")
-    return Record(path, label, content_hash, stat.st_size, stat.st_mtime_ns, now, provenance(path, label))
+    return Record(path, label, content_hash, stat.st_size, file_stamp(stat), now, provenance(path, label))
 
 
 def _file_name(content_hash: str, image: Image.Image | Path | str) -> str:

@@ -1,4 +1,4 @@
-"""Contents of the files of a dataset: known from size and modification time, or read and encoded."""
+"""Contents of the files of a dataset: known from size and times, or read and encoded."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from lmm_classifier.data.image_folder import Files, LabeledFolder, scan_image_fo
 from lmm_classifier.data.images import accepted_formats
 from lmm_classifier.embeddings.encode_files import EncodedBatch, LazyEncoder, encode_files
 from lmm_classifier.index.build.sync_plan import ScannedFile
-from lmm_classifier.index.storage.records import KnownFile
+from lmm_classifier.index.storage.records import KnownFile, file_stamp
 from lmm_classifier.index.storage.store import Store
 
 
@@ -38,7 +38,7 @@ def scan_dataset(root: Path, config: PipelineConfig) -> LabeledFolder:
 class FolderScan:
     """Scan of a dataset that commits the vectors of new images to the store, batch by batch.
 
-    A rejected file is stored with its size, time and content. It is not tried again until the file changes, or the
+    A rejected file is stored with its size, stamp and content. It is not tried again until the file changes, or the
     limits, formats or encoder that rejected it (`KnownFile.decided_by`).
     """
 
@@ -61,7 +61,8 @@ class FolderScan:
         for example in self.dataset.examples:
             known = known_files.get(example.path)
             file = self._stat(example)
-            if known is None or (known.size, known.mtime_ns) != (file.size, file.mtime_ns) or file.size < 0:
+            is_same = known is not None and (known.size, known.stamp) == (file.size, file.stamp)
+            if known is None or not is_same or file.size < 0 or not file.stamp:
                 unread.append(file)
             elif known.kind:
                 self._reject(file, known)
@@ -78,7 +79,7 @@ class FolderScan:
     def _known(self) -> tuple[dict[str, KnownFile], dict[str, KnownFile]]:
         """Return the known files by id, and the rejected ones by content hash."""
         by_path = {
-            record.path: KnownFile(record.path, record.size, record.mtime_ns, record.content_hash)
+            record.path: KnownFile(record.path, record.size, record.stamp, record.content_hash)
             for record in self.store.records()
         }
         decided_by = self._decided_by()
@@ -91,13 +92,13 @@ class FolderScan:
         return f"{limits} {','.join(accepted_formats())} {pillow_version} {self.encoder_id}"
 
     def _stat(self, example: Example) -> ScannedFile:
-        """Return the file with its current size and time, without reading it; size -1 if they are unknown."""
+        """Return the file with its current size and stamp, without reading it; size -1 if they are unknown."""
         try:
             stat = (self.dataset.root / example.path).stat()
         except (OSError, ValueError):
             return ScannedFile(example.path, example.label, "", -1, 0)  # reading it will give the reason
         size = stat.st_size if S_ISREG(stat.st_mode) else -1
-        return ScannedFile(example.path, example.label, "", size, stat.st_mtime_ns)
+        return ScannedFile(example.path, example.label, "", size, file_stamp(stat))
 
     def _commit(self, batch: EncodedBatch, unread: list[ScannedFile], rejected: dict[str, KnownFile]) -> None:
         known = []
@@ -107,10 +108,10 @@ class FolderScan:
                 known.append(self._reject(file, rejected[file.content_hash]))
             else:
                 self.files.append(file)
-                known.append(KnownFile(file.path, file.size, file.mtime_ns, file.content_hash))
+                known.append(KnownFile(file.path, file.size, file.stamp, file.content_hash))
         for failed in batch.failed:
             file = unread[failed.position]
-            reason = KnownFile(file.path, file.size, file.mtime_ns, "", self._decided_by(), failed.kind, failed.reason)
+            reason = KnownFile(file.path, file.size, file.stamp, "", self._decided_by(), failed.kind, failed.reason)
             self._reject(file, reason)
             if failed.content_hash is not None:  # a file that could not be read is tried again next time
                 known.append(replace(reason, content_hash=failed.content_hash))
@@ -123,4 +124,4 @@ class FolderScan:
 
     def _reject(self, file: ScannedFile, known: KnownFile) -> KnownFile:
         self.skipped.append(Skipped(file.path, known.reason, known.kind))
-        return replace(known, path=file.path, size=file.size, mtime_ns=file.mtime_ns)
+        return replace(known, path=file.path, size=file.size, stamp=file.stamp)

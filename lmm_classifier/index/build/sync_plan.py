@@ -23,7 +23,7 @@ class ScannedFile:
     label: str
     content_hash: str
     size: int  # bytes
-    mtime_ns: int  # nanoseconds since 1970
+    stamp: int  # `file_stamp`
 
 
 @dataclass
@@ -134,7 +134,7 @@ def _folder(path: str) -> str:
 
 
 def _record(file: ScannedFile, former: Record | None, now: str) -> Record:
-    record = Record(file.path, file.label, file.content_hash, file.size, file.mtime_ns, now, FROM_FOLDER)
+    record = Record(file.path, file.label, file.content_hash, file.size, file.stamp, now, FROM_FOLDER)
     if former is None:
         return record
     if former.provenance == BY_HAND and not _is_added(former) and _folder(former.path) == _folder(file.path):

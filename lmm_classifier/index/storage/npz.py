@@ -81,6 +81,9 @@ def _read(path: Path) -> IndexContents:
     required = {f"{name}.npy" for name in (VECTORS, *_TABLE)}
     if missing := sorted(required - set(sizes)):
         raise IndexFileError(f"{path} is incomplete: {', '.join(missing)} missing.")
+    prefixes = (f"{TRANSFORM}.", f"{CALIBRATION}.")
+    if other := sorted(name for name in set(sizes) - required - {MANIFEST} if not name.startswith(prefixes)):
+        raise IndexFileError(f"{path} is damaged or not an index of this program: it has a member {other[0]!r}.")
     labels, paths, hashes = (_texts(path, name, manifest.count, sizes) for name in _TABLE)
     labels = [normal_label(label) for label in labels]  # another program may have written it
     require_inside(paths, str(path))

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
 import sqlite3
+import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
@@ -15,6 +18,20 @@ FROM_FOLDER, BY_HAND = "folder", "by hand"  # values of `Record.provenance`
 UNKNOWN_SIZE = -1  # size of a file that was never read, because the example was imported
 
 _REPAIR = "`lmm-classifier doctor` can repair the index."
+
+_TICK = 2_000_000_000  # nanoseconds; the coarsest clock of a file system (FAT)
+
+
+def file_stamp(status: os.stat_result) -> int:
+    """Return a number that changes with a file, from the times of its content and of its status; 0: read it again.
+
+    A copy that keeps the time of the content, such as that of `cp -p`, has a new time of the status. A file that
+    changed just now may change once more within one tick of the clock, so it has no stamp yet.
+    """
+    times = status.st_mtime_ns, status.st_ctime_ns
+    if time.time_ns() - max(times) <= _TICK:
+        return 0
+    return int.from_bytes(hashlib.blake2b(repr(times).encode(), digest_size=8).digest()) >> 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +46,7 @@ class Record:
     label: str
     content_hash: str
     size: int  # bytes
-    mtime_ns: int  # nanoseconds since 1970
+    stamp: int  # `file_stamp` of its file
     added: str  # ISO 8601, UTC
     provenance: str
 
@@ -40,7 +57,7 @@ class Record:
             encoded(self.label),
             encoded(self.content_hash),
             self.size,
-            self.mtime_ns,
+            self.stamp,
             self.added,
             self.provenance,
         )
@@ -58,14 +75,14 @@ def provenance(path: str, label: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class KnownFile:
-    """Content of a file with this size and modification time, and the reason if it is not an example.
+    """Content of a file with this size and stamp, and the reason if it is not an example.
 
     `decided_by` names the limits, formats and encoder that rejected the file. If they change, it is tried again.
     """
 
     path: str
     size: int
-    mtime_ns: int
+    stamp: int
     content_hash: str
     decided_by: str = ""
     kind: str = ""
@@ -74,7 +91,7 @@ class KnownFile:
     def row(self) -> tuple[bytes, int, int, bytes, str, str, bytes]:
         """Return the fields as they are stored."""
         content_hash, reason = encoded(self.content_hash), encoded(self.reason)
-        return encoded(self.path), self.size, self.mtime_ns, content_hash, self.decided_by, self.kind, reason
+        return encoded(self.path), self.size, self.stamp, content_hash, self.decided_by, self.kind, reason
 
 
 def digest_of(path: bytes, label: bytes, content_hash: bytes) -> int:
@@ -106,9 +123,9 @@ def read_known_files(connection: sqlite3.Connection) -> Iterator[KnownFile]:
     """Read all known files; a damaged row is skipped, since a file can be read again."""
     for *row, crc in connection.execute(FILES.select):
         if checksum(*row) == crc:
-            path, size, mtime_ns, content_hash, decided_by, kind, reason = row
+            path, size, stamp, content_hash, decided_by, kind, reason = row
             content_hash, reason = decoded(content_hash, ""), decoded(reason, "")
-            yield KnownFile(decoded(path, ""), size, mtime_ns, content_hash, decided_by, kind, reason)
+            yield KnownFile(decoded(path, ""), size, stamp, content_hash, decided_by, kind, reason)
 
 
 def put_known_files(connection: sqlite3.Connection, files: Iterable[KnownFile]) -> None:

@@ -58,7 +58,7 @@ EXAMPLES = TableSchema(
         "label": _BLOB,
         "hash": _BLOB,
         "size": _INTEGER,
-        "mtime_ns": _INTEGER,
+        "stamp": _INTEGER,
         "added": _TEXT,
         "provenance": _TEXT,
         "crc": _INTEGER,
@@ -77,7 +77,7 @@ FILES = TableSchema(
     {
         "path": "BLOB PRIMARY KEY",
         "size": _INTEGER,
-        "mtime_ns": _INTEGER,
+        "stamp": _INTEGER,
         "hash": _BLOB,
         "decided_by": _TEXT,
         "kind": _TEXT,

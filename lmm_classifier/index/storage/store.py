@@ -77,7 +77,7 @@ class Store:
         self._lock = locked(folder, wait)
         try:
             self._connection = database.connect(folder, write=True, create=create)
-            with database.translated(folder):
+            with database.closed_on_error(self._connection), database.translated(folder):
                 self.state = State.read(self._connection, self.source)
                 self.dtype = self.state.dtype if self.state else self._started_build().get("dtype", "float32")
         except BaseException:

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from lmm_classifier.core.errors import Cancelled, DatasetError, IndexMismatchError
 from lmm_classifier.data.image_folder import scan_image_folder
+from lmm_classifier.data.images import read_if_new
 from lmm_classifier.data.synthetic.catalog import KNOWN, draw
 from lmm_classifier.embeddings.descriptor import DescriptorEncoder
 from lmm_classifier.embeddings.encode_files import LazyEncoder
@@ -88,6 +89,37 @@ def test_an_unchanged_dataset_changes_nothing(dataset, index):
         os.utime(file)  # looks changed, but holds the same
     assert not sync(dataset, index).changes.any
     assert ExactIndex.open(index).contents.version == before
+
+
+def test_a_change_that_keeps_size_and_time_is_found(dataset, index):
+    """As after `cp -p` or `rsync -t`: in place, and by another file under the same name."""
+    file = dataset / "stripes" / "00.png"
+    status, size = file.stat(), 10_000
+    for number, path in enumerate((file, dataset / "other.png")):
+        image = BytesIO()
+        draw("argyle", np.random.default_rng(number), 48).save(image, "PNG")
+        path.write_bytes(image.getvalue().ljust(size, b"\0"))  # bytes after the end of an image are ignored
+        os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+        path.replace(file)
+        assert sync(dataset, index).changes.replaced == ("stripes/00.png",)
+
+
+def test_a_file_that_did_not_change_is_not_read(dataset, index, monkeypatch):
+    """Unless it changed just now: then it may change again within one tick of the clock."""
+    read = []
+
+    def read_and_note(path, *others):
+        read.append(path)
+        return read_if_new(path, *others)
+
+    monkeypatch.setattr("lmm_classifier.embeddings.encode_files.read_if_new", read_and_note)
+    sync(dataset, index)
+    assert len(read) == 16
+    monkeypatch.setattr("lmm_classifier.index.storage.records._TICK", -1 << 62)
+    sync(dataset, index)
+    read.clear()
+    assert not sync(dataset, index).changes.any
+    assert read == []
 
 
 def test_a_renamed_label_needs_no_encoder(dataset, index):
@@ -321,6 +353,7 @@ def take(root, step):
             first.rename(second)
 
 
+@pytest.mark.long
 @settings(max_examples=25, deadline=None)
 @given(st.lists(STEPS, max_size=12))
 def test_any_sequence_of_changes_ends_as_a_new_build(steps):

@@ -112,4 +112,10 @@ def test_connections_to_damaged_databases_are_closed(tmp_path):
         except (sqlite3.Error, IndexFileError) as error:
             kept.append(error)  # its traceback keeps every local variable alive
     assert len(kept) == 3
+    damaged = write(tmp_path / "other", random_embeddings(np.random.default_rng(0), 5, 4))
+    with closing(sqlite3.connect(damaged / FILE)) as connection, connection:
+        connection.execute("UPDATE meta SET crc = 0 WHERE name LIKE 'state%'")
+    with pytest.raises(IndexFileError) as error:
+        Store(damaged)
+    kept.append(error.value)
     assert not [link for link in OPEN_FILES.iterdir() if FILE in os.path.realpath(link)]
