@@ -15,8 +15,9 @@ demo-rerank: $(VENV)/.rerank  ## install the extra, then: a tiny trained Qwen2-V
 test: $(VENV)/.dev  ## install everything, then run the tests
 	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile
 
-test-long: $(VENV)/.dev  ## the slow tests, which `make test` leaves out
+test-long: $(VENV)/.dev  ## the slow tests, which `make test` leaves out, and all others on each Python version
 	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile -m long
+	$(BIN)/python -m scripts.test_matrix
 
 check: $(VENV)/.dev  ## format, lint, types, spelling
 	scripts/check
@@ -57,4 +58,4 @@ reliability: $(VENV)/.dev  ## try every fault: minutes; prints a table, writes b
 	$(BIN)/python -m benchmarks.fault_injection $(if $(BADIMAGES),--badimages $(BADIMAGES))
 
 clean:
-	rm -rf $(VENV) dist build demo demo-rerank .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) .venvs dist build demo demo-rerank .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -34,19 +34,19 @@ def main() -> None:
         folder.mkdir(parents=True)
         for number in range(6):
             draw(label, rng).save(folder / f"{number}.png")
-    config = PipelineConfig.from_yaml("offline.yaml")
+    config = PipelineConfig.preset("offline")
     config.retrieval.index_path = Path("index.npz")
     config.retrieval.open_set_threshold = -1.0
     report = build_index_from_directory(image_root=Path("dataset"), output_path=Path("index.npz"), config=config)
     assert report.total == 12, report
-    result = HybridClassifier(config).classify(draw("polka_dots", rng))
-    assert result.label in report.indexed, result
+    with HybridClassifier(config) as classifier:
+        result = classifier.classify(draw("polka_dots", rng))
+        assert result.label in report.indexed, result
+        assert classifier.classify("dataset/stripes/0.png").label == "stripes"
     assert set(lmm_classifier.__all__) >= {"HybridClassifier", "PipelineConfig", "build_index_from_directory"}
     assert (files("lmm_classifier.neighbors") / "int8_matmul.onnx").is_file()
     assert "polka_dots" in run("info", "index.npz")
-    line = run(
-        "classify", "dataset/stripes/0.png", "--index", "index.npz", "--config", "offline.yaml", "--format", "jsonl"
-    )
+    line = run("classify", "dataset/stripes/0.png", "--index", "index.npz", "--config", "offline", "--format", "jsonl")
     assert json.loads(line)["label"] == "stripes", line
     try:
         build_index_from_directory(image_root=Path("dataset"), output_path=Path("other.npz"), config=PipelineConfig())

@@ -62,8 +62,8 @@ def test_an_unknown_preset_is_refused_with_the_names():
     """A misspelt name is answered by the most similar; a file that does not exist too."""
     with pytest.raises(ConfigError, match=r"no preset 'ofline'. Presets: default, offline. Did you mean 'offline'"):
         PipelineConfig.preset("ofline")
-    with pytest.raises(ConfigError, match=r"Cannot read the configuration deafult.*Did you mean 'default'"):
-        PipelineConfig.from_yaml("deafult")
+    with pytest.raises(ConfigError, match=r"Cannot read the configuration defaultt.*Did you mean 'default'"):
+        PipelineConfig.from_yaml("defaultt")
 
 
 def test_documented_keys_and_defaults():
@@ -96,7 +96,7 @@ def test_documented_keys_and_defaults():
         ("labels: [a, [no]]", "labels.1: expected a valid string, got ['no']"),
         ("allow_unknown: off", "expected a valid boolean, got 'off' (write true or false)"),
         ("unknown_label:", "unknown_label: expected a valid string, got None"),
-        ("rerank.cach: off", "unknown key 'rerank.cach': did you mean 'rerank.cache'?"),
+        ("rerank.cachee: off", "unknown key 'rerank.cachee': did you mean 'rerank.cache'?"),
         ("rerank.cache: off\nrerank: {cache: auto}", "rerank.cache is given twice"),
         ("rerank.cache: off\nrerank: 3", "rerank is given twice"),
         ("labels: [a, a]", "'a' more than once"),

@@ -92,5 +92,5 @@ def test_similar_names_are_offered(tmp_path):
     (tmp_path / "models" / "tiny_siglip").mkdir(parents=True)
     expected = f"Did you mean {tmp_path / 'models' / 'tiny_siglip'}?"
     assert similar_names(tmp_path / "models" / "tiny_siglp") == expected
-    assert similar_names(tmp_path / "modles" / "tiny_siglip") == f"Did you mean {tmp_path / 'models'}?"
+    assert similar_names(tmp_path / "model_s" / "tiny_siglip") == f"Did you mean {tmp_path / 'models'}?"
     assert similar_names(tmp_path / "models" / "zzz") == ""

@@ -1,0 +1,214 @@
+"""Install each extra alone into an empty environment, and do there what the extra promises.
+
+`python -m scripts.try_extras [EXTRA ...]` tries all of `PROMISES`, or those named. It builds the wheel, makes tiny
+checkpoints with the files and names of those on the hub, and starts a chat server on loopback. It needs a package
+index, and some minutes and gigabytes for each extra with torch. Environments are deleted afterwards.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import subprocess
+import sys
+import tempfile
+import tomllib
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from lmm_classifier.data.synthetic.catalog import draw
+from lmm_classifier.embeddings.export import export_encoder
+from tests.fixtures import TRAINED_TEMPLATE
+from tests.fixtures.make_tiny_encoders import make
+from tests.helpers.fault_server import ChatServer
+from tests.helpers.tiny_qwen2_vl import CHECKPOINT
+
+ROOT = Path(__file__).parent.parent
+TORCH = "torch==2.13.0"  # first and alone: a range in another package would choose a build of several gigabytes
+_LABELS = ("stripes", "polka_dots", "gingham")
+_ALWAYS_ASK = ["retrieval.confidence_threshold=1", "rerank.gate.mode=threshold", "retrieval.open_set_threshold=-1"]
+
+
+class Environment:
+    """An empty environment with one extra, and a folder with what its commands work on."""
+
+    def __init__(self, folder: Path, wheel: Path, extra: str) -> None:
+        self.folder, self.extra = folder, extra
+        self._bin = folder / "venv" / "bin"
+        _check([sys.executable, "-m", "venv", str(folder / "venv")])
+        if needs_torch(extra):
+            self._pip(TORCH)
+        self._pip("--constraint", str(ROOT / "constraints.txt"), f"lmm-classifier[{extra}] @ {wheel.as_uri()}")
+
+    def _pip(self, *arguments: str) -> None:
+        _check([str(self._bin / "python"), "-m", "pip", "install", "--quiet", *arguments])
+
+    def run(self, *arguments: object, settings: list[str] | None = None) -> str:
+        """Run the command with some settings; a failure ends the program with the command's output."""
+        options = [option for setting in settings or [] for option in ("--set", setting)]
+        return _check([str(self._bin / "lmm-classifier"), *map(str, arguments), *options], self.folder)
+
+    def python(self, code: str) -> str:
+        """Run Python code; a failure ends the program with its output."""
+        return _check([str(self._bin / "python"), "-c", code], self.folder)
+
+    def whole(self, settings: list[str]) -> str:
+        """Build an index, calibrate it and classify images; return the results as CSV."""
+        self.run("build", "data", "--output", "index", settings=settings)
+        self.run("calibrate", "index", settings=settings)
+        return self.run("classify", "data", "--index", "index", "--format", "csv", settings=settings)
+
+
+def needs_torch(extra: str, seen: frozenset[str] = frozenset()) -> bool:
+    """Return whether an extra, or one that it names, requires torch."""
+    requirements = extras()[extra]
+    named = {name for text in requirements if text.startswith("lmm-classifier[") for name in _named(text)}
+    return any(text.startswith("torch") for text in requirements) or any(
+        needs_torch(name, seen | {extra}) for name in named - seen
+    )
+
+
+def extras() -> dict[str, list[str]]:
+    """Return the extras of the project with their requirements."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    optional: dict[str, list[str]] = project["optional-dependencies"]
+    return optional
+
+
+def _named(requirement: str) -> list[str]:
+    return requirement.partition("[")[2].rstrip("]").split(",")
+
+
+def _siglip(environment: Environment) -> None:
+    for kind in ("siglip", "siglip2", "clip"):
+        model = make(kind, environment.folder / kind, hub_layout=True)
+        shutil.rmtree(environment.folder / "index", ignore_errors=True)
+        environment.whole([f"encoder.model={model}", "rerank.enabled=false"])
+
+
+def _exported(form: str) -> Callable[[Environment], None]:
+    def promise(environment: Environment) -> None:
+        checkpoint = make("siglip", environment.folder / "siglip", hub_layout=True)
+        export_encoder(str(checkpoint), environment.folder / "exported", "onnx" if form == "onnx" else "openvino")
+        environment.whole([f"encoder.backend={form}", "encoder.model=exported", "rerank.enabled=false"])
+
+    return promise
+
+
+def _export(environment: Environment) -> None:
+    model = make("siglip", environment.folder / "siglip", hub_layout=True)
+    environment.run("export-encoder", "onnx", "--output", "exported", settings=[f"encoder.model={model}"])
+    environment.whole(["encoder.backend=onnx", "encoder.model=exported", "rerank.enabled=false"])
+
+
+def _qwen2_vl(environment: Environment) -> None:
+    settings = [
+        f"rerank.model_name={CHECKPOINT}",
+        f"rerank.prompt_template={TRAINED_TEMPLATE!r}".replace("'", '"'),
+        "rerank.model.dtype=float32",
+        "rerank.prompt.min_visual_tokens=4",
+        "rerank.prompt.max_visual_tokens=4",
+        "rerank.prompt.min_option_mass=0",
+    ]
+    _asked(environment, ["encoder.backend=descriptor", *settings, *_ALWAYS_ASK])
+
+
+def _openai_api(environment: Environment) -> None:
+    with ChatServer("logprobs") as url:
+        server = [f"rerank.server.base_url={url}", "rerank.backend=openai_api", "rerank.prompt.min_option_mass=0"]
+        _asked(environment, ["encoder.backend=descriptor", *server, *_ALWAYS_ASK])
+
+
+def _asked(environment: Environment, settings: list[str]) -> None:
+    environment.run("build", "data", "--output", "index", settings=settings)
+    results = environment.run("classify", "data", "--index", "index", "--format", "csv", settings=settings)
+    if "reranked" not in results:
+        raise SystemExit(f"[{environment.extra}]: the reranker gave no answer:\n{results}")
+
+
+def _heif(environment: Environment) -> None:
+    environment.python(
+        "import pillow_heif; from PIL import Image; pillow_heif.register_heif_opener()\n"
+        "Image.open('data/stripes/0.png').convert('RGB').save('photo.heic')"
+    )
+    offline = ["encoder.backend=descriptor", "rerank.enabled=false"]
+    environment.run("build", "data", "--output", "index", settings=offline)
+    environment.run("classify", "photo.heic", "--index", "index", settings=offline)  # exits with 3 if unreadable
+
+
+def _search(environment: Environment) -> None:
+    environment.python("from lmm_classifier.neighbors.int8 import is_available; assert is_available()")
+    environment.whole(["encoder.backend=descriptor", "rerank.enabled=false"])
+
+
+def _ann(environment: Environment) -> None:
+    environment.whole(["encoder.backend=descriptor", "rerank.enabled=false", "retrieval.search=ann"])
+
+
+def _all(environment: Environment) -> None:
+    for promise in (_siglip, _openai_api, _heif, _search):
+        shutil.rmtree(environment.folder / "index", ignore_errors=True)
+        promise(environment)
+
+
+PROMISES: dict[str, Callable[[Environment], None]] = {
+    "siglip": _siglip,
+    "openvino": _exported("openvino"),
+    "onnx": _exported("onnx"),
+    "export": _export,
+    "qwen2-vl": _qwen2_vl,
+    "openai-api": _openai_api,
+    "heif": _heif,
+    "search": _search,
+    "ann": _ann,
+    "all": _all,
+}
+NOT_TRIED = {"bench": "for developers, who run the benchmarks", "dev": "the environment of the tests"}
+
+
+def build_wheel(folder: Path) -> Path:
+    """Build the wheel of this checkout into `folder`."""
+    _check([sys.executable, "-m", "build", "--wheel", "--outdir", str(folder), str(ROOT)])
+    (wheel,) = folder.glob("*.whl")
+    return wheel
+
+
+def try_extra(extra: str, wheel: Path) -> None:
+    """Install one extra alone and do what it promises; raise SystemExit with the output where that fails."""
+    with tempfile.TemporaryDirectory(prefix="lmm-extra-") as temporary:
+        folder = Path(temporary)
+        rng = np.random.default_rng(0)
+        for label in _LABELS:
+            (folder / "data" / label).mkdir(parents=True)
+            for number in range(8):
+                image = draw(label, rng, 64).resize((56, 56), Image.Resampling.BICUBIC)
+                image.save(folder / "data" / label / f"{number}.png")
+        PROMISES[extra](Environment(folder, wheel, extra))
+
+
+def _check(command: list[str], folder: Path | None = None) -> str:
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        raise SystemExit(f"{' '.join(command)} ended with {done.returncode}:\n{done.stdout}{done.stderr}")
+    return done.stdout
+
+
+def main() -> None:
+    """Try the extras that the command line names, or all."""
+    parser = argparse.ArgumentParser(description="Try each extra in an environment of its own.")
+    parser.add_argument("extras", nargs="*", metavar="EXTRA", help=f"of {', '.join(PROMISES)}; none: all")
+    chosen = parser.parse_args().extras or list(PROMISES)
+    if unknown := sorted(set(chosen) - set(PROMISES)):
+        parser.error(f"unknown extras: {', '.join(unknown)}; expected of {', '.join(PROMISES)}")
+    with tempfile.TemporaryDirectory() as folder:
+        wheel = build_wheel(Path(folder))
+        for extra in chosen:
+            try_extra(extra, wheel)
+            print(f"{extra}: works alone", flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,66 @@
+"""Each extra installs alone and does what it promises; what cannot be installed is skipped without an error."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from tests.helpers.paths import ROOT
+
+OPTIONAL = "torch transformers tokenizers huggingface_hub onnxruntime onnx onnxscript openvino faiss httpx2 tenacity"
+OPTIONAL += " pillow_heif sentencepiece google.protobuf cykooz_resizer"
+
+
+@pytest.fixture(scope="module")
+def extras():
+    """The script, which makes checkpoints with torch."""
+    pytest.importorskip("torch", reason="torch is not installed")
+    pytest.importorskip("transformers", reason="transformers is not installed")
+    from scripts import try_extras
+
+    return try_extras
+
+
+@pytest.fixture(scope="module")
+def wheel(extras, tmp_path_factory):
+    """The wheel of this checkout; without a package index nothing can be installed."""
+    folder = tmp_path_factory.mktemp("wheel")
+    asked = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--no-cache-dir", "--dest", str(folder)]
+    if subprocess.run([*asked, "filelock"], capture_output=True, check=False).returncode != 0:
+        pytest.skip("no package index can be reached")
+    for file in folder.iterdir():
+        file.unlink()
+    return extras.build_wheel(folder)
+
+
+def test_every_extra_has_a_promise(extras):
+    """A new extra is tried too, or says why not; torch is installed first where one needs it."""
+    assert set(extras.PROMISES) | set(extras.NOT_TRIED) == set(extras.extras())
+    torch = {name for name in extras.extras() if extras.needs_torch(name)}
+    assert torch == {"siglip", "export", "qwen2-vl", "all", "bench"}
+
+
+@pytest.mark.long
+@pytest.mark.parametrize(
+    "extra", ["siglip", "openvino", "onnx", "export", "qwen2-vl", "openai-api", "heif", "search", "ann", "all"]
+)
+def test_an_extra_works_alone(extras, wheel, extra):
+    """In an empty environment, with checkpoints laid out as those on the hub."""
+    extras.try_extra(extra, wheel)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("hidden", ["torch transformers", OPTIONAL])
+def test_the_tests_can_be_collected_without_libraries(hidden):
+    """A test that needs a missing library is skipped; none fails before it starts."""
+    command = [sys.executable, "-m", "pytest", "-p", "tests.helpers.hidden_libraries", "--collect-only", "-q"]
+    done = subprocess.run(
+        [*command, "-m", "long or not long"],
+        cwd=ROOT,
+        env={**os.environ, "HIDDEN_LIBRARIES": hidden},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, "\n".join(done.stdout.splitlines()[-20:])
