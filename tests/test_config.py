@@ -251,7 +251,7 @@ def _paths(section, prefix=""):
 def _value(config, key):
     for step in key.split("."):
         config = getattr(config, step)
-    return config
+    return config[0] if isinstance(config, list) else config  # one path is a list of one
 
 
 PATHS = [*_paths(PipelineConfig()), "encoder.model"]

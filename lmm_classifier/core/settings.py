@@ -6,7 +6,7 @@ import difflib
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from lmm_classifier.core.errors import ConfigError
 from lmm_classifier.core.paths import expand_home
@@ -14,6 +14,9 @@ from lmm_classifier.core.paths import expand_home
 MAX_CANDIDATES = 26  # options are single letters
 
 PathField = Annotated[Path, Field(strict=False), AfterValidator(expand_home)]
+PathsField = Annotated[
+    list[PathField], BeforeValidator(lambda value: [value] if isinstance(value, str | Path) else value)
+]
 UnitInterval = Annotated[float, Field(ge=0, le=1)]
 _SWITCHES = {"yes", "no", "on", "off", "y", "n"}  # booleans of YAML 1.1
 
@@ -41,6 +44,8 @@ class Settings(BaseModel):
                 value.start_paths_at(folder)
             elif isinstance(value, Path):
                 setattr(self, name, folder / value)
+            elif isinstance(value, list) and all(isinstance(item, Path) for item in value):
+                setattr(self, name, [folder / item for item in value])
 
 
 def format_validation_error(section: type[BaseModel], error: ValidationError) -> str:

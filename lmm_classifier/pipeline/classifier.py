@@ -64,7 +64,7 @@ class HybridClassifier:
         self.config = config.model_copy(deep=True)
         self._given_encoder = encoder
         backends = (encoder.fingerprint.backend,) if encoder else compatible_backends(config.encoder.backend)
-        watcher = IndexWatcher(config.retrieval.index_path)
+        watcher = IndexWatcher(absolute(config.retrieval.index_path))
         index = open_index(config.retrieval, backends)
         self._encoder = encoder or open_encoder(config.encoder)
         require_encoder(index, self.encoder.fingerprint, str(config.retrieval.index_path))

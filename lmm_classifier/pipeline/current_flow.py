@@ -51,6 +51,7 @@ class CurrentFlow:
         """Give back the index and the connections of the reranker; return False where that was done before."""
         with self._lock:
             flow, self._flow = self._flow, None
+            self._watcher.close()
         if flow is not None and isinstance(flow.reranker, Closable):
             flow.reranker.close()
         return flow is not None

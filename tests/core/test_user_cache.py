@@ -1,7 +1,5 @@
 """The folder for files that can be made again."""
 
-from pathlib import Path
-
 from lmm_classifier.core.user_cache import user_cache
 
 
@@ -13,8 +11,9 @@ def test_it_follows_the_environment(monkeypatch, tmp_path):
     monkeypatch.setenv("HOME", str(tmp_path))
     assert user_cache() == tmp_path / ".cache" / "lmm-classifier"
 
-    def no_home():
-        raise RuntimeError("Could not determine home directory.")
+    def no_account(uid):
+        raise KeyError(uid)
 
-    monkeypatch.setattr(Path, "home", no_home)
+    monkeypatch.delenv("HOME")
+    monkeypatch.setattr("pwd.getpwuid", no_account)
     assert user_cache() is None
