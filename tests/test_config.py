@@ -299,7 +299,9 @@ def test_an_unknown_home_folder_is_a_clear_error(key, monkeypatch):
     monkeypatch.delenv("HOME", raising=False)
     monkeypatch.setattr("pwd.getpwuid", _no_account)  # as in a container whose user has no account
     config = PipelineConfig()
-    with pytest.raises(ConfigError, match=rf"{key.rpartition('.')[2]}: The home folder in '~/x' is unknown. Set HOME"):
+    with pytest.raises(
+        ConfigError, match=rf"{key.rpartition('.')[2]}(\.0)?: The home folder in '~/x' is unknown. Set HOME"
+    ):
         config.set(f"{key}=~/x")
     config.set(f"{key}=x")
 

@@ -14,9 +14,7 @@ from lmm_classifier.core.paths import expand_home
 MAX_CANDIDATES = 26  # options are single letters
 
 PathField = Annotated[Path, Field(strict=False), AfterValidator(expand_home)]
-PathsField = Annotated[
-    list[PathField], BeforeValidator(lambda value: [value] if isinstance(value, str | Path) else value)
-]
+PathsField = Annotated[list[PathField], BeforeValidator(lambda value: [value] if isinstance(value, str) else value)]
 UnitInterval = Annotated[float, Field(ge=0, le=1)]
 _SWITCHES = {"yes", "no", "on", "off", "y", "n"}  # booleans of YAML 1.1
 

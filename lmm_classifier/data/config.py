@@ -22,7 +22,7 @@ class ImagesConfig(Settings):
     """Decode large JPEGs at a reduced scale, at least three times the size that the encoder uses."""
     decode_in_subprocess: Literal["auto", "all", "off"] = "auto"
     """Formats that separate processes decode, so that a crash costs one file. `auto`: TIFF, AVIF and HEIC."""
-    follow_links: PathsField = []
+    follow_links: PathsField = Field(default=[])
     """Folders outside the dataset into which links may lead, such as the cache of git-annex or DVC. Links to files
     inside the dataset are always followed, links to folders only where this names a folder."""
     threads: int = Field(default=0, ge=0)
