@@ -4,6 +4,7 @@ import logging
 import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from dataclasses import replace
 
 import pytest
@@ -100,7 +101,7 @@ def test_the_size_is_bounded(tmp_path):
     for shade in range(30):
         cached.rerank([request(shade)])
         cached.rerank([request(0)])  # used all the time
-    with sqlite3.connect(path) as database:
+    with closing(sqlite3.connect(path)) as database, database:
         assert database.execute("SELECT COUNT(*) FROM answers").fetchone()[0] <= 20
     before = len(cached.inner.asked)
     cached.rerank([request(0), request(29)])
@@ -126,7 +127,7 @@ def test_a_damaged_answer_is_asked_again(tmp_path, text):
     path = tmp_path / "a.sqlite"
     first = CachedReranker(Model(), path, 1000)
     (answer,) = first.rerank([request()])
-    with sqlite3.connect(path) as database:
+    with closing(sqlite3.connect(path)) as database, database:
         database.execute("UPDATE answers SET answer = ?", (text,))
     model = Model()
     assert CachedReranker(model, path, 1000).rerank([request()]) == [answer]
