@@ -129,7 +129,7 @@ def test_a_model_that_does_not_help_is_not_asked(place, caplog):
         for number in range(7):
             draw_shape(label, rng).save(dataset / name / f"{number}.png")
     config = configured(place, prompt__min_option_mass=0.0)
-    build_index_from_directory(dataset, place / "index.npz", config=config)
+    build_index_from_directory(dataset, place / "index.npz", config=config, replace=True)
     assert not calibrated_benefit(config, max_calls=56).outcomes.pays
     caplog.set_level("INFO")
     classifier = HybridClassifier(config)
