@@ -4,6 +4,7 @@ import logging
 import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from dataclasses import replace
 
 import pytest
@@ -100,7 +101,7 @@ def test_the_size_is_bounded(tmp_path):
     for shade in range(30):
         cached.rerank([request(shade)])
         cached.rerank([request(0)])  # used all the time
-    with sqlite3.connect(path) as database:
+    with closing(sqlite3.connect(path)) as database, database:
         assert database.execute("SELECT COUNT(*) FROM answers").fetchone()[0] <= 20
     before = len(cached.inner.asked)
     cached.rerank([request(0), request(29)])
@@ -126,11 +127,34 @@ def test_a_damaged_answer_is_asked_again(tmp_path, text):
     path = tmp_path / "a.sqlite"
     first = CachedReranker(Model(), path, 1000)
     (answer,) = first.rerank([request()])
-    with sqlite3.connect(path) as database:
+    with closing(sqlite3.connect(path)) as database, database:
         database.execute("UPDATE answers SET answer = ?", (text,))
     model = Model()
     assert CachedReranker(model, path, 1000).rerank([request()]) == [answer]
     assert len(model.asked) == 1
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "UPDATE answers SET answer = replace(answer, '0.8', '4.9')",  # one flipped bit made such a number
+        "CREATE TABLE copy AS SELECT * FROM answers;"
+        "UPDATE answers SET answer = (SELECT answer FROM copy WHERE copy.key <> answers.key)",
+        "UPDATE answers SET answer = CAST(x'ff' || CAST(answer AS BLOB) AS TEXT)",
+        "UPDATE answers SET answer = 5",
+    ],
+)
+def test_a_stored_answer_that_looks_right_is_not_believed(tmp_path, damage):
+    """Each has a checksum of its request and itself; only the damaged answers are asked again."""
+    path, asked = tmp_path / "a.sqlite", [request(0), request(1, ("a", "b"))]
+    expected = CachedReranker(Model(), path, 1000).rerank(asked)
+    with closing(sqlite3.connect(path)) as database, database:
+        database.executescript(damage)
+    model = Model()
+    assert CachedReranker(model, path, 1000).rerank(asked) == expected
+    assert len(model.asked) == 2
+    assert CachedReranker(model, path, 1000).rerank(asked) == expected
+    assert len(model.asked) == 2  # stored again
 
 
 def test_two_processes_at_once(tmp_path):
