@@ -1,4 +1,4 @@
-"""Each extra installs alone and can be used for what it is for; what cannot be installed is skipped without an error."""
+"""Each extra installs alone and is enough for its use; without a library, tests are skipped and none is an error."""
 
 import os
 import subprocess
