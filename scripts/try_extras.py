@@ -1,6 +1,6 @@
-"""Install each extra alone into an empty environment, and do there what the extra promises.
+"""Install each extra alone into an empty environment, and use there what the extra is for.
 
-`python -m scripts.try_extras [EXTRA ...]` tries all of `PROMISES`, or those named. It builds the wheel, makes tiny
+`python -m scripts.try_extras [EXTRA ...]` tries all of `CHECKS`, or those named. It builds the wheel, makes tiny
 checkpoints with the files and names of those on the hub, and starts a chat server on loopback. It needs a package
 index, and some minutes and gigabytes for each extra with torch. Environments are deleted afterwards.
 """
@@ -90,12 +90,12 @@ def _siglip(environment: Environment) -> None:
 
 
 def _exported(form: str) -> Callable[[Environment], None]:
-    def promise(environment: Environment) -> None:
+    def check(environment: Environment) -> None:
         checkpoint = make("siglip", environment.folder / "siglip", hub_layout=True)
         export_encoder(str(checkpoint), environment.folder / "exported", "onnx" if form == "onnx" else "openvino")
         environment.whole([f"encoder.backend={form}", "encoder.model=exported", "rerank.enabled=false"])
 
-    return promise
+    return check
 
 
 def _export(environment: Environment) -> None:
@@ -118,7 +118,7 @@ def _qwen2_vl(environment: Environment) -> None:
 
 def _openai_api(environment: Environment) -> None:
     with ChatServer("logprobs") as url:
-        server = [f"rerank.server.base_url={url}", "rerank.backend=openai_api", "rerank.prompt.min_option_mass=0"]
+        server = [f"rerank.server.base_url={url}", "rerank.backend=openai_api", "rerank.server.deadline=3600"]
         _asked(environment, ["encoder.backend=descriptor", *server, *_ALWAYS_ASK])
 
 
@@ -149,12 +149,12 @@ def _ann(environment: Environment) -> None:
 
 
 def _all(environment: Environment) -> None:
-    for promise in (_siglip, _openai_api, _heif, _search):
+    for check in (_siglip, _openai_api, _heif, _search):
         shutil.rmtree(environment.folder / "index", ignore_errors=True)
-        promise(environment)
+        check(environment)
 
 
-PROMISES: dict[str, Callable[[Environment], None]] = {
+CHECKS: dict[str, Callable[[Environment], None]] = {
     "siglip": _siglip,
     "openvino": _exported("openvino"),
     "onnx": _exported("onnx"),
@@ -177,7 +177,7 @@ def build_wheel(folder: Path) -> Path:
 
 
 def try_extra(extra: str, wheel: Path) -> None:
-    """Install one extra alone and do what it promises; raise SystemExit with the output where that fails."""
+    """Install one extra alone and use what it is for; raise SystemExit with the output where that fails."""
     with tempfile.TemporaryDirectory(prefix="lmm-extra-") as temporary:
         folder = Path(temporary)
         rng = np.random.default_rng(0)
@@ -186,7 +186,7 @@ def try_extra(extra: str, wheel: Path) -> None:
             for number in range(8):
                 image = draw(label, rng, 64).resize((56, 56), Image.Resampling.BICUBIC)
                 image.save(folder / "data" / label / f"{number}.png")
-        PROMISES[extra](Environment(folder, wheel, extra))
+        CHECKS[extra](Environment(folder, wheel, extra))
 
 
 def _check(command: list[str], folder: Path | None = None) -> str:
@@ -199,10 +199,10 @@ def _check(command: list[str], folder: Path | None = None) -> str:
 def main() -> None:
     """Try the extras that the command line names, or all."""
     parser = argparse.ArgumentParser(description="Try each extra in an environment of its own.")
-    parser.add_argument("extras", nargs="*", metavar="EXTRA", help=f"of {', '.join(PROMISES)}; none: all")
-    chosen = parser.parse_args().extras or list(PROMISES)
-    if unknown := sorted(set(chosen) - set(PROMISES)):
-        parser.error(f"unknown extras: {', '.join(unknown)}; expected of {', '.join(PROMISES)}")
+    parser.add_argument("extras", nargs="*", metavar="EXTRA", help=f"of {', '.join(CHECKS)}; none: all")
+    chosen = parser.parse_args().extras or list(CHECKS)
+    if unknown := sorted(set(chosen) - set(CHECKS)):
+        parser.error(f"unknown extras: {', '.join(unknown)}; expected of {', '.join(CHECKS)}")
     with tempfile.TemporaryDirectory() as folder:
         wheel = build_wheel(Path(folder))
         for extra in chosen:

@@ -35,6 +35,7 @@ def export_encoder(
     from lmm_classifier.cli.console import escape_for_terminal
     from lmm_classifier.core.checkpoints import resolve_checkpoint
     from lmm_classifier.core.errors import EncoderError
+    from lmm_classifier.core.paths import model_name
     from lmm_classifier.embeddings.export import export_encoder as export_checkpoint
 
     encoder = config.encoder
@@ -46,11 +47,10 @@ def export_encoder(
         raise EncoderError(
             f"Cannot load the checkpoint {encoder.model!r} ({error}). Set encoder.model to a hub name or a folder."
         ) from error
-    name = Path(encoder.model).name
-    output = output or Path(f"{name}-{form.value}")
-    shown_name = name if Path(encoder.model).is_dir() else encoder.model
+    name = model_name(encoder.model)
+    output = output or Path(f"{Path(name).name}-{form.value}")
     try:
-        exported = export_checkpoint(str(folder), output, form.value, shown_name)
+        exported = export_checkpoint(str(folder), output, form.value, name)
     except OSError as error:
         raise EncoderError(f"Cannot write the export to {output}: {error}. Choose another --output.") from error
     if exported.source is None:

@@ -21,9 +21,9 @@ def test_a_quiet_command_writes_nothing_but_results(place, tmp_path, flag):
     classify = ["classify", place / "new", "--index", tmp_path / "index.npz", "--config", OFFLINE, "--format", "jsonl"]
     assert run(*build).stderr
     assert run(*build, flag).stderr == ""
-    loud, quiet = run(*classify), run(*classify, flag)
-    assert "8 images" in loud.stderr
-    assert (quiet.stderr, quiet.stdout) == ("", loud.stdout)
+    plain, quiet = run(*classify), run(*classify, flag)
+    assert "8 images" in plain.stderr
+    assert (quiet.stderr, quiet.stdout) == ("", plain.stdout)
 
 
 def test_a_quiet_command_still_writes_its_errors(tmp_path):

@@ -1,5 +1,6 @@
 """The contract of every encoder: the checks of `lmm_classifier.testing`, threads and fingerprints."""
 
+import pickle
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -62,6 +63,13 @@ def rows(encoder, images):
 def test_an_encoder_passes_the_checks(encoder):
     """Embeddings are normalized float32 rows with the same bits in any batch, and images stay unchanged."""
     check_encoder(encoder)
+
+
+def test_a_copy_opens_the_model_again(encoder, images, rows):
+    """Another process can be sent an encoder: its copy has the same identity and gives the same bits."""
+    other = pickle.loads(pickle.dumps(encoder))
+    assert other.fingerprint == encoder.fingerprint
+    np.testing.assert_array_equal(encode_images(other, images[:2]), rows[:2])
 
 
 def test_norms(rows):

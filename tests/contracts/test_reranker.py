@@ -1,14 +1,20 @@
 """The contract of every reranker."""
 
+import contextlib
+import pickle
+from pathlib import Path
+
 import numpy as np
 import pytest
 from PIL import Image
 
 from lmm_classifier.config import PipelineConfig, RerankConfig
 from lmm_classifier.core.datatypes import Candidate, RerankRequest
+from lmm_classifier.core.reopening import Closable
 from lmm_classifier.data.synthetic.shapes import SHAPES, draw_labeled
 from lmm_classifier.index.build.builder import build_index_from_directory
 from lmm_classifier.pipeline.classifier import HybridClassifier
+from lmm_classifier.rerank.registry import open_reranker
 from tests.fixtures import TRAINED_TEMPLATE
 from tests.helpers.datasets import offline_config
 from tests.helpers.tiny_qwen2_vl import CHECKPOINT, needs_torch
@@ -71,6 +77,22 @@ def test_answers_do_not_depend_on_the_batch(reranker):
         (alone,) = reranker.rerank([request])
         np.testing.assert_allclose(answer.scores, in_reverse.scores, atol=1e-4)
         np.testing.assert_allclose(answer.scores, alone.scores, atol=1e-4)
+
+
+@pytest.mark.parametrize("backend", ["qwen2_vl", "openai_api"])
+def test_a_copy_opens_the_model_or_the_connection_again(backend, tmp_path):
+    """Another process can be sent a reranker, with its stored answers; closing it twice is no error."""
+    if backend == "qwen2_vl":
+        needs_torch()
+    pytest.importorskip("httpx2", reason="httpx2 is not installed")
+    config = RerankConfig(backend=backend, model_name=str(CHECKPOINT))
+    with contextlib.chdir(tmp_path):
+        original = open_reranker(config, None, 1.0, Path("index"))
+    other = pickle.loads(pickle.dumps(original))
+    assert isinstance(other, Closable)
+    assert (other.identity, other.path) == (original.identity, tmp_path / "index.answers.sqlite")
+    for reranker in (original, other, original):
+        reranker.close()
 
 
 @pytest.mark.parametrize("size", [(1, 1), (300, 2), (640, 480)])
