@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import zlib
 
-from lmm_classifier.data.jpeg_scans import has_end, is_complete
+from lmm_classifier.data.jpeg_headers import has_end
+from lmm_classifier.data.jpeg_scans import is_complete
 
 _END = b"\xff\xd9"
 _PNG = b"\x89PNG\r\n\x1a\n"
 _PIXEL_CHUNKS = (b"IHDR", b"PLTE", b"IDAT", b"IEND", b"tRNS")
-_NOTES = (b"iCCP", b"eXIf", b"sBIT")  # they change how pixels are read
+_NOTES = (b"cICP", b"iCCP", b"eXIf", b"sBIT")  # they change how pixels are read
 _NOTE_BYTES = 1 << 20  # Pillow refuses larger ones
 
 

@@ -29,6 +29,7 @@ from lmm_classifier.core.errors import (
 )
 from lmm_classifier.data.bit_depth import in_full_range, prepare_planes, to_bytes
 from lmm_classifier.data.color import has_alpha, lab_to_rgb, to_rgba, to_srgb
+from lmm_classifier.data.color_code_points import add_profile
 from lmm_classifier.data.decoder_pool import POOL
 from lmm_classifier.data.harmless_defects import with_end, without_defect
 
@@ -246,6 +247,8 @@ def _upright(image: Image.Image, data: bytes | None) -> Image.Image:
 
 def _rgb(image: Image.Image, data: bytes | None) -> Image.Image:
     """Return an RGB image in sRGB; the image itself where it is one."""
+    if data is not None:
+        add_profile(image, data)
     image = to_srgb(in_full_range(image, data))
     if has_alpha(image):
         layer = to_rgba(image)
