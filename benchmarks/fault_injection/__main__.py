@@ -31,7 +31,7 @@ def suite(badimages: Path | None, fraction: float) -> Iterable[Callable[[], list
         return max(round(count * fraction), 1)
 
     yield lambda: interruptions(scaled(720), scaled(200), scaled(3000))
-    yield lambda: appended_results(scaled(200), scaled(40), scaled(200))
+    yield lambda: appended_results(scaled(120), scaled(30), scaled(90))
     yield lambda: [flips(scaled(1000)), archive_flips(scaled(200)), *cache_flips(scaled(1500))]
     yield lambda: [malformed(badimages), mutations(scaled(100_000))]
     yield lambda: [archives(scaled(2000)), configurations(scaled(5000)), names()]
