@@ -166,7 +166,11 @@ CHECKS: dict[str, Callable[[Environment], None]] = {
     "ann": _ann,
     "all": _all,
 }
-NOT_TRIED = {"bench": "for developers, who run the benchmarks", "dev": "the environment of the tests"}
+NOT_TRIED = {
+    "resize": "a part of siglip, openvino and onnx",
+    "bench": "for developers, who run the benchmarks",
+    "dev": "the environment of the tests",
+}
 
 
 def build_wheel(folder: Path) -> Path:
