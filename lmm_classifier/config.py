@@ -8,7 +8,8 @@ from typing import Any, Literal, Self
 from pydantic import ValidationError, field_validator
 
 from lmm_classifier.core.errors import ConfigError
-from lmm_classifier.core.settings import PathField, Settings, format_validation_error, unknown_key
+from lmm_classifier.core.redaction import redact
+from lmm_classifier.core.settings import PathField, Settings, format_validation_error, holds_secrets, unknown_key
 from lmm_classifier.core.yaml_loader import load_yaml
 from lmm_classifier.data.config import ImagesConfig
 from lmm_classifier.embeddings.config import EncoderConfig
@@ -109,8 +110,9 @@ class PipelineConfig(Settings):
                 raise ConfigError(unknown_key(type(self), (), ".".join(path[: depth + 1])))
         if last not in type(section).model_fields:
             raise ConfigError(unknown_key(type(self), tuple(path), last))
-        value = load_yaml(f"value: {text}", setting)["value"]
+        shown = key if holds_secrets(key) else redact(setting)
+        value = load_yaml(f"value: {text}", shown)["value"]
         try:
             setattr(section, last, value)
         except ConfigError as error:
-            raise ConfigError(f"{setting}: {error}") from None
+            raise ConfigError(f"{shown}: {error}") from None

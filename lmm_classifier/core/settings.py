@@ -10,6 +10,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from lmm_classifier.core.errors import ConfigError
+from lmm_classifier.core.redaction import redact
 
 MAX_CANDIDATES = 26  # options are single letters
 
@@ -50,7 +51,12 @@ def _format_fault(section: type[BaseModel], path: tuple[int | str, ...], fault: 
     hint = ""
     if isinstance(value, str) and re.fullmatch(r"[-+]?[0-9.]+e[-+]?[0-9]+", value, re.IGNORECASE):
         hint = f" (YAML reads {value} as text: write {float(value)!r} or use a decimal point)"
-    return f"{key}: {message}, got {value!r}{hint}"
+    return f"{key}: {message}" + ("" if holds_secrets(key) else f", got {redact(repr(value))}{hint}")
+
+
+def holds_secrets(key: str) -> bool:
+    """Return whether the values of a setting are never shown."""
+    return "extra_headers" in key
 
 
 def unknown_key(section: type[BaseModel], path: tuple[int | str, ...], key: str) -> str:

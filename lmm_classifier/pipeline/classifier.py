@@ -7,13 +7,13 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from threading import Lock
 
 from PIL import Image
 
 from lmm_classifier.config import PipelineConfig
 from lmm_classifier.core.datatypes import Classification, Decision
 from lmm_classifier.core.errors import IndexFileError, UnreadableImageError
+from lmm_classifier.core.forking import ForkSafeLock
 from lmm_classifier.core.protocols import DecisionPolicy, Encoder, Reranker
 from lmm_classifier.data.images import read_image, upright_rgb
 from lmm_classifier.embeddings.encode_files import LazyEncoder, encode_files
@@ -64,7 +64,7 @@ class HybridClassifier:
         self.encoder = encoder or open_encoder(config.encoder)
         require_encoder(index, self.encoder.fingerprint, str(config.retrieval.index_path))
         self._flow = Flow.open(self.config, self.encoder, index)
-        self._lock = Lock()
+        self._lock = ForkSafeLock()
 
     def classify(self, image: Image.Image) -> Classification:
         """Classify one image of any Pillow mode; it is turned upright and to RGB as files are."""

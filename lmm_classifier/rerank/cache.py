@@ -16,6 +16,7 @@ from pathlib import Path
 from PIL.Image import Image
 
 from lmm_classifier.core.datatypes import RerankRequest, RerankResult
+from lmm_classifier.core.forking import leave_to_parent, register_for_reset
 from lmm_classifier.core.protocols import Reranker
 
 logger = logging.getLogger(__name__)
@@ -41,8 +42,10 @@ class CachedReranker:
         self._added = 0  # since the last check of the size
         self._lock = threading.Lock()
         self._database: sqlite3.Connection | None = None
+        self._closing: weakref.finalize[..., CachedReranker] | None = None
         self._usable = True
         self.hits = 0  # answers that came from the file
+        register_for_reset(self)
 
     @property
     def identity(self) -> str:
@@ -71,6 +74,14 @@ class CachedReranker:
             answers |= dict(zip(missing, new))
             self._write({key: answer for key, answer in zip(missing, new) if not answer.failure})
         return [_sorted_as_asked(request, answers[key]) for request, key in zip(requests, keys)]
+
+    def reset_after_fork(self) -> None:
+        """Leave the connection to the parent process; the next request opens another one."""
+        if self._closing is not None:
+            self._closing.detach()
+        leave_to_parent(self._database)
+        self._database = self._closing = None
+        self._lock = threading.Lock()
 
     def _key(self, request: RerankRequest) -> str:
         order = _order_by_name(request)
@@ -120,7 +131,7 @@ class CachedReranker:
     def _open(self) -> sqlite3.Connection | None:
         if self._database is None and self._usable:
             self._database = sqlite3.connect(self.path, timeout=_BUSY_SECONDS, check_same_thread=False)
-            weakref.finalize(self, self._database.close)
+            self._closing = weakref.finalize(self, self._database.close)
             self._database.execute("PRAGMA journal_mode = WAL")
             self._database.execute("PRAGMA synchronous = NORMAL")
             self._database.execute("CREATE TABLE IF NOT EXISTS answers (key TEXT PRIMARY KEY, answer TEXT, used REAL)")

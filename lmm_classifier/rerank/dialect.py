@@ -68,15 +68,18 @@ async def learn_dialect(
     switches = ("chat_template_kwargs", "reasoning_effort") if thinking == "off" else ("",)
     dialect, reply = await _first_accepted(chat, content, tokens, [Dialect(switch=name) for name in switches])
     dialect = replace(dialect, token_budget=token_budget)
-    if not _thinks(reply):
+    if reply.finish != "length" and not reply.reasoned:
         return dialect, reply
     for switch in ("chat_template_kwargs", "reasoning_effort") if thinking == "auto" else ():
         switched = replace(dialect, switch=switch)
         other = await unless_refused(chat(switched.payload(content, tokens)))
-        if other is not None and not _thinks(other):
+        if other is not None and other.finish != "length" and not other.reasoned:
             return switched, other
-    dialect = replace(dialect, thinks=True)
-    return dialect, await chat(dialect.payload(content, tokens))
+    thinking_dialect = replace(dialect, thinks=True)
+    longer = await chat(thinking_dialect.payload(content, tokens))
+    if longer.reasoned or not reply.text:
+        return thinking_dialect, longer
+    return dialect, reply  # it only talks much
 
 
 async def unless_refused(call: Awaitable[ChatReply]) -> ChatReply | None:
@@ -118,8 +121,3 @@ def _complaints(refusal: str, refused: Dialect, other: Dialect) -> int:
     """Return how many parameters that the refusal names would be sent again."""
     same_tokens = refused.token_field in refusal and other.token_field == refused.token_field
     return same_tokens + ("temperature" in refusal and other.temperature)
-
-
-def _thinks(reply: ChatReply) -> bool:
-    """Return whether thoughts come first; a reply that ended without any text had hidden ones."""
-    return reply.reasoned or (reply.finish == "length" and not reply.text)

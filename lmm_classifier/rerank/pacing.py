@@ -19,6 +19,7 @@ _RELATIVE_INCREASE = 0.05  # or this fraction of the rate, if it is more
 _MIN_RATE = 0.05  # requests per second
 _WINDOW = 1.0  # seconds over which the first rate is measured
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.25, 8.0  # seconds, where the server names no time; they double at each refusal
+_TRUSTED = 2  # refusals in a row after which the time that a server names is too short
 _LONGEST_REQUESTED = 600.0  # seconds; whatever a server asks for, it is tried again after this time
 
 
@@ -48,6 +49,7 @@ class Pacer:
         self._free_at = -math.inf  # when the rate allows the next request
         self._paused_until = -math.inf
         self._lowered_at = -math.inf
+        self._sent = 0  # since the last decrease
         self._refusals = 0  # in a row
         self._recent: deque[float] = deque(maxlen=4096)  # when requests were sent that were not refused
         self.reason = ""  # of the last refusal
@@ -64,6 +66,7 @@ class Pacer:
     def sent(self) -> float:
         """Count a request that is sent now, and return the time."""
         now = self._now()
+        self._sent += 1
         self._free_at = max(now, self._free_at) + 1 / self.rate
         self._recent.append(now)
         return now
@@ -78,23 +81,26 @@ class Pacer:
     def refused(self, sent_at: float, wait: float | None, reason: str) -> None:
         """Lower the rate and pause. Refusals of requests sent before the last decrease lower it no further.
 
+        A request that was sent alone was not one of too many: its refusal makes a pause only, which grows.
+
         Args:
             sent_at: what `sent` returned.
             wait: seconds that the server asked to wait, if it did.
             reason: what it answered.
         """
-        now, self.reason = self._now(), reason
+        now, pause, self.reason = self._now(), 0.0, reason
         if sent_at in self._recent:
             self._recent.remove(sent_at)
         if sent_at > self._lowered_at:
-            self._lowered_at = now
-            rate = self.rate if self.rate < math.inf else max(1.0, self._recent_rate())
-            self.rate = max(_MIN_RATE, _DECREASE * rate)
+            if self._sent > 1:
+                rate = self.rate if self.rate < math.inf else max(1.0, self._recent_rate())
+                self.rate = max(_MIN_RATE, _DECREASE * rate)
+            self._lowered_at, self._sent = now, 0
             pause = min(_LONGEST_PAUSE, _FIRST_PAUSE * 2.0 ** min(self._refusals, 10))
+            if wait is not None and self._refusals < _TRUSTED:
+                pause = 0.0  # the server knows better
             self._refusals += 1
-        else:
-            pause = 0.0
-        self._paused_until = max(self._paused_until, now + (pause if wait is None else min(wait, _LONGEST_REQUESTED)))
+        self._paused_until = max(self._paused_until, now + max(pause, min(wait or 0.0, _LONGEST_REQUESTED)))
 
     def _recent_rate(self) -> float:
         oldest = self._now() - _WINDOW

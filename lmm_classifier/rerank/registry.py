@@ -13,6 +13,7 @@ from lmm_classifier.rerank.cache import CachedReranker
 from lmm_classifier.rerank.config import RerankConfig
 from lmm_classifier.rerank.image_budget import VisualTokenBudget
 from lmm_classifier.rerank.prompts import PromptOptions
+from lmm_classifier.rerank.server_options import ServerOptions
 
 
 def open_reranker(
@@ -51,7 +52,7 @@ def _open_model(config: RerankConfig, patient: bool) -> Reranker:
     budget = VisualTokenBudget(prompt.min_visual_tokens, prompt.max_visual_tokens, prompt.max_request_tokens)
     if config.backend == "openai_api":
         module = import_optional("lmm_classifier.rerank.openai_api", "openai-api")
-        server = _filled(module.ServerOptions, config.server, model_name=config.model_name, patient=patient)
+        server = _filled(ServerOptions, config.server, model_name=config.model_name, patient=patient)
         remote: Reranker = module.OpenAIReranker(
             server, prompt_options, budget, prompt.min_option_mass, config.model.revision
         )

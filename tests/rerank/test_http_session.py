@@ -11,7 +11,8 @@ import pytest
 from PIL import Image
 
 from lmm_classifier.core.datatypes import Candidate, RerankRequest
-from lmm_classifier.rerank.openai_api import OpenAIReranker, ServerOptions
+from lmm_classifier.rerank.openai_api import OpenAIReranker
+from lmm_classifier.rerank.server_options import ServerOptions
 from tests.helpers.fault_server import ChatServer, FaultServer
 from tests.helpers.paths import ROOT
 
