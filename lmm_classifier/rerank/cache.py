@@ -28,8 +28,9 @@ _TRIM_EVERY = 256  # answers added between two checks of the size
 class CachedReranker:
     """Asks another reranker only what it was not asked before; requests that failed are asked again.
 
-    The key of an answer is made of the pixels of the image and its references, the labels, and the identity of the
-    other reranker. If the file cannot be used, the cache warns once and asks every question.
+    The key of an answer is made of the pixels of the image and its references, the labels, the identity of the other
+    reranker, and what its server last said of the model. If the file cannot be used, the cache warns once and asks
+    every question.
 
     Args:
         inner: the other reranker.
@@ -64,7 +65,8 @@ class CachedReranker:
 
     def rerank(self, requests: Sequence[RerankRequest]) -> list[RerankResult]:
         """Return the stored answers, and those of the other reranker for the rest."""
-        keys = [self._key(request) for request in requests]
+        model = self._stored_model()
+        keys = [self._key(request, model) for request in requests]
         answers = self._read(keys)
         missing = {key: request for key, request in zip(keys, requests) if key not in answers}
         self.hits += sum(key in answers for key in keys)
@@ -72,7 +74,10 @@ class CachedReranker:
             asked = list(missing.values())
             new = [_sorted_by_name(*pair) for pair in zip(asked, self.inner.rerank(asked), strict=True)]
             answers |= dict(zip(missing, new))
-            self._write({key: answer for key, answer in zip(missing, new) if not answer.failure})
+            model = self._current_model(model)
+            self._write(
+                {self._key(request, model): answer for request, answer in zip(asked, new) if not answer.failure}
+            )
         return [_sorted_as_asked(request, answers[key]) for request, key in zip(requests, keys)]
 
     def reset_after_fork(self) -> None:
@@ -83,14 +88,50 @@ class CachedReranker:
         self._database = self._closing = None
         self._lock = threading.Lock()
 
-    def _key(self, request: RerankRequest) -> str:
+    def _key(self, request: RerankRequest, model: str) -> str:
         order = _order_by_name(request)
         references = []
         if request.references:
             references = [[_digest(image) for image in request.references[position]] for position in order]
         labels = [request.candidates[position].label for position in order]
-        parts = [self.inner.identity, _digest(request.image), labels, references]
+        parts = [self.inner.identity, _digest(request.image), labels, references, *filter(None, [model])]
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+
+    def _stored_model(self) -> str:
+        """Return what the server said of its model when its last answers were stored; empty where it said nothing."""
+        with self._lock:
+            try:
+                database = self._open()
+                found = (
+                    database
+                    and database.execute(
+                        "SELECT model FROM models WHERE identity = ?", (self.inner.identity,)
+                    ).fetchone()
+                )
+            except sqlite3.Error as error:
+                self._give_up(error)
+                return ""
+        return str(found[0]) if found else ""
+
+    def _current_model(self, stored: str) -> str:
+        """Return what the server says of its model now, and store it; answers of another model are then not used."""
+        model: str = getattr(self.inner, "served_model", "") or stored
+        if model != stored:
+            if stored:
+                logger.warning(
+                    "The server says that its model is %r; it was %r when answers were stored, so they are not used. "
+                    "If the reranker was measured with the other model, measure it again.",
+                    model,
+                    stored,
+                )
+            with self._lock:
+                try:
+                    if (database := self._open()) is not None:
+                        database.execute("INSERT OR REPLACE INTO models VALUES (?, ?)", (self.inner.identity, model))
+                        database.commit()
+                except sqlite3.Error as error:
+                    self._give_up(error)
+        return model
 
     def _read(self, keys: Sequence[str]) -> dict[str, RerankResult]:
         with self._lock:
@@ -135,6 +176,7 @@ class CachedReranker:
             self._database.execute("PRAGMA journal_mode = WAL")
             self._database.execute("PRAGMA synchronous = NORMAL")
             self._database.execute("CREATE TABLE IF NOT EXISTS answers (key TEXT PRIMARY KEY, answer TEXT, used REAL)")
+            self._database.execute("CREATE TABLE IF NOT EXISTS models (identity TEXT PRIMARY KEY, model TEXT)")
             self._database.execute("CREATE INDEX IF NOT EXISTS by_use ON answers (used)")
             self._database.commit()
         return self._database

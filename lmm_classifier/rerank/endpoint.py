@@ -25,6 +25,7 @@ class Endpoint:
         self.circuit_breaker = CircuitBreaker(options.circuit_breaker_failures, options.circuit_breaker_seconds)
         self.pacer = Pacer(time.monotonic)  # the clock of an event loop
         self.abilities: Abilities | None = None
+        self.compared = False  # whether its model was compared with those of the other servers
         self.under_way = 0  # images that it is asked about
 
     def unavailable(self, seconds: float) -> str | None:

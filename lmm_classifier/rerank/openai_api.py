@@ -6,6 +6,7 @@ import asyncio
 import logging
 import math
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
 from lmm_classifier.core.datatypes import RerankRequest, RerankResult
@@ -22,6 +23,7 @@ from lmm_classifier.rerank.server_probe import ServerProbe
 
 logger = logging.getLogger(__name__)
 
+_COMPARE_SECONDS = 5.0  # to probe the other servers, where the name of a model is in doubt
 _UNUSABLE_SECONDS = 300.0  # before a server that cannot be used is probed again
 
 
@@ -147,7 +149,8 @@ class OpenAIReranker:
                 async with asyncio.timeout(None if share == math.inf else share):
                     return await self._answer_at(endpoint, request, until, bool(others))
             except TimeoutError:
-                endpoint.circuit_breaker.failed(f"no answer within {share:.3g} s")
+                if not endpoint.pacer.delay():  # else it asked to wait, which is no failure
+                    endpoint.circuit_breaker.failed(f"no answer within {share:.3g} s")
                 tried[endpoint] = f"no answer within {share:.3g} s"
             except (CallError, UnusableServerError) as error:
                 tried[endpoint] = str(error)
@@ -158,6 +161,8 @@ class OpenAIReranker:
 
     async def _answer_at(self, endpoint: Endpoint, request: RerankRequest, until: float, others: bool) -> RerankResult:
         abilities = endpoint.abilities or await self._probe_once(endpoint, until)
+        if not endpoint.compared and len(self.client.endpoints) > 1:
+            await self._compare_models(endpoint, abilities, until)
         prompts = [self.budget.fit(prompt) for prompt in make_prompts(self.prompt_options, request)]
         retries = 0 if others else self.options.retries  # another server is the better second attempt
         tasks = [
@@ -191,13 +196,11 @@ class OpenAIReranker:
 
         async def run() -> Abilities:
             try:
-                abilities = await server_probe.run()
+                return await server_probe.run()
             except CallError as error:
                 if error.status is not None:  # a server that refuses every test request does not work
                     error.fault = True
                 raise
-            self._require_same_model(endpoint, abilities)
-            return abilities
 
         options = self.options
         server_probe = ServerProbe(
@@ -217,23 +220,33 @@ class OpenAIReranker:
             endpoint.circuit_breaker.wait_for(_UNUSABLE_SECONDS, str(error))
             raise
 
-    def _require_same_model(self, endpoint: Endpoint, abilities: Abilities) -> None:
-        """Raise UnusableServerError where another server was found to serve another model.
+    async def _compare_models(self, endpoint: Endpoint, abilities: Abilities, until: float) -> None:
+        """Raise UnusableServerError where another server serves another model.
 
-        A server that has the configured name is right; else the first one is.
+        A server whose model has the configured name is right; else the first one is. Where the name differs, which may
+        be an alias, the other servers are probed first.
         """
-        for other in self.client.endpoints:
-            if other is endpoint or other.abilities is None or other.abilities.model == abilities.model:
+        others = [other for other in self.client.endpoints if other is not endpoint]
+        if abilities.model not in {"", self.options.model_name}:
+            unknown = [other for other in others if not other.abilities and not other.unavailable(seconds_left(until))]
+            probes = [self._probe_once(other, until) for other in unknown]
+            with suppress(TimeoutError):
+                async with asyncio.timeout(min(_COMPARE_SECONDS, self.options.deadline / 6)):
+                    await asyncio.gather(*probes, return_exceptions=True)
+        for other in others:
+            if other.abilities is None or "" in (named := {abilities.model, other.abilities.model}) or len(named) == 1:
                 continue
-            wrong, right = (endpoint, abilities), (other, other.abilities)
-            if abilities.model == self.options.model_name:
-                wrong, right = right, wrong
-            reason = (
-                f"{wrong[0].url} serves {wrong[1].model!r}, but {right[0].url} serves {right[1].model!r}: all URLs of "
-                "rerank.server.base_url must serve the same model"
-            )
-            logger.warning("A server is not used: %s", self.options.quote(reason, 400))
-            if wrong[0] is endpoint:
-                raise UnusableServerError(reason)
-            other.abilities = None
-            other.circuit_breaker.wait_for(_UNUSABLE_SECONDS, reason)
+            wrong, right = (endpoint, other) if abilities.model != self.options.model_name else (other, endpoint)
+            self._refuse(wrong, right, {endpoint: abilities.model, other: other.abilities.model})
+            if wrong is endpoint:
+                raise UnusableServerError(endpoint.circuit_breaker.open_reason() or "it serves another model")
+        endpoint.compared = True
+
+    def _refuse(self, wrong: Endpoint, right: Endpoint, models: dict[Endpoint, str]) -> None:
+        reason = (
+            f"{wrong.url} serves {models[wrong]!r}, but {right.url} serves {models[right]!r}: all URLs of "
+            "rerank.server.base_url must serve the same model"
+        )
+        logger.warning("A server is not used: %s", self.options.quote(reason, 400))
+        wrong.abilities, wrong.compared = None, False
+        wrong.circuit_breaker.wait_for(_UNUSABLE_SECONDS, reason)

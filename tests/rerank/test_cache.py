@@ -75,6 +75,27 @@ def test_another_model_is_asked(tmp_path):
     assert len(second.asked) == 1
 
 
+def test_another_model_behind_a_server_is_asked(tmp_path, caplog):
+    """Answers belong to what the server says of its model; nothing is asked while it says the same."""
+    path, server = tmp_path / "a.sqlite", Model()
+    server.served_model = ""  # not known before the first question
+    first = CachedReranker(server, path, 1000)
+
+    def ask(cached, shade, says):
+        server.served_model = says
+        cached.rerank([request(shade)])
+        return len(server.asked)
+
+    assert ask(first, 1, "weights-1") == 1
+    again = CachedReranker(server, path, 1000)
+    assert ask(again, 1, "weights-1") == 1
+    assert "says that its model" not in caplog.text
+    assert ask(again, 2, "weights-2") == 2
+    assert "'weights-2'; it was 'weights-1'" in caplog.text
+    assert ask(again, 1, "weights-2") == 3
+    assert ask(CachedReranker(server, path, 1000), 1, "") == 3
+
+
 def test_failures_are_asked_again(tmp_path):
     """A failure is returned but not stored; the other answers of its batch are stored."""
     model = Model(failing=("x",))
