@@ -11,9 +11,11 @@ import time
 import weakref
 from collections.abc import Sequence
 from dataclasses import asdict, replace
+from functools import cache
 from pathlib import Path
 
 from PIL.Image import Image
+from pydantic import TypeAdapter
 
 from lmm_classifier.core.datatypes import RerankRequest, RerankResult
 from lmm_classifier.core.forking import leave_to_parent, register_for_reset
@@ -68,6 +70,9 @@ class CachedReranker:
         model = self._stored_model()
         keys = [self._key(request, model) for request in requests]
         answers = self._read(keys)
+        for key, request in zip(keys, requests):
+            if key in answers and len(answers[key].scores) != len(request.candidates):
+                del answers[key]
         missing = {key: request for key, request in zip(keys, requests) if key not in answers}
         self.hits += sum(key in answers for key in keys)
         if missing:
@@ -197,10 +202,17 @@ class CachedReranker:
 def _parsed(text: str) -> RerankResult | None:
     """Return a stored answer; None where the text is not one."""
     try:
-        values = json.loads(text)
-        return RerankResult(**{**values, "scores": tuple(map(float, values["scores"]))})
-    except (ValueError, TypeError, KeyError):
+        answer = _schema().validate_json(text, strict=True)
+    except (ValueError, TypeError, RecursionError):
         return None
+    probabilities = [*answer.scores, answer.option_mass, answer.disagreement, answer.none_probability or 0.0]
+    plausible = all(-1e-6 <= probability <= 1 + 1e-6 for probability in probabilities)  # false for NaN
+    return answer if plausible and not answer.failure and abs(sum(answer.scores) - 1) < 1e-6 else None
+
+
+@cache
+def _schema() -> TypeAdapter[RerankResult]:
+    return TypeAdapter(RerankResult)
 
 
 def _order_by_name(request: RerankRequest) -> list[int]:

@@ -23,7 +23,7 @@ from lmm_classifier.rerank.server_probe import ServerProbe
 
 logger = logging.getLogger(__name__)
 
-_COMPARE_SECONDS = 5.0  # to probe the other servers, where the name of a model is in doubt
+_COMPARE_SECONDS = 5.0  # to probe the other servers, where the name of a model is another
 _UNUSABLE_SECONDS = 300.0  # before a server that cannot be used is probed again
 
 

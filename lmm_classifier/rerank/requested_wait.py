@@ -34,7 +34,7 @@ def requested_wait(headers: Mapping[str, str], now: float | None = None) -> floa
 
 
 def _spent(headers: Mapping[str, str], reset: str) -> bool:
-    """Return whether nothing remains of the limit that `reset` speaks of."""
+    """Return whether nothing remains of the limit that `reset` belongs to."""
     remaining = _number(headers.get(reset.replace("reset", "remaining")))
     return remaining is None or remaining < 1
 

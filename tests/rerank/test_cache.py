@@ -141,7 +141,15 @@ def test_a_file_that_cannot_be_used(tmp_path, content, caplog):
     assert content == b"" or "Answers are not stored" in caplog.text
 
 
-@pytest.mark.parametrize("text", ["", "{}", "[1]", '{"scores": ["x"]}', '{"scores": [1], "what": 2}'])
+ODD = [
+    *("", "{}", "[1]", "null", "[" * 100_000, '{"scores": ["x"]}', '{"scores": [1.0], "option_mass": "1"}'),
+    *('{"scores": [4.9, -3.9, 0.0]}', '{"scores": [0.5, 0.5, NaN]}', '{"scores": [1.0, 1.0, 1.0]}'),
+    *('{"scores": [0.5, 0.5]}', '{"scores": [0.5, 0.5, 0.0], "disagreement": 7.0}', '{"scores": []}'),
+    *('{"scores": [0.5, 0.5, 0.0], "failure": "down"}', '{"scores": [0.5, 0.5, 0.0], "none_probability": true}'),
+]
+
+
+@pytest.mark.parametrize("text", ODD)
 def test_a_damaged_answer_is_asked_again(tmp_path, text):
     """A stored text that is not an answer is ignored."""
     path = tmp_path / "a.sqlite"

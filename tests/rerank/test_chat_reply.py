@@ -69,7 +69,7 @@ ANSWERS = [
 
 
 @pytest.mark.parametrize(("message", "text", "reasoned"), ANSWERS)
-def test_the_answer_is_found_beside_thoughts(message, text, reasoned):
+def test_the_answer_is_told_from_thoughts(message, text, reasoned):
     """Between tags, after them, in a field of its own, or in a list of chunks: thoughts are no part of the answer."""
     reply = parse_reply(body(message))
     assert (reply.answer, reply.reasoned) == (text, reasoned)
