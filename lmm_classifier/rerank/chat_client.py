@@ -12,11 +12,10 @@ from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar, TypeVarTuple
 
 from lmm_classifier.core.forking import leave_to_parent, register_for_reset
-from lmm_classifier.core.optional_imports import import_optional
 from lmm_classifier.core.redaction import redact
 from lmm_classifier.rerank.chat_reply import ChatReply, ReplyError, parse_reply
 from lmm_classifier.rerank.endpoint import Endpoint
-from lmm_classifier.rerank.http_session import EXTRA, HttpSession
+from lmm_classifier.rerank.http_session import HttpSession, import_http
 from lmm_classifier.rerank.pacing import SlowDownError, send_paced
 from lmm_classifier.rerank.requested_wait import requested_wait
 from lmm_classifier.rerank.server_errors import CallError
@@ -43,7 +42,7 @@ class ChatClient:
 
     def __init__(self, options: ServerOptions) -> None:
         self.options = options
-        self._httpx = import_optional("httpx2", EXTRA)
+        self._httpx = import_http()
         self.endpoints = tuple(Endpoint(url, options) for url in options.base_urls)
         self._starting = threading.Lock()
         self._session: HttpSession | None = None

@@ -65,7 +65,7 @@ async def learn_dialect(
     Raises:
         CallError: if the server accepts no dialect.
     """
-    switches = ("chat_template_kwargs", "reasoning_effort") if thinking == "off" else ("",)
+    switches = ("chat_template_kwargs", "reasoning_effort", "") if thinking == "off" else ("",)
     dialect, reply = await _first_accepted(chat, content, tokens, [Dialect(switch=name) for name in switches])
     dialect = replace(dialect, token_budget=token_budget)
     if reply.finish != "length" and not reply.reasoned:

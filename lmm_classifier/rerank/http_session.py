@@ -8,6 +8,7 @@ import threading
 from collections.abc import Awaitable, Callable
 from concurrent.futures import CancelledError, Future
 from contextlib import suppress
+from functools import cache
 from typing import Any, TypeVar, TypeVarTuple
 
 from lmm_classifier.core.errors import RerankerError
@@ -71,7 +72,7 @@ class HttpSession:
     def http(self, proxy: str | None) -> Any:
         """Return the `httpx2.AsyncClient` for a proxy, or for none; the caller must bound the time."""
         if proxy not in self._clients:
-            httpx = import_optional("httpx2", EXTRA)
+            httpx = import_http()
             limits = httpx.Limits(max_connections=None, max_keepalive_connections=self._concurrency)
             transport = httpx.AsyncHTTPTransport(limits=limits, proxy=proxy)  # never one of the environment
             self._clients[proxy] = httpx.AsyncClient(timeout=None, transport=transport, follow_redirects=False)
@@ -112,3 +113,19 @@ class HttpSession:
                     return future.result()
                 if not self._thread.is_alive():
                     raise RerankerError("The thread that asks the server has ended.") from None
+
+
+@cache
+def import_http() -> Any:
+    """Import all that a request needs, and return `httpx2`.
+
+    A process that is forked while another thread imports a module keeps half of the module for ever. So the thread that
+    makes a client imports everything, before any other thread asks.
+    """
+    httpx = import_optional("httpx2", EXTRA)
+    import_optional("httpcore2", EXTRA)
+    session = HttpSession(1)
+    session.call(import_optional("anyio.lowlevel", EXTRA).checkpoint)  # loads what belongs to asyncio
+    session.close()
+    "host".encode("idna")
+    return httpx

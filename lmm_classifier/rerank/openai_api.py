@@ -23,6 +23,7 @@ from lmm_classifier.rerank.server_probe import ServerProbe
 
 logger = logging.getLogger(__name__)
 
+_PROBE_DEADLINES = 10.0  # the time for a probe, in deadlines of an image
 _COMPARE_SECONDS = 5.0  # to probe the other servers, where the name of a model is another
 _UNUSABLE_SECONDS = 300.0  # before a server that cannot be used is probed again
 
@@ -112,7 +113,7 @@ class OpenAIReranker:
         finally:
             under_way.pop()
             async with turn:
-                turn.notify_all()
+                turn.notify(max(1, self._most_under_way(request) - len(under_way)))
 
     def _most_under_way(self, request: RerankRequest) -> int:
         most = self.options.concurrency * len(self.client.endpoints)
@@ -179,11 +180,22 @@ class OpenAIReranker:
         return aggregate(prompts, logs, len(request.candidates), self.min_option_mass, pairwise)
 
     async def _probe_once(self, endpoint: Endpoint, until: float) -> Abilities:
-        """Probe a server; requests that come meanwhile wait for the outcome."""
-        async with self.client.shared((endpoint, "probe"), asyncio.Lock):
-            if endpoint.abilities is None:
-                endpoint.abilities = await self._probe(endpoint, until)
-            return endpoint.abilities
+        """Probe a server; requests that come meanwhile wait for the outcome.
+
+        A probe has the time of several images: it goes on where the image that began it is given up.
+        """
+        probes: dict[Endpoint, asyncio.Task[Abilities]] = self.client.shared("probes", dict)
+        if endpoint not in probes:
+            ends = until + (_PROBE_DEADLINES - 1) * self.options.deadline
+            probes[endpoint] = asyncio.ensure_future(self._probe(endpoint, ends))
+            probes[endpoint].add_done_callback(lambda probe: self._probed(endpoint, probe))
+        return await asyncio.shield(probes[endpoint])
+
+    def _probed(self, endpoint: Endpoint, probe: asyncio.Task[Abilities]) -> None:
+        probes: dict[Endpoint, asyncio.Task[Abilities]] = self.client.shared("probes", dict)
+        probes.pop(endpoint, None)
+        if not probe.cancelled() and probe.exception() is None:
+            endpoint.abilities = probe.result()
 
     async def _probe(self, endpoint: Endpoint, until: float) -> Abilities:
         async def chat(payload: dict[str, Any]) -> ChatReply:

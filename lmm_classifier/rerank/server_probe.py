@@ -5,6 +5,7 @@ Servers silently ignore what they do not support, so only what comes back in a r
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass, replace
@@ -127,7 +128,7 @@ class ServerProbe:
         """
         correct, faults, with_image = list[bool](), list[str](), None
         for request, prompts in self._questions():
-            replies = [await self.chat(abilities.payload(prompt)) for prompt in prompts]
+            replies = await asyncio.gather(*[self.chat(abilities.payload(prompt)) for prompt in prompts])
             with_image = replies[0].prompt_tokens
             try:
                 logs = [abilities.read(reply, prompt, request) for reply, prompt in zip(replies, prompts)]

@@ -135,18 +135,20 @@ class ChatServer:
         abilities: any of `logprobs`, `tokenize`, `choice`, `json`, `sentence` (it answers in a sentence), `blind` (it
             drops images), `weak` (it does not recognize shapes), `uncounted` (it reports no usage) and `strict` (it
             answers 422 to what it does not support; without it, such fields are ignored). Of newer servers:
-            `completion_tokens` (it refuses `max_tokens`), `no_temperature` (it refuses `temperature`), `chunks` (its
-            content is a list), `empty_think` (an empty thought comes first), `gibberish` (nobody understands it).
-            It thinks before it answers with `think` (between tags), `open_think` (only the closing tag is written),
-            `reasoning` (in a field of its own; the content is null until the answer) or `hidden` (nowhere); with
-            `switch`, `chat_template_kwargs` switches that off.
+            `completion_tokens` (it refuses `max_tokens`), `no_temperature` (it refuses `temperature`), `strict_fields`
+            (it refuses switches of thinking), `chunks` (its content is a list), `empty_think` (an empty thought comes
+            first), `gibberish` (nobody understands it). It thinks before it answers with `think` (between tags),
+            `open_think` (only the closing tag is written), `reasoning` (in a field of its own; the content is null
+            until the answer) or `hidden` (nowhere); with `switch`, `chat_template_kwargs` switches that off.
         fail: answers to give first, as tuples of status, headers and body.
         model: what it says of its model, in each reply and in its list of models; None for nothing.
         per_second: requests that it accepts in each second; it answers 429 to the others.
         retry_after: the value of that header of a 429.
+        seconds: how long it takes to think.
     """
 
-    def __init__(self, *abilities, fail=(), model=None, per_second=math.inf, retry_after=None):
+    def __init__(self, *abilities, fail=(), model=None, per_second=math.inf, retry_after=None, seconds=0.0):
+        self.seconds = seconds
         self.abilities, self.fail, self.model = set(abilities), list(fail), model
         self.per_second, self.retry_after = per_second, retry_after
         self.requests, self.headers, self.accepted, self.lock = [], [], [], threading.Lock()
@@ -221,6 +223,8 @@ class ChatServer:
     def refusal(self, payload):
         if "completion_tokens" in self.abilities and "max_tokens" in payload:
             return "Unsupported parameter: 'max_tokens'. Use 'max_completion_tokens' instead."
+        if "strict_fields" in self.abilities and {"chat_template_kwargs", "reasoning_effort"} & payload.keys():
+            return "Unrecognized request argument supplied"
         if "no_temperature" in self.abilities and "temperature" in payload:
             return "Unsupported value: 'temperature' does not support 0 with this model."
         return None
@@ -236,6 +240,7 @@ class ChatServer:
         (way,) = ways
         fits = payload.get("max_tokens", payload.get("max_completion_tokens", math.inf)) > THINKING_TOKENS
         end = "stop" if fits else "length"
+        time.sleep(self.seconds if fits else 0.0)
         if way == "reasoning":
             return {"content": answer if fits else None, "reasoning_content": THOUGHTS}, end
         if way == "hidden":

@@ -261,6 +261,17 @@ def test_the_dialect_of_newer_servers_is_learned(abilities, answer_format, think
     assert len(server.requests) < 20
 
 
+@pytest.mark.long
+def test_a_model_that_thinks_long_is_probed_for_longer_than_a_deadline():
+    """The first image is given up in time, the probe goes on, and later images are answered."""
+    with ChatServer("think", seconds=0.6) as url:
+        reranker = OpenAIReranker(options(url, deadline=1.5), PromptOptions(), BUDGET)
+        failures = [reranker.rerank([request()])[0].failure for _ in range(8)]
+        reranker.close()
+    assert "within 1.5 s" in failures[0]
+    assert failures[-1] == ""
+
+
 def test_log_probabilities_of_a_thought_are_not_used():
     """Where the first token is not the answer, its probabilities say nothing."""
     first = {"token": "<think>", "logprob": -0.01, "top_logprobs": [{"token": "A", "logprob": -6.0}]}
@@ -288,6 +299,8 @@ def test_thinking_can_be_switched_off_or_left_alone():
     assert answer.failure == ""
     assert not any("chat_template_kwargs" in request for request in server.requests)
     assert server.requests[-1]["max_tokens"] == 500
+    _, _, answer = answer_of("strict_fields", thinking="off")
+    assert answer.failure == ""  # the server knows no switch, and its model does not think
     _, _, answer = answer_of("think", thinking="on", token_budget=100)
     assert "token_budget" in answer.failure
 
