@@ -143,7 +143,8 @@ class OpenAIReranker:
         tried: dict[Endpoint, str] = {}
         while True:
             endpoint = choose(self.client.endpoints, tried, seconds_left(until))
-            others = len(self.client.endpoints) - len(tried) - 1
+            rest = [other for other in self.client.endpoints if other is not endpoint and other not in tried]
+            others = sum(other.unavailable(seconds_left(until)) is None for other in rest)
             share = min(seconds_left(until), self.options.deadline) / (others + 1) if others else math.inf
             endpoint.under_way += 1
             try:
