@@ -55,7 +55,7 @@ def test_no_fault_loses_or_delays_an_image(always_asking, fault, monkeypatch, ca
     assert all(result.error and not result.used_reranker and KEY not in result.error for result in failed)
     assert KEY not in caplog.text
     assert server.connections < 40  # the circuit breaker opened
-    assert seconds < 20  # 200 deadlines one after the other would be 60
+    assert seconds < 50  # 200 deadlines one after the other would be 60
 
 
 @pytest.mark.long
