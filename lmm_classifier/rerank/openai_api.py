@@ -183,7 +183,7 @@ class OpenAIReranker:
     async def _probe_once(self, endpoint: Endpoint, until: float) -> Abilities:
         """Probe a server; requests that come meanwhile wait for the outcome.
 
-        A probe has the time of several images: it goes on where the image that began it is given up.
+        A probe has the time of several images: it does not end with the image that began it.
         """
         probes: dict[Endpoint, asyncio.Task[Abilities]] = self.client.shared("probes", dict)
         if endpoint not in probes:

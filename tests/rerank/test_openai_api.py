@@ -265,7 +265,7 @@ def test_the_dialect_of_newer_servers_is_learned(abilities, answer_format, think
 
 @pytest.mark.long
 def test_a_model_that_thinks_long_is_probed_for_longer_than_a_deadline():
-    """The first image is given up in time, the probe goes on, and later images are answered."""
+    """The first image is given up in time, the probe does not end, and later images are answered."""
     with ChatServer("think", seconds=0.6) as url:
         reranker = OpenAIReranker(options(url, deadline=1.5), PromptOptions(), BUDGET)
         failures = [reranker.rerank([request()])[0].failure for _ in range(8)]
