@@ -118,10 +118,9 @@ if __name__ == "__main__":
 """
 
 
-@pytest.mark.parametrize("backend", ["views", pytest.param("server", marks=pytest.mark.long)])
-@pytest.mark.parametrize(
-    "way", ["fork", *(pytest.param(way, marks=pytest.mark.long) for way in ("multiprocessing", "while others ask"))]
-)
+@pytest.mark.long
+@pytest.mark.parametrize("backend", ["views", "server"])
+@pytest.mark.parametrize("way", ["fork", "multiprocessing", "while others ask"])
 def test_a_forked_process_classifies(backend, way):
     """After the parent classified with worker processes, a database, threads and a server, a child does so too."""
     run(CLASSIFY, backend, way)

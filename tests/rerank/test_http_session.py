@@ -156,7 +156,7 @@ def test_callers_of_every_kind(way, tmp_path):
 
 
 @needs_fork
-@pytest.mark.parametrize("case", ["silent", "refused"])
+@pytest.mark.parametrize("case", [pytest.param("silent", marks=pytest.mark.long), "refused"])
 def test_a_forked_process_fails_by_the_deadline(case):
     """Where the server does not answer, the child gets a failure in time."""
     code = (

@@ -233,7 +233,7 @@ def test_a_measurement_waits_as_long_as_it_takes():
     assert answer.failure == ""
 
 
-@pytest.mark.parametrize("orders", [1, 2])
+@pytest.mark.parametrize("orders", [1, pytest.param(2, marks=pytest.mark.long)])
 @pytest.mark.parametrize(
     ("abilities", "answer_format", "thinks", "switch"),
     [
