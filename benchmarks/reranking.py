@@ -41,8 +41,9 @@ from lmm_classifier.core.arrays import BoolArray
 from lmm_classifier.core.datatypes import Candidate, RerankRequest
 from lmm_classifier.data.synthetic.shapes import SHAPES
 from lmm_classifier.rerank.fusion import Fusion
-from lmm_classifier.rerank.openai_api import OpenAIReranker, ServerOptions
+from lmm_classifier.rerank.openai_api import OpenAIReranker
 from lmm_classifier.rerank.qwen2_vl import Qwen2VLReranker
+from lmm_classifier.rerank.server_options import ServerOptions
 from tests.helpers.fault_server import FaultServer
 from tests.rerank.test_qwen2_vl import biased
 

@@ -13,8 +13,9 @@ from pydantic import ValidationError, field_validator, model_validator
 from lmm_classifier.core.errors import ConfigError
 from lmm_classifier.core.labels import normal_label, require_label, unknown_clash
 from lmm_classifier.core.paths import absolute, expand_home
+from lmm_classifier.core.redaction import redact
 from lmm_classifier.core.setting_keys import is_text, with_sections
-from lmm_classifier.core.settings import PathField, Settings, format_validation_error, unknown_key
+from lmm_classifier.core.settings import PathField, Settings, format_validation_error, holds_secrets, unknown_key
 from lmm_classifier.core.yaml_loader import load_yaml, load_yaml_value
 from lmm_classifier.data.config import ImagesConfig
 from lmm_classifier.embeddings.config import EncoderConfig
@@ -145,18 +146,16 @@ class PipelineConfig(Settings):
                 raise ConfigError(unknown_key(type(self), (), ".".join(path[: depth + 1])))
         if last not in type(section).model_fields:
             raise ConfigError(unknown_key(type(self), tuple(path), last))
-        keys_to_value = (*path, last)
+        keys_to_value, shown = (*path, last), key if holds_secrets(key) else redact(setting)
         try:
-            value = load_yaml_value(
-                text, setting, lambda keys, word: is_text(type(self), (*keys_to_value, *keys), word)
-            )
+            value = load_yaml_value(text, shown, lambda keys, word: is_text(type(self), (*keys_to_value, *keys), word))
         except ConfigError as error:
             hint = " Put the text in quotes." if is_text(type(self), keys_to_value, text) else ""
             raise ConfigError(f"{error}.{hint}") from None
         try:
             setattr(section, last, value)
         except ConfigError as error:
-            raise ConfigError(f"{setting}: {error}") from None
+            raise ConfigError(f"{shown}: {error}") from None
 
     @classmethod
     def _parse(cls, text: str, source: str) -> Self:

@@ -18,6 +18,7 @@ from benchmarks.fault_injection.hostile import archives, configurations, names
 from benchmarks.fault_injection.images import malformed, mutations
 from benchmarks.fault_injection.interruptions import interruptions
 from benchmarks.fault_injection.outcome import Outcome
+from benchmarks.fault_injection.servers import forks, rate_limits, servers
 from benchmarks.fault_injection.writers import leftovers, read_only, small_disk, writers
 from benchmarks.rows import RESULTS, where
 
@@ -35,6 +36,7 @@ def suite(badimages: Path | None, fraction: float) -> Iterable[Callable[[], list
     yield lambda: [flips(scaled(1000)), archive_flips(scaled(200)), *cache_flips(scaled(1500))]
     yield lambda: [malformed(badimages), mutations(scaled(100_000))]
     yield lambda: [archives(scaled(2000)), configurations(scaled(5000)), names()]
+    yield lambda: [servers(scaled(200)), rate_limits(scaled(40)), forks(scaled(50))]
     yield lambda: [leftovers(), writers(scaled(10)), small_disk(), read_only(), determinism()]
     yield lambda: [edits(scaled(1000))]
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from lmm_classifier.core.file_digests import files_digest
 from lmm_classifier.core.optional_imports import import_attribute, import_optional
@@ -83,6 +85,17 @@ def _with_weights(folder: Path) -> Path:
     if not any(folder.glob("*.safetensors")):
         raise FileNotFoundError(f"{folder} has no *.safetensors weights (pickled weights are not loaded)")
     return folder
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """Return the `config.json` of a checkpoint; raise ValueError if it is not a JSON object."""
+    try:
+        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"its config.json is not JSON ({error})") from None
+    if not isinstance(config, dict):
+        raise ValueError(f"its config.json holds a {type(config).__name__}, expected an object")
+    return config
 
 
 def checkpoint_digest(folder: Path) -> str:

@@ -11,12 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lmm_classifier.core.arrays import Float32Array, Float64Array
+from lmm_classifier.core.forking import ForkSafeLock
 
 Parameters = ParamSpec("Parameters")
 Result = TypeVar("Result")
 
 # The limit holds for the whole process, and only the thread that set it can lift it. So one thread at a time is inside.
-_LOCK = RLock()
+_LOCK = ForkSafeLock(RLock)
 
 _MANTISSA = 53  # bits of a float64
 

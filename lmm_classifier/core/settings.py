@@ -10,6 +10,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 
 from lmm_classifier.core.errors import ConfigError
 from lmm_classifier.core.paths import expand_home
+from lmm_classifier.core.redaction import redact
 
 MAX_CANDIDATES = 26  # options are single letters
 
@@ -62,7 +63,12 @@ def _format_fault(section: type[BaseModel], path: tuple[int | str, ...], fault: 
     hint = ""
     if fault["type"] == "bool_type" and str(value).lower() in _SWITCHES:
         hint = " (write true or false)"
-    return f"{key}: {message}, got {value!r}{hint}"
+    return f"{key}: {message}" + ("" if holds_secrets(key) else f", got {redact(repr(value))}{hint}")
+
+
+def holds_secrets(key: str) -> bool:
+    """Return whether the values of a setting are never shown."""
+    return "extra_headers" in key
 
 
 def unknown_key(section: type[BaseModel], path: tuple[int | str, ...], key: str) -> str:

@@ -24,6 +24,7 @@ from lmm_classifier.core.errors import (
     UnreadableImageError,
     UnsupportedImageError,
 )
+from lmm_classifier.core.forking import register_for_reset
 
 SECONDS = 30.0  # limit for one image
 COMMAND = (sys.executable, "-m", "lmm_classifier.data.decoder_worker")
@@ -42,6 +43,7 @@ class DecoderPool:
         self._lock = threading.Lock()
         self._owner = os.getpid()
         self.started = 0
+        register_for_reset(self)
 
     def decode(self, data: bytes, settings: dict[str, Any]) -> tuple[Size, bytes]:
         """Decode an image in one of the processes.
@@ -74,6 +76,13 @@ class DecoderPool:
         if "kind" in response:
             raise _KINDS.get(response["kind"], CorruptImageError)(response["reason"])
         return (response["width"], response["height"]), pixels
+
+    def reset_after_fork(self) -> None:
+        """Leave the processes to the parent; this process starts its own."""
+        for worker in self._idle:
+            worker.returncode = 0  # not a child of this process: nothing to wait for
+            _close(worker)
+        self._idle, self._lock = [], threading.Lock()
 
     def close(self) -> None:
         """End all idle processes."""

@@ -10,13 +10,13 @@ from collections.abc import Callable, Container, Generator, Iterable, Iterator, 
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
-from threading import Lock
 
 import numpy as np
 
 from lmm_classifier.core.arrays import Float32Array
 from lmm_classifier.core.concurrency import prefetch, threaded_map
 from lmm_classifier.core.errors import EncoderError, ImageError
+from lmm_classifier.core.forking import ForkSafeLock
 from lmm_classifier.core.protocols import Encoder, Preprocessed
 from lmm_classifier.data.config import ImagesConfig
 from lmm_classifier.data.images import KnownImage, read_if_new
@@ -31,7 +31,7 @@ class LazyEncoder:
         self._load = load
         self._loaded: Encoder | None = None
         self._error: Exception | None = None
-        self._lock = Lock()
+        self._lock = ForkSafeLock()
 
     def __call__(self) -> Encoder:
         """Return the encoder. The first call loads it; if that fails, every call raises the same error."""

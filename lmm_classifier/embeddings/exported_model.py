@@ -9,7 +9,6 @@ import json
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
-from threading import Lock
 
 from PIL.Image import Image
 
@@ -17,6 +16,7 @@ from lmm_classifier.core.concurrency import cpu_count
 from lmm_classifier.core.datatypes import Fingerprint
 from lmm_classifier.core.errors import EncoderError
 from lmm_classifier.core.file_digests import files_digest
+from lmm_classifier.core.forking import ForkSafeLock
 from lmm_classifier.core.paths import similar_names
 from lmm_classifier.embeddings.base import CosineEncoder
 from lmm_classifier.embeddings.onnx_external_data import external_files
@@ -85,7 +85,7 @@ class ExportedEncoder(CosineEncoder):
     def __init__(self, exported: ExportedModel, threads: int, images_per_thread: int) -> None:
         self._exported = exported
         self._threads = threads or cpu_count()
-        self._turn = Lock()  # all threads work on one batch
+        self._turn = ForkSafeLock()  # all threads work on one batch
         self.image_size = exported.preprocessing.side
         self.batch_size = images_per_thread * self._threads  # so that every thread is busy most of the time
 

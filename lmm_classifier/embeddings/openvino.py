@@ -12,6 +12,7 @@ import numpy as np
 from lmm_classifier.core.arrays import Float32Array
 from lmm_classifier.core.datatypes import Fingerprint
 from lmm_classifier.core.errors import EncoderError
+from lmm_classifier.core.forking import register_for_reset
 from lmm_classifier.core.optional_imports import import_optional
 from lmm_classifier.core.protocols import Preprocessed
 from lmm_classifier.embeddings.exported_model import ALIKE, ExportedEncoder, ExportedModel
@@ -34,6 +35,8 @@ class OpenvinoEncoder(ExportedEncoder):
         self._core = import_optional("openvino", _EXTRA).Core()
         self._open_queue = import_optional("openvino", _EXTRA).AsyncInferQueue
         super().__init__(ExportedModel.find(model, ".xml"), threads, _IMAGES_PER_THREAD)
+        self._in_parallel = True
+        register_for_reset(self)
         self._dtype = self._choose_dtype(dtype)
         try:
             self._model = self._core.read_model(self._exported.model)
@@ -54,9 +57,14 @@ class OpenvinoEncoder(ExportedEncoder):
                 raise EncoderError(f"{self._exported.model} failed: {str(error).splitlines()[-1]}") from error
         return self._normalized(rows, f" in {self._dtype}; try encoder.dtype: float32")
 
+    def reset_after_fork(self) -> None:
+        """Encode one image at a time: the threads that answer several at once are those of the parent process."""
+        self._in_parallel = False
+
     def _fill(self, rows: Float32Array, preprocessed: Sequence[Preprocessed]) -> None:
-        if len(preprocessed) == 1:
-            rows[0] = np.asarray(self._single_model(self._values(preprocessed[0]))[0]).reshape(-1)
+        if len(preprocessed) == 1 or not self._in_parallel:
+            for row, image in zip(rows, preprocessed):
+                row[:] = np.asarray(self._single_model(self._values(image))[0]).reshape(-1)
         elif preprocessed:
             queue = self._parallel_queue
             queue.set_callback(lambda request, number: _store_row(request, rows, number))

@@ -15,7 +15,7 @@ import numpy as np
 from PIL.Image import Image
 
 from lmm_classifier.core.arrays import Float32Array
-from lmm_classifier.core.checkpoints import checkpoint_digest, quiet_transformers, resolve_checkpoint
+from lmm_classifier.core.checkpoints import checkpoint_digest, quiet_transformers, read_config, resolve_checkpoint
 from lmm_classifier.core.datatypes import Fingerprint
 from lmm_classifier.core.devices import choose_device, choose_dtype
 from lmm_classifier.core.errors import EncoderError, LmmClassifierError, MissingExtraError
@@ -215,7 +215,7 @@ class SiglipEncoder(CosineEncoder):
         return image.crop((left, top, left + width, top + height))
 
     def _find_family(self) -> Family:
-        config = json.loads((self.folder / "config.json").read_text(encoding="utf-8"))
+        config = read_config(self.folder)
         kind = str(config.get("model_type", "")).removesuffix("_vision_model")
         if kind not in _FAMILIES:
             raise ValueError(f"it is a {kind or 'nameless'} model, expected one of {', '.join(_FAMILIES)}")

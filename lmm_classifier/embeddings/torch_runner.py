@@ -5,13 +5,13 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from threading import Lock
 from typing import Any
 
 import numpy as np
 
 from lmm_classifier.core.arrays import Float32Array
 from lmm_classifier.core.errors import EncoderError
+from lmm_classifier.core.forking import ForkSafeLock
 from lmm_classifier.core.optional_imports import import_optional
 from lmm_classifier.core.protocols import Preprocessed
 
@@ -55,7 +55,7 @@ class BatchedTorchModel:
         self._on_cuda = device.startswith("cuda")
         chosen = max(8, _TOKENS // tokens // 8 * 8) if self._on_cuda else 1 if device == "cpu" else _MPS_BATCH
         self.batch = forward.batch or chosen
-        self._turn = Lock()  # one batch size, one device
+        self._turn = ForkSafeLock()  # one batch size, one device
 
     def __call__(self, preprocessed: Sequence[Preprocessed], dim: int) -> Float32Array:
         """Return the features (n, dim) in float32 of preprocessed images, in order."""

@@ -169,6 +169,8 @@ def _read(folder: Path | None) -> StoredGraph | None:
             header = json.loads(bytes(data[:_HEADER]))
             if _checksum(data[_HEADER:]) != header["crc"]:
                 raise ValueError("its checksum is wrong")
+            if type(header["count"]) is not int or not 0 <= header["count"] * _KEY <= len(data):
+                raise ValueError("it has another number of rows")
             source.seek(_HEADER)
             keys = np.frombuffer(source.read(header["count"] * _KEY), f"V{_KEY}")
             graph = faiss.read_index(faiss.PyCallbackIOReader(source.read))

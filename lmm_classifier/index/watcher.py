@@ -9,6 +9,7 @@ from pathlib import Path
 from threading import Lock
 
 from lmm_classifier.core.errors import IndexFileError
+from lmm_classifier.core.forking import leave_to_parent, register_for_reset
 from lmm_classifier.index.storage import database
 
 
@@ -26,6 +27,13 @@ class IndexWatcher:
         self._lock = Lock()
         self._opened = 0
         self._latest = self.state()
+        register_for_reset(self)
+
+    def reset_after_fork(self) -> None:
+        """Leave the connection to the parent process; the next call opens another one and counts as a change."""
+        self._close.detach()
+        leave_to_parent(self._connection)
+        self._connection, self._close, self._lock = None, weakref.finalize(self, _nothing), Lock()
 
     def changed(self) -> bool:
         """Return whether anything was committed since the last call."""

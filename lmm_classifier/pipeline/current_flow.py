@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import logging
 import time
-from threading import Lock
 
 from lmm_classifier.config import PipelineConfig
 from lmm_classifier.core.errors import ClosedError, ConfigError
+from lmm_classifier.core.forking import ForkSafeLock
 from lmm_classifier.core.protocols import Encoder
 from lmm_classifier.core.reopening import Closable
 from lmm_classifier.index.opening import open_index, require_encoder
@@ -33,7 +33,7 @@ class CurrentFlow:
         self._config, self._encoder, self._watcher = config, encoder, watcher
         self._flow: Flow | None = Flow.open(config, encoder, index)
         self._failures, self._next_try = 0, 0.0
-        self._lock = Lock()
+        self._lock = ForkSafeLock()
 
     def __call__(self) -> Flow:
         """Return the flow; the first caller after a change opens it.

@@ -146,7 +146,7 @@ def _rerankers(
     transform and a rule that were made without the fold's examples.
     """
     if config.rerank.backend != "views":
-        reranker = open_reranker(config.rerank, _no_scores, 1.0, path)
+        reranker = open_reranker(config.rerank, _no_scores, 1.0, path, patient=True)
         if reranker is not None:
             yield reranker, chosen
         return

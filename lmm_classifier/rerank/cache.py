@@ -11,11 +11,14 @@ import time
 import weakref
 from collections.abc import Sequence
 from dataclasses import asdict, replace
+from functools import cache
 from pathlib import Path
 
 from PIL.Image import Image
+from pydantic import TypeAdapter
 
 from lmm_classifier.core.datatypes import RerankRequest, RerankResult
+from lmm_classifier.core.forking import leave_to_parent, register_for_reset
 from lmm_classifier.core.protocols import Reranker
 from lmm_classifier.core.reopening import Closable, Reopened
 
@@ -30,9 +33,9 @@ _SELECT = "SELECT CAST(answer AS BLOB) FROM answers WHERE key = ?"  # bytes, bec
 class CachedReranker(Reopened):
     """Asks another reranker only what it was not asked before; requests that failed are asked again.
 
-    The key of an answer is made of the pixels of the image and its references, the labels, and the identity of the
-    other reranker. Each answer has a checksum: a damaged one is asked again. If the file cannot be used, the cache
-    warns once and asks every question.
+    The key of an answer is made of the pixels of the image and its references, the labels, the identity of the other
+    reranker, and what its server last said of the model. Each answer has a checksum: a damaged one is asked again. If
+    the file cannot be used, the cache warns once and asks every question.
 
     Args:
         inner: the other reranker.
@@ -45,8 +48,10 @@ class CachedReranker(Reopened):
         self._added = 0  # since the last check of the size
         self._lock = threading.Lock()
         self._database: sqlite3.Connection | None = None
+        self._closing: weakref.finalize[..., CachedReranker] | None = None
         self._usable = True
         self.hits = 0  # answers that came from the file
+        register_for_reset(self)
 
     @property
     def identity(self) -> str:
@@ -65,15 +70,22 @@ class CachedReranker(Reopened):
 
     def rerank(self, requests: Sequence[RerankRequest]) -> list[RerankResult]:
         """Return the stored answers, and those of the other reranker for the rest."""
-        keys = [self._key(request) for request in requests]
+        model = self._stored_model()
+        keys = [self._key(request, model) for request in requests]
         answers = self._read(keys)
+        for key, request in zip(keys, requests):
+            if key in answers and len(answers[key].scores) != len(request.candidates):
+                del answers[key]
         missing = {key: request for key, request in zip(keys, requests) if key not in answers}
         self.hits += sum(key in answers for key in keys)
         if missing:
             asked = list(missing.values())
             new = [_sorted_by_name(*pair) for pair in zip(asked, self.inner.rerank(asked), strict=True)]
             answers |= dict(zip(missing, new))
-            self._write({key: answer for key, answer in zip(missing, new) if not answer.failure})
+            model = self._current_model(model)
+            self._write(
+                {self._key(request, model): answer for request, answer in zip(asked, new) if not answer.failure}
+            )
         return [_sorted_as_asked(request, answers[key]) for request, key in zip(requests, keys)]
 
     def close(self) -> None:
@@ -85,14 +97,58 @@ class CachedReranker(Reopened):
         if isinstance(self.inner, Closable):
             self.inner.close()
 
-    def _key(self, request: RerankRequest) -> str:
+    def reset_after_fork(self) -> None:
+        """Leave the connection to the parent process; the next request opens another one."""
+        if self._closing is not None:
+            self._closing.detach()
+        leave_to_parent(self._database)
+        self._database = self._closing = None
+        self._lock = threading.Lock()
+
+    def _key(self, request: RerankRequest, model: str) -> str:
         order = _order_by_name(request)
         references = []
         if request.references:
             references = [[_digest(image) for image in request.references[position]] for position in order]
         labels = [request.candidates[position].label for position in order]
-        parts = [self.inner.identity, _digest(request.image), labels, references]
+        parts = [self.inner.identity, _digest(request.image), labels, references, *filter(None, [model])]
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+
+    def _stored_model(self) -> str:
+        """Return what the server said of its model when its last answers were stored; empty where it said nothing."""
+        with self._lock:
+            try:
+                database = self._open()
+                found = (
+                    database
+                    and database.execute(
+                        "SELECT model FROM models WHERE identity = ?", (self.inner.identity,)
+                    ).fetchone()
+                )
+            except sqlite3.Error as error:
+                self._give_up(error)
+                return ""
+        return str(found[0]) if found else ""
+
+    def _current_model(self, stored: str) -> str:
+        """Return what the server says of its model now, and store it; answers of another model are then not used."""
+        model: str = getattr(self.inner, "served_model", "") or stored
+        if model != stored:
+            if stored:
+                logger.warning(
+                    "The server says that its model is %r; it was %r when answers were stored, so they are not used. "
+                    "If the reranker was measured with the other model, measure it again.",
+                    model,
+                    stored,
+                )
+            with self._lock:
+                try:
+                    if (database := self._open()) is not None:
+                        database.execute("INSERT OR REPLACE INTO models VALUES (?, ?)", (self.inner.identity, model))
+                        database.commit()
+                except sqlite3.Error as error:
+                    self._give_up(error)
+        return model
 
     def _read(self, keys: Sequence[str]) -> dict[str, RerankResult]:
         with self._lock:
@@ -133,10 +189,11 @@ class CachedReranker(Reopened):
     def _open(self) -> sqlite3.Connection | None:
         if self._database is None and self._usable:
             self._database = sqlite3.connect(self.path, timeout=_BUSY_SECONDS, check_same_thread=False)
-            weakref.finalize(self, self._database.close)
+            self._closing = weakref.finalize(self, self._database.close)
             self._database.execute("PRAGMA journal_mode = WAL")
             self._database.execute("PRAGMA synchronous = NORMAL")
             self._database.execute("CREATE TABLE IF NOT EXISTS answers (key TEXT PRIMARY KEY, answer TEXT, used REAL)")
+            self._database.execute("CREATE TABLE IF NOT EXISTS models (identity TEXT PRIMARY KEY, model TEXT)")
             self._database.execute("CREATE INDEX IF NOT EXISTS by_use ON answers (used)")
             self._database.commit()
         return self._database
@@ -166,10 +223,17 @@ def _unsealed(key: str, stored: bytes) -> RerankResult | None:
         checksum, text = stored[:_CHECKSUM].decode(), stored[_CHECKSUM:].decode()
         if checksum != _checksum(key, text):
             return None
-        values = json.loads(text)
-        return RerankResult(**{**values, "scores": tuple(map(float, values["scores"]))})
-    except (ValueError, TypeError, KeyError):
+        answer = _schema().validate_json(text, strict=True)
+    except (ValueError, TypeError, RecursionError):
         return None
+    probabilities = [*answer.scores, answer.option_mass, answer.disagreement, answer.none_probability or 0.0]
+    plausible = all(-1e-6 <= probability <= 1 + 1e-6 for probability in probabilities)  # false for NaN
+    return answer if plausible and not answer.failure and abs(sum(answer.scores) - 1) < 1e-6 else None
+
+
+@cache
+def _schema() -> TypeAdapter[RerankResult]:
+    return TypeAdapter(RerankResult)
 
 
 def _checksum(key: str, text: str) -> str:

@@ -22,16 +22,26 @@ class CircuitBreaker:
         self._reason = ""
         self._testing = False
 
-    def blocked(self) -> str | None:
-        """Return why no request is allowed now, or None where one is; half open, that one is the trial request."""
+    @property
+    def failures(self) -> int:
+        """The number of failures since the last success."""
+        return self._failures
+
+    def open_reason(self) -> str | None:
+        """Return why no request is allowed now, or None where one is; unlike `blocked` it changes nothing."""
         remaining = self._until - self._now()
         if remaining > 0:
             return f"the server is not asked for another {remaining:.0f} s: {self._reason}"
-        if self._failures >= self._limit:
-            if self._testing:
-                return f"another request is testing the server: {self._reason}"
-            self._testing = True
+        if self._failures >= self._limit and self._testing:
+            return f"another request is testing the server: {self._reason}"
         return None
+
+    def blocked(self) -> str | None:
+        """Return why no request is allowed now, or None where one is; half open, that one is the trial request."""
+        reason = self.open_reason()
+        if reason is None and self._failures >= self._limit:
+            self._testing = True
+        return reason
 
     def succeeded(self) -> None:
         """Close, because the server answered."""
@@ -46,7 +56,7 @@ class CircuitBreaker:
             self._until = max(self._until, self._now() + self._seconds)
 
     def wait_for(self, seconds: float, reason: str) -> None:
-        """Open for `seconds`, as the server asked for; it does not count as a failure."""
+        """Open for `seconds`, because the server cannot be used until it is changed."""
         self._testing = False
         self._reason = reason
         self._until = max(self._until, self._now() + seconds)

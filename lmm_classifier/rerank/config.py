@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, Field, SecretStr, model_validator
 
 from lmm_classifier.core.paths import model_in
+from lmm_classifier.core.redaction import redact
 from lmm_classifier.core.settings import MAX_CANDIDATES, PathField, Settings, UnitInterval
 from lmm_classifier.rerank.prompt_template import (
     DEFAULT_PAIRWISE_TEMPLATE,
@@ -19,15 +21,62 @@ from lmm_classifier.rerank.prompt_template import (
     check_template,
 )
 
+_HEADER = r"^[A-Za-z0-9!#$%&'*+.^_`|~-]{1,100}$"
+_OWN_HEADERS = {"host", "content-length", "content-type", "content-encoding", "transfer-encoding", "connection"}
+_OWN_FIELDS = {"model", "messages", "stream", "n", "logprobs", "top_logprobs", "logprob_token_ids"}
+_OWN_FIELDS |= {"structured_outputs", "response_format"}
+
 
 def _http_url(url: str) -> str:
     """Return `url` without a trailing slash; raises ValueError if it is not an HTTP URL or contains a secret."""
-    parts = urlsplit(url)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise ValueError(f"expected a URL such as http://127.0.0.1:8000/v1, got {url!r}")
+    try:
+        parts = urlsplit(url)
+        usable = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        usable = False
+    if not usable or not url.isprintable() or " " in url:
+        raise ValueError(f"expected a URL such as http://127.0.0.1:8000/v1, got {redact(url)!r}")
     if parts.username or parts.password or parts.query or parts.fragment:
         raise ValueError("a URL must not contain a password or a key: put it in the variable named by api_key_env")
     return url.rstrip("/")
+
+
+def _http_urls(urls: str | list[str]) -> str | list[str]:
+    if isinstance(urls, str):
+        return _http_url(urls)
+    if not urls:
+        raise ValueError("must name at least one URL")
+    return [_http_url(url) for url in urls]
+
+
+def _proxy(proxy: str) -> str:
+    return proxy if proxy in {"auto", "off"} else _http_url(proxy)
+
+
+def _extra_fields(fields: dict[str, Any]) -> dict[str, Any]:
+    if own := sorted(_OWN_FIELDS & fields.keys()):
+        raise ValueError(f"must not contain {', '.join(own)}, which the program sets")
+    try:
+        json.dumps(fields, allow_nan=False)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise ValueError(f"must be what JSON can hold: {error}") from None
+    return fields
+
+
+def _extra_header(name: str) -> str:
+    if name.lower() in _OWN_HEADERS:
+        raise ValueError(f"must not contain {name}, which the program sets")
+    return name
+
+
+def _header_value(value: SecretStr) -> SecretStr:
+    text = value.get_secret_value()
+    if not text.isascii() or not text.isprintable() or len(text) > 8000:
+        raise ValueError("a value must be printable ASCII on one line")
+    return value
+
+
+_HeaderValue = Annotated[SecretStr, AfterValidator(_header_value)]
 
 
 class PromptConfig(Settings):
@@ -86,19 +135,34 @@ class ModelConfig(Settings):
 class ServerConfig(Settings):
     """How an OpenAI-compatible server is asked (backend `openai_api`)."""
 
-    base_url: Annotated[str, AfterValidator(_http_url)] = "http://127.0.0.1:8000/v1"
-    """URL of the server, up to and including `/v1`."""
+    base_url: Annotated[str | list[str], AfterValidator(_http_urls)] = "http://127.0.0.1:8000/v1"
+    """URL of the server, up to and including `/v1`, or a list of URLs that serve the same model. The one with the least
+    to do is asked; if it fails, the next one."""
     api_key_env: str = Field(default="OPENAI_API_KEY", pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")
     """Environment variable with the server's key; without it no key is sent. Keys are never stored elsewhere."""
+    extra_headers: dict[Annotated[str, Field(pattern=_HEADER), AfterValidator(_extra_header)], _HeaderValue] = Field(
+        default_factory=dict
+    )
+    """More headers of each request. `${NAME}` in a value becomes that environment variable. Values are never shown."""
+    extra_body: Annotated[dict[str, Any], AfterValidator(_extra_fields)] = Field(default_factory=dict)
+    """More fields of each chat completion, such as `{seed: 1}`. `null` removes a field that the program would send."""
+    thinking: Literal["auto", "on", "off"] = "auto"
+    """Whether the model may think before it answers. `auto`: no, if the server can switch it off; `off`: always ask the
+    server to switch it off; `on`: leave it alone."""
+    token_budget: int = Field(default=2048, ge=16, le=131_072)
+    """Most tokens of one reply of a model that thinks before it answers; other models need a few."""
+    proxy: Annotated[str, AfterValidator(_proxy)] = "auto"
+    """`auto`: the proxy that the environment names (`HTTPS_PROXY`), but none for servers on this machine or in its
+    network; `off`: none; or the URL of a proxy for all servers."""
     deadline: float = Field(default=30.0, gt=0, le=3600)
     """Seconds for one image, including all its requests, waits and retries; then retrieval's answer is used."""
     concurrency: int = Field(default=8, ge=1, le=256)
-    """Requests under way at a time."""
+    """Requests under way at a time, for each URL. A server that answers 429 or 503 is asked more slowly."""
     retries: int = Field(default=2, ge=0, le=10)
-    """Further attempts after a lost connection, 429, 502, 503 or 504. Each waits longer than the last, or as long as
-    the server asks for."""
+    """Further attempts after a lost connection, 502 or 504. Each waits longer than the last. Requests that a server
+    postpones (429, 503) are sent again until the deadline, when it asks for them."""
     circuit_breaker_failures: int = Field(default=5, ge=1)
-    """Consecutive failures after which the server is not asked for a while."""
+    """Consecutive failures after which a server is not asked for a while."""
     circuit_breaker_seconds: float = Field(default=30.0, gt=0)
     """Seconds without a request after that; then one trial request is made."""
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import json
+import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lmm_classifier.core.checkpoints import checkpoint_digest, quiet_transformers, resolve_checkpoint
+from lmm_classifier.core.checkpoints import checkpoint_digest, quiet_transformers, read_config, resolve_checkpoint
 from lmm_classifier.core.datatypes import RerankRequest, RerankResult
 from lmm_classifier.core.devices import choose_device, choose_dtype
 from lmm_classifier.core.errors import LmmClassifierError, RerankerError
@@ -68,13 +68,12 @@ class Qwen2VLReranker(Reopened):
             self._folder = resolve_checkpoint(
                 options.model_name, options.revision, options.cache_dir, options.allow_download, _EXTRA
             )
-            config = json.loads((self._folder / "config.json").read_text(encoding="utf-8"))
+            config = read_config(self._folder)
             if config.get("model_type") != "qwen2_vl":
                 raise ValueError(f"its model_type is {config.get('model_type')!r}, expected 'qwen2_vl'")
-            vision = config.get("vision_config", {})
+            side = _token_side(config.get("vision_config", {}))
             self._checkpoint = checkpoint_digest(self._folder)
         budget = budget or VisualTokenBudget()
-        side = int(vision.get("patch_size", 14)) * int(vision.get("spatial_merge_size", 2))  # of a visual token: 28
         self._budget = VisualTokenBudget(budget.least, budget.most, budget.most_per_request, side)
         self._score: NextTokenScorer | None = None
 
@@ -143,3 +142,11 @@ class Qwen2VLReranker(Reopened):
             return import_attribute("transformers", name, _EXTRA).from_pretrained(
                 self._folder, local_files_only=True, **options
             )
+
+
+def _token_side(vision: Any) -> int:
+    """Return the side in pixels of a visual token by the configuration of a vision tower; 28 for Qwen2-VL."""
+    sizes = [vision.get("patch_size", 14), vision.get("spatial_merge_size", 2)] if isinstance(vision, dict) else []
+    if not sizes or not all(type(size) is int and 1 <= size <= 1024 for size in sizes):
+        raise ValueError("the vision_config of its config.json has no usable patch_size and spatial_merge_size")
+    return math.prod(sizes)

@@ -13,10 +13,15 @@ from lmm_classifier.rerank.cache import CachedReranker
 from lmm_classifier.rerank.config import RerankConfig
 from lmm_classifier.rerank.image_budget import VisualTokenBudget
 from lmm_classifier.rerank.prompts import PromptOptions
+from lmm_classifier.rerank.server_options import ServerOptions
 
 
 def open_reranker(
-    config: RerankConfig, score_labels: ScoreLabels, temperature: float, index_path: Path | None = None
+    config: RerankConfig,
+    score_labels: ScoreLabels,
+    temperature: float,
+    index_path: Path | None = None,
+    patient: bool = False,
 ) -> Reranker | None:
     """Open the configured reranker; return None where reranking is disabled.
 
@@ -25,6 +30,7 @@ def open_reranker(
         score_labels: scores images by retrieval, for test-time augmentation.
         temperature: of retrieval's scores, for test-time augmentation.
         index_path: the answers of a model are stored in a file next to it; None stores none.
+        patient: wait as long as it takes for a server that asks to slow down, as a measurement does.
 
     Raises:
         RerankerError: if the model cannot be loaded.
@@ -34,19 +40,19 @@ def open_reranker(
         return None
     if config.backend == "views":
         return AugmentedViewsReranker(score_labels, temperature)
-    inner = _open_model(config)
+    inner = _open_model(config, patient)
     if config.cache == "off" or index_path is None:
         return inner
     return CachedReranker(inner, index_path.with_suffix(".answers.sqlite"), config.cache_entries)
 
 
-def _open_model(config: RerankConfig) -> Reranker:
+def _open_model(config: RerankConfig, patient: bool) -> Reranker:
     prompt = config.prompt
     prompt_options = _filled(PromptOptions, prompt, prompt_template=config.prompt_template)
     budget = VisualTokenBudget(prompt.min_visual_tokens, prompt.max_visual_tokens, prompt.max_request_tokens)
     if config.backend == "openai_api":
         module = import_optional("lmm_classifier.rerank.openai_api", "openai-api")
-        server = _filled(module.ServerOptions, config.server, model_name=config.model_name)
+        server = _filled(ServerOptions, config.server, model_name=config.model_name, patient=patient)
         remote: Reranker = module.OpenAIReranker(
             server, prompt_options, budget, prompt.min_option_mass, config.model.revision
         )

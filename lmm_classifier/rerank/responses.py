@@ -1,4 +1,4 @@
-"""Strict readers for the replies of a server: log-probabilities, a constrained choice, or plain text."""
+"""Strict readers for the answer in a reply: log-probabilities, a constrained choice, or plain text."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import json
 import math
 import re
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
@@ -20,37 +19,15 @@ _SENTENCE = re.compile(
 _LISTED = re.compile(r"[(\[*]*([A-Z])[)\].:*]+\s+(.+)", re.DOTALL)
 
 
-def choice_of(reply: Any) -> dict[str, Any]:
-    """Return the first choice of a chat completion; raises ValueError where the reply is not a chat completion."""
-    choices = reply.get("choices") if isinstance(reply, dict) else None
-    if not isinstance(choices, list) or not choices or not isinstance(choices[0], dict):
-        raise ValueError("the reply has no choices, so it is not a chat completion")
-    return choices[0]
-
-
-def text_of(reply: Any) -> str:
-    """Return the text of a chat completion; raises ValueError where it has none."""
-    message = choice_of(reply).get("message")
-    content = message.get("content") if isinstance(message, dict) else None
-    if not isinstance(content, str):
-        raise ValueError("the reply has no text")
-    return content
-
-
-def prompt_tokens_of(reply: Any) -> int | None:
-    """Return the number of prompt tokens that the server reports; None where it reports none."""
-    usage = reply.get("usage") if isinstance(reply, dict) else None
-    tokens = usage.get("prompt_tokens") if isinstance(usage, dict) else None
-    return tokens if isinstance(tokens, int) and not isinstance(tokens, bool) else None
-
-
-def read_log_probabilities(reply: Any, answers: Sequence[str]) -> Float64Array | None:
+def read_log_probabilities(listed: Sequence[tuple[str, float]] | None, answers: Sequence[str]) -> Float64Array | None:
     """Return the log-probabilities of the answers as the first token, -inf for those that the server did not list.
 
     The probabilities of different spellings of an answer (with a leading space, or another case of `yes`) are added.
-    Returns None where the reply has no log-probabilities.
+
+    Args:
+        listed: tokens with their log-probabilities; None where the reply has none, which gives None.
+        answers: the possible answers.
     """
-    listed = _first_token(choice_of(reply))
     if listed is None:
         return None
     sums = np.zeros(len(answers))
@@ -60,19 +37,6 @@ def read_log_probabilities(reply: Any, answers: Sequence[str]) -> Float64Array |
                 sums[position] += math.exp(min(log, 0.0))
     with np.errstate(divide="ignore"):
         return np.log(np.minimum(sums, 1.0))
-
-
-def _first_token(choice: dict[str, Any]) -> list[tuple[str, float]] | None:
-    """Return the tokens that are listed for the first position, with their log-probabilities."""
-    content = (choice.get("logprobs") or {}).get("content") if isinstance(choice.get("logprobs"), dict) else None
-    if not isinstance(content, list) or not content or not isinstance(content[0], dict):
-        return None
-    listed: dict[str, float] = {}
-    for entry in [content[0], *(content[0].get("top_logprobs") or [])]:
-        token, log = (entry.get("token"), entry.get("logprob")) if isinstance(entry, dict) else (None, None)
-        if isinstance(token, str) and isinstance(log, int | float) and not math.isnan(log):
-            listed[token] = float(log)
-    return list(listed.items()) or None
 
 
 def as_log_probabilities(position: int, count: int) -> Float64Array:

@@ -12,6 +12,7 @@ from benchmarks.fault_injection.hostile import archives, configurations, names
 from benchmarks.fault_injection.images import malformed, mutations
 from benchmarks.fault_injection.interruptions import interruptions
 from benchmarks.fault_injection.outcome import Outcome
+from benchmarks.fault_injection.servers import forks, rate_limits, servers
 from benchmarks.fault_injection.writers import leftovers, read_only, small_disk, writers
 
 
@@ -43,6 +44,12 @@ def test_the_harness_detects_a_loss():
         pytest.skip(outcome.skipped)
     assert outcome.lost
     assert "were reported as committed" in outcome.notes[0]
+
+
+@pytest.mark.long
+def test_servers():
+    """Faulty servers, limited rates and forked callers cost no image and no time."""
+    assert_nothing_lost(servers(16), rate_limits(8), forks(5))
 
 
 @pytest.mark.long

@@ -76,6 +76,27 @@ def test_another_model_is_asked(tmp_path):
     assert len(second.asked) == 1
 
 
+def test_another_model_behind_a_server_is_asked(tmp_path, caplog):
+    """Answers belong to what the server says of its model; nothing is asked while it says the same."""
+    path, server = tmp_path / "a.sqlite", Model()
+    server.served_model = ""  # not known before the first question
+    first = CachedReranker(server, path, 1000)
+
+    def ask(cached, shade, says):
+        server.served_model = says
+        cached.rerank([request(shade)])
+        return len(server.asked)
+
+    assert ask(first, 1, "weights-1") == 1
+    again = CachedReranker(server, path, 1000)
+    assert ask(again, 1, "weights-1") == 1
+    assert "says that its model" not in caplog.text
+    assert ask(again, 2, "weights-2") == 2
+    assert "'weights-2'; it was 'weights-1'" in caplog.text
+    assert ask(again, 1, "weights-2") == 3
+    assert ask(CachedReranker(server, path, 1000), 1, "") == 3
+
+
 def test_failures_are_asked_again(tmp_path):
     """A failure is returned but not stored; the other answers of its batch are stored."""
     model = Model(failing=("x",))
@@ -121,7 +142,15 @@ def test_a_file_that_cannot_be_used(tmp_path, content, caplog):
     assert content == b"" or "Answers are not stored" in caplog.text
 
 
-@pytest.mark.parametrize("text", ["", "{}", "[1]", '{"scores": ["x"]}', '{"scores": [1], "what": 2}'])
+ODD = [
+    *("", "{}", "[1]", "null", "[" * 100_000, '{"scores": ["x"]}', '{"scores": [1.0], "option_mass": "1"}'),
+    *('{"scores": [4.9, -3.9, 0.0]}', '{"scores": [0.5, 0.5, NaN]}', '{"scores": [1.0, 1.0, 1.0]}'),
+    *('{"scores": [0.5, 0.5]}', '{"scores": [0.5, 0.5, 0.0], "disagreement": 7.0}', '{"scores": []}'),
+    *('{"scores": [0.5, 0.5, 0.0], "failure": "down"}', '{"scores": [0.5, 0.5, 0.0], "none_probability": true}'),
+]
+
+
+@pytest.mark.parametrize("text", ODD)
 def test_a_damaged_answer_is_asked_again(tmp_path, text):
     """A stored text that is not an answer is ignored."""
     path = tmp_path / "a.sqlite"

@@ -11,7 +11,8 @@ import pytest
 from PIL import Image
 
 from lmm_classifier.core.datatypes import Candidate, RerankRequest
-from lmm_classifier.rerank.openai_api import OpenAIReranker, ServerOptions
+from lmm_classifier.rerank.openai_api import OpenAIReranker
+from lmm_classifier.rerank.server_options import ServerOptions
 from tests.helpers.fault_server import ChatServer, FaultServer
 from tests.helpers.paths import ROOT
 
@@ -100,9 +101,84 @@ CASES = [
 ]
 
 
+CALLERS = """
+import asyncio, sys
+from concurrent.futures import ThreadPoolExecutor
+from multiprocessing import get_context
+from tests.helpers.fault_server import ChatServer
+from tests.rerank.test_http_session import ask, open_reranker
+
+def spawned(url):
+    reranker = open_reranker(url)
+    sys.exit(1 if ask(reranker) else 0)
+
+def forked():
+    sys.exit(1 if ask(reranker) else 0)
+
+async def inside():
+    return [ask(reranker) for _ in range(3)]
+
+async def with_threads():
+    return await asyncio.gather(*[asyncio.to_thread(ask, reranker) for _ in range(6)])
+
+if __name__ == "__main__":
+    with ChatServer("logprobs") as url:
+        reranker = open_reranker(url)
+        assert ask(reranker) == ""
+        way = sys.argv[1]
+        if way in ("spawn", "fork"):
+            context = get_context(way)
+            process = context.Process(target=spawned, args=(url,)) if way == "spawn" else context.Process(target=forked)
+            process.start()
+            process.join(40)
+            assert process.exitcode == 0, process.exitcode
+        elif way == "threads":
+            with ThreadPoolExecutor(8) as pool:
+                assert set(pool.map(lambda _: ask(reranker), range(24))) == {""}
+        else:
+            assert set(asyncio.run(inside() if way == "asyncio" else with_threads())) == {""}
+        assert ask(reranker) == ""
+        reranker.close()
+"""
+
+
+@pytest.mark.long
+@pytest.mark.parametrize(
+    "way", ["spawn", pytest.param("fork", marks=needs_fork), "threads", "asyncio", "asyncio with threads"]
+)
+def test_callers_of_every_kind(way, tmp_path):
+    """Spawned and forked processes, threads and event loops get answers, and so does the first caller afterwards."""
+    script = tmp_path / "callers.py"
+    script.write_text(CALLERS)
+    command, env = [sys.executable, str(script), way], {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True, timeout=90, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+
+
+@needs_fork
+@pytest.mark.parametrize("case", [pytest.param("silent", marks=pytest.mark.long), "refused"])
+def test_a_forked_process_fails_by_the_deadline(case):
+    """Where the server does not answer, the child gets a failure in time."""
+    code = (
+        "reranker.rerank  # opened in the parent\n"
+        "threading.Thread(target=lambda: ask(reranker), daemon=True).start(); time.sleep(0.3)\n"
+        "child = os.fork()\n"
+        "if not child:\n"
+        "    import signal; signal.alarm(10)\n"
+        "    os._exit(0 if ask(reranker) else 1)\n"
+        "assert os.waitpid(child, 0)[1] == 0"
+    )
+    chosen = 'FaultServer("silent") if sys.argv[1] == "pending" else ChatServer("logprobs")'
+    script = SCRIPT.replace(chosen, f"FaultServer({case!r})")
+    script = script.replace("open_reranker(server.__enter__())", "open_reranker(server.__enter__(), 1.0)")
+    command = [sys.executable, "-W", "ignore", "-c", script + code]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+
+
 def run_script(code, case, warnings):
     command = [sys.executable, "-W", warnings, "-c", SCRIPT + code, case]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=15, check=False)
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
 
 
 @pytest.mark.parametrize(("case", "code"), CASES)

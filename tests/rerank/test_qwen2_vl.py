@@ -32,6 +32,20 @@ def reranker():
     return Qwen2VLReranker(OPTIONS, NAMES, BUDGET)
 
 
+@pytest.mark.parametrize(
+    "config",
+    ["", "[]", "7", "[" * 100_000, '{"model_type": 7}', '{"model_type": "qwen2_vl", "vision_config": []}',
+     '{"model_type": "qwen2_vl", "vision_config": {"patch_size": "x"}}',
+     '{"model_type": "qwen2_vl", "vision_config": {"patch_size": 0}}'],
+)  # fmt: skip
+def test_a_strange_configuration_of_a_checkpoint(tmp_path, config):
+    """Whatever stands in `config.json`, the error names the model and what is wrong."""
+    (tmp_path / "model.safetensors").write_bytes(b"x")
+    (tmp_path / "config.json").write_text(config)
+    with pytest.raises(RerankerError, match="config.json|model_type"):
+        Qwen2VLReranker(replace(OPTIONS, model_name=str(tmp_path)))
+
+
 @pytest.fixture(scope="module")
 def drawn():
     return draw_labeled(12, seed=4321)

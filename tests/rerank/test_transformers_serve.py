@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 
 from lmm_classifier.data.synthetic.shapes import draw_labeled
-from lmm_classifier.rerank.openai_api import OpenAIReranker, ServerOptions
+from lmm_classifier.rerank.openai_api import OpenAIReranker
+from lmm_classifier.rerank.server_options import ServerOptions
 from tests.helpers.paths import ROOT
 from tests.helpers.tiny_qwen2_vl import BUDGET, CHECKPOINT, NAMES, ask, chosen
 from tests.rerank.test_qwen2_vl import with_arbitrary_names, with_references

@@ -217,7 +217,7 @@ def as_json(value: bytes, source: str) -> dict[str, Any]:
     """Read an object that was stored as JSON."""
     try:
         entry = json.loads(value)
-    except ValueError:
+    except (ValueError, RecursionError):
         entry = None
     if not isinstance(entry, dict):
         raise IndexFileError(f"{source}: an entry is damaged. `lmm-classifier doctor` can repair the index.")
