@@ -8,10 +8,10 @@ import numpy as np
 
 from benchmarks.quality_data import LabeledVectors, index_of
 from benchmarks.rows import Row
+from lmm_classifier.config import PipelineConfig
 from lmm_classifier.core import metrics
 from lmm_classifier.core.arrays import BoolArray, IntArray
 from lmm_classifier.evaluation.audit import audit_opened_index
-from lmm_classifier.neighbors.config import RetrievalConfig
 
 _FLIPPED = 0.05  # fraction of the labels
 _SEEDS = 5
@@ -52,7 +52,7 @@ def _flip(images: LabeledVectors, kind: str, seed: int) -> tuple[IntArray, BoolA
 def audit_precision(images: LabeledVectors, label_ids: IntArray, flipped: BoolArray) -> float:
     """Return the average precision, 0 to 1, of this program's audit."""
     names = np.unique(images.labels)
-    audit = audit_opened_index(index_of(images, names[label_ids]), RetrievalConfig(), near_duplicate=1.0)
+    audit = audit_opened_index(index_of(images, names[label_ids]), PipelineConfig(), near_duplicate=1.0)
     deficit = np.array([audit.ranking[row] for row in range(len(label_ids))])
     return metrics.average_precision(deficit, flipped)
 

@@ -7,14 +7,14 @@ import numpy as np
 from lmm_classifier.core.arrays import Float64Array, IntArray
 
 _FEWEST = 50  # values that say something about a tail
-_NEAR, _FAR = 0.9, 0.99  # quantiles between which the slope of the tail is measured
+_OUTER = (0.9, 0.99)  # quantiles between which the slope of the tail is measured
 _NEVER = 0.9999
 
 
-def tail_threshold(values: Float64Array, probability: float) -> float | None:
+def tail_threshold(values: Float64Array, probability: float, quantiles: tuple[float, float] = _OUTER) -> float | None:
     """Return the value that is exceeded with `probability`, if the tail (n,) is exponential; None for too few values.
 
-    Quantiles of 90 and 99 % give the slope, so that a few outliers among the values do not matter.
+    Two `quantiles` give the slope, so that outliers above them do not matter.
 
     Example:
         >>> import numpy as np
@@ -25,9 +25,10 @@ def tail_threshold(values: Float64Array, probability: float) -> float | None:
     """
     if len(values) < _FEWEST:
         return None
-    near, far = np.quantile(values, [_NEAR, _FAR])
-    decades = np.log10((1 - _NEAR) / probability)
-    return float(near + (far - near) * max(float(decades), 0.0))
+    near, far = np.quantile(values, quantiles)
+    inner, outer = (1 - quantile for quantile in quantiles)
+    steps = np.log(inner / probability) / np.log(inner / outer)
+    return float(near + (far - near) * max(float(steps), 0.0))
 
 
 def chance_limit(pairs: IntArray, agreement: Float64Array, false_pairs: float) -> float | None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from lmm_classifier.core.arrays import Float32Array, Float64Array
+from lmm_classifier.core.arrays import BoolArray, Float32Array, Float64Array
 
 LUMA_SIDE = 64  # pixels of the thumbnails that are aligned
 _COARSE = ((8, 4), (4, 4))  # pixels of a block, and steps
@@ -51,11 +51,12 @@ def refine(first: Float32Array, second: Float32Array, warps: Float64Array) -> Fl
     return warps
 
 
-def warped(images: Float32Array, warps: Float64Array) -> tuple[Float32Array, np.ndarray]:
+def warped(images: Float32Array, warps: Float64Array) -> tuple[Float32Array, BoolArray]:
     """Return images (n, s, s) as seen through the warps, and which pixels exist (n, s, s)."""
     columns, in_x = _resampling(warps[:, 0], warps[:, 1], images.shape[-1])
     rows, in_y = _resampling(warps[:, 2], warps[:, 3], images.shape[-1])
-    return rows @ images @ columns.transpose(0, 2, 1), in_y[:, :, None] & in_x[:, None, :]
+    seen = np.asarray(rows @ images @ columns.transpose(0, 2, 1), np.float32)
+    return seen, in_y[:, :, None] & in_x[:, None, :]
 
 
 def detail_correlation(first: Float32Array, second: Float32Array, warps: Float64Array) -> Float64Array:
@@ -76,7 +77,7 @@ def plane_correlation(first: Float32Array, second: Float32Array, warps: Float64A
     return _correlation(stacked, images, exists, noise, agree=noise)
 
 
-def _resampling(scales: Float64Array, shifts: Float64Array, side: int) -> tuple[Float32Array, np.ndarray]:
+def _resampling(scales: Float64Array, shifts: Float64Array, side: int) -> tuple[Float32Array, BoolArray]:
     """Return matrices (n, s, s) of linear interpolation along one axis, and which positions exist (n, s)."""
     centers = (np.arange(side) + 0.5) / side * 2 - 1
     positions = (scales[:, None] * centers + shifts[:, None] + 1) / 2 * side - 0.5
@@ -115,7 +116,7 @@ def _refined(first: Float32Array, second: Float32Array, warps: Float64Array, ste
 
 
 def _correlation(
-    first: Float32Array, second: Float32Array, exists: np.ndarray, noise: float = 1e-6, agree: float = 0.0
+    first: Float32Array, second: Float32Array, exists: BoolArray, noise: float = 1e-6, agree: float = 0.0
 ) -> Float64Array:
     """Return the correlation over the pixels that exist, (n,); -1 where too few exist.
 
@@ -138,7 +139,7 @@ def _correlation(
 def _pooled(images: Float32Array, block: int) -> Float32Array:
     """Return means of blocks of `block` x `block` pixels, (n, s / block, s / block)."""
     side = images.shape[-1] // block
-    return images.reshape(len(images), side, block, side, block).mean(axis=(2, 4))
+    return np.asarray(images.reshape(len(images), side, block, side, block).mean(axis=(2, 4)), np.float32)
 
 
 def _details(images: Float32Array) -> Float32Array:

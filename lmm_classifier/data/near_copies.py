@@ -112,7 +112,8 @@ class CopyFinder:
         """Return the correlation of outlines (n, m), the best of: both whole, one of both cropped."""
         whole, cropped = _mirrored(self._outlines[others], mirrored), _mirrored(self._cropped[others], mirrored)
         left, left_cropped = self._outlines[rows], self._cropped[rows]
-        return np.maximum(np.maximum(left @ whole.T, left @ cropped.T), left_cropped @ whole.T)
+        products = [left @ whole.T, left @ cropped.T, left_cropped @ whole.T]
+        return np.asarray(np.maximum.reduce(products), np.float32)
 
     def _aligned(self, pairs: IntArray) -> tuple[Float64Array, Float64Array, BoolArray]:
         """Return for m pairs the agreement of the thumbnails (m,), the warps (m, 4), and whether one is mirrored."""

@@ -5,9 +5,11 @@ from __future__ import annotations
 import numpy as np
 
 from lmm_classifier.core.arrays import Float32Array, Float64Array, IntArray
-from lmm_classifier.core.tail import chance_limit
+from lmm_classifier.core.tail import tail_threshold
 
 FALSE_PAIRS = 1 / 1000  # expected pairs, per row, that count as near duplicates by chance
+_QUANTILES = (0.5, 0.9)  # so many rows may have a copy before the limit rises
+_NEVER = 0.99999  # rounding keeps the cosine of equal vectors below 1
 _HELD = 1 << 24  # similarities in memory at a time: 67 MB
 
 
@@ -43,9 +45,14 @@ def nearest_pairs(
 
 
 def duplicate_cosine(pairs: IntArray, cosines: Float64Array) -> float:
-    """Return the cosine from which the pairs (m, 2) are near duplicates, by how similar the others are; at most 1.
+    """Return the cosine from which pairs (m, 2) of one set of rows are near duplicates, at most 1.
 
-    It depends on the encoder and on the dataset. Where there are too few pairs to tell, only equal vectors count.
+    It follows from how similar rows usually are to their nearest one, so it depends on the encoder and on the dataset.
+    Where there are too few rows to tell, only equal vectors count.
     """
-    limit = chance_limit(pairs, cosines, FALSE_PAIRS)
-    return 1.0 if limit is None else limit
+    nearest = np.full(int(pairs.max(initial=-1)) + 1, -np.inf)
+    for side in (0, 1):
+        np.maximum.at(nearest, pairs[:, side], cosines)
+    usual = np.arctanh(nearest[np.isfinite(nearest)].clip(-_NEVER, _NEVER))
+    limit = tail_threshold(usual, FALSE_PAIRS, _QUANTILES)
+    return _NEVER if limit is None else min(float(np.tanh(limit)), _NEVER)
