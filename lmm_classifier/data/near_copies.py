@@ -157,13 +157,13 @@ class CopyFinder:
         (image,) = read_images([self._files[number]], self._limits, _DETAIL_SIDE, 1)
         if not isinstance(image, DecodedImage):
             return None  # it was changed or removed meanwhile
-        colors = image.image.convert("YCbCr").resize((_COLOR_SIDE, _COLOR_SIDE), Image.Resampling.BOX)
+        colors = image.image.convert("YCbCr").resize((_COLOR_SIDE, _COLOR_SIDE), Image.Resampling.BILINEAR)
         planes = np.asarray(colors, np.float32)[..., 1:].transpose(2, 0, 1)
         return _Details(_luma(image.image, _DETAIL_SIDE).astype(np.float32), np.ascontiguousarray(planes))
 
 
 def _luma(image: Image.Image, side: int) -> np.ndarray:
-    return np.asarray(image.convert("L").resize((side, side), Image.Resampling.BOX))
+    return np.asarray(image.convert("L").resize((side, side), Image.Resampling.BILINEAR))
 
 
 def _outlines(luma: np.ndarray) -> tuple[Float32Array, Float32Array]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +13,6 @@ import numpy as np
 from lmm_classifier.core import metrics
 from lmm_classifier.core.arrays import BoolArray, Float64Array
 from lmm_classifier.core.datatypes import Candidate, Classification
-from lmm_classifier.core.progress import Progress, ProgressCallback
-from lmm_classifier.data.image_folder import scan_image_folder
-from lmm_classifier.pipeline.classifier import HybridClassifier
 
 KEEP_KNOWN_RATES = (0.95, 0.9, 0.8)  # true-positive rates of known images, to show what each costs
 _RISKS = (0.01, 0.02, 0.05, 0.1)  # error rates among the answers
@@ -75,9 +72,19 @@ class Evaluation:
     """Familiarity of the known images, (n,)."""
     unknown_familiarity: Float64Array
     """Familiarity of the unknown images, (m,)."""
+    identical: list[LabeledResult] = field(default_factory=list)
+    """Results on images that the index holds; no figure stands on them."""
+    near_copies: list[LabeledResult] = field(default_factory=list)
+    """Results on near copies of images that the index holds; no figure stands on them."""
 
     @classmethod
-    def of(cls, results: Sequence[LabeledResult], labels: Collection[str]) -> Evaluation:
+    def of(
+        cls,
+        results: Sequence[LabeledResult],
+        labels: Collection[str],
+        identical: Sequence[LabeledResult] = (),
+        near_copies: Sequence[LabeledResult] = (),
+    ) -> Evaluation:
         """Sort results into known, unknown and unreadable images; `labels` are those of the index."""
         readable = [entry for entry in results if entry.result.decision.reason != "unreadable"]
         known = [entry for entry in readable if entry.truth in labels]
@@ -91,6 +98,8 @@ class Evaluation:
             accepted=np.array([not entry.result.is_unknown for entry in known], bool),
             familiarity=_familiarity(known),
             unknown_familiarity=_familiarity(unknowns),
+            identical=list(identical),
+            near_copies=list(near_copies),
         )
 
     def to_dict(self, threshold_for: Callable[[float], float]) -> dict[str, Any]:
@@ -100,7 +109,13 @@ class Evaluation:
             threshold_for: returns the familiarity threshold at which a fraction (0 to 1) of known images is accepted.
         """
         return {
-            "images": {"known": len(self.known), "unknowns": len(self.unknowns), "unreadable": len(self.unreadable)},
+            "images": {
+                "known": len(self.known),
+                "unknowns": len(self.unknowns),
+                "unreadable": len(self.unreadable),
+                "left_out_identical": len(self.identical),
+                "left_out_near_copies": len(self.near_copies),
+            },
             "accuracy": _fraction(self.correct & self.accepted),
             "accuracy_if_a_label_is_forced": _fraction(self.correct),
             "known_called_unknown": _fraction(~self.accepted),
@@ -181,44 +196,6 @@ class Evaluation:
             "corrected": int((after & ~before).sum()),
             "newly_wrong": int((before & ~after).sum()),
         }
-
-
-def evaluate_folder(
-    folder: Path | str,
-    classifier: HybridClassifier,
-    leave_out_identical: bool = False,
-    progress: ProgressCallback | None = None,
-) -> Evaluation:
-    """Classify the images `folder/<label>/**` and compare the results with their labels.
-
-    Args:
-        folder: a folder per label. Images in a folder that is not a label of the index, such as `unknown`, count as
-            unknown images.
-        classifier: the classifier to evaluate.
-        leave_out_identical: ignore examples with the same content as the image. Use it to evaluate on images that are
-            in the index (leave-one-out).
-        progress: called after each image; raise `Cancelled` in it to stop.
-
-    Raises:
-        DatasetError: if the folder holds no labeled image.
-
-    Example:
-        >>> from lmm_classifier import HybridClassifier, PipelineConfig, evaluate_folder
-        >>> classifier = HybridClassifier(PipelineConfig.offline())
-        >>> evaluation = evaluate_folder("test_images", classifier)
-        >>> len(evaluation.known) > 0, len(evaluation.unreadable)
-        (True, 0)
-    """
-    folder = Path(folder)
-    examples = scan_image_folder(folder).examples
-    paths = [folder / example.path for example in examples]
-    results, unreadable = [], 0
-    for number, result in enumerate(classifier.classify_paths(paths, leave_out_identical)):
-        results.append(LabeledResult(paths[number], result, examples[number].label))
-        unreadable += result.decision.reason == "unreadable"
-        if progress is not None:
-            progress(Progress("evaluating", number + 1, len(paths), unreadable))
-    return Evaluation.of(results, set(classifier.index.label_names))
 
 
 def _best_label(entry: LabeledResult) -> str | None:

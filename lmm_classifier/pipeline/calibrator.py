@@ -32,7 +32,8 @@ from lmm_classifier.index.build.editor import IndexEditor
 from lmm_classifier.index.formats import is_durable, write_calibration
 from lmm_classifier.index.vector_index import ExactIndex
 from lmm_classifier.neighbors.voting import make_rule
-from lmm_classifier.pipeline.index_encoder import encode_for_index, encode_label_names
+from lmm_classifier.pipeline.index_encoder import encode_label_names
+from lmm_classifier.pipeline.near_copies import encode_unseen
 from lmm_classifier.pipeline.rerank_calibrator import measure_on_predictions
 from lmm_classifier.pipeline.thresholds import DEFAULT_KEEP_KNOWN
 
@@ -237,10 +238,8 @@ def _groups(
     if request.target_images is None:
         return groups, notes
     files = find_images(request.target_images)
-    new = index.transform.transform(encode_for_index(index, config, path, files, progress)[0])
-    if not len(new):
-        raise CalibrationError(f"{request.target_images} holds no readable image")
-    return _match_target(index, new, request.target_images, groups, notes)
+    unseen = encode_unseen(index, config, path, files, request.target_images, progress)
+    return _match_target(index, index.queries(unseen.vectors), request.target_images, groups, [*notes, *unseen.notes])
 
 
 def _match_target(
@@ -272,7 +271,8 @@ def _holdout(
     ignored = len(examples) - len(known)
     notes = [f"{folder}: {ignored} images of other labels ignored"] if ignored else []
     files: Sequence[Path] = [folder / example.path for example in known]
-    vectors, positions = encode_for_index(index, config, path, files, progress)
-    if not len(vectors):
-        raise CalibrationError(f"{folder} holds no readable image of a label of the index")
-    return vectors, np.array([numbers[known[position].label] for position in positions], np.int64), notes
+    if not files:
+        raise CalibrationError(f"{folder} holds no image of a label of the index")
+    unseen = encode_unseen(index, config, path, files, folder, progress)
+    label_ids = np.array([numbers[known[position].label] for position in unseen.positions], np.int64)
+    return unseen.vectors, label_ids, [*notes, *unseen.notes]

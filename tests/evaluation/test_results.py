@@ -9,7 +9,8 @@ import pytest
 from lmm_classifier import Cancelled, HybridClassifier, build_index_from_directory
 from lmm_classifier.core.datatypes import Candidate, Classification, Decision
 from lmm_classifier.core.errors import DatasetError
-from lmm_classifier.evaluation.results import Evaluation, LabeledResult, evaluate_folder
+from lmm_classifier.evaluation.evaluate import evaluate_folder
+from lmm_classifier.evaluation.results import Evaluation, LabeledResult
 from tests.helpers.command_line import OFFLINE, run
 from tests.helpers.datasets import draw_dataset, offline_config
 
