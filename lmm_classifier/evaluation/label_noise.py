@@ -17,7 +17,7 @@ from lmm_classifier.core.arrays import Float64Array, IntArray
 from lmm_classifier.core.numerics import log_softmax
 
 _TEMPERATURES = np.geomspace(0.3, 1.5, 25)
-_RATES = np.concatenate([[0.0], np.geomspace(0.0005, 0.5, 80)])
+_RATES = np.concatenate([[0.0], np.geomspace(0.0005, 0.5, 160)])
 _DROP = 1.92  # of the profile log-likelihood, for a 95 % interval (half of the chi-squared quantile)
 _STEPS = 40
 _PRIOR = 1.0  # wrong labels, per true label, that are spread evenly before any are seen

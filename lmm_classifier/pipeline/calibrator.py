@@ -272,7 +272,7 @@ def _holdout(
     notes = [f"{folder}: {ignored} images of other labels ignored"] if ignored else []
     files: Sequence[Path] = [folder / example.path for example in known]
     if not files:
-        raise CalibrationError(f"{folder} holds no image of a label of the index")
+        raise CalibrationError(f"{folder} holds no readable image of a label of the index")
     unseen = encode_unseen(index, config, path, files, folder, progress)
     label_ids = np.array([numbers[known[position].label] for position in unseen.positions], np.int64)
     return unseen.vectors, label_ids, [*notes, *unseen.notes]
