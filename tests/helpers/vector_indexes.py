@@ -16,10 +16,10 @@ def write_clusters(path, labels=LABELS, seed=0, spread=0.6):
     return write_vectors(path, labels, clustered_embeddings(np.random.default_rng(seed), labels, DIM, spread))
 
 
-def write_vectors(path, labels, vectors):
-    """Write an index of the given vectors (n, dim); return its path."""
+def write_vectors(path, labels, vectors, hashes=None):
+    """Write an index of normalized vectors (n, dim) and return its path; contents differ unless `hashes` are given."""
     paths = [f"{label}/{number}.jpg" for number, label in enumerate(labels)]
-    hashes = [f"{number:064x}" for number in range(len(labels))]
+    hashes = hashes or [f"{number:064x}" for number in range(len(labels))]
     manifest = Manifest(example_fingerprint(vectors.shape[1]), "identity", len(labels), "dataset", "2026-01-01", "0")
     write_index(path, IndexContents(manifest, list(labels), paths, hashes, {}, lambda: [vectors]))
     return path
