@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -41,11 +42,12 @@ def audit(
 
     The findings also list thin labels, which have few examples, and labels that are easily confused.
     """
-    from lmm_classifier.cli.audit_output import finding_rows, lines, suspect_rows, write_table
+    from lmm_classifier.cli.audit_output import finding_rows, lines, relabel_command, suspect_rows, write_table
     from lmm_classifier.cli.console import ProgressDisplay, escape_for_terminal
     from lmm_classifier.core.files import atomic_write
     from lmm_classifier.evaluation.audit import audit_index
     from lmm_classifier.evaluation.reports.audit_page import write_audit_page
+    from lmm_classifier.index.formats import is_durable
 
     path = index or config.retrieval.index_path
     if apply is not None:
@@ -59,7 +61,8 @@ def audit(
         if file is not None:
             write_table(file, rows)
     if html_to is not None:
-        write_audit_page(html_to, findings, path)
+        correct = partial(relabel_command, path) if is_durable(path) else None
+        write_audit_page(html_to, findings, path, correct)
     text = [*lines(findings, limit, offset), *([f"Report written to {html_to}"] if html_to is not None else [])]
     sys.stdout.write("\n".join(escape_for_terminal(line) for line in text) + "\n")
     return 0

@@ -7,7 +7,8 @@ from pathlib import Path
 
 from lmm_classifier.core.csv_cells import Cell, write_row
 from lmm_classifier.core.files import atomic_write
-from lmm_classifier.evaluation.audit import Audit
+from lmm_classifier.core.text import quote_for_shell
+from lmm_classifier.evaluation.audit import Audit, LabelIssue
 from lmm_classifier.evaluation.reports.audit_page import summary
 
 
@@ -30,6 +31,14 @@ def lines(findings: Audit, limit: int, offset: int) -> Iterator[str]:
         yield f"  {pair.label} predicted as {pair.predicted_as}: {pair.count} times, {fraction}"
     for label, count in list(findings.thin.items())[:limit]:
         yield f"  {label}: only {count} example{'s' if count > 1 else ''}"
+
+
+def relabel_command(index: Path, issue: LabelIssue) -> str:
+    """Return the command that gives an example the suggested label, to paste into a shell."""
+    label, place, path = (
+        quote_for_shell(word) for word in (f"--to={issue.suggested}", f"--index={index.absolute()}", issue.path)
+    )
+    return f"lmm-classifier relabel {label} {place} -- {path}"
 
 
 def finding_rows(findings: Audit) -> Iterator[Sequence[Cell]]:

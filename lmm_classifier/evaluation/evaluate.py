@@ -81,7 +81,7 @@ def _near_copies(
 ) -> BoolArray:
     """Return which of n results are of near copies of examples, (n,); only the `wanted` (n,) are tried."""
     found = np.zeros(len(results), bool)
-    tried = [row for row in np.flatnonzero(wanted) if results[row].result.candidates]
+    tried = [row for row in np.flatnonzero(wanted).tolist() if results[row].result.candidates]
     if not tried:
         return found
     files = [results[row].image for row in tried]

@@ -9,7 +9,7 @@ from lmm_classifier.evaluation.audit import Audit, Outlier
 from lmm_classifier.evaluation.duplicates import Duplicates
 from lmm_classifier.evaluation.reports.cards import Card, GroupCard, neighbor_items
 from lmm_classifier.evaluation.reports.page import MAX_CARDS, Section, Table, write_page
-from lmm_classifier.evaluation.reports.suspect_cards import suspect_sections
+from lmm_classifier.evaluation.reports.suspect_cards import Correct, suspect_sections
 from lmm_classifier.evaluation.reports.thumbnails import Thumbnails, embed_image
 from lmm_classifier.index.formats import read_index
 
@@ -17,13 +17,14 @@ _FileOf = Callable[[str], Path]  # the image file of an example
 _GROUP_IMAGES = 4  # images shown of a group of duplicates
 
 
-def write_audit_page(path: Path | str, audit: Audit, index_path: Path | str) -> None:
+def write_audit_page(path: Path | str, audit: Audit, index_path: Path | str, correct: Correct | None = None) -> None:
     """Write the findings of an audit with their images to one page, whole or not at all.
 
     Args:
         path: the HTML file.
         audit: the findings.
         index_path: the index that was audited; it knows where the images are.
+        correct: returns the command that gives an example the suggested label, to show on its card. None shows none.
 
     Example:
         >>> from pathlib import Path
@@ -38,7 +39,7 @@ def write_audit_page(path: Path | str, audit: Audit, index_path: Path | str) -> 
     contradictions = [group for group in audit.duplicates if group.contradict]
     consistent = [group for group in audit.duplicates if not group.contradict]
     sections = [
-        *suspect_sections(audit, file_of, thumbnails, Path(index_path)),
+        *suspect_sections(audit, file_of, thumbnails, correct),
         _duplicates("contradictions", "Same image, several labels", contradictions, file_of),
         _duplicates("duplicates", "Duplicates", consistent, file_of),
         Section("outliers", "Outliers", len(audit.outliers), cards=outliers),
