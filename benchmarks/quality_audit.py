@@ -8,10 +8,10 @@ import numpy as np
 
 from benchmarks.quality_data import LabeledVectors, index_of
 from benchmarks.rows import Row
+from lmm_classifier.config import PipelineConfig
 from lmm_classifier.core import metrics
 from lmm_classifier.core.arrays import BoolArray, IntArray
 from lmm_classifier.evaluation.audit import audit_opened_index
-from lmm_classifier.neighbors.config import RetrievalConfig
 
 _FLIPPED = 0.05  # fraction of the labels
 _SEEDS = 5
@@ -22,7 +22,7 @@ def flip_rows(name: str, images: LabeledVectors, command: str) -> Iterator[Row]:
     for kind, title in (("uniform", "uniform label flips"), ("nearest", "flips to the nearest label")):
         audit, cleanlab = [], []
         for seed in range(_SEEDS):
-            label_ids, flipped = _flip(images, kind, seed)
+            label_ids, flipped = flip(images, kind, seed)
             audit.append(audit_precision(images, label_ids, flipped))
             cleanlab.append(cleanlab_precision(images, label_ids, flipped))
         best = 100 * float(np.mean(cleanlab))
@@ -31,13 +31,13 @@ def flip_rows(name: str, images: LabeledVectors, command: str) -> Iterator[Row]:
         yield Row(full_name, round(value, 2), "%", round(best + 10, 1), "higher", against, "", command)
 
 
-def _flip(images: LabeledVectors, kind: str, seed: int) -> tuple[IntArray, BoolArray]:
+def flip(images: LabeledVectors, kind: str, seed: int, fraction: float = _FLIPPED) -> tuple[IntArray, BoolArray]:
     """Return label ids (N,) of which some are wrong, and which."""
     names = np.unique(images.labels)
     true = np.searchsorted(names, images.labels)
     rng = np.random.default_rng(seed)
     flipped = np.zeros(len(true), bool)
-    flipped[rng.choice(len(true), round(_FLIPPED * len(true)), replace=False)] = True
+    flipped[rng.choice(len(true), round(fraction * len(true)), replace=False)] = True
     if kind == "uniform":
         wrong = (true + rng.integers(1, len(names), len(true))) % len(names)
     else:
@@ -52,7 +52,7 @@ def _flip(images: LabeledVectors, kind: str, seed: int) -> tuple[IntArray, BoolA
 def audit_precision(images: LabeledVectors, label_ids: IntArray, flipped: BoolArray) -> float:
     """Return the average precision, 0 to 1, of this program's audit."""
     names = np.unique(images.labels)
-    audit = audit_opened_index(index_of(images, names[label_ids]), RetrievalConfig(), near_duplicate=1.0)
+    audit = audit_opened_index(index_of(images, names[label_ids]), PipelineConfig(), near_duplicate=1.0)
     deficit = np.array([audit.ranking[row] for row in range(len(label_ids))])
     return metrics.average_precision(deficit, flipped)
 

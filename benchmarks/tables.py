@@ -26,6 +26,8 @@ PARTS: dict[str, tuple[str, tuple[str, ...]]] = {
     "guarantees": ("quality", ("guarantee",)),
     "unknowns": ("quality", ("near-OOD", "keep_known")),
     "audit": ("quality", ("audit",)),
+    "label_noise": ("label_noise", ("",)),
+    "near_copies": ("near_copies", ("",)),
     "calibration": ("quality", ("calibration",)),
     "repeated_objects": ("repeated_objects", ("",)),
     "pipeline": ("accuracy", ("",)),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 
 import numpy as np
@@ -39,6 +40,8 @@ def fit_by_leave_one_out(
     progress: ProgressCallback | None = None,
 ) -> Fit:
     """Fit the configured rule to an index, with each example held out in turn.
+
+    An example whose content the index holds twice is not held out: its copy would predict it.
 
     Leave-one-out is exact where the encoder's own space is searched. Where the transform of the index was fitted to
     the examples, they are held out by folds instead.
@@ -111,6 +114,7 @@ class _Basis:
         spec = make_rule(config, gallery.label_ids, gallery.labels)
         chosen = choose_metric(spec, gallery)
         sample = sample_rows(len(index), gallery.labels, default_sample_size(len(index)) if most is None else most)
+        sample = _without_copies(index, sample)
         search = BruteForceSearch(gallery.embeddings).search if len(index) >= SEARCH_FROM else None
         density = NeighborDensity.of(gallery, sample, search)
         del search  # it holds a quarter of the matrix
@@ -138,3 +142,10 @@ class _Basis:
         familiarity = Familiarity.fit(self.density.knn_distance, held_out.signals)
         conformity_scores = np.sort(predictions.true_label_probabilities)
         return Calibration(rule, familiarity, conformity_scores, norms=self.norms), predictions
+
+
+def _without_copies(index: ExactIndex, sample: IntArray) -> IntArray:
+    """Return the rows of the sample whose content the index holds only once; all where few are left."""
+    copies = Counter(index.hashes)
+    alone = np.array([row for row in sample.tolist() if copies[index.hashes[row]] == 1], np.int64)
+    return alone if 2 * len(alone) >= len(sample) else sample

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -14,80 +14,63 @@ from lmm_classifier.cli.options import IndexArgument, JsonFile
 
 if TYPE_CHECKING:
     from lmm_classifier.config import PipelineConfig
-    from lmm_classifier.evaluation.audit import Audit
-
-_LISTED = 10  # findings of a kind on the terminal
 
 
 def audit(
     index: IndexArgument = None,
     near: Annotated[
-        float, typer.Option(min=0, max=1, help="Similarity from which two images are near duplicates.")
-    ] = 0.98,
+        float | None,
+        typer.Option(
+            min=0, max=1, help="Cosine from which two images are near duplicates. [default: pixels are compared]"
+        ),
+    ] = None,
+    limit: Annotated[int, typer.Option(min=0, help="Findings of a kind to print.")] = 10,
+    offset: Annotated[int, typer.Option(min=0, help="Labels to check that are skipped before the first.")] = 0,
     json_to: JsonFile = None,
     csv_to: Annotated[Path | None, typer.Option("--csv", help="Write one row per finding to this file.")] = None,
     html_to: Annotated[Path | None, typer.Option("--html", help="Write the findings with images to a page.")] = None,
+    edits_to: Annotated[
+        Path | None, typer.Option("--edits", help="Write the labels to check as a table of edits, to fill in.")
+    ] = None,
+    apply: Annotated[
+        Path | None, typer.Option(help="Apply a table of edits (keep, relabel, remove) at once; nothing is audited.")
+    ] = None,
     *,
     config: PipelineConfig,
-) -> None:
+) -> int:
     """Find wrong labels, duplicates and outliers.
 
     The findings also list thin labels, which have few examples, and labels that are easily confused.
     """
+    from lmm_classifier.cli.audit_output import finding_rows, lines, relabel_command, suspect_rows, write_table
     from lmm_classifier.cli.console import ProgressDisplay, escape_for_terminal
-    from lmm_classifier.core.csv_cells import write_row
     from lmm_classifier.core.files import atomic_write, require_place
     from lmm_classifier.evaluation.audit import audit_index
     from lmm_classifier.evaluation.reports.audit_page import write_audit_page
+    from lmm_classifier.index.formats import is_durable
 
     path = index or config.retrieval.index_path
-    require_place(json_to, csv_to, html_to)
+    if apply is not None:
+        return _apply(path, apply)
+    require_place(json_to, csv_to, html_to, edits_to)
     with ProgressDisplay() as show:
         findings = audit_index(path, config, near, show)
     if json_to is not None:
         with atomic_write(json_to) as temporary:
             temporary.write_text(json.dumps(findings.to_dict(), indent=1, allow_nan=False) + "\n", encoding="utf-8")
-    if csv_to is not None:
-        with (
-            atomic_write(csv_to) as temporary,
-            temporary.open("w", encoding="utf-8", errors="surrogateescape", newline="") as file,
-        ):
-            for row in _rows(findings):
-                write_row(file, row)
+    for file, rows in ((csv_to, finding_rows(findings)), (edits_to, suspect_rows(findings))):
+        if file is not None:
+            write_table(file, rows)
     if html_to is not None:
-        write_audit_page(html_to, findings, path)
-    lines = [*_lines(findings), *([f"Report written to {html_to}"] if html_to is not None else [])]
-    sys.stdout.write("\n".join(escape_for_terminal(line) for line in lines) + "\n")
+        correct = partial(relabel_command, path) if is_durable(path) else None
+        write_audit_page(html_to, findings, path, correct)
+    text = [*lines(findings, limit, offset), *([f"Report written to {html_to}"] if html_to is not None else [])]
+    sys.stdout.write("\n".join(escape_for_terminal(line) for line in text) + "\n")
+    return 0
 
 
-def _lines(findings: Audit) -> Iterator[str]:
-    from lmm_classifier.evaluation.reports.audit_page import summary
+def _apply(index: Path, table: Path) -> int:
+    from lmm_classifier.cli.edit_output import print_edit
+    from lmm_classifier.index.build.corrections import apply_corrections, read_corrections
 
-    for name, value in summary(findings):
-        yield f"{name:<28} {value}"
-    for issue in findings.label_issues[:_LISTED]:
-        quality = f"label quality {issue.label_quality:.2f}"
-        yield f"  {issue.path}: labeled {issue.label}, suggested {issue.suggested} ({quality})"
-    for group in [group for group in findings.duplicates if group.contradict][:_LISTED]:
-        kind = "same bytes" if group.exact else "near duplicates"
-        yield f"  {kind} under several labels: {', '.join(group.paths)}"
-    for pair in findings.confusable[:_LISTED]:
-        fraction = f"{100 * pair.fraction:.0f}% of its examples"
-        yield f"  {pair.label} predicted as {pair.predicted_as}: {pair.count} times, {fraction}"
-    for label, count in list(findings.thin.items())[:_LISTED]:
-        yield f"  {label}: only {count} example{'s' if count > 1 else ''}"
-
-
-def _rows(findings: Audit) -> Iterator[Sequence[str | float | int]]:
-    yield "finding", "path", "label", "suggested_or_other", "value"
-    for issue in findings.label_issues:
-        yield "wrong label", issue.path, issue.label, issue.suggested, issue.label_quality
-    for group in findings.duplicates:
-        for path, label in zip(group.paths, group.labels):
-            yield "same bytes" if group.exact else "near duplicate", path, label, group.paths[0], group.similarity
-    for outlier in findings.outliers:
-        yield "outlier", outlier.path, outlier.label, "", outlier.familiarity
-    for pair in findings.confusable:
-        yield "confusable", "", pair.label, pair.predicted_as, pair.count
-    for label, count in findings.thin.items():
-        yield "thin label", "", label, "", count
+    return print_edit(index, apply_corrections(index, read_corrections(table)), as_json=False)

@@ -40,8 +40,8 @@ def evaluate(
     """
     from lmm_classifier.cli.console import ProgressDisplay, escape_for_terminal, print_skipped
     from lmm_classifier.core.files import atomic_write, require_place
+    from lmm_classifier.evaluation.evaluate import evaluate_folder
     from lmm_classifier.evaluation.reports.evaluation_page import write_evaluation_page
-    from lmm_classifier.evaluation.results import evaluate_folder
     from lmm_classifier.pipeline.classifier import HybridClassifier
 
     if index is not None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +18,8 @@ from lmm_classifier.core.errors import CalibrationError, ConfigError
 from lmm_classifier.core.metrics import wilson_interval
 from lmm_classifier.core.progress import ProgressCallback
 from lmm_classifier.evaluation.duplicates import Duplicates, find_duplicates
+from lmm_classifier.evaluation.label_noise import WrongLabels, expected_wrong_labels
 from lmm_classifier.index.vector_index import ExactIndex
-from lmm_classifier.neighbors.config import RetrievalConfig
 
 _NEIGHBORS = 5
 _MAX_OUTLIERS = 0.01  # fraction of the examples that may count as outliers
@@ -31,7 +31,7 @@ _MAX_COMPARISONS = 20_000_000_000  # judged examples times examples: all of 140,
 
 @dataclass(frozen=True, slots=True)
 class LabelIssue:
-    """An example whose label is likely wrong: the other examples give another label a higher probability.
+    """An example whose label may be wrong: the other examples give another label a higher probability.
 
     `label_quality` is 1 - (2 (1 - p(own)) + p(suggested) - p(own)) / 3, where p are the probabilities of the labels
     when the example is held out.
@@ -43,6 +43,7 @@ class LabelIssue:
     label_quality: float  # 0 to 1, lower is worse
     probability: float  # of its own label, 0 to 1
     neighbors: tuple[Neighbor, ...]  # nearest first
+    likely: bool = False  # among the worst, as many as labels are expected to be wrong
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +88,9 @@ class Audit:
     interval: tuple[float, float]
     """95% confidence interval of the accuracy."""
     label_issues: list[LabelIssue]
-    """Labels that are likely wrong, the lowest label quality first."""
+    """Labels that may be wrong, the lowest label quality first; the first are marked as likely wrong."""
+    wrong_labels: WrongLabels
+    """How many of the judged labels are expected to be wrong, with a 95% interval."""
     duplicates: list[Duplicates]
     """Groups of the same or nearly the same image, groups with several labels first."""
     outliers: list[Outlier]
@@ -98,6 +101,11 @@ class Audit:
     """Pairs of labels that are mistaken for each other, the most frequent first."""
     ranking: dict[int, float]
     """1 - label quality of each judged example by its row in the index, higher is worse; in full precision."""
+
+    @property
+    def likely_issues(self) -> list[LabelIssue]:
+        """Return the labels that are likely wrong: the worst, as many as are expected to be wrong."""
+        return [issue for issue in self.label_issues if issue.likely]
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values, ready for JSON; without `ranking`."""
@@ -111,10 +119,10 @@ class Audit:
 def audit_index(
     index_path: Path | str,
     config: PipelineConfig | None = None,
-    near_duplicate: float = 0.98,
+    near_duplicate: float | None = None,
     progress: ProgressCallback | None = None,
 ) -> Audit:
-    """Find mistakes in the dataset of an index. The index is not changed, and no image is read.
+    """Find mistakes in the dataset of an index. The index is not changed.
 
     Each example is judged by the others (leave-one-out). Of more than 140,000 examples, or where examples times labels
     exceed 20 million, a sample is judged.
@@ -122,7 +130,8 @@ def audit_index(
     Args:
         index_path: a durable index (folder) or an `.npz` file.
         config: names the rule that judges; `rule: auto` by default.
-        near_duplicate: cosine similarity from which two images count as near duplicates, 0 to 1.
+        near_duplicate: cosine similarity from which two images count as near duplicates, 0 to 1; no image is read
+            then. None: the pixels decide, and the vectors where an image cannot be read; see `duplicates`.
         progress: called between two batches; raise `Cancelled` in it to stop.
 
     Raises:
@@ -138,16 +147,18 @@ def audit_index(
         >>> all(0 <= issue.label_quality <= 1 for issue in audit.label_issues)
         True
     """
-    if not 0 <= near_duplicate <= 1:
+    if near_duplicate is not None and not 0 <= near_duplicate <= 1:
         raise ConfigError(
-            f"near_duplicate is {near_duplicate}. Expected a cosine similarity of 0 to 1, such as the default 0.98."
+            f"near_duplicate is {near_duplicate}. Expected a cosine similarity of 0 to 1, or none to compare pixels."
         )
-    config = config or PipelineConfig()
-    return audit_opened_index(ExactIndex.open(Path(index_path)), config.retrieval, near_duplicate, progress)
+    return audit_opened_index(ExactIndex.open(Path(index_path)), config or PipelineConfig(), near_duplicate, progress)
 
 
 def audit_opened_index(
-    index: ExactIndex, config: RetrievalConfig, near_duplicate: float = 0.98, progress: ProgressCallback | None = None
+    index: ExactIndex,
+    config: PipelineConfig,
+    near_duplicate: float | None = None,
+    progress: ProgressCallback | None = None,
 ) -> Audit:
     """Find mistakes in the dataset of an index that is open already; see `audit_index`."""
     if len(index.label_names) < 2 or len(index) <= len(index.label_names):
@@ -156,17 +167,20 @@ def audit_opened_index(
             "more than one image of some label. Add images to the dataset and build the index again."
         )
     max_judged = max(_MAX_COMPARISONS // len(index), 1)
-    calibration, predictions = fit_by_leave_one_out(config, index, most=max_judged, progress=progress)
+    calibration, predictions = fit_by_leave_one_out(config.retrieval, index, most=max_judged, progress=progress)
     quality = _LabelQuality.of(predictions)
     correct, judged = int(predictions.correct.sum()), len(predictions.rows)
     familiarity = calibration.familiarity.of_signals(predictions.signals)
+    wrong = expected_wrong_labels(predictions.log_probabilities, predictions.label_ids)
+    issues = list(_label_issues(index, predictions, quality))
     return Audit(
         examples=len(index),
         judged=judged,
         accuracy=correct / judged,
         interval=wilson_interval(correct, judged),
-        label_issues=list(_label_issues(index, predictions, quality)),
-        duplicates=find_duplicates(index, near_duplicate),
+        label_issues=[replace(issue, likely=rank < wrong.expected) for rank, issue in enumerate(issues)],
+        wrong_labels=wrong,
+        duplicates=find_duplicates(index, config.images, near_duplicate, progress),
         outliers=list(_outliers(index, predictions.rows, familiarity)),
         thin={name: int(count) for name, count in zip(index.label_names, index.gallery.counts) if count < _THIN},
         confusable=_confusable(index, predictions),

@@ -10,9 +10,17 @@ import numpy as np
 
 from lmm_classifier.core.arrays import IntArray
 from lmm_classifier.core.numerics import connected_components
+from lmm_classifier.core.progress import ProgressCallback
+from lmm_classifier.data.config import ImagesConfig
+from lmm_classifier.data.near_copies import CopyFinder
 from lmm_classifier.index.vector_index import ExactIndex
+from lmm_classifier.neighbors.near_duplicates import duplicate_cosine, nearest_pairs
 
+MOST_COMPARED = 100_000  # images whose pixels are compared: their thumbnails take 4 kB each
+_PARTNERS = 3  # nearest examples of each that may be copies
 _BLOCK = 1024  # rows compared at a time
+
+_Pair = tuple[int, int, float]  # two rows, and the cosine of their vectors
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +31,7 @@ class Duplicates:
     labels: tuple[str, ...]  # one per path
     exact: bool  # the files have the same bytes
     similarity: float  # lowest cosine similarity of the pairs that form the group, at most 1
+    compared: str = "bytes"  # what showed it: `bytes`, `pixels`, or `vectors` where an image could not be read
 
     @property
     def contradict(self) -> bool:
@@ -30,27 +39,63 @@ class Duplicates:
         return len(set(self.labels)) > 1
 
 
-def find_duplicates(index: ExactIndex, near_duplicate: float) -> list[Duplicates]:
+def find_duplicates(
+    index: ExactIndex,
+    images: ImagesConfig,
+    near_duplicate: float | None = None,
+    progress: ProgressCallback | None = None,
+) -> list[Duplicates]:
     """Return groups of duplicates: those with several labels first, then those of the same bytes.
+
+    Chains of pairs form one group. The pixels decide which examples are near duplicates: images saved again, resized,
+    mirrored or cropped a little. Images that cannot be read are compared by their vectors alone. Of more than 100,000
+    examples the vectors alone are compared. Every limit follows from the dataset.
 
     Args:
         index: the examples.
-        near_duplicate: cosine similarity from which two images count as nearly the same, 0 to 1. Chains of such pairs
-            form one group.
+        images: how files are read.
+        near_duplicate: cosine similarity from which two images are near duplicates, 0 to 1, whatever their pixels; no
+            file is read then.
+        progress: called after each file.
     """
     rows_of: dict[str, list[int]] = defaultdict(list)
     for row, content_hash in enumerate(index.hashes):
         rows_of[content_hash].append(row)
-    exact = [_group(index, rows, True, 1.0) for rows in rows_of.values() if len(rows) > 1]
-    first_rows = np.array([rows[0] for rows in rows_of.values()], np.int64)
-    near = _near_groups(index, _near_pairs(index, first_rows, near_duplicate))
+    exact = [_group(index, rows, "bytes", 1.0) for rows in rows_of.values() if len(rows) > 1]
+    rows = np.array([rows[0] for rows in rows_of.values()], np.int64)
+    if near_duplicate is not None:
+        near = _groups(index, _pairs_above(index, rows, near_duplicate), "vectors")
+    else:
+        near = _groups_of_copies(index, rows, images, progress)
     return sorted([*exact, *near], key=lambda group: (not group.contradict, not group.exact, group.paths))
 
 
-def _near_pairs(index: ExactIndex, rows: IntArray, near_duplicate: float) -> list[tuple[int, int, float]]:
+def _groups_of_copies(
+    index: ExactIndex, rows: IntArray, images: ImagesConfig, progress: ProgressCallback | None
+) -> Iterator[Duplicates]:
+    embeddings = index.gallery.embeddings[rows]
+    nearest, cosines = nearest_pairs(embeddings, count=_PARTNERS)
+    unreadable = np.ones(len(rows), bool)
+    if len(rows) <= MOST_COMPARED:
+        files = [index.contents.file_of(index.examples[row].path) for row in rows]
+        finder = CopyFinder(files, images.limits, images.readers, progress)
+        pairs = np.unique(np.concatenate([nearest, finder.candidates()]), axis=0)
+        copies = [(pair.first, pair.second) for pair in finder.copies(pairs)]
+        yield from _groups(index, [_pair(index, rows[first], rows[second]) for first, second in copies], "pixels")
+        unreadable = ~finder.readable
+    near = (cosines >= duplicate_cosine(nearest, cosines)) & unreadable[nearest].any(axis=1)
+    yield from _groups(index, [_pair(index, rows[first], rows[second]) for first, second in nearest[near]], "vectors")
+
+
+def _pair(index: ExactIndex, first: int, second: int) -> _Pair:
+    embeddings = index.gallery.embeddings
+    return int(first), int(second), min(float(embeddings[first] @ embeddings[second]), 1.0)
+
+
+def _pairs_above(index: ExactIndex, rows: IntArray, near_duplicate: float) -> list[_Pair]:
     """Return pairs of `rows` with their cosine similarity, where it reaches `near_duplicate`."""
     embeddings = index.gallery.embeddings[rows]
-    pairs: list[tuple[int, int, float]] = []
+    pairs: list[_Pair] = []
     for start in range(0, len(rows), _BLOCK):
         cosines = embeddings[start : start + _BLOCK] @ embeddings.T
         for first, second in zip(*np.nonzero(cosines >= near_duplicate)):
@@ -59,7 +104,7 @@ def _near_pairs(index: ExactIndex, rows: IntArray, near_duplicate: float) -> lis
     return pairs
 
 
-def _near_groups(index: ExactIndex, pairs: Sequence[tuple[int, int, float]]) -> Iterator[Duplicates]:
+def _groups(index: ExactIndex, pairs: Sequence[_Pair], compared: str) -> Iterator[Duplicates]:
     """Yield the connected components of near pairs, each as one group."""
     components = connected_components(len(index), [(first, second) for first, second, _ in pairs])
     rows_of: dict[int, set[int]] = defaultdict(set)
@@ -69,10 +114,10 @@ def _near_groups(index: ExactIndex, pairs: Sequence[tuple[int, int, float]]) -> 
         rows_of[component] |= {first, second}
         lowest[component] = min(lowest[component], cosine)
     for component, rows in rows_of.items():
-        yield _group(index, sorted(rows), False, lowest[component])
+        yield _group(index, sorted(rows), compared, lowest[component])
 
 
-def _group(index: ExactIndex, rows: Sequence[int], exact: bool, similarity: float) -> Duplicates:
+def _group(index: ExactIndex, rows: Sequence[int], compared: str, similarity: float) -> Duplicates:
     examples = [index.examples[row] for row in rows]
-    paths = tuple(example.path for example in examples)
-    return Duplicates(paths, tuple(example.label for example in examples), exact, similarity)
+    paths, labels = tuple(example.path for example in examples), tuple(example.label for example in examples)
+    return Duplicates(paths, labels, compared == "bytes", similarity, compared)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +13,7 @@ import numpy as np
 from lmm_classifier.core import metrics
 from lmm_classifier.core.arrays import BoolArray, Float64Array
 from lmm_classifier.core.datatypes import Candidate, Classification
-from lmm_classifier.core.labels import alike_warnings
-from lmm_classifier.core.progress import Progress, ProgressCallback, Skipped
-from lmm_classifier.data.image_folder import near_label_notes, scan_image_folder
-from lmm_classifier.pipeline.classifier import HybridClassifier
+from lmm_classifier.core.progress import Skipped
 
 KEEP_KNOWN_RATES = (0.95, 0.9, 0.8)  # true-positive rates of known images, to show what each costs
 _RISKS = (0.01, 0.02, 0.05, 0.1)  # error rates among the answers
@@ -80,9 +77,19 @@ class Evaluation:
     """Files of the folder that were not classified, with the reason."""
     warnings: tuple[str, ...] = ()
     """What a reader of the figures should know of the folder."""
+    identical: list[LabeledResult] = field(default_factory=list)
+    """Results on images that the index holds; no figure stands on them."""
+    near_copies: list[LabeledResult] = field(default_factory=list)
+    """Results on near copies of images that the index holds; no figure stands on them."""
 
     @classmethod
-    def of(cls, results: Sequence[LabeledResult], labels: Collection[str]) -> Evaluation:
+    def of(
+        cls,
+        results: Sequence[LabeledResult],
+        labels: Collection[str],
+        identical: Sequence[LabeledResult] = (),
+        near_copies: Sequence[LabeledResult] = (),
+    ) -> Evaluation:
         """Sort results into known, unknown and unreadable images; `labels` are those of the index."""
         readable = [entry for entry in results if entry.result.decision.reason != "unreadable"]
         known = [entry for entry in readable if entry.truth in labels]
@@ -96,6 +103,8 @@ class Evaluation:
             accepted=np.array([not entry.result.is_unknown for entry in known], bool),
             familiarity=_familiarity(known),
             unknown_familiarity=_familiarity(unknowns),
+            identical=list(identical),
+            near_copies=list(near_copies),
         )
 
     def to_dict(self, threshold_for: Callable[[float], float]) -> dict[str, Any]:
@@ -105,7 +114,13 @@ class Evaluation:
             threshold_for: returns the familiarity threshold at which a fraction (0 to 1) of known images is accepted.
         """
         return {
-            "images": {"known": len(self.known), "unknowns": len(self.unknowns), "unreadable": len(self.unreadable)},
+            "images": {
+                "known": len(self.known),
+                "unknowns": len(self.unknowns),
+                "unreadable": len(self.unreadable),
+                "left_out_identical": len(self.identical),
+                "left_out_near_copies": len(self.near_copies),
+            },
             "skipped": [asdict(file) for file in self.skipped],
             "warnings": list(self.warnings),
             "accuracy": _fraction(self.correct & self.accepted),
@@ -188,48 +203,6 @@ class Evaluation:
             "corrected": int((after & ~before).sum()),
             "newly_wrong": int((before & ~after).sum()),
         }
-
-
-def evaluate_folder(
-    folder: Path | str,
-    classifier: HybridClassifier,
-    leave_out_identical: bool = False,
-    progress: ProgressCallback | None = None,
-) -> Evaluation:
-    """Classify the images `folder/<label>/**` and compare the results with their labels.
-
-    Args:
-        folder: a folder per label. Images in a folder that is not a label of the index, such as `unknown`, count as
-            unknown images.
-        classifier: the classifier to evaluate.
-        leave_out_identical: ignore examples with the same content as the image. Use it to evaluate on images that are
-            in the index (leave-one-out).
-        progress: called after each image; raise `Cancelled` in it to stop.
-
-    Raises:
-        DatasetError: if the folder holds no labeled image.
-
-    Example:
-        >>> from lmm_classifier import HybridClassifier, PipelineConfig, evaluate_folder
-        >>> classifier = HybridClassifier(PipelineConfig.offline())
-        >>> evaluation = evaluate_folder("test_images", classifier)
-        >>> len(evaluation.known) > 0, len(evaluation.unreadable)
-        (True, 0)
-    """
-    folder = Path(folder)
-    dataset = scan_image_folder(folder, classifier.config.images.follow_links)
-    examples = dataset.examples
-    paths = [folder / example.path for example in examples]
-    results, unreadable = [], 0
-    for number, result in enumerate(classifier.classify_paths(paths, leave_out_identical)):
-        results.append(LabeledResult(paths[number], result, examples[number].label))
-        unreadable += result.decision.reason == "unreadable"
-        if progress is not None:
-            progress(Progress("evaluating", number + 1, len(paths), unreadable))
-    labels = set(classifier.index.label_names)
-    alike = alike_warnings(example.label for example in examples)
-    warnings = (*alike, *near_label_notes(folder, examples, labels))
-    return replace(Evaluation.of(results, labels), skipped=dataset.skipped, warnings=warnings)
 
 
 def _best_label(entry: LabeledResult) -> str | None:

@@ -39,7 +39,8 @@ from lmm_classifier.index.build.editor import IndexEditor
 from lmm_classifier.index.formats import is_durable, write_calibration
 from lmm_classifier.index.vector_index import ExactIndex
 from lmm_classifier.pipeline.former_calibration import FormerCalibration, RerankerMeasurement
-from lmm_classifier.pipeline.index_encoder import encode_for_index, encode_label_names
+from lmm_classifier.pipeline.index_encoder import encode_label_names
+from lmm_classifier.pipeline.near_copies import encode_unseen
 from lmm_classifier.pipeline.rerank_calibrator import measure_on_predictions
 
 logger = logging.getLogger(__name__)
@@ -250,10 +251,8 @@ def _groups(
         what = f"{request.target_images} holds no readable image"
         raise CalibrationError(nothing_found(what, found.skipped, "expected image files"))
     notes += skipped_notes(request.target_images, found.skipped)
-    new = index.transform.transform(encode_for_index(index, config, path, found.paths, progress)[0])
-    if not len(new):
-        raise CalibrationError(f"{request.target_images} holds no readable image")
-    return _match_target(index, new, request.target_images, groups, notes)
+    unseen = encode_unseen(index, config, path, found.paths, request.target_images, progress)
+    return _match_target(index, index.queries(unseen.vectors), request.target_images, groups, [*notes, *unseen.notes])
 
 
 def _match_target(
@@ -287,7 +286,8 @@ def _holdout(
     notes = [f"{folder}: {ignored} images of other labels ignored"] if ignored else []
     notes += [*skipped_notes(folder, dataset.skipped), *near_label_notes(folder, examples, numbers)]
     files: Sequence[Path] = [folder / example.path for example in known]
-    vectors, positions = encode_for_index(index, config, path, files, progress)
-    if not len(vectors):
+    if not files:
         raise CalibrationError(f"{folder} holds no readable image of a label of the index")
-    return vectors, np.array([numbers[known[position].label] for position in positions], np.int64), notes
+    unseen = encode_unseen(index, config, path, files, folder, progress)
+    label_ids = np.array([numbers[known[position].label] for position in unseen.positions], np.int64)
+    return unseen.vectors, label_ids, [*notes, *unseen.notes]

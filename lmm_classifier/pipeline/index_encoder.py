@@ -13,7 +13,7 @@ from lmm_classifier.core.arrays import Float32Array
 from lmm_classifier.core.errors import CalibrationError, EncoderError, MissingExtraError
 from lmm_classifier.core.progress import Progress, ProgressCallback
 from lmm_classifier.core.protocols import Encoder, TextEncoder
-from lmm_classifier.embeddings.encode_files import LazyEncoder, encode_files
+from lmm_classifier.embeddings.encode_files import EncodedFile, LazyEncoder, encode_files
 from lmm_classifier.embeddings.registry import compatible_backends, open_encoder
 from lmm_classifier.index.opening import require_encoder
 from lmm_classifier.index.vector_index import ExactIndex
@@ -29,26 +29,21 @@ def open_encoder_of(index: ExactIndex, config: PipelineConfig, path: Path) -> En
     return encoder
 
 
-def encode_for_index(
-    index: ExactIndex,
-    config: PipelineConfig,
-    path: Path,
-    files: Sequence[Path],
-    progress: ProgressCallback | None = None,
-) -> tuple[Float32Array, list[int]]:
-    """Encode the readable ones of some files: vectors (n, dim), and their positions in `files`."""
-    encoder = open_encoder_of(index, config, path)
-    vectors, positions, failures = [np.empty((0, encoder.fingerprint.dim), np.float32)], [], 0
+def encode_readable(
+    encoder: Encoder, files: Sequence[Path], config: PipelineConfig, progress: ProgressCallback | None = None
+) -> tuple[Float32Array, list[EncodedFile]]:
+    """Encode the readable ones of some files: vectors (n, dim), and the files that they are of."""
+    vectors, encoded, failures = [np.empty((0, encoder.fingerprint.dim), np.float32)], list[EncodedFile](), 0
     for batch in encode_files(files, LazyEncoder(lambda: encoder), config.images, config.encoder.batch_size):
         failures += len(batch.failed)
         for failed in batch.failed:
             logger.warning("%s is skipped: %s", failed.path, failed.reason)
         if batch.encoded:
             vectors.append(batch.vectors)
-            positions += [file.position for file in batch.encoded]
+            encoded += batch.encoded
         if progress is not None:
-            progress(Progress("encoding", len(positions) + failures, len(files), failures))
-    return np.concatenate(vectors), positions
+            progress(Progress("encoding", len(encoded) + failures, len(files), failures))
+    return np.concatenate(vectors), encoded
 
 
 def encode_label_names(index: ExactIndex, config: PipelineConfig, path: Path) -> Float32Array | None:

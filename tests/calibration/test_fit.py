@@ -32,6 +32,20 @@ def test_no_more_examples_are_held_out_than_asked_for(tmp_path):
     assert len(calibration.familiarity.knn_distance) == len(LABELS)
 
 
+def test_no_example_is_predicted_by_its_own_copy(tmp_path):
+    """Thirty examples are there twice, with the same bytes. Only the others are held out, unless most are copies."""
+    vectors = clustered_embeddings(np.random.default_rng(0), LABELS, DIM, spread=2.5)
+    contents = [f"{row:064x}" for row in range(len(LABELS))]
+    for row in range(30):
+        vectors[row + 30], contents[row + 30] = vectors[row], contents[row]
+    index = ExactIndex.open(write_vectors(tmp_path / "i.npz", LABELS, vectors, contents))
+    predictions = fit_by_leave_one_out(RetrievalConfig(), index)[1]
+    assert sorted(predictions.rows) == list(range(60, len(LABELS)))
+    doubled = [f"{row // 2:064x}" for row in range(len(LABELS))]
+    index = ExactIndex.open(write_vectors(tmp_path / "j.npz", LABELS, vectors, doubled))
+    assert len(fit_by_leave_one_out(RetrievalConfig(), index)[1].rows) == len(LABELS)
+
+
 def test_groups_are_held_out_together(tmp_path):
     """Six nearly equal images of each object: one by one all are correct, by object they are as hard as new ones."""
     rng = np.random.default_rng(0)

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from lmm_classifier.data.config import ImagesConfig
 from lmm_classifier.evaluation.duplicates import find_duplicates
 from lmm_classifier.testing import clustered_embeddings
 from tests.evaluation.indexes import index_of
@@ -18,7 +19,7 @@ def test_contradictions_first_then_same_bytes_then_near_duplicates(tmp_path):
     for row in (11, 12):
         near = vectors[10] + 0.02 * vectors[row]
         vectors[row] = near / np.linalg.norm(near)
-    groups = find_duplicates(index_of(tmp_path / "i.npz", vectors, LABELS, hashes), 0.995)
+    groups = find_duplicates(index_of(tmp_path / "i.npz", vectors, LABELS, hashes), ImagesConfig(), 0.995)
     assert [(group.paths, group.exact, group.contradict) for group in groups] == [
         (("a/2.jpg", "b/60.jpg"), True, True),
         (("a/0.jpg", "a/1.jpg"), True, False),
@@ -32,7 +33,9 @@ def test_the_ends_of_a_chain_need_not_be_similar(tmp_path):
     """Single linkage: the first and the last image of a chain are in one group, through the one between them."""
     angles = np.radians([0, 10, 20, 90])
     vectors = np.stack([np.cos(angles), np.sin(angles)], axis=1).astype(np.float32)
-    groups = find_duplicates(index_of(tmp_path / "i.npz", vectors, ["a", "a", "b", "b"]), np.cos(np.radians(11)))
+    groups = find_duplicates(
+        index_of(tmp_path / "i.npz", vectors, ["a", "a", "b", "b"]), ImagesConfig(), np.cos(np.radians(11))
+    )
     assert [group.paths for group in groups] == [("a/0.jpg", "a/1.jpg", "b/2.jpg")]
     assert groups[0].contradict
 
@@ -40,4 +43,4 @@ def test_the_ends_of_a_chain_need_not_be_similar(tmp_path):
 def test_no_duplicates(tmp_path):
     """Different images form no group."""
     vectors = np.eye(4, dtype=np.float32)
-    assert find_duplicates(index_of(tmp_path / "i.npz", vectors, ["a", "a", "b", "b"]), 0.5) == []
+    assert find_duplicates(index_of(tmp_path / "i.npz", vectors, ["a", "a", "b", "b"]), ImagesConfig(), 0.5) == []

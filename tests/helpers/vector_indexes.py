@@ -28,15 +28,14 @@ def object_embeddings(rng, labels=3, objects=8, images=4, dim=48, noise=0.2):
 def write_objects(path, seed=0, **sizes):
     """Write an index with several images of each object, named `label/object_number.jpg`; return its path."""
     vectors, labels, objects = object_embeddings(np.random.default_rng(seed), **sizes)
-    return write_vectors(
-        path, labels, vectors, [f"{a}/{thing}_{n}.jpg" for n, (a, thing) in enumerate(zip(labels, objects))]
-    )
+    names = [f"{label}/{thing}_{number}.jpg" for number, (label, thing) in enumerate(zip(labels, objects))]
+    return write_vectors(path, labels, vectors, paths=names)
 
 
-def write_vectors(path, labels, vectors, paths=None):
-    """Write an index of the given vectors (n, dim); return its path."""
+def write_vectors(path, labels, vectors, hashes=None, paths=None):
+    """Write an index of normalized vectors (n, dim) and return its path; contents differ unless `hashes` are given."""
     paths = paths or [f"{label}/{number}.jpg" for number, label in enumerate(labels)]
-    hashes = [f"{number:064x}" for number in range(len(labels))]
+    hashes = hashes or [f"{number:064x}" for number in range(len(labels))]
     manifest = Manifest(example_fingerprint(vectors.shape[1]), "identity", len(labels), "dataset", "2026-01-01", "0")
     write_index(path, IndexContents(manifest, list(labels), paths, hashes, {}, lambda: [vectors]))
     return path

@@ -8,7 +8,7 @@ from lmm_classifier.core.errors import CalibrationError, IndexMismatchError
 from lmm_classifier.index.build.builder import build_index_from_directory
 from lmm_classifier.index.vector_index import ExactIndex
 from lmm_classifier.pipeline.calibrator import calibrate_index
-from lmm_classifier.pipeline.index_encoder import encode_for_index, encode_label_names
+from lmm_classifier.pipeline.index_encoder import encode_label_names, encode_readable, open_encoder_of
 from tests.helpers.datasets import draw_dataset, offline_config
 
 
@@ -20,14 +20,16 @@ def test_unreadable_files_are_skipped_and_positions_kept(tmp_path, caplog):
     index = ExactIndex.open(tmp_path / "index.npz")
     (tmp_path / "bad.png").write_bytes(b"no image")
     files = [dataset / index.examples[3].path, tmp_path / "bad.png", dataset / index.examples[0].path]
-    vectors, positions = encode_for_index(index, config, tmp_path, files)
-    assert positions == [0, 2]
+    encoder = open_encoder_of(index, config, tmp_path)
+    vectors, encoded = encode_readable(encoder, files, config)
+    assert [file.position for file in encoded] == [0, 2]
+    assert [file.content_hash for file in encoded] == [index.hashes[3], index.hashes[0]]
     np.testing.assert_array_equal(vectors, index.vectors()[[3, 0]])
     assert "bad.png is skipped" in caplog.text
-    assert encode_for_index(index, config, tmp_path, [])[0].shape == (0, index.manifest.fingerprint.dim)
+    assert encode_readable(encoder, [], config)[0].shape == (0, index.manifest.fingerprint.dim)
     assert encode_label_names(index, config, tmp_path) is None
     with pytest.raises(IndexMismatchError, match="descriptor"):
-        encode_for_index(index, PipelineConfig(), tmp_path, files)
+        open_encoder_of(index, PipelineConfig(), tmp_path)
 
 
 def test_label_names_of_an_untrained_text_tower_are_encoded_and_not_used(tiny_encoder, tmp_path):

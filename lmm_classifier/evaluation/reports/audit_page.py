@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from lmm_classifier.evaluation.audit import Audit, LabelIssue, Outlier
+from lmm_classifier.evaluation.audit import Audit, Outlier
 from lmm_classifier.evaluation.duplicates import Duplicates
-from lmm_classifier.evaluation.reports.cards import Card, Grade, GroupCard, neighbor_items
+from lmm_classifier.evaluation.reports.cards import Card, GroupCard, neighbor_items
 from lmm_classifier.evaluation.reports.page import MAX_CARDS, Section, Table, write_page
+from lmm_classifier.evaluation.reports.suspect_cards import Correct, suspect_sections
 from lmm_classifier.evaluation.reports.thumbnails import Thumbnails, embed_image
 from lmm_classifier.index.formats import read_index
 
@@ -16,13 +17,14 @@ _FileOf = Callable[[str], Path]  # the image file of an example
 _GROUP_IMAGES = 4  # images shown of a group of duplicates
 
 
-def write_audit_page(path: Path | str, audit: Audit, index_path: Path | str) -> None:
+def write_audit_page(path: Path | str, audit: Audit, index_path: Path | str, correct: Correct | None = None) -> None:
     """Write the findings of an audit with their images to one page, whole or not at all.
 
     Args:
         path: the HTML file.
         audit: the findings.
         index_path: the index that was audited; it knows where the images are.
+        correct: returns the command that gives an example the suggested label, to show on its card. None shows none.
 
     Example:
         >>> from pathlib import Path
@@ -33,12 +35,11 @@ def write_audit_page(path: Path | str, audit: Audit, index_path: Path | str) -> 
     """
     file_of = read_index(Path(index_path)).file_of
     thumbnails = Thumbnails(file_of)
-    issues = [_issue_card(issue, file_of, thumbnails) for issue in audit.label_issues[:MAX_CARDS]]
     outliers = [_outlier_card(outlier, file_of, thumbnails) for outlier in audit.outliers[:MAX_CARDS]]
     contradictions = [group for group in audit.duplicates if group.contradict]
     consistent = [group for group in audit.duplicates if not group.contradict]
     sections = [
-        Section("labels", "Likely wrong labels", len(audit.label_issues), cards=issues),
+        *suspect_sections(audit, file_of, thumbnails, correct),
         _duplicates("contradictions", "Same image, several labels", contradictions, file_of),
         _duplicates("duplicates", "Duplicates", consistent, file_of),
         Section("outliers", "Outliers", len(audit.outliers), cards=outliers),
@@ -51,26 +52,17 @@ def write_audit_page(path: Path | str, audit: Audit, index_path: Path | str) -> 
 
 def summary(audit: Audit) -> list[tuple[str, str]]:
     """Return names and values of the figures at the top of the page."""
-    low, high = audit.interval
+    (low, high), wrong = audit.interval, audit.wrong_labels
     return [
         ("leave-one-out accuracy", f"{100 * audit.accuracy:.1f}% ({100 * low:.0f} to {100 * high:.0f}%)"),
         ("examples judged", f"{audit.judged} of {audit.examples}"),
-        ("likely wrong labels", str(len(audit.label_issues))),
+        ("wrong labels expected", f"{wrong.expected} ({wrong.low} to {wrong.high})"),
+        ("labels to check", str(len(audit.label_issues))),
         ("same image, several labels", str(sum(group.contradict for group in audit.duplicates))),
         ("groups of duplicates", str(sum(not group.contradict for group in audit.duplicates))),
         ("outliers", str(len(audit.outliers))),
         ("labels with few examples", str(len(audit.thin))),
     ]
-
-
-def _issue_card(issue: LabelIssue, file_of: _FileOf, thumbnails: Thumbnails) -> Card:
-    return Card(
-        embed_image(file_of(issue.path), issue.path),
-        f"{issue.suggested}?",
-        f"label quality {issue.label_quality:.2f}",
-        neighbor_items(issue.neighbors, thumbnails),
-        Grade(False, f"labeled {issue.label}"),
-    )
 
 
 def _outlier_card(outlier: Outlier, file_of: _FileOf, thumbnails: Thumbnails) -> Card:
@@ -90,7 +82,7 @@ def _duplicates(anchor: str, heading: str, groups: Sequence[Duplicates], file_of
 def _group_card(group: Duplicates, file_of: _FileOf) -> GroupCard:
     return GroupCard(
         " / ".join(dict.fromkeys(group.labels)),
-        "same bytes" if group.exact else f"near duplicates, similarity {group.similarity:.3f}",
+        "same bytes" if group.exact else f"near duplicates by {group.compared}, similarity {group.similarity:.3f}",
         [embed_image(file_of(path), path) for path in group.paths[:_GROUP_IMAGES]],
         max(len(group.paths) - _GROUP_IMAGES, 0),
     )

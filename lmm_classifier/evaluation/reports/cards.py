@@ -48,6 +48,7 @@ class Card:
     percent: float | None = None  # length of the bar above the numbers, 0 to 100; None draws no bar
     reranked: bool = False
     why: str = ""
+    command: str = ""  # that corrects what the card shows, to paste into a shell
 
 
 @dataclass(frozen=True, slots=True)

@@ -70,6 +70,9 @@ def summary(figures: dict[str, Any]) -> list[tuple[str, str]]:
     reranking = figures["reranking"]
     changes = f"{reranking['corrected']} corrected, {reranking['newly_wrong']} newly wrong"
     lines.append(("reranking", f"{reranking['asked']} asked, {changes}"))
+    if left_out := images["left_out_identical"] + images["left_out_near_copies"]:
+        kinds = f"{images['left_out_identical']} identical, {images['left_out_near_copies']} near copies"
+        lines.insert(0, ("left out, held by the index", f"{left_out} ({kinds})"))
     if images["unreadable"]:
         lines.append(("unreadable files", str(images["unreadable"])))
     return lines

@@ -31,6 +31,15 @@ class Table:
 
 
 @dataclass(frozen=True, slots=True)
+class Folded:
+    """A part of a section that is closed until it is opened."""
+
+    summary: str
+    cards: Sequence[Card] = ()
+    table: Table | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Section:
     """A part of a page, with a heading and a link at the top."""
 
@@ -41,12 +50,13 @@ class Section:
     table: Table | None = None
     cards: Sequence[Card] = ()
     groups: Sequence[GroupCard] = ()
+    folded: Sequence[Folded] = ()
 
     @property
     def not_shown(self) -> int:
-        """Return how many items have no card."""
+        """Return how many items have no card; folded parts show all."""
         shown = len(self.cards) + len(self.groups)
-        return self.count - shown if self.count and shown else 0
+        return 0 if self.folded else self.count - shown if self.count and shown else 0
 
 
 def write_page(

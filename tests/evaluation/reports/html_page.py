@@ -1,5 +1,6 @@
 """Read an HTML page in a test."""
 
+from collections import defaultdict
 from html.parser import HTMLParser
 
 _VOID = {"meta", "img", "link", "br"}
@@ -12,6 +13,7 @@ class HtmlPage(HTMLParser):
     def __init__(self, text):
         super().__init__()
         self.tags, self.text, self.open = [], "", []
+        self.texts = defaultdict(list)  # tag -> the text directly inside each
         self.feed(text)
         self.close()
         assert self.open == []
@@ -20,6 +22,7 @@ class HtmlPage(HTMLParser):
         self.tags.append((tag, dict(attrs)))
         if tag not in _VOID:
             self.open.append(tag)
+            self.texts[tag].append("")
 
     def handle_startendtag(self, tag, attrs):
         assert tag in _EMPTY
@@ -29,6 +32,8 @@ class HtmlPage(HTMLParser):
         assert self.open.pop() == tag
 
     def handle_data(self, data):
+        if self.open:
+            self.texts[self.open[-1]][-1] += data
         if "style" not in self.open:
             self.text += data
 

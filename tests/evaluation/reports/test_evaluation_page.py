@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 
 from lmm_classifier import HybridClassifier, build_index_from_directory
+from lmm_classifier.evaluation.evaluate import evaluate_folder
 from lmm_classifier.evaluation.reports.evaluation_page import percent, summary, write_evaluation_page
-from lmm_classifier.evaluation.results import Evaluation, evaluate_folder
+from lmm_classifier.evaluation.results import Evaluation
 from tests.evaluation.reports.html_page import assert_harmless
 from tests.helpers.datasets import draw_dataset, offline_config
 

@@ -1,0 +1,110 @@
+"""Evaluate a classifier on a labeled folder, without the images that its index holds or holds near copies of."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from lmm_classifier.core.arrays import BoolArray, IntArray
+from lmm_classifier.core.errors import DatasetError
+from lmm_classifier.core.labels import alike_warnings
+from lmm_classifier.core.progress import Progress, ProgressCallback
+from lmm_classifier.data.image_folder import near_label_notes, scan_image_folder
+from lmm_classifier.evaluation.results import Evaluation, LabeledResult
+from lmm_classifier.index.vector_index import ExactIndex
+from lmm_classifier.pipeline.classifier import HybridClassifier
+from lmm_classifier.pipeline.near_copies import is_in_index, is_near_copy
+
+
+def evaluate_folder(
+    folder: Path | str,
+    classifier: HybridClassifier,
+    leave_out_identical: bool = False,
+    progress: ProgressCallback | None = None,
+) -> Evaluation:
+    """Classify the images `folder/<label>/**` and compare the results with their labels.
+
+    Images that the index holds, and near copies of them, are counted and no figure stands on them: saved again,
+    resized, cropped a little, or mirrored.
+
+    Args:
+        folder: a folder per label. Images in a folder that is not a label of the index, such as `unknown`, count as
+            unknown images.
+        classifier: the classifier to evaluate.
+        leave_out_identical: ignore examples with the same content as the image. Use it to evaluate on images that are
+            in the index (leave-one-out); they count then.
+        progress: called after each image; raise `Cancelled` in it to stop.
+
+    Raises:
+        DatasetError: if the folder holds no labeled image, or only copies of images that the index holds.
+
+    Example:
+        >>> from lmm_classifier import HybridClassifier, PipelineConfig, evaluate_folder
+        >>> classifier = HybridClassifier(PipelineConfig.offline())
+        >>> evaluation = evaluate_folder("test_images", classifier)
+        >>> len(evaluation.known) > 0, len(evaluation.unreadable)
+        (True, 0)
+    """
+    folder = Path(folder)
+    dataset = scan_image_folder(folder, classifier.config.images.follow_links)
+    examples = dataset.examples
+    paths = [folder / example.path for example in examples]
+    results, unreadable = [], 0
+    for number, result in enumerate(classifier.classify_paths(paths, leave_out_identical)):
+        results.append(LabeledResult(paths[number], result, examples[number].label))
+        unreadable += result.decision.reason == "unreadable"
+        if progress is not None:
+            progress(Progress("evaluating", number + 1, len(paths), unreadable))
+    index = classifier.index
+    identical = is_in_index(index, [entry.result.content_hash for entry in results]) & (not leave_out_identical)
+    near = _near_copies(classifier, index, results, ~identical, progress)
+    if results and (identical | near).all():
+        raise DatasetError(
+            f"{folder}: the index holds all {len(results)} images ({identical.sum()}) or near copies of them "
+            f"({near.sum()}), so there is nothing to evaluate on. Give images that the index does not hold, or leave "
+            "identical examples out."
+        )
+    labels = set(index.label_names)
+    alike = alike_warnings(example.label for example in examples)
+    evaluation = Evaluation.of(
+        [entry for entry, copy in zip(results, identical | near) if not copy],
+        labels,
+        [entry for entry, copy in zip(results, identical) if copy],
+        [entry for entry, copy in zip(results, near) if copy],
+    )
+    warnings = (*alike, *near_label_notes(folder, examples, labels))
+    return replace(evaluation, skipped=dataset.skipped, warnings=warnings)
+
+
+def _near_copies(
+    classifier: HybridClassifier,
+    index: ExactIndex,
+    results: Sequence[LabeledResult],
+    wanted: BoolArray,
+    progress: ProgressCallback | None,
+) -> BoolArray:
+    """Return which of n results are of near copies of examples, (n,); only the `wanted` (n,) are tried."""
+    found = np.zeros(len(results), bool)
+    tried = [row for row in np.flatnonzero(wanted).tolist() if results[row].result.candidates]
+    if not tried:
+        return found
+    files = [results[row].image for row in tried]
+    pairs = _candidates(index, [results[row] for row in tried])
+    found[tried] = is_near_copy(index, files, pairs, classifier.encoder, classifier.config.images, progress)
+    return found
+
+
+def _candidates(index: ExactIndex, results: Sequence[LabeledResult]) -> IntArray:
+    """Return pairs (m, 2) of a result and of a row of the index, from the neighbors that each result has."""
+    row_of = {path: row for row, path in enumerate(index.contents.paths)}
+    pairs = [
+        (number, row_of[neighbor.example.path])
+        for number, entry in enumerate(results)
+        for candidate in entry.result.candidates
+        for neighbor in candidate.neighbors
+        if neighbor.example.path in row_of
+    ]
+    return np.array(pairs, np.int64).reshape(-1, 2)

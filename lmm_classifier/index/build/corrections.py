@@ -1,0 +1,141 @@
+"""Apply a table of corrections to a durable index, as one edit: keep, relabel or remove examples."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from io import StringIO
+from pathlib import Path
+
+from lmm_classifier import __version__
+from lmm_classifier.core.csv_cells import unescape_cell
+from lmm_classifier.core.errors import DatasetError
+from lmm_classifier.index.build.added_examples import file_of
+from lmm_classifier.index.build.editor import stale
+from lmm_classifier.index.build.reports import Changes, EditReport
+from lmm_classifier.index.contents import ADDED
+from lmm_classifier.index.storage.records import Record, provenance
+from lmm_classifier.index.storage.store import Change, Store
+
+COLUMNS = ("path", "action", "label")  # a table may have more columns, in any order
+ACTIONS = ("keep", "relabel", "remove")
+_LISTED = 20  # problems named in one message
+
+
+@dataclass(frozen=True, slots=True)
+class Correction:
+    """What shall become of one example; `label` is the new label of those to relabel."""
+
+    path: str
+    action: str
+    label: str
+    line: int  # where it is in the table, from 1
+
+
+def read_corrections(file: Path | str) -> list[Correction]:
+    """Read a table of corrections: CSV with the columns `path`, `action` and `label`.
+
+    Separators may be commas, semicolons or tabs, as spreadsheets write them. Rows without any text are skipped.
+
+    Raises:
+        DatasetError: if it is no such table. The message names every bad row with its line.
+    """
+    try:
+        text = Path(file).read_text(encoding="utf-8-sig", errors="surrogateescape")
+    except OSError as error:
+        raise DatasetError(f"{file} cannot be read: {error.strerror or error}") from error
+    if "\0" in text:
+        raise DatasetError(f"{file} is not a table in UTF-8. Save it as CSV in UTF-8.")
+    head = text.split("\n", 1)[0]
+    rows = csv.reader(StringIO(text, newline=""), delimiter=max(",;\t", key=head.count), strict=True)
+    try:
+        numbered = _numbered(rows)
+        names = [name.strip() for name in next(numbered, (1, []))[1]]
+        if missing := [name for name in COLUMNS if names.count(name) != 1]:
+            raise DatasetError(
+                f"{file}: expected one column each of {', '.join(COLUMNS)}, but {', '.join(missing)} is missing or "
+                "there twice."
+            )
+        corrections, problems = [], []
+        for line, cells in numbered:
+            if len(cells) != len(names):
+                problems.append(f"line {line}: {len(cells)} cells, expected {len(names)}")
+                continue
+            row = dict(zip(names, map(unescape_cell, cells)))
+            corrections.append(Correction(row["path"], row["action"].strip().lower(), row["label"], line))
+    except csv.Error as error:
+        raise DatasetError(f"{file}, line {rows.line_num}: not a CSV file ({error}).") from None
+    _raise_if_any([*problems, *_contradictions(corrections)], file)
+    return corrections
+
+
+def apply_corrections(index_path: Path | str, corrections: Sequence[Correction]) -> EditReport:
+    """Apply corrections to a durable index in one commit, or none of them.
+
+    Raises:
+        DatasetError: if a row names no example of the index, or if no example would remain. Nothing is changed then.
+        IndexFileError: if there is no durable index at `index_path`.
+    """
+    path = Path(index_path)
+    with Store(path) as store:
+        manifest = store.manifest()
+        records = {record.path: record for record in store.records()}
+        missing = [row for row in corrections if row.path not in records]
+        _raise_if_any([f"line {row.line}: {row.path!r} is no example of the index" for row in missing], path)
+        removed = [records[row.path] for row in corrections if row.action == "remove"]
+        wanted = [(records[row.path], row.label) for row in corrections if row.action == "relabel"]
+        former = [(record, label) for record, label in wanted if record.label != label]
+        if manifest is None or (removed and len(removed) == len(records)):
+            raise DatasetError(
+                f"This would remove all {len(removed)} examples, but an index needs one. Nothing was changed."
+            )
+        if removed or former:
+            changed = [
+                replace(record, label=label, provenance=provenance(record.path, label)) for record, label in former
+            ]
+            dropped = [(record.content_hash, record.path) for record in removed]
+            change = Change(changed, [record.path for record in removed], removed=dropped)
+            store.commit(change, replace(manifest, program=__version__))
+        for record in removed:
+            if record.path.startswith(ADDED):
+                file_of(store, manifest, record.path).unlink(missing_ok=True)
+        return _report(path, len(records), former, removed)
+
+
+def _report(path: Path, count: int, relabeled: Sequence[tuple[Record, str]], removed: Sequence[Record]) -> EditReport:
+    changes = Changes(
+        removed=tuple(record.path for record in removed),
+        relabeled=tuple((record.path, record.label, label) for record, label in relabeled),
+        unchanged=count - len(removed) - len(relabeled),
+    )
+    return EditReport(changes, count - len(removed), (), stale(path))
+
+
+def _numbered(rows: Iterator[list[str]]) -> Iterator[tuple[int, list[str]]]:
+    """Yield rows that hold any text, with the line on which each begins."""
+    begins = 1
+    for cells in rows:
+        if any(cell.strip() for cell in cells):
+            yield begins, cells
+        begins = rows.line_num + 1  # type: ignore[attr-defined]
+
+
+def _contradictions(corrections: Sequence[Correction]) -> Iterator[str]:
+    """Yield what is wrong with rows, whatever the index holds."""
+    first: dict[str, int] = {}
+    for row in corrections:
+        if row.action not in ACTIONS:
+            yield f"line {row.line}: the action is {row.action!r}, expected {', '.join(ACTIONS[:-1])} or {ACTIONS[-1]}"
+        elif row.action == "relabel" and (not row.label.strip() or "\0" in row.label):
+            yield f"line {row.line}: no label to give to {row.path!r}"
+        if row.path in first:
+            yield f"line {row.line}: {row.path!r} is on line {first[row.path]} already"
+        first.setdefault(row.path, row.line)
+
+
+def _raise_if_any(problems: Sequence[str], source: Path | str) -> None:
+    if problems:
+        more = f"; and {len(problems) - _LISTED} more" if len(problems) > _LISTED else ""
+        listed = "; ".join(problems[:_LISTED])
+        raise DatasetError(f"{source}: {listed}{more}. Nothing was changed.")
