@@ -19,7 +19,8 @@ from PIL import Image
 
 from benchmarks.fault_injection.outcome import Outcome
 from lmm_classifier.core.errors import ImageError
-from lmm_classifier.data.images import ImageLimits, accepted_formats, decode
+from lmm_classifier.data.images import accepted_formats, decode
+from lmm_classifier.data.limits import ImageLimits
 from lmm_classifier.data.synthetic.catalog import draw
 
 HANG = 10.0  # seconds

@@ -53,7 +53,7 @@ def audit(
         ):
             csv.writer(file).writerows(_rows(findings))
     if html_to is not None:
-        write_audit_page(html_to, findings, path)
+        write_audit_page(html_to, findings, path, config.images.limits)
     lines = [*_lines(findings), *([f"Report written to {html_to}"] if html_to is not None else [])]
     sys.stdout.write("\n".join(escape_for_terminal(line) for line in lines) + "\n")
 

@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from functools import cache
 from io import BytesIO
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError, features
@@ -24,10 +23,17 @@ from lmm_classifier.core.errors import (
     CorruptImageError,
     ImageError,
     ImageTooLargeError,
+    UndecodedImageError,
     UnreadableImageError,
     UnsupportedImageError,
 )
+from lmm_classifier.data.cost.check import check_cost, is_estimated
+from lmm_classifier.data.cost.jpeg import jpeg_scale
 from lmm_classifier.data.decoder_pool import POOL
+from lmm_classifier.data.decoding_memory import MemoryBudget, has_memory_limit, lacks_memory
+from lmm_classifier.data.limits import ImageLimits, check_size
+from lmm_classifier.data.orientation import ORIENTATION, exif_orientation, xmp_orientation
+from lmm_classifier.data.strips import convert_by_strips, rows_of_strips
 
 # Pillow warns about odd metadata, and about sizes that are checked here anyway. Where warnings are errors, a warning
 # would cost a good image. warnings.catch_warnings is not safe in threads.
@@ -36,7 +42,6 @@ warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
 
 _FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")  # JPEG includes MPO, the format of some phones
 _MAGIC = (b"\xff\xd8\xff", b"\x89PNG", b"GIF8", b"BM", b"II*\0", b"MM\0*", b"RIFF")
-_TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -46,17 +51,7 @@ _TURNS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-_ORIENTATION = 0x0112  # EXIF tag
-_MARGIN = 3  # a reduced JPEG has at least this many times `min_side`: then pixels differ by at most 2 of 255
-
-
-@dataclass(frozen=True, slots=True)
-class ImageLimits:
-    """The largest pixel count (width x height) and file size that are decoded, and where files are decoded."""
-
-    max_pixels: int = 64_000_000
-    max_bytes: int = 256 << 20
-    decode_in_subprocess: Literal["auto", "all", "off"] = "auto"  # formats for a separate process
+_MEMORY = MemoryBudget(1_200_000_000)  # bytes, of all threads together: two images of the default limit
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,57 +137,55 @@ def read_bytes(path: Path, limits: ImageLimits) -> bytes:
 def decode(data: bytes, limits: ImageLimits = ImageLimits(), min_side: int | None = None) -> Image.Image:
     """Decode the bytes of a file to an upright RGB image; raises ImageError.
 
-    A separate process, which may crash, decodes TIFF, AVIF and HEIC; see `decoder_pool`.
+    JPEG, PNG, GIF and BMP are decoded here, after a look at what they cost. Separate processes with limits of time and
+    memory decode the other formats; see `decoder_pool`.
     """
-    if limits.decode_in_subprocess == "off" or not (limits.decode_in_subprocess == "all" or _is_fragile(data)):
-        return decode_in_process(data, limits, min_side)
-    size, pixels = POOL.decode(data, {"max_pixels": limits.max_pixels, "min_side": min_side})
-    return Image.frombytes("RGB", size, pixels)
-
-
-def _is_fragile(data: bytes) -> bool:
-    return data[:4] in _TIFF or data[4:8] == b"ftyp"
+    memory = check_cost(data, limits, min_side)
+    choice = limits.decode_in_subprocess
+    with _MEMORY.reserved(memory):
+        if choice == "all" or (choice == "auto" and not is_estimated(data)):
+            return POOL.decode(data, limits, min_side, memory)
+        try:
+            return decode_in_process(data, limits, min_side)
+        except ImageError as error:
+            if error.proven and (has_memory_limit() or lacks_memory(memory)):  # which decoders call damage
+                raise UndecodedImageError(f"not decoded, memory is scarce ({error})") from error
+            raise
 
 
 def decode_in_process(data: bytes, limits: ImageLimits = ImageLimits(), min_side: int | None = None) -> Image.Image:
-    """Do the same as `decode` in this process, for any format."""
+    """Do the same as `decode` in this process, for any format, without a look at the cost."""
     if not data:
         raise CorruptImageError("the file is empty")
     try:
         with Image.open(BytesIO(data), formats=accepted_formats()) as image:
-            _check_size(image.size, limits)
-            if min_side is not None and image.format in ("JPEG", "MPO"):
-                _reduce(image, min_side)
+            check_size(image.size, limits)
+            if image.format in ("JPEG", "MPO") and (scale := jpeg_scale(image.size, min_side)) > 1:
+                image.draft(None, (image.width // scale, image.height // scale))
             image.load()
             return _upright(image, own=True)
     except ImageError:
         raise
     except UnidentifiedImageError as error:
         raise _unidentified(data) from error
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning, MemoryError) as error:
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise ImageTooLargeError(f"too large to decode ({_short(error)})") from error
-    except Exception as error:  # the decoders of seven formats raise many kinds of errors for one fault
+    except Exception as error:  # the decoders of eight formats raise many kinds of errors for one fault
+        if isinstance(error, MemoryError):
+            reason = (
+                f"not decoded: images.max_memory ({limits.max_memory // 10**6:,} MB), or the system, gives too little"
+            )
+            raise UndecodedImageError(reason) from error
+        if _is_passing(error):
+            raise UndecodedImageError(f"not decoded ({_short(error)})") from error
         raise CorruptImageError(f"damaged image ({_short(error)})") from error
 
 
-def _reduce(image: Image.Image, min_side: int) -> None:
-    """Set the JPEG decoder to the largest reduction that changes nothing visible at `min_side`.
-
-    Only scales that divide both sides are used. Others would stretch the last row or column and shift the image.
-    """
-    width, height = image.size
-    for scale in (8, 4, 2):
-        if width % scale == height % scale == 0 and min(width, height) >= scale * _MARGIN * min_side:
-            image.draft(None, (width // scale, height // scale))
-            return
-
-
-def _check_size(size: tuple[int, int], limits: ImageLimits) -> None:
-    width, height = size
-    if width < 1 or height < 1:
-        raise CorruptImageError(f"no pixels ({width} x {height})")
-    if width * height > limits.max_pixels:
-        raise ImageTooLargeError(f"{width} x {height} pixels, at most {limits.max_pixels:,} are decoded")
+def _is_passing(error: Exception) -> bool:
+    """Return whether the system raised an error, not a decoder: it lacks threads, file handles or a module."""
+    if isinstance(error, ImportError) or (isinstance(error, OSError) and error.errno is not None):
+        return True
+    return any(words in str(error).lower() for words in ("out of memory", "cannot allocate", "start new thread"))
 
 
 def _unidentified(data: bytes) -> ImageError:
@@ -207,23 +200,40 @@ def _short(error: BaseException) -> str:
 
 
 def upright_rgb(image: Image.Image) -> Image.Image:
-    """Return an upright RGB image by the rules for files; the given image is not changed."""
+    """Return an upright RGB image by the rules for files; the given image is not changed.
+
+    Raises:
+        CorruptImageError: the image has no pixels, or its gray values are not finite.
+    """
+    if 0 in image.size:
+        raise CorruptImageError(f"no pixels ({image.width} x {image.height})")
     return _upright(image, own=False)
 
 
 def _upright(image: Image.Image, own: bool) -> Image.Image:
     """Do the same as `upright_rgb`, but return an `own` image that is upright RGB already without a copy."""
-    try:
-        orientation = image.getexif().get(_ORIENTATION)
-    except Exception:  # noqa: BLE001 - broken metadata is no reason to refuse good pixels
-        orientation = None
-    turn = _TURNS.get(orientation) if isinstance(orientation, int) else None
+    turn = _TURNS.get(_orientation(image, own) or 1)
     if own and turn is None and image.mode == "RGB" and "transparency" not in image.info:
-        upright = image
+        upright = image._new(image.im)  # without the file and the decoder, which hold memory
     else:
-        upright = _rgb(image) if turn is None else _rgb(image).transpose(turn)
+        upright = _rgb(image)
+        if own:
+            image.close()  # frees its pixels before there are more
+        if turn is not None:
+            upright = upright.transpose(turn)
     upright.info.clear()  # an upright image must not be turned again
     return upright
+
+
+def _orientation(image: Image.Image, own: bool) -> int | None:
+    """Return the EXIF orientation. For a file whose metadata Pillow would read without a limit, only this is read."""
+    try:
+        if not own or image.format not in ("JPEG", "MPO", "PNG") or "Raw profile type exif" in image.info:
+            return image.getexif().get(ORIENTATION)
+        stated = exif_orientation(image.info.get("exif", b""))
+        return stated or xmp_orientation(image.info.get("XML:com.adobe.xmp") or image.info.get("xmp") or b"")
+    except Exception:  # noqa: BLE001 - broken metadata is no reason to refuse good pixels
+        return None
 
 
 def _rgb(image: Image.Image) -> Image.Image:
@@ -231,9 +241,13 @@ def _rgb(image: Image.Image) -> Image.Image:
     if mode.startswith("I;16") or mode in ("I", "F"):
         return Image.fromarray(_to_bytes(np.asarray(image))).convert("RGB")
     if mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info:
-        layer = image.convert("RGBA")
-        return Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer).convert("RGB")
+        return convert_by_strips(image, _on_white)
     return _lab_to_rgb(image) if mode == "LAB" else image.convert("RGB")
+
+
+def _on_white(image: Image.Image) -> Image.Image:
+    layer = image.convert("RGBA")
+    return Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer).convert("RGB")
 
 
 def _to_bytes(values: np.ndarray) -> np.ndarray:
@@ -247,7 +261,11 @@ def _to_bytes(values: np.ndarray) -> np.ndarray:
     top = 1.0 if values.dtype.kind == "f" else 65535.0
     if low >= 0 and high <= top:
         low, high = 0.0, top
-    return np.rint((values.astype(np.float64) - low) * (255 / max(high - low, 1e-300))).clip(0, 255).astype(np.uint8)
+    scaled = np.empty(values.shape, np.uint8)
+    for rows in rows_of_strips(*values.shape[::-1]):  # numbers of eight bytes are in memory for some rows only
+        part = values[rows.start : rows.stop].astype(np.float64) - low
+        scaled[rows.start : rows.stop] = np.rint(part * (255 / max(high - low, 1e-300))).clip(0, 255)
+    return scaled
 
 
 def _lab_to_rgb(image: Image.Image) -> Image.Image:

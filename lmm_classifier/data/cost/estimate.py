@@ -1,0 +1,30 @@
+"""A sum of processor time and memory, with the reason of its largest part."""
+
+from __future__ import annotations
+
+
+class CostEstimate:
+    """What decoding a file costs: seconds of one core, and bytes of memory at the peak.
+
+    Args:
+        max_seconds: the limit; a reader of the structure stops when it is exceeded.
+        memory: bytes that are in memory already.
+    """
+
+    def __init__(self, max_seconds: float, memory: int = 0) -> None:
+        self.max_seconds, self.memory = max_seconds, memory
+        self.seconds = 0.0
+        self.size: tuple[int, int] | None = None  # width and height in pixels, where the header could be read
+        self.main_reason = "its structure"
+        self._largest = 0.0
+
+    def add(self, seconds: float, reason: str) -> None:
+        """Add processor time; `reason` says what takes it."""
+        self.seconds += seconds
+        if seconds > self._largest:
+            self._largest, self.main_reason = seconds, reason
+
+    @property
+    def exceeded(self) -> bool:
+        """Return whether the time is above the limit."""
+        return self.seconds > self.max_seconds

@@ -1,0 +1,176 @@
+"""What decoding a JPEG costs: its frame, its scans, and the segments before them."""
+
+from __future__ import annotations
+
+import re
+import struct
+from dataclasses import dataclass
+
+from lmm_classifier.data.cost.estimate import CostEstimate
+from lmm_classifier.data.orientation import exif_bytes
+
+_MARGIN = 3  # a reduced JPEG has at least this many times `min_side`: then pixels differ by at most 2 of 255
+
+# seconds, rounded up from measurements
+_SAMPLE, _BYTE = 3e-9, 6e-9
+_PROGRESSIVE_BYTE = 26e-9
+_ARITHMETIC_SAMPLE, _ARITHMETIC_BYTE = 80e-9, 250e-9
+_SCAN, _SCAN_SAMPLE = 2e-6, 0.6e-9
+_SEGMENT, _PADDING_BYTE = 5e-6, 0.5e-6  # Pillow reads them in Python
+_RESOURCE, _TABLE_BYTE, _COPIED_BYTE = 3e-6, 0.15e-6, 0.4e-9
+
+_SOS, _EOI, _DQT, _APP1, _APP13 = 0xDA, 0xD9, 0xDB, 0xE1, 0xED
+_ALONE = frozenset([*range(0xD0, 0xDA), 0x01])  # markers without a length
+_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
+_RUN = re.compile(rb"\xff+")
+_MARKER = re.compile(rb"\xff+[^\x00\xd0-\xd7\xff]")  # ends entropy-coded data
+_FEW_SCANS = 64
+
+
+@dataclass(frozen=True, slots=True)
+class _Frame:
+    """The frame header: the size in pixels, and the samples of all components with their padding."""
+
+    width: int
+    height: int
+    samples: int
+    components: int
+    kind: int  # its marker
+
+    @property
+    def is_progressive(self) -> bool:
+        return self.kind in (0xC2, 0xC6, 0xCA, 0xCE)
+
+    @property
+    def is_arithmetic(self) -> bool:
+        return self.kind >= 0xC9
+
+
+def jpeg_scale(size: tuple[int, int], min_side: int | None) -> int:
+    """Return the largest reduction, 1, 2, 4 or 8, that changes nothing visible at `min_side`.
+
+    Only scales that divide both sides are used. Others would stretch the last row or column and shift the image.
+    """
+    width, height = size
+    if min_side is not None:
+        for scale in (8, 4, 2):
+            if width % scale == height % scale == 0 and min(width, height) >= scale * _MARGIN * min_side:
+                return scale
+    return 1
+
+
+def add_jpeg(estimate: CostEstimate, data: bytes, min_side: int | None) -> None:
+    """Add the cost of a JPEG to `estimate`."""
+    header = _Header(data)
+    header.read(estimate)
+    frame = header.frame
+    if frame is None or estimate.exceeded:
+        return
+    pixels = frame.width * frame.height
+    estimate.size = (frame.width, frame.height)
+    many_scans = frame.is_progressive or header.components_in_scan < frame.components
+    scans = _count_scans(data, header.end, frame, estimate.max_seconds) if many_scans else 1
+    size = len(data) - header.end
+    if frame.is_arithmetic:
+        seconds = size * _ARITHMETIC_BYTE + frame.samples * _ARITHMETIC_SAMPLE
+    else:
+        seconds = size * (_PROGRESSIVE_BYTE if many_scans else _BYTE) + frame.samples * _SAMPLE
+    estimate.add(seconds, f"{pixels:,} pixels in {size:,} bytes")
+    if many_scans:
+        estimate.add(scans * (_SCAN + frame.samples * _SCAN_SAMPLE), f"{scans:,} scans of {pixels:,} pixels")
+        estimate.memory += 2 * frame.samples  # all coefficients stay until the last scan
+    turned_or_converted = header.may_turn or frame.components != 3
+    estimate.memory += pixels * (8 if turned_or_converted else 4) // jpeg_scale(estimate.size, min_side) ** 2
+
+
+class _Header:
+    """The segments before the first scan."""
+
+    def __init__(self, data: bytes) -> None:
+        self._data = data
+        self.end = len(data)  # where the first scan begins
+        self.frame: _Frame | None = None
+        self.components_in_scan = 0
+        self._exif: list[bytes] = []
+        self._tables = self._resources = 0
+
+    @property
+    def may_turn(self) -> bool:
+        return bool(self._exif)
+
+    def read(self, estimate: CostEstimate) -> None:
+        """Read the segments; stop where their number alone takes too long."""
+        data, place, segments, padding = self._data, 2, 0, 0
+        while segments * _SEGMENT + padding * _PADDING_BYTE <= estimate.max_seconds:
+            run = _RUN.search(data, place)
+            if run is None or run.end() + 3 > len(data):
+                break
+            padding += run.end() - place - 1
+            marker, place = data[run.end()], run.end() + 1
+            if marker == 0:
+                padding += 2
+            elif marker in _ALONE:
+                segments += 1
+            else:
+                segments += 1
+                (length,) = struct.unpack_from(">H", data, place)
+                self._segment(marker, data[place + 2 : place + length])
+                if marker == _SOS:
+                    self.end = place
+                    break
+                place += max(length, 2)
+        estimate.add(segments * _SEGMENT, f"{segments:,} segments before the pixels")
+        estimate.add(padding * _PADDING_BYTE, f"{padding:,} bytes of padding between segments")
+        estimate.add(self._tables * _TABLE_BYTE, f"{self._tables:,} bytes of quantization tables")
+        estimate.add(self._resources * _RESOURCE, f"{self._resources:,} Photoshop resources")
+        self._add_exif(estimate)
+
+    def _segment(self, marker: int, body: bytes) -> None:
+        if marker in _FRAMES:
+            self.frame = _frame(marker, body) or self.frame
+        elif marker == _SOS:
+            self.components_in_scan = body[0] if body else 0
+        elif marker == _APP1 and body.startswith(b"Exif\0\0"):
+            self._exif.append(body)
+        elif marker == _DQT:
+            self._tables += len(body)
+        elif marker == _APP13:
+            self._resources += body.count(b"8BIM")
+
+    def _add_exif(self, estimate: CostEstimate) -> None:
+        """Add the parts of EXIF data, which Pillow joins one by one, and its entries, which it copies."""
+        parts = self._exif
+        size = sum(map(len, parts))
+        if not parts or estimate.exceeded:
+            return
+        joined = size * len(parts) // 2 if len(parts) > 1 else 0
+        copied = exif_bytes(parts[0] if len(parts) == 1 else parts[0] + b"".join(part[6:] for part in parts[1:]))
+        estimate.memory += size + copied
+        estimate.add((joined + copied) * _COPIED_BYTE, f"{size:,} bytes of EXIF data in {len(parts):,} parts")
+
+
+def _frame(marker: int, body: bytes) -> _Frame | None:
+    if len(body) < 6:
+        return None
+    height, width, components = struct.unpack_from(">HHB", body, 1)
+    samplings = [(max(value >> 4, 1), max(value & 15, 1)) for value in body[7 : 6 + 3 * components : 3]]
+    across, down = max((s[0] for s in samplings), default=1), max((s[1] for s in samplings), default=1)
+    blocks = -(-width // (8 * across)) * -(-height // (8 * down))
+    samples = 64 * blocks * sum(first * second for first, second in samplings)
+    return _Frame(width, height, samples, components, marker)
+
+
+def _count_scans(data: bytes, place: int, frame: _Frame, max_seconds: float) -> int:
+    """Return the number of scans, or one above what `max_seconds` allows."""
+    scans = data.count(b"\xff\xda", place) + 1
+    if scans <= _FEW_SCANS:  # an upper bound, since bytes after the end of the image count too
+        return scans
+    most, scans = max_seconds / (_SCAN + frame.samples * _SCAN_SAMPLE), 1
+    while scans <= most and (found := _MARKER.search(data, place)):
+        place, marker = found.end(), data[found.end() - 1]
+        if marker == _EOI:
+            break
+        scans += marker == _SOS
+        if marker not in _ALONE and place + 2 <= len(data):
+            place += max(int(struct.unpack_from(">H", data, place)[0]), 2)
+    return scans

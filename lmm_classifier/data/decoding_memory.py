@@ -1,0 +1,64 @@
+"""Memory for decoding: a budget that all threads share, and a test whether the system lacks memory."""
+
+from __future__ import annotations
+
+import mmap
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from threading import Condition
+
+_HEADROOM = 64 << 20  # bytes that a decoder may need beside its estimate
+
+
+class MemoryBudget:
+    """Bytes that decoders in all threads may use together; an image waits until there is room for it.
+
+    An image larger than the whole budget is decoded alone.
+    """
+
+    def __init__(self, total: int) -> None:
+        self.total, self.used = total, 0
+        self._changed = Condition()
+        if hasattr(os, "register_at_fork"):
+            os.register_at_fork(after_in_child=self._reset)
+
+    @contextmanager
+    def reserved(self, size: int) -> Iterator[None]:
+        """Wait until `size` bytes are free, and hold them."""
+        with self._changed:
+            self._changed.wait_for(lambda: self.used == 0 or self.used + size <= self.total)
+            self.used += size
+        try:
+            yield
+        finally:
+            with self._changed:
+                self.used -= size
+                self._changed.notify_all()
+
+    def _reset(self) -> None:
+        """Forget what threads of the parent process hold: they do not exist in a forked child."""
+        self.used, self._changed = 0, Condition()
+
+
+def has_memory_limit() -> bool:
+    """Return whether this process cannot have all memory of the machine: then any decoder may fail on a good file."""
+    with suppress(ImportError, ValueError, OSError):
+        import resource
+
+        for kind in (resource.RLIMIT_AS, resource.RLIMIT_DATA):
+            if resource.getrlimit(kind)[0] != resource.RLIM_INFINITY:
+                return True
+    with suppress(OSError):
+        return Path("/proc/sys/vm/overcommit_memory").read_text(encoding="ascii").strip() == "2"
+    return False
+
+
+def lacks_memory(size: int) -> bool:
+    """Return whether `size` bytes cannot be had now; they are asked for and given back unused."""
+    try:
+        mmap.mmap(-1, size + _HEADROOM).close()
+    except (OSError, MemoryError, OverflowError):
+        return True
+    return False
