@@ -25,7 +25,7 @@ def main() -> None:
     from lmm_classifier.core.errors import ImageError
     from lmm_classifier.data.decoding_memory import has_memory_limit, lacks_memory
     from lmm_classifier.data.images import decode_in_process
-    from lmm_classifier.data.limits import ImageLimits
+    from lmm_classifier.data.limits import ImageLimits, lacks_memory_error
 
     inherited = has_memory_limit()
     for line in sys.stdin.buffer:
@@ -38,6 +38,9 @@ def main() -> None:
         except ImageError as error:
             proven = error.proven and not inherited and not lacks_memory(request["memory"])
             _respond(responses, {"kind": error.kind, "reason": str(error), "proven": proven})
+        except MemoryError:
+            lacking = lacks_memory_error(limits)
+            _respond(responses, {"kind": lacking.kind, "reason": str(lacking), "proven": False})
         else:
             _send(responses, image)
             image.close()

@@ -31,7 +31,7 @@ from lmm_classifier.data.cost.check import check_cost, is_estimated
 from lmm_classifier.data.cost.jpeg import jpeg_scale
 from lmm_classifier.data.decoder_pool import POOL
 from lmm_classifier.data.decoding_memory import MemoryBudget, has_memory_limit, lacks_memory
-from lmm_classifier.data.limits import ImageLimits, check_size
+from lmm_classifier.data.limits import ImageLimits, check_size, lacks_memory_error
 from lmm_classifier.data.orientation import ORIENTATION, exif_orientation, xmp_orientation
 from lmm_classifier.data.strips import convert_by_strips, rows_of_strips
 
@@ -172,10 +172,7 @@ def decode_in_process(data: bytes, limits: ImageLimits = ImageLimits(), min_side
         raise ImageTooLargeError(f"too large to decode ({_short(error)})") from error
     except Exception as error:  # the decoders of eight formats raise many kinds of errors for one fault
         if isinstance(error, MemoryError):
-            reason = (
-                f"not decoded: images.max_memory ({limits.max_memory // 10**6:,} MB), or the system, gives too little"
-            )
-            raise UndecodedImageError(reason) from error
+            raise lacks_memory_error(limits) from error
         if _is_passing(error):
             raise UndecodedImageError(f"not decoded ({_short(error)})") from error
         raise CorruptImageError(f"damaged image ({_short(error)})") from error

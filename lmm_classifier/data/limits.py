@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from lmm_classifier.core.errors import CorruptImageError, ImageTooLargeError
+from lmm_classifier.core.errors import CorruptImageError, ImageTooLargeError, UndecodedImageError
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +33,12 @@ class ImageLimits:
         """Return the limits of a request for a file of `size` bytes."""
         pixels, memory = int(request["max_pixels"]), int(request["max_memory"])
         return cls(pixels, size, "off", request["max_seconds"], memory)
+
+
+def lacks_memory_error(limits: ImageLimits) -> UndecodedImageError:
+    """Return the error for an image whose decoder got too little memory."""
+    limit = f"images.max_memory ({limits.max_memory // 10**6:,} MB), or the system,"
+    return UndecodedImageError(f"not decoded: {limit} gives too little memory")
 
 
 def check_size(size: tuple[int, int], limits: ImageLimits) -> None:

@@ -25,6 +25,22 @@ def is_estimated(data: bytes) -> bool:
     return data.startswith(_ESTIMATED)
 
 
+def estimate_cost(data: bytes, max_seconds: float, min_side: int | None = None) -> CostEstimate:
+    """Estimate the cost of decoding a file, without a refusal; reading stops where the time is above `max_seconds`."""
+    estimate = CostEstimate(max_seconds, len(data))
+    if data.startswith(b"\xff\xd8"):
+        add_jpeg(estimate, data, min_side)
+    elif data.startswith(b"\x89PNG"):
+        add_png(estimate, data)
+    elif data.startswith(b"GIF8"):
+        add_gif(estimate, data)
+    elif data.startswith(b"BM"):
+        add_bmp(estimate, data)
+    else:
+        estimate.memory += min(max(len(data) * _UNKNOWN_RATIO, _LEAST), _MOST)
+    return estimate
+
+
 def check_cost(data: bytes, limits: ImageLimits, min_side: int | None = None) -> int:
     """Estimate the cost of decoding a file.
 
@@ -40,18 +56,7 @@ def check_cost(data: bytes, limits: ImageLimits, min_side: int | None = None) ->
         CorruptImageError: there are no pixels.
         ImageTooLargeError: the estimate is above the limits; the message names what was found.
     """
-    estimate = CostEstimate(limits.max_seconds, len(data))
-    if data.startswith(b"\xff\xd8"):
-        add_jpeg(estimate, data, min_side)
-    elif data.startswith(b"\x89PNG"):
-        add_png(estimate, data)
-    elif data.startswith(b"GIF8"):
-        add_gif(estimate, data)
-    elif data.startswith(b"BM"):
-        add_bmp(estimate, data)
-    else:
-        estimate.memory += min(max(len(data) * _UNKNOWN_RATIO, _LEAST), _MOST)
-        return estimate.memory
+    estimate = estimate_cost(data, limits.max_seconds, min_side)
     if estimate.size is not None:
         check_size(estimate.size, limits)
     if estimate.exceeded:
@@ -59,7 +64,7 @@ def check_cost(data: bytes, limits: ImageLimits, min_side: int | None = None) ->
             f"decoding would take about {estimate.seconds:.2g} s of processor time ({estimate.main_reason}), at most "
             f"{limits.max_seconds:g} s are spent on one image: save it again, or raise images.max_seconds"
         )
-    if estimate.memory > limits.max_memory:
+    if estimate.memory > limits.max_memory and is_estimated(data):
         raise ImageTooLargeError(
             f"decoding would take about {estimate.memory // 10**6:,} MB of memory ({estimate.main_reason}), at most "
             f"{limits.max_memory // 10**6:,} MB are spent on one image: save it again, or raise images.max_memory"
