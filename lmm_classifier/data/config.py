@@ -18,7 +18,7 @@ class ImagesConfig(Settings):
     """Images with more pixels (width x height) are refused; the header alone is read for this."""
     max_bytes: int = Field(default=268_435_456, ge=1)
     """Files with more bytes are refused before they are read."""
-    max_seconds: float = Field(default=2.0, gt=0, le=3600)
+    max_seconds: float = Field(default=2.0, ge=0.001, le=3600)
     """Processor time for one image, in seconds; files whose structure asks for more are refused, with the reason."""
     max_memory: int = Field(default=600_000_000, ge=64_000_000)
     """Bytes of memory for one image, those of the file included."""

@@ -92,7 +92,7 @@ def _limited(seconds: float, memory: int) -> Iterator[None]:
     soft, hard = resource.getrlimit(resource.RLIMIT_AS)
     limits = [soft, hard, _address_space() + memory]
     signal.signal(signal.SIGPROF, signal.SIG_DFL)  # the default ends the process, whatever a library computes
-    signal.setitimer(signal.ITIMER_PROF, seconds)
+    signal.setitimer(signal.ITIMER_PROF, max(seconds, 1e-4))  # 0 is no limit
     with suppress(ValueError, OSError):
         resource.setrlimit(resource.RLIMIT_AS, (min(set(limits) - {resource.RLIM_INFINITY}), hard))
     try:
