@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from lmm_classifier.core.datatypes import Classification
@@ -68,7 +69,9 @@ def write_contact_sheet(
 def _labels(image_root: Path, entries: Sequence[LabeledResult]) -> set[str]:
     """Return all labels of the dataset that are known from its folders and from the candidates."""
     candidates = {candidate.label for entry in entries for candidate in entry.result.candidates}
-    folders = {child.name for child in image_root.iterdir() if child.is_dir()} if image_root.is_dir() else set()
+    folders = set()
+    with suppress(OSError):  # a folder that cannot be listed must not cost the page
+        folders = {child.name for child in image_root.iterdir() if child.is_dir()}
     return candidates | folders
 
 
