@@ -5,10 +5,12 @@ from __future__ import annotations
 import mmap
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from pathlib import Path
 from threading import Condition
 
+_SMALL = 8 << 20  # bytes; images below it together need less than the budget, even in dozens of threads
+_NOTHING = nullcontext()
 _HEADROOM = 64 << 20  # bytes that a decoder may need beside its estimate
 
 
@@ -24,9 +26,12 @@ class MemoryBudget:
         if hasattr(os, "register_at_fork"):
             os.register_at_fork(after_in_child=self._reset)
 
+    def reserved(self, size: int) -> AbstractContextManager[None]:
+        """Wait until `size` bytes are free, and hold them. Small images are not counted."""
+        return _NOTHING if size < _SMALL else self._held(size)
+
     @contextmanager
-    def reserved(self, size: int) -> Iterator[None]:
-        """Wait until `size` bytes are free, and hold them."""
+    def _held(self, size: int) -> Iterator[None]:
         with self._changed:
             self._changed.wait_for(lambda: self.used == 0 or self.used + size <= self.total)
             self.used += size

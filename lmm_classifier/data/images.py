@@ -51,6 +51,7 @@ _TURNS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+_HOLDING = ("WEBP", "AVIF", "HEIF")  # images of these hold their decoder, and so its memory
 _MEMORY = MemoryBudget(1_200_000_000)  # bytes, of all threads together: two images of the default limit
 
 
@@ -211,7 +212,9 @@ def _upright(image: Image.Image, own: bool) -> Image.Image:
     """Do the same as `upright_rgb`, but return an `own` image that is upright RGB already without a copy."""
     turn = _TURNS.get(_orientation(image, own) or 1)
     if own and turn is None and image.mode == "RGB" and "transparency" not in image.info:
-        upright = image._new(image.im)  # without the file and the decoder, which hold memory
+        upright = image
+        if image.format in _HOLDING:
+            upright = image._new(image.im)
     else:
         upright = _rgb(image)
         if own:
@@ -227,8 +230,10 @@ def _orientation(image: Image.Image, own: bool) -> int | None:
     try:
         if not own or image.format not in ("JPEG", "MPO", "PNG") or "Raw profile type exif" in image.info:
             return image.getexif().get(ORIENTATION)
-        stated = exif_orientation(image.info.get("exif", b""))
-        return stated or xmp_orientation(image.info.get("XML:com.adobe.xmp") or image.info.get("xmp") or b"")
+        if (exif := image.info.get("exif")) and (stated := exif_orientation(exif)):
+            return stated
+        xmp = image.info.get("XML:com.adobe.xmp") or image.info.get("xmp")
+        return xmp_orientation(xmp) if xmp else None
     except Exception:  # noqa: BLE001 - broken metadata is no reason to refuse good pixels
         return None
 

@@ -11,14 +11,16 @@ import pytest
 
 from lmm_classifier.data.decoding_memory import MemoryBudget, has_memory_limit, lacks_memory
 
+MB = 1 << 20
+
 
 def test_threads_never_hold_more_than_the_budget():
     """Images wait for room; one that is larger than all is decoded alone."""
-    budget, most, lock = MemoryBudget(100), [], threading.Lock()
+    budget, most, lock = MemoryBudget(100 * MB), [], threading.Lock()
 
     def use(size):
-        with budget.reserved(size), lock:
-            most.append((budget.used, size))
+        with budget.reserved(size * MB), lock:
+            most.append((budget.used // MB, size))
 
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(use, [30, 60, 250, 10, 90, 50] * 50))
@@ -29,16 +31,16 @@ def test_threads_never_hold_more_than_the_budget():
 
 def test_an_image_waits_for_room():
     """The second image begins when the first has ended."""
-    budget, order = MemoryBudget(100), []
+    budget, order = MemoryBudget(100 * MB), []
     began = threading.Event()
 
     def second():
         began.set()
-        with budget.reserved(60):
+        with budget.reserved(60 * MB):
             order.append("second")
 
     thread = threading.Thread(target=second)
-    with budget.reserved(60):
+    with budget.reserved(60 * MB):
         thread.start()
         began.wait()
         order.append("first")
@@ -49,11 +51,11 @@ def test_an_image_waits_for_room():
 @pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
 def test_a_forked_child_has_the_whole_budget():
     """What threads of the parent hold does not exist in the child."""
-    budget = MemoryBudget(100)
-    with budget.reserved(100), budget._changed:
+    budget = MemoryBudget(100 * MB)
+    with budget.reserved(100 * MB), budget._changed:
         child = os.fork()
         if child == 0:
-            with budget.reserved(100):
+            with budget.reserved(100 * MB):
                 os._exit(0)
         assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
 

@@ -23,8 +23,8 @@ def add_bmp(estimate: CostEstimate, data: bytes) -> None:
         (compression,) = struct.unpack_from("<I", data, 30)
     estimate.size = (abs(width), abs(height))
     pixels = estimate.size[0] * estimate.size[1]
-    estimate.add(pixels * _PIXEL + len(data) * _BYTE, f"{pixels:,} pixels in {len(data):,} bytes")
+    estimate.add(pixels * _PIXEL + len(data) * _BYTE, "{:,} pixels in {:,} bytes", pixels, len(data))
     if compression in (1, 2):
-        estimate.add(len(data) * _RUN_LENGTH_BYTE, f"{len(data):,} bytes of run lengths")
+        estimate.add(len(data) * _RUN_LENGTH_BYTE, "{:,} bytes of run lengths", len(data))
         estimate.memory += 2 * pixels  # Pillow collects them before they become an image
     estimate.memory += 8 * pixels

@@ -15,14 +15,18 @@ class CostEstimate:
         self.max_seconds, self.memory = max_seconds, memory
         self.seconds = 0.0
         self.size: tuple[int, int] | None = None  # width and height in pixels, where the header could be read
-        self.main_reason = "its structure"
-        self._largest = 0.0
+        self._largest, self._reason, self._numbers = 0.0, "its structure", tuple[int, ...]()
 
-    def add(self, seconds: float, reason: str) -> None:
-        """Add processor time; `reason` says what takes it."""
+    def add(self, seconds: float, reason: str, *numbers: int) -> None:
+        """Add processor time; `reason`, a format for `numbers`, says what takes it."""
         self.seconds += seconds
         if seconds > self._largest:
-            self._largest, self.main_reason = seconds, reason
+            self._largest, self._reason, self._numbers = seconds, reason, numbers
+
+    @property
+    def main_reason(self) -> str:
+        """Return what takes most of the time."""
+        return self._reason.format(*self._numbers)
 
     @property
     def exceeded(self) -> bool:

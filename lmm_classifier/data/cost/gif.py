@@ -31,11 +31,11 @@ def add_gif(estimate: CostEstimate, data: bytes) -> None:
             break
         else:
             junk += 1
-    estimate.add(reader.blocks * _BLOCK, f"{reader.blocks:,} blocks before the first frame")
-    estimate.add(junk * _JUNK_BYTE, f"{junk:,} unknown bytes before the first frame")
+    estimate.add(reader.blocks * _BLOCK, "{:,} blocks before the first frame", reader.blocks)
+    estimate.add(junk * _JUNK_BYTE, "{:,} unknown bytes before the first frame", junk)
     estimate.size = (width, height)
     pixels = width * height
-    estimate.add(pixels * _PIXEL + len(data) * _BYTE, f"{pixels:,} pixels in {len(data):,} bytes")
+    estimate.add(pixels * _PIXEL + len(data) * _BYTE, "{:,} pixels in {:,} bytes", pixels, len(data))
     estimate.memory += 8 * pixels
 
 

@@ -30,14 +30,14 @@ def add_png(estimate: CostEstimate, data: bytes) -> None:
         elif name == b"IEND":
             break
         place += 12 + length
-    estimate.add(chunks * _CHUNK, f"{chunks:,} chunks")
-    estimate.add(inflated * _INFLATED_BYTE, f"up to {inflated:,} bytes of compressed metadata")
-    estimate.add(len(data) * _BYTE, f"{len(data):,} bytes")
+    estimate.add(chunks * _CHUNK, "{:,} chunks", chunks)
+    estimate.add(inflated * _INFLATED_BYTE, "up to {:,} bytes of compressed metadata", inflated)
+    estimate.add(len(data) * _BYTE, "{:,} bytes", len(data))
     if len(header) == 13:
         width, height, depth, color, _, _, interlace = struct.unpack(">IIBBBBB", header)
         estimate.size = (width, height)
         pixels, channels = width * height, _CHANNELS.get(color, 4)
         raw = height * (1 + (width * channels * depth + 7) // 8)
         seconds = raw * _RAW_BYTE + pixels * (_PIXEL + (_INTERLACED_PIXEL if interlace else 0))
-        estimate.add(seconds, f"{pixels:,} pixels of {channels * depth} bits")
+        estimate.add(seconds, "{:,} pixels of {} bits", pixels, channels * depth)
         estimate.memory += 8 * pixels
