@@ -9,6 +9,8 @@ import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
+from benchmarks.fault_injection.blame import blame
+from benchmarks.fault_injection.decode_cost import decode_cost
 from benchmarks.fault_injection.determinism import determinism
 from benchmarks.fault_injection.flips import archive_flips, flips
 from benchmarks.fault_injection.hostile import archives, configurations, names
@@ -30,6 +32,7 @@ def suite(badimages: Path | None, fraction: float) -> Iterable[Callable[[], list
     yield lambda: interruptions(scaled(720), scaled(200), scaled(3000))
     yield lambda: [flips(scaled(1000)), archive_flips(scaled(200))]
     yield lambda: [malformed(badimages), mutations(scaled(100_000))]
+    yield lambda: [*decode_cost(fraction), blame(scaled(10))]
     yield lambda: [archives(scaled(2000)), configurations(scaled(5000)), names()]
     yield lambda: [leftovers(), writers(scaled(10)), small_disk(), read_only(), determinism()]
 

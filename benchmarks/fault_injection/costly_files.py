@@ -179,7 +179,8 @@ def gifs(pixels: int, count: int) -> dict[str, bytes]:
         "comments": small[:place] + b"!\xfe" + b"\x01a" * count + b"\0" + small[place:],
         "separate comments": small[:place] + b"!\xfe\x01a\0" * count + small[place:],
         "unknown bytes": small[:place] + b"\0" * (count * 8) + small[place:],
-        "frame beyond the canvas": b"GIF89a\1\0\1\0\0\0\0" + b"," + struct.pack("<HHHH", 0, 0, side, side) + image[9:] + b";",
+        "frame beyond the canvas": b"GIF89a\1\0\1\0\0\0\0" + b"," + struct.pack("<HHHH", 0, 0, side, side)
+        + image[9:] + b";",
         "clear codes": b"GIF89a" + struct.pack("<HH", side, side) + b"\0\0\0," + struct.pack("<HHHH", 0, 0, side, side)
         + b"\0\x02" + (b"\xff" + b"\x24\x92\x49" * 85) * count + b"\0;",
     }  # fmt: skip
@@ -223,7 +224,7 @@ def tiff(side: int, tags: dict[int, tuple[int, list[int]]], data: bytes) -> byte
 
 
 def tiffs(pixels: int, count: int) -> dict[str, bytes]:
-    """TIFF: strips that share their bytes, tiny tiles, many samples, compressions, entries that overlap, directories."""
+    """TIFF: strips that share their bytes, tiny tiles, compressions, entries that overlap, directories."""
     side = int(pixels**0.5) // 256 * 256
     deflated = zlib.compress(bytes(side * 3 * 256), 9)
     shared = {258: (3, [8, 8, 8]), 259: (3, [8]), 262: (3, [2]), 277: (3, [3]), 278: (3, [256])}
@@ -268,7 +269,7 @@ def bmps(pixels: int, count: int) -> dict[str, bytes]:
     }
 
 
-def avifs(pixels: int, count: int) -> dict[str, bytes]:
+def avifs(pixels: int, _count: int) -> dict[str, bytes]:
     """AVIF: a flat image, noise, an animation."""
     return {
         "flat": save(flat(pixels), "AVIF", speed=10),
@@ -278,7 +279,7 @@ def avifs(pixels: int, count: int) -> dict[str, bytes]:
     }
 
 
-def heifs(pixels: int, count: int) -> dict[str, bytes]:
+def heifs(pixels: int, _count: int) -> dict[str, bytes]:
     """HEIC: a flat image, noise, alpha."""
     accepted_formats()  # registers the plug-in
     return {
