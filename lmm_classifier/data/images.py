@@ -7,7 +7,6 @@ and other color spaces are converted. 16-bit gray is scaled, not clipped. Of an 
 from __future__ import annotations
 
 import hashlib
-import stat
 import warnings
 from collections.abc import Callable, Container, Iterable, Iterator
 from dataclasses import dataclass
@@ -24,13 +23,13 @@ from lmm_classifier.core.errors import (
     ImageError,
     ImageTooLargeError,
     UndecodedImageError,
-    UnreadableImageError,
     UnsupportedImageError,
 )
 from lmm_classifier.data.cost.check import check_cost, is_estimated
 from lmm_classifier.data.cost.jpeg import jpeg_scale
 from lmm_classifier.data.decoder_pool import POOL
 from lmm_classifier.data.decoding_memory import MemoryBudget, has_memory_limit, lacks_memory
+from lmm_classifier.data.file_content import read_bytes
 from lmm_classifier.data.limits import ImageLimits, check_size, lacks_memory_error
 from lmm_classifier.data.orientation import ORIENTATION, exif_orientation, xmp_orientation
 from lmm_classifier.data.strips import convert_by_strips, rows_of_strips
@@ -117,22 +116,6 @@ def read_if_new(
         named = type(error)(f"{path}: {error}")
         named.content_hash = content_hash
         raise named from error.__cause__
-
-
-def read_bytes(path: Path, limits: ImageLimits) -> bytes:
-    """Return the bytes of a regular file within the limits; raises ImageError."""
-    try:
-        status = path.stat()
-        if not stat.S_ISREG(status.st_mode):  # opening a pipe or a device could wait for ever
-            raise UnreadableImageError("not a regular file")
-        if status.st_size > limits.max_bytes:
-            raise ImageTooLargeError(f"{status.st_size:,} bytes, at most {limits.max_bytes:,} are read")
-        return path.read_bytes()
-    except (OSError, ValueError) as error:
-        if isinstance(error, ImageError):
-            raise
-        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-        raise UnreadableImageError(reason.lower()) from error
 
 
 def decode(data: bytes, limits: ImageLimits = ImageLimits(), min_side: int | None = None) -> Image.Image:

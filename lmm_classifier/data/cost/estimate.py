@@ -15,7 +15,8 @@ class CostEstimate:
         self.max_seconds, self.memory = max_seconds, memory
         self.seconds = 0.0
         self.size: tuple[int, int] | None = None  # width and height in pixels, where the header could be read
-        self._largest, self._reason, self._numbers = 0.0, "its structure", tuple[int, ...]()
+        self._largest, self._reason = 0.0, "its structure"
+        self._numbers: tuple[int, ...] = ()
 
     def add(self, seconds: float, reason: str, *numbers: int) -> None:
         """Add processor time; `reason`, a format for `numbers`, says what takes it."""

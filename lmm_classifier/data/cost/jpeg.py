@@ -23,7 +23,7 @@ _SOS, _EOI, _DQT, _APP1, _APP13 = 0xDA, 0xD9, 0xDB, 0xE1, 0xED
 _ALONE = frozenset([*range(0xD0, 0xDA), 0x01])  # markers without a length
 _FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _PADDING = frozenset([0x00, 0xFF])  # after 0xFF: no marker
-_READ = _FRAMES | {_SOS, _DQT, _APP1, _APP13}  # segments that are looked into
+_READ = _FRAMES | {_APP1, _APP13}  # segments that are looked into
 _SKIP, _LOOK, _STEP, _PAD = range(4)  # what to do at a marker
 _ACTIONS = bytes(
     _PAD if marker in _PADDING else _STEP if marker in _ALONE else _LOOK if marker in _READ else _SKIP
@@ -122,9 +122,11 @@ class _Header:
             length = data[place + 2] << 8 | data[place + 3]
             if action == _LOOK:
                 self._segment(marker, data[place + 4 : place + 2 + length])
-                if marker == _SOS:
-                    self.end = place + 2
-                    break
+            elif marker == _DQT:
+                self._tables += length
+            elif marker == _SOS:
+                self.components_in_scan, self.end = data[place + 4] if place < last else 0, place + 2
+                break
             place += 2 + max(length, 2)
         estimate.add(segments * _SEGMENT, "{:,} segments before the pixels", segments)
         if padding:
@@ -146,12 +148,8 @@ class _Header:
     def _segment(self, marker: int, body: bytes) -> None:
         if marker in _FRAMES:
             self.frame = _frame(marker, body) or self.frame
-        elif marker == _SOS:
-            self.components_in_scan = body[0] if body else 0
         elif marker == _APP1 and body.startswith(b"Exif\0\0"):
             self._exif.append(body)
-        elif marker == _DQT:
-            self._tables += len(body)
         elif marker == _APP13:
             self._resources += body.count(b"8BIM")
 

@@ -14,7 +14,8 @@ from PIL import Image
 from lmm_classifier.core.errors import ImageError
 from lmm_classifier.core.files import atomic_write
 from lmm_classifier.core.progress import Skipped
-from lmm_classifier.data.images import read_bytes, upright_rgb
+from lmm_classifier.data.file_content import read_bytes
+from lmm_classifier.data.images import upright_rgb
 from lmm_classifier.data.limits import ImageLimits
 from lmm_classifier.index.contents import ADDED
 from lmm_classifier.index.manifest import Manifest

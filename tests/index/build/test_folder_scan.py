@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import os
 import sqlite3
 import subprocess
 import sys
@@ -11,7 +12,7 @@ import pytest
 from PIL import Image
 
 from lmm_classifier.core.errors import DatasetError, EncoderError
-from lmm_classifier.data import decoder_pool, decoder_start, images
+from lmm_classifier.data import decoder_pool, decoder_start, file_content, images
 from lmm_classifier.data.decoder_pool import POOL
 from lmm_classifier.embeddings.descriptor import DescriptorEncoder
 from lmm_classifier.index.build.builder import build_index_from_directory
@@ -135,17 +136,16 @@ def test_a_failure_of_the_system_in_this_process_is_not_stored(place, monkeypatc
 
 def test_a_file_that_cannot_be_read_is_not_stored(place, monkeypatch):
     """Reading fails with an error of the device."""
-    from pathlib import Path
+    broken = {path.stat().st_ino for path in (place / "dataset").rglob("*.jpg") if path.stem != "bad"}
+    real = file_content._read_all
 
-    real = Path.read_bytes
-
-    def fail(path):
-        if path.suffix == ".jpg" and path.stem != "bad":
+    def fail(handle, most):
+        if os.fstat(handle).st_ino in broken:
             raise OSError(errno.EIO, "Input/output error")
-        return real(path)
+        return real(handle, most)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Path, "read_bytes", fail)
+        patch.setattr(file_content, "_read_all", fail)
         first = build(place)
     assert_nothing_is_held_against_sound_images(place, first)
 
