@@ -1,5 +1,11 @@
 """Classify images by a folder of labeled ones: no training, an honest "unknown", a language model where it pays."""
 
+import sys
+
+# `python -m` puts the current folder first on the import path, so that a file `json.py` beside the images would be run.
+if sys.argv[:1] == ["-m"] and not sys.flags.safe_path:
+    del sys.path[0]
+
 import lazy_loader
 
 __version__ = "0.1.0"

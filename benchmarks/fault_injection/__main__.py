@@ -10,7 +10,9 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from benchmarks.fault_injection.appended import appended_results
+from benchmarks.fault_injection.blame import blame
 from benchmarks.fault_injection.cache_flips import cache_flips
+from benchmarks.fault_injection.decode_cost import decode_cost
 from benchmarks.fault_injection.determinism import determinism
 from benchmarks.fault_injection.edits import edits
 from benchmarks.fault_injection.flips import archive_flips, flips
@@ -35,6 +37,7 @@ def suite(badimages: Path | None, fraction: float) -> Iterable[Callable[[], list
     yield lambda: appended_results(scaled(120), scaled(30), scaled(90))
     yield lambda: [flips(scaled(1000)), archive_flips(scaled(200)), *cache_flips(scaled(1500))]
     yield lambda: [malformed(badimages), mutations(scaled(100_000))]
+    yield lambda: [*decode_cost(fraction), blame(scaled(10))]
     yield lambda: [archives(scaled(2000)), configurations(scaled(5000)), names()]
     yield lambda: [servers(scaled(200)), rate_limits(scaled(40)), forks(scaled(50))]
     yield lambda: [leftovers(), writers(scaled(10)), small_disk(), read_only(), determinism()]

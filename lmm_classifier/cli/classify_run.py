@@ -58,7 +58,13 @@ class ClassifyRun:
                     sys.stderr.write(escape_for_terminal(self.output.state()) + "\n")
                 raise
             if self.html is not None:
-                page.write(self.html, "Classified images", self._figures(), classifier.index.contents.file_of)
+                page.write(
+                    self.html,
+                    "Classified images",
+                    self._figures(),
+                    classifier.index.contents.file_of,
+                    config.images.limits,
+                )
         self._summarize(count, time.monotonic() - started)
         return self.counts
 

@@ -9,7 +9,8 @@ LmmClassifierError                  Exception     never itself; it is the root
 │   ├── UnreadableImageError                      the file cannot be opened or read
 │   ├── UnsupportedImageError                     its bytes are not in an accepted format
 │   ├── CorruptImageError                         the format is right, the content is broken
-│   └── ImageTooLargeError                        it has more pixels or bytes than the limits allow
+│   ├── ImageTooLargeError                        it has more pixels or bytes, or costs more, than the limits allow
+│   └── UndecodedImageError                       decoding was stopped; another try may succeed
 ├── ImageInputError                 TypeError     an argument is not of a type or shape that can be an image
 ├── ClosedError                     RuntimeError  a classifier is used after it was closed
 ├── EncoderError                    RuntimeError  the encoder cannot be loaded or gives no usable vectors
@@ -56,6 +57,7 @@ class ImageError(LmmClassifierError, ValueError):
     """A file cannot become an image; `kind` is a short stable name to group by."""
 
     kind: ClassVar[str] = "image"
+    proven: ClassVar[bool] = False  # the bytes alone prove the refusal, so that it may be stored
     content_hash: str | None = None  # SHA-256 of the file's bytes, where they could be read
 
 
@@ -69,18 +71,30 @@ class UnsupportedImageError(ImageError):
     """The bytes are not in an accepted image format."""
 
     kind = "unsupported"
+    proven = True
 
 
 class CorruptImageError(ImageError):
     """The format is right, but the content is broken."""
 
     kind = "corrupt"
+    proven = True
 
 
 class ImageTooLargeError(ImageError):
-    """The image has more pixels or bytes than the limits allow."""
+    """The image has more pixels or bytes than the limits allow, or its structure asks for more time or memory."""
 
     kind = "too_large"
+    proven = True
+
+
+class UndecodedImageError(ImageError):
+    """Decoding was stopped by a limit, a lack of memory or file handles, or the end of a process.
+
+    This says nothing about the file: it is never stored, and the next run tries again.
+    """
+
+    kind = "not_decoded"
 
 
 class ImageInputError(LmmClassifierError, TypeError):

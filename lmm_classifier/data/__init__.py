@@ -1,6 +1,6 @@
 """Reading of images and labeled folders: decoding, limits, drawn images.
 
-Start with `image_folder` (a folder of labels) and `images` (from bytes to pixels).
+Start with `image_folder` (a folder of labels), `images` (from bytes to pixels) and `cost` (what may be decoded).
 """
 
 import lazy_loader

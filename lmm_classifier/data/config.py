@@ -8,7 +8,7 @@ from pydantic import Field
 
 from lmm_classifier.core.concurrency import cpu_count
 from lmm_classifier.core.settings import PathsField, Settings
-from lmm_classifier.data.images import ImageLimits
+from lmm_classifier.data.limits import ImageLimits
 
 
 class ImagesConfig(Settings):
@@ -18,10 +18,14 @@ class ImagesConfig(Settings):
     """Images with more pixels (width x height) are refused; the header alone is read for this."""
     max_bytes: int = Field(default=268_435_456, ge=1)
     """Files with more bytes are refused before they are read."""
+    max_seconds: float = Field(default=2.0, ge=0.001, le=3600)
+    """Processor time for one image, in seconds; files whose structure asks for more are refused, with the reason."""
+    max_memory: int = Field(default=600_000_000, ge=64_000_000)
+    """Bytes of memory for one image, those of the file included."""
     fast_jpeg: bool = True
     """Decode large JPEGs at a reduced scale, at least three times the size that the encoder uses."""
     decode_in_subprocess: Literal["auto", "all", "off"] = "auto"
-    """Formats that separate processes decode, so that a crash costs one file. `auto`: TIFF, AVIF and HEIC."""
+    """Formats that separate processes decode, under limits of time and memory. `auto`: TIFF, WebP, AVIF and HEIC."""
     follow_links: PathsField = Field(default=[])
     """Folders outside the dataset into which links may lead, such as the cache of git-annex or DVC. Links to files
     inside the dataset are always followed, links to folders only where this names a folder."""
@@ -36,4 +40,6 @@ class ImagesConfig(Settings):
     @property
     def limits(self) -> ImageLimits:
         """Limits for files, and where they are decoded."""
-        return ImageLimits(self.max_pixels, self.max_bytes, self.decode_in_subprocess)
+        return ImageLimits(
+            self.max_pixels, self.max_bytes, self.decode_in_subprocess, self.max_seconds, self.max_memory
+        )

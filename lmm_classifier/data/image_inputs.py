@@ -18,7 +18,8 @@ from PIL import Image
 
 from lmm_classifier.core.errors import CorruptImageError, ImageError, ImageInputError, ImageTooLargeError
 from lmm_classifier.core.paths import expand_home
-from lmm_classifier.data.images import DecodedImage, ImageLimits, decode, read_image, upright_rgb
+from lmm_classifier.data.images import DecodedImage, decode, read_image, upright_rgb
+from lmm_classifier.data.limits import ImageLimits
 
 ImageInput = Image.Image | str | os.PathLike[str] | bytes | bytearray | memoryview | NDArray[Any]
 

@@ -8,14 +8,12 @@ counts. A file that lacks only its end is complete (`harmless_defects`).
 from __future__ import annotations
 
 import hashlib
-import stat
 import warnings
 from collections.abc import Callable, Container, Iterable, Iterator
 from dataclasses import dataclass
 from functools import cache
 from io import BytesIO
 from pathlib import Path
-from typing import Literal
 
 from PIL import Image, UnidentifiedImageError, features
 
@@ -24,14 +22,21 @@ from lmm_classifier.core.errors import (
     CorruptImageError,
     ImageError,
     ImageTooLargeError,
-    UnreadableImageError,
+    UndecodedImageError,
     UnsupportedImageError,
 )
 from lmm_classifier.data.bit_depth import in_full_range, prepare_planes, to_bytes
 from lmm_classifier.data.color import has_alpha, lab_to_rgb, to_rgba, to_srgb
 from lmm_classifier.data.color_code_points import add_profile
+from lmm_classifier.data.cost.check import check_cost, is_estimated
+from lmm_classifier.data.cost.jpeg import jpeg_scale
 from lmm_classifier.data.decoder_pool import POOL
+from lmm_classifier.data.decoding_memory import MemoryBudget, has_memory_limit, lacks_memory
+from lmm_classifier.data.file_content import read_bytes
 from lmm_classifier.data.harmless_defects import with_end, without_defect
+from lmm_classifier.data.limits import ImageLimits, check_size, lacks_memory_error
+from lmm_classifier.data.orientation import ORIENTATION, exif_orientation, xmp_orientation
+from lmm_classifier.data.strips import convert_by_strips
 
 # Pillow warns about odd metadata, and about sizes that are checked here anyway. Where warnings are errors, a warning
 # would cost a good image. warnings.catch_warnings is not safe in threads.
@@ -40,7 +45,6 @@ warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
 
 _FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")  # JPEG includes MPO, the format of some phones
 _MAGIC = (b"\xff\xd8\xff", b"\x89PNG", b"GIF8", b"BM", b"II*\0", b"MM\0*", b"RIFF")
-_TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -50,17 +54,8 @@ _TURNS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-_ORIENTATION = 0x0112  # EXIF tag
-_MARGIN = 3  # a reduced JPEG has at least this many times `min_side`: then pixels differ by at most 2 of 255
-
-
-@dataclass(frozen=True, slots=True)
-class ImageLimits:
-    """The largest pixel count (width x height) and file size that are decoded, and where files are decoded."""
-
-    max_pixels: int = 64_000_000
-    max_bytes: int = 256 << 20
-    decode_in_subprocess: Literal["auto", "all", "off"] = "auto"  # formats for a separate process
+_HOLDING = ("WEBP", "AVIF", "HEIF")  # images of these hold their decoder, and so its memory
+_MEMORY = MemoryBudget(1_200_000_000)  # bytes, of all threads together: two images of the default limit
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,39 +122,27 @@ def read_if_new(
         raise named from error.__cause__
 
 
-def read_bytes(path: Path, limits: ImageLimits) -> bytes:
-    """Return the bytes of a regular file within the limits; raises ImageError."""
-    try:
-        status = path.stat()
-        if not stat.S_ISREG(status.st_mode):  # opening a pipe or a device could wait for ever
-            raise UnreadableImageError("not a regular file")
-        if status.st_size > limits.max_bytes:
-            raise ImageTooLargeError(f"{status.st_size:,} bytes, at most {limits.max_bytes:,} are read")
-        return path.read_bytes()
-    except (OSError, ValueError) as error:
-        if isinstance(error, ImageError):
-            raise
-        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-        raise UnreadableImageError(reason.lower()) from error
-
-
 def decode(data: bytes, limits: ImageLimits = ImageLimits(), min_side: int | None = None) -> Image.Image:
     """Decode the bytes of a file to an upright RGB image; raises ImageError.
 
-    A separate process, which may crash, decodes TIFF, AVIF and HEIC; see `decoder_pool`.
+    JPEG, PNG, GIF and BMP are decoded here, after a look at what they cost. Separate processes with limits of time and
+    memory decode the other formats; see `decoder_pool`.
     """
-    if limits.decode_in_subprocess == "off" or not (limits.decode_in_subprocess == "all" or _is_fragile(data)):
-        return decode_in_process(data, limits, min_side)
-    size, pixels = POOL.decode(data, {"max_pixels": limits.max_pixels, "min_side": min_side})
-    return Image.frombytes("RGB", size, pixels)
-
-
-def _is_fragile(data: bytes) -> bool:
-    return data[:4] in _TIFF or data[4:8] == b"ftyp"
+    memory = check_cost(data, limits, min_side)
+    choice = limits.decode_in_subprocess
+    with _MEMORY.reserved(memory):
+        if choice == "all" or (choice == "auto" and not is_estimated(data)):
+            return POOL.decode(data, limits, min_side, memory)
+        try:
+            return decode_in_process(data, limits, min_side)
+        except ImageError as error:
+            if error.proven and (has_memory_limit() or lacks_memory(memory)):  # which decoders call damage
+                raise UndecodedImageError(f"not decoded, memory is scarce ({error})") from error
+            raise
 
 
 def decode_in_process(data: bytes, limits: ImageLimits = ImageLimits(), min_side: int | None = None) -> Image.Image:
-    """Do the same as `decode` in this process, for any format."""
+    """Do the same as `decode` in this process, for any format, without a look at the cost."""
     try:
         return _decode_strictly(data, limits, min_side)
     except CorruptImageError:
@@ -173,13 +156,13 @@ def _decode_strictly(data: bytes, limits: ImageLimits, min_side: int | None) -> 
         raise CorruptImageError("the file is empty")
     try:
         with Image.open(BytesIO(data), formats=accepted_formats()) as image:
-            _check_size(image.size, limits)
+            check_size(image.size, limits)
             if (whole := with_end(data)) is None:
                 raise CorruptImageError("damaged image (the file is truncated)")
             if whole is not data:
                 return _decode_strictly(whole, limits, min_side)
-            if min_side is not None and image.format in ("JPEG", "MPO"):
-                _reduce(image, min_side)
+            if image.format in ("JPEG", "MPO") and (scale := jpeg_scale(image.size, min_side)) > 1:
+                image.draft(None, (image.width // scale, image.height // scale))
             prepare_planes(image)
             image.load()
             return _upright(image, data)
@@ -187,30 +170,21 @@ def _decode_strictly(data: bytes, limits: ImageLimits, min_side: int | None) -> 
         raise
     except UnidentifiedImageError as error:
         raise _unidentified(data) from error
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning, MemoryError) as error:
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise ImageTooLargeError(f"too large to decode ({_short(error)})") from error
-    except Exception as error:  # the decoders of seven formats raise many kinds of errors for one fault
+    except Exception as error:  # the decoders of eight formats raise many kinds of errors for one fault
+        if isinstance(error, MemoryError):
+            raise lacks_memory_error(limits) from error
+        if _is_passing(error):
+            raise UndecodedImageError(f"not decoded ({_short(error)})") from error
         raise CorruptImageError(f"damaged image ({_short(error)})") from error
 
 
-def _reduce(image: Image.Image, min_side: int) -> None:
-    """Set the JPEG decoder to the largest reduction that changes nothing visible at `min_side`.
-
-    Only scales that divide both sides are used. Others would stretch the last row or column and shift the image.
-    """
-    width, height = image.size
-    for scale in (8, 4, 2):
-        if width % scale == height % scale == 0 and min(width, height) >= scale * _MARGIN * min_side:
-            image.draft(None, (width // scale, height // scale))
-            return
-
-
-def _check_size(size: tuple[int, int], limits: ImageLimits) -> None:
-    width, height = size
-    if width < 1 or height < 1:
-        raise CorruptImageError(f"no pixels ({width} x {height})")
-    if width * height > limits.max_pixels:
-        raise ImageTooLargeError(f"{width} x {height} pixels, at most {limits.max_pixels:,} are decoded")
+def _is_passing(error: Exception) -> bool:
+    """Return whether the system raised an error, not a decoder: it lacks threads, file handles or a module."""
+    if isinstance(error, ImportError) or (isinstance(error, OSError) and error.errno is not None):
+        return True
+    return any(words in str(error).lower() for words in ("out of memory", "cannot allocate", "start new thread"))
 
 
 def _unidentified(data: bytes) -> ImageError:
@@ -225,37 +199,61 @@ def _short(error: BaseException) -> str:
 
 
 def upright_rgb(image: Image.Image) -> Image.Image:
-    """Return an upright RGB image by the rules for files; the given image is not changed."""
+    """Return an upright RGB image by the rules for files; the given image is not changed.
+
+    Raises:
+        CorruptImageError: the image has no pixels, or its gray values are not finite.
+    """
+    if 0 in image.size:
+        raise CorruptImageError(f"no pixels ({image.width} x {image.height})")
     return _upright(image, None)
 
 
 def _upright(image: Image.Image, data: bytes | None) -> Image.Image:
     """Do the same as `upright_rgb`, but return an image decoded from `data` that is fit already without a copy."""
-    try:
-        orientation = image.getexif().get(_ORIENTATION)
-    except Exception:  # noqa: BLE001 - broken metadata is no reason to refuse good pixels
-        orientation = None
-    turn = _TURNS.get(orientation) if isinstance(orientation, int) else None
+    turn = _TURNS.get(_orientation(image, own=data is not None) or 1)
     upright = _rgb(image, data)
+    if data is not None and upright is not image:
+        image.close()  # frees its pixels before there are more
     if turn is not None:
         upright = upright.transpose(turn)
     elif upright is image and data is None:
         upright = image.copy()
+    elif upright is image and image.format in _HOLDING:
+        upright = image._new(image.im)
     upright.info.clear()  # an upright image must not be turned again
     return upright
+
+
+def _orientation(image: Image.Image, own: bool) -> int | None:
+    """Return the EXIF orientation. For a file whose metadata Pillow would read without a limit, only this is read."""
+    try:
+        if not own or image.format not in ("JPEG", "MPO", "PNG") or "Raw profile type exif" in image.info:
+            return image.getexif().get(ORIENTATION)
+        if (exif := image.info.get("exif")) and (stated := exif_orientation(exif)):
+            return stated
+        xmp = image.info.get("XML:com.adobe.xmp") or image.info.get("xmp")
+        return xmp_orientation(xmp) if xmp else None
+    except Exception:  # noqa: BLE001 - broken metadata is no reason to refuse good pixels
+        return None
 
 
 def _rgb(image: Image.Image, data: bytes | None) -> Image.Image:
     """Return an RGB image in sRGB; the image itself where it is one."""
     if data is not None:
         add_profile(image, data)
-    image = to_srgb(in_full_range(image, data))
+    image = in_full_range(image, data)
     if has_alpha(image):
-        layer = to_rgba(image)
-        return Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer).convert("RGB")
+        return convert_by_strips(image, _on_white)
+    image = to_srgb(image)
     if image.mode == "RGB":
         return image
     return lab_to_rgb(image) if image.mode == "LAB" else to_bytes(image).convert("RGB")
+
+
+def _on_white(image: Image.Image) -> Image.Image:
+    layer = to_rgba(to_srgb(image))
+    return Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer).convert("RGB")
 
 
 def read_images(

@@ -19,7 +19,8 @@ from lmm_classifier.core.linalg import single_threaded_blas
 from lmm_classifier.core.progress import Progress, ProgressCallback
 from lmm_classifier.core.tail import chance_limit
 from lmm_classifier.data.alignment import LUMA_SIDE, align, detail_correlation, plane_correlation, refine, warped
-from lmm_classifier.data.images import DecodedImage, ImageLimits, read_images
+from lmm_classifier.data.images import DecodedImage, read_images
+from lmm_classifier.data.limits import ImageLimits
 
 _SHAPE = 8  # side of the outlines by which candidates are chosen
 _CROP = 0.9  # part of each side that remains where 5 % are cropped off at both ends

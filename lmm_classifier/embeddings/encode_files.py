@@ -58,13 +58,18 @@ class EncodedFile:
 
 @dataclass(frozen=True, slots=True)
 class FailedImage:
-    """A file without a vector: its position in the list, its path, the hash of its content if known, and the reason."""
+    """A file without a vector: its position in the list, its path, the hash of its content if known, and the reason.
+
+    `proven` says that the bytes alone prove the refusal. A failure that may pass, of the system or of the encoder, must
+    not be stored.
+    """
 
     position: int
     path: Path
     content_hash: str | None
     kind: str
     reason: str
+    proven: bool = False
 
 
 @dataclass
@@ -122,7 +127,7 @@ def encode_files(
         try:
             image = read_if_new(path, images.limits, min_side, known)
         except ImageError as error:
-            return FailedImage(position, path, error.content_hash, error.kind, str(error))
+            return FailedImage(position, path, error.content_hash, error.kind, str(error), error.proven)
         file = EncodedFile(position, path, image.content_hash)
         if isinstance(image, KnownImage):
             return file

@@ -13,7 +13,8 @@ from PIL import Image
 from lmm_classifier.core.arrays import Float64Array, IntArray
 from lmm_classifier.core.errors import ImageError, RerankerError, UnreadableImageError
 from lmm_classifier.core.protocols import Similarities
-from lmm_classifier.data.images import ImageLimits, read_image
+from lmm_classifier.data.images import read_image
+from lmm_classifier.data.limits import ImageLimits
 from lmm_classifier.index.vector_index import ExactIndex
 
 logger = logging.getLogger(__name__)
@@ -75,6 +76,8 @@ class ReferenceImages:
                 self._cache[row] = image
             except ImageError as error:
                 logger.warning("A reference image cannot be read: %s", error)
+                if not error.proven:
+                    return None  # another try may succeed
                 self._cache[row] = None
             if len(self._cache) > _CACHED:
                 self._cache.popitem(last=False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -15,6 +16,7 @@ from lmm_classifier.core.numerics import softmax
 ScoreLabels = Callable[[Sequence[Image.Image], Sequence[str | None], Sequence[Sequence[str]]], list[Float64Array]]
 
 _VIEWS = 5
+_MAX_PIXELS = 4_000_000  # of an image before it becomes views
 _WEIGHT = 2.0  # of the views' mean score relative to retrieval's score, until it is measured
 
 
@@ -22,8 +24,11 @@ def five_views(image: Image.Image) -> list[Image.Image]:
     """Return five views of an image.
 
     They are the mirror image, the central 80%, the image with its edges repeated outwards by 10%, and two rotations by
-    10 degrees without their corners.
+    10 degrees without their corners. A larger image than four million pixels is reduced first, because the five views
+    are in memory together.
     """
+    factor = math.ceil(math.sqrt(image.width * image.height / _MAX_PIXELS))
+    image = image.reduce(factor) if factor > 1 else image
     return [
         ImageOps.mirror(image),
         _crop_center(image, 0.8),

@@ -4,7 +4,9 @@ import pytest
 
 from benchmarks.fault_injection.__main__ import table
 from benchmarks.fault_injection.appended import appended_results
+from benchmarks.fault_injection.blame import blame
 from benchmarks.fault_injection.cache_flips import cache_flips
+from benchmarks.fault_injection.decode_cost import decode_cost
 from benchmarks.fault_injection.determinism import determinism
 from benchmarks.fault_injection.edits import edits
 from benchmarks.fault_injection.flips import archive_flips, flips
@@ -74,6 +76,18 @@ def test_mutated_images():
 def test_malformed_images(shared):
     """A collection of broken images is decoded or refused."""
     assert_nothing_lost(malformed(shared / "badimages/badimages.tar.xz"))
+
+
+@pytest.mark.long
+def test_costly_images():
+    """No accepted file of a family costs more than the limits; the others are refused with the reason."""
+    assert_nothing_lost(*decode_cost(0.1))
+
+
+@pytest.mark.long
+def test_sound_images_are_not_blamed():
+    """What happens to a decoder is not held against the image."""
+    assert_nothing_lost(blame(1))
 
 
 @pytest.mark.long

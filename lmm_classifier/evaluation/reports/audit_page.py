@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from lmm_classifier.data.limits import ImageLimits
 from lmm_classifier.evaluation.audit import Audit, Outlier
 from lmm_classifier.evaluation.duplicates import Duplicates
 from lmm_classifier.evaluation.reports.cards import Card, GroupCard, neighbor_items
@@ -17,7 +18,13 @@ _FileOf = Callable[[str], Path]  # the image file of an example
 _GROUP_IMAGES = 4  # images shown of a group of duplicates
 
 
-def write_audit_page(path: Path | str, audit: Audit, index_path: Path | str, correct: Correct | None = None) -> None:
+def write_audit_page(
+    path: Path | str,
+    audit: Audit,
+    index_path: Path | str,
+    correct: Correct | None = None,
+    limits: ImageLimits = ImageLimits(),
+) -> None:
     """Write the findings of an audit with their images to one page, whole or not at all.
 
     Args:
@@ -25,6 +32,7 @@ def write_audit_page(path: Path | str, audit: Audit, index_path: Path | str, cor
         audit: the findings.
         index_path: the index that was audited; it knows where the images are.
         correct: returns the command that gives an example the suggested label, to show on its card. None shows none.
+        limits: the largest image to show, and what reading it may cost; `config.images.limits` are the configured ones.
 
     Example:
         >>> from pathlib import Path
@@ -34,14 +42,14 @@ def write_audit_page(path: Path | str, audit: Audit, index_path: Path | str, cor
         True
     """
     file_of = read_index(Path(index_path)).file_of
-    thumbnails = Thumbnails(file_of)
+    thumbnails = Thumbnails(file_of, limits)
     outliers = [_outlier_card(outlier, file_of, thumbnails) for outlier in audit.outliers[:MAX_CARDS]]
     contradictions = [group for group in audit.duplicates if group.contradict]
     consistent = [group for group in audit.duplicates if not group.contradict]
     sections = [
         *suspect_sections(audit, file_of, thumbnails, correct),
-        _duplicates("contradictions", "Same image, several labels", contradictions, file_of),
-        _duplicates("duplicates", "Duplicates", consistent, file_of),
+        _duplicates("contradictions", "Same image, several labels", contradictions, file_of, limits),
+        _duplicates("duplicates", "Duplicates", consistent, file_of, limits),
         Section("outliers", "Outliers", len(audit.outliers), cards=outliers),
         Section("pairs", "Confusable labels", len(audit.confusable), table=_pairs(audit)),
         Section("thin", "Labels with few examples", len(audit.thin), table=_thin(audit)),
@@ -67,23 +75,25 @@ def summary(audit: Audit) -> list[tuple[str, str]]:
 
 def _outlier_card(outlier: Outlier, file_of: _FileOf, thumbnails: Thumbnails) -> Card:
     return Card(
-        embed_image(file_of(outlier.path), outlier.path),
+        embed_image(file_of(outlier.path), outlier.path, thumbnails.limits),
         outlier.label,
         f"familiarity {outlier.familiarity:.1f}",
         neighbor_items(outlier.neighbors, thumbnails),
     )
 
 
-def _duplicates(anchor: str, heading: str, groups: Sequence[Duplicates], file_of: _FileOf) -> Section:
-    cards = [_group_card(group, file_of) for group in groups[:MAX_CARDS]]
+def _duplicates(
+    anchor: str, heading: str, groups: Sequence[Duplicates], file_of: _FileOf, limits: ImageLimits
+) -> Section:
+    cards = [_group_card(group, file_of, limits) for group in groups[:MAX_CARDS]]
     return Section(anchor, heading, len(groups), groups=cards)
 
 
-def _group_card(group: Duplicates, file_of: _FileOf) -> GroupCard:
+def _group_card(group: Duplicates, file_of: _FileOf, limits: ImageLimits) -> GroupCard:
     return GroupCard(
         " / ".join(dict.fromkeys(group.labels)),
         "same bytes" if group.exact else f"near duplicates by {group.compared}, similarity {group.similarity:.3f}",
-        [embed_image(file_of(path), path) for path in group.paths[:_GROUP_IMAGES]],
+        [embed_image(file_of(path), path, limits) for path in group.paths[:_GROUP_IMAGES]],
         max(len(group.paths) - _GROUP_IMAGES, 0),
     )
 

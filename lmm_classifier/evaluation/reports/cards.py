@@ -81,7 +81,7 @@ def result_card(entry: LabeledResult, grade: Grade, thumbnails: Thumbnails) -> C
         best = f"best label {result.candidates[0].label}, " if result.is_unknown else ""
         numbers = f"{best}score {result.score:.2f}"
     return Card(
-        image=embed_image(entry.image, name),
+        image=embed_image(entry.image, name, thumbnails.limits),
         heading=result.label,
         numbers=numbers,
         neighbors=neighbor_items(_nearest(result), thumbnails),

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from lmm_classifier.core.datatypes import Classification
 from lmm_classifier.core.labels import normal_label
+from lmm_classifier.data.limits import ImageLimits
 from lmm_classifier.evaluation.reports.cards import Card, Grade, grade_result, result_card
 from lmm_classifier.evaluation.reports.page import Section, write_page
 from lmm_classifier.evaluation.reports.thumbnails import Thumbnails
@@ -26,6 +28,7 @@ def write_contact_sheet(
     summary: Sequence[tuple[str, str]],
     entries: Iterable[LabeledResult],
     image_root: Path | str,
+    limits: ImageLimits = ImageLimits(),
 ) -> None:
     """Write a page with a card for every result, mistakes first. The page is written whole or not at all.
 
@@ -36,6 +39,7 @@ def write_contact_sheet(
         entries: images with their results. An image that cannot be read gets a placeholder.
         image_root: folder of the dataset, where the images of the neighbors are. Its folders are the labels: an image
             whose truth is none of them is correct when it is called unknown.
+        limits: the largest image to show, and what reading it may cost; `config.images.limits` are the configured ones.
 
     Example:
         >>> from pathlib import Path
@@ -50,7 +54,7 @@ def write_contact_sheet(
     """
     entries, image_root = list(entries), Path(image_root)
     labels = _labels(image_root, entries)
-    thumbnails = Thumbnails(image_root.joinpath)
+    thumbnails = Thumbnails(image_root.joinpath, limits)
     cards: dict[str, list[Card]] = {anchor: [] for anchor in _SECTIONS}
     for entry in entries:
         grade = grade_result(entry, labels)
@@ -66,9 +70,9 @@ def write_contact_sheet(
 def _labels(image_root: Path, entries: Sequence[LabeledResult]) -> set[str]:
     """Return all labels of the dataset that are known from its folders and from the candidates."""
     candidates = {candidate.label for entry in entries for candidate in entry.result.candidates}
-    folders = (
-        {normal_label(child.name) for child in image_root.iterdir() if child.is_dir()} if image_root.is_dir() else set()
-    )
+    folders = set()
+    with suppress(OSError):  # a folder that cannot be listed must not cost the page
+        folders = {normal_label(child.name) for child in image_root.iterdir() if child.is_dir()}
     return candidates | folders
 
 

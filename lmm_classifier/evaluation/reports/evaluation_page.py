@@ -36,7 +36,7 @@ def write_evaluation_page(path: Path | str, evaluation: Evaluation, classifier: 
         3
     """
     figures = evaluation.to_dict(classifier.retriever.calibration.familiarity.threshold)
-    thumbnails = Thumbnails(classifier.index.contents.file_of)
+    thumbnails = Thumbnails(classifier.index.contents.file_of, classifier.config.images.limits)
     sections = [
         _charts(evaluation, classifier.thresholds),
         *([_tradeoff(figures["unknown"])] if figures["unknown"] else []),

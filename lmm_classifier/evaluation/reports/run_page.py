@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from lmm_classifier.core.datatypes import Classification
+from lmm_classifier.data.limits import ImageLimits
 from lmm_classifier.evaluation.reports.cards import Grade, result_card
 from lmm_classifier.evaluation.reports.page import MAX_CARDS, Section, write_page
 from lmm_classifier.evaluation.reports.thumbnails import Thumbnails
@@ -35,7 +36,14 @@ class RunPage:
         else:
             heapq.heappushpop(self._shown[group], entry)
 
-    def write(self, path: Path, title: str, figures: Sequence[tuple[str, str]], file_of: Callable[[str], Path]) -> None:
+    def write(
+        self,
+        path: Path,
+        title: str,
+        figures: Sequence[tuple[str, str]],
+        file_of: Callable[[str], Path],
+        limits: ImageLimits,
+    ) -> None:
         """Write the page, whole or not at all.
 
         Args:
@@ -43,8 +51,9 @@ class RunPage:
             title: heading of the page.
             figures: names and values at the top.
             file_of: returns the image file of an example by its id.
+            limits: the largest image to show, and what reading it may cost.
         """
-        thumbnails = Thumbnails(file_of)
+        thumbnails = Thumbnails(file_of, limits)
         sections = []
         for group, heading in _HEADINGS.items():
             entries = [entry for _, _, entry in sorted(self._shown[group], reverse=True)]

@@ -43,7 +43,7 @@ def suspect_sections(audit: Audit, file_of: _FileOf, thumbnails: Thumbnails, cor
 
 def _card(issue: LabelIssue, file_of: _FileOf, thumbnails: Thumbnails, correct: Correct | None) -> Card:
     return Card(
-        embed_image(file_of(issue.path), issue.path),
+        embed_image(file_of(issue.path), issue.path, thumbnails.limits),
         f"{issue.suggested}?",
         f"label quality {issue.label_quality:.2f}",
         neighbor_items(issue.neighbors, thumbnails),

@@ -9,10 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from PIL import ImageOps
-from PIL.Image import Image
+from PIL.Image import Image, Resampling
 
 from lmm_classifier.core.errors import ImageError
 from lmm_classifier.data.images import read_image
+from lmm_classifier.data.limits import ImageLimits
 
 _SIDE = 128  # pixels of an image's longer side
 _NEIGHBOR_SIDE = 64  # pixels of a neighbor's square
@@ -32,21 +33,23 @@ class EmbeddedImage:
     error: str = ""
 
 
-def embed_image(path: Path, name: str) -> EmbeddedImage:
-    """Read the image at `path` and reduce it to 128 pixels; keep its shape."""
+def embed_image(path: Path, name: str, limits: ImageLimits) -> EmbeddedImage:
+    """Read the image at `path` within the limits, and reduce it to 128 pixels; keep its shape, but no side below 1."""
     try:
-        image = read_image(path, min_side=_SIDE).image
+        image = read_image(path, limits, _SIDE).image
     except ImageError as error:
         return EmbeddedImage(name, error=str(error))
-    image = ImageOps.contain(image, (_SIDE, _SIDE))
-    return EmbeddedImage(name, _data_url(image), image.width, image.height)
+    scale = _SIDE / max(image.size)
+    size = max(1, round(scale * image.width)), max(1, round(scale * image.height))
+    return EmbeddedImage(name, _data_url(image.resize(size, Resampling.BICUBIC)), *size)
 
 
 class Thumbnails:
     """Images of neighbors. Each is read once and written once, as the background of a CSS class."""
 
-    def __init__(self, file_of: Callable[[str], Path]) -> None:
+    def __init__(self, file_of: Callable[[str], Path], limits: ImageLimits) -> None:
         self._file_of = file_of  # returns the image file of an example
+        self.limits = limits  # of all images on the page
         self._urls: dict[str, str | None] = {}  # example -> data URL, None where the image cannot be read
         self._numbers: dict[str, int] = {}
 
@@ -61,10 +64,9 @@ class Thumbnails:
         """Return the CSS class and the data URL of each image that was asked for."""
         return [(f"n{self._numbers[path]}", url) for path, url in self._urls.items() if url is not None]
 
-    @staticmethod
-    def _read(path: Path) -> str | None:
+    def _read(self, path: Path) -> str | None:
         try:
-            image = read_image(path, min_side=_NEIGHBOR_SIDE).image
+            image = read_image(path, self.limits, _NEIGHBOR_SIDE).image
         except ImageError:
             return None
         return _data_url(ImageOps.fit(image, (_NEIGHBOR_SIDE, _NEIGHBOR_SIDE)))

@@ -15,8 +15,10 @@ from lmm_classifier.core.errors import ImageError
 from lmm_classifier.core.files import atomic_write
 from lmm_classifier.core.own_files import lies_in_own_folder
 from lmm_classifier.core.progress import Skipped
+from lmm_classifier.data.file_content import read_bytes
 from lmm_classifier.data.ignored_names import is_ignored_folder
-from lmm_classifier.data.images import ImageLimits, read_bytes, upright_rgb
+from lmm_classifier.data.images import upright_rgb
+from lmm_classifier.data.limits import ImageLimits
 from lmm_classifier.index.contents import ADDED
 from lmm_classifier.index.manifest import Manifest
 from lmm_classifier.index.storage.records import Record, file_stamp, provenance

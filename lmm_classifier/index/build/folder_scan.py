@@ -38,8 +38,9 @@ def scan_dataset(root: Path, config: PipelineConfig) -> LabeledFolder:
 class FolderScan:
     """Scan of a dataset that commits the vectors of new images to the store, batch by batch.
 
-    A rejected file is stored with its size, stamp and content. It is not tried again until the file changes, or the
-    limits, formats or encoder that rejected it (`KnownFile.decided_by`).
+    A file whose bytes prove that it cannot be used is stored with its size, stamp and content. It is not tried again
+    until the file changes, or the limits, formats or encoder that rejected it (`KnownFile.decided_by`). A failure that
+    may pass, such as a lack of memory, is not stored.
     """
 
     store: Store
@@ -88,7 +89,8 @@ class FolderScan:
         return by_path, {file.content_hash: file for file in known if file.kind}
 
     def _decided_by(self) -> str:
-        limits = f"{self.images.max_pixels} {self.images.max_bytes}"
+        images = self.images
+        limits = f"{images.max_pixels} {images.max_bytes} {images.max_seconds} {images.max_memory}"
         return f"{limits} {','.join(accepted_formats())} {pillow_version} {self.encoder_id}"
 
     def _stat(self, example: Example) -> ScannedFile:
@@ -113,7 +115,7 @@ class FolderScan:
             file = unread[failed.position]
             reason = KnownFile(file.path, file.size, file.stamp, "", self._decided_by(), failed.kind, failed.reason)
             self._reject(file, reason)
-            if failed.content_hash is not None:  # a file that could not be read is tried again next time
+            if failed.content_hash is not None and failed.proven:  # all others are tried again next time
                 known.append(replace(reason, content_hash=failed.content_hash))
         pairs = [(encoded.content_hash, vector) for encoded, vector in zip(batch.encoded, batch.vectors)]
         self.store.put_vectors(self.encoder_id, pairs, known)

@@ -82,7 +82,10 @@ class Sync:
             raise
 
     def _added_by_hand(self, records: list[Record]) -> tuple[list[Record], list[Skipped]]:
-        """Return the examples added by hand that have a vector; where it is missing, their image is encoded again."""
+        """Return the examples added by hand that have a vector; where it is missing, their image is encoded again.
+
+        Raises DatasetError for a failure that may pass: the example would be lost.
+        """
         encoder_id = self.fingerprint.space_id
         known = self.store.encoded_hashes(encoder_id)
         missing = [record for record in records if record.content_hash not in known]
@@ -91,6 +94,12 @@ class Sync:
         for batch in encode_files(files, self.encoder, self.config.images, self.batch_size):
             pairs = [(file.content_hash, vector) for file, vector in zip(batch.encoded, batch.vectors)]
             self.store.put_vectors(encoder_id, pairs)
+            for file in batch.failed:
+                if not file.proven and file.kind != "no_vector" and file.path.exists():
+                    raise DatasetError(
+                        f"The image {missing[file.position].path}, which was added by hand, could not be read now "
+                        f"({file.reason}). No example was changed: try again, or remove this example."
+                    )
             lost += [Skipped(missing[file.position].path, file.reason, file.kind) for file in batch.failed]
             lost += [
                 Skipped(missing[file.position].path, "the stored image has changed", "corrupt")
