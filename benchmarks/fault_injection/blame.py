@@ -19,8 +19,8 @@ import numpy as np
 from benchmarks.fault_injection.outcome import Outcome
 from lmm_classifier.config import PipelineConfig
 from lmm_classifier.core.errors import LmmClassifierError
-from lmm_classifier.data.decoder_pool import POOL
-from lmm_classifier.data.decoder_start import PROGRAM
+from lmm_classifier.data.decoding.decoder_pool import POOL
+from lmm_classifier.data.decoding.decoder_start import PROGRAM
 from lmm_classifier.data.synthetic.catalog import KNOWN, draw
 from lmm_classifier.index.build.builder import build_index_from_directory
 from lmm_classifier.index.storage.store import Store

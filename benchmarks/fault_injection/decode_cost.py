@@ -18,7 +18,7 @@ from PIL import Image
 from benchmarks.fault_injection.costly_files import FAMILIES, families
 from benchmarks.fault_injection.outcome import Outcome
 from lmm_classifier.core.errors import ImageError
-from lmm_classifier.data.decoder_pool import POOL
+from lmm_classifier.data.decoding.decoder_pool import POOL
 from lmm_classifier.data.images import decode
 from lmm_classifier.data.limits import ImageLimits
 

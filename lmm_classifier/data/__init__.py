@@ -1,6 +1,7 @@
 """Reading of images and labeled folders: decoding, limits, drawn images.
 
-Start with `image_folder` (a folder of labels), `images` (from bytes to pixels) and `cost` (what may be decoded).
+Start with `image_folder` (a folder of labels), `images` (from bytes to pixels) and `decoding/cost` (what may be
+decoded).
 """
 
 import lazy_loader

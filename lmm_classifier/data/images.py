@@ -25,18 +25,18 @@ from lmm_classifier.core.errors import (
     UndecodedImageError,
     UnsupportedImageError,
 )
-from lmm_classifier.data.bit_depth import in_full_range, prepare_planes, to_bytes
-from lmm_classifier.data.color import has_alpha, lab_to_rgb, to_rgba, to_srgb
-from lmm_classifier.data.color_code_points import add_profile
-from lmm_classifier.data.cost.check import check_cost, is_estimated
-from lmm_classifier.data.cost.jpeg import jpeg_scale
-from lmm_classifier.data.decoder_pool import POOL
-from lmm_classifier.data.decoding_memory import MemoryBudget, has_memory_limit, lacks_memory
+from lmm_classifier.data.decoding.bit_depth import in_full_range, prepare_planes, to_bytes
+from lmm_classifier.data.decoding.color import has_alpha, lab_to_rgb, to_rgba, to_srgb
+from lmm_classifier.data.decoding.color_code_points import add_profile
+from lmm_classifier.data.decoding.cost.check import check_cost, is_estimated
+from lmm_classifier.data.decoding.cost.jpeg import jpeg_scale
+from lmm_classifier.data.decoding.decoder_pool import POOL
+from lmm_classifier.data.decoding.decoding_memory import MemoryBudget, has_memory_limit, lacks_memory
+from lmm_classifier.data.decoding.harmless_defects import with_end, without_defect
+from lmm_classifier.data.decoding.orientation import ORIENTATION, exif_orientation, xmp_orientation
+from lmm_classifier.data.decoding.strips import convert_by_strips
 from lmm_classifier.data.file_content import read_bytes
-from lmm_classifier.data.harmless_defects import with_end, without_defect
 from lmm_classifier.data.limits import ImageLimits, check_size, lacks_memory_error
-from lmm_classifier.data.orientation import ORIENTATION, exif_orientation, xmp_orientation
-from lmm_classifier.data.strips import convert_by_strips
 
 # Pillow warns about odd metadata, and about sizes that are checked here anyway. Where warnings are errors, a warning
 # would cost a good image. warnings.catch_warnings is not safe in threads.

@@ -12,8 +12,9 @@ import pytest
 from PIL import Image
 
 from lmm_classifier.core.errors import DatasetError, EncoderError
-from lmm_classifier.data import decoder_pool, decoder_start, file_content, images
-from lmm_classifier.data.decoder_pool import POOL
+from lmm_classifier.data import file_content, images
+from lmm_classifier.data.decoding import decoder_pool, decoder_start
+from lmm_classifier.data.decoding.decoder_pool import POOL
 from lmm_classifier.embeddings.descriptor import DescriptorEncoder
 from lmm_classifier.index.build.builder import build_index_from_directory
 from lmm_classifier.index.build.editor import IndexEditor

@@ -1,6 +1,6 @@
 """A sum of time and memory."""
 
-from lmm_classifier.data.cost.estimate import CostEstimate
+from lmm_classifier.data.decoding.cost.estimate import CostEstimate
 
 
 def test_the_largest_part_is_the_reason():

@@ -18,7 +18,7 @@ import numpy as np
 from PIL import Image, features
 
 from lmm_classifier.core.errors import UnsupportedImageError
-from lmm_classifier.data.bit_depth import to_bytes
+from lmm_classifier.data.decoding.bit_depth import to_bytes
 
 _MAX_BYTES = 16 << 20  # of a profile; the largest ones of printers have about 9 MB
 _CLASSES = (b"scnr", b"mntr", b"prtr", b"spac")  # profiles of other classes do not describe an image

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import struct
 
-from lmm_classifier.data.cost.estimate import CostEstimate
+from lmm_classifier.data.decoding.cost.estimate import CostEstimate
 
 _PIXEL, _BYTE = 12e-9, 2e-9  # seconds
 _RUN_LENGTH_BYTE = 0.8e-6  # Pillow reads them in Python

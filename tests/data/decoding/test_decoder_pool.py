@@ -15,8 +15,8 @@ import pytest
 from PIL import Image
 
 from lmm_classifier.core.errors import CorruptImageError, ImageError, ImageTooLargeError, UndecodedImageError
-from lmm_classifier.data import decoder_pool, decoder_start
-from lmm_classifier.data.decoder_pool import DecoderPool
+from lmm_classifier.data.decoding import decoder_pool, decoder_start
+from lmm_classifier.data.decoding.decoder_pool import DecoderPool
 from lmm_classifier.data.images import decode, read_images
 from lmm_classifier.data.limits import ImageLimits
 
@@ -224,7 +224,8 @@ def test_no_process_is_left(tmp_path):
     (tmp_path / "x.tif").write_bytes(encoded())
     code = (
         "import os, signal, sys; from pathlib import Path\n"
-        "from lmm_classifier.data.images import read_image\nfrom lmm_classifier.data.decoder_pool import POOL\n"
+        "from lmm_classifier.data.images import read_image\n"
+        "from lmm_classifier.data.decoding.decoder_pool import POOL\n"
         "read_image(Path(sys.argv[1])); print(POOL._idle[0].pid, flush=True)\n"
         "os.kill(os.getpid(), signal.SIGKILL)"
     )

@@ -5,8 +5,8 @@ import struct
 import pytest
 
 from benchmarks.fault_injection.costly_files import empty_scans, flat, save, scans, segment, with_segments
-from lmm_classifier.data.cost.check import estimate_cost
-from lmm_classifier.data.cost.jpeg import jpeg_scale
+from lmm_classifier.data.decoding.cost.check import estimate_cost
+from lmm_classifier.data.decoding.cost.jpeg import jpeg_scale
 
 
 def reason(data):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import struct
 
-from lmm_classifier.data.cost.estimate import CostEstimate
+from lmm_classifier.data.decoding.cost.estimate import CostEstimate
 
 # seconds, rounded up from measurements
 _CHUNK, _BYTE = 7e-6, 5e-9

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from lmm_classifier.data.jpeg_headers import Jpeg, Scan, Table, read_headers
+from lmm_classifier.data.decoding.jpeg_headers import Jpeg, Scan, Table, read_headers
 
 _MOST_BYTES = 4 << 20  # of a file; following its codes takes about 1.5 s then
 _MOST_REFINED_BYTES = 2 << 20  # where several scans are followed

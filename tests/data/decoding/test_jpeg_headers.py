@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from lmm_classifier.data.jpeg_headers import has_end, read_headers
+from lmm_classifier.data.decoding.jpeg_headers import has_end, read_headers
 from lmm_classifier.data.synthetic.catalog import draw
 
 

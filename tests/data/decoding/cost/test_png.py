@@ -3,7 +3,7 @@
 import pytest
 
 from benchmarks.fault_injection.costly_files import chunk, png
-from lmm_classifier.data.cost.check import estimate_cost
+from lmm_classifier.data.decoding.cost.check import estimate_cost
 
 
 def test_chunks_and_what_they_can_inflate_to_are_counted():

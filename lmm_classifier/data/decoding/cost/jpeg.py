@@ -6,8 +6,8 @@ import re
 import struct
 from typing import NamedTuple
 
-from lmm_classifier.data.cost.estimate import CostEstimate
-from lmm_classifier.data.orientation import exif_bytes
+from lmm_classifier.data.decoding.cost.estimate import CostEstimate
+from lmm_classifier.data.decoding.orientation import exif_bytes
 
 _MARGIN = 3  # a reduced JPEG has at least this many times `min_side`: then pixels differ by at most 2 of 255
 

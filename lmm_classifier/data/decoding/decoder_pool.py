@@ -25,9 +25,9 @@ from lmm_classifier.core.errors import (
     UnsupportedImageError,
 )
 from lmm_classifier.core.forking import register_for_reset
-from lmm_classifier.data.decoder_start import PROGRAM, start_decoder
+from lmm_classifier.data.decoding.decoder_start import PROGRAM, start_decoder
+from lmm_classifier.data.decoding.strips import rows_of_strips
 from lmm_classifier.data.limits import ImageLimits
-from lmm_classifier.data.strips import rows_of_strips
 
 SECONDS = 60.0  # without an answer; processor time is limited by the process itself
 _KINDS: dict[str, type[ImageError]] = {

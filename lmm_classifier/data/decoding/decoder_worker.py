@@ -12,7 +12,7 @@ from typing import IO
 
 from PIL.Image import Image
 
-from lmm_classifier.data.strips import rows_of_strips
+from lmm_classifier.data.decoding.strips import rows_of_strips
 
 _DECODING = 0.75  # part of the time for decoding; the rest passes the pixels on
 
@@ -23,7 +23,7 @@ def main() -> None:
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # output of a library must not mix with the responses
     _prepare()
     from lmm_classifier.core.errors import ImageError
-    from lmm_classifier.data.decoding_memory import has_memory_limit, lacks_memory
+    from lmm_classifier.data.decoding.decoding_memory import has_memory_limit, lacks_memory
     from lmm_classifier.data.images import decode_in_process
     from lmm_classifier.data.limits import ImageLimits, lacks_memory_error
 

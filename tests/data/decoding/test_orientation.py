@@ -6,7 +6,7 @@ import struct
 import pytest
 from PIL import Image
 
-from lmm_classifier.data.orientation import ORIENTATION, exif_bytes, exif_orientation, xmp_orientation
+from lmm_classifier.data.decoding.orientation import ORIENTATION, exif_bytes, exif_orientation, xmp_orientation
 
 
 def exif(entries, order="<", prefix=b"Exif\0\0"):

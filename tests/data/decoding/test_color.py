@@ -13,8 +13,8 @@ import pytest
 from PIL import Image, ImageCms, features
 
 from lmm_classifier.core.errors import ImageError, UnsupportedImageError
-from lmm_classifier.data import color
-from lmm_classifier.data.color import to_srgb
+from lmm_classifier.data.decoding import color
+from lmm_classifier.data.decoding.color import to_srgb
 from lmm_classifier.data.images import accepted_formats, decode, upright_rgb
 from lmm_classifier.data.synthetic.catalog import draw
 from tests.helpers.icc_profiles import (

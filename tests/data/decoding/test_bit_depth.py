@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from lmm_classifier.core.errors import CorruptImageError, UnsupportedImageError
-from lmm_classifier.data.bit_depth import in_full_range
+from lmm_classifier.data.decoding.bit_depth import in_full_range
 from lmm_classifier.data.images import decode, upright_rgb
 from lmm_classifier.data.synthetic.catalog import draw
 from tests.helpers.icc_profiles import encoded, gray_profile

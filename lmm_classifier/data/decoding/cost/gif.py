@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import struct
 
-from lmm_classifier.data.cost.estimate import CostEstimate
+from lmm_classifier.data.decoding.cost.estimate import CostEstimate
 
 _BLOCK, _JUNK_BYTE = 1.5e-6, 0.3e-6  # seconds; Pillow reads them in Python
 _BYTE, _PIXEL = 8e-9, 16e-9

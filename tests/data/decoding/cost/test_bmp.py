@@ -3,7 +3,7 @@
 import struct
 
 from benchmarks.fault_injection.costly_files import bmps, flat, save
-from lmm_classifier.data.cost.check import estimate_cost
+from lmm_classifier.data.decoding.cost.check import estimate_cost
 
 
 def test_run_lengths_cost_more_than_pixels():

@@ -8,11 +8,11 @@ decoded in processes whose time and memory are limited; see `decoder_pool`.
 from __future__ import annotations
 
 from lmm_classifier.core.errors import ImageTooLargeError
-from lmm_classifier.data.cost.bmp import add_bmp
-from lmm_classifier.data.cost.estimate import CostEstimate
-from lmm_classifier.data.cost.gif import add_gif
-from lmm_classifier.data.cost.jpeg import add_jpeg
-from lmm_classifier.data.cost.png import add_png
+from lmm_classifier.data.decoding.cost.bmp import add_bmp
+from lmm_classifier.data.decoding.cost.estimate import CostEstimate
+from lmm_classifier.data.decoding.cost.gif import add_gif
+from lmm_classifier.data.decoding.cost.jpeg import add_jpeg
+from lmm_classifier.data.decoding.cost.png import add_png
 from lmm_classifier.data.limits import ImageLimits, check_size
 
 _ESTIMATED = (b"\xff\xd8", b"\x89PNG", b"GIF8", b"BM")

@@ -4,7 +4,7 @@ import pytest
 
 from benchmarks.fault_injection.costly_files import FAMILIES, flat, save
 from lmm_classifier.core.errors import CorruptImageError, ImageTooLargeError
-from lmm_classifier.data.cost.check import check_cost, estimate_cost, is_estimated
+from lmm_classifier.data.decoding.cost.check import check_cost, estimate_cost, is_estimated
 from lmm_classifier.data.limits import ImageLimits
 
 COSTLY = {  # files of a family whose cost is not that of their pixels

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from lmm_classifier.data.strips import convert_by_strips, rows_of_strips
+from lmm_classifier.data.decoding.strips import convert_by_strips, rows_of_strips
 
 
 @pytest.mark.parametrize("size", [(1, 1), (3, 7), (1000, 3001), (2_000_000, 3), (1, 3_000_000)])

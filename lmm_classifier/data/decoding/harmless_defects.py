@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import zlib
 
-from lmm_classifier.data.jpeg_headers import has_end
-from lmm_classifier.data.jpeg_scans import is_complete
+from lmm_classifier.data.decoding.jpeg_headers import has_end
+from lmm_classifier.data.decoding.jpeg_scans import is_complete
 
 _END = b"\xff\xd9"
 _PNG = b"\x89PNG\r\n\x1a\n"

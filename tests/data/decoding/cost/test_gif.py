@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from benchmarks.fault_injection.costly_files import flat, save
-from lmm_classifier.data.cost.check import estimate_cost
+from lmm_classifier.data.decoding.cost.check import estimate_cost
 
 
 def header(width=10, height=10):

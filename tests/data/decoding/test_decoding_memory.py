@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from lmm_classifier.data.decoding_memory import MemoryBudget, has_memory_limit, lacks_memory
+from lmm_classifier.data.decoding.decoding_memory import MemoryBudget, has_memory_limit, lacks_memory
 
 MB = 1 << 20
 
@@ -65,7 +65,7 @@ def test_a_lack_of_memory_is_noticed():
     assert not lacks_memory(1 << 20)
     assert lacks_memory(1 << 60)
     code = (
-        "import resource; from lmm_classifier.data.decoding_memory import has_memory_limit, lacks_memory\n"
+        "import resource; from lmm_classifier.data.decoding.decoding_memory import has_memory_limit, lacks_memory\n"
         "print(has_memory_limit()); resource.setrlimit(resource.RLIMIT_AS, (1 << 30, resource.RLIM_INFINITY))\n"
         "print(has_memory_limit(), lacks_memory(2 << 30), lacks_memory(1 << 20))"
     )

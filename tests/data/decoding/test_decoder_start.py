@@ -8,7 +8,7 @@ from importlib.metadata import packages_distributions
 import pytest
 from PIL import Image
 
-from lmm_classifier.data.decoder_start import import_path, start_decoder
+from lmm_classifier.data.decoding.decoder_start import import_path, start_decoder
 from lmm_classifier.data.images import accepted_formats
 from tests.helpers.command_line import COMMAND, OFFLINE
 from tests.helpers.datasets import draw_dataset
