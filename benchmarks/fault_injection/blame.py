@@ -32,7 +32,7 @@ _IMAGES = 8  # per label, of two labels
 _PROGRAM = """
 import errno, os, random, signal, time
 from PIL import Image
-from lmm_classifier.data import decoder_worker
+from lmm_classifier.data.decoding import decoder_worker
 real, rng = Image.open, random.Random(os.getpid())
 def open_image(*arguments, **options):
     if rng.random() < 1 / {chance}:

@@ -125,7 +125,7 @@ def read_if_new(
 def decode(data: bytes, limits: ImageLimits = ImageLimits(), min_side: int | None = None) -> Image.Image:
     """Decode the bytes of a file to an upright RGB image; raises ImageError.
 
-    JPEG, PNG, GIF and BMP are decoded here, after a look at what they cost. Separate processes with limits of time and
+    JPEG, PNG, GIF and BMP are decoded here, after their cost was estimated. Separate processes with limits of time and
     memory decode the other formats; see `decoder_pool`.
     """
     memory = check_cost(data, limits, min_side)
@@ -142,7 +142,7 @@ def decode(data: bytes, limits: ImageLimits = ImageLimits(), min_side: int | Non
 
 
 def decode_in_process(data: bytes, limits: ImageLimits = ImageLimits(), min_side: int | None = None) -> Image.Image:
-    """Do the same as `decode` in this process, for any format, without a look at the cost."""
+    """Do the same as `decode` in this process, for any format, whatever it costs."""
     try:
         return _decode_strictly(data, limits, min_side)
     except CorruptImageError:

@@ -87,11 +87,11 @@ def test_what_other_programs_leave_is_no_label(root):
     others = ["__MACOSX/a/._1.jpg", "@eaDir/1.jpg", "a/@eaDir/1.jpg", ".git/x.jpg", "$RECYCLE.BIN/1.jpg", "a/Thumbs.db"]
     touch(root, *others, "lost+found/1.jpg", "b/.ipynb_checkpoints/1.jpg", "a/._1.jpg", "a/.DS_Store")
     (root / "sorted/c").mkdir(parents=True)
-    touch(root, "sorted/c/1.jpg", "sorted/.lmm-classifier-sorted")
+    touch(root, "sorted/c/1.jpg", "sorted/.lmm-classifier-output")
     dataset = scan_image_folder(root)
     assert {example.label for example in dataset.examples} == {"a", "b"}
     assert dataset.warnings == ()
-    assert set(kinds(dataset).values()) == {"ignored"}
+    assert set(kinds(dataset).values()) == {"ignored", "own_files"}
     assert len(dataset.skipped) == 11
     assert scan_image_folder(root / "sorted").examples == (Example("c/1.jpg", "c"),)
 
@@ -252,10 +252,10 @@ def test_an_index_in_the_dataset_is_no_data(root, place, files):
     assert [example.path for example in dataset.examples] == ["a/1.jpg", "a/2.jpg", "b/1.jpg", "b/2.jpg"]
     assert kinds(dataset) == {place: "own_files"}
     assert dataset.warnings == ()
-    assert find_images(root) == [root / example.path for example in dataset.examples]
+    assert find_images(root).paths == tuple(root / example.path for example in dataset.examples)
     with pytest.raises(DatasetError, match="is an index of this program"):
         scan_image_folder(root / place)
-    assert find_images(root / place) == []
+    assert find_images(root / place).paths == ()
 
 
 def test_a_folder_with_a_database_of_another_program_is_data(root):

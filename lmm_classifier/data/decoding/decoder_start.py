@@ -10,7 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 
 PROGRAM = "from lmm_classifier.data.decoding.decoder_worker import main; main()"
-_PACKAGE = Path(__file__).absolute().parent.parent
+_PACKAGE = Path(__file__).absolute().parent.parent.parent
 # -I ignores the variables of Python and the current folder. The import path is that of this program without the current
 # folder, and the package is loaded from its own place, so that both processes run the same code.
 _START = """

@@ -42,7 +42,7 @@ class RunPage:
         title: str,
         figures: Sequence[tuple[str, str]],
         file_of: Callable[[str], Path],
-        limits: ImageLimits,
+        limits: ImageLimits = ImageLimits(),
     ) -> None:
         """Write the page, whole or not at all.
 

@@ -263,7 +263,7 @@ def test_mutated_profiles_are_used_or_ignored():
 @pytest.mark.long
 def test_many_mutated_profiles_in_a_process_of_their_own():
     """No change of a profile ends the process."""
-    code = "from tests.data.test_color import try_mutated_profiles; try_mutated_profiles(8_000, seed=1)"
+    code = "from tests.data.decoding.test_color import try_mutated_profiles; try_mutated_profiles(8_000, seed=1)"
     subprocess.run([sys.executable, "-c", code], check=True)
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from lmm_classifier.data import jpeg_scans
+from lmm_classifier.data.decoding import jpeg_scans
 from lmm_classifier.data.decoding.jpeg_scans import is_complete
 from lmm_classifier.data.synthetic.catalog import draw
 

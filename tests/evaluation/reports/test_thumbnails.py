@@ -92,7 +92,7 @@ def test_every_page_shows_every_image_or_the_reason(tmp_path):
     build_index_from_directory(root, tmp_path / "index", config=offline_config(tmp_path / "index"))
     classifier = HybridClassifier(offline_config(tmp_path / "index"))
     audit = audit_index(tmp_path / "index", classifier.config)
-    evaluation = evaluate_folder(root, classifier)
+    evaluation = evaluate_folder(root, classifier, leave_out_identical=True)
     next(stages, None)
 
     paths = [example.path for example in classifier.index.examples]

@@ -52,7 +52,7 @@ def stored_refusals(place):
         return {file.path: file.kind for file in store.known_files() if file.kind}
 
 
-def assert_nothing_is_held_against_sound_images(place, first):
+def assert_sound_images_stay_usable(place, first):
     """The first build listed what it could not decode; a healthy one indexes all eight sound images."""
     assert {skipped.kind for skipped in first.skipped} <= {"not_decoded", "unreadable", "no_vector", "corrupt"}
     assert set(stored_refusals(place)) <= {"stripes/bad.jpg"}
@@ -108,7 +108,7 @@ def test_what_ends_a_decoder_process_is_not_stored(place, program, ending):
     first = build(place)
     assert {skipped.path for skipped in first.skipped} >= {"stripes/00.tif", "stripes/01.webp"}
     program(decoder_start.PROGRAM)
-    assert_nothing_is_held_against_sound_images(place, first)
+    assert_sound_images_stay_usable(place, first)
 
 
 IN_PROCESS = {
@@ -148,7 +148,7 @@ def test_a_file_that_cannot_be_read_is_not_stored(place, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(file_content, "_read_all", fail)
         first = build(place)
-    assert_nothing_is_held_against_sound_images(place, first)
+    assert_sound_images_stay_usable(place, first)
 
 
 @pytest.mark.long
@@ -205,7 +205,7 @@ def test_processes_that_are_killed_at_random_cost_no_image(place, program):
     assert report.total == 8
 
 
-def test_an_encoder_that_fails_once_is_not_held_against_the_image(place, monkeypatch):
+def test_an_encoder_that_fails_once_says_nothing_about_the_image(place, monkeypatch):
     """A device without memory refuses each image of a build of one; a later build encodes it."""
     for path in sorted((place / "dataset").rglob("*.*"))[1:]:
         path.unlink()

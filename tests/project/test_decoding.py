@@ -1,4 +1,4 @@
-"""Files are decoded through one door, with the limits: no other file opens an image, none leaves out the limits."""
+"""Files are decoded in one place, with the limits: no other file opens an image, none leaves out the limits."""
 
 import ast
 
