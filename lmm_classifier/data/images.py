@@ -247,6 +247,8 @@ def _upright(image: Image.Image, data: bytes | None) -> Image.Image:
 
 def _rgb(image: Image.Image, data: bytes | None) -> Image.Image:
     """Return an RGB image in sRGB; the image itself where it is one."""
+    if image.format in ("JPEG", "MPO") and image.mode == "RGB" and not image.info.get("icc_profile"):
+        return image  # most images; there is nothing to look for
     if data is not None:
         add_profile(image, data)
     image = to_srgb(in_full_range(image, data))
