@@ -1,81 +1,71 @@
 """What color management costs: CPU time of decoding by this version, relative to a version without it.
 
-Two processes, one for each version, decode the same photographs in turns. `--former` names the sources of the other
+Both versions decode the same photographs in turns, in one process. `--former` names the sources of the other
 version, such as a worktree of an older commit, and `--photos` a folder of JPEGs.
 """
 
 from __future__ import annotations
 
 import argparse
-import os
+import importlib
+import inspect
 import statistics
-import subprocess
 import sys
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from io import BytesIO
 from pathlib import Path
 
 from PIL import Image
 
 from benchmarks.rows import Row, where, write_rows
-from lmm_classifier.data.images import decode
+from lmm_classifier.data.images import decode, decode_in_process
 from tests.helpers.icc_profiles import rgb_profile
 
 COMMAND = "python -m benchmarks.color_cost --former FOLDER --photos FOLDER"
 ROUNDS = 20
 PHOTOS = 300
 QUANTILE = 1.729  # of Student's t for 20 rounds, one-sided, 95%
-_WORKER = """
-import sys, time
-from pathlib import Path
-from lmm_classifier.data.images import decode_in_process
-contents = [Path(line).read_bytes() for line in sys.stdin.readline().split("\\0")[:-1]]
-for line in sys.stdin:
+Decode = Callable[..., Image.Image]
+
+
+def former_decoder(folder: Path) -> Decode:
+    """Import the decoder from the sources of another version, next to this one's.
+
+    Both then share the memory of one process. The speed of decoding differs more between two processes than between
+    two versions.
+    """
+    own = {name: sys.modules.pop(name) for name in list(sys.modules) if name.partition(".")[0] == "lmm_classifier"}
+    sys.path.insert(0, str(folder))
+    try:
+        former: Decode = importlib.import_module("lmm_classifier.data.images").decode_in_process
+    finally:
+        sys.path.pop(0)
+        for name in [name for name in sys.modules if name.partition(".")[0] == "lmm_classifier"]:
+            del sys.modules[name]
+        sys.modules.update(own)
+    if not inspect.getfile(former).startswith(str(folder)):
+        raise SystemExit(f"{folder} has no sources of lmm_classifier")
+    return former
+
+
+def seconds(decoder: Decode, contents: Sequence[bytes], min_side: int) -> float:
+    """Return the CPU time of decoding all files once."""
     started = time.process_time()
     for content in contents:
-        decode_in_process(content, min_side=int(line) or None)
-    print(time.process_time() - started, flush=True)
-"""
+        decoder(content, min_side=min_side or None)
+    return time.process_time() - started
 
 
-class Decoder:
-    """A process that decodes all photographs with the sources in `folder`."""
-
-    def __init__(self, folder: Path, photos: Sequence[Path]) -> None:
-        environment = {**os.environ, "PYTHONPATH": str(folder)}
-        pipe = subprocess.PIPE
-        self._process = subprocess.Popen(
-            [sys.executable, "-c", _WORKER], stdin=pipe, stdout=pipe, text=True, env=environment, cwd=folder
-        )
-        self._ask("".join(f"{photo}\0" for photo in photos))
-
-    def seconds(self, min_side: int) -> float:
-        """Return the CPU time of decoding all of them once."""
-        self._ask(str(min_side))
-        assert self._process.stdout is not None
-        return float(self._process.stdout.readline())
-
-    def _ask(self, line: str) -> None:
-        assert self._process.stdin is not None
-        self._process.stdin.write(f"{line}\n")
-        self._process.stdin.flush()
-
-    def close(self) -> None:
-        """End the process."""
-        self._process.communicate()
-
-
-def cost_without_profile(former: Path, photos: Sequence[Path], min_side: int) -> Row:
+def cost_without_profile(former: Decode, photos: Sequence[Path], min_side: int) -> Row:
     """Return the upper bound of the extra CPU time in percent."""
-    decoders = Decoder(former, photos), Decoder(Path(__file__).parents[1], photos)
-    ratios = []
+    contents = [photo.read_bytes() for photo in photos]
+    decoders = (former, decode_in_process)
+    percent = []
     for number in range(ROUNDS + 1):
-        order = decoders if number % 2 else decoders[::-1]
-        seconds = {decoder: decoder.seconds(min_side) for decoder in order}
-        ratios.append(seconds[decoders[1]] / seconds[decoders[0]])
-    for decoder in decoders:
-        decoder.close()
-    percent = [100 * (value - 1) for value in ratios[1:]]  # the first round warms up
+        times = {decoder: seconds(decoder, contents, min_side) for decoder in decoders[:: 1 if number % 2 else -1]}
+        percent.append(100 * (times[decode_in_process] / times[former] - 1))
+    percent = percent[1:]  # the first round warms up
     mean, error = statistics.mean(percent), statistics.stdev(percent) / len(percent) ** 0.5
     name = f"extra CPU time to decode a JPEG without a profile{f' to {min_side} px' if min_side else ''}"
     against = f"{len(photos)} photographs, {ROUNDS} rounds in turns, mean {mean:.2f}%; upper bound of 95%"
@@ -85,8 +75,6 @@ def cost_without_profile(former: Path, photos: Sequence[Path], min_side: int) ->
 
 def cost_with_profile(photos: Sequence[Path]) -> list[Row]:
     """Return the milliseconds that profiles of sRGB and of Display P3 add to a million pixels."""
-    import time
-
     rows = []
     with Image.open(photos[0]) as photo:
         large = photo.convert("RGB").resize((1200, 1000))
@@ -114,7 +102,8 @@ def main() -> None:
     arguments = parser.parse_args()
     files = sorted(arguments.photos.rglob("*.jpg"))
     photos = files[:: max(len(files) // PHOTOS, 1)][:PHOTOS]
-    without = [cost_without_profile(arguments.former.resolve(), photos, side) for side in (0, 384)]
+    former = former_decoder(arguments.former.resolve())
+    without = [cost_without_profile(former, photos, side) for side in (0, 384)]
     write_rows("color_cost", [*without, *cost_with_profile(photos)])
 
 

@@ -240,6 +240,8 @@ def _orientation(image: Image.Image, own: bool) -> int | None:
 
 def _rgb(image: Image.Image, data: bytes | None) -> Image.Image:
     """Return an RGB image in sRGB; the image itself where it is one."""
+    if image.format in ("JPEG", "MPO") and image.mode == "RGB" and not image.info.get("icc_profile"):
+        return image  # most images; there is nothing to look for
     if data is not None:
         add_profile(image, data)
     image = in_full_range(image, data)
