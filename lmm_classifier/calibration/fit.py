@@ -41,7 +41,7 @@ def fit_by_leave_one_out(
 ) -> Fit:
     """Fit the configured rule to an index, with each example held out in turn.
 
-    An example whose content the index holds twice is not held out: its copy would predict it.
+    An example whose content the index holds twice under one label is not held out: its copy would predict it.
 
     Leave-one-out is exact where the encoder's own space is searched. Where the transform of the index was fitted to
     the examples, they are held out by folds instead.
@@ -145,7 +145,7 @@ class _Basis:
 
 
 def _without_copies(index: ExactIndex, sample: IntArray) -> IntArray:
-    """Return the rows of the sample whose content the index holds only once; all where few are left."""
-    copies = Counter(index.hashes)
-    alone = np.array([row for row in sample.tolist() if copies[index.hashes[row]] == 1], np.int64)
-    return alone if 2 * len(alone) >= len(sample) else sample
+    """Return the rows of the sample whose content their label holds only once; all where few are left."""
+    copies = Counter(zip(index.hashes, index.label_ids.tolist()))
+    alone = [row for row in sample.tolist() if copies[index.hashes[row], int(index.label_ids[row])] == 1]
+    return np.array(alone, np.int64) if 2 * len(alone) >= len(sample) else sample

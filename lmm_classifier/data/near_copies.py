@@ -31,6 +31,7 @@ _DETAIL_SIDE, _COLOR_SIDE = 128, 32
 _COLOR_NOISE = 4.0  # variance of colors of a gray image, in squared levels of 255
 _DECODED = 512  # detailed images in memory: 80 kB each
 _LEAST, _MOST = 0.6, 0.85  # the limit of the agreement is in this range, whatever the dataset
+_USUAL = 0.75  # the limit of photographs, where too few pairs are compared to tell
 _FALSE_PAIRS = 1 / 1000  # expected false pairs per image
 
 
@@ -106,7 +107,7 @@ class CopyFinder:
         candidates = candidates[self.readable[candidates].all(axis=1)]
         agreement, warps, mirrored = self._aligned(candidates)
         chance = chance_limit(candidates, agreement.clip(0), _FALSE_PAIRS)
-        limit = _MOST if chance is None else min(max(chance, _LEAST), _MOST)
+        limit = _USUAL if chance is None else min(max(chance, _LEAST), _MOST)
         return list(self._verified(candidates, agreement, warps, mirrored, limit))
 
     def _alike(self, rows: IntArray, others: IntArray, mirrored: bool) -> Float32Array:

@@ -23,7 +23,7 @@ def copies(files):
 def originals(tmp_path_factory):
     """Drawn images of four labels, and an unreadable file."""
     root = tmp_path_factory.mktemp("copies")
-    draw_dataset(root / "dataset", count=4, size=160)
+    draw_dataset(root / "dataset", count=3, size=96)
     (root / "dataset" / "bad.png").write_bytes(b"no image")
     return sorted((root / "dataset").rglob("*.png"))
 
