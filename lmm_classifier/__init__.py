@@ -2,7 +2,7 @@
 
 import sys
 
-# `python -m` puts the current folder first on the import path, so that a file `json.py` beside the images would be run.
+# `python -m` puts the current folder first on the import path: a file `json.py` next to the images would be run.
 if sys.argv[:1] == ["-m"] and not sys.flags.safe_path:
     del sys.path[0]
 

@@ -2,7 +2,7 @@
 
 A process decodes one image at a time, under limits of memory and time that count for each image. It discards the output
 of its libraries, and it ends with the program that started it. An image whose process ends is tried once more, in a new
-process while no other suspect is decoded. That a process ended is never held against the file.
+process while no other suspect is decoded. That a process ended says nothing about the file.
 """
 
 from __future__ import annotations
@@ -105,6 +105,8 @@ class DecoderPool:
             raise
         finally:
             watchdog.cancel()
+            if watchdog.ident is not None:  # it was started: no thread is left
+                watchdog.join()
         with self._lock:
             self._idle.append(worker)
         if isinstance(answer, ImageError):

@@ -11,7 +11,7 @@ from threading import Condition
 
 _SMALL = 8 << 20  # bytes; images below it together need less than the budget, even in dozens of threads
 _NOTHING = nullcontext()
-_HEADROOM = 64 << 20  # bytes that a decoder may need beside its estimate
+_HEADROOM = 64 << 20  # bytes that a decoder may need in addition to its estimate
 
 
 class MemoryBudget:

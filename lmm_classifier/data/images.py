@@ -121,7 +121,7 @@ def read_if_new(
 def decode(data: bytes, limits: ImageLimits = ImageLimits(), min_side: int | None = None) -> Image.Image:
     """Decode the bytes of a file to an upright RGB image; raises ImageError.
 
-    JPEG, PNG, GIF and BMP are decoded here, after a look at what they cost. Separate processes with limits of time and
+    JPEG, PNG, GIF and BMP are decoded here, after their cost is known. Separate processes with limits of time and
     memory decode the other formats; see `decoder_pool`.
     """
     memory = check_cost(data, limits, min_side)
@@ -138,7 +138,7 @@ def decode(data: bytes, limits: ImageLimits = ImageLimits(), min_side: int | Non
 
 
 def decode_in_process(data: bytes, limits: ImageLimits = ImageLimits(), min_side: int | None = None) -> Image.Image:
-    """Do the same as `decode` in this process, for any format, without a look at the cost."""
+    """Do the same as `decode` in this process, for any format, without knowing the cost."""
     if not data:
         raise CorruptImageError("the file is empty")
     try:

@@ -1,4 +1,4 @@
-"""Decoding in separate processes: what ends a process costs one image at most, and is never held against the file."""
+"""Decoding in separate processes: what ends a process costs one image at most, and says nothing about the file."""
 
 import contextlib
 import os
@@ -93,7 +93,7 @@ def test_errors_of_the_process_reach_the_caller(pool):
     assert pool.started == 1
 
 
-def test_a_crash_costs_one_image_and_is_not_held_against_it(pool):
+def test_a_crash_costs_one_image_and_says_nothing_about_it(pool):
     """The image is tried once more in a new process, and another process decodes the next image."""
     assert pool.decode(encoded(), LIMITS).size == (40, 30)
     with pytest.raises(UndecodedImageError, match="ended with code -11") as caught:
@@ -154,7 +154,7 @@ def test_a_refusal_is_proven_only_where_memory_is_not_limited():
     free.close()
 
 
-def test_a_system_without_processes_threads_or_file_handles_is_not_held_against_the_file(pool, monkeypatch):
+def test_a_system_without_processes_threads_or_file_handles_says_nothing_about_the_file(pool, monkeypatch):
     """No process can be started: the image is refused for now."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     held = []

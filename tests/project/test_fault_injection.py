@@ -64,7 +64,7 @@ def test_costly_images():
 
 @pytest.mark.long
 def test_sound_images_are_not_blamed():
-    """What happens to a decoder is not held against the image."""
+    """What happens to a decoder is not blamed on the image."""
     assert_nothing_lost(blame(1))
 
 

@@ -51,7 +51,7 @@ def stored_refusals(place):
         return {file.path: file.kind for file in store.known_files() if file.kind}
 
 
-def assert_nothing_is_held_against_sound_images(place, first):
+def assert_no_sound_image_is_refused(place, first):
     """The first build listed what it could not decode; a healthy one indexes all eight sound images."""
     assert {skipped.kind for skipped in first.skipped} <= {"not_decoded", "unreadable", "no_vector", "corrupt"}
     assert set(stored_refusals(place)) <= {"stripes/bad.jpg"}
@@ -107,7 +107,7 @@ def test_what_ends_a_decoder_process_is_not_stored(place, program, ending):
     first = build(place)
     assert {skipped.path for skipped in first.skipped} >= {"stripes/00.tif", "stripes/01.webp"}
     program(decoder_start.PROGRAM)
-    assert_nothing_is_held_against_sound_images(place, first)
+    assert_no_sound_image_is_refused(place, first)
 
 
 IN_PROCESS = {
@@ -147,11 +147,11 @@ def test_a_file_that_cannot_be_read_is_not_stored(place, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(file_content, "_read_all", fail)
         first = build(place)
-    assert_nothing_is_held_against_sound_images(place, first)
+    assert_no_sound_image_is_refused(place, first)
 
 
 @pytest.mark.long
-def test_a_build_in_too_little_memory_holds_nothing_against_sound_images(place):
+def test_a_build_in_too_little_memory_refuses_no_sound_image(place):
     """Decoders call a lack of memory damage: under a limit of the process no refusal is stored."""
     large = Image.effect_noise((3000, 3000), 90).convert("RGB")
     for label in ("stripes", "gingham"):
@@ -204,7 +204,7 @@ def test_processes_that_are_killed_at_random_cost_no_image(place, program):
     assert report.total == 8
 
 
-def test_an_encoder_that_fails_once_is_not_held_against_the_image(place, monkeypatch):
+def test_an_encoder_that_fails_once_is_not_blamed_on_the_image(place, monkeypatch):
     """A device without memory refuses each image of a build of one; a later build encodes it."""
     for path in sorted((place / "dataset").rglob("*.*"))[1:]:
         path.unlink()
