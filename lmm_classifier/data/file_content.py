@@ -9,15 +9,15 @@ from pathlib import Path
 from lmm_classifier.core.errors import ImageError, ImageTooLargeError, UnreadableImageError
 from lmm_classifier.data.limits import ImageLimits
 
-# a pipe or a device that replaces the file meanwhile must not block
-_READ = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)
+# opening a pipe or a device could wait for ever without O_NONBLOCK
+_READ = os.O_RDONLY
+for _flag in ("O_NONBLOCK", "O_NOCTTY", "O_BINARY", "O_CLOEXEC"):
+    _READ |= getattr(os, _flag, 0)
 
 
 def read_bytes(path: Path, limits: ImageLimits) -> bytes:
     """Return the bytes of a regular file within the limits; raises ImageError."""
     try:
-        if not stat.S_ISREG(path.stat().st_mode):  # opening a pipe or a device could wait for ever
-            raise UnreadableImageError("not a regular file")
         handle = os.open(path, _READ)
         try:
             return _read_all(handle, limits.max_bytes)
@@ -32,7 +32,10 @@ def read_bytes(path: Path, limits: ImageLimits) -> bytes:
 
 def _read_all(handle: int, most: int) -> bytes:
     """Read an open file; more than `most` bytes are refused, also where the file grows meanwhile."""
-    size = os.fstat(handle).st_size
+    status = os.fstat(handle)
+    size = status.st_size
+    if not stat.S_ISREG(status.st_mode):
+        raise UnreadableImageError("not a regular file")
     if size > most:
         raise ImageTooLargeError(f"{size:,} bytes, at most {most:,} are read")
     data = os.read(handle, size + 1)

@@ -111,6 +111,8 @@ class DecoderPool:
             raise
         finally:
             watchdog.cancel()
+            if watchdog.ident is not None:  # it was started: no thread is left
+                watchdog.join()
         with self._lock:
             self._idle.append(worker)
         if isinstance(answer, ImageError):

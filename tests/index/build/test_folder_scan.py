@@ -152,7 +152,7 @@ def test_a_file_that_cannot_be_read_is_not_stored(place, monkeypatch):
 
 
 @pytest.mark.long
-def test_a_build_in_too_little_memory_holds_nothing_against_sound_images(place):
+def test_a_build_in_too_little_memory_refuses_no_sound_image(place):
     """Decoders call a lack of memory damage: under a limit of the process no refusal is stored."""
     large = Image.effect_noise((3000, 3000), 90).convert("RGB")
     for label in ("stripes", "gingham"):

@@ -7,7 +7,7 @@ import pytest
 from tests.helpers.paths import ROOT
 
 PACKAGE = ROOT / "lmm_classifier"
-DOOR = PACKAGE / "data" / "images.py"
+DECODER = PACKAGE / "data" / "images.py"
 MODULES = sorted(path for path in PACKAGE.rglob("*.py"))
 READERS = ("lmm_classifier.data.images", "lmm_classifier.data.file_content")
 OPENING = ("open", "frombuffer")
@@ -25,7 +25,7 @@ def calls(path):
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
 def test_only_one_file_decodes(path):
     """`Image.open` and its kin are called in `data/images.py` only."""
-    if path == DOOR:
+    if path == DECODER:
         return
     opened = [name for owner, name, _ in calls(path) if owner in ("Image", "PIL.Image") and name in OPENING]
     assert opened == []
