@@ -120,7 +120,7 @@ def sgr_threshold(
     errors = np.cumsum(~correct[ranked], dtype=np.int64)
     ends = _ends_of_ties(confidence[ranked])
     low, high, best = 1, len(ranked), 0
-    part = delta / max(math.ceil(math.log2(max(len(ranked), 2))), 1)
+    part = delta / max(len(ranked).bit_length(), 1)  # the search looks at no more depths than the count has bits
     while low <= high:
         middle = (low + high) // 2
         depth = int(ends[middle - 1])
