@@ -62,7 +62,7 @@ def binomial_cdf(errors: int, count: int, rate: float) -> float:
 
 def min_error_free_examples(risk: float, delta: float, errors: int = 0) -> int:
     """Return the least number of examples with `errors` errors that certifies `risk` with probability 1 - delta."""
-    low, high = errors + 1, errors + 2
+    low = high = errors + 1
     while binomial_cdf(errors, high, risk) > delta:
         high *= 2
     while low < high:

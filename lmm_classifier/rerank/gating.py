@@ -163,7 +163,7 @@ def gain_threshold(
         count = min(count, int(max_calls * len(gains)))
     if count == 0:
         return float("inf")
-    return float(max(descending[min(count, len(descending)) - 1], np.finfo(float).tiny))
+    return float(descending[count - 1])
 
 
 def _logit(probabilities: Float64Array) -> Float64Array:
