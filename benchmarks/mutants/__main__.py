@@ -28,7 +28,7 @@ def main() -> int:
     """Run the trials."""
     arguments = _arguments()
     started = time.monotonic()
-    load_libraries()
+    load_libraries(ROOT)
     paths = [path for path in targets(ROOT) if not arguments.only or any(part in path for part in arguments.only)]
     limits = baseline(paths, arguments.jobs)
     trials = [

@@ -24,27 +24,27 @@ _OTHERS = (
     "ReplaceUnaryOperator_Delete_Invert", "ReplaceUnaryOperator_Delete_Not",
 )  # fmt: skip
 
+_SWAPS = {"in": "not in", "not in": "in", "+=": "-=", "-=": "+=", "*=": "/=", "/=": "*=", "&=": "|=", "|=": "&="}
+
 
 class SwapTokens(Operator):
-    """Replaces `in` by `not in`, `+=` by `-=` and `*=` by `/=`, and the reverse; cosmic-ray leaves these as they are."""
-
-    PAIRS = {"in": "not in", "not in": "in", "+=": "-=", "-=": "+=", "*=": "/=", "/=": "*=", "&=": "|=", "|=": "&="}
+    """Replaces `in` by `not in`, `+=` by `-=` and so on, and the reverse; cosmic-ray leaves these as they are."""
 
     def mutation_positions(self, node: Any) -> Iterator[tuple[Any, Any]]:
         """Yield the place of an operator that has a counterpart."""
         parts = node.children[1::2] if node.type == "comparison" else [node] if _is_assignment(node) else []
         for part in parts:
-            if _text(part) in self.PAIRS:
+            if _text(part) in _SWAPS:
                 yield part.start_pos, part.end_pos
 
     def mutate(self, node: Any, index: int) -> Any:
         """Return the node with its operator of number `index` replaced."""
         if node.type != "comparison":
-            node.value = self.PAIRS[node.value]
+            node.value = _SWAPS[node.value]
             return node
-        places = [place for place in range(1, len(node.children), 2) if _text(node.children[place]) in self.PAIRS]
+        places = [place for place in range(1, len(node.children), 2) if _text(node.children[place]) in _SWAPS]
         place = places[index]
-        node.children[place] = parso.parse(" " + self.PAIRS[_text(node.children[place])])
+        node.children[place] = parso.parse(" " + _SWAPS[_text(node.children[place])])
         return node
 
     @classmethod

@@ -5,6 +5,7 @@ No file is written. The process that forks has loaded the heavy libraries, and n
 
 from __future__ import annotations
 
+import gc
 import importlib.machinery
 import importlib.util
 import os
@@ -27,8 +28,10 @@ Outcome = Literal["killed", "survived"]
 _HEAVY = (
     "numpy", "scipy.stats", "scipy.optimize", "scipy.cluster.hierarchy", "scipy.spatial", "sklearn.neighbors",
     "sklearn.discriminant_analysis", "sklearn.metrics", "mapie.classification", "hypothesis", "pytest", "PIL.Image",
-    "pydantic", "yaml", "jinja2", "typer", "filelock", "threadpoolctl", "rich.console",
+    "pydantic", "yaml", "jinja2", "typer", "filelock", "threadpoolctl", "rich.console", "anyio._backends._asyncio",
+    "hypothesis.strategies", "hypothesis.internal.conjecture.engine", "_pytest.python", "_pytest.pytester", "sqlite3",
 )  # fmt: skip
+CACHE = Path(".pytest_cache") / "mutants"  # the failures of mutants are not those of `pytest --last-failed`
 _PATIENCE = 20  # seconds of wall-clock per second of processor time, for a machine that others use as well
 
 
@@ -49,9 +52,10 @@ class Trial:
         return "killed" if self.code else "survived"
 
 
-def load_libraries() -> None:
+def load_libraries(root: Path) -> None:
     """Load what every trial needs, once."""
-    os.environ.update({name: "1" for name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")})
+    sys.dont_write_bytecode, sys.pycache_prefix = False, str(root / CACHE / "bytecode")
+    os.environ.update(dict.fromkeys(("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"), "1"))
     for name in _HEAVY:
         importlib.import_module(name)
     from hypothesis import Phase, settings
@@ -60,6 +64,7 @@ def load_libraries() -> None:
     phases = (Phase.explicit, Phase.generate)
     settings.register_profile("mutants", database=None, derandomize=True, deadline=None, phases=phases)
     settings.load_profile("mutants")
+    gc.freeze()  # the trials do not search these objects for cycles
     assert not any(name.split(".")[0] == "lmm_classifier" for name in sys.modules)
 
 
@@ -110,8 +115,17 @@ def _fork(trial: Trial, root: Path, scratch: Path) -> int:
 def _pytest(tests: Sequence[str], root: Path, scratch: Path) -> int:
     import pytest
 
-    cache = root / ".pytest_cache" / "mutants"  # the failures of mutants are not those of `pytest --last-failed`
-    options = ["-x", "-q", "-p", "no:xdist", f"--basetemp={scratch}", "-o", f"cache_dir={cache}"]
+    options = [
+        "-x",
+        "-q",
+        "-p",
+        "no:xdist",
+        "-p",
+        "no:anyio",
+        f"--basetemp={scratch}",
+        "-o",
+        f"cache_dir={root / CACHE}",
+    ]
     options += ["-W", "ignore::pytest.PytestAssertRewriteWarning"]  # hypothesis is loaded already, on purpose
     return int(pytest.main([*options, *tests]))
 
@@ -124,12 +138,12 @@ class _Changed(importlib.machinery.SourceFileLoader):
         super().__init__(name, str(root / mutant.path))
         self._source = mutant.source
 
-    def find_spec(self, name: str, path: object = None, target: object = None) -> importlib.machinery.ModuleSpec | None:
+    def find_spec(self, name: str, *_: object) -> importlib.machinery.ModuleSpec | None:
         """Return the module's place if it is the changed one."""
         if name != self.name:
             return None
         return importlib.util.spec_from_file_location(name, self.path, loader=self)
 
-    def get_code(self, fullname: str) -> CodeType:
+    def get_code(self, _: str) -> CodeType:
         """Return the code of the changed source."""
         return compile(self._source, self.path, "exec", dont_inherit=True)
