@@ -58,7 +58,7 @@ class RepeatedObjects:
         others, neighbors = _distances(gallery)
         ratios = {}
         for step in _STEPS:
-            usable = others >= max(_MIN_OTHERS, 2 * _FACTOR * step if step > 1 else 0)
+            usable = others >= (2 * _FACTOR * step if step > 1 else _MIN_OTHERS)
             if 2 * usable.sum() < max(len(usable), 1):
                 break
             near, far = neighbors[usable, step - 1], neighbors[usable, _FACTOR * step - 1]
