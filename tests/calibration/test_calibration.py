@@ -12,7 +12,7 @@ from lmm_classifier.calibration.request import CalibrationRequest
 from lmm_classifier.index.formats import write_index
 from lmm_classifier.index.vector_index import ExactIndex
 from lmm_classifier.neighbors.config import RetrievalConfig
-from lmm_classifier.neighbors.gallery import directions
+from lmm_classifier.neighbors.gallery import Gallery, directions
 from lmm_classifier.neighbors.novelty import NeighborDensity
 from lmm_classifier.pipeline.calibrator import calibrate_index
 from lmm_classifier.pipeline.retriever import Retriever
@@ -67,6 +67,43 @@ def test_only_missing_knn_distances_are_computed(index):
     assert completed[5] == 0.123
     np.testing.assert_allclose(completed[[0, 70, 149]], expected[[0, 70, 149]], atol=1e-6)
     assert with_knn_distance(expected, index.gallery) is expected
+
+
+@pytest.mark.parametrize("count", [1, 2, 10, 11, 12, 40])
+def test_missing_knn_distances_are_those_by_hand(count):
+    """One minus the mean similarity to the ten nearest others, or to all where there are fewer; alone: 1."""
+    embeddings = random_embeddings(np.random.default_rng(count), count, 6)
+    gallery = Gallery(embeddings, np.zeros(count, np.int64), 1)
+    similarities = embeddings.astype(float) @ embeddings.T.astype(float)
+    expected = []
+    for row in range(count):
+        others = sorted(np.delete(similarities[row], row))[-10:]
+        expected.append(1 - np.mean(others) if others else 1.0)
+    np.testing.assert_allclose(with_knn_distance(np.full(count, np.nan), gallery), expected, atol=1e-6)
+
+
+def test_many_missing_knn_distances_are_computed_in_blocks(monkeypatch):
+    """However small the blocks are; in a very large dataset each gets the mean of its label."""
+    embeddings = random_embeddings(np.random.default_rng(0), 30, 6)
+    gallery, missing = Gallery(embeddings, np.repeat([0, 1], 15), 2), np.full(30, np.nan)
+    expected = with_knn_distance(missing, gallery)
+    for name, value in (("_BLOCK", 7), ("_MAX_AT_ONCE", 60), ("_MAX_AT_ONCE", 1)):
+        with monkeypatch.context() as patch:
+            patch.setattr(f"lmm_classifier.calibration.calibration.{name}", value)
+            np.testing.assert_allclose(with_knn_distance(missing, gallery), expected, atol=1e-6)
+    monkeypatch.setattr("lmm_classifier.neighbors.novelty._MOST_PAIRS", 899)
+    some = np.where(np.arange(30) % 2, expected, np.nan)
+    by_label = with_knn_distance(some, gallery)
+    np.testing.assert_array_equal(by_label[1::2], expected[1::2])
+    np.testing.assert_allclose(by_label[:15:2], expected[1:15:2].mean())
+
+
+def test_a_large_index_is_completed_in_blocks():
+    """More missing examples than a block holds."""
+    embeddings = random_embeddings(np.random.default_rng(1), 300, 6)
+    gallery = Gallery(embeddings, np.zeros(300, np.int64), 1)
+    completed = with_knn_distance(np.full(300, np.nan), gallery)
+    np.testing.assert_allclose(completed, NeighborDensity.of(gallery).knn_distance, atol=1e-6)
 
 
 def test_norms_in_a_projected_metric_are_stored(tmp_path, monkeypatch):
