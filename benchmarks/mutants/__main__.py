@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from benchmarks.mutants.mutations import Mutant, draw, number_of_mutants
-from benchmarks.mutants.survivors import FILE, described, read_equivalents, stale
+from benchmarks.mutants.survivors import FILE, described, is_listed, read_equivalents, stale
 from benchmarks.mutants.targets import targets, tests_of
 from benchmarks.mutants.trial import Trial, load_libraries, run
 from benchmarks.rows import RESULTS, where
@@ -84,14 +84,14 @@ def report(trials: Sequence[Trial], arguments: argparse.Namespace, seconds: floa
     for path in sorted({mutant.path for mutant, _ in tried}):
         of_path = [(mutant, outcome) for mutant, outcome in tried if mutant.path == path]
         survivors = [mutant for mutant, outcome in of_path if outcome == "survived"]
-        listed = sum(mutant.key in equivalents for mutant in survivors)
+        listed = sum(is_listed(mutant, equivalents) for mutant in survivors)
         rows.append({"module": path, "tried": len(of_path), "killed": len(of_path) - len(survivors), "listed": listed})
     print(f"{'module':<52}{'tried':>7}{'killed':>8}{'listed':>8}{'score':>8}")
     for row in [*rows, {"module": "all", **{name: sum(int(row[name]) for row in rows) for name in _NUMBERS}}]:
         score = int(row["killed"]) / int(row["tried"])
         print(f"{row['module']:<52}{row['tried']:>7}{row['killed']:>8}{row['listed']:>8}{score:>8.1%}")
     score = sum(int(row["killed"]) for row in rows) / len(tried)
-    unlisted = [mutant.key for mutant, outcome in tried if outcome == "survived" and mutant.key not in equivalents]
+    unlisted = [mutant.key for mutant, outcome in tried if outcome == "survived" and not is_listed(mutant, equivalents)]
     wrongly = [mutant.key for mutant, outcome in tried if outcome == "killed" and mutant.key in equivalents]
     outdated = stale(ROOT, equivalents)
     for title, keys in (

@@ -102,24 +102,12 @@ class GaussianDiscriminant:
         return similarities.square_distances() / -2
 
 
-class ProductOfExperts:
-    """Several rules score the labels, each at its own temperature; the scores are the mean of their log-probabilities.
+def product(experts: Sequence[tuple[Float64Array, float]]) -> Float64Array:
+    """Return the mean log-probability (n, C) of experts, each given by its scores (n, C) and its temperature.
 
     That is the normalized product of their probabilities (Hinton, 2002, "Training products of experts"): a label must
-    be likely for all of them. n queries, C labels.
+    be likely for all of them.
     """
-
-    def __init__(self, experts: Sequence[VotingRule], temperature: float = 1.0) -> None:
-        self.temperature = temperature
-        self._experts = experts
-
-    def scores(self, similarities: Similarities) -> Float64Array:
-        """Return scores (n, C); -inf for a label of which every example was left out."""
-        return product([(expert.scores(similarities), expert.temperature) for expert in self._experts])
-
-
-def product(experts: Sequence[tuple[Float64Array, float]]) -> Float64Array:
-    """Return the mean log-probability (n, C) of experts, each given by its scores (n, C) and its temperature."""
     logs = [
         np.where(np.isfinite(scores), np.maximum(log_softmax(scores / temperature), _FLOOR), -np.inf)
         for scores, temperature in experts

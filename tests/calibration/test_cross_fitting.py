@@ -107,16 +107,19 @@ def test_the_transform_is_fitted_to_the_other_rows_and_to_further_vectors():
     label_ids = np.arange(2600) % 2
     vectors = clustered_embeddings(np.random.default_rng(1), [str(label) for label in label_ids], 4, 1.0)
     further, fitter, held_out = vectors[:1100] * -1, CountingFitter(), np.arange(100)
-    score_folds(
-        lambda ids: make_rule(RetrievalConfig(rule="prototype"), ids, 2),
-        0.5,
-        fitter,
-        vectors,
-        Gallery(vectors, label_ids, 2),
-        [(held_out, held_out[:3])],
-        further,
-    )
-    np.testing.assert_array_equal(fitter.rows, np.concatenate([vectors[100:], further]))
+    gallery, folds = Gallery(vectors, label_ids, 2), [(held_out, held_out[:3])]
+    for others in (further, None):
+        score_folds(
+            lambda ids: make_rule(RetrievalConfig(rule="prototype"), ids, 2),
+            0.5,
+            fitter,
+            vectors,
+            gallery,
+            folds,
+            others,
+        )
+        expected = vectors[100:] if others is None else np.concatenate([vectors[100:], further])
+        np.testing.assert_array_equal(fitter.rows, expected)
 
 
 def test_examples_of_one_group_do_not_score_each_other():

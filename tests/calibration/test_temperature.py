@@ -114,6 +114,15 @@ def test_the_temperature_is_that_of_least_loss(scale):
         assert np.log(fit_temperature(scores * scale, label_ids)) == pytest.approx(found.x, abs=1e-4)
 
 
+def test_one_score_far_below_the_others_does_not_hide_the_minimum():
+    """It makes the spread 600 times as large as the temperature, which is still found."""
+    scores, label_ids = draw(1.0, count=2000, labels=3)
+    scores[0, (label_ids[0] + 1) % 3] = -50_000
+    assert 600 < scores.std() < 1000
+    found = minimize_scalar(lambda log: log_loss(scores, label_ids, np.exp(log)), bounds=(-1, 1), method="bounded")
+    assert np.log(fit_temperature(scores, label_ids)) == pytest.approx(found.x, abs=2e-4)
+
+
 def test_the_search_ends_at_seven_logarithms_above_the_spread():
     """Where even odds are best, the temperature is e^7 times the spread of the scores."""
     wrong = np.array([[1.0, 0.0], [0.0, 1.0]])
