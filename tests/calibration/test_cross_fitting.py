@@ -108,6 +108,10 @@ def test_the_transform_is_fitted_to_the_other_rows_and_to_further_vectors():
     vectors = clustered_embeddings(np.random.default_rng(1), [str(label) for label in label_ids], 4, 1.0)
     further, fitter, held_out = vectors[:1100] * -1, CountingFitter(), np.arange(100)
     gallery, folds = Gallery(vectors, label_ids, 2), [(held_out, held_out[:3])]
+
+    def spec_for(label_ids):
+        return make_rule(RetrievalConfig(rule="prototype"), label_ids, 2)
+
     for others in (further, None):
         score_folds(
             lambda ids: make_rule(RetrievalConfig(rule="prototype"), ids, 2),
