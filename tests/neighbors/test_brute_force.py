@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from lmm_classifier.neighbors import brute_force
 from lmm_classifier.neighbors.brute_force import BruteForceSearch
+from lmm_classifier.neighbors.rescoring import dots
 from lmm_classifier.testing import clustered_embeddings, random_embeddings
 
 pytest.importorskip("onnxruntime")
@@ -98,6 +99,74 @@ def test_memory_does_not_grow_where_all_rows_are_equal(monkeypatch, int8):
     monkeypatch.setattr(brute_force, "_PAIRS", 3000)
     rows, _ = BruteForceSearch(embeddings, int8=int8).search(random_embeddings(np.random.default_rng(6), 5, 8), 3)
     assert rows.tolist() == [[0, 1, 2]] * 5
+
+
+def counted(monkeypatch, embeddings, queries, k, int8):
+    """Search; return how many pairs are multiplied exactly, and the queries of each round."""
+    pairs, rounds = [], []
+    search = BruteForceSearch(embeddings, int8=int8)
+    at_once = search._search_at_once
+
+    def count_pairs(matrix, forms, queries, rows):
+        pairs.append(len(rows))
+        return dots(matrix, forms, queries, rows)
+
+    def count_queries(queries, k):
+        rounds.append(len(queries))
+        return at_once(queries, k)
+
+    monkeypatch.setattr(brute_force, "dots", count_pairs)
+    monkeypatch.setattr(search, "_search_at_once", count_queries)
+    search.search(queries, k)
+    return sum(pairs), rounds
+
+
+@pytest.mark.parametrize(("int8", "most"), [(True, 2.5), (False, 1.05)])
+def test_few_rows_are_compared_exactly(monkeypatch, int8, most):
+    """Little more than the k wanted pairs of each query, and all queries at once."""
+    rng = np.random.default_rng(7)
+    embeddings, queries = random_embeddings(rng, 20_000, 64), random_embeddings(rng, 30, 64)
+    pairs, rounds = counted(monkeypatch, embeddings, queries, 10, int8)
+    assert 300 <= pairs <= most * 300
+    assert rounds == [30]
+
+
+def test_queries_are_searched_in_parts_of_bounded_memory(monkeypatch):
+    """256 at a time against blocks of 8192 rows; a quarter of that where there are very many rows."""
+    rng = np.random.default_rng(8)
+    embeddings, queries = random_embeddings(rng, 10, 4), random_embeddings(rng, 600, 4)
+    assert counted(monkeypatch, embeddings, queries, 3, False)[1] == [256, 256, 88]
+    monkeypatch.setattr(brute_force, "_MANY", 10)
+    assert counted(monkeypatch, embeddings, queries[:100], 3, False)[1] == [64, 36]
+
+
+def test_equal_rows_halve_the_queries_down_to_one(monkeypatch):
+    """Where all pairs are candidates, the queries are halved until they fit, and one is always searched."""
+    embeddings = np.repeat(random_embeddings(np.random.default_rng(5), 1, 8), 100, axis=0)
+    queries = random_embeddings(np.random.default_rng(6), 4, 8)
+    for most, rounds in ((400, [4]), (399, [4, 2, 2]), (199, [4, 2, 1, 1, 2, 1, 1]), (1, [4, 2, 1, 1, 2, 1, 1])):
+        with monkeypatch.context() as patch:
+            patch.setattr(brute_force, "_PAIRS", most)
+            assert counted(patch, embeddings, queries, 3, False)[1] == rounds
+
+
+@pytest.mark.parametrize(("most", "exact"), [(100, 200), (99, 200), (5, 200)])
+def test_queries_with_many_candidates_are_searched_in_float32(monkeypatch, most, exact):
+    """Where 8-bit integers leave too many candidates: more than the limit, and more than twice the rows wanted."""
+    embeddings = np.repeat(random_embeddings(np.random.default_rng(5), 1, 8), 100, axis=0)
+    queries = random_embeddings(np.random.default_rng(6), 2, 8)
+    monkeypatch.setattr(brute_force, "_MOST", most)
+    floats = []
+    scores = brute_force.FloatBlock.scores
+    monkeypatch.setattr(
+        brute_force.FloatBlock, "scores", lambda block, queries: floats.append(len(queries)) or scores(block, queries)
+    )
+    pairs, _ = counted(monkeypatch, embeddings, queries, 3, True)
+    assert pairs == exact
+    assert floats == ([2] if most < 100 else [])
+    floats.clear()
+    counted(monkeypatch, embeddings, queries, 50, True)  # twice 50 is not exceeded
+    assert floats == []
 
 
 def test_empty_input_and_numbers_that_are_not_finite():
