@@ -25,7 +25,7 @@ class WeightedKnn:
     2207.09519), restricted to k neighbors. n queries, C labels.
     """
 
-    def __init__(self, label_ids: IntArray, labels: int, k: int = 20, temperature: float = 0.05) -> None:
+    def __init__(self, label_ids: IntArray, labels: int, k: int, temperature: float) -> None:
         self.temperature = temperature
         self._label_ids = label_ids
         self._labels = labels
@@ -48,7 +48,7 @@ class WeightedKnn:
 class TopKMean:
     """Per label: the mean of its m best similarities. It suits labels of varied appearance. n queries, C labels."""
 
-    def __init__(self, m: int = 5, temperature: float = 0.05) -> None:
+    def __init__(self, m: int, temperature: float) -> None:
         self.temperature = temperature
         self._m = m
 
@@ -63,7 +63,7 @@ class Prototype:
     This is a nearest-centroid rule, as scikit-learn's `NearestCentroid`. n queries, C labels.
     """
 
-    def __init__(self, temperature: float = 0.05) -> None:
+    def __init__(self, temperature: float) -> None:
         self.temperature = temperature
 
     def scores(self, similarities: Similarities) -> Float64Array:
@@ -77,7 +77,7 @@ class TopKMeanPrototype:
     The neighbors suit labels of varied appearance; the prototype suits labels with few examples. n queries, C labels.
     """
 
-    def __init__(self, m: int = 3, temperature: float = 0.05) -> None:
+    def __init__(self, m: int, temperature: float) -> None:
         self.temperature = temperature
         self._m = m
 
@@ -94,7 +94,7 @@ class GaussianDiscriminant:
     `LinearDiscriminantAnalysis`. n queries, C labels.
     """
 
-    def __init__(self, temperature: float = 1.0) -> None:
+    def __init__(self, temperature: float) -> None:
         self.temperature = temperature
 
     def scores(self, similarities: Similarities) -> Float64Array:
@@ -132,7 +132,7 @@ def make_rule(config: RetrievalConfig, label_ids: IntArray, labels: int) -> Rule
     experts: tuple[VotingRule, ...]
     match config.rule:
         case "auto":
-            experts = (GaussianDiscriminant(), Prototype(), TopKMean(5))
+            experts = (GaussianDiscriminant(1.0), Prototype(_KERNEL), TopKMean(5, _KERNEL))
         case "gda":
             experts = (GaussianDiscriminant(config.temperature or 1.0),)
         case "knn":

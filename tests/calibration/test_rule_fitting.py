@@ -113,18 +113,38 @@ def test_temperatures_are_those_of_the_experts_and_of_their_product():
     np.testing.assert_array_equal(predictions.label_ids, LABEL_IDS[rows])
 
 
-def test_held_out_scores_are_those_of_a_gallery_without_the_example():
-    """Each expert scores an example as it would score a new image, with means and metric fitted without it."""
-    gallery, spec = gallery_of(spread=2.0), spec_of()
+def test_held_out_scores_are_those_of_a_refit_without_the_example():
+    """Each expert scores an example by means and a covariance that were computed without it."""
+    gallery, spec = gallery_of(spread=2.0), spec_of(power_normalize=False)
     chosen = choose_metric(spec, gallery)
     in_metric = gallery_in_metric(chosen.metric, gallery)
-    held_out = score_held_out(spec, chosen, gallery, in_metric, NeighborDensity.of(gallery), np.array([7, 33]))
-    naive = [
-        expert.scores(in_metric.compare(chosen.metric.whiten(gallery.embeddings[[7, 33]]))) for expert in spec.experts
-    ]
-    own = LABEL_IDS[[7, 33]]
-    for scores, with_itself in zip(held_out.scores, naive):
-        assert (scores[[0, 1], own] < with_itself[[0, 1], own]).all()
+    examples = np.array([7, 33, 59])
+    held_out = score_held_out(spec, chosen, gallery, in_metric, NeighborDensity.of(gallery), examples)
+    for place, row in enumerate(examples):
+        rest = np.arange(60) != row
+        rows, label_ids = gallery.embeddings[rest].astype(np.float64), LABEL_IDS[rest]
+        rows, query = rows - rows.mean(axis=0), gallery.embeddings[row] - rows.mean(axis=0)
+        means = np.stack([rows[label_ids == label].mean(axis=0) for label in range(3)])
+        deviations = rows - means[label_ids]
+        shrinkage, unit = chosen.metric.shrinkage, chosen.scatter.mean_variance
+        covariance = (1 - shrinkage) * deviations.T @ deviations / 57 + shrinkage * unit * np.eye(DIM)
+        root = np.linalg.cholesky(np.linalg.inv(covariance))
+        query, means, rows = query @ root, means @ root, rows @ root
+
+        def cosines(others, query=query):
+            return others @ query / np.linalg.norm(others, axis=1) / np.linalg.norm(query)
+
+        nearest = [np.sort(cosines(rows[label_ids == label]))[-5:].mean() for label in range(3)]
+        expected = [-0.5 * np.square(means - query).sum(axis=1), cosines(means), nearest]
+        for scores, by_hand in zip(held_out.scores, expected):
+            np.testing.assert_allclose(scores[place], by_hand, rtol=1e-3, atol=1e-4)
+
+
+def test_the_shrinkages_are_probabilities_in_order():
+    """Neither no shrinkage, which a small dataset cannot bear, nor one that forgets the covariance."""
+    assert sorted(SHRINKAGES) == list(SHRINKAGES)
+    assert 0 < SHRINKAGES[0] < 0.05
+    assert 0.95 < SHRINKAGES[-1] < 1
 
 
 def test_one_example_per_label_is_not_whitened():

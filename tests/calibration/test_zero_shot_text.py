@@ -119,6 +119,7 @@ def test_stored_arrays_are_checked(helpful):
     rebuilt = ZeroShotText.from_arrays(text.to_arrays())
     np.testing.assert_array_equal(rebuilt.embeddings, text.embeddings)
     assert (rebuilt.temperature, rebuilt.weight) == (0.1, 2.0)
+    assert ZeroShotText.from_arrays(ZeroShotText(helpful, 0.1, 0.25).to_arrays()).weight == 0.25
     for settings in ([0.0, 1.0], [1.0, 0.0], [-1.0, 1.0], [1.0, -1.0], [np.nan, 1.0]):
         with pytest.raises(ValueError, match="text embeddings"):
             ZeroShotText.from_arrays({**text.to_arrays(), "settings": np.array(settings)})

@@ -72,7 +72,7 @@ def test_weighted_knn_is_that_of_scikit_learn(data):
 def test_the_prototype_is_the_nearest_centroid_of_scikit_learn(data):
     """For centroids of norm 1 the largest cosine is the least distance."""
     matrix, label_ids, queries = data
-    scores = Prototype().scores(compare(matrix, queries, label_ids))
+    scores = Prototype(0.05).scores(compare(matrix, queries, label_ids))
     reference = NearestCentroid().fit(matrix, label_ids)
     centroids = reference.centroids_ / np.linalg.norm(reference.centroids_, axis=1, keepdims=True)
     np.testing.assert_allclose(scores, queries @ centroids.T, atol=1e-6)
@@ -86,7 +86,7 @@ def test_the_gaussian_discriminant_is_that_of_scikit_learn():
     matrix /= np.linalg.norm(matrix, axis=1, keepdims=True)
     metric = fit_scatter(matrix, label_ids, 3, False).metric(1e-6)
     in_metric = gallery_in_metric(metric, Gallery(matrix, label_ids, 3))
-    found = softmax(GaussianDiscriminant().scores(in_metric.compare(metric.whiten(queries))), 1.0)
+    found = softmax(GaussianDiscriminant(1.0).scores(in_metric.compare(metric.whiten(queries))), 1.0)
     reference = LinearDiscriminantAnalysis("lsqr", priors=[1 / 3] * 3).fit(matrix.astype(float), label_ids)
     # scikit-learn divides the scatter by N, not by N - C
     distances = -2 * np.log(found) * 300 / 297
@@ -141,6 +141,8 @@ def test_rules_differ_in_how_many_examples_count(data):
         mean = matrix[label_ids == label].astype(float).mean(axis=0)
         to_mean = queries @ mean / np.linalg.norm(mean)
         np.testing.assert_allclose(scores_of("top_k_mean", *data)[:, label], own[:, -5:].mean(axis=1), atol=1e-6)
+        of_auto = make_rule(RetrievalConfig(), label_ids, 4).experts[2].scores(compare(matrix, queries, label_ids))
+        np.testing.assert_allclose(of_auto[:, label], own[:, -5:].mean(axis=1), atol=1e-6)
         both = (own[:, -3:].mean(axis=1) + to_mean) / 2
         np.testing.assert_allclose(scores_of("top_k_mean_prototype", *data)[:, label], both, atol=1e-6)
         of_all = 0.05 * np.log(np.exp(own / 0.05).sum(axis=1))
@@ -161,7 +163,7 @@ def test_weighted_knn_works_where_k_exceeds_the_examples_of_a_label():
 def test_top_k_mean_prototype_agrees_with_a_loop(data):
     """Scores equal the mean of (mean of 3 best cosines) and (cosine to the class mean), per class."""
     matrix, label_ids, queries = data
-    scores = TopKMeanPrototype().scores(compare(matrix, queries, label_ids))
+    scores = TopKMeanPrototype(3, 0.05).scores(compare(matrix, queries, label_ids))
     for query, row in zip(queries.astype(float), scores):
         for label in range(4):
             rows = matrix[label_ids == label].astype(float)
@@ -182,11 +184,11 @@ def test_scores_do_not_depend_on_the_batch(name, size):
     np.testing.assert_array_equal(np.concatenate(parts), rule.scores(compare(matrix, queries, label_ids)))
 
 
-@pytest.mark.parametrize("name", ["knn", "top_k_mean_prototype"])
-def test_leaving_out_equals_deleting(data, name):
+@pytest.mark.parametrize(("name", "k"), [("knn", 20), ("knn", 50), ("tip", 20), ("top_k_mean_prototype", 20)])
+def test_leaving_out_equals_deleting(data, name, k):
     """Scores with rows left out are those of a dataset without these rows: exact leave-one-out."""
     matrix, label_ids, _ = data
-    config = RetrievalConfig(rule=name)
+    config = RetrievalConfig(rule=name, k=k)
     rule = only_expert(config, label_ids, 4)
     scores = rule.scores(compare(matrix, matrix.copy(), label_ids, [[row] for row in range(40)]))
     for row in range(40):
