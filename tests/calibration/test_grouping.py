@@ -24,9 +24,9 @@ def test_groups_by_path(pattern, expected):
 
 def test_a_folder_is_the_whole_path_and_a_match_belongs_to_its_label():
     """Folders of one name below different ones are two groups, and so is one match below two labels."""
-    paths = ["a/x/shots/1.jpg", "a/y/shots/1.jpg", "b/x/shots/1.jpg", "top.jpg"]
+    paths = ["a/x/photos/1.jpg", "a/y/photos/1.jpg", "b/x/photos/1.jpg", "top.jpg"]
     assert group_ids(paths, "folder").tolist() == [0, 1, 2, 3]
-    assert group_ids(paths, "shots").tolist() == [0, 0, 1, 2]
+    assert group_ids(paths, "photos").tolist() == [0, 0, 1, 2]
     assert group_ids(["a/12-3.jpg", "a/12-4.jpg", "a/13-3.jpg"], r"(\d+)-(\d)").tolist() == [0, 0, 1]
 
 

@@ -28,7 +28,7 @@ def test_the_defaults():
     ],
 )
 def test_the_limits_of_each_setting(name, allowed, refused):
-    """A limit is inclusive for counts and scores, exclusive for probabilities that would promise all or nothing."""
+    """A limit is inclusive for counts and scores, exclusive for probabilities that would ask for all or nothing."""
     for value in allowed:
         assert getattr(RetrievalConfig(**{name: value}), name) == value
     for value in refused:

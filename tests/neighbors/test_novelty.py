@@ -144,14 +144,14 @@ def test_stored_arrays_give_the_same_familiarity(embeddings):
 
 @pytest.mark.parametrize("count", [1, 4, 9, 19, 20, 99])
 @pytest.mark.parametrize("keep", [0.01, 0.3, 0.5, 0.8, 0.9, 0.95, 0.99])
-def test_over_all_ranks_of_a_new_image_as_many_are_kept_as_promised(count, keep):
+def test_over_all_ranks_of_a_new_image_as_many_are_kept_as_asked_for(count, keep):
     """A new image is equally likely to come at each of n + 1 ranks: those at or above the threshold are counted."""
     familiarity = np.random.default_rng(count).permutation(np.arange(1.0, count + 1))
     threshold = keep_known_threshold(np.append(familiarity, [-np.inf, np.nan]), keep)
     ranks = np.arange(count + 1) + 0.5  # below the first, between two, above the last
     kept = (ranks >= threshold).mean() if threshold >= 1 else 1.0
     assert kept >= keep - 1e-9
-    assert kept - 1 / (count + 1) < keep + 1e-9  # one rank less would break the promise
+    assert kept - 1 / (count + 1) < keep + 1e-9  # one rank less would be too few
     assert (threshold < 1) == (keep > count / (count + 1) + 1e-9)
     assert (familiarity >= threshold).mean() >= keep
 
