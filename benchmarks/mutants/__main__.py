@@ -56,13 +56,13 @@ def _arguments() -> argparse.Namespace:
 
 def baseline(paths: Sequence[str], jobs: int) -> dict[str, float]:
     """Return the limit of processor time for each module's tests, which must pass on the code as it is."""
-    suites = sorted({tuple(tests_of(ROOT, path)) for path in paths})
+    suites = {path: tuple(sorted(tests_of(ROOT, path))) for path in paths}  # modules of one room share a run
     of_suite = {}
-    for trial in run([Trial(None, tests, 600) for tests in suites], ROOT, jobs):
+    for trial in run([Trial(None, tests, 600) for tests in sorted(set(suites.values()))], ROOT, jobs):
         if trial.code:
             raise SystemExit(f"the tests fail without a change (exit code {trial.code}): {' '.join(trial.tests)}")
         of_suite[tuple(trial.tests)] = 3 * trial.seconds + 5
-    return {path: of_suite[tuple(tests_of(ROOT, path))] for path in paths}
+    return {path: of_suite[suite] for path, suite in suites.items()}
 
 
 def sample(paths: Sequence[str], count: str, seed: int) -> list[Mutant]:
@@ -101,7 +101,7 @@ def report(trials: Sequence[Trial], arguments: argparse.Namespace, seconds: floa
     ):
         if keys:
             print(f"\n{len(keys)} {title}:\n{described(keys)}")
-    if not arguments.only:
+    if not arguments.only:  # a part does not speak for the whole
         run_of = {"where": where(), "seed": arguments.seed, "seconds": round(seconds), "score": round(score, 3)}
         text = json.dumps({**run_of, "modules": rows, "unlisted": unlisted}, indent=1)
         (RESULTS / "mutants.json").write_text(text + "\n", encoding="utf-8")

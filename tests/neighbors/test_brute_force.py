@@ -169,6 +169,39 @@ def test_queries_with_many_candidates_are_searched_in_float32(monkeypatch, most,
     assert floats == []
 
 
+class GivenBlock:
+    """A block with given scores of one query and a given error."""
+
+    def __init__(self, scores, error):
+        self._scores, self._error, self.count = np.array([scores], np.float32), error, len(scores)
+
+    def errors(self, queries):
+        return np.full(1, self._error, np.float32)
+
+    def scores(self, queries):
+        return self._scores
+
+
+@pytest.mark.parametrize("k", [1, 2, 3, 6])
+def test_every_row_that_may_be_among_the_nearest_is_a_candidate(k):
+    """Two scores may err in opposite directions: the limit is the k-th best score minus twice the largest error."""
+    blocks = [GivenBlock([1.0, 0.9375, 0.875, 0.8125, 0.5], 0.0625), GivenBlock([0.96875], 0.03125)]
+    found = brute_force._candidates(blocks, None, k)
+    kept = dict(zip(found.rows.tolist(), zip(found.scores.tolist(), found.upper_bounds.tolist())))
+    scores, errors = [1.0, 0.9375, 0.875, 0.8125, 0.5, 0.96875], [0.0625] * 5 + [0.03125]
+    limit = sorted(scores)[-k] - 2 * 0.0625
+    assert sorted(kept) == [row for row, score in enumerate(scores) if score >= limit]
+    assert kept == {row: (scores[row], scores[row] + errors[row]) for row in kept}
+
+
+def test_the_engine_is_chosen_by_what_is_available():
+    """8-bit integers where they are exact, unless the caller says otherwise."""
+    embeddings = random_embeddings(np.random.default_rng(4), 5, 3)
+    assert bool(BruteForceSearch(embeddings)._int8) == brute_force.is_available()
+    assert not BruteForceSearch(embeddings, int8=False)._int8
+    assert BruteForceSearch(embeddings, int8=True)._int8
+
+
 def test_empty_input_and_numbers_that_are_not_finite():
     """No query, no k and no row give empty results; NaN raises ValueError."""
     search = BruteForceSearch(random_embeddings(np.random.default_rng(4), 5, 3))

@@ -29,6 +29,13 @@ def test_means_sums_and_norms_are_those_of_the_rows_before_normalization(rows):
     np.testing.assert_array_equal(Gallery(gallery.embeddings, LABEL_IDS, 4).squares, 1)
 
 
+def test_columns_are_in_the_order_of_the_labels(rows):
+    """Whether the rows are sorted by label or not, the nearest row is found by its own number."""
+    for label_ids in (LABEL_IDS, np.sort(LABEL_IDS)):
+        gallery = Gallery.of(rows, label_ids, 4)
+        assert gallery.compare(rows).nearest_each(1)[0][:, 0].tolist() == list(range(6))
+
+
 def test_products_are_those_with_the_rows_before_normalization(rows):
     """For any part of the rows."""
     gallery, left = Gallery.of(rows, LABEL_IDS, 4), np.random.default_rng(1).normal(size=(3, 5))
@@ -100,6 +107,17 @@ def test_tolerances_cover_the_errors_of_float32():
     rows = gallery.compare(queries).nearest_each(5)[0]
     expected = queries @ mapped.T / np.linalg.norm(mapped, axis=1)
     np.testing.assert_array_equal(rows, np.argsort(-expected, axis=1)[:, :5])
+
+
+def test_the_tolerance_grows_with_the_norm_of_the_form(rows):
+    """A hundred-thousandth, times twice the norm of the form over the least norm of a row, but never less."""
+    embeddings, _ = directions(rows)
+    assert Gallery(embeddings, LABEL_IDS, 4).compare(rows[:2]).tolerances.tolist() == [np.float32(1e-5)] * 2
+    queries = random_embeddings(np.random.default_rng(0), 2, 5)
+    for size, norms in ((3.0, [0.5, 1, 1, 2, 1, 1]), (0.1, [1.0] * 6)):
+        metric = ProjectedMetric(np.zeros(5, np.float32), size * np.eye(5, dtype=np.float32), np.array(norms))
+        found = Gallery(embeddings, LABEL_IDS, 4).with_metric_in_query(metric).compare(queries).tolerances
+        np.testing.assert_allclose(found, 1e-5 * max(2 * size / min(norms), 1), rtol=1e-5)
 
 
 def test_fewer_queries_are_compared_at_once_where_there_are_many_rows(monkeypatch):
