@@ -5,7 +5,7 @@ import pytest
 from scipy.cluster.hierarchy import fcluster, linkage
 from scipy.stats import mannwhitneyu
 
-from lmm_classifier.calibration.grouping import SHIFT_ALARM, group_ids, match_query_distance, shift_z_score
+from lmm_classifier.calibration.grouping import SHIFT_ALARM, _sample, group_ids, match_query_distance, shift_z_score
 from lmm_classifier.core.errors import CalibrationError
 from lmm_classifier.neighbors.gallery import Gallery
 from lmm_classifier.testing import clustered_embeddings
@@ -136,3 +136,12 @@ def test_labels_of_one_example_are_their_own_clusters():
     """There is nothing to join."""
     gallery = Gallery(np.eye(3, dtype=np.float32), np.arange(3), 3)
     assert match_query_distance(gallery, np.eye(3, dtype=np.float32)).tolist() == [0, 1, 2]
+
+
+@pytest.mark.parametrize(("count", "size"), [(3, 3), (2000, 2000), (2001, 2000), (9000, 2000)])
+def test_a_sample_has_distinct_rows_in_order(count, size):
+    """All of them up to 2,000."""
+    rows = _sample(count)
+    assert len(rows) == size
+    assert (np.diff(rows) > 0).all()
+    assert rows[-1] < count

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from lmm_classifier.calibration.repeated_objects import RepeatedObjects
+from lmm_classifier.calibration.repeated_objects import RepeatedObjects, _sample
 from lmm_classifier.neighbors.gallery import Gallery
 from lmm_classifier.testing import clustered_embeddings
 from tests.helpers.vector_indexes import object_embeddings
@@ -132,3 +132,13 @@ def test_a_large_dataset_is_sampled(monkeypatch):
         assert sampled.keys() == complete.keys()
         assert sampled != complete
         assert sampled[1] == pytest.approx(complete[1], abs=0.03)
+
+
+def test_a_sample_has_distinct_rows_in_order():
+    """Each is one of the given rows."""
+    rows = np.arange(0, 300, 3)
+    assert _sample(rows, 100) is rows
+    some = _sample(rows, 99)
+    assert len(some) == 99
+    assert (np.diff(some) > 0).all()
+    assert set(some) <= set(rows)

@@ -159,7 +159,7 @@ FILES = st.dictionaries(st.sampled_from(DATASET_PATHS), st.tuples(CONTENTS, st.s
 REMOVED = st.dictionaries(CONTENTS, st.sets(st.sampled_from(DATASET_PATHS), max_size=2), max_size=2)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(RECORDS, FILES, REMOVED, st.sets(st.sampled_from(DATASET_PATHS), max_size=2))
 def test_the_plan_adds_up(former, found, removed, existing):
     """Dropping, writing and touching lead from the examples to the final ones, and each change is told once."""
