@@ -128,6 +128,23 @@ def test_the_threshold_is_that_of_the_procedure_by_hand(guarantee, by_hand):
     assert sum(depth > 0 for depth in depths) > 20
 
 
+@pytest.mark.parametrize(
+    ("guarantee", "by_hand"), [(fixed_sequence_threshold, fixed_sequence_by_hand), (sgr_threshold, sgr_by_hand)]
+)
+@pytest.mark.parametrize("risk", [0.5, 0.8, 0.97])
+def test_every_outcome_of_few_examples_has_the_threshold_of_the_procedure_by_hand(guarantee, by_hand, risk):
+    """All that can happen with one to seven examples; no tail equals a part of delta, which rounding would decide."""
+    depths = set()
+    for count in range(1, 8):
+        confidence = np.linspace(1, 0.5, count)
+        for outcomes in itertools.product([False, True], repeat=count):
+            made = guarantee(confidence, np.array(outcomes), risk, 0.24)
+            depth = by_hand(confidence, np.array(outcomes), risk, 0.24)
+            assert (made.examples if isinstance(made, RiskGuarantee) else 0) == depth
+            depths.add(depth)
+    assert len(depths) > 3
+
+
 @BOTH
 @pytest.mark.parametrize("count", [8, 10])
 @pytest.mark.parametrize("delta", [0.1, 0.25])
