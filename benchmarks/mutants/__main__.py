@@ -101,7 +101,7 @@ def report(trials: Sequence[Trial], arguments: argparse.Namespace, seconds: floa
     ):
         if keys:
             print(f"\n{len(keys)} {title}:\n{described(keys)}")
-    if not arguments.only:  # a part does not speak for the whole
+    if not arguments.only:  # the file is about all modules
         run_of = {"where": where(), "seed": arguments.seed, "seconds": round(seconds), "score": round(score, 3)}
         text = json.dumps({**run_of, "modules": rows, "unlisted": unlisted}, indent=1)
         (RESULTS / "mutants.json").write_text(text + "\n", encoding="utf-8")

@@ -60,10 +60,11 @@ def by_definition(embeddings, label_ids, shrinkage, power_normalize):
 @pytest.mark.parametrize("power_normalize", [True, False])
 @pytest.mark.parametrize(("count", "dim"), [(60, 8), (12, 12), (9, 20), (2, 5)])
 def test_the_rows_in_the_metric_are_those_of_its_definition(monkeypatch, shrinkage, power_normalize, count, dim):
-    """By an explicit inverse, for more and for fewer rows than numbers; in blocks of seven, and with an empty label."""
+    """By an explicit inverse, for more and for fewer rows than numbers; in blocks of seven, labels of one and of no example."""
     monkeypatch.setattr(module, "_BLOCK", 7)
     embeddings, label_ids = dataset(count, dim)
     label_ids = np.where(count == 2, 0, label_ids)
+    label_ids[-1] = 3 if count == 60 else label_ids[-1]  # one example has a label of its own
     scatter = fit_scatter(embeddings, label_ids, 4, power_normalize)
     expected = by_definition(embeddings, label_ids, shrinkage, power_normalize)
     found = scatter.metric(shrinkage).whiten(embeddings)
