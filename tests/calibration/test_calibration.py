@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from lmm_classifier.calibration import calibration as module
 from lmm_classifier.calibration.calibration import with_knn_distance
 from lmm_classifier.calibration.fit import fit_by_leave_one_out
 from lmm_classifier.calibration.loading import Loaded, load_calibration
@@ -143,3 +144,8 @@ def test_norms_that_are_not_used_are_dropped(index):
 
 def opened_norms(retriever):
     return retriever.metric_gallery.projected.norms
+
+
+def test_at_most_67_mb_of_similarities_are_held_at_a_time():
+    """In blocks of 256 examples, or of fewer where the index is large."""
+    assert (module._BLOCK, 4 * module._MAX_AT_ONCE) == (256, 67_108_864)

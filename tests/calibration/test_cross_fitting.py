@@ -165,3 +165,15 @@ def test_only_the_wanted_rows_of_a_fold_are_scored():
     )
     np.testing.assert_array_equal(scored.rows, [1, 3, 12])
     np.testing.assert_array_equal(scored.label_ids, [0, 0, 1])
+
+
+def test_queries_are_compared_in_blocks(monkeypatch):
+    """256 at a time, to the same scores."""
+    label_ids = np.repeat([0, 1], 300)
+    vectors, sizes = clustered_embeddings(np.random.default_rng(1), [str(label) for label in label_ids], 4, 1.0), []
+    gallery, compare = Gallery(vectors, label_ids, 2), Gallery.compare
+    metric = fit_scatter(vectors, label_ids, 2).metric(0.5)
+    monkeypatch.setattr(Gallery, "compare", lambda self, rows: sizes.append(len(rows)) or compare(self, rows))
+    spec = make_rule(RetrievalConfig(rule="prototype"), label_ids, 2)
+    score_queries(spec, metric, gallery, gallery_in_metric(metric, gallery), np.ones(600), vectors, label_ids)
+    assert sizes == [256, 256, 256, 256, 88, 88]

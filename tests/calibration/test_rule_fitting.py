@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from lmm_classifier.calibration import rule_fitting as module
 from lmm_classifier.calibration.rule_fitting import (
     MAX_ROWS,
     SHRINKAGES,
@@ -192,3 +193,10 @@ def test_a_fixed_temperature_is_not_fitted(rule):
     assert (fitted.temperature == 1.0) == spec.fixed == (rule == "knn")
     assert len(predictions.expert_log_probabilities) == len(spec.experts)
     np.testing.assert_allclose(np.exp(predictions.log_probabilities).sum(axis=1), 1)
+
+
+def test_the_limits_of_time_and_memory():
+    """What is held out and tried, at most; the numbers of the guide to large indexes rest on them."""
+    assert (module.MAX_ROWS, module._ROWS_FOR_SHRINKAGE, module._BLOCK) == (20_000, 5000, 4096)
+    assert (module._MAX_SCORES, module._SCORES_FOR_SHRINKAGE) == (20_000_000, 4_000_000)
+    assert (module._MAX_PAIRS, module._MIN_ROWS) == (2_000_000_000, 1000)

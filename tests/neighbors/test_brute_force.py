@@ -211,3 +211,21 @@ def test_empty_input_and_numbers_that_are_not_finite():
     assert BruteForceSearch(np.empty((0, 3), np.float32)).search(np.ones((2, 3), np.float32), 4)[0].shape == (2, 0)
     with pytest.raises(ValueError, match="not finite"):
         search.search(np.full((1, 3), np.nan, np.float32), 1)
+
+
+def test_the_limits_of_memory():
+    """Scores of 8 MB in blocks of 8,192 rows, four times as many from half a million on, and 100 MB of candidates."""
+    assert (4 * brute_force._SCORES, brute_force._ROWS, brute_force._MANY) == (8_388_608, 8192, 500_000)
+    assert (24 * brute_force._PAIRS, brute_force._MOST) == (100_663_296, 4000)
+
+
+@pytest.mark.parametrize(
+    ("cores", "blocks", "workers"), [(1, 5, None), (4, 1, None), (2, 2, 2), (2, 5, 2), (3, 2, 2), (8, 3, 3)]
+)
+def test_threads_are_used_where_there_are_several_cores_and_blocks(monkeypatch, cores, blocks, workers):
+    """As many as there is work and cores for; the results come in order."""
+    pools, pool_of = [], brute_force.ThreadPoolExecutor
+    monkeypatch.setattr(brute_force, "cpu_count", lambda: cores)
+    monkeypatch.setattr(brute_force, "ThreadPoolExecutor", lambda number: pools.append(number) or pool_of(number))
+    assert list(brute_force._on_all_cores(lambda number: number * 10, blocks)) == [10 * n for n in range(blocks)]
+    assert pools == ([] if workers is None else [workers])

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from lmm_classifier.neighbors import leave_one_out as module
 from lmm_classifier.neighbors.gallery import Gallery, ProjectedMetric
 from lmm_classifier.neighbors.leave_one_out import Downdate, LeaveOneOut
 from lmm_classifier.neighbors.metric import apply_power_normalization, fit_scatter, gallery_in_metric
@@ -169,3 +170,10 @@ def test_without_its_only_example_a_label_has_no_score():
     assert block.square_distances()[0, 2] == np.inf
     assert block.top_k_mean(5)[0, 2] == -np.inf
     assert np.isfinite(block.mean_cosines()[0, :2]).all()
+
+
+def test_by_default_512_examples_and_268_mb_of_similarities_are_held_at_a_time():
+    """And 8,192 rows are compared at a time."""
+    gallery = Gallery(random_embeddings(np.random.default_rng(0), 600, 3), np.zeros(600, np.int64), 1)
+    assert [len(rows) for rows, _ in LeaveOneOut(gallery).blocks()] == [512, 88]
+    assert (4 * module._MOST_AT_ONCE, module._COLUMNS) == (268_435_456, 8192)

@@ -60,7 +60,7 @@ def by_definition(embeddings, label_ids, shrinkage, power_normalize):
 @pytest.mark.parametrize("power_normalize", [True, False])
 @pytest.mark.parametrize(("count", "dim"), [(60, 8), (12, 12), (9, 20), (2, 5)])
 def test_the_rows_in_the_metric_are_those_of_its_definition(monkeypatch, shrinkage, power_normalize, count, dim):
-    """By an explicit inverse, for more and for fewer rows than numbers; in blocks of seven, labels of one and of no example."""
+    """By an explicit inverse, for more and fewer rows than numbers, in blocks, for labels of one and of no example."""
     monkeypatch.setattr(module, "_BLOCK", 7)
     embeddings, label_ids = dataset(count, dim)
     label_ids = np.where(count == 2, 0, label_ids)

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from lmm_classifier.neighbors import novelty as module
 from lmm_classifier.neighbors.brute_force import BruteForceSearch
 from lmm_classifier.neighbors.gallery import Gallery
 from lmm_classifier.neighbors.leave_one_out import LeaveOneOut
@@ -289,3 +290,21 @@ def test_a_threshold_for_no_or_all_known_images_is_refused():
         keep_known_threshold(np.zeros(3), 1.0)
     with pytest.raises(ValueError, match="neighbor"):
         keep_known_threshold(np.array([-np.inf]), 0.9)
+
+
+def test_at_most_268_mb_of_similarities_are_held_at_a_time():
+    """In blocks of 1,024 rows, or of fewer where there are many."""
+    assert (module._BLOCK, 4 * module._MOST_AT_ONCE) == (1024, 268_435_456)
+
+
+def test_in_a_very_large_dataset_all_rows_judge_the_labels_where_none_is_left_out(embeddings, monkeypatch):
+    """An even choice from the first row to the last; a label with one known row has the distance of that one."""
+    monkeypatch.setattr("lmm_classifier.neighbors.novelty._MOST_PAIRS", 700)
+    gallery = Gallery(embeddings, IDS, 3)
+    known = np.flatnonzero(NeighborDensity.of(gallery).rows[:, 0] >= 0)
+    assert known.tolist() == np.linspace(0, 27, 12).astype(int).tolist()
+    one_known = np.where(np.arange(28) == 3, 0.5, np.nan)
+    one_known[9:21] = 0.25
+    found = by_label(one_known, gallery)
+    assert found[:9].tolist() == [0.5] * 9
+    np.testing.assert_allclose(found[21:], (0.5 + 12 * 0.25) / 13)

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from lmm_classifier.neighbors import shortlist as module
 from lmm_classifier.neighbors.gallery import Gallery
 from lmm_classifier.neighbors.shortlist import ShortlistSimilarities
 from lmm_classifier.testing import random_embeddings
@@ -134,3 +135,8 @@ def test_no_queries_and_empty_lists(dataset, monkeypatch):
     empty = ShortlistSimilarities.of(gallery, queries, np.full((8, 3), -1))
     assert np.isneginf(empty.top_k_mean(1)).all()
     assert len(empty.nearest(0, 5)[0]) == 0
+
+
+def test_of_a_label_up_to_4096_rows_are_compared_one_by_one():
+    """More would take too long for a search that is meant to be fast."""
+    assert module._MOST_OF_A_LABEL == 4096

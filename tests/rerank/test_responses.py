@@ -247,3 +247,8 @@ def test_what_is_no_chat_completion_is_refused():
 def test_reported_tokens(reply, tokens):
     """A whole number, or none."""
     assert prompt_tokens_of(reply) == tokens
+
+
+def test_a_letter_counts_in_its_own_case_whatever_that_is():
+    """Only words are compared without their case."""
+    assert read_log_probabilities(reply_with(("A", -1.0), ("b", -2.0)), ("a", "b")).tolist() == [-np.inf, -2.0]
