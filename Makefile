@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: demo demo-rerank test test-long check format wheel docs reliability clean
+.PHONY: demo demo-rerank test test-long check format wheel docs reliability mutants clean
 
 demo: $(VENV)/.core  ## install the small core, then: draw, index, classify, show
 	$(BIN)/lmm-classifier demo --output demo
@@ -56,6 +56,14 @@ $(VENV)/.rerank: pyproject.toml constraints.txt | $(VENV)/.venv
 BADIMAGES ?= $(wildcard ../shared/badimages/badimages.tar.xz)
 reliability: $(VENV)/.dev  ## try every fault: minutes; prints a table, writes benchmarks/results/reliability.json
 	$(BIN)/python -m benchmarks.fault_injection $(if $(BADIMAGES),--badimages $(BADIMAGES))
+
+MUTANTS ?= 500
+mutants: $(VENV)/.mutants  ## change the code that decides: its tests must notice; MUTANTS=all tries every change, for hours
+	$(BIN)/python -m benchmarks.mutants --count $(MUTANTS)
+
+$(VENV)/.mutants: pyproject.toml constraints.txt | $(VENV)/.dev
+	$(PIP) --constraint constraints.txt --editable '.[mutants]'
+	touch $@
 
 clean:
 	rm -rf $(VENV) .venvs dist build demo demo-rerank .mypy_cache .ruff_cache .pytest_cache .hypothesis

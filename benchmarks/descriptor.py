@@ -153,7 +153,7 @@ def accuracy_of_both(train: LabeledRows, test: LabeledRows, prototype: ModuleTyp
 def accuracy(matrix: Rows, labels: Ids, queries: Rows, truth: Ids) -> float:
     """Return the accuracy in percent by the mean of a label's 3 best cosines and the cosine to its prototype."""
     gallery = Gallery(matrix, labels, int(labels.max()) + 1)
-    scores = TopKMeanPrototype(m=3).scores(gallery.compare(queries))
+    scores = TopKMeanPrototype(3, 0.05).scores(gallery.compare(queries))
     return float((scores.argmax(axis=1) == truth).mean() * 100)
 
 

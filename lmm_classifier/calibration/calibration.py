@@ -81,12 +81,14 @@ def with_knn_distance(knn_distance: Float64Array, gallery: Gallery) -> Float64Ar
         return knn_distance
     if is_large(count):
         return np.where(np.isnan(knn_distance), by_label(knn_distance, gallery), knn_distance)
+    if count == 1:
+        return np.ones(1)  # there is no other
     filled, k = knn_distance.copy(), min(NEIGHBORS, count - 1)
     size = max(min(_BLOCK, _MAX_AT_ONCE // count), 1)
     for start in range(0, len(missing), size):
         part = missing[start : start + size]
         similarities = gallery.embeddings[part] @ gallery.embeddings.T  # (b, N)
         similarities[np.arange(len(part)), part] = -np.inf
-        similarities.partition(max(count - k, 0), axis=1)
-        filled[part] = 1 - (similarities[:, count - k :].mean(axis=1) if k else 0)
+        similarities.partition(count - k, axis=1)
+        filled[part] = 1 - similarities[:, count - k :].mean(axis=1)
     return filled

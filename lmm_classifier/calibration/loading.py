@@ -59,9 +59,9 @@ def load_calibration(contents: IndexContents, spec: RuleSpec | None = None) -> L
     if arrays is None:
         return Missing()
     try:
-        if str(arrays["vectors"][0]) != vectors_digest(contents):
+        if str(arrays["vectors"].item()) != vectors_digest(contents):
             return Stale("The calibration is stale: the encoder or the transform of the index changed.")
-        rule_name = str(arrays["rule"][0])
+        rule_name = str(arrays["rule"].item())
         if spec is not None and rule_name != spec.name:
             return Stale(f"The calibration is of the rule '{rule_name}', but '{spec.name}' is configured.")
         changes = ChangesSince.of(ExampleDigests.from_arrays(arrays), ExampleDigests.of(contents))
@@ -77,7 +77,7 @@ def stored_request(contents: IndexContents) -> CalibrationRequest | None:
     """Return what the stored calibration was asked for, also where it is stale; None where nothing is known of it."""
     arrays = contents.calibration or {}
     try:
-        text = str(arrays["request"][0]) if "request" in arrays else ""
+        text = str(arrays["request"].item()) if "request" in arrays else ""
         return CalibrationRequest.from_json(text) if text else None
     except (ValueError, IndexError, TypeError) as error:
         logger.warning("The request stored with the calibration is damaged (%s), so it is forgotten.", error)
@@ -130,7 +130,7 @@ def _restored(arrays: Arrays, changes: ChangesSince, contents: IndexContents, sp
     conformity_scores = np.asarray(arrays["conformity_scores"], np.float64)
     if conformity_scores.ndim != 1 or not ((conformity_scores >= 0) & (conformity_scores <= 1)).all():
         raise ValueError("a conformity score is not a probability")
-    threshold = float(arrays["confidence_threshold"][0])
+    threshold = float(arrays["confidence_threshold"].item())
     if not (np.isnan(threshold) or 0 <= threshold <= 1):
         raise ValueError(f"a confidence threshold of {threshold:g}")
     rule = FittedRule.from_arrays(arrays, spec)
@@ -142,12 +142,12 @@ def _restored(arrays: Arrays, changes: ChangesSince, contents: IndexContents, sp
         Familiarity.from_arrays(familiar, contents.manifest.count),
         conformity_scores,
         confidence_threshold=None if np.isnan(threshold) else threshold,
-        not_certified=str(arrays["not_certified"][0]),
+        not_certified=str(arrays["not_certified"].item()),
         request=stored_request(contents),
         reranker_benefit=RerankerBenefit.from_arrays(benefit).renamed(changes.renamed) if benefit else None,
-        reranker_date=str(arrays["reranker_date"][0]),
+        reranker_date=str(arrays["reranker_date"].item()),
         norms=_norms(arrays, changes),
-        date=str(arrays["date"][0]),
+        date=str(arrays["date"].item()),
     )
 
 

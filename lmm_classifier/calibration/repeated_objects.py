@@ -48,9 +48,11 @@ class RepeatedObjects:
         """Return whether the dataset seems to hold many images of few objects."""
         if not self.ratios:
             return False
-        far = [-np.log(ratio) for step, ratio in self.ratios.items() if step >= _FAR and 0 < ratio < 1]
-        contrast = -np.log(max(self.ratios[1], 1e-12)) / min(far) if far else 0.0
-        return bool(self.ratios[1] < _LOW_FIRST or self.lowest < _LOW or contrast > _HIGH_CONTRAST)
+        if self.ratios[1] < _LOW_FIRST or self.lowest < _LOW:
+            return True
+        far = [-np.log(ratio) for step, ratio in self.ratios.items() if step >= _FAR and ratio < 1]
+        contrast = -np.log(self.ratios[1]) / min(far) if far else 0.0
+        return bool(contrast > _HIGH_CONTRAST)
 
     @classmethod
     def of(cls, gallery: Gallery) -> RepeatedObjects:
@@ -58,8 +60,8 @@ class RepeatedObjects:
         others, neighbors = _distances(gallery)
         ratios = {}
         for step in _STEPS:
-            usable = others >= max(_MIN_OTHERS, 2 * _FACTOR * step if step > 1 else 0)
-            if 2 * usable.sum() < max(len(usable), 1):
+            usable = others >= (2 * _FACTOR * step if step > 1 else _MIN_OTHERS)
+            if not len(usable) or 2 * usable.sum() < len(usable):
                 break
             near, far = neighbors[usable, step - 1], neighbors[usable, _FACTOR * step - 1]
             apart = far > 0

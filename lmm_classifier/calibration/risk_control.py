@@ -62,7 +62,7 @@ def binomial_cdf(errors: int, count: int, rate: float) -> float:
 
 def min_error_free_examples(risk: float, delta: float, errors: int = 0) -> int:
     """Return the least number of examples with `errors` errors that certifies `risk` with probability 1 - delta."""
-    low, high = errors + 1, errors + 2
+    low = high = errors + 1
     while binomial_cdf(errors, high, risk) > delta:
         high *= 2
     while low < high:
@@ -120,7 +120,7 @@ def sgr_threshold(
     errors = np.cumsum(~correct[ranked], dtype=np.int64)
     ends = _ends_of_ties(confidence[ranked])
     low, high, best = 1, len(ranked), 0
-    part = delta / max(math.ceil(math.log2(max(len(ranked), 2))), 1)
+    part = delta / max(len(ranked).bit_length(), 1)  # the search looks at no more depths than the count has bits
     while low <= high:
         middle = (low + high) // 2
         depth = int(ends[middle - 1])

@@ -48,9 +48,10 @@ def fit_temperature(scores: Float64Array, label_ids: IntArray) -> float:
     The loss is convex in 1 / temperature, so a golden section finds its minimum. (Guo, Pleiss, Sun & Weinberger, "On
     calibration of modern neural networks", arXiv 1706.04599.)
     """
-    finite = scores[np.isfinite(scores)]
-    spread = float(finite.std()) if len(finite) else 0.0
-    if spread == 0 or not np.isfinite(scores[np.arange(len(label_ids)), label_ids]).any():
+    if not np.isfinite(scores[np.arange(len(label_ids)), label_ids]).any():
+        return 1.0  # no row is usable
+    spread = float(scores[np.isfinite(scores)].std())
+    if spread == 0:
         return 1.0  # the scores do not tell labels apart
     low, high = np.log(spread) - 7, np.log(spread) + 7  # beyond: certainty on one side, equal odds on the other
     ratio = (np.sqrt(5) - 1) / 2

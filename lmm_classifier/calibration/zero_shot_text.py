@@ -28,10 +28,7 @@ class ZeroShotText:
 
     def scores(self, embeddings: Float32Array) -> Float64Array:
         """Return the cosines (n, C) of normalized embeddings (n, d); each row is the same in every batch."""
-        texts = self.embeddings.astype(np.float64)
-        if not len(embeddings):
-            return np.empty((0, len(texts)))
-        return np.stack([(texts * embedding).sum(axis=1) for embedding in embeddings])
+        return _cosines(self.embeddings, embeddings)
 
     def to_arrays(self) -> dict[str, NDArray[Any]]:
         """Return the arrays that rebuild it."""
@@ -62,8 +59,7 @@ def fit_text_weight(
         The text with its weight. None unless the leave-one-out log-loss improves by more than one standard error:
         names such as `lot_17` mean nothing.
     """
-    unweighted = ZeroShotText(texts, 1.0, 1.0)
-    scores = unweighted.scores(embeddings)
+    scores = _cosines(texts, embeddings)
     temperature = fit_temperature(scores, label_ids)
 
     def losses(weight: float) -> Float64Array:
@@ -81,6 +77,11 @@ def fit_text_weight(
 
 def weighted_product(experts: Sequence[Expert], text: Expert, weight: float) -> Float64Array:
     """Return the mean log-probability (n, C) of all experts, where the text counts `weight` times."""
-    without_text = product(experts)
-    text_part = np.where(np.isfinite(without_text), weight * product([text]), 0)
-    return np.asarray((len(experts) * without_text + text_part) / (len(experts) + weight))
+    return np.asarray((len(experts) * product(experts) + weight * product([text])) / (len(experts) + weight))
+
+
+def _cosines(texts: Float32Array, embeddings: Float32Array) -> Float64Array:
+    texts_in_full = texts.astype(np.float64)
+    if not len(embeddings):
+        return np.empty((0, len(texts)))
+    return np.stack([(texts_in_full * embedding).sum(axis=1) for embedding in embeddings])

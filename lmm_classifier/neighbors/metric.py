@@ -64,7 +64,9 @@ class WithinClassMetric:
         projection = np.ascontiguousarray(arrays["projection"], np.float32)
         if projection.shape != (len(center), len(center)):
             raise ValueError(f"the center {center.shape} and the projection {projection.shape} do not fit")
-        return cls(bool(arrays["power_normalize"][0]), center, projection, float(np.asarray(arrays["shrinkage"])[0]))
+        return cls(
+            bool(arrays["power_normalize"].item()), center, projection, float(np.asarray(arrays["shrinkage"]).item())
+        )
 
 
 def apply_power_normalization(rows: Float32Array, power_normalize: bool) -> Float32Array:

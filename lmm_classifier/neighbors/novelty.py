@@ -290,5 +290,5 @@ def keep_known_threshold(familiarity: Float64Array, keep: float) -> float:
     finite = np.sort(familiarity[np.isfinite(familiarity)])
     if not len(finite):
         raise ValueError("no example has a neighbor")
-    place = math.floor((1 - keep) * (len(finite) + 1)) - 1
+    place = math.floor((1 - keep) * (len(finite) + 1) + 1e-9) - 1  # 1 - 0.9 is a little less than 0.1
     return float(finite[place]) if place >= 0 else float(np.nextafter(finite[0], -np.inf))

@@ -25,7 +25,7 @@ class WeightedKnn:
     2207.09519), restricted to k neighbors. n queries, C labels.
     """
 
-    def __init__(self, label_ids: IntArray, labels: int, k: int = 20, temperature: float = 0.05) -> None:
+    def __init__(self, label_ids: IntArray, labels: int, k: int, temperature: float) -> None:
         self.temperature = temperature
         self._label_ids = label_ids
         self._labels = labels
@@ -48,7 +48,7 @@ class WeightedKnn:
 class TopKMean:
     """Per label: the mean of its m best similarities. It suits labels of varied appearance. n queries, C labels."""
 
-    def __init__(self, m: int = 5, temperature: float = 0.05) -> None:
+    def __init__(self, m: int, temperature: float) -> None:
         self.temperature = temperature
         self._m = m
 
@@ -63,7 +63,7 @@ class Prototype:
     This is a nearest-centroid rule, as scikit-learn's `NearestCentroid`. n queries, C labels.
     """
 
-    def __init__(self, temperature: float = 0.05) -> None:
+    def __init__(self, temperature: float) -> None:
         self.temperature = temperature
 
     def scores(self, similarities: Similarities) -> Float64Array:
@@ -77,7 +77,7 @@ class TopKMeanPrototype:
     The neighbors suit labels of varied appearance; the prototype suits labels with few examples. n queries, C labels.
     """
 
-    def __init__(self, m: int = 3, temperature: float = 0.05) -> None:
+    def __init__(self, m: int, temperature: float) -> None:
         self.temperature = temperature
         self._m = m
 
@@ -94,7 +94,7 @@ class GaussianDiscriminant:
     `LinearDiscriminantAnalysis`. n queries, C labels.
     """
 
-    def __init__(self, temperature: float = 1.0) -> None:
+    def __init__(self, temperature: float) -> None:
         self.temperature = temperature
 
     def scores(self, similarities: Similarities) -> Float64Array:
@@ -102,24 +102,12 @@ class GaussianDiscriminant:
         return similarities.square_distances() / -2
 
 
-class ProductOfExperts:
-    """Several rules score the labels, each at its own temperature; the scores are the mean of their log-probabilities.
+def product(experts: Sequence[tuple[Float64Array, float]]) -> Float64Array:
+    """Return the mean log-probability (n, C) of experts, each given by its scores (n, C) and its temperature.
 
     That is the normalized product of their probabilities (Hinton, 2002, "Training products of experts"): a label must
-    be likely for all of them. n queries, C labels.
+    be likely for all of them.
     """
-
-    def __init__(self, experts: Sequence[VotingRule], temperature: float = 1.0) -> None:
-        self.temperature = temperature
-        self._experts = experts
-
-    def scores(self, similarities: Similarities) -> Float64Array:
-        """Return scores (n, C); -inf for a label of which every example was left out."""
-        return product([(expert.scores(similarities), expert.temperature) for expert in self._experts])
-
-
-def product(experts: Sequence[tuple[Float64Array, float]]) -> Float64Array:
-    """Return the mean log-probability (n, C) of experts, each given by its scores (n, C) and its temperature."""
     logs = [
         np.where(np.isfinite(scores), np.maximum(log_softmax(scores / temperature), _FLOOR), -np.inf)
         for scores, temperature in experts
@@ -144,7 +132,7 @@ def make_rule(config: RetrievalConfig, label_ids: IntArray, labels: int) -> Rule
     experts: tuple[VotingRule, ...]
     match config.rule:
         case "auto":
-            experts = (GaussianDiscriminant(), Prototype(), TopKMean(5))
+            experts = (GaussianDiscriminant(1.0), Prototype(_KERNEL), TopKMean(5, _KERNEL))
         case "gda":
             experts = (GaussianDiscriminant(config.temperature or 1.0),)
         case "knn":

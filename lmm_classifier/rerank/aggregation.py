@@ -50,7 +50,7 @@ def aggregate(
     total = np.exp(log_softmax(logs.mean(axis=0)))  # (options,)
     disagreement = float(np.abs(np.exp(logs) - total).sum(axis=1).mean() / 2)
     none = float(total[candidates]) if options > candidates else None
-    return RerankResult(_normalized(total[:candidates]), min(mass, 1.0), "", disagreement, none)
+    return RerankResult(_normalized(total[:candidates]), mass, "", disagreement, none)
 
 
 def failed(reason: str, mass: float = 0.0) -> RerankResult:
@@ -73,10 +73,8 @@ def _aggregate_pairs(
     yes = [1 / (1 + np.exp(-np.array(values))) for values in log_odds]  # probabilities of yes, per candidate
     spread = float(np.mean([np.abs(values - values.mean()).mean() for values in yes]))
     none = float(np.prod([1 - values.mean() for values in yes]))
-    return RerankResult(_normalized(np.exp(log_softmax(means))), min(mass, 1.0), "", min(1.0, 2 * spread), none)
+    return RerankResult(_normalized(np.exp(log_softmax(means))), mass, "", 2 * spread, none)
 
 
 def _normalized(weights: Float64Array) -> tuple[float, ...]:
-    total = weights.sum()
-    even = np.full(len(weights), 1 / len(weights))
-    return tuple(map(float, weights / total if total > 0 else even))
+    return tuple(map(float, weights / weights.sum()))

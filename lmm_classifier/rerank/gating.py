@@ -95,7 +95,7 @@ class PairwiseAccuracy:
         of_label = dict(zip(map(str, arrays["labels"]), map(float, arrays["label_rates"]), strict=True))
         pairs = [(str(true), str(false)) for true, false in arrays["pairs"]]
         of_pair = dict(zip(pairs, map(float, arrays["pair_rates"]), strict=True))
-        return cls(float(arrays["overall"][0]), of_label, of_pair)
+        return cls(float(arrays["overall"].item()), of_label, of_pair)
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,7 +163,7 @@ def gain_threshold(
         count = min(count, int(max_calls * len(gains)))
     if count == 0:
         return float("inf")
-    return float(max(descending[min(count, len(descending)) - 1], np.finfo(float).tiny))
+    return float(descending[count - 1])
 
 
 def _logit(probabilities: Float64Array) -> Float64Array:

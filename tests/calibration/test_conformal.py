@@ -29,6 +29,33 @@ class GivenProbabilities(ClassifierMixin, BaseEstimator):
         return np.asarray(x).argmax(axis=1)
 
 
+@pytest.mark.parametrize("alpha", [0.05, 0.1, 0.3, 0.61])
+@pytest.mark.parametrize("count", [30, 31, 90])
+def test_the_threshold_is_the_quantile_of_mapie(alpha, count):
+    """The least score of the examples themselves that MAPIE's sets accept, which is one minus its quantile."""
+    rng = np.random.default_rng(count)
+    probabilities = rng.dirichlet(np.full(4, 0.6), count)
+    truth = np.array([rng.choice(4, p=row) for row in probabilities])
+    mapie = SplitConformalClassifier(GivenProbabilities().fit(None, None), confidence_level=1 - alpha, prefit=True)
+    mapie.conformalize(probabilities, truth)
+    scores = np.sort(probabilities[np.arange(count), truth])
+    rest = (1 - scores) / 3
+    accepted = mapie.predict_set(np.stack([scores, rest, rest, rest], axis=1))[1][:, 0, 0]
+    assert conformal_threshold(scores, alpha) == scores[accepted].min()
+
+
+@pytest.mark.parametrize("count", [1, 4, 9, 10])
+def test_over_all_ranks_of_a_new_image_the_sets_miss_as_seldom_as_alpha_says(count):
+    """A new image is equally likely to come at each of n + 1 ranks: the misses among them are counted."""
+    scores = np.arange(1.0, count + 1)
+    for numerator in range(1, 20):
+        alpha = numerator / 20
+        threshold = conformal_threshold(scores, alpha)
+        missed = sum(rank + 0.5 < threshold for rank in range(count + 1)) / (count + 1)
+        assert missed <= alpha + 1e-9
+        assert missed + 1 / (count + 1) > alpha - 1e-9  # one rank more is allowed
+
+
 @pytest.mark.parametrize("alpha", [0.05, 0.1, 0.3])
 def test_sets_equal_those_of_mapie(alpha):
     """MAPIE's split conformal sets with the score 1 - p, on the same probabilities."""

@@ -3,8 +3,10 @@
 import numpy as np
 import pytest
 
+from lmm_classifier.calibration.cross_fitting import stratified_folds
 from lmm_classifier.calibration.fit import fit_by_groups, fit_by_leave_one_out, fit_on_held_out
 from lmm_classifier.index.vector_index import ExactIndex
+from lmm_classifier.neighbors.brute_force import BruteForceSearch
 from lmm_classifier.neighbors.config import RetrievalConfig
 from lmm_classifier.testing import clustered_embeddings
 from tests.helpers.vector_indexes import DIM, LABELS, write_clusters, write_vectors
@@ -45,6 +47,63 @@ def test_no_example_is_predicted_by_its_own_copy(tmp_path):
     doubled = [f"{row // 2:064x}" for row in range(len(LABELS))]
     index = ExactIndex.open(write_vectors(tmp_path / "j.npz", LABELS, vectors, doubled))
     assert len(fit_by_leave_one_out(RetrievalConfig(), index)[1].rows) == len(LABELS)
+
+
+class Centered:
+    """A transform of the index that was fitted to its examples."""
+
+    def __init__(self, mean=0):
+        self._mean = mean
+
+    def fit(self, blocks):
+        return Centered(np.concatenate(list(blocks())).mean(axis=0))
+
+    @property
+    def fitter(self):
+        return self
+
+    def transform(self, vectors):
+        rows = vectors - self._mean
+        return (rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-9)).astype(np.float32)
+
+
+@pytest.mark.parametrize(("count", "in_folds"), [(150, True), (2, True), (1, False)])
+def test_examples_are_held_out_by_folds_where_the_transform_was_fitted_to_them(tmp_path, count, in_folds):
+    """The predictions come fold by fold. In the encoder's own space each example is left out alone, in order."""
+    labels = ["b", *LABELS][:count]
+    index = ExactIndex.open(write_clusters(tmp_path / "index.npz", labels))
+    assert fit_by_leave_one_out(RetrievalConfig(), index)[1].rows.tolist() == list(range(count))
+    index.transform = Centered(index.vectors().mean(axis=0))
+    _, predictions = fit_by_leave_one_out(RetrievalConfig(), index)
+    folds = [row for fold in stratified_folds(index.gallery.label_ids) for row in fold]
+    assert predictions.rows.tolist() == (folds if in_folds else [0])
+
+
+@pytest.mark.parametrize(("limit", "searched"), [(150, True), (151, False)])
+def test_a_large_index_is_searched_for_the_density(tmp_path, monkeypatch, limit, searched):
+    """From the limit on, which is inclusive; the result is the same."""
+    index, searches = ExactIndex.open(write_clusters(tmp_path / "index.npz")), []
+    expected, _ = fit_by_leave_one_out(RetrievalConfig(), index)
+    monkeypatch.setattr("lmm_classifier.calibration.fit.SEARCH_FROM", limit)
+
+    def search_of(embeddings):
+        searches.append(len(embeddings))
+        return BruteForceSearch(embeddings)
+
+    monkeypatch.setattr("lmm_classifier.calibration.fit.BruteForceSearch", search_of)
+    calibration, _ = fit_by_leave_one_out(RetrievalConfig(), index)
+    assert searches == [150] * searched
+    np.testing.assert_allclose(calibration.familiarity.knn_distance, expected.familiarity.knn_distance, atol=1e-6)
+
+
+def test_norms_are_known_where_the_metric_is_projected(tmp_path, monkeypatch):
+    """They are those of the examples in the chosen metric; elsewhere there are none."""
+    index = ExactIndex.open(write_clusters(tmp_path / "index.npz"))
+    assert fit_by_leave_one_out(RetrievalConfig(), index)[0].norms is None
+    monkeypatch.setattr("lmm_classifier.neighbors.metric.PROJECT_FROM", 150)
+    calibration, _ = fit_by_leave_one_out(RetrievalConfig(), index)
+    in_metric = calibration.rule.metric.whiten(index.gallery.embeddings)
+    np.testing.assert_allclose(calibration.norms, np.linalg.norm(in_metric, axis=1), rtol=1e-5)
 
 
 def test_groups_are_held_out_together(tmp_path):

@@ -38,6 +38,16 @@ def test_a_rebuilt_rule_gives_the_same_scores(index, rule):
     np.testing.assert_allclose(rule.probabilities(expected).sum(axis=1), 1)
 
 
+@pytest.mark.parametrize(("rule", "in_metric"), [("knn", False), ("auto", True)])
+def test_the_experts_compare_in_the_space_of_their_rule(index, rule, in_metric):
+    """In the within-class metric, or in the space of the index."""
+    fitted = fit_by_leave_one_out(RetrievalConfig(rule=rule), index)[0].rule
+    queries = random_embeddings(np.random.default_rng(4), 5, DIM)
+    plain, mapped, _ = compare(index, fitted, queries)
+    expected = fitted.combine([e.scores(mapped if in_metric else plain) for e in fitted.spec.experts], queries)
+    np.testing.assert_array_equal(fitted.scores(plain, mapped, queries), expected)
+
+
 def test_a_rule_without_its_specification_cannot_score(index, rule):
     """It only describes what is stored."""
     with pytest.raises(ValueError, match="cannot score"):

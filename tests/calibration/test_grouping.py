@@ -2,8 +2,10 @@
 
 import numpy as np
 import pytest
+from scipy.cluster.hierarchy import fcluster, linkage
+from scipy.stats import mannwhitneyu
 
-from lmm_classifier.calibration.grouping import SHIFT_ALARM, group_ids, match_query_distance, shift_z_score
+from lmm_classifier.calibration.grouping import SHIFT_ALARM, _sample, group_ids, match_query_distance, shift_z_score
 from lmm_classifier.core.errors import CalibrationError
 from lmm_classifier.neighbors.gallery import Gallery
 from lmm_classifier.testing import clustered_embeddings
@@ -18,6 +20,14 @@ PATHS = ["a/box1/1.jpg", "a/box1/2.jpg", "a/box2/1.jpg", "b/box1/1.jpg"]
 def test_groups_by_path(pattern, expected):
     """By folder, by the first bracket, by the whole match within a label; a path without a match is alone."""
     np.testing.assert_array_equal(group_ids(PATHS, pattern), expected)
+
+
+def test_a_folder_is_the_whole_path_and_a_match_belongs_to_its_label():
+    """Folders of one name below different ones are two groups, and so is one match below two labels."""
+    paths = ["a/x/photos/1.jpg", "a/y/photos/1.jpg", "b/x/photos/1.jpg", "top.jpg"]
+    assert group_ids(paths, "folder").tolist() == [0, 1, 2, 3]
+    assert group_ids(paths, "photos").tolist() == [0, 0, 1, 2]
+    assert group_ids(["a/12-3.jpg", "a/12-4.jpg", "a/13-3.jpg"], r"(\d+)-(\d)").tolist() == [0, 0, 1]
 
 
 def test_an_invalid_pattern_is_an_error():
@@ -56,3 +66,82 @@ def test_independent_images_raise_no_alarm():
     for seed in range(20):
         gallery, new, truth = draw_objects(np.random.default_rng(seed), 1)
         assert shift_z_score(gallery, np.arange(len(truth)), new) < SHIFT_ALARM
+
+
+def drawn(seed, count=60):
+    """A gallery of three labels with groups of all sizes, and new images."""
+    gallery, new, _ = draw_objects(np.random.default_rng(seed), 3, count=count // 9 + 1, noise=0.4)
+    return gallery, new, np.random.default_rng(seed).integers(0, 15, len(gallery.label_ids))
+
+
+def nearest_of_others(gallery, groups):
+    """Return the similarity of each example to its nearest of another group, one by one."""
+    cosines = gallery.embeddings @ gallery.embeddings.T
+    return [row[groups != groups[number]].max(initial=-1) for number, row in enumerate(cosines)]
+
+
+@pytest.mark.parametrize(("seed", "count"), [(0, 60), (1, 60), (2, 1500), (3, 1900)])
+def test_the_z_score_is_that_of_scipy(seed, count):
+    """Mann and Whitney's rank sum: how much nearer examples of other groups are than new images."""
+    gallery, new, groups = drawn(seed, count)
+    of_new = (new @ gallery.embeddings.T).max(axis=1)
+    of_examples = nearest_of_others(gallery, groups)
+    m, n = len(of_examples), len(of_new)
+    expected = (mannwhitneyu(of_examples, of_new).statistic - m * n / 2) / np.sqrt(m * n * (m + n + 1) / 12)
+    assert shift_z_score(gallery, groups, new) == pytest.approx(expected, rel=1e-4)
+
+
+def test_an_example_without_another_group_is_as_far_as_can_be():
+    """All of one group: the similarity is -1, so that nothing seems optimistic."""
+    gallery, new, groups = drawn(0)
+    assert shift_z_score(gallery, groups * 0, new) < -SHIFT_ALARM == -3
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_clusters_are_those_of_single_linkage(seed):
+    """Scipy's single linkage within each label, cut where the median example is as far from others as a new image."""
+    gallery, new, _ = drawn(seed)
+    trees = [linkage(gallery.embeddings[rows].astype(float), "single", "cosine") for rows in gallery.rows_of_label]
+    target = np.median((new @ gallery.embeddings.T).max(axis=1))
+    cuts = np.unique(np.quantile(1 - np.concatenate([tree[:, 2] for tree in trees]), np.linspace(0, 1, 40)))[::-1]
+    for cut in cuts:
+        expected = np.empty(len(gallery.label_ids), int)
+        for label, (rows, tree) in enumerate(zip(gallery.rows_of_label, trees)):
+            expected[rows] = 1000 * label + fcluster(tree, 1 - cut + 1e-7, "distance")
+        if np.median(nearest_of_others(gallery, expected)) <= target:
+            break
+    found = match_query_distance(gallery, new)
+    np.testing.assert_array_equal(found[:, None] == found, expected[:, None] == expected)
+    assert 1 < len(np.unique(found)) < len(found)
+
+
+def test_two_examples_of_a_label_are_joined_where_new_images_are_far():
+    """Not with those of another label; where new images are copies of the examples, nothing is joined."""
+    embeddings = np.array([[1, 0, 0], [0.8, 0.6, 0], [0, 0.6, 0.8], [0, 0, 1]], np.float32)
+    gallery = Gallery(embeddings, np.array([0, 0, 1, 1]), 2)
+    assert match_query_distance(gallery, -embeddings).tolist() == [0, 0, 2, 2]
+    assert match_query_distance(gallery, embeddings[:1] * 1.01).tolist() == [0, 0, 2, 2]
+
+
+def test_the_median_example_may_be_just_as_far_as_a_new_image():
+    """Where it is equally far already, no more examples are joined."""
+    embeddings = np.array([[1, 0, 0], [0.8, 0.6, 0], [0, 0.6, 0.8], [0, 0, 1]], np.float32)
+    gallery = Gallery(embeddings, np.array([0, 0, 1, 1]), 2)
+    nearest_joined = embeddings[1] @ embeddings[2]
+    new = np.array([[0, nearest_joined, 0], [nearest_joined, 0, 0]], np.float32) @ np.diag([1, 1 / 0.6, 1]).astype("f")
+    assert match_query_distance(gallery, new).tolist() == [0, 0, 2, 2]
+
+
+def test_labels_of_one_example_are_their_own_clusters():
+    """There is nothing to join."""
+    gallery = Gallery(np.eye(3, dtype=np.float32), np.arange(3), 3)
+    assert match_query_distance(gallery, np.eye(3, dtype=np.float32)).tolist() == [0, 1, 2]
+
+
+@pytest.mark.parametrize(("count", "size"), [(3, 3), (2000, 2000), (2001, 2000), (9000, 2000)])
+def test_a_sample_has_distinct_rows_in_order(count, size):
+    """All of them up to 2,000."""
+    rows = _sample(count)
+    assert len(rows) == size
+    assert (np.diff(rows) > 0).all()
+    assert rows[-1] < count

@@ -135,6 +135,61 @@ def test_damage_is_reported_and_the_rule_is_fitted_again(path, contents, name, c
     np.testing.assert_array_equal(retriever.score(queries).scores, expected)
 
 
+@pytest.mark.parametrize(
+    ("name", "damage"),
+    [
+        ("familiarity.knn_distance", lambda array: array[:-1]),
+        ("familiarity.knn_distance", lambda array: np.where(array == array[3], np.nan, array)),
+        ("conformity_scores", lambda array: array[None]),
+        ("conformity_scores", lambda array: np.append(array, 1.001)),
+        ("conformity_scores", lambda array: np.append(array, -0.001)),
+        ("confidence_threshold", lambda array: array * 0 + 1.001),
+        ("confidence_threshold", lambda array: array * 0 - 0.001),
+        ("confidence_threshold", lambda array: np.append(array, array)),
+        ("date", lambda array: np.append(array, array)),
+    ],
+)
+def test_a_number_that_cannot_be_is_damage(contents, name, damage):
+    """One wrong number or shape is enough."""
+    arrays = {**contents.calibration, name: damage(contents.calibration[name])}
+    state = load_calibration(replace(contents, calibration=arrays), spec())
+    assert isinstance(state, Stale)
+    assert "damaged" in state.reason
+
+
+@pytest.mark.parametrize("threshold", [0.0, 1.0])
+def test_the_limits_of_a_probability_are_probabilities(contents, threshold):
+    """A threshold of 0 or 1, conformity scores of 0 and 1, and no threshold at all."""
+    arrays = {**contents.calibration, "confidence_threshold": np.array([threshold])}
+    arrays["conformity_scores"] = np.array([0.0, 0.5, 1.0])
+    state = load_calibration(replace(contents, calibration=arrays), spec())
+    assert state.calibration.confidence_threshold == threshold
+    assert state.calibration.conformity_scores.tolist() == [0, 0.5, 1]
+    arrays["confidence_threshold"] = np.array([np.nan])
+    assert load_calibration(replace(contents, calibration=arrays)).calibration.confidence_threshold is None
+
+
+def test_numbers_of_examples_follow_them(contents):
+    """Distances and norms of examples that are still there move with them, also the first; others are missing."""
+    stored = contents.calibration["familiarity.knn_distance"]
+    norms = np.linspace(0, 2, len(LABELS))
+    order = np.roll(np.arange(len(LABELS)), 1)  # the last example comes first, and the former first one is second
+    moved = replace(
+        contents,
+        labels=[contents.labels[row] for row in order],
+        paths=[contents.paths[row] for row in order],
+        hashes=["f" * 64, *(contents.hashes[row] for row in order[1:])],
+        calibration={**contents.calibration, "norms": norms},
+    )
+    calibration = load_calibration(moved, spec()).calibration
+    np.testing.assert_array_equal(calibration.familiarity.knn_distance[1:], stored[order[1:]])
+    np.testing.assert_array_equal(calibration.norms[1:], norms[order[1:]])
+    assert np.isnan(calibration.familiarity.knn_distance[0])
+    assert np.isnan(calibration.norms[0])
+    damaged = replace(moved, calibration={**contents.calibration, "norms": norms - 0.001})
+    assert load_calibration(damaged, spec()).calibration.norms is None
+
+
 def test_a_missing_array_is_damage(contents):
     """Each array is needed, so a calibration of another program version cannot be taken for one of this."""
     for name in (

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lmm_classifier.calibration.request import CalibrationRequest
@@ -24,6 +24,7 @@ REQUESTS = st.builds(
 ).filter(lambda request: request.holdout is None or request.group_by is request.target_images is None)
 
 
+@settings(max_examples=40)
 @given(REQUESTS)
 def test_a_stored_request_is_read_back(request):
     """Folders are absolute, and any name of a folder survives."""
@@ -31,6 +32,7 @@ def test_a_stored_request_is_read_back(request):
     assert request.to_json().isascii()
 
 
+@settings(max_examples=60)
 @given(REQUESTS, REQUESTS)
 def test_what_is_mentioned_wins_and_the_rest_stays(request, former):
     """Nothing contradicts itself afterwards; questions to a reranker are never repeated by themselves."""
@@ -57,11 +59,50 @@ def test_the_defaults_are_those_of_the_help():
     }
 
 
-@pytest.mark.parametrize("values", [{"keep_known": 95}, {"target_precision": True}, {"holdout": 1}, {"other": "x"}, []])
+@pytest.mark.parametrize("values", [
+        {"keep_known": 95}, {"target_precision": True}, {"holdout": 1}, {"other": "x"}, [], {"max_calls": "3"},
+        {"max_calls": True}, {"group_by": 3}, {"keep_known": "0.9"}, {"holdout": "a", "group_by": "b"},
+    ],
+)  # fmt: skip
 def test_a_text_that_is_no_request_is_refused(values):
     """By a ValueError or a TypeError, which the reader of a calibration turns into a warning."""
     with pytest.raises((ValueError, TypeError)):
         CalibrationRequest.from_json(json.dumps(values))
+
+
+@pytest.mark.parametrize("name", ["target_precision", "confidence_level", "keep_known"])
+@pytest.mark.parametrize("value", [0.0, 1.0, -0.1, 1.5])
+def test_rates_lie_between_0_and_1(name, value):
+    """Both limits are excluded, and the message names the field and the number."""
+    with pytest.raises(
+        CalibrationError, match=f"{name}: expected a number between 0 and 1, such as 0.95, got {value:g}"
+    ):
+        CalibrationRequest(**{name: value}).check()
+
+
+def test_whatever_a_holdout_excludes_is_dropped_and_the_rest_stays():
+    """Groups and target images go together, and either of them replaces a holdout."""
+    folder, other = Path("/new"), Path("/other")
+    former = CalibrationRequest(0.95, group_by="folder", target_images=other)
+    with_holdout = CalibrationRequest(holdout=folder).completed(former)
+    assert with_holdout == CalibrationRequest(0.95, 0.9, 0.95, folder)
+    by_group = CalibrationRequest(group_by="(x)").completed(former)
+    assert by_group == CalibrationRequest(0.95, 0.9, 0.95, None, "(x)", other)
+    for request in (CalibrationRequest(group_by="(x)"), CalibrationRequest(target_images=other)):
+        assert request.completed(CalibrationRequest(holdout=folder)).holdout is None
+        with pytest.raises(CalibrationError, match="holdout replaces"):
+            CalibrationRequest(holdout=folder, group_by=request.group_by, target_images=request.target_images).check()
+    assert CalibrationRequest().completed(with_holdout) == with_holdout
+    assert CalibrationRequest(max_calls=30).completed().max_calls == 30
+    assert CalibrationRequest().completed(CalibrationRequest(max_calls=30)).max_calls is None
+
+
+def test_a_description_has_only_what_differs_from_the_defaults():
+    """Folders as absolute texts; questions to the reranker are not part of it."""
+    request = CalibrationRequest(0.9, 0.9, 0.8, Path("new"), max_calls=50)
+    assert request.describe() == {"target_precision": 0.9, "keep_known": 0.8, "holdout": str(Path("new").absolute())}
+    assert request.to_dict()["max_calls"] == 50
+    assert request.to_dict()["confidence_level"] == 0.9
 
 
 def test_a_holdout_excludes_leave_one_out():

@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.optimize import minimize_scalar
 from sklearn.metrics import log_loss as reference
 
-from lmm_classifier.calibration.temperature import fit_temperature, log_loss
+from lmm_classifier.calibration.temperature import fit_temperature, log_loss, log_losses
 from lmm_classifier.core.numerics import log_softmax
 
 
@@ -15,7 +16,42 @@ def draw(temperature, count=4000, labels=5, seed=0):
     rng = np.random.default_rng(seed)
     scores = rng.normal(size=(count, labels)) * temperature * 2
     probabilities = np.exp(log_softmax(scores / temperature))
-    return scores, np.array([rng.choice(labels, p=row) for row in probabilities])
+    drawn = rng.random((count, 1)) > probabilities.cumsum(axis=1)
+    return scores, np.minimum(drawn.sum(axis=1), labels - 1)
+
+
+def losses_by_hand(scores, label_ids, temperature):
+    """Return the smoothed cross-entropies, summed label by label."""
+    rows = [(row, true) for row, true in zip(scores, label_ids) if np.isfinite(row[true])]
+    losses = []
+    for row, true in rows:
+        logs = {label: score / temperature for label, score in enumerate(row) if np.isfinite(score)}
+        total = np.logaddexp.reduce(list(logs.values()))
+        logs = {label: max(log - total, -1000) for label, log in logs.items()}
+        others = [log for label, log in logs.items() if label != true]
+        smoothing = 1 / (len(rows) + 2)
+        losses.append(-(1 - smoothing) * logs[true] - smoothing * (np.mean(others) if others else 0))
+    return losses
+
+
+def incomplete(seed=3, count=40, labels=4):
+    """Return scores of which some are missing, also of true labels, and one row has but one score."""
+    rng = np.random.default_rng(seed)
+    scores, label_ids = rng.normal(size=(count, labels)), rng.integers(0, labels, count)
+    scores[np.arange(count), label_ids] += 1
+    scores[rng.random((count, labels)) < 0.2] = -np.inf
+    scores[0], label_ids[0] = [-np.inf, 0.3, -np.inf, -np.inf], 1
+    return scores, label_ids
+
+
+@pytest.mark.parametrize("temperature", [0.0005, 0.3, 1.0, 7.0])
+def test_losses_equal_those_by_hand(temperature):
+    """The targets are smoothed by 1 / (n + 2), labels without a score take no part, and -1000 is the floor."""
+    scores, label_ids = incomplete()
+    losses = log_losses(scores, label_ids, temperature)
+    assert len(losses) < len(scores)
+    np.testing.assert_allclose(losses, losses_by_hand(scores, label_ids, temperature), rtol=1e-12)
+    assert log_loss(scores, label_ids, temperature) == pytest.approx(np.mean(losses))
 
 
 @pytest.mark.parametrize("temperature", [0.01, 1.0, 300.0])
@@ -32,7 +68,7 @@ def test_log_loss_is_cross_entropy():
     )
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=10, deadline=None)
 @given(st.integers(0, 10_000), st.floats(0.01, 100))
 def test_no_temperature_does_better(seed, scale):
     """Temperatures on both sides of the fitted one have no smaller loss."""
@@ -63,3 +99,46 @@ def test_labels_without_a_score_are_left_aside():
     assert fit_temperature(scores, np.array([1, 0])) == 1.0
     assert np.isnan(log_loss(scores, np.array([1, 0]), 1.0))
     assert fit_temperature(np.zeros((3, 2)), np.array([0, 1, 0])) == 1.0
+
+
+@pytest.mark.parametrize("scale", [0.02, 1.0, 50.0])
+def test_the_temperature_is_that_of_least_loss(scale):
+    """The minimum that scipy finds, to four digits."""
+    for scores, label_ids in (incomplete(), draw(1.0, count=200)):
+        found = minimize_scalar(
+            lambda log, x=scores * scale, y=label_ids: np.mean(losses_by_hand(x, y, np.exp(log))),
+            bounds=(np.log(scale) - 3, np.log(scale) + 3),
+            method="bounded",
+            options={"xatol": 1e-9},
+        )
+        assert np.log(fit_temperature(scores * scale, label_ids)) == pytest.approx(found.x, abs=1e-4)
+
+
+def test_one_score_far_below_the_others_does_not_hide_the_minimum():
+    """It makes the spread 600 times as large as the temperature, which is still found."""
+    scores, label_ids = draw(1.0, count=2000, labels=3)
+    scores[0, (label_ids[0] + 1) % 3] = -50_000
+    assert 600 < scores.std() < 1000
+    found = minimize_scalar(lambda log: log_loss(scores, label_ids, np.exp(log)), bounds=(-1, 1), method="bounded")
+    assert np.log(fit_temperature(scores, label_ids)) == pytest.approx(found.x, abs=2e-4)
+
+
+def test_the_search_ends_at_seven_logarithms_above_the_spread():
+    """Where even odds are best, the temperature is e^7 times the spread of the scores."""
+    wrong = np.array([[1.0, 0.0], [0.0, 1.0]])
+    assert np.log(fit_temperature(wrong, np.array([1, 0]))) == pytest.approx(np.log(0.5) + 7, abs=1e-3)
+
+
+@pytest.mark.parametrize("count", [1, 5, 200])
+def test_without_an_error_the_other_label_keeps_the_smoothing(count):
+    """Of n examples that are all correct, the best temperature gives the other label 1 / (n + 2)."""
+    scores = np.tile([1.0, 0.0], (count, 1))
+    temperature = fit_temperature(scores, np.zeros(count, np.int64))
+    assert np.log(temperature) == pytest.approx(-np.log(np.log(count + 1)), abs=2e-4)
+
+
+def test_one_usable_row_is_enough():
+    """It alone decides, whichever it is."""
+    scores = np.array([[-np.inf, 1.0, 0.0], [2.0, 1.0, 0.0]])
+    of_one = fit_temperature(scores, np.array([0, 1]))
+    assert of_one == pytest.approx(np.std([1, 0, 2, 1, 0]) * np.exp(7), rel=1e-3)

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from lmm_classifier.calibration.fit import fit_by_leave_one_out
-from lmm_classifier.calibration.zero_shot_text import ZeroShotText, weighted_product
+from lmm_classifier.calibration.temperature import fit_temperature, log_losses
+from lmm_classifier.calibration.zero_shot_text import ZeroShotText, fit_text_weight, weighted_product
 from lmm_classifier.config import PipelineConfig
 from lmm_classifier.core.errors import ConfigError
 from lmm_classifier.index.formats import write_index
@@ -56,6 +57,53 @@ def test_weight_zero_is_the_product_of_the_other_experts():
     np.testing.assert_allclose(weighted_product(others, (rng.normal(size=(6, 4)), 0.2), 0.0), product(others))
 
 
+def test_the_text_counts_as_often_as_its_weight_says():
+    """With weight 2 it is as two experts more; a label without a score of the others stays without one."""
+    rng = np.random.default_rng(1)
+    logs = [np.log(rng.dirichlet(np.ones(3), 4)) for _ in range(3)]
+    others = [(0.5 * logs[0], 0.5), (2 * logs[1], 2.0)]
+    expected = (logs[0] + logs[1] + 2 * logs[2]) / 4
+    np.testing.assert_allclose(weighted_product(others, (0.1 * logs[2], 0.1), 2.0), expected)
+    others[0][0][1, 2] = -np.inf
+    assert np.isneginf(weighted_product(others, (0.1 * logs[2], 0.1), 2.0)[1, 2])
+
+
+@pytest.mark.parametrize(
+    ("quality", "skill", "weight"),
+    [(0, 1.5, None), (0.8, 1.5, None), (1, 1.5, 1), (6, 0, 4), (6, 0.5, 2), (3, 3, 0.5), (6, 6, 0.25), (1, 5, None)],
+)
+def test_the_weight_is_the_best_of_five_and_must_help_by_a_standard_error(quality, skill, weight):
+    """Each weight is tried by hand; the text joins only where its gain in log-loss exceeds the error of that gain."""
+    rng = np.random.default_rng(4)
+    label_ids = np.repeat(np.arange(4), 15)
+    embeddings = clustered_embeddings(rng, [str(label) for label in label_ids], 16, 2.0)
+    centers = np.stack([embeddings[label_ids == label].mean(axis=0) for label in range(4)])
+    texts = (quality * centers + 0.25 * rng.normal(size=centers.shape)).astype(np.float32)
+    texts /= np.linalg.norm(texts, axis=1, keepdims=True)
+    scores = rng.normal(size=(60, 4))
+    scores[np.arange(60), label_ids] += skill
+    expert, cosines = (scores, fit_temperature(scores, label_ids)), embeddings.astype(float) @ texts.T.astype(float)
+    text = (cosines, fit_temperature(cosines, label_ids))
+    losses = {}
+    for tried in (0.0, 0.25, 0.5, 1.0, 2.0, 4.0):
+        combined = weighted_product([expert], text, tried)
+        losses[tried] = log_losses(combined, label_ids, fit_temperature(combined, label_ids))
+    best = min((0.25, 0.5, 1.0, 2.0, 4.0), key=lambda weight: losses[weight].mean())
+    gain = losses[0.0] - losses[best]
+    assert (weight is not None) == (gain.mean() > gain.std() / np.sqrt(60))
+    found = fit_text_weight(texts, embeddings, label_ids, [expert])
+    assert (found and found.weight) == weight
+    if found is not None:
+        assert (found.weight, found.temperature) == (best, pytest.approx(text[1], rel=1e-3))
+
+
+def test_without_a_usable_example_no_text_joins():
+    """Nothing can be measured where no true label has a score."""
+    texts = np.eye(2, dtype=np.float32)
+    nothing = np.array([[-np.inf, 0.0]])
+    assert fit_text_weight(texts, texts[:1], np.array([0]), [(nothing, 1.0)]) is None
+
+
 def test_scores_do_not_depend_on_the_batch():
     """Bit for bit."""
     rng = np.random.default_rng(0)
@@ -71,8 +119,13 @@ def test_stored_arrays_are_checked(helpful):
     rebuilt = ZeroShotText.from_arrays(text.to_arrays())
     np.testing.assert_array_equal(rebuilt.embeddings, text.embeddings)
     assert (rebuilt.temperature, rebuilt.weight) == (0.1, 2.0)
-    with pytest.raises(ValueError, match="text embeddings"):
-        ZeroShotText.from_arrays({**text.to_arrays(), "settings": np.array([0.0, 1.0])})
+    assert ZeroShotText.from_arrays(ZeroShotText(helpful, 0.1, 0.25).to_arrays()).weight == 0.25
+    for settings in ([0.0, 1.0], [1.0, 0.0], [-1.0, 1.0], [1.0, -1.0], [np.nan, 1.0]):
+        with pytest.raises(ValueError, match="text embeddings"):
+            ZeroShotText.from_arrays({**text.to_arrays(), "settings": np.array(settings)})
+    for embeddings in (helpful[0], np.full_like(helpful, np.nan)):
+        with pytest.raises(ValueError, match="text embeddings"):
+            ZeroShotText.from_arrays({**text.to_arrays(), "embeddings": embeddings})
 
 
 def test_a_stored_text_expert_scores_again(index, helpful, tmp_path):

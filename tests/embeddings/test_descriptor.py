@@ -97,5 +97,5 @@ def test_accuracy_on_photographs(shared):
     transform = ENCODER.transform_fitter.fit(lambda: iter([train]))
     matrix = transform.transform(train)
     label_ids = np.array([names.index(label) for label in labels])
-    chosen = TopKMeanPrototype().scores(compare(matrix, transform.transform(new), label_ids)).argmax(axis=1)
+    chosen = TopKMeanPrototype(3, 0.05).scores(compare(matrix, transform.transform(new), label_ids)).argmax(axis=1)
     assert np.mean([names[number] == label for number, label in zip(chosen, truth)]) > 0.6

@@ -34,7 +34,9 @@ def test_weighted_knn_on_clothing(clothing_mobilenet, tmp_path):
 
     data = clothing_mobilenet
     index = ExactIndex.open(write(tmp_path / "index", data.train, labels=data.train_labels))
-    scores = WeightedKnn(index.label_ids, len(index.label_names)).scores(index.compare(data.new))
+    scores = WeightedKnn(index.label_ids, len(index.label_names), k=20, temperature=0.05).scores(
+        index.compare(data.new)
+    )
     chosen = np.array(index.label_names)[scores.argmax(axis=1)]
     assert np.mean(chosen == data.new_labels) >= 0.81
 

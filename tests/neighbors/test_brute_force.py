@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from lmm_classifier.neighbors import brute_force
 from lmm_classifier.neighbors.brute_force import BruteForceSearch
+from lmm_classifier.neighbors.rescoring import dots
 from lmm_classifier.testing import clustered_embeddings, random_embeddings
 
 pytest.importorskip("onnxruntime")
@@ -100,6 +101,107 @@ def test_memory_does_not_grow_where_all_rows_are_equal(monkeypatch, int8):
     assert rows.tolist() == [[0, 1, 2]] * 5
 
 
+def counted(monkeypatch, embeddings, queries, k, int8):
+    """Search; return how many pairs are multiplied exactly, and the queries of each round."""
+    pairs, rounds = [], []
+    search = BruteForceSearch(embeddings, int8=int8)
+    at_once = search._search_at_once
+
+    def count_pairs(matrix, forms, queries, rows):
+        pairs.append(len(rows))
+        return dots(matrix, forms, queries, rows)
+
+    def count_queries(queries, k):
+        rounds.append(len(queries))
+        return at_once(queries, k)
+
+    monkeypatch.setattr(brute_force, "dots", count_pairs)
+    monkeypatch.setattr(search, "_search_at_once", count_queries)
+    search.search(queries, k)
+    return sum(pairs), rounds
+
+
+@pytest.mark.parametrize(("int8", "most"), [(True, 2.5), (False, 1.05)])
+def test_few_rows_are_compared_exactly(monkeypatch, int8, most):
+    """Little more than the k wanted pairs of each query, and all queries at once."""
+    rng = np.random.default_rng(7)
+    embeddings, queries = random_embeddings(rng, 20_000, 64), random_embeddings(rng, 30, 64)
+    pairs, rounds = counted(monkeypatch, embeddings, queries, 10, int8)
+    assert 300 <= pairs <= most * 300
+    assert rounds == [30]
+
+
+def test_queries_are_searched_in_parts_of_bounded_memory(monkeypatch):
+    """256 at a time against blocks of 8192 rows; a quarter of that where there are very many rows."""
+    rng = np.random.default_rng(8)
+    embeddings, queries = random_embeddings(rng, 10, 4), random_embeddings(rng, 600, 4)
+    assert counted(monkeypatch, embeddings, queries, 3, False)[1] == [256, 256, 88]
+    monkeypatch.setattr(brute_force, "_MANY", 10)
+    assert counted(monkeypatch, embeddings, queries[:100], 3, False)[1] == [64, 36]
+
+
+def test_equal_rows_halve_the_queries_down_to_one(monkeypatch):
+    """Where all pairs are candidates, the queries are halved until they fit, and one is always searched."""
+    embeddings = np.repeat(random_embeddings(np.random.default_rng(5), 1, 8), 100, axis=0)
+    queries = random_embeddings(np.random.default_rng(6), 4, 8)
+    for most, rounds in ((400, [4]), (399, [4, 2, 2]), (199, [4, 2, 1, 1, 2, 1, 1]), (1, [4, 2, 1, 1, 2, 1, 1])):
+        with monkeypatch.context() as patch:
+            patch.setattr(brute_force, "_PAIRS", most)
+            assert counted(patch, embeddings, queries, 3, False)[1] == rounds
+
+
+@pytest.mark.parametrize(("most", "exact"), [(100, 200), (99, 200), (5, 200)])
+def test_queries_with_many_candidates_are_searched_in_float32(monkeypatch, most, exact):
+    """Where 8-bit integers leave too many candidates: more than the limit, and more than twice the rows wanted."""
+    embeddings = np.repeat(random_embeddings(np.random.default_rng(5), 1, 8), 100, axis=0)
+    queries = random_embeddings(np.random.default_rng(6), 2, 8)
+    monkeypatch.setattr(brute_force, "_MOST", most)
+    floats = []
+    scores = brute_force.FloatBlock.scores
+    monkeypatch.setattr(
+        brute_force.FloatBlock, "scores", lambda block, queries: floats.append(len(queries)) or scores(block, queries)
+    )
+    pairs, _ = counted(monkeypatch, embeddings, queries, 3, True)
+    assert pairs == exact
+    assert floats == ([2] if most < 100 else [])
+    floats.clear()
+    counted(monkeypatch, embeddings, queries, 50, True)  # twice 50 is not exceeded
+    assert floats == []
+
+
+class GivenBlock:
+    """A block with given scores of one query and a given error."""
+
+    def __init__(self, scores, error):
+        self._scores, self._error, self.count = np.array([scores], np.float32), error, len(scores)
+
+    def errors(self, queries):
+        return np.full(1, self._error, np.float32)
+
+    def scores(self, queries):
+        return self._scores
+
+
+@pytest.mark.parametrize("k", [1, 2, 3, 6])
+def test_every_row_that_may_be_among_the_nearest_is_a_candidate(k):
+    """Two scores may err in opposite directions: the limit is the k-th best score minus twice the largest error."""
+    blocks = [GivenBlock([1.0, 0.9375, 0.875, 0.8125, 0.5], 0.0625), GivenBlock([0.96875], 0.03125)]
+    found = brute_force._candidates(blocks, None, k)
+    kept = dict(zip(found.rows.tolist(), zip(found.scores.tolist(), found.upper_bounds.tolist())))
+    scores, errors = [1.0, 0.9375, 0.875, 0.8125, 0.5, 0.96875], [0.0625] * 5 + [0.03125]
+    limit = sorted(scores)[-k] - 2 * 0.0625
+    assert sorted(kept) == [row for row, score in enumerate(scores) if score >= limit]
+    assert kept == {row: (scores[row], scores[row] + errors[row]) for row in kept}
+
+
+def test_the_engine_is_chosen_by_what_is_available():
+    """8-bit integers where they are exact, unless the caller says otherwise."""
+    embeddings = random_embeddings(np.random.default_rng(4), 5, 3)
+    assert bool(BruteForceSearch(embeddings)._int8) == brute_force.is_available()
+    assert not BruteForceSearch(embeddings, int8=False)._int8
+    assert BruteForceSearch(embeddings, int8=True)._int8
+
+
 def test_empty_input_and_numbers_that_are_not_finite():
     """No query, no k and no row give empty results; NaN raises ValueError."""
     search = BruteForceSearch(random_embeddings(np.random.default_rng(4), 5, 3))
@@ -109,3 +211,21 @@ def test_empty_input_and_numbers_that_are_not_finite():
     assert BruteForceSearch(np.empty((0, 3), np.float32)).search(np.ones((2, 3), np.float32), 4)[0].shape == (2, 0)
     with pytest.raises(ValueError, match="not finite"):
         search.search(np.full((1, 3), np.nan, np.float32), 1)
+
+
+def test_the_limits_of_memory():
+    """Scores of 8 MB in blocks of 8,192 rows, four times as many from half a million on, and 100 MB of candidates."""
+    assert (4 * brute_force._SCORES, brute_force._ROWS, brute_force._MANY) == (8_388_608, 8192, 500_000)
+    assert (24 * brute_force._PAIRS, brute_force._MOST) == (100_663_296, 4000)
+
+
+@pytest.mark.parametrize(
+    ("cores", "blocks", "workers"), [(1, 5, None), (4, 1, None), (2, 2, 2), (2, 5, 2), (3, 2, 2), (8, 3, 3)]
+)
+def test_threads_are_used_where_there_are_several_cores_and_blocks(monkeypatch, cores, blocks, workers):
+    """As many as there is work and cores for; the results come in order."""
+    pools, pool_of = [], brute_force.ThreadPoolExecutor
+    monkeypatch.setattr(brute_force, "cpu_count", lambda: cores)
+    monkeypatch.setattr(brute_force, "ThreadPoolExecutor", lambda number: pools.append(number) or pool_of(number))
+    assert list(brute_force._on_all_cores(lambda number: number * 10, blocks)) == [10 * n for n in range(blocks)]
+    assert pools == ([] if workers is None else [workers])

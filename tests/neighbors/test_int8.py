@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lmm_classifier.core.errors import MissingExtraError
+from lmm_classifier.neighbors import int8
 from lmm_classifier.neighbors.int8 import Int8Block, Int8Queries, Rounded, is_available, model_for
 from lmm_classifier.testing import random_embeddings
 
@@ -26,6 +27,52 @@ def test_errors_stay_within_the_bound(count, dim, outliers, seed):
     block, rounded = Int8Block(rows), Int8Queries.of(queries)
     errors = np.abs(block.scores(rounded) - queries.astype(float) @ rows.astype(float).T)
     assert (errors.max(axis=1) <= block.errors(rounded)).all()
+
+
+def test_the_bound_is_that_of_cauchy_and_schwarz():
+    """Recomputed from the rounded numbers, with a millionth for the float32 in which they are scaled back."""
+    rng = np.random.default_rng(3)
+    rows, queries = (rng.normal(size=(count, 24)).astype(np.float32) for count in (700, 5))
+
+    def norms(values):
+        return np.sqrt(np.square(values, dtype=np.float64).sum(axis=1))
+
+    def rounded(values):
+        scales = np.abs(values).max(axis=1) / np.float32(127)
+        return np.rint(values / scales[:, None]) * scales[:, None]
+
+    largest_norm, largest_residual = norms(rounded(rows)).max(), norms(rows - rounded(rows)).max()
+    expected = norms(queries - rounded(queries)) * largest_norm + norms(queries) * largest_residual
+    expected = expected * (1 + 1e-6) + 1e-6 * norms(queries) * largest_norm
+    found = Int8Block(rows).errors(Int8Queries.of(queries))
+    np.testing.assert_allclose(found, expected, rtol=2e-7)
+
+
+def test_the_engine_is_used_only_where_it_is_exact(monkeypatch):
+    """The largest integers, 256 of them, by one query and by several; another processor may overflow in 16 bits."""
+    session = int8._session(np.full((256, 64), 127, np.int8))
+
+    def products(count):
+        return session.run(None, {"queries": np.full((count, 256), 255, np.uint8)})[0]
+
+    assert is_available() == all((products(count) == 256 * 127**2).all() for count in (1, 16))
+
+    class Overflowing:
+        """Multiplies exactly, but for so many queries."""
+
+        def __init__(self, wrong_for):
+            self._wrong_for = wrong_for
+
+        def run(self, _, inputs):
+            exact = np.full((len(inputs["queries"]), 64), 256 * 127**2, np.int32)
+            exact[-1, -1] -= len(inputs["queries"]) == self._wrong_for
+            return [exact]
+
+    for wrong_for, expected in ((1, False), (16, False), (0, True)):
+        monkeypatch.setattr(int8, "_session", lambda _, number=wrong_for: Overflowing(number))
+        assert is_available.__wrapped__() == expected
+    monkeypatch.setattr(int8, "find_spec", lambda _: None)
+    assert not is_available.__wrapped__()
 
 
 def test_products_of_integers_are_exact():

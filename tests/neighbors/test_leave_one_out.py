@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from lmm_classifier.neighbors import leave_one_out as module
 from lmm_classifier.neighbors.gallery import Gallery, ProjectedMetric
 from lmm_classifier.neighbors.leave_one_out import Downdate, LeaveOneOut
 from lmm_classifier.neighbors.metric import apply_power_normalization, fit_scatter, gallery_in_metric
@@ -74,6 +75,64 @@ def test_without_a_metric():
         np.testing.assert_allclose(block.best_label()[place], direct.best_label()[row], atol=1e-6)
 
 
+def test_labels_of_few_examples():
+    """Fewer others than the means and neighbors ask for: the others alone count, and -1 stands for missing rows."""
+    label_ids = np.repeat([0, 1, 3, 4, 5], [1, 2, 3, 5, 6])  # label 2 has no example
+    embeddings = random_embeddings(np.random.default_rng(2), 17, 6)
+    gallery = Gallery(embeddings, label_ids, 6)
+    direct = gallery.compare(embeddings, [np.array([row]) for row in range(17)])
+    expected_rows, expected_cosines = direct.nearest_each(17)
+    for row, block, place in every(LeaveOneOut(gallery)):
+        for m in (1, 2, 5):
+            np.testing.assert_allclose(block.top_k_mean(m)[place], direct.top_k_mean(m)[row], atol=1e-6)
+        rows, cosines = block.nearest_each(30)
+        assert rows[place].tolist() == expected_rows[row].tolist()
+        assert (rows[place, -1], cosines[place, -1]) == (-1, -np.inf)
+        np.testing.assert_allclose(cosines[place], expected_cosines[row], atol=1e-6)
+        some = np.array([row, 3, 9, 16])
+        nearest, _ = block.nearest_among([(place, some)], 6)
+        assert set(nearest[0].tolist()) == {3, 9, 16, -1} - {row}
+        np.testing.assert_allclose(block.mean_cosines()[place], direct.mean_cosines()[row], atol=1e-5)
+        np.testing.assert_allclose(block.square_distances()[place], direct.square_distances()[row], atol=1e-5)
+
+
+def test_equal_cosines_are_ordered_by_row():
+    """Among copies the first rows are the nearest, however many there are."""
+    embeddings = np.repeat(random_embeddings(np.random.default_rng(3), 2, 4), 6, axis=0)
+    gallery = Gallery(embeddings, np.repeat([0, 1], 6), 2)
+    for row, block, place in every(LeaveOneOut(gallery)):
+        own = [number for number in range(6 * (row // 6), 6 * (row // 6) + 6) if number != row]
+        for k in (1, 3, 5):
+            assert block.nearest_each(k)[0][place].tolist() == own[:k]
+
+
+@pytest.mark.parametrize(("most", "sizes"), [(2000, [7] * 5 + [5]), (100, [2] * 20), (39, [1] * 40)])
+def test_blocks_hold_a_bounded_number_of_similarities(monkeypatch, most, sizes):
+    """As many examples at a time as asked for and as fit; at least one, and all of them in the end."""
+    monkeypatch.setattr("lmm_classifier.neighbors.leave_one_out._MOST_AT_ONCE", most)
+    embeddings, label_ids = dataset()
+    blocks = list(LeaveOneOut(Gallery(embeddings, label_ids, 4)).blocks(size=7))
+    assert [len(rows) for rows, _ in blocks] == [len(block) for _, block in blocks] == sizes
+    assert np.concatenate([rows for rows, _ in blocks]).tolist() == list(range(40))
+    some = list(LeaveOneOut(Gallery(embeddings, label_ids, 4)).blocks(np.array([5, 3, 30])))
+    assert np.concatenate([rows for rows, _ in some]).tolist() == [5, 3, 30]
+
+
+def test_parts_of_the_rows_join(monkeypatch):
+    """Similarities that are computed in parts of the columns are the same."""
+    embeddings, label_ids = dataset()
+    scatter = fit_scatter(embeddings, label_ids, 4)
+    gallery = gallery_in_metric(scatter.metric(0.3), Gallery(embeddings, label_ids, 4))
+
+    def similarities():
+        ((_, block),) = LeaveOneOut(gallery, 0.7 / scatter.freedom, centered=True).blocks()
+        return block.similarities
+
+    expected = similarities()
+    monkeypatch.setattr("lmm_classifier.neighbors.leave_one_out._COLUMNS", 7)
+    np.testing.assert_allclose(similarities(), expected, atol=1e-6)
+
+
 def test_along_the_axes_the_means_are_the_same():
     """The scatter alone, without a matrix of rows, gives the same cosines and distances."""
     embeddings, label_ids = dataset()
@@ -111,3 +170,10 @@ def test_without_its_only_example_a_label_has_no_score():
     assert block.square_distances()[0, 2] == np.inf
     assert block.top_k_mean(5)[0, 2] == -np.inf
     assert np.isfinite(block.mean_cosines()[0, :2]).all()
+
+
+def test_by_default_512_examples_and_268_mb_of_similarities_are_held_at_a_time():
+    """And 8,192 rows are compared at a time."""
+    gallery = Gallery(random_embeddings(np.random.default_rng(0), 600, 3), np.zeros(600, np.int64), 1)
+    assert [len(rows) for rows, _ in LeaveOneOut(gallery).blocks()] == [512, 88]
+    assert (4 * module._MOST_AT_ONCE, module._COLUMNS) == (268_435_456, 8192)

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from lmm_classifier.neighbors import novelty as module
 from lmm_classifier.neighbors.brute_force import BruteForceSearch
 from lmm_classifier.neighbors.gallery import Gallery
 from lmm_classifier.neighbors.leave_one_out import LeaveOneOut
@@ -11,6 +12,7 @@ from lmm_classifier.neighbors.novelty import (
     NeighborDensity,
     _relative_density,
     by_label,
+    is_large,
     keep_known_threshold,
     signals,
     signals_held_out,
@@ -141,6 +143,137 @@ def test_stored_arrays_give_the_same_familiarity(embeddings):
         Familiarity.from_arrays({**familiarity.to_arrays(), "center": np.full(5, np.nan)}, len(embeddings))
 
 
+@pytest.mark.parametrize("count", [1, 4, 9, 19, 20, 99])
+@pytest.mark.parametrize("keep", [0.01, 0.3, 0.5, 0.8, 0.9, 0.95, 0.99])
+def test_over_all_ranks_of_a_new_image_as_many_are_kept_as_asked_for(count, keep):
+    """A new image is equally likely to come at each of n + 1 ranks: those at or above the threshold are counted."""
+    familiarity = np.random.default_rng(count).permutation(np.arange(1.0, count + 1))
+    threshold = keep_known_threshold(np.append(familiarity, [-np.inf, np.nan]), keep)
+    ranks = np.arange(count + 1) + 0.5  # below the first, between two, above the last
+    kept = (ranks >= threshold).mean() if threshold >= 1 else 1.0
+    assert kept >= keep - 1e-9
+    assert kept - 1 / (count + 1) < keep + 1e-9  # one rank less would be too few
+    assert (threshold < 1) == (keep > count / (count + 1) + 1e-9)
+    assert (familiarity >= threshold).mean() >= keep
+
+
+class GivenSimilarities:
+    """Similarities with given values."""
+
+    def __init__(self, rows, cosines, to_means, top, best):
+        self._values = rows, cosines
+        self._to_means, self._top, self._best = to_means, top, best
+
+    def nearest_each(self, k):
+        assert k == 10
+        return self._values
+
+    def mean_cosines(self):
+        return self._to_means
+
+    def top_k_mean(self, m):
+        assert m == 5
+        return self._top
+
+    def best_label(self):
+        return self._best
+
+
+def test_the_five_signals_by_hand():
+    """Relative density, nearest example, best label, energy over the prototypes, and nearest of one label."""
+    rows, cosines = np.array([[2, 0, 1], [1, -1, -1]]), np.array([[0.9, 0.8, 0.4], [0.7, -np.inf, -np.inf]])
+    knn_distance, to_means = np.array([0.1, 0.2, 0.6]), np.array([[0.5, 0.4, -np.inf], [0.1, 0.3, 0.2]])
+    top = np.array([[0.6, 0.7, -np.inf], [0.2, 0.1, 0.0]])
+    compared = GivenSimilarities(rows, cosines, to_means, top, np.array([0.55, 0.45]))
+    found = signals(compared, compared, knn_distance)
+    density = [-(1 - 0.7 + 1e-6) / (0.3 + 1e-6), -(1 - 0.7 + 1e-6) / (0.2 + 1e-6)]
+    energy = [0.05 * np.log(np.exp(10) + np.exp(8)), 0.05 * np.log(np.exp(2) + np.exp(6) + np.exp(4))]
+    expected = np.stack([density, [0.9, 0.7], [0.55, 0.45], energy, [0.7, 0.2]], axis=1)
+    np.testing.assert_allclose(found, expected, rtol=1e-12)
+    nothing = GivenSimilarities(np.empty((1, 0), int), np.empty((1, 0)), None, top[:1, :0], [-np.inf])
+    nothing._to_means = np.full((1, 2), -np.inf)
+    assert np.isneginf(signals(nothing, nothing, np.empty(0))).all()
+
+
+def test_familiarity_is_the_mean_of_clipped_deviations():
+    """Medians and robust deviations of the finite signals, at least a fifth of the plain one; clipped at four."""
+    rng = np.random.default_rng(0)
+    held_out = rng.normal(size=(41, 5)) * [1, 2, 3, 4, 5]
+    held_out[0, 0] = -np.inf
+    held_out[:30, 1] = 7.0  # most are alike: the robust deviation is 0
+    held_out[:, 2] = 1.0  # all are alike
+    familiarity = Familiarity.fit(np.zeros(41), held_out)
+    deviations = []
+    for signal in held_out.T:
+        finite = signal[np.isfinite(signal)]
+        robust = 1.4826 * np.median(np.abs(finite - np.median(finite)))
+        spread = max(robust, 0.2 * finite.std(), 1e-6)
+        deviations.append(np.clip((signal - np.median(finite)) / spread, -4, 4))
+    expected = np.mean(deviations, axis=0)
+    np.testing.assert_allclose(familiarity.of_signals(held_out), expected)
+    np.testing.assert_allclose(familiarity.held_out, np.sort(expected))
+    assert familiarity.spread[2] == 1e-6
+    assert familiarity.spread[1] == pytest.approx(0.2 * held_out[:, 1].std())
+    assert (familiarity.of_signals(np.full((1, 5), np.inf)) == 4).all()
+    assert (familiarity.of_signals(np.full((1, 5), -np.inf)) == -4).all()
+    nothing = Familiarity.fit(np.zeros(0), np.full((2, 5), -np.inf))
+    assert (nothing.center.tolist(), nothing.spread.tolist()) == ([0.0] * 5, [1.0] * 5)
+    assert Familiarity.fit(np.zeros(0), np.empty((0, 5))).threshold(0.9) == -np.inf
+
+
+def test_an_example_without_neighbors_has_the_density_of_its_own():
+    """A single example: nothing around it, so its relative density is that of equal distances, -1."""
+    gallery = Gallery(random_embeddings(np.random.default_rng(1), 1, 5), np.zeros(1, np.int64), 1)
+    density = NeighborDensity.of(gallery)
+    assert density.held_out(np.array([0])).tolist() == [-1.0]
+    assert density.knn_distance.tolist() == [1.0]
+
+
+@pytest.mark.parametrize("count", [1, 2, 9, 11, 12, 13, 30])
+def test_one_neighbor_more_is_known_than_needed(count):
+    """Eleven, or all others: so any one of them can be left out."""
+    embeddings = random_embeddings(np.random.default_rng(1), count, 5)
+    density = NeighborDensity.of(Gallery(embeddings, np.zeros(count, np.int64), 1))
+    assert density.rows.shape == density.cosines.shape == (count, min(11, count - 1))
+    assert density.k == min(10, count - 1)
+    assert (np.diff(density.cosines, axis=1) <= 0).all()
+
+
+def test_blocks_of_any_size_find_the_same_neighbors(embeddings, monkeypatch):
+    """However few rows are compared at a time."""
+    gallery = Gallery(embeddings, IDS, 3)
+    expected = NeighborDensity.of(gallery)
+    for name, value in (("_BLOCK", 5), ("_MOST_AT_ONCE", 60), ("_MOST_AT_ONCE", 0)):
+        with monkeypatch.context() as patch:
+            patch.setattr(f"lmm_classifier.neighbors.novelty.{name}", value)
+            np.testing.assert_array_equal(NeighborDensity.of(gallery).rows, expected.rows)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("center", np.zeros(4)),
+        ("spread", np.ones(6)),
+        ("held_out", np.zeros((2, 2))),
+        ("spread", np.array([1.0, 1, 1, 1, 0])),
+        ("spread", np.array([1.0, 1, 1, 1, -1])),
+        ("held_out", np.array([np.inf])),
+    ],
+)
+def test_arrays_that_cannot_be_are_refused(name, value):
+    """One wrong shape or number is enough."""
+    arrays = Familiarity.fit(np.zeros(3), np.random.default_rng(0).normal(size=(3, 5))).to_arrays()
+    assert Familiarity.from_arrays(arrays, 3).spread.shape == (5,)
+    with pytest.raises(ValueError, match="familiarity"):
+        Familiarity.from_arrays({**arrays, name: value}, 3)
+
+
+@pytest.mark.parametrize(("count", "large"), [(200_000, False), (200_001, True), (0, False)])
+def test_a_dataset_is_large_above_200_000_examples(count, large):
+    """From there on the density around every example would take too long."""
+    assert is_large(count) == large
+
+
 @pytest.mark.parametrize("keep", [0.8, 0.95, 0.99])
 def test_as_many_known_images_are_accepted_as_asked_for(keep):
     """On average over datasets; equal values and a small dataset accept more."""
@@ -157,3 +290,21 @@ def test_a_threshold_for_no_or_all_known_images_is_refused():
         keep_known_threshold(np.zeros(3), 1.0)
     with pytest.raises(ValueError, match="neighbor"):
         keep_known_threshold(np.array([-np.inf]), 0.9)
+
+
+def test_at_most_268_mb_of_similarities_are_held_at_a_time():
+    """In blocks of 1,024 rows, or of fewer where there are many."""
+    assert (module._BLOCK, 4 * module._MOST_AT_ONCE) == (1024, 268_435_456)
+
+
+def test_in_a_very_large_dataset_all_rows_judge_the_labels_where_none_is_left_out(embeddings, monkeypatch):
+    """An even choice from the first row to the last; a label with one known row has the distance of that one."""
+    monkeypatch.setattr("lmm_classifier.neighbors.novelty._MOST_PAIRS", 700)
+    gallery = Gallery(embeddings, IDS, 3)
+    known = np.flatnonzero(NeighborDensity.of(gallery).rows[:, 0] >= 0)
+    assert known.tolist() == np.linspace(0, 27, 12).astype(int).tolist()
+    one_known = np.where(np.arange(28) == 3, 0.5, np.nan)
+    one_known[9:21] = 0.25
+    found = by_label(one_known, gallery)
+    assert found[:9].tolist() == [0.5] * 9
+    np.testing.assert_allclose(found[21:], (0.5 + 12 * 0.25) / 13)

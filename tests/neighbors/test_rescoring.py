@@ -66,6 +66,16 @@ def test_nearest_and_label_means_agree_with_loops(triples, k):
             assert means[query, label] == pytest.approx(np.mean(best) if best else -np.inf)
 
 
+@pytest.mark.parametrize("labels", [[0, 2, 1, 2], [2, 0, 1, 0], [0, 0, 1, 2], [0, 2, 1, 0]])
+def test_labels_may_come_in_any_order(labels):
+    """The mean of the two best of each label."""
+    cosines = np.array([0.1, 0.4, 0.3, 0.8])
+    pairs = QueryRowPairs(2, np.array([0, 0, 0, 0]), np.arange(4), cosines)
+    means = pairs.label_means(1, np.array(labels), 3)
+    expected = [cosines[np.array(labels) == label].max(initial=-np.inf) for label in range(3)]
+    np.testing.assert_array_equal(means, [expected, [-np.inf] * 3])
+
+
 def test_ranks_are_places_within_groups():
     """Places start at 0 in each group."""
     assert ranks(np.array([0, 0, 2, 2, 2, 5])).tolist() == [0, 1, 0, 1, 2, 0]

@@ -54,6 +54,17 @@ def test_every_method_agrees_with_a_loop(count, labels, k, in_order, seed):
             assert means[query, label] == pytest.approx(of_label.mean() if len(of_label) else -np.inf, abs=1e-6)
 
 
+def test_no_rows_and_no_neighbors_wanted():
+    """The results are empty, and a label without rows has no score."""
+    queries = random_embeddings(np.random.default_rng(0), 3, 4)
+    empty = Gallery(np.empty((0, 4), np.float32), np.empty(0, np.int64), 2)
+    for similarities, k in ((empty.compare(queries), 5), (Gallery(queries, np.zeros(3, int), 1).compare(queries), 0)):
+        assert [part.shape for part in similarities.nearest_each(k)] == [(3, 0), (3, 0)]
+    assert np.isneginf(empty.compare(queries).top_k_mean(2)).all()
+    assert np.isneginf(empty.compare(queries).best_label()).all()
+    assert len(empty.compare(queries).nearest(1, 2)[0]) == 0
+
+
 def test_means_without_rows_are_those_of_a_gallery_without_them():
     """Cosines and distances to means, for queries with and without rows left out, in one comparison."""
     rng = np.random.default_rng(1)

@@ -4,11 +4,14 @@ import shutil
 
 import pytest
 
+from lmm_classifier.calibration.fit import fit_by_leave_one_out
 from lmm_classifier.calibration.request import CalibrationRequest
+from lmm_classifier.calibration.risk_control import fixed_sequence_threshold, sgr_threshold
 from lmm_classifier.config import PipelineConfig
 from lmm_classifier.core.errors import CalibrationError, Cancelled
 from lmm_classifier.index.build.builder import build_index_from_directory
 from lmm_classifier.index.formats import read_index
+from lmm_classifier.index.vector_index import ExactIndex
 from lmm_classifier.neighbors.config import RetrievalConfig
 from lmm_classifier.pipeline.calibrator import calibrate_index
 from lmm_classifier.pipeline.thresholds import Thresholds
@@ -38,6 +41,17 @@ def images(drawn, tmp_path):
     path = tmp_path / "index.npz"
     path.write_bytes((drawn / "index.npz").read_bytes())
     return offline_config(path)
+
+
+@pytest.mark.parametrize(("precision", "level"), [(0.9, 0.9), (0.93, 0.6)])
+def test_a_guarantee_is_that_of_the_held_out_predictions(path, precision, level):
+    """With risk 1 - precision and delta 1 - level, neither more nor less; and so is that of SGR."""
+    _, predictions = fit_by_leave_one_out(RetrievalConfig(), ExactIndex.open(path))
+    report = calibrate_index(path, request=CalibrationRequest(precision, level))
+    for made, procedure in ((report.guarantee, fixed_sequence_threshold), (report.sgr_guarantee, sgr_threshold)):
+        expected = procedure(predictions.confidence, predictions.correct, 1 - precision, 1 - level)
+        assert (made.risk, made.delta) == (pytest.approx(1 - precision), pytest.approx(1 - level))
+        assert made == expected
 
 
 def test_a_guarantee_sets_the_threshold(path):

@@ -107,3 +107,114 @@ def test_a_bare_answer_is_not_certain():
     """It has a probability of 0.9; the rest is divided among the other answers."""
     np.testing.assert_allclose(np.exp(as_log_probabilities(1, 3)), [0.05, 0.9, 0.05])
     np.testing.assert_allclose(np.exp(as_log_probabilities(0, 1)), [1.0])
+
+
+@pytest.mark.parametrize(
+    ("count", "position", "expected"), [(1, 0, [1]), (2, 1, [0.1, 0.9]), (5, 0, [0.9] + [0.025] * 4)]
+)
+def test_a_bare_answer_leaves_the_rest_to_the_others(count, position, expected):
+    """In equal parts; the only option is certain."""
+    found = np.exp(as_log_probabilities(position, count))
+    np.testing.assert_allclose(found, expected)
+    assert found.sum() == pytest.approx(1)
+
+
+@pytest.mark.parametrize(("length", "position"), [(400, 1), (401, None)])
+def test_a_text_of_more_than_400_characters_is_no_answer(length, position):
+    """Blanks count too."""
+    assert read_text_choice("B".ljust(length), ANSWERS, NAMES) == position
+
+
+@pytest.mark.parametrize(
+    ("text", "names", "position"),
+    [
+        ("dots", ("dots", "stripes", "dots"), None),  # two options have the name
+        ("stripes", ("dots", "stripes", "dots"), 1),
+        ("()", ("dots", "()", "x"), None),  # nothing is left of the name
+        ("C. none of these", ("dots", "stripes"), None),  # an option without a name of a label
+        ("C", ("dots", "stripes"), 2),
+        ("D. dots", ("dots", "stripes", "x"), None),
+        ("A. dots", ("dots", "stripes", "x"), 0),
+        ("A. stripes", ("dots", "stripes", "x"), None),
+        ("C. X.", ("dots", "stripes", "x"), 2),
+        ("The answer is D", ("dots", "stripes", "x"), None),
+        ("the correct option is: (c).", ("dots", "stripes", "x"), 2),
+        ("option b", ("A", "stripes", "x"), 1),
+        ("A", ("x", "A", "A"), 0),  # a letter is the letter, whatever the names are
+    ],
+)
+def test_an_option_is_meant_only_where_it_is_the_one(text, names, position):
+    """Letters, sentences, names and options as they were listed, with and without a name of their own."""
+    assert read_text_choice(text, ANSWERS, names) == position
+
+
+@pytest.mark.parametrize(
+    ("text", "position"),
+    [
+        ('{"answer": "A"}', 0),
+        ('{"answer": "C", "x": 1}', 2),
+        ('{"answer": "D"}', None),
+        ('{"answer": 1}', None),
+        ("[]", None),
+    ],
+)
+def test_the_position_of_a_json_answer(text, position):
+    """Of the options in their order."""
+    assert read_json_choice(text, ANSWERS) == position
+
+
+def test_probabilities_of_spellings_are_added_and_stay_probabilities():
+    """A letter counts in its own case; a word in any case; more than 1 by rounding is 1."""
+    logs = read_log_probabilities(reply_with(("A", 0.0), (" A", -1.0), ("b", -0.1), ("C ", 0.5)), ANSWERS)
+    assert logs.tolist() == [0.0, -np.inf, 0.0]
+    words = read_log_probabilities(
+        reply_with(("YES", -2.0), (" yes\n", -2.0), ("No", -1.0), ("not", -0.5)), ("yes", "no")
+    )
+    np.testing.assert_allclose(words, [np.log(2 * np.exp(-2)), -1])
+    letters = read_log_probabilities(reply_with(("A", -2.0), ("B", -1.5)), ("A", "B"))
+    np.testing.assert_allclose(letters, [-2, -1.5])
+
+
+def test_tokens_that_are_no_tokens_are_left_aside():
+    """The others count; where none is left, the reply has no log-probabilities."""
+    logs = read_log_probabilities(reply_with(("A", -1), ("B", math.nan), (3, -1.0), ("C", "x")), ANSWERS)
+    assert logs.tolist() == [-1, -np.inf, -np.inf]
+    assert read_log_probabilities(reply_with(("A", math.nan)), ANSWERS) is None
+    without_rest = {"choices": [{"logprobs": {"content": [{"token": "B", "logprob": -2.0, "top_logprobs": None}]}}]}
+    assert read_log_probabilities(without_rest, ANSWERS).tolist() == [-np.inf, -2, -np.inf]
+    for content in ([], [3], "x", None):
+        assert read_log_probabilities({"choices": [{"logprobs": {"content": content}}]}, ANSWERS) is None
+    assert read_log_probabilities({"choices": [{"logprobs": [1]}]}, ANSWERS) is None
+
+
+def test_what_is_no_chat_completion_is_refused():
+    """The first choice is the answer; a text must be a text."""
+    assert choice_of({"choices": [{"a": 1}, {"b": 2}]}) == {"a": 1}
+    for reply in (None, [], {}, {"choices": []}, {"choices": {}}, {"choices": [3, {}]}, {"choices": "x"}):
+        with pytest.raises(ValueError, match="no choices"):
+            choice_of(reply)
+    assert text_of({"choices": [{"message": {"content": "B"}}]}) == "B"
+    for message in (None, [], {"content": None}, {"content": ["B"]}):
+        with pytest.raises(ValueError, match="no text"):
+            text_of({"choices": [{"message": message}]})
+
+
+@pytest.mark.parametrize(
+    ("reply", "tokens"),
+    [
+        ({"usage": {"prompt_tokens": 7}}, 7),
+        ({"usage": {"prompt_tokens": True}}, None),
+        ({"usage": {"prompt_tokens": "7"}}, None),
+        ({"usage": [7]}, None),
+        ({}, None),
+        ([], None),
+    ],
+)
+def test_reported_tokens(reply, tokens):
+    """A whole number, or none."""
+    assert prompt_tokens_of(reply) == tokens
+
+
+def test_a_letter_counts_in_its_own_case_whatever_that_is():
+    """Only words are compared without their case."""
+    assert read_log_probabilities(reply_with(("A", -1.0), ("b", -2.0)), ("a", "b")).tolist() == [-np.inf, -2.0]

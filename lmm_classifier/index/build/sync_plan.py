@@ -130,7 +130,7 @@ def _is_added(record: Record) -> bool:
 
 
 def _folder(path: str) -> str:
-    return path.split("/", 1)[0]
+    return path.partition("/")[0]
 
 
 def _record(file: ScannedFile, former: Record | None, now: str) -> Record:
