@@ -51,7 +51,7 @@ def audit(
 
     path = index or config.retrieval.index_path
     if apply is not None:
-        return _apply(path, apply)
+        return _apply(path, apply, config.unknown_label)
     require_place(json_to, csv_to, html_to, edits_to)
     with ProgressDisplay() as show:
         findings = audit_index(path, config, near, show)
@@ -69,8 +69,8 @@ def audit(
     return 0
 
 
-def _apply(index: Path, table: Path) -> int:
+def _apply(index: Path, table: Path, unknown_label: str) -> int:
     from lmm_classifier.cli.edit_output import print_edit
     from lmm_classifier.index.build.corrections import apply_corrections, read_corrections
 
-    return print_edit(index, apply_corrections(index, read_corrections(table)), as_json=False)
+    return print_edit(index, apply_corrections(index, read_corrections(table), unknown_label), as_json=False)

@@ -13,6 +13,7 @@ from lmm_classifier.core.csv_cells import unescape_cell
 from lmm_classifier.core.errors import DatasetError
 from lmm_classifier.index.build.added_examples import file_of
 from lmm_classifier.index.build.editor import stale
+from lmm_classifier.index.build.new_labels import checked_label
 from lmm_classifier.index.build.reports import Changes, EditReport
 from lmm_classifier.index.contents import ADDED
 from lmm_classifier.index.storage.records import Record, provenance
@@ -70,11 +71,19 @@ def read_corrections(file: Path | str) -> list[Correction]:
     return corrections
 
 
-def apply_corrections(index_path: Path | str, corrections: Sequence[Correction]) -> EditReport:
+def apply_corrections(
+    index_path: Path | str, corrections: Sequence[Correction], unknown_label: str = "unknown"
+) -> EditReport:
     """Apply corrections to a durable index in one commit, or none of them.
 
+    Args:
+        index_path: a durable index (folder).
+        corrections: what `read_corrections` returned.
+        unknown_label: the label of images that are called unknown, which no example may have.
+
     Raises:
-        DatasetError: if a row names no example of the index, or if no example would remain. Nothing is changed then.
+        DatasetError: if a row names no example of the index, if a label cannot be one, or if no example would remain.
+            Nothing is changed then.
         IndexFileError: if there is no durable index at `index_path`.
     """
     path = Path(index_path)
@@ -84,7 +93,8 @@ def apply_corrections(index_path: Path | str, corrections: Sequence[Correction])
         missing = [row for row in corrections if row.path not in records]
         _raise_if_any([f"line {row.line}: {row.path!r} is no example of the index" for row in missing], path)
         removed = [records[row.path] for row in corrections if row.action == "remove"]
-        wanted = [(records[row.path], row.label) for row in corrections if row.action == "relabel"]
+        labels = _checked_labels(corrections, unknown_label, path)
+        wanted = [(records[row.path], labels[row.label]) for row in corrections if row.action == "relabel"]
         former = [(record, label) for record, label in wanted if record.label != label]
         if manifest is None or (removed and len(removed) == len(records)):
             raise DatasetError(
@@ -101,6 +111,19 @@ def apply_corrections(index_path: Path | str, corrections: Sequence[Correction])
             if record.path.startswith(ADDED):
                 file_of(store, manifest, record.path).unlink(missing_ok=True)
         return _report(path, len(records), former, removed)
+
+
+def _checked_labels(corrections: Sequence[Correction], unknown_label: str, path: Path) -> dict[str, str]:
+    """Return the normal form of each new label; raise DatasetError with the line of each that cannot be one."""
+    labels, problems = {}, []
+    for row in corrections:
+        if row.action == "relabel":
+            try:
+                labels[row.label] = checked_label(row.label, unknown_label)
+            except DatasetError as error:
+                problems.append(f"line {row.line}: {error}")
+    _raise_if_any(problems, path)
+    return labels
 
 
 def _report(path: Path, count: int, relabeled: Sequence[tuple[Record, str]], removed: Sequence[Record]) -> EditReport:

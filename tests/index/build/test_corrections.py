@@ -114,6 +114,8 @@ def test_one_bad_row_changes_nothing(built, tmp_path):
         apply_corrections(built, [good, Correction("nothing.png", "keep", "", 3)])
     with pytest.raises(DatasetError, match="would remove all"):
         apply_corrections(built, [Correction(name, "remove", "", row) for row, name in enumerate(before, 2)])
+    with pytest.raises(DatasetError, match="line 3: The label 'Unknown' cannot be told from unknown_label"):
+        apply_corrections(built, [good, Correction(list(before)[1], "relabel", "Unknown", 3)])
     with pytest.raises(IndexFileError):
         apply_corrections(tmp_path / "nothing", [good])
     assert apply_corrections(built, []).changes.unchanged == len(before)
