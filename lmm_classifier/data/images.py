@@ -54,7 +54,7 @@ _TURNS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-_HOLDING = ("WEBP", "AVIF", "HEIF")  # images of these hold their decoder, and so its memory
+_HOLDING = ("TIFF", "WEBP", "AVIF", "HEIF")  # images of these hold the file or their decoder, and so memory
 _MEMORY = MemoryBudget(1_200_000_000)  # bytes, of all threads together: two images of the default limit
 
 

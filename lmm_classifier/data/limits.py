@@ -35,6 +35,25 @@ class ImageLimits:
         return cls(pixels, size, "off", request["max_seconds"], memory)
 
 
+def check_transfer(size: tuple[int, int], file_size: int, limits: ImageLimits) -> None:
+    """Refuse an image whose pixels, in two processes while they are passed on, need too much memory with the file.
+
+    Raises:
+        ImageTooLargeError: they need more than `max_memory`.
+    """
+    memory = 8 * size[0] * size[1] + file_size
+    if memory > limits.max_memory:
+        raise too_much_memory(memory, f"{size[0]} x {size[1]} pixels in {file_size:,} bytes", limits)
+
+
+def too_much_memory(memory: int, reason: str, limits: ImageLimits) -> ImageTooLargeError:
+    """Return the error for an image whose decoding would need `memory` bytes."""
+    return ImageTooLargeError(
+        f"decoding would take about {memory // 10**6:,} MB of memory ({reason}), at most "
+        f"{limits.max_memory // 10**6:,} MB are spent on one image: save it again, or raise images.max_memory"
+    )
+
+
 def lacks_memory_error(limits: ImageLimits) -> UndecodedImageError:
     """Return the error for an image whose decoder got too little memory."""
     limit = f"images.max_memory ({limits.max_memory // 10**6:,} MB), or the system,"

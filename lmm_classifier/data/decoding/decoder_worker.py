@@ -25,7 +25,7 @@ def main() -> None:
     from lmm_classifier.core.errors import ImageError
     from lmm_classifier.data.decoding.decoding_memory import has_memory_limit, lacks_memory
     from lmm_classifier.data.images import decode_in_process
-    from lmm_classifier.data.limits import ImageLimits, lacks_memory_error
+    from lmm_classifier.data.limits import ImageLimits, check_transfer, lacks_memory_error
 
     inherited = has_memory_limit()
     for line in sys.stdin.buffer:
@@ -33,8 +33,10 @@ def main() -> None:
         limits = ImageLimits.from_request(request, request["bytes"])
         data = sys.stdin.buffer.read(request["bytes"])
         try:
-            with _limited(limits.max_seconds * _DECODING, max(limits.max_memory - len(data), 0)):
+            with _limited(limits.max_seconds * _DECODING, max(limits.max_memory - 2 * len(data), 0)):
                 image = decode_in_process(data, limits, request["min_side"])
+            check_transfer(image.size, len(data), limits)
+            del data  # the pixels will be in memory twice
         except ImageError as error:
             proven = error.proven and not inherited and not lacks_memory(request["memory"])
             _respond(responses, {"kind": error.kind, "reason": str(error), "proven": proven})

@@ -141,6 +141,18 @@ def test_memory_is_limited_for_each_image(pool):
     assert pool.started == 1
 
 
+def test_pixels_that_are_passed_on_are_counted_twice_and_the_file_with_them(pool):
+    """The refusal follows from the file alone, so that it is proven."""
+    data = encoded(size=(3000, 2000))
+    needed = 8 * 6_000_000 + len(data)
+    with pytest.raises(ImageTooLargeError, match=r"66 MB of memory .* at most 65 MB .* images\.max_memory") as caught:
+        pool.decode(data, ImageLimits(max_memory=65_900_000))
+    assert caught.value.proven
+    assert needed == pytest.approx(66_000_000, rel=0.001)
+    with pytest.raises(ImageTooLargeError, match="in this process and its decoder"):
+        decode(data, ImageLimits(max_memory=35_000_000))
+
+
 def test_a_refusal_is_proven_only_where_memory_is_not_limited():
     """Under a limit that the process inherits, a decoder may call a sound file damaged."""
     code = "import resource; resource.setrlimit(resource.RLIMIT_AS, (4 << 30, resource.RLIM_INFINITY))\n"

@@ -13,7 +13,7 @@ from lmm_classifier.data.decoding.cost.estimate import CostEstimate
 from lmm_classifier.data.decoding.cost.gif import add_gif
 from lmm_classifier.data.decoding.cost.jpeg import add_jpeg
 from lmm_classifier.data.decoding.cost.png import add_png
-from lmm_classifier.data.limits import ImageLimits, check_size
+from lmm_classifier.data.limits import ImageLimits, check_size, too_much_memory
 
 _ESTIMATED = (b"\xff\xd8", b"\x89PNG", b"GIF8", b"BM")
 _UNKNOWN_RATIO = 64  # pixels in memory to bytes in the file, of formats whose structure is not read
@@ -64,9 +64,9 @@ def check_cost(data: bytes, limits: ImageLimits, min_side: int | None = None) ->
             f"decoding would take about {estimate.seconds:.2g} s of processor time ({estimate.main_reason}), at most "
             f"{limits.max_seconds:g} s are spent on one image: save it again, or raise images.max_seconds"
         )
-    if estimate.memory > limits.max_memory and is_estimated(data):
-        raise ImageTooLargeError(
-            f"decoding would take about {estimate.memory // 10**6:,} MB of memory ({estimate.main_reason}), at most "
-            f"{limits.max_memory // 10**6:,} MB are spent on one image: save it again, or raise images.max_memory"
-        )
+    if is_estimated(data):
+        if estimate.memory > limits.max_memory:
+            raise too_much_memory(estimate.memory, estimate.main_reason, limits)
+    elif 2 * len(data) > limits.max_memory:
+        raise too_much_memory(2 * len(data), f"{len(data):,} bytes, in this process and its decoder", limits)
     return estimate.memory
