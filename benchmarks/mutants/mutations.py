@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 import random
-from collections.abc import Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from functools import cache
 from itertools import islice
@@ -37,8 +37,14 @@ def draw(root: Path, path: str, count: int | None, seed: int) -> list[Mutant]:
     source = (root / path).read_text(encoding="utf-8")
     places = _places(source)
     random.Random(f"{seed} {path}").shuffle(places)
-    mutants = (mutant for name, occurrence in places if (mutant := _mutant(path, source, name, occurrence)))
-    return list(islice(mutants, count))
+    return list(islice(_mutants(path, source, places), count))
+
+
+def mutants_of_lines(root: Path, path: str, lines: Collection[str]) -> list[Mutant]:
+    """Return all mutants of the given lines, each without its indentation."""
+    source = (root / path).read_text(encoding="utf-8")
+    text = source.splitlines()
+    return list(_mutants(path, source, [place for place in _places(source) if text[place.line - 1].strip() in lines]))
 
 
 def number_of_mutants(root: Path, path: str) -> int:
@@ -46,14 +52,27 @@ def number_of_mutants(root: Path, path: str) -> int:
     return len(_places((root / path).read_text(encoding="utf-8")))
 
 
-def _places(source: str) -> list[tuple[str, int]]:
-    """Return each operator with the numbers of its places."""
+@dataclass(frozen=True)
+class _Place:
+    """One of the places where an operator can change a module."""
+
+    operator: str
+    occurrence: int  # among the places of the operator
+    line: int  # from 1
+
+
+def _places(source: str) -> list[_Place]:
     nodes = list(ast_nodes(get_ast(source)))
     return [
-        (name, occurrence)
+        _Place(name, occurrence, line)
         for name, operator in operators().items()
-        for occurrence in range(sum(len(list(operator.mutation_positions(node))) for node in nodes))
+        for occurrence, line in enumerate(start[0] for node in nodes for start, _ in operator.mutation_positions(node))
     ]
+
+
+def _mutants(path: str, source: str, places: Iterable[_Place]) -> Iterator[Mutant]:
+    mutants = (_mutant(path, source, place.operator, place.occurrence) for place in places)
+    return (mutant for mutant in mutants if mutant is not None)
 
 
 def _mutant(path: str, source: str, name: str, occurrence: int) -> Mutant | None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import yaml
 
-from benchmarks.mutants.mutations import Mutant, draw
+from benchmarks.mutants.mutations import Mutant, mutants_of_lines
 
 FILE = Path("tests") / "equivalent_mutants.yaml"
 
@@ -35,7 +35,9 @@ def is_listed(mutant: Mutant, equivalents: Mapping[Key, str]) -> bool:
 def stale(root: Path, equivalents: Mapping[Key, str]) -> list[Key]:
     """Return the listed mutants that the modules no longer have."""
     paths = sorted({path for path, _, _ in equivalents})
-    mutants = [mutant for path in paths if (root / path).is_file() for mutant in draw(root, path, None, 0)]
+    lines = {path: {before for other, before, _ in equivalents if other == path} for path in paths}
+    present = [path for path in paths if (root / path).is_file()]
+    mutants = [mutant for path in present for mutant in mutants_of_lines(root, path, lines[path])]
     current = {mutant.key for mutant in mutants} | {(mutant.path, mutant.before, ANY) for mutant in mutants}
     return [key for key in equivalents if key not in current]
 

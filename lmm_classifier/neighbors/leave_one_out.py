@@ -107,8 +107,8 @@ class Downdate:
 
     counts: IntArray  # (C,)
     means: Float64Array  # (C, d)
-    downdate: float = 0.0
-    shift: float = 0.0
+    downdate: float
+    shift: float
 
     @classmethod
     def of(cls, counts: IntArray, means: Float64Array, downdate: float, centered: bool) -> Downdate:

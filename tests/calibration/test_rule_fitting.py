@@ -200,3 +200,13 @@ def test_the_limits_of_time_and_memory():
     assert (module.MAX_ROWS, module._ROWS_FOR_SHRINKAGE, module._BLOCK) == (20_000, 5000, 4096)
     assert (module._MAX_SCORES, module._SCORES_FOR_SHRINKAGE) == (20_000_000, 4_000_000)
     assert (module._MAX_PAIRS, module._MIN_ROWS) == (2_000_000_000, 1000)
+
+
+@pytest.mark.parametrize(("scores", "most"), [(4_000_000, 5000), (14_999, 4999), (30, 10), (2, 1)])
+def test_fewer_examples_judge_the_shrinkage_where_there_are_many_labels(monkeypatch, scores, most):
+    """Examples times labels bounds the time: 5,000 of them at most, and at least one."""
+    asked = []
+    monkeypatch.setattr(module, "_SCORES_FOR_SHRINKAGE", scores)
+    monkeypatch.setattr(module, "sample_rows", lambda *sizes: asked.append(sizes) or sample_rows(*sizes))
+    choose_metric(spec_of(), gallery_of())
+    assert asked == [(60, 3, most)]

@@ -207,6 +207,14 @@ def test_datasets_without_any_spread_within_labels(labels):
     assert len(np.unique(in_metric.round(5), axis=0)) == 4
 
 
+def test_without_any_spread_the_metric_only_centers():
+    """Where no two images of a label differ, the scatter is unknown, and nothing is scaled."""
+    embeddings = random_embeddings(np.random.default_rng(0), 3, 6)
+    scatter = fit_scatter(embeddings, np.arange(3), 3, False)
+    np.testing.assert_allclose(scatter.metric(0.3).whiten(embeddings), embeddings - embeddings.mean(axis=0), atol=1e-6)
+    assert scatter.scale(0.3).tolist() == [1.0] * len(scatter.variances)
+
+
 def test_any_batch_and_a_rebuilt_metric_give_the_same_bits():
     """Any split gives the same bits, and so does a metric rebuilt from its arrays; wrong shapes are refused."""
     embeddings, label_ids = dataset(90, 33)

@@ -49,6 +49,23 @@ def test_leaving_out_equals_deleting(embeddings):
         np.testing.assert_allclose(signals_of_all[row], expected, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("count", [2, 3, 4, 8, 10, 11, 12, 13])
+def test_in_small_datasets_too_the_density_is_that_of_the_others(count):
+    """Where there are fewer neighbors than counted, and one of them is left out."""
+    embeddings = clustered_embeddings(np.random.default_rng(7), ["a"] * count, 6, 1.0)
+    density = NeighborDensity.of(Gallery(embeddings, np.zeros(count, np.int64), 1))
+    found = density.held_out(np.arange(count))
+    for row in range(count):
+        rest = np.delete(np.arange(count), row)
+        similarities = embeddings[rest].astype(float) @ embeddings[rest].T.astype(float)
+        np.fill_diagonal(similarities, -np.inf)
+        k = min(10, count - 1)
+        nearest = np.argsort(-(embeddings[rest] @ embeddings[row]), kind="stable")[:k]
+        of_others = [1 - np.sort(similarities[n])[-min(k, count - 2) :].mean() if count > 2 else 1.0 for n in nearest]
+        own = 1 - (embeddings[rest][nearest].astype(float) @ embeddings[row]).mean()
+        assert found[row] == pytest.approx(-(own + 1e-6) / (np.mean(of_others) + 1e-6), rel=1e-4)
+
+
 @pytest.mark.parametrize("count", [1, 2, 3, 10, 11, 12])
 def test_small_datasets(count):
     """Familiarity is finite from one example on."""
@@ -286,8 +303,9 @@ def test_as_many_known_images_are_accepted_as_asked_for(keep):
 
 def test_a_threshold_for_no_or_all_known_images_is_refused():
     """The fraction must lie between 0 and 1, and some example must have a neighbor."""
-    with pytest.raises(ValueError, match="fraction between"):
-        keep_known_threshold(np.zeros(3), 1.0)
+    for keep in (0.0, 1.0):
+        with pytest.raises(ValueError, match="fraction between"):
+            keep_known_threshold(np.zeros(3), keep)
     with pytest.raises(ValueError, match="neighbor"):
         keep_known_threshold(np.array([-np.inf]), 0.9)
 
