@@ -10,6 +10,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import hashlib
 import json
+import signal
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,6 +18,15 @@ import pytest
 
 from lmm_classifier.embeddings.encode_images import encode_images
 from tests.helpers.paths import SHARED
+
+# whoever started the tests may ignore signals, as `nohup` does; then each child would ignore them too
+for _name, _handler in (
+    ("SIGINT", signal.default_int_handler),
+    ("SIGTERM", signal.SIG_DFL),
+    ("SIGHUP", signal.SIG_DFL),
+):
+    if hasattr(signal, _name) and signal.getsignal(getattr(signal, _name)) is signal.SIG_IGN:
+        signal.signal(getattr(signal, _name), _handler)
 
 MOBILENET = """size: 224
 fit: crop

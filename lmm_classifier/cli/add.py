@@ -41,4 +41,4 @@ def add(
     path = index or config.retrieval.index_path
     code = print_edit(path, IndexEditor(path, config).add(sources.paths, label), as_json)
     print_skipped(sources.skipped)
-    return code or (3 if any(file.kind != "ignored" for file in sources.skipped) else 0)
+    return code or (3 if any(file.failed for file in sources.skipped) else 0)

@@ -85,7 +85,7 @@ def classify(
         counts = run.run(config, leave_out_identical)
     if report is not None:
         run.write_report(report)
-    if counts["unreadable"] or any(file.kind != "ignored" for file in run.skipped):
+    if counts["unreadable"] or any(file.failed for file in run.skipped):
         return 3
     return 4 if fail_on_unknown and counts["unknown"] else 0
 

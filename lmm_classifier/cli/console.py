@@ -111,7 +111,7 @@ def print_skipped(files: Sequence[Skipped]) -> None:
     if not files:
         return
     lines = [describe_skipped(files)]
-    listed = sorted(files, key=lambda file: (file.kind == "ignored", file.path))[:_LISTED]
+    listed = sorted(files, key=lambda file: (not file.failed, file.path))[:_LISTED]
     lines += [f"  {file.path}: {file.reason}" for file in listed]
     lines += [f"  and {len(files) - _LISTED} more"] if len(files) > _LISTED else []
     write_note("\n".join(escape_for_terminal(line) for line in lines))
@@ -164,7 +164,7 @@ def _skipped_table(report: BuildReport) -> Any:
     for column in ("file", "kind", "reason"):
         table.add_column(column, overflow="fold")
     # unreadable images first: files of other kinds are rarely of interest
-    listed = sorted(report.skipped, key=lambda skipped: (skipped.kind in ("ignored", "own_files"), skipped.path))
+    listed = sorted(report.skipped, key=lambda skipped: (not skipped.failed, skipped.path))
     for skipped in listed[:_LISTED]:
         table.add_row(*(Text(escape_for_terminal(part)) for part in (skipped.path, skipped.kind, skipped.reason)))
     if len(listed) > _LISTED:

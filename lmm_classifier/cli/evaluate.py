@@ -63,7 +63,7 @@ def evaluate(
     for warning in evaluation.warnings:
         sys.stderr.write(escape_for_terminal(f"warning: {warning}") + "\n")
     print_skipped(evaluation.skipped)
-    is_incomplete = evaluation.unreadable or any(file.kind != "ignored" for file in evaluation.skipped)
+    is_incomplete = evaluation.unreadable or any(file.failed for file in evaluation.skipped)
     return 3 if is_incomplete else 0
 
 

@@ -39,6 +39,11 @@ class Skipped:
     kind: str
     """Short stable name to group by, such as "corrupt", "unsupported" or "outside"."""
 
+    @property
+    def failed(self) -> bool:
+        """Return whether this should have been an image; other files, and those of this program, are passed over."""
+        return self.kind not in ("ignored", "own_files")
+
 
 def describe_skipped(files: Sequence[Skipped]) -> str:
     """Return how many files were skipped, by their kinds, such as "3 files skipped: 2 outside, 1 ignored"."""

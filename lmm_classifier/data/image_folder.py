@@ -129,7 +129,7 @@ def nothing_found(what: str, skipped: Sequence[Skipped], expected: str) -> str:
 
 def skipped_notes(folder: Path, skipped: Sequence[Skipped]) -> list[str]:
     """Return a line that counts the files which should be images but were skipped, with the first; none if none."""
-    failed = [file for file in skipped if file.kind != "ignored"]
+    failed = [file for file in skipped if file.failed]
     if not failed:
         return []
     return [f"{folder}: {describe_skipped(failed)}, such as {failed[0].path}: {failed[0].reason}"]

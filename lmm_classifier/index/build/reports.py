@@ -61,7 +61,7 @@ class BuildReport:
     @property
     def failed(self) -> tuple[Skipped, ...]:
         """Return the skipped files that should be images, without other files and those of this program."""
-        return tuple(skipped for skipped in self.skipped if skipped.kind not in ("ignored", "own_files"))
+        return tuple(skipped for skipped in self.skipped if skipped.failed)
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values, ready for JSON."""

@@ -97,7 +97,7 @@ def test_what_ends_a_decoder_process_is_not_stored(place, program, ending):
         f"""
         import os, signal
         from PIL import Image
-        from lmm_classifier.data import decoder_worker
+        from lmm_classifier.data.decoding import decoder_worker
         def open_image(*arguments, **options):
             {ENDINGS[ending]}
         Image.open = open_image
@@ -185,7 +185,7 @@ def test_processes_that_are_killed_at_random_cost_no_image(place, program):
             f"""
             import os, signal
             from PIL import Image
-            from lmm_classifier.data import decoder_worker
+            from lmm_classifier.data.decoding import decoder_worker
             real = Image.open
             def open_image(*arguments, **options):
                 with open({str(counter)!r}, "ab") as file:

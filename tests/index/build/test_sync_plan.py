@@ -54,8 +54,8 @@ def test_a_file_written_again_with_the_same_content_is_only_touched():
     """Its size and time are stored, and no change is reported."""
     made = plan([record("a/1", "x"), record("a/2", "y")], [file("a/1", "x", mtime=9), file("a/2", "y")])
     assert (made.put, made.drop) == ([], [])
-    assert made.touched == [replace(record("a/1", "x"), mtime_ns=9)]
-    assert made.final[0].mtime_ns == 9
+    assert made.touched == [replace(record("a/1", "x"), stamp=9)]
+    assert made.final[0].stamp == 9
     assert not made.changes.any
 
 
@@ -180,7 +180,7 @@ def test_the_plan_adds_up(former, found, removed, existing):
         assert (scanned.path in changes.left_out) == is_removed
         if not is_removed:
             example = after[scanned.path]
-            assert (example.content_hash, example.mtime_ns) == (scanned.content_hash, scanned.mtime_ns)
+            assert (example.content_hash, example.stamp) == (scanned.content_hash, scanned.stamp)
     wanted = {scanned.path: scanned for scanned in files if scanned.path not in changes.left_out}
     # an example without its file stays only where it may exist, or was added by hand
     stays = {path for path in before if path.startswith(ADDED) or path in existing}
