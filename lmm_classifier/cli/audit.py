@@ -63,7 +63,7 @@ def audit(
             write_table(file, rows)
     if html_to is not None:
         correct = partial(relabel_command, path) if is_durable(path) else None
-        write_audit_page(html_to, findings, path, correct, config.images.limits)
+        write_audit_page(html_to, findings, path, config.images.limits, correct)
     text = [*lines(findings, limit, offset), *([f"Report written to {html_to}"] if html_to is not None else [])]
     sys.stdout.write("\n".join(escape_for_terminal(line) for line in text) + "\n")
     return 0

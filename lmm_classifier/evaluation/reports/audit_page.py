@@ -22,8 +22,8 @@ def write_audit_page(
     path: Path | str,
     audit: Audit,
     index_path: Path | str,
-    correct: Correct | None = None,
     limits: ImageLimits = ImageLimits(),
+    correct: Correct | None = None,
 ) -> None:
     """Write the findings of an audit with their images to one page, whole or not at all.
 

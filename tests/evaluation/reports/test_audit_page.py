@@ -85,7 +85,7 @@ def test_a_command_is_shown_where_it_is_given(place, tmp_path):
     """On each card, and nowhere without it."""
     audit = audit_index(place / "index", PipelineConfig.offline())
     assert audit.label_issues
-    write_audit_page(tmp_path / "page.html", audit, place / "index", lambda issue: f"relabel <{issue.path}>")
+    write_audit_page(tmp_path / "page.html", audit, place / "index", correct=lambda issue: f"relabel <{issue.path}>")
     page = assert_harmless((tmp_path / "page.html").read_text(encoding="utf-8"))
     assert page.texts["code"] == [f"relabel <{issue.path}>" for issue in audit.label_issues]
     write_audit_page(tmp_path / "page.html", audit, place / "index")
