@@ -169,6 +169,7 @@ CHECKS: dict[str, Callable[[Environment], None]] = {
 NOT_TRIED = {
     "resize": "a part of siglip, openvino and onnx",
     "bench": "for developers, who run the benchmarks",
+    "mutants": "for developers, who run `make mutants`",
     "dev": "the environment of the tests",
 }
 

@@ -22,11 +22,12 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from lmm_classifier.core.errors import CorruptImageError, UnsupportedImageError
+from lmm_classifier.core.errors import CorruptImageError, ImageTooLargeError, UnsupportedImageError
 
 _TOPS = (255, 1023, 4095, 16383, 65535)  # largest values of 8, 10, 12, 14 and 16 bits
 _DARK = _TOPS[3] >> 8  # upper byte of the largest value that leaves the range unclear
 _LEAST_FRACTION = 64  # fractions with a largest value from 1 to here may be light of any unit, and not gray levels
+_MOST_WIDE_PIXELS = 15_000_000  # Pillow reads them again for their lower bytes: 0.12 s for a million
 _ROWS = 64  # scaled at a time, so that little memory is needed
 _BITS, _PHOTOMETRIC, _MAXIMUM, _PLANES, _FORMAT = 258, 262, 281, 284, 339  # tags of TIFF
 _WIDE = re.compile("([RGBA]|RGB|RGB[AXa]);16[BLN]")  # raw modes of 16 bits that can be read in both byte orders
@@ -48,6 +49,7 @@ def in_full_range(image: Image.Image, data: bytes | None) -> Image.Image:
 
     Raises:
         CorruptImageError: a value is not finite.
+        ImageTooLargeError: reading the lower bytes of dark values of 16 bits would take too long.
         UnsupportedImageError: the lower bytes of dark values of 16 bits cannot be read.
     """
     if image.mode.startswith("I;16") or image.mode in ("I", "F"):
@@ -109,6 +111,11 @@ def _gray(image: Image.Image, data: bytes | None) -> Image.Image:
 
 def _color(image: Image.Image, data: bytes) -> Image.Image:
     """Return an image with 16 bits a value in the range that they use; Pillow gives the upper bytes only."""
+    if image.width * image.height > _MOST_WIDE_PIXELS:
+        raise ImageTooLargeError(
+            f"{image.width} x {image.height} dark pixels of 16 bits a color, at most {_MOST_WIDE_PIXELS:,} are read: "
+            "save it again with 8 bits a color"
+        )
     values = _wide_values(data)
     key = image.info.get("transparency")
     colors, bits = values[..., :3], _bits(image, data)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from lmm_classifier.core.errors import CorruptImageError, UnsupportedImageError
+from lmm_classifier.core.errors import CorruptImageError, ImageTooLargeError, UnsupportedImageError
 from lmm_classifier.data.decoding.bit_depth import in_full_range
 from lmm_classifier.data.images import decode, upright_rgb
 from lmm_classifier.data.synthetic.catalog import draw
@@ -274,3 +274,10 @@ def test_colors_that_were_multiplied_by_alpha(eight):
         values = np.rint(np.concatenate([eight / 255 * part, part], axis=2) * top).astype(np.uint16)
         found = decode(tiff(values, t338=1))
         assert np.abs(np.asarray(found) - (eight * part + 255 * (1 - part))).mean() <= 1
+
+
+def test_many_dark_values_are_refused_before_they_are_read_again(monkeypatch):
+    """Pillow has read the upper bytes only; the lower ones of a large image would take seconds."""
+    monkeypatch.setattr("lmm_classifier.data.decoding.bit_depth._MOST_WIDE_PIXELS", 8 * 8 - 1)
+    with pytest.raises(ImageTooLargeError, match="8 x 8 dark pixels of 16 bits a color"):
+        decode(png(np.full((8, 8, 3), 300, np.uint16)))

@@ -17,13 +17,14 @@ _PROGRESSIVE_BYTE = 26e-9
 _ARITHMETIC_SAMPLE, _ARITHMETIC_BYTE = 80e-9, 250e-9
 _SCAN, _SCAN_SAMPLE = 2e-6, 0.6e-9
 _SEGMENT, _PADDING_BYTE = 5e-6, 0.5e-6  # Pillow reads them in Python
+_PROFILE_PIXEL, _PROFILE_CMYK_PIXEL, _PROFILE_CMYK = 35e-9, 50e-9, 0.12  # the last one once for each profile
 _RESOURCE, _TABLE_BYTE, _COPIED_BYTE = 3e-6, 0.15e-6, 0.4e-9
 
-_SOS, _EOI, _DQT, _APP1, _APP13 = 0xDA, 0xD9, 0xDB, 0xE1, 0xED
+_SOS, _EOI, _DQT, _APP1, _APP2, _APP13 = 0xDA, 0xD9, 0xDB, 0xE1, 0xE2, 0xED
 _ALONE = frozenset([*range(0xD0, 0xDA), 0x01])  # markers without a length
 _FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _PADDING = frozenset([0x00, 0xFF])  # after 0xFF: no marker
-_READ = _FRAMES | {_APP1, _APP13}  # segments that are looked into
+_READ = _FRAMES | {_APP1, _APP2, _APP13}  # segments that are looked into
 _SKIP, _LOOK, _STEP, _PAD = range(4)  # what to do at a marker
 _ACTIONS = bytes(
     _PAD if marker in _PADDING else _STEP if marker in _ALONE else _LOOK if marker in _READ else _SKIP
@@ -85,8 +86,13 @@ def add_jpeg(estimate: CostEstimate, data: bytes, min_side: int | None) -> None:
     if many_scans:
         estimate.add(scans * (_SCAN + frame.samples * _SCAN_SAMPLE), "{:,} scans of {:,} pixels", scans, pixels)
         estimate.memory += 2 * frame.samples  # all coefficients stay until the last scan
-    turned_or_converted = header.may_turn or frame.components != 3
-    estimate.memory += pixels * (8 if turned_or_converted else 4) // jpeg_scale(estimate.size, min_side) ** 2
+    decoded = pixels // jpeg_scale(estimate.size, min_side) ** 2
+    if header.has_profile:
+        is_cmyk = frame.components == 4
+        seconds = decoded * _PROFILE_CMYK_PIXEL + _PROFILE_CMYK if is_cmyk else decoded * _PROFILE_PIXEL
+        estimate.add(seconds, "{:,} pixels with a color profile", decoded)
+    turned_or_converted = header.may_turn or header.has_profile or frame.components != 3
+    estimate.memory += decoded * (8 if turned_or_converted else 4)
 
 
 class _Header:
@@ -97,6 +103,7 @@ class _Header:
         self.end = len(data)  # where the first scan begins
         self.frame: _Frame | None = None
         self.components_in_scan = 0
+        self.has_profile = False
         self._exif: list[bytes] = []
         self._tables = self._resources = 0
 
@@ -150,6 +157,8 @@ class _Header:
             self.frame = _frame(marker, body) or self.frame
         elif marker == _APP1 and body.startswith(b"Exif\0\0"):
             self._exif.append(body)
+        elif marker == _APP2:
+            self.has_profile |= body.startswith(b"ICC_PROFILE\0")
         elif marker == _APP13:
             self._resources += body.count(b"8BIM")
 

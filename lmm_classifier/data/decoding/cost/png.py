@@ -10,6 +10,7 @@ from lmm_classifier.data.decoding.cost.estimate import CostEstimate
 _CHUNK, _BYTE = 7e-6, 5e-9
 _RAW_BYTE, _PIXEL, _INTERLACED_PIXEL = 6e-9, 9e-9, 6e-9
 _INFLATED_BYTE = 3e-9
+_PROFILE_PIXEL = 40e-9
 
 _CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}  # by the color type
 _COMPRESSED = (b"zTXt", b"iTXt", b"iCCP")
@@ -19,14 +20,17 @@ _RATIO = 1032  # the most that deflate can give for a byte
 
 def add_png(estimate: CostEstimate, data: bytes) -> None:
     """Add the cost of a PNG to `estimate`."""
-    place, chunks, inflated, header = 8, 0, 0, b""
+    place, chunks, inflated, header, has_profile = 8, 0, 0, b"", False
     while place + 8 <= len(data) and chunks * _CHUNK + inflated * _INFLATED_BYTE <= estimate.max_seconds:
         length, name = struct.unpack_from(">I4s", data, place)
         chunks += 1
         if name == b"IHDR":
             header = data[place + 8 : place + 21]
         elif name in _COMPRESSED:
+            has_profile |= name == b"iCCP"
             inflated += min(length * _RATIO, _MOST_INFLATED)
+        elif name == b"cICP":
+            has_profile = True
         elif name == b"IEND":
             break
         place += 12 + length
@@ -40,4 +44,6 @@ def add_png(estimate: CostEstimate, data: bytes) -> None:
         raw = height * (1 + (width * channels * depth + 7) // 8)
         seconds = raw * _RAW_BYTE + pixels * (_PIXEL + (_INTERLACED_PIXEL if interlace else 0))
         estimate.add(seconds, "{:,} pixels of {} bits", pixels, channels * depth)
+        if has_profile:
+            estimate.add(pixels * _PROFILE_PIXEL, "{:,} pixels with a color profile", pixels)
         estimate.memory += 8 * pixels

@@ -1,11 +1,15 @@
 """What decoding costs is known from the structure of a file, before a decoder sees it."""
 
+from io import BytesIO
+
 import pytest
+from PIL import Image
 
 from benchmarks.fault_injection.costly_files import FAMILIES, flat, save
 from lmm_classifier.core.errors import CorruptImageError, ImageTooLargeError
 from lmm_classifier.data.decoding.cost.check import check_cost, estimate_cost, is_estimated
 from lmm_classifier.data.limits import ImageLimits
+from tests.helpers.icc_profiles import rgb_profile
 
 COSTLY = {  # files of a family whose cost is not that of their pixels
     "JPEG": ["thousand scans", "empty scans", "scans of all components", "Photoshop blocks", "padding"],
@@ -60,3 +64,14 @@ def test_other_formats_are_guessed():
         data = save(flat(10_000), kind)
         assert not is_estimated(data)
         assert 32_000_000 <= check_cost(data, ImageLimits(max_memory=64_000_000)) <= 300_000_000 + len(data)
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG"])
+def test_a_change_of_colors_is_a_part_of_the_cost(kind):
+    """An embedded profile costs more than most of the decoding."""
+    image, estimates = Image.new("RGB", (2000, 1000)), []
+    for profile in (None, rgb_profile("P3")):
+        file = BytesIO()
+        image.save(file, kind, icc_profile=profile)
+        estimates.append(estimate_cost(file.getvalue(), 2.0).seconds)
+    assert estimates[1] - estimates[0] > 0.05
