@@ -252,3 +252,11 @@ def test_reported_tokens(reply, tokens):
 def test_a_letter_counts_in_its_own_case_whatever_that_is():
     """Only words are compared without their case."""
     assert read_log_probabilities(reply_with(("A", -1.0), ("b", -2.0)), ("a", "b")).tolist() == [-np.inf, -2.0]
+
+
+def test_only_the_first_token_of_a_reply_counts():
+    """Whatever was generated after it."""
+    first, second = ({"token": token, "logprob": -1.0, "top_logprobs": []} for token in "AB")
+    reply = {"choices": [{"logprobs": {"content": [first, second]}}]}
+    assert read_log_probabilities(reply, ANSWERS).tolist() == [-1.0, -np.inf, -np.inf]
+    assert read_log_probabilities({"choices": [{"logprobs": {"content": [first, None]}}]}, ANSWERS)[0] == -1
