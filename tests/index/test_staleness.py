@@ -3,7 +3,8 @@
 from collections import Counter
 
 import numpy as np
-from hypothesis import given
+import pytest
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lmm_classifier.calibration.calibration import with_knn_distance
@@ -67,6 +68,61 @@ def test_a_relabeled_example_is_changed_and_a_label_without_examples_is_lost():
     split = [*former[:5], *((number, "c") for number in (5, 6, 7)), *former[8:]]
     changes = ChangesSince.of(digests(former), digests(split))
     assert (changes.added, changes.new_labels, dict(changes.renamed)) == (3, ("c",), {})
+
+
+def changes_by_hand(former, current):
+    """Compare examples whose contents are all different, label by label."""
+    before, now = dict(former), dict(current)
+    kept = [content for content in now if content in before]
+    same = {}  # current label -> former label
+    for label in sorted(set(now.values())):
+        if any(before[content] == now[content] == label for content in kept):
+            same[label] = label
+    for old, new in sorted({(before[content], now[content]) for content in kept}):
+        both = sum((before[content], now[content]) == (old, new) for content in kept)
+        of_old, of_new = sum(before[c] == old for c in kept), sum(now[c] == new for c in kept)
+        if new not in same and old not in same.values() and both > of_old / 2 and both > of_new / 2:
+            same[new] = old
+    rows = [
+        list(before).index(content) if content in kept and same.get(now[content]) == before[content] else -1
+        for content in now
+    ]
+    renamed = {old: new for new, old in same.items() if old != new}
+    fresh = tuple(sorted(set(now.values()) - set(before.values()) - set(renamed.values())))
+    in_fresh = sum(label in fresh for label in now.values())
+    return rows, rows.count(-1), len(before) - len(rows) + rows.count(-1), renamed, fresh, in_fresh
+
+
+DISTINCT = st.dictionaries(st.integers(0, 12), st.sampled_from("abcd"), max_size=12).map(lambda pairs: [*pairs.items()])
+
+
+@settings(max_examples=150)
+@given(DISTINCT, DISTINCT)
+def test_changes_are_those_of_a_comparison_by_hand(former, current):
+    """Rows, counts, renamed labels and new ones; a label is the same where it shares an example or most of them."""
+    found = ChangesSince.of(digests(former), digests(current))
+    counts = (found.added, found.removed, dict(found.renamed), found.new_labels, found.in_new_labels)
+    assert (found.rows.tolist(), *counts) == changes_by_hand(former, current)
+    assert found.changed == bool(found.added or found.removed)
+
+
+@pytest.mark.parametrize(
+    ("added", "removed", "in_new_labels", "count", "too_many"),
+    [
+        (25, 25, 0, 100, False),
+        (26, 0, 0, 100, True),
+        (0, 26, 0, 100, True),
+        (75, 25, 50, 150, False),  # of the 100 of former labels a quarter, and half as many are in new labels
+        (76, 25, 50, 150, True),
+        (100, 0, 100, 200, False),
+        (101, 0, 101, 201, True),
+        (0, 0, 0, 0, False),
+    ],
+)
+def test_more_than_a_quarter_is_too_many(added, removed, in_new_labels, count, too_many):
+    """Of the examples of former labels; and new labels may have as many examples as these have."""
+    changes = ChangesSince(np.zeros(count, np.int64), added, removed, in_new_labels=in_new_labels)
+    assert changes.is_too_many(count) == too_many
 
 
 def test_completed_knn_distances_equal_those_of_a_new_fit():
