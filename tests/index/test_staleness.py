@@ -1,6 +1,7 @@
 """Comparison of the former and the current examples of an index."""
 
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -8,10 +9,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lmm_classifier.calibration.calibration import with_knn_distance
-from lmm_classifier.index.staleness import ChangesSince, ExampleDigests
+from lmm_classifier.index.staleness import ChangesSince, ExampleDigests, is_stale, stale_parts, vectors_digest
+from lmm_classifier.index.vector_index import ExactIndex
 from lmm_classifier.neighbors.gallery import Gallery
 from lmm_classifier.neighbors.novelty import NeighborDensity
 from lmm_classifier.testing import random_embeddings
+from tests.helpers.vector_indexes import write_clusters
 
 CONTENTS = st.lists(st.tuples(st.integers(0, 6), st.sampled_from("abc")), max_size=12)
 
@@ -123,6 +126,57 @@ def test_more_than_a_quarter_is_too_many(added, removed, in_new_labels, count, t
     """Of the examples of former labels; and new labels may have as many examples as these have."""
     changes = ChangesSince(np.zeros(count, np.int64), added, removed, in_new_labels=in_new_labels)
     assert changes.is_too_many(count) == too_many
+
+
+@pytest.mark.parametrize(
+    ("name", "damage"),
+    [
+        ("examples", [1]),
+        ("examples", [[1, 2, 3]]),
+        ("label_ids", [0, 1]),
+        ("label_ids", [0, 1, 2]),
+        ("label_ids", [-1, 0, 1]),
+    ],
+)
+def test_digests_that_do_not_fit_their_labels_are_refused(name, damage):
+    """Each example has a label, whose number is one of those there are; label numbers may all be equal."""
+    arrays = digests([(4, "a"), (5, "b"), (6, "a")]).to_arrays()
+    assert ExampleDigests.from_arrays(arrays).label_ids.tolist() == [0, 1, 0]
+    assert ExampleDigests.from_arrays({**arrays, "label_ids": np.array([0, 0, 0])}).labels == ("a", "b")
+    assert ExampleDigests.from_arrays(digests([]).to_arrays()).labels == ()
+    with pytest.raises(ValueError, match=r"label"):
+        ExampleDigests.from_arrays({**arrays, name: np.array(damage)})
+
+
+def test_a_calibration_is_stale_where_examples_or_vectors_changed(tmp_path):
+    """And where it is damaged; an index without one has none that could be stale."""
+    contents = ExactIndex.open(write_clusters(tmp_path / "index.npz")).contents
+    arrays = {**ExampleDigests.of(contents).to_arrays(), "vectors": np.array([vectors_digest(contents)])}
+    fresh = replace(contents, calibration=arrays)
+    assert not is_stale(fresh)
+    assert stale_parts(fresh) == ()
+    assert not is_stale(contents)
+    changed = (
+        replace(fresh, hashes=["f" * 64, *contents.hashes[1:]]),
+        replace(fresh, calibration={**arrays, "vectors": np.array(["other"])}),
+        replace(fresh, calibration={"vectors": arrays["vectors"]}),
+        replace(fresh, calibration={**arrays, "label_ids": arrays["label_ids"][1:]}),
+    )
+    for stale in changed:
+        assert is_stale(stale)
+        assert [part.split(":")[0] for part in stale_parts(stale)] == ["calibration"]
+    assert not is_stale(replace(fresh, calibration={"other": np.zeros(1)}))
+
+
+def test_the_digest_of_vectors_depends_on_the_arrays_of_the_transform(tmp_path):
+    """On their numbers and on their names, in any order."""
+    contents = ExactIndex.open(write_clusters(tmp_path / "index.npz")).contents
+    made = [
+        vectors_digest(replace(contents, transform_arrays=arrays))
+        for arrays in ({}, {"a": np.ones(2)}, {"b": np.ones(2)}, {"a": np.zeros(2)}, {"a": np.ones(2), "b": np.ones(2)})
+    ]
+    assert len(set(made)) == 5
+    assert vectors_digest(replace(contents, transform_arrays={"b": np.ones(2), "a": np.ones(2)})) == made[-1]
 
 
 def test_completed_knn_distances_equal_those_of_a_new_fit():
