@@ -52,8 +52,7 @@ class RepeatedObjects:
         if self.ratios[1] < _LOW_FIRST or self.lowest < _LOW:
             return True
         far = [-np.log(ratio) for step, ratio in self.ratios.items() if step >= _FAR and ratio < 1]
-        contrast = -np.log(self.ratios[1]) / min(far) if far else 0.0
-        return bool(contrast > _HIGH_CONTRAST)
+        return bool(far) and bool(-np.log(self.ratios[1]) / min(far) > _HIGH_CONTRAST)
 
     @classmethod
     def of(cls, gallery: Gallery) -> RepeatedObjects:
