@@ -26,6 +26,7 @@ _LOW_FIRST, _LOW = 0.81, 0.75
 _HIGH_CONTRAST, _FAR = 2.0, 4
 _MIN_OTHERS = 8  # at the edge of a label all ratios fall, so it must be larger than the neighborhood
 _MOST_ROWS, _MOST_PAIRS = 2000, 200_000_000
+_ROUNDING = 1e-6  # of a squared distance, ten times the error of float32: images that are no farther are copies
 
 
 @dataclass(frozen=True)
@@ -51,8 +52,7 @@ class RepeatedObjects:
         if self.ratios[1] < _LOW_FIRST or self.lowest < _LOW:
             return True
         far = [-np.log(ratio) for step, ratio in self.ratios.items() if step >= _FAR and ratio < 1]
-        contrast = -np.log(self.ratios[1]) / min(far) if far else 0.0
-        return bool(contrast > _HIGH_CONTRAST)
+        return bool(far) and bool(-np.log(self.ratios[1]) / min(far) > _HIGH_CONTRAST)
 
     @classmethod
     def of(cls, gallery: Gallery) -> RepeatedObjects:
@@ -90,7 +90,8 @@ def _nearest(embeddings: Float32Array, row: int, members: IntArray, most: int) -
     similarities = (embeddings[members] @ embeddings[row])[members != row].astype(np.float64)
     if len(similarities) > most:
         similarities = np.partition(similarities, -most)[-most:]
-    return np.sort(np.sqrt(np.maximum(2 - 2 * similarities, 0)))
+    squares = 2 - 2 * similarities
+    return np.sort(np.sqrt(np.where(squares > _ROUNDING, squares, 0)))
 
 
 def _sample(rows: IntArray, most: int) -> IntArray:

@@ -79,7 +79,7 @@ class BruteForceSearch:
     def __init__(self, embeddings: Float32Array, int8: bool | None = None) -> None:
         self._embeddings = embeddings
         size = _ROWS if len(embeddings) < _MANY else 4 * _ROWS
-        self._queries_at_once = max(_SCORES // size, 1)
+        self._queries_at_once = _SCORES // size
         self._floats = [FloatBlock(embeddings[start : start + size]) for start in range(0, len(embeddings), size)]
         self._int8: list[Int8Block] = []
         if is_available() if int8 is None else int8:

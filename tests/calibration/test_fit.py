@@ -5,6 +5,7 @@ import pytest
 
 from lmm_classifier.calibration.cross_fitting import stratified_folds
 from lmm_classifier.calibration.fit import fit_by_groups, fit_by_leave_one_out, fit_on_held_out
+from lmm_classifier.core.numerics import log_softmax
 from lmm_classifier.index.vector_index import ExactIndex
 from lmm_classifier.neighbors.brute_force import BruteForceSearch
 from lmm_classifier.neighbors.config import RetrievalConfig
@@ -104,6 +105,19 @@ def test_norms_are_known_where_the_metric_is_projected(tmp_path, monkeypatch):
     calibration, _ = fit_by_leave_one_out(RetrievalConfig(), index)
     in_metric = calibration.rule.metric.whiten(index.gallery.embeddings)
     np.testing.assert_allclose(calibration.norms, np.linalg.norm(in_metric, axis=1), rtol=1e-5)
+
+
+def test_the_text_scores_the_examples_that_were_held_out(tmp_path):
+    """The predictions are those of the fitted rule for the sampled rows, each with its own embedding."""
+    labels = [f"label {number:02}" for number in range(8) for _ in range(5)]
+    index = ExactIndex.open(write_clusters(tmp_path / "index.npz", labels, spread=2.5))
+    texts = clustered_embeddings(np.random.default_rng(0), labels, DIM, 0.0)[::5]
+    calibration, predictions = fit_by_leave_one_out(RetrievalConfig(), index, 30, texts)
+    rule = calibration.rule
+    assert rule.text is not None
+    scores = [log * temperature for log, temperature in zip(predictions.expert_log_probabilities, rule.temperatures)]
+    combined = rule.combine(scores, index.gallery.embeddings[predictions.rows])
+    np.testing.assert_allclose(predictions.log_probabilities, log_softmax(combined / rule.temperature), atol=1e-6)
 
 
 def test_groups_are_held_out_together(tmp_path):

@@ -125,11 +125,11 @@ def test_two_examples_of_a_label_are_joined_where_new_images_are_far():
 
 def test_the_median_example_may_be_just_as_far_as_a_new_image():
     """Where it is equally far already, no more examples are joined."""
-    embeddings = np.array([[1, 0, 0], [0.8, 0.6, 0], [0, 0.6, 0.8], [0, 0, 1]], np.float32)
-    gallery = Gallery(embeddings, np.array([0, 0, 1, 1]), 2)
-    nearest_joined = embeddings[1] @ embeddings[2]
-    new = np.array([[0, nearest_joined, 0], [nearest_joined, 0, 0]], np.float32) @ np.diag([1, 1 / 0.6, 1]).astype("f")
-    assert match_query_distance(gallery, new).tolist() == [0, 0, 2, 2]
+    embeddings = np.array([[1, 0, 0, 0], [1, 0, 0, 0], [0.5, 0.5, 0.5, 0.5]], np.float32)
+    new = np.array([[0.5, -0.5, 0.5, 0.5]], np.float32)  # similarity 0.5, as the third example has to the others
+    gallery = Gallery(embeddings, np.zeros(3, np.int64), 1)
+    assert match_query_distance(gallery, new).tolist() == [0, 0, 2]
+    assert match_query_distance(gallery, new * 0.99).tolist() == [0, 0, 0]
 
 
 def test_labels_of_one_example_are_their_own_clusters():

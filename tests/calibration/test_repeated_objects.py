@@ -43,6 +43,10 @@ def test_copies_of_one_image_are_repeated_objects():
     """Also where all distances are zero."""
     embeddings = np.tile(np.eye(4, dtype=np.float32)[:2], (12, 1))
     assert measured(embeddings, ["a", "b"] * 12).likely
+    assert measured(embeddings, ["a", "b"] * 12).lowest == 0
+    for seed in range(20):  # rounding makes some similarities a little more or less than 1
+        rows = clustered_embeddings(np.random.default_rng(seed), ["a", "b"], 33, 1.0)
+        assert measured(np.tile(rows, (12, 1)), ["a", "b"] * 12).likely
 
 
 def ratio_by_hand(embeddings, labels, step):

@@ -70,7 +70,19 @@ def test_the_text_counts_as_often_as_its_weight_says():
 
 @pytest.mark.parametrize(
     ("quality", "skill", "weight"),
-    [(0, 1.5, None), (0.8, 1.5, None), (1, 1.5, 1), (6, 0, 4), (6, 0.5, 2), (3, 3, 0.5), (6, 6, 0.25), (1, 5, None)],
+    [
+        *(
+            (0, 1.5, None),
+            (0.8, 1.5, None),
+            (1, 1.5, 1),
+            (6, 0, 4),
+            (6, 0.5, 2),
+            (3, 3, 0.5),
+            (6, 6, 0.25),
+            (1, 5, None),
+        ),
+        *((1.1, 3, None), (1.15, 3, 0.5)),  # a gain of 0.94 and of 1.01 standard errors
+    ],
 )
 def test_the_weight_is_the_best_of_five_and_must_help_by_a_standard_error(quality, skill, weight):
     """Each weight is tried by hand; the text joins only where its gain in log-loss exceeds the error of that gain."""

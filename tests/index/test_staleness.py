@@ -1,16 +1,20 @@
 """Comparison of the former and the current examples of an index."""
 
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
-from hypothesis import given
+import pytest
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lmm_classifier.calibration.calibration import with_knn_distance
-from lmm_classifier.index.staleness import ChangesSince, ExampleDigests
+from lmm_classifier.index.staleness import ChangesSince, ExampleDigests, is_stale, stale_parts, vectors_digest
+from lmm_classifier.index.vector_index import ExactIndex
 from lmm_classifier.neighbors.gallery import Gallery
 from lmm_classifier.neighbors.novelty import NeighborDensity
 from lmm_classifier.testing import random_embeddings
+from tests.helpers.vector_indexes import write_clusters
 
 CONTENTS = st.lists(st.tuples(st.integers(0, 6), st.sampled_from("abc")), max_size=12)
 
@@ -67,6 +71,112 @@ def test_a_relabeled_example_is_changed_and_a_label_without_examples_is_lost():
     split = [*former[:5], *((number, "c") for number in (5, 6, 7)), *former[8:]]
     changes = ChangesSince.of(digests(former), digests(split))
     assert (changes.added, changes.new_labels, dict(changes.renamed)) == (3, ("c",), {})
+
+
+def changes_by_hand(former, current):
+    """Compare examples whose contents are all different, label by label."""
+    before, now = dict(former), dict(current)
+    kept = [content for content in now if content in before]
+    same = {}  # current label -> former label
+    for label in sorted(set(now.values())):
+        if any(before[content] == now[content] == label for content in kept):
+            same[label] = label
+    for old, new in sorted({(before[content], now[content]) for content in kept}):
+        both = sum((before[content], now[content]) == (old, new) for content in kept)
+        of_old, of_new = sum(before[c] == old for c in kept), sum(now[c] == new for c in kept)
+        if new not in same and old not in same.values() and both > of_old / 2 and both > of_new / 2:
+            same[new] = old
+    rows = [
+        list(before).index(content) if content in kept and same.get(now[content]) == before[content] else -1
+        for content in now
+    ]
+    renamed = {old: new for new, old in same.items() if old != new}
+    fresh = tuple(sorted(set(now.values()) - set(before.values()) - set(renamed.values())))
+    in_fresh = sum(label in fresh for label in now.values())
+    return rows, rows.count(-1), len(before) - len(rows) + rows.count(-1), renamed, fresh, in_fresh
+
+
+DISTINCT = st.dictionaries(st.integers(0, 12), st.sampled_from("abcd"), max_size=12).map(lambda pairs: [*pairs.items()])
+
+
+@settings(max_examples=150)
+@given(DISTINCT, DISTINCT)
+def test_changes_are_those_of_a_comparison_by_hand(former, current):
+    """Rows, counts, renamed labels and new ones; a label is the same where it shares an example or most of them."""
+    found = ChangesSince.of(digests(former), digests(current))
+    counts = (found.added, found.removed, dict(found.renamed), found.new_labels, found.in_new_labels)
+    assert (found.rows.tolist(), *counts) == changes_by_hand(former, current)
+    assert found.changed == bool(found.added or found.removed)
+
+
+@pytest.mark.parametrize(
+    ("added", "removed", "in_new_labels", "count", "too_many"),
+    [
+        (25, 25, 0, 100, False),
+        (26, 0, 0, 100, True),
+        (0, 26, 0, 100, True),
+        (75, 25, 50, 150, False),  # of the 100 of former labels a quarter, and half as many are in new labels
+        (76, 25, 50, 150, True),
+        (100, 0, 100, 200, False),
+        (101, 0, 101, 201, True),
+        (0, 0, 0, 0, False),
+    ],
+)
+def test_more_than_a_quarter_is_too_many(added, removed, in_new_labels, count, too_many):
+    """Of the examples of former labels; and new labels may have as many examples as these have."""
+    changes = ChangesSince(np.zeros(count, np.int64), added, removed, in_new_labels=in_new_labels)
+    assert changes.is_too_many(count) == too_many
+
+
+@pytest.mark.parametrize(
+    ("name", "damage"),
+    [
+        ("examples", [1]),
+        ("examples", [[1, 2, 3]]),
+        ("label_ids", [0, 1]),
+        ("label_ids", [0, 1, 2]),
+        ("label_ids", [-1, 0, 1]),
+    ],
+)
+def test_digests_that_do_not_fit_their_labels_are_refused(name, damage):
+    """Each example has a label, whose number is one of those there are; label numbers may all be equal."""
+    arrays = digests([(4, "a"), (5, "b"), (6, "a")]).to_arrays()
+    assert ExampleDigests.from_arrays(arrays).label_ids.tolist() == [0, 1, 0]
+    assert ExampleDigests.from_arrays({**arrays, "label_ids": np.array([0, 0, 0])}).labels == ("a", "b")
+    assert ExampleDigests.from_arrays(digests([]).to_arrays()).labels == ()
+    with pytest.raises(ValueError, match=r"label"):
+        ExampleDigests.from_arrays({**arrays, name: np.array(damage)})
+
+
+def test_a_calibration_is_stale_where_examples_or_vectors_changed(tmp_path):
+    """And where it is damaged; an index without one has none that could be stale."""
+    contents = ExactIndex.open(write_clusters(tmp_path / "index.npz")).contents
+    arrays = {**ExampleDigests.of(contents).to_arrays(), "vectors": np.array([vectors_digest(contents)])}
+    fresh = replace(contents, calibration=arrays)
+    assert not is_stale(fresh)
+    assert stale_parts(fresh) == ()
+    assert not is_stale(contents)
+    changed = (
+        replace(fresh, hashes=["f" * 64, *contents.hashes[1:]]),
+        replace(fresh, calibration={**arrays, "vectors": np.array(["other"])}),
+        replace(fresh, calibration={"vectors": arrays["vectors"]}),
+        replace(fresh, calibration={**arrays, "label_ids": arrays["label_ids"][1:]}),
+    )
+    for stale in changed:
+        assert is_stale(stale)
+        assert [part.split(":")[0] for part in stale_parts(stale)] == ["calibration"]
+    assert not is_stale(replace(fresh, calibration={"other": np.zeros(1)}))
+
+
+def test_the_digest_of_vectors_depends_on_the_arrays_of_the_transform(tmp_path):
+    """On their numbers and on their names, in any order."""
+    contents = ExactIndex.open(write_clusters(tmp_path / "index.npz")).contents
+    made = [
+        vectors_digest(replace(contents, transform_arrays=arrays))
+        for arrays in ({}, {"a": np.ones(2)}, {"b": np.ones(2)}, {"a": np.zeros(2)}, {"a": np.ones(2), "b": np.ones(2)})
+    ]
+    assert len(set(made)) == 5
+    assert vectors_digest(replace(contents, transform_arrays={"b": np.ones(2), "a": np.ones(2)})) == made[-1]
 
 
 def test_completed_knn_distances_equal_those_of_a_new_fit():

@@ -326,3 +326,4 @@ def test_in_a_very_large_dataset_all_rows_judge_the_labels_where_none_is_left_ou
     found = by_label(one_known, gallery)
     assert found[:9].tolist() == [0.5] * 9
     np.testing.assert_allclose(found[21:], (0.5 + 12 * 0.25) / 13)
+    assert by_label(np.full(28, np.nan), gallery).tolist() == [1.0] * 28

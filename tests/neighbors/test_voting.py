@@ -210,6 +210,14 @@ def test_a_label_without_examples_has_probability_zero(name):
     np.testing.assert_array_equal(softmax(no_scores, 0.05), [[0, 0]])
 
 
+@pytest.mark.parametrize("rule", ["knn", "tip", "top_k_mean", "prototype", "top_k_mean_prototype", "gda"])
+def test_without_any_example_no_label_has_a_score(rule):
+    """Every score is minus infinity."""
+    empty, no_ids = Gallery(np.empty((0, 4), np.float32), np.empty(0, np.int64), 2), np.empty(0, np.int64)
+    scores = only_expert(RetrievalConfig(rule=rule), no_ids, 2).scores(empty.compare(np.eye(4, dtype=np.float32)[:3]))
+    np.testing.assert_array_equal(scores, np.full((3, 2), -np.inf))
+
+
 @given(st.lists(st.integers(0, 5), min_size=1, max_size=50))
 def test_rows_by_label(label_ids):
     """Every row is under its own label, ascending, exactly once."""
