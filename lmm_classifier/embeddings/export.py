@@ -222,7 +222,7 @@ def _open(file: Path, form: Form, dtype: str) -> Encoder | None:
     if form == "onnx":
         encoder = import_attribute("lmm_classifier.embeddings.onnx", "OnnxEncoder", "onnx")(file)
         return encoder
-    core = import_optional("openvino", "openvino").Core()
+    core = import_attribute("lmm_classifier.embeddings.openvino", "openvino_core", "openvino")()
     if dtype == "bfloat16" and "BF16" not in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
         return None
     encoder = import_attribute("lmm_classifier.embeddings.openvino", "OpenvinoEncoder", "openvino")(file, dtype)

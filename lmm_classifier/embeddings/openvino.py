@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,17 @@ _HINTS = {"float32": "f32", "bfloat16": "bf16", "float16": "f16"}
 _IMAGES_PER_THREAD = 4  # in one call
 
 
+@cache
+def openvino_core() -> Any:
+    """Return the one Core of this process; raises MissingExtraError without the library.
+
+    Its CPU plugin replaces the stack on which the process handles signals and restores the former stack when it ends.
+    With two Cores, the second to end would restore the freed stack of the first, and the next signal, such as Ctrl-C,
+    would end the process with a segmentation fault.
+    """
+    return import_optional("openvino", _EXTRA).Core()
+
+
 class OpenvinoEncoder(ExportedEncoder):
     """An `.xml` model with `NAME.yaml` next to it, or the folder of an export; runs on the CPU.
 
@@ -32,7 +43,7 @@ class OpenvinoEncoder(ExportedEncoder):
     """
 
     def __init__(self, model: Path, dtype: str = "auto", threads: int = 0) -> None:
-        self._core = import_optional("openvino", _EXTRA).Core()
+        self._core = openvino_core()
         self._open_queue = import_optional("openvino", _EXTRA).AsyncInferQueue
         super().__init__(ExportedModel.find(model, ".xml"), threads, _IMAGES_PER_THREAD)
         self._in_parallel = True

@@ -1,5 +1,8 @@
 """OpenVINO gives the same bits for any number of images and threads, and runs any model with a description."""
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -77,3 +80,23 @@ def test_black_and_white_images_have_vectors(exported):
     encoder = OpenvinoEncoder(exported("siglip", "openvino"))
     assert encoder.encode([]).shape == (0, 64)
     assert np.isfinite(encode_images(encoder, [Image.new("RGB", (9, 9)), Image.new("RGB", (9, 9), "white")])).all()
+
+
+def test_a_signal_after_encoders_are_closed(mobilenet_xml):
+    """Several encoders in one process, closed in any order, leave Ctrl-C as it was."""
+    code = (
+        "import gc, os, signal, sys\n"
+        "from pathlib import Path\n"
+        "from lmm_classifier.embeddings.openvino import OpenvinoEncoder\n"
+        "encoders = [OpenvinoEncoder(Path(sys.argv[1]), 'float32') for _ in range(3)]\n"
+        "while encoders:\n"
+        "    encoders.pop(0)\n"
+        "    gc.collect()\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        "try:\n"
+        "    os.kill(os.getpid(), signal.SIGINT)\n"
+        "except KeyboardInterrupt:\n"
+        "    sys.exit(7)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code, mobilenet_xml], capture_output=True, check=False, text=True)
+    assert done.returncode == 7, done.stderr
