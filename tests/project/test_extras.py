@@ -38,7 +38,7 @@ def test_every_extra_has_a_check(extras):
     """A new extra is tried too, or says why not; torch is installed first where one needs it."""
     assert set(extras.CHECKS) | set(extras.NOT_TRIED) == set(extras.extras())
     torch = {name for name in extras.extras() if extras.needs_torch(name)}
-    assert torch == {"siglip", "export", "qwen2-vl", "all", "bench"}
+    assert torch == {"siglip", "export", "qwen2-vl", "all", "bench", "mutants"}
 
 
 @pytest.mark.long
