@@ -34,6 +34,7 @@ PARTS: dict[str, tuple[str, tuple[str, ...]]] = {
     "descriptor": ("descriptor", ("",)),
     "encoders": ("performance", ("encoder",)),
     "decode": ("performance", ("decode",)),
+    "decode_limits": ("decode_limits", ("",)),
     "color": ("color_cost", ("",)),
     "end_to_end": ("performance", ("end to end",)),
     "search": ("performance", ("search", "scoring", "graph search")),
