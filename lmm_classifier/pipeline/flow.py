@@ -22,6 +22,7 @@ from lmm_classifier.pipeline.label_scorer import LabelScorer
 from lmm_classifier.pipeline.policy import ThresholdPolicy
 from lmm_classifier.pipeline.reference_images import ReferenceImages
 from lmm_classifier.pipeline.retriever import RetrievalScores, Retriever
+from lmm_classifier.pipeline.slow_start import SlowStart
 from lmm_classifier.pipeline.thresholds import Thresholds
 from lmm_classifier.rerank.benefit import RerankerBenefit
 from lmm_classifier.rerank.fusion import Fusion
@@ -60,7 +61,9 @@ class Flow:
         `former` is the flow of another version of the same index: what is costly to open and does not depend on the
         examples is reused.
         """
-        retriever = Retriever.open(config.retrieval, index, config.labels, former.retriever if former else None)
+        notice = SlowStart(config.labels is not None) if former is None else None  # a change of the index is no start
+        former_retriever = former.retriever if former else None
+        retriever = Retriever.open(config.retrieval, index, config.labels, former_retriever, notice)
         if message := unknown_clash(retriever.index.label_names, config.unknown_label):
             raise ConfigError(f"Index {config.retrieval.index_path}: {message}")
         request = stored_request(index.contents)

@@ -11,6 +11,7 @@ from lmm_classifier.calibration.calibration import Calibration
 from lmm_classifier.calibration.fit import fit_by_leave_one_out
 from lmm_classifier.calibration.loading import usable_calibration
 from lmm_classifier.core.arrays import Float32Array, Float64Array, IntArray
+from lmm_classifier.core.progress import ProgressCallback
 from lmm_classifier.embeddings.whitening import IdentityTransform
 from lmm_classifier.index.formats import is_durable
 from lmm_classifier.index.hnsw import HnswGraph, wants_graph
@@ -21,7 +22,6 @@ from lmm_classifier.neighbors.metric import gallery_in_metric
 from lmm_classifier.neighbors.shortlist import ShortlistSimilarities
 from lmm_classifier.neighbors.similarities import GallerySimilarities
 from lmm_classifier.neighbors.voting import make_rule
-from lmm_classifier.pipeline.slow_start import SlowStart
 
 _SHORTLIST = 500  # rows; of the ten nearest it misses one in some thousands (see benchmarks/search.py)
 
@@ -59,6 +59,7 @@ class Retriever:
         index: ExactIndex,
         labels: Sequence[str] | None = None,
         former: Retriever | None = None,
+        progress: ProgressCallback | None = None,
     ) -> Retriever:
         """Open retrieval over an index.
 
@@ -68,6 +69,7 @@ class Retriever:
             labels: if given, only these may be answered. The rule is then fitted to them alone, since other
                 similarities are usual among fewer labels.
             former: a retriever of another version of the index, whose work is reused where it still holds.
+            progress: called while the rule is fitted, because no stored calibration fits.
         """
         stored = usable_calibration(index.contents, make_rule(config, index.label_ids, len(index.label_names)))
         other_vectors = None
@@ -77,9 +79,8 @@ class Retriever:
             index = index.only(labels)
         if labels is None and stored is not None:
             calibration = stored
-        else:  # a change of the index is no start
-            notice = SlowStart(len(index), labels is not None) if former is None else None
-            calibration = fit_by_leave_one_out(config, index, other_vectors=other_vectors, progress=notice)[0]
+        else:
+            calibration = fit_by_leave_one_out(config, index, other_vectors=other_vectors, progress=progress)[0]
         same_metric = former is not None and former.calibration.rule.metric.equals(calibration.rule.metric)
         reusable = former if same_metric else None
         former_rows = _former_rows(reusable, index)

@@ -16,12 +16,11 @@ class SlowStart:
     """A progress callback of a fit; it logs one warning where the fit takes longer than `SECONDS`.
 
     Args:
-        examples: number of examples that the rule is fitted to.
         labels_chosen: whether the configuration chooses some labels. A calibration would not help then.
     """
 
-    def __init__(self, examples: int, labels_chosen: bool) -> None:
-        self._examples, self._labels_chosen = examples, labels_chosen
+    def __init__(self, labels_chosen: bool) -> None:
+        self._labels_chosen = labels_chosen
         self._started, self._said = monotonic(), False
 
     def __call__(self, progress: Progress) -> None:
@@ -38,9 +37,5 @@ class SlowStart:
         )
         advice = "" if self._labels_chosen else " Calibrate the index once to avoid that: `lmm-classifier calibrate`."
         logger.warning(
-            "%s the rule is fitted to its %d examples at each start, which takes about %.0f s.%s",
-            cause,
-            self._examples,
-            whole,
-            advice,
+            "%s the rule is fitted to the examples at each start, which takes about %.0f s.%s", cause, whole, advice
         )
