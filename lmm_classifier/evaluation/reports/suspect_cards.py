@@ -1,4 +1,4 @@
-"""The labels to check: the likely wrong ones open, the others in folded parts, so that all can be reached."""
+"""The labels to check: the first ones open, the likely wrong before the others, the rest in folded parts."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def suspect_sections(audit: Audit, file_of: _FileOf, thumbnails: Thumbnails, cor
             (start, [_card(issue, file_of, thumbnails, correct) for issue in with_images[start : start + MAX_CARDS]])
             for start in range(0, len(with_images), MAX_CARDS)
         ]
-        is_open = anchor == "labels" and parts
+        is_open = parts and issues is (likely or others)
         folded = [
             Folded(f"{start + 1} to {start + len(cards)}", cards) for start, cards in parts[1 if is_open else 0 :]
         ]

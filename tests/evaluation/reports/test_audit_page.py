@@ -79,6 +79,9 @@ def test_every_label_to_check_can_be_reached(place, tmp_path, monkeypatch):
     for suspect in (*likely, *others):
         assert suspect.path in page.text
     assert page.text.index("a/likely0.png") < page.text.index("a/other0.png")
+    write_audit_page(tmp_path / "none.html", replace(audit, label_issues=others), place / "index")
+    page = assert_harmless((tmp_path / "none.html").read_text(encoding="utf-8"))
+    assert page.texts["summary"] == ["61 to 120", "121 to 130", "131 to 170, without images"]
 
 
 def test_a_command_is_shown_where_it_is_given(place, tmp_path):
