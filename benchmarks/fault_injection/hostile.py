@@ -134,7 +134,7 @@ def _build_and_classify(dataset: Path, path: Path, count: int) -> str | None:
         if report.total < count:
             return f"{report.total} of {count} images indexed"
         kinds = {skipped.kind for skipped in report.skipped}
-        if kinds != {"symlink", "outside", "unreadable"}:
+        if kinds != {"symlink", "outside", "unreadable", "no_label"}:  # one folder is called " "
             return f"skipped as {sorted(kinds)}"
         if path.suffix != ".npz" and IndexEditor(path, config).sync(dataset).changes.any:  # type: ignore[union-attr]
             return "a sync without changes found changes"

@@ -24,8 +24,8 @@ COMMANDS = {
     "info": ["info"],
     "doctor": ["doctor"],
     "sync": ["sync", "dataset"],
-    "classify": ["classify", "dataset", "--output", "out.jsonl"],
-    "evaluate": ["evaluate", "dataset", "--html", "evaluation.html"],
+    "classify": ["classify", "dataset", "--output", "out.jsonl", "--overwrite"],
+    "evaluate": ["evaluate", "other", "--html", "evaluation.html"],
     "audit": ["audit", "--html", "audit.html"],
     "calibrate": ["calibrate"],
     "add": ["add", "new.tif", "--label", "stripes"],
@@ -38,6 +38,7 @@ def folder(tmp_path_factory):
     """A folder of images of every format, an index, and a module of each name that Python or a library may import."""
     place = tmp_path_factory.mktemp("hostile")
     root = draw_dataset(place / "dataset", ["stripes", "gingham"], 3)
+    draw_dataset(place / "other", ["stripes", "gingham"], 3, seed=1)
     image = Image.open(next(root.rglob("*.png"))).convert("RGB")
     for kind in accepted_formats():
         for label in ("stripes", "gingham"):
