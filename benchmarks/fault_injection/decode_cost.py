@@ -36,6 +36,7 @@ def decode_cost(fraction: float = 1.0) -> list[Outcome]:
 def _family(kind: str, sizes: tuple[tuple[int, int], ...]) -> Outcome:
     outcome = Outcome(f"decode cost, {kind}")
     worst_seconds = worst_megabytes = (0.0, "")
+    seconds_per_kb = megabytes_per_kb = 0.0
     refused = 0
     with tempfile.TemporaryDirectory() as folder:
         for pixels, repetitions in sizes:
@@ -48,11 +49,15 @@ def _family(kind: str, sizes: tuple[tuple[int, int], ...]) -> Outcome:
                 refused += bool(figures.get("refused"))
                 if not figures.get("refused"):
                     about = f"{name}, {kilobytes:,.0f} kB"
-                    worst_seconds = max(worst_seconds, (float(figures.get("seconds", 0)), about))
-                    worst_megabytes = max(worst_megabytes, (float(figures.get("megabytes", 0)), about))
+                    seconds, megabytes = float(figures.get("seconds", 0)), float(figures.get("megabytes", 0))
+                    worst_seconds = max(worst_seconds, (seconds, about))
+                    worst_megabytes = max(worst_megabytes, (megabytes, about))
+                    seconds_per_kb = max(seconds_per_kb, seconds / kilobytes)
+                    megabytes_per_kb = max(megabytes_per_kb, megabytes / kilobytes)
     outcome.notes.append(
         f"accepted: at most {worst_seconds[0]:.2f} s ({worst_seconds[1]}), "
-        f"{worst_megabytes[0]:.0f} MB ({worst_megabytes[1]}); {refused} refused"
+        f"{worst_megabytes[0]:.0f} MB ({worst_megabytes[1]}); "
+        f"per kB of a file at most {1000 * seconds_per_kb:.2g} ms and {megabytes_per_kb:.2g} MB; {refused} refused"
     )
     return outcome
 
