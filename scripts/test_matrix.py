@@ -22,7 +22,7 @@ VERSIONS = ("3.11", "3.12", "3.13")
 SEEDS = (1, 2, 3)
 TORCH = "torch==2.13.0"  # first and alone: a range in another package would choose a build of several gigabytes
 _ENVIRONMENTS = ROOT / ".venvs"
-_TESTS = ("-m", "pytest", "--numprocesses", "auto", "--maxprocesses", "4", "--dist", "loadfile", "-q")
+_TESTS = ("-m", "pytest", "--numprocesses", "auto", "--maxprocesses", "4", "--dist", "loadfile")
 _ORDER = ("--random-order-bucket", "module", "--random-order-seed")  # shared fixtures of a module are made once
 
 
