@@ -24,7 +24,8 @@ _PATTERNS = (
 def redact(text: str, secrets: Iterable[str] = ()) -> str:
     """Return the text without the secrets, and without what looks like a password or key in a URL or header.
 
-    A secret is found as it is, as JSON, percent-encoded, in hexadecimal or base64, and in fragments of 8 characters or more.
+    A secret is found as it is, as JSON, percent-encoded, in hexadecimal or base64, and in fragments of 8 or more
+    characters.
 
     Args:
         text: to be shown; at most its first 4000 characters are returned.
@@ -62,7 +63,7 @@ def _without(text: str, secret: str) -> str:
 
 
 def _in_base64(secret: bytes) -> Iterator[str]:
-    """Yield what base64 makes of a secret alone, and inside of a text such as `user:secret`, at each of three places."""
+    """Yield what base64 makes of a secret, alone and inside of a text such as `user:secret`."""
     yield b64encode(secret).decode()
     for before in range(3):
         characters = b64encode(bytes(before) + secret).decode()
