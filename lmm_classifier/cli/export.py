@@ -21,10 +21,10 @@ def export(
     config: PipelineConfig,
 ) -> int:
     """Write a durable index into one .npz file."""
-    return copy_index(index or config.retrieval.index_path, output)
+    return copy_index(index or config.retrieval.index_path, output, config)
 
 
-def copy_index(source: Path, output: Path) -> int:
+def copy_index(source: Path, output: Path, config: PipelineConfig) -> int:
     """Copy an index between its two forms: a durable folder and one .npz file."""
     from lmm_classifier.cli.console import escape_for_terminal
     from lmm_classifier.core.errors import IndexFileError
@@ -32,7 +32,23 @@ def copy_index(source: Path, output: Path) -> int:
 
     if not has_npz_name(output) and not has_npz_name(source):
         raise IndexFileError(f"{source} and {output} are both durable indexes. One of them must be an .npz file.")
+    if output.is_file():
+        raise IndexFileError(f"{output} exists already, and nothing was changed. Choose another output, or remove it.")
     contents = read_index(source)
+    if not has_npz_name(output):
+        _check_labels(set(contents.labels), source, config.unknown_label)
     write_index(output, contents)
     sys.stdout.write(escape_for_terminal(f"{output}: {len(contents.paths)} examples of {source}") + "\n")
     return 0
+
+
+def _check_labels(labels: set[str], source: Path, unknown_label: str) -> None:
+    """Refuse labels that no command would accept; another program may have written them."""
+    from lmm_classifier.core.errors import DatasetError, IndexFileError
+    from lmm_classifier.index.build.new_labels import checked_label
+
+    for label in sorted(labels):
+        try:
+            checked_label(label, unknown_label)
+        except DatasetError as error:
+            raise IndexFileError(f"{source}: {error} Nothing was written.") from None

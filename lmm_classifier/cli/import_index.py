@@ -15,7 +15,7 @@ def import_index(
     file: Annotated[Path, typer.Argument(help="Index in one .npz file.")],
     output: Annotated[Path, typer.Option(help="Folder of the new durable index.")] = Path("index"),
     *,
-    config: PipelineConfig,  # noqa: ARG001 - it sets up logging, and wrong settings are reported
+    config: PipelineConfig,
 ) -> int:
     """Make a durable index of an .npz file.
 
@@ -29,4 +29,4 @@ def import_index(
         raise IndexFileError(
             f"{output} is the name of an .npz file. Expected a folder for the durable index: --output index"
         )
-    return copy_index(file, output)
+    return copy_index(file, output, config)

@@ -33,11 +33,12 @@ def rerank_report(
     from lmm_classifier.calibration.loading import usable_calibration
     from lmm_classifier.cli.console import escape_for_terminal
     from lmm_classifier.core.errors import CalibrationError
-    from lmm_classifier.core.files import atomic_write
+    from lmm_classifier.core.files import atomic_write, require_place
     from lmm_classifier.evaluation.reports.rerank_page import CURVE_HEAD, write_rerank_page
     from lmm_classifier.index.formats import read_index
     from lmm_classifier.rerank.summary import curve_rows, figures, pair_rows, summary
 
+    require_place(json_to, output)
     path = index or config.retrieval.index_path
     calibration = usable_calibration(read_index(path))
     benefit = calibration.reranker_benefit if calibration else None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -106,7 +106,21 @@ def checkpoint_digest(folder: Path) -> str:
     Raises:
         OSError: a file cannot be read.
     """
-    return files_digest({path.name: path for pattern in _LOADED for path in folder.glob(pattern)})
+    files = {path.name: path for pattern in _LOADED for path in folder.glob(pattern)}
+    return files_digest(files | {name: folder / name for name in _named_weights(folder)})
+
+
+def _named_weights(folder: Path) -> Iterator[str]:
+    """Yield the files of weights that the settings or a list of shards name; they may lie in other folders."""
+    shards = [path.name for path in folder.glob("*.safetensors.index.json")]
+    with suppress(OSError, ValueError):
+        if isinstance(chosen := read_config(folder).get("transformers_weights"), str):
+            yield chosen
+            shards += [chosen] if chosen.endswith(".json") else []
+    for name in shards:
+        with suppress(OSError, ValueError, RecursionError, AttributeError, KeyError, TypeError):
+            named = json.loads((folder / name).read_bytes())["weight_map"].values()
+            yield from {shard for shard in named if isinstance(shard, str)}
 
 
 @contextmanager

@@ -9,10 +9,12 @@ import shutil
 import stat
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from lmm_classifier.core.errors import OutputError
+
+_START = 64  # bytes of a file that show whether it is text
 
 
 @contextmanager
@@ -49,16 +51,36 @@ def _written_at_the_end(path: Path) -> Iterator[Path]:
 
 
 def require_place(*paths: Path | None) -> None:
-    """Raise OutputError where a file could not be written at the end of a long run; None stands for no file."""
-    for path in paths:
-        if path is None:
-            continue
+    """Raise OutputError where a text file could not be written at the end of a long run; None stands for no file.
+
+    Two outputs in one file are refused, and so is a file that exists and is no text: an image or a database.
+    """
+    given = [path for path in paths if path is not None]
+    for number, path in enumerate(given):
+        if path.is_file():
+            _require_text(path)
+        if os.path.realpath(path) in map(os.path.realpath, given[:number]) and not _is_device(path):
+            raise OutputError(f"Cannot write two outputs to {path}. Give each a file of its own.")
         folder = Path(os.path.realpath(path)).parent
         if path.is_dir() or not folder.is_dir():
             problem = f"{path} is a folder" if path.is_dir() else f"the folder {folder} does not exist"
             raise OutputError(f"Cannot write {path}: {problem}.")
         if not os.access(folder, os.W_OK) and not path.exists():
             raise OutputError(f"Cannot write {path}: nothing can be written to the folder {folder}.")
+
+
+def _require_text(path: Path) -> None:
+    """Raise OutputError where a file holds something that no output does; a file name may be given for a wrong option.
+
+    Images, databases and archives have a zero byte near their start.
+    """
+    with suppress(OSError), path.open("rb") as file:
+        if b"\0" in file.read(_START):
+            raise OutputError(f"Cannot write {path}: it exists and is no text file. Nothing was changed.")
+
+
+def _is_device(path: Path) -> bool:
+    return path.exists() and not path.is_file()
 
 
 def content_hash(path: Path) -> str:

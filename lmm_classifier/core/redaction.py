@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from base64 import b64encode
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from urllib.parse import quote, quote_plus
 
 HIDDEN = "…"
@@ -24,7 +24,8 @@ _PATTERNS = (
 def redact(text: str, secrets: Iterable[str] = ()) -> str:
     """Return the text without the secrets, and without what looks like a password or key in a URL or header.
 
-    A secret is found as it is, as JSON, percent-encoded or in base64, and in fragments of 8 characters or more.
+    A secret is found as it is, as JSON, percent-encoded, in hexadecimal or base64, and in fragments of 8 or more
+    characters.
 
     Args:
         text: to be shown; at most its first 4000 characters are returned.
@@ -46,20 +47,28 @@ def quote_foreign(text: str, secrets: Iterable[str] = (), limit: int = 200) -> s
 
 
 def _without(text: str, secret: str) -> str:
-    encoded = b64encode(secret.encode("utf-8", "surrogatepass")).decode()
     safe = secret.encode("utf-8", "replace").decode()
     for form in {
         secret,
         json.dumps(secret)[1:-1],
         quote(safe, safe=""),
         quote_plus(safe),
-        encoded,
-        encoded.rstrip("="),
+        secret.encode("utf-8", "surrogatepass").hex(),
+        *_in_base64(secret.encode("utf-8", "surrogatepass")),
     }:
         text = text.replace(form, HIDDEN)
         if len(form) > _FRAGMENT:
             text = _without_fragments(text, {form[i : i + _FRAGMENT] for i in range(len(form) - _FRAGMENT + 1)})
     return text
+
+
+def _in_base64(secret: bytes) -> Iterator[str]:
+    """Yield what base64 makes of a secret, alone and inside of a text such as `user:secret`."""
+    yield b64encode(secret).decode()
+    for before in range(3):
+        characters = b64encode(bytes(before) + secret).decode()
+        whole = (before + len(secret)) * 4 // 3  # the last character may depend on what follows
+        yield characters[-(-before * 4 // 3) : whole]
 
 
 def _without_fragments(text: str, fragments: set[str]) -> str:

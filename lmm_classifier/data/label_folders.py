@@ -18,7 +18,7 @@ from typing import Literal
 
 from lmm_classifier.core.errors import OutputError
 from lmm_classifier.core.files import content_hash
-from lmm_classifier.core.own_files import OUTPUT_MARK
+from lmm_classifier.core.own_files import OUTPUT_MARK, own_kind
 from lmm_classifier.core.progress import Skipped
 from lmm_classifier.data.folder_names import folder_name
 
@@ -37,7 +37,7 @@ class LabelFolders:
         action: `copy` the files, `link` to them (symbolic links), or `move` them.
 
     Raises:
-        OutputError: nothing can be written to `root`.
+        OutputError: nothing can be written to `root`, or it is an index.
     """
 
     def __init__(self, root: Path, action: Action) -> None:
@@ -47,9 +47,11 @@ class LabelFolders:
         self.folders: dict[str, Path] = {}  # label -> its folder
         self._labels: dict[tuple[int, int], str] = {}  # device and number of a folder -> its label
         try:
-            is_new = not root.exists() or not any(root.iterdir())
+            names = [entry.name for entry in root.iterdir()] if root.exists() else []
+            if own_kind(names) == "index":
+                raise OutputError(f"Cannot write to {root}: it is an index. Choose another folder.")
             root.mkdir(parents=True, exist_ok=True)
-            if is_new:  # a later search for images passes the folder over
+            if not names:  # a later search for images passes the folder over
                 (root / OUTPUT_MARK).touch()
             with NamedTemporaryFile(prefix=".lmm-classifier-", dir=root):
                 pass

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ipaddress
+import socket
+from contextlib import suppress
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
@@ -40,11 +42,21 @@ def is_local(host: str) -> bool:
     """
     host = host.rstrip(".").lower()
     try:
-        address = ipaddress.ip_address(host.partition("%")[0])
+        address = _address(host.partition("%")[0])
     except ValueError:
         return "." not in host or host.endswith(_LOCAL_ENDINGS)
     address = getattr(address, "ipv4_mapped", None) or address
     return address.is_loopback or address.is_private or address.is_link_local or address.is_unspecified
+
+
+def _address(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
+    """Return the address that a host is; `127.1` and `0x7f.1` are ones too for the system. Raises ValueError."""
+    try:
+        return ipaddress.ip_address(host)
+    except ValueError:
+        with suppress(OSError, UnicodeError):
+            return ipaddress.ip_address(socket.inet_aton(host))
+        raise
 
 
 def _excluded(host: str, no_proxy: str) -> bool:

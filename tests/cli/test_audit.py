@@ -50,6 +50,9 @@ def test_from_suspects_to_corrections(tmp_path):
             row[1] = "relabel"
     with (tmp_path / "edits.csv").open("w", newline="", encoding="utf-8") as file:
         csv.writer(file).writerows(rows)
+    edited = (tmp_path / "edits.csv").read_bytes()
+    assert "exists already and may hold your corrections" in audit("--edits", "edits.csv", code=1).stderr
+    assert (tmp_path / "edits.csv").read_bytes() == edited
     done = audit("--apply", "edits.csv").stdout
     assert "2 relabeled" in done
     assert "stripes/=g3.png: stripes -> gingham" in done

@@ -1,5 +1,10 @@
 """`export` writes a durable index into one file, and `import` makes a durable index of it."""
 
+from dataclasses import replace
+
+import pytest
+
+from lmm_classifier.index.formats import read_index, write_index
 from tests.helpers.command_line import OFFLINE, run
 
 
@@ -18,3 +23,28 @@ def test_an_exported_and_imported_index_gives_the_same_results(editable):
     done = run("import", "copy.npz", "--output", "second.npz", cwd=editable, code=1)
     assert "second.npz is the name of an .npz file" in done.stderr
     assert "One of them must be an .npz file" in run("export", "index", "--output", "x", cwd=editable, code=1).stderr
+
+
+def test_no_file_is_overwritten_by_an_export(editable):
+    """The file may be another index with its own calibration, or no index at all."""
+    (editable / "mine.npz").write_bytes(b"measured")
+    done = run("export", "--output", "mine.npz", cwd=editable, code=1)
+    assert "mine.npz exists already, and nothing was changed. Choose another output, or remove it." in done.stderr
+    assert (editable / "mine.npz").read_bytes() == b"measured"
+
+
+@pytest.mark.parametrize(("label", "reason"), [("Unknown", "cannot be told from unknown_label"), ("", "is no label")])
+def test_a_label_that_no_command_accepts_is_not_imported(editable, label, reason):
+    """Another program may have written the file; with the label of unknown images, no index could be opened."""
+    contents = read_index(editable / "index")
+    write_index(editable / "other.npz", replace(contents, labels=[label, *contents.labels[1:]]))
+    done = run("import", "other.npz", "--output", "other", cwd=editable, code=1)
+    assert f"other.npz: {'The label ' if label else ''}{label!r} {reason}" in done.stderr
+    assert not (editable / "other").exists()
+
+
+def test_a_label_called_unknown_is_imported_where_unknown_images_have_another(editable):
+    """The setting says so."""
+    contents = read_index(editable / "index")
+    write_index(editable / "other.npz", replace(contents, labels=["unknown", *contents.labels[1:]]))
+    run("import", "other.npz", "--output", "other", "--set", "unknown_label=none of these", cwd=editable)

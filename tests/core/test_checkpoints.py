@@ -1,5 +1,7 @@
 """A checkpoint is found or the error says which folder was meant; its identity is of every byte that is loaded."""
 
+import json
+
 import pytest
 
 from lmm_classifier.core.checkpoints import checkpoint_digest, resolve_checkpoint
@@ -44,6 +46,22 @@ def test_a_changed_byte_of_any_loaded_file_is_another_checkpoint(folder, name):
     digests.add(checkpoint_digest(folder))
     (folder / name).unlink()
     digests.add(checkpoint_digest(folder))
+    assert len(digests) == 3
+
+
+@pytest.mark.parametrize("name", ["parts/a.safetensors", "../shared.safetensors", "parts/chosen.safetensors"])
+def test_weights_in_other_folders_count(tmp_path, name):
+    """A list of shards and the settings may name them, and transformers loads them from there."""
+    folder = tmp_path / "checkpoint"
+    for part in (folder / "parts", folder):
+        part.mkdir(parents=True, exist_ok=True)
+    shards = {"x": "parts/a.safetensors", "y": "../shared.safetensors", "z": 3}
+    (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": shards}))
+    (folder / "config.json").write_text('{"transformers_weights": "parts/chosen.safetensors"}')
+    digests = {checkpoint_digest(folder)}
+    for content in (b"one", b"two"):
+        (folder / name).write_bytes(content)
+        digests.add(checkpoint_digest(folder))
     assert len(digests) == 3
 
 

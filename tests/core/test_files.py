@@ -3,6 +3,7 @@
 import hashlib
 import os
 import stat
+from pathlib import Path
 
 import pytest
 
@@ -74,6 +75,24 @@ def test_a_place_that_cannot_be_written_is_told_before_a_long_run(tmp_path):
     for path in (tmp_path, tmp_path / "missing/page.html"):
         with pytest.raises(OutputError, match=f"Cannot write {path}"):
             require_place(None, path)
+
+
+def test_a_file_that_is_no_text_is_not_the_place_of_an_output(tmp_path):
+    """An option may have taken the name of an image or of an index; former outputs are text."""
+    for name, content in (("photo.png", b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR"), ("index.sqlite", b"SQLite format 3\0")):
+        (tmp_path / name).write_bytes(content)
+        with pytest.raises(OutputError, match=f"{name}: it exists and is no text file. Nothing was changed"):
+            require_place(tmp_path / name)
+    (tmp_path / "page.html").write_text("<!DOCTYPE html>")
+    require_place(tmp_path / "page.html")
+
+
+def test_two_outputs_are_not_written_to_one_file(tmp_path):
+    """The second would replace the first, however its name is written; a device takes both."""
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(OutputError, match="two outputs"):
+        require_place(tmp_path / "a.csv", None, tmp_path / "folder" / ".." / "a.csv")
+    require_place(Path(os.devnull), Path(os.devnull))
 
 
 def test_a_content_hash_is_that_of_all_bytes(tmp_path):

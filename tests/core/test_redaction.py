@@ -25,6 +25,16 @@ def test_a_key_in_any_form_is_removed(form):
     assert base64.b64encode(KEY.encode()).decode()[4:12] not in shown
 
 
+@pytest.mark.parametrize("before", ["", "u:", "me:", "Bearer "])
+def test_a_key_inside_encoded_text_is_removed(before):
+    """A server may repeat a header of user and password as it was sent, or as bytes."""
+    encoded = base64.b64encode(f"{before}{KEY}:x".encode()).decode()
+    shown = redact(f"got {encoded} and {KEY.encode().hex()}", [KEY])
+    own = encoded[-(-len(before) * 4 // 3) : (len(before) + len(KEY)) * 4 // 3]  # characters of the key alone
+    assert not any(own[i : i + 8] in shown for i in range(len(own) - 7))
+    assert KEY.encode().hex()[4:12] not in shown
+
+
 @pytest.mark.parametrize("before", range(150, 220))
 def test_a_key_at_the_cut_is_removed(before):
     """Whatever stands before it, no part of a key is left where the text is cut."""

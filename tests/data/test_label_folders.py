@@ -159,3 +159,13 @@ def test_long_names(tmp_path):
     name = "é" * 125 + "a.jpg"
     place(LabelFolders(tmp_path / "sorted", "copy"), file(tmp_path / "a" / name), file(tmp_path / "b" / name, b"two"))
     assert len(tree(tmp_path / "sorted")) == 2
+
+
+def test_an_index_is_no_place_for_sorted_images(tmp_path):
+    """A label may have the name of one of its folders."""
+    for name in ("index.sqlite", "derived/1.npy"):
+        file(tmp_path / "index" / name)
+    before = tree(tmp_path)
+    with pytest.raises(OutputError, match="it is an index. Choose another folder"):
+        LabelFolders(tmp_path / "index", "copy")
+    assert tree(tmp_path) == before

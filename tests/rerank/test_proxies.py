@@ -6,7 +6,17 @@ from lmm_classifier.rerank.proxies import is_local, proxy_for
 
 LOCAL = [
     *("localhost", "127.0.0.1", "127.8.9.1", "::1", "10.1.2.3", "192.168.0.7", "172.16.0.1", "169.254.1.1", "gpu-box"),
-    *("nas.local", "model.localhost", "fd00::1", "fe80::1%eth0", "::ffff:127.0.0.1", "0.0.0.0", "LOCALHOST."),
+    *(
+        "nas.local",
+        "model.localhost",
+        "fd00::1",
+        "fe80::1%eth0",
+        "::ffff:127.0.0.1",
+        "0.0.0.0",
+        "LOCALHOST.",
+        "127.1",
+        "0x7f.1",
+    ),
 ]
 ELSEWHERE = ["api.openai.com", "8.8.8.8", "2001:4860:4860::8888", "localhost.example.com", "172.32.0.1", "local.de"]
 

@@ -27,7 +27,7 @@ from lmm_classifier.core.errors import CorruptImageError, ImageTooLargeError, Un
 _TOPS = (255, 1023, 4095, 16383, 65535)  # largest values of 8, 10, 12, 14 and 16 bits
 _DARK = _TOPS[3] >> 8  # upper byte of the largest value that leaves the range unclear
 _LEAST_FRACTION = 64  # fractions with a largest value from 1 to here may be light of any unit, and not gray levels
-_MOST_WIDE_PIXELS = 15_000_000  # Pillow reads them again for their lower bytes: 0.12 s for a million
+MOST_WIDE_PIXELS = 12_500_000  # Pillow reads them again for their lower bytes: 0.12 s for a million
 _ROWS = 64  # scaled at a time, so that little memory is needed
 _BITS, _PHOTOMETRIC, _MAXIMUM, _PLANES, _FORMAT = 258, 262, 281, 284, 339  # tags of TIFF
 _WIDE = re.compile("([RGBA]|RGB|RGB[AXa]);16[BLN]")  # raw modes of 16 bits that can be read in both byte orders
@@ -106,24 +106,25 @@ def _gray(image: Image.Image, data: bytes | None) -> Image.Image:
     level = wide.info.pop("transparency", None)
     if not isinstance(level, int) or image.mode == "F":
         return wide
-    return Image.merge("LA", (to_bytes(wide), Image.fromarray(np.where(values == level, 0, 255).astype(np.uint8))))
+    return Image.merge("LA", (to_bytes(wide), _opaque_where(values != level)))
 
 
 def _color(image: Image.Image, data: bytes) -> Image.Image:
     """Return an image with 16 bits a value in the range that they use; Pillow gives the upper bytes only."""
-    if image.width * image.height > _MOST_WIDE_PIXELS:
+    if image.width * image.height > MOST_WIDE_PIXELS:
         raise ImageTooLargeError(
-            f"{image.width} x {image.height} dark pixels of 16 bits a color, at most {_MOST_WIDE_PIXELS:,} are read: "
+            f"{image.width} x {image.height} dark pixels of 16 bits a color, at most {MOST_WIDE_PIXELS:,} are read: "
             "save it again with 8 bits a color"
         )
     values = _wide_values(data)
     key = image.info.get("transparency")
     colors, bits = values[..., :3], _bits(image, data)
-    scaled = [to_bytes(_image(_scale(_top(colors, bits))[colors[..., band]], image)) for band in range(3)]
+    scale = _scale(_top(colors, bits))
+    scaled = [to_bytes(_image(scale[colors[..., band]], image)) for band in range(3)]
     if image.mode == "RGBA":
         scaled.append(to_bytes(_image(_scale(_top(values[..., 3], bits))[values[..., 3]], image)))
     elif isinstance(key, tuple):
-        scaled.append(Image.fromarray(np.where((colors == key).all(axis=-1), 0, 255).astype(np.uint8)))
+        scaled.append(_opaque_where((colors != key).any(axis=-1)))
     merged = Image.merge("RGBA" if len(scaled) == 4 else "RGB", scaled)
     merged.info.update({name: value for name, value in image.info.items() if name != "transparency"})
     return merged
@@ -251,6 +252,11 @@ def _stretched(values: Values, low: float, high: float) -> NDArray[np.uint16]:
         rows = values[start : start + _ROWS].astype(np.float64)
         scaled[start : start + _ROWS] = np.rint((rows - low) * factor).clip(0, 65535)
     return scaled
+
+
+def _opaque_where(mask: NDArray[np.bool_]) -> Image.Image:
+    """Return an alpha band of a mask; it needs one byte a pixel, since a mask of a large image is large."""
+    return Image.fromarray(mask.view(np.uint8) * np.uint8(255))
 
 
 def _image(values: Values, like: Image.Image) -> Image.Image:

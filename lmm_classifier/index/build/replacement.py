@@ -42,14 +42,17 @@ def require_most_remain(former: Sequence[str], current: Iterable[str], output: P
 def require_replaceable_archive(output: Path, root: Path, current: Iterable[str]) -> None:
     """Raise ReplacementError if the `.npz` file at `output` is of another dataset, or would lose most of its images.
 
-    A file that is not a readable index is replaced.
+    A file that is not a readable index may hold arrays of another program.
     """
     if not output.exists():
         return
     try:
         former = read_index(output)
-    except IndexFileError:
-        return
+    except IndexFileError as error:
+        raise ReplacementError(
+            f"{output} exists and is not a readable index ({str(error).rstrip('.')}). Nothing was changed. Choose "
+            "another output, or replace the file."
+        ) from None
     require_same_dataset(output, former.manifest.image_root, root)
     require_most_remain(list(former.hashes), current, output, root)
 

@@ -278,6 +278,6 @@ def test_colors_that_were_multiplied_by_alpha(eight):
 
 def test_many_dark_values_are_refused_before_they_are_read_again(monkeypatch):
     """Pillow has read the upper bytes only; the lower ones of a large image would take seconds."""
-    monkeypatch.setattr("lmm_classifier.data.decoding.bit_depth._MOST_WIDE_PIXELS", 8 * 8 - 1)
+    monkeypatch.setattr("lmm_classifier.data.decoding.bit_depth.MOST_WIDE_PIXELS", 8 * 8 - 1)
     with pytest.raises(ImageTooLargeError, match="8 x 8 dark pixels of 16 bits a color"):
         decode(png(np.full((8, 8, 3), 300, np.uint16)))

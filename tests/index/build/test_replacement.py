@@ -138,3 +138,18 @@ def test_the_command_line_names_its_option(place):
     command = ("build", two, "--output", index, "--config", OFFLINE)
     assert "--replace" in run(*command, code=1).stderr
     run(*command, "--replace")
+
+
+@pytest.mark.parametrize("kind", ["arrays", "damaged"])
+def test_a_file_of_another_program_is_not_replaced(place, kind):
+    """A name that ends in `.npz` may be one of somebody's arrays; a damaged index needs `replace` too."""
+    output = place / "index.npz"
+    if kind == "arrays":
+        np.savez(output, measured=np.arange(3))
+    else:
+        output.write_bytes(output.read_bytes()[:-50])
+    before = output.read_bytes()
+    with pytest.raises(ReplacementError, match="exists and is not a readable index .* Nothing was changed"):
+        build(place / "one", output)
+    assert output.read_bytes() == before
+    assert build(place / "one", output, replace=True).total == COUNT

@@ -7,7 +7,7 @@ import struct
 from lmm_classifier.data.decoding.cost.estimate import CostEstimate
 
 _BLOCK, _JUNK_BYTE = 1.5e-6, 0.3e-6  # seconds; Pillow reads them in Python
-_BYTE, _PIXEL = 8e-9, 16e-9
+_BYTE, _PIXEL = 8e-9, 22e-9
 
 
 def add_gif(estimate: CostEstimate, data: bytes) -> None:

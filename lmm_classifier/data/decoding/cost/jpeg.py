@@ -18,6 +18,8 @@ _ARITHMETIC_SAMPLE, _ARITHMETIC_BYTE = 80e-9, 250e-9
 _SCAN, _SCAN_SAMPLE = 2e-6, 0.6e-9
 _SEGMENT, _PADDING_BYTE = 5e-6, 0.5e-6  # Pillow reads them in Python
 _PROFILE_PIXEL, _PROFILE_CMYK_PIXEL, _PROFILE_CMYK = 35e-9, 50e-9, 0.12  # the last one once for each profile
+_TURNED_PIXEL = 7e-9
+_FILL_SQUARE = 8e-15  # Pillow gives fill bytes to the decoder again with each block that it reads
 _RESOURCE, _TABLE_BYTE, _COPIED_BYTE = 3e-6, 0.15e-6, 0.4e-9
 
 _SOS, _EOI, _DQT, _APP1, _APP2, _APP13 = 0xDA, 0xD9, 0xDB, 0xE1, 0xE2, 0xED
@@ -33,6 +35,7 @@ _ACTIONS = bytes(
 _RUN = re.compile(rb"\xff+")
 _MARKER = re.compile(rb"\xff+[^\x00\xd0-\xd7\xff]")  # ends entropy-coded data
 _FEW_SCANS = 64
+_MUCH_FILL = b"\xff" * 4096
 
 
 class _Frame(NamedTuple):
@@ -83,6 +86,9 @@ def add_jpeg(estimate: CostEstimate, data: bytes, min_side: int | None) -> None:
     else:
         seconds = size * (_PROGRESSIVE_BYTE if many_scans else _BYTE) + frame.samples * _SAMPLE
     estimate.add(seconds, "{:,} pixels in {:,} bytes", pixels, size)
+    if _MUCH_FILL in data:
+        longest = max(len(run.group()) for run in _RUN.finditer(data, header.end))
+        estimate.add(longest**2 * _FILL_SQUARE, "{:,} fill bytes", longest)
     if many_scans:
         estimate.add(scans * (_SCAN + frame.samples * _SCAN_SAMPLE), "{:,} scans of {:,} pixels", scans, pixels)
         estimate.memory += 2 * frame.samples  # all coefficients stay until the last scan
@@ -91,6 +97,8 @@ def add_jpeg(estimate: CostEstimate, data: bytes, min_side: int | None) -> None:
         is_cmyk = frame.components == 4
         seconds = decoded * _PROFILE_CMYK_PIXEL + _PROFILE_CMYK if is_cmyk else decoded * _PROFILE_PIXEL
         estimate.add(seconds, "{:,} pixels with a color profile", decoded)
+    if header.may_turn:
+        estimate.add(decoded * _TURNED_PIXEL, "{:,} pixels that may be turned", decoded)
     turned_or_converted = header.may_turn or header.has_profile or frame.components != 3
     estimate.memory += decoded * (8 if turned_or_converted else 4)
 

@@ -76,3 +76,11 @@ def test_scales_divide_both_sides():
     assert jpeg_scale((4001, 3000), 100) == 1
     assert jpeg_scale((1600, 1200), 128) == 2
     assert jpeg_scale((1600, 1200), None) == 1
+
+
+def test_fill_bytes_inside_of_the_pixels_cost_their_square():
+    """Each block that is read is joined to all the fill bytes before it."""
+    data = save(flat(64 * 64), "JPEG")
+    seconds = [estimate_cost(data[:-2] + b"\xff" * count + b"\xd9", 10.0).seconds for count in (10_000_000, 20_000_000)]
+    assert seconds[0] > 0.5
+    assert seconds[1] > 3 * seconds[0]

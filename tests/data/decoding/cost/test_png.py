@@ -1,9 +1,15 @@
 """The cost of a PNG: chunks, compressed metadata, depth and interlacing."""
 
+import tracemalloc
+
 import pytest
+from PIL import ImageFile
 
 from benchmarks.fault_injection.costly_files import chunk, png
-from lmm_classifier.data.decoding.cost.check import estimate_cost
+from lmm_classifier.core.errors import ImageTooLargeError
+from lmm_classifier.data.decoding.cost.check import check_cost, estimate_cost
+from lmm_classifier.data.images import decode
+from lmm_classifier.data.limits import ImageLimits
 
 
 def test_chunks_and_what_they_can_inflate_to_are_counted():
@@ -29,6 +35,31 @@ def test_depth_and_interlacing_cost_more():
     seconds = [estimate_cost(png(512, *kind), 10.0).seconds for kind in ((8, 0, 0), (8, 6, 0), (16, 6, 0), (16, 6, 1))]
     assert seconds == sorted(seconds)
     assert seconds[2] > 3 * seconds[0]
+
+
+def test_a_transparent_color_costs_time_and_in_16_bits_memory():
+    """A transparent level of gray needs a second band, and dark colors of 16 bits are read twice."""
+    level = chunk(b"tRNS", b"\0\0")
+    for depth, least in ((8, 1.5), (16, 2.0)):
+        plain, clear = (estimate_cost(png(512, depth, 0, 0, extra=extra), 10.0) for extra in (b"", level))
+        assert clear.seconds > least * plain.seconds
+    with pytest.raises(ImageTooLargeError, match="a transparent color"):
+        check_cost(png(8000, 16, 0, 0, extra=level), ImageLimits())
+    assert estimate_cost(png(512, 16, 2, 0), 10.0).memory > 3 * estimate_cost(png(512, 8, 2, 0), 10.0).memory
+
+
+@pytest.mark.parametrize("color", [0, 2, 6])
+def test_16_bits_need_no_more_memory_than_estimated(color, monkeypatch):
+    """Arrays that are computed on the way count too."""
+    monkeypatch.setattr(ImageFile, "MAXBLOCK", 1 << 16)  # the buffer of Pillow's decoder, large for costly files
+    extra = b"" if color == 6 else chunk(b"tRNS", bytes(2 if color == 0 else 6))
+    data = png(512, 16, color, 0, extra=extra)
+    decode(data)  # what is made once does not count
+    tracemalloc.start()
+    decode(data)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < estimate_cost(data, 10.0).memory
 
 
 @pytest.mark.parametrize("cut", range(2, 90, 3))
