@@ -17,10 +17,15 @@ if TYPE_CHECKING:
 def export(
     index: IndexArgument = None,
     output: Annotated[Path, typer.Option(help="File to write, NAME.npz.")] = Path("index.npz"),
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing file.")] = False,
     *,
     config: PipelineConfig,
 ) -> int:
     """Write a durable index into one .npz file."""
+    from lmm_classifier.core.errors import OutputError
+
+    if output.is_file() and not overwrite:
+        raise OutputError(f"{output} exists already. --overwrite replaces it.")
     return copy_index(index or config.retrieval.index_path, output, config)
 
 
@@ -32,8 +37,6 @@ def copy_index(source: Path, output: Path, config: PipelineConfig) -> int:
 
     if not has_npz_name(output) and not has_npz_name(source):
         raise IndexFileError(f"{source} and {output} are both durable indexes. One of them must be an .npz file.")
-    if output.is_file():
-        raise IndexFileError(f"{output} exists already, and nothing was changed. Choose another output, or remove it.")
     contents = read_index(source)
     if not has_npz_name(output):
         _check_labels(set(contents.labels), source, config.unknown_label)

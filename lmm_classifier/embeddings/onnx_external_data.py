@@ -10,6 +10,8 @@ import mmap
 from collections.abc import Iterator
 from pathlib import Path
 
+from lmm_classifier.core.errors import EncoderError
+
 _DEEPEST = 64  # nested graphs; a real model has a few
 _Data = bytes | mmap.mmap
 
@@ -30,15 +32,16 @@ _KEY, _VALUE = 1, 2  # fields of an entry
 def external_files(model: Path) -> list[str]:
     """Return the locations of external data, relative to the folder of the model, ascending.
 
-    A file that is not an ONNX model has none: the runtime refuses it.
+    Raises EncoderError for a file that is no message of protobuf: weights that are not found would not be identified.
     """
     if not model.stat().st_size:
-        return []
+        raise EncoderError(f"{model} is empty, expected an ONNX model")
     with model.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
         try:
             return sorted(set(_locations(data, 0, len(data), "model", _DEEPEST)))
-        except (IndexError, ValueError):
-            return []
+        except (IndexError, ValueError) as error:
+            reason = "it ends too early" if isinstance(error, IndexError) else error
+            raise EncoderError(f"{model} is not a readable ONNX model: {reason}; export it again") from None
 
 
 def _locations(data: _Data, start: int, end: int, message: str, depth: int) -> Iterator[str]:
@@ -56,6 +59,7 @@ def _locations(data: _Data, start: int, end: int, message: str, depth: int) -> I
 
 def _fields(data: _Data, place: int, end: int) -> Iterator[tuple[int, int, int]]:
     """Yield the number, the start and the end of each field that holds bytes; raise ValueError for other data."""
+    depth = 0  # of groups
     while place < end:
         tag, place = _varint(data, place)
         match tag & 7:  # how the value is stored
@@ -67,8 +71,11 @@ def _fields(data: _Data, place: int, end: int) -> Iterator[tuple[int, int, int]]
                 length, place = _varint(data, place)
                 if place + length > end:
                     raise ValueError("a field ends behind its message")
-                yield tag >> 3, place, place + length
+                if not depth:
+                    yield tag >> 3, place, place + length
                 place += length
+            case 3 | 4:  # the start and the end of a group, which no field of a model is; its fields are skipped
+                depth += 1 if tag & 7 == 3 else -1
             case 5:
                 place += 4
             case kind:

@@ -29,8 +29,10 @@ def test_no_file_is_overwritten_by_an_export(editable):
     """The file may be another index with its own calibration, or no index at all."""
     (editable / "mine.npz").write_bytes(b"measured")
     done = run("export", "--output", "mine.npz", cwd=editable, code=1)
-    assert "mine.npz exists already, and nothing was changed. Choose another output, or remove it." in done.stderr
+    assert "mine.npz exists already. --overwrite replaces it." in done.stderr
     assert (editable / "mine.npz").read_bytes() == b"measured"
+    run("export", "--output", "mine.npz", "--overwrite", cwd=editable)
+    assert len(read_index(editable / "mine.npz").paths) == len(read_index(editable / "index").paths)
 
 
 @pytest.mark.parametrize(("label", "reason"), [("Unknown", "cannot be told from unknown_label"), ("", "is no label")])

@@ -49,7 +49,7 @@ def test_missing_parts_say_what_to_do(tmp_path):
     with pytest.raises(EncoderError, match=r"(?s)write .*model\.yaml.*size: 224"):
         OnnxEncoder(tmp_path / "model.onnx")
     (tmp_path / "model.yaml").write_text(MOBILENET)
-    with pytest.raises(EncoderError, match="not a loadable ONNX model"):
+    with pytest.raises(EncoderError, match="not a readable ONNX model"):
         OnnxEncoder(tmp_path / "model.onnx")
 
 
