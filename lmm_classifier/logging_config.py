@@ -10,6 +10,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from lmm_classifier.core.paths import expand_home
+
 LOGGER_NAME = "lmm_classifier"
 _RESERVED = set(vars(logging.makeLogRecord({}))) | {"message", "asctime"}
 
@@ -93,7 +95,7 @@ def configure_logging(level: str = "INFO", json_lines: bool = False, file: Path 
     """
     logger = logging.getLogger(LOGGER_NAME)
     logger.setLevel(level)
-    handler: logging.Handler = logging.FileHandler(file, encoding="utf-8") if file else _StderrHandler()
+    handler: logging.Handler = logging.FileHandler(expand_home(file), encoding="utf-8") if file else _StderrHandler()
     if json_lines:
         handler.setFormatter(JsonFormatter())
     else:

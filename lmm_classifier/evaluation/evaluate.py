@@ -11,6 +11,7 @@ import numpy as np
 from lmm_classifier.core.arrays import BoolArray, IntArray
 from lmm_classifier.core.errors import DatasetError
 from lmm_classifier.core.labels import alike_warnings
+from lmm_classifier.core.paths import expand_home
 from lmm_classifier.core.progress import Progress, ProgressCallback
 from lmm_classifier.data.image_folder import near_label_notes, scan_image_folder
 from lmm_classifier.evaluation.results import Evaluation, LabeledResult
@@ -48,7 +49,7 @@ def evaluate_folder(
         >>> len(evaluation.known) > 0, len(evaluation.unreadable)
         (True, 0)
     """
-    folder = Path(folder)
+    folder = expand_home(folder)
     dataset = scan_image_folder(folder, classifier.config.images.follow_links)
     examples = dataset.examples
     paths = [folder / example.path for example in examples]
