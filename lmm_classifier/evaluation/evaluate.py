@@ -76,8 +76,16 @@ def evaluate_folder(
         [entry for entry, copy in zip(results, identical) if copy],
         [entry for entry, copy in zip(results, near) if copy],
     )
-    warnings = (*alike, *near_label_notes(folder, examples, labels))
+    warnings = (*alike, *near_label_notes(folder, examples, labels), *_repeated(folder, evaluation))
     return replace(evaluation, skipped=dataset.skipped, warnings=warnings)
+
+
+def _repeated(folder: Path, evaluation: Evaluation) -> list[str]:
+    """Say how many of the evaluated images are not the first with their content."""
+    hashes = [entry.result.content_hash for entry in (*evaluation.known, *evaluation.unknowns)]
+    if not (more := len(hashes) - len(set(hashes))):
+        return []
+    return [f"{folder}: {more} images are identical to others in it and count again, so the intervals are too narrow"]
 
 
 def _near_copies(
