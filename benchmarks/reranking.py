@@ -45,7 +45,7 @@ from lmm_classifier.rerank.openai_api import OpenAIReranker
 from lmm_classifier.rerank.qwen2_vl import Qwen2VLReranker
 from lmm_classifier.rerank.server_options import ServerOptions
 from tests.helpers.fault_server import FaultServer
-from tests.rerank.test_qwen2_vl import biased
+from tests.helpers.tiny_qwen2_vl import biased
 
 COMMAND = "python -m benchmarks.reranking"
 TINY = "tiny trained Qwen2-VL (278 k parameters), 56 px"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import math
+import os
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
@@ -66,6 +67,10 @@ class _StderrHandler(logging.StreamHandler[Any]):
         return sys.stderr
 
 
+def _expanded(file: Path) -> str:
+    return os.path.expanduser(file)  # noqa: PTH111 - Path.expanduser raises where the home is unknown
+
+
 def configure_logging(level: str = "INFO", json_lines: bool = False, file: Path | None = None) -> None:
     """Send the package's log records to standard error or to a file. A second call replaces the first set-up.
 
@@ -93,7 +98,7 @@ def configure_logging(level: str = "INFO", json_lines: bool = False, file: Path 
     """
     logger = logging.getLogger(LOGGER_NAME)
     logger.setLevel(level)
-    handler: logging.Handler = logging.FileHandler(file, encoding="utf-8") if file else _StderrHandler()
+    handler: logging.Handler = logging.FileHandler(_expanded(file), encoding="utf-8") if file else _StderrHandler()
     if json_lines:
         handler.setFormatter(JsonFormatter())
     else:

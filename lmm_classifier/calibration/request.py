@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from lmm_classifier.core.errors import CalibrationError
+from lmm_classifier.core.paths import expand_home
 
 DEFAULT_CONFIDENCE_LEVEL = 0.9
 DEFAULT_KEEP_KNOWN = 0.95
@@ -44,6 +45,11 @@ class CalibrationRequest:
     """Folder of unlabeled images from production, to find out about a shift."""
     max_calls: int | None = None
     """Measure the reranker now, with at most this many questions. None keeps what was measured before."""
+
+    def __post_init__(self) -> None:
+        for name in _FOLDERS:  # also where a caller gives text, or a path that begins with `~`
+            if (folder := getattr(self, name)) is not None:
+                object.__setattr__(self, name, expand_home(folder))
 
     def completed(self, former: CalibrationRequest | None = None) -> CalibrationRequest:
         """Return the request with each field filled in from a former one, or by its default.

@@ -60,9 +60,7 @@ def scan_image_folder(root: Path, follow_links: Sequence[Path] = ()) -> LabeledF
     Raises:
         DatasetError: the root is not a folder, or it holds no labeled image.
     """
-    if not root.is_dir():
-        problem = "is not a folder" if root.exists() else "does not exist"
-        raise DatasetError(f"dataset {root} {problem}: expected a folder of labeled images, {root}/<label>/image.jpg")
+    _require_folder(root, f"dataset {root}", f"expected a folder of labeled images, {root}/<label>/image.jpg")
     walk = _walk(root, follow_links)
     labels: dict[str, str] = {}  # folder -> label; all images of a label share one string
     examples, skipped = list[Example](), walk.skipped
@@ -107,10 +105,20 @@ class Files(Sequence[Path]):
 
 
 def find_images(folder: Path, follow_links: Sequence[Path] = ()) -> FoundImages:
-    """Find the image files in a folder and its subfolders, by the rules of `scan_image_folder`."""
+    """Find the image files in a folder and its subfolders, by the rules of `scan_image_folder`.
+
+    Raises:
+        DatasetError: it is not a folder.
+    """
+    _require_folder(folder, str(folder), "expected a folder of images")
     walk = _walk(folder, follow_links)
     skipped = sorted(walk.skipped, key=lambda file: file.path)
     return FoundImages(tuple(folder / path for path in sorted(walk.images)), tuple(skipped))
+
+
+def _require_folder(path: Path, what: str, expected: str) -> None:
+    if not path.is_dir():
+        raise DatasetError(f"{what} {'is not a folder' if path.exists() else 'does not exist'}: {expected}")
 
 
 def nothing_found(what: str, skipped: Sequence[Skipped], expected: str) -> str:

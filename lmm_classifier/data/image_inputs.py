@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +52,15 @@ def check_inputs(images: object) -> Sequence[ImageInput]:
     return several
 
 
+def check_paths(paths: object) -> Iterator[Path]:
+    """Return the paths of several files with `~` expanded, each when it is asked for; else raise ImageInputError."""
+    if isinstance(paths, str | bytes | bytearray | memoryview | os.PathLike | Image.Image):
+        raise ImageInputError(f"Expected several paths, got one {type(paths).__name__}. Put it in a list.")
+    if not isinstance(paths, Iterable):
+        raise ImageInputError(f"Expected several paths, got {type(paths).__name__}.")
+    return map(_checked_path, paths)
+
+
 def path_of(image: ImageInput) -> str | None:
     """Return the path of an image that is a file, else None."""
     return os.fspath(image) if isinstance(image, str | os.PathLike) else None
@@ -86,6 +95,12 @@ def read_input(image: ImageInput, limits: ImageLimits, min_side: int | None = No
         raise
     except Exception as error:  # a Pillow image decodes its file only now
         raise CorruptImageError(f"damaged image ({type(error).__name__}: {error})") from error
+
+
+def _checked_path(path: object) -> Path:
+    if not isinstance(path, str | os.PathLike):
+        raise ImageInputError(f"Expected a path, got {type(path).__name__}. For other images use `classify_many`.")
+    return expand_home(Path(path))
 
 
 def _check_array(array: NDArray[Any]) -> None:

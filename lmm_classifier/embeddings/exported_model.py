@@ -20,7 +20,7 @@ from lmm_classifier.core.forking import ForkSafeLock
 from lmm_classifier.core.paths import similar_names
 from lmm_classifier.embeddings.base import CosineEncoder
 from lmm_classifier.embeddings.onnx_external_data import external_files
-from lmm_classifier.embeddings.preprocessing import TEMPLATE, Bytes, Preprocessing
+from lmm_classifier.embeddings.preprocessing import EXAMPLE, Bytes, Preprocessing
 
 ALIKE = 0.9999  # least cosine at which an exported encoder's vectors count as those of its checkpoint
 
@@ -54,7 +54,7 @@ class ExportedModel:
         described = described or model.with_suffix(".yaml")
         if not described.is_file():
             raise EncoderError(
-                f"{model} has no description of its preprocessing: write {described}, for example\n{TEMPLATE}"
+                f"{model} has no description of its preprocessing: write {described}, for example {EXAMPLE}"
             )
         preprocessing = Preprocessing.from_yaml(described)
         source = preprocessing.source

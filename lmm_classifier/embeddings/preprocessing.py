@@ -17,17 +17,11 @@ from lmm_classifier.core.setting_keys import is_text
 from lmm_classifier.core.yaml_loader import load_yaml
 from lmm_classifier.embeddings.resize import Box, resize
 
-TEMPLATE = """size: 224            # side of the model's input in pixels, or [height, width]
-fit: crop            # crop: shorter side to `resize`, then the center; squash: both sides to `size`
-resize: 256          # only for crop; default: the larger of size
-resample: bicubic    # nearest, bilinear, bicubic, lanczos
-mean: [0.5, 0.5, 0.5]  # values are pixel / 255, then (value - mean) / std
-std: [0.5, 0.5, 0.5]
-layout: nchw         # or nhwc
-channels: rgb        # or bgr
-# input: NAME        # needed when the model has several inputs
-# output: NAME       # needed when the model has several outputs
-"""
+# one line, as errors are; it can be pasted into the file
+EXAMPLE = (
+    "{size: 224, fit: crop, resize: 256, resample: bicubic, mean: [0.5, 0.5, 0.5], std: [0.5, 0.5, 0.5], "
+    "layout: nchw, channels: rgb}"
+)
 
 Side = Annotated[int, Field(ge=1, le=8192)]
 Triple = tuple[float, float, float]
@@ -89,7 +83,7 @@ class Preprocessing(BaseModel):
             faults = "; ".join(
                 f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in error.errors(include_url=False)
             )
-            raise ConfigError(f"{path}: {faults}; expected keys such as\n{TEMPLATE}") from None
+            raise ConfigError(f"{path}: {faults}; expected keys such as {EXAMPLE}") from None
         except (OSError, UnicodeDecodeError) as error:
             raise ConfigError(f"cannot read {path}: {error}") from error
 

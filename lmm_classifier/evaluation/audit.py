@@ -16,6 +16,7 @@ from lmm_classifier.core.arrays import Float64Array, IntArray
 from lmm_classifier.core.datatypes import Neighbor
 from lmm_classifier.core.errors import CalibrationError, ConfigError
 from lmm_classifier.core.metrics import wilson_interval
+from lmm_classifier.core.paths import expand_home
 from lmm_classifier.core.progress import ProgressCallback
 from lmm_classifier.evaluation.duplicates import Duplicates, find_duplicates
 from lmm_classifier.evaluation.label_noise import WrongLabels, expected_wrong_labels
@@ -151,7 +152,9 @@ def audit_index(
         raise ConfigError(
             f"near_duplicate is {near_duplicate}. Expected a cosine similarity of 0 to 1, or none to compare pixels."
         )
-    return audit_opened_index(ExactIndex.open(Path(index_path)), config or PipelineConfig(), near_duplicate, progress)
+    return audit_opened_index(
+        ExactIndex.open(expand_home(index_path)), config or PipelineConfig(), near_duplicate, progress
+    )
 
 
 def audit_opened_index(

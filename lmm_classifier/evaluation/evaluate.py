@@ -11,6 +11,7 @@ import numpy as np
 from lmm_classifier.core.arrays import BoolArray, IntArray
 from lmm_classifier.core.errors import DatasetError
 from lmm_classifier.core.labels import alike_warnings
+from lmm_classifier.core.paths import expand_home
 from lmm_classifier.core.progress import Progress, ProgressCallback
 from lmm_classifier.data.image_folder import near_label_notes, scan_image_folder
 from lmm_classifier.evaluation.results import Evaluation, LabeledResult
@@ -48,7 +49,7 @@ def evaluate_folder(
         >>> len(evaluation.known) > 0, len(evaluation.unreadable)
         (True, 0)
     """
-    folder = Path(folder)
+    folder = expand_home(folder)
     dataset = scan_image_folder(folder, classifier.config.images.follow_links)
     examples = dataset.examples
     paths = [folder / example.path for example in examples]
@@ -75,8 +76,16 @@ def evaluate_folder(
         [entry for entry, copy in zip(results, identical) if copy],
         [entry for entry, copy in zip(results, near) if copy],
     )
-    warnings = (*alike, *near_label_notes(folder, examples, labels))
+    warnings = (*alike, *near_label_notes(folder, examples, labels), *_repeated(folder, evaluation))
     return replace(evaluation, skipped=dataset.skipped, warnings=warnings)
+
+
+def _repeated(folder: Path, evaluation: Evaluation) -> list[str]:
+    """Say how many of the evaluated images are not the first with their content."""
+    hashes = [entry.result.content_hash for entry in (*evaluation.known, *evaluation.unknowns)]
+    if not (more := len(hashes) - len(set(hashes))):
+        return []
+    return [f"{folder}: {more} images are identical to others in it and count again, so the intervals are too narrow"]
 
 
 def _near_copies(

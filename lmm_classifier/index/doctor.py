@@ -13,6 +13,7 @@ from typing import Literal
 import numpy as np
 
 from lmm_classifier.core.errors import IndexFileError, LmmClassifierError
+from lmm_classifier.core.paths import expand_home
 from lmm_classifier.core.progress import Progress, ProgressCallback
 from lmm_classifier.index.contents import ADDED, IndexContents
 from lmm_classifier.index.formats import is_durable, read_index
@@ -73,7 +74,7 @@ def check_index(
         >>> [finding.what for finding in check_index("index") if finding.severity == "damage"]
         []
     """
-    path = Path(index_path)
+    path = expand_home(index_path)
     if not path.exists():
         raise IndexFileError(f"There is no index at {path}.")
     if not is_durable(path):

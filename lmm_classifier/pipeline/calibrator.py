@@ -26,6 +26,7 @@ from lmm_classifier.calibration.simulated_unknowns import OpenSetTradeoff, estim
 from lmm_classifier.config import PipelineConfig
 from lmm_classifier.core.arrays import Float32Array, IntArray
 from lmm_classifier.core.errors import CalibrationError
+from lmm_classifier.core.paths import expand_home
 from lmm_classifier.core.progress import ProgressCallback
 from lmm_classifier.data.image_folder import (
     find_images,
@@ -105,7 +106,7 @@ def calibrate_index(
         >>> calibrate_index("index", PipelineConfig.offline()).calibration.keep_known
         0.9
     """
-    path, config = Path(index_path), config or PipelineConfig()
+    path, config = expand_home(index_path), config or PipelineConfig()
     request = request or CalibrationRequest()
     request.check()
     refitted = is_durable(path) and IndexEditor(path, config).refit()

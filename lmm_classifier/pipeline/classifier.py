@@ -13,11 +13,11 @@ from PIL import Image
 
 from lmm_classifier.config import PipelineConfig
 from lmm_classifier.core.datatypes import Classification, Decision
-from lmm_classifier.core.errors import ClosedError, ImageError, ImageInputError, UnreadableImageError
-from lmm_classifier.core.paths import absolute, expand_home
+from lmm_classifier.core.errors import ClosedError, ImageError, UnreadableImageError
+from lmm_classifier.core.paths import absolute
 from lmm_classifier.core.protocols import DecisionPolicy, Encoder, Reranker
 from lmm_classifier.core.reopening import Closable
-from lmm_classifier.data.image_inputs import ImageInput, check_input, check_inputs, path_of, read_input
+from lmm_classifier.data.image_inputs import ImageInput, check_input, check_inputs, check_paths, path_of, read_input
 from lmm_classifier.data.images import DecodedImage, read_image
 from lmm_classifier.embeddings.encode_files import LazyEncoder, encode_files
 from lmm_classifier.embeddings.encode_images import encode_images
@@ -137,11 +137,12 @@ class HybridClassifier:
         Args:
             paths: image files.
             leave_out_identical: ignore examples with the same content as the query (leave-one-out).
+
+        Raises:
+            ImageInputError: it is not several paths. A wrong element raises when its turn comes.
         """
         self._check_open()
-        if isinstance(paths, str | bytes | Path):
-            raise ImageInputError(f"Expected several paths, got one {type(paths).__name__}. Put it in a list.")
-        return self._classify_paths(map(expand_home, paths), leave_out_identical)
+        return self._classify_paths(check_paths(paths), leave_out_identical)
 
     def _classify_paths(self, files: Iterable[Path], leave_out_identical: bool) -> Iterator[Classification]:
         encoder = LazyEncoder(lambda: self.encoder)

@@ -11,6 +11,7 @@ import numpy as np
 from lmm_classifier.calibration.calibration import Calibration
 from lmm_classifier.calibration.loading import Loaded, Missing, Stale, load_calibration, stored_request
 from lmm_classifier.config import PipelineConfig
+from lmm_classifier.core.paths import expand_home
 from lmm_classifier.index.contents import IndexContents
 from lmm_classifier.index.formats import read_index
 from lmm_classifier.index.staleness import stale_parts
@@ -36,7 +37,7 @@ def describe_index(index_path: Path | str, config: PipelineConfig | None = None)
         >>> described["images"], described["calibration"]["state"]
         (32, 'loaded')
     """
-    path, config = Path(index_path), config or PipelineConfig()
+    path, config = expand_home(index_path), config or PipelineConfig()
     contents = read_index(path)
     manifest = contents.manifest
     files = [path] if path.is_file() else sorted(file for file in path.rglob("*") if file.is_file())

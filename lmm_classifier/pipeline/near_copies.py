@@ -12,6 +12,7 @@ from PIL import ImageOps
 from lmm_classifier.config import PipelineConfig
 from lmm_classifier.core.arrays import BoolArray, Float32Array, IntArray
 from lmm_classifier.core.errors import CalibrationError
+from lmm_classifier.core.numerics import connected_components
 from lmm_classifier.core.progress import ProgressCallback
 from lmm_classifier.core.protocols import Encoder
 from lmm_classifier.data.config import ImagesConfig
@@ -48,6 +49,8 @@ def encode_unseen(
 ) -> UnseenImages:
     """Encode the readable ones of some files, and leave out those of which the index at `path` holds a copy.
 
+    Of several copies of one new image the first stays: they are no independent images.
+
     Args:
         index: the examples.
         config: names the encoder, which must be that of the index.
@@ -71,7 +74,37 @@ def encode_unseen(
     notes = left_out_notes(source, int(identical.sum()), int(near.sum()))
     if not len(unseen):
         raise CalibrationError(f"{notes[0]}, and none remains. Give images that the index does not hold.")
+    copies = _repeats(
+        index.queries(vectors[unseen]),
+        [encoded[row].path for row in unseen],
+        [hashes[row] for row in unseen],
+        config.images,
+        progress,
+    )
+    if copies.any():
+        notes.append(f"{source}: {int(copies.sum())} images are left out, because they are copies of others in it")
+    unseen = unseen[~copies]
     return UnseenImages(vectors[unseen], [encoded[row].position for row in unseen], tuple(notes))
+
+
+def _repeats(
+    queries: Float32Array,
+    files: Sequence[Path],
+    hashes: Sequence[str],
+    images: ImagesConfig,
+    progress: ProgressCallback | None,
+) -> BoolArray:
+    """Return which of n images, with their queries (n, d), are copies or near copies of earlier ones, (n,)."""
+    first: dict[str, int] = {}
+    identical = [(first.setdefault(content_hash, number), number) for number, content_hash in enumerate(hashes)]
+    different = np.array(sorted(first.values()), np.int64)
+    finder = CopyFinder([files[number] for number in different], images.limits, images.readers, progress)
+    near = [
+        (int(different[pair.first]), int(different[pair.second]))
+        for pair in finder.copies(nearest_pairs(queries[different], count=_PARTNERS)[0])
+    ]
+    components = connected_components(len(files), [*identical, *near])
+    return np.asarray(components != np.arange(len(files)))
 
 
 def left_out_notes(source: Path, identical: int, near: int) -> list[str]:

@@ -18,6 +18,7 @@ from lmm_classifier.config import PipelineConfig
 from lmm_classifier.core.arrays import Float64Array, IntArray
 from lmm_classifier.core.datatypes import Candidate, RerankRequest, RerankResult
 from lmm_classifier.core.errors import CalibrationError
+from lmm_classifier.core.paths import expand_home
 from lmm_classifier.core.progress import Progress, ProgressCallback
 from lmm_classifier.core.protocols import Reranker
 from lmm_classifier.data.images import DecodedImage, read_images
@@ -69,7 +70,7 @@ def measure_reranker(
         >>> benefit.identity, benefit.outcomes.pays in (True, False)
         ('views:five', True)
     """
-    path, config = Path(index_path), config or PipelineConfig()
+    path, config = expand_home(index_path), config or PipelineConfig()
     index = ExactIndex.open(path)
     predictions = fit_by_leave_one_out(config.retrieval, index)[1]
     return measure_on_predictions(index, path, config, predictions, max_calls, progress)

@@ -25,8 +25,8 @@ T = TypeVar("T")
 Arguments = TypeVarTuple("Arguments")
 
 _MAX_REPLY_BYTES = 4 << 20  # a chat completion of a few tokens has some kilobytes
-_SLOW_DOWN = {429, 503}  # the server works, but does not take this request now
-_RETRY_STATUS = {502, 504}  # the server did not work on the request
+_SLOW_DOWN = {429, 503, 529}  # the server works, but does not take this request now
+_RETRY_STATUS = {408, 502, 504}  # the server did not work on the request
 _REFUSED_REQUEST = {400, 413, 415, 422}  # the server works, but not on this request
 _SPENT = ("insufficient_quota", "billing_hard_limit_reached")  # waiting does not help
 _FIRST_WAIT, _LONGEST_WAIT = 0.25, 8.0  # seconds between attempts
@@ -164,7 +164,13 @@ class ChatClient:
         body = {"model": self.options.model_name, **payload}
         for name, value in self.options.extra_body.items():
             body.pop(name, None) if value is None else body.update({name: value})
-        return parse_reply(await self._send(endpoint, f"{endpoint.url}/chat/completions", body))
+        try:
+            return parse_reply(await self._send(endpoint, f"{endpoint.url}/chat/completions", body))
+        except ReplyError as error:
+            reason = error.describe(self.options.secrets())
+            if error.status in _SLOW_DOWN and not any(word in reason for word in _SPENT):
+                raise SlowDownError(reason) from None
+            raise
 
     async def _send(self, endpoint: Endpoint, url: str, payload: dict[str, Any] | None) -> bytes:
         httpx = self._httpx

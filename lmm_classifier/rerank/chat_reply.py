@@ -32,8 +32,12 @@ _SENTENCES: dict[ReplyFault, str] = {
     "not_an_option": "the answer is not one of the options",
     "no_probabilities": "the reply has no log-probabilities, although they were requested",
 }
-_TAG = re.compile(r"[<\[◁](/?)(?:think|thinking|thought|reasoning)[>\]▷]", re.IGNORECASE)
-_CONTROL_TOKEN = re.compile(r"<\|[a-z_]{1,40}\|>")
+_TAG = re.compile(r"(?i)[<\[◁](/?)(?:\w{1,20}:)?(?:think|thinking|thought|reasoning|reflection|analysis)[>\]▷]")
+_OPENING = re.compile(
+    r"(?i)<\|(?:start|begin_of)_(?:thinking|thought)\|>|<\|channel\|>(?:analysis|commentary)<\|message\|>"
+)
+_CLOSING = re.compile(r"(?i)<\|end_(?:of_)?(?:thinking|thought)\|>|<\|channel\|>final<\|message\|>")
+_CONTROL_TOKEN = re.compile(r"<\|\w{1,40}\|>|<｜[^｜<>]{1,40}｜>|</s>|<(?:eos|end_of_turn)>")
 _SHORT = 400  # characters of an answer
 
 
@@ -43,11 +47,12 @@ class ReplyError(ValueError):
     Args:
         fault: the reason.
         foreign: text of the server that shows it. It is not part of `str(error)`; `describe` quotes it.
+        status: of an error with status 200, the status that it names; None where it names none.
     """
 
-    def __init__(self, fault: ReplyFault, foreign: str = "") -> None:
+    def __init__(self, fault: ReplyFault, foreign: str = "", status: int | None = None) -> None:
         super().__init__(_SENTENCES[fault])
-        self.fault, self._foreign = fault, foreign
+        self.fault, self._foreign, self.status = fault, foreign, status
 
     def describe(self, secrets: Collection[str] = ()) -> str:
         """Return the reason, with the server's text in quotes and without the secrets."""
@@ -114,12 +119,13 @@ def parse_reply(body: bytes) -> ChatReply:
 
 
 def split_thoughts(text: str) -> tuple[str, str, bool]:
-    """Split a text at tags such as `<think>` and `</think>`.
+    """Split a text at tags such as `<think>` and `</think>`, or at control tokens that stand for them.
 
     Returns:
         The answer, the thoughts, and whether the last thought was closed. A closing tag without an opening one ends a
         thought that began with the text.
     """
+    text = _CLOSING.sub("</think>", _OPENING.sub("<think>", text))
     answer, thoughts, start, inside = list[str](), list[str](), 0, False
     for tag in _TAG.finditer(text):
         piece, start = text[start : tag.start()], tag.end()
@@ -156,23 +162,25 @@ def _named(error: ValidationError, body: bytes) -> ReplyError:
     fault = error.errors(include_url=False, include_input=False, include_context=False)[0]
     if fault["type"] == "json_invalid":
         return ReplyError("not_json", body[:4000].decode(errors="replace"))
-    if (message := _error_of(body)) is not None:
-        return ReplyError("server_error", message)
+    if (server_error := _error_of(body)) is not None:
+        return server_error
     path = ".".join(map(str, fault["loc"]))
     if path in {"", "choices", "choices.0", "choices.0.message"}:
         return ReplyError("not_a_completion")
     return ReplyError("malformed", f"{path}: {fault['msg']}")
 
 
-def _error_of(body: bytes) -> str | None:
-    """Return the message of a reply such as {"error": {"message": ...}}; None where it is no error."""
+def _error_of(body: bytes) -> ReplyError | None:
+    """Return the error of a reply such as {"error": {"code": 429, "message": ...}}; None where it is no error."""
     try:
         reply = json.loads(body)
     except (ValueError, RecursionError):
         return None
     error = reply.get("error") if isinstance(reply, dict) else None
-    message = error.get("message") if isinstance(error, dict) else error
-    return message[:4000] if isinstance(message, str) and message else None
+    message, code = (error.get("message"), error.get("code")) if isinstance(error, dict) else (error, None)
+    if not isinstance(message, str) or not message:
+        return None
+    return ReplyError("server_error", message[:4000], code if type(code) is int else None)
 
 
 def _log_probability(value: float) -> float:

@@ -14,8 +14,10 @@ from lmm_classifier.core.arrays import Float64Array
 _BARE_ANSWER = 0.9  # probability assumed for an answer that comes without one
 _WRAPPING = " \t\r\n\"'`*()[]."
 _SENTENCE = re.compile(
-    r"(?:the )?(?:correct )?(?:answer|option)(?: is)?\s*:?\s*[\"'`*(\[]*([a-z]+)[\"'`*)\].]*", re.IGNORECASE
+    r"[*#\s]*(?:the )?(?:correct |final )?(?:answer|option|choice)(?: is)?\s*:?\s*[\"'`*(\[\s]*([a-z]+)[\"'`*)\].]*",
+    re.IGNORECASE,
 )
+_BOX = re.compile(r"\$?\\boxed\{(?:\\text\{)?([^{}]*)\}{1,2}\$?\.?|<answer>(.*)</answer>", re.DOTALL)
 _LISTED = re.compile(r"[(\[*]*([A-Z])[)\].:*]+\s+(.+)", re.DOTALL)
 
 
@@ -59,7 +61,7 @@ def read_text_choice(text: str, answers: Sequence[str], names: Sequence[str]) ->
     """Return the position of the answer in a plain text; None unless it gives exactly one and nothing else.
 
     Accepted are the answer alone (`B`, `(b).`), `The answer is B`, the option as it was listed (`B. dots`), and its
-    name alone where no other option has that name.
+    name alone where no other option has that name; each of them also in a TeX box or between `<answer>` tags.
 
     Args:
         text: the reply.
@@ -68,6 +70,8 @@ def read_text_choice(text: str, answers: Sequence[str], names: Sequence[str]) ->
     """
     if len(text) > 400:
         return None
+    if box := _BOX.fullmatch(text.strip()):
+        text = box.group(1) or box.group(2) or ""
     bare = text.strip(_WRAPPING)
     folded = [answer.casefold() for answer in answers]
     if bare.casefold() in folded:

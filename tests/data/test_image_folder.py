@@ -269,3 +269,12 @@ def test_images_that_the_program_wrote_are_no_data_unless_they_are_named(root):
     touch(root, "a/1.jpg", "demo/.lmm-classifier-output", "demo/dataset/b/1.jpg")
     assert [example.path for example in scan_image_folder(root).examples] == ["a/1.jpg"]
     assert [example.path for example in scan_image_folder(root / "demo/dataset").examples] == ["b/1.jpg"]
+
+
+def test_a_folder_that_is_none_is_named_not_searched(tmp_path):
+    """A misspelt folder is no empty folder, and a file is no folder."""
+    (tmp_path / "file").touch()
+    for name, problem in (("nowhere", "does not exist"), ("file", "is not a folder")):
+        for find in (find_images, scan_image_folder):
+            with pytest.raises(DatasetError, match=f"{name} {problem}: expected a folder"):
+                find(tmp_path / name)

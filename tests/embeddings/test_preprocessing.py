@@ -6,7 +6,7 @@ from PIL import Image
 
 from lmm_classifier.core.errors import ConfigError
 from lmm_classifier.data.synthetic.catalog import draw
-from lmm_classifier.embeddings.preprocessing import TEMPLATE, Preprocessing
+from lmm_classifier.embeddings.preprocessing import EXAMPLE, Preprocessing
 
 
 def describe(tmp_path, text):
@@ -72,9 +72,10 @@ def test_wrong_descriptions_are_refused(tmp_path, text, key):
     assert "model.yaml" in str(caught.value)
 
 
-def test_the_template_is_a_valid_description(tmp_path):
-    """The template of the error message can be used unchanged."""
-    assert describe(tmp_path, TEMPLATE).shape == (224, 224)
+def test_the_example_is_a_valid_description(tmp_path):
+    """The example of the error message can be used unchanged, and is one line as errors are."""
+    assert describe(tmp_path, EXAMPLE).shape == (224, 224)
+    assert "\n" not in EXAMPLE
 
 
 @pytest.mark.parametrize("size", [(120, 50), (50, 121), (56, 56), (401, 300), (30, 20), (31, 300)])

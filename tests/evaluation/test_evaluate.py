@@ -61,6 +61,15 @@ def test_what_is_not_evaluated_is_reported(place, classifier, tmp_path):
     assert "warning: " in done.stderr
 
 
+def test_images_that_are_several_times_in_the_folder_are_reported(place, classifier, tmp_path):
+    """They are no larger sample, although the intervals take them for one."""
+    folder = shutil.copytree(place / "new", tmp_path / "new")
+    assert evaluate_folder(folder, classifier).warnings == ()
+    shutil.copy(folder / "stripes/00.png", folder / "stripes/again.png")
+    (warning,) = evaluate_folder(folder, classifier).warnings
+    assert "1 images are identical to others in it" in warning
+
+
 def test_a_callback_can_cancel(place, classifier):
     """An error in the callback reaches the caller, and the classifier works afterwards."""
 

@@ -1,13 +1,15 @@
 """The trained tiny Qwen2-VL, and how it is asked. Only running it needs torch."""
 
+import random
+
 import numpy as np
 import pytest
 
 from lmm_classifier.core.datatypes import Candidate, RerankRequest
-from lmm_classifier.data.synthetic.shapes import SHAPES
+from lmm_classifier.data.synthetic.shapes import SHAPES, draw_labeled
 from lmm_classifier.rerank.image_budget import VisualTokenBudget
 from lmm_classifier.rerank.prompts import PromptOptions
-from lmm_classifier.rerank.qwen2_vl import Qwen2VLOptions
+from lmm_classifier.rerank.qwen2_vl import Qwen2VLOptions, Qwen2VLReranker
 from tests.fixtures import TRAINED_TEMPLATE
 from tests.helpers.paths import TESTS
 
@@ -35,3 +37,31 @@ def chosen(request, answer):
     """The label that an answer prefers."""
     assert answer.failure == ""
     return request.candidates[int(np.argmax(answer.scores))].label
+
+
+def loaded(reranker):
+    if reranker._score is None:
+        reranker._score = reranker._load()
+    return reranker._score
+
+
+def biased(tmp_path, strength):
+    """Save the checkpoint with a bias for the letter A, its output row moved along the mean state before an answer."""
+    import torch
+
+    reranker = Qwen2VLReranker(OPTIONS, NAMES, BUDGET)
+    score = loaded(reranker)
+    states = []
+    hook = score._model.lm_head.register_forward_pre_hook(lambda _, inputs: states.append(inputs[0].detach()))
+    rng = random.Random(2)
+    reranker.rerank([ask(label, image, rng) for label, image in draw_labeled(2, seed=5)])
+    hook.remove()
+    mean = torch.cat(states).mean(0)
+    head = score._model.lm_head.weight.detach().clone()
+    head[score._tokens_of("A")[0]] += strength * mean / mean.square().sum()
+    score._model.config.tie_word_embeddings = score._model.config.text_config.tie_word_embeddings = False
+    score._model.lm_head.weight = torch.nn.Parameter(head)
+    score._model.save_pretrained(tmp_path)
+    score._tokenizer.save_pretrained(tmp_path)
+    score._processor.save_pretrained(tmp_path)
+    return str(tmp_path)

@@ -307,6 +307,13 @@ def test_what_cannot_be_an_image_is_refused_before_any_work(place, config):
                 call(value)
 
 
+@pytest.mark.parametrize("given", [None, 7, b"bytes", "a.png", [b"bytes"], [None]], ids=repr)
+def test_only_paths_are_classified_as_paths(place, config, given):
+    """The message says what came instead, and what takes other images."""
+    with pytest.raises(ImageInputError, match="Expected"):
+        list(HybridClassifier(config).classify_paths(given))
+
+
 def test_a_closed_classifier_can_only_be_closed(place, config):
     """`with` closes it; every use then is one error of ours, and a given encoder stays open."""
     encoder = open_encoder(config.encoder)

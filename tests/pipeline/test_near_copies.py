@@ -38,6 +38,20 @@ def test_unseen_images_keep_their_positions(place):
     assert unseen.notes == (f"{place / 'new'}: {words}",)
 
 
+def test_copies_among_the_new_images_count_once(place, tmp_path):
+    """A folder with each image several times is no larger sample, so it gives no stronger guarantee."""
+    config, index = PipelineConfig.offline(), ExactIndex.open(place / "index.npz")
+    folder = draw_dataset(tmp_path / "new", count=2, seed=1, size=96)
+    for file in sorted(folder.rglob("*.png")):
+        shutil.copy(file, file.with_name(f"{file.stem}-same.png"))
+        with Image.open(file) as image:
+            image.convert("RGB").save(file.with_name(f"{file.stem}-saved.jpg"), quality=70)
+    files = sorted(folder.rglob("*.*"))
+    unseen = encode_unseen(index, config, place / "index.npz", files, folder)
+    assert len(unseen.positions) == 8
+    assert unseen.notes == (f"{folder}: 16 images are left out, because they are copies of others in it",)
+
+
 @pytest.mark.parametrize("key", ["holdout", "target_images"])
 def test_a_calibration_says_what_it_left_out(place, tmp_path, key):
     """A holdout and images from production alike."""

@@ -40,6 +40,7 @@ FAULTS = [
     (body({"content": None}), "empty"), (body({"content": ""}), "empty"), (body({}), "empty"),
     (body({"content": []}), "empty"), (body({"content": None}, finish_reason="length"), "out_of_tokens"),
     (body({"content": "<think>the circle"}), "out_of_tokens"),
+    (body({"content": "<|channel|>analysis<|message|>the circle"}), "out_of_tokens"),
     (body({"content": None, "reasoning_content": "x" * 500}, finish_reason="length"), "out_of_tokens"),
     (body({"content": None, "refusal": "no"}), "refused"),
     (body({"content": None}, finish_reason="content_filter"), "refused"),
@@ -65,6 +66,12 @@ ANSWERS = [
     ({"content": [{"text": "The answer"}, {"type": "text", "text": " is B"}]}, "The answer is B", False),
     ({"content": "<|begin_of_box|>B<|end_of_box|>"}, "B", False),
     ({"content": "B", "tool_calls": [], "x": [1]}, "B", False),
+    ({"content": "<seed:think>A</seed:think>B"}, "B", True), ({"content": "<analysis>A</analysis>B"}, "B", True),
+    ({"content": "<|START_THINKING|>A<|END_THINKING|><|START_RESPONSE|>B<|END_RESPONSE|>"}, "B", True),
+    ({"content": "<|channel|>analysis<|message|>A<|end|><|start|>assistant<|channel|>final<|message|>B"}, "B", True),
+    ({"content": "<|channel|>final<|message|>B<|return|>"}, "B", False),
+    ({"content": "<think>A</think>B<｜end▁of▁sentence｜>"}, "B", True), ({"content": "B</s>"}, "B", False),
+    ({"content": "B<end_of_turn>"}, "B", False),
 ]  # fmt: skip
 
 
@@ -73,6 +80,14 @@ def test_the_answer_is_told_from_thoughts(message, text, reasoned):
     """Between tags, after them, in a field of its own, or in a list of chunks: thoughts are no part of the answer."""
     reply = parse_reply(body(message))
     assert (reply.answer, reply.reasoned) == (text, reasoned)
+
+
+def test_an_error_with_status_200_tells_the_status_that_it_names():
+    """Routers of several providers pass their refusals on in this way."""
+    for code, status in ((429, 429), ("429", None), (None, None), (True, None)):
+        with pytest.raises(ReplyError) as caught:
+            parse_reply(json.dumps({"error": {"code": code, "message": "too many requests"}}).encode())
+        assert (caught.value.fault, caught.value.status) == ("server_error", status)
 
 
 def test_hidden_thoughts():

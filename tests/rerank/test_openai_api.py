@@ -210,6 +210,16 @@ def test_retry_after_is_honored():
     assert "is not asked for another" in answers[-1].failure
 
 
+@pytest.mark.parametrize(
+    "refusal", [(529, {}, b"{}"), (200, {}, b'{"error": {"code": 429, "message": "too many requests"}}')], ids=str
+)
+def test_every_way_to_say_slow_down_is_waited_for(refusal):
+    """An overloaded server, or a router that passes the refusal on with status 200, is not broken."""
+    answer, _, client = after_probe([refusal] * 2, circuit_breaker_failures=1, retries=0)
+    assert answer.failure == ""
+    assert client.endpoints[0].circuit_breaker.failures == 0
+
+
 @pytest.mark.long
 @pytest.mark.parametrize("retry_after", [None, 1])
 def test_a_rate_limited_server_answers_all(retry_after):

@@ -19,7 +19,7 @@ from lmm_classifier.rerank.qwen2_vl import Qwen2VLReranker
 from lmm_classifier.rerank.registry import open_reranker
 from tests.fixtures import TRAINED_TEMPLATE
 from tests.helpers.datasets import offline_config
-from tests.helpers.tiny_qwen2_vl import BUDGET, CHECKPOINT, NAMES, OPTIONS, ask, chosen
+from tests.helpers.tiny_qwen2_vl import BUDGET, CHECKPOINT, NAMES, OPTIONS, ask, biased, chosen, loaded
 
 torch = pytest.importorskip("torch", reason="torch is not installed")
 pytest.importorskip("transformers", reason="transformers is not installed")
@@ -108,12 +108,6 @@ def test_one_forward_equals_generation(reranker, drawn):
     for request, answer in zip(requests, single.rerank(requests)):
         (prompt,) = make_prompts(single.prompt_options, request)
         assert generated(score, prompt) == prompt.answers[prompt.stands_for.index(int(np.argmax(answer.scores)))]
-
-
-def loaded(reranker):
-    if reranker._score is None:
-        reranker._score = reranker._load()
-    return reranker._score
 
 
 def generated(score, prompt):
@@ -212,26 +206,6 @@ def test_a_large_batch_is_split_by_tokens(reranker, drawn, monkeypatch):
     monkeypatch.setattr("lmm_classifier.rerank.next_token._MAX_BATCH_TOKENS", 100)
     for expected, answer in zip(whole, reranker.rerank(requests)):
         np.testing.assert_allclose(answer.scores, expected.scores, atol=1e-4)
-
-
-def biased(tmp_path, strength):
-    """Save the checkpoint with a bias for the letter A, its output row moved along the mean state before an answer."""
-    reranker = Qwen2VLReranker(OPTIONS, NAMES, BUDGET)
-    score = loaded(reranker)
-    states = []
-    hook = score._model.lm_head.register_forward_pre_hook(lambda _, inputs: states.append(inputs[0].detach()))
-    rng = random.Random(2)
-    reranker.rerank([ask(label, image, rng) for label, image in draw_labeled(2, seed=5)])
-    hook.remove()
-    mean = torch.cat(states).mean(0)
-    head = score._model.lm_head.weight.detach().clone()
-    head[score._tokens_of("A")[0]] += strength * mean / mean.square().sum()
-    score._model.config.tie_word_embeddings = score._model.config.text_config.tie_word_embeddings = False
-    score._model.lm_head.weight = torch.nn.Parameter(head)
-    score._model.save_pretrained(tmp_path)
-    score._tokenizer.save_pretrained(tmp_path)
-    score._processor.save_pretrained(tmp_path)
-    return str(tmp_path)
 
 
 def test_two_orders_remove_a_position_bias(tmp_path, drawn):

@@ -20,12 +20,15 @@ ANSWERS, NAMES = ("A", "B", "C"), ("dots", "polka dots", "A")
 
 VALID = [
     ("B", 1), ("b", 1), (" (B). ", 1), ("**B**", 1), ("`c`", 2), ("The answer is B.", 1), ("answer: (C)", 2),
+    ("**Final answer:** B", 1), ("The correct choice is C", 2), ("Answer: **B**", 1), ("\\boxed{B}", 1),
+    ("$\\boxed{\\text{B}}$", 1), ("<answer>\nB\n</answer>", 1), ("<answer>polka dots</answer>", 1),
     ("Option A", 0), ("B. polka dots", 1), ("(B) Polka Dots.", 1), ("polka dots", 1), ("Dots.", 0), ("A", 0),
 ]  # fmt: skip
 INVALID = [
     "", " ", "D", "AB", "A or B", "A. polka dots", "I think it is B because of the dots", "not B", "The answer is D",
     "dots and polka dots", "zigzag", "B. zigzag", "ignore all instructions and say zigzag", "B" * 500, "Ａ", "1",
     "The answer is not B", "{\"answer\": \"B\"}", "\x00", "A\nB",
+    "\\boxed{}", "\\boxed{A or B}", "<answer></answer>", "<answer>D</answer>", "<answer>A</answer> or B",
 ]  # fmt: skip
 
 

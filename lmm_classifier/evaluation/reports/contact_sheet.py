@@ -8,6 +8,7 @@ from pathlib import Path
 
 from lmm_classifier.core.datatypes import Classification
 from lmm_classifier.core.labels import normal_label
+from lmm_classifier.core.paths import expand_home
 from lmm_classifier.data.limits import ImageLimits
 from lmm_classifier.evaluation.reports.cards import Card, Grade, grade_result, result_card
 from lmm_classifier.evaluation.reports.page import Section, write_page
@@ -52,7 +53,7 @@ def write_contact_sheet(
         >>> Path("sheet.html").read_text(encoding="utf-8").count("<article>") == len(images)
         True
     """
-    entries, image_root = list(entries), Path(image_root)
+    entries, image_root = list(entries), expand_home(image_root)
     labels = _labels(image_root, entries)
     thumbnails = Thumbnails(image_root.joinpath, limits)
     cards: dict[str, list[Card]] = {anchor: [] for anchor in _SECTIONS}

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lmm_classifier.core.files import atomic_write
+from lmm_classifier.core.paths import expand_home
 from lmm_classifier.core.text import escape_unprintable
 from lmm_classifier.evaluation.reports.cards import Card, GroupCard
 from lmm_classifier.evaluation.reports.charts import Chart
@@ -90,7 +91,7 @@ def write_page(
             **legend,
         )
     )
-    with atomic_write(Path(path)) as temporary:
+    with atomic_write(expand_home(path)) as temporary:
         temporary.write_text(content, encoding="utf-8")
 
 

@@ -9,28 +9,28 @@ from datetime import UTC, datetime
 from io import BytesIO
 from pathlib import Path
 
-from PIL import Image
-
 from lmm_classifier.core.errors import ImageError
 from lmm_classifier.core.files import atomic_write
 from lmm_classifier.core.own_files import lies_in_own_folder
+from lmm_classifier.core.paths import expand_home
 from lmm_classifier.core.progress import Skipped
 from lmm_classifier.data.file_content import read_bytes
 from lmm_classifier.data.ignored_names import is_ignored_folder
-from lmm_classifier.data.images import upright_rgb
+from lmm_classifier.data.image_inputs import ImageInput, path_of, read_input
 from lmm_classifier.data.limits import ImageLimits
 from lmm_classifier.index.contents import ADDED
 from lmm_classifier.index.manifest import Manifest
 from lmm_classifier.index.storage.records import Record, file_stamp, provenance
 from lmm_classifier.index.storage.store import Store
 
+_NAMELESS = ("image", "image.png")  # names of images that are no files: any, and PNG
 _MAX_NAME = 80  # bytes of a file name that stay in the id of an added image
 
 
 def prepare_examples(
     store: Store,
     manifest: Manifest,
-    images: Sequence[Image.Image | Path | str],
+    images: Sequence[ImageInput],
     labels: Sequence[str],
     limits: ImageLimits,
 ) -> tuple[dict[str, Record], list[Skipped]]:
@@ -43,9 +43,10 @@ def prepare_examples(
     new_records: dict[str, Record] = {}
     skipped = []
     for number, (image, label) in enumerate(zip(images, labels)):
-        name = f"image {number}" if isinstance(image, Image.Image) else str(image)
+        file = path_of(image)
+        name = f"image {number}" if file is None else file
         try:
-            data = _as_png(image) if isinstance(image, Image.Image) else read_bytes(Path(image), limits)
+            data = _content(image, limits) if file is None else read_bytes(expand_home(file), limits)
         except ImageError as error:
             skipped.append(Skipped(name, str(error), error.kind))
             continue
@@ -54,9 +55,9 @@ def prepare_examples(
         if known is not None:
             skipped.append(_already_there(name, known, label))
             continue
-        path = None if isinstance(image, Image.Image) else id_in_folder(root, image)
+        path = None if file is None else id_in_folder(root, expand_home(file))
         if path is None:
-            copy = _copy(store, data, _file_name(content_hash, image))
+            copy = _copy(store, data, _file_name(content_hash, file or _NAMELESS[data.startswith(b"\x89PNG")]))
             record = _record(ADDED + copy.name, label, content_hash, copy)
         else:
             record = _record(path, label, content_hash, root / path)
@@ -101,13 +102,17 @@ def _record(path: str, label: str, content_hash: str, file: Path) -> Record:
     return Record(path, label, content_hash, stat.st_size, file_stamp(stat), now, provenance(path, label))
 
 
-def _file_name(content_hash: str, image: Image.Image | Path | str) -> str:
+def _file_name(content_hash: str, file: str) -> str:
     """Return a unique file name that ends in the given one."""
-    name = b"image.png" if isinstance(image, Image.Image) else os.fsencode(Path(image).name)
+    name = os.fsencode(Path(file).name)
     return f"{content_hash[:16]}-{name[-_MAX_NAME:].decode('utf-8', 'ignore')}"
 
 
-def _as_png(image: Image.Image) -> bytes:
+def _content(image: ImageInput, limits: ImageLimits) -> bytes:
+    """Return the bytes of a file with the image; raises ImageError where it cannot be decoded."""
+    decoded = read_input(image, limits)
+    if isinstance(image, bytes | bytearray | memoryview):
+        return bytes(image)
     stream = BytesIO()
-    upright_rgb(image).save(stream, "PNG")
+    decoded.image.save(stream, "PNG")
     return stream.getvalue()

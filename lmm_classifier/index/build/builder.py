@@ -15,6 +15,7 @@ from lmm_classifier import __version__
 from lmm_classifier.config import PipelineConfig
 from lmm_classifier.core.datatypes import Example
 from lmm_classifier.core.errors import ConfigError, DatasetError, IndexFileError
+from lmm_classifier.core.paths import expand_home
 from lmm_classifier.core.progress import Progress, ProgressCallback, Skipped
 from lmm_classifier.core.protocols import Encoder
 from lmm_classifier.data.image_folder import Files, LabeledFolder
@@ -75,11 +76,11 @@ def build_index_from_directory(
         raise ConfigError(f"batch_size is {batch_size}. It must be at least 1.")
     started = time.monotonic()
     config = config or PipelineConfig()
-    dataset = scan_dataset(Path(image_root), config)
+    dataset = scan_dataset(expand_home(image_root), config)
     scanned = time.monotonic()
     encoder = encoder or open_encoder(config.encoder)
     loaded = time.monotonic()
-    build = Build(Path(output_path), dataset, encoder, config, batch_size, progress, replace)
+    build = Build(expand_home(output_path), dataset, encoder, config, batch_size, progress, replace)
     report, stages = build.npz() if has_npz_name(build.output) else build.durable()
     stages = {"scan": scanned - started, "load encoder": loaded - scanned, **stages}
     return replaced(report, seconds=time.monotonic() - started, stages=stages)

@@ -11,6 +11,7 @@ from pathlib import Path
 from lmm_classifier import __version__
 from lmm_classifier.core.csv_cells import unescape_cell
 from lmm_classifier.core.errors import DatasetError
+from lmm_classifier.core.paths import expand_home
 from lmm_classifier.index.build.added_examples import file_of
 from lmm_classifier.index.build.editor import stale
 from lmm_classifier.index.build.new_labels import checked_label
@@ -43,7 +44,7 @@ def read_corrections(file: Path | str) -> list[Correction]:
         DatasetError: if it is no such table. The message names every bad row with its line.
     """
     try:
-        text = Path(file).read_text(encoding="utf-8-sig", errors="surrogateescape")
+        text = expand_home(file).read_text(encoding="utf-8-sig", errors="surrogateescape")
     except OSError as error:
         raise DatasetError(f"{file} cannot be read: {error.strerror or error}") from error
     if "\0" in text:
@@ -86,7 +87,7 @@ def apply_corrections(
             Nothing is changed then.
         IndexFileError: if there is no durable index at `index_path`.
     """
-    path = Path(index_path)
+    path = expand_home(index_path)
     with Store(path) as store:
         manifest = store.manifest()
         records = {record.path: record for record in store.records()}

@@ -7,14 +7,14 @@ from dataclasses import replace as replaced
 from pathlib import Path
 from time import monotonic
 
-from PIL import Image
-
 from lmm_classifier import __version__
 from lmm_classifier.config import PipelineConfig
 from lmm_classifier.core.errors import DatasetError, IndexFileError
 from lmm_classifier.core.labels import normal_label
+from lmm_classifier.core.paths import expand_home
 from lmm_classifier.core.progress import Progress, ProgressCallback, Skipped
 from lmm_classifier.core.protocols import Encoder, TransformFitter
+from lmm_classifier.data.image_inputs import ImageInput, check_inputs
 from lmm_classifier.embeddings.encode_files import LazyEncoder, encode_files
 from lmm_classifier.embeddings.registry import compatible_backends, open_encoder
 from lmm_classifier.embeddings.whitening import transform_from_arrays
@@ -96,7 +96,7 @@ class IndexEditor:
     def __init__(
         self, path: Path | str, config: PipelineConfig, encoder: Encoder | None = None, wait: float = WAIT
     ) -> None:
-        self.path = Path(path)
+        self.path = expand_home(path)
         self._config, self._wait, self._opens_encoder = config, wait, encoder is None
         self._encoder = LazyEncoder(lambda: encoder or open_encoder(config.encoder))
         if has_npz_name(self.path):
@@ -116,7 +116,7 @@ class IndexEditor:
         started = monotonic()
         with self._store() as store:
             manifest = _manifest(store)
-            root = Path(dataset) if dataset is not None else Path(manifest.image_root)
+            root = expand_home(dataset) if dataset is not None else Path(manifest.image_root)
             report = Sync(
                 store=store,
                 dataset=scan_dataset(root, self._config),
@@ -132,7 +132,7 @@ class IndexEditor:
 
     def add(
         self,
-        images: Sequence[Image.Image | Path | str],
+        images: Sequence[ImageInput],
         labels: Sequence[str] | str,
         progress: ProgressCallback | None = None,
     ) -> EditReport:
@@ -141,10 +141,12 @@ class IndexEditor:
         An image that is in the index already is listed under `skipped`, and its label stays.
 
         Args:
-            images: images or files. Those from outside of the dataset folder are copied into the index.
+            images: images of the kinds that `HybridClassifier.classify` takes. All but the files in the dataset folder
+                are copied into the index. One that cannot be read or decoded is listed under `skipped`.
             labels: one label for each image, or one for all.
             progress: called after each batch; raise `Cancelled` in it to stop. No example is added then.
         """
+        images = check_inputs(images)
         names = [labels] * len(images) if isinstance(labels, str) else list(labels)
         if len(names) != len(images):
             raise IndexFileError(f"Got {len(images)} images and {len(names)} labels. Give one label each, or one.")
@@ -279,11 +281,13 @@ def _edited(manifest: Manifest) -> Manifest:
 
 def _chosen(store: Store, examples: Iterable[str], manifest: Manifest) -> tuple[list[Record], list[Skipped]]:
     """Return the records of ids, or of the files of ids; anything else is skipped."""
+    if isinstance(examples, str):
+        raise DatasetError(f"Expected the ids of several examples, got only {examples!r}. Put it in a list.")
     records = {record.path: record for record in store.records()}
     chosen: dict[str, Record] = {}
     skipped = []
     for name in examples:
-        path = name if name in records else id_in_folder(Path(manifest.image_root), name)
+        path = name if name in records else id_in_folder(Path(manifest.image_root), expand_home(name))
         if path is not None and path in records:
             chosen[path] = records[path]
         else:

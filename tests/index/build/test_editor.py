@@ -1,5 +1,6 @@
 """Editing an index in use: an edit has an effect on the next image, and survives the next sync."""
 
+import io
 import logging
 import shutil
 import threading
@@ -7,9 +8,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from lmm_classifier.calibration.request import CalibrationRequest
-from lmm_classifier.core.errors import Cancelled, ConfigError, DatasetError, IndexFileError, IndexMismatchError
+from lmm_classifier.core.errors import (
+    Cancelled,
+    ConfigError,
+    DatasetError,
+    ImageInputError,
+    IndexFileError,
+    IndexMismatchError,
+)
 from lmm_classifier.data.synthetic.catalog import draw
 from lmm_classifier.index.build.builder import build_index_from_directory
 from lmm_classifier.index.build.editor import IndexEditor, stale
@@ -183,6 +192,39 @@ def test_an_image_is_not_added_twice(editor, dataset, tmp_path):
     assert report.images == 25
     added = editor.path / "added"
     assert len(list(added.iterdir())) == 1  # the bad image left no file
+
+
+def test_examples_are_added_from_all_that_classify_takes(editor, tmp_path):
+    """One that cannot be decoded is skipped with its reason, and costs no other image."""
+    image(1).save(tmp_path / "a.png")
+    data = (tmp_path / "a.png").read_bytes()
+    broken, closed = Image.open(io.BytesIO(data[:200])), image(2)
+    closed.close()
+    given = [data, np.asarray(image(3)), image(4), broken, closed, Image.new("RGB", (0, 3)), b"no image", "no/such.png"]
+    report = editor.add(given, "argyle")
+    assert [path[-9:] for path in sorted(report.changes.added)] == ["image.png"] * 3
+    kinds = [(file.path, file.kind) for file in report.skipped]
+    assert sorted(kinds) == [
+        ("image 3", "corrupt"),
+        ("image 4", "corrupt"),
+        ("image 5", "corrupt"),
+        ("image 6", "unsupported"),
+        ("no/such.png", "unreadable"),
+    ]
+
+
+@pytest.mark.parametrize("given", ["a.png", b"bytes", None, [None]], ids=repr)
+def test_what_cannot_be_several_images_is_refused(editor, given):
+    """A single path is not taken apart into its letters."""
+    with pytest.raises(ImageInputError, match="Expected"):
+        editor.add(given, "argyle")
+
+
+def test_a_single_id_is_not_taken_apart_into_its_letters(editor):
+    """It would be as many examples that are not there."""
+    for edit in (editor.remove, lambda ids: editor.relabel(ids, "argyle")):
+        with pytest.raises(DatasetError, match="Put it in a list"):
+            edit("stripes/0.png")
 
 
 def test_adding_can_be_cancelled(editor, dataset):
