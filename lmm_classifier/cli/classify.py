@@ -80,7 +80,10 @@ def classify(
     results = ResultOutput(output, chosen, resume, overwrite)
     with ExitStack() as stack:
         sources = _sources(images or [], files_from, null, config, copy_to or link_to, stack)
-        sources.require_any()
+        if move and results.stored.by_path:  # of a former run, which may have moved all
+            sources.accept_empty_folders()
+        else:
+            sources.require_any()
         run = ClassifyRun(sources, results, _sorter(copy_to, link_to, move), html)
         counts = run.run(config, leave_out_identical)
     if report is not None:

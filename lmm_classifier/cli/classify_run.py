@@ -166,7 +166,7 @@ class ClassifyRun:
         """Print what was done, and everything that was skipped."""
         outcomes = ", ".join(f"{number} {name}" for name, number in self.counts.items())
         rate = f"{seconds:.1f} s ({count / max(seconds, 1e-9):.1f}/s)"
-        lines = [f"{sum(self.counts.values())} images: {outcomes}; {rate}"]
+        lines = [f"{sum(self.counts.values())} images: {outcomes or 'nothing left to do'}; {rate}"]
         if self.kept:
             lines.append(f"{self.kept} of them were in {self.output.path} already")
         if self.sources.repeated:

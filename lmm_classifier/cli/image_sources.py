@@ -72,6 +72,10 @@ class ImageSources:
             self.skipped.append(Skipped(str(name), "no image file in this folder", "empty"))
         return paths
 
+    def accept_empty_folders(self) -> None:
+        """Do not count folders without images as skipped."""
+        self.skipped = [file for file in self.skipped if file.kind != "empty"]
+
     def require_any(self) -> None:
         """Raise DatasetError where there is nothing to classify, with what was skipped instead."""
         if not self.paths:

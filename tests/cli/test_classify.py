@@ -251,6 +251,8 @@ def test_images_are_sorted_into_folders(work):
     classify(work, "new/stripes", "--copy-to", "moved", "--move", "--output", "moved.jsonl")
     assert not any((work / "new/stripes").iterdir())
     assert {path.name: path.read_bytes() for path in (work / "moved").rglob("*.png")} == before
+    done = classify(work, "new/stripes", "--copy-to", "moved", "--move", "--output", "moved.jsonl", "--resume")
+    assert "0 images: nothing left to do" in done.stderr
 
 
 def test_a_page_of_the_run(work):
