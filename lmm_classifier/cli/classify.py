@@ -80,7 +80,7 @@ def classify(
     results = ResultOutput(output, chosen, resume, overwrite)
     with ExitStack() as stack:
         sources = _sources(images or [], files_from, null, config, copy_to or link_to, stack)
-        if move and results.stored.by_path:  # of a former run, which may have moved all
+        if resume and move and output is not None and output.is_file():  # a former run may have moved all
             sources.accept_empty_folders()
         else:
             sources.require_any()
