@@ -29,6 +29,7 @@ FAULTS = [
     (b'{"choices": []}', "not_a_completion"), (b'{"choices": {"message": 7}}', "not_a_completion"),
     (b'{"choices": [7]}', "not_a_completion"), (b'{"choices": [{"text": "A"}]}', "not_a_completion"),
     (b'{"error": {"message": "no memory"}}', "server_error"), (b'{"error": "no memory"}', "server_error"),
+    (b'{"choices": [{"message": 7}, {"message": {"content": 7}}]}', "not_a_completion"),
     (body({"content": 7}), "malformed"), (body({"content": {"text": "A"}}), "malformed"),
     (body(logprobs=7), "malformed"), (body(logprobs={"content": 7}), "malformed"),
     (body(logprobs={"content": [{"token": "A", "logprob": -1, "top_logprobs": 5}]}), "malformed"),
