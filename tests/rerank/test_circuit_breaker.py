@@ -96,6 +96,15 @@ def test_failures_are_counted_since_the_last_success():
     assert breaker.open_reason() is None
 
 
+def test_beyond_the_limit_one_trial_is_allowed_as_well():
+    """A trial that failed is followed by another wait and another single trial."""
+    breaker, clock = opened(failures=2)
+    breaker.failed("still down")
+    clock.now = 130.0
+    assert breaker.blocked() is None
+    assert breaker.blocked() == "another request is testing the server: still down"
+
+
 def test_early_in_the_life_of_a_clock_nothing_is_closed():
     """A clock may begin at 0; a success opens the way at once."""
     breaker, clock = opened(now=0.5)

@@ -177,6 +177,14 @@ def test_what_was_sent_a_second_ago_does_not_count():
     assert pacer.rate == pytest.approx(0.7 * 3)
 
 
+def test_the_first_rate_is_not_that_of_a_slow_refusal():
+    """Where nothing was sent in the second before, the server is assumed to have accepted one request."""
+    pacer, clock, sent = paced(2)
+    clock.now = 20.0
+    pacer.refused(sent[0], None, "429")
+    assert pacer.rate == 0.7
+
+
 def test_refusals_of_one_burst_lower_the_rate_once():
     """The others were sent before the server had said anything."""
     pacer, clock, sent = paced(5)
