@@ -85,8 +85,8 @@ def test_what_is_no_table_is_refused(tmp_path, text, message):
 
 def test_the_first_line_tells_the_separator(tmp_path):
     """Other separators in names, however many, are parts of them."""
-    text = "path,action,label\na;;;;;;.png,keep,\nb.png,relabel,x\ty\n"
-    assert [row.path for row in read_corrections(table(tmp_path, text))] == ["a;;;;;;.png", "b.png"]
+    text = "path,action,label\na;;;;;;;;;;;;.png,keep,\nb.png,relabel,x\ty\n"
+    assert [row.path for row in read_corrections(table(tmp_path, text))] == ["a;;;;;;;;;;;;.png", "b.png"]
 
 
 @pytest.mark.parametrize(("bad", "more"), [(20, ""), (21, "; and 1 more"), (22, "; and 2 more")])
