@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from lmm_classifier.core.datatypes import Candidate, RerankRequest
+from lmm_classifier.rerank import answer_formats
 from lmm_classifier.rerank.answer_formats import Abilities, messages, plain_tokens
 from lmm_classifier.rerank.chat_reply import ChatReply, ReplyError
 from lmm_classifier.rerank.dialect import Dialect
@@ -142,3 +143,12 @@ def test_a_large_image_is_sent_as_a_good_jpeg():
     assert content == expected.getvalue()
     assert sent.size == image.size
     assert sent_image(noise(256, 256))[0] == "data:image/png;base64"  # 197,000 bytes
+
+
+def test_a_png_of_the_limit_is_sent(monkeypatch):
+    """One byte more is too many."""
+    size = len(sent_image(IMAGE)[1])
+    monkeypatch.setattr(answer_formats, "_MAX_PNG_BYTES", size)
+    assert sent_image(IMAGE)[0] == "data:image/png;base64"
+    monkeypatch.setattr(answer_formats, "_MAX_PNG_BYTES", size - 1)
+    assert sent_image(IMAGE)[0] == "data:image/jpeg;base64"
