@@ -1,5 +1,7 @@
 """The benefit of reranking: measured, used where it helps, and disabled where it does not."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -225,6 +227,24 @@ def test_certain_examples_have_a_recall():
     assert candidates_for_recall(np.eye(5)[[0, 0, 0, 0]], np.array([0, 0, 0, 1]), 1.0, 9) == 2
 
 
+def test_a_gain_that_reaches_the_threshold_is_worth_a_call():
+    """The threshold is the gain of the last image that is asked about."""
+    benefit, labels, probabilities = fit(simulate(400, 0.95)), ("a", "b", "c"), np.array([0.5, 0.4, 0.1])
+    gain = benefit.pairwise_accuracy.expected_gain(labels, probabilities)
+    assert replace(benefit, gain_threshold=gain).worth(labels, probabilities)
+    assert not replace(benefit, gain_threshold=np.nextafter(gain, 1)).worth(labels, probabilities)
+
+
+def test_rates_follow_a_renamed_label():
+    """Without new names it is the same."""
+    benefit = fit(simulate(60, 0.9))
+    accuracy = benefit.pairwise_accuracy
+    renamed = benefit.renamed({"a": "x"})
+    assert renamed.pairwise_accuracy.of_label == {"x" if k == "a" else k: v for k, v in accuracy.of_label.items()}
+    assert renamed.pairwise_accuracy != accuracy
+    assert benefit.renamed({}).pairwise_accuracy == accuracy
+
+
 def outcomes(worth, retrieval, fused, weight):
     """Outcomes of trials of which only these matter."""
     count = len(worth)
@@ -310,7 +330,7 @@ def varied_trials():
 def test_trials_are_judged_by_fits_without_them(target_gain, max_calls):
     """Five folds in turn: weights, rates and the gate of each are those of the four others; the last fit has all."""
     trials = varied_trials()
-    rankings = [(trial.labels, trial.probabilities) for trial in simulate(40, 0.5, 7)]
+    rankings = [(trial.labels, trial.probabilities) for trial in [*trials, *simulate(20, 0.5, 7)]]
     benefit = fit_benefit("model@1", trials, rankings, target_gain, max_calls)
     found, folds = benefit.outcomes, np.arange(61) % 5
     fits = [fitted_by_hand([trial for trial, fold in zip(trials, folds) if fold != number]) for number in range(5)]
