@@ -8,8 +8,8 @@ ROOMS = ("calibration", "neighbors")
 MODULES = (
     "pipeline/policy.py",
     "pipeline/thresholds.py",
-    "rerank/answer_formats.py",
     "rerank/aggregation.py",
+    "rerank/answer_formats.py",
     "rerank/benefit.py",
     "rerank/chat_reply.py",
     "rerank/circuit_breaker.py",
