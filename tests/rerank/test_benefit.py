@@ -229,7 +229,7 @@ def test_certain_examples_have_a_recall():
 
 def test_a_gain_that_reaches_the_threshold_is_worth_a_call():
     """The threshold is the gain of the last image that is asked about."""
-    benefit, labels, probabilities = fit(simulate(400, 0.95)), ("a", "b", "c"), np.array([0.5, 0.4, 0.1])
+    benefit, labels, probabilities = fit(simulate(80, 0.95)), ("a", "b", "c"), np.array([0.5, 0.4, 0.1])
     gain = benefit.pairwise_accuracy.expected_gain(labels, probabilities)
     assert replace(benefit, gain_threshold=gain).worth(labels, probabilities)
     assert not replace(benefit, gain_threshold=np.nextafter(gain, 1)).worth(labels, probabilities)
