@@ -7,11 +7,22 @@ from pathlib import Path
 ROOMS = ("calibration", "neighbors")
 MODULES = (
     "pipeline/policy.py",
-    "rerank/gating.py",
-    "rerank/fusion.py",
+    "pipeline/thresholds.py",
     "rerank/aggregation.py",
+    "rerank/answer_formats.py",
+    "rerank/benefit.py",
+    "rerank/chat_reply.py",
+    "rerank/circuit_breaker.py",
+    "rerank/fusion.py",
+    "rerank/gating.py",
+    "rerank/pacing.py",
+    "rerank/requested_wait.py",
     "rerank/responses.py",
+    "index/staleness.py",
+    "index/build/corrections.py",
     "index/build/sync_plan.py",
+    "evaluation/duplicates.py",
+    "evaluation/label_noise.py",
 )
 PACKAGE = "lmm_classifier"
 

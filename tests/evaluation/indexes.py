@@ -7,10 +7,10 @@ from lmm_classifier.index.vector_index import ExactIndex
 from lmm_classifier.testing import example_fingerprint
 
 
-def index_of(path, vectors, labels, hashes=None):
-    """Write an index of normalized vectors (n, d) to `path` and open it; the examples are `<label>/<row>.jpg`."""
+def index_of(path, vectors, labels, hashes=None, root="dataset"):
+    """Write an index of normalized vectors (n, d) to `path` and open it; the files are `<root>/<label>/<row>.jpg`."""
     hashes = hashes or [f"{number:064x}" for number in range(len(labels))]
     paths = [f"{label}/{number}.jpg" for number, label in enumerate(labels)]
-    manifest = Manifest(example_fingerprint(vectors.shape[1]), "identity", len(labels), "dataset", "2026-01-01", "0")
+    manifest = Manifest(example_fingerprint(vectors.shape[1]), "identity", len(labels), str(root), "2026-01-01", "0")
     write_index(path, IndexContents(manifest, list(labels), paths, hashes, {}, lambda: [vectors]))
     return ExactIndex.open(path)

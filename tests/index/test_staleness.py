@@ -2,6 +2,7 @@
 
 from collections import Counter
 from dataclasses import replace
+from zlib import crc32
 
 import numpy as np
 import pytest
@@ -177,6 +178,28 @@ def test_the_digest_of_vectors_depends_on_the_arrays_of_the_transform(tmp_path):
     ]
     assert len(set(made)) == 5
     assert vectors_digest(replace(contents, transform_arrays={"b": np.ones(2), "a": np.ones(2)})) == made[-1]
+
+
+def test_the_digest_of_vectors_stays_what_it_was(tmp_path):
+    """An index keeps it: another way to compute it would make every calibration stale. It ends in a plain CRC-32."""
+    contents = ExactIndex.open(write_clusters(tmp_path / "index.npz")).contents
+    arrays = {"b": np.arange(4.0), "a": np.ones((2, 3), np.float32)}
+    data = b"a" + arrays["a"].tobytes() + b"b" + arrays["b"].tobytes()
+    space = f"{contents.manifest.fingerprint.space_id} {contents.manifest.transform}"
+    assert vectors_digest(replace(contents, transform_arrays=arrays)) == f"{space} {crc32(data):08x}"
+    assert vectors_digest(replace(contents, transform_arrays={})) == f"{space} 00000000"
+
+
+def test_no_change_is_not_too_many():
+    """Unless something is said of new labels there are none, also in an index without examples."""
+    assert not ChangesSince(np.zeros(0, np.int64), 0, 0).is_too_many(0)
+
+
+def test_an_impossible_label_number_is_refused_with_its_range():
+    """The error says which numbers there are."""
+    arrays = digests([(4, "a"), (5, "b"), (6, "c")]).to_arrays()
+    with pytest.raises(ValueError, match="outside of 0 to 2"):
+        ExampleDigests.from_arrays({**arrays, "label_ids": np.array([0, 1, 3])})
 
 
 def test_completed_knn_distances_equal_those_of_a_new_fit():

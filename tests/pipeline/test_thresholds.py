@@ -13,7 +13,7 @@ from lmm_classifier.index.vector_index import ExactIndex
 from lmm_classifier.neighbors.config import RetrievalConfig
 from lmm_classifier.pipeline.calibrator import calibrate_index
 from lmm_classifier.pipeline.retriever import Retriever
-from lmm_classifier.pipeline.thresholds import DEFAULT_CONFIDENCE, DEFAULT_KEEP_KNOWN, Threshold, Thresholds
+from lmm_classifier.pipeline.thresholds import DEFAULT_KEEP_KNOWN, Threshold, Thresholds
 from tests.helpers.vector_indexes import write_clusters
 
 
@@ -31,7 +31,7 @@ def resolve(path, **settings):
 def test_without_a_calibration_the_defaults_hold(path):
     """The familiarity threshold is fitted when the index is opened, to accept 95% of known images."""
     thresholds = resolve(path)
-    assert thresholds.confidence == Threshold(DEFAULT_CONFIDENCE, "default")
+    assert thresholds.confidence == Threshold(0.7, "default")
     assert thresholds.keep_known == Threshold(DEFAULT_KEEP_KNOWN, "default")
     assert thresholds.statistic == "familiarity"
     assert thresholds.novelty.source == "fitted when the index was opened"

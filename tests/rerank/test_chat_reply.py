@@ -29,6 +29,7 @@ FAULTS = [
     (b'{"choices": []}', "not_a_completion"), (b'{"choices": {"message": 7}}', "not_a_completion"),
     (b'{"choices": [7]}', "not_a_completion"), (b'{"choices": [{"text": "A"}]}', "not_a_completion"),
     (b'{"error": {"message": "no memory"}}', "server_error"), (b'{"error": "no memory"}', "server_error"),
+    (b'{"choices": [{"message": 7}, {"message": {"content": 7}}]}', "not_a_completion"),
     (body({"content": 7}), "malformed"), (body({"content": {"text": "A"}}), "malformed"),
     (body(logprobs=7), "malformed"), (body(logprobs={"content": 7}), "malformed"),
     (body(logprobs={"content": [{"token": "A", "logprob": -1, "top_logprobs": 5}]}), "malformed"),
@@ -106,6 +107,120 @@ def test_what_is_not_needed_may_be_malformed(usage):
     choice = {"message": {"content": "B"}, "finish_reason": 7, "index": "x"}
     reply = parse_reply(json.dumps({"choices": [choice], "usage": usage, "model": 7, "id": None}).encode())
     assert reply == ChatReply("B", False, "stop", None, None, None)
+
+
+@pytest.mark.parametrize(("spent", "reasoned"), [(0, False), (1, True), (None, False), ("64", False)])
+def test_a_single_hidden_token_is_a_thought(spent, reasoned):
+    """None are none; what is no number counts as missing."""
+    usage = {"completion_tokens_details": {"reasoning_tokens": spent}}
+    reply = parse_reply(json.dumps({"choices": [{"message": {"content": "B"}}], "usage": usage}).encode())
+    assert reply.reasoned == reasoned
+
+
+@pytest.mark.parametrize(
+    ("message", "finish", "expected"),
+    [
+        ({"content": "B"}, "stop", ("B", False, "stop")),
+        ({"content": "B"}, None, ("B", False, "stop")),
+        ({"content": "B"}, "length", ("B", False, "length")),
+        ({"content": "B"}, "max_tokens", ("B", False, "length")),
+        ({"content": "<think>the circle"}, "stop", ("", True, "length")),
+        ({"content": "<think>"}, "stop", ("", True, "length")),
+        ({"content": "B", "refusal": "no"}, "stop", ("B", False, "refused")),
+        ({"content": "B", "refusal": ""}, "stop", ("B", False, "stop")),
+        ({"content": "B"}, "content_filter", ("B", False, "refused")),
+        ({"content": "B", "refusal": "no"}, "length", ("B", False, "length")),
+        ({"content": "", "reasoning_content": "B"}, "length", ("", True, "length")),
+        ({"content": "C", "reasoning_content": "B"}, "stop", ("C", True, "stop")),
+    ],
+)
+def test_why_a_reply_ended(message, finish, expected):
+    """Cut, refused or complete, and whether the model thought; a thought that was cut is no answer."""
+    reply = parse_reply(body(message, finish_reason=finish))
+    assert (reply.text, reply.reasoned, reply.finish) == expected
+
+
+@pytest.mark.parametrize(("length", "text"), [(400, "x" * 400), (401, "")])
+def test_a_short_text_in_the_wrong_field_is_the_answer(length, text):
+    """At most 400 characters: a longer one is a train of thought."""
+    reply = parse_reply(body({"content": None, "reasoning_content": "x" * length}))
+    assert (reply.text, reply.reasoned) == (text, True)
+
+
+@pytest.mark.parametrize(
+    ("message", "length"),
+    [
+        ({"content": None, "reasoning_content": "x" * 300, "reasoning": "x" * 300}, 300),
+        ({"content": None, "reasoning_content": "x" * 150, "reasoning": "y" * 150}, 300),
+        ({"content": None, "thinking": {"a": "x" * 300}}, 309),
+        ({"content": [{"type": "thinking", "thinking": "x" * 300}]}, 300),
+        ({"content": [{"type": "reasoning", "text": "x" * 300}]}, 300),
+        ({"content": [{"type": "thought", "text": "x"}, {"type": "redacted_thinking", "text": "y"}, "z"]}, 1),
+    ],
+)
+def test_thoughts_of_all_fields_are_read_once(message, length):
+    """Some servers repeat them under two names, others divide them; what is no text is read as JSON."""
+    reply = parse_reply(body(message))
+    assert (len(reply.text), reply.reasoned) == (length, True)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("B", ("B", "", True)),
+        ("a<think>b</think>c", ("ac", "b", True)),
+        ("a</think>b</think>c", ("c", "ab", True)),
+        ("a<think>b</think>c</think>d", ("d", "bac", True)),
+        ("a<think>b<think>c", ("a", "bc", False)),
+        ("<think>a</think><think>b", ("", "ab", False)),
+        (" B <|im_end|>\n", ("B", "", True)),
+        ("<|" + "x" * 40 + "|>B<|IM|>", ("B<|IM|>", "", True)),
+    ],
+)
+def test_texts_are_split_at_tags(text, expected):
+    """Answer, thoughts, and whether the last thought was closed."""
+    assert split_thoughts(text) == expected
+
+
+@pytest.mark.parametrize(("value", "stored"), [(-2.5, -2.5), (0, 0.0), (1e-3, 0.0), (1.001e-3, None), (math.nan, None)])
+def test_a_logarithm_of_a_probability_is_hardly_above_0(value, stored):
+    """Rounding may lift it a thousandth above 0; what is more is no logarithm of a probability."""
+    data = body(logprobs={"content": [{"token": "A", "logprob": value}]})
+    if stored is None:
+        with pytest.raises(ReplyError, match="malformed") as caught:
+            parse_reply(data)
+        assert "choices.0.logprobs.content.0.logprob" in caught.value.describe()
+        return
+    assert parse_reply(data).first_token == (("A", stored),)
+
+
+@pytest.mark.parametrize(("count", "accepted"), [(1, True), (128, True), (129, False)])
+def test_a_reply_has_few_choices(count, accepted):
+    """The first one counts. OpenAI allows 128."""
+    choices = [{"message": {"content": content}} for content in ["A", *"B" * (count - 1)]]
+    data = json.dumps({"choices": choices, "model": "m"}).encode()
+    if accepted:
+        assert parse_reply(data) == ChatReply("A", False, "stop", None, None, "m")
+        return
+    assert fault_of(data) == "not_a_completion"
+
+
+def test_what_the_server_wrote_is_quoted():
+    """Its message, or what it sent instead of JSON, up to 120 characters; a byte order mark is no fault."""
+    for data, shown in (
+        (b'{"error": {"message": "no memory"}}', "the reply is an error with status 200: 'no memory'"),
+        (b'{"error": "no memory"}', "the reply is an error with status 200: 'no memory'"),
+        (b'{"error": {"message": ""}}', "the reply has no choices, so it is not a chat completion"),
+        (b'{"error": {"message": 7}}', "the reply has no choices, so it is not a chat completion"),
+        (b'["error"]', "the reply has no choices, so it is not a chat completion"),
+        (b"<html>Bad Gateway", "the reply is not JSON: '<html>Bad Gateway'"),
+        (b"x" * 121, f"the reply is not JSON: '{'x' * 119}…'"),
+        (b"x" * 120, f"the reply is not JSON: '{'x' * 120}'"),
+    ):
+        with pytest.raises(ReplyError) as caught:
+            parse_reply(data)
+        assert caught.value.describe() == shown
+    assert parse_reply(b"\xef\xbb\xbf" + body()).answer == "A"
 
 
 def test_the_first_token():
@@ -187,7 +302,9 @@ def test_any_bytes(data):
 def test_lists_of_models_and_tokens():
     """The name of the weights without their folder; anything else is no list."""
     listed = {"data": [{"id": "a", "root": "/data/models/Qwen2-VL"}, {"id": "b", "root": None}, {"id": "c", "root": 7}]}
-    assert models_of(json.dumps(listed).encode()) == {"a": "Qwen2-VL", "b": "b", "c": "c"}
+    listed["data"] += [{"id": "org/d"}, {"id": "e", "root": "/x/y/"}]
+    expected = {"a": "Qwen2-VL", "b": "b", "c": "c", "org/d": "d", "e": "y"}
+    assert models_of(json.dumps(listed).encode()) == expected
     assert tokens_of(b'{"tokens": [65], "count": 1}') == [65]
     for nothing in (b"", b"[]", b'{"data": 7}', b'{"tokens": ["A"]}', b'{"tokens": [true]}', b'{"data": [{"id": 7}]}'):
         assert models_of(nothing) == {}

@@ -44,6 +44,18 @@ def test_anything_else_is_not_an_answer(text):
     assert read_text_choice(text, ANSWERS, NAMES) is None
 
 
+def test_an_answer_is_short():
+    """At most 400 characters, spaces included."""
+    assert read_text_choice("B".rjust(400), ANSWERS, NAMES) == 1
+    assert read_text_choice("B".rjust(401), ANSWERS, NAMES) is None
+
+
+def test_a_listed_option_needs_its_name():
+    """Where there are no names, as in a comparison of two images, only the answer itself counts."""
+    assert read_text_choice("A. dots", ANSWERS, ()) is None
+    assert read_text_choice("A", ANSWERS, ()) == 0
+
+
 def test_ten_thousand_replies_never_leave_the_options():
     """For random words, letters, names, signs and JSON the answer is one of the options, or there is none."""
     rng = random.Random(0)
@@ -101,12 +113,25 @@ def test_log_probabilities():
     assert logs[0] == pytest.approx(math.log(math.exp(-1) + math.exp(-2)))
     assert logs[1] == pytest.approx(-3.0)
     assert logs[2] == -np.inf
-    yes = read_log_probabilities([("Yes", -1.0), ("yes", -2.0), ("no", -1.0)], ("yes", "no"))
-    assert yes[0] == pytest.approx(math.log(math.exp(-1) + math.exp(-2)))
     assert read_log_probabilities(None, ANSWERS) is None
+
+
+def test_words_are_read_in_any_case_and_letters_are_not():
+    """`Yes` is `yes`, but `a` may begin a sentence."""
+    yes = read_log_probabilities([("Yes", -1.0), ("yes", -2.0), (" No", -3.0), ("maybe", -0.5)], ("yes", "no"))
+    assert yes.tolist() == pytest.approx([math.log(math.exp(-1) + math.exp(-2)), -3.0])
+    assert read_log_probabilities([("A", -1.0)], ("a",)).tolist() == [-np.inf]
+
+
+def test_probabilities_are_at_most_1():
+    """Also where rounding lifts a sum above it."""
+    for listed in ([("A", 0.0), (" A", 0.0)], [("A", 1e-4)], [("A", -0.5), (" A", -0.5)]):
+        assert read_log_probabilities(listed, ANSWERS)[0] == 0
+    assert read_log_probabilities([("A", -0.5)], ANSWERS)[0] == pytest.approx(-0.5)
 
 
 def test_a_bare_answer_is_not_certain():
     """It has a probability of 0.9; the rest is divided among the other answers."""
     np.testing.assert_allclose(np.exp(as_log_probabilities(1, 3)), [0.05, 0.9, 0.05])
+    np.testing.assert_allclose(np.exp(as_log_probabilities(1, 2)), [0.1, 0.9])
     np.testing.assert_allclose(np.exp(as_log_probabilities(0, 1)), [1.0])

@@ -1,6 +1,10 @@
 """A table of corrections is applied whole, or refused with every bad row."""
 
+import re
+import shutil
+
 import pytest
+from PIL import Image
 
 from lmm_classifier import IndexEditor, PipelineConfig, build_index_from_directory
 from lmm_classifier.core.errors import DatasetError, IndexFileError
@@ -77,6 +81,66 @@ def test_what_is_no_table_is_refused(tmp_path, text, message):
     """The error says what was expected."""
     with pytest.raises(DatasetError, match=message):
         read_corrections(table(tmp_path, text))
+
+
+def test_the_first_line_tells_the_separator(tmp_path):
+    """Other separators in names, however many, are parts of them."""
+    text = "path,action,label\na;;;;;;;;;;;;.png,keep,\nb.png,relabel,x\ty\n"
+    assert [row.path for row in read_corrections(table(tmp_path, text))] == ["a;;;;;;;;;;;;.png", "b.png"]
+
+
+@pytest.mark.parametrize(("bad", "more"), [(20, ""), (21, "; and 1 more"), (22, "; and 2 more")])
+def test_twenty_bad_rows_are_named(tmp_path, bad, more):
+    """And the number of the others is told."""
+    text = "path,action,label\n" + "".join(f"{number},delete,\n" for number in range(bad))
+    with pytest.raises(DatasetError) as refused:
+        read_corrections(table(tmp_path, text))
+    message = str(refused.value)
+    assert message.count("the action is 'delete'") == 20
+    assert message.endswith(f"relabel or remove{more}. Nothing was changed.")
+
+
+def test_all_rows_with_missing_cells_are_named(tmp_path):
+    """Not only the first one."""
+    with pytest.raises(DatasetError, match=r"line 2: 1 cells, expected 3; line 4: 2 cells, expected 3"):
+        read_corrections(table(tmp_path, "path,action,label\na\nb,keep,\nc,keep\n"))
+
+
+def test_a_table_that_cannot_be_read_is_named_with_the_reason(tmp_path):
+    """In plain words."""
+    with pytest.raises(DatasetError, match=f"^{re.escape(str(tmp_path))} cannot be read: Is a directory$"):
+        read_corrections(tmp_path)
+
+
+@pytest.fixture
+def copied(built, tmp_path):
+    """A copy of the index, whose example files are where they were."""
+    shutil.copytree(built, tmp_path / "index")
+    return tmp_path / "index"
+
+
+@pytest.mark.parametrize(("action", "label"), [("remove", ""), ("relabel", "new")])
+def test_one_kind_of_edit_is_enough(copied, action, label):
+    """Only removed, or only relabeled."""
+    before, version = labels(copied), read_store(copied).version
+    path = min(before)
+    apply_corrections(copied, [Correction(path, action, label, 2)])
+    assert read_store(copied).version == version + 1
+    assert labels(copied) == {**before, path: "new"} if label else {key: before[key] for key in before if key != path}
+
+
+def test_files_of_added_examples_are_deleted_and_those_of_the_dataset_stay(copied):
+    """An added file may be gone already."""
+    editor = IndexEditor(copied, PipelineConfig.offline())
+    images = [Image.new("RGB", (32, 32), color) for color in ("red", "green", "blue")]
+    added = editor.add(images, "stripes").changes.added
+    contents = read_store(copied)
+    files = [contents.file_of(path) for path in added]
+    of_dataset = min(path for path in labels(copied) if path not in added)
+    files[0].unlink()
+    apply_corrections(copied, [Correction(path, "remove", "", 2) for path in (*added[:2], of_dataset)])
+    assert [file.exists() for file in files] == [False, False, True]
+    assert contents.file_of(of_dataset).exists()
 
 
 def test_a_missing_table_is_an_error(tmp_path):
