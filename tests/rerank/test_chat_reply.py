@@ -174,7 +174,7 @@ def test_thoughts_of_all_fields_are_read_once(message, length):
         ("a<think>b<think>c", ("a", "bc", False)),
         ("<think>a</think><think>b", ("", "ab", False)),
         (" B <|im_end|>\n", ("B", "", True)),
-        ("<|" + "x" * 40 + "|>B<|IM|>", ("B<|IM|>", "", True)),
+        ("<|" + "x" * 40 + "|>B<|i m|>", ("B<|i m|>", "", True)),
     ],
 )
 def test_texts_are_split_at_tags(text, expected):
