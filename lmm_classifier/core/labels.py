@@ -21,9 +21,9 @@ def normal_label(text: str) -> str:
     return unicodedata.normalize("NFC", text)
 
 
-def require_label(text: str) -> str:
-    """Return the normal form of a label; raise DatasetError where the text is no label."""
-    if not visible(text) or "\0" in text:
+def require_label(text: object) -> str:
+    """Return the normal form of a label; raise DatasetError for any other object, and where the text is no label."""
+    if not isinstance(text, str) or not visible(text) or "\0" in text:
         raise DatasetError(f"{text!r} is no label. A label is text with at least one character that can be seen.")
     return normal_label(text)
 

@@ -45,7 +45,7 @@ def test_different_labels_are_not_alike(others):
     assert alike_between(["hat"], ["hat"]) == []
 
 
-@pytest.mark.parametrize("text", ["", " ", "\u200b", "\t\n", "a\0b", "\ufe0f"])
+@pytest.mark.parametrize("text", ["", " ", "\u200b", "\t\n", "a\0b", "\ufe0f", 3, None, b"a"])
 def test_a_label_has_something_to_see(text):
     """Anything else is refused by its escaped name."""
     with pytest.raises(DatasetError, match="is no label"):

@@ -147,7 +147,7 @@ class IndexEditor:
             progress: called after each batch; raise `Cancelled` in it to stop. No example is added then.
         """
         images = check_inputs(images)
-        names = [labels] * len(images) if isinstance(labels, str) else list(labels)
+        names = list(labels) if isinstance(labels, Iterable) and not isinstance(labels, str) else [labels] * len(images)
         if len(names) != len(images):
             raise IndexFileError(f"Got {len(images)} images and {len(names)} labels. Give one label each, or one.")
         names = [checked_label(name, self._config.unknown_label) for name in names]

@@ -249,6 +249,8 @@ def test_impossible_edits_change_nothing(editor, config):
         editor.add([image()], ["a", "b"])
     with pytest.raises(DatasetError, match="is no label"):
         editor.add([image()], "")
+    with pytest.raises(DatasetError, match="3 is no label"):
+        editor.add([image()], 3)
     with pytest.raises(DatasetError, match="is no label"):
         editor.relabel(["stripes/00.png"], "")
     with pytest.raises(DatasetError, match="an index needs one"):
