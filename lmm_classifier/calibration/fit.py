@@ -145,7 +145,7 @@ class _Basis:
 
 
 def _without_copies(index: ExactIndex, sample: IntArray) -> IntArray:
-    """Return the rows of the sample whose content their label holds only once; all where few are left."""
+    """Return the rows of the sample whose content their label holds only once; all where fewer than half are left."""
     copies = Counter(zip(index.hashes, index.label_ids.tolist()))
     alone = [row for row in sample.tolist() if copies[index.hashes[row], int(index.label_ids[row])] == 1]
     return np.array(alone, np.int64) if 2 * len(alone) >= len(sample) else sample

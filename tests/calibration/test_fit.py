@@ -48,6 +48,12 @@ def test_no_example_is_predicted_by_its_own_copy(tmp_path):
     doubled = [f"{row // 2:064x}" for row in range(len(LABELS))]
     index = ExactIndex.open(write_vectors(tmp_path / "j.npz", LABELS, vectors, doubled))
     assert len(fit_by_leave_one_out(RetrievalConfig(), index)[1].rows) == len(LABELS)
+    half = [f"{row:064x}" for row in range(len(LABELS))]  # 75 of 150 are copies: three of one, then pairs
+    half[1] = half[2] = half[0]
+    for row in (*range(3, 59, 2), *range(60, 76, 2)):
+        half[row + 1] = half[row]
+    index = ExactIndex.open(write_vectors(tmp_path / "k.npz", LABELS, vectors, half))
+    assert sorted(fit_by_leave_one_out(RetrievalConfig(), index)[1].rows) == [59, *range(76, len(LABELS))]
 
 
 class Centered:
