@@ -49,23 +49,23 @@ def former_decoder(folder: Path) -> Decode:
     return former
 
 
-def seconds(decoder: Decode, contents: Sequence[bytes], min_side: int) -> float:
-    """Return the CPU time of decoding all files once."""
-    started = time.process_time()
-    for content in contents:
-        decoder(content, min_side=min_side or None)
-    return time.process_time() - started
+def round_of(decoders: Sequence[Decode], contents: Sequence[bytes], min_side: int, number: int) -> list[float]:
+    """Return the CPU time of each decoder for all files; for each file they take turns, in alternating order."""
+    seconds = [0.0] * len(decoders)
+    for position, content in enumerate(contents):
+        order = range(len(decoders)) if (position + number) % 2 else reversed(range(len(decoders)))
+        for decoder in order:
+            started = time.thread_time()
+            decoders[decoder](content, min_side=min_side or None)
+            seconds[decoder] += time.thread_time() - started
+    return seconds
 
 
 def cost_without_profile(former: Decode, photos: Sequence[Path], min_side: int) -> Row:
     """Return the upper bound of the extra CPU time in percent."""
     contents = [photo.read_bytes() for photo in photos]
-    decoders = (former, decode_in_process)
-    percent = []
-    for number in range(ROUNDS + 1):
-        times = {decoder: seconds(decoder, contents, min_side) for decoder in decoders[:: 1 if number % 2 else -1]}
-        percent.append(100 * (times[decode_in_process] / times[former] - 1))
-    percent = percent[1:]  # the first round warms up
+    rounds = [round_of((former, decode_in_process), contents, min_side, number) for number in range(ROUNDS + 1)]
+    percent = [100 * (now / before - 1) for before, now in rounds[1:]]  # the first round warms up
     mean, error = statistics.mean(percent), statistics.stdev(percent) / len(percent) ** 0.5
     name = f"extra CPU time to decode a JPEG without a profile{f' to {min_side} px' if min_side else ''}"
     against = f"{len(photos)} photographs, {ROUNDS} rounds in turns, mean {mean:.2f}%; upper bound of 95%"
