@@ -15,6 +15,7 @@ import numpy as np
 from lmm_classifier.core.errors import IndexFileError, LmmClassifierError
 from lmm_classifier.core.paths import expand_home
 from lmm_classifier.core.progress import Progress, ProgressCallback
+from lmm_classifier.core.sqlite_errors import SQLITE_ERRORS
 from lmm_classifier.index.contents import ADDED, IndexContents
 from lmm_classifier.index.formats import is_durable, read_index
 from lmm_classifier.index.storage import database
@@ -119,7 +120,7 @@ def _check_database(path: Path, repair: bool) -> Iterator[Finding]:
             return
         try:
             counts = salvage(path)
-        except (sqlite3.Error, IndexFileError, OSError) as error:
+        except (*SQLITE_ERRORS, IndexFileError, OSError) as error:
             yield Finding("damage", f"{problem}; nothing could be recovered: {error}", "build the index again")
             return
         recovered = ", ".join(f"{count} {table}" for table, count in counts.items())
@@ -133,7 +134,7 @@ def _structural_problem(path: Path) -> str | None:
     try:
         with closing(database.connect(path)) as connection:
             lines = [str(line) for (line,) in connection.execute("PRAGMA integrity_check(5)")]
-    except (sqlite3.Error, IndexFileError) as error:
+    except (*SQLITE_ERRORS, IndexFileError) as error:
         return f"the database cannot be read: {str(error).rstrip('.')}"
     return None if lines == ["ok"] else f"the database is damaged: {'; '.join(lines)}"
 
@@ -157,7 +158,7 @@ def _check_rows(connection: sqlite3.Connection, path: Path, repair: bool) -> Ite
         rejected = connection.execute("SELECT count(*) FROM files WHERE kind <> ''").fetchone()[0]
         if rejected:
             yield Finding("note", f"{rejected} files of the dataset are not images", "`lmm-classifier sync` lists them")
-    except (sqlite3.Error, IndexFileError) as error:
+    except (*SQLITE_ERRORS, IndexFileError) as error:
         advice = "build the index again; sound vectors are used again"
         yield Finding("damage", str(error).rstrip("."), advice)
 

@@ -10,6 +10,7 @@ from threading import Lock
 
 from lmm_classifier.core.errors import IndexFileError
 from lmm_classifier.core.forking import leave_to_parent, register_for_reset
+from lmm_classifier.core.sqlite_errors import SQLITE_ERRORS
 from lmm_classifier.index.storage import database
 
 
@@ -52,7 +53,7 @@ class IndexWatcher:
                     self._open((stat.st_dev, stat.st_ino))
                 assert self._connection is not None
                 return self._opened, self._connection.execute("PRAGMA data_version").fetchone()[0]
-            except (IndexFileError, sqlite3.Error):
+            except (IndexFileError, *SQLITE_ERRORS):
                 self._drop()
                 return stat.st_ino, stat.st_size, stat.st_mtime_ns
 

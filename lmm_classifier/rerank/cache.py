@@ -21,6 +21,7 @@ from lmm_classifier.core.datatypes import RerankRequest, RerankResult
 from lmm_classifier.core.forking import leave_to_parent, register_for_reset
 from lmm_classifier.core.protocols import Reranker
 from lmm_classifier.core.reopening import Closable, Reopened
+from lmm_classifier.core.sqlite_errors import SQLITE_ERRORS, reason_of
 
 logger = logging.getLogger(__name__)
 
@@ -125,7 +126,7 @@ class CachedReranker(Reopened):
                         "SELECT model FROM models WHERE identity = ?", (self.inner.identity,)
                     ).fetchone()
                 )
-            except sqlite3.Error as error:
+            except SQLITE_ERRORS as error:
                 self._give_up(error)
                 return ""
         return str(found[0]) if found else ""
@@ -146,7 +147,7 @@ class CachedReranker(Reopened):
                     if (database := self._open()) is not None:
                         database.execute("INSERT OR REPLACE INTO models VALUES (?, ?)", (self.inner.identity, model))
                         database.commit()
-                except sqlite3.Error as error:
+                except SQLITE_ERRORS as error:
                     self._give_up(error)
         return model
 
@@ -165,7 +166,7 @@ class CachedReranker(Reopened):
                     database.executemany("UPDATE answers SET used = ? WHERE key = ?", [(now, key) for key in stored])
                     database.commit()
                 return {key: answer for key, answer in stored.items() if answer is not None}
-            except sqlite3.Error as error:
+            except SQLITE_ERRORS as error:
                 self._give_up(error)
                 return {}
 
@@ -183,7 +184,7 @@ class CachedReranker(Reopened):
                     oldest = "SELECT key FROM answers ORDER BY used DESC LIMIT -1 OFFSET ?"
                     database.execute(f"DELETE FROM answers WHERE key IN ({oldest})", (self._max_entries,))
                 database.commit()
-            except sqlite3.Error as error:
+            except SQLITE_ERRORS as error:
                 self._give_up(error)
 
     def _open(self) -> sqlite3.Connection | None:
@@ -198,12 +199,12 @@ class CachedReranker(Reopened):
             self._database.commit()
         return self._database
 
-    def _give_up(self, error: sqlite3.Error) -> None:
+    def _give_up(self, error: Exception) -> None:
         if self._usable:
             logger.warning(
                 "Answers are not stored, because %s cannot be used: %s. Delete it or make it writable.",
                 self.path,
-                error,
+                reason_of(error),
             )
         self._usable = False
         if self._database is not None:

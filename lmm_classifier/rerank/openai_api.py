@@ -190,14 +190,8 @@ class OpenAIReranker(Reopened):
         if endpoint not in probes:
             ends = until + (_PROBE_DEADLINES - 1) * self.options.deadline
             probes[endpoint] = asyncio.ensure_future(self._probe(endpoint, ends))
-            probes[endpoint].add_done_callback(lambda probe: self._probed(endpoint, probe))
+            probes[endpoint].add_done_callback(lambda probe: _probed(probes, endpoint, probe))
         return await asyncio.shield(probes[endpoint])
-
-    def _probed(self, endpoint: Endpoint, probe: asyncio.Task[Abilities]) -> None:
-        probes: dict[Endpoint, asyncio.Task[Abilities]] = self.client.shared("probes", dict)
-        probes.pop(endpoint, None)
-        if not probe.cancelled() and probe.exception() is None:
-            endpoint.abilities = probe.result()
 
     async def _probe(self, endpoint: Endpoint, until: float) -> Abilities:
         async def chat(payload: dict[str, Any]) -> ChatReply:
@@ -264,3 +258,12 @@ class OpenAIReranker(Reopened):
         logger.warning("A server is not used: %s", self.options.quote(reason, 400))
         wrong.abilities, wrong.compared = None, False
         wrong.circuit_breaker.wait_for(_UNUSABLE_SECONDS, reason)
+
+
+def _probed(
+    probes: dict[Endpoint, asyncio.Task[Abilities]], endpoint: Endpoint, probe: asyncio.Task[Abilities]
+) -> None:
+    """Keep what a probe learned; it may end with the session, when nothing of that can be asked."""
+    probes.pop(endpoint, None)
+    if not probe.cancelled() and probe.exception() is None:
+        endpoint.abilities = probe.result()

@@ -17,6 +17,7 @@ from typing import Any
 from urllib.parse import quote
 
 from lmm_classifier.core.errors import IndexFileError
+from lmm_classifier.core.sqlite_errors import SQLITE_ERRORS, reason_of
 from lmm_classifier.index.manifest import other_format_message
 from lmm_classifier.index.storage.schema import META, TABLES
 
@@ -104,7 +105,7 @@ def former_format(folder: Path) -> str | None:
 
     A database with another version number but with the tables of this program is a damaged one: it can be repaired.
     """
-    with suppress(sqlite3.Error), closing(_opened(folder / FILE, _reading_mode(folder / FILE))) as connection:
+    with suppress(*SQLITE_ERRORS), closing(_opened(folder / FILE, _reading_mode(folder / FILE))) as connection:
         version = _pragma(connection, "user_version")
         ours = _pragma(connection, "application_id") == _APPLICATION
         if ours and version != FORMAT_VERSION and not _has_our_tables(connection):
@@ -131,13 +132,13 @@ def translated(folder: Path) -> Iterator[None]:
     """Turn errors of SQLite into an IndexFileError that says what to do."""
     try:
         yield
-    except sqlite3.Error as error:
+    except SQLITE_ERRORS as error:
         raise IndexFileError(f"{folder}: {_advice(folder, error)}") from error
 
 
-def _advice(folder: Path, error: sqlite3.Error) -> str:
+def _advice(folder: Path, error: Exception) -> str:
     code = getattr(error, "sqlite_errorname", None) or type(error).__name__
-    reason = f"{error} ({code})"
+    reason = f"{reason_of(error)} ({code})"
     if code.startswith("SQLITE_FULL"):
         return f"the disk is full: {reason}. Everything committed is safe. Free some space and run this again."
     if code.startswith("SQLITE_IOERR"):
@@ -161,7 +162,7 @@ def transaction(connection: sqlite3.Connection, write: bool = True) -> Iterator[
         connection.execute("COMMIT")
     except BaseException:
         if connection.in_transaction:  # after some disk errors SQLite has rolled back already
-            with suppress(sqlite3.Error):  # the first error is the one to report
+            with suppress(*SQLITE_ERRORS):  # the first error is the one to report
                 connection.execute("ROLLBACK")
         raise
 

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from lmm_classifier.core.files import sync_to_disk
+from lmm_classifier.core.sqlite_errors import SQLITE_ERRORS
 from lmm_classifier.index.storage import database
 from lmm_classifier.index.storage.lock import WAIT, locked
 from lmm_classifier.index.storage.schema import TABLES, VECTORS, TableSchema
@@ -28,7 +29,7 @@ _COMPLETE = "repaired-"  # prefix of the folder of a complete new database; the 
 def salvage(folder: Path) -> dict[str, int]:
     """Replace the database in `folder` by a new one with all readable, sound rows; return their number by table.
 
-    The caller holds the writer's lock. Raises sqlite3.Error if the file is not a database.
+    The caller holds the writer's lock. Raises one of SQLITE_ERRORS if the file is not a database.
     """
     counts = {}
     with tempfile.TemporaryDirectory(prefix=UNFINISHED, dir=folder) as name:
@@ -125,7 +126,7 @@ def _readable(old: sqlite3.Connection, table: TableSchema) -> Iterator[Row]:
     for direction in ("ASC", "DESC"):
         try:
             yield from old.execute(f"{table.select} ORDER BY {table.key} {direction}")
-        except sqlite3.Error:
+        except SQLITE_ERRORS:
             continue
         return
     if table is VECTORS:
@@ -136,8 +137,8 @@ def _each_vector(old: sqlite3.Connection) -> Iterator[Row]:
     """Read vectors one by one: damage in the middle costs only those that lie there."""
     try:
         last = old.execute("SELECT max(key) FROM vectors").fetchone()[0] or 0
-    except sqlite3.Error:
+    except SQLITE_ERRORS:
         return
     for key in range(1, min(int(last), 10_000_000) + 1):
-        with suppress(sqlite3.Error):
+        with suppress(*SQLITE_ERRORS):
             yield from old.execute(f"{VECTORS.select} WHERE key = ?", (key,))
