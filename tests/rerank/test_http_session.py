@@ -59,14 +59,15 @@ async def in_loop(client):
     client.close()
 
 
-def test_closing_ends_the_requests_under_way():
-    """A thread that waits for a silent server gets a failure or an error at once."""
+def test_closing_ends_the_requests_under_way(caplog):
+    """A thread that waits for a silent server gets a failure or an error at once; the loop has nothing to report."""
     with FaultServer("silent") as url, ThreadPoolExecutor() as threads:
         reranker = open_reranker(url)
         waiting = threads.submit(ask, reranker)
         time.sleep(0.3)
         reranker.close()
         assert waiting.exception(timeout=3) or waiting.result()
+    assert not [record.getMessage() for record in caplog.records if record.name == "asyncio"]
 
 
 SCRIPT = """
