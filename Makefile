@@ -54,7 +54,7 @@ $(VENV)/.rerank: pyproject.toml constraints.txt | $(VENV)/.venv
 	touch $@ $(VENV)/.core
 
 BADIMAGES ?= $(wildcard ../shared/badimages/badimages.tar.xz)
-reliability: $(VENV)/.dev  ## try every fault: minutes; prints a table, writes benchmarks/results/reliability.json
+reliability: $(VENV)/.dev  ## try every fault: half an hour; prints a table, writes benchmarks/results/reliability.json
 	$(BIN)/python -m benchmarks.fault_injection $(if $(BADIMAGES),--badimages $(BADIMAGES))
 
 MUTANTS ?= 500
