@@ -29,7 +29,7 @@ COMMANDS = {
     "audit": ["audit", "--html", "audit.html"],
     "calibrate": ["calibrate"],
     "add": ["add", "new.tif", "--label", "stripes"],
-    "export": ["export", "--output", "out.npz"],
+    "export": ["export", "--output", "out.npz", "--overwrite"],
 }
 
 
