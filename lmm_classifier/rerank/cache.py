@@ -191,7 +191,7 @@ class CachedReranker(Reopened):
         if self._database is None and self._usable:
             self._database = sqlite3.connect(self.path, timeout=_BUSY_SECONDS, check_same_thread=False)
             self._closing = weakref.finalize(self, self._database.close)
-            self._database.execute("PRAGMA journal_mode = WAL")
+            _write_ahead(self._database)
             self._database.execute("PRAGMA synchronous = NORMAL")
             self._database.execute("CREATE TABLE IF NOT EXISTS answers (key TEXT PRIMARY KEY, answer TEXT, used REAL)")
             self._database.execute("CREATE TABLE IF NOT EXISTS models (identity TEXT PRIMARY KEY, model TEXT)")
@@ -210,6 +210,20 @@ class CachedReranker(Reopened):
         if self._database is not None:
             self._database.close()
             self._database = None
+
+
+def _write_ahead(database: sqlite3.Connection) -> None:
+    """Switch to a write-ahead log; SQLite itself does not wait where another process opens the same new file."""
+    until = time.monotonic() + _BUSY_SECONDS
+    while True:
+        try:
+            database.execute("PRAGMA journal_mode = WAL")
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() > until:
+                raise
+            time.sleep(0.01)
+        else:
+            return
 
 
 def _sealed(key: str, answer: RerankResult) -> str:

@@ -4,6 +4,8 @@ import logging
 import sqlite3
 import subprocess
 import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import replace
 
@@ -184,6 +186,21 @@ def test_a_stored_answer_that_looks_right_is_not_believed(tmp_path, damage):
     assert len(model.asked) == 2
     assert CachedReranker(model, path, 1000).rerank(asked) == expected
     assert len(model.asked) == 2  # stored again
+
+
+def test_a_new_file_that_another_process_writes_is_waited_for(tmp_path):
+    """SQLite reports at once that the file is busy when the kind of its journal changes."""
+    path = tmp_path / "a.sqlite"
+    with closing(sqlite3.connect(path, isolation_level=None)) as other, ThreadPoolExecutor() as threads:
+        other.execute("BEGIN IMMEDIATE")
+        other.execute("CREATE TABLE another (name TEXT)")
+        asked = threads.submit(CachedReranker(Model(), path, 1000).rerank, [request(0)])
+        time.sleep(0.1)  # however long it is, the answer is stored
+        other.execute("COMMIT")
+        asked.result()
+    model = Model()
+    CachedReranker(model, path, 1000).rerank([request(0)])
+    assert not model.asked
 
 
 def test_two_processes_at_once(tmp_path):
