@@ -20,7 +20,7 @@ from benchmarks.side_by_side import in_turns, ratio, value_range
 from lmm_classifier.calibration.request import CalibrationRequest
 from lmm_classifier.config import PipelineConfig
 from lmm_classifier.core.arrays import Float32Array
-from lmm_classifier.core.datatypes import Fingerprint
+from lmm_classifier.core.fingerprint import Fingerprint
 from lmm_classifier.core.protocols import Encoder, Preprocessed
 from lmm_classifier.data.images import read_image
 from lmm_classifier.embeddings.config import EncoderConfig

@@ -22,7 +22,7 @@ from benchmarks.side_by_side import Times, in_turns, ratio, value_range
 from lmm_classifier.calibration.request import CalibrationRequest
 from lmm_classifier.config import PipelineConfig
 from lmm_classifier.core.arrays import Float32Array, Float64Array, IntArray
-from lmm_classifier.core.datatypes import Fingerprint
+from lmm_classifier.core.fingerprint import Fingerprint
 from lmm_classifier.index.contents import IndexContents
 from lmm_classifier.index.formats import write_index
 from lmm_classifier.index.hnsw import FILE

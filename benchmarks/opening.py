@@ -17,7 +17,7 @@ import numpy as np
 
 from benchmarks.rows import Row, run_part, where
 from benchmarks.side_by_side import Times, in_turns, ratio, value_range
-from lmm_classifier.core.datatypes import Fingerprint
+from lmm_classifier.core.fingerprint import Fingerprint
 from lmm_classifier.index.contents import IndexContents
 from lmm_classifier.index.formats import read_index, write_index
 from lmm_classifier.index.manifest import Manifest

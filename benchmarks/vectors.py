@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from lmm_classifier.core.arrays import Float32Array
-from lmm_classifier.core.datatypes import Fingerprint
+from lmm_classifier.core.fingerprint import Fingerprint
 from lmm_classifier.embeddings.whitening import IdentityFitter
 from lmm_classifier.index.contents import IndexContents
 from lmm_classifier.index.manifest import Manifest

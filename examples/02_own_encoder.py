@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from lmm_classifier import HybridClassifier, PipelineConfig, build_index_from_directory
-from lmm_classifier.core.datatypes import Fingerprint
+from lmm_classifier.core.fingerprint import Fingerprint
 from lmm_classifier.core.protocols import Preprocessed
 from lmm_classifier.data.synthetic import draw
 from lmm_classifier.embeddings.whitening import IdentityFitter

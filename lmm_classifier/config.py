@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
+from collections.abc import Sequence
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -15,7 +16,14 @@ from lmm_classifier.core.labels import normal_label, require_label, unknown_clas
 from lmm_classifier.core.paths import absolute, expand_home
 from lmm_classifier.core.redaction import redact
 from lmm_classifier.core.setting_keys import is_text, with_sections
-from lmm_classifier.core.settings import PathField, Settings, format_validation_error, holds_secrets, unknown_key
+from lmm_classifier.core.settings import (
+    OneOrSeveral,
+    PathField,
+    Settings,
+    format_validation_error,
+    holds_secrets,
+    unknown_key,
+)
 from lmm_classifier.core.yaml_loader import load_yaml, load_yaml_value
 from lmm_classifier.data.config import ImagesConfig
 from lmm_classifier.embeddings.config import EncoderConfig
@@ -60,7 +68,8 @@ class PipelineConfig(Settings):
     """Open set: an image that is close to no example is `unknown`. When false, some label is always given."""
     unknown_label: str = "unknown"
     """The label of an image that is called unknown. No label of the dataset may be like it, in any case."""
-    encoder: EncoderConfig = EncoderConfig()  # copied for each instance
+    encoder: OneOrSeveral[EncoderConfig] = EncoderConfig()  # copied for each instance
+    """One encoder, or a list of them: their answers are fused; see `retrieval.cascade`."""
     retrieval: RetrievalConfig = RetrievalConfig()  # copied for each instance
     rerank: RerankConfig = RerankConfig()  # copied for each instance
     images: ImagesConfig = ImagesConfig()  # copied for each instance
@@ -87,6 +96,16 @@ class PipelineConfig(Settings):
         if message := unknown_clash(self.labels or (), self.unknown_label):
             raise ValueError(message)
         return self
+
+    @property
+    def encoders(self) -> list[EncoderConfig]:
+        """Return the sections of all encoders, one or several."""
+        return self.encoder if isinstance(self.encoder, list) else [self.encoder]
+
+    @property
+    def batch_size(self) -> int:
+        """Return the number of images after which vectors are stored and results returned."""
+        return self.encoders[0].batch_size
 
     def __init__(self, /, **values: Any) -> None:
         try:
@@ -139,23 +158,39 @@ class PipelineConfig(Settings):
             raise ConfigError(f"Expected KEY=VALUE, such as retrieval.k=10, got {setting!r}")
         key, text = parts.groups()
         *path, last = key.split(".")
-        section: Settings = self
-        for depth, step in enumerate(path):
-            section = getattr(section, step, None) if step in type(section).model_fields else None  # type: ignore[assignment]
-            if not isinstance(section, Settings):
-                raise ConfigError(unknown_key(type(self), (), ".".join(path[: depth + 1])))
+        section = self._section(path)
         if last not in type(section).model_fields:
             raise ConfigError(unknown_key(type(self), tuple(path), last))
         keys_to_value, shown = (*path, last), key if holds_secrets(key) else redact(setting)
         try:
-            value = load_yaml_value(text, shown, lambda keys, word: is_text(type(self), (*keys_to_value, *keys), word))
+            places = tuple("*" if key.isdecimal() else key for key in keys_to_value)
+            value = load_yaml_value(text, shown, lambda keys, word: is_text(type(self), (*places, *keys), word))
         except ConfigError as error:
-            hint = " Put the text in quotes." if is_text(type(self), keys_to_value, text) else ""
+            hint = " Put the text in quotes." if is_text(type(self), places, text) else ""
             raise ConfigError(f"{error}.{hint}") from None
         try:
             setattr(section, last, value)
         except ConfigError as error:
             raise ConfigError(f"{shown}: {error}") from None
+
+    def _section(self, path: Sequence[str]) -> Settings:
+        """Return the section at these keys; one of several has its number, from 0, as a key."""
+        section: Settings | list[Settings] = self
+        for depth, step in enumerate(path):
+            name = ".".join(path[: depth + 1])
+            if isinstance(section, list):
+                if not step.isdecimal() or int(step) >= len(section):
+                    raise ConfigError(f"{name}: expected one of 0 to {len(section) - 1}, got {step!r}")
+                section = section[int(step)]
+                continue
+            section = getattr(section, step, None) if step in type(section).model_fields else None  # type: ignore[assignment]
+            is_list = isinstance(section, list) and all(isinstance(item, Settings) for item in section)
+            if not (isinstance(section, Settings) or is_list):
+                raise ConfigError(unknown_key(type(self), (), name))
+        if isinstance(section, list):
+            name = ".".join(path)
+            raise ConfigError(f"{name} is a list of {len(section)}. Name one of them, such as {name}.0.")
+        return section
 
     @classmethod
     def _parse(cls, text: str, source: str) -> Self:

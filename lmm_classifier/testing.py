@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from lmm_classifier.core.arrays import Float32Array
-from lmm_classifier.core.datatypes import Fingerprint
+from lmm_classifier.core.fingerprint import Fingerprint
 from lmm_classifier.core.protocols import Encoder
 
 _SIZES = ((80, 80), (64, 48), (48, 64), (37, 91), (300, 200), (1, 1), (1, 300), (300, 1), (2, 2000), (80, 80))

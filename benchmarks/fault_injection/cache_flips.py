@@ -19,8 +19,9 @@ from PIL import Image
 from benchmarks.fault_injection.flips import flip, without_warnings
 from benchmarks.fault_injection.outcome import Outcome
 from lmm_classifier.core import file_digests
-from lmm_classifier.core.datatypes import Candidate, Fingerprint, RerankRequest, RerankResult
+from lmm_classifier.core.datatypes import Candidate, RerankRequest, RerankResult
 from lmm_classifier.core.errors import LmmClassifierError
+from lmm_classifier.core.fingerprint import Fingerprint
 from lmm_classifier.embeddings.exported_model import ExportedModel, export_digest
 from lmm_classifier.embeddings.preprocessing import Preprocessing, Source
 from lmm_classifier.index.contents import IndexContents

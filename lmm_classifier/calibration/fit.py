@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from lmm_classifier.calibration.calibration import Calibration
+from lmm_classifier.calibration.cascade import FusionFit
 from lmm_classifier.calibration.cross_fitting import group_folds, reported, score_folds, score_queries, stratified_folds
+from lmm_classifier.calibration.encoder_fit import EncoderFit
 from lmm_classifier.calibration.predictions import HeldOutPredictions, HeldOutScores
+from lmm_classifier.calibration.repeated_objects import RepeatedObjects
 from lmm_classifier.calibration.rule_fitting import (
     ChosenMetric,
     choose_metric,
@@ -19,7 +23,7 @@ from lmm_classifier.calibration.rule_fitting import (
     score_held_out,
 )
 from lmm_classifier.core.arrays import Float32Array, Float64Array, IntArray
-from lmm_classifier.core.progress import ProgressCallback
+from lmm_classifier.core.progress import ProgressCallback, part_of
 from lmm_classifier.embeddings.whitening import IdentityTransform
 from lmm_classifier.index.vector_index import SEARCH_FROM, ExactIndex
 from lmm_classifier.neighbors.brute_force import BruteForceSearch
@@ -29,14 +33,16 @@ from lmm_classifier.neighbors.novelty import Familiarity, NeighborDensity
 from lmm_classifier.neighbors.voting import RuleSpec, make_rule
 
 Fit = tuple[Calibration, HeldOutPredictions]
+_Part = tuple[EncoderFit, HeldOutPredictions]  # of one encoder
+Each = Sequence[Float32Array | None]  # something for each encoder
 
 
 def fit_by_leave_one_out(
     config: RetrievalConfig,
-    index: ExactIndex,
+    indexes: Sequence[ExactIndex],
     most: int | None = None,
-    texts: Float32Array | None = None,
-    other_vectors: Float32Array | None = None,
+    texts: Each = (),
+    other_vectors: Each = (),
     progress: ProgressCallback | None = None,
 ) -> Fit:
     """Fit the configured rule to an index, with each example held out in turn.
@@ -44,16 +50,33 @@ def fit_by_leave_one_out(
     An example whose content the index holds twice under one label is not held out: its copy would predict it.
 
     Leave-one-out is exact where the encoder's own space is searched. Where the transform of the index was fitted to
-    the examples, they are held out by folds instead.
+    the examples, they are held out by folds instead. Where the dataset seems to hold several images of the same
+    objects, leave-one-out favors the encoder that recognizes objects, so several encoders have equal weights.
 
     Args:
         config: names the rule.
-        index: the examples.
+        indexes: the examples, with the vectors of each encoder.
         most: examples to hold out; by default 20,000, and fewer where there are very many.
-        texts: embeddings of the label names, (C, d), that join as an expert where they help.
-        other_vectors: further encoder vectors (m, dim) that the transform of the index was fitted to.
+        texts: for each encoder, embeddings of the label names, (C, d), that join as an expert where they help.
+        other_vectors: for each encoder, further vectors (m, dim) that the transform of the index was fitted to.
         progress: called between two blocks of held-out examples.
     """
+    parts = [
+        _leave_one_out(config, *given, most, part_of(progress, place, len(indexes)))
+        for place, given in enumerate(zip(indexes, _each(texts, indexes), _each(other_vectors, indexes)))
+    ]
+    equal = len(indexes) > 1 and any(RepeatedObjects.of(index.gallery).likely for index in indexes)
+    return _fused(config, indexes, parts, equal)
+
+
+def _leave_one_out(
+    config: RetrievalConfig,
+    index: ExactIndex,
+    texts: Float32Array | None,
+    other_vectors: Float32Array | None,
+    most: int | None,
+    progress: ProgressCallback | None,
+) -> _Part:
     basis = _Basis.of(config, index, most)
     if not isinstance(index.transform, IdentityTransform) and len(index) > 1:
         folds = stratified_folds(index.gallery.label_ids)
@@ -66,9 +89,9 @@ def fit_by_leave_one_out(
 
 def fit_by_groups(
     config: RetrievalConfig,
-    index: ExactIndex,
+    indexes: Sequence[ExactIndex],
     groups: IntArray,
-    texts: Float32Array | None = None,
+    texts: Each = (),
     progress: ProgressCallback | None = None,
 ) -> Fit:
     """Fit the configured rule to an index, with whole groups of examples held out together.
@@ -76,24 +99,60 @@ def fit_by_groups(
     `groups` (N,) numbers the examples of one object alike (scikit-learn: `GroupKFold`). `progress` is called after each
     fold.
     """
-    basis = _Basis.of(config, index, None)
-    return basis.finish(basis.score_folds(group_folds(groups), None, progress), index.gallery.embeddings, texts)
+    parts = []
+    for place, (index, names) in enumerate(zip(indexes, _each(texts, indexes))):
+        basis = _Basis.of(config, index, None)
+        scores = basis.score_folds(group_folds(groups), None, part_of(progress, place, len(indexes)))
+        parts.append(basis.finish(scores, index.gallery.embeddings, names))
+    return _fused(config, indexes, parts, equal=False)
 
 
 def fit_on_held_out(
     config: RetrievalConfig,
-    index: ExactIndex,
-    vectors: Float32Array,
+    indexes: Sequence[ExactIndex],
+    vectors: Sequence[Float32Array],
     label_ids: IntArray,
-    texts: Float32Array | None = None,
+    texts: Each = (),
 ) -> Fit:
-    """Fit the configured rule on other images: encoder vectors (n, dim) and their true labels (n,)."""
-    basis = _Basis.of(config, index, None)
-    gallery, metric = index.gallery, basis.chosen.metric
-    embeddings = index.transform.transform(vectors)
-    in_metric = gallery_in_metric(metric, gallery, basis.norms)
-    held_out = score_queries(basis.spec, metric, gallery, in_metric, basis.density.knn_distance, embeddings, label_ids)
-    return basis.finish(held_out, embeddings, texts)
+    """Fit the configured rule on other images: vectors (n, dim) of each encoder, and their true labels (n,)."""
+    parts = []
+    for index, of_images, names in zip(indexes, vectors, _each(texts, indexes), strict=True):
+        basis = _Basis.of(config, index, None)
+        gallery, metric = index.gallery, basis.chosen.metric
+        embeddings = index.transform.transform(of_images)
+        in_metric = gallery_in_metric(metric, gallery, basis.norms)
+        knn_distance = basis.density.knn_distance
+        held_out = score_queries(basis.spec, metric, gallery, in_metric, knn_distance, embeddings, label_ids)
+        parts.append(basis.finish(held_out, embeddings, names))
+    return _fused(config, indexes, parts, equal=False)
+
+
+def fusion_fit(indexes: Sequence[ExactIndex], predictions: HeldOutPredictions, equal: bool) -> FusionFit:
+    """Return what fits fusions to the predictions of several encoders, or of one."""
+    each = predictions.each or (predictions,)
+    # an example that is alone under its label has no chance when it is held out, whatever the encoder
+    countable = indexes[0].gallery.counts[each[0].label_ids] > 1
+    return FusionFit(each, countable, equal)
+
+
+def _fused(config: RetrievalConfig, indexes: Sequence[ExactIndex], parts: Sequence[_Part], equal: bool) -> Fit:
+    """Fuse the fits of all encoders."""
+    fits = tuple(fit for fit, _ in parts)
+    predictions = parts[0][1]
+    if len(parts) > 1:  # strategies differ in the order in which they hold out the same examples
+        each = tuple(part.in_order_of_rows() for _, part in parts)
+        predictions = replace(each[0], each=each)
+    fusion = fusion_fit(indexes, predictions, equal)
+    useful = fusion.useful()
+    steps = [useful[:length] for length in range(1, len(useful) + 1)] if config.cascade else [useful]
+    cascade, fused, _ = fusion.cascade(steps)
+    spec = make_rule(config, indexes[0].gallery.label_ids, indexes[0].gallery.labels)
+    conformity_scores = np.sort(fused.true_label_probabilities)
+    return Calibration(fits, cascade, np.sort(fused.familiarity), conformity_scores, spec.name), fused
+
+
+def _each(values: Each, indexes: Sequence[ExactIndex]) -> Each:
+    return values or [None] * len(indexes)
 
 
 @dataclass(frozen=True)
@@ -136,12 +195,12 @@ class _Basis:
             other_vectors,
         )
 
-    def finish(self, held_out: HeldOutScores, embeddings: Float32Array, texts: Float32Array | None) -> Fit:
+    def finish(self, held_out: HeldOutScores, embeddings: Float32Array, texts: Float32Array | None) -> _Part:
         """Fit temperatures and familiarity to the scores of held-out examples."""
-        rule, predictions = fit_rule(self.spec, self.chosen, held_out, embeddings[held_out.rows], texts)
         familiarity = Familiarity.fit(self.density.knn_distance, held_out.signals)
-        conformity_scores = np.sort(predictions.true_label_probabilities)
-        return Calibration(rule, familiarity, conformity_scores, norms=self.norms), predictions
+        of_examples = familiarity.of_signals(held_out.signals)
+        rule, predictions = fit_rule(self.spec, self.chosen, held_out, of_examples, embeddings[held_out.rows], texts)
+        return EncoderFit(rule, familiarity, self.norms), predictions
 
 
 def _without_copies(index: ExactIndex, sample: IntArray) -> IntArray:

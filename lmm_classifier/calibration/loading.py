@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from lmm_classifier.calibration.calibration import Calibration
+from lmm_classifier.calibration.cascade import Cascade
+from lmm_classifier.calibration.encoder_fit import EncoderFit
 from lmm_classifier.calibration.fitted_rule import FittedRule
+from lmm_classifier.calibration.ladders import ladders_from_json
 from lmm_classifier.calibration.request import CalibrationRequest
 from lmm_classifier.core.arrays import Arrays, Float64Array, unnest
 from lmm_classifier.index.contents import IndexContents
@@ -47,11 +50,15 @@ class Missing:
     """An index that was never calibrated."""
 
 
-def load_calibration(contents: IndexContents, spec: RuleSpec | None = None) -> Loaded | Stale | Missing:
+def load_calibration(
+    contents: IndexContents, spec: RuleSpec | None = None, encoders: Sequence[int] | None = None
+) -> Loaded | Stale | Missing:
     """Read the calibration of an index.
 
     Args:
         contents: the index.
+        encoders: the places of the configured encoders; a calibration of others, or of another order, is stale. None:
+            all encoders of the index.
         spec: the configured rule. A calibration of another rule is stale. None describes whatever is stored; such a
             calibration cannot score.
     """
@@ -61,6 +68,10 @@ def load_calibration(contents: IndexContents, spec: RuleSpec | None = None) -> L
     try:
         if str(arrays["vectors"].item()) != vectors_digest(contents):
             return Stale("The calibration is stale: the encoder or the transform of the index changed.")
+        if encoders is not None and list(encoders) != list(range(len(contents.vectors))):
+            names = contents.manifest.encoder_names
+            configured = ", ".join(names[place] for place in encoders)
+            return Stale(f"The calibration is of the encoders {', '.join(names)}, but configured are {configured}.")
         rule_name = str(arrays["rule"].item())
         if spec is not None and rule_name != spec.name:
             return Stale(f"The calibration is of the rule '{rule_name}', but '{spec.name}' is configured.")
@@ -84,9 +95,11 @@ def stored_request(contents: IndexContents) -> CalibrationRequest | None:
         return None
 
 
-def usable_calibration(contents: IndexContents, spec: RuleSpec | None = None) -> Calibration | None:
+def usable_calibration(
+    contents: IndexContents, spec: RuleSpec | None = None, encoders: Sequence[int] | None = None
+) -> Calibration | None:
     """Return the stored calibration, or None where it is missing or stale; log what a user should know."""
-    match load_calibration(contents, spec):
+    match load_calibration(contents, spec, encoders):
         case Loaded(calibration, note):
             if note:
                 logger.warning("%s %s", note, _AGAIN)
@@ -109,7 +122,7 @@ def _notes(arrays: Arrays, changes: ChangesSince, contents: IndexContents) -> It
         yield f"Labels were renamed since the calibration: {_renamings(changes)}."
         if unnest("reranker_benefit", arrays):
             yield "The reranker was measured under the former names."
-    if unnest("zero_shot_text", arrays) and not _knows_the_names(arrays, contents):
+    if any(".zero_shot_text." in name for name in arrays) and not _knows_the_names(arrays, contents):
         yield "The zero-shot text is not used, because it embeds other label names."
 
 
@@ -122,41 +135,56 @@ def _knows_the_names(arrays: Arrays, contents: IndexContents) -> bool:
 
 
 def _restored(arrays: Arrays, changes: ChangesSince, contents: IndexContents, spec: RuleSpec | None) -> Calibration:
-    familiar = unnest("familiarity", arrays)
-    knn_distance = np.asarray(familiar["knn_distance"], np.float64)
-    if knn_distance.shape != arrays["examples"].shape or not np.isfinite(knn_distance).all():
-        raise ValueError(f"kNN distances of {knn_distance.shape} examples, expected {arrays['examples'].shape}")
-    familiar["knn_distance"] = np.where(changes.rows < 0, np.nan, knn_distance[changes.rows])
     conformity_scores = np.asarray(arrays["conformity_scores"], np.float64)
     if conformity_scores.ndim != 1 or not ((conformity_scores >= 0) & (conformity_scores <= 1)).all():
         raise ValueError("a conformity score is not a probability")
     threshold = float(arrays["confidence_threshold"].item())
     if not (np.isnan(threshold) or 0 <= threshold <= 1):
         raise ValueError(f"a confidence threshold of {threshold:g}")
-    rule = FittedRule.from_arrays(arrays, spec)
-    if not _knows_the_names(arrays, contents):
-        rule = replace(rule, text=None)  # its texts are of other labels
+    familiarity = np.asarray(arrays["familiarity"], np.float64)
+    if familiarity.ndim != 1 or not np.isfinite(familiarity).all():
+        raise ValueError("familiarity holds numbers that are not finite")
+    count = len(contents.vectors)
+    fits = [_fit_of(unnest(f"encoder.{place}", arrays), arrays, changes, contents, spec) for place in range(count)]
     benefit = unnest("reranker_benefit", arrays)
     return Calibration(
-        rule,
-        Familiarity.from_arrays(familiar, contents.manifest.count),
+        tuple(fits),
+        Cascade.from_json(str(arrays["cascade"].item()), count),
+        np.sort(familiarity),
         conformity_scores,
+        str(arrays["rule"].item()),
         confidence_threshold=None if np.isnan(threshold) else threshold,
         not_certified=str(arrays["not_certified"].item()),
         request=stored_request(contents),
         reranker_benefit=RerankerBenefit.from_arrays(benefit).renamed(changes.renamed) if benefit else None,
         reranker_date=str(arrays["reranker_date"].item()),
-        norms=_norms(arrays, changes),
+        ladders=ladders_from_json(str(arrays["ladders"].item())),
         date=str(arrays["date"].item()),
     )
 
 
-def _norms(arrays: Arrays, changes: ChangesSince) -> Float64Array | None:
+def _fit_of(
+    fitted: Arrays, arrays: Arrays, changes: ChangesSince, contents: IndexContents, spec: RuleSpec | None
+) -> EncoderFit:
+    """Rebuild what is fitted to one encoder; the numbers of added examples are NaN."""
+    familiar = unnest("familiarity", fitted)
+    knn_distance = np.asarray(familiar["knn_distance"], np.float64)
+    if knn_distance.shape != arrays["examples"].shape or not np.isfinite(knn_distance).all():
+        raise ValueError(f"kNN distances of {knn_distance.shape} examples, expected {arrays['examples'].shape}")
+    familiar["knn_distance"] = np.where(changes.rows < 0, np.nan, knn_distance[changes.rows])
+    rule = FittedRule.from_arrays(fitted, spec)
+    if not _knows_the_names(arrays, contents):
+        rule = replace(rule, text=None)  # its texts are of other labels
+    familiarity = Familiarity.from_arrays(familiar, contents.manifest.count)
+    return EncoderFit(rule, familiarity, _norms(fitted, arrays["examples"].shape, changes))
+
+
+def _norms(arrays: Arrays, shape: tuple[int, ...], changes: ChangesSince) -> Float64Array | None:
     """Return the stored norms of the examples in the metric, NaN for added ones; None where none are stored."""
     if "norms" not in arrays:
         return None
     norms = np.asarray(arrays["norms"], np.float64)
-    if norms.shape != arrays["examples"].shape or not (np.isfinite(norms) & (norms >= 0)).all():
+    if norms.shape != shape or not (np.isfinite(norms) & (norms >= 0)).all():
         logger.warning("The norms stored with the calibration are damaged, so they are computed again. %s", _AGAIN)
         return None
     return np.asarray(np.where(changes.rows < 0, np.nan, norms[changes.rows]))

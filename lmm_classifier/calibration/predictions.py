@@ -37,8 +37,17 @@ class HeldOutPredictions:
     rows: IntArray  # (n,) rows of the index
     label_ids: IntArray  # (n,) their true labels
     log_probabilities: Float64Array  # (n, C)
-    expert_log_probabilities: list[Float64Array]  # (n, C) of each expert alone
-    signals: Float64Array  # (n, 5), see `neighbors.novelty.Familiarity`
+    expert_log_probabilities: list[Float64Array]  # (n, C) of each expert alone; of several encoders only the last one
+    familiarity: Float64Array  # (n,) in robust standard deviations, higher is more familiar
+    each: tuple[HeldOutPredictions, ...] = ()  # of each encoder alone, where there are several
+
+    def in_order_of_rows(self) -> HeldOutPredictions:
+        """Return the same, ascending by row."""
+        order = np.argsort(self.rows, kind="stable")
+        experts = [logs[order] for logs in self.expert_log_probabilities]
+        return HeldOutPredictions(
+            self.rows[order], self.label_ids[order], self.log_probabilities[order], experts, self.familiarity[order]
+        )
 
     @property
     def confidence(self) -> Float64Array:

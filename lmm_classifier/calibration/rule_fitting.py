@@ -85,6 +85,7 @@ def fit_rule(
     spec: RuleSpec,
     chosen: ChosenMetric,
     held_out: HeldOutScores,
+    familiarity: Float64Array,
     embeddings: Float32Array,
     texts: Float32Array | None = None,
 ) -> tuple[FittedRule, HeldOutPredictions]:
@@ -94,6 +95,7 @@ def fit_rule(
         spec: the rule to fit.
         chosen: its metric.
         held_out: scores of n held-out examples.
+        familiarity: of the same examples, (n,).
         embeddings: of the same examples, (n, d) normalized.
         texts: embeddings of the label names, (C, d), if they may join as an expert.
     """
@@ -112,7 +114,7 @@ def fit_rule(
         held_out.label_ids,
         log_softmax(combined / rule.temperature),
         [log_softmax(scores / temperature) for scores, temperature in experts],
-        held_out.signals,
+        familiarity,
     )
     return rule, predictions
 

@@ -12,7 +12,7 @@ from lmm_classifier.core.arrays import Float64Array, IntArray
 from lmm_classifier.core.metrics import auroc
 from lmm_classifier.neighbors.gallery import Gallery
 from lmm_classifier.neighbors.metric import WithinClassMetric, fit_scatter, gallery_in_metric
-from lmm_classifier.neighbors.novelty import Familiarity, NeighborDensity, signals
+from lmm_classifier.neighbors.novelty import Familiarity, NeighborDensity, keep_known_threshold, signals
 from lmm_classifier.neighbors.voting import RuleSpec
 
 _FOLDS = 5  # of labels
@@ -31,7 +31,10 @@ class OpenSetTradeoff:
 
 
 def estimate_open_set_tradeoff(
-    metric: WithinClassMetric, gallery: Gallery, keep_known: Sequence[float]
+    metrics: Sequence[WithinClassMetric],
+    galleries: Sequence[Gallery],
+    weights: Float64Array,
+    keep_known: Sequence[float],
 ) -> OpenSetTradeoff | None:
     """Hold out a fifth of the labels at a time and measure how familiar they look to the others.
 
@@ -39,13 +42,15 @@ def estimate_open_set_tradeoff(
     other unknown images it says nothing.
 
     Args:
-        metric: of the fitted rule; its shrinkage is used again.
-        gallery: all examples.
+        metrics: of the fitted rule of each encoder; its shrinkage is used again.
+        galleries: all examples, with the vectors of each encoder.
+        weights: of the encoders, (E,); the familiarity is their weighted mean.
         keep_known: true-positive rates of known images, 0 to 1.
 
     Returns:
         The estimate. None where fewer than three labels have more than one example.
     """
+    gallery = galleries[0]
     rows = sample_rows(len(gallery.embeddings), gallery.labels, _ROWS)
     label_ids = gallery.label_ids[rows]
     counts = np.bincount(label_ids, minlength=gallery.labels)
@@ -55,18 +60,21 @@ def estimate_open_set_tradeoff(
     areas, accepted = [], []
     for number in range(min(_FOLDS, len(labels))):
         is_unknown = np.isin(label_ids, labels[number :: min(_FOLDS, len(labels))])
-        known = _renumbered(gallery, rows[~is_unknown])
-        familiarity, of_unknown = _familiarity(metric, known, gallery, rows[is_unknown])
-        areas.append(auroc(familiarity.held_out, of_unknown))
-        accepted.append([float((of_unknown >= familiarity.threshold(keep)).mean()) for keep in keep_known])
+        parts = [
+            _familiarity(metric, _renumbered(each, rows[~is_unknown]), each, rows[is_unknown])
+            for metric, each in zip(metrics, galleries, strict=True)
+        ]
+        of_known, of_unknown = (np.average([part[side] for part in parts], axis=0, weights=weights) for side in (0, 1))
+        areas.append(auroc(of_known, of_unknown))
+        accepted.append([float((of_unknown >= keep_known_threshold(of_known, keep)).mean()) for keep in keep_known])
     means = np.mean(accepted, axis=0)
     return OpenSetTradeoff(float(np.mean(areas)), {keep: float(mean) for keep, mean in zip(keep_known, means)})
 
 
 def _familiarity(
     metric: WithinClassMetric, known: Gallery, gallery: Gallery, unknown_rows: IntArray
-) -> tuple[Familiarity, Float64Array]:
-    """Fit the familiarity on the known labels, and return it with that of the unknown rows (n,)."""
+) -> tuple[Float64Array, Float64Array]:
+    """Fit the familiarity on the known labels; return that of the known rows, left out, and of the unknown ones."""
     scatter = fit_scatter(known.embeddings, known.label_ids, known.labels, metric.power_normalize)
     chosen = ChosenMetric(scatter.metric(metric.shrinkage), scatter, {})
     density = NeighborDensity.of(known)
@@ -76,7 +84,9 @@ def _familiarity(
     familiarity = Familiarity.fit(density.knn_distance, held_out.signals)
     plain = known.compare(gallery.embeddings[unknown_rows])
     mapped = known_in_metric.compare(chosen.metric.whiten(plain.embeddings))
-    return familiarity, familiarity.of_signals(signals(plain, mapped, density.knn_distance))
+    in_order = np.argsort(held_out.rows, kind="stable")
+    of_known = familiarity.of_signals(held_out.signals[in_order])
+    return of_known, familiarity.of_signals(signals(plain, mapped, density.knn_distance))
 
 
 def _renumbered(gallery: Gallery, rows: IntArray) -> Gallery:

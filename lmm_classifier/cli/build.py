@@ -53,7 +53,7 @@ def run_build(
     output = output or config.retrieval.index_path
     require_place(report_path)
     with resumable(output), ProgressDisplay() as show:
-        size = batch_size or config.encoder.batch_size
+        size = batch_size or config.batch_size
         report = build_index_from_directory(dataset, output, size, config, show, replace=replace)
     show_report(report)
     if report_path is not None:

@@ -86,16 +86,14 @@ def print_calibration(
 def _lines(path: Path, report: CalibrationReport) -> list[str]:
     """Return the lines that say what a calibration did; the first one says if its figures are too optimistic."""
     predictions, calibration = report.predictions, report.calibration
-    rule = calibration.rule
-    losses = ", ".join(f"{shrinkage:g}" for shrinkage in rule.losses)
     warning = [f"not certified. {report.warning} {_HOLD_OUT_OBJECTS}"] if report.warning else []
     lines = [
         *warning,
         f"{path}: {len(predictions.rows)} images {report.method}",
         f"accuracy: {100 * report.accuracy:.1f}%, mean confidence {100 * predictions.confidence.mean():.1f}%",
         *report.notes,
-        f"rule: {rule.spec.name.split()[0] if rule.spec else ''}",
-        f"shrinkage: {rule.metric.shrinkage:g}, the simplest of the best by log-loss of {losses}",
+        f"rule: {calibration.rule.split()[0]}",
+        *_shrinkage_lines(report),
         *_guarantee_lines(report),
         *_unknown_lines(report),
     ]
@@ -104,6 +102,14 @@ def _lines(path: Path, report: CalibrationReport) -> list[str]:
 
         lines += summary(calibration.reranker_benefit)
     return [*lines, *_LIMITS]
+
+
+def _shrinkage_lines(report: CalibrationReport) -> list[str]:
+    rules = [fit.rule for fit in report.calibration.fits]
+    losses = ", ".join(f"{shrinkage:g}" for shrinkage in rules[0].losses)
+    chosen = ", ".join(f"{rule.metric.shrinkage:g}" for rule in rules)
+    each = " (of each encoder)" if len(rules) > 1 else ""
+    return [f"shrinkage: {chosen}{each}, the simplest of the best by log-loss of {losses}"]
 
 
 _HOLD_OUT_OBJECTS = (
@@ -139,7 +145,7 @@ def _unknown_lines(report: CalibrationReport) -> list[str]:
     calibration = report.calibration
     keep = calibration.keep_known or DEFAULT_KEEP_KNOWN
     lines = [
-        f"familiarity_threshold: {calibration.familiarity.threshold(keep):.4f}; accepts {100 * keep:g}% of images of "
+        f"familiarity_threshold: {calibration.familiarity_threshold(keep):.4f}; accepts {100 * keep:g}% of images of "
         "known labels"
     ]
     if report.tradeoff is not None:

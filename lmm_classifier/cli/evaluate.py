@@ -52,7 +52,7 @@ def evaluate(
     classifier = HybridClassifier(config)
     with ProgressDisplay() as show:
         evaluation = evaluate_folder(folder, classifier, leave_out_identical, show)
-    figures = evaluation.to_dict(classifier.retriever.calibration.familiarity.threshold)
+    figures = evaluation.to_dict(classifier.retriever.calibration.familiarity_threshold)
     if json_to is not None:
         with atomic_write(json_to) as temporary:
             temporary.write_text(json.dumps(figures, indent=1, allow_nan=False) + "\n", encoding="utf-8")

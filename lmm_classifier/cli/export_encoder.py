@@ -34,11 +34,13 @@ def export_encoder(
     """
     from lmm_classifier.cli.console import escape_for_terminal
     from lmm_classifier.core.checkpoints import resolve_checkpoint
-    from lmm_classifier.core.errors import EncoderError
+    from lmm_classifier.core.errors import ConfigError, EncoderError
     from lmm_classifier.core.paths import model_name
     from lmm_classifier.embeddings.export import export_encoder as export_checkpoint
 
-    encoder = config.encoder
+    if len(config.encoders) > 1:
+        raise ConfigError(f"encoder is a list of {len(config.encoders)}. Name one encoder to export.")
+    encoder = config.encoders[0]
     try:
         folder = resolve_checkpoint(
             encoder.model, encoder.revision, encoder.cache_dir, encoder.allow_download, "siglip"

@@ -28,10 +28,7 @@ def info(index: IndexArgument = None, as_json: JsonFlag = False, *, config: Pipe
     counts: dict[str, int] = described["labels"]
     plain = (
         "path",
-        "encoder",
-        "transform",
         "images",
-        "dim",
         "stored_dtype",
         "dataset",
         "created",
@@ -39,6 +36,7 @@ def info(index: IndexArgument = None, as_json: JsonFlag = False, *, config: Pipe
         "version",
     )
     rows = [(name, described[name]) for name in plain if described[name] is not None]
+    rows[1:1] = [("encoder", line) for entry in described["encoders"] for line in _encoder_lines(entry)]
     rows.append(("size", f"{described['bytes'] / 1e6:.1f} MB"))
     rows += [("calibration", line) for line in _calibration_lines(described["calibration"], str(path))]
     rows += [("threshold", line) for line in _threshold_lines(described["thresholds"])]
@@ -47,6 +45,12 @@ def info(index: IndexArgument = None, as_json: JsonFlag = False, *, config: Pipe
     rows.append(("labels", f"{len(counts)}, {fewest if fewest == most else f'{fewest} to {most}'} images each"))
     lines = [*_aligned(rows), *(f"  {count:>7}  {label}" for label, count in counts.items())]
     sys.stdout.write("\n".join(escape_for_terminal(line) for line in lines) + "\n")
+
+
+def _encoder_lines(encoder: dict[str, Any]) -> list[str]:
+    time = encoder["milliseconds"]
+    speed = "" if time is None else f", {time:.1f} ms an image when they were made"
+    return [encoder["encoder"], f"{encoder['vectors']} vectors, transform {encoder['transform']}{speed}"]
 
 
 def _aligned(rows: list[tuple[str, Any]]) -> list[str]:
@@ -66,19 +70,42 @@ def _calibration_lines(calibration: dict[str, Any], path: str) -> list[str]:
             f"not used. {calibration['reason']} Run `lmm-classifier calibrate {path}` again.",
             *_request_lines(calibration),
         ]
-    losses: dict[str, float] = calibration["log_loss_by_shrinkage"]
-    weight = calibration["zero_shot_text_weight"]
     return [
         *_request_lines(calibration),
         *([f"not certified. {calibration['not_certified']}"] if calibration["not_certified"] else []),
         *([calibration["note"]] if calibration["note"] else []),
         f"rule: {calibration['rule']}",
-        f"metric: {calibration['metric']}, the simplest of the best by leave-one-out log-loss",
-        "log-loss by shrinkage: " + ", ".join(f"{shrinkage}: {loss:.3f}" for shrinkage, loss in losses.items()),
-        f"temperatures: {', '.join(map(str, calibration['temperatures']))} (each expert, then their product)",
-        *([f"zero-shot text: weight {weight:g}"] if weight else []),
+        *(
+            line
+            for encoder in calibration["encoders"]
+            for line in _fit_lines(encoder, len(calibration["encoders"]) > 1)
+        ),
+        *(_stage_lines(calibration["stages"]) if len(calibration["encoders"]) > 1 else []),
         "reranking: " + _reranking(calibration["reranking"]),
     ]
+
+
+def _fit_lines(fit: dict[str, Any], named: bool) -> list[str]:
+    """Say what was fitted to the vectors of one encoder."""
+    losses: dict[str, float] = fit["log_loss_by_shrinkage"]
+    weight = fit["zero_shot_text_weight"]
+    return [
+        *([f"{fit['name']}:"] if named else []),
+        f"metric: {fit['metric']}, the simplest of the best by leave-one-out log-loss",
+        "log-loss by shrinkage: " + ", ".join(f"{shrinkage}: {loss:.3f}" for shrinkage, loss in losses.items()),
+        f"temperatures: {', '.join(map(str, fit['temperatures']))} (each expert, then their product)",
+        *([f"zero-shot text: weight {weight:g}"] if weight else []),
+    ]
+
+
+def _stage_lines(stages: list[dict[str, Any]]) -> list[str]:
+    """Say which encoders are asked, when, and how much each counts."""
+    lines = []
+    for number, stage in enumerate(stages):
+        weights = ", ".join(f"{name} {weight:g}" for name, weight in zip(stage["encoders"], stage["weights"]))
+        asked = "every image" if not number else f"up to a confidence of {stages[number - 1]['ask_up_to'] or 0:g}"
+        lines.append(f"weights of the encoders, for {asked}: {weights}")
+    return lines
 
 
 def _request_lines(calibration: dict[str, Any]) -> list[str]:

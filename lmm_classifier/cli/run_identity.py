@@ -29,13 +29,13 @@ _NO_MATTER: dict[str, Any] = {
 def run_identity(classifier: HybridClassifier, leave_out_identical: bool = False) -> str:
     """Return 8 hexadecimal digits for the settings, a dash, and 8 for the index."""
     settings = json.loads(classifier.config.model_dump_json(exclude=_NO_MATTER))
-    space = classifier.encoder.fingerprint.space_id
+    spaces = [encoder.fingerprint.space_id for encoder in classifier.encoders]
     contents = classifier.index.contents
     state = sha256(f"{contents.manifest.to_json()} {contents.version}".encode(errors="surrogatepass"))
     for name, array in sorted((contents.calibration or {}).items()):
         state.update(name.encode())
         state.update(array.tobytes())
-    return f"{_digest(json.dumps([settings, space, leave_out_identical], sort_keys=True))}-{state.hexdigest()[:8]}"
+    return f"{_digest(json.dumps([settings, spaces, leave_out_identical], sort_keys=True))}-{state.hexdigest()[:8]}"
 
 
 def same_settings(first: str, second: str) -> bool:

@@ -12,7 +12,6 @@ from typing import TypeVar
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
-_AHEAD = 4  # items per thread that are computed or waiting before the caller takes the first
 _END = object()
 
 
@@ -21,16 +20,23 @@ def cpu_count() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def threaded_map(job: Callable[[Item], Result], items: Iterable[Item], threads: int) -> Generator[Result, None, None]:
-    """Yield `job(item)` for each item, in order; `threads` threads compute at most 4 items each ahead."""
+def threaded_map(
+    job: Callable[[Item], Result], items: Iterable[Item], threads: int, ahead: Callable[[], int] | None = None
+) -> Generator[Result, None, None]:
+    """Yield `job(item)` for each item, in order, computed in threads.
+
+    `ahead` returns how many items at most are computed or waiting before the caller takes the first; it may change. By
+    default it is 4 per thread.
+    """
+    wanted = ahead or (lambda: 4 * threads)
     source = iter(items)
     waiting: deque[Future[Result]] = deque()
     with ThreadPoolExecutor(threads, "ahead") as pool:
         try:
-            waiting.extend(pool.submit(job, item) for item in islice(source, _AHEAD * threads))
+            waiting.extend(pool.submit(job, item) for item in islice(source, wanted()))
             while waiting:
                 result = waiting.popleft().result()
-                waiting.extend(pool.submit(job, item) for item in islice(source, 1))
+                waiting.extend(pool.submit(job, item) for item in islice(source, max(wanted() - len(waiting), 0)))
                 yield result
         finally:
             for future in waiting:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from hashlib import sha256
 from typing import TYPE_CHECKING, Any, Literal
 
 from lmm_classifier.core.explain import explain
@@ -80,6 +79,8 @@ class Candidate:
     """Examples of this label that support it, nearest first."""
     rerank_score: float | None = None
     """Probability that the reranker gives to the label, 0 to 1; None where no reranker answered."""
+    encoder: str | None = None
+    """Name of the encoder that speaks most for the label, and found the neighbors; None where there is only one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,6 +187,8 @@ class Classification:
 
     That probability is 1 - `retrieval.prediction_set_alpha`; None where that is not set.
     """
+    encoders: tuple[str, ...] = ()
+    """Names of the encoders that were asked; empty where there is only one."""
     disagreement: float | None = None
     """How far the reranker's answers in other orders, references or views differ, 0 to 1; None without an answer."""
 
@@ -222,6 +225,7 @@ class Classification:
             "familiarity": None if self.familiarity is None else round(self.familiarity, 6),
             "error": self.error,
             "content_hash": self.content_hash,
+            **({"encoders": list(self.encoders)} if self.encoders else {}),
             "prediction_set": None if self.prediction_set is None else list(self.prediction_set),
             "candidates": [_candidate_to_dict(candidate) for candidate in self.candidates],
         }
@@ -236,6 +240,7 @@ def _candidate_to_dict(candidate: Candidate) -> dict[str, Any]:
         "label": candidate.label,
         "score": round(candidate.score, 6),
         "rerank_score": None if candidate.rerank_score is None else round(candidate.rerank_score, 6),
+        **({} if candidate.encoder is None else {"encoder": candidate.encoder}),
         "neighbors": [
             {
                 "path": neighbor.example.path,
@@ -245,48 +250,3 @@ def _candidate_to_dict(candidate: Candidate) -> dict[str, Any]:
             for neighbor in candidate.neighbors
         ],
     }
-
-
-DECODING = "colors to sRGB"  # changes with the rules of `data.images`, if an image gives other pixels than before
-
-
-@dataclass(frozen=True, slots=True)
-class Fingerprint:
-    """The encoder that made a vector. Vectors of different fingerprints must never be compared."""
-
-    backend: str
-    """Name of the backend, such as `siglip`."""
-    model: str
-    """Hub name, or the name of the file or folder."""
-    revision: str
-    """Digest of the weights, where there are any."""
-    preprocessing: str
-    """How an image becomes the input of the model."""
-    dim: int
-    """Numbers in a vector."""
-    dtype: str
-    """Number type of the computation. It moves a similarity by about 1e-3, so a difference is warned about only."""
-    decoding: str = DECODING
-    """Rules by which files became pixels; empty for those of before color profiles were applied."""
-
-    def __str__(self) -> str:
-        details = f"{self.dim}-d, {self.dtype}, {self.preprocessing}, {self.decoding or 'colors as stored'}"
-        return f"{self.backend}:{self.model}@{self.revision or '-'} ({details})"
-
-    @property
-    def space_id(self) -> str:
-        """A short digest, equal for fingerprints whose vectors may be compared."""
-        fields = [self.backend, self.revision or self.model, self.preprocessing, str(self.dim)]
-        fields += [self.decoding] if self.decoding else []
-        return sha256("\0".join(fields).encode(errors="surrogatepass")).hexdigest()[:16]
-
-    def differences(self, other: Fingerprint) -> list[str]:
-        """Return the names of the fields that make the vectors incomparable; empty when they may be compared.
-
-        The model's name does not count where both have the same digest of weights: a hub name and a folder can be one
-        model.
-        """
-        fields = ["backend", "model", "revision", "preprocessing", "dim", "decoding"]
-        if self.revision and self.revision == other.revision:
-            fields.remove("model")
-        return [name for name in fields if getattr(self, name) != getattr(other, name)]

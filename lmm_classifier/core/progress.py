@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,3 +54,15 @@ def describe_skipped(files: Sequence[Skipped]) -> str:
 
 ProgressCallback = Callable[[Progress], None]
 """Called between two batches of a long run; raise `Cancelled` in it to stop the run there."""
+
+
+def part_of(progress: ProgressCallback | None, part: int, parts: int) -> ProgressCallback | None:
+    """Return a callback for one of several parts of a step, which are equally long."""
+    if progress is None or parts == 1:
+        return progress
+
+    def report(of_part: Progress) -> None:
+        total = None if of_part.total is None else of_part.total * parts
+        progress(replace(of_part, done=of_part.done + part * (of_part.total or 0), total=total))
+
+    return report

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from PIL.Image import Image
 
 from lmm_classifier.core.arrays import Float32Array, Float64Array, IntArray
-from lmm_classifier.core.datatypes import Candidate, Decision, Fingerprint, RerankRequest, RerankResult
+from lmm_classifier.core.datatypes import Candidate, Decision, RerankRequest, RerankResult
+from lmm_classifier.core.fingerprint import Fingerprint
 
 Preprocessed = NDArray[Any] | Mapping[str, NDArray[Any]]  # the input of an encoder for one image
 Rows = Callable[[], Iterable[Float32Array]]  # each call walks over all dataset vectors once, in blocks (m, dim)

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 from pydantic import BaseModel
 
 from lmm_classifier.core.errors import ConfigError
+from lmm_classifier.core.settings import section_type
 from lmm_classifier.core.yaml_loader import NULLS
 
 
@@ -41,6 +42,11 @@ def with_sections(section: type[BaseModel], values: dict[str, Any], path: str = 
         inner = _section(section, name)
         if inner is not None and not rest and value is None:
             continue  # a section whose keys are all comments
+        if inner is not None and not rest and isinstance(value, list):
+            value = [  # noqa: PLW2901 - the same value, with sections
+                with_sections(inner, item, f"{path}{name}.{place}.") if isinstance(item, dict) else item
+                for place, item in enumerate(value)
+            ]
         if inner is None or not (rest or isinstance(value, dict)):
             _put(result, key, value, path)
             continue
@@ -66,8 +72,7 @@ def _put(values: Any, key: str, value: Any, path: str) -> None:
 
 def _section(section: type[BaseModel], name: str) -> type[BaseModel] | None:
     field = section.model_fields.get(name)
-    kind = field.annotation if field is not None else None
-    return kind if isinstance(kind, type) and issubclass(kind, BaseModel) else None
+    return section_type(field.annotation) if field is not None else None
 
 
 def _below(kind: Any, key: str) -> set[Any]:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import difflib
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar, get_args
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag, ValidationError
 
 from lmm_classifier.core.errors import ConfigError
 from lmm_classifier.core.paths import expand_home
@@ -18,6 +18,22 @@ PathField = Annotated[Path, Field(strict=False), AfterValidator(expand_home)]
 PathsField = Annotated[list[PathField], BeforeValidator(lambda value: [value] if isinstance(value, str) else value)]
 UnitInterval = Annotated[float, Field(ge=0, le=1)]
 _SWITCHES = {"yes", "no", "on", "off", "y", "n"}  # booleans of YAML 1.1
+
+
+_ONE, _SEVERAL = "one section", "several sections"  # tags, which no message shows
+
+Section = TypeVar("Section", bound="Settings")
+OneOrSeveral = Annotated[
+    Annotated[Section, Tag(_ONE)] | Annotated[list[Section], Field(min_length=1), Tag(_SEVERAL)],
+    Discriminator(lambda value: _SEVERAL if isinstance(value, list) else _ONE),
+]
+
+
+def section_type(annotation: Any) -> type[BaseModel] | None:
+    """Return the section that a setting holds, or holds a list of; None where it is a value."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    return next((found for part in get_args(annotation) if (found := section_type(part)) is not None), None)
 
 
 class Settings(BaseModel):
@@ -45,11 +61,18 @@ class Settings(BaseModel):
                 setattr(self, name, folder / value)
             elif isinstance(value, list) and all(isinstance(item, Path) for item in value):
                 setattr(self, name, [folder / item for item in value])
+            elif isinstance(value, list):
+                for item in value:
+                    if isinstance(item, Settings):
+                        item.start_paths_at(folder)
 
 
 def format_validation_error(section: type[BaseModel], error: ValidationError) -> str:
     """Return each fault in one line: the key's path, the expected value, the given value."""
-    return "; ".join(_format_fault(section, fault["loc"], fault) for fault in error.errors(include_url=False))
+    return "; ".join(
+        _format_fault(section, tuple(step for step in fault["loc"] if step not in (_ONE, _SEVERAL)), fault)
+        for fault in error.errors(include_url=False)
+    )
 
 
 def _format_fault(section: type[BaseModel], path: tuple[int | str, ...], fault: Any) -> str:
@@ -75,7 +98,7 @@ def unknown_key(section: type[BaseModel], path: tuple[int | str, ...], key: str)
     """Return a message with the key's path and the most similar key of its section, or the section that has the key."""
     inner: Any = section
     for step in path:
-        inner = inner.model_fields[str(step)].annotation
+        inner = inner if str(step).isdecimal() else section_type(inner.model_fields[step].annotation)
     full = ".".join([*map(str, path), key])
     if similar := difflib.get_close_matches(key, inner.model_fields, n=1):
         return f"unknown key {full!r}: did you mean {'.'.join([*map(str, path), similar[0]])!r}?"
@@ -88,8 +111,8 @@ def unknown_key(section: type[BaseModel], path: tuple[int | str, ...], key: str)
 def _section_with(section: type[BaseModel], key: str, path: str = "") -> str | None:
     """Return the full path of `key` in the first section, at any depth, that has it."""
     for name, field in section.model_fields.items():
-        inner = field.annotation
-        if not (isinstance(inner, type) and issubclass(inner, BaseModel)):
+        inner = section_type(field.annotation)
+        if inner is None:
             continue
         if key in inner.model_fields:
             return f"{path}{name}.{key}"

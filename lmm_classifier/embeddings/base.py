@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from lmm_classifier.core.arrays import Float32Array
-from lmm_classifier.core.datatypes import Fingerprint
 from lmm_classifier.core.errors import EncoderError
+from lmm_classifier.core.fingerprint import Fingerprint
 from lmm_classifier.core.reopening import Reopened
 from lmm_classifier.embeddings.whitening import IdentityFitter
 

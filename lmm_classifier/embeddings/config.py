@@ -7,12 +7,21 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field
 
+from lmm_classifier.core.errors import ConfigError
 from lmm_classifier.core.paths import expand_home, model_in
 from lmm_classifier.core.settings import PathField, Settings
+from lmm_classifier.embeddings.view import center_fraction
 
 
 def _model(name: str) -> str:
     return str(expand_home(name)) if name.startswith("~") else name
+
+
+def _view(view: str) -> str:
+    try:
+        return f"center {center_fraction(view):g}"
+    except ConfigError as error:
+        raise ValueError(str(error)) from None
 
 
 class EncoderConfig(Settings):
@@ -43,8 +52,11 @@ class EncoderConfig(Settings):
     """Images in one forward pass of siglip. 0: 1 on a CPU, and on CUDA as many as fill the GPU."""
     compile: bool = False
     """Compile the tower of siglip with torch. The first images take minutes, the others are slightly faster."""
+    view: Annotated[str, AfterValidator(_view)] | None = None
+    """The part of each image that the encoder sees: `center 0.5` is half as wide and half as high. Null: all of it."""
     batch_size: int = Field(default=64, ge=1)
-    """Images after which vectors are stored and results returned. It changes the speed, never a result."""
+    """Images after which vectors are stored and results returned. It changes the speed, never a result. Of several
+    encoders, that of the first counts."""
 
     def start_paths_at(self, folder: Path) -> None:
         """Do so with the model too, where it is a path or lies in `folder`."""

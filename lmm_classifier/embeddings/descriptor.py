@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from PIL.Image import Image, Resampling, fromarray
 
 from lmm_classifier.core.arrays import Float32Array, Float64Array
-from lmm_classifier.core.datatypes import Fingerprint
+from lmm_classifier.core.fingerprint import Fingerprint
 from lmm_classifier.core.linalg import single_threaded_blas
 from lmm_classifier.core.protocols import Preprocessed
 from lmm_classifier.embeddings.whitening import BlockWhiteningFitter
@@ -53,7 +53,7 @@ class DescriptorEncoder:
     transform_fitter = BlockWhiteningFitter(_SIZES, _WEIGHTS, _NORM)
     fingerprint = Fingerprint(
         backend="descriptor",
-        model="weight-free",
+        model="descriptor",
         revision="1",
         preprocessing="RGB, long side <= 256, bilinear to squares of 192, 128, 64, 48, 32",
         dim=sum(_SIZES) + 1,

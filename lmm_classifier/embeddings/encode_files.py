@@ -1,14 +1,16 @@
 """Encode image files batch by batch, so that reading, encoding and storing overlap.
 
-Threads read files, decode them and preprocess the images. One thread encodes. The caller uses the finished batches at
-the same time. Only a few preprocessed images wait between these steps, so memory does not grow with the dataset.
+Threads read files, decode them and preprocess the images, once for all encoders. One thread encodes. The caller uses
+the finished batches at the same time. Only a few preprocessed images wait between these steps, so memory does not grow
+with the dataset.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Generator, Iterable, Iterator, Sequence
+import time
+from collections.abc import Container, Generator, Iterable, Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -16,141 +18,111 @@ import numpy as np
 from lmm_classifier.core.arrays import Float32Array
 from lmm_classifier.core.concurrency import prefetch, threaded_map
 from lmm_classifier.core.errors import EncoderError, ImageError
-from lmm_classifier.core.forking import ForkSafeLock
 from lmm_classifier.core.protocols import Encoder, Preprocessed
 from lmm_classifier.data.config import ImagesConfig
 from lmm_classifier.data.images import KnownImage, read_if_new
+from lmm_classifier.embeddings.encoded_batch import EncodedBatch, EncodedFile, FailedImage, NewVectors
+from lmm_classifier.embeddings.lazy_encoder import LazyEncoder
 
-_MAX_UNENCODED = 1024  # files without a new vector in one batch, so that a run without new files shows progress
-
-
-class LazyEncoder:
-    """An encoder that is loaded when the first image is to be encoded."""
-
-    def __init__(self, load: Callable[[], Encoder]) -> None:
-        self._load = load
-        self._loaded: Encoder | None = None
-        self._error: Exception | None = None
-        self._lock = ForkSafeLock()
-
-    def __call__(self) -> Encoder:
-        """Return the encoder. The first call loads it; if that fails, every call raises the same error."""
-        with self._lock:
-            if self._error is not None:
-                raise self._error
-            if self._loaded is None:
-                try:
-                    self._loaded = self._load()
-                except Exception as error:
-                    self._error = error
-                    raise
-            return self._loaded
+_AHEAD = 4  # files per thread that are read before the encoder takes the first
+_BATCHES_AHEAD = 2  # batches of the encoder that are read ahead, so that it never waits for the next image
 
 
 @dataclass(frozen=True)
-class EncodedFile:
-    """A file with a vector: its position in the list, its path, and the hash of its content."""
+class Encoding:
+    """How files are encoded.
 
-    position: int
-    path: Path
-    content_hash: str
-
-
-@dataclass(frozen=True, slots=True)
-class FailedImage:
-    """A file without a vector: its position in the list, its path, the hash of its content if known, and the reason.
-
-    `proven` says that the bytes alone prove the refusal. A failure that may pass, of the system or of the encoder, must
-    not be stored.
+    Each of `encoders` gives a vector of every file whose content it does not know. For those of `later`, files are
+    only preprocessed, so that some of them can be encoded without reading them again.
     """
 
-    position: int
-    path: Path
-    content_hash: str | None
-    kind: str
-    reason: str
-    proven: bool = False
+    encoders: Sequence[LazyEncoder]
+    images: ImagesConfig
+    batch_size: int  # encoded files in a batch
+    known: Sequence[Container[str]] = ()  # for each encoder content hashes of files that it must not encode again
+    later: Sequence[LazyEncoder] = ()
 
+    def min_side(self) -> int | None:
+        """Return the side in pixels that is needed of a file; None: all pixels."""
+        if not self.images.fast_jpeg:
+            return None
+        return max(encoder().image_size for encoder in (*self.encoders, *self.later))
 
-@dataclass
-class EncodedBatch:
-    """The results for some files. `vectors` (m, dim) are those of `encoded`, in that order."""
+    def batch(self) -> int:
+        """Return how many images to encode at a time: as many as suits the encoders, but no more than a batch."""
+        return min(max(encoder().batch_size for encoder in self.encoders), self.batch_size)
 
-    encoded: list[EncodedFile] = field(default_factory=list)
-    known: list[EncodedFile] = field(default_factory=list)  # files of known content, not encoded again
-    failed: list[FailedImage] = field(default_factory=list)
-    vectors: Float32Array = field(default_factory=lambda: np.empty((0, 0), np.float32))
+    def lacking(self, content_hash: str) -> list[bool]:
+        """Return for each encoder whether it has to encode this content."""
+        if not self.known:
+            return [True] * len(self.encoders)
+        return [content_hash not in known for known in self.known]
 
-    def __len__(self) -> int:
-        return len(self.encoded) + len(self.known) + len(self.failed)
-
-    @property
-    def is_small(self) -> bool:
-        """Whether the batch may take more files without a new vector."""
-        return len(self) - len(self.encoded) < _MAX_UNENCODED
-
-    def joined(self, other: EncodedBatch) -> EncodedBatch:
-        """Return a batch with the files of both, those of `other` last."""
-        vectors = np.concatenate([batch.vectors for batch in (self, other) if batch.encoded] or [self.vectors])
-        return EncodedBatch(self.encoded + other.encoded, self.known + other.known, self.failed + other.failed, vectors)
+    def __contains__(self, content_hash: object) -> bool:
+        """Return whether every encoder knows this content."""
+        return bool(self.known) and all(content_hash in known for known in self.known)
 
 
 @dataclass(frozen=True, slots=True)
 class _Ready:
-    """A preprocessed image that waits for the encoder."""
+    """A preprocessed image that waits for the encoders; None where one knows its content already."""
 
     file: EncodedFile
-    preprocessed: Preprocessed
+    inputs: Sequence[Preprocessed | None]
+    later: tuple[Preprocessed, ...]
+    seconds: Sequence[float]  # that preprocessing took, for each encoder
 
 
-def encode_files(
-    files: Iterable[Path], encoder: LazyEncoder, images: ImagesConfig, batch_size: int, known: Container[str] = ()
-) -> Iterator[EncodedBatch]:
+def encode_files(files: Iterable[Path], encoding: Encoding) -> Iterator[EncodedBatch]:
     """Read image files and encode them.
-
-    Args:
-        files: the paths.
-        encoder: the encoder, loaded when the first image needs it.
-        images: how files are read.
-        batch_size: encoded images in a batch.
-        known: content hashes of files that must not be encoded again.
 
     Yields:
         Batches in the order of the files; every file is in exactly one.
     """
 
-    def min_side() -> int | None:
-        return encoder().image_size if images.fast_jpeg else None
-
     def attempt(numbered: tuple[int, Path]) -> _Ready | EncodedFile | FailedImage:
         position, path = numbered
         try:
-            image = read_if_new(path, images.limits, min_side, known)
+            image = read_if_new(path, encoding.images.limits, encoding.min_side, encoding)
         except ImageError as error:
             return FailedImage(position, path, error.content_hash, error.kind, str(error), error.proven)
         file = EncodedFile(position, path, image.content_hash)
         if isinstance(image, KnownImage):
             return file
-        loaded = encoder()  # outside the try: an encoder that cannot be loaded is no fault of the image
+        # outside of the try: an encoder that cannot be loaded is no fault of the image
+        lacking = encoding.lacking(image.content_hash)
+        encoders = [encoder() if lacks else None for encoder, lacks in zip(encoding.encoders, lacking, strict=True)]
+        later = [encoder() for encoder in encoding.later]
         try:
-            return _Ready(file, loaded.preprocess(image.image))
+            inputs, seconds = list[Preprocessed | None](), list[float]()
+            for encoder in encoders:
+                started = time.thread_time()
+                inputs.append(None if encoder is None else encoder.preprocess(image.image))
+                seconds.append(time.thread_time() - started)
+            return _Ready(file, inputs, tuple(encoder.preprocess(image.image) for encoder in later), seconds)
         except EncoderError as error:
             return FailedImage(position, path, image.content_hash, "no_vector", str(error))
 
-    batch = EncodedBatch()
-    for part in prefetch(_encoded(threaded_map(attempt, enumerate(files), images.readers), encoder, batch_size)):
-        batch = batch.joined(part)
-        if len(batch.encoded) >= batch_size or not batch.is_small:
-            yield batch
-            batch = EncodedBatch()
-    if len(batch):
-        yield batch
+    def ahead() -> int:
+        least = _AHEAD * encoding.images.readers
+        started = all(encoder.is_loaded for encoder in encoding.encoders)  # the first file loads them
+        return max(least, _BATCHES_AHEAD * encoding.batch()) if started else least
+
+    waiting, encoded = list[EncodedBatch](), 0
+    read = threaded_map(attempt, enumerate(files), encoding.images.readers, ahead)
+    for part in prefetch(_encoded(read, encoding)):
+        waiting.append(part)
+        encoded += len(part.encoded)
+        if encoded >= encoding.batch_size or not part.is_small:
+            yield EncodedBatch.joined(waiting)
+            waiting, encoded = [], 0
+    if waiting:
+        yield EncodedBatch.joined(waiting)
 
 
 def _encoded(
-    read: Generator[_Ready | EncodedFile | FailedImage, None, None], encoder: LazyEncoder, batch_size: int
+    read: Generator[_Ready | EncodedFile | FailedImage, None, None], encoding: Encoding
 ) -> Generator[EncodedBatch, None, None]:
-    """Encode as many images at a time as suits the encoder, but no more than `batch_size`."""
     batch, waiting = EncodedBatch(), list[_Ready]()
     with closing(read) as files:  # its threads end with this generator, after an error too
         for file in files:
@@ -160,23 +132,36 @@ def _encoded(
                 batch.failed.append(file)
             else:
                 batch.known.append(file)
-            if (waiting and len(waiting) >= min(encoder().batch_size, batch_size)) or not batch.is_small:
-                yield _with_vectors(batch, waiting, encoder)
+            if (waiting and len(waiting) >= encoding.batch()) or not batch.is_small:
+                yield _with_vectors(batch, waiting, encoding)
                 batch, waiting = EncodedBatch(), []
     if waiting or len(batch):
-        yield _with_vectors(batch, waiting, encoder)
+        yield _with_vectors(batch, waiting, encoding)
 
 
-def _with_vectors(batch: EncodedBatch, waiting: list[_Ready], encoder: LazyEncoder) -> EncodedBatch:
-    if waiting:
-        batch.vectors, errors = encode_each(encoder(), [image.preprocessed for image in waiting])
-        for number, image in enumerate(waiting):
-            file = image.file
-            if number in errors:
-                reason = str(errors[number])
-                batch.failed.append(FailedImage(file.position, file.path, file.content_hash, "no_vector", reason))
-            else:
-                batch.encoded.append(file)
+def _with_vectors(batch: EncodedBatch, waiting: list[_Ready], encoding: Encoding) -> EncodedBatch:
+    """Encode the images that wait; one that an encoder refuses has no vector at all."""
+    refused: dict[int, EncoderError] = {}
+    new = []
+    for number, encoder in enumerate(encoding.encoders):
+        places = [p for p, image in enumerate(waiting) if image.inputs[number] is not None and p not in refused]
+        inputs = [given for p in places if (given := waiting[p].inputs[number]) is not None]
+        if not inputs:
+            new.append(NewVectors(np.empty((0, 0), np.float32), np.empty(0, np.int64)))
+            continue
+        started = time.perf_counter()
+        vectors, errors = encode_each(encoder(), inputs)
+        seconds = time.perf_counter() - started + sum(waiting[place].seconds[number] for place in places)
+        refused |= {places[position]: error for position, error in errors.items()}
+        good = [place for position, place in enumerate(places) if position not in errors]
+        new.append(NewVectors(vectors, np.array(good, np.int64), seconds))
+    kept = [place for place in range(len(waiting)) if place not in refused]
+    batch.new = [vectors.of(np.array(kept, np.int64)) for vectors in new]
+    batch.encoded = [waiting[place].file for place in kept]
+    batch.inputs = [waiting[place].later for place in kept] if encoding.later else []
+    for place, error in sorted(refused.items()):
+        file = waiting[place].file
+        batch.failed.append(FailedImage(file.position, file.path, file.content_hash, "no_vector", str(error)))
     return batch
 
 

@@ -13,9 +13,9 @@ from pathlib import Path
 from PIL.Image import Image
 
 from lmm_classifier.core.concurrency import cpu_count
-from lmm_classifier.core.datatypes import Fingerprint
 from lmm_classifier.core.errors import EncoderError
 from lmm_classifier.core.file_digests import files_digest
+from lmm_classifier.core.fingerprint import Fingerprint
 from lmm_classifier.core.forking import ForkSafeLock
 from lmm_classifier.core.paths import similar_names
 from lmm_classifier.embeddings.base import CosineEncoder

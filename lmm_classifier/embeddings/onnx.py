@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 
 from lmm_classifier.core.arrays import Float32Array
-from lmm_classifier.core.datatypes import Fingerprint
 from lmm_classifier.core.errors import EncoderError
+from lmm_classifier.core.fingerprint import Fingerprint
 from lmm_classifier.core.optional_imports import import_optional
 from lmm_classifier.core.protocols import Preprocessed
 from lmm_classifier.embeddings.exported_model import ExportedEncoder, ExportedModel

@@ -16,9 +16,9 @@ from PIL.Image import Image
 
 from lmm_classifier.core.arrays import Float32Array
 from lmm_classifier.core.checkpoints import checkpoint_digest, quiet_transformers, read_config, resolve_checkpoint
-from lmm_classifier.core.datatypes import Fingerprint
 from lmm_classifier.core.devices import choose_device, choose_dtype
 from lmm_classifier.core.errors import EncoderError, LmmClassifierError, MissingExtraError
+from lmm_classifier.core.fingerprint import Fingerprint
 from lmm_classifier.core.optional_imports import import_attribute, import_optional, is_installed
 from lmm_classifier.core.paths import model_name
 from lmm_classifier.core.protocols import Preprocessed

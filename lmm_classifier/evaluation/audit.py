@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -153,27 +153,31 @@ def audit_index(
             f"near_duplicate is {near_duplicate}. Expected a cosine similarity of 0 to 1, or none to compare pixels."
         )
     return audit_opened_index(
-        ExactIndex.open(expand_home(index_path)), config or PipelineConfig(), near_duplicate, progress
+        ExactIndex.open_each(expand_home(index_path)), config or PipelineConfig(), near_duplicate, progress
     )
 
 
 def audit_opened_index(
-    index: ExactIndex,
+    indexes: Sequence[ExactIndex],
     config: PipelineConfig,
     near_duplicate: float | None = None,
     progress: ProgressCallback | None = None,
 ) -> Audit:
-    """Find mistakes in the dataset of an index that is open already; see `audit_index`."""
+    """Find mistakes in the dataset of an index that is open already; see `audit_index`.
+
+    `indexes` are the examples with the vectors of each encoder.
+    """
+    index = indexes[0]
     if len(index.label_names) < 2 or len(index) <= len(index.label_names):
         raise CalibrationError(
             f"The index holds {len(index)} images of {len(index.label_names)} labels. An audit needs two labels, and "
             "more than one image of some label. Add images to the dataset and build the index again."
         )
     max_judged = max(_MAX_COMPARISONS // len(index), 1)
-    calibration, predictions = fit_by_leave_one_out(config.retrieval, index, most=max_judged, progress=progress)
+    calibration, predictions = fit_by_leave_one_out(config.retrieval, indexes, most=max_judged, progress=progress)
+    index = indexes[calibration.cascade.encoders[0]]
     quality = _LabelQuality.of(predictions)
     correct, judged = int(predictions.correct.sum()), len(predictions.rows)
-    familiarity = calibration.familiarity.of_signals(predictions.signals)
     wrong = expected_wrong_labels(predictions.log_probabilities, predictions.label_ids)
     issues = list(_label_issues(index, predictions, quality))
     return Audit(
@@ -184,7 +188,7 @@ def audit_opened_index(
         label_issues=[replace(issue, likely=rank < wrong.expected) for rank, issue in enumerate(issues)],
         wrong_labels=wrong,
         duplicates=find_duplicates(index, config.images, near_duplicate, progress),
-        outliers=list(_outliers(index, predictions.rows, familiarity)),
+        outliers=list(_outliers(index, predictions.rows, predictions.familiarity)),
         thin={name: int(count) for name, count in zip(index.label_names, index.gallery.counts) if count < _THIN},
         confusable=_confusable(index, predictions),
         ranking=dict(zip(predictions.rows.tolist(), quality.deficit.tolist())),

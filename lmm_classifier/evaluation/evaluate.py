@@ -102,7 +102,7 @@ def _near_copies(
         return found
     files = [results[row].image for row in tried]
     pairs = _candidates(index, [results[row] for row in tried])
-    found[tried] = is_near_copy(index, files, pairs, classifier.encoder, classifier.config.images, progress)
+    found[tried] = is_near_copy(index, files, pairs, classifier.encoders[0], classifier.config.images, progress)
     return found
 
 

@@ -52,7 +52,7 @@ class Evaluation:
         >>> evaluation = evaluate_folder("test_images", classifier)
         >>> len(evaluation.correct) == len(evaluation.known)
         True
-        >>> figures = evaluation.to_dict(classifier.retriever.calibration.familiarity.threshold)
+        >>> figures = evaluation.to_dict(classifier.retriever.calibration.familiarity_threshold)
         >>> 0 <= figures["accuracy"]["fraction"] <= 1
         True
     """

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -18,20 +18,28 @@ ADDED = ".added/"  # prefix of the ids of images added by hand; no folder of a d
 
 
 @dataclass(frozen=True)
+class EncoderVectors:
+    """The vectors of one encoder, as it made them, and the arrays of the transform in which they are compared."""
+
+    transform_arrays: Mapping[str, Array]
+    blocks: Callable[[], Iterable[Array]]  # consecutive blocks (m, dim), of all examples together
+    search_matrix: Callable[[], Float32Array] | None = None  # (N, d) transformed vectors, None where not stored
+
+
+@dataclass(frozen=True)
 class IndexContents:
-    """The examples of an index with their vectors as the encoder made them; opening the index transforms them."""
+    """The examples of an index with their vectors; opening the index transforms these."""
 
     manifest: Manifest
     labels: Sequence[str]
     paths: Sequence[str]  # ids, ascending in a durable index
     hashes: Sequence[str]  # SHA-256 of the image files, hexadecimal
-    transform_arrays: Mapping[str, Array]
-    vector_blocks: Callable[[], Iterable[Array]]  # encoder vectors, in consecutive blocks (m, dim)
+    vectors: tuple[EncoderVectors, ...]  # of each encoder, in the order of `manifest.encoders`
     dtype: DTypeLike = np.float32
     calibration: Mapping[str, Array] | None = None  # stored calibration, None before `calibrate`
-    search_matrix: Callable[[], Float32Array] | None = None  # (N, d) transformed vectors, None where not stored
-    transform_is_current: bool = True  # whether the transform was fitted to exactly these images
+    transforms_are_current: bool = True  # whether the transforms were fitted to exactly these images
     added_folder: Path | None = None  # folder with the images that were added by hand
+    milliseconds: Mapping[str, float] = field(default_factory=dict)  # `space_id` -> time of an encoder per image
     version: int = 0  # number of changes of a durable index
     stamp: str = ""  # differs between any two states of durable indexes on which results depend
 

@@ -103,7 +103,8 @@ def check_index(
 def _check_npz(path: Path) -> Iterator[Finding]:
     try:
         contents = read_index(path)
-        count = sum(int((~np.isfinite(block).all(axis=1)).sum()) for block in contents.vector_blocks())
+        blocks = (block for vectors in contents.vectors for block in vectors.blocks())
+        count = sum(int((~np.isfinite(block).all(axis=1)).sum()) for block in blocks)
         if count:
             yield Finding("damage", f"{count} vectors are not finite", "build it again")
         yield from _check_references(contents)
@@ -149,7 +150,7 @@ def _check_rows(connection: sqlite3.Connection, path: Path, repair: bool) -> Ite
             yield _unfinished(connection)
             return
         state.checked_manifest(str(path))
-        for problem in repair_arrays(connection, str(path), repair):
+        for problem in repair_arrays(connection, state, str(path), repair):
             yield Finding("damage", problem, _ROW_ADVICE["meta"], repair)
         for problem in repair_relations(connection, state, str(path), repair):
             yield Finding("damage", problem, "run `lmm-classifier sync` to add what is missing", repair)
@@ -190,7 +191,8 @@ def _check_derived_files(path: Path, repair: bool) -> Iterator[Finding]:
     snapshot = read_snapshot(path, state.version)
     try:
         if snapshot is not None and snapshot.stamp == state.stamp:
-            snapshot.matrix()
+            for encoder in range(len(snapshot.mapped)):
+                snapshot.matrix(encoder)
             return
         problem = "the derived files are missing, damaged or of another version"
     except IndexFileError as error:
@@ -248,7 +250,7 @@ def _check_references(contents: IndexContents) -> Iterator[Finding]:
         yield Finding("note", f"the dataset folder {root} is missing", "classification works, but shows no examples")
     elif missing:
         yield Finding("note", f"{len(missing)} images are missing: {_listed(missing)}", "a sync removes them")
-    if not contents.transform_is_current:
+    if not contents.transforms_are_current:
         advice = "run `lmm-classifier sync` or `lmm-classifier calibrate` to fit it to the current ones"
         yield Finding("note", "the transform was fitted to other images", advice)
 

@@ -56,21 +56,27 @@ def write_index(path: Path, contents: IndexContents) -> None:
 
 
 def _fill(store: Store, contents: IndexContents) -> None:
-    encoder, start = contents.manifest.fingerprint.space_id, 0
+    manifest = contents.manifest
     if len(set(contents.paths)) < len(contents.paths):
         raise IndexFileError("Two examples of the index have the same id, so it is not a sound index.")
-    store.begin(contents.manifest.image_root, np.dtype(contents.dtype).name)
-    for block in contents.vector_blocks():
-        store.put_vectors(encoder, zip(contents.hashes[start:], block))
-        start += len(block)
+    store.begin(manifest.image_root, np.dtype(contents.dtype).name)
+    for space, vectors in zip(manifest.space_ids, contents.vectors, strict=True):
+        start = 0
+        for block in vectors.blocks():
+            store.put_vectors({space: zip(contents.hashes[start:], block)})
+            start += len(block)
     now = datetime.now(UTC).isoformat(timespec="seconds")
     rows = zip(contents.paths, contents.labels, contents.hashes)
     records = [
         Record(path, label, content_hash, UNKNOWN_SIZE, 0, now, provenance(path, label))
         for path, label, content_hash in rows
     ]
-    transform = transform_from_arrays(contents.manifest.transform, contents.transform_arrays)
-    store.commit(Change(records, transform=transform), contents.manifest)
+    transforms = [
+        transform_from_arrays(entry.transform, vectors.transform_arrays)
+        for entry, vectors in zip(manifest.encoders, contents.vectors)
+    ]
+    store.commit(Change(records, transforms=transforms), manifest)
+    store.put_vectors({}, times={space: (time / 1000, 1) for space, time in contents.milliseconds.items()})
     if contents.calibration:
         store.set_calibration(contents.calibration)
 

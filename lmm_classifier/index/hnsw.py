@@ -34,7 +34,7 @@ from lmm_classifier.neighbors.brute_force import BruteForceSearch
 logger = logging.getLogger(__name__)
 
 EXTRA = "ann"
-FILE = "graph.faiss"
+FILE = "graph-{encoder}.faiss"  # one for each encoder, named by its `Fingerprint.space_id`
 # Number of rows from which `auto` uses the graph: there the exact search takes longer than a fast encoder. At a million
 # rows of 1,152 numbers and 5,000 labels the exact search took 155 ms per image (64 at a time), the graph 9 ms, and
 # SigLIP base 91 ms; the graph found all of the ten nearest. At 200,000 rows the exact search took 23 ms. There the
@@ -87,11 +87,12 @@ class HnswGraph:
         import_optional("faiss", EXTRA)
         embeddings, keys, stamp = index.gallery.embeddings, _keys(index.hashes), _stamp(index)
         stored = _if_it_fits(former.stored if former else None, stamp, keys)
-        stored = stored or _if_it_fits(_read(folder), stamp, keys)
+        file = folder / FOLDER / FILE.format(encoder=index.fingerprint.space_id) if folder else None
+        stored = stored or _if_it_fits(_read(file), stamp, keys)
         if stored is None:
             logger.info("Making the search graph of %d examples. This is done once.", len(index))
             stored = StoredGraph(stamp, keys, _made(embeddings))
-            _write(folder, stored)
+            _write(file, stored)
         self.stored: StoredGraph = stored
         self._row_of_key = _places(stored.keys, keys)  # (M,) rows, -1 for removed ones
         self._added = np.setdiff1d(np.arange(len(keys)), self._row_of_key)
@@ -135,7 +136,7 @@ def _if_it_fits(stored: StoredGraph | None, stamp: str, keys: NDArray[np.void]) 
 def _stamp(index: ExactIndex) -> str:
     """Return a digest of encoder and transform, on which the vectors depend besides the images."""
     arrays = index.transform.to_arrays()
-    digest = hashlib.sha256(json.dumps([index.manifest.fingerprint.space_id, index.transform.name]).encode())
+    digest = hashlib.sha256(json.dumps([index.fingerprint.space_id, index.transform.name]).encode())
     for name in sorted(arrays):
         digest.update(name.encode())
         digest.update(np.ascontiguousarray(arrays[name]).tobytes())
@@ -158,11 +159,11 @@ def _places(keys: NDArray[np.void], among: NDArray[np.void]) -> IntArray:
     return np.array([(rows.get(key.tobytes()) or [-1]).pop() for key in keys], np.int64)
 
 
-def _read(folder: Path | None) -> StoredGraph | None:
-    """Read the graph stored in an index folder; return None if there is no sound one."""
-    if folder is None:
+def _read(file: Path | None) -> StoredGraph | None:
+    """Read a stored graph; return None if there is no sound one."""
+    if file is None:
         return None
-    faiss, file = import_optional("faiss", EXTRA), folder / FOLDER / FILE
+    faiss = import_optional("faiss", EXTRA)
     try:
         with file.open("rb") as source:  # stays readable if another process replaces the file
             data = np.memmap(source, np.uint8, "r")
@@ -184,14 +185,14 @@ def _read(folder: Path | None) -> StoredGraph | None:
         return None
 
 
-def _write(folder: Path | None, stored: StoredGraph) -> None:
-    """Store a graph in the index folder; if it cannot be written, the next process makes it again.
+def _write(path: Path | None, stored: StoredGraph) -> None:
+    """Store a graph; if it cannot be written, the next process makes it again.
 
     The file holds a header of `_HEADER` bytes of JSON, the keys, and the graph as faiss writes it.
     """
-    if folder is None:
+    if path is None:
         return
-    faiss, derived = import_optional("faiss", EXTRA), folder / FOLDER
+    faiss, derived = import_optional("faiss", EXTRA), path.parent
     try:
         derived.mkdir(exist_ok=True)
         handle, name = tempfile.mkstemp(prefix=".", suffix=".tmp", dir=derived)
@@ -212,7 +213,7 @@ def _write(folder: Path | None, stored: StoredGraph) -> None:
                 header = {"crc": crc, "stamp": stored.stamp, "count": len(stored.keys)}
                 file.write(json.dumps(header).encode().ljust(_HEADER))
             temporary.chmod(0o666 & ~umask())
-            temporary.replace(derived / FILE)
+            temporary.replace(path)
         finally:
             with suppress(OSError):
                 temporary.unlink(missing_ok=True)

@@ -1,17 +1,17 @@
-"""Manifest of an index: format, encoder, transform and counts."""
+"""Manifest of an index: format, encoders, transforms and counts."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from lmm_classifier.core.datatypes import Fingerprint
-from lmm_classifier.core.errors import IndexFileError, IndexMismatchError
+from lmm_classifier.core.errors import IndexFileError
+from lmm_classifier.core.fingerprint import Fingerprint, encoder_names
 
 FORMAT = "lmm-classifier-index"
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 
 
 def other_format_message(source: str, found: object, expected: int, output: str = "") -> str:
@@ -23,11 +23,18 @@ def other_format_message(source: str, found: object, expected: int, output: str 
 
 
 @dataclass(frozen=True, slots=True)
+class EncoderEntry:
+    """One of the encoders of an index."""
+
+    fingerprint: Fingerprint
+    transform: str  # name of the transform that is applied to its vectors before they are compared
+
+
+@dataclass(frozen=True, slots=True)
 class Manifest:
     """Description of an index; it is read first and written last."""
 
-    fingerprint: Fingerprint
-    transform: str  # name of the transform that is applied to vectors before they are compared
+    encoders: tuple[EncoderEntry, ...]  # every example has a vector of each; those of a cascade in their order
     count: int  # examples
     image_root: str  # absolute path of the dataset folder when the index was built; example images are read from it
     created: str  # ISO 8601, UTC
@@ -47,9 +54,7 @@ class Manifest:
             version = values.pop("format_version", None)
             if version != FORMAT_VERSION:
                 raise IndexFileError(other_format_message(source, version, FORMAT_VERSION))
-            # an index without a note of its decoding was built before color profiles were applied
-            fingerprint = Fingerprint(**{"decoding": "", **values["fingerprint"]})
-            manifest = cls(**{**values, "fingerprint": fingerprint})
+            manifest = cls(**{**values, "encoders": tuple(_entry(**entry) for entry in values["encoders"])})
         except (ValueError, TypeError, KeyError, RecursionError) as error:
             if isinstance(error, IndexFileError):
                 raise
@@ -58,37 +63,38 @@ class Manifest:
 
     def checked(self, source: str) -> Manifest:
         """Return self if every field has its type and a possible value; raise IndexFileError otherwise."""
-        texts = (self.transform, self.image_root, self.created, self.program)
-        fingerprint = self.fingerprint
-        names = (fingerprint.backend, fingerprint.model, fingerprint.revision, fingerprint.preprocessing)
-        if not all(isinstance(text, str) for text in (*texts, *names, fingerprint.dtype, fingerprint.decoding)):
+        texts: list[object] = [self.image_root, self.created, self.program]
+        texts += [text for entry in self.encoders for text in (entry.transform, *_texts_of(entry.fingerprint))]
+        if not all(isinstance(text, str) for text in texts):
             raise IndexFileError(f"{source} has a damaged manifest: expected text in every descriptive field.")
-        for name, number in (("count", self.count), ("dim", fingerprint.dim)):
+        if not self.encoders or len(set(self.space_ids)) < len(self.encoders):
+            raise IndexFileError(f"{source} has a damaged manifest: expected one encoder or several different ones.")
+        numbers = [("count", self.count), *(("dim", entry.fingerprint.dim) for entry in self.encoders)]
+        for name, number in numbers:
             if type(number) is not int or not 1 <= number < 2**40:
                 raise IndexFileError(f"{source} has a damaged manifest: {name} is {number!r}.")
         return self
 
-    def require_backend(self, backends: Sequence[str], source: str) -> None:
-        """Raise IndexMismatchError unless an encoder of one of `backends` (the configured one first) made the index."""
-        if self.fingerprint.backend not in backends:
-            raise IndexMismatchError(
-                f"Index {source} was built by the encoder {self.fingerprint}, but encoder.backend is {backends[0]!r}. "
-                f"Use the configuration that it was built with (set encoder.backend to {self.fingerprint.backend!r}), "
-                "or rebuild the index with `lmm-classifier build`."
-            )
+    @property
+    def fingerprints(self) -> tuple[Fingerprint, ...]:
+        """Return the fingerprints of the encoders."""
+        return tuple(entry.fingerprint for entry in self.encoders)
 
-    def require(self, encoder: Fingerprint, source: str) -> None:
-        """Raise IndexMismatchError, naming both fingerprints, unless `encoder` made the vectors of this index."""
-        differences = self.fingerprint.differences(encoder)
-        if differences == ["decoding"]:
-            raise IndexMismatchError(
-                f"Index {source} was built from images that were decoded by other rules. Its vectors are of "
-                f"{self.fingerprint}, but images are now decoded for {encoder}. Encode all images again with "
-                "`lmm-classifier build`: labels and examples that were edited by hand stay."
-            )
-        if differences:
-            raise IndexMismatchError(
-                f"Index {source} was built by another encoder ({', '.join(differences)} differ). Its vectors are of "
-                f"{self.fingerprint}, but the configured encoder is {encoder}. Configure that encoder, "
-                "or rebuild the index with `lmm-classifier build`."
-            )
+    @property
+    def space_ids(self) -> tuple[str, ...]:
+        """Return a digest for each encoder, under which its vectors are stored (`Fingerprint.space_id`)."""
+        return tuple(fingerprint.space_id for fingerprint in self.fingerprints)
+
+    @property
+    def encoder_names(self) -> list[str]:
+        """Return a short name for each encoder; the names differ."""
+        return encoder_names(self.fingerprints)
+
+
+def _entry(fingerprint: Mapping[str, Any], transform: str) -> EncoderEntry:
+    # an index without a note of its decoding was built before color profiles were applied
+    return EncoderEntry(Fingerprint(**{"decoding": "", **fingerprint}), transform)
+
+
+def _texts_of(fingerprint: Fingerprint) -> tuple[object, ...]:
+    return tuple(value for name, value in asdict(fingerprint).items() if name != "dim")

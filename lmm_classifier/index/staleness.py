@@ -61,12 +61,14 @@ class ExampleDigests:
 
 
 def vectors_digest(contents: IndexContents) -> str:
-    """Return a digest of the encoder and the transform, on which the searched vectors depend besides the images."""
-    crc = 0
-    for name in sorted(contents.transform_arrays):
-        crc = crc32(np.ascontiguousarray(contents.transform_arrays[name]).tobytes(), crc32(name.encode(), crc))
-    fingerprint = contents.manifest.fingerprint
-    return f"{fingerprint.space_id} {contents.manifest.transform} {crc:08x}"
+    """Return a digest of the encoders and the transforms, on which searched vectors depend besides the images."""
+    digests = []
+    for entry, vectors in zip(contents.manifest.encoders, contents.vectors, strict=True):
+        crc, arrays = 0, vectors.transform_arrays
+        for name in sorted(arrays):
+            crc = crc32(np.ascontiguousarray(arrays[name]).tobytes(), crc32(name.encode(), crc))
+        digests.append(f"{entry.fingerprint.space_id} {entry.transform} {crc:08x}")
+    return ", ".join(digests)
 
 
 @dataclass(frozen=True)
@@ -163,7 +165,7 @@ def stale_parts(contents: IndexContents) -> tuple[str, ...]:
 
 
 def _stale_parts(contents: IndexContents) -> Iterator[str]:
-    if not contents.transform_is_current:
+    if not contents.transforms_are_current:
         yield (
             "transform: run `lmm-classifier sync` or `lmm-classifier calibrate` to fit it to the current images; "
             "a few changed images do no harm"

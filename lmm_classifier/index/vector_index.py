@@ -11,14 +11,16 @@ from pathlib import Path
 import numpy as np
 
 from lmm_classifier.core.arrays import Float32Array, Float64Array, IntArray
-from lmm_classifier.core.datatypes import Example, Fingerprint, Neighbor
+from lmm_classifier.core.datatypes import Example, Neighbor
 from lmm_classifier.core.errors import ConfigError, IndexFileError
+from lmm_classifier.core.fingerprint import Fingerprint
 from lmm_classifier.core.labels import alike_between
 from lmm_classifier.core.protocols import Transform
 from lmm_classifier.embeddings.whitening import transform_from_arrays
-from lmm_classifier.index.contents import IndexContents
+from lmm_classifier.index.contents import EncoderVectors, IndexContents
 from lmm_classifier.index.formats import read_index
 from lmm_classifier.index.manifest import Manifest
+from lmm_classifier.index.matching import places_of
 from lmm_classifier.index.storage.columns import Column, Labels
 from lmm_classifier.index.storage.state import as_embeddings
 from lmm_classifier.neighbors.brute_force import BruteForceSearch
@@ -32,7 +34,7 @@ _QUERIES = 1024  # searched at a time
 
 
 class ExactIndex:
-    """The examples of a dataset and their transformed vectors, in memory or memory-mapped.
+    """The examples of a dataset and their transformed vectors of one encoder, in memory or memory-mapped.
 
     Example:
         >>> from pathlib import Path
@@ -40,19 +42,24 @@ class ExactIndex:
         >>> index = ExactIndex.open(Path("index"))
         >>> list(index.label_names)
         ['gingham', 'herringbone', 'polka_dots', 'stripes']
-        >>> index.vectors().shape == (len(index), index.manifest.fingerprint.dim)
+        >>> index.vectors().shape == (len(index), index.fingerprint.dim)
         True
     """
 
-    def __init__(self, contents: IndexContents, transform: Transform, matrix: Float32Array | None = None) -> None:
+    def __init__(
+        self, contents: IndexContents, transform: Transform, matrix: Float32Array | None = None, encoder: int = 0
+    ) -> None:
+        """Take the examples of `contents`, and their vectors of the encoder at this place of its manifest."""
         self.manifest: Manifest = contents.manifest
+        self.fingerprint: Fingerprint = contents.manifest.encoders[encoder].fingerprint
         self.transform = transform
+        self.encoder = encoder  # its place in the manifest
         self.hashes = contents.hashes
         labels = Labels.of(contents.labels)
         self.label_names: Sequence[str] = labels.names
         self.label_ids: IntArray = labels.ids
         self.contents = contents
-        load_matrix = contents.search_matrix if matrix is None else lambda: matrix
+        load_matrix = contents.vectors[encoder].search_matrix if matrix is None else lambda: matrix
         if load_matrix is None:
             raise ValueError("expected a matrix (N, d), or contents with a search matrix")
         self._load_matrix: Callable[[], Float32Array] = load_matrix
@@ -81,21 +88,33 @@ class ExactIndex:
 
     @classmethod
     def open(cls, path: Path, encoder: Fingerprint | None = None) -> ExactIndex:
-        """Open the index at `path`; raise IndexMismatchError if `encoder` is given and did not make its vectors."""
+        """Open the index at `path` with its vectors of `encoder`, by default the first of its encoders.
+
+        Raises IndexMismatchError if the index has no vectors of `encoder`.
+        """
         contents = read_index(path)
-        if encoder is not None:
-            contents.manifest.require(encoder, str(path))
-        transform = transform_from_arrays(contents.manifest.transform, contents.transform_arrays)
-        if contents.search_matrix is not None:
-            return cls(contents, transform)
-        return cls(contents, transform, _search_matrix(contents, transform, path))
+        place = 0 if encoder is None else places_of(contents.manifest, [encoder], str(path))[0]
+        return cls._opened(contents, place, path)
+
+    @classmethod
+    def open_each(cls, path: Path) -> tuple[ExactIndex, ...]:
+        """Open the index at `path` once for each of its encoders, in their order."""
+        contents = read_index(path)
+        return tuple(cls._opened(contents, place, path) for place in range(len(contents.vectors)))
+
+    @classmethod
+    def _opened(cls, contents: IndexContents, encoder: int, path: Path) -> ExactIndex:
+        vectors = contents.vectors[encoder]
+        transform = transform_from_arrays(contents.manifest.encoders[encoder].transform, vectors.transform_arrays)
+        matrix = None if vectors.search_matrix is not None else _search_matrix(contents, encoder, transform, path)
+        return cls(contents, transform, matrix, encoder)
 
     def __len__(self) -> int:
         return len(self.hashes)
 
     def vectors(self) -> Float32Array:
         """Read the vectors (N, dim) as the encoder made them."""
-        return np.concatenate([as_embeddings(block) for block in self.contents.vector_blocks()])
+        return np.concatenate([as_embeddings(block) for block in self.contents.vectors[self.encoder].blocks()])
 
     def rows_of(self, label_id: int) -> IntArray:
         """Return the rows of one label, ascending."""
@@ -107,8 +126,8 @@ class ExactIndex:
 
     def queries(self, vectors: Float32Array) -> Float32Array:
         """Transform encoder vectors (n, dim) for the search; raise ValueError if they have another shape."""
-        if vectors.ndim != 2 or vectors.shape[1] != self.manifest.fingerprint.dim:
-            raise ValueError(f"expected vectors (n, {self.manifest.fingerprint.dim}), got {vectors.shape}")
+        if vectors.ndim != 2 or vectors.shape[1] != self.fingerprint.dim:
+            raise ValueError(f"expected vectors (n, {self.fingerprint.dim}), got {vectors.shape}")
         return self.transform.transform(vectors)
 
     def rows_with_hash(self, hashes: Sequence[str | None]) -> list[IntArray]:
@@ -178,18 +197,19 @@ class ExactIndex:
             labels=[labels[row] for row in rows],
             paths=[paths[row] for row in rows],
             hashes=[hashes[row] for row in rows],
-            manifest=replace(part.manifest, count=len(rows)),
-            vector_blocks=lambda: [self.vectors()[rows]],
+            manifest=replace(
+                part.manifest, count=len(rows), encoders=part.manifest.encoders[self.encoder : self.encoder + 1]
+            ),
+            vectors=(EncoderVectors({}, lambda: [self.vectors()[rows]]),),
             calibration=None,
-            search_matrix=None,
         )
 
 
-def _search_matrix(contents: IndexContents, transform: Transform, path: Path) -> Float32Array:
+def _search_matrix(contents: IndexContents, encoder: int, transform: Transform, path: Path) -> Float32Array:
     """Transform the stored vectors block by block; return normalized rows (N, d), float32."""
     matrix: Float32Array | None = None
     start = 0
-    for block in contents.vector_blocks():
+    for block in contents.vectors[encoder].blocks():
         rows = transform.transform(as_embeddings(block))
         if matrix is None:
             matrix = np.empty((contents.manifest.count, rows.shape[1]), np.float32)

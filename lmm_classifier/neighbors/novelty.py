@@ -67,7 +67,7 @@ class Familiarity:
     @classmethod
     def fit(cls, knn_distance: Float64Array, held_out: Float64Array) -> Familiarity:
         """Fit to `knn_distance` (N,) and the signals (n, 5) of left-out examples."""
-        center, spread = _center_and_spread(held_out)
+        center, spread = center_and_spread(held_out)
         return cls(knn_distance, center, spread, np.sort(_standardized(held_out, center, spread)))
 
     def threshold(self, keep: float) -> float:
@@ -263,9 +263,9 @@ def _relative_density(rows: IntArray, cosines: Float64Array, knn_distance: Float
     return np.asarray(np.where(exists.any(axis=1), -(1 - mean + _TINY) / (around + _TINY), -np.inf))
 
 
-def _center_and_spread(signals: Float64Array) -> tuple[Float64Array, Float64Array]:
-    """Return the median and the robust standard deviation (5,) of the finite signals (n, 5)."""
-    center, spread = np.zeros(5), np.ones(5)
+def center_and_spread(signals: Float64Array) -> tuple[Float64Array, Float64Array]:
+    """Return the median and the robust standard deviation (s,) of the finite values of signals (n, s)."""
+    center, spread = np.zeros(signals.shape[1]), np.ones(signals.shape[1])
     for number, signal in enumerate(signals.T):
         finite = signal[np.isfinite(signal)]
         if len(finite):

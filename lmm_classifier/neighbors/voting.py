@@ -152,6 +152,8 @@ def make_rule(config: RetrievalConfig, label_ids: IntArray, labels: int) -> Rule
         f"{config.rule} k={config.k} temperature={config.temperature} within_class_metric={within_class_metric} "
         f"power_normalize={config.power_normalize}"
     )
+    if config.cascade:
+        name += " cascade"
     if config.rule == "auto":
         name += f" zero_shot_text={config.zero_shot_text}"
     return RuleSpec(name, experts, within_class_metric, power_normalize, fixed)

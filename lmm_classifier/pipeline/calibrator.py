@@ -22,7 +22,7 @@ from lmm_classifier.calibration.risk_control import (
     fixed_sequence_threshold,
     sgr_threshold,
 )
-from lmm_classifier.calibration.simulated_unknowns import OpenSetTradeoff, estimate_open_set_tradeoff
+from lmm_classifier.calibration.simulated_unknowns import OpenSetTradeoff
 from lmm_classifier.config import PipelineConfig
 from lmm_classifier.core.arrays import Float32Array, IntArray
 from lmm_classifier.core.errors import CalibrationError
@@ -40,13 +40,13 @@ from lmm_classifier.index.build.editor import IndexEditor
 from lmm_classifier.index.formats import is_durable, write_calibration
 from lmm_classifier.index.vector_index import ExactIndex
 from lmm_classifier.pipeline.former_calibration import FormerCalibration, RerankerMeasurement
+from lmm_classifier.pipeline.fusion_report import compare_ladders, fused_tradeoff, fusion_notes
 from lmm_classifier.pipeline.index_encoder import encode_label_names
 from lmm_classifier.pipeline.near_copies import encode_unseen
 from lmm_classifier.pipeline.rerank_calibrator import measure_on_predictions
 
 logger = logging.getLogger(__name__)
 
-_KEEP_KNOWN_RATES = (0.95, 0.9, 0.8)
 _FEW_NEW = 50  # new images below which a shift is easily missed
 
 
@@ -110,19 +110,22 @@ def calibrate_index(
     request = request or CalibrationRequest()
     request.check()
     refitted = is_durable(path) and IndexEditor(path, config).refit()
-    index = ExactIndex.open(path)
+    indexes = ExactIndex.open_each(path)
+    index = indexes[0]
     _check_size(index, path)
     former = FormerCalibration() if reset else FormerCalibration.of(index, config)
     request = former.merged(request)
-    texts = encode_label_names(index, config, path)
-    (fitted, predictions), method, notes = _fit(index, config, path, request, texts, progress)
+    texts = encode_label_names(indexes, config, path)
+    fit, method, notes = _fit(indexes, config, path, request, texts, progress)
+    fitted, predictions = fit
     guarantee, sgr = _guarantees(predictions, request)
-    warning = _warning(index, request)
+    warning = _warning(indexes, request)
     reranking = former.reranking
     if request.max_calls is not None:
-        reranking = _measured(index, path, config, predictions, request, progress)
+        reranking = _measured(indexes, path, config, fit, request, progress)
     calibration = replace(
         fitted,
+        ladders=compare_ladders(indexes, predictions, request, equal=bool(warning)),
         confidence_threshold=guarantee.threshold if guarantee else None,
         not_certified=warning if guarantee else "",
         request=replace(request, max_calls=reranking.max_calls),
@@ -131,48 +134,48 @@ def calibrate_index(
         date=_today(),
     )
     write_calibration(path, index.contents, calibration.to_arrays(index.contents))
-    notes += [*_fitted_again(refitted, fitted, texts is not None), *former.notes(request)]
-    tradeoff = None
-    if isinstance(index.transform, IdentityTransform):
-        tradeoff = estimate_open_set_tradeoff(calibration.rule.metric, index.gallery, _KEEP_KNOWN_RATES)
+    notes += [*_fitted_again(refitted, fitted, texts), *fusion_notes(index, fitted), *former.notes(request)]
+    tradeoff = fused_tradeoff(indexes, calibration)
     return CalibrationReport(calibration, predictions, method, warning, tuple(notes), guarantee, sgr, tradeoff)
 
 
-def _fitted_again(refitted: bool, calibration: Calibration, has_texts: bool) -> Iterator[str]:
+def _fitted_again(refitted: bool, calibration: Calibration, texts: Sequence[Float32Array | None]) -> Iterator[str]:
     """Say what became of the transform and of the label names."""
-    text = calibration.rule.text
     if refitted:
         yield "transform: fitted again, because the images changed"
-    if has_texts:
-        yield f"zero-shot text: weight {text.weight:g}" if text else "zero-shot text: does not help, not used"
+    for fit, names in zip(calibration.fits, texts, strict=True):
+        text = fit.rule.text
+        if names is not None:
+            yield f"zero-shot text: weight {text.weight:g}" if text else "zero-shot text: does not help, not used"
 
 
-def _warning(index: ExactIndex, request: CalibrationRequest) -> str:
+def _warning(indexes: Sequence[ExactIndex], request: CalibrationRequest) -> str:
     """Say why leave-one-out is too optimistic here, where nothing in the request prevents it."""
     if request.holdout is not None or request.group_by is not None or request.target_images is not None:
         return ""
-    repeated = RepeatedObjects.of(index.gallery)
-    if not repeated.likely:
+    measured = [repeated for index in indexes if (repeated := RepeatedObjects.of(index.gallery)).likely]
+    if not measured:
         return ""
+    equal = " Until their groups are known, all encoders have equal weights." if len(indexes) > 1 else ""
     return (
         "The dataset seems to hold several images of the same objects, so held-out examples are easier than new images "
-        f"(their nearest image of the same label is at {repeated.lowest:.2f} of the distance to others)."
+        f"(their nearest image of the same label is at {min(repeated.lowest for repeated in measured):.2f} of the "
+        f"distance to others).{equal}"
     )
 
 
 def _measured(
-    index: ExactIndex,
+    indexes: Sequence[ExactIndex],
     path: Path,
     config: PipelineConfig,
-    predictions: HeldOutPredictions,
+    fit: Fit,
     request: CalibrationRequest,
     progress: ProgressCallback | None,
 ) -> RerankerMeasurement:
     """Measure the reranker on held-out examples; a holdout leaves none, so leave-one-out gives them."""
     if request.holdout is not None:
-        predictions = fit_by_leave_one_out(config.retrieval, index)[1]
-    calls = request.max_calls or 0
-    benefit = measure_on_predictions(index, path, config, predictions, calls, progress)
+        fit = fit_by_leave_one_out(config.retrieval, indexes)
+    benefit = measure_on_predictions(indexes, path, config, fit, request.max_calls or 0, progress)
     return RerankerMeasurement(benefit, _today(), request.max_calls)
 
 
@@ -190,24 +193,24 @@ def _check_size(index: ExactIndex, path: Path) -> None:
 
 
 def _fit(
-    index: ExactIndex,
+    indexes: Sequence[ExactIndex],
     config: PipelineConfig,
     path: Path,
     request: CalibrationRequest,
-    texts: Float32Array | None,
+    texts: Sequence[Float32Array | None],
     progress: ProgressCallback | None,
 ) -> tuple[Fit, str, list[str]]:
     """Fit by the strategy that the request asks for; return the fit, the method in words, and notes."""
     if request.holdout is not None:
-        vectors, label_ids, notes = _holdout(index, config, path, request.holdout, progress)
-        fit = fit_on_held_out(config.retrieval, index, vectors, label_ids, texts)
+        vectors, label_ids, notes = _holdout(indexes, config, path, request.holdout, progress)
+        fit = fit_on_held_out(config.retrieval, indexes, vectors, label_ids, texts)
         return fit, f"of {request.holdout}", notes
-    groups, notes = _groups(index, config, path, request, progress)
+    groups, notes = _groups(indexes, config, path, request, progress)
     if groups is not None:
-        fit = fit_by_groups(config.retrieval, index, groups, texts, progress)
+        fit = fit_by_groups(config.retrieval, indexes, groups, texts, progress)
         return fit, f"held out with their group, of {len(np.unique(groups))} groups", notes
-    fit = fit_by_leave_one_out(config.retrieval, index, texts=texts, progress=progress)
-    exact = isinstance(index.transform, IdentityTransform)
+    fit = fit_by_leave_one_out(config.retrieval, indexes, texts=texts, progress=progress)
+    exact = all(isinstance(index.transform, IdentityTransform) for index in indexes)
     return fit, "held out one by one" if exact else "held out by folds, because the transform is fitted", notes
 
 
@@ -228,14 +231,14 @@ def _guarantees(
 
 
 def _groups(
-    index: ExactIndex,
+    indexes: Sequence[ExactIndex],
     config: PipelineConfig,
     path: Path,
     request: CalibrationRequest,
     progress: ProgressCallback | None,
 ) -> tuple[IntArray | None, list[str]]:
     """Return the groups to hold out together (None: each example alone), and notes."""
-    groups, notes = None, []
+    index, groups, notes = indexes[0], None, list[str]()
     if request.group_by is not None:
         groups = group_ids([example.path for example in index.examples], request.group_by)
         single = [name for number, name in enumerate(index.label_names) if len(set(groups[index.rows_of(number)])) < 2]
@@ -252,8 +255,10 @@ def _groups(
         what = f"{request.target_images} holds no readable image"
         raise CalibrationError(nothing_found(what, found.skipped, "expected image files"))
     notes += skipped_notes(request.target_images, found.skipped)
-    unseen = encode_unseen(index, config, path, found.paths, request.target_images, progress)
-    return _match_target(index, index.queries(unseen.vectors), request.target_images, groups, [*notes, *unseen.notes])
+    unseen = encode_unseen(indexes, config, path, found.paths, request.target_images, progress)
+    return _match_target(
+        index, index.queries(unseen.vectors[0]), request.target_images, groups, [*notes, *unseen.notes]
+    )
 
 
 def _match_target(
@@ -276,9 +281,10 @@ def _match_target(
 
 
 def _holdout(
-    index: ExactIndex, config: PipelineConfig, path: Path, folder: Path, progress: ProgressCallback | None
-) -> tuple[Float32Array, IntArray, list[str]]:
-    """Encode a labeled folder: vectors (n, dim), label numbers (n,), and notes."""
+    indexes: Sequence[ExactIndex], config: PipelineConfig, path: Path, folder: Path, progress: ProgressCallback | None
+) -> tuple[Sequence[Float32Array], IntArray, list[str]]:
+    """Encode a labeled folder: vectors (n, dim) of each encoder, label numbers (n,), and notes."""
+    index = indexes[0]
     dataset = scan_image_folder(folder, config.images.follow_links)
     examples = dataset.examples
     numbers = {name: number for number, name in enumerate(index.label_names)}
@@ -289,6 +295,6 @@ def _holdout(
     files: Sequence[Path] = [folder / example.path for example in known]
     if not files:
         raise CalibrationError(f"{folder} holds no readable image of a label of the index")
-    unseen = encode_unseen(index, config, path, files, folder, progress)
+    unseen = encode_unseen(indexes, config, path, files, folder, progress)
     label_ids = np.array([numbers[known[position].label] for position in unseen.positions], np.int64)
     return unseen.vectors, label_ids, [*notes, *unseen.notes]

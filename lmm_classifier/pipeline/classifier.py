@@ -15,19 +15,20 @@ from lmm_classifier.config import PipelineConfig
 from lmm_classifier.core.datatypes import Classification, Decision
 from lmm_classifier.core.errors import ClosedError, ImageError, UnreadableImageError
 from lmm_classifier.core.paths import absolute
-from lmm_classifier.core.protocols import DecisionPolicy, Encoder, Reranker
-from lmm_classifier.core.reopening import Closable
+from lmm_classifier.core.protocols import DecisionPolicy, Encoder, Preprocessed, Reranker
 from lmm_classifier.data.image_inputs import ImageInput, check_input, check_inputs, check_paths, path_of, read_input
 from lmm_classifier.data.images import DecodedImage, read_image
-from lmm_classifier.embeddings.encode_files import LazyEncoder, encode_files
-from lmm_classifier.embeddings.encode_images import encode_images
-from lmm_classifier.embeddings.registry import compatible_backends, open_encoder
+from lmm_classifier.embeddings.encode_files import Encoding, encode_files
+from lmm_classifier.embeddings.encoded_batch import EncodedBatch
+from lmm_classifier.embeddings.lazy_encoder import LazyEncoder
+from lmm_classifier.embeddings.opening import Given, backends_of, close_encoders, open_encoders
 from lmm_classifier.index.build.editor import IndexEditor
-from lmm_classifier.index.opening import open_index, require_encoder
+from lmm_classifier.index.opening import open_index
 from lmm_classifier.index.vector_index import ExactIndex
 from lmm_classifier.index.watcher import IndexWatcher
 from lmm_classifier.pipeline.current_flow import CurrentFlow
 from lmm_classifier.pipeline.flow import Query
+from lmm_classifier.pipeline.query_vectors import QueryVectors
 from lmm_classifier.pipeline.retriever import Retriever
 from lmm_classifier.pipeline.thresholds import Thresholds
 from lmm_classifier.rerank.benefit import RerankerBenefit
@@ -42,7 +43,7 @@ class HybridClassifier:
 
     Args:
         config: names the index, the encoder and the reranker. It is copied: later changes have no effect.
-        encoder: an encoder that is already loaded, to share it; by default the configured one is loaded.
+        encoder: an encoder that is already loaded, to share it, or several; by default the configured ones are loaded.
 
     Raises:
         IndexFileError: if there is no sound index at `retrieval.index_path`.
@@ -60,17 +61,15 @@ class HybridClassifier:
 
     _closed = False
 
-    def __init__(self, config: PipelineConfig, encoder: Encoder | None = None) -> None:
+    def __init__(self, config: PipelineConfig, encoder: Encoder | Sequence[Encoder] | None = None) -> None:
         self.config = config.model_copy(deep=True)
-        self._given_encoder = encoder
-        backends = (encoder.fingerprint.backend,) if encoder else compatible_backends(config.encoder.backend)
+        self._given = encoder
         watcher = IndexWatcher(absolute(config.retrieval.index_path))
-        index = open_index(config.retrieval, backends)
-        self._encoder = encoder or open_encoder(config.encoder)
-        require_encoder(index, self.encoder.fingerprint, str(config.retrieval.index_path))
+        indexes = open_index(config.retrieval, backends_of(config.encoders, encoder))
+        self._encoders = open_encoders(config.encoders, encoder)
         self.config.start_paths_at(Path.cwd())  # the program may go to another folder, and so may a copy
         self.config.retrieval.index_path = absolute(config.retrieval.index_path)
-        self._current_flow = CurrentFlow(self.config, self.encoder, index, watcher)
+        self._current_flow = CurrentFlow(self.config, self._encoders, indexes, watcher)
 
     def classify(self, image: ImageInput) -> Classification:
         """Classify one image: a path, the bytes of a file, a NumPy array or a Pillow image of any mode.
@@ -98,7 +97,7 @@ class HybridClassifier:
         """
         self._check_open()
         several = check_inputs(images)
-        step, results = self.config.encoder.batch_size, list[Classification]()
+        step, results = self.config.batch_size, list[Classification]()
         for start in range(0, len(several), step):
             batch: list[tuple[ImageInput, DecodedImage | ImageError]] = []
             for image in several[start : start + step]:
@@ -110,13 +109,17 @@ class HybridClassifier:
         return results
 
     def _read_input(self, image: ImageInput) -> DecodedImage:
-        images = self.config.images
-        return read_input(image, images.limits, self.encoder.image_size if images.fast_jpeg else None)
+        return read_input(image, self.config.images.limits, self._min_side)
+
+    @property
+    def _min_side(self) -> int | None:
+        """Return the side in pixels that the encoders need of a file; None: all pixels."""
+        return max(encoder.image_size for encoder in self._encoders) if self.config.images.fast_jpeg else None
 
     def _classify_batch(self, batch: Sequence[tuple[ImageInput, DecodedImage | ImageError]]) -> list[Classification]:
         """Return one result for each image, which is decoded or could not be."""
         decoded = [result for _, result in batch if isinstance(result, DecodedImage)]
-        vectors = encode_images(self.encoder, [image.image for image in decoded])  # (n, dim)
+        vectors = QueryVectors.of_images(self._encoders, [image.image for image in decoded])
         queries = [Query(partial(_same, image.image), image.content_hash) for image in decoded]
         classified = iter(self._current_flow().classify(vectors, queries))
         return [
@@ -145,13 +148,25 @@ class HybridClassifier:
         return self._classify_paths(check_paths(paths), leave_out_identical)
 
     def _classify_paths(self, files: Iterable[Path], leave_out_identical: bool) -> Iterator[Classification]:
-        encoder = LazyEncoder(lambda: self.encoder)
-        for batch in encode_files(files, encoder, self.config.images, self.config.encoder.batch_size):
+        retriever = self.retriever
+        encoding = Encoding(
+            [LazyEncoder(partial(self._encoder_at, place)) for place in retriever.first_encoders],
+            self.config.images,
+            self.config.batch_size,
+            later=[LazyEncoder(partial(self._encoder_at, place)) for place in retriever.later_encoders],
+        )
+        for batch in encode_files(files, encoding):
             queries = [
                 Query(partial(self._read_again, file.path, file.content_hash), file.content_hash)
                 for file in batch.encoded
             ]
-            classified = self._current_flow().classify(batch.vectors, queries, leave_out_identical)
+            vectors = QueryVectors(
+                len(queries),
+                dict(zip(retriever.first_encoders, batch.vectors)),
+                self._encoders,
+                partial(self._input_of, dict(enumerate(retriever.later_encoders)), batch, queries),
+            )
+            classified = self._current_flow().classify(vectors, queries, leave_out_identical)
             results = {
                 file.position: replace(result, path=str(file.path)) for file, result in zip(batch.encoded, classified)
             }
@@ -170,9 +185,9 @@ class HybridClassifier:
         if self._closed or not self._current_flow.close():
             return
         self._closed = True
-        if self._given_encoder is None and isinstance(self._encoder, Closable):
-            self._encoder.close()
-        del self._encoder, self._given_encoder
+        if self._given is None:
+            close_encoders(self._encoders)
+        del self._encoders, self._given
         gc.collect()  # models refer to themselves, so their memory would stay in use for a while
 
     def __enter__(self) -> Self:
@@ -182,28 +197,41 @@ class HybridClassifier:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def __reduce__(self) -> tuple[type[HybridClassifier], tuple[PipelineConfig, Encoder | None]]:
+    def __reduce__(self) -> tuple[type[HybridClassifier], tuple[PipelineConfig, Given]]:
         """Pickle as the configuration: a copy, also in another process, opens the index and the model again."""
         self._check_open()
-        return type(self), (self.config, self._given_encoder)
+        return type(self), (self.config, self._given)
 
     def _check_open(self) -> None:
         if self._closed:
             raise ClosedError("This classifier is closed. Open another one with HybridClassifier(config).")
 
     @property
-    def encoder(self) -> Encoder:
-        """Return the encoder in use."""
+    def encoders(self) -> tuple[Encoder, ...]:
+        """Return the encoders in use, in the order of the configuration."""
         self._check_open()
-        return self._encoder
+        return self._encoders
+
+    def _encoder_at(self, place: int) -> Encoder:
+        return self.encoders[place]
+
+    def _input_of(
+        self, prepared: dict[int, int], batch: EncodedBatch, queries: Sequence[Query], row: int, encoder: Encoder
+    ) -> Preprocessed:
+        """Return the input of an encoder that was prepared for a file, or prepare it now."""
+        place = self._encoders.index(encoder)
+        for number, later in prepared.items():
+            if later == place:
+                return batch.inputs[row][number]
+        return encoder.preprocess(queries[row].load_image())  # the index was calibrated anew meanwhile
 
     def editor(self) -> IndexEditor:
-        """Return an editor of the index in use, with the encoder in use; its edits count from the next image on."""
-        return IndexEditor(self.config.retrieval.index_path, self.config, self.encoder)
+        """Return an editor of the index in use, with the encoders in use; its edits count from the next image on."""
+        return IndexEditor(self.config.retrieval.index_path, self.config, self.encoders)
 
     @property
     def index(self) -> ExactIndex:
-        """Return the examples that are searched."""
+        """Return the examples that are searched, with the vectors of the first encoder."""
         return self._current_flow().index
 
     @property
@@ -233,8 +261,7 @@ class HybridClassifier:
 
     def _read_again(self, path: Path, content_hash: str) -> Image.Image:
         """Return the pixels that the encoder saw; raise ImageError if the file changed meanwhile."""
-        images = self.config.images
-        decoded = read_image(path, images.limits, self.encoder.image_size if images.fast_jpeg else None)
+        decoded = read_image(path, self.config.images.limits, self._min_side)
         if decoded.content_hash != content_hash:
             raise UnreadableImageError(f"{path}: the file changed after it was encoded")
         return decoded.image

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Sequence
 
 from lmm_classifier.config import PipelineConfig
 from lmm_classifier.core.errors import ClosedError, ConfigError
 from lmm_classifier.core.forking import ForkSafeLock
 from lmm_classifier.core.protocols import Encoder
 from lmm_classifier.core.reopening import Closable
-from lmm_classifier.index.opening import open_index, require_encoder
+from lmm_classifier.embeddings.opening import backends_of
+from lmm_classifier.index.matching import places_of
+from lmm_classifier.index.opening import open_index
 from lmm_classifier.index.vector_index import ExactIndex
 from lmm_classifier.index.watcher import IndexWatcher
 from lmm_classifier.pipeline.flow import Flow
@@ -28,10 +31,12 @@ class CurrentFlow:
     many open files. So an unchanged file is tried again too, at growing intervals.
     """
 
-    def __init__(self, config: PipelineConfig, encoder: Encoder, index: ExactIndex, watcher: IndexWatcher) -> None:
-        """Start with `index`, which was opened after `watcher`, so that no change is missed."""
-        self._config, self._encoder, self._watcher = config, encoder, watcher
-        self._flow: Flow | None = Flow.open(config, encoder, index)
+    def __init__(
+        self, config: PipelineConfig, encoders: Sequence[Encoder], indexes: Sequence[ExactIndex], watcher: IndexWatcher
+    ) -> None:
+        """Start with `indexes`, which were opened after `watcher`, so that no change is missed."""
+        self._config, self._encoders, self._watcher = config, encoders, watcher
+        self._flow: Flow | None = Flow.open(config, encoders, matched(indexes, encoders, config))
         self._failures, self._next_try = 0, 0.0
         self._lock = ForkSafeLock()
 
@@ -80,11 +85,12 @@ class CurrentFlow:
 
     def _newest(self, former: Flow) -> Flow:
         settings = self._config.retrieval
-        index = open_index(settings, (self._encoder.fingerprint.backend,))
+        indexes = open_index(settings, backends_of(self._config.encoders, self._encoders))
+        index = indexes[0]
         if index.contents.stamp == former.index.contents.stamp:
             return former
-        require_encoder(index, self._encoder.fingerprint, str(settings.index_path))
-        newest = Flow.open(self._with_existing_labels(index), self._encoder, index, former)
+        indexes = matched(indexes, self._encoders, self._config)
+        newest = Flow.open(self._with_existing_labels(index), self._encoders, indexes, former)
         logger.info("The index changed: version %d, %d examples.", index.contents.version, len(index))
         return newest
 
@@ -101,3 +107,11 @@ class CurrentFlow:
             )
         # with none left, opening raises the error that names them
         return self._config.model_copy(update={"labels": remaining or self._config.labels})
+
+
+def matched(
+    indexes: Sequence[ExactIndex], encoders: Sequence[Encoder], config: PipelineConfig
+) -> tuple[ExactIndex, ...]:
+    """Return the index with the vectors of each encoder; raise IndexMismatchError where it has none of one."""
+    fingerprints, source = [encoder.fingerprint for encoder in encoders], str(config.retrieval.index_path)
+    return tuple(indexes[place] for place in places_of(indexes[0].manifest, fingerprints, source))

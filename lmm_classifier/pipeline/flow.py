@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 from PIL import Image
@@ -12,7 +13,7 @@ from PIL import Image
 from lmm_classifier.calibration.conformal import prediction_set
 from lmm_classifier.calibration.loading import stored_request
 from lmm_classifier.config import PipelineConfig
-from lmm_classifier.core.arrays import Float32Array, Float64Array, IntArray
+from lmm_classifier.core.arrays import Float64Array, IntArray
 from lmm_classifier.core.datatypes import Candidate, Classification, RerankRequest, RerankResult
 from lmm_classifier.core.errors import ConfigError, ImageError
 from lmm_classifier.core.labels import unknown_clash
@@ -20,8 +21,10 @@ from lmm_classifier.core.protocols import DecisionPolicy, Encoder, Reranker
 from lmm_classifier.index.vector_index import ExactIndex
 from lmm_classifier.pipeline.label_scorer import LabelScorer
 from lmm_classifier.pipeline.policy import ThresholdPolicy
+from lmm_classifier.pipeline.query_vectors import QueryVectors
 from lmm_classifier.pipeline.reference_images import ReferenceImages
-from lmm_classifier.pipeline.retriever import RetrievalScores, Retriever
+from lmm_classifier.pipeline.retrieval_scores import RetrievalScores
+from lmm_classifier.pipeline.retriever import Retriever
 from lmm_classifier.pipeline.slow_start import SlowStart
 from lmm_classifier.pipeline.thresholds import Thresholds
 from lmm_classifier.rerank.benefit import RerankerBenefit
@@ -55,15 +58,26 @@ class Flow:
     references: ReferenceImages
 
     @classmethod
-    def open(cls, config: PipelineConfig, encoder: Encoder, index: ExactIndex, former: Flow | None = None) -> Flow:
+    def open(
+        cls,
+        config: PipelineConfig,
+        encoders: Sequence[Encoder],
+        indexes: Sequence[ExactIndex],
+        former: Flow | None = None,
+    ) -> Flow:
         """Open everything that depends on the examples.
 
-        `former` is the flow of another version of the same index: what is costly to open and does not depend on the
-        examples is reused.
+        Args:
+            config: the settings.
+            encoders: all configured encoders.
+            indexes: the examples, with the vectors of each of them.
+            former: the flow of another version of the same index: what is costly to open and does not depend on the
+                examples is reused.
         """
+        index = indexes[0]
         notice = SlowStart(config.labels is not None) if former is None else None  # a change of the index is no start
         former_retriever = former.retriever if former else None
-        retriever = Retriever.open(config.retrieval, index, config.labels, former_retriever, notice)
+        retriever = Retriever.open(config.retrieval, indexes, config.labels, former_retriever, notice)
         if message := unknown_clash(retriever.index.label_names, config.unknown_label):
             raise ConfigError(f"Index {config.retrieval.index_path}: {message}")
         request = stored_request(index.contents)
@@ -71,10 +85,11 @@ class Flow:
         if former is not None and config.rerank.backend != "views":
             reranker = former.reranker  # a model knows nothing of the examples
         else:
-            scorer = LabelScorer(encoder, retriever, config.encoder.batch_size)
-            reranker = open_reranker(config.rerank, scorer, retriever.temperature, config.retrieval.index_path)
+            scorer = LabelScorer(encoders, retriever, config.batch_size)
+            reranker = open_reranker(config.rerank, scorer, config.retrieval.index_path)
         benefit = _measured_benefit(retriever.stored.reranker_benefit if retriever.stored else None, reranker, config)
-        references = ReferenceImages(retriever.index, reranker.references if reranker else 0, config.images.limits)
+        wanted = reranker.references if reranker else 0
+        references = ReferenceImages([e.index for e in retriever.encoders], wanted, config.images.limits)
         policy = ThresholdPolicy(
             thresholds,
             allow_unknown=config.allow_unknown,
@@ -89,27 +104,29 @@ class Flow:
         return self.retriever.index
 
     def classify(
-        self, vectors: Float32Array, queries: Sequence[Query], leave_out: bool = False
+        self, vectors: QueryVectors, queries: Sequence[Query], leave_out: bool = False
     ) -> list[Classification]:
         """Classify encoded images: score, decide, and for ambiguous ones rerank and decide again.
 
         Args:
-            vectors: of the encoder, (n, dim).
+            vectors: of the n images, by each encoder.
             queries: the n images, in the same order.
             leave_out: ignore examples with the content of the query (leave-one-out).
         """
         left_out = [query.content_hash if leave_out else None for query in queries]
         results: list[Classification] = []
         for part, scored in self.retriever.score_in_batches(vectors, left_out):
-            probabilities = self.retriever.calibration.rule.probabilities(scored.scores)  # (n, C)
+            probabilities = scored.probabilities  # (n, C)
             order = np.argsort(-probabilities, axis=1, kind="stable")
             candidates = self._candidates(scored, probabilities, order)
             batch = [
                 self._decide(scored, row, candidates[row], self._prediction_set(probabilities[row], order[row]))
                 for row in range(len(candidates))
             ]
+            asked = self._encoders_asked(scored)
             batch = [
-                replace(result, content_hash=query.content_hash or None) for result, query in zip(batch, queries[part])
+                replace(result, content_hash=query.content_hash or None, encoders=names)
+                for result, query, names in zip(batch, queries[part], asked)
             ]
             results += self._rerank(batch, queries[part], left_out[part], scored)
         return results
@@ -125,15 +142,25 @@ class Flow:
             for label in labels
             if probabilities[query, label] > 0
         ]
-        rows_of_labels = [(query, self.index.rows_of(label)) for query, label in chosen]
-        nearest, cosines = scored.similarities.nearest_among(rows_of_labels, settings.neighbors_per_label)
+        rows_of_label = self.index.gallery.rows_of_label
+        nearest, cosines = scored.nearest_among(chosen, rows_of_label, settings.neighbors_per_label)
+        encoders = self.retriever.names
         candidates: list[list[Candidate]] = [[] for _ in probabilities]
         for (query, label), rows, similarities in zip(chosen, nearest, cosines):
             exists = rows >= 0
             neighbors = tuple(self.index.neighbors(rows[exists], similarities[exists]))
             name = self.index.label_names[label]
-            candidates[query].append(Candidate(name, float(probabilities[query, label]), neighbors))
+            encoder = encoders[scored.strongest[query, label]] if len(encoders) > 1 else None
+            candidate = Candidate(name, float(probabilities[query, label]), neighbors, encoder=encoder)
+            candidates[query].append(candidate)
         return [tuple(labels) for labels in candidates]
+
+    def _encoders_asked(self, scored: RetrievalScores) -> list[tuple[str, ...]]:
+        """Return for each image the names of the encoders that were asked; none where there is only one."""
+        names, stages = self.retriever.names, self.retriever.calibration.cascade.stages
+        if len(names) == 1:
+            return [()] * len(scored.stage)
+        return [tuple(names[place] for place in stages[number].encoders) for number in scored.stage]
 
     def _prediction_set(self, probabilities: Float64Array, order: IntArray) -> tuple[str, ...] | None:
         if self.thresholds.prediction_set is None:
@@ -183,7 +210,7 @@ class Flow:
         most = self.reranker_benefit.candidates if self.reranker_benefit else len(result.candidates)
         candidates = result.candidates[:most]
         labels = [candidate.label for candidate in candidates]
-        references = self.references.of(scored.similarities, row, labels)
+        references = self.references.of(partial(scored.nearest_of_label, row), labels)
         return RerankRequest(image, candidates, result.content_hash, left_out, references)
 
     def _ask(self, requests: Sequence[RerankRequest]) -> list[RerankResult]:

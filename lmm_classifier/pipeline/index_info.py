@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 
 from lmm_classifier.calibration.calibration import Calibration
+from lmm_classifier.calibration.cascade import NEVER
+from lmm_classifier.calibration.encoder_fit import EncoderFit
 from lmm_classifier.calibration.loading import Loaded, Missing, Stale, load_calibration, stored_request
 from lmm_classifier.config import PipelineConfig
 from lmm_classifier.core.paths import expand_home
@@ -45,11 +47,9 @@ def describe_index(index_path: Path | str, config: PipelineConfig | None = None)
     state = load_calibration(contents, make_rule(config.retrieval, label_ids, len(names)))
     return {
         "path": str(path),
-        "encoder": str(manifest.fingerprint),
-        "transform": manifest.transform,
+        "encoders": _describe_encoders(contents),
         "images": manifest.count,
         "labels": dict(sorted(Counter(contents.labels).items())),
-        "dim": manifest.fingerprint.dim,
         "stored_dtype": np.dtype(contents.dtype).name,
         "bytes": sum(file.stat().st_size for file in files),
         "dataset": manifest.image_root,
@@ -84,19 +84,56 @@ def _request(contents: IndexContents) -> dict[str, Any] | None:
 
 
 def _describe_loaded(calibration: Calibration, contents: IndexContents) -> dict[str, Any]:
-    rule, benefit = calibration.rule, calibration.reranker_benefit
-    arrays = contents.calibration or {}
-    root = "signed square root" if rule.metric.power_normalize else "plain"
+    benefit = calibration.reranker_benefit
     return {
         "date": calibration.date,
         "request": _request(contents),
         "not_certified": calibration.not_certified,
-        "rule": str(arrays["rule"][0]),
+        "rule": calibration.rule,
+        "encoders": [
+            {"name": name, **_describe_fit(fit)}
+            for name, fit in zip(contents.manifest.encoder_names, calibration.fits, strict=True)
+        ],
+        "stages": [
+            {
+                "encoders": [contents.manifest.encoder_names[place] for place in stage.encoders],
+                "weights": [round(float(weight), 4) for weight in stage.fusion.weights],
+                "ask_up_to": None if stage.ask_up_to == NEVER else round(stage.ask_up_to, 6),
+            }
+            for stage in calibration.cascade.stages
+        ],
+        "reranking": {"date": calibration.reranker_date, **figures(benefit)} if benefit else None,
+    }
+
+
+def _describe_encoders(contents: IndexContents) -> list[dict[str, Any]]:
+    """Describe each encoder. Every image of the index has a vector of each."""
+    manifest = contents.manifest
+    return [
+        {
+            "name": name,
+            "encoder": str(entry.fingerprint),
+            "transform": entry.transform,
+            "dim": entry.fingerprint.dim,
+            "vectors": manifest.count,
+            "milliseconds": _rounded(contents.milliseconds.get(entry.fingerprint.space_id)),
+        }
+        for name, entry in zip(manifest.encoder_names, manifest.encoders, strict=True)
+    ]
+
+
+def _rounded(milliseconds: float | None) -> float | None:
+    return None if milliseconds is None else round(milliseconds, 2)
+
+
+def _describe_fit(fit: EncoderFit) -> dict[str, Any]:
+    rule = fit.rule
+    root = "signed square root" if rule.metric.power_normalize else "plain"
+    return {
         "metric": f"{root}, shrinkage {rule.metric.shrinkage:g}",
         "log_loss_by_shrinkage": {f"{shrinkage:g}": round(loss, 4) for shrinkage, loss in rule.losses.items()},
         "temperatures": [round(value, 5) for value in (*rule.temperatures, rule.temperature)],
         "zero_shot_text_weight": rule.text.weight if rule.text else None,
-        "reranking": {"date": calibration.reranker_date, **figures(benefit)} if benefit else None,
     }
 
 

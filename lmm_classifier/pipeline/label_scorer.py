@@ -8,15 +8,15 @@ from PIL import Image
 
 from lmm_classifier.core.arrays import Float64Array
 from lmm_classifier.core.protocols import Encoder
-from lmm_classifier.embeddings.encode_images import encode_images
+from lmm_classifier.pipeline.query_vectors import QueryVectors
 from lmm_classifier.pipeline.retriever import Retriever
 
 
 class LabelScorer:
     """Encodes images and scores labels for them, in batches."""
 
-    def __init__(self, encoder: Encoder, retriever: Retriever, batch_size: int) -> None:
-        self._encoder, self._retriever, self._batch_size = encoder, retriever, batch_size
+    def __init__(self, encoders: Sequence[Encoder], retriever: Retriever, batch_size: int) -> None:
+        self._encoders, self._retriever, self._batch_size = encoders, retriever, batch_size
 
     def __call__(
         self,
@@ -24,7 +24,7 @@ class LabelScorer:
         leave_out: Sequence[str | None],
         labels: Sequence[Sequence[str]],
     ) -> list[Float64Array]:
-        """Return the scores of the labels asked for, one array per image.
+        """Return the log-probabilities of the labels asked for, one array per image.
 
         Examples with the content hash in `leave_out`, one per image, do not count.
         """
@@ -32,8 +32,10 @@ class LabelScorer:
         result: list[Float64Array] = []
         for start in range(0, len(images), self._batch_size):
             batch = slice(start, start + self._batch_size)
-            vectors = encode_images(self._encoder, images[batch])  # (n, dim)
+            vectors = QueryVectors.of_images(self._encoders, images[batch])
             for part, scored in self._retriever.score_in_batches(vectors, leave_out[batch]):
                 wanted = labels[batch][part]
-                result += [row[[position[name] for name in names]] for row, names in zip(scored.scores, wanted)]
+                result += [
+                    row[[position[name] for name in names]] for row, names in zip(scored.log_probabilities, wanted)
+                ]
         return result

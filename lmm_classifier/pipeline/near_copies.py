@@ -21,7 +21,7 @@ from lmm_classifier.data.near_copies import CopyFinder
 from lmm_classifier.embeddings.encode_images import encode_images
 from lmm_classifier.index.vector_index import ExactIndex
 from lmm_classifier.neighbors.near_duplicates import duplicate_cosine, nearest_pairs
-from lmm_classifier.pipeline.index_encoder import encode_readable, open_encoder_of
+from lmm_classifier.pipeline.index_encoder import encode_readable, open_encoders_of
 
 _PARTNERS = 10  # nearest examples of a new image that may be its copies
 _TRIED = 32  # new images that tell whether the encoder sees mirrored copies
@@ -34,13 +34,13 @@ _BATCH = 64
 class UnseenImages:
     """New images of which the index holds no copy, encoded."""
 
-    vectors: Float32Array  # (n, dim), of the encoder
+    vectors: tuple[Float32Array, ...]  # (n, dim), of each encoder
     positions: list[int]  # of the n images in the list of files
     notes: tuple[str, ...]  # how many were left out, in words
 
 
 def encode_unseen(
-    index: ExactIndex,
+    indexes: Sequence[ExactIndex],
     config: PipelineConfig,
     path: Path,
     files: Sequence[Path],
@@ -52,8 +52,8 @@ def encode_unseen(
     Of several copies of one new image the first stays: they are no independent images.
 
     Args:
-        index: the examples.
-        config: names the encoder, which must be that of the index.
+        indexes: the examples, with the vectors of each encoder. Copies are found by the first.
+        config: names the encoders, which must be those of the index.
         path: of the index, for messages.
         files: the new images.
         source: where they come from, for messages.
@@ -62,8 +62,9 @@ def encode_unseen(
     Raises:
         CalibrationError: if no image can be read, or none remains.
     """
-    encoder = open_encoder_of(index, config, path)
-    vectors, encoded = encode_readable(encoder, files, config, progress)
+    index, encoders = indexes[0], open_encoders_of(indexes, config, path)
+    each, encoded = encode_readable(encoders, files, config, progress)
+    vectors, encoder = each[0], encoders[0]
     if not encoded:
         raise CalibrationError(f"{source} holds no readable image")
     hashes = [file.content_hash for file in encoded]
@@ -84,7 +85,9 @@ def encode_unseen(
     if copies.any():
         notes.append(f"{source}: {int(copies.sum())} images are left out, because they are copies of others in it")
     unseen = unseen[~copies]
-    return UnseenImages(vectors[unseen], [encoded[row].position for row in unseen], tuple(notes))
+    return UnseenImages(
+        tuple(of_encoder[unseen] for of_encoder in each), [encoded[row].position for row in unseen], tuple(notes)
+    )
 
 
 def _repeats(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +12,6 @@ from PIL import Image
 
 from lmm_classifier.core.arrays import Float64Array, IntArray
 from lmm_classifier.core.errors import ImageError, RerankerError, UnreadableImageError
-from lmm_classifier.core.protocols import Similarities
 from lmm_classifier.data.images import read_image
 from lmm_classifier.data.limits import ImageLimits
 from lmm_classifier.index.vector_index import ExactIndex
@@ -24,6 +23,10 @@ _CACHED = 256  # decoded images in memory
 _SIDE = 896  # pixels of the longer side: 32 x 32 visual tokens
 
 
+# label, its rows, k -> the k nearest of them to an image, their cosines, and the place of the encoder that found them
+NearestOfLabel = Callable[[int, IntArray, int], tuple[IntArray, Float64Array, int]]
+
+
 class ReferenceImages:
     """Chooses and reads `count` examples per label: similar to the query, and typical of their label.
 
@@ -31,35 +34,36 @@ class ReferenceImages:
     seldom typical even where it is similar, and a wrong reference does more harm than none.
     """
 
-    def __init__(self, index: ExactIndex, count: int, limits: ImageLimits) -> None:
-        self._index, self._count, self._limits = index, count, limits
+    def __init__(self, indexes: Sequence[ExactIndex], count: int, limits: ImageLimits) -> None:
+        """Take the examples, with the vectors of each encoder."""
+        self._indexes, self._index, self._count, self._limits = indexes, indexes[0], count, limits
         self._cache: OrderedDict[int, Image.Image | None] = OrderedDict()
-        root = Path(index.manifest.image_root)
+        root = Path(self._index.manifest.image_root)
         if count and not root.is_dir():
             raise RerankerError(
                 f"Reference images cannot be shown: the dataset folder {root} does not exist. Put it back, build the "
                 "index again from where the images are now, or set rerank.prompt.mode: names."
             )
 
-    def of(self, similarities: Similarities, query: int, labels: Sequence[str]) -> tuple[tuple[Image.Image, ...], ...]:
-        """Return the images for each of `labels`; examples left out of `similarities` are not among them."""
+    def of(self, nearest: NearestOfLabel, labels: Sequence[str]) -> tuple[tuple[Image.Image, ...], ...]:
+        """Return the images for each of `labels`; `nearest` finds examples of a label that are near the query."""
         if not self._count:
             return ()
-        return tuple(self._of_label(similarities, query, label) for label in labels)
+        return tuple(self._of_label(nearest, label) for label in labels)
 
-    def _of_label(self, similarities: Similarities, query: int, label: str) -> tuple[Image.Image, ...]:
+    def _of_label(self, nearest: NearestOfLabel, label: str) -> tuple[Image.Image, ...]:
         number = list(self._index.label_names).index(label)
-        rows, cosines = similarities.nearest(query, _NEAREST, self._index.rows_of(number))
-        rank = cosines + self._typicality(number, rows)
+        rows, cosines, encoder = nearest(number, self._index.rows_of(number), _NEAREST)
+        rank = cosines + self._typicality(self._indexes[encoder], number, rows)
         images: list[Image.Image] = []
         for row in rows[np.argsort(-rank, kind="stable")]:
             if len(images) < self._count and (image := self._image(int(row))) is not None:
                 images.append(image)
         return tuple(images)
 
-    def _typicality(self, label: int, rows: IntArray) -> Float64Array:
+    def _typicality(self, index: ExactIndex, label: int, rows: IntArray) -> Float64Array:
         """Return the cosine of each row (n,) to the mean of its label."""
-        gallery = self._index.gallery
+        gallery = index.gallery
         mean = gallery.means[label]
         return np.asarray(gallery.embeddings[rows].astype(float) @ mean / max(float(np.linalg.norm(mean)), 1e-12))
 

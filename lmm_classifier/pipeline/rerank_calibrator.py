@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from functools import partial
 from itertools import islice
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
+from lmm_classifier.calibration.calibration import Calibration
 from lmm_classifier.calibration.cross_fitting import stratified_folds
-from lmm_classifier.calibration.fit import fit_by_leave_one_out
+from lmm_classifier.calibration.fit import Fit, fit_by_leave_one_out
 from lmm_classifier.calibration.predictions import HeldOutPredictions
 from lmm_classifier.config import PipelineConfig
-from lmm_classifier.core.arrays import Float64Array, IntArray
+from lmm_classifier.core.arrays import Float32Array, Float64Array, IntArray
 from lmm_classifier.core.datatypes import Candidate, RerankRequest, RerankResult
 from lmm_classifier.core.errors import CalibrationError
 from lmm_classifier.core.paths import expand_home
@@ -23,7 +25,7 @@ from lmm_classifier.core.progress import Progress, ProgressCallback
 from lmm_classifier.core.protocols import Reranker
 from lmm_classifier.data.images import DecodedImage, read_images
 from lmm_classifier.index.vector_index import ExactIndex
-from lmm_classifier.pipeline.index_encoder import open_encoder_of
+from lmm_classifier.pipeline.index_encoder import open_encoders_of
 from lmm_classifier.pipeline.label_scorer import LabelScorer
 from lmm_classifier.pipeline.reference_images import ReferenceImages
 from lmm_classifier.pipeline.retriever import Retriever
@@ -71,20 +73,21 @@ def measure_reranker(
         ('views:five', True)
     """
     path, config = expand_home(index_path), config or PipelineConfig()
-    index = ExactIndex.open(path)
-    predictions = fit_by_leave_one_out(config.retrieval, index)[1]
-    return measure_on_predictions(index, path, config, predictions, max_calls, progress)
+    indexes = ExactIndex.open_each(path)
+    fit = fit_by_leave_one_out(config.retrieval, indexes)
+    return measure_on_predictions(indexes, path, config, fit, max_calls, progress)
 
 
 def measure_on_predictions(
-    index: ExactIndex,
+    indexes: Sequence[ExactIndex],
     path: Path,
     config: PipelineConfig,
-    predictions: HeldOutPredictions,
+    fit: Fit,
     max_calls: int,
     progress: ProgressCallback | None = None,
 ) -> RerankerBenefit:
     """Ask the configured reranker about at most `max_calls` held-out examples, and fit its benefit to the answers."""
+    index, predictions = indexes[0], fit[1]
     if not config.rerank.enabled:
         raise CalibrationError("There is no reranker to measure: rerank.enabled is false")
     root = Path(index.manifest.image_root)
@@ -98,9 +101,9 @@ def measure_on_predictions(
     chosen, weights = sample_by_uncertainty(confidence, _chances(index, predictions.rows), max_calls)
     trials: dict[int, Trial] = {}
     identity = ""
-    for reranker, positions in _rerankers(index, path, config, predictions, chosen):
+    for reranker, positions in _rerankers(indexes, path, config, predictions, chosen):
         identity = reranker.identity
-        for position, answer in _answers(index, config, reranker, predictions, rankings, positions):
+        for position, answer in _answers(indexes, config, reranker, fit, rankings, positions):
             truth = index.label_names[predictions.label_ids[position]]
             weight = float(weights[np.searchsorted(chosen, position)])
             trials[position] = Trial(*rankings[position], truth, answer, weight)
@@ -139,7 +142,7 @@ def _check_answers(trials: Sequence[Trial], asked: int, examples: int) -> None:
 
 
 def _rerankers(
-    index: ExactIndex, path: Path, config: PipelineConfig, predictions: HeldOutPredictions, chosen: IntArray
+    indexes: Sequence[ExactIndex], path: Path, config: PipelineConfig, predictions: HeldOutPredictions, chosen: IntArray
 ) -> Iterator[tuple[Reranker, IntArray]]:
     """Yield the reranker with the positions in `predictions` to ask it about.
 
@@ -147,36 +150,38 @@ def _rerankers(
     transform and a rule that were made without the fold's examples.
     """
     if config.rerank.backend != "views":
-        reranker = open_reranker(config.rerank, _no_scores, 1.0, path, patient=True)
+        reranker = open_reranker(config.rerank, _no_scores, path, patient=True)
         if reranker is not None:
             yield reranker, chosen
         return
-    encoder = open_encoder_of(index, config, path)
+    encoders, index = open_encoders_of(indexes, config, path), indexes[0]
     for fold in stratified_folds(predictions.label_ids):
         positions = np.intersect1d(fold, chosen)
-        rest = index.without(predictions.rows[fold])
-        if not len(positions) or len(rest.label_names) < 2:
+        rest = [of_encoder.without(predictions.rows[fold]) for of_encoder in indexes]
+        labels = rest[0].label_names
+        if not len(positions) or len(labels) < 2:
             continue
         retriever = Retriever.open(config.retrieval, rest)
-        known = [p for p in positions if index.label_names[predictions.label_ids[p]] in rest.label_names]
-        scorer = LabelScorer(encoder, retriever, config.encoder.batch_size)
-        views = open_reranker(config.rerank, _scores_of_known(scorer, rest.label_names), retriever.temperature)
+        known = [p for p in positions if index.label_names[predictions.label_ids[p]] in labels]
+        scorer = LabelScorer(encoders, retriever, config.batch_size)
+        views = open_reranker(config.rerank, _scores_of_known(scorer, labels))
         if views is not None:
             yield views, np.array(known, np.int64)
 
 
 def _answers(
-    index: ExactIndex,
+    indexes: Sequence[ExactIndex],
     config: PipelineConfig,
     reranker: Reranker,
-    predictions: HeldOutPredictions,
+    fit: Fit,
     rankings: Sequence[_Ranking],
     positions: IntArray,
 ) -> Iterator[tuple[int, RerankResult]]:
     """Yield position and answer of every example whose image is unchanged."""
     limits = config.images.limits
-    references = ReferenceImages(index, reranker.references, limits)
-    vectors = index.vectors() if reranker.references else None
+    index, (calibration, predictions) = indexes[0], fit
+    references = ReferenceImages(indexes, reranker.references, limits)
+    neighbors = _HeldOutNeighbors.of(indexes, calibration, predictions) if reranker.references else None
     rows = predictions.rows[positions]
     files = [index.contents.file_of(index.examples[row].path) for row in rows]
     # at full scale: while classifying, the reranker sees images at the scale that the encoder needs, which is close
@@ -191,10 +196,36 @@ def _answers(
             candidates = tuple(Candidate(*pair, ()) for pair in zip(labels, map(float, probabilities)))
             content = decoded.content_hash
             shown: tuple[tuple[Image.Image, ...], ...] = ()
-            if vectors is not None:
-                shown = references.of(index.compare(vectors[row : row + 1], [content]), 0, labels)
+            if neighbors is not None:
+                shown = references.of(partial(neighbors.nearest, int(position)), labels)
             requests[int(position)] = RerankRequest(decoded.image, candidates, content, content, shown)
         yield from zip(requests, _ask(reranker, list(requests.values())))
+
+
+@dataclass(frozen=True)
+class _HeldOutNeighbors:
+    """Finds examples that are near to a held-out one, by the encoder that speaks most for their label."""
+
+    indexes: Sequence[ExactIndex]
+    vectors: Sequence[Float32Array]  # (N, dim) of each encoder
+    rows: IntArray  # (n,) of the held-out examples
+    strongest: IntArray  # (n, C) place of that encoder
+
+    @classmethod
+    def of(
+        cls, indexes: Sequence[ExactIndex], calibration: Calibration, predictions: HeldOutPredictions
+    ) -> _HeldOutNeighbors:
+        stage = calibration.cascade.stages[-1]
+        each = predictions.each or (predictions,)
+        strongest = stage.fusion.strongest([each[place].log_probabilities for place in stage.encoders])
+        vectors = [index.vectors() for index in indexes]
+        return cls(indexes, vectors, predictions.rows, np.asarray(stage.encoders)[strongest])
+
+    def nearest(self, position: int, label: int, members: IntArray, k: int) -> tuple[IntArray, Float64Array, int]:
+        row, encoder = int(self.rows[position]), int(self.strongest[position, label])
+        index = self.indexes[encoder]
+        compared = index.compare(self.vectors[encoder][row : row + 1], [index.hashes[row]])
+        return (*compared.nearest(0, k, members), encoder)
 
 
 def _ask(reranker: Reranker, requests: Sequence[RerankRequest]) -> list[RerankResult]:

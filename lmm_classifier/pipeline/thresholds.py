@@ -86,7 +86,7 @@ class Thresholds:
         )
         fitted = UNFITTED
         if calibration is not None:
-            fitted = Threshold(calibration.familiarity.threshold(keep_known.value), _source(calibration))
+            fitted = Threshold(calibration.familiarity_threshold(keep_known.value), _source(calibration))
         return cls(confidence, fitted, "familiarity", keep_known, prediction_set)
 
     def to_dict(self) -> dict[str, Any]:

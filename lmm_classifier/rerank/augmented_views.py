@@ -44,9 +44,8 @@ class AugmentedViewsReranker:
     references = 0
     trust = (1 / (1 + _WEIGHT), _WEIGHT / (1 + _WEIGHT))  # a weighted mean of retrieval's score and the views'
 
-    def __init__(self, score_labels: ScoreLabels, temperature: float) -> None:
+    def __init__(self, score_labels: ScoreLabels) -> None:
         self._score_labels = score_labels
-        self._temperature = temperature
 
     @property
     def identity(self) -> str:
@@ -63,13 +62,13 @@ class AugmentedViewsReranker:
         return [self._combine(np.stack(scores[start : start + _VIEWS])) for start in starts]
 
     def _combine(self, scores: Float64Array) -> RerankResult:
-        """Return the probabilities by the scores of the views, (5, k), and how far single views differ from them."""
+        """Combine the log-probabilities of the views, (5, k); say how far single views differ from the result."""
         # a label without evidence in a view is not excluded: it gets slightly less than the weakest that has some
         least = np.where(np.isfinite(scores), scores, np.inf).min(axis=1, keepdims=True)  # (5, 1)
-        floor = np.where(np.isfinite(least), least, 0) - 2 * self._temperature
+        floor = np.where(np.isfinite(least), least, 0) - 2
         scores = np.maximum(scores, floor)
-        probabilities = softmax(scores.mean(axis=0) / self._temperature)  # (k,)
-        of_views = softmax(scores / self._temperature)  # (5, k)
+        probabilities = softmax(scores.mean(axis=0))  # (k,)
+        of_views = softmax(scores)  # (5, k)
         disagreement = float(np.abs(of_views - probabilities).sum(axis=1).mean() / 2)
         return RerankResult(tuple(float(probability) for probability in probabilities), disagreement=disagreement)
 

@@ -19,7 +19,6 @@ from lmm_classifier.rerank.server_options import ServerOptions
 def open_reranker(
     config: RerankConfig,
     score_labels: ScoreLabels,
-    temperature: float,
     index_path: Path | None = None,
     patient: bool = False,
 ) -> Reranker | None:
@@ -27,8 +26,7 @@ def open_reranker(
 
     Args:
         config: the section `rerank`.
-        score_labels: scores images by retrieval, for test-time augmentation.
-        temperature: of retrieval's scores, for test-time augmentation.
+        score_labels: gives retrieval's log-probabilities of labels for images, for test-time augmentation.
         index_path: the answers of a model are stored in a file next to it; None stores none.
         patient: wait as long as it takes for a server that asks to slow down, as a measurement does.
 
@@ -39,7 +37,7 @@ def open_reranker(
     if not config.enabled:
         return None
     if config.backend == "views":
-        return AugmentedViewsReranker(score_labels, temperature)
+        return AugmentedViewsReranker(score_labels)
     inner = _open_model(config, patient)
     if config.cache == "off" or index_path is None:
         return inner

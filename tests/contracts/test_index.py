@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from lmm_classifier.core.datatypes import Fingerprint
 from lmm_classifier.core.errors import ConfigError, IndexMismatchError
+from lmm_classifier.core.fingerprint import Fingerprint
 from lmm_classifier.embeddings.whitening import IdentityTransform
 from lmm_classifier.index import vector_index
 from lmm_classifier.index.contents import IndexContents

@@ -6,7 +6,8 @@ import json
 import pytest
 
 from lmm_classifier.core import datatypes, errors, progress
-from lmm_classifier.core.datatypes import Candidate, Classification, Decision, Example, Fingerprint, Neighbor
+from lmm_classifier.core.datatypes import Candidate, Classification, Decision, Example, Neighbor
+from lmm_classifier.core.fingerprint import Fingerprint
 from lmm_classifier.core.progress import Skipped
 from lmm_classifier.index.build.reports import BuildReport
 

@@ -6,8 +6,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from lmm_classifier.core.datatypes import DECODING, Fingerprint
 from lmm_classifier.core.errors import IndexMismatchError
+from lmm_classifier.core.fingerprint import DECODING, Fingerprint
 from lmm_classifier.data.synthetic.catalog import draw
 from lmm_classifier.embeddings.descriptor import DescriptorEncoder
 from lmm_classifier.index.build.builder import build_index_from_directory

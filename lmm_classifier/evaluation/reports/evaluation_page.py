@@ -35,7 +35,7 @@ def write_evaluation_page(path: Path | str, evaluation: Evaluation, classifier: 
         >>> Path("evaluation.html").read_text(encoding="utf-8").count("<svg")
         3
     """
-    figures = evaluation.to_dict(classifier.retriever.calibration.familiarity.threshold)
+    figures = evaluation.to_dict(classifier.retriever.calibration.familiarity_threshold)
     thumbnails = Thumbnails(classifier.index.contents.file_of, classifier.config.images.limits)
     sections = [
         _charts(evaluation, classifier.thresholds),

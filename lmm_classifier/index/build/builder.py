@@ -4,30 +4,35 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from dataclasses import replace as replaced
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
+
+import numpy as np
 
 from lmm_classifier import __version__
 from lmm_classifier.config import PipelineConfig
 from lmm_classifier.core.datatypes import Example
 from lmm_classifier.core.errors import ConfigError, DatasetError, IndexFileError
+from lmm_classifier.core.fingerprint import Fingerprint
 from lmm_classifier.core.paths import expand_home
 from lmm_classifier.core.progress import Progress, ProgressCallback, Skipped
 from lmm_classifier.core.protocols import Encoder
 from lmm_classifier.data.image_folder import Files, LabeledFolder
-from lmm_classifier.embeddings.encode_files import LazyEncoder, encode_files
-from lmm_classifier.embeddings.registry import open_encoder
+from lmm_classifier.embeddings.encode_files import Encoding, encode_files
+from lmm_classifier.embeddings.lazy_encoder import LazyEncoder
+from lmm_classifier.embeddings.opening import open_encoders
 from lmm_classifier.index.build.folder_scan import scan_dataset
 from lmm_classifier.index.build.replacement import require_replaceable_archive, require_same_dataset
 from lmm_classifier.index.build.reports import BuildReport
 from lmm_classifier.index.build.sync import Sync, make_report, nothing_indexed
-from lmm_classifier.index.contents import IndexContents
+from lmm_classifier.index.contents import EncoderVectors, IndexContents
 from lmm_classifier.index.formats import has_npz_name, write_index
-from lmm_classifier.index.manifest import Manifest
+from lmm_classifier.index.manifest import EncoderEntry, Manifest
 from lmm_classifier.index.storage.arrays import VectorSpool
 from lmm_classifier.index.storage.store import Store
 
@@ -38,7 +43,7 @@ def build_index_from_directory(
     batch_size: int = 64,
     config: PipelineConfig | None = None,
     progress: ProgressCallback | None = None,
-    encoder: Encoder | None = None,
+    encoder: Encoder | Sequence[Encoder] | None = None,
     replace: bool = False,
 ) -> BuildReport:
     """Index the images `image_root/<label>/**`.
@@ -51,9 +56,10 @@ def build_index_from_directory(
             other name gives a durable index in a folder. There, each batch is committed: an interrupted build resumes
             when it is run again, and an existing index is updated. No image is encoded twice.
         batch_size: images per commit.
-        config: names the encoder, limits images and chooses the number type of stored vectors. None: SigLIP.
+        config: names the encoders, limits images and chooses the number type of stored vectors. None: SigLIP.
         progress: called after each batch; raise `Cancelled` in it to stop. Committed images stay in a durable index.
-        encoder: an encoder that is loaded already; None opens the configured one.
+        encoder: an encoder that is loaded already, or several; None opens the configured ones. An existing index keeps
+            its vectors of these encoders, gets those that are missing, and loses those of others.
         replace: let an index that was built from another folder become one of `image_root`, and let most images of an
             index disappear. Images that were added by hand stay.
 
@@ -78,9 +84,9 @@ def build_index_from_directory(
     config = config or PipelineConfig()
     dataset = scan_dataset(expand_home(image_root), config)
     scanned = time.monotonic()
-    encoder = encoder or open_encoder(config.encoder)
+    encoders = open_encoders(config.encoders, encoder)
     loaded = time.monotonic()
-    build = Build(expand_home(output_path), dataset, encoder, config, batch_size, progress, replace)
+    build = Build(expand_home(output_path), dataset, encoders, config, batch_size, progress, replace)
     report, stages = build.npz() if has_npz_name(build.output) else build.durable()
     stages = {"scan": scanned - started, "load encoder": loaded - scanned, **stages}
     return replaced(report, seconds=time.monotonic() - started, stages=stages)
@@ -88,11 +94,11 @@ def build_index_from_directory(
 
 @dataclass(frozen=True)
 class Build:
-    """One build: the dataset, the encoder, the settings and the output. Its methods return the seconds by stage too."""
+    """One build: dataset, encoders, settings and output. Its methods return the seconds by stage too."""
 
     output: Path
     dataset: LabeledFolder
-    encoder: Encoder
+    encoders: Sequence[Encoder]
     config: PipelineConfig
     batch_size: int
     progress: ProgressCallback | None = None
@@ -107,9 +113,9 @@ class Build:
             report = Sync(
                 store=store,
                 dataset=self.dataset,
-                fingerprint=self.encoder.fingerprint,
-                encoder=LazyEncoder(lambda: self.encoder),
-                transform_fitter=lambda: self.encoder.transform_fitter,
+                fingerprints=self._fingerprints,
+                encoders=[LazyEncoder(partial(_same, encoder)) for encoder in self.encoders],
+                transform_fitters=lambda: [encoder.transform_fitter for encoder in self.encoders],
                 config=self.config,
                 batch_size=self.batch_size,
                 progress=self.progress,
@@ -122,20 +128,24 @@ class Build:
     def npz(self) -> tuple[BuildReport, dict[str, float]]:
         """Write a `.npz` file; vectors wait in a temporary file until it is written."""
         started = time.monotonic()
-        fingerprint = self.encoder.fingerprint
-        with _spool(self.output, fingerprint.dim) as spool:
-            examples, hashes, skipped = self._encode(spool)
+        with _spools(self.output, [fingerprint.dim for fingerprint in self._fingerprints]) as spools:
+            examples, hashes, skipped, milliseconds = self._encode(spools)
             encoded = time.monotonic()
             if not examples:
                 raise nothing_indexed(self.dataset, skipped)
             if not self.replace:
                 require_replaceable_archive(self.output, self.dataset.root, hashes)
             order = sorted(range(len(hashes)), key=hashes.__getitem__)  # the transform must not depend on names
-            transform = self.encoder.transform_fitter.fit(lambda: spool.in_order(order))
+            transforms = [
+                encoder.transform_fitter.fit(partial(spool.in_order, order))
+                for encoder, spool in zip(self.encoders, spools)
+            ]
             fitted = time.monotonic()
             manifest = Manifest(
-                fingerprint=fingerprint,
-                transform=transform.name,
+                encoders=tuple(
+                    EncoderEntry(fingerprint, transform.name)
+                    for fingerprint, transform in zip(self._fingerprints, transforms)
+                ),
                 count=len(examples),
                 image_root=str(self.dataset.root.absolute()),
                 created=datetime.now(UTC).isoformat(timespec="seconds"),
@@ -146,12 +156,14 @@ class Build:
                 labels=[example.label for example in examples],
                 paths=[example.path for example in examples],
                 hashes=hashes,
-                transform_arrays=transform.to_arrays(),
-                vector_blocks=spool.blocks,
+                vectors=tuple(
+                    EncoderVectors(transform.to_arrays(), spool.blocks) for transform, spool in zip(transforms, spools)
+                ),
                 dtype=self.config.retrieval.stored_dtype,
+                milliseconds=dict(zip(manifest.space_ids, milliseconds)),
             )
             write_index(self.output, contents)
-        report = make_report(self.dataset, str(self.output), fingerprint, examples, hashes, skipped)
+        report = make_report(self.dataset, str(self.output), self._fingerprints, examples, hashes, skipped)
         ended = time.monotonic()
         return report, {
             "decode and encode": encoded - started,
@@ -159,22 +171,38 @@ class Build:
             "write": ended - fitted,
         }
 
-    def _encode(self, spool: VectorSpool) -> tuple[list[Example], list[str], list[Skipped]]:
-        """Write vectors to the spool; return their examples and content hashes, and the images without a vector."""
+    @property
+    def _fingerprints(self) -> list[Fingerprint]:
+        return [encoder.fingerprint for encoder in self.encoders]
+
+    def _encode(self, spools: Sequence[VectorSpool]) -> tuple[list[Example], list[str], list[Skipped], list[float]]:
+        """Write vectors to the spools.
+
+        Return their examples and content hashes, the images without a vector, and the time of each encoder per image.
+        """
         dataset = self.dataset
         files = Files(dataset.root, dataset.examples)
         examples: list[Example] = []
         hashes: list[str] = []
         skipped: list[Skipped] = []
-        for batch in encode_files(files, LazyEncoder(lambda: self.encoder), self.config.images, self.batch_size):
-            spool.append(batch.vectors)
+        lazy = [LazyEncoder(partial(_same, encoder)) for encoder in self.encoders]
+        seconds = np.zeros(len(lazy))
+        for batch in encode_files(files, Encoding(lazy, self.config.images, self.batch_size)):
+            for number, new in enumerate(batch.new):
+                if len(new.vectors):
+                    spools[number].append(new.vectors)
+                seconds[number] += new.seconds
             for file in batch.encoded:
                 examples.append(dataset.examples[file.position])
                 hashes.append(file.content_hash)
             skipped += [Skipped(dataset.examples[file.position].path, file.reason, file.kind) for file in batch.failed]
             if self.progress is not None:
                 self.progress(Progress("indexing", len(examples) + len(skipped), len(files), len(skipped)))
-        return examples, hashes, skipped
+        return examples, hashes, skipped, (1000 * seconds / max(len(examples), 1)).tolist()
+
+
+def _same(encoder: Encoder) -> Encoder:
+    return encoder
 
 
 @contextmanager
@@ -189,18 +217,19 @@ def _discarded_if_empty(store: Store) -> Iterator[None]:
 
 
 @contextmanager
-def _spool(output: Path, dim: int) -> Iterator[VectorSpool]:
-    """Open a temporary file for vectors next to the output, because that disk needs room for them anyway."""
+def _spools(output: Path, dims: Sequence[int]) -> Iterator[list[VectorSpool]]:
+    """Open temporary files for vectors next to the output, because that disk needs room for them anyway."""
     try:
         output.parent.mkdir(parents=True, exist_ok=True)
         folder = tempfile.TemporaryDirectory(prefix=".lmm-classifier-build-", dir=output.parent)
     except OSError as error:
         raise IndexFileError(f"Cannot write to {output.parent}: {error}. Choose another output.") from error
     with folder as name:
-        spool = VectorSpool(Path(name) / "vectors", dim)
+        spools = [VectorSpool(Path(name) / f"vectors.{number}", dim) for number, dim in enumerate(dims)]
         try:
-            yield spool
+            yield spools
         except OSError as error:
             raise IndexFileError(f"Cannot write the index {output}: {error}. Nothing was changed there.") from error
         finally:
-            spool.close()
+            for spool in spools:
+                spool.close()

@@ -10,15 +10,16 @@ from time import monotonic
 from lmm_classifier import __version__
 from lmm_classifier.config import PipelineConfig
 from lmm_classifier.core.errors import DatasetError, IndexFileError
+from lmm_classifier.core.fingerprint import Fingerprint
 from lmm_classifier.core.labels import normal_label
 from lmm_classifier.core.paths import expand_home
 from lmm_classifier.core.progress import Progress, ProgressCallback, Skipped
 from lmm_classifier.core.protocols import Encoder, TransformFitter
 from lmm_classifier.data.image_inputs import ImageInput, check_inputs
-from lmm_classifier.embeddings.encode_files import LazyEncoder, encode_files
-from lmm_classifier.embeddings.registry import compatible_backends, open_encoder
+from lmm_classifier.embeddings.encode_files import Encoding, encode_files
 from lmm_classifier.embeddings.whitening import transform_from_arrays
 from lmm_classifier.index.build.added_examples import file_of, id_in_folder, prepare_examples
+from lmm_classifier.index.build.configured_encoders import ConfiguredEncoders
 from lmm_classifier.index.build.folder_scan import scan_dataset
 from lmm_classifier.index.build.new_labels import checked_label, warn_if_alike
 from lmm_classifier.index.build.reports import BuildReport, Changes, EditReport
@@ -39,7 +40,7 @@ def sync_index(
     config: PipelineConfig | None = None,
     batch_size: int | None = None,
     progress: ProgressCallback | None = None,
-    encoder: Encoder | None = None,
+    encoder: Encoder | Sequence[Encoder] | None = None,
     replace: bool = False,
 ) -> BuildReport:
     """Update a durable index from a dataset folder: new, removed, renamed, moved and replaced images.
@@ -49,11 +50,12 @@ def sync_index(
     Args:
         index_path: a durable index (folder).
         image_root: the dataset folder; None is the one that the index was built from.
-        config: names the encoder, which must be the one that built the index. None: SigLIP.
+        config: names the encoders, which must be those of the index. One more is added: it encodes all images. None:
+            SigLIP.
         batch_size: images per commit; None takes `encoder.batch_size` of `config`.
         progress: called after each batch; raise `Cancelled` in it to stop. The index is then unchanged, but the images
             that were encoded need not be encoded again.
-        encoder: an encoder that is loaded already; None opens the configured one when it is needed.
+        encoder: an encoder that is loaded already, or several; None opens the configured ones when they are needed.
         replace: let more than half of the images be removed.
 
     Raises:
@@ -75,9 +77,9 @@ def sync_index(
 class IndexEditor:
     """Edits a durable index.
 
-    Each edit is atomic, and an open classifier uses it from its next call on. The encoder of `config` is loaded when
-    an image must be encoded, unless `encoder` is given. If another program is changing the index, an edit waits for it,
-    at most `wait` seconds.
+    Each edit is atomic, and an open classifier uses it from its next call on. The encoders of `config` are loaded when
+    an image must be encoded, unless `encoder` gives them. If another program is changing the index, an edit waits for
+    it, at most `wait` seconds.
 
     Example:
         >>> from lmm_classifier import IndexEditor, PipelineConfig, build_index_from_directory
@@ -94,11 +96,15 @@ class IndexEditor:
     """
 
     def __init__(
-        self, path: Path | str, config: PipelineConfig, encoder: Encoder | None = None, wait: float = WAIT
+        self,
+        path: Path | str,
+        config: PipelineConfig,
+        encoder: Encoder | Sequence[Encoder] | None = None,
+        wait: float = WAIT,
     ) -> None:
         self.path = expand_home(path)
-        self._config, self._wait, self._opens_encoder = config, wait, encoder is None
-        self._encoder = LazyEncoder(lambda: encoder or open_encoder(config.encoder))
+        self._config, self._wait = config, wait
+        self._encoders = ConfiguredEncoders(config.encoders, encoder)
         if has_npz_name(self.path):
             raise IndexFileError(
                 f"{path} is a .npz file, which cannot be edited. Make a durable index of it with "
@@ -116,15 +122,19 @@ class IndexEditor:
         started = monotonic()
         with self._store() as store:
             manifest = _manifest(store)
+            encoders = self._encoders.for_sync(manifest, str(self.path))
             root = expand_home(dataset) if dataset is not None else Path(manifest.image_root)
             report = Sync(
                 store=store,
                 dataset=scan_dataset(root, self._config),
-                fingerprint=manifest.fingerprint,
-                encoder=self._checked_encoder(manifest),
-                transform_fitter=lambda: _transform_fitter(store),
+                fingerprints=encoders.fingerprints,
+                encoders=encoders.lazy,
+                transform_fitters=lambda: [
+                    fitter if fitter is not None else encoder().transform_fitter
+                    for fitter, encoder in zip(_known_fitters(store, encoders.fingerprints), encoders.lazy)
+                ],
                 config=self._config,
-                batch_size=batch_size or self._config.encoder.batch_size,
+                batch_size=batch_size or self._config.batch_size,
                 progress=progress,
                 replace=replace,
             ).run()
@@ -198,12 +208,14 @@ class IndexEditor:
         """Fit the transform to the current examples; return whether that was necessary."""
         with self._store() as store:
             manifest = _manifest(store)
-            if store.contents().transform_is_current:
+            if store.contents().transforms_are_current:
                 return False
             hashes = sorted(record.content_hash for record in store.records())
-            fingerprint = manifest.fingerprint
-            transform = _transform_fitter(store).fit(store.rows(fingerprint.space_id, fingerprint.dim, hashes))
-            store.commit(Change([], transform=transform), _edited(manifest))
+            transforms = [
+                fitter.fit(store.rows(fingerprint.space_id, fingerprint.dim, hashes))
+                for fitter, fingerprint in zip(_fitters(store), manifest.fingerprints, strict=True)
+            ]
+            store.commit(Change([], transforms=transforms), _edited(manifest))
             return True
 
     def examples_of(self, label: str) -> list[str]:
@@ -214,29 +226,18 @@ class IndexEditor:
     def _store(self) -> Store:
         return Store(self.path, wait=self._wait)
 
-    def _checked_encoder(self, manifest: Manifest) -> LazyEncoder:
-        """Return the encoder; loading it raises IndexMismatchError unless it made the vectors of the index."""
-
-        def load() -> Encoder:
-            if self._opens_encoder:  # compare the backend before gigabytes are loaded
-                manifest.require_backend(compatible_backends(self._config.encoder.backend), str(self.path))
-            encoder = self._encoder()
-            manifest.require(encoder.fingerprint, str(self.path))
-            return encoder
-
-        return LazyEncoder(load)
-
     def _encode(
         self, store: Store, manifest: Manifest, new_records: Mapping[str, Record], progress: ProgressCallback | None
     ) -> tuple[list[Record], list[Skipped]]:
         """Commit missing vectors of new images; return the records that have one, and the images that failed."""
-        encoder_id, names, records = manifest.fingerprint.space_id, list(new_records), list(new_records.values())
-        known = store.encoded_hashes(encoder_id)
+        names, records = list(new_records), list(new_records.values())
+        encoders = self._encoders.for_edit(manifest, str(self.path))
+        known = [store.encoded_hashes(space) for space in manifest.space_ids]
         files = [file_of(store, manifest, record.path) for record in records]
         failed = {}
-        done, batch_size = 0, self._config.encoder.batch_size
-        for batch in encode_files(files, self._checked_encoder(manifest), self._config.images, batch_size, known):
-            store.put_vectors(encoder_id, [(file.content_hash, row) for file, row in zip(batch.encoded, batch.vectors)])
+        done, encoding = 0, Encoding(encoders, self._config.images, self._config.batch_size, known)
+        for batch in encode_files(files, encoding):
+            store.put_vectors({space: batch.pairs(place) for place, space in enumerate(manifest.space_ids)})
             failed.update({image.position: image for image in batch.failed})
             done += len(batch)
             if progress is not None:
@@ -270,9 +271,19 @@ def _manifest(store: Store) -> Manifest:
     return manifest
 
 
-def _transform_fitter(store: Store) -> TransformFitter:
+def _fitters(store: Store) -> list[TransformFitter]:
+    """Return for each encoder of the index what fits its transform."""
     contents = store.contents()
-    return transform_from_arrays(contents.manifest.transform, contents.transform_arrays).fitter
+    return [
+        transform_from_arrays(entry.transform, vectors.transform_arrays).fitter
+        for entry, vectors in zip(contents.manifest.encoders, contents.vectors, strict=True)
+    ]
+
+
+def _known_fitters(store: Store, fingerprints: Sequence[Fingerprint]) -> list[TransformFitter | None]:
+    """Return the same for these encoders; None for one that the index does not have yet."""
+    fitters = dict(zip(_manifest(store).space_ids, _fitters(store), strict=True))
+    return [fitters.get(fingerprint.space_id) for fingerprint in fingerprints]
 
 
 def _edited(manifest: Manifest) -> Manifest:

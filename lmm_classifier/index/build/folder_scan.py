@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from stat import S_ISREG
@@ -16,7 +17,9 @@ from lmm_classifier.core.progress import Progress, ProgressCallback, Skipped
 from lmm_classifier.data.config import ImagesConfig
 from lmm_classifier.data.image_folder import Files, LabeledFolder, scan_image_folder
 from lmm_classifier.data.images import accepted_formats
-from lmm_classifier.embeddings.encode_files import EncodedBatch, LazyEncoder, encode_files
+from lmm_classifier.embeddings.encode_files import Encoding, encode_files
+from lmm_classifier.embeddings.encoded_batch import EncodedBatch
+from lmm_classifier.embeddings.lazy_encoder import LazyEncoder
 from lmm_classifier.index.build.sync_plan import ScannedFile
 from lmm_classifier.index.storage.records import KnownFile, file_stamp
 from lmm_classifier.index.storage.store import Store
@@ -45,8 +48,8 @@ class FolderScan:
 
     store: Store
     dataset: LabeledFolder
-    encoder_id: str  # Fingerprint.space_id
-    encoder: LazyEncoder
+    space_ids: Sequence[str]  # Fingerprint.space_id of each encoder
+    encoders: Sequence[LazyEncoder]
     images: ImagesConfig
     batch_size: int
     progress: ProgressCallback | None = None
@@ -56,7 +59,8 @@ class FolderScan:
 
     def run(self) -> None:
         """Find the content of every file; `files` then holds all images, ascending by id."""
-        encoded_hashes = self.store.encoded_hashes(self.encoder_id)
+        encoded_by = [self.store.encoded_hashes(space) for space in self.space_ids]
+        encoded_hashes = set.intersection(*encoded_by)
         known_files, rejected = self._known()
         unread: list[ScannedFile] = []
         for example in self.dataset.examples:
@@ -72,8 +76,8 @@ class FolderScan:
             else:
                 unread.append(file)
         paths = Files(self.dataset.root, unread)
-        decided = encoded_hashes | set(rejected)
-        for batch in encode_files(paths, self.encoder, self.images, self.batch_size, decided):
+        decided = [hashes | set(rejected) for hashes in encoded_by]
+        for batch in encode_files(paths, Encoding(self.encoders, self.images, self.batch_size, decided)):
             self._commit(batch, unread, rejected)
         self.files.sort(key=lambda file: file.path)
 
@@ -91,7 +95,7 @@ class FolderScan:
     def _decided_by(self) -> str:
         images = self.images
         limits = f"{images.max_pixels} {images.max_bytes} {images.max_seconds} {images.max_memory}"
-        return f"{limits} {','.join(accepted_formats())} {pillow_version} {self.encoder_id}"
+        return f"{limits} {','.join(accepted_formats())} {pillow_version} {' '.join(self.space_ids)}"
 
     def _stat(self, example: Example) -> ScannedFile:
         """Return the file with its current size and stamp, without reading it; size -1 if they are unknown."""
@@ -117,9 +121,10 @@ class FolderScan:
             self._reject(file, reason)
             if failed.content_hash is not None and failed.proven:  # all others are tried again next time
                 known.append(replace(reason, content_hash=failed.content_hash))
-        pairs = [(encoded.content_hash, vector) for encoded, vector in zip(batch.encoded, batch.vectors)]
-        self.store.put_vectors(self.encoder_id, pairs, known)
-        self.encoded += len(pairs)
+        vectors = {space: batch.pairs(place) for place, space in enumerate(self.space_ids)}
+        times = {space: (new.seconds, len(new.places)) for space, new in zip(self.space_ids, batch.new)}
+        self.store.put_vectors(vectors, known, times if batch.encoded else None)
+        self.encoded += len(batch.encoded)
         if self.progress is not None:
             done = len(self.files) + len(self.skipped)
             self.progress(Progress("indexing", done, len(self.dataset.examples), len(self.skipped)))

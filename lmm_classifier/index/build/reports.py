@@ -44,7 +44,7 @@ class BuildReport:
 
     image_root: str
     output_path: str
-    encoder: str
+    encoders: tuple[str, ...]  # in words
     indexed: dict[str, int]  # label -> number of images in the index
     skipped: tuple[Skipped, ...] = ()  # files that are not in the index, with reasons
     warnings: tuple[str, ...] = ()

@@ -9,32 +9,34 @@ from datetime import UTC, datetime
 
 from lmm_classifier import __version__
 from lmm_classifier.config import PipelineConfig
-from lmm_classifier.core.datatypes import Example, Fingerprint
+from lmm_classifier.core.datatypes import Example
 from lmm_classifier.core.errors import DatasetError, ReplacementError
+from lmm_classifier.core.fingerprint import Fingerprint
 from lmm_classifier.core.labels import alike_warnings
 from lmm_classifier.core.progress import ProgressCallback, Skipped
 from lmm_classifier.core.protocols import Transform, TransformFitter
 from lmm_classifier.data.image_folder import LabeledFolder, duplicate_warnings
-from lmm_classifier.embeddings.encode_files import LazyEncoder, encode_files
+from lmm_classifier.embeddings.encode_files import Encoding, encode_files
+from lmm_classifier.embeddings.lazy_encoder import LazyEncoder
 from lmm_classifier.index.build.folder_scan import FolderScan
 from lmm_classifier.index.build.replacement import require_most_remain
 from lmm_classifier.index.build.reports import BuildReport, Changes
 from lmm_classifier.index.build.sync_plan import Plan, plan_sync
 from lmm_classifier.index.contents import ADDED
-from lmm_classifier.index.manifest import Manifest
+from lmm_classifier.index.manifest import EncoderEntry, Manifest
 from lmm_classifier.index.storage.records import Record, contents_digest
 from lmm_classifier.index.storage.store import Change, Store
 
 
 @dataclass
 class Sync:
-    """One update of `store` from `dataset`, with vectors of the encoder `fingerprint`."""
+    """One update of `store` from `dataset`, with vectors of the encoders `fingerprints`."""
 
     store: Store
     dataset: LabeledFolder
-    fingerprint: Fingerprint
-    encoder: LazyEncoder
-    transform_fitter: Callable[[], TransformFitter]
+    fingerprints: Sequence[Fingerprint]
+    encoders: Sequence[LazyEncoder]
+    transform_fitters: Callable[[], Sequence[TransformFitter]]
     config: PipelineConfig
     batch_size: int
     progress: ProgressCallback | None = None
@@ -48,9 +50,8 @@ class Sync:
         """
         self.store.begin(str(self.dataset.root.absolute()), self.config.retrieval.stored_dtype)
         records = self.store.records()
-        encoder_id = self.fingerprint.space_id
         scan = FolderScan(
-            self.store, self.dataset, encoder_id, self.encoder, self.config.images, self.batch_size, self.progress
+            self.store, self.dataset, self._space_ids, self.encoders, self.config.images, self.batch_size, self.progress
         )
         scan.run()
         added, lost = self._added_by_hand([record for record in records if record.path.startswith(ADDED)])
@@ -68,8 +69,14 @@ class Sync:
         examples = [Example(record.path, record.label) for record in plan.final]
         hashes = [record.content_hash for record in plan.final]
         changes = replace(plan.changes, encoded=scan.encoded)
-        report = make_report(self.dataset, str(self.store.folder), self.fingerprint, examples, hashes, skipped, changes)
+        report = make_report(
+            self.dataset, str(self.store.folder), self.fingerprints, examples, hashes, skipped, changes
+        )
         return replace(report, warnings=(*report.warnings, *_vanished_labels(from_folder, plan)))
+
+    @property
+    def _space_ids(self) -> list[str]:
+        return [fingerprint.space_id for fingerprint in self.fingerprints]
 
     def _require_most_remain(self, from_folder: Sequence[Record], plan: Plan) -> None:
         if self.replace:
@@ -82,18 +89,16 @@ class Sync:
             raise
 
     def _added_by_hand(self, records: list[Record]) -> tuple[list[Record], list[Skipped]]:
-        """Return the examples added by hand that have a vector; where it is missing, their image is encoded again.
+        """Return the examples added by hand that have all vectors; where one is missing, their image is encoded again.
 
         Raises DatasetError for a failure that may pass: the example would be lost.
         """
-        encoder_id = self.fingerprint.space_id
-        known = self.store.encoded_hashes(encoder_id)
-        missing = [record for record in records if record.content_hash not in known]
+        known = [self.store.encoded_hashes(space) for space in self._space_ids]
+        missing = [record for record in records if any(record.content_hash not in hashes for hashes in known)]
         files = [self.store.added_folder / record.path.removeprefix(ADDED) for record in missing]
         lost = []
-        for batch in encode_files(files, self.encoder, self.config.images, self.batch_size):
-            pairs = [(file.content_hash, vector) for file, vector in zip(batch.encoded, batch.vectors)]
-            self.store.put_vectors(encoder_id, pairs)
+        for batch in encode_files(files, Encoding(self.encoders, self.config.images, self.batch_size, known)):
+            self.store.put_vectors({space: batch.pairs(place) for place, space in enumerate(self._space_ids)})
             for file in batch.failed:
                 if not file.proven and file.kind != "no_vector" and file.path.exists():
                     raise DatasetError(
@@ -103,7 +108,7 @@ class Sync:
             lost += [Skipped(missing[file.position].path, file.reason, file.kind) for file in batch.failed]
             lost += [
                 Skipped(missing[file.position].path, "the stored image has changed", "corrupt")
-                for file in batch.encoded
+                for file in (*batch.encoded, *batch.known)
                 if missing[file.position].content_hash != file.content_hash
             ]
         lost_paths = {image.path for image in lost}
@@ -116,7 +121,7 @@ class Sync:
         """
         hiding = ("unreadable", "symlink", "outside")
         unreadable = {file.path for file in (*self.dataset.skipped, *skipped) if file.kind in hiding}
-        encoded_hashes = self.store.encoded_hashes(self.fingerprint.space_id) if unreadable else set()
+        encoded_hashes = self._with_all_vectors() if unreadable else set()
         hashes = {record.path: record.content_hash for record in records}
 
         def may_exist(path: str) -> bool:
@@ -126,33 +131,45 @@ class Sync:
 
         return may_exist
 
+    def _with_all_vectors(self) -> set[str]:
+        """Return the content hashes that have a vector of every encoder."""
+        return set.intersection(*(self.store.encoded_hashes(space) for space in self._space_ids))
+
     def _commit(self, plan: Plan, now: str) -> None:
         former = self.store.manifest()
-        if former is not None and former.fingerprint.differences(self.fingerprint):
-            former = None  # the vectors of another encoder are all replaced
-        transform = self._new_transform(plan, former)
+        if former is not None and list(former.space_ids) != self._space_ids:
+            former = None  # vectors of other encoders are replaced
+        transforms = self._new_transforms(plan, former)
+        if transforms is None and former is not None:
+            entries = former.encoders
+        else:
+            entries = tuple(
+                EncoderEntry(fingerprint, transform.name)
+                for fingerprint, transform in zip(self.fingerprints, transforms or (), strict=True)
+            )
         manifest = Manifest(
-            fingerprint=self.fingerprint if former is None else former.fingerprint,
-            transform=_transform_name(transform, former),
+            encoders=entries,
             count=len(plan.final),
             image_root=str(self.dataset.root.absolute()),
             created=now if former is None else former.created,
             program=__version__,
         )
         same = former is not None and replace(manifest, program=former.program) == former
-        if same and transform is None and not (plan.put or plan.drop):
+        if same and transforms is None and not (plan.put or plan.drop):
             self.store.touch(plan.touched)  # nothing changed on which results depend
         else:
-            self.store.commit(Change([*plan.put, *plan.touched], plan.drop, transform, tidy=True), manifest)
+            self.store.commit(Change([*plan.put, *plan.touched], plan.drop, transforms, tidy=True), manifest)
 
-    def _new_transform(self, plan: Plan, former: Manifest | None) -> Transform | None:
-        """Fit the transform to the images of `plan`; return None if the stored one was fitted to just these."""
+    def _new_transforms(self, plan: Plan, former: Manifest | None) -> list[Transform] | None:
+        """Fit the transforms to the images of `plan`; return None if the stored ones were fitted to just these."""
         hashes = sorted(record.content_hash for record in plan.final)  # the order must not depend on names
         state = self.store.state
         if former is not None and state is not None and state.transform_hashes == contents_digest(hashes):
             return None
-        rows = self.store.rows(self.fingerprint.space_id, self.fingerprint.dim, hashes)
-        return self.transform_fitter().fit(rows)
+        return [
+            fitter.fit(self.store.rows(fingerprint.space_id, fingerprint.dim, hashes))
+            for fitter, fingerprint in zip(self.transform_fitters(), self.fingerprints, strict=True)
+        ]
 
 
 def _vanished_labels(former: Sequence[Record], plan: Plan) -> Iterator[str]:
@@ -161,12 +178,6 @@ def _vanished_labels(former: Sequence[Record], plan: Plan) -> Iterator[str]:
     counts = Counter(record.label for record in former if record.path in removed and record.label not in remaining)
     for label, count in sorted(counts.items()):
         yield f"label {label!r} was removed, because none of its {count} images is in the dataset any more"
-
-
-def _transform_name(transform: Transform | None, former: Manifest | None) -> str:
-    if transform is not None:
-        return transform.name
-    return "" if former is None else former.transform
 
 
 def nothing_indexed(dataset: LabeledFolder, skipped: Sequence[Skipped]) -> DatasetError:
@@ -181,7 +192,7 @@ def nothing_indexed(dataset: LabeledFolder, skipped: Sequence[Skipped]) -> Datas
 def make_report(
     dataset: LabeledFolder,
     output_path: str,
-    encoder: Fingerprint,
+    encoders: Sequence[Fingerprint],
     examples: Sequence[Example],
     hashes: Sequence[str],
     skipped: Sequence[Skipped],
@@ -192,7 +203,7 @@ def make_report(
     return BuildReport(
         image_root=str(dataset.root),
         output_path=output_path,
-        encoder=str(encoder),
+        encoders=tuple(map(str, encoders)),
         indexed=dict(sorted(Counter(example.label for example in examples).items())),
         skipped=tuple(sorted((*dataset.skipped, *skipped), key=lambda file: file.path)),
         warnings=tuple(dict.fromkeys((*dataset.warnings, *alike, *duplicate_warnings(examples, hashes)))),

@@ -16,13 +16,13 @@ from lmm_classifier.core.arrays import nest
 from lmm_classifier.core.errors import IndexFileError
 from lmm_classifier.core.files import atomic_write
 from lmm_classifier.core.labels import normal_label
-from lmm_classifier.index.contents import ADDED, Array, IndexContents
+from lmm_classifier.index.contents import ADDED, Array, EncoderVectors, IndexContents
 from lmm_classifier.index.manifest import Manifest
 from lmm_classifier.index.storage.arrays import read_array, read_blocks, read_header, write_array
 
 MANIFEST = "manifest.json"
-VECTORS = "vectors"
-TRANSFORM, CALIBRATION = "transform", "calibration"  # prefixes of their arrays, followed by a dot
+VECTORS, TRANSFORM, CALIBRATION = "vectors", "transform", "calibration"  # prefixes of arrays, followed by a dot
+_TIMES = "milliseconds"
 _TABLE = ("labels", "paths", "hashes")
 _MAX_MANIFEST = 1 << 20  # bytes
 
@@ -40,11 +40,15 @@ def write_archive(path: Path, contents: IndexContents) -> None:
 
 def _arrays(contents: IndexContents) -> Iterator[tuple[str, Iterable[Array], tuple[int, ...], DTypeLike]]:
     manifest = contents.manifest
-    yield VECTORS, contents.vector_blocks(), (manifest.count, manifest.fingerprint.dim), contents.dtype
+    for place, (vectors, fingerprint) in enumerate(zip(contents.vectors, manifest.fingerprints, strict=True)):
+        yield f"{VECTORS}.{place}", vectors.blocks(), (manifest.count, fingerprint.dim), contents.dtype
     for name in _TABLE:
         column = np.array(getattr(contents, name), dtype=np.str_)
         yield name, [column], column.shape, column.dtype
-    fitted = nest(TRANSFORM, contents.transform_arrays) | nest(CALIBRATION, contents.calibration or {})
+    fitted = nest(CALIBRATION, contents.calibration or {})
+    for place, vectors in enumerate(contents.vectors):
+        fitted |= nest(f"{TRANSFORM}.{place}", vectors.transform_arrays)
+    fitted[_TIMES] = np.array([contents.milliseconds.get(space, np.nan) for space in manifest.space_ids])
     for name, array in fitted.items():
         yield name, [np.atleast_1d(array)], np.atleast_1d(array).shape, array.dtype
 
@@ -78,30 +82,60 @@ def _read(path: Path) -> IndexContents:
                 f"{path} is not an index of this program: it has no {MANIFEST} of less than {_MAX_MANIFEST:,} bytes."
             )
         manifest = Manifest.from_json(archive.read(MANIFEST), str(path))
-    required = {f"{name}.npy" for name in (VECTORS, *_TABLE)}
+    places = range(len(manifest.encoders))
+    required = {f"{name}.npy" for name in (*(f"{VECTORS}.{place}" for place in places), *_TABLE)}
     if missing := sorted(required - set(sizes)):
         raise IndexFileError(f"{path} is incomplete: {', '.join(missing)} missing.")
     prefixes = (f"{TRANSFORM}.", f"{CALIBRATION}.")
-    if other := sorted(name for name in set(sizes) - required - {MANIFEST} if not name.startswith(prefixes)):
+    optional = {MANIFEST, f"{_TIMES}.npy"}
+    if other := sorted(name for name in set(sizes) - required - optional if not name.startswith(prefixes)):
         raise IndexFileError(f"{path} is damaged or not an index of this program: it has a member {other[0]!r}.")
     labels, paths, hashes = (_texts(path, name, manifest.count, sizes) for name in _TABLE)
     labels = [normal_label(label) for label in labels]  # another program may have written it
     require_inside(paths, str(path))
-    transform_arrays, calibration = (_arrays_under(path, sizes, prefix) for prefix in (TRANSFORM, CALIBRATION))
-    vectors = f"{VECTORS}.npy"
-    with _opened(path, vectors) as file:
-        header = read_header(file, sizes[vectors], f"{path}:{vectors}")
-    shape = (manifest.count, manifest.fingerprint.dim)
-    if header.shape != shape or header.dtype not in (np.dtype("<f4"), np.dtype("<f2")):
-        raise IndexFileError(f"{path} holds vectors of {header.dtype} {header.shape}, the manifest says {shape}.")
-
-    def vector_blocks() -> Iterator[Array]:
-        with _translated(path), _opened(path, vectors) as file:
-            yield from read_blocks(file, read_header(file, sizes[vectors], f"{path}:{vectors}"), f"{path}:{vectors}")
-
+    stored = [_VectorsMember(path, f"{VECTORS}.{place}.npy", sizes[f"{VECTORS}.{place}.npy"]) for place in places]
+    for member, fingerprint in zip(stored, manifest.fingerprints):
+        header, shape = member.header, (manifest.count, fingerprint.dim)
+        if header.shape != shape or header.dtype not in (np.dtype("<f4"), np.dtype("<f2")):
+            raise IndexFileError(f"{path} holds vectors of {header.dtype} {header.shape}, the manifest says {shape}.")
+    vectors = [
+        EncoderVectors(_arrays_under(path, sizes, f"{TRANSFORM}.{place}"), member.blocks)
+        for place, member in enumerate(stored)
+    ]
     return IndexContents(
-        manifest, labels, paths, hashes, transform_arrays, vector_blocks, header.dtype, calibration or None
+        manifest,
+        labels,
+        paths,
+        hashes,
+        tuple(vectors),
+        stored[0].header.dtype,
+        _arrays_under(path, sizes, CALIBRATION) or None,
+        milliseconds=_milliseconds(path, sizes, manifest),
     )
+
+
+class _VectorsMember:
+    """The vectors of one encoder in an archive; they stay in the file."""
+
+    def __init__(self, path: Path, name: str, size: int) -> None:
+        self._path, self._name, self._size, self._source = path, name, size, f"{path}:{name}"
+        with _opened(path, name) as file:
+            self.header = read_header(file, size, self._source)
+
+    def blocks(self) -> Iterator[Array]:
+        """Yield the vectors in blocks."""
+        with _translated(self._path), _opened(self._path, self._name) as file:
+            yield from read_blocks(file, read_header(file, self._size, self._source), self._source)
+
+
+def _milliseconds(path: Path, sizes: Mapping[str, int], manifest: Manifest) -> dict[str, float]:
+    """Return the time of each encoder per image, where it is known."""
+    if f"{_TIMES}.npy" not in sizes:
+        return {}
+    times = _array(path, f"{_TIMES}.npy", sizes)
+    if times.dtype.kind != "f" or times.shape != (len(manifest.encoders),):
+        raise IndexFileError(f"{path}: {_TIMES} are {times.dtype} {times.shape}, expected one for each encoder.")
+    return {space: float(time) for space, time in zip(manifest.space_ids, times) if np.isfinite(time) and time >= 0}
 
 
 def require_inside(paths: Iterable[str], source: str) -> None:

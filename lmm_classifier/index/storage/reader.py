@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import logging
 import sqlite3
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -14,16 +15,25 @@ import numpy as np
 from lmm_classifier.core.arrays import Float32Array
 from lmm_classifier.core.errors import IndexFileError
 from lmm_classifier.core.protocols import Transform
-from lmm_classifier.embeddings.whitening import transform_from_arrays
-from lmm_classifier.index.contents import Array, IndexContents
+from lmm_classifier.embeddings.whitening import IdentityTransform, transform_from_arrays
+from lmm_classifier.index.contents import Array, EncoderVectors, IndexContents
 from lmm_classifier.index.storage import database
 from lmm_classifier.index.storage.columns import Labels
-from lmm_classifier.index.storage.npz import CALIBRATION, TRANSFORM, require_inside
+from lmm_classifier.index.storage.npz import require_inside
 from lmm_classifier.index.storage.records import read_records
 from lmm_classifier.index.storage.salvage import finish_repair
-from lmm_classifier.index.storage.snapshot import Rows, Snapshot, read_snapshot, rows_in_memory, write_snapshot
-from lmm_classifier.index.storage.state import BUILD, State, Vectors, as_embeddings, read_arrays
+from lmm_classifier.index.storage.snapshot import Snapshot, read_snapshot, rows_in_memory, write_snapshot
+from lmm_classifier.index.storage.state import (
+    BUILD,
+    CALIBRATION,
+    State,
+    Vectors,
+    as_embeddings,
+    read_arrays,
+    transform_prefix,
+)
 from lmm_classifier.index.storage.table import Table
+from lmm_classifier.index.storage.times import read_milliseconds
 
 logger = logging.getLogger(__name__)
 
@@ -40,28 +50,33 @@ def read_store(folder: Path) -> IndexContents:
         if state is None:
             raise IndexFileError(_unfinished(connection, folder))
         manifest = state.checked_manifest(source)
-        transform_arrays, calibration = (read_arrays(connection, source, part) for part in (TRANSFORM, CALIBRATION))
+        arrays = [read_arrays(connection, source, transform_prefix(place)) for place in range(len(manifest.encoders))]
+        transforms = [transform_from_arrays(*pair) for pair in zip((e.transform for e in manifest.encoders), arrays)]
+        calibration = read_arrays(connection, source, CALIBRATION)
         calibrated = database.get_meta(connection, CALIBRATION, source) or b""
+        milliseconds = read_milliseconds(connection, source)
         snapshot = read_snapshot(folder, state.version)
-        matrix: Float32Array | None = None
+        matrices: list[Float32Array] = []
         if snapshot is None or snapshot.stamp != state.stamp:
-            transform = transform_from_arrays(manifest.transform, transform_arrays)
-            snapshot, table, matrix = _derived(connection, folder, state, transform)
+            snapshot, table, matrices = _derived(connection, folder, state, transforms)
         else:
             table = snapshot.table
-    vector_blocks = partial(_blocks, folder, state, table.hashes)
+    derived = _Derived(folder, state, table, transforms, snapshot, matrices)
     return IndexContents(
         manifest=manifest,
         labels=table.labels,
         paths=table.paths,
         hashes=table.hashes,
-        transform_arrays=transform_arrays,
-        vector_blocks=vector_blocks,
+        vectors=tuple(
+            EncoderVectors(arrays[place], partial(derived.blocks, place), partial(derived.matrix, place))
+            for place in range(len(arrays))
+        ),
         dtype=state.dtype,
         calibration=calibration or None,
-        search_matrix=_search_matrix(folder, state, snapshot, matrix, vector_blocks, transform_arrays),
-        transform_is_current=manifest.transform == "identity" or state.transform_hashes == state.contents,
+        transforms_are_current=all(isinstance(transform, IdentityTransform) for transform in transforms)
+        or state.transform_hashes == state.contents,
         added_folder=folder / ADDED_FOLDER,
+        milliseconds=milliseconds,
         version=state.version,
         stamp=f"{state.index} {state.version} {calibrated.decode()}",
     )
@@ -79,9 +94,9 @@ def _unfinished(connection: sqlite3.Connection, folder: Path) -> str:
 
 
 def _derived(
-    connection: sqlite3.Connection, folder: Path, state: State, transform: Transform
-) -> tuple[Snapshot | None, Table, Float32Array | None]:
-    """Make the table and the matrix from the database: as files, or in memory if none can be written."""
+    connection: sqlite3.Connection, folder: Path, state: State, transforms: Sequence[Transform]
+) -> tuple[Snapshot | None, Table, list[Float32Array]]:
+    """Make the table and the matrices from the database: as files, or in memory if none can be written."""
     source = str(folder)
     digest, labels, paths, hashes = 0, list[str](), list[str](), list[str]()
     for record in read_records(connection, source):
@@ -96,33 +111,45 @@ def _derived(
         )
     require_inside(paths, source)
     table = Table(Labels.of(labels), paths, hashes)
-    vectors = state.vectors(connection, source)
     former = read_snapshot(folder)
-    if former is not None and (former.stamp.index, former.stamp.transform) != (state.index, state.transform):
+    if former is not None and former.stamp.index != state.index:
         former = None
-    width = transform.transform(vectors.embeddings(hashes[:1])).shape[1]
-    rows = partial(_rows, hashes, vectors, transform, former)
+    rows, widths = [], []
+    for place, (vectors, transform) in enumerate(zip(state.vectors(connection, source), transforms)):
+        widths.append(transform.transform(vectors.embeddings(hashes[:1])).shape[1])
+        matrix = partial(_former_matrix, former, state.transforms[place])
+        rows.append(partial(_rows, hashes, vectors, transform, former, matrix))
     try:
-        return write_snapshot(folder, state.stamp, table, width, rows), table, None
+        return write_snapshot(folder, state.stamp, table, widths, rows), table, []
     except OSError as error:
         logger.debug("The derived files of %s could not be written: %s", folder, error)
-        return None, table, rows_in_memory(len(paths), width, rows)
+        return None, table, [rows_in_memory(len(paths), *matrix) for matrix in zip(widths, rows)]
+
+
+def _former_matrix(former: Snapshot | None, transform: int) -> Float32Array | None:
+    """Return the matrix of a former snapshot that has this encoder and transform; None where there is no sound one."""
+    if former is not None and transform in former.stamp.transforms:
+        with suppress(IndexFileError):  # a damaged former matrix: every row comes from the database
+            return former.matrix(former.stamp.transforms.index(transform))
+    return None
 
 
 def _rows(
-    hashes: Sequence[str], vectors: Vectors, transform: Transform, former: Snapshot | None
+    hashes: Sequence[str],
+    vectors: Vectors,
+    transform: Transform,
+    former: Snapshot | None,
+    matrix: Callable[[], Float32Array | None],
 ) -> Iterator[tuple[Sequence[int], Float32Array]]:
     """Yield rows of the matrix with their places: first those of a former matrix, then the rest from the database."""
     places: Sequence[int] = range(len(hashes))
-    if former is not None:
-        with suppress(IndexFileError):  # a damaged former matrix: every row comes from the database
-            former_matrix = former.matrix()
-            former_rows = {content_hash: row for row, content_hash in enumerate(former.table.hashes)}
-            known = [place for place in places if hashes[place] in former_rows]
-            for start in range(0, len(known), _BLOCK):
-                part = known[start : start + _BLOCK]
-                yield part, former_matrix[[former_rows[hashes[place]] for place in part]]
-            places = [place for place in places if hashes[place] not in former_rows]
+    if former is not None and (former_matrix := matrix()) is not None:
+        former_rows = {content_hash: row for row, content_hash in enumerate(former.table.hashes)}
+        known = [place for place in places if hashes[place] in former_rows]
+        for start in range(0, len(known), _BLOCK):
+            part = known[start : start + _BLOCK]
+            yield part, former_matrix[[former_rows[hashes[place]] for place in part]]
+        places = [place for place in places if hashes[place] not in former_rows]
     for start in range(0, len(places), _BLOCK):
         part = list(places[start : start + _BLOCK])
         rows = transform.transform(vectors.embeddings([hashes[place] for place in part]))
@@ -133,47 +160,42 @@ def _rows(
         yield part, rows
 
 
-def _blocks(folder: Path, state: State, hashes: Sequence[str]) -> Iterator[Array]:
-    """Yield all vectors as they are stored, in blocks."""
-    with database.reading(folder) as connection:
-        vectors = state.vectors(connection, str(folder))
-        for start in range(0, len(hashes), _BLOCK):
-            yield vectors.stored(hashes[start : start + _BLOCK])
+@dataclass(frozen=True)
+class _Derived:
+    """The vectors and the matrices of one version of an index, by the place of their encoder."""
 
+    folder: Path
+    state: State
+    table: Table
+    transforms: Sequence[Transform]
+    snapshot: Snapshot | None
+    matrices: Sequence[Float32Array]  # in memory, where there is no snapshot
 
-def _search_matrix(
-    folder: Path,
-    state: State,
-    snapshot: Snapshot | None,
-    matrix: Float32Array | None,
-    vector_blocks: Callable[[], Iterator[Array]],
-    transform_arrays: Mapping[str, Array],
-) -> Callable[[], Float32Array]:
-    """Return a function that gives the matrix. Opening only maps it; the first use checks it, which reads it whole."""
+    def blocks(self, encoder: int) -> Iterator[Array]:
+        """Yield all vectors as they are stored, in blocks."""
+        hashes = self.table.hashes
+        with database.reading(self.folder) as connection:
+            vectors = self.state.vectors(connection, str(self.folder))[encoder]
+            for start in range(0, len(hashes), _BLOCK):
+                yield vectors.stored(hashes[start : start + _BLOCK])
 
-    def rows() -> Iterator[tuple[range, Float32Array]]:
-        transform = transform_from_arrays(state.manifest["transform"], transform_arrays)
-        start = 0
-        for block in vector_blocks():
-            yield range(start, start + len(block)), transform.transform(as_embeddings(block))
-            start += len(block)
-
-    def load() -> Float32Array:
-        if snapshot is None:
-            return matrix  # type: ignore[return-value] # one of the two is there
+    def matrix(self, encoder: int) -> Float32Array:
+        """Return a matrix. Opening the index only maps it; the first use checks it, which reads it whole."""
+        if self.snapshot is None:
+            return self.matrices[encoder]
         try:
-            return snapshot.matrix()
+            return self.snapshot.matrix(encoder)
         except IndexFileError as error:
-            logger.warning("%s: %s. It is made again from the database.", folder, error)
-        return _rewritten(folder, state, snapshot, rows)
+            logger.warning("%s: %s. It is made again from the database.", self.folder, error)
+        widths = [mapped.shape[1] for mapped in self.snapshot.mapped]
+        rows = [partial(self._rows, place) for place in range(len(widths))]
+        try:
+            return write_snapshot(self.folder, self.state.stamp, self.table, widths, rows).mapped[encoder]
+        except OSError:
+            return rows_in_memory(len(self.table.paths), widths[encoder], rows[encoder])
 
-    return load
-
-
-def _rewritten(folder: Path, state: State, snapshot: Snapshot, rows: Rows) -> Float32Array:
-    """Write the matrix of a damaged snapshot again, or make it in memory if it cannot be written."""
-    count, width = snapshot.mapped.shape
-    try:
-        return write_snapshot(folder, state.stamp, snapshot.table, width, rows).mapped
-    except OSError:
-        return rows_in_memory(count, width, rows)
+    def _rows(self, encoder: int) -> Iterator[tuple[range, Float32Array]]:
+        start = 0
+        for block in self.blocks(encoder):
+            yield range(start, start + len(block)), self.transforms[encoder].transform(as_embeddings(block))
+            start += len(block)

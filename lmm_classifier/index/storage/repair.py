@@ -10,11 +10,21 @@ import numpy as np
 
 from lmm_classifier.core.errors import IndexFileError
 from lmm_classifier.index.storage import database
-from lmm_classifier.index.storage.npz import CALIBRATION, TRANSFORM
 from lmm_classifier.index.storage.records import contents_digest, read_records
 from lmm_classifier.index.storage.salvage import is_sound
 from lmm_classifier.index.storage.schema import META, TABLES, VECTORS
-from lmm_classifier.index.storage.state import STATE, STATE_COPY, State, drop_arrays, put_state, read_arrays
+from lmm_classifier.index.storage.state import (
+    CALIBRATION,
+    STATE,
+    STATE_COPY,
+    TRANSFORM,
+    State,
+    Vectors,
+    drop_arrays,
+    put_state,
+    read_arrays,
+    transform_prefix,
+)
 
 
 def drop_damaged(connection: sqlite3.Connection, drop: bool) -> dict[str, list[str]]:
@@ -53,16 +63,18 @@ def _drop_group(connection: sqlite3.Connection, prefix: str) -> None:
         put_state(connection, replace(state, transform_hashes=-1))
 
 
-def repair_arrays(connection: sqlite3.Connection, source: str, repair: bool) -> Iterator[str]:
-    """Yield whether the calibration or the transform is incomplete; with `repair`, see `drop_damaged`."""
-    for prefix in (CALIBRATION, TRANSFORM):
+def repair_arrays(connection: sqlite3.Connection, state: State, source: str, repair: bool) -> Iterator[str]:
+    """Yield whether the calibration or a transform is incomplete; with `repair`, see `drop_damaged`."""
+    encoders = range(len(state.checked_manifest(source).encoders))
+    groups = [(CALIBRATION, CALIBRATION), *((TRANSFORM, transform_prefix(place)) for place in encoders)]
+    for group, prefix in groups:
         try:
             read_arrays(connection, source, prefix)
         except IndexFileError as error:
             yield str(error).partition(". `lmm-classifier")[0]
             if repair:
                 with database.transaction(connection):
-                    _drop_group(connection, prefix)
+                    _drop_group(connection, group)
 
 
 def repair_relations(connection: sqlite3.Connection, state: State, source: str, repair: bool) -> Iterator[str]:
@@ -74,7 +86,7 @@ def repair_relations(connection: sqlite3.Connection, state: State, source: str, 
         with database.transaction(connection):
             put_state(connection, state)
     records = list(read_records(connection, source))
-    usable = _usable_hashes(connection, state, source)
+    usable = set.intersection(*(_usable_hashes(vectors) for vectors in state.vectors(connection, source)))
     orphans = [record.path for record in records if record.content_hash not in usable]
     complete = [record for record in records if record.content_hash in usable]
     digest = sum(record.digest for record in records) % 2**64
@@ -98,13 +110,12 @@ def repair_relations(connection: sqlite3.Connection, state: State, source: str, 
             put_state(connection, repaired)
 
 
-def _usable_hashes(connection: sqlite3.Connection, state: State, source: str) -> set[str]:
+def _usable_hashes(vectors: Vectors) -> set[str]:
     """Return the content hashes that have a sound, finite vector of norm 1."""
-    vectors = state.vectors(connection, source)
     usable = set()
-    for row in connection.execute(f"{VECTORS.select} WHERE encoder = ?", (vectors.encoder,)):
+    for row in vectors.connection.execute(f"{VECTORS.select} WHERE encoder = ?", (vectors.encoder,)):
         if is_sound(row) and len(row[2]) == vectors.dim * vectors.dtype.itemsize:
             norm = np.linalg.norm(np.frombuffer(row[2], vectors.dtype).astype(np.float64))
             if abs(norm - 1) < 0.01:  # false for NaN too
-                usable.add(database.decoded(row[1], source))
+                usable.add(database.decoded(row[1], vectors.source))
     return usable

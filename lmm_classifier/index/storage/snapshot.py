@@ -1,6 +1,6 @@
-"""Files derived from the database for speed: the table of examples and the search matrix.
+"""Files derived from the database for speed: the table of examples, and a search matrix for each encoder.
 
-Both can be made again at any time. So they have checksums and are not synced to the disk. Their names begin with the
+They can be made again at any time. So they have checksums and are not synced to the disk. Their names begin with the
 version of the index. If they are out of date, opening the index makes new ones, where the folder is writable.
 """
 
@@ -37,23 +37,23 @@ class Stamp:
     index: str
     version: int
     digest: int  # of all examples
-    transform: int  # checksum of the transform of the matrix
+    transforms: tuple[int, ...]  # for each matrix a checksum of the encoder and its transform
 
 
 @dataclass(frozen=True)
 class Snapshot:
-    """The examples of one version and the matrix of their transformed vectors."""
+    """The examples of one version and the matrices of their transformed vectors, one for each encoder."""
 
     stamp: Stamp
     table: Table
-    mapped: Float32Array  # (N, d), memory-mapped; it stays readable after a writer removes the file
-    crcs: list[int]
+    mapped: tuple[Float32Array, ...]  # (N, d), memory-mapped; they stay readable after a writer removes the files
+    crcs: list[list[int]]
 
-    def matrix(self) -> Float32Array:
-        """Return the matrix (N, d) after checking it; raise IndexFileError if it is damaged."""
-        if _crcs(self.mapped) != self.crcs:
+    def matrix(self, encoder: int) -> Float32Array:
+        """Return the matrix (N, d) of an encoder after checking it; raise IndexFileError if it is damaged."""
+        if _crcs(self.mapped[encoder]) != self.crcs[encoder]:
             raise IndexFileError("the derived matrix is damaged")
-        return self.mapped
+        return self.mapped[encoder]
 
 
 def read_snapshot(folder: Path, version: int | None = None) -> Snapshot | None:
@@ -79,14 +79,20 @@ def _table_file(folder: Path, version: int) -> Path:
     return folder / FOLDER / f"{version}.table"
 
 
-def _matrix_file(folder: Path, version: int) -> Path:
-    return folder / FOLDER / f"{version}.npy"
+def _matrix_file(folder: Path, version: int, encoder: int) -> Path:
+    return folder / FOLDER / f"{version}.{encoder}.npy"
 
 
 def _parsed(folder: Path, version: int) -> Snapshot:
     table, about = from_bytes(_table_file(folder, version).read_bytes(), str(folder))
-    mapped = _mapped(_matrix_file(folder, version), (len(table.paths), about["width"]))
-    return Snapshot(Stamp(**about["stamp"]), table, mapped, about["crcs"])
+    stamp = Stamp(**{**about["stamp"], "transforms": tuple(about["stamp"]["transforms"])})
+    mapped = tuple(
+        _mapped(_matrix_file(folder, version, encoder), (len(table.paths), width))
+        for encoder, width in enumerate(about["widths"])
+    )
+    if not len(mapped) == len(about["crcs"]) == len(stamp.transforms):
+        raise ValueError(f"it has {len(mapped)} matrices of {len(stamp.transforms)} encoders")
+    return Snapshot(stamp, table, mapped, about["crcs"])
 
 
 def _mapped(file: Path, shape: tuple[int, int]) -> Float32Array:
@@ -99,23 +105,31 @@ def _mapped(file: Path, shape: tuple[int, int]) -> Float32Array:
 Rows = Callable[[], Iterable[tuple[Sequence[int], Float32Array]]]  # row numbers, and these rows (m, d)
 
 
-def write_snapshot(folder: Path, stamp: Stamp, table: Table, width: int, rows: Rows) -> Snapshot:
-    """Write the snapshot of `table` and remove older ones; raise OSError if it cannot be written."""
+def write_snapshot(folder: Path, stamp: Stamp, table: Table, widths: Sequence[int], rows: Sequence[Rows]) -> Snapshot:
+    """Write the snapshot of `table` and remove older ones; raise OSError if it cannot be written.
+
+    `widths` and `rows` are those of the matrix of each encoder.
+    """
     derived = folder / FOLDER
     derived.mkdir(exist_ok=True)
-    shape = len(table.paths), width
-    matrix_file = _matrix_file(folder, stamp.version)
-    with _replacing(matrix_file) as handle:
-        _write_all(handle, _npy_header(shape))
-        os.ftruncate(handle, _OFFSET + 4 * shape[0] * width)
-        for places, block in rows():
-            _put(handle, places, np.ascontiguousarray(block, np.float32))
-        crcs = list(_crcs_of_file(handle))
-    snapshot = Snapshot(stamp, table, _mapped(matrix_file, shape), crcs)
+    files = [_matrix_file(folder, stamp.version, encoder) for encoder in range(len(widths))]
+    shapes = [(len(table.paths), width) for width in widths]
+    crcs = [_write_matrix(*matrix) for matrix in zip(files, shapes, rows, strict=True)]
+    snapshot = Snapshot(stamp, table, tuple(map(_mapped, files, shapes)), crcs)
     with _replacing(_table_file(folder, stamp.version)) as handle:
-        _write_all(handle, to_bytes(table, {"stamp": asdict(stamp), "width": width, "crcs": crcs}))
+        _write_all(handle, to_bytes(table, {"stamp": asdict(stamp), "widths": list(widths), "crcs": crcs}))
     _remove_former(derived, stamp.version)
     return snapshot
+
+
+def _write_matrix(file: Path, shape: tuple[int, int], rows: Rows) -> list[int]:
+    """Write a matrix (N, d) and return its checksums."""
+    with _replacing(file) as handle:
+        _write_all(handle, _npy_header(shape))
+        os.ftruncate(handle, _OFFSET + 4 * shape[0] * shape[1])
+        for places, block in rows():
+            _put(handle, places, np.ascontiguousarray(block, np.float32))
+        return list(_crcs_of_file(handle))
 
 
 def rows_in_memory(count: int, width: int, rows: Rows) -> Float32Array:

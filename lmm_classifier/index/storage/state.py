@@ -14,12 +14,15 @@ import numpy as np
 
 from lmm_classifier.core.arrays import Arrays, Float32Array
 from lmm_classifier.core.errors import IndexFileError
+from lmm_classifier.core.protocols import Transform
 from lmm_classifier.index.contents import Array
 from lmm_classifier.index.manifest import Manifest
 from lmm_classifier.index.storage import database
 from lmm_classifier.index.storage.arrays import read_array, read_header, write_array
 from lmm_classifier.index.storage.snapshot import Stamp
 
+TRANSFORM, CALIBRATION = "transform", "calibration"  # prefixes of the names of their arrays, followed by a dot
+TIMES = "times"  # entry with the time that each encoder took
 STATE, STATE_COPY, BUILD = "state", "state.copy", "build"  # names of entries; the state matters most: stored twice
 
 
@@ -31,15 +34,15 @@ class State:
     version: int
     digest: int  # sum of `Record.digest` of all examples, modulo 2^64: independent of their order
     contents: int  # the same of their content hashes alone
-    transform: int  # checksum of the transform
-    transform_hashes: int  # value of `contents` when the transform was fitted
+    transforms: Sequence[int]  # for each encoder a checksum of it and of its transform
+    transform_hashes: int  # value of `contents` when the transforms were fitted
     dtype: str  # number type of the stored vectors
     manifest: Mapping[str, Any]
 
     @property
     def stamp(self) -> Stamp:
         """Return the stamp of derived files of this version."""
-        return Stamp(self.index, self.version, self.digest, self.transform)
+        return Stamp(self.index, self.version, self.digest, tuple(self.transforms))
 
     def to_json(self) -> bytes:
         """Return one JSON object."""
@@ -63,12 +66,14 @@ class State:
         """Return the manifest; raise IndexFileError if it is damaged."""
         return Manifest.from_json(json.dumps(self.manifest), source)
 
-    def vectors(self, connection: sqlite3.Connection, source: str) -> Vectors:
-        """Return the vectors of the encoder of this index."""
-        fingerprint = self.checked_manifest(source).fingerprint
+    def vectors(self, connection: sqlite3.Connection, source: str) -> list[Vectors]:
+        """Return the vectors of each encoder of this index."""
         if self.dtype not in ("float32", "float16"):
             raise IndexFileError(f"{source}: vectors of {self.dtype!r}, expected float32 or float16.")
-        return Vectors(connection, fingerprint.space_id, fingerprint.dim, np.dtype(self.dtype), source)
+        return [
+            Vectors(connection, fingerprint.space_id, fingerprint.dim, np.dtype(self.dtype), source)
+            for fingerprint in self.checked_manifest(source).fingerprints
+        ]
 
 
 def put_state(connection: sqlite3.Connection, state: State) -> None:
@@ -121,8 +126,22 @@ def as_embeddings(rows: Array) -> Float32Array:
     return embeddings
 
 
+def transform_prefix(encoder: int) -> str:
+    """Return the prefix of the arrays of the transform of an encoder, named by its place in the manifest."""
+    return f"{TRANSFORM}.{encoder}"
+
+
+def put_transforms(connection: sqlite3.Connection, transforms: Sequence[Transform], manifest: Manifest) -> list[int]:
+    """Store the transform of each encoder in the place of all former ones; return their checksums."""
+    drop_arrays(connection, TRANSFORM)
+    return [
+        database.checksum(put_arrays(connection, transform_prefix(place), transform.to_arrays()), transform.name, space)
+        for place, (transform, space) in enumerate(zip(transforms, manifest.space_ids, strict=True))
+    ]
+
+
 def read_arrays(connection: sqlite3.Connection, source: str, prefix: str) -> dict[str, Array]:
-    """Read the arrays of the transform or the calibration by name; nothing where none are stored.
+    """Read the arrays of a transform or the calibration by name; nothing where none are stored.
 
     Raises IndexFileError unless they are the arrays that were written together. A row that vanished is damage too.
     """

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import shutil
 import uuid
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -27,7 +27,6 @@ from lmm_classifier.index.manifest import FORMAT, Manifest
 from lmm_classifier.index.manifest import FORMAT_VERSION as MANIFEST_VERSION
 from lmm_classifier.index.storage import database
 from lmm_classifier.index.storage.lock import LOCK, WAIT, locked
-from lmm_classifier.index.storage.npz import CALIBRATION, TRANSFORM
 from lmm_classifier.index.storage.reader import ADDED_FOLDER, read_store
 from lmm_classifier.index.storage.records import (
     KnownFile,
@@ -44,7 +43,16 @@ from lmm_classifier.index.storage.records import read_known_files as all_known_f
 from lmm_classifier.index.storage.salvage import finish_repair
 from lmm_classifier.index.storage.schema import VECTORS
 from lmm_classifier.index.storage.snapshot import FOLDER
-from lmm_classifier.index.storage.state import BUILD, State, Vectors, put_arrays, put_state
+from lmm_classifier.index.storage.state import (
+    BUILD,
+    CALIBRATION,
+    State,
+    Vectors,
+    put_arrays,
+    put_state,
+    put_transforms,
+)
+from lmm_classifier.index.storage.times import add_times
 
 _BLOCK = 1024
 
@@ -55,7 +63,7 @@ class Change:
 
     put: Sequence[Record]  # new examples, and those that replace the ones with the same ids
     drop: Sequence[str] = ()  # ids
-    transform: Transform | None = None  # None leaves the stored one
+    transforms: Sequence[Transform] | None = None  # of each encoder; None leaves the stored ones
     removed: Sequence[tuple[str, str]] = ()  # content hash and id of examples that `sync` must not add again
     readmitted: Sequence[str] = ()  # removed content hashes that may be added again
     tidy: bool = False  # delete vectors without an example, and known files that became examples
@@ -162,21 +170,33 @@ class Store:
         return {} if entry is None else database.as_json(entry, self.source)
 
     def put_vectors(
-        self, encoder: str, vectors: Iterable[tuple[str, Float32Array]], files: Iterable[KnownFile] = ()
+        self,
+        vectors: Mapping[str, Iterable[tuple[str, Float32Array]]],
+        files: Iterable[KnownFile] = (),
+        times: Mapping[str, tuple[float, int]] | None = None,
     ) -> None:
-        """Commit vectors (dim,) by their content hashes, and known files; readers see no change."""
+        """Commit what was found of files; readers see no change. An encoder is named by its `Fingerprint.space_id`.
+
+        Args:
+            vectors: for each encoder its vectors (dim,) with their content hashes.
+            files: known files.
+            times: the seconds that each encoder took, and for how many images.
+        """
         with self._changing():
             rows = []
-            for content_hash, vector in vectors:
-                key, data = database.encoded(content_hash), np.ascontiguousarray(vector, self.dtype).tobytes()
-                rows.append((encoder, key, data, database.checksum(encoder, key, data)))
+            for encoder, pairs in vectors.items():
+                for content_hash, vector in pairs:
+                    key, data = database.encoded(content_hash), np.ascontiguousarray(vector, self.dtype).tobytes()
+                    rows.append((encoder, key, data, database.checksum(encoder, key, data)))
             self._connection.executemany(VECTORS.replace, rows)
             put_known_files(self._connection, files)
+            if times:
+                add_times(self._connection, self.source, times)
 
     def commit(self, change: Change, manifest: Manifest) -> State:
         """Change the examples and the version; set `manifest.count`. Return the new state."""
         with self._changing():
-            state = self.state or State(uuid.uuid4().hex, 0, 0, 0, 0, 0, self.dtype, {})
+            state = self.state or State(uuid.uuid4().hex, 0, 0, 0, (), 0, self.dtype, {})
             former = self._digests([*change.drop, *(record.path for record in change.put)])
             self._connection.executemany(
                 "DELETE FROM examples WHERE path = ?", [(database.encoded(path),) for path in change.drop]
@@ -195,17 +215,15 @@ class Store:
                 contents=contents,
                 manifest={"format": FORMAT, "format_version": MANIFEST_VERSION, **asdict(manifest), "count": count},
             )
-            if change.transform is not None:
-                crc = put_arrays(self._connection, TRANSFORM, change.transform.to_arrays())
-                state = replace(
-                    state, transform=database.checksum(crc, change.transform.name), transform_hashes=contents
-                )
+            if change.transforms is not None:
+                crcs = put_transforms(self._connection, change.transforms, manifest)
+                state = replace(state, transforms=crcs, transform_hashes=contents)
             put_removed(self._connection, change.removed)
             self._connection.executemany(
                 "DELETE FROM removed WHERE hash = ?", [(database.encoded(key),) for key in change.readmitted]
             )
             if change.tidy:
-                self._tidy(manifest.fingerprint.space_id)
+                self._tidy(manifest.space_ids)
             put_state(self._connection, state)
             self._connection.execute("DELETE FROM meta WHERE name = ?", (BUILD,))
         self.state = state
@@ -253,9 +271,10 @@ class Store:
                 digests.append((digest_of(*row), contents_digest([database.decoded(row[2], self.source)])))
         return digests
 
-    def _tidy(self, encoder: str) -> None:
+    def _tidy(self, encoders: Sequence[str]) -> None:
+        places = ", ".join("?" for _ in encoders)
         self._connection.execute(
-            "DELETE FROM vectors WHERE encoder <> ? OR hash NOT IN (SELECT hash FROM examples)", (encoder,)
+            f"DELETE FROM vectors WHERE encoder NOT IN ({places}) OR hash NOT IN (SELECT hash FROM examples)", encoders
         )
         self._connection.execute("DELETE FROM files WHERE kind = ''")
 

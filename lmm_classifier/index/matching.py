@@ -1,0 +1,76 @@
+"""Find the encoders that are configured among those of an index."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+
+from lmm_classifier.core.errors import IndexMismatchError
+from lmm_classifier.core.fingerprint import Fingerprint
+from lmm_classifier.index.manifest import Manifest
+
+logger = logging.getLogger(__name__)
+
+
+def places_of(manifest: Manifest, encoders: Sequence[Fingerprint], source: str) -> tuple[int, ...]:
+    """Return the place of each encoder among those of an index.
+
+    Where only the number type of the computation differs, a warning is logged.
+
+    Raises:
+        IndexMismatchError: the index has no vectors of an encoder; the message names both.
+    """
+    places = tuple(_place_of(manifest, encoder, source) for encoder in encoders)
+    for place, encoder in zip(places, encoders):
+        stored = manifest.encoders[place].fingerprint.dtype
+        if stored != encoder.dtype:
+            logger.warning(
+                "The index holds vectors computed in %s, but this encoder computes in %s. Similarities differ by about "
+                "0.001.",
+                stored,
+                encoder.dtype,
+            )
+    return places
+
+
+def require_backends(manifest: Manifest, backends: Sequence[Sequence[str]], source: str) -> None:
+    """Raise IndexMismatchError for an encoder that cannot be one of the index, before gigabytes are loaded.
+
+    Args:
+        manifest: of the index.
+        backends: for each configured encoder the backends whose vectors it may give, its own first.
+        source: of the index, for messages.
+    """
+    stored = [fingerprint.backend for fingerprint in manifest.fingerprints]
+    for names in backends:
+        if not set(names) & set(stored):
+            raise IndexMismatchError(
+                f"Index {source} was built by {_listed(manifest)}, but encoder.backend is {names[0]!r}. Use the "
+                f"configuration that it was built with (set encoder.backend to {stored[0]!r}), or run "
+                "`lmm-classifier build` with this one."
+            )
+
+
+def _place_of(manifest: Manifest, encoder: Fingerprint, source: str) -> int:
+    differences = [stored.differences(encoder) for stored in manifest.fingerprints]
+    for place, fields in enumerate(differences):
+        if not fields:
+            return place
+    nearest = min(differences, key=len)
+    if nearest == ["decoding"]:
+        raise IndexMismatchError(
+            f"Index {source} was built from images that were decoded by other rules. Its vectors are of "
+            f"{_listed(manifest)}, but images are now decoded for {encoder}. Encode all images again with "
+            "`lmm-classifier build`: labels and examples that were edited by hand stay."
+        )
+    raise IndexMismatchError(
+        f"Index {source} was built by another encoder ({', '.join(nearest)} differ). Its vectors are of "
+        f"{_listed(manifest)}, but the configured encoder is {encoder}. Configure that encoder, or run "
+        "`lmm-classifier build` with this one."
+    )
+
+
+def _listed(manifest: Manifest) -> str:
+    """Return the encoders of an index in words."""
+    names = list(map(str, manifest.fingerprints))
+    return f"the encoder {names[0]}" if len(names) == 1 else f"the encoders {' and '.join(names)}"

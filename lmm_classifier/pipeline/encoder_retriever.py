@@ -1,0 +1,115 @@
+"""Retrieval with one encoder: its vectors, the rule that is fitted to them, and the search that serves both."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from lmm_classifier.calibration.encoder_fit import EncoderFit
+from lmm_classifier.core.arrays import Float32Array, Float64Array, IntArray
+from lmm_classifier.core.numerics import log_softmax
+from lmm_classifier.index.formats import is_durable
+from lmm_classifier.index.hnsw import HnswGraph, wants_graph
+from lmm_classifier.index.vector_index import ExactIndex
+from lmm_classifier.neighbors.config import RetrievalConfig
+from lmm_classifier.neighbors.gallery import Gallery, directions
+from lmm_classifier.neighbors.metric import gallery_in_metric
+from lmm_classifier.neighbors.shortlist import ShortlistSimilarities
+from lmm_classifier.neighbors.similarities import GallerySimilarities
+
+_SHORTLIST = 500  # rows; of the ten nearest it misses one in some thousands (see benchmarks/search.py)
+
+Compared = GallerySimilarities | ShortlistSimilarities
+
+
+@dataclass(frozen=True)
+class EncoderScores:
+    """What retrieval with one encoder says about n queries."""
+
+    log_probabilities: Float64Array  # (n, C); -inf for a label without evidence
+    familiarity: Float64Array  # (n,) robust standard deviations, higher is more familiar
+    nearest: Float64Array  # (n,) cosine similarity of the nearest example, -inf where all were left out
+    similarities: Compared  # for the supporting neighbors
+
+
+@dataclass(frozen=True)
+class EncoderRetriever:
+    """Compares the vectors of one encoder with the examples, and scores the labels by the fitted rule."""
+
+    index: ExactIndex
+    fit: EncoderFit
+    metric_gallery: Gallery  # the examples in the within-class metric
+    graph: HnswGraph | None = None
+
+    @classmethod
+    def open(
+        cls, config: RetrievalConfig, index: ExactIndex, fit: EncoderFit, former: EncoderRetriever | None, whole: bool
+    ) -> EncoderRetriever:
+        """Open retrieval over an index.
+
+        Args:
+            config: how to search.
+            index: the examples.
+            fit: of the rule, complete or not.
+            former: the same of another version of the index, whose work is reused where it still holds.
+            whole: whether these are all examples; the search graph of a part is not stored.
+        """
+        same_metric = former is not None and former.fit.rule.metric.equals(fit.rule.metric)
+        reusable = former if same_metric else None
+        former_rows = _former_rows(reusable, index)
+        fit = fit.completed(index.gallery, _former_norms(reusable, former_rows))
+        metric_gallery = gallery_in_metric(
+            fit.rule.metric,
+            index.gallery,
+            fit.norms,
+            reusable.metric_gallery if reusable else None,
+            former_rows,
+        )
+        graph = None
+        if wants_graph(config.search, len(index)):
+            folder = config.index_path if whole and is_durable(config.index_path) else None
+            graph = HnswGraph(index, folder, former.graph if former else None)
+        return cls(index, fit, metric_gallery, graph)
+
+    def score(self, vectors: Float32Array, left_out: Sequence[IntArray]) -> EncoderScores:
+        """Score encoder vectors (n, dim); the rows `left_out` of each query, if any are given, do not count."""
+        plain, in_metric = self._compare(vectors, left_out)
+        rule = self.fit.rule
+        scores = rule.scores(plain, in_metric, plain.embeddings)
+        cosines = plain.nearest_each(1)[1]  # (n, 1), or (n, 0) where there is no example
+        return EncoderScores(
+            log_softmax(scores / rule.temperature),
+            self.fit.familiarity.of(plain, in_metric),
+            cosines.max(axis=1, initial=-np.inf),
+            plain,
+        )
+
+    def _compare(self, vectors: Float32Array, left_out: Sequence[IntArray]) -> tuple[Compared, Compared]:
+        """Compare vectors (n, dim) with the examples or a shortlist of them: in the index's space, in the metric."""
+        gallery, queries, metric = self.index.gallery, self.index.queries(vectors), self.fit.rule.metric
+        if self.graph is None:
+            exact = gallery.compare(queries, left_out)
+            return exact, self.metric_gallery.compare(metric.whiten(exact.embeddings), left_out)
+        spare = max(map(len, left_out), default=0)  # as many of those found may have been left out
+        shortlist = self.graph.search(directions(queries)[0], _SHORTLIST + spare)
+        plain = ShortlistSimilarities.of(gallery, queries, shortlist, left_out)
+        mapped = metric.whiten(plain.embeddings)
+        return plain, ShortlistSimilarities.of(self.metric_gallery, mapped, shortlist, left_out)
+
+
+def _former_rows(former: EncoderRetriever | None, index: ExactIndex) -> list[int]:
+    """Return the row of each example in a former index, -1 for new ones; nothing where there is no former one."""
+    if former is None:
+        return []
+    rows = {content: row for row, content in enumerate(former.index.hashes)}
+    return [rows.get(content, -1) for content in index.hashes]
+
+
+def _former_norms(former: EncoderRetriever | None, former_rows: Sequence[int]) -> Float64Array | None:
+    """Return the norms in its metric that a former retriever knows, NaN for new examples."""
+    if former is None or former.metric_gallery.projected is None:
+        return None
+    rows = np.asarray(former_rows, np.int64)
+    return np.asarray(np.where(rows < 0, np.nan, former.metric_gallery.projected.norms[rows]))

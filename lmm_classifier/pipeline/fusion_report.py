@@ -1,0 +1,64 @@
+"""What `calibrate` says of several encoders: their weights, what other orders would give, and unknown images."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from lmm_classifier.calibration.calibration import Calibration
+from lmm_classifier.calibration.fit import fusion_fit
+from lmm_classifier.calibration.ladders import DEFAULT_TARGET, Ladder, measure_ladders
+from lmm_classifier.calibration.predictions import HeldOutPredictions
+from lmm_classifier.calibration.request import DEFAULT_CONFIDENCE_LEVEL, CalibrationRequest
+from lmm_classifier.calibration.simulated_unknowns import OpenSetTradeoff, estimate_open_set_tradeoff
+from lmm_classifier.embeddings.whitening import IdentityTransform
+from lmm_classifier.index.vector_index import ExactIndex
+
+_KEEP_KNOWN_RATES = (0.95, 0.9, 0.8)
+
+
+def fusion_notes(index: ExactIndex, calibration: Calibration) -> Iterator[str]:
+    """Say how several encoders are fused, and which of them are not asked."""
+    names, stages = index.manifest.encoder_names, calibration.cascade.stages
+    if len(names) == 1:
+        return
+    for number, stage in enumerate(stages):
+        weights = ", ".join(
+            f"{names[place]} {weight:.2f}" for place, weight in zip(stage.encoders, stage.fusion.weights)
+        )
+        asked = f"stage {number + 1} of {len(stages)}: " if len(stages) > 1 else "fusion: "
+        more = (
+            f"; the next one is asked at a confidence of at most {stage.ask_up_to:.4f}"
+            if stage is not stages[-1]
+            else ""
+        )
+        yield f"{asked}{f'weights {weights}' if len(stage.encoders) > 1 else names[stage.encoders[0]]}{more}"
+    for place in calibration.useless:
+        yield (
+            f"{names[place]} does not improve the fusion, so it is not asked. Remove it from the configuration and "
+            "build again to save its time."
+        )
+
+
+def compare_ladders(
+    indexes: Sequence[ExactIndex], predictions: HeldOutPredictions, request: CalibrationRequest, equal: bool
+) -> tuple[Ladder, ...]:
+    """Measure what other orders of asking the encoders would give."""
+    manifest, milliseconds = indexes[0].manifest, indexes[0].contents.milliseconds
+    return measure_ladders(
+        fusion_fit(indexes, predictions, equal),
+        manifest.encoder_names,
+        [milliseconds.get(space) for space in manifest.space_ids],
+        request.target_precision or DEFAULT_TARGET,
+        1 - (request.confidence_level or DEFAULT_CONFIDENCE_LEVEL),
+    )
+
+
+def fused_tradeoff(indexes: Sequence[ExactIndex], calibration: Calibration) -> OpenSetTradeoff | None:
+    """Estimate the price of accepting known images; None where a transform was fitted to all of them."""
+    stage = calibration.cascade.stages[-1]
+    asked = [indexes[place] for place in stage.encoders]
+    if not all(isinstance(index.transform, IdentityTransform) for index in asked):
+        return None
+    metrics = [calibration.fits[place].rule.metric for place in stage.encoders]
+    galleries = [index.gallery for index in asked]
+    return estimate_open_set_tradeoff(metrics, galleries, stage.fusion.weights, _KEEP_KNOWN_RATES)

@@ -1,0 +1,77 @@
+"""The vectors of images that are to be classified, by each encoder; some are computed only when they are asked for."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from PIL import Image
+
+from lmm_classifier.core.arrays import Float32Array, IntArray
+from lmm_classifier.core.errors import ImageError
+from lmm_classifier.core.protocols import Encoder, Preprocessed
+from lmm_classifier.embeddings.encode_files import encode_each
+
+logger = logging.getLogger(__name__)
+
+LoadInput = Callable[[int, Encoder], Preprocessed]  # row, encoder -> its input; raises ImageError
+
+
+@dataclass(frozen=True)
+class QueryVectors:
+    """The vectors of n images by each encoder, which is named by its place.
+
+    `known` holds vectors (n, dim) that are there already. The others are encoded from their input when they are asked
+    for, many at a time.
+    """
+
+    count: int
+    known: Mapping[int, Float32Array]
+    encoders: Sequence[Encoder] = ()
+    load_input: LoadInput | None = None
+    start: int = 0  # row of the first image among those of `load_input`
+
+    @classmethod
+    def given(cls, *vectors: Float32Array) -> QueryVectors:
+        """Take the vectors (n, dim) of each encoder."""
+        return cls(len(vectors[0]), dict(enumerate(vectors)))
+
+    @classmethod
+    def of_images(cls, encoders: Sequence[Encoder], images: Sequence[Image.Image]) -> QueryVectors:
+        """Encode upright RGB images when an encoder is asked for."""
+        return cls(len(images), {}, encoders, lambda row, encoder: encoder.preprocess(images[row]))
+
+    def __len__(self) -> int:
+        return self.count
+
+    def part(self, rows: slice) -> QueryVectors:
+        """Return those of consecutive images."""
+        start, stop, _ = rows.indices(self.count)
+        known = {place: vectors[start:stop] for place, vectors in self.known.items()}
+        return QueryVectors(stop - start, known, self.encoders, self.load_input, self.start + start)
+
+    def of(self, encoder: int, rows: IntArray) -> tuple[Float32Array, IntArray]:
+        """Return the vectors (m, dim) of an encoder, and the rows (m,) that they are of.
+
+        A row that cannot be encoded is left out, and a warning is logged.
+        """
+        if encoder in self.known:
+            return self.known[encoder][rows], rows
+        if self.load_input is None:
+            raise ValueError(f"expected the vectors of encoder {encoder}, got those of {sorted(self.known)}")
+        opened = self.encoders[encoder]
+        inputs, loaded = list[Preprocessed](), list[int]()
+        for row in rows.tolist():
+            try:
+                inputs.append(self.load_input(self.start + row, opened))
+                loaded.append(row)
+            except ImageError as error:
+                logger.warning("An image cannot be encoded by %s: %s", opened.fingerprint.name, error)
+        if not inputs:
+            return np.empty((0, opened.fingerprint.dim), np.float32), np.empty(0, np.int64)
+        vectors, errors = encode_each(opened, inputs)
+        for refused in errors.values():
+            logger.warning("An image cannot be encoded by %s: %s", opened.fingerprint.name, refused)
+        return vectors, np.array([row for place, row in enumerate(loaded) if place not in errors], np.int64)
