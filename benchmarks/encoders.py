@@ -50,7 +50,7 @@ def transformers_pipeline(checkpoint: Path) -> Callable[[Sequence[Path]], Float3
 
 def encode_as_build(encoder: Encoder, paths: Sequence[Path]) -> Float32Array:
     """Encode files as a build does."""
-    batches = encode_files(paths, LazyEncoder(lambda: encoder), ImagesConfig(), 64)
+    batches = encode_files(paths, Encoding([LazyEncoder(lambda: encoder)], ImagesConfig(), 64))
     return np.concatenate([batch.vectors for batch in batches])
 
 

@@ -26,9 +26,9 @@ from lmm_classifier.data.images import read_image
 from lmm_classifier.embeddings.config import EncoderConfig
 from lmm_classifier.embeddings.registry import open_encoder
 from lmm_classifier.index.build.builder import build_index_from_directory
-from lmm_classifier.index.contents import IndexContents
+from lmm_classifier.index.contents import EncoderVectors, IndexContents
 from lmm_classifier.index.formats import write_index
-from lmm_classifier.index.manifest import Manifest
+from lmm_classifier.index.manifest import EncoderEntry, Manifest
 from lmm_classifier.pipeline.calibrator import calibrate_index
 from lmm_classifier.pipeline.classifier import HybridClassifier
 
@@ -65,10 +65,10 @@ def random_dataset(dim: int, count: int, labels: int) -> tuple[Float32Array, lis
 def make_index(path: Path, fingerprint: Fingerprint, count: int, labels: int) -> None:
     """Write an index of random embeddings, and calibrate it."""
     vectors, names = random_dataset(fingerprint.dim, count, labels)
-    manifest = Manifest(fingerprint, "identity", count, "dataset", "2026-01-01", "0")
+    manifest = Manifest((EncoderEntry(fingerprint, "identity"),), count, "dataset", "2026-01-01", "0")
     ids = [f"{name}/{number:05}.jpg" for number, name in enumerate(names)]
     hashes = [f"{number:064x}" for number in range(count)]
-    write_index(path, IndexContents(manifest, names, ids, hashes, {}, lambda: [vectors]))
+    write_index(path, IndexContents(manifest, names, ids, hashes, (EncoderVectors({}, lambda: [vectors]),)))
     config = PipelineConfig()
     config.retrieval.index_path, config.retrieval.zero_shot_text = path, "off"
     calibrate_index(path, config, CalibrationRequest())

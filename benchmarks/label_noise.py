@@ -59,7 +59,7 @@ def trial(images: LabeledVectors, label_ids: IntArray, flipped: BoolArray) -> Tr
     audit = audit_opened_index(index, PipelineConfig(), near_duplicate=1.0)
     row_of = {example.path: row for row, example in enumerate(index.examples)}
     likely = [bool(flipped[row_of[issue.path]]) for issue in audit.likely_issues]
-    predictions = fit_by_leave_one_out(PipelineConfig().retrieval, index)[1]
+    predictions = fit_by_leave_one_out(PipelineConfig().retrieval, [index])[1]
     probabilities = np.exp(predictions.log_probabilities[np.argsort(predictions.rows)])
     called = find_label_issues(label_ids, probabilities / probabilities.sum(axis=1, keepdims=True), n_jobs=1)
     wrong = audit.wrong_labels

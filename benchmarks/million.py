@@ -23,10 +23,10 @@ from lmm_classifier.calibration.request import CalibrationRequest
 from lmm_classifier.config import PipelineConfig
 from lmm_classifier.core.arrays import Float32Array, Float64Array, IntArray
 from lmm_classifier.core.fingerprint import Fingerprint
-from lmm_classifier.index.contents import IndexContents
+from lmm_classifier.index.contents import EncoderVectors, IndexContents
 from lmm_classifier.index.formats import write_index
 from lmm_classifier.index.hnsw import FILE
-from lmm_classifier.index.manifest import Manifest
+from lmm_classifier.index.manifest import EncoderEntry, Manifest
 from lmm_classifier.index.storage.snapshot import FOLDER
 from lmm_classifier.index.vector_index import ExactIndex
 from lmm_classifier.neighbors.brute_force import BruteForceSearch
@@ -66,12 +66,11 @@ class _RandomDataset:
         labels = [f"label{row // _ROWS_PER_LABEL:05}" for row in range(self.count)]
         fingerprint = Fingerprint("given", "vectors", "1", "none", DIM, "float32")
         return IndexContents(
-            Manifest(fingerprint, "identity", self.count, "dataset", "2026-01-01", "0"),
+            Manifest((EncoderEntry(fingerprint, "identity"),), self.count, "dataset", "2026-01-01", "0"),
             labels,
             [f"{label}/{row:07}.jpg" for row, label in enumerate(labels)],
             [f"{row:064x}" for row in range(self.count)],
-            {},
-            self.blocks,
+            (EncoderVectors({}, self.blocks),),
         )
 
     def row(
@@ -203,7 +202,7 @@ def _scores(retriever: Retriever, queries: Float32Array) -> Float64Array:
 
 
 def _open_retriever(path: Path, search: str) -> Retriever:
-    return Retriever.open(_config(path, search).retrieval, ExactIndex.open(path))
+    return Retriever.open(_config(path, search).retrieval, [ExactIndex.open(path)])
 
 
 def _config(path: Path, search: str) -> PipelineConfig:

@@ -18,9 +18,9 @@ import numpy as np
 from benchmarks.rows import Row, run_part, where
 from benchmarks.side_by_side import Times, in_turns, ratio, value_range
 from lmm_classifier.core.fingerprint import Fingerprint
-from lmm_classifier.index.contents import IndexContents
+from lmm_classifier.index.contents import EncoderVectors, IndexContents
 from lmm_classifier.index.formats import read_index, write_index
-from lmm_classifier.index.manifest import Manifest
+from lmm_classifier.index.manifest import EncoderEntry, Manifest
 from lmm_classifier.index.storage.records import FROM_FOLDER, Record
 from lmm_classifier.index.storage.snapshot import FOLDER
 from lmm_classifier.index.storage.store import Change, Store
@@ -38,9 +38,9 @@ def make_index(path: Path) -> None:
     labels = [path.partition("/")[0] for path in paths]
     hashes = [hashlib.sha256(path.encode()).hexdigest() for path in paths]
     fingerprint = Fingerprint("made", "made", "1", "none", DIM, "float32")
-    manifest = Manifest(fingerprint, "identity", ROWS, "dataset", "2026-01-01", "0")
+    manifest = Manifest((EncoderEntry(fingerprint, "identity"),), ROWS, "dataset", "2026-01-01", "0")
     blocks = [vectors[start : start + 1024] for start in range(0, ROWS, 1024)]
-    write_index(path, IndexContents(manifest, labels, paths, hashes, {}, lambda: blocks))
+    write_index(path, IndexContents(manifest, labels, paths, hashes, (EncoderVectors({}, lambda: blocks),)))
 
 
 def load_archive(archive: Path) -> None:

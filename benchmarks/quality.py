@@ -108,7 +108,7 @@ def guarantee_rows(name: str, images: LabeledVectors, runs: int = 20, delta: flo
 
 def _try_guarantee(task: Task, risk: float, delta: float) -> GuaranteeTrial | None:
     """Fit a guarantee on the dataset, and judge it on the new images; None where none is possible."""
-    held_out = fit_by_leave_one_out(RetrievalConfig(), index_of(task.dataset))[1]
+    held_out = fit_by_leave_one_out(RetrievalConfig(), [index_of(task.dataset)])[1]
     guarantee = fixed_sequence_threshold(held_out.confidence, held_out.correct, risk, delta)
     if not isinstance(guarantee, RiskGuarantee):
         return None
@@ -156,7 +156,7 @@ def keep_known_rows(name: str, tasks: list[Task]) -> Iterator[Row]:
     percentages = []
     for task in tasks:
         predictions = predict(task.dataset, task.new)
-        threshold = predictions.retriever.calibration.familiarity.threshold(0.95)
+        threshold = predictions.retriever.calibration.familiarity_threshold(0.95)
         percentages.append(100 * float((predictions.familiarity >= threshold).mean()))
     mean = float(np.mean(percentages))
     against = f"{mean:.1f} % of the known images are accepted"
@@ -173,7 +173,7 @@ def cost_rows() -> Iterator[Row]:
         vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
         index = index_of(LabeledVectors(vectors, np.char.add("label", labels.astype(str))))
         started = time.perf_counter()
-        fit_by_leave_one_out(RetrievalConfig(), index)
+        fit_by_leave_one_out(RetrievalConfig(), [index])
         seconds = time.perf_counter() - started
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
         goals = (60.0, 4.0) if n == 20_000 else (None, None)

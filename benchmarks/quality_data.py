@@ -13,8 +13,8 @@ from benchmarks.accuracy import mobilenet
 from lmm_classifier.core.arrays import BoolArray, Float32Array, Float64Array
 from lmm_classifier.embeddings.whitening import IdentityTransform
 from lmm_classifier.index.build.builder import build_index_from_directory
-from lmm_classifier.index.contents import IndexContents
-from lmm_classifier.index.manifest import Manifest
+from lmm_classifier.index.contents import EncoderVectors, IndexContents
+from lmm_classifier.index.manifest import EncoderEntry, Manifest
 from lmm_classifier.index.vector_index import ExactIndex
 from lmm_classifier.neighbors.config import RetrievalConfig
 from lmm_classifier.pipeline.retriever import Retriever
@@ -82,18 +82,18 @@ def index_of(images: LabeledVectors, labels: Strings | None = None) -> ExactInde
     """Return an index of these vectors in memory, with other labels if given."""
     names = list(map(str, images.labels if labels is None else labels))
     n, dim = images.vectors.shape
-    manifest = Manifest(example_fingerprint(dim), "identity", n, "dataset", "", "")
+    manifest = Manifest((EncoderEntry(example_fingerprint(dim), "identity"),), n, "dataset", "", "")
     hashes = [f"{number:064x}" for number in range(n)]
-    contents = IndexContents(manifest, names, hashes, hashes, {}, lambda: [images.vectors])
+    contents = IndexContents(manifest, names, hashes, hashes, (EncoderVectors({}, lambda: [images.vectors]),))
     return ExactIndex(contents, IdentityTransform(), images.vectors)
 
 
 def predict(dataset: LabeledVectors, new: LabeledVectors) -> Predictions:
     """Predict the labels of new images by retrieval."""
     index = index_of(dataset)
-    retriever = Retriever.open(RetrievalConfig(), index)
+    retriever = Retriever.open(RetrievalConfig(), [index])
     parts = [part for _, part in retriever.score_in_batches(new.vectors)]
-    probabilities = retriever.calibration.rule.probabilities(np.concatenate([part.scores for part in parts]))
+    probabilities = retriever.calibration.fits[0].rule.probabilities(np.concatenate([part.scores for part in parts]))
     predicted = np.array(index.label_names)[probabilities.argmax(axis=1)]
     return Predictions(
         probabilities.max(axis=1),

@@ -95,8 +95,8 @@ def _row(name: str, index: ExactIndex) -> Row:
     """Say whether there is an alarm, and how optimistic leave-one-out is."""
     repeated, config = RepeatedObjects.of(index.gallery), RetrievalConfig()
     groups = group_ids([example.path for example in index.examples], r"/(\d+)_")
-    alone = 100 * fit_by_leave_one_out(config, index)[1].correct.mean()
-    together = 100 * fit_by_groups(config, index, groups)[1].correct.mean()
+    alone = 100 * fit_by_leave_one_out(config, [index])[1].correct.mean()
+    together = 100 * fit_by_groups(config, [index], groups)[1].correct.mean()
     against = (
         f"ratios {', '.join(f'{ratio:.2f}' for ratio in repeated.ratios.values())}; accuracy by leave-one-out "
         f"{alone:.1f}, held out by object {together:.1f}"

@@ -84,7 +84,7 @@ def _make_flow(count: int, labels: int) -> tuple[Flow, Float32Array]:
     contents = contents_of(embeddings, [f"label {label:05}" for label in label_ids])
     config = PipelineConfig.model_validate({"rerank": {"enabled": False}})
     index = ExactIndex(contents, IdentityTransform(), embeddings)
-    calibration = fit_by_leave_one_out(config.retrieval, index, most=_SAMPLE)[0]
+    calibration = fit_by_leave_one_out(config.retrieval, [index], most=_SAMPLE)[0]
     contents = replace(contents, calibration=calibration.to_arrays(contents))
     encoder: Any = NoEncoder()
     return Flow.open(config, encoder, ExactIndex(contents, IdentityTransform(), embeddings)), queries

@@ -9,8 +9,8 @@ import numpy as np
 from lmm_classifier.core.arrays import Float32Array
 from lmm_classifier.core.fingerprint import Fingerprint
 from lmm_classifier.embeddings.whitening import IdentityFitter
-from lmm_classifier.index.contents import IndexContents
-from lmm_classifier.index.manifest import Manifest
+from lmm_classifier.index.contents import EncoderVectors, IndexContents
+from lmm_classifier.index.manifest import EncoderEntry, Manifest
 
 DIM = 1152
 FINGERPRINT = Fingerprint("given", "vectors", "1", "none", DIM, "float32")
@@ -44,12 +44,11 @@ def normalized(rows: Float32Array) -> Float32Array:
 def contents_of(embeddings: Float32Array, labels: Sequence[str]) -> IndexContents:
     """Return index contents of vectors (count, DIM) and their labels."""
     return IndexContents(
-        Manifest(FINGERPRINT, "identity", len(labels), "dataset", "2026-01-01", "0"),
+        Manifest((EncoderEntry(FINGERPRINT, "identity"),), len(labels), "dataset", "2026-01-01", "0"),
         labels,
         [f"{label}/{row}.jpg" for row, label in enumerate(labels)],
         [f"{row:064x}" for row in range(len(labels))],
-        {},
-        lambda: [embeddings],
+        (EncoderVectors({}, lambda: [embeddings]),),
     )
 
 

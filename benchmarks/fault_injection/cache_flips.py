@@ -24,10 +24,10 @@ from lmm_classifier.core.errors import LmmClassifierError
 from lmm_classifier.core.fingerprint import Fingerprint
 from lmm_classifier.embeddings.exported_model import ExportedModel, export_digest
 from lmm_classifier.embeddings.preprocessing import Preprocessing, Source
-from lmm_classifier.index.contents import IndexContents
+from lmm_classifier.index.contents import EncoderVectors, IndexContents
 from lmm_classifier.index.formats import write_index
 from lmm_classifier.index.hnsw import HnswGraph
-from lmm_classifier.index.manifest import Manifest
+from lmm_classifier.index.manifest import EncoderEntry, Manifest
 from lmm_classifier.index.vector_index import ExactIndex
 from lmm_classifier.rerank.cache import CachedReranker
 from lmm_classifier.testing import random_embeddings
@@ -144,9 +144,13 @@ def _digest(folder: Path) -> object:
 
 def _make_graph(folder: Path) -> None:
     vectors = random_embeddings(np.random.default_rng(0), _ROWS, _DIM)
-    manifest = Manifest(Fingerprint("descriptor", "m", "1", "p", _DIM, "float32"), "identity", _ROWS, "/", "now", "0")
+    manifest = Manifest(
+        (EncoderEntry(Fingerprint("descriptor", "m", "1", "p", _DIM, "float32"), "identity"),), _ROWS, "/", "now", "0"
+    )
     names = [f"{number:03}" for number in range(_ROWS)]
-    contents = IndexContents(manifest, ["a"] * _ROWS, [f"a/{name}.png" for name in names], names, {}, lambda: [vectors])
+    contents = IndexContents(
+        manifest, ["a"] * _ROWS, [f"a/{name}.png" for name in names], names, (EncoderVectors({}, lambda: [vectors]),)
+    )
     write_index(folder / "index.npz", contents)
     _search(folder)
 

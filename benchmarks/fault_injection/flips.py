@@ -38,7 +38,7 @@ def read_state(path: Path) -> IndexState:
         "hashes": list(index.hashes),
         "matrix": np.array(index.gallery.embeddings),
         "vectors": index.vectors(),
-        "encoder": index.manifest.fingerprint,
+        "encoder": index.fingerprint,
         "root": index.manifest.image_root,
         "calibrated": calibration is not None,
     }

@@ -28,7 +28,7 @@ def index(tmp_path):
 
 def test_the_stored_arrays_have_documented_names_and_no_objects(index):
     """The names are a format: an index of this version is read by later ones."""
-    calibration, _ = fit_by_leave_one_out(RetrievalConfig(), index)
+    calibration, _ = fit_by_leave_one_out(RetrievalConfig(), [index])
     arrays = calibration.to_arrays(index.contents)
     names = {name.partition(".")[0] for name in arrays}
     assert names == {
@@ -41,7 +41,7 @@ def test_the_stored_arrays_have_documented_names_and_no_objects(index):
 @pytest.mark.parametrize(("confidence", "keep"), [(None, None), (0.75, 0.9)])
 def test_a_stored_calibration_is_read_back_unchanged(index, tmp_path, confidence, keep):
     """Thresholds, date, conformity scores and familiarity survive; a threshold that was not asked for stays None."""
-    fitted, _ = fit_by_leave_one_out(RetrievalConfig(), index)
+    fitted, _ = fit_by_leave_one_out(RetrievalConfig(), [index])
     request = None if keep is None else CalibrationRequest(0.95, keep_known=keep, group_by="(é)").completed()
     reason = "images of one object" if keep else ""
     stored = replace(fitted, confidence_threshold=confidence, not_certified=reason, request=request, date="2026-02-03")
@@ -115,7 +115,7 @@ def test_norms_in_a_projected_metric_are_stored(tmp_path, monkeypatch):
     config = RetrievalConfig(index_path=path)
     contents = ExactIndex.open(path).contents
     norms = contents.calibration["norms"]
-    np.testing.assert_array_equal(opened_norms(Retriever.open(config, ExactIndex.open(path))), norms)
+    np.testing.assert_array_equal(opened_norms(Retriever.open(config, [ExactIndex.open(path)])), norms)
     vectors = np.concatenate([random_embeddings(np.random.default_rng(7), 1, DIM), ExactIndex.open(path).vectors()[1:]])
     hashes = ["f" * 64, *contents.hashes[1:]]
     write_index(tmp_path / "changed", replace(contents, hashes=hashes, vector_blocks=lambda: [vectors]))
@@ -123,22 +123,22 @@ def test_norms_in_a_projected_metric_are_stored(tmp_path, monkeypatch):
     monkeypatch.setattr(
         "lmm_classifier.neighbors.metric.directions", lambda rows: mapped.append(len(rows)) or directions(rows)
     )
-    changed = Retriever.open(config, ExactIndex.open(tmp_path / "changed"))
+    changed = Retriever.open(config, [ExactIndex.open(tmp_path / "changed")])
     assert mapped == [1]
     np.testing.assert_array_equal(opened_norms(changed)[1:], norms[1:])
-    expected = directions(changed.calibration.rule.metric.whiten(changed.index.gallery.embeddings[:1]))[1]
+    expected = directions(changed.calibration.fits[0].rule.metric.whiten(changed.index.gallery.embeddings[:1]))[1]
     np.testing.assert_array_equal(opened_norms(changed)[:1], expected)
     mapped.clear()
     without_norms = {name: array for name, array in contents.calibration.items() if name != "norms"}
     write_index(tmp_path / "no_norms", replace(contents, calibration=without_norms))
-    reopened = Retriever.open(RetrievalConfig(), ExactIndex.open(tmp_path / "no_norms"), former=changed)
+    reopened = Retriever.open(RetrievalConfig(), [ExactIndex.open(tmp_path / "no_norms")], former=changed)
     assert mapped == [1]
     np.testing.assert_array_equal(opened_norms(reopened), norms)
 
 
 def test_norms_that_are_not_used_are_dropped(index):
     """An index below the limit has no projected metric, so a completed calibration holds no norms."""
-    fitted, _ = fit_by_leave_one_out(RetrievalConfig(), index)
+    fitted, _ = fit_by_leave_one_out(RetrievalConfig(), [index])
     assert replace(fitted, norms=np.ones(len(LABELS))).completed(index.gallery).norms is None
 
 

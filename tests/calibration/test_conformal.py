@@ -76,10 +76,10 @@ def test_sets_contain_the_true_label_as_often_as_guaranteed(tmp_path):
     for seed in range(6):
         vectors = clustered_embeddings(np.random.default_rng(seed), LABELS * 2, DIM, 2.0)
         index = ExactIndex.open(write_vectors(tmp_path / f"{seed}.npz", LABELS, vectors[: len(LABELS)]))
-        calibration, _ = fit_by_leave_one_out(RetrievalConfig(), index)
+        calibration, _ = fit_by_leave_one_out(RetrievalConfig(), [index])
         threshold = conformal_threshold(calibration.conformity_scores, 0.1)
-        scores = Retriever.open(RetrievalConfig(), index).score(vectors[len(LABELS) :]).scores
-        probabilities = calibration.rule.probabilities(scores)
+        scores = Retriever.open(RetrievalConfig(), [index]).score(vectors[len(LABELS) :]).scores
+        probabilities = calibration.fits[0].rule.probabilities(scores)
         covered.append((probabilities[np.arange(len(LABELS)), truth] >= threshold).mean())
         sizes.append((probabilities >= threshold).sum(axis=1).mean())
     assert np.mean(covered) == pytest.approx(0.9, abs=0.04)

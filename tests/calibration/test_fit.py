@@ -21,7 +21,7 @@ def test_every_rule_is_accurate_and_calibrated_on_clusters(tmp_path, rule, withi
     """Accuracy is high, and the mean confidence equals it; a label of one image does no harm."""
     path = write_clusters(tmp_path / "index.npz", [*LABELS, "single"], spread=1.2)
     config = RetrievalConfig(rule=rule, within_class_metric=within_class_metric)
-    _, predictions = fit_by_leave_one_out(config, ExactIndex.open(path))
+    _, predictions = fit_by_leave_one_out(config, [ExactIndex.open(path)])
     assert predictions.correct.mean() > 0.8
     assert predictions.confidence.mean() == pytest.approx(predictions.correct.mean(), abs=0.08)
 
@@ -29,10 +29,10 @@ def test_every_rule_is_accurate_and_calibrated_on_clusters(tmp_path, rule, withi
 def test_no_more_examples_are_held_out_than_asked_for(tmp_path):
     """They are a sample without repetition."""
     index = ExactIndex.open(write_clusters(tmp_path / "index"))
-    calibration, predictions = fit_by_leave_one_out(RetrievalConfig(), index, most=40)
+    calibration, predictions = fit_by_leave_one_out(RetrievalConfig(), [index], most=40)
     assert len(np.unique(predictions.rows)) == len(predictions.rows) == 40
     assert len(calibration.conformity_scores) == 40
-    assert len(calibration.familiarity.knn_distance) == len(LABELS)
+    assert len(calibration.fits[0].familiarity.knn_distance) == len(LABELS)
 
 
 def test_no_example_is_predicted_by_its_own_copy(tmp_path):
@@ -43,17 +43,17 @@ def test_no_example_is_predicted_by_its_own_copy(tmp_path):
         vectors[row + 30], contents[row + 30] = vectors[row], contents[row]
     vectors[70], contents[70] = vectors[140], contents[140]  # under another label, it supports nothing
     index = ExactIndex.open(write_vectors(tmp_path / "i.npz", LABELS, vectors, contents))
-    predictions = fit_by_leave_one_out(RetrievalConfig(), index)[1]
+    predictions = fit_by_leave_one_out(RetrievalConfig(), [index])[1]
     assert sorted(predictions.rows) == list(range(60, len(LABELS)))
     doubled = [f"{row // 2:064x}" for row in range(len(LABELS))]
     index = ExactIndex.open(write_vectors(tmp_path / "j.npz", LABELS, vectors, doubled))
-    assert len(fit_by_leave_one_out(RetrievalConfig(), index)[1].rows) == len(LABELS)
+    assert len(fit_by_leave_one_out(RetrievalConfig(), [index])[1].rows) == len(LABELS)
     half = [f"{row:064x}" for row in range(len(LABELS))]  # 75 of 150 are copies: three of one, then pairs
     half[1] = half[2] = half[0]
     for row in (*range(3, 59, 2), *range(60, 76, 2)):
         half[row + 1] = half[row]
     index = ExactIndex.open(write_vectors(tmp_path / "k.npz", LABELS, vectors, half))
-    assert sorted(fit_by_leave_one_out(RetrievalConfig(), index)[1].rows) == [59, *range(76, len(LABELS))]
+    assert sorted(fit_by_leave_one_out(RetrievalConfig(), [index])[1].rows) == [59, *range(76, len(LABELS))]
 
 
 class Centered:
@@ -79,9 +79,9 @@ def test_examples_are_held_out_by_folds_where_the_transform_was_fitted_to_them(t
     """The predictions come fold by fold. In the encoder's own space each example is left out alone, in order."""
     labels = ["b", *LABELS][:count]
     index = ExactIndex.open(write_clusters(tmp_path / "index.npz", labels))
-    assert fit_by_leave_one_out(RetrievalConfig(), index)[1].rows.tolist() == list(range(count))
+    assert fit_by_leave_one_out(RetrievalConfig(), [index])[1].rows.tolist() == list(range(count))
     index.transform = Centered(index.vectors().mean(axis=0))
-    _, predictions = fit_by_leave_one_out(RetrievalConfig(), index)
+    _, predictions = fit_by_leave_one_out(RetrievalConfig(), [index])
     folds = [row for fold in stratified_folds(index.gallery.label_ids) for row in fold]
     assert predictions.rows.tolist() == (folds if in_folds else [0])
 
@@ -90,7 +90,7 @@ def test_examples_are_held_out_by_folds_where_the_transform_was_fitted_to_them(t
 def test_a_large_index_is_searched_for_the_density(tmp_path, monkeypatch, limit, searched):
     """From the limit on, which is inclusive; the result is the same."""
     index, searches = ExactIndex.open(write_clusters(tmp_path / "index.npz")), []
-    expected, _ = fit_by_leave_one_out(RetrievalConfig(), index)
+    expected, _ = fit_by_leave_one_out(RetrievalConfig(), [index])
     monkeypatch.setattr("lmm_classifier.calibration.fit.SEARCH_FROM", limit)
 
     def search_of(embeddings):
@@ -98,18 +98,20 @@ def test_a_large_index_is_searched_for_the_density(tmp_path, monkeypatch, limit,
         return BruteForceSearch(embeddings)
 
     monkeypatch.setattr("lmm_classifier.calibration.fit.BruteForceSearch", search_of)
-    calibration, _ = fit_by_leave_one_out(RetrievalConfig(), index)
+    calibration, _ = fit_by_leave_one_out(RetrievalConfig(), [index])
     assert searches == [150] * searched
-    np.testing.assert_allclose(calibration.familiarity.knn_distance, expected.familiarity.knn_distance, atol=1e-6)
+    np.testing.assert_allclose(
+        calibration.fits[0].familiarity.knn_distance, expected.familiarity.knn_distance, atol=1e-6
+    )
 
 
 def test_norms_are_known_where_the_metric_is_projected(tmp_path, monkeypatch):
     """They are those of the examples in the chosen metric; elsewhere there are none."""
     index = ExactIndex.open(write_clusters(tmp_path / "index.npz"))
-    assert fit_by_leave_one_out(RetrievalConfig(), index)[0].norms is None
+    assert fit_by_leave_one_out(RetrievalConfig(), [index])[0].norms is None
     monkeypatch.setattr("lmm_classifier.neighbors.metric.PROJECT_FROM", 150)
-    calibration, _ = fit_by_leave_one_out(RetrievalConfig(), index)
-    in_metric = calibration.rule.metric.whiten(index.gallery.embeddings)
+    calibration, _ = fit_by_leave_one_out(RetrievalConfig(), [index])
+    in_metric = calibration.fits[0].rule.metric.whiten(index.gallery.embeddings)
     np.testing.assert_allclose(calibration.norms, np.linalg.norm(in_metric, axis=1), rtol=1e-5)
 
 
@@ -118,7 +120,7 @@ def test_the_text_scores_the_examples_that_were_held_out(tmp_path):
     labels = [f"label {number:02}" for number in range(8) for _ in range(5)]
     index = ExactIndex.open(write_clusters(tmp_path / "index.npz", labels, spread=2.5))
     texts = clustered_embeddings(np.random.default_rng(0), labels, DIM, 0.0)[::5]
-    calibration, predictions = fit_by_leave_one_out(RetrievalConfig(), index, 30, texts)
+    calibration, predictions = fit_by_leave_one_out(RetrievalConfig(), [index], 30, texts)
     rule = calibration.rule
     assert rule.text is not None
     scores = [log * temperature for log, temperature in zip(predictions.expert_log_probabilities, rule.temperatures)]
@@ -134,8 +136,8 @@ def test_groups_are_held_out_together(tmp_path):
     images = (images / np.linalg.norm(images, axis=1, keepdims=True)).astype(np.float32)
     index = ExactIndex.open(write_vectors(tmp_path / "index.npz", ["a"] * 72 + ["b"] * 72, images))
     config = RetrievalConfig(rule="top_k_mean")
-    alone = fit_by_leave_one_out(config, index)[1]
-    together = fit_by_groups(config, index, np.repeat(np.arange(24), 6))[1]
+    alone = fit_by_leave_one_out(config, [index])[1]
+    together = fit_by_groups(config, [index], np.repeat(np.arange(24), 6))[1]
     assert alone.correct.mean() == 1
     assert together.correct.mean() < 0.95
     np.testing.assert_array_equal(np.sort(together.rows), np.arange(144))
@@ -146,15 +148,15 @@ def test_other_images_replace_leave_one_out(tmp_path):
     vectors = clustered_embeddings(np.random.default_rng(0), LABELS * 2, DIM, 1.2)
     index = ExactIndex.open(write_vectors(tmp_path / "index.npz", LABELS, vectors[: len(LABELS)]))
     label_ids = np.array([ord(label) - ord("a") for label in LABELS])
-    calibration, predictions = fit_on_held_out(RetrievalConfig(), index, vectors[len(LABELS) :], label_ids)
+    calibration, predictions = fit_on_held_out(RetrievalConfig(), [index], vectors[len(LABELS) :], label_ids)
     np.testing.assert_array_equal(predictions.label_ids, label_ids)
     assert predictions.correct.mean() > 0.8
     familiarity = calibration.familiarity.of_signals(predictions.signals)
-    assert (familiarity >= calibration.familiarity.threshold(0.9)).mean() == pytest.approx(0.9, abs=0.02)
+    assert (familiarity >= calibration.familiarity_threshold(0.9)).mean() == pytest.approx(0.9, abs=0.02)
 
 
 def test_the_conformity_scores_are_the_sorted_probabilities_of_the_true_labels(tmp_path):
     """Conformal sets rest on them."""
     index = ExactIndex.open(write_clusters(tmp_path / "index.npz", spread=1.2))
-    calibration, predictions = fit_by_leave_one_out(RetrievalConfig(), index)
+    calibration, predictions = fit_by_leave_one_out(RetrievalConfig(), [index])
     np.testing.assert_array_equal(calibration.conformity_scores, np.sort(predictions.true_label_probabilities))

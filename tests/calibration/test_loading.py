@@ -49,10 +49,10 @@ def test_a_calibration_that_fits_is_loaded_without_a_note(contents):
     state = load_calibration(contents, spec())
     assert isinstance(state, Loaded)
     assert state.note == ""
-    assert state.calibration.rule.spec.name == spec().name
+    assert state.calibration.fits[0].rule.spec.name == spec().name
     described = load_calibration(contents)
     assert isinstance(described, Loaded)
-    assert described.calibration.rule.spec is None
+    assert described.calibration.fits[0].rule.spec is None
 
 
 def test_an_index_without_a_calibration_is_missing_one(contents, caplog):
@@ -70,7 +70,7 @@ def test_another_rule_makes_it_stale(path, contents, caplog):
     assert state.reason.startswith("The calibration is of the rule 'auto")
     assert "'knn" in state.reason
     with caplog.at_level(logging.WARNING):
-        retriever = Retriever.open(RetrievalConfig(rule="knn"), ExactIndex.open(path))
+        retriever = Retriever.open(RetrievalConfig(rule="knn"), [ExactIndex.open(path)])
     assert retriever.stored is None
     assert "of the rule 'auto" in caplog.text
     assert "It is not used. Run `lmm-classifier calibrate` again." in caplog.text
@@ -83,7 +83,7 @@ def test_a_few_changed_examples_are_noted(contents, caplog):
     assert isinstance(state, Loaded)
     assert "10 of 150 examples were added or changed" in state.note
     assert "guarantees do not cover them" in state.note
-    assert np.isnan(state.calibration.familiarity.knn_distance).sum() == 10
+    assert np.isnan(state.calibration.fits[0].familiarity.knn_distance).sum() == 10
     with caplog.at_level(logging.WARNING):
         assert usable_calibration(changed, spec()) is not None
     assert state.note in caplog.text
@@ -123,14 +123,14 @@ def test_another_encoder_makes_it_stale(contents):
 def test_damage_is_reported_and_the_rule_is_fitted_again(path, contents, name, caplog):
     """The answers are those of an index that was never calibrated."""
     queries = random_embeddings(np.random.default_rng(5), 3, DIM)
-    expected = Retriever.open(RetrievalConfig(), ExactIndex.open(path)).score(queries).scores
+    expected = Retriever.open(RetrievalConfig(), [ExactIndex.open(path)]).score(queries).scores
     damaged = replace(contents, calibration={**contents.calibration, name: np.array([-1.0])})
     state = load_calibration(damaged)
     assert isinstance(state, Stale)
     assert "damaged" in state.reason
     write_index(path, damaged)
     with caplog.at_level(logging.WARNING):
-        retriever = Retriever.open(RetrievalConfig(), ExactIndex.open(path))
+        retriever = Retriever.open(RetrievalConfig(), [ExactIndex.open(path)])
     assert "damaged" in caplog.text
     np.testing.assert_array_equal(retriever.score(queries).scores, expected)
 
@@ -182,9 +182,9 @@ def test_numbers_of_examples_follow_them(contents):
         calibration={**contents.calibration, "norms": norms},
     )
     calibration = load_calibration(moved, spec()).calibration
-    np.testing.assert_array_equal(calibration.familiarity.knn_distance[1:], stored[order[1:]])
+    np.testing.assert_array_equal(calibration.fits[0].familiarity.knn_distance[1:], stored[order[1:]])
     np.testing.assert_array_equal(calibration.norms[1:], norms[order[1:]])
-    assert np.isnan(calibration.familiarity.knn_distance[0])
+    assert np.isnan(calibration.fits[0].familiarity.knn_distance[0])
     assert np.isnan(calibration.norms[0])
     damaged = replace(moved, calibration={**contents.calibration, "norms": norms - 0.001})
     assert load_calibration(damaged, spec()).calibration.norms is None
@@ -219,7 +219,7 @@ def test_damaged_norms_are_computed_again(tmp_path, monkeypatch, caplog, damage)
     norms = contents.calibration["norms"]
     write_index(tmp_path / "damaged", replace(contents, calibration={**contents.calibration, "norms": damage}))
     with caplog.at_level(logging.WARNING):
-        opened = Retriever.open(RetrievalConfig(), ExactIndex.open(tmp_path / "damaged"))
+        opened = Retriever.open(RetrievalConfig(), [ExactIndex.open(tmp_path / "damaged")])
     assert "norms stored with the calibration are damaged" in caplog.text
     np.testing.assert_array_equal(opened.metric_gallery.projected.norms, norms)
     assert opened.stored.keep_known == 0.8
@@ -230,15 +230,15 @@ def test_text_of_other_labels_is_dropped(tmp_path):
     labels = [*LABELS, "d"]
     path = write_clusters(tmp_path / "index.npz", labels)
     index = ExactIndex.open(path)
-    fitted, _ = fit_by_leave_one_out(RetrievalConfig(), index)
+    fitted, _ = fit_by_leave_one_out(RetrievalConfig(), [index])
     text = ZeroShotText(random_embeddings(np.random.default_rng(0), 4, DIM), 0.1, 1.0)
     arrays = replace(fitted, rule=replace(fitted.rule, text=text)).to_arrays(index.contents)
     same = load_calibration(replace(index.contents, calibration=arrays))
     assert isinstance(same, Loaded)
-    assert same.calibration.rule.text is not None
+    assert same.calibration.fits[0].rule.text is not None
     renamed = load_calibration(replace(index.contents, calibration=arrays, labels=[*LABELS, "e"]))
     assert isinstance(renamed, Loaded)
-    assert renamed.calibration.rule.text is None
+    assert renamed.calibration.fits[0].rule.text is None
     assert "The zero-shot text is not used, because it embeds other label names." in renamed.note
 
 
@@ -254,7 +254,7 @@ def test_renamed_labels_carry_the_whole_calibration_over(path, contents):
     assert isinstance(state, Loaded)
     assert state.note == "Labels were renamed since the calibration: a to z, b to a, c to b."
     assert state.calibration.confidence_threshold == expected.confidence_threshold
-    np.testing.assert_array_equal(state.calibration.familiarity.knn_distance, expected.familiarity.knn_distance)
+    np.testing.assert_array_equal(state.calibration.fits[0].familiarity.knn_distance, expected.familiarity.knn_distance)
 
 
 def test_labels_that_were_merged_count_as_changed(contents):

@@ -35,18 +35,18 @@ def helpful():
 
 def test_meaningful_names_get_a_weight(index, helpful):
     """Leave-one-out is more accurate with them."""
-    without = fit_by_leave_one_out(RetrievalConfig(), index)[1]
-    calibration, predictions = fit_by_leave_one_out(RetrievalConfig(), index, texts=helpful)
-    assert calibration.rule.text is not None
+    without = fit_by_leave_one_out(RetrievalConfig(), [index])[1]
+    calibration, predictions = fit_by_leave_one_out(RetrievalConfig(), [index], texts=helpful)
+    assert calibration.fits[0].rule.text is not None
     assert predictions.correct.mean() > without.correct.mean()
 
 
 def test_meaningless_names_are_not_used(index):
     """The predictions are those without them."""
     texts = random_embeddings(np.random.default_rng(9), 8, DIM)
-    calibration, predictions = fit_by_leave_one_out(RetrievalConfig(), index, texts=texts)
-    without = fit_by_leave_one_out(RetrievalConfig(), index)[1]
-    assert calibration.rule.text is None
+    calibration, predictions = fit_by_leave_one_out(RetrievalConfig(), [index], texts=texts)
+    without = fit_by_leave_one_out(RetrievalConfig(), [index])[1]
+    assert calibration.fits[0].rule.text is None
     np.testing.assert_array_equal(predictions.log_probabilities, without.log_probabilities)
 
 
@@ -143,16 +143,16 @@ def test_stored_arrays_are_checked(helpful):
 def test_a_stored_text_expert_scores_again(index, helpful, tmp_path):
     """It is part of the stored rule; for some labels only, the rule is fitted again without it."""
     config = RetrievalConfig()
-    calibration, _ = fit_by_leave_one_out(config, index, texts=helpful)
+    calibration, _ = fit_by_leave_one_out(config, [index], texts=helpful)
     path = tmp_path / "with_text.npz"
     write_index(path, replace(index.contents, calibration=calibration.to_arrays(index.contents)))
     queries = random_embeddings(np.random.default_rng(3), 5, DIM)
-    with_text = Retriever.open(config, ExactIndex.open(path)).score(queries).scores
-    without_text = Retriever.open(config, index).score(queries).scores
+    with_text = Retriever.open(config, [ExactIndex.open(path)]).score(queries).scores
+    without_text = Retriever.open(config, [index]).score(queries).scores
     assert not np.allclose(with_text, without_text)
-    restricted = Retriever.open(config, ExactIndex.open(path), index.label_names[2:5])
+    restricted = Retriever.open(config, [ExactIndex.open(path)], index.label_names[2:5])
     assert restricted.score(queries).scores.shape == (5, 3)
-    assert restricted.calibration.rule.text is None
+    assert restricted.calibration.fits[0].rule.text is None
 
 
 def test_the_template_names_the_label():

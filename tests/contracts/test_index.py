@@ -7,9 +7,9 @@ from lmm_classifier.core.errors import ConfigError, IndexMismatchError
 from lmm_classifier.core.fingerprint import Fingerprint
 from lmm_classifier.embeddings.whitening import IdentityTransform
 from lmm_classifier.index import vector_index
-from lmm_classifier.index.contents import IndexContents
+from lmm_classifier.index.contents import EncoderVectors, IndexContents
 from lmm_classifier.index.formats import write_index
-from lmm_classifier.index.manifest import Manifest
+from lmm_classifier.index.manifest import EncoderEntry, Manifest
 from lmm_classifier.index.vector_index import ExactIndex
 from lmm_classifier.neighbors import brute_force
 from lmm_classifier.testing import example_fingerprint, random_embeddings
@@ -20,12 +20,17 @@ DIM = 24
 def write(path, vectors, labels=None, hashes=None, dtype=np.float32, fingerprint=None):
     n = len(vectors)
     contents = IndexContents(
-        Manifest(fingerprint or example_fingerprint(vectors.shape[1]), "identity", n, "dataset", "2026-01-01", "0"),
+        Manifest(
+            (EncoderEntry(fingerprint or example_fingerprint(vectors.shape[1]), "identity"),),
+            n,
+            "dataset",
+            "2026-01-01",
+            "0",
+        ),
         list(labels or ["ab"[i % 2] for i in range(n)]),
         [f"p/{i:03}.jpg" for i in range(n)],
         list(hashes or [f"hash{i}" for i in range(n)]),
-        IdentityTransform().to_arrays(),
-        lambda: iter([vectors[: n // 2], vectors[n // 2 :]]),
+        (EncoderVectors(IdentityTransform().to_arrays(), lambda: iter([vectors[: n // 2], vectors[n // 2 :]])),),
         dtype,
     )
     write_index(path, contents)

@@ -59,7 +59,7 @@ def files(tmp_path_factory):
 def test_every_file_is_in_one_batch_in_order(files, size):
     """A file has the vector of its own image for any batch size; the encoder gets no larger batches than asked for."""
     encoder, positions = Watched(), []
-    for batch in encode_files(files, LazyEncoder(lambda: encoder), ImagesConfig(), size):
+    for batch in encode_files(files, Encoding([LazyEncoder(lambda: encoder)], ImagesConfig(), size)):
         positions += sorted([file.position for file in [*batch.encoded, *batch.failed]])
         assert len(batch.vectors) == len(batch.encoded) == len(batch) - len(batch.failed)
         for file, vector in zip(batch.encoded, batch.vectors):
@@ -73,7 +73,9 @@ def test_every_file_is_in_one_batch_in_order(files, size):
 def test_files_may_be_a_stream(files):
     """Files are taken from it only as they are needed."""
     taken = []
-    batches = encode_files((taken.append(f) or f for f in files), LazyEncoder(Watched), ImagesConfig(threads=1), 2)
+    batches = encode_files(
+        (taken.append(f) or f for f in files), Encoding([LazyEncoder(Watched)], ImagesConfig(threads=1), 2)
+    )
     next(batches)
     batches.close()
     assert len(taken) < 25
@@ -82,7 +84,10 @@ def test_files_may_be_a_stream(files):
 def test_few_images_wait_for_a_slow_encoder(files):
     """The threads and the encoder's batch size bound the number of preprocessed images that wait."""
     encoder = Watched(pause=0.02)
-    assert sum(len(batch) for batch in encode_files(files, LazyEncoder(lambda: encoder), ImagesConfig(), 64)) == 60
+    assert (
+        sum(len(batch) for batch in encode_files(files, Encoding([LazyEncoder(lambda: encoder)], ImagesConfig(), 64)))
+        == 60
+    )
     assert encoder.most_waiting <= 4 * min(32, cpu_count()) + 2 * encoder.batch_size
     assert len(encoder.threads) == 1
     assert threading.get_ident() not in encoder.threads
@@ -109,7 +114,7 @@ def test_an_image_that_cannot_be_preprocessed_has_failed(files):
                 raise EncoderError("not this one")
             return super().preprocess(image)
 
-    batches = list(encode_files(files, LazyEncoder(Picky), ImagesConfig(), 64))
+    batches = list(encode_files(files, Encoding([LazyEncoder(Picky)], ImagesConfig(), 64)))
     failed = [image for batch in batches for image in batch.failed if image.kind == "no_vector"]
     assert [(image.position, image.reason) for image in failed] == [(6, "not this one")]
     assert sum(len(batch.encoded) for batch in batches) == 53
@@ -124,7 +129,7 @@ def test_an_encoder_that_fails_for_all_images_is_an_error(files):
 
     before = threading.active_count()
     with pytest.raises(EncoderError, match="broken"):
-        list(encode_files([Path(f) for f in files], LazyEncoder(Broken), ImagesConfig(), 64))
+        list(encode_files([Path(f) for f in files], Encoding([LazyEncoder(Broken)], ImagesConfig(), 64)))
     assert threading.active_count() == before
 
 
@@ -138,5 +143,5 @@ def test_an_encoder_that_cannot_be_loaded_is_no_fault_of_the_images(files, fast_
         raise EncoderError("no such model")
 
     with pytest.raises(EncoderError, match="no such model"):
-        list(encode_files(files, LazyEncoder(load), ImagesConfig(threads=4, fast_jpeg=fast_jpeg), 8))
+        list(encode_files(files, Encoding([LazyEncoder(load)], ImagesConfig(threads=4, fast_jpeg=fast_jpeg), 8)))
     assert len(tried) == 1

@@ -54,7 +54,7 @@ def test_what_is_not_evaluated_is_reported(place, classifier, tmp_path):
     assert (len(evaluation.known), len(evaluation.unknowns)) == (4, 4)
     (warning,) = evaluation.warnings
     assert "'Stripes' is not a label of the index. It has 'stripes'" in warning
-    figures = evaluation.to_dict(classifier.retriever.calibration.familiarity.threshold)
+    figures = evaluation.to_dict(classifier.retriever.calibration.familiarity_threshold)
     assert [file["path"] for file in figures["skipped"]] == ["gingham/x.jp2"]
     done = run("evaluate", tmp_path, "--index", place / "index.npz", "--config", OFFLINE, code=3)
     assert "1 file skipped: 1 unsupported" in done.stderr

@@ -2,9 +2,9 @@
 
 import numpy as np
 
-from lmm_classifier.index.contents import IndexContents
+from lmm_classifier.index.contents import EncoderVectors, IndexContents
 from lmm_classifier.index.formats import write_index
-from lmm_classifier.index.manifest import Manifest
+from lmm_classifier.index.manifest import EncoderEntry, Manifest
 from lmm_classifier.testing import clustered_embeddings, example_fingerprint
 
 DIM = 12
@@ -36,6 +36,8 @@ def write_vectors(path, labels, vectors, hashes=None, paths=None):
     """Write an index of normalized vectors (n, dim) and return its path; contents differ unless `hashes` are given."""
     paths = paths or [f"{label}/{number}.jpg" for number, label in enumerate(labels)]
     hashes = hashes or [f"{number:064x}" for number in range(len(labels))]
-    manifest = Manifest(example_fingerprint(vectors.shape[1]), "identity", len(labels), "dataset", "2026-01-01", "0")
-    write_index(path, IndexContents(manifest, list(labels), paths, hashes, {}, lambda: [vectors]))
+    manifest = Manifest(
+        (EncoderEntry(example_fingerprint(vectors.shape[1]), "identity"),), len(labels), "dataset", "2026-01-01", "0"
+    )
+    write_index(path, IndexContents(manifest, list(labels), paths, hashes, (EncoderVectors({}, lambda: [vectors]),)))
     return path

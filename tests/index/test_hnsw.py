@@ -39,8 +39,8 @@ def test_a_shortlist_of_all_rows_gives_the_exact_scores(folder, rule):
     index = ExactIndex.open(folder)
     queries = random_embeddings(np.random.default_rng(1), 20, 32) / 3 + rows()[:20]
     out = [index.hashes[n] if n % 2 else None for n in range(20)]
-    exact = Retriever.open(RetrievalConfig(index_path=folder, rule=rule, search="exact"), index)
-    approximate = Retriever.open(RetrievalConfig(index_path=folder, rule=rule, search="ann"), index)
+    exact = Retriever.open(RetrievalConfig(index_path=folder, rule=rule, search="exact"), [index])
+    approximate = Retriever.open(RetrievalConfig(index_path=folder, rule=rule, search="ann"), [index])
     expected, actual = exact.score(queries, out), approximate.score(queries, out)
     np.testing.assert_array_equal(actual.scores, expected.scores)
     np.testing.assert_array_equal(actual.familiarity, expected.familiarity)
@@ -59,7 +59,7 @@ def test_recall_is_nearly_one(tmp_path):
 
 def test_scores_do_not_depend_on_the_batch(folder):
     """They are equal bit for bit."""
-    retriever = Retriever.open(RetrievalConfig(index_path=folder, search="ann"), ExactIndex.open(folder))
+    retriever = Retriever.open(RetrievalConfig(index_path=folder, search="ann"), [ExactIndex.open(folder)])
     queries = random_embeddings(np.random.default_rng(2), 30, 32)
     whole = retriever.score(queries).scores
     for size in (1, 7):
@@ -141,6 +141,6 @@ def test_when_a_graph_is_used(monkeypatch, caplog):
 def test_an_index_of_some_labels_stores_no_graph(folder):
     """Its graph must not replace the one of all labels."""
     some = RetrievalConfig(index_path=folder, search="ann")
-    retrieved = Retriever.open(some, ExactIndex.open(folder), ["label 1", "label 2"]).score(rows()[:3])
+    retrieved = Retriever.open(some, [ExactIndex.open(folder)], ["label 1", "label 2"]).score(rows()[:3])
     assert retrieved.scores.shape == (3, 2)
     assert not file_in(folder).exists()

@@ -12,7 +12,7 @@ from lmm_classifier.data.synthetic.catalog import draw
 from lmm_classifier.embeddings.descriptor import DescriptorEncoder
 from lmm_classifier.index.build.builder import build_index_from_directory
 from lmm_classifier.index.build.editor import IndexEditor
-from lmm_classifier.index.manifest import Manifest
+from lmm_classifier.index.manifest import EncoderEntry, Manifest
 from lmm_classifier.index.vector_index import ExactIndex
 from lmm_classifier.pipeline.classifier import HybridClassifier
 from tests.helpers.datasets import draw_dataset, offline_config
@@ -32,7 +32,7 @@ def place(tmp_path):
 
 def test_a_manifest_without_a_note_is_of_the_former_rules():
     """Before color profiles were applied, a manifest did not say how images were decoded."""
-    manifest = Manifest(DescriptorEncoder.fingerprint, "identity", 3, "images", "now", "0.1.0")
+    manifest = Manifest((EncoderEntry(DescriptorEncoder.fingerprint, "identity"),), 3, "images", "now", "0.1.0")
     values = json.loads(manifest.to_json())
     assert values["fingerprint"]["decoding"] == DECODING
     assert Manifest.from_json(json.dumps(values), "x") == manifest

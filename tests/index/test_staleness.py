@@ -185,7 +185,7 @@ def test_the_digest_of_vectors_stays_what_it_was(tmp_path):
     contents = ExactIndex.open(write_clusters(tmp_path / "index.npz")).contents
     arrays = {"b": np.arange(4.0), "a": np.ones((2, 3), np.float32)}
     data = b"a" + arrays["a"].tobytes() + b"b" + arrays["b"].tobytes()
-    space = f"{contents.manifest.fingerprint.space_id} {contents.manifest.transform}"
+    space = f"{contents.manifest.space_ids[0]} {contents.manifest.transform}"
     assert vectors_digest(replace(contents, transform_arrays=arrays)) == f"{space} {crc32(data):08x}"
     assert vectors_digest(replace(contents, transform_arrays={})) == f"{space} 00000000"
 

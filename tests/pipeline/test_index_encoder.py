@@ -26,7 +26,7 @@ def test_unreadable_files_are_skipped_and_positions_kept(tmp_path, caplog):
     assert [file.content_hash for file in encoded] == [index.hashes[3], index.hashes[0]]
     np.testing.assert_array_equal(vectors, index.vectors()[[3, 0]])
     assert "bad.png is skipped" in caplog.text
-    assert encode_readable(encoder, [], config)[0].shape == (0, index.manifest.fingerprint.dim)
+    assert encode_readable(encoder, [], config)[0].shape == (0, index.fingerprint.dim)
     assert encode_label_names(index, config, tmp_path) is None
     with pytest.raises(IndexMismatchError, match="descriptor"):
         open_encoder_of(index, PipelineConfig(), tmp_path)

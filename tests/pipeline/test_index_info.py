@@ -56,7 +56,7 @@ def test_a_calibrated_index(path):
     assert calibration["reranking"] is None
     source = f"calibration of {report.calibration.date}"
     assert thresholds["familiarity_threshold"] == {
-        "value": report.calibration.familiarity.threshold(0.8), "source": source,
+        "value": report.calibration.familiarity_threshold(0.8), "source": source,
     }  # fmt: skip
     assert thresholds["keep_known"] == {"value": 0.8, "source": source}
     assert thresholds["confidence_threshold"] == {"value": report.guarantee.threshold, "source": source}

@@ -18,7 +18,7 @@ def test_scores_of_wanted_labels_are_those_of_the_retriever(tmp_path):
     dataset = draw_dataset(tmp_path / "dataset", count=3, size=48)
     build_index_from_directory(dataset, tmp_path / "index.npz", config=PipelineConfig.offline())
     index = ExactIndex.open(tmp_path / "index.npz")
-    retriever = Retriever.open(offline_config(tmp_path / "index.npz").retrieval, index)
+    retriever = Retriever.open(offline_config(tmp_path / "index.npz").retrieval, [index])
     encoder = DescriptorEncoder()
     rows = [0, 4, 8]
     images = [Image.open(dataset / index.examples[row].path).convert("RGB") for row in rows]

@@ -33,7 +33,7 @@ def test_unseen_images_keep_their_positions(place):
     files = sorted((place / "new").rglob("*.*"))
     unseen = encode_unseen(index, config, place / "index.npz", files, place / "new")
     assert [files[position].name for position in unseen.positions] == ["00.png"] * 4
-    assert unseen.vectors.shape == (4, index.manifest.fingerprint.dim)
+    assert unseen.vectors.shape == (4, index.fingerprint.dim)
     words = "2 images are left out, because the index holds them (1) or near copies of them (1)"
     assert unseen.notes == (f"{place / 'new'}: {words}",)
 

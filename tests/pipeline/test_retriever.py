@@ -22,9 +22,9 @@ def test_a_stored_calibration_scores_as_the_fitted_one(tmp_path, name):
     path = write_clusters(tmp_path / name)
     config = RetrievalConfig(index_path=path)
     queries = random_embeddings(np.random.default_rng(5), 9, DIM)
-    fitted = Retriever.open(config, ExactIndex.open(path))
+    fitted = Retriever.open(config, [ExactIndex.open(path)])
     calibrate_index(path)
-    stored = Retriever.open(config, ExactIndex.open(path))
+    stored = Retriever.open(config, [ExactIndex.open(path)])
     assert fitted.stored is None
     assert stored.stored is not None
     np.testing.assert_array_equal(stored.score(queries).scores, fitted.score(queries).scores)
@@ -39,7 +39,7 @@ def test_every_rule_answers_where_nothing_can_be_calibrated(tmp_path, labels):
     with pytest.raises(CalibrationError, match="needs two labels, and more than one image"):
         calibrate_index(path)
     for rule in RULES:
-        retriever = Retriever.open(RetrievalConfig(rule=rule), ExactIndex.open(path))
+        retriever = Retriever.open(RetrievalConfig(rule=rule), [ExactIndex.open(path)])
         scored = retriever.score(random_embeddings(np.random.default_rng(0), 3, DIM))
         assert not np.isnan(scored.scores).any()
         assert np.isfinite(scored.familiarity).all()
@@ -50,7 +50,7 @@ def test_restricted_labels_are_fitted_among_themselves(tmp_path):
     path = write_clusters(tmp_path / "index.npz")
     calibrate_index(path, request=CalibrationRequest(0.9, keep_known=0.9))
     index = ExactIndex.open(path)
-    restricted = Retriever.open(RetrievalConfig(), index, ["a", "c"])
+    restricted = Retriever.open(RetrievalConfig(), [index], ["a", "c"])
     thresholds = Thresholds.resolve(RetrievalConfig(), restricted.calibration, restricted.stored)
     rows = np.flatnonzero(np.array(LABELS) != "b")
     scored = restricted.score(index.vectors()[rows], [index.hashes[row] for row in rows])
@@ -59,13 +59,13 @@ def test_restricted_labels_are_fitted_among_themselves(tmp_path):
     assert len(restricted.index.vectors()) == 100
     assert restricted.stored.confidence_threshold is not None
     with pytest.raises(ConfigError, match="'z' not in the index"):
-        Retriever.open(RetrievalConfig(), index, ["z"])
+        Retriever.open(RetrievalConfig(), [index], ["z"])
 
 
 def test_an_example_is_scored_without_itself(tmp_path):
     """It is less familiar then, and is not among its own neighbors, in either space."""
     index = ExactIndex.open(write_clusters(tmp_path / "index.npz"))
-    retriever = Retriever.open(RetrievalConfig(), index)
+    retriever = Retriever.open(RetrievalConfig(), [index])
     own = index.vectors()[:1]
     with_itself, without_itself = retriever.score(own), retriever.score(own, [index.hashes[0]])
     assert with_itself.familiarity[0] > without_itself.familiarity[0]
@@ -77,7 +77,7 @@ def test_an_example_is_scored_without_itself(tmp_path):
 def test_batches_do_not_change_the_scores(tmp_path, monkeypatch):
     """Parts cover all queries in order; each row is the same as in one call."""
     index = ExactIndex.open(write_clusters(tmp_path / "index.npz"))
-    retriever = Retriever.open(RetrievalConfig(), index)
+    retriever = Retriever.open(RetrievalConfig(), [index])
     queries = random_embeddings(np.random.default_rng(5), 9, DIM)
     expected = retriever.score(queries).scores
     monkeypatch.setattr(type(index.gallery), "queries_at_once", 4)
@@ -91,6 +91,6 @@ def test_a_former_retriever_changes_no_score(tmp_path):
     path = write_clusters(tmp_path / "index.npz")
     config = RetrievalConfig(index_path=path)
     queries = random_embeddings(np.random.default_rng(5), 9, DIM)
-    former = Retriever.open(config, ExactIndex.open(path))
-    again = Retriever.open(config, ExactIndex.open(path), former=former)
+    former = Retriever.open(config, [ExactIndex.open(path)])
+    again = Retriever.open(config, [ExactIndex.open(path)], former=former)
     np.testing.assert_array_equal(again.score(queries).scores, former.score(queries).scores)

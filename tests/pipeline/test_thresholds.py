@@ -24,7 +24,7 @@ def path(tmp_path):
 
 def resolve(path, **settings):
     config = RetrievalConfig(index_path=path, **settings)
-    retriever = Retriever.open(config, ExactIndex.open(path))
+    retriever = Retriever.open(config, [ExactIndex.open(path)])
     return Thresholds.resolve(config, retriever.calibration, retriever.stored)
 
 
@@ -45,7 +45,7 @@ def test_a_stored_calibration_comes_before_the_defaults(path):
     source = f"calibration of {report.calibration.date}"
     assert thresholds.confidence == Threshold(report.guarantee.threshold, source)
     assert thresholds.keep_known == Threshold(0.8, source)
-    assert thresholds.novelty == Threshold(report.calibration.familiarity.threshold(0.8), source)
+    assert thresholds.novelty == Threshold(report.calibration.familiarity_threshold(0.8), source)
 
 
 def test_the_configuration_comes_first(path):
@@ -54,7 +54,7 @@ def test_the_configuration_comes_first(path):
     assert resolve(path, confidence_threshold=0.25).confidence == Threshold(0.25, "configuration")
     fitted = resolve(path, keep_known=0.9)
     assert fitted.keep_known == Threshold(0.9, "configuration")
-    assert fitted.novelty.value == report.calibration.familiarity.threshold(0.9)
+    assert fitted.novelty.value == report.calibration.familiarity_threshold(0.9)
     by_cosine = resolve(path, open_set_threshold=-0.5)
     assert (by_cosine.statistic, by_cosine.novelty) == ("similarity", Threshold(-0.5, "configuration"))
     by_familiarity = resolve(path, familiarity_threshold=-2.5)
@@ -64,7 +64,7 @@ def test_the_configuration_comes_first(path):
 
 def test_the_threshold_of_prediction_sets_is_the_conformal_one(path):
     """It follows from the conformity scores of the calibration in use."""
-    calibration = Retriever.open(RetrievalConfig(), ExactIndex.open(path)).calibration
+    calibration = Retriever.open(RetrievalConfig(), [ExactIndex.open(path)]).calibration
     thresholds = resolve(path, prediction_set_alpha=0.1)
     assert thresholds.prediction_set.value == conformal_threshold(calibration.conformity_scores, 0.1)
 

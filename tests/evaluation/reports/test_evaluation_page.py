@@ -26,7 +26,7 @@ def page_of(place, tmp_path, **settings):
     classifier = HybridClassifier(offline_config(place / "index", **settings))
     evaluation = evaluate_folder(place / "new", classifier)
     write_evaluation_page(str(tmp_path / "page.html"), evaluation, classifier)
-    figures = evaluation.to_dict(classifier.retriever.calibration.familiarity.threshold)
+    figures = evaluation.to_dict(classifier.retriever.calibration.familiarity_threshold)
     return evaluation, figures, (tmp_path / "page.html").read_text(encoding="utf-8")
 
 

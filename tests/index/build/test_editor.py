@@ -317,7 +317,7 @@ def test_parts_that_depend_on_the_examples_are_reported_as_stale(editor, dataset
     assert "1 of 25 examples were added or changed and 0 were removed or changed" in caplog.text
     assert carried.thresholds == guaranteed.thresholds
     assert carried.retriever.temperature == guaranteed.retriever.temperature
-    assert np.isfinite(carried.retriever.calibration.familiarity.knn_distance).all()
+    assert np.isfinite(carried.retriever.calibration.fits[0].familiarity.knn_distance).all()
     assert carried.classify(image(4, "stripes")).label == "stripes"
     editor.remove(report.changes.added)
     assert stale(editor.path) == ()
@@ -330,9 +330,9 @@ def test_a_sync_fits_the_transform_again(editor, dataset, config):
     """It is that of a new build, so a calibration with the former one is not used."""
     calibrate_index(editor.path, config, CalibrationRequest())
     editor.add([image(1)], "argyle")
-    assert not ExactIndex.open(editor.path).contents.transform_is_current
+    assert not ExactIndex.open(editor.path).contents.transforms_are_current
     editor.sync(dataset)
-    assert ExactIndex.open(editor.path).contents.transform_is_current
+    assert ExactIndex.open(editor.path).contents.transforms_are_current
     assert len(stale(editor.path)) == 1
 
 

@@ -65,7 +65,7 @@ def assert_as_new(index, dataset):
         assert synced.hashes == fresh.hashes
         np.testing.assert_array_equal(synced.gallery.embeddings, fresh.gallery.embeddings)
         np.testing.assert_array_equal(synced.vectors(), fresh.vectors())
-        assert synced.contents.transform_is_current
+        assert synced.contents.transforms_are_current
 
 
 @pytest.fixture

@@ -62,10 +62,10 @@ def test_a_commit_makes_a_new_version(folder):
 def test_vectors_alone_make_no_new_version(folder):
     """They are stored, but no reader sees them before the examples change."""
     with Store(folder) as store:
-        store.put_vectors(store.manifest().fingerprint.space_id, [("hash40", ROWS[40])])
+        store.put_vectors(store.manifest().space_ids[0], [("hash40", ROWS[40])])
     assert read_store(folder).version == 1
     with Store(folder) as store:
-        assert "hash40" in store.encoded_hashes(store.manifest().fingerprint.space_id)
+        assert "hash40" in store.encoded_hashes(store.manifest().space_ids[0])
 
 
 def test_examples_are_dropped_and_replaced(folder):
@@ -75,9 +75,9 @@ def test_examples_are_dropped_and_replaced(folder):
         add(store, [20, 21])
         add(store, [], drop=["c/020.jpg", "c/021.jpg", "never/there.jpg"], tidy=True)
         assert (store.state.digest, store.state.contents) == (before.digest, before.contents)
-        assert "hash20" not in store.encoded_hashes(store.manifest().fingerprint.space_id)
+        assert "hash20" not in store.encoded_hashes(store.manifest().space_ids[0])
         changed = replace(record(20), path="p/000.jpg")
-        store.put_vectors(store.manifest().fingerprint.space_id, [("hash20", ROWS[20])])
+        store.put_vectors(store.manifest().space_ids[0], [("hash20", ROWS[20])])
         store.commit(Change([changed]), store.manifest())
     contents = read_store(folder)
     assert contents.hashes[0] == "hash20"
