@@ -83,7 +83,7 @@ def main() -> None:
         report = build_index_from_directory(
             folder / "photos", config.retrieval.index_path, config=config, encoder=encoder
         )
-        print(f"{report.total} images indexed by {report.encoder}")
+        print(f"{report.total} images indexed by {', '.join(report.encoders)}")
         classifier = HybridClassifier(config, encoder=encoder)
         for result in classifier.classify_paths(sorted((folder / "new").glob("*.png"))):
             print(f"{Path(str(result.path)).name}: {result.label} {result.score:.2f}, {result.decision.reason}")

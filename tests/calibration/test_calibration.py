@@ -5,20 +5,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from lmm_classifier.calibration import calibration as module
-from lmm_classifier.calibration.calibration import with_knn_distance
 from lmm_classifier.calibration.fit import fit_by_leave_one_out
 from lmm_classifier.calibration.loading import Loaded, load_calibration
 from lmm_classifier.calibration.request import CalibrationRequest
 from lmm_classifier.index.formats import write_index
 from lmm_classifier.index.vector_index import ExactIndex
 from lmm_classifier.neighbors.config import RetrievalConfig
-from lmm_classifier.neighbors.gallery import Gallery, directions
-from lmm_classifier.neighbors.novelty import NeighborDensity
-from lmm_classifier.pipeline.calibrator import calibrate_index
-from lmm_classifier.pipeline.retriever import Retriever
-from lmm_classifier.testing import random_embeddings
-from tests.helpers.vector_indexes import DIM, LABELS, write_clusters
+from tests.helpers.vector_indexes import write_clusters
 
 
 @pytest.fixture
@@ -30,11 +23,12 @@ def test_the_stored_arrays_have_documented_names_and_no_objects(index):
     """The names are a format: an index of this version is read by later ones."""
     calibration, _ = fit_by_leave_one_out(RetrievalConfig(), [index])
     arrays = calibration.to_arrays(index.contents)
-    names = {name.partition(".")[0] for name in arrays}
-    assert names == {
-        "metric", "temperatures", "shrinkages", "losses", "familiarity", "conformity_scores", "confidence_threshold",
-        "not_certified", "request", "examples", "label_ids", "labels", "vectors", "rule", "date", "reranker_date",
+    assert {name.partition(".")[0] for name in arrays} == {
+        "encoder", "cascade", "familiarity", "conformity_scores", "confidence_threshold", "not_certified", "request",
+        "examples", "label_ids", "labels", "vectors", "rule", "date", "reranker_date", "ladders",
     }  # fmt: skip
+    of_encoders = {name.removeprefix("encoder.0.").partition(".")[0] for name in arrays if name.startswith("encoder.")}
+    assert of_encoders == {"metric", "temperatures", "shrinkages", "losses", "familiarity"}
     assert all(array.dtype != object for array in arrays.values())
 
 
@@ -47,105 +41,15 @@ def test_a_stored_calibration_is_read_back_unchanged(index, tmp_path, confidence
     stored = replace(fitted, confidence_threshold=confidence, not_certified=reason, request=request, date="2026-02-03")
     path = tmp_path / "stored.npz"
     write_index(path, replace(index.contents, calibration=stored.to_arrays(index.contents)))
-    loaded = load_calibration(ExactIndex.open(path).contents, fitted.rule.spec)
+    loaded = load_calibration(ExactIndex.open(path).contents, fitted.fits[0].rule.spec)
     assert isinstance(loaded, Loaded)
     read = loaded.calibration
     assert (read.confidence_threshold, read.keep_known, read.date) == (confidence, keep, "2026-02-03")
     assert (read.request, read.not_certified) == (request, reason)
-    assert read.rule.temperatures == fitted.rule.temperatures
-    assert read.rule.losses == fitted.rule.losses
+    assert read.rule == fitted.rule
+    assert read.cascade.to_json() == fitted.cascade.to_json()
+    assert read.fits[0].rule.temperatures == fitted.fits[0].rule.temperatures
+    assert read.fits[0].rule.losses == fitted.fits[0].rule.losses
     np.testing.assert_array_equal(read.conformity_scores, fitted.conformity_scores)
-    np.testing.assert_array_equal(read.familiarity.held_out, fitted.familiarity.held_out)
-
-
-def test_only_missing_knn_distances_are_computed(index):
-    """Known distances are used as they are; missing ones equal those of a new fit."""
-    expected = NeighborDensity.of(index.gallery).knn_distance
-    incomplete = expected.copy()
-    incomplete[[0, 70, 149]] = np.nan
-    incomplete[5] = 0.123
-    completed = with_knn_distance(incomplete, index.gallery)
-    assert completed[5] == 0.123
-    np.testing.assert_allclose(completed[[0, 70, 149]], expected[[0, 70, 149]], atol=1e-6)
-    assert with_knn_distance(expected, index.gallery) is expected
-
-
-@pytest.mark.parametrize("count", [1, 2, 10, 11, 12, 40])
-def test_missing_knn_distances_are_those_by_hand(count):
-    """One minus the mean similarity to the ten nearest others, or to all where there are fewer; alone: 1."""
-    embeddings = random_embeddings(np.random.default_rng(count), count, 6)
-    gallery = Gallery(embeddings, np.zeros(count, np.int64), 1)
-    similarities = embeddings.astype(float) @ embeddings.T.astype(float)
-    expected = []
-    for row in range(count):
-        others = sorted(np.delete(similarities[row], row))[-10:]
-        expected.append(1 - np.mean(others) if others else 1.0)
-    np.testing.assert_allclose(with_knn_distance(np.full(count, np.nan), gallery), expected, atol=1e-6)
-
-
-def test_many_missing_knn_distances_are_computed_in_blocks(monkeypatch):
-    """However small the blocks are; in a very large dataset each gets the mean of its label."""
-    embeddings = random_embeddings(np.random.default_rng(0), 30, 6)
-    gallery, missing = Gallery(embeddings, np.repeat([0, 1], 15), 2), np.full(30, np.nan)
-    expected = with_knn_distance(missing, gallery)
-    for name, value in (("_BLOCK", 7), ("_MAX_AT_ONCE", 60), ("_MAX_AT_ONCE", 1)):
-        with monkeypatch.context() as patch:
-            patch.setattr(f"lmm_classifier.calibration.calibration.{name}", value)
-            np.testing.assert_allclose(with_knn_distance(missing, gallery), expected, atol=1e-6)
-    monkeypatch.setattr("lmm_classifier.neighbors.novelty._MOST_PAIRS", 899)
-    some = np.where(np.arange(30) % 2, expected, np.nan)
-    by_label = with_knn_distance(some, gallery)
-    np.testing.assert_array_equal(by_label[1::2], expected[1::2])
-    np.testing.assert_allclose(by_label[:15:2], expected[1:15:2].mean())
-
-
-def test_a_large_index_is_completed_in_blocks():
-    """More missing examples than a block holds."""
-    embeddings = random_embeddings(np.random.default_rng(1), 300, 6)
-    gallery = Gallery(embeddings, np.zeros(300, np.int64), 1)
-    completed = with_knn_distance(np.full(300, np.nan), gallery)
-    np.testing.assert_allclose(completed, NeighborDensity.of(gallery).knn_distance, atol=1e-6)
-
-
-def test_norms_in_a_projected_metric_are_stored(tmp_path, monkeypatch):
-    """A large index opens without mapping its rows: only those of added or otherwise unknown examples are mapped."""
-    monkeypatch.setattr("lmm_classifier.neighbors.metric.PROJECT_FROM", 0)
-    path = write_clusters(tmp_path / "index")
-    calibrate_index(path)
-    config = RetrievalConfig(index_path=path)
-    contents = ExactIndex.open(path).contents
-    norms = contents.calibration["norms"]
-    np.testing.assert_array_equal(opened_norms(Retriever.open(config, [ExactIndex.open(path)])), norms)
-    vectors = np.concatenate([random_embeddings(np.random.default_rng(7), 1, DIM), ExactIndex.open(path).vectors()[1:]])
-    hashes = ["f" * 64, *contents.hashes[1:]]
-    write_index(tmp_path / "changed", replace(contents, hashes=hashes, vector_blocks=lambda: [vectors]))
-    mapped = []
-    monkeypatch.setattr(
-        "lmm_classifier.neighbors.metric.directions", lambda rows: mapped.append(len(rows)) or directions(rows)
-    )
-    changed = Retriever.open(config, [ExactIndex.open(tmp_path / "changed")])
-    assert mapped == [1]
-    np.testing.assert_array_equal(opened_norms(changed)[1:], norms[1:])
-    expected = directions(changed.calibration.fits[0].rule.metric.whiten(changed.index.gallery.embeddings[:1]))[1]
-    np.testing.assert_array_equal(opened_norms(changed)[:1], expected)
-    mapped.clear()
-    without_norms = {name: array for name, array in contents.calibration.items() if name != "norms"}
-    write_index(tmp_path / "no_norms", replace(contents, calibration=without_norms))
-    reopened = Retriever.open(RetrievalConfig(), [ExactIndex.open(tmp_path / "no_norms")], former=changed)
-    assert mapped == [1]
-    np.testing.assert_array_equal(opened_norms(reopened), norms)
-
-
-def test_norms_that_are_not_used_are_dropped(index):
-    """An index below the limit has no projected metric, so a completed calibration holds no norms."""
-    fitted, _ = fit_by_leave_one_out(RetrievalConfig(), [index])
-    assert replace(fitted, norms=np.ones(len(LABELS))).completed(index.gallery).norms is None
-
-
-def opened_norms(retriever):
-    return retriever.metric_gallery.projected.norms
-
-
-def test_at_most_67_mb_of_similarities_are_held_at_a_time():
-    """In blocks of 256 examples, or of fewer where the index is large."""
-    assert (module._BLOCK, 4 * module._MAX_AT_ONCE) == (256, 67_108_864)
+    np.testing.assert_array_equal(read.familiarity, fitted.familiarity)
+    np.testing.assert_array_equal(read.fits[0].familiarity.knn_distance, fitted.fits[0].familiarity.knn_distance)

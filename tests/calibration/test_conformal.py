@@ -9,6 +9,7 @@ from lmm_classifier.calibration.conformal import conformal_threshold, prediction
 from lmm_classifier.calibration.fit import fit_by_leave_one_out
 from lmm_classifier.index.vector_index import ExactIndex
 from lmm_classifier.neighbors.config import RetrievalConfig
+from lmm_classifier.pipeline.query_vectors import QueryVectors
 from lmm_classifier.pipeline.retriever import Retriever
 from lmm_classifier.testing import clustered_embeddings
 from tests.helpers.vector_indexes import DIM, LABELS, write_vectors
@@ -78,8 +79,8 @@ def test_sets_contain_the_true_label_as_often_as_guaranteed(tmp_path):
         index = ExactIndex.open(write_vectors(tmp_path / f"{seed}.npz", LABELS, vectors[: len(LABELS)]))
         calibration, _ = fit_by_leave_one_out(RetrievalConfig(), [index])
         threshold = conformal_threshold(calibration.conformity_scores, 0.1)
-        scores = Retriever.open(RetrievalConfig(), [index]).score(vectors[len(LABELS) :]).scores
-        probabilities = calibration.fits[0].rule.probabilities(scores)
+        scores = Retriever.open(RetrievalConfig(), [index]).score(QueryVectors.given(vectors[len(LABELS) :]))
+        probabilities = scores.probabilities
         covered.append((probabilities[np.arange(len(LABELS)), truth] >= threshold).mean())
         sizes.append((probabilities >= threshold).sum(axis=1).mean())
     assert np.mean(covered) == pytest.approx(0.9, abs=0.04)

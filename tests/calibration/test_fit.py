@@ -101,18 +101,18 @@ def test_a_large_index_is_searched_for_the_density(tmp_path, monkeypatch, limit,
     calibration, _ = fit_by_leave_one_out(RetrievalConfig(), [index])
     assert searches == [150] * searched
     np.testing.assert_allclose(
-        calibration.fits[0].familiarity.knn_distance, expected.familiarity.knn_distance, atol=1e-6
+        calibration.fits[0].familiarity.knn_distance, expected.fits[0].familiarity.knn_distance, atol=1e-6
     )
 
 
 def test_norms_are_known_where_the_metric_is_projected(tmp_path, monkeypatch):
     """They are those of the examples in the chosen metric; elsewhere there are none."""
     index = ExactIndex.open(write_clusters(tmp_path / "index.npz"))
-    assert fit_by_leave_one_out(RetrievalConfig(), [index])[0].norms is None
+    assert fit_by_leave_one_out(RetrievalConfig(), [index])[0].fits[0].norms is None
     monkeypatch.setattr("lmm_classifier.neighbors.metric.PROJECT_FROM", 150)
     calibration, _ = fit_by_leave_one_out(RetrievalConfig(), [index])
     in_metric = calibration.fits[0].rule.metric.whiten(index.gallery.embeddings)
-    np.testing.assert_allclose(calibration.norms, np.linalg.norm(in_metric, axis=1), rtol=1e-5)
+    np.testing.assert_allclose(calibration.fits[0].norms, np.linalg.norm(in_metric, axis=1), rtol=1e-5)
 
 
 def test_the_text_scores_the_examples_that_were_held_out(tmp_path):
@@ -120,8 +120,8 @@ def test_the_text_scores_the_examples_that_were_held_out(tmp_path):
     labels = [f"label {number:02}" for number in range(8) for _ in range(5)]
     index = ExactIndex.open(write_clusters(tmp_path / "index.npz", labels, spread=2.5))
     texts = clustered_embeddings(np.random.default_rng(0), labels, DIM, 0.0)[::5]
-    calibration, predictions = fit_by_leave_one_out(RetrievalConfig(), [index], 30, texts)
-    rule = calibration.rule
+    calibration, predictions = fit_by_leave_one_out(RetrievalConfig(), [index], 30, [texts])
+    rule = calibration.fits[0].rule
     assert rule.text is not None
     scores = [log * temperature for log, temperature in zip(predictions.expert_log_probabilities, rule.temperatures)]
     combined = rule.combine(scores, index.gallery.embeddings[predictions.rows])
@@ -148,11 +148,10 @@ def test_other_images_replace_leave_one_out(tmp_path):
     vectors = clustered_embeddings(np.random.default_rng(0), LABELS * 2, DIM, 1.2)
     index = ExactIndex.open(write_vectors(tmp_path / "index.npz", LABELS, vectors[: len(LABELS)]))
     label_ids = np.array([ord(label) - ord("a") for label in LABELS])
-    calibration, predictions = fit_on_held_out(RetrievalConfig(), [index], vectors[len(LABELS) :], label_ids)
+    calibration, predictions = fit_on_held_out(RetrievalConfig(), [index], [vectors[len(LABELS) :]], label_ids)
     np.testing.assert_array_equal(predictions.label_ids, label_ids)
     assert predictions.correct.mean() > 0.8
-    familiarity = calibration.familiarity.of_signals(predictions.signals)
-    assert (familiarity >= calibration.familiarity_threshold(0.9)).mean() == pytest.approx(0.9, abs=0.02)
+    assert (predictions.familiarity >= calibration.familiarity_threshold(0.9)).mean() == pytest.approx(0.9, abs=0.02)
 
 
 def test_the_conformity_scores_are_the_sorted_probabilities_of_the_true_labels(tmp_path):

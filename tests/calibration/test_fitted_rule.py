@@ -21,7 +21,7 @@ def index(tmp_path):
 
 @pytest.fixture
 def rule(index):
-    return fit_by_leave_one_out(RetrievalConfig(), [index])[0].rule
+    return fit_by_leave_one_out(RetrievalConfig(), [index])[0].fits[0].rule
 
 
 def compare(index, rule, queries):
@@ -42,7 +42,7 @@ def test_a_rebuilt_rule_gives_the_same_scores(index, rule):
 @pytest.mark.parametrize(("rule", "in_metric"), [("knn", False), ("auto", True)])
 def test_the_experts_compare_in_the_space_of_their_rule(index, rule, in_metric):
     """In the within-class metric, or in the space of the index."""
-    fitted = fit_by_leave_one_out(RetrievalConfig(rule=rule), [index])[0].rule
+    fitted = fit_by_leave_one_out(RetrievalConfig(rule=rule), [index])[0].fits[0].rule
     queries = random_embeddings(np.random.default_rng(4), 5, DIM)
     plain, mapped, _ = compare(index, fitted, queries)
     expected = fitted.combine([e.scores(mapped if in_metric else plain) for e in fitted.spec.experts], queries)

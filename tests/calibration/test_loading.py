@@ -22,6 +22,7 @@ from lmm_classifier.index.vector_index import ExactIndex
 from lmm_classifier.neighbors.config import RetrievalConfig
 from lmm_classifier.neighbors.voting import make_rule
 from lmm_classifier.pipeline.calibrator import calibrate_index
+from lmm_classifier.pipeline.query_vectors import QueryVectors
 from lmm_classifier.pipeline.retriever import Retriever
 from lmm_classifier.testing import random_embeddings
 from tests.helpers.vector_indexes import DIM, LABELS, write_clusters
@@ -102,8 +103,9 @@ def test_many_changed_examples_make_it_stale(contents, caplog):
 
 def test_another_encoder_makes_it_stale(contents):
     """Its numbers belong to the vectors of one encoder."""
-    fingerprint = replace(contents.manifest.fingerprint, revision="2")
-    changed = replace(contents, manifest=replace(contents.manifest, fingerprint=fingerprint))
+    (entry,) = contents.manifest.encoders
+    entry = replace(entry, fingerprint=replace(entry.fingerprint, revision="2"))
+    changed = replace(contents, manifest=replace(contents.manifest, encoders=(entry,)))
     state = load_calibration(changed)
     assert isinstance(state, Stale)
     assert "the encoder or the transform of the index changed" in state.reason
@@ -112,9 +114,11 @@ def test_another_encoder_makes_it_stale(contents):
 @pytest.mark.parametrize(
     "name",
     [
-        "temperatures",
-        "familiarity.knn_distance",
-        "metric.projection",
+        "encoder.0.temperatures",
+        "encoder.0.familiarity.knn_distance",
+        "encoder.0.metric.projection",
+        "cascade",
+        "ladders",
         "confidence_threshold",
         "conformity_scores",
         "label_ids",
@@ -122,8 +126,8 @@ def test_another_encoder_makes_it_stale(contents):
 )
 def test_damage_is_reported_and_the_rule_is_fitted_again(path, contents, name, caplog):
     """The answers are those of an index that was never calibrated."""
-    queries = random_embeddings(np.random.default_rng(5), 3, DIM)
-    expected = Retriever.open(RetrievalConfig(), [ExactIndex.open(path)]).score(queries).scores
+    queries = QueryVectors.given(random_embeddings(np.random.default_rng(5), 3, DIM))
+    expected = Retriever.open(RetrievalConfig(), [ExactIndex.open(path)]).score(queries).log_probabilities
     damaged = replace(contents, calibration={**contents.calibration, name: np.array([-1.0])})
     state = load_calibration(damaged)
     assert isinstance(state, Stale)
@@ -132,14 +136,16 @@ def test_damage_is_reported_and_the_rule_is_fitted_again(path, contents, name, c
     with caplog.at_level(logging.WARNING):
         retriever = Retriever.open(RetrievalConfig(), [ExactIndex.open(path)])
     assert "damaged" in caplog.text
-    np.testing.assert_array_equal(retriever.score(queries).scores, expected)
+    np.testing.assert_array_equal(retriever.score(queries).log_probabilities, expected)
 
 
 @pytest.mark.parametrize(
     ("name", "damage"),
     [
-        ("familiarity.knn_distance", lambda array: array[:-1]),
-        ("familiarity.knn_distance", lambda array: np.where(array == array[3], np.nan, array)),
+        ("encoder.0.familiarity.knn_distance", lambda array: array[:-1]),
+        ("encoder.0.familiarity.knn_distance", lambda array: np.where(array == array[3], np.nan, array)),
+        ("familiarity", lambda array: array[None]),
+        ("familiarity", lambda array: np.append(array, np.nan)),
         ("conformity_scores", lambda array: array[None]),
         ("conformity_scores", lambda array: np.append(array, 1.001)),
         ("conformity_scores", lambda array: np.append(array, -0.001)),
@@ -171,7 +177,7 @@ def test_the_limits_of_a_probability_are_probabilities(contents, threshold):
 
 def test_numbers_of_examples_follow_them(contents):
     """Distances and norms of examples that are still there move with them, also the first; others are missing."""
-    stored = contents.calibration["familiarity.knn_distance"]
+    stored = contents.calibration["encoder.0.familiarity.knn_distance"]
     norms = np.linspace(0, 2, len(LABELS))
     order = np.roll(np.arange(len(LABELS)), 1)  # the last example comes first, and the former first one is second
     moved = replace(
@@ -179,15 +185,15 @@ def test_numbers_of_examples_follow_them(contents):
         labels=[contents.labels[row] for row in order],
         paths=[contents.paths[row] for row in order],
         hashes=["f" * 64, *(contents.hashes[row] for row in order[1:])],
-        calibration={**contents.calibration, "norms": norms},
+        calibration={**contents.calibration, "encoder.0.norms": norms},
     )
     calibration = load_calibration(moved, spec()).calibration
     np.testing.assert_array_equal(calibration.fits[0].familiarity.knn_distance[1:], stored[order[1:]])
-    np.testing.assert_array_equal(calibration.norms[1:], norms[order[1:]])
+    np.testing.assert_array_equal(calibration.fits[0].norms[1:], norms[order[1:]])
     assert np.isnan(calibration.fits[0].familiarity.knn_distance[0])
-    assert np.isnan(calibration.norms[0])
-    damaged = replace(moved, calibration={**contents.calibration, "norms": norms - 0.001})
-    assert load_calibration(damaged, spec()).calibration.norms is None
+    assert np.isnan(calibration.fits[0].norms[0])
+    damaged = replace(moved, calibration={**contents.calibration, "encoder.0.norms": norms - 0.001})
+    assert load_calibration(damaged, spec()).calibration.fits[0].norms is None
 
 
 def test_a_missing_array_is_damage(contents):
@@ -200,8 +206,11 @@ def test_a_missing_array_is_damage(contents):
         "examples",
         "date",
         "not_certified",
-        "losses",
-        "familiarity.spread",
+        "cascade",
+        "ladders",
+        "familiarity",
+        "encoder.0.losses",
+        "encoder.0.familiarity.spread",
     ):
         arrays = {key: array for key, array in contents.calibration.items() if key != name}
         state = load_calibration(replace(contents, calibration=arrays))
@@ -216,12 +225,14 @@ def test_damaged_norms_are_computed_again(tmp_path, monkeypatch, caplog, damage)
     path = write_clusters(tmp_path / "sound")
     calibrate_index(path, request=CalibrationRequest(keep_known=0.8))
     contents = ExactIndex.open(path).contents
-    norms = contents.calibration["norms"]
-    write_index(tmp_path / "damaged", replace(contents, calibration={**contents.calibration, "norms": damage}))
+    norms = contents.calibration["encoder.0.norms"]
+    write_index(
+        tmp_path / "damaged", replace(contents, calibration={**contents.calibration, "encoder.0.norms": damage})
+    )
     with caplog.at_level(logging.WARNING):
         opened = Retriever.open(RetrievalConfig(), [ExactIndex.open(tmp_path / "damaged")])
     assert "norms stored with the calibration are damaged" in caplog.text
-    np.testing.assert_array_equal(opened.metric_gallery.projected.norms, norms)
+    np.testing.assert_array_equal(opened.encoders[0].metric_gallery.projected.norms, norms)
     assert opened.stored.keep_known == 0.8
 
 
@@ -232,7 +243,8 @@ def test_text_of_other_labels_is_dropped(tmp_path):
     index = ExactIndex.open(path)
     fitted, _ = fit_by_leave_one_out(RetrievalConfig(), [index])
     text = ZeroShotText(random_embeddings(np.random.default_rng(0), 4, DIM), 0.1, 1.0)
-    arrays = replace(fitted, rule=replace(fitted.rule, text=text)).to_arrays(index.contents)
+    fit = replace(fitted.fits[0], rule=replace(fitted.fits[0].rule, text=text))
+    arrays = replace(fitted, fits=(fit,)).to_arrays(index.contents)
     same = load_calibration(replace(index.contents, calibration=arrays))
     assert isinstance(same, Loaded)
     assert same.calibration.fits[0].rule.text is not None
@@ -254,7 +266,8 @@ def test_renamed_labels_carry_the_whole_calibration_over(path, contents):
     assert isinstance(state, Loaded)
     assert state.note == "Labels were renamed since the calibration: a to z, b to a, c to b."
     assert state.calibration.confidence_threshold == expected.confidence_threshold
-    np.testing.assert_array_equal(state.calibration.fits[0].familiarity.knn_distance, expected.familiarity.knn_distance)
+    found = state.calibration.fits[0].familiarity.knn_distance
+    np.testing.assert_array_equal(found, expected.fits[0].familiarity.knn_distance)
 
 
 def test_labels_that_were_merged_count_as_changed(contents):

@@ -103,7 +103,9 @@ def test_temperatures_are_those_of_the_experts_and_of_their_product():
     rows = np.arange(0, 60, 2)
     held_out = score_held_out(spec, chosen, gallery, in_metric, NeighborDensity.of(gallery), rows, done.append)
     assert [(step.done, step.total) for step in done] == [(30, 30)]
-    fitted, predictions = fit_rule(spec, chosen, held_out, gallery.embeddings[rows])
+    familiarity = np.linspace(-2, 1, len(rows))
+    fitted, predictions = fit_rule(spec, chosen, held_out, familiarity, gallery.embeddings[rows])
+    assert predictions.familiarity is familiarity
     assert fitted.temperatures == tuple(fit_temperature(scores, LABEL_IDS[rows]) for scores in held_out.scores)
     logs = [log_softmax(scores / temperature) for scores, temperature in zip(held_out.scores, fitted.temperatures)]
     for own, expected in zip(predictions.expert_log_probabilities, logs):
@@ -189,7 +191,7 @@ def test_a_fixed_temperature_is_not_fitted(rule):
     chosen = choose_metric(spec, gallery)
     in_metric = gallery_in_metric(chosen.metric, gallery)
     held_out = score_held_out(spec, chosen, gallery, in_metric, NeighborDensity.of(gallery), np.arange(60))
-    fitted, predictions = fit_rule(spec, chosen, held_out, gallery.embeddings)
+    fitted, predictions = fit_rule(spec, chosen, held_out, np.zeros(60), gallery.embeddings)
     assert (fitted.temperature == 1.0) == spec.fixed == (rule == "knn")
     assert len(predictions.expert_log_probabilities) == len(spec.experts)
     np.testing.assert_allclose(np.exp(predictions.log_probabilities).sum(axis=1), 1)

@@ -20,7 +20,7 @@ def tradeoff(spread, labels=10, count=20):
         clustered_embeddings(np.random.default_rng(0), names, 24, spread), np.repeat(np.arange(labels), count), labels
     )
     spec = make_rule(RetrievalConfig(), gallery.label_ids, labels)
-    return estimate_open_set_tradeoff(choose_metric(spec, gallery).metric, gallery, (0.95, 0.8))
+    return estimate_open_set_tradeoff([choose_metric(spec, gallery).metric], [gallery], np.ones(1), (0.95, 0.8))
 
 
 def test_compact_labels_are_easier_than_spread_ones():
@@ -40,7 +40,7 @@ def test_the_estimate_is_that_of_holding_labels_out_by_hand():
     gallery = Gallery(embeddings, label_ids, 9)
     spec = make_rule(RetrievalConfig(power_normalize=False), label_ids, 9)
     metric = choose_metric(spec, gallery).metric
-    found = estimate_open_set_tradeoff(metric, gallery, (0.95, 0.7))
+    found = estimate_open_set_tradeoff([metric], [gallery], np.ones(1), (0.95, 0.7))
     areas, accepted = [], []
     order = np.random.default_rng(0).permutation(8)
     for number in range(5):

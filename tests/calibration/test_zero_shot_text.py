@@ -14,6 +14,7 @@ from lmm_classifier.index.formats import write_index
 from lmm_classifier.index.vector_index import ExactIndex
 from lmm_classifier.neighbors.config import RetrievalConfig
 from lmm_classifier.neighbors.voting import product
+from lmm_classifier.pipeline.query_vectors import QueryVectors
 from lmm_classifier.pipeline.retriever import Retriever
 from lmm_classifier.testing import clustered_embeddings, random_embeddings
 from tests.helpers.vector_indexes import DIM, write_clusters
@@ -36,7 +37,7 @@ def helpful():
 def test_meaningful_names_get_a_weight(index, helpful):
     """Leave-one-out is more accurate with them."""
     without = fit_by_leave_one_out(RetrievalConfig(), [index])[1]
-    calibration, predictions = fit_by_leave_one_out(RetrievalConfig(), [index], texts=helpful)
+    calibration, predictions = fit_by_leave_one_out(RetrievalConfig(), [index], texts=[helpful])
     assert calibration.fits[0].rule.text is not None
     assert predictions.correct.mean() > without.correct.mean()
 
@@ -44,7 +45,7 @@ def test_meaningful_names_get_a_weight(index, helpful):
 def test_meaningless_names_are_not_used(index):
     """The predictions are those without them."""
     texts = random_embeddings(np.random.default_rng(9), 8, DIM)
-    calibration, predictions = fit_by_leave_one_out(RetrievalConfig(), [index], texts=texts)
+    calibration, predictions = fit_by_leave_one_out(RetrievalConfig(), [index], texts=[texts])
     without = fit_by_leave_one_out(RetrievalConfig(), [index])[1]
     assert calibration.fits[0].rule.text is None
     np.testing.assert_array_equal(predictions.log_probabilities, without.log_probabilities)
@@ -143,15 +144,15 @@ def test_stored_arrays_are_checked(helpful):
 def test_a_stored_text_expert_scores_again(index, helpful, tmp_path):
     """It is part of the stored rule; for some labels only, the rule is fitted again without it."""
     config = RetrievalConfig()
-    calibration, _ = fit_by_leave_one_out(config, [index], texts=helpful)
+    calibration, _ = fit_by_leave_one_out(config, [index], texts=[helpful])
     path = tmp_path / "with_text.npz"
     write_index(path, replace(index.contents, calibration=calibration.to_arrays(index.contents)))
-    queries = random_embeddings(np.random.default_rng(3), 5, DIM)
-    with_text = Retriever.open(config, [ExactIndex.open(path)]).score(queries).scores
-    without_text = Retriever.open(config, [index]).score(queries).scores
+    queries = QueryVectors.given(random_embeddings(np.random.default_rng(3), 5, DIM))
+    with_text = Retriever.open(config, [ExactIndex.open(path)]).score(queries).log_probabilities
+    without_text = Retriever.open(config, [index]).score(queries).log_probabilities
     assert not np.allclose(with_text, without_text)
     restricted = Retriever.open(config, [ExactIndex.open(path)], index.label_names[2:5])
-    assert restricted.score(queries).scores.shape == (5, 3)
+    assert restricted.score(queries).log_probabilities.shape == (5, 3)
     assert restricted.calibration.fits[0].rule.text is None
 
 

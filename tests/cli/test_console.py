@@ -47,7 +47,7 @@ def test_a_report_lists_labels_and_skipped_files(capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", "120")
     skipped = [Skipped(f"note{number:02}.txt", "not an image", "ignored") for number in range(25)]
     report = BuildReport(
-        "dataset", "index", "descriptor", {"a": 2, "b": 1}, (*skipped, Skipped("a/bad.jpg", "is broken", "corrupt")),
+        "dataset", "index", ("descriptor",), {"a": 2, "b": 1}, (*skipped, Skipped("a/bad.jpg", "is broken", "corrupt")),
         ("one label has few images",), 1.0, changes=Changes(added=("a/1.jpg",), unchanged=2, encoded=1),
     )  # fmt: skip
     show_report(report)

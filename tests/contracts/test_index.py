@@ -140,7 +140,7 @@ def test_another_encoder_is_rejected_by_name(tmp_path, kind, field, value):
     encoder = Fingerprint(**{**fields, field: value})
     with pytest.raises(IndexMismatchError) as caught:
         ExactIndex.open(path, encoder)
-    for part in (f"{field} differ", str(encoder), str(example_fingerprint(DIM)), str(path), "rebuild"):
+    for part in (f"{field} differ", str(encoder), str(example_fingerprint(DIM)), str(path), "lmm-classifier build"):
         assert part in str(caught.value)
 
 

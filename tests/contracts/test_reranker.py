@@ -87,7 +87,7 @@ def test_a_copy_opens_the_model_or_the_connection_again(backend, tmp_path):
     pytest.importorskip("httpx2", reason="httpx2 is not installed")
     config = RerankConfig(backend=backend, model_name=str(CHECKPOINT))
     with contextlib.chdir(tmp_path):
-        original = open_reranker(config, None, 1.0, Path("index"))
+        original = open_reranker(config, None, Path("index"))
     other = pickle.loads(pickle.dumps(original))
     assert isinstance(other, Closable)
     assert (other.identity, other.path) == (original.identity, tmp_path / "index.answers.sqlite")

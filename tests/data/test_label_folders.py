@@ -163,7 +163,7 @@ def test_long_names(tmp_path):
 
 def test_an_index_is_no_place_for_sorted_images(tmp_path):
     """A label may have the name of one of its folders."""
-    for name in ("index.sqlite", "derived/1.npy"):
+    for name in ("index.sqlite", "derived/1.0.npy"):
         file(tmp_path / "index" / name)
     before = tree(tmp_path)
     with pytest.raises(OutputError, match="it is an index. Choose another folder"):

@@ -13,8 +13,9 @@ from lmm_classifier.core.errors import EncoderError
 from lmm_classifier.data.config import ImagesConfig
 from lmm_classifier.data.images import read_image
 from lmm_classifier.embeddings.descriptor import DescriptorEncoder
-from lmm_classifier.embeddings.encode_files import LazyEncoder, encode_files
+from lmm_classifier.embeddings.encode_files import Encoding, encode_files
 from lmm_classifier.embeddings.encode_images import encode_images
+from lmm_classifier.embeddings.lazy_encoder import LazyEncoder
 
 
 class Watched(DescriptorEncoder):
@@ -61,8 +62,9 @@ def test_every_file_is_in_one_batch_in_order(files, size):
     encoder, positions = Watched(), []
     for batch in encode_files(files, Encoding([LazyEncoder(lambda: encoder)], ImagesConfig(), size)):
         positions += sorted([file.position for file in [*batch.encoded, *batch.failed]])
-        assert len(batch.vectors) == len(batch.encoded) == len(batch) - len(batch.failed)
-        for file, vector in zip(batch.encoded, batch.vectors):
+        (vectors,) = batch.vectors
+        assert len(vectors) == len(batch.encoded) == len(batch) - len(batch.failed)
+        for file, vector in zip(batch.encoded, vectors):
             image = read_image(files[file.position])
             assert image.content_hash == file.content_hash
             np.testing.assert_array_equal(vector, encode_images(encoder, [image.image])[0])
@@ -101,7 +103,7 @@ def test_known_contents_are_not_encoded(files):
     def fail():
         raise AssertionError("no file must be encoded")
 
-    (batch,) = encode_files(good, LazyEncoder(fail), ImagesConfig(), 8, contents)
+    (batch,) = encode_files(good, Encoding([LazyEncoder(fail)], ImagesConfig(), 8, [contents]))
     assert (len(batch.known), len(batch.failed), len(batch.encoded)) == (54, 0, 0)
 
 

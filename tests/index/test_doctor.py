@@ -91,8 +91,8 @@ def test_damaged_rows_are_found_and_repaired(index, original, statement, what, e
 
 def test_a_damaged_transform_is_fitted_again(index, original):
     """A build fits it and encodes nothing."""
-    tamper(index, "UPDATE meta SET value = zeroblob(10) WHERE name = 'transform.projection'")
-    assert any("transform.projection" in text for _, repaired, text in findings(index, repair=True) if repaired)
+    tamper(index, "UPDATE meta SET value = zeroblob(10) WHERE name = 'transform.0.projection'")
+    assert any("transform.0.projection" in text for _, repaired, text in findings(index, repair=True) if repaired)
     report = build_index_from_directory(original / "dataset", index, config=offline_config(index))
     assert report.changes.encoded == 0
     assert encoded_by_sync(index, original) == 0

@@ -3,6 +3,7 @@
 import io
 import json
 import zipfile
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -49,16 +50,16 @@ def test_a_round_trip_preserves_names_of_any_bytes(tmp_path, kind):
     contents = read_index(path)
     assert contents.labels == labels
     assert contents.hashes == ["a" * 64] * 3
-    np.testing.assert_array_equal(np.concatenate(list(contents.vector_blocks())), vectors)
+    np.testing.assert_array_equal(np.concatenate(list(contents.vectors[0].blocks())), vectors)
 
 
 def test_numpy_reads_the_npz_file(npz):
     """The file is an ordinary .npz: vectors, labels, paths, hashes, and the manifest as JSON."""
     with np.load(npz, allow_pickle=False) as arrays:
-        assert arrays["vectors"].shape == (5, 4)
+        assert arrays["vectors.0"].shape == (5, 4)
         assert arrays["labels"].tolist() == ["a", "b", "a", "b", "a"]
         assert arrays["paths"][0] == "p/000.jpg"
-        assert json.loads(arrays["manifest.json"])["fingerprint"]["dim"] == 4
+        assert json.loads(arrays["manifest.json"])["encoders"][0]["fingerprint"]["dim"] == 4
 
 
 def test_a_member_under_another_name_is_damage(npz):
@@ -95,7 +96,7 @@ def test_a_failed_write_does_not_change_the_old_index(npz):
         raise OSError("no space left on device")
 
     with pytest.raises(OSError, match="no space"):
-        write_index(npz, type(contents)(**{**vars(contents), "vector_blocks": broken}))
+        write_index(npz, replace(contents, vectors=(replace(contents.vectors[0], blocks=broken),)))
     assert npz.read_bytes() == old
     assert [path.name for path in npz.parent.iterdir()] == ["index.npz"]
 
@@ -119,25 +120,25 @@ def header_of_a_huge_array():
 @pytest.mark.parametrize(
     ("members", "message"),
     [
-        ({"vectors__npy": None}, "vectors.npy missing"),
+        ({"vectors__0__npy": None}, "vectors.0.npy missing"),
         ({"manifest__json": None}, "no manifest.json"),
         ({"manifest__json": b"{"}, "damaged manifest"),
         ({"manifest__json": b"[1]"}, "another format name"),
         ({"manifest__json": b'{"format": "lmm-classifier-index", "format_version": 99}'}, "format 99"),
-        ({"manifest__json": b'{"format": "lmm-classifier-index", "format_version": 2}'}, "damaged manifest"),
+        ({"manifest__json": b'{"format": "lmm-classifier-index", "format_version": 3}'}, "damaged manifest"),
         ({"manifest__json": b"[" * 100_000}, "damaged manifest"),
-        ({"vectors__npy": as_npy(np.array([{}], object), allow_pickle=True)}, "plain numbers or text"),
-        ({"vectors__npy": as_npy(np.zeros((5, 3), np.float32))}, "the manifest says (5, 4)"),
-        ({"vectors__npy": as_npy(np.zeros((5, 4), np.int32))}, "vectors of int32"),
-        ({"vectors__npy": as_npy(np.full((5, 4), np.nan, np.float32))}, "not finite"),
-        ({"vectors__npy": b"nonsense"}, "not a readable array"),
-        ({"vectors__npy": header_of_a_huge_array()}, "declares"),
+        ({"vectors__0__npy": as_npy(np.array([{}], object), allow_pickle=True)}, "plain numbers or text"),
+        ({"vectors__0__npy": as_npy(np.zeros((5, 3), np.float32))}, "the manifest says (5, 4)"),
+        ({"vectors__0__npy": as_npy(np.zeros((5, 4), np.int32))}, "vectors of int32"),
+        ({"vectors__0__npy": as_npy(np.full((5, 4), np.nan, np.float32))}, "not finite"),
+        ({"vectors__0__npy": b"nonsense"}, "not a readable array"),
+        ({"vectors__0__npy": header_of_a_huge_array()}, "declares"),
         ({"labels__npy": as_npy(np.arange(5))}, "expected 5 texts"),
         ({"labels__npy": as_npy(np.array(["a"]))}, "expected 5 texts"),
         ({"labels__npy": as_npy(np.frombuffer(b"\xff" * 20, "<U1"))}, "damaged text"),
         ({"paths__npy": as_npy(np.array(["a/1", "../../x", "c", "d", "e"]))}, "leads out of the dataset"),
         ({"paths__npy": as_npy(np.array(["a/1", "/etc/x", "c", "d", "e"]))}, "leads out of the dataset"),
-        ({"transform__mean__npy": as_npy(np.zeros(3))}, "no arrays"),
+        ({"transform__0__mean__npy": as_npy(np.zeros(3))}, "no arrays"),
     ],
 )
 def test_manipulated_archives_are_rejected(npz, members, message):
@@ -160,7 +161,7 @@ def test_a_flipped_bit_is_detected(npz):
     """The checksum of the archive covers the stored vectors."""
     data = bytearray(npz.read_bytes())
     with zipfile.ZipFile(npz) as archive:
-        data[archive.getinfo("vectors.npy").header_offset + 250] ^= 1
+        data[archive.getinfo("vectors.0.npy").header_offset + 250] ^= 1
     npz.write_bytes(data)
     with pytest.raises(IndexFileError, match=r"index\.npz"):
         ExactIndex.open(npz)

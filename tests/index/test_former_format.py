@@ -48,9 +48,9 @@ def former_file(path):
         members = {name: archive.read(name) for name in archive.namelist()}
     manifest = json.loads(members["manifest.json"])
     manifest["format_version"] = 1
-    manifest["space"] = manifest.pop("transform")
+    manifest["space"], manifest["fingerprint"] = "identity", manifest.pop("encoders")[0]["fingerprint"]
     members["manifest.json"] = json.dumps(manifest).encode()
-    members["space.mean.npy"] = members["vectors.npy"]
+    members["space.mean.npy"] = members["vectors.npy"] = members.pop("vectors.0.npy")
     with zipfile.ZipFile(path, "w") as archive:
         for name, data in members.items():
             archive.writestr(name, data)
@@ -61,7 +61,7 @@ def former_file(path):
 def former(request, tmp_path):
     """An index of the former format, and the error message that it gives."""
     if request.param == "npz":
-        path, formats, output = former_file(tmp_path / "old.npz"), (1, 2), ""
+        path, formats, output = former_file(tmp_path / "old.npz"), (1, 3), ""
     else:
         path, formats = former_folder(tmp_path / "old", own_tables=request.param == "folder"), (2, 4)
         output = " into another folder"
@@ -77,7 +77,7 @@ def former(request, tmp_path):
     [
         read_index,
         ExactIndex.open,
-        lambda path: open_index(RetrievalConfig(index_path=path), ["descriptor"]),
+        lambda path: open_index(RetrievalConfig(index_path=path), [["descriptor"]]),
     ],
 )
 def test_opening_it_gives_one_message(former, open_it):

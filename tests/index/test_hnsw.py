@@ -11,8 +11,9 @@ from lmm_classifier.index import hnsw
 from lmm_classifier.index.hnsw import HnswGraph, wants_graph
 from lmm_classifier.index.vector_index import ExactIndex
 from lmm_classifier.neighbors.config import RetrievalConfig
+from lmm_classifier.pipeline.query_vectors import QueryVectors
 from lmm_classifier.pipeline.retriever import Retriever
-from lmm_classifier.testing import clustered_embeddings, random_embeddings
+from lmm_classifier.testing import clustered_embeddings, example_fingerprint, random_embeddings
 from tests.contracts.test_index import write
 
 pytest.importorskip("faiss")
@@ -30,7 +31,7 @@ def folder(tmp_path):
 
 
 def file_in(folder):
-    return folder / "derived" / "graph.faiss"
+    return folder / "derived" / f"graph-{example_fingerprint(32).space_id}.faiss"
 
 
 @pytest.mark.parametrize("rule", ["auto", "knn", "top_k_mean_prototype", "gda"])
@@ -41,10 +42,14 @@ def test_a_shortlist_of_all_rows_gives_the_exact_scores(folder, rule):
     out = [index.hashes[n] if n % 2 else None for n in range(20)]
     exact = Retriever.open(RetrievalConfig(index_path=folder, rule=rule, search="exact"), [index])
     approximate = Retriever.open(RetrievalConfig(index_path=folder, rule=rule, search="ann"), [index])
-    expected, actual = exact.score(queries, out), approximate.score(queries, out)
-    np.testing.assert_array_equal(actual.scores, expected.scores)
+    vectors = QueryVectors.given(queries)
+    expected, actual = exact.score(vectors, out), approximate.score(vectors, out)
+    np.testing.assert_array_equal(actual.log_probabilities, expected.log_probabilities)
     np.testing.assert_array_equal(actual.familiarity, expected.familiarity)
-    np.testing.assert_array_equal(actual.similarities.nearest_each(5)[0], expected.similarities.nearest_each(5)[0])
+    actual_nearest, expected_nearest = (
+        part.parts[0].scores.similarities.nearest_each(5)[0] for part in (actual, expected)
+    )
+    np.testing.assert_array_equal(actual_nearest, expected_nearest)
 
 
 def test_recall_is_nearly_one(tmp_path):
@@ -61,9 +66,12 @@ def test_scores_do_not_depend_on_the_batch(folder):
     """They are equal bit for bit."""
     retriever = Retriever.open(RetrievalConfig(index_path=folder, search="ann"), [ExactIndex.open(folder)])
     queries = random_embeddings(np.random.default_rng(2), 30, 32)
-    whole = retriever.score(queries).scores
+    whole = retriever.score(QueryVectors.given(queries)).log_probabilities
     for size in (1, 7):
-        parts = [retriever.score(queries[start : start + size]).scores for start in range(0, 30, size)]
+        parts = [
+            retriever.score(QueryVectors.given(queries[start : start + size])).log_probabilities
+            for start in range(0, 30, size)
+        ]
         np.testing.assert_array_equal(np.concatenate(parts), whole)
 
 
@@ -141,6 +149,8 @@ def test_when_a_graph_is_used(monkeypatch, caplog):
 def test_an_index_of_some_labels_stores_no_graph(folder):
     """Its graph must not replace the one of all labels."""
     some = RetrievalConfig(index_path=folder, search="ann")
-    retrieved = Retriever.open(some, [ExactIndex.open(folder)], ["label 1", "label 2"]).score(rows()[:3])
-    assert retrieved.scores.shape == (3, 2)
+    retrieved = Retriever.open(some, [ExactIndex.open(folder)], ["label 1", "label 2"]).score(
+        QueryVectors.given(rows()[:3])
+    )
+    assert retrieved.log_probabilities.shape == (3, 2)
     assert not file_in(folder).exists()

@@ -34,15 +34,15 @@ def test_a_manifest_without_a_note_is_of_the_former_rules():
     """Before color profiles were applied, a manifest did not say how images were decoded."""
     manifest = Manifest((EncoderEntry(DescriptorEncoder.fingerprint, "identity"),), 3, "images", "now", "0.1.0")
     values = json.loads(manifest.to_json())
-    assert values["fingerprint"]["decoding"] == DECODING
+    assert values["encoders"][0]["fingerprint"]["decoding"] == DECODING
     assert Manifest.from_json(json.dumps(values), "x") == manifest
-    del values["fingerprint"]["decoding"]
-    former = Manifest.from_json(json.dumps(values), "x").fingerprint
+    del values["encoders"][0]["fingerprint"]["decoding"]
+    former = Manifest.from_json(json.dumps(values), "x").fingerprints[0]
     assert former == FormerEncoder.fingerprint
-    assert former.differences(manifest.fingerprint) == ["decoding"]
-    assert former.space_id != manifest.fingerprint.space_id
+    assert former.differences(DescriptorEncoder.fingerprint) == ["decoding"]
+    assert former.space_id != DescriptorEncoder.fingerprint.space_id
     assert "colors as stored" in str(former)
-    assert DECODING in str(manifest.fingerprint)
+    assert DECODING in str(DescriptorEncoder.fingerprint)
 
 
 def test_a_former_space_keeps_its_name():

@@ -9,12 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lmm_classifier.calibration.calibration import with_knn_distance
 from lmm_classifier.index.staleness import ChangesSince, ExampleDigests, is_stale, stale_parts, vectors_digest
 from lmm_classifier.index.vector_index import ExactIndex
-from lmm_classifier.neighbors.gallery import Gallery
-from lmm_classifier.neighbors.novelty import NeighborDensity
-from lmm_classifier.testing import random_embeddings
 from tests.helpers.vector_indexes import write_clusters
 
 CONTENTS = st.lists(st.tuples(st.integers(0, 6), st.sampled_from("abc")), max_size=12)
@@ -169,15 +165,20 @@ def test_a_calibration_is_stale_where_examples_or_vectors_changed(tmp_path):
     assert not is_stale(replace(fresh, calibration={"other": np.zeros(1)}))
 
 
+def with_arrays(contents, arrays):
+    """The contents with other arrays of the transform."""
+    return replace(contents, vectors=(replace(contents.vectors[0], transform_arrays=arrays),))
+
+
 def test_the_digest_of_vectors_depends_on_the_arrays_of_the_transform(tmp_path):
     """On their numbers and on their names, in any order."""
     contents = ExactIndex.open(write_clusters(tmp_path / "index.npz")).contents
     made = [
-        vectors_digest(replace(contents, transform_arrays=arrays))
+        vectors_digest(with_arrays(contents, arrays))
         for arrays in ({}, {"a": np.ones(2)}, {"b": np.ones(2)}, {"a": np.zeros(2)}, {"a": np.ones(2), "b": np.ones(2)})
     ]
     assert len(set(made)) == 5
-    assert vectors_digest(replace(contents, transform_arrays={"b": np.ones(2), "a": np.ones(2)})) == made[-1]
+    assert vectors_digest(with_arrays(contents, {"b": np.ones(2), "a": np.ones(2)})) == made[-1]
 
 
 def test_the_digest_of_vectors_stays_what_it_was(tmp_path):
@@ -185,9 +186,9 @@ def test_the_digest_of_vectors_stays_what_it_was(tmp_path):
     contents = ExactIndex.open(write_clusters(tmp_path / "index.npz")).contents
     arrays = {"b": np.arange(4.0), "a": np.ones((2, 3), np.float32)}
     data = b"a" + arrays["a"].tobytes() + b"b" + arrays["b"].tobytes()
-    space = f"{contents.manifest.space_ids[0]} {contents.manifest.transform}"
-    assert vectors_digest(replace(contents, transform_arrays=arrays)) == f"{space} {crc32(data):08x}"
-    assert vectors_digest(replace(contents, transform_arrays={})) == f"{space} 00000000"
+    space = f"{contents.manifest.space_ids[0]} {contents.manifest.encoders[0].transform}"
+    assert vectors_digest(with_arrays(contents, arrays)) == f"{space} {crc32(data):08x}"
+    assert vectors_digest(with_arrays(contents, {})) == f"{space} 00000000"
 
 
 def test_no_change_is_not_too_many():
@@ -200,17 +201,3 @@ def test_an_impossible_label_number_is_refused_with_its_range():
     arrays = digests([(4, "a"), (5, "b"), (6, "c")]).to_arrays()
     with pytest.raises(ValueError, match="outside of 0 to 2"):
         ExampleDigests.from_arrays({**arrays, "label_ids": np.array([0, 1, 3])})
-
-
-def test_completed_knn_distances_equal_those_of_a_new_fit():
-    """Only the missing ones are computed."""
-    embeddings = random_embeddings(np.random.default_rng(0), 40, 8)
-    gallery = Gallery(embeddings, np.zeros(40, np.int64), 1)
-    whole = NeighborDensity.of(gallery).knn_distance
-    some = whole.copy()
-    some[[3, 17, 39]] = np.nan
-    np.testing.assert_allclose(with_knn_distance(some, gallery), whole, atol=1e-6)
-    two = Gallery(embeddings[:2], np.zeros(2, np.int64), 1)
-    np.testing.assert_allclose(
-        with_knn_distance(np.full(2, np.nan), two), NeighborDensity.of(two).knn_distance, atol=1e-6
-    )

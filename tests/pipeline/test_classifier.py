@@ -211,12 +211,12 @@ def test_a_missing_index_and_one_of_another_encoder_are_refused(place, config, t
         HybridClassifier(config)
     config.retrieval.index_path = place / "index.npz"
 
-    class Other(type(HybridClassifier(config).encoder)):
+    class Other(type(HybridClassifier(config).encoders[0])):
         @property
         def fingerprint(self):
             return replace(super().fingerprint, revision="9")
 
-    with pytest.raises(IndexMismatchError, match="revision.*descriptor:weight-free@9"):
+    with pytest.raises(IndexMismatchError, match="revision.*descriptor:descriptor@9"):
         HybridClassifier(config, encoder=Other())
 
 
@@ -225,7 +225,7 @@ def test_an_index_of_another_backend_is_refused_before_anything_is_loaded(config
     wrong = PipelineConfig()
     wrong.retrieval.index_path = config.retrieval.index_path
     wrong.encoder.model = "nobody/nothing"
-    with pytest.raises(IndexMismatchError, match="descriptor:weight-free@1.*backend is 'siglip'"):
+    with pytest.raises(IndexMismatchError, match="descriptor:descriptor@1.*backend is 'siglip'"):
         HybridClassifier(wrong)
 
 
@@ -328,7 +328,7 @@ def test_a_closed_classifier_can_only_be_closed(place, config):
         lambda: classifier.classify_paths([new_images(place)[0]]),
         classifier.editor,
         lambda: classifier.index,
-        lambda: classifier.encoder,
+        lambda: classifier.encoders,
         lambda: classifier.reranker,
         classifier.__enter__,
         lambda: pickle.dumps(classifier),

@@ -16,6 +16,7 @@ from lmm_classifier.index.build.builder import build_index_from_directory
 from lmm_classifier.index.opening import open_index
 from lmm_classifier.pipeline.classifier import HybridClassifier
 from lmm_classifier.pipeline.flow import Flow, Query
+from lmm_classifier.pipeline.query_vectors import QueryVectors
 from tests.helpers.datasets import draw_dataset, offline_config
 
 SIMILAR = ("polka_dots", "pin_dots", "stripes", "pinstripe")
@@ -38,7 +39,7 @@ def config(place):
 
 
 def open_flow(config, former=None):
-    return Flow.open(config, DescriptorEncoder(), open_index(config.retrieval, ("descriptor",)), former)
+    return Flow.open(config, [DescriptorEncoder()], open_index(config.retrieval, [["descriptor"]]), former)
 
 
 def new_images(place):
@@ -47,9 +48,8 @@ def new_images(place):
 
 def ask(flow, place):
     images = [Image.open(path).convert("RGB") for path in new_images(place)]
-    return flow.classify(
-        encode_images(DescriptorEncoder(), images), [Query(lambda image=image: image) for image in images]
-    )
+    vectors = QueryVectors.given(encode_images(DescriptorEncoder(), images))
+    return flow.classify(vectors, [Query(lambda image=image: image) for image in images])
 
 
 class Raising:
@@ -129,7 +129,7 @@ def test_pixels_are_loaded_only_for_images_that_are_asked_about(place, config):
 
     flow = open_flow(config)
     queries = [Query(lambda number=number: load(number)) for number in range(len(images))]
-    results = flow.classify(encode_images(DescriptorEncoder(), images), queries)
+    results = flow.classify(QueryVectors.given(encode_images(DescriptorEncoder(), images)), queries)
     assert loaded == [number for number, result in enumerate(results) if result.decision.reason != "confident"]
     assert loaded
 

@@ -8,7 +8,7 @@ from lmm_classifier.core.errors import CalibrationError, IndexMismatchError
 from lmm_classifier.index.build.builder import build_index_from_directory
 from lmm_classifier.index.vector_index import ExactIndex
 from lmm_classifier.pipeline.calibrator import calibrate_index
-from lmm_classifier.pipeline.index_encoder import encode_label_names, encode_readable, open_encoder_of
+from lmm_classifier.pipeline.index_encoder import encode_label_names, encode_readable, open_encoders_of
 from tests.helpers.datasets import draw_dataset, offline_config
 
 
@@ -20,16 +20,16 @@ def test_unreadable_files_are_skipped_and_positions_kept(tmp_path, caplog):
     index = ExactIndex.open(tmp_path / "index.npz")
     (tmp_path / "bad.png").write_bytes(b"no image")
     files = [dataset / index.examples[3].path, tmp_path / "bad.png", dataset / index.examples[0].path]
-    encoder = open_encoder_of(index, config, tmp_path)
-    vectors, encoded = encode_readable(encoder, files, config)
+    encoders = open_encoders_of([index], config, tmp_path)
+    (vectors,), encoded = encode_readable(encoders, files, config)
     assert [file.position for file in encoded] == [0, 2]
     assert [file.content_hash for file in encoded] == [index.hashes[3], index.hashes[0]]
     np.testing.assert_array_equal(vectors, index.vectors()[[3, 0]])
     assert "bad.png is skipped" in caplog.text
-    assert encode_readable(encoder, [], config)[0].shape == (0, index.fingerprint.dim)
-    assert encode_label_names(index, config, tmp_path) is None
+    assert encode_readable(encoders, [], config)[0][0].shape == (0, index.fingerprint.dim)
+    assert encode_label_names([index], config, tmp_path) == [None]
     with pytest.raises(IndexMismatchError, match="descriptor"):
-        open_encoder_of(index, PipelineConfig(), tmp_path)
+        open_encoders_of([index], PipelineConfig(), tmp_path)
 
 
 def test_label_names_of_an_untrained_text_tower_are_encoded_and_not_used(tiny_encoder, tmp_path):
@@ -40,7 +40,7 @@ def test_label_names_of_an_untrained_text_tower_are_encoded_and_not_used(tiny_en
     path = tmp_path / "index.npz"
     build_index_from_directory(draw_dataset(tmp_path / "dataset", count=6, size=48), path, config=config)
     index = ExactIndex.open(path)
-    texts = encode_label_names(index, config, path)
+    (texts,) = encode_label_names([index], config, path)
     assert texts.shape == (len(index.label_names), index.gallery.embeddings.shape[1])
     assert "zero-shot text: does not help, not used" in calibrate_index(path, config).notes
     config.retrieval.zero_shot_text = "off"

@@ -25,7 +25,8 @@ def config(**settings):
 def test_an_index_without_a_calibration(path):
     """The confidence threshold is the default; nothing is fitted, so there is no familiarity threshold yet."""
     described = describe_index(path)
-    assert (described["images"], described["labels"], described["dim"]) == (150, {"a": 60, "b": 50, "c": 40}, 12)
+    (encoder,) = described["encoders"]
+    assert (described["images"], described["labels"], encoder["dim"]) == (150, {"a": 60, "b": 50, "c": 40}, 12)
     assert described["calibration"] == {"state": "missing"}
     assert described["thresholds"] == {
         "confidence_threshold": {"value": 0.7, "source": "default"},

@@ -23,7 +23,7 @@ def opened(tmp_path, caplog):
         caplog.clear()
         config = offline_config(path)
         config.labels = labels
-        flow = Flow.open(config, DescriptorEncoder(), open_index(config.retrieval, ("descriptor",)), former)
+        flow = Flow.open(config, [DescriptorEncoder()], open_index(config.retrieval, [["descriptor"]]), former)
         return flow, [record.getMessage() for record in caplog.records if record.name == slow_start.__name__]
 
     return open_flow, path

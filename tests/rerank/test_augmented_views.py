@@ -48,15 +48,14 @@ def test_scores_are_retrieval_plus_twice_the_views():
 
     def score_labels(images, leave_out, labels):
         calls.append((len(images), set(leave_out), labels[0]))
-        return [np.array([0.1, 0.2]) for _ in images]
+        return [np.log([0.3, 0.7]) for _ in images]
 
-    (answer,) = AugmentedViewsReranker(score_labels, temperature=0.1).rerank([request(0.6, 0.4)])
+    (answer,) = AugmentedViewsReranker(score_labels).rerank([request(0.6, 0.4)])
     assert calls == [(5, {"h"}, ["a", "b"])]
-    views = np.exp(np.array([0.1, 0.2]) / 0.1)
-    np.testing.assert_allclose(answer.scores, views / views.sum())
-    # until it is measured, fusion adds the score of retrieval and twice that of the views
-    combined = (0.1 * np.log([0.6, 0.4]) + 2 * np.array([0.1, 0.2])) / 3
-    expected = np.exp(combined / 0.1) / np.exp(combined / 0.1).sum()
+    np.testing.assert_allclose(answer.scores, [0.3, 0.7])
+    # until it is measured, fusion adds the log-probability of retrieval and twice that of the views
+    combined = np.exp((np.log([0.6, 0.4]) + 2 * np.log([0.3, 0.7])) / 3)
+    expected = combined / combined.sum()
     np.testing.assert_allclose(Fusion(*AugmentedViewsReranker.trust)(np.array([0.6, 0.4]), answer), expected)
     assert answer.failure == ""
     assert answer.disagreement == pytest.approx(0)
@@ -68,9 +67,9 @@ def test_labels_without_evidence_in_the_views():
     def score_labels(images, leave_out, labels):
         return [np.array([-np.inf, 0.5]) for _ in images]
 
-    (answer,) = AugmentedViewsReranker(score_labels, 0.05).rerank([request(0.55, 0.45)])
+    (answer,) = AugmentedViewsReranker(score_labels).rerank([request(0.55, 0.45)])
     assert answer.scores[1] > answer.scores[0] > 0
-    reranker = AugmentedViewsReranker(lambda images, leave_out, labels: [np.full(2, -np.inf) for _ in images], 0.05)
+    reranker = AugmentedViewsReranker(lambda images, leave_out, labels: [np.full(2, -np.inf) for _ in images])
     (answer,) = reranker.rerank([request(0.55, 0.45)])
     assert answer.scores == pytest.approx((0.5, 0.5))
     fused = Fusion(*AugmentedViewsReranker.trust)(np.array([0.55, 0.45]), answer)

@@ -262,7 +262,7 @@ def test_missing_checkpoint(tmp_path):
     """A checkpoint that cannot be loaded is an error at once, which says what to do."""
     for name in ("no-such/model", str(tmp_path)):
         with pytest.raises(RerankerError, match=r"rerank\.backend: views") as caught:
-            open_reranker(RerankConfig(model_name=name, model={"allow_download": False}), lambda *_: [], 0.05)
+            open_reranker(RerankConfig(model_name=name, model={"allow_download": False}), lambda *_: [])
         assert name in str(caught.value)
 
 

@@ -31,7 +31,7 @@ def always_asking(tmp_path_factory):
     alone = HybridClassifier(config)
     config.rerank.enabled, config.rerank.backend, config.rerank.cache = True, "openai_api", "off"
     config.rerank.prompt.min_visual_tokens = config.rerank.prompt.max_visual_tokens = 4
-    return config, alone.encoder, images, [result.label for result in alone.classify_many(images)]
+    return config, alone.encoders, images, [result.label for result in alone.classify_many(images)]
 
 
 @pytest.mark.parametrize("fault", [f if f in QUICK else pytest.param(f, marks=pytest.mark.long) for f in FAULTS])

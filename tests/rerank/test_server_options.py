@@ -11,7 +11,7 @@ SECRET = "hush-hush-0123456789"
 
 def options(**server):
     config = PipelineConfig(rerank={"backend": "openai_api", "server": server})
-    reranker = open_reranker(config.rerank, lambda *_: [], 1.0)
+    reranker = open_reranker(config.rerank, lambda *_: [])
     return config, reranker.options
 
 
@@ -86,7 +86,7 @@ def test_the_identity_names_what_changes_answers():
 
     def identity(**server):
         config = PipelineConfig(rerank={"backend": "openai_api", "server": server})
-        return open_reranker(config.rerank, lambda *_: [], 1.0).identity
+        return open_reranker(config.rerank, lambda *_: []).identity
 
     plain = identity()
     assert identity(base_url="http://elsewhere:9/v1", deadline=3.0, concurrency=2) == plain

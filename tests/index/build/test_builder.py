@@ -60,8 +60,8 @@ def test_labels_ids_and_hashes_are_those_of_the_files(dataset, tmp_path):
     assert contents.labels == [path.split("/")[0] for path in expected]
     assert all(len(content_hash) == 64 for content_hash in contents.hashes)
     assert contents.manifest.image_root == str(dataset)
-    assert contents.manifest.fingerprint == DescriptorEncoder().fingerprint
-    assert contents.manifest.transform == "block_whitening"
+    (entry,) = contents.manifest.encoders
+    assert (entry.fingerprint, entry.transform) == (DescriptorEncoder().fingerprint, "block_whitening")
 
 
 @pytest.mark.parametrize("batch_size", [1, 7, 64])
@@ -72,11 +72,12 @@ def test_the_index_does_not_depend_on_the_batch(dataset, tmp_path, batch_size):
     build_index_from_directory(dataset, tmp_path / "first", batch_size=3, config=config)
     build(dataset, tmp_path / "second", batch_size=batch_size)
     first, second = read_index(tmp_path / "first"), read_index(tmp_path / "second")
-    for left, right in zip(first.vector_blocks(), second.vector_blocks(), strict=True):
+    (first_vectors,), (second_vectors,) = first.vectors, second.vectors
+    for left, right in zip(first_vectors.blocks(), second_vectors.blocks(), strict=True):
         np.testing.assert_array_equal(left, right)
-    assert first.transform_arrays.keys() == second.transform_arrays.keys()
-    for name in first.transform_arrays:
-        np.testing.assert_array_equal(first.transform_arrays[name], second.transform_arrays[name])
+    assert first_vectors.transform_arrays.keys() == second_vectors.transform_arrays.keys()
+    for name, array in first_vectors.transform_arrays.items():
+        np.testing.assert_array_equal(array, second_vectors.transform_arrays[name])
 
 
 def test_the_same_image_under_two_labels_causes_a_warning(dataset, tmp_path):

@@ -316,7 +316,8 @@ def test_parts_that_depend_on_the_examples_are_reported_as_stale(editor, dataset
         carried = HybridClassifier(config)
     assert "1 of 25 examples were added or changed and 0 were removed or changed" in caplog.text
     assert carried.thresholds == guaranteed.thresholds
-    assert carried.retriever.temperature == guaranteed.retriever.temperature
+    (carried_fit,), (fit,) = carried.retriever.calibration.fits, guaranteed.retriever.calibration.fits
+    assert carried_fit.rule.temperature == fit.rule.temperature
     assert np.isfinite(carried.retriever.calibration.fits[0].familiarity.knn_distance).all()
     assert carried.classify(image(4, "stripes")).label == "stripes"
     editor.remove(report.changes.added)

@@ -53,7 +53,7 @@ def update(store, dataset, encoder):
     """Update an open store, as a build does, with batches of four."""
     loaded = LazyEncoder(lambda: encoder)
     folder, config = scan_image_folder(dataset), offline_config(store.folder)
-    return Sync(store, folder, encoder.fingerprint, loaded, lambda: encoder.transform_fitter, config, 4).run()
+    return Sync(store, folder, [encoder.fingerprint], [loaded], lambda: [encoder.transform_fitter], config, 4).run()
 
 
 def assert_as_new(index, dataset):
@@ -309,7 +309,7 @@ def test_only_a_build_may_change_the_encoder(dataset, index):
     with Store(index, create=True) as store:
         update(store, dataset, encoder)
     assert encoder.count == 17
-    assert ExactIndex.open(index).manifest.fingerprint.revision == "other"
+    assert ExactIndex.open(index).fingerprint.revision == "other"
 
 
 def png(number):

@@ -34,7 +34,7 @@ def test_all_rows_of_all_tables_are_copied(tmp_path):
     """A table whose columns were misspelled would be taken for an unreadable one."""
     folder = write(tmp_path / "index", random_embeddings(np.random.default_rng(0), 5, 4))
     with Store(folder) as store:
-        store.put_vectors("other", [], [KnownFile("a/bad.png", 1, 2, "hash9", "limits", "corrupt", "damaged image")])
+        store.put_vectors({"other": []}, [KnownFile("a/bad.png", 1, 2, "hash9", "limits", "corrupt", "damaged image")])
         store.commit(Change([], ["p/001.jpg"], removed=[("hash1", "p/001.jpg")]), store.manifest())
     before = rows(folder)
     assert all(before.values())

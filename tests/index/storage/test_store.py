@@ -39,8 +39,7 @@ def record(number, label="c"):
 
 def add(store, numbers, **more):
     manifest = store.manifest()
-    encoder = manifest.fingerprint.space_id
-    store.put_vectors(encoder, [(f"hash{number}", ROWS[number]) for number in numbers])
+    store.put_vectors({manifest.space_ids[0]: [(f"hash{number}", ROWS[number]) for number in numbers]})
     return store.commit(Change([record(number) for number in numbers], **more), manifest)
 
 
@@ -62,7 +61,7 @@ def test_a_commit_makes_a_new_version(folder):
 def test_vectors_alone_make_no_new_version(folder):
     """They are stored, but no reader sees them before the examples change."""
     with Store(folder) as store:
-        store.put_vectors(store.manifest().space_ids[0], [("hash40", ROWS[40])])
+        store.put_vectors({store.manifest().space_ids[0]: [("hash40", ROWS[40])]})
     assert read_store(folder).version == 1
     with Store(folder) as store:
         assert "hash40" in store.encoded_hashes(store.manifest().space_ids[0])
@@ -77,7 +76,7 @@ def test_examples_are_dropped_and_replaced(folder):
         assert (store.state.digest, store.state.contents) == (before.digest, before.contents)
         assert "hash20" not in store.encoded_hashes(store.manifest().space_ids[0])
         changed = replace(record(20), path="p/000.jpg")
-        store.put_vectors(store.manifest().space_ids[0], [("hash20", ROWS[20])])
+        store.put_vectors({store.manifest().space_ids[0]: [("hash20", ROWS[20])]})
         store.commit(Change([changed]), store.manifest())
     contents = read_store(folder)
     assert contents.hashes[0] == "hash20"
@@ -94,7 +93,7 @@ def test_an_open_index_does_not_change(folder):
         store.contents()
         add(store, [41])
         store.contents()
-    assert {file.name for file in (folder / FOLDER).iterdir()} == {"3.npy", "3.table"}
+    assert {file.name for file in (folder / FOLDER).iterdir()} == {"3.0.npy", "3.table"}
     for index in (lazy, used):
         assert len(index) == 10
         np.testing.assert_array_equal(index.gallery.embeddings, ROWS[:10])
@@ -162,7 +161,7 @@ def test_the_lock_holds_between_processes(folder):
 
 def test_damaged_derived_files_are_made_again(folder, caplog):
     """A flipped bit in the matrix or the table causes a warning, but no wrong result."""
-    for name, place in (("1.npy", 200), ("1.table", 30), ("1.table", -10), ("1.npy", 20)):
+    for name, place in (("1.0.npy", 200), ("1.table", 30), ("1.table", -10), ("1.0.npy", 20)):
         file = folder / FOLDER / name
         if not file.exists():
             read_store(folder)
@@ -173,7 +172,7 @@ def test_damaged_derived_files_are_made_again(folder, caplog):
         np.testing.assert_array_equal(index.gallery.embeddings, ROWS[:10])
         assert index.contents.paths == [f"p/{number:03}.jpg" for number in range(10)]
     assert "damaged" in caplog.text
-    (folder / FOLDER / "1.npy").write_bytes(b"short")
+    (folder / FOLDER / "1.0.npy").write_bytes(b"short")
     np.testing.assert_array_equal(ExactIndex.open(folder).gallery.embeddings, ROWS[:10])
 
 
