@@ -27,7 +27,7 @@ PANELS = {
         "calibrate": "Fit the decision rule and set the thresholds.",
         "evaluate": "Measure accuracy and unknowns on a labeled folder.",
         "audit": "Find wrong labels, duplicates and outliers.",
-        "rerank-report": "Show what was measured of the reranker.",
+        "report": "Show what each encoder and the reranker are worth.",
     },
     "Maintain": {
         "info": "Show what is in an index.",
