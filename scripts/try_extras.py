@@ -98,6 +98,11 @@ def _exported(form: str) -> Callable[[Environment], None]:
     return check
 
 
+def _lite(environment: Environment) -> None:
+    environment.python("import importlib.util; assert importlib.util.find_spec('torch') is None, 'torch is installed'")
+    environment.whole(["encoder.backend=lite", "rerank.enabled=false"])
+
+
 def _export(environment: Environment) -> None:
     model = make("siglip", environment.folder / "siglip", hub_layout=True)
     environment.run("export-encoder", "onnx", "--output", "exported", settings=[f"encoder.model={model}"])
@@ -158,6 +163,7 @@ CHECKS: dict[str, Callable[[Environment], None]] = {
     "siglip": _siglip,
     "openvino": _exported("openvino"),
     "onnx": _exported("onnx"),
+    "lite": _lite,
     "export": _export,
     "qwen2-vl": _qwen2_vl,
     "openai-api": _openai_api,
@@ -167,7 +173,7 @@ CHECKS: dict[str, Callable[[Environment], None]] = {
     "all": _all,
 }
 NOT_TRIED = {
-    "resize": "a part of siglip, openvino and onnx",
+    "resize": "a part of siglip, openvino, onnx and lite",
     "bench": "for developers, who run the benchmarks",
     "mutants": "for developers, who run `make mutants`",
     "dev": "the environment of the tests",

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 
+import yaml
 from PIL.Image import Image
 
 from lmm_classifier.core.concurrency import cpu_count
@@ -92,6 +93,22 @@ class ExportedEncoder(CosineEncoder):
     def preprocess(self, image: Image) -> Bytes:
         """Resize or crop an upright RGB image to the model's input size, (height, width, 3)."""
         return self._exported.preprocessing.preprocess(image)
+
+
+def write_description(description: Preprocessing, model: Path) -> Preprocessing:
+    """Write the description next to a model, with the digest of both; return it.
+
+    Raises:
+        ValueError: the description does not name where the model comes from.
+    """
+    if description.source is None:
+        raise ValueError("the description has no source")
+    source = description.source.model_copy(update={"digest": export_digest(model, description)})
+    complete = description.model_copy(update={"source": source})
+    unused = {name for name in ("mean", "std", "channels") if name not in complete.model_fields_set}
+    values = complete.model_dump(mode="json", exclude_none=True, exclude=unused)
+    model.with_suffix(".yaml").write_text(yaml.safe_dump(values, sort_keys=False, allow_unicode=True), encoding="utf-8")
+    return complete
 
 
 def model_digest(model: Path) -> str:

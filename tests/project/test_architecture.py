@@ -82,6 +82,8 @@ SHARED_PARTS = {
         "resize",
         "exported_model",
         "onnx_external_data",
+        "efficientnet_lite",
+        "torch_weights",
         "torch_runner",
         "config",
         "encode_files",
