@@ -6,10 +6,12 @@
 from __future__ import annotations
 
 import json
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 
+import numpy as np
 import yaml
 from PIL.Image import Image
 
@@ -19,6 +21,7 @@ from lmm_classifier.core.errors import EncoderError
 from lmm_classifier.core.file_digests import files_digest
 from lmm_classifier.core.forking import ForkSafeLock
 from lmm_classifier.core.paths import similar_names
+from lmm_classifier.core.protocols import Preprocessed
 from lmm_classifier.embeddings.base import CosineEncoder
 from lmm_classifier.embeddings.onnx_external_data import external_files
 from lmm_classifier.embeddings.preprocessing import EXAMPLE, Bytes, Preprocessing
@@ -80,11 +83,11 @@ class ExportedModel:
         return Fingerprint(backend, self.model.name, self.digest, json.dumps(values, sort_keys=True), dim, dtype)
 
 
-class ExportedEncoder(CosineEncoder):
+class ExportedEncoder(CosineEncoder, ABC):
     """An encoder that runs an exported model on the CPU. `threads` 0 means all processors."""
 
     def __init__(self, exported: ExportedModel, threads: int, images_per_thread: int) -> None:
-        self._exported = exported
+        self.exported = exported
         self._threads = threads or cpu_count()
         self._turn = ForkSafeLock()  # all threads work on one batch
         self.image_size = exported.preprocessing.side
@@ -92,7 +95,11 @@ class ExportedEncoder(CosineEncoder):
 
     def preprocess(self, image: Image) -> Bytes:
         """Resize or crop an upright RGB image to the model's input size, (height, width, 3)."""
-        return self._exported.preprocessing.preprocess(image)
+        return self.exported.preprocessing.preprocess(image)
+
+    @abstractmethod
+    def model_input(self, preprocessed: Preprocessed) -> np.ndarray:
+        """Return what the model takes of one preprocessed image, (1, ...)."""
 
 
 def write_description(description: Preprocessing, model: Path) -> Preprocessing:
