@@ -13,7 +13,7 @@ from lmm_classifier.cli.options import IndexArgument
 
 if TYPE_CHECKING:
     from lmm_classifier.config import PipelineConfig
-    from lmm_classifier.pipeline.encoder_quantization import QuantizationReport
+    from lmm_classifier.evaluation.encoder_quantization import QuantizationReport
 
 
 class Form(StrEnum):
@@ -42,7 +42,7 @@ def quantize_encoder(
     Exit codes: 0 kept, 1 not kept, or failed.
     """
     from lmm_classifier.cli.console import ProgressDisplay, escape_for_terminal, print_error
-    from lmm_classifier.pipeline.encoder_quantization import quantize_encoder as quantize
+    from lmm_classifier.evaluation.encoder_quantization import quantize_encoder as quantize
 
     path = index or config.retrieval.index_path
     output = output or Path(f"{path.name.removesuffix('.npz')}-8bit")

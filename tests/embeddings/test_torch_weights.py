@@ -60,8 +60,8 @@ def test_a_file_that_ends_too_early_is_an_error(content, read):
     """At any place."""
     file = BytesIO()
     torch.save(EMPTY_LAST, file, _use_new_zipfile_serialization=False)
-    for whole in (content, file.getvalue()):
-        for length in range(len(whole)):
+    for whole, step in ((content, 7), (file.getvalue(), 1)):
+        for length in range(0, len(whole), step):
             with pytest.raises(EncoderError, match="is not a file of weights"):
                 read(whole[:length])
 
