@@ -27,9 +27,9 @@ from lmm_classifier.embeddings.config import EncoderConfig
 from lmm_classifier.embeddings.openvino import OpenvinoEncoder, openvino_core
 from lmm_classifier.embeddings.quantization import Form
 from lmm_classifier.embeddings.registry import open_encoder
+from lmm_classifier.evaluation.encoder_quantization import QuantizationReport, quantize_encoder
 from lmm_classifier.index.build.builder import build_index_from_directory
 from lmm_classifier.index.vector_index import ExactIndex
-from lmm_classifier.evaluation.encoder_quantization import QuantizationReport, quantize_encoder
 
 COMMAND = "python -m benchmarks.int8 --data DATA --models MODELS"
 FORMS: tuple[Form, ...] = ("onnx", "openvino")

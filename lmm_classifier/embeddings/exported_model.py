@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -15,6 +16,7 @@ import numpy as np
 import yaml
 from PIL.Image import Image
 
+from lmm_classifier.core.arrays import Float32Array
 from lmm_classifier.core.concurrency import cpu_count
 from lmm_classifier.core.datatypes import Fingerprint
 from lmm_classifier.core.errors import EncoderError
@@ -96,6 +98,10 @@ class ExportedEncoder(CosineEncoder, ABC):
     def preprocess(self, image: Image) -> Bytes:
         """Resize or crop an upright RGB image to the model's input size, (height, width, 3)."""
         return self.exported.preprocessing.preprocess(image)
+
+    @abstractmethod
+    def encode(self, preprocessed: Sequence[Preprocessed]) -> Float32Array:
+        """Return normalized embeddings (n, dim); raises EncoderError on values that are not finite."""
 
     @abstractmethod
     def model_input(self, preprocessed: Preprocessed) -> np.ndarray:

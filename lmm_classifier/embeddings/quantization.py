@@ -26,7 +26,7 @@ from lmm_classifier.embeddings.preprocessing import Preprocessing, Source
 
 Form = Literal["openvino", "onnx"]
 _EXTRA = "int8"
-_SUFFIX = {"openvino": ".xml", "onnx": ".onnx"}
+SUFFIX = {"openvino": ".xml", "onnx": ".onnx"}
 _LIBRARIES = {"openvino": (("openvino", "openvino"), ("nncf", _EXTRA)), "onnx": (("onnx", _EXTRA),)}
 _WORKER = Path(__file__).with_name("quantization_worker.py")
 
@@ -42,7 +42,9 @@ def default_form(encoder: ExportedEncoder) -> Form:
     return "openvino" if encoder.exported.model.suffix == ".xml" else "onnx"
 
 
-def quantize(encoder: ExportedEncoder, images: Sequence[Preprocessed], form: Form, folder: Path) -> Preprocessing:
+def quantize(
+    encoder: ExportedEncoder, images: Sequence[Preprocessed], form: Form, folder: Path, float_fraction: float = 0.0
+) -> Preprocessing:
     """Write the 8-bit model of an encoder and its description.
 
     Args:
@@ -50,6 +52,8 @@ def quantize(encoder: ExportedEncoder, images: Sequence[Preprocessed], form: For
         images: preprocessed images that show the ranges of the activations, a hundred or more.
         form: `openvino` takes a model of either form, `onnx` an ONNX model.
         folder: an empty folder to write to.
+        float_fraction: fraction of the layers, 0 to 1, that stay as they are: the first ones, in which small errors
+            matter most.
 
     Returns:
         The description, which is stored next to the model.
@@ -61,7 +65,7 @@ def quantize(encoder: ExportedEncoder, images: Sequence[Preprocessed], form: For
     require_quantizer(form)
     if form == "onnx" and default_form(encoder) != "onnx":
         raise EncoderError(f"{encoder.exported.model} is an OpenVINO model: quantize it to openvino")
-    model = folder / f"model{_SUFFIX[form]}"
+    model = folder / f"model{SUFFIX[form]}"
     with tempfile.TemporaryDirectory(prefix=".lmm-classifier-", dir=folder.parent) as temporary:
         inputs = Path(temporary) / "inputs.npy"
         _write_inputs(encoder, images, inputs)
@@ -72,6 +76,7 @@ def quantize(encoder: ExportedEncoder, images: Sequence[Preprocessed], form: For
             "inputs": str(inputs),
             "optimized": str(Path(temporary) / "model.onnx"),
             "output": str(model),
+            "float_fraction": float_fraction,
         }
         _run(job, encoder)
     return write_description(_description(encoder, form, model), model)

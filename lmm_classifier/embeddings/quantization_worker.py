@@ -16,11 +16,13 @@ Job = dict[str, Any]
 
 def quantize_onnx(job: Job, inputs: Any) -> None:
     """Quantize an ONNX model: activations to 8 bits, weights to 8 bits for each channel."""
+    import onnx
     import onnxruntime
     from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
 
     options = onnxruntime.SessionOptions()
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
+    options.log_severity_level = 3
     options.optimized_model_filepath = job["optimized"]  # batch normalization is folded, or it would be quantized
     session = onnxruntime.InferenceSession(job["model"], options, providers=["CPUExecutionProvider"])
     name = job["input"] or session.get_inputs()[0].name
@@ -36,6 +38,9 @@ def quantize_onnx(job: Job, inputs: Any) -> None:
             row = next(self._rows, None)
             return None if row is None else {name: row}
 
+    nodes = onnx.load(job["optimized"], load_external_data=False).graph.node
+    layers = [place for place, node in enumerate(nodes) if node.op_type in ("Conv", "MatMul", "Gemm")]
+    first = layers[min(round(job["float_fraction"] * len(layers)), len(layers) - 1)] if layers else 0
     quantize_static(
         job["optimized"],
         job["output"],
@@ -44,6 +49,7 @@ def quantize_onnx(job: Job, inputs: Any) -> None:
         per_channel=True,
         weight_type=QuantType.QInt8,
         activation_type=QuantType.QUInt8,
+        nodes_to_exclude=[node.name for node in nodes[:first]],
     )
 
 
@@ -57,11 +63,18 @@ def quantize_openvino(job: Job, inputs: Any) -> None:
     model.reshape(list(inputs[0].shape))
     kinds = {operation.get_type_name() for operation in model.get_ops()}
     transformer = bool(kinds & {"Softmax", "SoftMax", "ScaledDotProductAttention"})
+    layers = [
+        operation.get_friendly_name()
+        for operation in model.get_ordered_ops()
+        if operation.get_type_name() in ("Convolution", "GroupConvolution", "MatMul")
+    ]
+    first = layers[: round(job["float_fraction"] * len(layers))]
     quantized = nncf.quantize(
         model,
         nncf.Dataset(list(inputs)),
         preset=nncf.QuantizationPreset.MIXED,
         subset_size=len(inputs),
+        ignored_scope=nncf.IgnoredScope(names=first, validate=False),
         model_type=nncf.ModelType.TRANSFORMER if transformer else None,
     )
     openvino.save_model(quantized, job["output"], compress_to_fp16=False)

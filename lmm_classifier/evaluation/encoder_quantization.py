@@ -25,7 +25,7 @@ from lmm_classifier.core.protocols import Encoder, Preprocessed
 from lmm_classifier.data.images import DecodedImage, read_images
 from lmm_classifier.embeddings.config import EncoderConfig
 from lmm_classifier.embeddings.exported_model import ExportedEncoder
-from lmm_classifier.embeddings.quantization import Form, default_form, quantize, require_quantizer
+from lmm_classifier.embeddings.quantization import SUFFIX, Form, default_form, quantize, require_quantizer
 from lmm_classifier.embeddings.registry import open_encoder
 from lmm_classifier.embeddings.whitening import IdentityTransform
 from lmm_classifier.index.contents import IndexContents
@@ -33,6 +33,7 @@ from lmm_classifier.index.vector_index import ExactIndex
 from lmm_classifier.pipeline.index_encoder import encode_readable, open_encoder_of
 
 LEAST_AGREEMENT = 0.995  # fraction of held-out answers that must stay the same
+FLOAT_FRACTIONS = (0.0, 0.15)  # of the layers, that stay as they are; tried in this order until one is kept
 _SHOWN = 200  # images that show the ranges of the activations
 _MOST = 5000  # images that are compared
 _TIMED, _ROUNDS = 16, 5
@@ -44,6 +45,7 @@ class QuantizationReport:
 
     output: Path  # its folder, where it was kept
     form: Form
+    float_fraction: float  # of the layers, 0 to 1, that stay as they are: the first ones
     images: int  # held out one at a time
     accuracy: float  # of the encoder, 0 to 1
     accuracy_8bit: float
@@ -87,6 +89,8 @@ def quantize_encoder(
     """Make an 8-bit encoder of the one that an index was built with, and keep it if its answers are the same.
 
     It is kept if the leave-one-out accuracy stays within one standard error, and 99.5% of the answers stay the same.
+    First all layers get 8 bits. If that is not good enough, the first 15% stay as they are. The way with
+    more equal answers counts.
 
     Args:
         index_path: the index; its images show the ranges of the activations, and are compared. At most 5,000 are.
@@ -115,33 +119,59 @@ def quantize_encoder(
     form = form or default_form(encoder)
     require_quantizer(form)
     _require_examples(index.label_ids, path)
-    rows = np.sort(np.random.default_rng(0).permutation(len(index))[:_MOST])
-    shown = _preprocessed(index, encoder, rows, config)
-    if not shown:
-        raise CalibrationError(f"no image of {path} can be read below {index.manifest.image_root}")
+    quantizer = _Quantizer(index, path, config, encoder, form, progress)
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".quantized-", dir=folder.parent) as temporary:
-        made = Path(temporary) / "model"
-        made.mkdir()
-        quantize(encoder, shown, form, made)
-        quantized = open_encoder(EncoderConfig(backend=form, model=str(made), threads=config.encoder.threads))
-        vectors, rows = _encoded(index, quantized, rows, config, progress)
-        _require_examples(index.label_ids[rows], path)
-        report = _compared(index, vectors, rows, config)
-        report = replace(
-            report,
-            output=folder,
-            form=form,
-            speedup=_speedup(encoder, quantized, shown[:_TIMED]),
-            megabytes=_size(encoder.exported.model),
-            megabytes_8bit=_size(made / f"model{'.xml' if form == 'openvino' else '.onnx'}"),
-        )
-        report = replace(report, kept=keep_anyway or not report.faults)
-        if report.kept:
+        tried = []
+        for fraction in FLOAT_FRACTIONS:
+            tried.append(quantizer.attempt(Path(temporary) / f"{fraction:g}", fraction))
+            if not tried[-1].faults:
+                break
+        best = max(tried, key=lambda report: (not report.faults, report.agreement))
+        kept = keep_anyway or not best.faults
+        if kept:
             if folder.is_dir():
                 folder.rmdir()
-            shutil.move(made, folder)
-    return report
+            shutil.move(best.output, folder)
+    return replace(best, output=folder, kept=kept)
+
+
+class _Quantizer:
+    """Quantizes an encoder in several ways, and measures each on the images of an index."""
+
+    def __init__(
+        self,
+        index: ExactIndex,
+        path: Path,
+        config: PipelineConfig,
+        encoder: ExportedEncoder,
+        form: Form,
+        progress: ProgressCallback | None,
+    ) -> None:
+        self._index, self._path, self._config, self._progress = index, path, config, progress
+        self._encoder, self._form = encoder, form
+        self._rows = np.sort(np.random.default_rng(0).permutation(len(index))[:_MOST])
+        self._shown = _preprocessed(index, encoder, self._rows, config)
+        if not self._shown:
+            raise CalibrationError(f"no image of {path} can be read below {index.manifest.image_root}")
+
+    def attempt(self, folder: Path, float_fraction: float) -> QuantizationReport:
+        """Write an 8-bit encoder to a new folder and measure it."""
+        folder.mkdir()
+        quantize(self._encoder, self._shown, self._form, folder, float_fraction)
+        settings = EncoderConfig(backend=self._form, model=str(folder), threads=self._config.encoder.threads)
+        quantized = open_encoder(settings)
+        vectors, rows = _encoded(self._index, quantized, self._rows, self._config, self._progress)
+        _require_examples(self._index.label_ids[rows], self._path)
+        return replace(
+            _compared(self._index, vectors, rows, self._config),
+            output=folder,
+            form=self._form,
+            float_fraction=float_fraction,
+            speedup=_speedup(self._encoder, quantized, self._shown[:_TIMED]),
+            megabytes=_size(self._encoder.exported.model),
+            megabytes_8bit=_size(folder / f"model{SUFFIX[self._form]}"),
+        )
 
 
 def _require_examples(label_ids: IntArray, path: Path) -> None:
@@ -182,6 +212,7 @@ def _compared(index: ExactIndex, vectors: Float32Array, rows: IntArray, config: 
     return QuantizationReport(
         output=Path(),
         form="onnx",
+        float_fraction=0.0,
         images=images,
         accuracy=accuracy,
         accuracy_8bit=float(new.correct.mean()),

@@ -79,6 +79,18 @@ def test_weights_and_activations_have_8_bits(quantized):
     assert len(scales) >= 2
 
 
+@pytest.mark.parametrize("form", FORMS)
+def test_the_first_layers_can_stay_as_they_are(encoder, images, quantized, tmp_path, form):
+    """Then the vectors are more similar."""
+    whole = open_encoder(EncoderConfig(backend=form, model=str(quantized(form))))
+    quantize(encoder, [encoder.preprocess(image) for image in images], form, tmp_path, 0.5)
+    part = open_encoder(EncoderConfig(backend=form, model=str(tmp_path)))
+    own = encode_images(encoder, images)
+    near, far = ((own * encode_images(made, images)).sum(axis=1).mean() for made in (part, whole))
+    assert far < near < 1
+    assert part.fingerprint != whole.fingerprint
+
+
 def test_a_changed_model_is_refused(quantized, tmp_path):
     """It has a digest, as every export."""
     import shutil

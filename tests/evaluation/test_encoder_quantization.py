@@ -10,15 +10,17 @@ from PIL import Image
 from lmm_classifier import PipelineConfig, build_index_from_directory
 from lmm_classifier.core.errors import CalibrationError, EncoderError, IndexMismatchError
 from lmm_classifier.embeddings.registry import open_encoder
-from lmm_classifier.index.vector_index import ExactIndex
 from lmm_classifier.evaluation.encoder_quantization import QuantizationReport, quantize_encoder
+from lmm_classifier.index.vector_index import ExactIndex
 from tests.helpers.command_line import run
 from tests.helpers.datasets import draw_dataset, offline_config
 from tests.helpers.tiny_onnx import write_tiny_onnx
 
 pytest.importorskip("onnx", reason="onnx is not installed")
 pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
-REPORT = QuantizationReport(Path("out"), "onnx", 1000, 0.9, 0.9, 0.0095, 5, 0.999, 0.99, 1.5, 10.0, 3.0, kept=False)
+REPORT = QuantizationReport(
+    Path("out"), "onnx", 0.0, 1000, 0.9, 0.9, 0.0095, 5, 0.999, 0.99, 1.5, 10.0, 3.0, kept=False
+)
 
 
 def test_what_is_allowed():
@@ -69,6 +71,7 @@ def test_a_good_one_is_kept(index, config, tmp_path):
     report = quantize_encoder(index, output, config)
     assert report.kept
     assert (report.output, report.form, report.images, report.changed) == (output, "onnx", 30, 0)
+    assert report.float_fraction == 0
     assert report.accuracy == report.accuracy_8bit == 1
     assert 0.99 < report.least_cosine <= report.mean_cosine < 1
     assert report.megabytes_8bit > 0
@@ -99,6 +102,7 @@ def test_one_that_changes_answers_is_not_kept(hard, config, tmp_path):
     done = run(*command, code=1)
     assert "of the answers stay the same, expected 99.5%" in done.stderr
     assert "--keep-anyway" in done.stderr
+    assert "layers with 8 bits: " in done.stdout
     assert "120 images, held out one at a time" in done.stdout
     assert list(tmp_path.iterdir()) == []
     kept = run(*command, "--keep-anyway")
