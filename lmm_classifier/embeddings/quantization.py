@@ -28,6 +28,7 @@ Form = Literal["openvino", "onnx"]
 _EXTRA = "int8"
 SUFFIX = {"openvino": ".xml", "onnx": ".onnx"}
 _LIBRARIES = {"openvino": (("openvino", "openvino"), ("nncf", _EXTRA)), "onnx": (("onnx", _EXTRA),)}
+_MARK = ", 8-bit"  # after the name of the model in the fingerprint
 _WORKER = Path(__file__).with_name("quantization_worker.py")
 
 
@@ -63,6 +64,8 @@ def quantize(
         MissingExtraError: a library is missing.
     """
     require_quantizer(form)
+    if encoder.fingerprint.model.endswith(_MARK):
+        raise EncoderError(f"{encoder.exported.model} has 8 bits already: quantize the encoder that it was made from")
     if form == "onnx" and default_form(encoder) != "onnx":
         raise EncoderError(f"{encoder.exported.model} is an OpenVINO model: quantize it to openvino")
     model = folder / f"model{SUFFIX[form]}"
@@ -111,7 +114,7 @@ def _description(encoder: ExportedEncoder, form: Form, model: Path) -> Preproces
     fingerprint = encoder.fingerprint
     source = Source(
         backend=form,
-        model=f"{fingerprint.model}, 8-bit",
+        model=f"{fingerprint.model}{_MARK}",
         revision=model_digest(model),
         preprocessing=fingerprint.preprocessing,
         dim=fingerprint.dim,

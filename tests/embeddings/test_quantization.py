@@ -1,5 +1,6 @@
 """8-bit models are made in a process of their own, and have vectors similar to those they come from."""
 
+import shutil
 import subprocess
 import sys
 
@@ -93,14 +94,19 @@ def test_the_first_layers_can_stay_as_they_are(encoder, images, quantized, tmp_p
 
 def test_a_changed_model_is_refused(quantized, tmp_path):
     """It has a digest, as every export."""
-    import shutil
-
     folder = shutil.copytree(quantized("onnx"), tmp_path / "copy")
     content = bytearray((folder / "model.onnx").read_bytes())
     content[-1] ^= 1
     (folder / "model.onnx").write_bytes(content)
     with pytest.raises(EncoderError, match="changed since"):
         OnnxEncoder(folder)
+
+
+def test_an_8_bit_model_is_not_quantized_again(quantized, images, tmp_path):
+    """The message says which one to take."""
+    made = OnnxEncoder(quantized("onnx"))
+    with pytest.raises(EncoderError, match="has 8 bits already: quantize the encoder that it was made from"):
+        quantize(made, [made.preprocess(images[0])], "onnx", tmp_path)
 
 
 def test_a_model_that_cannot_be_quantized(encoder, images, tmp_path):
