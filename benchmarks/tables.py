@@ -33,6 +33,7 @@ PARTS: dict[str, tuple[str, tuple[str, ...]]] = {
     "pipeline": ("accuracy", ("",)),
     "descriptor": ("descriptor", ("",)),
     "encoders": ("performance", ("encoder",)),
+    "int8": ("int8", ("",)),
     "decode": ("performance", ("decode",)),
     "decode_limits": ("decode_limits", ("",)),
     "color": ("color_cost", ("",)),

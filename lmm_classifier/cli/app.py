@@ -21,6 +21,7 @@ PANELS = {
         "import": "Make a durable index of an .npz file.",
         "export": "Write a durable index into one .npz file.",
         "export-encoder": "Export the encoder to a folder that needs no torch.",
+        "quantize-encoder": "Make a faster 8-bit encoder from the encoder and the images of an index.",
     },
     "Classify": {"classify": "Classify images by the examples of an index."},
     "Calibrate and evaluate": {

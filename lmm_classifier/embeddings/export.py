@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-import yaml
 from filelock import FileLock
 from PIL import Image
 
@@ -30,7 +29,7 @@ from lmm_classifier.core.protocols import Encoder
 from lmm_classifier.data.synthetic.catalog import KNOWN, draw
 from lmm_classifier.embeddings.config import EncoderConfig
 from lmm_classifier.embeddings.encode_images import encode_images
-from lmm_classifier.embeddings.exported_model import ALIKE, export_digest
+from lmm_classifier.embeddings.exported_model import ALIKE, write_description
 from lmm_classifier.embeddings.preprocessing import Preprocessing, Source
 
 logger = logging.getLogger(__name__)
@@ -112,12 +111,12 @@ def export_encoder(model: str, output: Path, form: Form, name: str | None = None
         tower = _tower(encoder)
         _write_openvino(tower, file) if form == "openvino" else _write_onnx(tower, file)
         description = _describe(encoder, name or encoder.fingerprint.model)
-        description = _write(description, file)
+        description = write_description(description, file)
         source = description.source
         assert source is not None
         cosines = _compare(encoder, file, form)
         description = description.model_copy(update={"source": source.model_copy(update={"cosines": cosines})})
-        description = _write(description, file)
+        description = write_description(description, file)
         if output.is_dir():
             output.rmdir()
         shutil.move(folder, output)
@@ -142,16 +141,6 @@ def _describe(encoder: Any, name: str) -> Preprocessing:
         layout="nhwc",
         source=source,
     )
-
-
-def _write(description: Preprocessing, file: Path) -> Preprocessing:
-    """Write the description next to the model, with the digest of both; return it."""
-    assert description.source is not None
-    source = description.source.model_copy(update={"digest": export_digest(file, description)})
-    complete = description.model_copy(update={"source": source})
-    values = complete.model_dump(mode="json", exclude_none=True, exclude={"mean", "std", "channels"})
-    file.with_suffix(".yaml").write_text(yaml.safe_dump(values, sort_keys=False, allow_unicode=True), encoding="utf-8")
-    return complete
 
 
 def _tower(encoder: Any) -> tuple[Any, Any]:

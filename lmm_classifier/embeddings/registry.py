@@ -19,7 +19,7 @@ logger = logging.getLogger(__name__)
 
 DESCRIPTOR_NOTICE = (
     "using the weight-free descriptor: it needs no download, but a trained encoder is far more accurate; "
-    "for real work set encoder.backend to siglip or onnx"
+    "for real work set encoder.backend to siglip, or to lite, which pip installs"
 )
 
 
@@ -31,7 +31,7 @@ def open_encoder(config: EncoderConfig) -> Encoder:
 
 def compatible_backends(backend: str) -> tuple[str, ...]:
     """Return the backends whose vectors this one may give: an exported encoder gives those of its checkpoint."""
-    return (backend, "siglip") if backend in ("onnx", "openvino") else (backend,)
+    return {"onnx": ("onnx", "siglip", "lite"), "openvino": ("openvino", "siglip")}.get(backend, (backend,))
 
 
 def _open_siglip(config: EncoderConfig) -> Any:
@@ -59,6 +59,11 @@ def _open_onnx(config: EncoderConfig) -> Any:
     return encoder(expand_home(config.model), threads=config.threads)
 
 
+def _open_lite(config: EncoderConfig) -> Any:
+    model = import_attribute("lmm_classifier.embeddings.lite", "converted_lite", "lite")(config)
+    return import_attribute("lmm_classifier.embeddings.onnx", "OnnxEncoder", "lite")(model, threads=config.threads)
+
+
 def _open_descriptor(config: EncoderConfig) -> Any:  # noqa: ARG001 - it has no settings
     logger.warning(DESCRIPTOR_NOTICE)
     return import_attribute("lmm_classifier.embeddings.descriptor", "DescriptorEncoder", "all")()
@@ -68,5 +73,6 @@ _BACKENDS: dict[str, Callable[[EncoderConfig], Any]] = {
     "siglip": _open_siglip,  # SigLIP, SigLIP 2 and CLIP through transformers
     "openvino": _open_openvino,
     "onnx": _open_onnx,
+    "lite": _open_lite,
     "descriptor": _open_descriptor,
 }

