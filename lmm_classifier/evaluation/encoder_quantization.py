@@ -28,15 +28,17 @@ from lmm_classifier.embeddings.exported_model import ExportedEncoder
 from lmm_classifier.embeddings.quantization import SUFFIX, Form, default_form, quantize, require_quantizer
 from lmm_classifier.embeddings.registry import open_encoder
 from lmm_classifier.embeddings.whitening import IdentityTransform
-from lmm_classifier.index.contents import IndexContents
+from lmm_classifier.index.contents import EncoderVectors, IndexContents
+from lmm_classifier.index.manifest import EncoderEntry
 from lmm_classifier.index.vector_index import ExactIndex
-from lmm_classifier.pipeline.index_encoder import encode_readable, open_encoder_of
+from lmm_classifier.pipeline.index_encoder import encode_readable
 
 LEAST_AGREEMENT = 0.995  # fraction of held-out answers that must stay the same
 FLOAT_FRACTIONS = (0.0, 0.15)  # of the layers, that stay as they are; tried in this order until one is kept
 _SHOWN = 200  # images that show the ranges of the activations
 _MOST = 5000  # images that are compared
 _TIMED, _ROUNDS = 16, 5
+_BACKENDS = ("lite", "onnx", "openvino")
 
 
 @dataclass(frozen=True)
@@ -109,17 +111,12 @@ def quantize_encoder(
     path, folder, config = expand_home(index_path), expand_home(output), config or PipelineConfig()
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise EncoderError(f"{folder} exists and is not empty: it is not changed; choose another folder")
-    index = ExactIndex.open(path)
-    encoder = open_encoder_of(index, config, path)
-    if not isinstance(encoder, ExportedEncoder):
-        raise EncoderError(
-            f"encoder.backend {config.encoder.backend} cannot be quantized, expected lite, onnx or openvino: export "
-            "the encoder and build an index with the export"
-        )
+    section, encoder = _quantizable(config)
+    index = ExactIndex.open(path, encoder.fingerprint)
     form = form or default_form(encoder)
     require_quantizer(form)
     _require_examples(index.label_ids, path)
-    quantizer = _Quantizer(index, path, config, encoder, form, progress)
+    quantizer = _Quantizer(index, path, config, encoder, form, section.threads, progress)
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".quantized-", dir=folder.parent) as temporary:
         tried = []
@@ -136,6 +133,20 @@ def quantize_encoder(
     return replace(best, output=folder, kept=kept)
 
 
+def _quantizable(config: PipelineConfig) -> tuple[EncoderConfig, ExportedEncoder]:
+    """Open the one configured encoder that can be quantized."""
+    sections = [section for section in config.encoders if section.backend in _BACKENDS and section.view is None]
+    if len(sections) != 1:
+        found = ", ".join(section.backend for section in config.encoders)
+        raise EncoderError(
+            f"expected one encoder with encoder.backend {', '.join(_BACKENDS[:-1])} or {_BACKENDS[-1]} on whole images, "
+            f"got {found}: name one. Another encoder can be exported; then build an index with the export"
+        )
+    encoder = open_encoder(sections[0])
+    assert isinstance(encoder, ExportedEncoder)
+    return sections[0], encoder
+
+
 class _Quantizer:
     """Quantizes an encoder in several ways, and measures each on the images of an index."""
 
@@ -146,10 +157,11 @@ class _Quantizer:
         config: PipelineConfig,
         encoder: ExportedEncoder,
         form: Form,
+        threads: int,
         progress: ProgressCallback | None,
     ) -> None:
         self._index, self._path, self._config, self._progress = index, path, config, progress
-        self._encoder, self._form = encoder, form
+        self._encoder, self._form, self._threads = encoder, form, threads
         self._rows = np.sort(np.random.default_rng(0).permutation(len(index))[:_MOST])
         self._shown = _preprocessed(index, encoder, self._rows, config)
         if not self._shown:
@@ -159,7 +171,7 @@ class _Quantizer:
         """Write an 8-bit encoder to a new folder and measure it."""
         folder.mkdir()
         quantize(self._encoder, self._shown, self._form, folder, float_fraction)
-        settings = EncoderConfig(backend=self._form, model=str(folder), threads=self._config.encoder.threads)
+        settings = EncoderConfig(backend=self._form, model=str(folder), threads=self._threads)
         quantized = open_encoder(settings)
         vectors, rows = _encoded(self._index, quantized, self._rows, self._config, self._progress)
         _require_examples(self._index.label_ids[rows], self._path)
@@ -198,7 +210,7 @@ def _encoded(
 ) -> tuple[Float32Array, IntArray]:
     """Encode the images of some rows; return the vectors and rows of those whose content is that of the index."""
     files = [index.contents.file_of(index.contents.paths[row]) for row in rows]
-    vectors, encoded = encode_readable(encoder, files, config, progress)
+    (vectors,), encoded = encode_readable([encoder], files, config, progress)
     same = [n for n, file in enumerate(encoded) if file.content_hash == index.hashes[rows[file.position]]]
     return vectors[same], rows[[encoded[n].position for n in same]]
 
@@ -206,7 +218,8 @@ def _encoded(
 def _compared(index: ExactIndex, vectors: Float32Array, rows: IntArray, config: PipelineConfig) -> QuantizationReport:
     """Compare new vectors of some rows with those of the index; what is not of vectors is filled in later."""
     former = index.vectors()[rows]
-    own, new = (fit_by_leave_one_out(config.retrieval, _in_memory(index, rows, part))[1] for part in (former, vectors))
+    compared = [_in_memory(index, rows, part) for part in (former, vectors)]
+    own, new = (fit_by_leave_one_out(config.retrieval, [part])[1] for part in compared)
     images, accuracy = len(own.rows), float(own.correct.mean())
     cosines = (former * vectors).sum(axis=1)
     return QuantizationReport(
@@ -230,12 +243,11 @@ def _compared(index: ExactIndex, vectors: Float32Array, rows: IntArray, config: 
 def _in_memory(index: ExactIndex, rows: IntArray, vectors: Float32Array) -> ExactIndex:
     """Return an index of some of the rows with these vectors."""
     contents = IndexContents(
-        replace(index.manifest, count=len(rows)),
+        replace(index.manifest, count=len(rows), encoders=(EncoderEntry(index.fingerprint, "identity"),)),
         [index.label_names[index.label_ids[row]] for row in rows],
         [index.contents.paths[row] for row in rows],
         [index.hashes[row] for row in rows],
-        {},
-        lambda: [vectors],
+        (EncoderVectors({}, lambda: [vectors]),),
     )
     return ExactIndex(contents, IdentityTransform(), vectors)
 
