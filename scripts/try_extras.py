@@ -104,7 +104,7 @@ def _export(environment: Environment) -> None:
     environment.whole(["encoder.backend=onnx", "encoder.model=exported", "rerank.enabled=false"])
 
 
-def _qwen2_vl(environment: Environment) -> None:
+def _vlm(environment: Environment) -> None:
     settings = [
         f"rerank.model_name={CHECKPOINT}",
         f"rerank.prompt_template={TRAINED_TEMPLATE!r}".replace("'", '"'),
@@ -159,7 +159,7 @@ CHECKS: dict[str, Callable[[Environment], None]] = {
     "openvino": _exported("openvino"),
     "onnx": _exported("onnx"),
     "export": _export,
-    "qwen2-vl": _qwen2_vl,
+    "vlm": _vlm,
     "openai-api": _openai_api,
     "heif": _heif,
     "search": _search,

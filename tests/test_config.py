@@ -282,7 +282,7 @@ def test_names_of_models_are_not_taken_for_paths(tmp_path):
     file = tmp_path / "own.yaml"
     for backend, name, expected in [
         ("qwen2_vl", "tiny", str(tmp_path / "tiny")),
-        ("qwen2_vl", "./other", str(tmp_path / "other")),
+        ("vlm", "./other", str(tmp_path / "other")),
         ("qwen2_vl", "Qwen/Qwen2-VL-2B-Instruct", "Qwen/Qwen2-VL-2B-Instruct"),
         ("openai_api", "tiny", "tiny"),
         ("openai_api", "./models/qwen.gguf", "./models/qwen.gguf"),

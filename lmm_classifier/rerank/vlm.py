@@ -9,10 +9,12 @@ from pathlib import Path
 
 from lmm_classifier.core.checkpoints import checkpoint_digest, read_config, resolve_checkpoint
 from lmm_classifier.core.datatypes import RerankRequest, RerankResult
-from lmm_classifier.core.errors import LmmClassifierError, RerankerError
+from lmm_classifier.core.devices import is_out_of_memory
+from lmm_classifier.core.errors import LmmClassifierError, MissingExtraError, RerankerError
 from lmm_classifier.core.forking import ForkSafeLock
 from lmm_classifier.core.optional_imports import import_optional, require_optional
 from lmm_classifier.core.reopening import Reopened
+from lmm_classifier.core.text import first_line
 from lmm_classifier.rerank.aggregation import aggregate, failed
 from lmm_classifier.rerank.image_budget import TOKEN_SIDE, VisualTokenBudget
 from lmm_classifier.rerank.prompts import PromptOptions, PromptVariant, make_prompts
@@ -28,6 +30,12 @@ from lmm_classifier.rerank.vlm_checkpoint import (
     token_side,
 )
 from lmm_classifier.rerank.whole_forward import WholeForwardScorer
+
+_ELSEWHERE = (
+    "Download it on a machine with a network and copy the cache (rerank.model.cache_dir), set rerank.model_name to a "
+    "local folder, or set rerank.backend: views or rerank.enabled: false."
+)
+_TOO_LARGE = "Set rerank.model_name to a smaller or a quantized checkpoint, or set rerank.backend: views."
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,10 +163,11 @@ class VlmReranker(Reopened):
             yield
         except LmmClassifierError:
             raise
+        except ImportError as error:  # of transformers, whose message says what to install
+            raise MissingExtraError(f"{self.options.model_name!r} cannot be loaded: {first_line(error)}") from error
         except Exception as error:
-            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+            advice = _TOO_LARGE if is_out_of_memory(error) else _ELSEWHERE
+            reason = first_line(error).rstrip(".")
             raise RerankerError(
-                f"Cannot load {self.options.model_name!r} as a vision-language model: {reason}. Download it on a machine "
-                "with a network and copy the cache (rerank.model.cache_dir), set rerank.model_name to a local folder, or "
-                "set rerank.backend: views or rerank.enabled: false."
+                f"Cannot load {self.options.model_name!r} as a vision-language model: {reason}. {advice}"
             ) from error

@@ -11,6 +11,7 @@ from lmm_classifier.core.checkpoints import quiet_transformers
 from lmm_classifier.core.devices import choose_device, choose_dtype
 from lmm_classifier.core.errors import MissingExtraError, RerankerError
 from lmm_classifier.core.optional_imports import import_attribute, import_optional, is_installed
+from lmm_classifier.core.text import first_line
 
 EXTRA = "vlm"
 _NO_TOWERS = "the vision_config of its config.json has no usable patch_size and spatial_merge_size"
@@ -90,9 +91,8 @@ def open_device(torch: Any, name: str) -> str:
     try:
         torch.empty(0, device=device)
     except Exception as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise RerankerError(
-            f"rerank.model.device is {name!r}, and PyTorch {torch.__version__} cannot use it: {reason}. Set "
+            f"rerank.model.device is {name!r}, and PyTorch {torch.__version__} cannot use it: {first_line(error)}. Set "
             "rerank.model.device: auto, or install a PyTorch that was built for this device."
         ) from error
     return device
@@ -133,27 +133,34 @@ def load_processor(folder: Path, model_type: str) -> Any:
     mapping = import_attribute("transformers.models.auto.processing_auto", "PROCESSOR_MAPPING_NAMES", EXTRA)
     if not (name := mapping.get(model_type)):
         raise ValueError(f"transformers has no processor for models of type {model_type!r}")
-    kind = getattr(import_optional("transformers", EXTRA), name)
+    kind = without_video(getattr(import_optional("transformers", EXTRA), name))
+    options: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
+    video = inspect.signature(kind.__init__).parameters.get("video_processor")
+    if video is not None and video.default is video.empty:
+        options["video_processor"] = None
     with quiet_transformers(EXTRA):
-        options = {"local_files_only": True, "trust_remote_code": False}
-        processor = without_video(kind).from_pretrained(folder, backend="pil", **options)
+        try:
+            processor = kind.from_pretrained(folder, backend="pil", **options)
+        except ImportError:
+            if not is_installed("torchvision"):
+                raise
+            processor = kind.from_pretrained(folder, **options)  # of the few types that Pillow cannot process
     processor.tokenizer.padding_side = "right"
     return processor
 
 
 def without_video(kind: Any) -> Any:
     """Return a class of processors without their video part."""
-    signature = inspect.signature(kind.__init__)
-    if "video_processor" not in signature.parameters:
+    if "video_processor" not in kind.get_attributes():
         return kind
 
     class ImageProcessor(kind):  # type: ignore[misc]
         """The processor of texts and images."""
 
-        def __init__(self, image_processor: Any = None, tokenizer: Any = None, **options: Any) -> None:
-            super().__init__(image_processor=image_processor, tokenizer=tokenizer, video_processor=None, **options)
+        @classmethod
+        def get_attributes(cls) -> list[str]:
+            """Return the names of the parts that are loaded."""
+            return [name for name in super().get_attributes() if name != "video_processor"]
 
-    kept = [parameter for name, parameter in signature.parameters.items() if name != "video_processor"]
-    ImageProcessor.__init__.__signature__ = signature.replace(parameters=kept)  # type: ignore[attr-defined]
     ImageProcessor.__name__ = kind.__name__  # transformers compares it with the name in the files
     return ImageProcessor
