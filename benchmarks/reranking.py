@@ -42,8 +42,8 @@ from lmm_classifier.core.datatypes import Candidate, RerankRequest
 from lmm_classifier.data.synthetic.shapes import SHAPES
 from lmm_classifier.rerank.fusion import Fusion
 from lmm_classifier.rerank.openai_api import OpenAIReranker
-from lmm_classifier.rerank.vlm import VlmReranker
 from lmm_classifier.rerank.server_options import ServerOptions
+from lmm_classifier.rerank.vlm import VlmReranker
 from tests.helpers.fault_server import FaultServer
 from tests.helpers.tiny_qwen2_vl import biased
 

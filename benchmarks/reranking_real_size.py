@@ -34,8 +34,13 @@ SEVEN_B = (3584, 18944, 28, 28, 4, False)
 
 def random_model(tokenizer: Path, shape: tuple[int, int, int, int, int, bool] = TWO_B) -> tuple[Any, Any]:
     """Return a Qwen2-VL of a real shape with random weights, and its processor."""
-    from transformers import Qwen2Tokenizer, Qwen2VLConfig, Qwen2VLForConditionalGeneration, Qwen2VLImageProcessorPil
-    from transformers import Qwen2VLProcessor
+    from transformers import (
+        Qwen2Tokenizer,
+        Qwen2VLConfig,
+        Qwen2VLForConditionalGeneration,
+        Qwen2VLImageProcessorPil,
+        Qwen2VLProcessor,
+    )
 
     hidden, mlp, layers, heads, key_heads, tied = shape
     text = {

@@ -73,7 +73,9 @@ class SharedPrefixScorer:
         def compute(batch: list[int]) -> list[Float64Array]:
             groups = [list(group) for _, group in groupby(batch, key=numbers.__getitem__)]
             with self._torch.inference_mode():
-                rows = self._log_probabilities([[sequences[place] for place in group] for group in groups], least_shared)
+                rows = self._log_probabilities(
+                    [[sequences[place] for place in group] for group in groups], least_shared
+                )
             return [self.answers.log_probabilities(row, prompts[place].answers) for row, place in zip(rows, batch)]
 
         computed = self._batches.run([len(sequence.tokens) for sequence in sequences], numbers, compute)

@@ -6,6 +6,7 @@ import gc
 import logging
 from collections import deque
 from collections.abc import Callable, Sequence
+from traceback import clear_frames
 from typing import Any
 
 from lmm_classifier.core.devices import is_out_of_memory
@@ -67,12 +68,13 @@ class TokenBatches:
         return batch
 
     def _attempt(self, compute: Callable[[list[int]], Sequence[Any]], batch: list[int]) -> Sequence[Any] | None:
-        """Return the results, or None where memory ran out; the error and what its traceback holds are gone then."""
+        """Return the results, or None where memory ran out; the tensors of the failed pass are gone then."""
         try:
             return compute(batch)
         except Exception as error:
             if not is_out_of_memory(error):
                 raise
+            clear_frames(error.__traceback__)  # their tensors live as long as anything holds the error
         return None
 
     def _halve(self, tokens: int, prompts: int) -> None:

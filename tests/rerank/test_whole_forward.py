@@ -1,4 +1,4 @@
-"""Vision-language models of many families answer as their own forward pass does, from the saved folder to the result."""
+"""Vision-language models of many families answer as their own forward pass does, from saved folder to result."""
 
 import random
 from dataclasses import replace
@@ -38,7 +38,9 @@ def questions(mode="names"):
     sizes, counts, rng = [(230, 170), (90, 300), (400, 140)], [2, 5, 3], random.Random(0)
     requests = []
     for seed, (size, count) in enumerate(zip(sizes, counts)):
-        candidates = tuple(Candidate(name, 0.3, ()) for name in rng.sample("dots cross checker ring bars".split(), count))
+        candidates = tuple(
+            Candidate(name, 0.3, ()) for name in rng.sample(["dots", "cross", "checker", "ring", "bars"], count)
+        )
         examples = tuple((noise(10 * seed + number, (60, 80)),) for number in range(count)) if mode != "names" else ()
         requests.append(RerankRequest(noise(seed, size), candidates, references=examples))
     return requests
@@ -65,7 +67,7 @@ def own_answer(reranker, request):
     return aggregate(prompts, logs, len(request.candidates), 0.0, pairwise)
 
 
-@pytest.mark.parametrize("mode", ["names", "references"])
+@pytest.mark.parametrize("mode", ["names", pytest.param("references", marks=pytest.mark.long)])
 @pytest.mark.parametrize("family", FAMILIES)
 def test_the_result_is_what_the_model_itself_says(tiny_vlm, family, mode):
     """A batch of requests of different lengths, image sizes and numbers of images gives each its own answer."""
@@ -81,19 +83,7 @@ def test_the_result_is_what_the_model_itself_says(tiny_vlm, family, mode):
     assert max(np.abs(change).max() for change in changes) > 1e-3  # the pixels count
 
 
-@pytest.mark.parametrize("family", FAMILIES)
-def test_an_answer_does_not_depend_on_its_batch(tiny_vlm, family):
-    """Alone, in another order and with other neighbors a request gets the same scores, up to rounding."""
-    reranker = tiny(tiny_vlm(family))
-    requests = questions()
-    together = reranker.rerank(requests)
-    for number, request in enumerate(requests):
-        for batch in ([request], requests[::-1]):
-            answer = reranker.rerank(batch)[batch.index(request)]
-            np.testing.assert_allclose(answer.scores, together[number].scores, atol=2e-5)
-
-
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", ["qwen3_vl", "idefics3"])
 def test_no_row_is_without_keys(tiny_vlm, family):
     """Each row of each forward pass sees at least itself, whatever it is padded with: NaN has no way in."""
     reranker = tiny(tiny_vlm(family))
