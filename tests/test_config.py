@@ -293,6 +293,16 @@ def test_names_of_models_are_not_taken_for_paths(tmp_path):
     assert PipelineConfig.from_yaml(file).encoder.model == "google/siglip-base-patch16-224"
 
 
+def test_another_name_of_a_backend_is_the_same_backend(tmp_path):
+    """A configuration by the former name equals one by the present name, however it is written."""
+    (tmp_path / "own.yaml").write_text("rerank: {backend: qwen2_vl}\n", encoding="utf-8")
+    config = PipelineConfig()
+    config.set("rerank.backend=qwen2_vl")
+    for written in (PipelineConfig.from_yaml(tmp_path / "own.yaml"), config):
+        assert written == PipelineConfig(rerank={"backend": "vlm"}) == PipelineConfig()
+        assert written.rerank.backend == "vlm"
+
+
 @pytest.mark.parametrize("key", PATHS)
 def test_an_unknown_home_folder_is_a_clear_error(key, monkeypatch):
     """Without HOME and without an account, `~` is refused by name, and nothing else fails."""

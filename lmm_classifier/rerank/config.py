@@ -100,8 +100,8 @@ class PromptConfig(Settings):
     pairwise_template: Annotated[str, AfterValidator(check_pairwise_template)] = DEFAULT_PAIRWISE_TEMPLATE
     """The prompt of `pairwise`: `{image}` and `{reference}`; its answer must be yes or no."""
     min_visual_tokens: int = Field(default=64, ge=4, le=16384)
-    """Smaller images are enlarged to this many visual tokens, which are 28x28 pixels for Qwen2-VL. Not for models that cut
-    images into tiles of a fixed size."""
+    """Smaller images are enlarged to this many visual tokens (28x28 pixels each for Qwen2-VL). Models that cut images
+    into tiles of a fixed size take small images as they are."""
     max_visual_tokens: int = Field(default=1024, ge=4, le=16384)
     """Larger images are reduced to this many visual tokens; bounds time and memory."""
     max_request_tokens: int = Field(default=4096, ge=16, le=65536)
@@ -193,8 +193,9 @@ class RerankConfig(Settings):
     enabled: bool = True
     """Whether to ask. If false, the best of the competing labels is accepted with the reason `ambiguous`."""
     backend: Annotated[Literal["vlm", "qwen2_vl", "openai_api", "views"], AfterValidator(_backend)] = "vlm"
-    """`vlm`: a vision-language model in this process (`qwen2_vl` is another name for it); `openai_api`: one behind an OpenAI-compatible server (vLLM,
-    SGLang, llama.cpp, Ollama); `views`: test-time augmentation, the same encoder on five views of the image."""
+    """`vlm`: a vision-language model in this process (`qwen2_vl` is another name for it); `openai_api`: one behind an
+    OpenAI-compatible server (vLLM, SGLang, llama.cpp, Ollama); `views`: test-time augmentation, the same encoder on
+    five views of the image."""
     model_name: str = "Qwen/Qwen2-VL-7B-Instruct"
     """Hub name or folder of a vision-language checkpoint, or the server's name of its model; not used by views."""
     prompt_template: Annotated[str, AfterValidator(check_template)] = DEFAULT_PROMPT_TEMPLATE
