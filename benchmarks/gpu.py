@@ -138,10 +138,10 @@ def rerank_rows(tokenizer: Path, device: str) -> list[Row]:
     """Return requests per second for the shapes of Qwen2-VL-7B, with a shared prefix and with separate prompts."""
     from benchmarks.reranking_real_size import SEVEN_B, large_images, make_requests, random_model
     from lmm_classifier.rerank.image_budget import VisualTokenBudget
-    from lmm_classifier.rerank.next_token import NextTokenScorer
     from lmm_classifier.rerank.prompts import PromptOptions, make_prompts
+    from lmm_classifier.rerank.shared_prefix import SharedPrefixScorer
 
-    model, text_tokenizer, processor = random_model(tokenizer, SEVEN_B)
+    model, processor = random_model(tokenizer, SEVEN_B)
     model.to(device)
     requests = make_requests(large_images(), 5, references=False)[:4]
     budget = VisualTokenBudget(256, 256, 4096)
@@ -150,7 +150,7 @@ def rerank_rows(tokenizer: Path, device: str) -> list[Row]:
     against = "Qwen2-VL-7B's shapes, random weights, bfloat16, 256 visual tokens, 5 options, batches of 4"
     measured = []
     for name, is_shared in (("two orders with a shared prefix", True), ("separate prompts", False)):
-        scorer = NextTokenScorer(torch, model, text_tokenizer, processor, share=is_shared)
+        scorer = SharedPrefixScorer(torch, model, processor, share=is_shared)
         times = [_seconds(scorer, partial(scorer, prompts)) for _ in range(4)]
         rate = round(len(requests) / float(np.median(times[1:])), 2)
         full_name = f"GPU reranks: {name}"

@@ -121,7 +121,7 @@ def _export(environment: Environment) -> None:
     environment.whole(["encoder.backend=onnx", "encoder.model=exported", "rerank.enabled=false"])
 
 
-def _qwen2_vl(environment: Environment) -> None:
+def _vlm(environment: Environment) -> None:
     settings = [
         f"rerank.model_name={CHECKPOINT}",
         f"rerank.prompt_template={TRAINED_TEMPLATE!r}".replace("'", '"'),
@@ -178,7 +178,7 @@ CHECKS: dict[str, Callable[[Environment], None]] = {
     "lite": _lite,
     "int8": _int8,
     "export": _export,
-    "qwen2-vl": _qwen2_vl,
+    "vlm": _vlm,
     "openai-api": _openai_api,
     "heif": _heif,
     "search": _search,

@@ -282,7 +282,7 @@ def test_names_of_models_are_not_taken_for_paths(tmp_path):
     file = tmp_path / "own.yaml"
     for backend, name, expected in [
         ("qwen2_vl", "tiny", str(tmp_path / "tiny")),
-        ("qwen2_vl", "./other", str(tmp_path / "other")),
+        ("vlm", "./other", str(tmp_path / "other")),
         ("qwen2_vl", "Qwen/Qwen2-VL-2B-Instruct", "Qwen/Qwen2-VL-2B-Instruct"),
         ("openai_api", "tiny", "tiny"),
         ("openai_api", "./models/qwen.gguf", "./models/qwen.gguf"),
@@ -291,6 +291,16 @@ def test_names_of_models_are_not_taken_for_paths(tmp_path):
         assert PipelineConfig.from_yaml(file).rerank.model_name == expected
     file.write_text("encoder: {model: google/siglip-base-patch16-224}\n", encoding="utf-8")
     assert PipelineConfig.from_yaml(file).encoder.model == "google/siglip-base-patch16-224"
+
+
+def test_another_name_of_a_backend_is_the_same_backend(tmp_path):
+    """A configuration by the former name equals one by the present name, however it is written."""
+    (tmp_path / "own.yaml").write_text("rerank: {backend: qwen2_vl}\n", encoding="utf-8")
+    config = PipelineConfig()
+    config.set("rerank.backend=qwen2_vl")
+    for written in (PipelineConfig.from_yaml(tmp_path / "own.yaml"), config):
+        assert written == PipelineConfig(rerank={"backend": "vlm"}) == PipelineConfig()
+        assert written.rerank.backend == "vlm"
 
 
 @pytest.mark.parametrize("key", PATHS)

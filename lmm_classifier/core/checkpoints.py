@@ -12,6 +12,7 @@ from typing import Any
 from lmm_classifier.core.file_digests import files_digest
 from lmm_classifier.core.optional_imports import import_attribute, import_optional
 from lmm_classifier.core.paths import absolute, expand_home, home_is_known, looks_like_path, similar_names
+from lmm_classifier.core.text import first_line
 
 _FILES = ["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja"]  # never pickled weights
 # files that decide what a checkpoint answers: weights, adapters, settings, image processor, tokenizer, chat template
@@ -68,7 +69,7 @@ def resolve_checkpoint(
             )
             return _with_weights(Path(folder))
         except Exception as error:  # noqa: BLE001 - the hub's client raises errors of several libraries
-            reason = f"{type(error).__name__}: {str(error).splitlines()[0]}" if str(error) else type(error).__name__
+            reason = f"{type(error).__name__}: {first_line(error)}" if str(error) else type(error).__name__
             if type(error).__name__ == "HFValidationError":
                 reason = "it is no folder, and cannot be the name of a model on the hub"
                 break

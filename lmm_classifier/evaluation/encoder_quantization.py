@@ -139,8 +139,8 @@ def _quantizable(config: PipelineConfig) -> tuple[EncoderConfig, ExportedEncoder
     if len(sections) != 1:
         found = ", ".join(section.backend for section in config.encoders)
         raise EncoderError(
-            f"expected one encoder with encoder.backend {', '.join(_BACKENDS[:-1])} or {_BACKENDS[-1]} on whole images, "
-            f"got {found}: name one. Another encoder can be exported; then build an index with the export"
+            f"expected one encoder with encoder.backend {', '.join(_BACKENDS[:-1])} or {_BACKENDS[-1]} on whole "
+            f"images, got {found}: name one. Another encoder can be exported; then build an index with the export"
         )
     encoder = open_encoder(sections[0])
     assert isinstance(encoder, ExportedEncoder)
