@@ -250,12 +250,21 @@ def _candidate_to_dict(candidate: Candidate) -> dict[str, Any]:
 DECODING = "colors to sRGB"  # changes with the rules of `data.images`, if an image gives other pixels than before
 
 
+_OTHER_NAMES = {"siglip": "transformers"}  # names of backends that give the vectors of another
+_STORED_NAMES = {"transformers": "siglip"}  # digests on the disk were made with these
+
+
+def backend_name(backend: str) -> str:
+    """Return the name of an encoder backend in fingerprints, which is one for all names of a backend."""
+    return _OTHER_NAMES.get(backend, backend)
+
+
 @dataclass(frozen=True, slots=True)
 class Fingerprint:
     """The encoder that made a vector. Vectors of different fingerprints must never be compared."""
 
     backend: str
-    """Name of the backend, such as `siglip`."""
+    """Name of the backend, such as `transformers`; another name for the same backend becomes this one."""
     model: str
     """Hub name, or the name of the file or folder."""
     revision: str
@@ -269,6 +278,9 @@ class Fingerprint:
     decoding: str = DECODING
     """Rules by which files became pixels; empty for those of before color profiles were applied."""
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "backend", backend_name(self.backend))
+
     def __str__(self) -> str:
         details = f"{self.dim}-d, {self.dtype}, {self.preprocessing}, {self.decoding or 'colors as stored'}"
         return f"{self.backend}:{self.model}@{self.revision or '-'} ({details})"
@@ -276,7 +288,8 @@ class Fingerprint:
     @property
     def space_id(self) -> str:
         """A short digest, equal for fingerprints whose vectors may be compared."""
-        fields = [self.backend, self.revision or self.model, self.preprocessing, str(self.dim)]
+        stored = _STORED_NAMES.get(self.backend, self.backend)
+        fields = [stored, self.revision or self.model, self.preprocessing, str(self.dim)]
         fields += [self.decoding] if self.decoding else []
         return sha256("\0".join(fields).encode(errors="surrogatepass")).hexdigest()[:16]
 

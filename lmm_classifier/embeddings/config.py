@@ -18,12 +18,15 @@ def _model(name: str) -> str:
 class EncoderConfig(Settings):
     """Which encoder turns images into vectors."""
 
-    backend: Literal["siglip", "openvino", "onnx", "descriptor"] = "siglip"
-    """`siglip` (transformers: SigLIP, SigLIP 2, CLIP), `openvino` (the same, faster on a CPU), `onnx` (an
-    exported model), `descriptor` (weight-free)."""
+    backend: Literal["transformers", "siglip", "openvino", "onnx", "descriptor"] = "transformers"
+    """`transformers` (an image tower of that library, such as SigLIP, CLIP or DINOv3), `siglip` (the same), `openvino`
+    (the same checkpoints, faster on a CPU), `onnx` (an exported model), `descriptor` (weight-free)."""
     model: Annotated[str, AfterValidator(_model)] = "google/siglip-so400m-patch14-384"
-    """Hub name or folder of a checkpoint (siglip); the same, or the folder of an export (openvino); the folder of an
-    export, or an `.onnx` file (onnx). Not used by descriptor."""
+    """Hub name or folder of a checkpoint (transformers); the same, or the folder of an export (openvino); the folder of
+    an export, or an `.onnx` file (onnx). Not used by descriptor."""
+    pooling: Literal["auto", "features", "pooler", "cls", "mean"] = "auto"
+    """Which output of a checkpoint is the embedding: the image `features` in the space of texts, the `pooler`, the
+    first token (`cls`), or the `mean` of the image tokens. `auto`: that of the model's type, where it is known."""
     revision: str | None = None
     """Branch, tag or commit of a hub model. Null: its default branch."""
     cache_dir: PathField | None = None
@@ -33,16 +36,17 @@ class EncoderConfig(Settings):
     allow_download: bool = True
     """Download a hub model that is not in the cache. The cache is always used first."""
     device: str = "auto"
-    """`auto`, `cpu`, `cuda`, `cuda:1` or `mps`; only for siglip, the others compute on the CPU."""
+    """`auto`, `cpu`, `cuda`, `cuda:1` or `mps`; only for transformers, the others compute on the CPU."""
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     """Number type of the computation; an ONNX model has its own. `auto`: bfloat16 where the device supports it, else
     float32."""
     threads: int = Field(default=0, ge=0)
-    """Threads of the encoder on a CPU. 0: one per processor (siglip: as many as torch chooses)."""
+    """Threads of the encoder on a CPU. 0: one per processor (transformers: as many as torch chooses)."""
     forward_batch_size: int = Field(default=0, ge=0)
-    """Images in one forward pass of siglip. 0: 1 on a CPU, and on CUDA as many as fill the GPU."""
+    """Images in one forward pass of transformers. 0: 1 on a CPU, and on CUDA as many as fill the GPU. Another number
+    may change the last bits of a vector."""
     compile: bool = False
-    """Compile the tower of siglip with torch. The first images take minutes, the others are slightly faster."""
+    """Compile the tower of transformers with torch. The first images take minutes, the others are slightly faster."""
     batch_size: int = Field(default=64, ge=1)
     """Images after which vectors are stored and results returned. It changes the speed, never a result."""
 

@@ -10,11 +10,12 @@ import numpy as np
 
 from lmm_classifier.config import PipelineConfig
 from lmm_classifier.core.arrays import Float32Array
+from lmm_classifier.core.datatypes import backend_name
 from lmm_classifier.core.errors import CalibrationError, EncoderError, MissingExtraError
 from lmm_classifier.core.progress import Progress, ProgressCallback
 from lmm_classifier.core.protocols import Encoder, TextEncoder
 from lmm_classifier.embeddings.encode_files import EncodedFile, LazyEncoder, encode_files
-from lmm_classifier.embeddings.registry import compatible_backends, open_encoder
+from lmm_classifier.embeddings.registry import compatible_backends, may_embed_text, open_encoder
 from lmm_classifier.index.opening import require_encoder
 from lmm_classifier.index.vector_index import ExactIndex
 
@@ -50,7 +51,7 @@ def encode_label_names(index: ExactIndex, config: PipelineConfig, path: Path) ->
     """Return the embeddings of the label names (C, d); None where there is no text tower, or it is not wanted."""
     settings, backend = config.retrieval, config.encoder.backend
     wanted = settings.zero_shot_text == "auto" and settings.rule == "auto"
-    if not wanted or index.manifest.fingerprint.backend != backend or backend != "siglip":
+    if not wanted or index.manifest.fingerprint.backend != backend_name(backend) or not may_embed_text(backend):
         return None
     names = [label.replace("_", " ").replace("-", " ") for label in index.label_names]
     texts = [settings.zero_shot_template.replace("{label}", name) for name in names]

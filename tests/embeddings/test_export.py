@@ -19,7 +19,7 @@ from lmm_classifier.embeddings.encode_images import encode_images
 from lmm_classifier.embeddings.export import export_encoder
 from lmm_classifier.embeddings.preprocessing import Preprocessing
 from lmm_classifier.embeddings.registry import open_encoder
-from lmm_classifier.embeddings.siglip import SiglipEncoder
+from lmm_classifier.embeddings.transformers import TransformersEncoder
 from tests.helpers.datasets import LABELS, draw_dataset
 from tests.helpers.tiny_qwen2_vl import CHECKPOINT
 
@@ -46,7 +46,7 @@ def opened(form, folder, **options):
 )
 def test_an_export_gives_the_vectors_of_transformers(exported, tiny_encoder, kind, form):
     """Cosine >= 0.9999 with the library's own processing and forward pass, and the fingerprint of the checkpoint."""
-    reference = SiglipEncoder(str(tiny_encoder(kind)), dtype="float32", device="cpu")
+    reference = TransformersEncoder(str(tiny_encoder(kind)), dtype="float32", device="cpu")
     encoder = opened(form, exported(kind, form), dtype="float32")
     rows = encode_images(encoder, images())
     assert (rows * reference.encode_as_transformers(images())).sum(axis=1).min() >= 0.9999
@@ -64,7 +64,7 @@ def test_a_checkpoint_is_converted_once(tiny_encoder, tmp_path):
     again = opened("openvino", tiny_encoder("siglip"), converted_dir=tmp_path)
     assert model.stat().st_mtime_ns == written
     np.testing.assert_array_equal(encode_images(first, images()), encode_images(again, images()))
-    assert export._identity(tiny_encoder("siglip", seed=1)) != export._identity(tiny_encoder("siglip"))
+    assert export._identity(tiny_encoder("siglip", seed=1), "auto") != export._identity(tiny_encoder("siglip"), "auto")
 
 
 def test_an_index_of_the_checkpoint_works_with_its_export(exported, tiny_encoder, tmp_path):
@@ -123,7 +123,7 @@ def test_a_free_aspect_cannot_be_exported(tiny_encoder, tmp_path):
 
 def test_a_model_that_gives_other_vectors_is_refused(exported, tiny_encoder):
     """The comparison detects an export of other weights."""
-    other = SiglipEncoder(str(tiny_encoder("siglip", seed=1)), dtype="float32", device="cpu")
+    other = TransformersEncoder(str(tiny_encoder("siglip", seed=1)), dtype="float32", device="cpu")
     with pytest.raises(EncoderError, match="gives other vectors"):
         export._compare(other, exported("siglip", "openvino") / "model.xml", "openvino")
 
@@ -161,7 +161,7 @@ def test_a_missing_checkpoint(tmp_path):
 @pytest.mark.long
 def test_an_incomplete_conversion_is_repeated(tiny_encoder, exported, tmp_path):
     """A converted model without its description is converted again; the error names a folder that is not writable."""
-    converted = tmp_path / f"{tiny_encoder('siglip').name}-{export._identity(tiny_encoder('siglip'))}"
+    converted = tmp_path / f"{tiny_encoder('siglip').name}-{export._identity(tiny_encoder('siglip'), 'auto')}"
     converted.mkdir()
     (converted / "model.xml").write_text("half")
     assert opened("openvino", tiny_encoder("siglip"), converted_dir=tmp_path).fingerprint.dim == 64

@@ -8,12 +8,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from lmm_classifier.core.checkpoints import HubOptions
 from lmm_classifier.core.errors import EncoderError
 from lmm_classifier.data.synthetic.catalog import draw
 from lmm_classifier.embeddings.config import EncoderConfig
 from lmm_classifier.embeddings.encode_images import encode_images
 from lmm_classifier.embeddings.registry import open_encoder
-from lmm_classifier.embeddings.siglip import SiglipEncoder
+from lmm_classifier.embeddings.transformers import TransformersEncoder
 from tests.helpers.command_line import run
 from tests.helpers.datasets import draw_dataset
 
@@ -35,7 +36,7 @@ def image(seed=0, size=(120, 50)):
 
 
 def encoder(folder, **options):
-    return SiglipEncoder(str(folder), **{"dtype": "float32", "device": "cpu", **options})
+    return TransformersEncoder(str(folder), **{"dtype": "float32", "device": "cpu", **options})
 
 
 def normalized(rows):
@@ -162,12 +163,12 @@ def test_a_hub_name_is_found_in_the_cache(tiny_encoder, tmp_path, revision):
         shutil.copytree(tiny_encoder("siglip", seed=seed), cached / "snapshots" / commit)
         (cached / "refs").mkdir(exist_ok=True)
         (cached / "refs" / name).write_text(commit)
-    loaded = SiglipEncoder("someone/tiny-siglip", revision, tmp_path, dtype="float32", device="cpu")
+    loaded = TransformersEncoder("someone/tiny-siglip", HubOptions(revision, tmp_path), dtype="float32", device="cpu")
     expected = encoder(tiny_encoder("siglip", seed=1 if revision == "v1" else 0)).fingerprint
     assert loaded.fingerprint.differences(expected) == []
     assert loaded.fingerprint.model == "someone/tiny-siglip"
     with pytest.raises(EncoderError, match="Do one of three things"):
-        SiglipEncoder("someone/tiny-siglip", "v2", tmp_path)
+        TransformersEncoder("someone/tiny-siglip", HubOptions("v2", tmp_path))
 
 
 def test_nothing_is_printed_while_loading(tiny_encoder, capfd):
