@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from lmm_classifier.core.errors import EncoderError
 from lmm_classifier.core.optional_imports import import_attribute
 
 _EXTRA = "siglip"
+_NUMBER = re.compile(r"\.\d+\.")  # of a layer in the name of a weight
 
 
 def load_part(folder: Path, name: str, **options: Any) -> Any:
@@ -21,20 +23,23 @@ def load_part(folder: Path, name: str, **options: Any) -> Any:
         return import_attribute("transformers", name, _EXTRA).from_pretrained(folder, local_files_only=True, **options)
 
 
-def load_model(folder: Path, name: str, unused: Iterable[str] = (), whole: Iterable[str] = (), **options: Any) -> Any:
-    """Load a model of which every weight is in the checkpoint.
+def load_model(
+    folder: Path, name: str, unused: Iterable[str] = (), elsewhere: Iterable[str] = (), **options: Any
+) -> Any:
+    """Load a model of which every weight is in the checkpoint, and every layer of the checkpoint in the model.
 
     transformers fills a missing weight with random numbers, and leaves a weight out that the model has no place for.
+    Heads for tasks are left out on purpose.
 
     Args:
         folder: the checkpoint.
         name: class of the model.
         unused: beginnings of names of weights that may be missing, since their output is not used.
-        whole: beginnings of names of weights that must all have a place in the model.
+        elsewhere: beginnings of names of weights that belong to another tower.
         options: passed on to `from_pretrained`.
 
     Raises:
-        EncoderError: a weight is missing, or has no place.
+        EncoderError: a weight is missing, or a layer has no place.
     """
     model, report = load_part(folder, name, use_safetensors=True, output_loading_info=True, **options)
     missing = sorted(key for key in report["missing_keys"] if not key.startswith(tuple(unused)))
@@ -43,12 +48,9 @@ def load_model(folder: Path, name: str, unused: Iterable[str] = (), whole: Itera
             f"the checkpoint has no weight {missing[0]} ({len(missing)} missing) of the {type(model).__name__} that "
             "its config.json describes; such weights would be random"
         )
-    left = sorted(
-        key
-        for key in report["unexpected_keys"]
-        if key.startswith(tuple(whole)) and not key.endswith("position_ids")  # a constant in files of older versions
-    )
-    if left:
+    layers = tuple({_without_numbers(key) for key in model.state_dict() if _NUMBER.search(key)})
+    left = [key for key in report["unexpected_keys"] if not key.startswith(tuple(elsewhere))]
+    if left := sorted(key for key in left if _without_numbers(key).endswith(layers)):
         raise EncoderError(
             f"the {type(model).__name__} that config.json describes has no place for the weight {left[0]} of the "
             f"checkpoint ({len(left)} such weights)"
@@ -62,5 +64,9 @@ def load_tower(folder: Path, name: str, part: str, dtype: Any) -> Any:
     own = getattr(whole, f"{part}_config", whole)
     if name.endswith("WithProjection"):  # the checkpoint's value is right, the tower's is a default
         own.projection_dim = whole.projection_dim
-    prefixes = f"{part}_model.", f"{'visual' if part == 'vision' else part}_projection."
-    return load_model(folder, name, whole=prefixes, config=own, dtype=dtype)
+    other = "text_model." if part == "vision" else "vision_model."
+    return load_model(folder, name, elsewhere=[other], config=own, dtype=dtype)
+
+
+def _without_numbers(key: str) -> str:
+    return _NUMBER.sub(".0.", key)
