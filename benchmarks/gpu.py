@@ -27,8 +27,8 @@ from lmm_classifier.core.concurrency import cpu_count, threaded_map
 from lmm_classifier.data.config import ImagesConfig
 from lmm_classifier.data.images import read_image
 from lmm_classifier.embeddings.encode_files import LazyEncoder, encode_files
-from lmm_classifier.embeddings.transformers import TransformersEncoder
 from lmm_classifier.embeddings.torch_runner import ForwardOptions
+from lmm_classifier.embeddings.transformers import TransformersEncoder
 
 COMMAND = "python -m benchmarks.performance --only gpu"
 TOKENIZER_COMMAND = "python -m benchmarks.gpu TOKENIZER"

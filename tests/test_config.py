@@ -101,7 +101,10 @@ def test_documented_keys_and_defaults():
         ("rerank.cache: off\nrerank: 3", "rerank is given twice"),
         ("labels: [a, a]", "'a' more than once"),
         ("labels: []", "at least one label"),
-        ("encoder:\n  backend: clip", "expected 'siglip', 'openvino', 'onnx' or 'descriptor', got 'clip'"),
+        (
+            "encoder:\n  backend: clip",
+            "expected 'transformers', 'siglip', 'openvino', 'onnx' or 'descriptor', got 'clip'",
+        ),
         ("rerank:\n  prompt_template: 'Which?'", "{options} is missing"),
         ("rerank:\n  prompt_template: '{options} {labels}'", "'{labels}' is not a placeholder"),
         ("rerank:\n  prompt_template: '{options} {options}'", "only once"),

@@ -82,7 +82,11 @@ def read_image_processor(folder: Path) -> dict[str, Any]:
 
 def preprocessing_of(settings: dict[str, Any], folder: Path) -> Preprocessing:
     """Return the preprocessing that the settings describe; raises EncoderError where it is no resize and crop."""
-    if (preprocessing := Preprocessing.of_processor(settings)) is None:
+    try:
+        preprocessing = Preprocessing.of_processor(settings)
+    except (TypeError, ValueError, AttributeError, LookupError, ArithmeticError):  # values of other kinds
+        preprocessing = None
+    if preprocessing is None:
         raise EncoderError(
             f"the image processing of {folder} is not supported ({described(settings)}): expected a resize to one "
             "size, or a resize of the shorter side and a center crop. Export the model to ONNX, and describe its "

@@ -68,7 +68,7 @@ def changed(checkpoint, folder, change):
 
 @pytest.mark.parametrize("tower", ["vision", "text"])
 def test_a_missing_weight_is_refused(checkpoint, tmp_path, tower):
-    """transformers would fill it with random numbers; the error names it."""
+    """Transformers would fill it with random numbers; the error names it."""
     name = f"{tower}_model.encoder.layers.1.mlp.fc1.weight"
     folder = changed(checkpoint, tmp_path / "copy", lambda tensors: {k: t for k, t in tensors.items() if k != name})
     with pytest.raises(EncoderError, match=r"has no weight .*encoder.layers.1.mlp.fc1.weight \(1 missing\)"):

@@ -103,7 +103,7 @@ def test_every_type_follows_the_protocol(checkpoint, kind):
 
 
 def test_every_known_type_is_tested():
-    """A type of the table is in this test or in that of SigLIP and CLIP; the tower of a pair is tested with the pair."""
+    """A type of the table is here or in the tests of SigLIP and CLIP; the tower of a pair is tested with the pair."""
     elsewhere = {"siglip", "siglip2", "clip", "siglip_vision_model", "siglip2_vision_model"}
     elsewhere |= {"clip_vision_model", "metaclip_2_vision_model"}
     assert set(MODEL_TYPES) == {*KNOWN, *elsewhere}
