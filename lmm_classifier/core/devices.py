@@ -7,38 +7,38 @@ from typing import Any
 
 
 def choose_device(torch: Any, name: str) -> str:
-    """Return `name`, or for "auto" the first available device of cuda, mps and cpu.
+    """Return `name`, or for "auto" the first available device of cuda, mps and cpu."""
+    if name != "auto":
+        return name
+    if torch.cuda.is_available():
+        return "cuda"
+    return "mps" if torch.backends.mps.is_available() else "cpu"
 
-    Raises:
-        ValueError: torch cannot compute on that device here; the message says why, and what to set.
-    """
-    if name == "auto":
-        if torch.cuda.is_available():
-            return "cuda"
-        return "mps" if torch.backends.mps.is_available() else "cpu"
-    kind, separator, number = name.partition(":")
+
+def require_device(torch: Any, device: str) -> None:
+    """Raise ValueError if torch cannot compute on a device here; the message says why, and what to set."""
+    kind, separator, number = device.partition(":")
     if kind not in ("cpu", "cuda", "mps") or (separator and not (number.isascii() and number.isdigit())):
-        raise ValueError(f"{name!r} is no device; expected auto, cpu, cuda, cuda:1 or mps")
+        raise ValueError(f"{device!r} is no device; expected auto, cpu, cuda, cuda:1 or mps")
     if kind == "cuda":
-        _require_cuda(torch, name, int(number or 0))
+        _require_cuda(torch, device, int(number or 0))
     elif kind == "mps" and not torch.backends.mps.is_available():
-        raise ValueError(f"{name!r} is not available: this machine has no Metal device; set it to auto or cpu")
-    return name
+        raise ValueError(f"{device!r} is not available: this machine has no Metal device; set it to auto or cpu")
 
 
-def _require_cuda(torch: Any, name: str, number: int) -> None:
+def _require_cuda(torch: Any, device: str, number: int) -> None:
     if torch.version.cuda is None and getattr(torch.version, "hip", None) is None:
         raise ValueError(
-            f"{name!r} is not available: torch {torch.__version__} was built for the CPU only. Install a build with "
+            f"{device!r} is not available: torch {torch.__version__} was built for the CPU only. Install a build with "
             "CUDA (https://pytorch.org/get-started/locally), or set it to auto or cpu"
         )
     if not torch.cuda.is_available():
         raise ValueError(
-            f"{name!r} is not available: torch finds no GPU. Check the driver (nvidia-smi) and CUDA_VISIBLE_DEVICES, "
+            f"{device!r} is not available: torch finds no GPU. Check the driver (nvidia-smi) and CUDA_VISIBLE_DEVICES, "
             "or set it to auto or cpu"
         )
     if number >= (count := torch.cuda.device_count()):
-        raise ValueError(f"{name!r} is not available: there are {count} GPUs, cuda:0 to cuda:{count - 1}")
+        raise ValueError(f"{device!r} is not available: there are {count} GPUs, cuda:0 to cuda:{count - 1}")
 
 
 def choose_dtype(torch: Any, name: str, device: str) -> Any:

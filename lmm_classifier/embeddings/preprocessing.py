@@ -100,7 +100,9 @@ class Preprocessing(BaseModel):
             return None
         resample = _RESAMPLE.get(int(settings.get("resample", Image.Resampling.BICUBIC)))
         values, sides = _scaling(settings), _sides(settings)
-        return None if None in (resample, values, sides) else cls(resample=resample, **values, **sides)
+        if resample is None or values is None or sides is None:
+            return None
+        return cls(**{"resample": resample, **values, **sides})
 
     def preprocess(self, image: Image.Image) -> Bytes:
         """Resize or crop an RGB image to the input size of the model, (height, width, 3)."""

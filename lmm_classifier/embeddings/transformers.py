@@ -17,7 +17,7 @@ from PIL.Image import Image
 from lmm_classifier.core.arrays import Float32Array
 from lmm_classifier.core.checkpoints import HUB, HubOptions, checkpoint_digest, read_config, resolve_checkpoint
 from lmm_classifier.core.datatypes import Fingerprint
-from lmm_classifier.core.devices import choose_device, choose_dtype
+from lmm_classifier.core.devices import choose_device, choose_dtype, require_device
 from lmm_classifier.core.errors import EncoderError, LmmClassifierError
 from lmm_classifier.core.optional_imports import import_optional
 from lmm_classifier.core.paths import model_name
@@ -64,8 +64,10 @@ class TransformersEncoder(CosineEncoder):
         self._torch = import_optional("torch", _EXTRA)
         import_optional("transformers", _EXTRA)
         self._forward = forward
+        self._texts: TextTower | None = None
+        self._device = choose_device(self._torch, device)
         try:
-            self._device = choose_device(self._torch, device)
+            require_device(self._torch, self._device)
         except ValueError as error:
             raise EncoderError(f"encoder.device: {error}") from None
         self._dtype = choose_dtype(self._torch, dtype, self._device)
@@ -176,7 +178,6 @@ class TransformersEncoder(CosineEncoder):
             self._tower.require_size(self.preprocessing.shape)
             patches = self._tower.patches(*self.preprocessing.shape)
         self._run = BatchedTorchModel(self.features, self._device, patches, self._forward)
-        self._texts: TextTower | None = None
 
     def _identify(self, model: str) -> Fingerprint:
         processing = described(self._settings)
