@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any, Literal
 
+from lmm_classifier.core.encoder_names import backend_name, stored_backend_name
 from lmm_classifier.core.explain import explain
 
 if TYPE_CHECKING:
@@ -250,15 +251,6 @@ def _candidate_to_dict(candidate: Candidate) -> dict[str, Any]:
 DECODING = "colors to sRGB"  # changes with the rules of `data.images`, if an image gives other pixels than before
 
 
-_OTHER_NAMES = {"siglip": "transformers"}  # names of backends that give the vectors of another
-_STORED_NAMES = {"transformers": "siglip"}  # digests on the disk were made with these
-
-
-def backend_name(backend: str) -> str:
-    """Return the name of an encoder backend in fingerprints, which is one for all names of a backend."""
-    return _OTHER_NAMES.get(backend, backend)
-
-
 @dataclass(frozen=True, slots=True)
 class Fingerprint:
     """The encoder that made a vector. Vectors of different fingerprints must never be compared."""
@@ -288,8 +280,7 @@ class Fingerprint:
     @property
     def space_id(self) -> str:
         """A short digest, equal for fingerprints whose vectors may be compared."""
-        stored = _STORED_NAMES.get(self.backend, self.backend)
-        fields = [stored, self.revision or self.model, self.preprocessing, str(self.dim)]
+        fields = [stored_backend_name(self.backend), self.revision or self.model, self.preprocessing, str(self.dim)]
         fields += [self.decoding] if self.decoding else []
         return sha256("\0".join(fields).encode(errors="surrogatepass")).hexdigest()[:16]
 

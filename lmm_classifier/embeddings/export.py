@@ -113,8 +113,11 @@ def export_encoder(
         folder = Path(temporary) / "export"
         folder.mkdir()
         file = folder / f"model{SUFFIX[form]}"
-        tower = _tower(encoder)
-        _write_openvino(tower, file) if form == "openvino" else _write_onnx(tower, file)
+        try:
+            _write_openvino(_tower(encoder), file) if form == "openvino" else _write_onnx(_tower(encoder), file)
+        except Exception as error:
+            reason = str(error).strip().partition("\n")[0] or type(error).__name__
+            raise EncoderError(f"{model} cannot be converted to {form}: {reason}") from error
         description = _describe(encoder, name or encoder.fingerprint.model)
         description = _write(description, file)
         source = description.source

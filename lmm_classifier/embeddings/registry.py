@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 from lmm_classifier.core.checkpoints import HubOptions
-from lmm_classifier.core.datatypes import backend_name
+from lmm_classifier.core.encoder_names import backend_name
 from lmm_classifier.core.optional_imports import import_attribute, import_optional
 from lmm_classifier.core.paths import expand_home
 from lmm_classifier.core.protocols import Encoder

@@ -10,7 +10,7 @@ import numpy as np
 
 from lmm_classifier.config import PipelineConfig
 from lmm_classifier.core.arrays import Float32Array
-from lmm_classifier.core.datatypes import backend_name
+from lmm_classifier.core.encoder_names import backend_name
 from lmm_classifier.core.errors import CalibrationError, EncoderError, MissingExtraError
 from lmm_classifier.core.progress import Progress, ProgressCallback
 from lmm_classifier.core.protocols import Encoder, TextEncoder

@@ -57,7 +57,7 @@ def test_auto_takes_the_best_device(machine, device):
 
 @pytest.mark.parametrize(("device", "dtype"), [("cuda", "float32"), ("cuda:0", "float32"), ("cuda:1", "bfloat16")])
 def test_the_number_type_is_that_of_the_device_asked_for(device, dtype):
-    """Beside an older GPU, the second one computes in bfloat16."""
+    """Next to an older GPU, the second one computes in bfloat16."""
     assert choose_dtype(Machine((False, True)), "auto", device) == getattr(torch, dtype)
 
 

@@ -114,6 +114,34 @@ def test_the_command_as_a_user_types_it(tiny_encoder, tmp_path):
     assert "is not changed" in again.stderr
 
 
+@pytest.mark.long
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize(("kind", "pooling"), [("dinov2", "auto"), ("dinov3_vit", "mean"), ("aimv2", "auto")])
+def test_other_types_and_poolings_are_exported(tmp_path, kind, pooling, form):
+    """The export has the fingerprint of the checkpoint with the same pooling, and its vectors."""
+    from tests.fixtures.make_tiny_towers import make
+
+    (tmp_path / kind).mkdir()
+    folder = make(kind, tmp_path / kind)
+    export_encoder(str(folder), tmp_path / "out", form, pooling=pooling)
+    reference = TransformersEncoder(str(folder), dtype="float32", device="cpu", pooling=pooling)
+    encoder = opened(form, tmp_path / "out", dtype="float32")
+    assert encoder.fingerprint == reference.fingerprint
+    assert (encode_images(encoder, images()) * encode_images(reference, images())).sum(axis=1).min() >= 0.9999
+
+
+def test_a_model_that_cannot_be_converted(tiny_encoder, tmp_path, monkeypatch):
+    """A fault of the converter is an error of this package, and nothing is left behind."""
+
+    def failing(*_):
+        raise RuntimeError("no such operation\nwith details")
+
+    monkeypatch.setattr(export, "_write_onnx", failing)
+    with pytest.raises(EncoderError, match="cannot be converted to onnx: no such operation$"):
+        export_encoder(str(tiny_encoder("siglip")), tmp_path / "out", "onnx")
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_free_aspect_cannot_be_exported(tiny_encoder, tmp_path):
     """SigLIP 2 with free aspect has no single input size, so it cannot be exported."""
     with pytest.raises(EncoderError, match="free aspect"):
