@@ -21,6 +21,8 @@ transformers = pytest.importorskip("transformers", reason="transformers is not i
 from tests.fixtures.make_tiny_towers import SIDE, TOWERS, make  # noqa: E402 - it needs torch
 
 KNOWN = [kind for kind in TOWERS if kind in MODEL_TYPES]
+# one of each way of loading, and of each output; the others run in the long tests
+FIRST = ("metaclip_2", "align", "dinov3_vit", "convnextv2", "ijepa", "resnet")
 OTHER = {"vit_msn": "cls", "swin": "mean", "resnet": "pooler"}
 TEXTS = ["a photo of the tartan", "polka dots"]
 
@@ -82,7 +84,9 @@ def unit(rows):
     return (rows / rows.norm(dim=1, keepdim=True)).numpy()
 
 
-@pytest.mark.parametrize("kind", [*KNOWN, *OTHER])
+@pytest.mark.parametrize(
+    "kind", [kind if kind in FIRST else pytest.param(kind, marks=pytest.mark.long) for kind in (*KNOWN, *OTHER)]
+)
 def test_embeddings_are_those_of_the_models_own_forward_pass(checkpoint, kind):
     """Images have a cosine of 0.9999 with the library's own, texts of 0.99999; without a text tower none is claimed."""
     ours = encoder(checkpoint(kind), pooling=OTHER.get(kind, "auto"))
@@ -152,7 +156,7 @@ def test_mean_leaves_out_class_and_register_tokens(checkpoint):
     assert (rows * unit(tokens.last_hidden_state[:, 5:].mean(dim=1))).sum(axis=1).min() >= 0.9999
 
 
-@pytest.mark.parametrize("pooling", ["pooler", "cls", "mean"])
+@pytest.mark.parametrize("pooling", ["mean", *(pytest.param(p, marks=pytest.mark.long) for p in ("pooler", "cls"))])
 def test_another_output_of_a_pair_is_in_the_space_of_no_text(tiny_encoder, pooling):
     """CLIP's image tower alone: label names are not embedded, and the fingerprint differs."""
     ours = encoder(tiny_encoder("clip"), pooling=pooling)

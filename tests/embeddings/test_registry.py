@@ -36,7 +36,7 @@ def test_both_names_are_one_encoder(tiny_encoder):
     assert EncoderConfig().backend == "transformers"
 
 
-@pytest.mark.parametrize("built_as", NAMES)
+@pytest.mark.parametrize("built_as", [NAMES[0], pytest.param(NAMES[1], marks=pytest.mark.long)])
 def test_an_index_opens_under_both_names(tiny_encoder, tmp_path, built_as):
     """It is built, extended, calibrated and used under either; label names are embedded under both."""
     dataset = draw_dataset(tmp_path / "dataset", LABELS[:3], 4, size=48)
