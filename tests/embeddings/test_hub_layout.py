@@ -6,17 +6,19 @@ from itertools import combinations
 
 import numpy as np
 import pytest
-from safetensors.numpy import load_file, save_file
 
 from lmm_classifier.core.errors import EncoderError
 from lmm_classifier.embeddings.encode_images import encode_images
 from lmm_classifier.embeddings.transformers import TransformersEncoder
-from tests.fixtures.make_hub_siglip import EXPECTED, TEXTS, images, make, weights
 
 pytest.importorskip("torch", reason="torch is not installed")
 transformers = pytest.importorskip("transformers", reason="transformers is not installed")
 pytest.importorskip("sentencepiece", reason="sentencepiece is not installed")
 pytest.importorskip("google.protobuf", reason="protobuf is not installed")
+
+from safetensors.numpy import load_file, save_file  # noqa: E402 - it comes with transformers
+
+from tests.fixtures.make_hub_siglip import EXPECTED, TEXTS, images, make, weights  # noqa: E402
 
 
 @pytest.fixture(scope="module")
