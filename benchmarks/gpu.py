@@ -27,8 +27,8 @@ from lmm_classifier.core.concurrency import cpu_count, threaded_map
 from lmm_classifier.data.config import ImagesConfig
 from lmm_classifier.data.images import read_image
 from lmm_classifier.embeddings.encode_files import LazyEncoder, encode_files
-from lmm_classifier.embeddings.siglip import SiglipEncoder
 from lmm_classifier.embeddings.torch_runner import ForwardOptions
+from lmm_classifier.embeddings.transformers import TransformersEncoder
 
 COMMAND = "python -m benchmarks.performance --only gpu"
 TOKENIZER_COMMAND = "python -m benchmarks.gpu TOKENIZER"
@@ -98,7 +98,7 @@ def rows_of_shape(shape: Shape, device: str, batches: tuple[int, ...], work: Pat
 
 def encoding_rate(checkpoint: Path, device: str, forward: ForwardOptions, paths: list[Path]) -> float:
     """Return the images per second of the encoder alone, on decoded images."""
-    encoder = SiglipEncoder(str(checkpoint), device=device, dtype="bfloat16", forward=forward)
+    encoder = TransformersEncoder(str(checkpoint), device=device, dtype="bfloat16", forward=forward)
     preprocessed = [encoder.preprocess(read_image(path).image) for path in paths]
     count = max(4 * encoder._run.batch, len(preprocessed))
     images = (preprocessed * (count // len(preprocessed) + 1))[:count]
@@ -110,7 +110,7 @@ def rows_of_files(
     shape: Shape, device: str, checkpoint: Path, paths: list[Path], encoder_rate: float, place: str
 ) -> list[Row]:
     """Return the rows from files: relative to the transformers loop, and the cores that feed the encoder."""
-    encoder = SiglipEncoder(str(checkpoint), device=device, dtype="bfloat16")
+    encoder = TransformersEncoder(str(checkpoint), device=device, dtype="bfloat16")
 
     def stream() -> None:
         for _ in encode_files(paths, LazyEncoder(lambda: encoder), ImagesConfig(threads=cpu_count()), 256):

@@ -8,6 +8,7 @@ from .core.datatypes import Neighbor as Neighbor
 from .core.errors import Cancelled as Cancelled
 from .core.errors import LmmClassifierError as LmmClassifierError
 from .core.progress import Progress as Progress
+from .embeddings.function import FunctionEncoder as FunctionEncoder
 from .evaluation.audit import Audit as Audit
 from .evaluation.audit import audit_index as audit_index
 from .evaluation.evaluate import evaluate_folder as evaluate_folder

@@ -23,6 +23,7 @@ from lmm_classifier.data.synthetic.catalog import draw
 from lmm_classifier.embeddings.export import export_encoder
 from tests.fixtures import TRAINED_TEMPLATE
 from tests.fixtures.make_tiny_encoders import make
+from tests.fixtures.make_tiny_towers import make as make_tower
 from tests.helpers.fault_server import ChatServer
 from tests.helpers.tiny_onnx import write_tiny_onnx
 from tests.helpers.tiny_qwen2_vl import CHECKPOINT
@@ -88,6 +89,11 @@ def _siglip(environment: Environment) -> None:
         model = make(kind, environment.folder / kind, hub_layout=True)
         shutil.rmtree(environment.folder / "index", ignore_errors=True)
         environment.whole([f"encoder.model={model}", "rerank.enabled=false"])
+    tower = environment.folder / "dinov3"  # its image processor in transformers needs torchvision
+    tower.mkdir()
+    model = make_tower("dinov3_vit", tower)
+    shutil.rmtree(environment.folder / "index")
+    environment.whole([f"encoder.model={model}", "rerank.enabled=false"])
 
 
 def _exported(form: str) -> Callable[[Environment], None]:

@@ -60,7 +60,10 @@ def test_the_preset_offline_needs_no_download():
 
 def test_an_unknown_preset_is_refused_with_the_names():
     """A misspelt name is answered by the most similar; a file that does not exist too."""
-    with pytest.raises(ConfigError, match=r"no preset 'ofline'. Presets: cascade, default, fused, lite, offline. Did you mean 'offline'"):
+    with pytest.raises(
+        ConfigError,
+        match=r"no preset 'ofline'. Presets: cascade, default, fused, lite, offline. Did you mean 'offline'",
+    ):
         PipelineConfig.preset("ofline")
     with pytest.raises(ConfigError, match=r"Cannot read the configuration defaultt.*Did you mean 'default'"):
         PipelineConfig.from_yaml("defaultt")
@@ -101,7 +104,10 @@ def test_documented_keys_and_defaults():
         ("rerank.cache: off\nrerank: 3", "rerank is given twice"),
         ("labels: [a, a]", "'a' more than once"),
         ("labels: []", "at least one label"),
-        ("encoder:\n  backend: clip", "expected 'siglip', 'openvino', 'onnx', 'lite' or 'descriptor', got 'clip'"),
+        (
+            "encoder:\n  backend: clip",
+            "expected 'transformers', 'siglip', 'openvino', 'onnx', 'lite' or 'descriptor', got 'clip'",
+        ),
         ("rerank:\n  prompt_template: 'Which?'", "{options} is missing"),
         ("rerank:\n  prompt_template: '{options} {labels}'", "'{labels}' is not a placeholder"),
         ("rerank:\n  prompt_template: '{options} {options}'", "only once"),

@@ -6,6 +6,7 @@ import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,21 @@ _LOADED = (
     "*.jinja",
 )
 _HUB_FOLDERS = ("HF_HOME", "HF_HUB_CACHE", "XDG_CACHE_HOME")  # variables that say where the hub's client stores models
+
+
+@dataclass(frozen=True, slots=True)
+class HubOptions:
+    """Where a checkpoint with a hub name comes from.
+
+    `revision` is a branch, tag or commit, None the default branch; `cache_dir` None is the library's own cache.
+    """
+
+    revision: str | None = None
+    cache_dir: Path | None = None
+    allow_download: bool = True
+
+
+HUB = HubOptions()
 
 
 def resolve_checkpoint(

@@ -14,7 +14,7 @@ from lmm_classifier.embeddings.encode_images import encode_images
 from lmm_classifier.embeddings.onnx import OnnxEncoder
 from lmm_classifier.embeddings.openvino import OpenvinoEncoder
 from lmm_classifier.embeddings.registry import open_encoder
-from lmm_classifier.embeddings.siglip import SiglipEncoder
+from lmm_classifier.embeddings.transformers import TransformersEncoder
 from lmm_classifier.testing import check_encoder
 
 BACKENDS = [
@@ -47,7 +47,7 @@ def make(request):
         model = request.getfixturevalue("exported")("siglip", "openvino")
         return lambda: OpenvinoEncoder(model, "float32")
     folder = request.getfixturevalue("tiny_encoder")(request.param)
-    return lambda: SiglipEncoder(str(folder), dtype="float32", device="cpu")
+    return lambda: TransformersEncoder(str(folder), dtype="float32", device="cpu")
 
 
 @pytest.fixture(scope="module")
