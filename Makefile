@@ -50,7 +50,7 @@ $(VENV)/.dev: pyproject.toml constraints.txt | $(VENV)/.venv
 
 $(VENV)/.rerank: pyproject.toml constraints.txt | $(VENV)/.venv
 	$(PIP) torch==2.13.0
-	$(PIP) --constraint constraints.txt --editable '.[qwen2-vl]'
+	$(PIP) --constraint constraints.txt --editable '.[vlm]'
 	touch $@ $(VENV)/.core
 
 BADIMAGES ?= $(wildcard ../shared/badimages/badimages.tar.xz)

@@ -27,8 +27,8 @@ from lmm_classifier.core.concurrency import cpu_count, threaded_map
 from lmm_classifier.data.config import ImagesConfig
 from lmm_classifier.data.images import read_image
 from lmm_classifier.embeddings.encode_files import LazyEncoder, encode_files
-from lmm_classifier.embeddings.siglip import SiglipEncoder
 from lmm_classifier.embeddings.torch_runner import ForwardOptions
+from lmm_classifier.embeddings.transformers import TransformersEncoder
 
 COMMAND = "python -m benchmarks.performance --only gpu"
 TOKENIZER_COMMAND = "python -m benchmarks.gpu TOKENIZER"
@@ -98,7 +98,7 @@ def rows_of_shape(shape: Shape, device: str, batches: tuple[int, ...], work: Pat
 
 def encoding_rate(checkpoint: Path, device: str, forward: ForwardOptions, paths: list[Path]) -> float:
     """Return the images per second of the encoder alone, on decoded images."""
-    encoder = SiglipEncoder(str(checkpoint), device=device, dtype="bfloat16", forward=forward)
+    encoder = TransformersEncoder(str(checkpoint), device=device, dtype="bfloat16", forward=forward)
     preprocessed = [encoder.preprocess(read_image(path).image) for path in paths]
     count = max(4 * encoder._run.batch, len(preprocessed))
     images = (preprocessed * (count // len(preprocessed) + 1))[:count]
@@ -110,7 +110,7 @@ def rows_of_files(
     shape: Shape, device: str, checkpoint: Path, paths: list[Path], encoder_rate: float, place: str
 ) -> list[Row]:
     """Return the rows from files: relative to the transformers loop, and the cores that feed the encoder."""
-    encoder = SiglipEncoder(str(checkpoint), device=device, dtype="bfloat16")
+    encoder = TransformersEncoder(str(checkpoint), device=device, dtype="bfloat16")
 
     def stream() -> None:
         for _ in encode_files(paths, LazyEncoder(lambda: encoder), ImagesConfig(threads=cpu_count()), 256):
@@ -138,10 +138,10 @@ def rerank_rows(tokenizer: Path, device: str) -> list[Row]:
     """Return requests per second for the shapes of Qwen2-VL-7B, with a shared prefix and with separate prompts."""
     from benchmarks.reranking_real_size import SEVEN_B, large_images, make_requests, random_model
     from lmm_classifier.rerank.image_budget import VisualTokenBudget
-    from lmm_classifier.rerank.next_token import NextTokenScorer
     from lmm_classifier.rerank.prompts import PromptOptions, make_prompts
+    from lmm_classifier.rerank.shared_prefix import SharedPrefixScorer
 
-    model, text_tokenizer, processor = random_model(tokenizer, SEVEN_B)
+    model, processor = random_model(tokenizer, SEVEN_B)
     model.to(device)
     requests = make_requests(large_images(), 5, references=False)[:4]
     budget = VisualTokenBudget(256, 256, 4096)
@@ -150,7 +150,7 @@ def rerank_rows(tokenizer: Path, device: str) -> list[Row]:
     against = "Qwen2-VL-7B's shapes, random weights, bfloat16, 256 visual tokens, 5 options, batches of 4"
     measured = []
     for name, is_shared in (("two orders with a shared prefix", True), ("separate prompts", False)):
-        scorer = NextTokenScorer(torch, model, text_tokenizer, processor, share=is_shared)
+        scorer = SharedPrefixScorer(torch, model, processor, share=is_shared)
         times = [_seconds(scorer, partial(scorer, prompts)) for _ in range(4)]
         rate = round(len(requests) / float(np.median(times[1:])), 2)
         full_name = f"GPU reranks: {name}"

@@ -42,8 +42,8 @@ from lmm_classifier.core.datatypes import Candidate, RerankRequest
 from lmm_classifier.data.synthetic.shapes import SHAPES
 from lmm_classifier.rerank.fusion import Fusion
 from lmm_classifier.rerank.openai_api import OpenAIReranker
-from lmm_classifier.rerank.qwen2_vl import Qwen2VLReranker
 from lmm_classifier.rerank.server_options import ServerOptions
+from lmm_classifier.rerank.vlm import VlmReranker
 from tests.helpers.fault_server import FaultServer
 from tests.helpers.tiny_qwen2_vl import biased
 
@@ -139,7 +139,7 @@ def order_rows() -> list[Row]:
         biased_options = replace(OPTIONS, model_name=biased(Path(folder), 14.0))
         for name, options in (("unbiased model", OPTIONS), ("model biased to A", biased_options)):
             for orders in (1, 2, 4):
-                reranker = Qwen2VLReranker(options, replace(NAMES, orders=orders), BUDGET)
+                reranker = VlmReranker(options, replace(NAMES, orders=orders), BUDGET)
                 percent, disagreement = accuracy(reranker, images)
                 goal = 95.0 if (name, orders) == ("model biased to A", 2) else None
                 full_name = f"orders: {name}, {orders} {'order' if orders == 1 else 'orders'}"
@@ -204,9 +204,9 @@ def median_seconds(job: Callable[[], object], rounds: int) -> float:
 
 def speed_rows() -> list[Row]:
     """Compare one forward pass with generate and parse on the tiny model."""
-    reranker = Qwen2VLReranker(OPTIONS, NAMES, BUDGET)
+    reranker = VlmReranker(OPTIONS, NAMES, BUDGET)
     requests = make_requests(draw_images(SHAPES, 8, 5), 4, references=False)
-    scorer = reranker._score = reranker._load()
+    scorer = reranker._open()
     slow = median_seconds(lambda: [generate_and_parse(scorer, BUDGET, NAMES, request, 8) for request in requests], 3)
     batched = median_seconds(lambda: reranker.rerank(requests), 3)
     one_by_one = median_seconds(lambda: [reranker.rerank([request]) for request in requests], 3)

@@ -19,9 +19,10 @@ from benchmarks.rows import Better, Row, where
 from lmm_classifier.core.datatypes import RerankRequest
 from lmm_classifier.data.synthetic.shapes import SHAPES
 from lmm_classifier.rerank.image_budget import VisualTokenBudget
-from lmm_classifier.rerank.next_token import NextTokenScorer
 from lmm_classifier.rerank.prompts import PromptOptions, make_prompts
 from lmm_classifier.rerank.responses import read_text_choice
+from lmm_classifier.rerank.shared_prefix import SharedPrefixScorer
+from lmm_classifier.rerank.vlm_checkpoint import without_video
 
 COMMAND = "python -m benchmarks.reranking TOKENIZER --real-size"
 BUDGET = VisualTokenBudget(256, 256, 4096)
@@ -31,9 +32,15 @@ TWO_B = (1536, 8960, 28, 12, 2, True)
 SEVEN_B = (3584, 18944, 28, 28, 4, False)
 
 
-def random_model(tokenizer: Path, shape: tuple[int, int, int, int, int, bool] = TWO_B) -> tuple[Any, Any, Any]:
-    """Return a Qwen2-VL of a real shape with random weights, its tokenizer and its image processor."""
-    from transformers import Qwen2Tokenizer, Qwen2VLConfig, Qwen2VLForConditionalGeneration, Qwen2VLImageProcessorPil
+def random_model(tokenizer: Path, shape: tuple[int, int, int, int, int, bool] = TWO_B) -> tuple[Any, Any]:
+    """Return a Qwen2-VL of a real shape with random weights, and its processor."""
+    from transformers import (
+        Qwen2Tokenizer,
+        Qwen2VLConfig,
+        Qwen2VLForConditionalGeneration,
+        Qwen2VLImageProcessorPil,
+        Qwen2VLProcessor,
+    )
 
     hidden, mlp, layers, heads, key_heads, tied = shape
     text = {
@@ -56,7 +63,7 @@ def random_model(tokenizer: Path, shape: tuple[int, int, int, int, int, bool] = 
     )
     if text_tokenizer.convert_tokens_to_ids("<|image_pad|>") != config.image_token_id:
         raise ValueError(f"{tokenizer} is not Qwen2-VL's tokenizer.")
-    return model, text_tokenizer, Qwen2VLImageProcessorPil()
+    return model, without_video(Qwen2VLProcessor)(Qwen2VLImageProcessorPil(), text_tokenizer)
 
 
 def large_images() -> list[LabeledImage]:
@@ -65,27 +72,23 @@ def large_images() -> list[LabeledImage]:
 
 
 def generate_and_parse(
-    scorer: NextTokenScorer, budget: VisualTokenBudget, options: PromptOptions, request: RerankRequest, tokens: int
+    scorer: SharedPrefixScorer, budget: VisualTokenBudget, options: PromptOptions, request: RerankRequest, tokens: int
 ) -> Any:
     """Answer as published rerankers do: one order, one image, free text of `tokens` tokens, then a parser."""
     (prompt,) = make_prompts(replace(options, orders=1), request)
     prompt = budget.fit(prompt)
-    ids = torch.tensor([scorer._sequence(prompt).tokens], device=scorer._model.device)
-    images = [part for part in prompt.parts if not isinstance(part, str)]
-    inputs = {
-        "input_ids": ids,
-        "attention_mask": torch.ones_like(ids),
-        "mm_token_type_ids": (ids == scorer._model.config.image_token_id).int(),
-        **scorer._processor(images=images, do_resize=False, return_tensors="pt"),
-    }
+    text, images = scorer._chat.text(prompt), [part for part in prompt.parts if not isinstance(part, str)]
+    inputs = scorer.processor(text=[text], images=[images], do_resize=False, return_tensors="pt")
+    inputs = inputs.to(scorer._model.device)
     output = scorer._model.generate(**inputs, max_new_tokens=tokens, min_new_tokens=tokens, do_sample=False)
-    return read_text_choice(scorer._tokenizer.decode(output[0, ids.shape[1] :]), prompt.answers, ())
+    written = output[0, inputs["input_ids"].shape[1] :]
+    return read_text_choice(scorer.processor.tokenizer.decode(written), prompt.answers, ())
 
 
 def real_size_rows(tokenizer: Path) -> list[Row]:
     """Measure the shapes of Qwen2-VL-2B."""
-    shared = NextTokenScorer(torch, *random_model(tokenizer))
-    separate = NextTokenScorer(torch, shared._model, shared._tokenizer, shared._processor, share=False)
+    shared = SharedPrefixScorer(torch, *random_model(tokenizer))
+    separate = SharedPrefixScorer(torch, shared._model, shared.processor, share=False)
     by_name = make_requests(large_images(), 5, references=False)[:1]
     two_orders, one_order = _prompts(by_name), _prompts(by_name, orders=1)
     _seconds(shared, one_order)  # the first run includes warming up
@@ -105,7 +108,7 @@ def real_size_rows(tokenizer: Path) -> list[Row]:
     ]
 
 
-def _reference_rows(shared: NextTokenScorer, separate: NextTokenScorer) -> list[Row]:
+def _reference_rows(shared: SharedPrefixScorer, separate: SharedPrefixScorer) -> list[Row]:
     """Measure pairs and prompts with example images."""
     with_references = make_requests(large_images(), 5, references=True)[:1]
     pairs, by_reference = (_prompts(with_references, mode=mode) for mode in ("pairwise", "references"))
@@ -132,7 +135,7 @@ def _prompts(requests: Sequence[RerankRequest], **options: Any) -> list[Any]:
     return [[BUDGET.fit(prompt) for prompt in make_prompts(PromptOptions(**options), request)] for request in requests]
 
 
-def _seconds(scorer: NextTokenScorer, prompts: list[Any]) -> float:
+def _seconds(scorer: SharedPrefixScorer, prompts: list[Any]) -> float:
     """Return the shorter time of two runs without cached images."""
     times = []
     for _ in range(2):

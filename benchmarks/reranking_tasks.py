@@ -23,12 +23,12 @@ from lmm_classifier.pipeline.classifier import HybridClassifier
 from lmm_classifier.rerank.fusion import Fusion
 from lmm_classifier.rerank.image_budget import VisualTokenBudget
 from lmm_classifier.rerank.prompts import PromptOptions
-from lmm_classifier.rerank.qwen2_vl import Qwen2VLOptions
+from lmm_classifier.rerank.vlm import VlmOptions
 from tests.fixtures import TRAINED_TEMPLATE
 from tests.fixtures.make_tiny_qwen2_vl import FOLDER
 
 NAMES = PromptOptions(prompt_template=TRAINED_TEMPLATE)
-OPTIONS = Qwen2VLOptions(str(FOLDER), dtype="float32", batch_size=16)
+OPTIONS = VlmOptions(str(FOLDER), dtype="float32", batch_size=16)
 BUDGET = VisualTokenBudget(4, 4, 64)
 SEEDS = range(5)
 FABRICS = KNOWN[:8]

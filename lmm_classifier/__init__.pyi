@@ -8,13 +8,14 @@ from .core.datatypes import Neighbor as Neighbor
 from .core.errors import Cancelled as Cancelled
 from .core.errors import LmmClassifierError as LmmClassifierError
 from .core.progress import Progress as Progress
+from .embeddings.function import FunctionEncoder as FunctionEncoder
 from .evaluation.audit import Audit as Audit
 from .evaluation.audit import audit_index as audit_index
 from .evaluation.evaluate import evaluate_folder as evaluate_folder
 from .evaluation.reports.audit_page import write_audit_page as write_audit_page
 from .evaluation.reports.contact_sheet import write_contact_sheet as write_contact_sheet
+from .evaluation.reports.cost_page import write_cost_page as write_cost_page
 from .evaluation.reports.evaluation_page import write_evaluation_page as write_evaluation_page
-from .evaluation.reports.rerank_page import write_rerank_page as write_rerank_page
 from .evaluation.results import Evaluation as Evaluation
 from .evaluation.results import LabeledResult as LabeledResult
 from .index.build.builder import build_index_from_directory as build_index_from_directory

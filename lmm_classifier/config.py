@@ -133,7 +133,10 @@ class PipelineConfig(Settings):
 
     @classmethod
     def preset(cls, name: str) -> Self:
-        """Return settings that come with the package: `default`, or `offline`, which needs no download.
+        """Return settings that come with the package.
+
+        `default`; `offline`, which needs no download; `lite`, a trained encoder by pip alone, fused with the
+        descriptor; `fused`, SigLIP and the descriptor; `cascade`, a small and a large SigLIP.
 
         Raises:
             ConfigError: there is no such preset.

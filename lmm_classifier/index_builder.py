@@ -26,7 +26,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("dataset", type=Path, help="folder of labeled images: DATASET/<label>/**/*.jpg")
     parser.add_argument("--output", type=Path, help="index to write (default: retrieval.index_path)")
     parser.add_argument("--batch-size", type=int, help="images per commit (default: encoder.batch_size)")
-    parser.add_argument("--config", help="YAML file, or a preset: default, offline (default: SigLIP)")
+    parser.add_argument("--config", help="YAML file or preset (default: SigLIP)")
     parser.add_argument("--report", type=Path, help="write the report as JSON to this file")
     parser.add_argument("--replace", action="store_true", help="let the index become that of another dataset")
     options = parser.parse_args(arguments)

@@ -21,7 +21,6 @@ from lmm_classifier import (
     build_index_from_directory,
     calibrate_index,
     write_contact_sheet,
-    write_rerank_page,
 )
 from lmm_classifier.data.synthetic.shapes import SHAPES, draw_shape
 from lmm_classifier.rerank.summary import summary
@@ -103,7 +102,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     write_contact_sheet(
         output / "index.html", "Shapes, reranked by a tiny Qwen2-VL", figures, after, output / "dataset"
     )
-    write_rerank_page(output / "reranking.html", benefit)
+    write_cost_page(output / "reranking.html", report.calibration)
     print(
         f"{output / 'index.html'}: every image with its result",
         f"{output / 'reranking.html'}: accuracy by calls",

@@ -116,8 +116,12 @@ A setting comes from its command-line flag, then from `--set KEY=VALUE`, then fr
 below is last. An unknown key or a wrong type is an error that names the key.
 
 `--config` takes a YAML file, or the name of a preset that comes with the package. `default` holds every default.
-`offline` needs no download. A preset's name comes before a file of that name: write `./offline` for the file. In a
-checkout, `config/default.yaml` and `config/offline.yaml` show them.
+`offline` needs no download. `lite` needs none either, and fuses a trained encoder of the extra `lite` with the
+descriptor. `fused` fuses SigLIP with the descriptor. `cascade` asks a large SigLIP only where a small one leaves doubt.
+A preset's name comes before a file of that name: write `./offline` for the file. In a checkout, the folder `config`
+shows them.
+
+`encoder` is one section or a list of them. One of a list has its number in its key, from 0: `encoder.1.view`.
 
 **Paths.** A relative path in a file starts at the folder of that file. On the command line, in `--set` and in Python it
 starts at the folder in which the program runs, as does the default of `retrieval.index_path`. `~` is the home folder
@@ -193,9 +197,14 @@ def cli_page() -> str:
 
 
 def presets() -> dict[str, str]:
-    """Return the presets as YAML. The values of `offline` stand in its file alone; here it gets its comments."""
-    offline = (ROOT / "lmm_classifier/presets/offline.yaml").read_text(encoding="utf-8")
+    """Return the presets as YAML. The values of `offline` stand in its file alone; here it gets its comments.
+
+    Those with several encoders are written by hand.
+    """
+    folder = ROOT / "lmm_classifier/presets"
+    offline = (folder / "offline.yaml").read_text(encoding="utf-8")
     return {
+        **{file.name: file.read_text(encoding="utf-8") for file in sorted(folder.glob("*.yaml"))},
         "default.yaml": as_yaml("The defaults: SigLIP embeds the images, Qwen2-VL reranks.\n" + _PATHS),
         "offline.yaml": as_yaml(
             "Needs no download: the weight-free descriptor embeds the images, five views of each rerank.\n"

@@ -24,6 +24,7 @@ _TITLES = {  # module that a name comes from, as its first parts -> heading; the
     "evaluation.reports": "Write pages",
     "evaluation": "Evaluate and audit",
     "index": "Maintain",
+    "embeddings": "Encoders",
     "config": "Configuration and logging",
     "logging_config": "Configuration and logging",
     "core": "Progress and errors",

@@ -23,7 +23,9 @@ from lmm_classifier.data.synthetic.catalog import draw
 from lmm_classifier.embeddings.export import export_encoder
 from tests.fixtures import TRAINED_TEMPLATE
 from tests.fixtures.make_tiny_encoders import make
+from tests.fixtures.make_tiny_towers import make as make_tower
 from tests.helpers.fault_server import ChatServer
+from tests.helpers.tiny_onnx import write_tiny_onnx
 from tests.helpers.tiny_qwen2_vl import CHECKPOINT
 
 ROOT = Path(__file__).parent.parent
@@ -87,6 +89,11 @@ def _siglip(environment: Environment) -> None:
         model = make(kind, environment.folder / kind, hub_layout=True)
         shutil.rmtree(environment.folder / "index", ignore_errors=True)
         environment.whole([f"encoder.model={model}", "rerank.enabled=false"])
+    tower = environment.folder / "dinov3"  # its image processor in transformers needs torchvision
+    tower.mkdir()
+    model = make_tower("dinov3_vit", tower)
+    shutil.rmtree(environment.folder / "index")
+    environment.whole([f"encoder.model={model}", "rerank.enabled=false"])
 
 
 def _exported(form: str) -> Callable[[Environment], None]:
@@ -98,13 +105,29 @@ def _exported(form: str) -> Callable[[Environment], None]:
     return check
 
 
+def _lite(environment: Environment) -> None:
+    environment.python("import importlib.util; assert importlib.util.find_spec('torch') is None, 'torch is installed'")
+    environment.whole(["encoder.backend=lite", "rerank.enabled=false"])
+
+
+def _int8(environment: Environment) -> None:
+    environment.python("import nncf")  # it works without torch
+    model = write_tiny_onnx(environment.folder)
+    settings = ["encoder.backend=onnx", "rerank.enabled=false"]
+    environment.run("build", "data", "--output", "index", settings=[*settings, f"encoder.model={model}"])
+    quantize = ["quantize-encoder", "index", "--output", "8bit", "--keep-anyway"]
+    environment.run(*quantize, settings=[*settings, f"encoder.model={model}"])
+    shutil.rmtree(environment.folder / "index")
+    environment.whole([*settings, "encoder.model=8bit"])
+
+
 def _export(environment: Environment) -> None:
     model = make("siglip", environment.folder / "siglip", hub_layout=True)
     environment.run("export-encoder", "onnx", "--output", "exported", settings=[f"encoder.model={model}"])
     environment.whole(["encoder.backend=onnx", "encoder.model=exported", "rerank.enabled=false"])
 
 
-def _qwen2_vl(environment: Environment) -> None:
+def _vlm(environment: Environment) -> None:
     settings = [
         f"rerank.model_name={CHECKPOINT}",
         f"rerank.prompt_template={TRAINED_TEMPLATE!r}".replace("'", '"'),
@@ -158,8 +181,10 @@ CHECKS: dict[str, Callable[[Environment], None]] = {
     "siglip": _siglip,
     "openvino": _exported("openvino"),
     "onnx": _exported("onnx"),
+    "lite": _lite,
+    "int8": _int8,
     "export": _export,
-    "qwen2-vl": _qwen2_vl,
+    "vlm": _vlm,
     "openai-api": _openai_api,
     "heif": _heif,
     "search": _search,
@@ -167,7 +192,7 @@ CHECKS: dict[str, Callable[[Environment], None]] = {
     "all": _all,
 }
 NOT_TRIED = {
-    "resize": "a part of siglip, openvino and onnx",
+    "resize": "a part of siglip, openvino, onnx and lite",
     "bench": "for developers, who run the benchmarks",
     "mutants": "for developers, who run `make mutants`",
     "dev": "the environment of the tests",

@@ -74,6 +74,23 @@ def tiny_encoder(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
+def tiny_vlm(tmp_path_factory):
+    """Return a function that makes a tiny vision-language checkpoint of a model type, once each."""
+    pytest.importorskip("torch", reason="torch is not installed")
+    pytest.importorskip("transformers", reason="transformers is not installed")
+    from tests.fixtures.make_tiny_vlms import make_vlm
+
+    folders = {}
+
+    def make_once(kind):
+        if kind not in folders:
+            folders[kind] = make_vlm(kind, tmp_path_factory.mktemp(kind))
+        return folders[kind]
+
+    return make_once
+
+
+@pytest.fixture(scope="session")
 def exported(tiny_encoder, tmp_path_factory):
     """Return a function that exports a tiny checkpoint, siglip or clip, to openvino or onnx, once each."""
     from lmm_classifier.embeddings.export import export_encoder

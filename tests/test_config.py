@@ -51,7 +51,7 @@ def test_the_preset_default_has_every_key_with_its_default():
 
 def test_the_preset_offline_needs_no_download():
     """It is `PipelineConfig.offline()`, by its name and as a file."""
-    assert preset_names() == ["default", "offline"]
+    assert preset_names() == ["cascade", "default", "fused", "lite", "offline"]
     config = PipelineConfig.preset("offline")
     assert (config.encoder.backend, config.rerank.backend) == ("descriptor", "views")
     assert PipelineConfig.offline() == config
@@ -60,7 +60,10 @@ def test_the_preset_offline_needs_no_download():
 
 def test_an_unknown_preset_is_refused_with_the_names():
     """A misspelt name is answered by the most similar; a file that does not exist too."""
-    with pytest.raises(ConfigError, match=r"no preset 'ofline'. Presets: default, offline. Did you mean 'offline'"):
+    with pytest.raises(
+        ConfigError,
+        match=r"no preset 'ofline'. Presets: cascade, default, fused, lite, offline. Did you mean 'offline'",
+    ):
         PipelineConfig.preset("ofline")
     with pytest.raises(ConfigError, match=r"Cannot read the configuration defaultt.*Did you mean 'default'"):
         PipelineConfig.from_yaml("defaultt")
@@ -101,7 +104,10 @@ def test_documented_keys_and_defaults():
         ("rerank.cache: off\nrerank: 3", "rerank is given twice"),
         ("labels: [a, a]", "'a' more than once"),
         ("labels: []", "at least one label"),
-        ("encoder:\n  backend: clip", "expected 'siglip', 'openvino', 'onnx' or 'descriptor', got 'clip'"),
+        (
+            "encoder:\n  backend: clip",
+            "expected 'transformers', 'siglip', 'openvino', 'onnx', 'lite' or 'descriptor', got 'clip'",
+        ),
         ("rerank:\n  prompt_template: 'Which?'", "{options} is missing"),
         ("rerank:\n  prompt_template: '{options} {labels}'", "'{labels}' is not a placeholder"),
         ("rerank:\n  prompt_template: '{options} {options}'", "only once"),
@@ -282,7 +288,7 @@ def test_names_of_models_are_not_taken_for_paths(tmp_path):
     file = tmp_path / "own.yaml"
     for backend, name, expected in [
         ("qwen2_vl", "tiny", str(tmp_path / "tiny")),
-        ("qwen2_vl", "./other", str(tmp_path / "other")),
+        ("vlm", "./other", str(tmp_path / "other")),
         ("qwen2_vl", "Qwen/Qwen2-VL-2B-Instruct", "Qwen/Qwen2-VL-2B-Instruct"),
         ("openai_api", "tiny", "tiny"),
         ("openai_api", "./models/qwen.gguf", "./models/qwen.gguf"),
@@ -291,6 +297,16 @@ def test_names_of_models_are_not_taken_for_paths(tmp_path):
         assert PipelineConfig.from_yaml(file).rerank.model_name == expected
     file.write_text("encoder: {model: google/siglip-base-patch16-224}\n", encoding="utf-8")
     assert PipelineConfig.from_yaml(file).encoder.model == "google/siglip-base-patch16-224"
+
+
+def test_another_name_of_a_backend_is_the_same_backend(tmp_path):
+    """A configuration by the former name equals one by the present name, however it is written."""
+    (tmp_path / "own.yaml").write_text("rerank: {backend: qwen2_vl}\n", encoding="utf-8")
+    config = PipelineConfig()
+    config.set("rerank.backend=qwen2_vl")
+    for written in (PipelineConfig.from_yaml(tmp_path / "own.yaml"), config):
+        assert written == PipelineConfig(rerank={"backend": "vlm"}) == PipelineConfig()
+        assert written.rerank.backend == "vlm"
 
 
 @pytest.mark.parametrize("key", PATHS)

@@ -135,20 +135,29 @@ def fusion_fit(indexes: Sequence[ExactIndex], predictions: HeldOutPredictions, e
     return FusionFit(each, countable, equal)
 
 
+def fuse(fits: Sequence[EncoderFit], fusion: FusionFit, rule: str, cascade: bool) -> Fit:
+    """Fuse what is fitted to several encoders, or to one.
+
+    Args:
+        fits: of each encoder.
+        fusion: fits their weights to their predictions.
+        rule: the name of the configured rule.
+        cascade: ask each next encoder only where those before leave doubt.
+    """
+    useful = fusion.useful()
+    steps = [useful[:length] for length in range(1, len(useful) + 1)] if cascade else [useful]
+    fitted, fused, _ = fusion.cascade(steps)
+    conformity_scores = np.sort(fused.true_label_probabilities)
+    return Calibration(tuple(fits), fitted, np.sort(fused.familiarity), conformity_scores, rule), fused
+
+
 def _fused(config: RetrievalConfig, indexes: Sequence[ExactIndex], parts: Sequence[_Part], equal: bool) -> Fit:
-    """Fuse the fits of all encoders."""
-    fits = tuple(fit for fit, _ in parts)
     predictions = parts[0][1]
     if len(parts) > 1:  # strategies differ in the order in which they hold out the same examples
         each = tuple(part.in_order_of_rows() for _, part in parts)
         predictions = replace(each[0], each=each)
-    fusion = fusion_fit(indexes, predictions, equal)
-    useful = fusion.useful()
-    steps = [useful[:length] for length in range(1, len(useful) + 1)] if config.cascade else [useful]
-    cascade, fused, _ = fusion.cascade(steps)
     spec = make_rule(config, indexes[0].gallery.label_ids, indexes[0].gallery.labels)
-    conformity_scores = np.sort(fused.true_label_probabilities)
-    return Calibration(fits, cascade, np.sort(fused.familiarity), conformity_scores, spec.name), fused
+    return fuse([fit for fit, _ in parts], fusion_fit(indexes, predictions, equal), spec.name, config.cascade)
 
 
 def _each(values: Each, indexes: Sequence[ExactIndex]) -> Each:

@@ -21,13 +21,14 @@ PANELS = {
         "import": "Make a durable index of an .npz file.",
         "export": "Write a durable index into one .npz file.",
         "export-encoder": "Export the encoder to a folder that needs no torch.",
+        "quantize-encoder": "Make a faster 8-bit encoder from the encoder and the images of an index.",
     },
     "Classify": {"classify": "Classify images by the examples of an index."},
     "Calibrate and evaluate": {
         "calibrate": "Fit the decision rule and set the thresholds.",
         "evaluate": "Measure accuracy and unknowns on a labeled folder.",
         "audit": "Find wrong labels, duplicates and outliers.",
-        "rerank-report": "Show what was measured of the reranker.",
+        "report": "Show what each encoder and the reranker are worth.",
     },
     "Maintain": {
         "info": "Show what is in an index.",

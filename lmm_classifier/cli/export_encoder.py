@@ -52,7 +52,7 @@ def export_encoder(
     name = model_name(encoder.model)
     output = output or Path(f"{Path(name).name}-{form.value}")
     try:
-        exported = export_checkpoint(str(folder), output, form.value, name)
+        exported = export_checkpoint(str(folder), output, form.value, name, encoder.pooling)
     except OSError as error:
         raise EncoderError(f"Cannot write the export to {output}: {error}. Choose another --output.") from error
     if exported.source is None:

@@ -23,7 +23,7 @@ ConfigOption = Annotated[
     typer.Option(
         "--config",
         metavar="FILE|PRESET",
-        help="YAML file, or a preset: default, offline. [default: SigLIP and Qwen2-VL]",
+        help="YAML file, or a preset: default, offline, lite, fused, cascade. [default: SigLIP and Qwen2-VL]",
         autocompletion=complete_configuration,
     ),
 ]

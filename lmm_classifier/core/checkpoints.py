@@ -6,12 +6,14 @@ import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from lmm_classifier.core.file_digests import files_digest
 from lmm_classifier.core.optional_imports import import_attribute, import_optional
 from lmm_classifier.core.paths import absolute, expand_home, home_is_known, looks_like_path, similar_names
+from lmm_classifier.core.text import first_line
 
 _FILES = ["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja"]  # never pickled weights
 # files that decide what a checkpoint answers: weights, adapters, settings, image processor, tokenizer, chat template
@@ -30,6 +32,21 @@ _LOADED = (
     "*.jinja",
 )
 _HUB_FOLDERS = ("HF_HOME", "HF_HUB_CACHE", "XDG_CACHE_HOME")  # variables that say where the hub's client stores models
+
+
+@dataclass(frozen=True, slots=True)
+class HubOptions:
+    """Where a checkpoint with a hub name comes from.
+
+    `revision` is a branch, tag or commit, None the default branch; `cache_dir` None is the library's own cache.
+    """
+
+    revision: str | None = None
+    cache_dir: Path | None = None
+    allow_download: bool = True
+
+
+HUB = HubOptions()
 
 
 def resolve_checkpoint(
@@ -68,7 +85,7 @@ def resolve_checkpoint(
             )
             return _with_weights(Path(folder))
         except Exception as error:  # noqa: BLE001 - the hub's client raises errors of several libraries
-            reason = f"{type(error).__name__}: {str(error).splitlines()[0]}" if str(error) else type(error).__name__
+            reason = f"{type(error).__name__}: {first_line(error)}" if str(error) else type(error).__name__
             if type(error).__name__ == "HFValidationError":
                 reason = "it is no folder, and cannot be the name of a model on the hub"
                 break

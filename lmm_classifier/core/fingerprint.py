@@ -9,12 +9,20 @@ from hashlib import sha256
 DECODING = "colors to sRGB"  # changes with the rules of `data.images`, if an image gives other pixels than before
 
 
+_OTHER_NAMES = {"siglip": "transformers"}  # names of backends that give the vectors of another
+
+
+def backend_name(backend: str) -> str:
+    """Return the name of an encoder backend in fingerprints, which is one for all names of a backend."""
+    return _OTHER_NAMES.get(backend, backend)
+
+
 @dataclass(frozen=True, slots=True)
 class Fingerprint:
     """The encoder that made a vector. Vectors of different fingerprints must never be compared."""
 
     backend: str
-    """Name of the backend, such as `siglip`."""
+    """Name of the backend, such as `transformers`; another name for the same backend becomes this one."""
     model: str
     """Hub name, or the name of the file or folder."""
     revision: str
@@ -29,6 +37,9 @@ class Fingerprint:
     """Rules by which files became pixels; empty for those of before color profiles were applied."""
     view: str = ""
     """The part of the image that the encoder sees, such as `center 0.5`; empty for the whole."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "backend", backend_name(self.backend))
 
     def __str__(self) -> str:
         details = f"{self.dim}-d, {self.dtype}, {self.preprocessing}, {self.decoding or 'colors as stored'}"

@@ -36,3 +36,8 @@ def _escaped(character: str) -> str:
         return "\\n"
     errors = "surrogateescape" if "\udc80" <= character <= "\udcff" else "surrogatepass"
     return "".join(f"\\x{byte:02x}" for byte in character.encode("utf-8", errors))
+
+
+def first_line(error: BaseException) -> str:
+    """Return the first line of an error's message that says something, or the name of its class."""
+    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)

@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-import yaml
 from filelock import FileLock
 from PIL import Image
 
@@ -30,7 +29,8 @@ from lmm_classifier.core.protocols import Encoder
 from lmm_classifier.data.synthetic.catalog import KNOWN, draw
 from lmm_classifier.embeddings.config import EncoderConfig
 from lmm_classifier.embeddings.encode_images import encode_images
-from lmm_classifier.embeddings.exported_model import ALIKE, export_digest
+from lmm_classifier.embeddings.exported_model import ALIKE, write_description
+from lmm_classifier.embeddings.model_types import Pooling
 from lmm_classifier.embeddings.preprocessing import Preprocessing, Source
 
 logger = logging.getLogger(__name__)
@@ -63,7 +63,7 @@ def exported_or_converted(config: EncoderConfig) -> Path:
             "folder, or to the folder of an export (`lmm-classifier export-encoder`)"
         ) from error
     cache = config.converted_dir or cache_folder() / "lmm-classifier" / "converted"
-    converted = cache / f"{Path(model_name(config.model)).name}-{_identity(folder)}"
+    converted = cache / f"{Path(model_name(config.model)).name}-{_identity(folder, config.pooling)}"
     if not (converted / "model.yaml").is_file():
         try:
             converted.parent.mkdir(parents=True, exist_ok=True)
@@ -72,7 +72,7 @@ def exported_or_converted(config: EncoderConfig) -> Path:
                     shutil.rmtree(converted, ignore_errors=True)  # it is incomplete
                     logger.info("converting %s to OpenVINO once; the result is stored in %s", config.model, converted)
                     name = model_name(config.model)
-                    export_encoder(str(folder), converted, "openvino", name)
+                    export_encoder(str(folder), converted, "openvino", name, config.pooling)
         except OSError as error:
             raise EncoderError(
                 f"cannot store the converted model in {converted}: {error}; set encoder.converted_dir"
@@ -80,7 +80,9 @@ def exported_or_converted(config: EncoderConfig) -> Path:
     return converted
 
 
-def export_encoder(model: str, output: Path, form: Form, name: str | None = None) -> Preprocessing:
+def export_encoder(
+    model: str, output: Path, form: Form, name: str | None = None, pooling: Pooling = "auto"
+) -> Preprocessing:
     """Export the image tower of a checkpoint.
 
     Args:
@@ -88,6 +90,7 @@ def export_encoder(model: str, output: Path, form: Form, name: str | None = None
         output: the folder to create.
         form: `openvino` or `onnx`.
         name: name of the model in the description; None is the one in the encoder's fingerprint.
+        pooling: which output is the embedding, as in `EncoderConfig.pooling`.
 
     Returns:
         The description that is stored next to the model.
@@ -99,8 +102,8 @@ def export_encoder(model: str, output: Path, form: Form, name: str | None = None
         raise EncoderError(f"{output} exists and is not empty: it is not changed; choose another folder")
     for library in ("openvino",) if form == "openvino" else ("onnxscript", "onnxruntime"):
         require_optional(library, "openvino" if form == "openvino" else "export")
-    encoder = import_attribute("lmm_classifier.embeddings.siglip", "SiglipEncoder", "siglip")(
-        model, device="cpu", dtype="float32"
+    encoder = import_attribute("lmm_classifier.embeddings.transformers", "TransformersEncoder", "siglip")(
+        model, device="cpu", dtype="float32", pooling=pooling
     )
     if encoder.preprocessing is None:
         raise EncoderError(f"{model} takes images of free aspect, which cannot be exported with one input size")
@@ -109,15 +112,18 @@ def export_encoder(model: str, output: Path, form: Form, name: str | None = None
         folder = Path(temporary) / "export"
         folder.mkdir()
         file = folder / f"model{SUFFIX[form]}"
-        tower = _tower(encoder)
-        _write_openvino(tower, file) if form == "openvino" else _write_onnx(tower, file)
+        try:
+            _write_openvino(_tower(encoder), file) if form == "openvino" else _write_onnx(_tower(encoder), file)
+        except Exception as error:
+            reason = str(error).strip().partition("\n")[0] or type(error).__name__
+            raise EncoderError(f"{model} cannot be converted to {form}: {reason}") from error
         description = _describe(encoder, name or encoder.fingerprint.model)
-        description = _write(description, file)
+        description = write_description(description, file)
         source = description.source
         assert source is not None
         cosines = _compare(encoder, file, form)
         description = description.model_copy(update={"source": source.model_copy(update={"cosines": cosines})})
-        description = _write(description, file)
+        description = write_description(description, file)
         if output.is_dir():
             output.rmdir()
         shutil.move(folder, output)
@@ -142,16 +148,6 @@ def _describe(encoder: Any, name: str) -> Preprocessing:
         layout="nhwc",
         source=source,
     )
-
-
-def _write(description: Preprocessing, file: Path) -> Preprocessing:
-    """Write the description next to the model, with the digest of both; return it."""
-    assert description.source is not None
-    source = description.source.model_copy(update={"digest": export_digest(file, description)})
-    complete = description.model_copy(update={"source": source})
-    values = complete.model_dump(mode="json", exclude_none=True, exclude={"mean", "std", "channels"})
-    file.with_suffix(".yaml").write_text(yaml.safe_dump(values, sort_keys=False, allow_unicode=True), encoding="utf-8")
-    return complete
 
 
 def _tower(encoder: Any) -> tuple[Any, Any]:
@@ -237,9 +233,10 @@ def _images() -> Sequence[Image.Image]:
     ]
 
 
-def _identity(folder: Path) -> str:
-    """Return a digest of all that a conversion depends on: checkpoint, version of the exported files."""
-    return hashlib.sha256(f"{_VERSION} {checkpoint_digest(folder)}".encode()).hexdigest()[:16]
+def _identity(folder: Path, pooling: Pooling) -> str:
+    """Return a digest of all that a conversion depends on: checkpoint, pooling, version of the exported files."""
+    chosen = "" if pooling == "auto" else f" {pooling}"
+    return hashlib.sha256(f"{_VERSION} {checkpoint_digest(folder)}{chosen}".encode()).hexdigest()[:16]
 
 
 @contextmanager

@@ -6,18 +6,24 @@
 from __future__ import annotations
 
 import json
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 
+import numpy as np
+import yaml
 from PIL.Image import Image
 
+from lmm_classifier.core.arrays import Float32Array
 from lmm_classifier.core.concurrency import cpu_count
 from lmm_classifier.core.errors import EncoderError
 from lmm_classifier.core.file_digests import files_digest
 from lmm_classifier.core.fingerprint import Fingerprint
 from lmm_classifier.core.forking import ForkSafeLock
 from lmm_classifier.core.paths import similar_names
+from lmm_classifier.core.protocols import Preprocessed
 from lmm_classifier.embeddings.base import CosineEncoder
 from lmm_classifier.embeddings.onnx_external_data import external_files
 from lmm_classifier.embeddings.preprocessing import EXAMPLE, Bytes, Preprocessing
@@ -79,11 +85,11 @@ class ExportedModel:
         return Fingerprint(backend, self.model.name, self.digest, json.dumps(values, sort_keys=True), dim, dtype)
 
 
-class ExportedEncoder(CosineEncoder):
+class ExportedEncoder(CosineEncoder, ABC):
     """An encoder that runs an exported model on the CPU. `threads` 0 means all processors."""
 
     def __init__(self, exported: ExportedModel, threads: int, images_per_thread: int) -> None:
-        self._exported = exported
+        self.exported = exported
         self._threads = threads or cpu_count()
         self._turn = ForkSafeLock()  # all threads work on one batch
         self.image_size = exported.preprocessing.side
@@ -91,7 +97,31 @@ class ExportedEncoder(CosineEncoder):
 
     def preprocess(self, image: Image) -> Bytes:
         """Resize or crop an upright RGB image to the model's input size, (height, width, 3)."""
-        return self._exported.preprocessing.preprocess(image)
+        return self.exported.preprocessing.preprocess(image)
+
+    @abstractmethod
+    def encode(self, preprocessed: Sequence[Preprocessed]) -> Float32Array:
+        """Return normalized embeddings (n, dim); raises EncoderError on values that are not finite."""
+
+    @abstractmethod
+    def model_input(self, preprocessed: Preprocessed) -> np.ndarray:
+        """Return what the model takes of one preprocessed image, (1, ...)."""
+
+
+def write_description(description: Preprocessing, model: Path) -> Preprocessing:
+    """Write the description next to a model, with the digest of both; return it.
+
+    Raises:
+        ValueError: the description does not name where the model comes from.
+    """
+    if description.source is None:
+        raise ValueError("the description has no source")
+    source = description.source.model_copy(update={"digest": export_digest(model, description)})
+    complete = description.model_copy(update={"source": source})
+    unused = {name for name in ("mean", "std", "channels") if name not in complete.model_fields_set}
+    values = complete.model_dump(mode="json", exclude_none=True, exclude=unused)
+    model.with_suffix(".yaml").write_text(yaml.safe_dump(values, sort_keys=False, allow_unicode=True), encoding="utf-8")
+    return complete
 
 
 def model_digest(model: Path) -> str:

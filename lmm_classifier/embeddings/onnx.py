@@ -16,7 +16,6 @@ from lmm_classifier.core.fingerprint import Fingerprint
 from lmm_classifier.core.optional_imports import import_optional
 from lmm_classifier.core.protocols import Preprocessed
 from lmm_classifier.embeddings.exported_model import ExportedEncoder, ExportedModel
-from lmm_classifier.embeddings.preprocessing import Bytes
 
 _EXTRA = "onnx"
 _IMAGES_PER_THREAD = 8  # in one call
@@ -45,6 +44,13 @@ class OnnxEncoder(ExportedEncoder):
             self._fill(rows, preprocessed)
         return self._normalized(rows)
 
+    def model_input(self, preprocessed: Preprocessed) -> np.ndarray:
+        """Return what the model takes of one preprocessed image, (1, ...)."""
+        preprocessing, pixels = self.exported.preprocessing, np.asarray(preprocessed)
+        if self._type is np.uint8:
+            return np.ascontiguousarray(preprocessing.laid_out(pixels[None]))
+        return preprocessing.scaled([pixels]).astype(self._type, copy=False)
+
     def _fill(self, rows: Float32Array, preprocessed: Sequence[Preprocessed]) -> None:
         if len(preprocessed) > 1 and self._threads > 1:
             session = self._parallel_session
@@ -66,18 +72,12 @@ class OnnxEncoder(ExportedEncoder):
         return self._open(1)
 
     def _run(self, session: Any, pixels: Preprocessed) -> Float32Array:
-        batch = self._values(np.asarray(pixels))
+        batch = self.model_input(pixels)
         try:
             (result,) = session.run([self._output], {self._input: batch})
         except Exception as error:
             raise EncoderError(f"the model refused its input of shape {batch.shape}: {error}") from error
         return np.asarray(result, np.float32).reshape(-1)
-
-    def _values(self, pixels: Bytes) -> np.ndarray:
-        preprocessing = self._exported.preprocessing
-        if self._type is np.uint8:
-            return np.ascontiguousarray(preprocessing.laid_out(pixels[None]))
-        return preprocessing.scaled([pixels]).astype(self._type, copy=False)
 
     def _open(self, threads: int) -> Any:
         options = self._runtime.SessionOptions()
@@ -86,29 +86,29 @@ class OnnxEncoder(ExportedEncoder):
         options.log_severity_level = 3
         # a waiting thread must not take the processor from the threads that decode images
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        model = self._exported.model
+        model = self.exported.model
         try:
             return self._runtime.InferenceSession(str(model), options, providers=["CPUExecutionProvider"])
         except Exception as error:
             raise EncoderError(f"{model} is not a loadable ONNX model: {str(error).splitlines()[0]}") from error
 
     def _find_input(self) -> tuple[str, Any]:
-        model, name = self._exported.model, self._exported.preprocessing.input
+        model, name = self.exported.model, self.exported.preprocessing.input
         node = _choose(self._single_session.get_inputs(), name, f"{model}: input")
         if node.type not in _TYPES:
             raise EncoderError(f"{model}: input {node.name!r} takes {node.type}, expected {' or '.join(_TYPES)}")
         return node.name, _TYPES[node.type]
 
     def _find_output(self) -> str:
-        model, name = self._exported.model, self._exported.preprocessing.output
+        model, name = self.exported.model, self.exported.preprocessing.output
         return str(_choose(self._single_session.get_outputs(), name, f"{model}: output").name)
 
     def _identify(self) -> Fingerprint:
-        source = self._exported.preprocessing.source
-        blank = np.zeros((*self._exported.preprocessing.shape, 3), np.uint8)
+        source = self.exported.preprocessing.source
+        blank = np.zeros((*self.exported.preprocessing.shape, 3), np.uint8)
         dim = source.dim if source is not None else len(self._run(self._single_session, blank))
         kind = np.float32 if self._type is np.uint8 else self._type
-        return self._exported.fingerprint("onnx", dim, np.dtype(kind).name)
+        return self.exported.fingerprint("onnx", dim, np.dtype(kind).name)
 
 
 def _choose(nodes: Sequence[Any], name: str | None, role: str) -> Any:

@@ -50,10 +50,10 @@ class OpenvinoEncoder(ExportedEncoder):
         register_for_reset(self)
         self._dtype = self._choose_dtype(dtype)
         try:
-            self._model = self._core.read_model(self._exported.model)
+            self._model = self._core.read_model(self.exported.model)
         except RuntimeError as error:
             raise EncoderError(
-                f"{self._exported.model} is not a loadable OpenVINO model: {str(error).splitlines()[-1]}"
+                f"{self.exported.model} is not a loadable OpenVINO model: {str(error).splitlines()[-1]}"
             ) from error
         self._takes_bytes = self._fix_shape()
         self.fingerprint = self._identify()
@@ -65,8 +65,15 @@ class OpenvinoEncoder(ExportedEncoder):
             try:
                 self._fill(rows, preprocessed)
             except RuntimeError as error:
-                raise EncoderError(f"{self._exported.model} failed: {str(error).splitlines()[-1]}") from error
+                raise EncoderError(f"{self.exported.model} failed: {str(error).splitlines()[-1]}") from error
         return self._normalized(rows, f" in {self._dtype}; try encoder.dtype: float32")
+
+    def model_input(self, preprocessed: Preprocessed) -> np.ndarray:
+        """Return what the model takes of one preprocessed image, (1, ...)."""
+        preprocessing, pixels = self.exported.preprocessing, np.asarray(preprocessed)
+        if self._takes_bytes:
+            return np.ascontiguousarray(preprocessing.laid_out(pixels[None]))
+        return preprocessing.scaled([pixels])
 
     def reset_after_fork(self) -> None:
         """Encode one image at a time: the threads that answer several at once are those of the parent process."""
@@ -75,12 +82,12 @@ class OpenvinoEncoder(ExportedEncoder):
     def _fill(self, rows: Float32Array, preprocessed: Sequence[Preprocessed]) -> None:
         if len(preprocessed) == 1 or not self._in_parallel:
             for row, image in zip(rows, preprocessed):
-                row[:] = np.asarray(self._single_model(self._values(image))[0]).reshape(-1)
+                row[:] = np.asarray(self._single_model(self.model_input(image))[0]).reshape(-1)
         elif preprocessed:
             queue = self._parallel_queue
             queue.set_callback(lambda request, number: _store_row(request, rows, number))
             for number, pixels in enumerate(preprocessed):
-                queue.start_async(self._values(pixels), number)  # it copies the values, which nobody else holds
+                queue.start_async(self.model_input(pixels), number)  # it copies the values, which nobody else holds
             queue.wait_all()
 
     @cached_property
@@ -98,13 +105,7 @@ class OpenvinoEncoder(ExportedEncoder):
         try:
             return self._core.compile_model(self._model, "CPU", fixed | options)
         except RuntimeError as error:
-            raise EncoderError(f"{self._exported.model} cannot be compiled: {str(error).splitlines()[-1]}") from error
-
-    def _values(self, pixels: Preprocessed) -> np.ndarray:
-        preprocessing, image = self._exported.preprocessing, np.asarray(pixels)  # (h, w, 3)
-        if self._takes_bytes:
-            return np.ascontiguousarray(preprocessing.laid_out(image[None]))
-        return preprocessing.scaled([image])
+            raise EncoderError(f"{self.exported.model} cannot be compiled: {str(error).splitlines()[-1]}") from error
 
     def _choose_dtype(self, dtype: str) -> str:
         supported = self._core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
@@ -112,13 +113,13 @@ class OpenvinoEncoder(ExportedEncoder):
             if _NAMES[dtype] not in supported:
                 raise EncoderError(f"encoder.dtype is {dtype!r}, but this processor computes in {', '.join(supported)}")
             return dtype
-        source = self._exported.preprocessing.source
+        source = self.exported.preprocessing.source
         alike = source is None or source.cosines.get("bfloat16", 0.0) >= ALIKE
         return "bfloat16" if alike and _NAMES["bfloat16"] in supported else "float32"
 
     def _fix_shape(self) -> bool:
         """Give the model the one input shape that it gets; return whether its input takes bytes."""
-        preprocessing, model = self._exported.preprocessing, self._exported.model
+        preprocessing, model = self.exported.preprocessing, self.exported.model
         if len(self._model.inputs) != 1:
             raise EncoderError(f"{model} has {len(self._model.inputs)} inputs, expected one")
         height, width = preprocessing.shape
@@ -138,11 +139,11 @@ class OpenvinoEncoder(ExportedEncoder):
 
     def _identify(self) -> Fingerprint:
         if len(self._model.outputs) != 1:
-            raise EncoderError(f"{self._exported.model} has {len(self._model.outputs)} outputs, expected one")
+            raise EncoderError(f"{self.exported.model} has {len(self._model.outputs)} outputs, expected one")
         shape = self._model.output(0).get_partial_shape()
         if not shape.is_static:
-            raise EncoderError(f"{self._exported.model} gives {shape} numbers, expected the same number for all images")
-        return self._exported.fingerprint("openvino", int(np.prod(shape.to_shape())), self._dtype)
+            raise EncoderError(f"{self.exported.model} gives {shape} numbers, expected the same number for all images")
+        return self.exported.fingerprint("openvino", int(np.prod(shape.to_shape())), self._dtype)
 
 
 def _store_row(request: Any, rows: Float32Array, number: int) -> None:

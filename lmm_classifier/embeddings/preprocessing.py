@@ -27,6 +27,8 @@ Side = Annotated[int, Field(ge=1, le=8192)]
 Triple = tuple[float, float, float]
 Bytes = NDArray[np.uint8]
 
+# steps of an image processor that no preprocessing has
+_UNSUPPORTED = {"do_pad", "do_thumbnail", "do_align_long_axis", "do_flip_channel_order", "do_crop_margin"}
 _RESAMPLE = {int(Image.Resampling[name.upper()]): name for name in ("nearest", "bilinear", "bicubic", "lanczos")}
 
 
@@ -94,19 +96,13 @@ class Preprocessing(BaseModel):
         Args:
             settings: the settings of the processor, as in `preprocessor_config.json`.
         """
-        size, crop = settings.get("size") or {}, settings.get("crop_size") or {}
-        mean, std = settings.get("image_mean"), settings.get("image_std")
-        normalized = bool(settings.get("do_normalize", True))
-        scaled = settings.get("do_rescale", True) and abs(settings.get("rescale_factor", 1 / 255) - 1 / 255) < 1e-9
-        if not settings.get("do_resize", True) or not scaled or (normalized and not (mean and std)):
+        if not settings.get("do_resize", True) or _UNSUPPORTED & {key for key, value in settings.items() if value}:
             return None
-        values: dict[str, Any] = {"mean": mean, "std": std} if normalized else {}
-        values["resample"] = _RESAMPLE.get(int(settings.get("resample", Image.Resampling.BICUBIC)))
-        if settings.get("do_center_crop") and "shortest_edge" in size and "height" in crop:
-            values |= {"size": (crop["height"], crop["width"]), "fit": "crop", "resize": size["shortest_edge"]}
-        elif "height" in size and not settings.get("do_center_crop"):
-            values["size"] = (size["height"], size["width"])
-        return cls(**values) if values["resample"] and "size" in values else None
+        resample = _RESAMPLE.get(int(settings.get("resample", Image.Resampling.BICUBIC)))
+        values, sides = _scaling(settings), _sides(settings)
+        if resample is None or values is None or sides is None:
+            return None
+        return cls(**{"resample": resample, **values, **sides})
 
     def preprocess(self, image: Image.Image) -> Bytes:
         """Resize or crop an RGB image to the input size of the model, (height, width, 3)."""
@@ -129,15 +125,18 @@ class Preprocessing(BaseModel):
         return values.transpose(0, 3, 1, 2) if self.layout == "nchw" else values
 
     def _box(self, image: Image.Image) -> Box | None:
-        """Return the part of the image that a resize of the shorter side and a center crop would leave.
+        """Return the part of the image that a resize and a center crop would leave; None is the whole.
 
         Both are rounded to whole pixels as in transformers and torchvision; half a pixel changes a vector visibly.
         """
-        if self.fit == "squash":
-            return None
         height, width = self.shape
-        shorter, target = min(image.size), self.resize or max(height, width)
-        resized = [target * side // shorter for side in image.size]
+        if self.fit == "squash":
+            if self.resize is None:
+                return None
+            resized = [self.resize, self.resize]
+        else:
+            shorter, target = min(image.size), self.resize or max(height, width)
+            resized = [target * side // shorter for side in image.size]
         scales = [side / target_side for side, target_side in zip(image.size, resized)]
         box = [0.0] * 4
         for axis, wanted in enumerate((width, height)):
@@ -145,3 +144,49 @@ class Preprocessing(BaseModel):
             start = (resized[axis] - length) // 2
             box[axis], box[axis + 2] = start * scales[axis], min((start + length) * scales[axis], image.size[axis])
         return box[0], box[1], box[2], box[3]
+
+
+def _scaling(settings: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Return `mean` and `std` so that (pixel / 255 - mean) / std is the value of an image processor."""
+    factor = 255 * settings.get("rescale_factor", 1 / 255) if settings.get("do_rescale", True) else 255.0
+    factor = 1.0 if abs(factor - 1) < 1e-9 else factor
+    offset = 1.0 if settings.get("rescale_offset") else 0.0
+    mean, std = (_three(settings.get(name)) for name in ("image_mean", "image_std"))
+    repeats = int(bool(settings.get("do_normalize", True))) + int(bool(settings.get("include_top")))
+    if repeats and (mean is None or std is None):
+        return None
+    mean, std = (mean, std) if mean is not None and std is not None else ((0.0,) * 3, (1.0,) * 3)
+    if not settings.get("do_normalize", True):
+        mean = (0.0,) * 3
+    return {
+        "mean": tuple((offset + value) / factor for value in mean),
+        "std": tuple(value**repeats / factor for value in std),
+    }
+
+
+def _three(value: Any) -> tuple[float, ...] | None:
+    """Return one number per channel."""
+    if isinstance(value, int | float):
+        return (float(value),) * 3
+    return tuple(map(float, value)) if value and len(value) == 3 else None
+
+
+def _sides(settings: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Return `size`, and `fit` and `resize` where a part of the image is left out."""
+    size = {key: side for key, side in (settings.get("size") or {}).items() if side is not None}
+    crop = settings.get("crop_size") if settings.get("do_center_crop") else None
+    shorter = size.get("shortest_edge") if len(size) == 1 else None
+    if share := settings.get("crop_pct"):
+        if shorter is None or crop is not None:
+            return None
+        if shorter >= 384:  # a rule of ConvNeXt: large images are not cropped
+            return {"size": (shorter, shorter)}
+        return {"size": (shorter, shorter), "fit": "crop", "resize": int(shorter / share)}
+    if "height" in size and "width" in size and len(size) == 2 and crop is None:
+        return {"size": (size["height"], size["width"])}
+    if crop is None or not {"height", "width"} <= {*crop}:
+        return None
+    part, resized = (crop["height"], crop["width"]), shorter or size.get("height")
+    if resized is None or max(part) > resized or (shorter is None and size.get("width") != resized):
+        return None  # a part that is larger than the image has a border
+    return {"size": part, "fit": "squash" if shorter is None else "crop", "resize": resized}

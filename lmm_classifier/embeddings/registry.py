@@ -10,6 +10,8 @@ import logging
 from collections.abc import Callable
 from typing import Any
 
+from lmm_classifier.core.checkpoints import HubOptions
+from lmm_classifier.core.fingerprint import backend_name
 from lmm_classifier.core.optional_imports import import_attribute, import_optional
 from lmm_classifier.core.paths import expand_home
 from lmm_classifier.core.protocols import Encoder
@@ -19,7 +21,7 @@ logger = logging.getLogger(__name__)
 
 DESCRIPTOR_NOTICE = (
     "using the weight-free descriptor: it needs no download, but a trained encoder is far more accurate; "
-    "for real work set encoder.backend to siglip or onnx"
+    "for real work set encoder.backend to transformers, or to lite, which pip installs"
 )
 
 
@@ -30,20 +32,28 @@ def open_encoder(config: EncoderConfig) -> Encoder:
 
 
 def compatible_backends(backend: str) -> tuple[str, ...]:
-    """Return the backends whose vectors this one may give: an exported encoder gives those of its checkpoint."""
-    return (backend, "siglip") if backend in ("onnx", "openvino") else (backend,)
+    """Return the backends, as fingerprints name them, whose vectors this one may give.
+
+    An exported encoder gives those of its checkpoint.
+    """
+    own = backend_name(backend)
+    return {"onnx": (own, "transformers", "lite"), "openvino": (own, "transformers")}.get(own, (own,))
 
 
-def _open_siglip(config: EncoderConfig) -> Any:
+def may_embed_text(backend: str) -> bool:
+    """Return whether encoders of a backend can have a text tower; those of the others need not be opened for it."""
+    return backend_name(backend) == "transformers"
+
+
+def _open_transformers(config: EncoderConfig) -> Any:
     options = import_attribute("lmm_classifier.embeddings.torch_runner", "ForwardOptions", "siglip")
-    return import_attribute("lmm_classifier.embeddings.siglip", "SiglipEncoder", "siglip")(
+    return import_attribute("lmm_classifier.embeddings.transformers", "TransformersEncoder", "siglip")(
         config.model,
-        revision=config.revision,
-        cache_dir=config.cache_dir,
-        allow_download=config.allow_download,
+        hub=HubOptions(config.revision, config.cache_dir, config.allow_download),
         device=config.device,
         dtype=config.dtype,
         forward=options(config.forward_batch_size, config.threads, config.compile),
+        pooling=config.pooling,
     )
 
 
@@ -59,14 +69,21 @@ def _open_onnx(config: EncoderConfig) -> Any:
     return encoder(expand_home(config.model), threads=config.threads)
 
 
+def _open_lite(config: EncoderConfig) -> Any:
+    model = import_attribute("lmm_classifier.embeddings.lite", "converted_lite", "lite")(config)
+    return import_attribute("lmm_classifier.embeddings.onnx", "OnnxEncoder", "lite")(model, threads=config.threads)
+
+
 def _open_descriptor(config: EncoderConfig) -> Any:  # noqa: ARG001 - it has no settings
     logger.warning(DESCRIPTOR_NOTICE)
     return import_attribute("lmm_classifier.embeddings.descriptor", "DescriptorEncoder", "all")()
 
 
 _BACKENDS: dict[str, Callable[[EncoderConfig], Any]] = {
-    "siglip": _open_siglip,  # SigLIP, SigLIP 2 and CLIP through transformers
+    "transformers": _open_transformers,
+    "siglip": _open_transformers,  # a name for it
     "openvino": _open_openvino,
     "onnx": _open_onnx,
+    "lite": _open_lite,
     "descriptor": _open_descriptor,
 }

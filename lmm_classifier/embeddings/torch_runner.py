@@ -5,11 +5,13 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 
 from lmm_classifier.core.arrays import Float32Array
+from lmm_classifier.core.devices import free_memory, is_out_of_memory
 from lmm_classifier.core.errors import EncoderError
 from lmm_classifier.core.forking import ForkSafeLock
 from lmm_classifier.core.optional_imports import import_optional
@@ -20,7 +22,7 @@ logger = logging.getLogger(__name__)
 _EXTRA = "siglip"
 _TOKENS = 32_768  # patches in one forward pass: enough for the matrix products to fill a large GPU
 _MPS_BATCH = 16
-_SLOTS = 2  # one batch is copied while another is computed
+_SLOTS = 2  # batches on the device: one is copied while another is computed
 
 Arrays = Mapping[str, np.ndarray]
 
@@ -42,8 +44,11 @@ class BatchedTorchModel:
 
     Batches are padded to one fixed shape, so that a row does not depend on its batch. `forward.batch` 0 chooses the
     size: 1 on a CPU, where larger batches gain next to nothing; on CUDA as many images of `tokens` patches as fill the
-    GPU. If a batch does not fit in the memory of the device, the size is halved permanently. On CUDA, batches are
-    gathered in pinned memory and copied on a separate stream while the former batch is computed.
+    GPU. On CUDA, batches are gathered in pinned memory and copied on a separate stream while the former batch is
+    computed.
+
+    A row has the same bits as long as `batch`, the device and the libraries are the same. If a batch does not fit in
+    the memory of the device, the size is halved for all later ones, and rows may change in their last bits.
     """
 
     def __init__(
@@ -53,22 +58,30 @@ class BatchedTorchModel:
         self._features = self._torch.compile(features, dynamic=False) if forward.compiled else features
         self._device = device
         self._on_cuda = device.startswith("cuda")
-        chosen = max(8, _TOKENS // tokens // 8 * 8) if self._on_cuda else 1 if device == "cpu" else _MPS_BATCH
+        chosen = max(8, _TOKENS // tokens // 8 * 8) if self._on_cuda else _MPS_BATCH if device == "mps" else 1
         self.batch = forward.batch or chosen
         self._turn = ForkSafeLock()  # one batch size, one device
 
     def __call__(self, preprocessed: Sequence[Preprocessed], dim: int) -> Float32Array:
         """Return the features (n, dim) in float32 of preprocessed images, in order."""
-        while True:
-            try:
-                with self._turn:
-                    return self._computed(preprocessed, dim, self.batch)
-            except self._torch.OutOfMemoryError as error:
+        with self._turn:
+            while (rows := self._attempt(preprocessed, dim)) is None:
                 if self.batch == 1:
-                    raise EncoderError(f"the memory of {self._device} is too small for one image") from error
+                    raise EncoderError(f"the memory of {self._device} is too small for one image")
                 self.batch //= 2
-                self._torch.cuda.empty_cache()
                 logger.warning("the memory of %s is too small: %d images at a time", self._device, self.batch)
+            return rows
+
+    def _attempt(self, preprocessed: Sequence[Preprocessed], dim: int) -> Float32Array | None:
+        """Return the rows; None where the memory was too small, after all that the attempt held was freed."""
+        try:
+            return self._computed(preprocessed, dim, self.batch)
+        except Exception as error:
+            if not is_out_of_memory(error):
+                raise
+        # the traceback is gone here, and with it the activations of the failed pass
+        free_memory(self._torch)
+        return None
 
     def _computed(self, preprocessed: Sequence[Preprocessed], dim: int, batch: int) -> Float32Array:
         rows = self._torch.empty((len(preprocessed), dim), dtype=self._torch.float32, device=self._device)
@@ -76,10 +89,12 @@ class BatchedTorchModel:
         batches = (self._gathered(preprocessed[start : start + batch], batch) for start in starts)
         with self._torch.inference_mode():
             for start, inputs in zip(starts, self._on_device(batches)):
-                part = rows[start : start + batch]
-                part.copy_(self._features(**inputs)[: len(part)])
-        features: Float32Array = rows.cpu().numpy()
-        return features
+                part, features = rows[start : start + batch], self._features(**inputs)
+                if features.shape != (batch, dim):
+                    raise EncoderError(f"the model gives a {tuple(features.shape)}, expected {(batch, dim)}")
+                part.copy_(features[: len(part)])
+        result: Float32Array = rows.cpu().numpy()
+        return result
 
     def _gathered(self, part: Sequence[Preprocessed], batch: int) -> Arrays:
         """Stack one batch of arrays (batch, ...); the last image is repeated where there are too few."""
@@ -94,13 +109,17 @@ class BatchedTorchModel:
             for arrays in batches:
                 yield {name: self._torch.from_numpy(array).to(self._device) for name, array in arrays.items()}
             return
-        stream, sent = self._torch.cuda.Stream(self._device), []
-        for arrays in batches:
-            sent.append(self._send(arrays, stream))
-            if len(sent) == _SLOTS:
-                yield self._arrived(*sent.pop(0))
-        for batch in sent:
-            yield self._arrived(*batch)
+        computed: list[Any] = []
+        for arrays in batches:  # a pass returns before it is computed, so this one is gathered in the meantime
+            if len(computed) == _SLOTS:
+                computed.pop(0).synchronize()
+            yield self._arrived(*self._send(arrays, self._copies))
+            computed.append(self._torch.cuda.current_stream(self._device).record_event())
+
+    @cached_property
+    def _copies(self) -> Any:
+        """The stream of the copies: one, since torch keeps unused memory for each stream apart."""
+        return self._torch.cuda.Stream(self._device)
 
     def _send(self, arrays: Arrays, stream: Any) -> tuple[dict[str, Any], Any]:
         """Start the copy of a batch. Pinned memory comes from torch's cache, which waits for copies from it."""

@@ -174,7 +174,7 @@ _ROW_ADVICE = {
 
 
 def _unfinished(connection: sqlite3.Connection) -> Finding:
-    count = connection.execute("SELECT count(*) FROM vectors").fetchone()[0]
+    count = connection.execute("SELECT count(DISTINCT hash) FROM vectors").fetchone()[0]
     problem = f"the first build did not finish: it was interrupted after {count} images"
     return Finding("damage", problem, "run `lmm-classifier build` again to resume it")
 

@@ -119,7 +119,8 @@ class HybridClassifier:
     def _classify_batch(self, batch: Sequence[tuple[ImageInput, DecodedImage | ImageError]]) -> list[Classification]:
         """Return one result for each image, which is decoded or could not be."""
         decoded = [result for _, result in batch if isinstance(result, DecodedImage)]
-        vectors = QueryVectors.of_images(self._encoders, [image.image for image in decoded])
+        first = self.retriever.first_encoders
+        vectors = QueryVectors.of_images(self._encoders, [image.image for image in decoded], first)
         queries = [Query(partial(_same, image.image), image.content_hash) for image in decoded]
         classified = iter(self._current_flow().classify(vectors, queries))
         return [

@@ -12,13 +12,14 @@ import numpy as np
 from lmm_classifier.config import PipelineConfig
 from lmm_classifier.core.arrays import Float32Array
 from lmm_classifier.core.errors import CalibrationError, EncoderError, IndexMismatchError, MissingExtraError
+from lmm_classifier.core.fingerprint import backend_name
 from lmm_classifier.core.progress import Progress, ProgressCallback
 from lmm_classifier.core.protocols import Encoder, TextEncoder
 from lmm_classifier.embeddings.encode_files import Encoding, encode_files
 from lmm_classifier.embeddings.encoded_batch import EncodedFile
 from lmm_classifier.embeddings.lazy_encoder import LazyEncoder
 from lmm_classifier.embeddings.opening import backends_of, open_encoders
-from lmm_classifier.embeddings.registry import open_encoder
+from lmm_classifier.embeddings.registry import may_embed_text, open_encoder
 from lmm_classifier.index.matching import places_of, require_backends
 from lmm_classifier.index.vector_index import ExactIndex
 
@@ -78,8 +79,8 @@ def encode_label_names(indexes: Sequence[ExactIndex], config: PipelineConfig, pa
 
 def _embedded_names(index: ExactIndex, config: PipelineConfig, path: Path) -> Float32Array | None:
     settings, backend = config.retrieval, index.fingerprint.backend
-    chosen = [section for section in config.encoders if section.backend == backend and section.view is None]
-    if backend != "siglip" or index.fingerprint.view or not chosen:
+    chosen = [section for section in config.encoders if backend_name(section.backend) == backend and not section.view]
+    if not may_embed_text(backend) or index.fingerprint.view or not chosen:
         return None
     names = [label.replace("_", " ").replace("-", " ") for label in index.label_names]
     texts = [settings.zero_shot_template.replace("{label}", name) for name in names]

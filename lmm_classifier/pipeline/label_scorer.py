@@ -32,7 +32,7 @@ class LabelScorer:
         result: list[Float64Array] = []
         for start in range(0, len(images), self._batch_size):
             batch = slice(start, start + self._batch_size)
-            vectors = QueryVectors.of_images(self._encoders, images[batch])
+            vectors = QueryVectors.of_images(self._encoders, images[batch], self._retriever.first_encoders)
             for part, scored in self._retriever.score_in_batches(vectors, leave_out[batch]):
                 wanted = labels[batch][part]
                 result += [

@@ -10,13 +10,14 @@ import numpy as np
 from PIL import Image
 
 from lmm_classifier.core.arrays import Float32Array, IntArray
-from lmm_classifier.core.errors import ImageError
+from lmm_classifier.core.errors import EncoderError, ImageError
 from lmm_classifier.core.protocols import Encoder, Preprocessed
 from lmm_classifier.embeddings.encode_files import encode_each
+from lmm_classifier.embeddings.encode_images import encode_images
 
 logger = logging.getLogger(__name__)
 
-LoadInput = Callable[[int, Encoder], Preprocessed]  # row, encoder -> its input; raises ImageError
+LoadInput = Callable[[int, Encoder], Preprocessed]  # row, encoder -> its input; raises ImageError or EncoderError
 
 
 @dataclass(frozen=True)
@@ -39,9 +40,15 @@ class QueryVectors:
         return cls(len(vectors[0]), dict(enumerate(vectors)))
 
     @classmethod
-    def of_images(cls, encoders: Sequence[Encoder], images: Sequence[Image.Image]) -> QueryVectors:
-        """Encode upright RGB images when an encoder is asked for."""
-        return cls(len(images), {}, encoders, lambda row, encoder: encoder.preprocess(images[row]))
+    def of_images(
+        cls, encoders: Sequence[Encoder], images: Sequence[Image.Image], first: Sequence[int] = ()
+    ) -> QueryVectors:
+        """Encode upright RGB images by the encoders at the places `first` now, by others when they are asked for.
+
+        Raises EncoderError where one of the first ones has no vector for an image.
+        """
+        known = {place: encode_images(encoders[place], images) for place in first}
+        return cls(len(images), known, encoders, lambda row, encoder: encoder.preprocess(images[row]))
 
     def __len__(self) -> int:
         return self.count
@@ -67,7 +74,7 @@ class QueryVectors:
             try:
                 inputs.append(self.load_input(self.start + row, opened))
                 loaded.append(row)
-            except ImageError as error:
+            except (ImageError, EncoderError) as error:
                 logger.warning("An image cannot be encoded by %s: %s", opened.fingerprint.name, error)
         if not inputs:
             return np.empty((0, opened.fingerprint.dim), np.float32), np.empty(0, np.int64)

@@ -1,6 +1,6 @@
 """Rerankers for competing labels, one file per reranker and per part that they share.
 
-Start with `registry` and `qwen2_vl`; `benefit` and `gating` decide whether asking pays.
+Start with `registry` and `vlm`; `benefit` and `gating` decide whether asking pays.
 """
 
 import lazy_loader

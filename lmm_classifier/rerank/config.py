@@ -79,6 +79,10 @@ def _header_value(value: SecretStr) -> SecretStr:
 _HeaderValue = Annotated[SecretStr, AfterValidator(_header_value)]
 
 
+def _backend(name: str) -> str:
+    return "vlm" if name == "qwen2_vl" else name
+
+
 class PromptConfig(Settings):
     """How the vision-language model is asked."""
 
@@ -96,7 +100,8 @@ class PromptConfig(Settings):
     pairwise_template: Annotated[str, AfterValidator(check_pairwise_template)] = DEFAULT_PAIRWISE_TEMPLATE
     """The prompt of `pairwise`: `{image}` and `{reference}`; its answer must be yes or no."""
     min_visual_tokens: int = Field(default=64, ge=4, le=16384)
-    """Smaller images are enlarged to this many visual tokens of 28x28 pixels."""
+    """Smaller images are enlarged to this many visual tokens (28x28 pixels each for Qwen2-VL). Models that cut images
+    into tiles of a fixed size take small images as they are."""
     max_visual_tokens: int = Field(default=1024, ge=4, le=16384)
     """Larger images are reduced to this many visual tokens; bounds time and memory."""
     max_request_tokens: int = Field(default=4096, ge=16, le=65536)
@@ -116,7 +121,7 @@ class PromptConfig(Settings):
 
 
 class ModelConfig(Settings):
-    """How a vision-language model is loaded in this process (backend `qwen2_vl`)."""
+    """How a vision-language model is loaded in this process (backend `vlm`)."""
 
     revision: str | None = None
     """Branch, tag or commit of a hub model; null means its default branch."""
@@ -187,11 +192,12 @@ class RerankConfig(Settings):
 
     enabled: bool = True
     """Whether to ask. If false, the best of the competing labels is accepted with the reason `ambiguous`."""
-    backend: Literal["qwen2_vl", "openai_api", "views"] = "qwen2_vl"
-    """`qwen2_vl`: a vision-language model in this process; `openai_api`: one behind an OpenAI-compatible server (vLLM,
-    SGLang, llama.cpp, Ollama); `views`: test-time augmentation, the same encoder on five views of the image."""
+    backend: Annotated[Literal["vlm", "qwen2_vl", "openai_api", "views"], AfterValidator(_backend)] = "vlm"
+    """`vlm`: a vision-language model in this process (`qwen2_vl` is another name for it); `openai_api`: one behind an
+    OpenAI-compatible server (vLLM, SGLang, llama.cpp, Ollama); `views`: test-time augmentation, the same encoder on
+    five views of the image."""
     model_name: str = "Qwen/Qwen2-VL-7B-Instruct"
-    """Hub name or folder of a Qwen2-VL checkpoint, or the server's name of its model; not used by views."""
+    """Hub name or folder of a vision-language checkpoint, or the server's name of its model; not used by views."""
     prompt_template: Annotated[str, AfterValidator(check_template)] = DEFAULT_PROMPT_TEMPLATE
     """The prompt of mode `names`. `{options}` (required) becomes the lettered label names, `{image}` is where the image
     goes (without it the image comes first)."""
@@ -207,5 +213,5 @@ class RerankConfig(Settings):
     def start_paths_at(self, folder: Path) -> None:
         """Do so with the checkpoint too, where it is a path or lies in `folder`; a server's model is no path."""
         super().start_paths_at(folder)
-        if self.backend == "qwen2_vl" and "model_name" in self.model_fields_set:
+        if self.backend == "vlm" and "model_name" in self.model_fields_set:
             self.model_name = model_in(folder, self.model_name)

@@ -9,7 +9,7 @@ from PIL.Image import Image, Resampling
 
 from lmm_classifier.rerank.prompts import PromptVariant
 
-TOKEN_SIDE = 28  # pixels a side of one visual token of Qwen2-VL: 2 x 2 patches of 14
+TOKEN_SIDE = 28  # pixels a side of one visual token of Qwen2-VL and Qwen2.5-VL: 2 x 2 patches of 14
 _MAX_ASPECT = 100  # a longer image is squeezed to this aspect ratio; Qwen2-VL accepts up to 200
 
 
@@ -25,6 +25,9 @@ class VisualTokenBudget:
     """Most of all images of a request together."""
     side: int = TOKEN_SIDE
     """Pixels a side of one visual token."""
+    whole: bool = True
+    """Whether the model takes an image of any size as whole visual tokens. If not, its processor makes tiles of a fixed
+    size: a large image is only reduced to `most` tokens' pixels, and a small one stays as it is."""
 
     def fit(self, prompt: PromptVariant) -> PromptVariant:
         """Resize the images of a prompt so that each one, and all together, stay within the budget."""
@@ -34,8 +37,11 @@ class VisualTokenBudget:
         return replace(prompt, parts=parts)
 
     def _resized(self, image: Image, most: int) -> Image:
-        across, down = visual_grid(image.width, image.height, self.side, min(self.least, most), most)
-        size = (across * self.side, down * self.side)
+        if self.whole:
+            across, down = visual_grid(image.width, image.height, self.side, min(self.least, most), most)
+            size = (across * self.side, down * self.side)
+        else:
+            size = _reduced(image.width, image.height, most * self.side**2)
         return image if image.size == size else image.resize(size, Resampling.BICUBIC)
 
 
@@ -56,3 +62,10 @@ def visual_grid(width: int, height: int, side: int, least: int, most: int) -> tu
     while across * down < least and (across + 1) * down <= most:
         across += 1
     return across, down
+
+
+def _reduced(width: int, height: int, most: int) -> tuple[int, int]:
+    """Return the size of at most about `most` pixels, with an aspect ratio that no processor refuses."""
+    width, height = min(width, height * _MAX_ASPECT), min(height, width * _MAX_ASPECT)
+    scale = min(1.0, math.sqrt(most / (width * height)))
+    return max(1, round(width * scale)), max(1, round(height * scale))

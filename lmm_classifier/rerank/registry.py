@@ -55,11 +55,11 @@ def _open_model(config: RerankConfig, patient: bool) -> Reranker:
             server, prompt_options, budget, prompt.min_option_mass, config.model.revision
         )
         return remote
-    module = import_optional("lmm_classifier.rerank.qwen2_vl", "qwen2-vl")
+    module = import_optional("lmm_classifier.rerank.vlm", "vlm")
     model = _filled(
-        module.Qwen2VLOptions, config.model, model_name=config.model_name, min_option_mass=prompt.min_option_mass
+        module.VlmOptions, config.model, model_name=config.model_name, min_option_mass=prompt.min_option_mass
     )
-    local: Reranker = module.Qwen2VLReranker(model, prompt_options, budget)
+    local: Reranker = module.VlmReranker(model, prompt_options, budget)
     return local
 
 

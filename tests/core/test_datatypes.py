@@ -64,6 +64,15 @@ def test_an_unreadable_file_is_explained_by_its_error():
     json.loads(result.to_json())
 
 
+def test_a_backend_of_two_names_has_one_fingerprint():
+    """An index that was built under one name, also by an older version, opens under the other."""
+    fields = ("m", "abc", "squash", 8, "float32")
+    assert Fingerprint("siglip", *fields) == Fingerprint("transformers", *fields)
+    assert Fingerprint("siglip", *fields).backend == "transformers"
+    assert Fingerprint("siglip", *fields).space_id == "bd1c07ebefe207f4"  # it is on the disk
+    assert Fingerprint("onnx", *fields).differences(Fingerprint("siglip", *fields)) == ["backend"]
+
+
 def test_fingerprint_differences():
     """The fields that make vectors incomparable are named; the number type is not one of them."""
     first = Fingerprint("siglip", "m", "abc", "squash", 8, "float32")

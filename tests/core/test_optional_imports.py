@@ -54,7 +54,7 @@ def test_every_hinted_extra_exists():
         text = path.read_text(encoding="utf-8")
         hinted |= set(re.findall(r"(?:import|require)_(?:optional|attribute)\([^()]*?\"([a-z0-9-]+)\"\)", text))
         hinted |= set(re.findall(r"_EXTRA = \"([a-z0-9-]+)\"", text))
-    assert hinted >= {"siglip", "onnx", "qwen2-vl"}
+    assert hinted >= {"siglip", "onnx", "vlm"}
     assert hinted <= set(EXTRAS)
 
 

@@ -17,9 +17,10 @@ from lmm_classifier.embeddings import export
 from lmm_classifier.embeddings.config import EncoderConfig
 from lmm_classifier.embeddings.encode_images import encode_images
 from lmm_classifier.embeddings.export import export_encoder
+from lmm_classifier.embeddings.exported_model import write_description
 from lmm_classifier.embeddings.preprocessing import Preprocessing
 from lmm_classifier.embeddings.registry import open_encoder
-from lmm_classifier.embeddings.siglip import SiglipEncoder
+from lmm_classifier.embeddings.transformers import TransformersEncoder
 from tests.helpers.datasets import LABELS, draw_dataset
 from tests.helpers.tiny_qwen2_vl import CHECKPOINT
 
@@ -46,7 +47,7 @@ def opened(form, folder, **options):
 )
 def test_an_export_gives_the_vectors_of_transformers(exported, tiny_encoder, kind, form):
     """Cosine >= 0.9999 with the library's own processing and forward pass, and the fingerprint of the checkpoint."""
-    reference = SiglipEncoder(str(tiny_encoder(kind)), dtype="float32", device="cpu")
+    reference = TransformersEncoder(str(tiny_encoder(kind)), dtype="float32", device="cpu")
     encoder = opened(form, exported(kind, form), dtype="float32")
     rows = encode_images(encoder, images())
     assert (rows * reference.encode_as_transformers(images())).sum(axis=1).min() >= 0.9999
@@ -64,7 +65,7 @@ def test_a_checkpoint_is_converted_once(tiny_encoder, tmp_path):
     again = opened("openvino", tiny_encoder("siglip"), converted_dir=tmp_path)
     assert model.stat().st_mtime_ns == written
     np.testing.assert_array_equal(encode_images(first, images()), encode_images(again, images()))
-    assert export._identity(tiny_encoder("siglip", seed=1)) != export._identity(tiny_encoder("siglip"))
+    assert export._identity(tiny_encoder("siglip", seed=1), "auto") != export._identity(tiny_encoder("siglip"), "auto")
 
 
 def test_an_index_of_the_checkpoint_works_with_its_export(exported, tiny_encoder, tmp_path):
@@ -114,6 +115,34 @@ def test_the_command_as_a_user_types_it(tiny_encoder, tmp_path):
     assert "is not changed" in again.stderr
 
 
+@pytest.mark.long
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize(("kind", "pooling"), [("dinov2", "auto"), ("dinov3_vit", "mean"), ("aimv2", "auto")])
+def test_other_types_and_poolings_are_exported(tmp_path, kind, pooling, form):
+    """The export has the fingerprint of the checkpoint with the same pooling, and its vectors."""
+    from tests.fixtures.make_tiny_towers import make
+
+    (tmp_path / kind).mkdir()
+    folder = make(kind, tmp_path / kind)
+    export_encoder(str(folder), tmp_path / "out", form, pooling=pooling)
+    reference = TransformersEncoder(str(folder), dtype="float32", device="cpu", pooling=pooling)
+    encoder = opened(form, tmp_path / "out", dtype="float32")
+    assert encoder.fingerprint == reference.fingerprint
+    assert (encode_images(encoder, images()) * encode_images(reference, images())).sum(axis=1).min() >= 0.9999
+
+
+def test_a_model_that_cannot_be_converted(tiny_encoder, tmp_path, monkeypatch):
+    """A fault of the converter is an error of this package, and nothing is left behind."""
+
+    def failing(*_):
+        raise RuntimeError("no such operation\nwith details")
+
+    monkeypatch.setattr(export, "_write_onnx", failing)
+    with pytest.raises(EncoderError, match="cannot be converted to onnx: no such operation$"):
+        export_encoder(str(tiny_encoder("siglip")), tmp_path / "out", "onnx")
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_free_aspect_cannot_be_exported(tiny_encoder, tmp_path):
     """SigLIP 2 with free aspect has no single input size, so it cannot be exported."""
     with pytest.raises(EncoderError, match="free aspect"):
@@ -123,7 +152,7 @@ def test_a_free_aspect_cannot_be_exported(tiny_encoder, tmp_path):
 
 def test_a_model_that_gives_other_vectors_is_refused(exported, tiny_encoder):
     """The comparison detects an export of other weights."""
-    other = SiglipEncoder(str(tiny_encoder("siglip", seed=1)), dtype="float32", device="cpu")
+    other = TransformersEncoder(str(tiny_encoder("siglip", seed=1)), dtype="float32", device="cpu")
     with pytest.raises(EncoderError, match="gives other vectors"):
         export._compare(other, exported("siglip", "openvino") / "model.xml", "openvino")
 
@@ -161,7 +190,7 @@ def test_a_missing_checkpoint(tmp_path):
 @pytest.mark.long
 def test_an_incomplete_conversion_is_repeated(tiny_encoder, exported, tmp_path):
     """A converted model without its description is converted again; the error names a folder that is not writable."""
-    converted = tmp_path / f"{tiny_encoder('siglip').name}-{export._identity(tiny_encoder('siglip'))}"
+    converted = tmp_path / f"{tiny_encoder('siglip').name}-{export._identity(tiny_encoder('siglip'), 'auto')}"
     converted.mkdir()
     (converted / "model.xml").write_text("half")
     assert opened("openvino", tiny_encoder("siglip"), converted_dir=tmp_path).fingerprint.dim == 64
@@ -178,5 +207,5 @@ def test_bfloat16_is_used_only_where_its_vectors_are_the_same(exported, tmp_path
     description = Preprocessing.from_yaml(folder / "model.yaml")
     cosines = {**description.source.cosines, "bfloat16": 0.99}
     source = description.source.model_copy(update={"cosines": cosines})
-    export._write(description.model_copy(update={"source": source}), folder / "model.xml")
+    write_description(description.model_copy(update={"source": source}), folder / "model.xml")
     assert opened("openvino", folder).fingerprint.dtype == "float32"

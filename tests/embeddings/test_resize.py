@@ -84,9 +84,9 @@ def test_embeddings_with_and_without_the_library_may_be_compared(monkeypatch, ti
     """Vectors of one index made on machines with and without it differ less than those of two number types."""
     pytest.importorskip("torch")
     pytest.importorskip("cykooz_resizer")
-    from lmm_classifier.embeddings.siglip import SiglipEncoder
+    from lmm_classifier.embeddings.transformers import TransformersEncoder
 
-    encoder = SiglipEncoder(str(tiny_encoder("siglip")), dtype="float32", device="cpu")
+    encoder = TransformersEncoder(str(tiny_encoder("siglip")), dtype="float32", device="cpu")
     images = [drawn(300 + 40 * number, 260, number) for number in range(6)]
 
     def embeddings():

@@ -9,13 +9,13 @@ from lmm_classifier.core.datatypes import Candidate, RerankRequest
 from lmm_classifier.data.synthetic.shapes import SHAPES, draw_labeled
 from lmm_classifier.rerank.image_budget import VisualTokenBudget
 from lmm_classifier.rerank.prompts import PromptOptions
-from lmm_classifier.rerank.qwen2_vl import Qwen2VLOptions, Qwen2VLReranker
+from lmm_classifier.rerank.vlm import VlmOptions, VlmReranker
 from tests.fixtures import TRAINED_TEMPLATE
 from tests.helpers.paths import TESTS
 
 CHECKPOINT = TESTS / "fixtures" / "tiny_qwen2_vl"
 # the image size of its training: 56 x 56 pixels are 2 x 2 visual tokens
-OPTIONS = Qwen2VLOptions(str(CHECKPOINT), dtype="float32", batch_size=16)
+OPTIONS = VlmOptions(str(CHECKPOINT), dtype="float32", batch_size=16)
 BUDGET = VisualTokenBudget(4, 4, 64)
 NAMES = PromptOptions(prompt_template=TRAINED_TEMPLATE)
 
@@ -40,16 +40,15 @@ def chosen(request, answer):
 
 
 def loaded(reranker):
-    if reranker._score is None:
-        reranker._score = reranker._load()
-    return reranker._score
+    """The scorer of a reranker, with its model."""
+    return reranker._open()
 
 
 def biased(tmp_path, strength):
     """Save the checkpoint with a bias for the letter A, its output row moved along the mean state before an answer."""
     import torch
 
-    reranker = Qwen2VLReranker(OPTIONS, NAMES, BUDGET)
+    reranker = VlmReranker(OPTIONS, NAMES, BUDGET)
     score = loaded(reranker)
     states = []
     hook = score._model.lm_head.register_forward_pre_hook(lambda _, inputs: states.append(inputs[0].detach()))
@@ -58,10 +57,10 @@ def biased(tmp_path, strength):
     hook.remove()
     mean = torch.cat(states).mean(0)
     head = score._model.lm_head.weight.detach().clone()
-    head[score._tokens_of("A")[0]] += strength * mean / mean.square().sum()
+    head[score.answers.of("A")[0]] += strength * mean / mean.square().sum()
     score._model.config.tie_word_embeddings = score._model.config.text_config.tie_word_embeddings = False
     score._model.lm_head.weight = torch.nn.Parameter(head)
     score._model.save_pretrained(tmp_path)
-    score._tokenizer.save_pretrained(tmp_path)
-    score._processor.save_pretrained(tmp_path)
+    score.processor.tokenizer.save_pretrained(tmp_path)
+    score.processor.image_processor.save_pretrained(tmp_path)
     return str(tmp_path)

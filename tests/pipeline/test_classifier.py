@@ -225,7 +225,7 @@ def test_an_index_of_another_backend_is_refused_before_anything_is_loaded(config
     wrong = PipelineConfig()
     wrong.retrieval.index_path = config.retrieval.index_path
     wrong.encoder.model = "nobody/nothing"
-    with pytest.raises(IndexMismatchError, match="descriptor:descriptor@1.*backend is 'siglip'"):
+    with pytest.raises(IndexMismatchError, match="descriptor:descriptor@1.*backend is 'transformers'"):
         HybridClassifier(wrong)
 
 

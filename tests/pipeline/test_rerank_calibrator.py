@@ -15,7 +15,7 @@ from lmm_classifier.index.build.builder import build_index_from_directory
 from lmm_classifier.pipeline.calibrator import calibrate_index
 from lmm_classifier.pipeline.classifier import HybridClassifier
 from lmm_classifier.pipeline.rerank_calibrator import measure_reranker
-from lmm_classifier.rerank.qwen2_vl import Qwen2VLReranker
+from lmm_classifier.rerank.vlm import VlmReranker
 from tests.fixtures import TRAINED_TEMPLATE
 from tests.helpers.tiny_qwen2_vl import CHECKPOINT, needs_torch
 
@@ -76,7 +76,7 @@ def test_an_interrupted_run_resumes(place, monkeypatch):
     """An answered question is not asked again, and a larger number of calls asks only for the rest."""
     config = configured(place)
     asked = []
-    rerank = Qwen2VLReranker.rerank
+    rerank = VlmReranker.rerank
 
     def counted(self, requests):
         asked.extend(requests)
@@ -86,7 +86,7 @@ def test_an_interrupted_run_resumes(place, monkeypatch):
         if progress.done == 20:
             raise Cancelled
 
-    monkeypatch.setattr(Qwen2VLReranker, "rerank", counted)
+    monkeypatch.setattr(VlmReranker, "rerank", counted)
     with pytest.raises(Cancelled):
         measure_reranker(place / "index.npz", config, 20, cancel)
     assert len(asked) == 20

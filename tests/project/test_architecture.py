@@ -34,7 +34,7 @@ PACKAGE = ROOT / "lmm_classifier"
 MODULES = sorted(path for path in PACKAGE.rglob("*.py") if path.name != "__init__.py")
 ROOMS = sorted(path.parent for path in PACKAGE.rglob("*/__init__.py"))
 HEAVY = ["torch", "transformers", "onnxruntime", "onnx", "openvino", "huggingface_hub", "pandas", "sklearn", "scipy"]
-HEAVY += ["fastapi", "ray", "lancedb", "faiss", "usearch", "cykooz_resizer", "jinja2"]
+HEAVY += ["fastapi", "nncf", "ray", "lancedb", "faiss", "usearch", "cykooz_resizer", "jinja2"]
 
 
 def imports(path):
@@ -82,6 +82,14 @@ SHARED_PARTS = {
         "resize",
         "exported_model",
         "onnx_external_data",
+        "efficientnet_lite",
+        "torch_weights",
+        "checkpoint_parts",
+        "image_processor",
+        "image_tower",
+        "model_types",
+        "pooling",
+        "text_tower",
         "torch_runner",
         "config",
         "encode_files",
@@ -93,7 +101,14 @@ SHARED_PARTS = {
         "prompt_template",
         "aggregation",
         "image_budget",
-        "next_token",
+        "shared_prefix",
+        "whole_forward",
+        "self_check",
+        "answer_tokens",
+        "chat_format",
+        "token_batches",
+        "vlm_checkpoint",
+        "drawn_questions",
         "answer_formats",
         "chat_client",
         "chat_reply",

@@ -109,6 +109,12 @@ def test_python_of_other_pages_runs(tmp_path):
         assert run([sys.executable, "-W", "error", "-c", code], tmp_path)
 
 
+def test_the_encoder_of_the_guide_follows_the_protocol(tmp_path):
+    """The first example of `FunctionEncoder` runs; those of models need their libraries and are tested with it."""
+    code, *_ = blocks((ROOT / "docs/guides/encoders.md").read_text(encoding="utf-8"), "python")
+    run([sys.executable, "-W", "error", "-c", code], tmp_path)
+
+
 @pytest.mark.long
 def test_printed_outputs_are_real(tmp_path):
     """The commands of the README and of the quickstart print the lines that are shown there."""

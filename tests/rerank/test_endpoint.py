@@ -12,7 +12,7 @@ from lmm_classifier.rerank.prompts import PromptOptions
 from lmm_classifier.rerank.server_errors import CallError
 from lmm_classifier.rerank.server_options import ServerOptions
 from tests.helpers.fault_server import ChatServer, FaultServer
-from tests.rerank.test_qwen2_vl import BUDGET
+from tests.helpers.tiny_qwen2_vl import BUDGET
 
 PROMPTS = PromptOptions(orders=1)
 

@@ -78,7 +78,7 @@ def test_images_are_sent_as_data_urls():
     urls = [part["image_url"]["url"] for part in server.requests[-1]["messages"][0]["content"] if "image_url" in part]
     assert len(urls) == 1
     assert urls[0].startswith("data:image/png;base64,")
-    noise = Image.fromarray(np.random.default_rng(0).integers(0, 255, (900, 900, 3), np.uint8))
+    noise = Image.fromarray(np.random.default_rng(0).integers(0, 255, (400, 400, 3), np.uint8))
     with (server := ChatServer("logprobs")) as url:
         reranker = OpenAIReranker(options(url), PromptOptions(), VisualTokenBudget())
         reranker.rerank([replace(request(), image=noise)])
@@ -163,8 +163,9 @@ def after_probe(fail, **changes):
         return answer, len(server.requests) - before, reranker.client
 
 
-def test_retries():
+def test_retries(monkeypatch):
     """502 is retried as often as allowed, 500 and 400 never."""
+    monkeypatch.setattr("lmm_classifier.rerank.chat_client._FIRST_WAIT", 0.01)  # how often counts here, not how soon
     assert after_probe([GATEWAY, GATEWAY])[0].failure == ""
     answer, calls, _ = after_probe([GATEWAY] * 9, retries=1)
     assert "502" in answer.failure

@@ -16,7 +16,7 @@ from lmm_classifier.rerank.openai_api import OpenAIReranker
 from lmm_classifier.rerank.server_options import ServerOptions
 from tests.helpers.paths import ROOT
 from tests.helpers.tiny_qwen2_vl import BUDGET, CHECKPOINT, NAMES, ask, chosen
-from tests.rerank.test_qwen2_vl import with_arbitrary_names, with_references
+from tests.rerank.test_vlm import with_arbitrary_names, with_references
 
 httpx2 = pytest.importorskip("httpx2", reason="httpx2 is not installed")
 

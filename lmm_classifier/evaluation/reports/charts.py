@@ -117,14 +117,37 @@ def familiarity_chart(known: Float64Array, unknowns: Float64Array, threshold: fl
     return Chart(caption, _AXES, _axis_texts("familiarity", "fraction of images", top, (-4, 4)), lines, bars)
 
 
-def calls_chart(curves: Mapping[str, tuple[Float64Array, Float64Array]]) -> Chart:
+def ladders_chart(points: Sequence[tuple[float, float]], name: str, ends: tuple[float, float]) -> Chart:
+    """Draw what each ladder of encoders gives over what it costs, one numbered dot each.
+
+    Args:
+        points: milliseconds for an image, and the fraction `name`, of each ladder.
+        name: of the fraction.
+        ends: the least and the greatest fraction of the axis.
+    """
+    longest = max((milliseconds for milliseconds, _ in points), default=1.0) or 1.0
+    span = max(ends[1] - ends[0], 1e-6)
+    places = [(_x(milliseconds / longest), _y((value - ends[0]) / span)) for milliseconds, value in points]
+    numbers = [AxisText(x - 5, y - 5, "end", str(number)) for number, (x, y) in enumerate(places, 1)]
+    return Chart(
+        f"{name.capitalize()} over milliseconds for an image, of each ladder of the table by its number.",
+        _AXES,
+        [*_axis_texts("milliseconds", name, ends[1], (0, round(longest, 1)), bottom=ends[0]), *numbers],
+        [],
+        dots=places,
+    )
+
+
+def calls_chart(
+    curves: Mapping[str, tuple[Float64Array, Float64Array]], ends: tuple[float, float] | None = None
+) -> Chart:
     """Draw accuracy over calls per image.
 
     Args:
         curves: calls and accuracy, both 0 to 1, of `gate`, `threshold`, `random` and `oracle`.
+        ends: the least and the greatest accuracy of the axis; None: those of the curves.
     """
-    low = min(float(accuracy.min()) for _, accuracy in curves.values())
-    high = max(float(accuracy.max()) for _, accuracy in curves.values())
+    low, high = ends or accuracy_ends([accuracy for _, accuracy in curves.values()])
     span = max(high - low, 1e-6)
     lines = []
     for css_class, (calls, accuracy) in curves.items():
@@ -139,6 +162,11 @@ def calls_chart(curves: Mapping[str, tuple[Float64Array, Float64Array]]) -> Char
         _axis_texts("fraction asked", "accuracy", high, bottom=low),
         lines,
     )
+
+
+def accuracy_ends(values: Sequence[Float64Array]) -> tuple[float, float]:
+    """Return the least and the greatest of some values."""
+    return min(float(part.min()) for part in values), max(float(part.max()) for part in values)
 
 
 def _sample(count: int) -> list[int]:

@@ -13,6 +13,7 @@ from numpy.typing import DTypeLike, NDArray
 
 from lmm_classifier.core.arrays import Float32Array
 from lmm_classifier.core.errors import IndexFileError
+from lmm_classifier.core.text import first_line
 
 _KINDS = "fiuUSb"  # floats, integers, text, bytes, booleans: never objects or records
 _READERS = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}
@@ -56,7 +57,7 @@ def read_header(file: IO[bytes], size: int, source: str) -> Header:
             raise ValueError(f"array format {version} is not supported")
         shape, fortran_order, dtype = _READERS[version](file, max_header_size=10_000)
     except (ValueError, EOFError, OSError, SyntaxError, RecursionError, MemoryError, TypeError, Warning) as error:
-        raise IndexFileError(f"{source}: not a readable array: {str(error).splitlines()[0]}") from None
+        raise IndexFileError(f"{source}: not a readable array: {first_line(error)}") from None
     header = Header(shape, dtype, file.tell())
     if dtype.hasobject or dtype.kind not in _KINDS or dtype.names or fortran_order:
         raise IndexFileError(f"{source}: expected an array of plain numbers or text, got {dtype}.")

@@ -22,7 +22,7 @@ from lmm_classifier.index.manifest import other_format_message
 from lmm_classifier.index.storage.schema import META, TABLES
 
 FILE = "index.sqlite"
-FORMAT_VERSION = 4
+FORMAT_VERSION = 5
 _APPLICATION = 0x4C4D4D43  # "LMMC", in the header of the file
 _BUSY = 30_000  # milliseconds to wait for another connection
 _PAGE = 16384  # bytes; three vectors of SigLIP fit into one

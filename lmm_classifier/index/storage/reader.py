@@ -83,7 +83,7 @@ def read_store(folder: Path) -> IndexContents:
 
 
 def _unfinished(connection: sqlite3.Connection, folder: Path) -> str:
-    count = connection.execute("SELECT count(*) FROM vectors").fetchone()[0]
+    count = connection.execute("SELECT count(DISTINCT hash) FROM vectors").fetchone()[0]
     entry = database.get_meta(connection, BUILD, str(folder))
     root = database.as_json(entry, str(folder)).get("image_root") if entry else None
     dataset = f" of {root}" if root else ""

@@ -1,5 +1,6 @@
 """SigLIP, SigLIP 2 and CLIP, compared with transformers' own forward pass."""
 
+import json
 import shutil
 import subprocess
 import sys
@@ -8,12 +9,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from lmm_classifier.core.checkpoints import HubOptions
 from lmm_classifier.core.errors import EncoderError
 from lmm_classifier.data.synthetic.catalog import draw
 from lmm_classifier.embeddings.config import EncoderConfig
 from lmm_classifier.embeddings.encode_images import encode_images
 from lmm_classifier.embeddings.registry import open_encoder
-from lmm_classifier.embeddings.siglip import SiglipEncoder
+from lmm_classifier.embeddings.torch_runner import ForwardOptions
+from lmm_classifier.embeddings.transformers import TransformersEncoder
 from tests.helpers.command_line import run
 from tests.helpers.datasets import draw_dataset
 
@@ -35,7 +38,7 @@ def image(seed=0, size=(120, 50)):
 
 
 def encoder(folder, **options):
-    return SiglipEncoder(str(folder), **{"dtype": "float32", "device": "cpu", **options})
+    return TransformersEncoder(str(folder), **{"dtype": "float32", "device": "cpu", **options})
 
 
 def normalized(rows):
@@ -54,7 +57,7 @@ def test_image_tower_equals_transformers(tiny_encoder, kind):
     """Vectors have a cosine of at least 0.99999 with the library's own features of the same images."""
     ours = encoder(tiny_encoder(kind))
     images = [image(seed, size) for seed, size in enumerate([(120, 50), (50, 120), (56, 56), (400, 300)])]
-    inputs = ours._processor(images=images, return_tensors="pt")
+    inputs = ours._library_processor()(images=images, return_tensors="pt")
     model = MODELS[kind].from_pretrained(tiny_encoder(kind)).eval()
     with torch.no_grad():
         theirs = normalized(model.get_image_features(**inputs).pooler_output)
@@ -146,7 +149,9 @@ def test_folders_that_are_no_checkpoint(tiny_encoder, tmp_path):
         encoder(folder)
     folder = shutil.copytree(tiny_encoder("siglip"), tmp_path / "foreign")
     (folder / "config.json").write_text('{"model_type": "bert"}')
-    with pytest.raises(EncoderError, match="it is a bert model, expected one of siglip, siglip2, clip"):
+    with pytest.raises(
+        EncoderError, match="it is a bert model, and which of its outputs is the embedding would be a guess"
+    ):
         encoder(folder)
     folder = shutil.copytree(tiny_encoder("siglip"), tmp_path / "cut")
     (folder / "model.safetensors").write_bytes(b"\x10\0\0\0")
@@ -162,12 +167,12 @@ def test_a_hub_name_is_found_in_the_cache(tiny_encoder, tmp_path, revision):
         shutil.copytree(tiny_encoder("siglip", seed=seed), cached / "snapshots" / commit)
         (cached / "refs").mkdir(exist_ok=True)
         (cached / "refs" / name).write_text(commit)
-    loaded = SiglipEncoder("someone/tiny-siglip", revision, tmp_path, dtype="float32", device="cpu")
+    loaded = TransformersEncoder("someone/tiny-siglip", HubOptions(revision, tmp_path), dtype="float32", device="cpu")
     expected = encoder(tiny_encoder("siglip", seed=1 if revision == "v1" else 0)).fingerprint
     assert loaded.fingerprint.differences(expected) == []
     assert loaded.fingerprint.model == "someone/tiny-siglip"
     with pytest.raises(EncoderError, match="Do one of three things"):
-        SiglipEncoder("someone/tiny-siglip", "v2", tmp_path)
+        TransformersEncoder("someone/tiny-siglip", HubOptions("v2", tmp_path))
 
 
 def test_nothing_is_printed_while_loading(tiny_encoder, capfd):
@@ -177,12 +182,75 @@ def test_nothing_is_printed_while_loading(tiny_encoder, capfd):
     assert output.out == output.err == ""
 
 
+@pytest.mark.parametrize("batch", [1, 3, 8, 40])
+def test_a_call_is_of_whole_batches(tiny_encoder, batch):
+    """`batch_size` is a multiple of the images in a forward pass, and at least four passes or eight images."""
+    size = encoder(tiny_encoder("siglip"), forward=ForwardOptions(batch)).batch_size
+    assert size % batch == 0
+    assert size >= max(8, 4 * batch)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="here the device exists")
+@pytest.mark.parametrize("device", ["cuda", "cuda:1"])
+def test_a_device_that_torch_does_not_have(tiny_encoder, device):
+    """The advice is about torch and the setting, not about the checkpoint."""
+    with pytest.raises(
+        EncoderError, match=rf"encoder\.device: '{device}' is not available.*set it to auto or cpu"
+    ) as caught:
+        encoder(tiny_encoder("siglip"), device=device)
+    assert "download" not in str(caught.value)
+
+
+def test_code_of_a_checkpoint_is_never_run(tiny_encoder, tmp_path, monkeypatch):
+    """A configuration that names code is refused, and nobody is asked on the terminal."""
+    folder = shutil.copytree(tiny_encoder("siglip"), tmp_path / "code")
+    config = json.loads((folder / "config.json").read_text())
+    config |= {"model_type": "own", "auto_map": {"AutoConfig": "own.Config", "AutoModel": "own.Model"}}
+    (folder / "config.json").write_text(json.dumps(config))
+    (folder / "own.py").write_text("raise SystemExit('the code of a checkpoint was run')")
+    monkeypatch.setattr("builtins.input", lambda *_: pytest.fail("it asks on the terminal"))
+    with pytest.raises(EncoderError, match="cannot load the encoder"):
+        encoder(folder, pooling="cls")
+
+
+gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+
+
 @pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@gpu
 def test_cuda_agrees_with_the_cpu(tiny_encoder):
     """A GPU gives the same vectors up to rounding."""
     rows = [encode_images(encoder(tiny_encoder("siglip"), device=device), [image()]) for device in ("cpu", "cuda")]
     assert (rows[0] * rows[1]).sum() > 0.9999
+
+
+@pytest.mark.gpu
+@gpu
+@pytest.mark.parametrize("kind", MODELS)
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_a_row_on_cuda_does_not_depend_on_its_batch(tiny_encoder, kind, dtype):
+    """Same bits alone, reversed and together, for images of several sizes; another batch size is close only."""
+    images = [image(seed, (60 + 7 * seed, 200 - 4 * seed)) for seed in range(40)]
+    ours = encoder(tiny_encoder(kind), device="cuda", dtype=dtype, forward=ForwardOptions(16))
+    rows = encode_images(ours, images)
+    np.testing.assert_array_equal(encode_images(ours, images[::-1])[::-1], rows)
+    np.testing.assert_array_equal(encode_images(ours, images[7:8])[0], rows[7])
+    halved = encoder(tiny_encoder(kind), device="cuda", dtype=dtype, forward=ForwardOptions(8))
+    assert (encode_images(halved, images) * rows).sum(axis=1).min() > 0.9999
+
+
+@pytest.mark.gpu
+@gpu
+def test_memory_on_cuda_is_flat(tiny_encoder):
+    """Many calls hold no more than the first ones."""
+    ours = encoder(tiny_encoder("siglip"), device="cuda", forward=ForwardOptions(8))
+    preprocessed = [ours.preprocess(image(seed)) for seed in range(40)]
+    for _ in range(3):
+        ours.encode(preprocessed)
+    reserved = torch.cuda.memory_reserved()
+    for _ in range(40):
+        ours.encode(preprocessed)
+    assert torch.cuda.memory_reserved() == reserved
 
 
 @pytest.mark.long
