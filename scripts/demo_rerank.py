@@ -23,6 +23,7 @@ from lmm_classifier import (
     write_contact_sheet,
 )
 from lmm_classifier.data.synthetic.shapes import SHAPES, draw_shape
+from lmm_classifier.evaluation.reports.cost_page import write_cost_page
 from lmm_classifier.rerank.summary import summary
 
 CHECKPOINT = Path(__file__).parents[1] / "tests/fixtures/tiny_qwen2_vl"

@@ -21,6 +21,7 @@ from pydantic import BaseModel
 from lmm_classifier import config
 from lmm_classifier.cli.app import PANELS, app
 from lmm_classifier.config import PipelineConfig
+from lmm_classifier.core.settings import section_type
 from lmm_classifier.core.yaml_loader import load_yaml
 from lmm_classifier.data import config as data_config
 from lmm_classifier.embeddings import config as encoder_config
@@ -53,8 +54,8 @@ def keys(section: type[BaseModel], path: str = "") -> Iterator[tuple[str, str, A
     """Yield path, description and default of every key, in order; for a section its docstring and its class."""
     texts = descriptions()[section.__name__]
     for name, field in section.model_fields.items():
-        kind = field.annotation
-        if isinstance(kind, type) and issubclass(kind, BaseModel):
+        kind = section_type(field.annotation)  # of one section, where there may be a list of them
+        if kind is not None:
             yield f"{path}{name}", (kind.__doc__ or "").strip(), kind
             yield from keys(kind, f"{path}{name}.")
         else:
