@@ -100,6 +100,19 @@ def test_no_row_is_without_keys(tiny_vlm, family):
     assert all(bool((mask[:, 0] == 1).all()) for mask in masks)
 
 
+def test_images_are_processed_in_parts(tiny_vlm, monkeypatch):
+    """A question with many images never has all of them in memory; the answers stay the same."""
+    reranker = tiny(tiny_vlm("gemma3"), PromptOptions("pairwise"))
+    expected = reranker.rerank(questions("pairwise"))
+    monkeypatch.setattr("lmm_classifier.rerank.whole_forward._MAX_PIXELS", 100_000)
+    scorer, sizes = loaded(reranker), []
+    processed = scorer._of_part
+    scorer._of_part = lambda prompts: sizes.append(len(prompts)) or processed(prompts)
+    for answer, wanted in zip(reranker.rerank(questions("pairwise")), expected, strict=True):
+        np.testing.assert_allclose(answer.scores, wanted.scores, atol=2e-5)
+    assert (max(sizes) <= 4, sum(sizes)) == (True, 10)
+
+
 def hand_made_inputs(kind):
     """The inputs of two prompts of different lengths with one image each, for models whose processor is left out."""
     from transformers import AutoConfig
