@@ -35,6 +35,7 @@ _ELSEWHERE = (
     "Download it on a machine with a network and copy the cache (rerank.model.cache_dir), set rerank.model_name to a "
     "local folder, or set rerank.backend: views or rerank.enabled: false."
 )
+_OTHER = "Set rerank.model_name to another model, rerank.model.device to another device, or rerank.backend: views."
 _TOO_LARGE = "Set rerank.model_name to a smaller or a quantized checkpoint, or set rerank.backend: views."
 
 
@@ -154,20 +155,19 @@ class VlmReranker(Reopened):
             model = load_model(torch, self._folder, self._config, device, self.options.dtype)
             whole = WholeForwardScorer(torch, model, processor, resized=side is not None)
             shared = SharedPrefixScorer(torch, model, processor) if kind in MODEL_TYPES else None
+        with self._explained("was loaded, but fails on a drawn question", _OTHER):
             return checked_scorer(whole, shared, self.prompt_options, self._budget, self.options.min_option_mass)
 
     @contextmanager
-    def _explained(self) -> Iterator[None]:
-        """Turn any failure to load into a RerankerError that says what to do."""
+    def _explained(self, what: str = "cannot be loaded as a vision-language model", advice: str = "") -> Iterator[None]:
+        """Turn any failure into a RerankerError that says what happened and what to do."""
         try:
             yield
         except LmmClassifierError:
             raise
         except ImportError as error:  # of transformers, whose message says what to install
-            raise MissingExtraError(f"{self.options.model_name!r} cannot be loaded: {first_line(error)}") from error
+            raise MissingExtraError(f"{self.options.model_name!r} {what}: {first_line(error)}") from error
         except Exception as error:
-            advice = _TOO_LARGE if is_out_of_memory(error) else _ELSEWHERE
+            advice = _TOO_LARGE if is_out_of_memory(error) else advice or _ELSEWHERE
             reason = first_line(error).rstrip(".")
-            raise RerankerError(
-                f"Cannot load {self.options.model_name!r} as a vision-language model: {reason}. {advice}"
-            ) from error
+            raise RerankerError(f"{self.options.model_name!r} {what}: {reason}. {advice}") from error

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from lmm_classifier.core.arrays import Float64Array
@@ -13,6 +13,8 @@ from lmm_classifier.rerank.prompts import PromptVariant
 from lmm_classifier.rerank.token_batches import TokenBatches
 
 Inputs = dict[str, Any]
+
+_MAX_PIXELS = 8_000_000  # of images that are processed at a time: up to 24 bytes each
 
 
 class WholeForwardScorer:
@@ -44,6 +46,11 @@ class WholeForwardScorer:
     def __call__(self, requests: Sequence[Sequence[PromptVariant]]) -> list[list[Float64Array]]:
         """Return the log-probabilities of the answers of every prompt, request by request."""
         prompts = [prompt for variants in requests for prompt in variants]
+        logs = iter([row for part in _parts(prompts) for row in self._of_part(part)])
+        return [[next(logs) for _ in variants] for variants in requests]
+
+    def _of_part(self, prompts: Sequence[PromptVariant]) -> list[Float64Array]:
+        """Return the log-probabilities of the answers of some prompts, whose images are all in memory."""
         inputs = [self._inputs(prompt) for prompt in prompts]
         kinds: dict[Any, list[int]] = {}
         for position, values in enumerate(inputs):
@@ -59,8 +66,7 @@ class WholeForwardScorer:
             lengths = [inputs[place]["input_ids"].shape[1] for place in positions]
             for place, logs in zip(positions, self._batches.run(lengths, positions, compute)):
                 results[place] = logs
-        remaining = iter(results)
-        return [[next(remaining) for _ in variants] for variants in requests]
+        return results
 
     def _inputs(self, prompt: PromptVariant) -> Inputs:
         """Return the tensors of one prompt by name; `input_ids` is (1, tokens)."""
@@ -99,6 +105,19 @@ class WholeForwardScorer:
             together = torch.cat(values)
             joined[name] = together.to(device, dtype if together.is_floating_point() else None)
         return joined, lengths
+
+
+def _parts(prompts: Sequence[PromptVariant]) -> Iterator[list[PromptVariant]]:
+    """Yield prompts in order, with so few images at a time that their processed pixels fit in the host's memory."""
+    part, pixels = list[PromptVariant](), 0
+    for prompt in prompts:
+        more = sum(image.width * image.height for image in prompt.parts if not isinstance(image, str))
+        if part and pixels + more > _MAX_PIXELS:
+            yield part
+            part, pixels = [], 0
+        part, pixels = [*part, prompt], pixels + more
+    if part:
+        yield part
 
 
 def _is_per_token(inputs: Mapping[str, Any], value: Any) -> bool:

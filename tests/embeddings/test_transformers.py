@@ -88,6 +88,24 @@ def test_text_tower_equals_transformers(tiny_encoder, kind, hub_layout):
     np.testing.assert_array_equal(ours.encode_texts(texts[1:]), rows[1:])
 
 
+def test_siglip_2_of_one_size(tiny_encoder, tmp_path):
+    """On the hub it is a SigLIP with the tokenizer of Gemma and a tower of one image size."""
+    from tests.fixtures.make_tiny_encoders import _gemma
+
+    folder = shutil.copytree(tiny_encoder("siglip", hub_layout=True), tmp_path / "siglip2")
+    for name in ("spiece.model", "tokenizer_config.json"):
+        (folder / name).unlink()
+    _gemma(folder)
+    texts = ["A Tartan cloth", "polka dots"]
+    tokens = transformers.AutoTokenizer.from_pretrained(folder)(
+        [text.lower() for text in texts], padding="max_length", max_length=64, return_tensors="pt"
+    )
+    with torch.no_grad():
+        model = transformers.SiglipModel.from_pretrained(folder).eval()
+        theirs = normalized(model.get_text_features(input_ids=tokens["input_ids"]).pooler_output)
+    assert (encoder(folder).encode_texts(texts) * theirs).sum(axis=1).min() >= 0.99999
+
+
 def test_squash_and_crop(tiny_encoder):
     """SigLIP uses the whole image and CLIP its center, so only SigLIP depends on the ends of a long image."""
     image = Image.new("RGB", (200, 56), (128, 128, 128))

@@ -22,7 +22,7 @@ NAMES = PromptOptions(prompt_template=TRAINED_TEMPLATE)
 
 def needs_torch():
     """Skip the test, or the module, where the libraries are not installed that run the checkpoint."""
-    for library in ("torch", "transformers"):
+    for library in ("torch", "transformers", "accelerate"):
         pytest.importorskip(library, reason=f"{library} is not installed")
 
 

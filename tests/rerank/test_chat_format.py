@@ -12,7 +12,8 @@ from tests.helpers.tiny_qwen2_vl import CHECKPOINT, needs_torch
 needs_torch()
 
 IMAGE = Image.new("RGB", (56, 56))
-PLACEHOLDERS = {"qwen2_vl": "<|image_pad|>", "idefics3": "<image>", "gemma3": "<start_of_image>"}
+PLACEHOLDERS = {"qwen2_vl": "<|image_pad|>", "idefics3": "<image>", "gemma3": "<start_of_image>",
+                "internvl": "<IMG_CONTEXT>"}  # fmt: skip
 
 
 def prompt(*parts):

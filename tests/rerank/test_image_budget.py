@@ -46,3 +46,17 @@ def test_visual_grid_examples(size, grid):
     else:
         assert across * down <= 1024
         assert across / down <= 110
+
+
+@given(st.integers(1, 6000), st.integers(1, 6000))
+def test_images_for_tiles_are_only_reduced(width, height):
+    """A model that cuts tiles of its own gets a small image as it is, and a large one with about `most` pixels."""
+    budget = VisualTokenBudget(least=64, most=100, most_per_request=4096, whole=False)
+    (image,) = budget.fit(PromptVariant((Image.new("1", (width, height)),), ("A",), (0,))).parts
+    limit = 100 * 28**2
+    assert image.width <= width
+    assert image.height <= height
+    assert image.width * image.height <= limit * 1.05 + 1
+    assert max(image.size) <= 105 * min(image.size)
+    if width * height <= limit and max(width, height) <= 100 * min(width, height):
+        assert image.size == (width, height)

@@ -114,6 +114,18 @@ def test_weights_are_not_loaded_again_after_a_failure(tiny_vlm, fault, monkeypat
     assert ("smaller" in messages.pop()) == ("out of memory" in str(fault))
 
 
+def test_a_model_that_fails_when_it_is_asked(tiny_vlm, monkeypatch):
+    """It was loaded, so the error does not advise to download it."""
+
+    def failing(*_):
+        raise RuntimeError("N must be divisible by block_n.")
+
+    monkeypatch.setattr(vlm.WholeForwardScorer, "_log_probabilities", failing)
+    with pytest.raises(RerankerError, match="fails on a drawn question: N must be divisible by block_n. Set") as caught:
+        VlmReranker(options(tiny_vlm("qwen2_vl"))).rerank(questions())
+    assert "Download" not in str(caught.value)
+
+
 @pytest.mark.parametrize(
     ("settings", "method", "library"),
     [
