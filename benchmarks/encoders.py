@@ -25,7 +25,8 @@ from lmm_classifier.core.protocols import Encoder
 from lmm_classifier.data.config import ImagesConfig
 from lmm_classifier.data.images import read_image
 from lmm_classifier.embeddings.config import EncoderConfig
-from lmm_classifier.embeddings.encode_files import LazyEncoder, encode_files
+from lmm_classifier.embeddings.encode_files import Encoding, encode_files
+from lmm_classifier.embeddings.lazy_encoder import LazyEncoder
 from lmm_classifier.embeddings.registry import open_encoder
 
 COMMAND = "python -m benchmarks.performance --only encoders"
@@ -51,7 +52,7 @@ def transformers_pipeline(checkpoint: Path) -> Callable[[Sequence[Path]], Float3
 def encode_as_build(encoder: Encoder, paths: Sequence[Path]) -> Float32Array:
     """Encode files as a build does."""
     batches = encode_files(paths, Encoding([LazyEncoder(lambda: encoder)], ImagesConfig(), 64))
-    return np.concatenate([batch.vectors for batch in batches])
+    return np.concatenate([batch.vectors[0] for batch in batches])
 
 
 def gemm() -> Callable[[], Any]:

@@ -26,7 +26,8 @@ from benchmarks.side_by_side import in_turns, ratio
 from lmm_classifier.core.concurrency import cpu_count, threaded_map
 from lmm_classifier.data.config import ImagesConfig
 from lmm_classifier.data.images import read_image
-from lmm_classifier.embeddings.encode_files import LazyEncoder, encode_files
+from lmm_classifier.embeddings.encode_files import Encoding, encode_files
+from lmm_classifier.embeddings.lazy_encoder import LazyEncoder
 from lmm_classifier.embeddings.torch_runner import ForwardOptions
 from lmm_classifier.embeddings.transformers import TransformersEncoder
 
@@ -113,7 +114,7 @@ def rows_of_files(
     encoder = TransformersEncoder(str(checkpoint), device=device, dtype="bfloat16")
 
     def stream() -> None:
-        for _ in encode_files(paths, LazyEncoder(lambda: encoder), ImagesConfig(threads=cpu_count()), 256):
+        for _ in encode_files(paths, Encoding([LazyEncoder(lambda: encoder)], ImagesConfig(threads=cpu_count()), 256)):
             pass
 
     def decode() -> None:

@@ -56,7 +56,7 @@ def trial(images: LabeledVectors, label_ids: IntArray, flipped: BoolArray) -> Tr
 
     names = np.unique(images.labels)
     index = index_of(images, names[label_ids])
-    audit = audit_opened_index(index, PipelineConfig(), near_duplicate=1.0)
+    audit = audit_opened_index([index], PipelineConfig(), near_duplicate=1.0)
     row_of = {example.path: row for row, example in enumerate(index.examples)}
     likely = [bool(flipped[row_of[issue.path]]) for issue in audit.likely_issues]
     predictions = fit_by_leave_one_out(PipelineConfig().retrieval, [index])[1]

@@ -31,6 +31,7 @@ from lmm_classifier.index.storage.snapshot import FOLDER
 from lmm_classifier.index.vector_index import ExactIndex
 from lmm_classifier.neighbors.brute_force import BruteForceSearch
 from lmm_classifier.pipeline.calibrator import calibrate_index
+from lmm_classifier.pipeline.query_vectors import QueryVectors
 from lmm_classifier.pipeline.retriever import Retriever
 
 COMMAND = "python -m benchmarks.performance --only million"
@@ -164,7 +165,7 @@ def opening_rows(path: Path, search: str, dataset: _RandomDataset) -> tuple[list
     started = time.perf_counter()
     retriever = _open_retriever(path, search)
     opening = time.perf_counter() - started
-    retriever.score(dataset.queries(1))
+    retriever.score(QueryVectors.given(dataset.queries(1)))
     first_result = time.perf_counter() - started
     name = f"retrieval, {search}"
     return [
@@ -178,13 +179,14 @@ def graph_rows(path: Path, dataset: _RandomDataset) -> list[Row]:
     started = time.perf_counter()
     retriever = _open_retriever(path, "ann")
     seconds = time.perf_counter() - started
-    assert retriever.graph is not None
-    size = (path / FOLDER / FILE).stat().st_size / 1e9
+    (encoder,) = retriever.encoders
+    assert encoder.graph is not None
+    size = (path / FOLDER / FILE.format(encoder=encoder.index.fingerprint.space_id)).stat().st_size / 1e9
     queries = dataset.queries(256)
     best = BruteForceSearch(retriever.index.gallery.embeddings).search(queries, K)[0]
-    listed = retriever.graph.search(queries, _LIST)
+    listed = encoder.graph.search(queries, _LIST)
     parts = np.split(queries, 8)
-    nearest = np.concatenate([retriever.score(part).similarities.nearest_each(K)[0] for part in parts])
+    nearest = np.concatenate([encoder.score(part, []).similarities.nearest_each(K)[0] for part in parts])
     return [
         dataset.row("graph: time to build", seconds, "s", "includes opening, once"),
         dataset.row("graph: size on disk and in memory", size, "GB"),
@@ -198,7 +200,9 @@ def _recall(best: IntArray, nearest: IntArray) -> float:
 
 
 def _scores(retriever: Retriever, queries: Float32Array) -> Float64Array:
-    return np.concatenate([part.scores for _, part in retriever.score_in_batches(queries)])
+    return np.concatenate(
+        [part.log_probabilities for _, part in retriever.score_in_batches(QueryVectors.given(queries))]
+    )
 
 
 def _open_retriever(path: Path, search: str) -> Retriever:

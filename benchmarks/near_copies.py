@@ -25,7 +25,7 @@ from lmm_classifier.evaluation.duplicates import find_duplicates
 from lmm_classifier.index.build.builder import build_index_from_directory
 from lmm_classifier.index.vector_index import ExactIndex
 from lmm_classifier.neighbors.near_duplicates import duplicate_cosine, nearest_pairs
-from lmm_classifier.pipeline.index_encoder import encode_readable, open_encoder_of
+from lmm_classifier.pipeline.index_encoder import encode_readable, open_encoders_of
 from lmm_classifier.pipeline.near_copies import is_near_copy
 
 KINDS = ("saved again", "resized", "cropped", "mirrored")
@@ -63,7 +63,7 @@ def plant(source: Path, folder: Path, seed: int = 0) -> dict[str, str]:
 
 def measure(name: str, source: Path, config: PipelineConfig, work: Path, command: str) -> Iterator[Row]:
     """Yield the rows of one set and one encoder: an audit of originals and copies, and new images that are copies."""
-    encoder = "MobileNetV2" if config.encoder.backend == "onnx" else config.encoder.backend
+    encoder = "MobileNetV2" if config.encoders[0].backend == "onnx" else config.encoders[0].backend
     place, title = where("onnxruntime"), f"near copies, {name}, {encoder}"
     mixed = work / "mixed"
     mixed.mkdir(parents=True)
@@ -102,9 +102,9 @@ def _of_new_images(
 ) -> Iterator[Row]:
     """Yield what an evaluation leaves out of copies, and what the vectors alone would find."""
     paths = sorted(originals)
-    encoder = open_encoder_of(index, config, work)
+    (encoder,) = open_encoders_of([index], config, work)
     files = [work / "copies" / path for path in paths]
-    vectors, _ = encode_readable(encoder, files, config)
+    (vectors,), _ = encode_readable([encoder], files, config)
     candidates, cosines = nearest_pairs(index.queries(vectors), index.gallery.embeddings, 10)
     left_out = is_near_copy(index, files, candidates, encoder, config.images)
     found = dict(zip(paths, left_out.tolist()))

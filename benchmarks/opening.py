@@ -56,7 +56,7 @@ def add_example(index: Path, number: int) -> None:
         manifest = store.manifest()
         assert manifest is not None
         vector = random_embeddings(np.random.default_rng(number), 1, DIM)[0]
-        store.put_vectors(manifest.fingerprint.space_id, [(content, vector)])
+        store.put_vectors({manifest.space_ids[0]: [(content, vector)]})
         record = Record(f"label_000/{content}.jpg", "label_000", content, 1, 1, "", FROM_FOLDER)
         store.commit(Change([record]), manifest)
 

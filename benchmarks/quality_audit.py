@@ -52,7 +52,7 @@ def flip(images: LabeledVectors, kind: str, seed: int, fraction: float = _FLIPPE
 def audit_precision(images: LabeledVectors, label_ids: IntArray, flipped: BoolArray) -> float:
     """Return the average precision, 0 to 1, of this program's audit."""
     names = np.unique(images.labels)
-    audit = audit_opened_index(index_of(images, names[label_ids]), PipelineConfig(), near_duplicate=1.0)
+    audit = audit_opened_index([index_of(images, names[label_ids])], PipelineConfig(), near_duplicate=1.0)
     deficit = np.array([audit.ranking[row] for row in range(len(label_ids))])
     return metrics.average_precision(deficit, flipped)
 

@@ -17,6 +17,7 @@ from lmm_classifier.index.contents import EncoderVectors, IndexContents
 from lmm_classifier.index.manifest import EncoderEntry, Manifest
 from lmm_classifier.index.vector_index import ExactIndex
 from lmm_classifier.neighbors.config import RetrievalConfig
+from lmm_classifier.pipeline.query_vectors import QueryVectors
 from lmm_classifier.pipeline.retriever import Retriever
 from lmm_classifier.testing import example_fingerprint
 
@@ -92,8 +93,8 @@ def predict(dataset: LabeledVectors, new: LabeledVectors) -> Predictions:
     """Predict the labels of new images by retrieval."""
     index = index_of(dataset)
     retriever = Retriever.open(RetrievalConfig(), [index])
-    parts = [part for _, part in retriever.score_in_batches(new.vectors)]
-    probabilities = retriever.calibration.fits[0].rule.probabilities(np.concatenate([part.scores for part in parts]))
+    parts = [part for _, part in retriever.score_in_batches(QueryVectors.given(new.vectors))]
+    probabilities = np.concatenate([part.probabilities for part in parts])
     predicted = np.array(index.label_names)[probabilities.argmax(axis=1)]
     return Predictions(
         probabilities.max(axis=1),

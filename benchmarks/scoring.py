@@ -20,6 +20,7 @@ from lmm_classifier.core.arrays import Float32Array
 from lmm_classifier.embeddings.whitening import IdentityTransform
 from lmm_classifier.index.vector_index import ExactIndex
 from lmm_classifier.pipeline.flow import Flow, Query
+from lmm_classifier.pipeline.query_vectors import QueryVectors
 
 BATCH = 64
 _SAMPLE = 512  # examples that the rule is fitted to
@@ -32,9 +33,9 @@ def scoring_rows(command: str, quick: bool) -> list[Row]:
     encoder_ms, measured = _encoder_ms(), []
     for count, labels in ((20_000, 100),) if quick else ((20_000, 100), (20_000, 1000)):
         flow, vectors = _make_flow(count, labels)
-        plain, in_metric = flow.index.gallery.embeddings, flow.retriever.metric_gallery.embeddings
+        plain, in_metric = flow.index.gallery.embeddings, flow.retriever.encoders[0].metric_gallery.embeddings
         jobs: dict[str, Callable[[], object]] = {
-            "all": partial(flow.classify, vectors, queries),
+            "all": partial(flow.classify, QueryVectors.given(vectors), queries),
             "products": partial(_products, vectors, plain, in_metric),
         }
         times = in_turns(jobs, 5 if quick else 9)
@@ -87,4 +88,4 @@ def _make_flow(count: int, labels: int) -> tuple[Flow, Float32Array]:
     calibration = fit_by_leave_one_out(config.retrieval, [index], most=_SAMPLE)[0]
     contents = replace(contents, calibration=calibration.to_arrays(contents))
     encoder: Any = NoEncoder()
-    return Flow.open(config, encoder, ExactIndex(contents, IdentityTransform(), embeddings)), queries
+    return Flow.open(config, [encoder], [ExactIndex(contents, IdentityTransform(), embeddings)]), queries

@@ -44,7 +44,7 @@ def read_state(path: Path) -> IndexState:
     }
     if calibration is not None:
         state |= {f"calibration {name}": array for name, array in (index.contents.calibration or {}).items()}
-    return state | {f"transform {name}": array for name, array in index.contents.transform_arrays.items()}
+    return state | {f"transform {name}": array for name, array in index.contents.vectors[0].transform_arrays.items()}
 
 
 def is_same(expected: IndexState, state: IndexState) -> bool:

@@ -18,7 +18,7 @@ from lmm_classifier.core.protocols import Preprocessed
 from lmm_classifier.data.image_folder import scan_image_folder
 from lmm_classifier.data.synthetic.catalog import KNOWN, draw
 from lmm_classifier.embeddings.descriptor import DescriptorEncoder
-from lmm_classifier.embeddings.encode_files import LazyEncoder
+from lmm_classifier.embeddings.lazy_encoder import LazyEncoder
 from lmm_classifier.index.build.editor import IndexEditor
 from lmm_classifier.index.build.sync import Sync
 from lmm_classifier.index.doctor import check_index
@@ -92,9 +92,9 @@ def _sync(dataset: Path, index: Path, report: Report) -> int:
         Sync(
             store,
             scan_image_folder(dataset),
-            encoder.fingerprint,
-            LazyEncoder(lambda: encoder),
-            lambda: encoder.transform_fitter,
+            [encoder.fingerprint],
+            [LazyEncoder(lambda: encoder)],
+            lambda: [encoder.transform_fitter],
             _config(index),
             BATCH,
             lambda progress: report(progress.done - progress.skipped),

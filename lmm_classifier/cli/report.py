@@ -25,7 +25,7 @@ def report(
     *,
     config: PipelineConfig,
 ) -> int:
-    """Show what each encoder and the reranker are worth, and what they cost.
+    """Show what each encoder and the reranker are worth.
 
     `calibrate` measures every order of asking several encoders, and `calibrate --rerank` the reranker: accuracy against
     calls, and which pairs of labels it tells apart.

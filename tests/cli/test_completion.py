@@ -5,6 +5,7 @@ from typer.testing import CliRunner
 
 from lmm_classifier.cli.app import app
 from lmm_classifier.cli.completion import complete_configuration
+from lmm_classifier.config import preset_names
 
 
 def complete(shell, **variables):
@@ -47,7 +48,7 @@ def test_configurations_are_presets_yaml_files_and_folders(tmp_path, monkeypatch
     for name in ("own.yaml", "off.yml", "photo.jpg", "sub/deep.yaml"):
         (tmp_path / name).touch()
     monkeypatch.chdir(tmp_path)
-    assert complete_configuration("") == ["default", "offline", "off.yml", "own.yaml", "sub/"]
+    assert complete_configuration("") == [*preset_names(), "off.yml", "own.yaml", "sub/"]
     assert complete_configuration("off") == ["offline", "off.yml"]
     assert complete_configuration("sub/") == ["sub/deep.yaml"]
     assert complete_configuration("./o") == ["./off.yml", "./own.yaml"]

@@ -16,12 +16,23 @@ from tests.helpers.paths import TESTS
 
 FROZEN = TESTS / "fixtures" / "frozen_outputs.json"
 _LABELS = ("polka_dots", "pin_dots", "stripes", "pinstripe", "gingham", "checkerboard", "herringbone", "diamonds")
-_VOLATILE = {"created", "program", "bytes", "content_hash", "date", "seconds", "source", "stages", "version"}
+_VOLATILE = {
+    "created",
+    "program",
+    "bytes",
+    "content_hash",
+    "date",
+    "milliseconds",
+    "seconds",
+    "source",
+    "stages",
+    "version",
+}
 _SIZE = 40  # pixels; so small that the program makes some mistakes
 
 
 def commands(folder):
-    """Return the JSON of every command on drawn data: build, info, classify, evaluate, audit and rerank-report."""
+    """Return the JSON of every command on drawn data: build, info, classify, evaluate, audit and report."""
     draw_dataset(folder / "train", _LABELS, count=8, size=_SIZE)
     draw_dataset(folder / "new", (*_LABELS, "camouflage"), count=4, seed=5, size=_SIZE)
     shutil.copy(folder / "train/stripes/00.png", folder / "train/gingham/same.png")  # for the audit
@@ -39,7 +50,7 @@ def commands(folder):
     run("calibrate", "--target-precision", "0.8", "--confidence-level", "0.7", "--rerank")
     run("evaluate", folder / "new", "--json", folder / "evaluate.json")
     run("audit", "--json", folder / "audit.json")
-    run("rerank-report", "--json", folder / "report.json")
+    run("report", "--json", folder / "report.json")
     results = {
         "build": json.loads((folder / "build.json").read_text()),
         "info": json.loads(run("info", "--json")),

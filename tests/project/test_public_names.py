@@ -57,8 +57,8 @@ PUBLIC = [
     "sync_index",
     "write_audit_page",
     "write_contact_sheet",
+    "write_cost_page",
     "write_evaluation_page",
-    "write_rerank_page",
 ]
 
 

@@ -1,4 +1,4 @@
-"""`calibrate --rerank` measures the reranker, `rerank-report` shows it, `classify` asks where it helps."""
+"""`calibrate --rerank` measures the reranker, `report` shows it, `classify` asks where it helps."""
 
 import json
 import sqlite3
@@ -45,13 +45,13 @@ def stored_answers(folder):
 def test_measure_report_and_classify(shapes):
     """A second classification asks nothing: the answers are stored next to the index."""
     needs_torch()
-    missing = run("rerank-report", "index.npz", cwd=shapes, code=1)
-    assert "Run `lmm-classifier calibrate index.npz --rerank`." in missing.stderr
+    missing = run("report", "index.npz", cwd=shapes, code=1)
+    assert "Run `lmm-classifier calibrate index.npz --rerank`, or build it with several encoders" in missing.stderr
     text = run("calibrate", "--rerank", "--max-calls", 40, "--config", "lmm.yaml", cwd=shapes).stdout
     assert "Reranking helps on this dataset" in text
     assert "measured on: 40 held-out examples, 0 without an answer" in text
     assert "calls per 1000 images" in text
-    report = run("rerank-report", "index.npz", "--output", "report.html", "--json", "report.json", cwd=shapes)
+    report = run("report", "index.npz", "--output", "report.html", "--json", "report.json", cwd=shapes)
     assert "accuracy by calls" in report.stdout
     assert "Report written to report.html" in report.stdout
     figures = json.loads((shapes / "report.json").read_text())
