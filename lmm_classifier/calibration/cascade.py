@@ -154,7 +154,7 @@ class FusionFit:
             first.rows,
             first.label_ids,
             _chosen([part.log_probabilities for part in parts], reached),
-            [voice],
+            [voice] if len(self.each) > 1 else first.expert_log_probabilities,
             _chosen([part.familiarity for part in parts], reached),
             tuple(self.each) if len(self.each) > 1 else (),
         )

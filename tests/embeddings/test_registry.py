@@ -23,7 +23,7 @@ def test_which_vectors_may_be_compared():
     for name in NAMES:
         assert compatible_backends(name) == ("transformers",)
         assert may_embed_text(name)
-    assert compatible_backends("onnx") == ("onnx", "transformers")
+    assert compatible_backends("onnx") == ("onnx", "transformers", "lite")
     assert compatible_backends("descriptor") == ("descriptor",)
     assert not may_embed_text("onnx")
 
@@ -47,7 +47,7 @@ def test_an_index_opens_under_both_names(tiny_encoder, tmp_path, built_as):
         assert build_index_from_directory(dataset, index, config=config).changes.encoded == 0
         assert any("zero-shot text" in note for note in calibrate_index(index, config).notes)
         with HybridClassifier(config) as classifier:
-            assert classifier.encoder.fingerprint.backend == "transformers"
+            assert classifier.encoders[0].fingerprint.backend == "transformers"
     config.encoder.pooling = "cls"
     with pytest.raises(IndexMismatchError, match="preprocessing differ"), HybridClassifier(config) as classifier:
-        _ = classifier.encoder
+        _ = classifier.encoders
