@@ -23,7 +23,7 @@ def center_fraction(view: str) -> float:
         ConfigError: the text is no view.
     """
     match = _CENTER.fullmatch(view)
-    fraction = float(match.group(1)) if match else 0.0
+    fraction = float(f"{float(match.group(1)):g}") if match else 0.0  # as a fingerprint shows it
     if not 0.05 <= fraction < 1:
         raise ConfigError(f"expected `center` and a fraction of 0.05 to less than 1, such as center 0.5, got {view!r}")
     return fraction
@@ -41,8 +41,8 @@ class CenterView:
 
     Example:
         >>> from lmm_classifier.embeddings import CenterView
-        >>> from lmm_classifier.testing import ColorEncoder
-        >>> CenterView(ColorEncoder(), "center 0.5").fingerprint.view
+        >>> from lmm_classifier.embeddings.descriptor import DescriptorEncoder
+        >>> CenterView(DescriptorEncoder(), "center 0.5").fingerprint.view
         'center 0.5'
     """
 

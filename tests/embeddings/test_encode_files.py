@@ -2,6 +2,7 @@
 
 import threading
 import time
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -12,10 +13,14 @@ from lmm_classifier.core.concurrency import cpu_count
 from lmm_classifier.core.errors import EncoderError
 from lmm_classifier.data.config import ImagesConfig
 from lmm_classifier.data.images import read_image
+from lmm_classifier.embeddings import encode_files as encode_files_module
 from lmm_classifier.embeddings.descriptor import DescriptorEncoder
 from lmm_classifier.embeddings.encode_files import Encoding, encode_files
 from lmm_classifier.embeddings.encode_images import encode_images
+from lmm_classifier.embeddings.encoded_batch import EncodedBatch
 from lmm_classifier.embeddings.lazy_encoder import LazyEncoder
+from lmm_classifier.embeddings.view import CenterView
+from tests.helpers.encoders import ColorEncoder, LayoutEncoder
 
 
 class Watched(DescriptorEncoder):
@@ -147,3 +152,76 @@ def test_an_encoder_that_cannot_be_loaded_is_no_fault_of_the_images(files, fast_
     with pytest.raises(EncoderError, match="no such model"):
         list(encode_files(files, Encoding([LazyEncoder(load)], ImagesConfig(threads=4, fast_jpeg=fast_jpeg), 8)))
     assert len(tried) == 1
+
+
+def encoded(files, *encoders, **more):
+    """Encode files by several encoders in batches of ten; return all results as one batch."""
+    lazy = [LazyEncoder(partial(_same, encoder)) for encoder in encoders]
+    return EncodedBatch.joined(list(encode_files(files, Encoding(lazy, ImagesConfig(), 10, **more))))
+
+
+def _same(encoder):
+    return encoder
+
+
+def test_several_encoders_share_the_decoding(files, monkeypatch):
+    """Each file is read and decoded once, and each encoder gives the vector that it gives alone."""
+    read, real = [], encode_files_module.read_if_new
+    monkeypatch.setattr(encode_files_module, "read_if_new", lambda path, *rest: read.append(path) or real(path, *rest))
+    color, layout = ColorEncoder(), LayoutEncoder()
+    together = encoded(files, color, CenterView(color, "center 0.5"), layout)
+    assert sorted(read) == files
+    assert [file.position for file in together.encoded] == [number for number in range(60) if number % 10 != 7]
+    for number, encoder in enumerate((ColorEncoder(), CenterView(ColorEncoder(), "center 0.5"), LayoutEncoder())):
+        np.testing.assert_array_equal(together.vectors[number], encoded(files, encoder).vectors[0])
+        assert [content for content, _ in together.pairs(number)] == [file.content_hash for file in together.encoded]
+
+
+def test_each_encoder_encodes_what_it_lacks(files):
+    """A content that all know is not decoded; one that an encoder lacks is encoded by this encoder alone."""
+    good = [file for file in files if file.read_bytes() != b"junk"][:12]
+    contents = [read_image(file).content_hash for file in good]
+    color, layout = ColorEncoder(), LayoutEncoder()
+    batch = encoded(good, color, layout, known=[set(contents[:8]), set(contents[4:10])])
+    assert [file.position for file in batch.known] == [4, 5, 6, 7]
+    assert [file.position for file in batch.encoded] == [0, 1, 2, 3, 8, 9, 10, 11]
+    assert [content for content, _ in batch.pairs(0)] == contents[8:]
+    assert [content for content, _ in batch.pairs(1)] == [*contents[:4], *contents[10:]]
+    assert (color.encoded, color.preprocessed, layout.encoded, layout.preprocessed) == (4, 4, 6, 6)
+
+
+@pytest.mark.parametrize("place", [0, 1])
+def test_an_image_that_one_encoder_refuses_has_no_vector_at_all(files, place):
+    """Whichever it is. An index has a vector of every encoder for each image, so this one has failed."""
+    encoders = [ColorEncoder(), LayoutEncoder()]
+    encoders[place].refused.add((30, 20))
+    batch = encoded(files[:20], *encoders)
+    failed = [(file.position, file.kind, file.reason) for file in batch.failed if file.kind == "no_vector"]
+    assert failed == [(6, "no_vector", f"{encoders[place].fingerprint.name} refuses this image")]
+    positions = [number for number in range(20) if number not in (6, 7, 17)]
+    assert [file.position for file in batch.encoded] == positions
+    for number, encoder in enumerate((ColorEncoder(), LayoutEncoder())):
+        images = [read_image(files[position]).image for position in positions]
+        np.testing.assert_array_equal(batch.vectors[number], encode_images(encoder, images))
+
+
+def test_inputs_of_later_encoders_belong_to_their_files(files):
+    """They are prepared with the decoding, and nothing of a later encoder is computed."""
+    color, later = ColorEncoder(), LayoutEncoder()
+    batch = encoded(files[:20], color, later=[LazyEncoder(lambda: later)])
+    assert later.encoded == 0
+    assert later.preprocessed == len(batch.encoded) == len(batch.inputs) == 18
+    vectors = later.encode([inputs[0] for inputs in batch.inputs])
+    images = [read_image(file.path).image for file in batch.encoded]
+    np.testing.assert_array_equal(vectors, encode_images(LayoutEncoder(), images))
+
+
+def test_the_time_of_each_encoder_is_measured(files):
+    """A slow one takes longer; one that knows everything takes none."""
+    good = [file for file in files if file.read_bytes() != b"junk"][:4]
+    contents = {read_image(file).content_hash for file in good}
+    slow, known, quick = encoded(
+        good, Watched(pause=0.2), ColorEncoder(), LayoutEncoder(), known=[set(), contents, set()]
+    ).new
+    assert slow.seconds >= 0.2 > quick.seconds > 0
+    assert known.seconds == 0
