@@ -1,4 +1,4 @@
-"""Images with vectors of several encoders, split into datasets and new images, and what retrieval says of the latter."""
+"""Images with vectors of several encoders, datasets and new images, and what retrieval says of the latter."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ import numpy as np
 
 from benchmarks.accuracy import mobilenet
 from benchmarks.quality_data import LabeledVectors, Strings
-from lmm_classifier.calibration.cascade import Cascade
-from lmm_classifier.calibration.encoder_fit import EncoderFit
 from lmm_classifier.calibration.fit import fit_by_leave_one_out, fuse, fusion_fit
+from lmm_classifier.calibration.fusion.cascade import Cascade
+from lmm_classifier.calibration.fusion.encoder_fit import EncoderFit
 from lmm_classifier.calibration.predictions import HeldOutPredictions
 from lmm_classifier.calibration.risk_control import RiskGuarantee, fixed_sequence_threshold
 from lmm_classifier.config import PipelineConfig

@@ -80,6 +80,7 @@ SHARED_PARTS = {
         "base",
         "preprocessing",
         "resize",
+        "view",
         "exported_model",
         "onnx_external_data",
         "efficientnet_lite",
