@@ -48,7 +48,9 @@ def write_vectors(path, labels, vectors, hashes=None, paths=None):
 def write_encoders(path, labels, each, hashes=None, dtype=np.float32, transforms=None):
     """Write an index with vectors (n, dim) of several encoders and return its path; ids ascend."""
     entries = tuple(
-        EncoderEntry(example_fingerprint(vectors.shape[1], f"{place}"), transforms[place].name if transforms else "identity")
+        EncoderEntry(
+            example_fingerprint(vectors.shape[1], f"{place}"), transforms[place].name if transforms else "identity"
+        )
         for place, vectors in enumerate(each)
     )
     parts = tuple(
