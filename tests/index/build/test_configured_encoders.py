@@ -226,7 +226,7 @@ def test_a_repair_costs_only_the_vectors_that_were_damaged(dataset, path, damage
     with Store(path) as store:
         keys = f"SELECT key FROM vectors WHERE encoder = '{damaged.fingerprint.space_id}' ORDER BY key LIMIT 2"
         store._connection.execute(f"UPDATE vectors SET vector = zeroblob(9) WHERE key IN ({keys})")
-    assert [finding.severity for finding in check_index(path)][0] == "damage"
+    assert next(finding.severity for finding in check_index(path)) == "damage"
     assert any(finding.repaired for finding in check_index(path, repair=True))
     assert len(ExactIndex.open(path)) == COUNT - 2
     encoders = [ColorEncoder(), LayoutEncoder()]

@@ -79,7 +79,7 @@ def test_numpy_reads_the_vectors_of_each_encoder(npz):
 def test_the_time_of_each_encoder_is_kept(tmp_path, npz):
     """For those of which it is known, through both formats; an index without times is as good."""
     contents = read_index(npz)
-    first, second, third = contents.manifest.space_ids
+    first, _, third = contents.manifest.space_ids
     times = {first: 12.5, third: 0.25}
     write_index(tmp_path / "timed.npz", replace(contents, milliseconds=times))
     write_index(tmp_path / "timed", read_index(tmp_path / "timed.npz"))
