@@ -80,7 +80,8 @@ def accuracies(images: LabeledVectors, new: LabeledVectors | None) -> float:
 
 
 def _answers(prefix: str, report: QuantizationReport, accuracy: float, accuracy_8bit: float) -> Iterator[Row]:
-    against = f"goal: 99.5; cosine mean {report.mean_cosine:.4f}, least {report.least_cosine:.4f}"
+    layers = f"{report.layers.quantized} of {report.layers.total} layers have 8 bits"
+    against = f"{layers}; cosine mean {report.mean_cosine:.4f}, least {report.least_cosine:.4f}"
     yield _row(f"{prefix}: held-out answers that stay the same", 100 * report.agreement, "%", 99.5, "higher", against)
     error = 100 * report.standard_error
     against = f"held out, float32 {100 * report.accuracy:.1f}; goal: less one standard error of {error:.1f}"

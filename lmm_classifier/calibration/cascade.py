@@ -1,4 +1,4 @@
-"""A cascade of encoders: the next one is asked only where those before leave doubt."""
+"""A cascade of encoders: the next one is asked only where those before are unsure."""
 
 from __future__ import annotations
 
@@ -148,13 +148,13 @@ class FusionFit:
             stages.append(Stage(tuple(encoders), part.fusion, ask_up_to))
             if not is_last:
                 reached[(reached == number) & (part.confidence <= ask_up_to)] = number + 1
-        voices = [self.each[place].expert_log_probabilities[-1] for place in steps[-1]]
-        voice = voices[0] if len(voices) == 1 else EncoderFusion(self.weights(voices)).log_probabilities(voices)
+        neighbors = [self.each[place].expert_log_probabilities[-1] for place in steps[-1]]
+        fused_neighbors = neighbors[0] if len(neighbors) == 1 else EncoderFusion(self.weights(neighbors)).log_probabilities(neighbors)
         predictions = HeldOutPredictions(
             first.rows,
             first.label_ids,
             _chosen([part.log_probabilities for part in parts], reached),
-            [voice] if len(self.each) > 1 else first.expert_log_probabilities,
+            [fused_neighbors] if len(self.each) > 1 else first.expert_log_probabilities,
             _chosen([part.familiarity for part in parts], reached),
             tuple(self.each) if len(self.each) > 1 else (),
         )

@@ -60,7 +60,7 @@ class EncoderFusion:
         return np.asarray(sum(part * values for part, values in zip(share, each)) + _ODDS_WEIGHT * odds)
 
     def strongest(self, each: Sequence[Float64Array]) -> IntArray:
-        """Return for each query and label, (n, C), the encoder whose weighted log-probability speaks most for it.
+        """Return for each query and label, (n, C), the encoder whose weighted log-probability supports most it.
 
         It is measured from that of a label by chance, 1 / C; otherwise an encoder of little weight would always win.
         """

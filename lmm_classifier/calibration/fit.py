@@ -142,7 +142,7 @@ def fuse(fits: Sequence[EncoderFit], fusion: FusionFit, rule: str, cascade: bool
         fits: of each encoder.
         fusion: fits their weights to their predictions.
         rule: the name of the configured rule.
-        cascade: ask each next encoder only where those before leave doubt.
+        cascade: ask each next encoder only where those before are unsure.
     """
     useful = fusion.useful()
     steps = [useful[:length] for length in range(1, len(useful) + 1)] if cascade else [useful]

@@ -23,7 +23,7 @@ class Ladder:
     """Encoders, all asked at once or one after the other, measured on held-out examples."""
 
     encoders: tuple[str, ...]  # names
-    cascaded: bool  # each next one only where those before leave doubt; else all are fused at once
+    cascaded: bool  # each next one only where those before are unsure; else all are fused at once
     accuracy: float  # 0 to 1
     coverage: float  # fraction of examples answered at `target` precision, 0 to 1; 0 where it cannot be guaranteed
     target: float  # precision, 0 to 1

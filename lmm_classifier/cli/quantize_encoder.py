@@ -62,7 +62,7 @@ def quantize_encoder(
 def _lines(report: QuantizationReport) -> list[str]:
     lines = [
         f"{report.images:,} images, held out one at a time",
-        f"layers with 8 bits: {'all' if not report.float_fraction else f'the last {1 - report.float_fraction:.0%}'}",
+        f"layers with 8 bits: {report.layers.quantized} of {report.layers.total}",
         f"accuracy: {100 * report.accuracy_8bit:.1f}% with 8 bits, {100 * report.accuracy:.1f}% without "
         f"(standard error {100 * report.standard_error:.1f} points)",
         f"same answers: {100 * report.agreement:.1f}% ({report.changed:,} of {report.images:,} differ)",

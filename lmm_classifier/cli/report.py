@@ -79,7 +79,7 @@ def _encoder_lines(calibration: Calibration) -> list[str]:
     if not ladders:
         return []
     return [
-        "encoders, fused (+) or each asked only where those before leave doubt (->):",
+        "encoders, fused (+) or each asked only where those before are unsure (->):",
         *_aligned([ladder_head(ladders), *ladder_rows(ladders)]),
     ]
 

@@ -12,6 +12,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -32,6 +33,14 @@ _MARK = ", 8-bit"  # after the name of the model in the fingerprint
 _WORKER = Path(__file__).with_name("quantization_worker.py")
 
 
+@dataclass(frozen=True)
+class QuantizedLayers:
+    """How many of the convolutions and matrix products of a model have 8-bit weights."""
+
+    quantized: int
+    total: int
+
+
 def require_quantizer(form: Form) -> None:
     """Raise MissingExtraError where a library is missing that quantizes to this form."""
     for library, extra in (*_LIBRARIES[form], ("onnxruntime", _EXTRA)):
@@ -45,7 +54,7 @@ def default_form(encoder: ExportedEncoder) -> Form:
 
 def quantize(
     encoder: ExportedEncoder, images: Sequence[Preprocessed], form: Form, folder: Path, float_fraction: float = 0.0
-) -> Preprocessing:
+) -> QuantizedLayers:
     """Write the 8-bit model of an encoder and its description.
 
     Args:
@@ -57,10 +66,10 @@ def quantize(
             matter most.
 
     Returns:
-        The description, which is stored next to the model.
+        How many layers have 8 bits now.
 
     Raises:
-        EncoderError: the model cannot be quantized.
+        EncoderError: the model cannot be quantized, or no layer of it.
         MissingExtraError: a library is missing.
     """
     require_quantizer(form)
@@ -80,9 +89,11 @@ def quantize(
             "optimized": str(Path(temporary) / "model.onnx"),
             "output": str(model),
             "float_fraction": float_fraction,
+            "result": str(Path(temporary) / "layers.json"),
         }
-        _run(job, encoder)
-    return write_description(_description(encoder, form, model), model)
+        layers = _run(job, encoder)
+    write_description(_description(encoder, form, model), model)
+    return layers
 
 
 def _write_inputs(encoder: ExportedEncoder, images: Sequence[Preprocessed], file: Path) -> None:
@@ -94,7 +105,7 @@ def _write_inputs(encoder: ExportedEncoder, images: Sequence[Preprocessed], file
     stored.flush()
 
 
-def _run(job: dict[str, Any], encoder: ExportedEncoder) -> None:
+def _run(job: dict[str, Any], encoder: ExportedEncoder) -> QuantizedLayers:
     """Run the worker; raise EncoderError with its last line where it fails."""
     given = json.dumps({**job, "path": import_path()})
     done = subprocess.run(
@@ -108,6 +119,10 @@ def _run(job: dict[str, Any], encoder: ExportedEncoder) -> None:
     if done.returncode != 0 or not Path(job["output"]).is_file():
         lines = done.stderr.strip().splitlines() or [f"its process ended with {done.returncode}"]
         raise EncoderError(f"{encoder.exported.model} cannot be quantized to 8 bits: {lines[-1]}")
+    layers = QuantizedLayers(*json.loads(Path(job["result"]).read_text(encoding="ascii")))
+    if not layers.quantized:
+        raise EncoderError(f"{encoder.exported.model}: none of its {layers.total} layers can be quantized to 8 bits")
+    return layers
 
 
 def _description(encoder: ExportedEncoder, form: Form, model: Path) -> Preprocessing:

@@ -14,18 +14,16 @@ from typing import Any
 Job = dict[str, Any]
 
 
-def quantize_onnx(job: Job, inputs: Any) -> None:
-    """Quantize an ONNX model: activations to 8 bits, weights to 8 bits for each channel."""
+def quantize_onnx(job: Job, inputs: Any) -> tuple[int, int]:
+    """Quantize an ONNX model: activations to 8 bits, weights to 8 bits for each channel.
+
+    Returns:
+        How many layers have 8-bit weights now, and how many layers there are.
+    """
     import onnx
-    import onnxruntime
     from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
 
-    options = onnxruntime.SessionOptions()
-    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
-    options.log_severity_level = 3
-    options.optimized_model_filepath = job["optimized"]  # batch normalization is folded, or it would be quantized
-    session = onnxruntime.InferenceSession(job["model"], options, providers=["CPUExecutionProvider"])
-    name = job["input"] or session.get_inputs()[0].name
+    name, nodes = _optimize(job)
 
     class Inputs(CalibrationDataReader):  # type: ignore[misc]
         """Gives the inputs one by one."""
@@ -38,7 +36,6 @@ def quantize_onnx(job: Job, inputs: Any) -> None:
             row = next(self._rows, None)
             return None if row is None else {name: row}
 
-    nodes = onnx.load(job["optimized"], load_external_data=False).graph.node
     layers = [place for place, node in enumerate(nodes) if node.op_type in ("Conv", "MatMul", "Gemm")]
     first = layers[min(round(job["float_fraction"] * len(layers)), len(layers) - 1)] if layers else 0
     quantize_static(
@@ -51,10 +48,38 @@ def quantize_onnx(job: Job, inputs: Any) -> None:
         activation_type=QuantType.QUInt8,
         nodes_to_exclude=[node.name for node in nodes[:first]],
     )
+    made = onnx.load(job["output"]).graph.node
+    integers = {output for node in made if node.op_type == "DequantizeLinear" for output in node.output}
+    weighted = [node for node in made if node.op_type in ("Conv", "MatMul", "Gemm")]
+    return sum(set(node.input[:2]) <= integers for node in weighted), len(weighted)
 
 
-def quantize_openvino(job: Job, inputs: Any) -> None:
-    """Quantize an OpenVINO or ONNX model by nncf; transformers are quantized by its recipe for them."""
+def _optimize(job: Job) -> tuple[str, list[Any]]:
+    """Write the model with batch normalization folded and with a name for each node; return its input and its nodes.
+
+    Many models name no node. A layer is chosen by its name, so one without a name would stand for all.
+    """
+    import onnx
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
+    options.log_severity_level = 3
+    options.optimized_model_filepath = job["optimized"]
+    session = onnxruntime.InferenceSession(job["model"], options, providers=["CPUExecutionProvider"])
+    model = onnx.load(job["optimized"])
+    for number, node in enumerate(model.graph.node):
+        node.name = f"node {number}"
+    onnx.save(model, job["optimized"])
+    return job["input"] or session.get_inputs()[0].name, list(model.graph.node)
+
+
+def quantize_openvino(job: Job, inputs: Any) -> tuple[int, int]:
+    """Quantize an OpenVINO or ONNX model by nncf; transformers are quantized by its recipe for them.
+
+    Returns:
+        As `quantize_onnx`.
+    """
     sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]  # nothing is reported to anybody
     import nncf
     import openvino
@@ -63,12 +88,8 @@ def quantize_openvino(job: Job, inputs: Any) -> None:
     model.reshape(list(inputs[0].shape))
     kinds = {operation.get_type_name() for operation in model.get_ops()}
     transformer = bool(kinds & {"Softmax", "SoftMax", "ScaledDotProductAttention"})
-    layers = [
-        operation.get_friendly_name()
-        for operation in model.get_ordered_ops()
-        if operation.get_type_name() in ("Convolution", "GroupConvolution", "MatMul")
-    ]
-    first = layers[: round(job["float_fraction"] * len(layers))]
+    names = [layer.get_friendly_name() for layer in _layers(model)]
+    first = names[: round(job["float_fraction"] * len(names))]
     quantized = nncf.quantize(
         model,
         nncf.Dataset(list(inputs)),
@@ -78,6 +99,25 @@ def quantize_openvino(job: Job, inputs: Any) -> None:
         model_type=nncf.ModelType.TRANSFORMER if transformer else None,
     )
     openvino.save_model(quantized, job["output"], compress_to_fp16=False)
+    made = _layers(quantized)
+    return sum(any(map(_is_rounded, layer.inputs())) for layer in made), len(made)
+
+
+def _layers(model: Any) -> list[Any]:
+    """Return the operations of an OpenVINO model that have most of its work, in their order."""
+    kinds = ("Convolution", "GroupConvolution", "MatMul")
+    return [operation for operation in model.get_ordered_ops() if operation.get_type_name() in kinds]
+
+
+def _is_rounded(value: Any) -> bool:
+    """Return whether an input of a layer is made of 8-bit weights; only their shape may be changed in between."""
+    operation = value.get_source_output().get_node()
+    while operation.get_type_name() in ("Reshape", "Convert", "Transpose", "Multiply", "Subtract"):
+        operation = operation.input_value(0).get_node()
+    if operation.get_type_name() == "Constant":
+        return str(operation.get_element_type().get_type_name()) in ("i8", "u8")
+    weights = operation.get_type_name() == "FakeQuantize" and operation.input_value(0).get_node()
+    return bool(weights) and weights.get_type_name() in ("Constant", "Convert")
 
 
 def main() -> None:
@@ -87,7 +127,9 @@ def main() -> None:
     import numpy as np
 
     inputs = np.load(job["inputs"], mmap_mode="r")
-    {"onnx": quantize_onnx, "openvino": quantize_openvino}[job["form"]](job, inputs)
+    quantized, layers = {"onnx": quantize_onnx, "openvino": quantize_openvino}[job["form"]](job, inputs)
+    with open(job["result"], "w", encoding="ascii") as file:  # noqa: PTH123 - nothing else needs pathlib here
+        json.dump([quantized, layers], file)
 
 
 if __name__ == "__main__":

@@ -25,7 +25,14 @@ from lmm_classifier.core.protocols import Encoder, Preprocessed
 from lmm_classifier.data.images import DecodedImage, read_images
 from lmm_classifier.embeddings.config import EncoderConfig
 from lmm_classifier.embeddings.exported_model import ExportedEncoder
-from lmm_classifier.embeddings.quantization import SUFFIX, Form, default_form, quantize, require_quantizer
+from lmm_classifier.embeddings.quantization import (
+    SUFFIX,
+    Form,
+    QuantizedLayers,
+    default_form,
+    quantize,
+    require_quantizer,
+)
 from lmm_classifier.embeddings.registry import open_encoder
 from lmm_classifier.embeddings.whitening import IdentityTransform
 from lmm_classifier.index.contents import EncoderVectors, IndexContents
@@ -47,7 +54,7 @@ class QuantizationReport:
 
     output: Path  # its folder, where it was kept
     form: Form
-    float_fraction: float  # of the layers, 0 to 1, that stay as they are: the first ones
+    layers: QuantizedLayers
     images: int  # held out one at a time
     accuracy: float  # of the encoder, 0 to 1
     accuracy_8bit: float
@@ -170,7 +177,7 @@ class _Quantizer:
     def attempt(self, folder: Path, float_fraction: float) -> QuantizationReport:
         """Write an 8-bit encoder to a new folder and measure it."""
         folder.mkdir()
-        quantize(self._encoder, self._shown, self._form, folder, float_fraction)
+        layers = quantize(self._encoder, self._shown, self._form, folder, float_fraction)
         settings = EncoderConfig(backend=self._form, model=str(folder), threads=self._threads)
         quantized = open_encoder(settings)
         vectors, rows = _encoded(self._index, quantized, self._rows, self._config, self._progress)
@@ -179,7 +186,7 @@ class _Quantizer:
             _compared(self._index, vectors, rows, self._config),
             output=folder,
             form=self._form,
-            float_fraction=float_fraction,
+            layers=layers,
             speedup=_speedup(self._encoder, quantized, self._shown[:_TIMED]),
             megabytes=_size(self._encoder.exported.model),
             megabytes_8bit=_size(folder / f"model{SUFFIX[self._form]}"),
@@ -225,7 +232,7 @@ def _compared(index: ExactIndex, vectors: Float32Array, rows: IntArray, config: 
     return QuantizationReport(
         output=Path(),
         form="onnx",
-        float_fraction=0.0,
+        layers=QuantizedLayers(0, 0),
         images=images,
         accuracy=accuracy,
         accuracy_8bit=float(new.correct.mean()),

@@ -52,7 +52,7 @@ class RetrievalConfig(Settings):
     prediction_set_alpha: float | None = Field(default=None, gt=0, lt=1)
     """Give with each result the set of labels that contains the true one with probability 1 - alpha (conformal)."""
     cascade: bool = False
-    """Of several encoders, ask each next one of the list only where those before leave doubt. False: all are asked."""
+    """Of several encoders, ask each next one of the list only where those before are unsure. False: all are asked."""
     search: Literal["auto", "exact", "ann"] = "auto"
     """`exact`: compare with every example; `ann`: compare with 500 that an HNSW graph finds and with some of the four
     most likely labels, which may miss a near example (needs `lmm-classifier[ann]`); `auto`: `exact` below a million

@@ -204,7 +204,7 @@ def _answers(
 
 @dataclass(frozen=True)
 class _HeldOutNeighbors:
-    """Finds examples that are near to a held-out one, by the encoder that speaks most for their label."""
+    """Finds examples that are near to a held-out one, by the encoder that supports most their label."""
 
     indexes: Sequence[ExactIndex]
     vectors: Sequence[Float32Array]  # (N, dim) of each encoder

@@ -33,7 +33,7 @@ class RetrievalScores:
     log_probabilities: Float64Array  # (n, C) of the labels; -inf for a label without evidence
     familiarity: Float64Array  # (n,) robust standard deviations, higher is more familiar
     stage: IntArray  # (n,) number of the stage of the cascade that answered
-    strongest: IntArray  # (n, C) place of the encoder that speaks most for each label
+    strongest: IntArray  # (n, C) place of the encoder that supports most each label
     similarity_encoder: int
     parts: dict[int, ScoresOfEncoder] = field(default_factory=dict)  # by the place of the encoder
 
@@ -79,7 +79,7 @@ class RetrievalScores:
     ) -> tuple[IntArray, Float64Array]:
         """Return for w pairs of an image and a label, sorted by image, the k nearest of its examples.
 
-        They are by the encoder that speaks most for the label.
+        They are by the encoder that supports most the label.
 
         Args:
             wanted: the pairs.
@@ -104,7 +104,7 @@ class RetrievalScores:
     def nearest_of_label(self, query: int, label: int, rows: IntArray, k: int) -> tuple[IntArray, Float64Array, int]:
         """Return the k nearest of some rows to an image, their cosines, and the place of the encoder that found them.
 
-        It is the encoder that speaks most for the label.
+        It is the encoder that supports most the label.
         """
         encoder = int(self.strongest[query, label])
         part = self.parts[encoder]

@@ -12,7 +12,8 @@ from lmm_classifier.data.synthetic.catalog import KNOWN, draw
 from lmm_classifier.embeddings.config import EncoderConfig
 from lmm_classifier.embeddings.encode_images import encode_images
 from lmm_classifier.embeddings.onnx import OnnxEncoder
-from lmm_classifier.embeddings.quantization import quantize
+from lmm_classifier.embeddings.openvino import openvino_core
+from lmm_classifier.embeddings.quantization import QuantizedLayers, quantize
 from lmm_classifier.embeddings.registry import open_encoder
 from lmm_classifier.testing import check_encoder
 from tests.helpers.hidden_libraries import Hidden
@@ -46,7 +47,8 @@ def quantized(encoder, images, tmp_path_factory):
             pytest.importorskip("nncf", reason="nncf is not installed")
         if form not in folders:
             folders[form] = tmp_path_factory.mktemp(form)
-            quantize(encoder, [encoder.preprocess(image) for image in images], form, folders[form])
+            layers = quantize(encoder, [encoder.preprocess(image) for image in images], form, folders[form])
+            assert layers == QuantizedLayers(2, 2)
         return folders[form]
 
     return make
@@ -84,7 +86,8 @@ def test_weights_and_activations_have_8_bits(quantized):
 def test_the_first_layers_can_stay_as_they_are(encoder, images, quantized, tmp_path, form):
     """Then the vectors are more similar."""
     whole = open_encoder(EncoderConfig(backend=form, model=str(quantized(form))))
-    quantize(encoder, [encoder.preprocess(image) for image in images], form, tmp_path, 0.5)
+    layers = quantize(encoder, [encoder.preprocess(image) for image in images], form, tmp_path, 0.5)
+    assert layers == QuantizedLayers(1, 2)
     part = open_encoder(EncoderConfig(backend=form, model=str(tmp_path)))
     own = encode_images(encoder, images)
     near, far = ((own * encode_images(made, images)).sum(axis=1).mean() for made in (part, whole))
@@ -100,6 +103,22 @@ def test_a_changed_model_is_refused(quantized, tmp_path):
     (folder / "model.onnx").write_bytes(content)
     with pytest.raises(EncoderError, match="changed since"):
         OnnxEncoder(folder)
+
+
+def test_a_model_in_which_nothing_is_quantized(images, tmp_path):
+    """A model that is still float32 must not count as one of 8 bits whose answers are all the same."""
+    import onnx
+    from onnx import TensorProto, helper
+
+    pixels = helper.make_tensor_value_info("pixels", TensorProto.FLOAT, [1, 3, 32, 32])
+    vectors = helper.make_tensor_value_info("embeddings", TensorProto.FLOAT, [1, 3072])
+    graph = helper.make_graph([helper.make_node("Flatten", ["pixels"], ["embeddings"])], "flat", [pixels], [vectors])
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), tmp_path / "a.onnx")
+    (tmp_path / "a.yaml").write_text("size: 32", encoding="utf-8")
+    encoder, folder = OnnxEncoder(tmp_path / "a.onnx"), tmp_path / "out"
+    folder.mkdir()
+    with pytest.raises(EncoderError, match=r"a\.onnx: none of its 0 layers can be quantized"):
+        quantize(encoder, [encoder.preprocess(image) for image in images], "onnx", folder)
 
 
 def test_an_8_bit_model_is_not_quantized_again(quantized, images, tmp_path):
@@ -132,11 +151,21 @@ def test_a_missing_library_names_its_extra(encoder, images, tmp_path, monkeypatc
 
 
 @pytest.mark.long
-def test_an_openvino_model_stays_one(quantized, images, tmp_path):
-    """It is not written as ONNX."""
-    made = open_encoder(EncoderConfig(backend="openvino", model=str(quantized("openvino"))))
+def test_an_openvino_model_stays_one(encoder, images, tmp_path):
+    """It can be quantized to OpenVINO, but not be written as ONNX."""
+    openvino = pytest.importorskip("openvino", reason="openvino is not installed")
+    pytest.importorskip("nncf", reason="nncf is not installed")
+    model = openvino_core().read_model(encoder.exported.model)
+    openvino.save_model(model, tmp_path / "tiny.xml", compress_to_fp16=False)
+    shutil.copy(encoder.exported.model.with_suffix(".yaml"), tmp_path)
+    plain = open_encoder(EncoderConfig(backend="openvino", model=str(tmp_path / "tiny.xml"), dtype="float32"))
+    shown = [plain.preprocess(image) for image in images]
+    (tmp_path / "out").mkdir()
     with pytest.raises(EncoderError, match="is an OpenVINO model: quantize it to openvino"):
-        quantize(made, [made.preprocess(images[0])], "onnx", tmp_path)
+        quantize(plain, shown, "onnx", tmp_path / "out")
+    assert quantize(plain, shown, "openvino", tmp_path / "out") == QuantizedLayers(2, 2)
+    made = open_encoder(EncoderConfig(backend="openvino", model=str(tmp_path / "out")))
+    assert 0.99 < (encode_images(made, images) * encode_images(plain, images)).sum(axis=1).min() < 1
 
 
 @pytest.mark.long

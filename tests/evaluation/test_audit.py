@@ -29,7 +29,7 @@ def test_planted_labels_come_first(tmp_path, vectors):
     """Six flipped labels have the lowest label quality; each suggestion and nearest neighbor has the former label."""
     flipped = {3: "b", 17: "c", 51: "a", 66: "c", 92: "a", 100: "b"}
     labels = [flipped.get(row, label) for row, label in enumerate(LABELS)]
-    audit = audit_opened_index(index_of(tmp_path / "i.npz", vectors, labels), PipelineConfig.offline())
+    audit = audit_opened_index([index_of(tmp_path / "i.npz", vectors, labels)], PipelineConfig.offline())
     assert {issue.path for issue in audit.label_issues[:6]} == {f"{label}/{row}.jpg" for row, label in flipped.items()}
     for issue in audit.label_issues[:6]:
         row = int(issue.path.split("/")[1].split(".")[0])
@@ -45,7 +45,7 @@ def test_planted_labels_come_first(tmp_path, vectors):
 
 def test_a_clean_dataset_has_no_issues(tmp_path, vectors):
     """No label is questioned, but the label with few examples is listed."""
-    audit = audit_opened_index(index_of(tmp_path / "i.npz", vectors, LABELS), PipelineConfig.offline())
+    audit = audit_opened_index([index_of(tmp_path / "i.npz", vectors, LABELS)], PipelineConfig.offline())
     assert audit.label_issues == []
     assert audit.duplicates == []
     assert audit.thin == {"d": 3}
@@ -58,7 +58,7 @@ def test_an_outlier_is_found(tmp_path, vectors):
     vectors = vectors.copy()
     away = -vectors[:50].mean(axis=0) - vectors[50:90].mean(axis=0) - vectors[90:].mean(axis=0)
     vectors[5] = away / np.linalg.norm(away)
-    audit = audit_opened_index(index_of(tmp_path / "i.npz", vectors, LABELS), PipelineConfig.offline())
+    audit = audit_opened_index([index_of(tmp_path / "i.npz", vectors, LABELS)], PipelineConfig.offline())
     assert [outlier.path for outlier in audit.outliers] == ["a/5.jpg"]
 
 
@@ -130,4 +130,4 @@ def test_an_audit_can_be_stopped_between_its_batches(tmp_path, vectors):
         raise Cancelled(f"{progress.done} of {progress.total}")
 
     with pytest.raises(Cancelled, match="of 123"):
-        audit_opened_index(index_of(tmp_path / "i.npz", vectors, LABELS), PipelineConfig.offline(), progress=cancel)
+        audit_opened_index([index_of(tmp_path / "i.npz", vectors, LABELS)], PipelineConfig.offline(), progress=cancel)

@@ -1,4 +1,6 @@
-"""A tiny encoder in ONNX: two random convolutions whose features tell drawn patterns apart. It needs no torch."""
+"""A tiny encoder in ONNX: two random convolutions whose features tell drawn patterns apart. It needs no torch. As in
+many models, no node has a name.
+"""
 
 import numpy as np
 
@@ -14,12 +16,12 @@ def write_tiny_onnx(folder, seed=0):
     shapes = {"w1": (24, 3, 5, 5), "b1": (24,), "w2": (48, 24, 3, 3), "b2": (48,)}
     values = {name: (rng.normal(size=shape) / np.sqrt(np.prod(shape[1:]) or 1)) for name, shape in shapes.items()}
     nodes = [
-        helper.make_node("Conv", ["pixels", "w1", "b1"], ["c1"], "c1", strides=[2, 2]),
-        helper.make_node("Relu", ["c1"], ["r1"], "r1"),
-        helper.make_node("Conv", ["r1", "w2", "b2"], ["c2"], "c2", strides=[2, 2]),
-        helper.make_node("Relu", ["c2"], ["r2"], "r2"),
-        helper.make_node("GlobalAveragePool", ["r2"], ["pooled"], "pooled"),
-        helper.make_node("Flatten", ["pooled"], ["embeddings"], "embeddings"),
+        helper.make_node("Conv", ["pixels", "w1", "b1"], ["c1"], strides=[2, 2]),
+        helper.make_node("Relu", ["c1"], ["r1"]),
+        helper.make_node("Conv", ["r1", "w2", "b2"], ["c2"], strides=[2, 2]),
+        helper.make_node("Relu", ["c2"], ["r2"]),
+        helper.make_node("GlobalAveragePool", ["r2"], ["pooled"]),
+        helper.make_node("Flatten", ["pooled"], ["embeddings"]),
     ]
     pixels = helper.make_tensor_value_info("pixels", TensorProto.FLOAT, ["batch", 3, 32, 32])
     vectors = helper.make_tensor_value_info("embeddings", TensorProto.FLOAT, ["batch", 48])

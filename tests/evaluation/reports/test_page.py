@@ -56,7 +56,7 @@ def test_sections_with_tables_and_groups(tmp_path):
 def test_a_missing_value_is_an_error_and_writes_nothing(tmp_path):
     """A template that asks for a value that the page does not give raises; no half page appears."""
     with pytest.raises(UndefinedError):
-        write_page(tmp_path / "page.html", "reranking.html", "Title", [], [])
+        write_page(tmp_path / "page.html", "cost.html", "Title", [], [])
     assert list(tmp_path.iterdir()) == []
 
 
