@@ -1,30 +1,20 @@
-"""Scores and predictions of held-out examples: parts are joined in order, and the figures are those by hand."""
+"""Predictions for held-out examples can be brought into the order of the index."""
 
 import numpy as np
 
-from lmm_classifier.calibration.predictions import HeldOutPredictions, HeldOutScores
+from lmm_classifier.calibration.predictions import HeldOutPredictions
 
 
-def part(rows, value):
-    rows = np.array(rows)
-    scores = [np.full((len(rows), 2), value), -rows[:, None] * np.ones(2)]
-    return HeldOutScores(rows, rows % 2, scores, np.tile(rows[:, None], 5).astype(float))
-
-
-def test_parts_are_joined_in_order():
-    """Rows, labels, scores of each expert, and signals stay together."""
-    joined = HeldOutScores.join([part([4, 1], 0.5), part([7], 0.25)])
-    np.testing.assert_array_equal(joined.rows, [4, 1, 7])
-    np.testing.assert_array_equal(joined.label_ids, [0, 1, 1])
-    np.testing.assert_array_equal(joined.scores[0][:, 0], [0.5, 0.5, 0.25])
-    np.testing.assert_array_equal(joined.scores[1][:, 1], [-4, -1, -7])
-    np.testing.assert_array_equal(joined.signals[:, 4], [4, 1, 7])
-
-
-def test_figures_of_predictions_counted_by_hand():
-    """Confidence is the best probability; an example is correct where that is the one of its true label."""
-    probabilities = np.array([[0.7, 0.2, 0.1], [0.3, 0.6, 0.1]])
-    predictions = HeldOutPredictions(np.array([3, 9]), np.array([0, 2]), np.log(probabilities), [], np.zeros((2, 5)))
-    np.testing.assert_allclose(predictions.confidence, [0.7, 0.6])
-    np.testing.assert_array_equal(predictions.correct, [True, False])
-    np.testing.assert_allclose(predictions.true_label_probabilities, [0.7, 0.1])
+def test_everything_follows_its_row():
+    """Strategies hold the same examples out in other orders."""
+    rows, logs = np.array([5, 0, 3]), np.log([[0.5, 0.5], [0.9, 0.1], [0.2, 0.8]])
+    shuffled = HeldOutPredictions(rows, np.array([1, 0, 1]), logs, [2 * logs, 3 * logs], np.array([0.5, 0.0, 0.3]))
+    ordered = shuffled.in_order_of_rows()
+    assert ordered.rows.tolist() == [0, 3, 5]
+    assert ordered.label_ids.tolist() == [0, 1, 1]
+    assert ordered.familiarity.tolist() == [0.0, 0.3, 0.5]
+    np.testing.assert_array_equal(ordered.log_probabilities, logs[[1, 2, 0]])
+    np.testing.assert_array_equal(ordered.expert_log_probabilities, [2 * logs[[1, 2, 0]], 3 * logs[[1, 2, 0]]])
+    np.testing.assert_allclose(ordered.confidence, [0.9, 0.8, 0.5])
+    assert ordered.correct.tolist() == [True, True, False]
+    np.testing.assert_allclose(ordered.true_label_probabilities, [0.9, 0.8, 0.5])

@@ -1,4 +1,4 @@
-"""Results serialize and explain themselves; fingerprints name their differences; the docstring examples run."""
+"""Results serialize and explain themselves; the docstring examples run."""
 
 import doctest
 import json
@@ -7,7 +7,6 @@ import pytest
 
 from lmm_classifier.core import datatypes, errors, progress
 from lmm_classifier.core.datatypes import Candidate, Classification, Decision, Example, Neighbor
-from lmm_classifier.core.fingerprint import Fingerprint
 from lmm_classifier.core.progress import Skipped
 from lmm_classifier.index.build.reports import BuildReport
 
@@ -62,28 +61,6 @@ def test_an_unreadable_file_is_explained_by_its_error():
     assert result.why == "x.jpg: broken"
     assert result.is_unknown
     json.loads(result.to_json())
-
-
-def test_a_backend_of_two_names_has_one_fingerprint():
-    """An index that was built under one name opens under the other."""
-    fields = ("m", "abc", "squash", 8, "float32")
-    assert Fingerprint("siglip", *fields) == Fingerprint("transformers", *fields)
-    assert Fingerprint("siglip", *fields).backend == "transformers"
-    assert Fingerprint("siglip", *fields).space_id == "b3081cf6cf61f71b"  # it is on the disk
-    assert Fingerprint("onnx", *fields).differences(Fingerprint("siglip", *fields)) == ["backend"]
-
-
-def test_fingerprint_differences():
-    """The fields that make vectors incomparable are named; the number type is not one of them."""
-    first = Fingerprint("siglip", "m", "abc", "squash", 8, "float32")
-    assert first.differences(Fingerprint("siglip", "other name", "abc", "squash", 8, "bfloat16")) == []
-    assert first.differences(Fingerprint("onnx", "m", "abd", "crop", 9, "float32")) == [
-        "backend",
-        "revision",
-        "preprocessing",
-        "dim",
-    ]
-    assert Fingerprint("d", "m", "", "p", 1, "f").differences(Fingerprint("d", "n", "", "p", 1, "f")) == ["model"]
 
 
 def test_build_report_counts():

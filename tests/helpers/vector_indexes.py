@@ -1,5 +1,7 @@
 """Indexes of made vectors, for tests that need no image."""
 
+from functools import partial
+
 import numpy as np
 
 from lmm_classifier.index.contents import EncoderVectors, IndexContents
@@ -41,3 +43,28 @@ def write_vectors(path, labels, vectors, hashes=None, paths=None):
     )
     write_index(path, IndexContents(manifest, list(labels), paths, hashes, (EncoderVectors({}, lambda: [vectors]),)))
     return path
+
+
+def write_encoders(path, labels, each, hashes=None, dtype=np.float32, transforms=None):
+    """Write an index with vectors (n, dim) of several encoders and return its path; ids ascend."""
+    entries = tuple(
+        EncoderEntry(
+            example_fingerprint(vectors.shape[1], f"{place}"), transforms[place].name if transforms else "identity"
+        )
+        for place, vectors in enumerate(each)
+    )
+    parts = tuple(
+        EncoderVectors(transforms[place].to_arrays() if transforms else {}, partial(_blocks, vectors))
+        for place, vectors in enumerate(each)
+    )
+    count = len(labels)
+    paths = [f"p/{number:03}.jpg" for number in range(count)]
+    hashes = hashes or [f"{number:064x}" for number in range(count)]
+    manifest = Manifest(entries, count, "dataset", "2026-01-01", "0")
+    write_index(path, IndexContents(manifest, list(labels), paths, hashes, parts, dtype))
+    return path
+
+
+def _blocks(vectors):
+    half = len(vectors) // 2
+    return [vectors[:half], vectors[half:]]

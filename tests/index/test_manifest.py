@@ -6,16 +6,18 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from lmm_classifier.core.errors import IndexMismatchError
+from lmm_classifier.core.errors import IndexFileError, IndexMismatchError
 from lmm_classifier.core.fingerprint import DECODING, Fingerprint
 from lmm_classifier.data.synthetic.catalog import draw
 from lmm_classifier.embeddings.descriptor import DescriptorEncoder
+from lmm_classifier.embeddings.view import CenterView
 from lmm_classifier.index.build.builder import build_index_from_directory
 from lmm_classifier.index.build.editor import IndexEditor
 from lmm_classifier.index.manifest import EncoderEntry, Manifest
 from lmm_classifier.index.vector_index import ExactIndex
 from lmm_classifier.pipeline.classifier import HybridClassifier
 from tests.helpers.datasets import draw_dataset, offline_config
+from tests.helpers.encoders import ColorEncoder, LayoutEncoder
 
 
 class FormerEncoder(DescriptorEncoder):
@@ -85,3 +87,52 @@ def test_edits_by_hand_survive_the_new_build(place):
     labels = {example.path: example.label for example in index.examples}
     assert labels["stripes/00.png"] == "lines"
     assert "tartan" in labels.values()
+
+
+SEVERAL = tuple(EncoderEntry(encoder.fingerprint, "identity") for encoder in (ColorEncoder, LayoutEncoder))
+CENTER = EncoderEntry(CenterView(ColorEncoder(), "center 0.5").fingerprint, "identity")
+
+
+@pytest.mark.parametrize("entries", [SEVERAL, (*SEVERAL[::-1], CENTER)])
+def test_several_encoders_are_read_back_in_their_order(entries):
+    """With their names and the digests under which their vectors are stored."""
+    manifest = Manifest(entries, 3, "images", "now", "0.1.0")
+    read = Manifest.from_json(manifest.to_json(), "x")
+    assert read == manifest
+    assert read.fingerprints == tuple(entry.fingerprint for entry in entries)
+    assert len(set(read.space_ids)) == len(set(read.encoder_names)) == len(entries)
+
+
+def without_view(values):
+    for entry in values["encoders"]:
+        entry["fingerprint"]["view"] = ""
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda values: values.update(encoders=[]),
+        lambda values: values.update(encoders={}),
+        lambda values: values.update(encoders=None),
+        lambda values: values.pop("encoders"),
+        lambda values: values["encoders"].append(values["encoders"][0]),
+        without_view,
+        lambda values: values["encoders"].append("color"),
+        lambda values: values["encoders"][1].pop("transform"),
+        lambda values: values["encoders"][1].update(transform=3),
+        lambda values: values["encoders"][1].update(weight=3),
+        lambda values: values["encoders"][1].update(fingerprint=None),
+        lambda values: values["encoders"][1]["fingerprint"].update(dim="64"),
+        lambda values: values["encoders"][1]["fingerprint"].update(dim=0),
+        lambda values: values["encoders"][1]["fingerprint"].update(dim=True),
+        lambda values: values["encoders"][1]["fingerprint"].update(view=None),
+        lambda values: values["encoders"][1]["fingerprint"].update(backend=["color"]),
+        lambda values: values["encoders"][1]["fingerprint"].pop("model"),
+    ],
+)
+def test_impossible_encoders_are_damage(damage):
+    """Of whichever place, and also one that is there twice."""
+    values = json.loads(Manifest((*SEVERAL, CENTER), 3, "images", "now", "0.1.0").to_json())
+    damage(values)
+    with pytest.raises(IndexFileError, match="x has a damaged manifest"):
+        Manifest.from_json(json.dumps(values), "x")

@@ -17,7 +17,7 @@ from lmm_classifier.data.image_folder import scan_image_folder
 from lmm_classifier.data.images import read_if_new
 from lmm_classifier.data.synthetic.catalog import KNOWN, draw
 from lmm_classifier.embeddings.descriptor import DescriptorEncoder
-from lmm_classifier.embeddings.encode_files import LazyEncoder
+from lmm_classifier.embeddings.lazy_encoder import LazyEncoder
 from lmm_classifier.index.build.builder import build_index_from_directory
 from lmm_classifier.index.build.editor import IndexEditor, sync_index
 from lmm_classifier.index.build.sync import Sync

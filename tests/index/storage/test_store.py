@@ -14,7 +14,10 @@ import numpy as np
 import pytest
 
 from lmm_classifier.core.errors import IndexFileError
+from lmm_classifier.embeddings.whitening import IdentityTransform
+from lmm_classifier.index.doctor import check_index
 from lmm_classifier.index.formats import read_index
+from lmm_classifier.index.storage import database
 from lmm_classifier.index.storage.database import FILE
 from lmm_classifier.index.storage.reader import read_store
 from lmm_classifier.index.storage.records import FROM_FOLDER, Record
@@ -23,6 +26,7 @@ from lmm_classifier.index.storage.store import Change, Store
 from lmm_classifier.index.vector_index import ExactIndex
 from lmm_classifier.testing import random_embeddings
 from tests.contracts.test_index import write
+from tests.helpers.vector_indexes import write_encoders
 
 DIM = 8
 ROWS = random_embeddings(np.random.default_rng(0), 50, DIM)
@@ -264,3 +268,54 @@ try:
 except IndexFileError as error:
     print(error)
 """
+
+
+@pytest.fixture
+def several(tmp_path):
+    """An index of ten examples with vectors of two encoders."""
+    return write_encoders(tmp_path / "several", "ababababab", [ROWS[:10], -ROWS[10:20]])
+
+
+def test_vectors_are_stored_by_encoder(several):
+    """Each has its own contents, and a vector is replaced by the next one of the same content and encoder."""
+    with Store(several) as store:
+        first, second = store.manifest().space_ids
+        store.put_vectors({first: [("new", ROWS[30])], second: []})
+        store.put_vectors({second: [("other", ROWS[31])], "third": [("new", ROWS[32])]})
+        assert store.encoded_hashes(first) - store.encoded_hashes(second) == {"new"}
+        assert store.encoded_hashes(second) - store.encoded_hashes(first) == {"other"}
+        assert store.encoded_hashes("third") == {"new"}
+        store.put_vectors({first: [("new", ROWS[33])]})
+        (block,) = store.rows(first, DIM, ["new"])()
+        np.testing.assert_array_equal(block, ROWS[33:34])
+
+
+def test_tidying_drops_the_vectors_of_other_encoders(several):
+    """And those without an example; without it all stay, so that an interrupted run loses nothing."""
+    with Store(several) as store:
+        manifest = store.manifest()
+        first, second = manifest.space_ids
+        store.put_vectors({second: [("no example", ROWS[30])]})
+        one = replace(manifest, encoders=manifest.encoders[1:])
+        store.commit(Change([], transforms=[IdentityTransform()]), one)
+        assert (len(store.encoded_hashes(first)), len(store.encoded_hashes(second))) == (10, 11)
+        store.commit(Change([], transforms=[IdentityTransform()], tidy=True), one)
+        assert (len(store.encoded_hashes(first)), len(store.encoded_hashes(second))) == (0, 10)
+    (index,) = ExactIndex.open_each(several)
+    np.testing.assert_array_equal(index.gallery.embeddings, -ROWS[10:20])
+
+
+def test_the_time_of_each_encoder_is_the_mean_over_all_images(several):
+    """Over all calls; no answer depends on it, so the version stays, and damage only loses it."""
+    first, second = read_store(several).manifest.space_ids
+    with Store(several) as store:
+        store.put_vectors({}, times={first: (1.0, 10), second: (0.0, 0)})
+        store.put_vectors({}, times={first: (3.0, 30), second: (0.5, 1)})
+    contents = read_store(several)
+    assert contents.milliseconds == pytest.approx({first: 100.0, second: 500.0})
+    assert contents.version == 1
+    for damaged in (b"{}", b'{"a": 3}', b'{"a": [1]}', b"[]", b"nonsense", b'{"a": ["x", 2]}'):
+        with Store(several) as store, store._changing():
+            database.set_meta(store._connection, "times", damaged)
+        assert read_store(several).milliseconds == {}
+        assert [finding.severity for finding in check_index(several)] == ["note"]  # there is no dataset folder

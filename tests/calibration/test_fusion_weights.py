@@ -1,0 +1,129 @@
+"""The weights of encoders are those of the least penalized log-loss on held-out examples."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.optimize import minimize
+from scipy.special import log_softmax
+
+from lmm_classifier.calibration import fusion_weights as module
+from lmm_classifier.calibration.encoder_fusion import FLOOR
+from lmm_classifier.calibration.fusion_weights import FusionWeights, fit_weights
+
+RIDGE = 10.0
+
+
+def predictions(rng, skills, count=300, labels=5):
+    """Log-probabilities (n, C) of encoders whose evidence for the true label has these strengths, and true labels."""
+    truth = rng.integers(0, labels, count)
+    evidence = [rng.normal(size=(count, labels)) + skill * np.eye(labels)[truth] for skill in skills]
+    return [log_softmax(part, axis=1) for part in evidence], truth
+
+
+def loss(weights, each, truth):
+    """The log-loss of the weighted product, and the ridge, computed by hand."""
+    possible = np.all([np.isfinite(logs) for logs in each], axis=0)
+    total = sum(weight * np.maximum(logs, FLOOR) for weight, logs in zip(weights, each))
+    fused = log_softmax(np.where(possible, total, -np.inf), axis=1)
+    penalty = RIDGE / 2 * ((np.asarray(weights) - 1 / len(each)) ** 2).sum()
+    return -fused[np.arange(len(truth)), truth].sum() + penalty
+
+
+def by_scipy(each, truth):
+    start = np.full(len(each), 1 / len(each))
+    return minimize(loss, start, (each, truth), "L-BFGS-B", bounds=[(0, None)] * len(each), options={"ftol": 1e-14}).x
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("skills", [[2.0], [2.0, 1.0], [1.5, 0.0], [3.0, 2.0, 0.0, -1.0]])
+def test_weights_are_those_of_a_general_minimizer(seed, skills):
+    """For encoders of any skill, also useless and misleading ones, whose weight is 0."""
+    each, truth = predictions(np.random.default_rng(seed), skills)
+    found, expected = fit_weights(each, truth).weights, by_scipy(each, truth)
+    np.testing.assert_allclose(found, expected, atol=2e-3)
+    assert loss(found, each, truth) <= loss(expected, each, truth) + 1e-6
+    assert (found >= 0).all()
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(0, 10**6), st.integers(1, 4), st.integers(1, 40), st.integers(1, 6))
+def test_no_other_weights_have_less_loss(seed, encoders, count, labels):
+    """The loss is convex, so nowhere around the minimum is there less, however few examples or labels there are."""
+    rng = np.random.default_rng(seed)
+    each, truth = predictions(rng, rng.normal(1, 1, encoders), count, labels)
+    found = fit_weights(each, truth).weights
+    least = loss(found, each, truth)
+    for other in np.maximum(found + rng.normal(size=(20, encoders)) * rng.choice([1e-3, 0.1, 1], (20, 1)), 0):
+        assert loss(other, each, truth) >= least - 1e-7
+        middle = loss((found + other) / 2, each, truth)
+        assert middle <= (least + loss(other, each, truth)) / 2 + 1e-7
+
+
+def test_the_order_of_the_encoders_does_not_matter():
+    """Each weight and its error follow the encoder."""
+    each, truth = predictions(np.random.default_rng(0), [2.0, 1.0, 0.5])
+    fitted = fit_weights(each, truth)
+    for order in ([2, 0, 1], [1, 0, 2], [2, 1, 0]):
+        again = fit_weights([each[place] for place in order], truth)
+        np.testing.assert_allclose(again.weights, fitted.weights[order], rtol=1e-6)
+        np.testing.assert_allclose(again.errors, fitted.errors[order], rtol=1e-5)
+
+
+def test_faultless_examples_do_not_make_the_product_certain():
+    """The log-loss alone would grow the weights forever: the ridge holds them, and few examples leave them equal."""
+    certain = log_softmax(10 * np.eye(3)[np.arange(30) % 3], axis=1)
+    fitted = fit_weights([certain, certain], np.arange(30) % 3)
+    np.testing.assert_allclose(fitted.weights, 0.5, atol=0.01)
+    none = fit_weights([certain[:0], certain[:0], certain[:0]], np.arange(0))
+    np.testing.assert_allclose(none.weights, 1 / 3)
+
+
+def test_noise_has_no_use():
+    """A weight within its error over samples of examples is no use; that of a good encoder is one."""
+    fitted = fit_weights(*predictions(np.random.default_rng(1), [2.0, 0.0, -1.0], 2000))
+    assert fitted.useful.tolist() == [0]
+    assert fitted.weights[0] > 0.5
+    assert FusionWeights(np.array([0.0, 0.1, 0.3]), np.array([0.0, 0.1, 0.2])).useful.tolist() == [2]
+
+
+def test_errors_are_the_spread_over_samples():
+    """The estimated standard errors agree with the weights of many datasets."""
+    rng = np.random.default_rng(2)
+    fits = [fit_weights(*predictions(rng, [2.0, 1.0], 400)) for _ in range(60)]
+    spread = np.std([fit.weights for fit in fits], axis=0)
+    np.testing.assert_allclose(np.mean([fit.errors for fit in fits], axis=0), spread, rtol=0.35)
+
+
+def test_impossible_labels():
+    """They stay impossible for the product, and an example whose true label is one is left aside."""
+    rng = np.random.default_rng(3)
+    each, truth = predictions(rng, [2.0, 1.0])
+    each[0][rng.random(each[0].shape) < 0.2] = -np.inf
+    each[1][:, 4] = -np.inf
+    kept = np.isfinite(each[0][np.arange(300), truth]) & np.isfinite(each[1][np.arange(300), truth])
+    fitted = fit_weights(each, truth)
+    np.testing.assert_allclose(fitted.weights, by_scipy([part[kept] for part in each], truth[kept]), atol=2e-3)
+    nothing = [np.full((4, 3), -np.inf), np.zeros((4, 3))]
+    np.testing.assert_allclose(fit_weights(nothing, np.array([0, 1, 2, 0])).weights, 0.5)
+
+
+def test_a_log_probability_counts_only_down_to_the_floor():
+    """One encoder that is certain of a wrong label cannot outweigh all other examples."""
+    each, truth = predictions(np.random.default_rng(4), [2.0, 2.0])
+    deep = [each[0].copy(), each[1]]
+    deep[0][0, truth[0]] = -1e6
+    floored = [each[0].copy(), each[1]]
+    floored[0][0, truth[0]] = FLOOR
+    np.testing.assert_array_equal(fit_weights(deep, truth).weights, fit_weights(floored, truth).weights)
+
+
+def test_a_sample_of_very_many_scores_serves_as_well(monkeypatch):
+    """It is the same sample each time."""
+    each, truth = predictions(np.random.default_rng(5), [2.0, 1.0], 4000)
+    whole = fit_weights(each, truth).weights
+    monkeypatch.setattr(module, "_MAX_SCORES", 5 * 2000)
+    sampled = fit_weights(each, truth).weights
+    assert not np.array_equal(sampled, whole)
+    np.testing.assert_allclose(sampled, whole, atol=0.1)
+    np.testing.assert_array_equal(fit_weights(each, truth).weights, sampled)
