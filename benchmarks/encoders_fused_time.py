@@ -27,7 +27,7 @@ from lmm_classifier.embeddings.config import EncoderConfig
 from lmm_classifier.embeddings.registry import open_encoder
 from lmm_classifier.index.build.builder import build_index_from_directory
 from lmm_classifier.pipeline.classifier import HybridClassifier
-from lmm_classifier.pipeline.query_vectors import QueryVectors
+from lmm_classifier.pipeline.retrieval.query_vectors import QueryVectors
 
 COMMAND = "python -m benchmarks.encoders_fused_time"
 _ASKED = 0.25

@@ -5,8 +5,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from lmm_classifier.calibration import encoder_fit as module
 from lmm_classifier.calibration.fit import fit_by_leave_one_out
+from lmm_classifier.calibration.fusion import encoder_fit as module
 from lmm_classifier.calibration.fusion.encoder_fit import with_knn_distance
 from lmm_classifier.index.formats import write_index
 from lmm_classifier.index.vector_index import ExactIndex
@@ -14,7 +14,7 @@ from lmm_classifier.neighbors.config import RetrievalConfig
 from lmm_classifier.neighbors.gallery import Gallery, directions
 from lmm_classifier.neighbors.novelty import NeighborDensity
 from lmm_classifier.pipeline.calibrator import calibrate_index
-from lmm_classifier.pipeline.retriever import Retriever
+from lmm_classifier.pipeline.retrieval.retriever import Retriever
 from lmm_classifier.testing import random_embeddings
 from tests.helpers.vector_indexes import DIM, LABELS, write_clusters
 

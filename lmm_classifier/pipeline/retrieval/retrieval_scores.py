@@ -9,7 +9,7 @@ import numpy as np
 
 from lmm_classifier.calibration.fusion.cascade import Stage
 from lmm_classifier.core.arrays import Float64Array, IntArray
-from lmm_classifier.pipeline.encoder_retriever import EncoderScores
+from lmm_classifier.pipeline.retrieval.encoder_retriever import EncoderScores
 
 _UNFAMILIAR = -4.0  # as where no example is left to compare with
 
