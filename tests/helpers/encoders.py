@@ -9,8 +9,6 @@ from lmm_classifier.core.errors import EncoderError
 from lmm_classifier.core.fingerprint import Fingerprint
 from lmm_classifier.embeddings.whitening import IdentityFitter
 
-DRAWN = ("stripes", "gingham", "polka_dots", "tartan")  # labels that these encoders tell apart
-
 
 class RecordingEncoder:
     """Normalized features of an image, and how many images were preprocessed and encoded."""
@@ -63,3 +61,24 @@ class NoiseEncoder(RecordingEncoder):
 
     def features(self, image):
         return np.random.default_rng(np.frombuffer(image.tobytes(), np.uint8)).normal(size=8)
+
+
+SIDES = ("blue_left", "blue_right", "green", "red")
+
+
+def draw_sides(root, count=10, seed=0):
+    """Draw images as `root/<label>/NN.png` whose labels `ColorEncoder` tells apart, but for two of one color.
+
+    `LayoutEncoder` tells these two apart, which differ by the bright side, and no others. Return the root.
+    """
+    for number, label in enumerate(SIDES):
+        (root / label).mkdir(parents=True, exist_ok=True)
+        for position in range(count):
+            rng = np.random.default_rng((seed, number, position))
+            pixels = rng.integers(0, 70, (16, 16, 3))
+            pixels[..., ("red", "green", "blue").index(label.partition("_")[0])] += 110
+            is_left = label.endswith("left") or (not label.endswith("right") and rng.random() < 0.5)
+            pixels[:, :8] += 50 if is_left else 0
+            pixels[:, 8:] += 0 if is_left else 50
+            Image.fromarray(pixels.astype(np.uint8)).save(root / label / f"{position:02}.png")
+    return root

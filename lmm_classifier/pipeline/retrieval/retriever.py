@@ -105,19 +105,19 @@ class Retriever:
         left_out = self.index.rows_with_hash(leave_out or ())
         count, labels = len(vectors), len(self.index.label_names)
         scored = RetrievalScores.empty(count, labels, self.similarity_encoder)
-        asked, parts = np.arange(count), dict[int, ScoresOfEncoder]()
+        asked, parts = np.arange(count), scored.parts
         if self.similarity_encoder not in self.calibration.cascade.stages[0].encoders:
-            scored.parts[self.similarity_encoder] = self._part(self.similarity_encoder, vectors, asked, left_out)
+            parts[self.similarity_encoder] = self._part(self.similarity_encoder, vectors, asked, left_out)
         for number, stage in enumerate(self.calibration.cascade.stages):
             for place in stage.encoders:
                 if place not in parts:
                     parts[place] = self._part(place, vectors, asked, left_out)
-                    asked = parts[place].rows  # those that it cannot encode keep the answer of the stage before
+                # those that it cannot encode keep the answer of the stage before
+                asked = np.intersect1d(asked, parts[place].rows)
             scored.put(number, stage, [parts[place] for place in stage.encoders], asked)
             asked = asked[np.exp(scored.log_probabilities[asked].max(axis=1, initial=-np.inf)) <= stage.ask_up_to]
             if not len(asked):
                 break
-        scored.parts.update(parts)
         return scored
 
     def _part(self, place: int, vectors: QueryVectors, rows: IntArray, left_out: Sequence[IntArray]) -> ScoresOfEncoder:

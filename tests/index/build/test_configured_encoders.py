@@ -15,14 +15,14 @@ from lmm_classifier.index.formats import read_index
 from lmm_classifier.index.storage.store import Store
 from lmm_classifier.index.vector_index import ExactIndex
 from tests.helpers.datasets import draw_dataset, offline_config
-from tests.helpers.encoders import DRAWN, ColorEncoder, LayoutEncoder, NoiseEncoder
+from tests.helpers.encoders import ColorEncoder, LayoutEncoder, NoiseEncoder
 
 COUNT = 12  # images of the dataset
 
 
 @pytest.fixture
 def dataset(tmp_path):
-    return draw_dataset(tmp_path / "dataset", DRAWN, count=3, size=24)
+    return draw_dataset(tmp_path / "dataset", ("gingham", "polka_dots", "stripes", "tartan"), count=3, size=24)
 
 
 @pytest.fixture

@@ -1,0 +1,75 @@
+"""Vectors of images are known, or encoded for the images that an encoder is asked about."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from lmm_classifier.core.errors import EncoderError, UnreadableImageError
+from lmm_classifier.embeddings.encode_images import encode_images
+from lmm_classifier.pipeline.query_vectors import QueryVectors
+from lmm_classifier.testing import random_embeddings
+from tests.helpers.encoders import ColorEncoder, LayoutEncoder
+
+IMAGES = [Image.effect_noise((20 + number, 20), 90).convert("RGB") for number in range(6)]
+
+
+def test_given_vectors_are_returned_by_row():
+    """Of each encoder; one that was not given is an error."""
+    first, second = random_embeddings(np.random.default_rng(0), 6, 4), random_embeddings(np.random.default_rng(1), 6, 8)
+    vectors = QueryVectors.given(first, second)
+    assert len(vectors) == 6
+    found, rows = vectors.of(1, np.array([4, 2]))
+    np.testing.assert_array_equal(found, second[[4, 2]])
+    assert rows.tolist() == [4, 2]
+    part = vectors.part(slice(4, 9))
+    assert len(part) == 2
+    np.testing.assert_array_equal(part.of(0, np.array([0, 1]))[0], first[4:])
+    with pytest.raises(ValueError, match=r"expected the vectors of encoder 2, got those of \[0, 1\]"):
+        vectors.of(2, np.array([0]))
+
+
+def test_images_are_encoded_when_an_encoder_is_asked():
+    """The first ones at once; a later one for the images that it is asked about, also in a part."""
+    color, layout = ColorEncoder(), LayoutEncoder()
+    vectors = QueryVectors.of_images([color, layout], IMAGES, first=[0])
+    assert (color.encoded, layout.preprocessed) == (6, 0)
+    np.testing.assert_array_equal(vectors.of(0, np.arange(6))[0], encode_images(ColorEncoder(), IMAGES))
+    expected = encode_images(LayoutEncoder(), IMAGES)
+    np.testing.assert_array_equal(vectors.of(1, np.array([1, 5]))[0], expected[[1, 5]])
+    np.testing.assert_array_equal(vectors.part(slice(3, 6)).of(1, np.array([1, 2]))[0], expected[[4, 5]])
+    assert (color.encoded, layout.encoded, layout.preprocessed) == (6, 4, 4)
+    nothing, rows = vectors.of(1, np.array([], np.int64))
+    assert (nothing.shape, rows.shape, layout.encoded) == ((0, 36), (0,), 4)
+
+
+def test_an_image_that_a_later_encoder_refuses_is_left_out(caplog):
+    """So it keeps the answer of the encoders before. The log names the encoder."""
+    layout = LayoutEncoder(refused=[(21, 20), (24, 20)])
+    vectors = QueryVectors.of_images([ColorEncoder(), layout], IMAGES, first=[0])
+    found, rows = vectors.of(1, np.array([0, 1, 2, 4]))
+    assert rows.tolist() == [0, 2]
+    np.testing.assert_array_equal(found, encode_images(LayoutEncoder(), [IMAGES[0], IMAGES[2]]))
+    assert caplog.text.count("An image cannot be encoded by thumbnail: thumbnail refuses this image") == 2
+
+
+def test_an_image_that_a_first_encoder_refuses_is_an_error():
+    """There is no answer before."""
+    with pytest.raises(EncoderError, match="boxes refuses this image"):
+        QueryVectors.of_images([ColorEncoder(refused=[(21, 20)])], IMAGES, first=[0])
+
+
+def test_a_file_that_cannot_be_read_again_is_left_out(caplog):
+    """And one whose preprocessing fails."""
+
+    def load(row, encoder):
+        if row == 3:
+            raise UnreadableImageError("moved away")
+        if row == 4:
+            raise EncoderError("no such size")
+        return encoder.preprocess(IMAGES[row])
+
+    vectors = QueryVectors(6, {}, [ColorEncoder()], load)
+    assert vectors.of(0, np.arange(6))[1].tolist() == [0, 1, 2, 5]
+    assert "moved away" in caplog.text
+    assert "no such size" in caplog.text
+    assert vectors.of(0, np.array([3]))[0].shape == (0, 64)
