@@ -121,9 +121,7 @@ def test_what_cannot_be_quantized(index, config, tmp_path):
     build_index_from_directory(
         Path(ExactIndex.open(index).manifest.image_root), tmp_path / "descriptor", config=offline
     )
-    with pytest.raises(
-        EncoderError, match="expected one encoder with encoder.backend lite, onnx or openvino.*got descriptor"
-    ):
+    with pytest.raises(EncoderError, match="expected one encoder with.*onnx or openvino.*got descriptor"):
         quantize_encoder(tmp_path / "descriptor", tmp_path / "out", offline)
     dataset = draw_dataset(tmp_path / "gone", ("stripes", "gingham"), 3, size=48)
     build_index_from_directory(dataset, tmp_path / "index", config=config)

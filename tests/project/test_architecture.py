@@ -81,6 +81,8 @@ SHARED_PARTS = {
         "preprocessing",
         "resize",
         "view",
+        "lazy_encoder",
+        "encoded_batch",
         "exported_model",
         "onnx_external_data",
         "efficientnet_lite",
