@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from lmm_classifier.pipeline.query_vectors import QueryVectors
+from lmm_classifier.pipeline.retrieval.query_vectors import QueryVectors
 from PIL import Image
 
 from lmm_classifier.core.errors import EncoderError, UnreadableImageError
