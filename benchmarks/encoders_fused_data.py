@@ -1,4 +1,4 @@
-"""Images with vectors of several encoders, split into datasets and new images, and what retrieval says of the latter."""
+"""Images with vectors of several encoders, datasets and new images, and what retrieval says of the latter."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ import numpy as np
 
 from benchmarks.accuracy import mobilenet
 from benchmarks.quality_data import LabeledVectors, Strings
-from lmm_classifier.calibration.cascade import Cascade
-from lmm_classifier.calibration.encoder_fit import EncoderFit
 from lmm_classifier.calibration.fit import fit_by_leave_one_out, fuse, fusion_fit
+from lmm_classifier.calibration.fusion.cascade import Cascade
+from lmm_classifier.calibration.fusion.encoder_fit import EncoderFit
 from lmm_classifier.calibration.predictions import HeldOutPredictions
 from lmm_classifier.calibration.risk_control import RiskGuarantee, fixed_sequence_threshold
 from lmm_classifier.config import PipelineConfig
@@ -27,9 +27,9 @@ from lmm_classifier.index.contents import EncoderVectors, IndexContents
 from lmm_classifier.index.manifest import EncoderEntry, Manifest
 from lmm_classifier.index.vector_index import ExactIndex
 from lmm_classifier.neighbors.config import RetrievalConfig
-from lmm_classifier.pipeline.encoder_retriever import EncoderRetriever
-from lmm_classifier.pipeline.query_vectors import QueryVectors
-from lmm_classifier.pipeline.retriever import Retriever
+from lmm_classifier.pipeline.retrieval.encoder_retriever import EncoderRetriever
+from lmm_classifier.pipeline.retrieval.query_vectors import QueryVectors
+from lmm_classifier.pipeline.retrieval.retriever import Retriever
 from lmm_classifier.testing import example_fingerprint
 
 ENCODERS = ("lite", "center", "mobilenet", "descriptor")  # "center" is lite on the central half of each image

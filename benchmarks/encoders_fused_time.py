@@ -19,7 +19,7 @@ from benchmarks.encoders import transformers_pipeline
 from benchmarks.real_shapes import BASE, SO400M, Shape, photographs
 from benchmarks.rows import Row, where, write_rows
 from benchmarks.side_by_side import in_turns, ratio, value_range
-from lmm_classifier.calibration.cascade import Cascade
+from lmm_classifier.calibration.fusion.cascade import Cascade
 from lmm_classifier.config import PipelineConfig
 from lmm_classifier.core.protocols import Encoder
 from lmm_classifier.data.images import read_image
@@ -27,7 +27,7 @@ from lmm_classifier.embeddings.config import EncoderConfig
 from lmm_classifier.embeddings.registry import open_encoder
 from lmm_classifier.index.build.builder import build_index_from_directory
 from lmm_classifier.pipeline.classifier import HybridClassifier
-from lmm_classifier.pipeline.query_vectors import QueryVectors
+from lmm_classifier.pipeline.retrieval.query_vectors import QueryVectors
 
 COMMAND = "python -m benchmarks.encoders_fused_time"
 _ASKED = 0.25
@@ -74,8 +74,8 @@ def build_row(work: Path) -> Row:
         "x",
         1.03,
         "lower",
-        f"{len(paths)} JPEGs of 640x480, lite and descriptor, {_BUILD_ROUNDS} rounds in turns; decode {medians['decode']:.2f} s "
-        f"of {medians['both']:.2f} s",
+        f"{len(paths)} JPEGs of 640x480, lite and descriptor, {_BUILD_ROUNDS} rounds in turns; "
+        f"decode {medians['decode']:.2f} s of {medians['both']:.2f} s",
         where("onnxruntime"),
         COMMAND,
         value_range(ratios),
@@ -104,8 +104,8 @@ def cascade_rows(work: Path, count: int) -> list[Row]:
     }
     times = in_turns(jobs, _ROUNDS)
     data = (
-        f"{count} JPEGs of 640x480, SigLIP {BASE.name} -> {SO400M.name}, OpenVINO {encoders[1].fingerprint.dtype}, random "
-        f"weights, {100 * asked:.0f} % asked; cascade {count / times['cascade'].median:.2f}/s"
+        f"{count} JPEGs of 640x480, SigLIP {BASE.name} -> {SO400M.name}, OpenVINO {encoders[1].fingerprint.dtype}, "
+        f"random weights, {100 * asked:.0f} % asked; cascade {count / times['cascade'].median:.2f}/s"
     )
     factor, spread = ratio(times["alone"], times["cascade"])
     share = (count // 3) / count

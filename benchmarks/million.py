@@ -31,8 +31,8 @@ from lmm_classifier.index.storage.snapshot import FOLDER
 from lmm_classifier.index.vector_index import ExactIndex
 from lmm_classifier.neighbors.brute_force import BruteForceSearch
 from lmm_classifier.pipeline.calibrator import calibrate_index
-from lmm_classifier.pipeline.query_vectors import QueryVectors
-from lmm_classifier.pipeline.retriever import Retriever
+from lmm_classifier.pipeline.retrieval.query_vectors import QueryVectors
+from lmm_classifier.pipeline.retrieval.retriever import Retriever
 
 COMMAND = "python -m benchmarks.performance --only million"
 DIM, K = 1152, 10

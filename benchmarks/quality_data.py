@@ -17,8 +17,8 @@ from lmm_classifier.index.contents import EncoderVectors, IndexContents
 from lmm_classifier.index.manifest import EncoderEntry, Manifest
 from lmm_classifier.index.vector_index import ExactIndex
 from lmm_classifier.neighbors.config import RetrievalConfig
-from lmm_classifier.pipeline.query_vectors import QueryVectors
-from lmm_classifier.pipeline.retriever import Retriever
+from lmm_classifier.pipeline.retrieval.query_vectors import QueryVectors
+from lmm_classifier.pipeline.retrieval.retriever import Retriever
 from lmm_classifier.testing import example_fingerprint
 
 Strings = NDArray[np.str_]

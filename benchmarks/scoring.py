@@ -20,7 +20,7 @@ from lmm_classifier.core.arrays import Float32Array
 from lmm_classifier.embeddings.whitening import IdentityTransform
 from lmm_classifier.index.vector_index import ExactIndex
 from lmm_classifier.pipeline.flow import Flow, Query
-from lmm_classifier.pipeline.query_vectors import QueryVectors
+from lmm_classifier.pipeline.retrieval.query_vectors import QueryVectors
 
 BATCH = 64
 _SAMPLE = 512  # examples that the rule is fitted to

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lmm_classifier.calibration.cascade import Cascade
-from lmm_classifier.calibration.encoder_fit import EncoderFit
-from lmm_classifier.calibration.ladders import Ladder, ladders_to_json
+from lmm_classifier.calibration.fusion.cascade import Cascade
+from lmm_classifier.calibration.fusion.encoder_fit import EncoderFit
+from lmm_classifier.calibration.fusion.ladders import Ladder, ladders_to_json
 from lmm_classifier.calibration.request import CalibrationRequest
 from lmm_classifier.core.arrays import Float64Array, nest
 from lmm_classifier.index.contents import IndexContents

@@ -9,9 +9,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from lmm_classifier.calibration.calibration import Calibration
-from lmm_classifier.calibration.cascade import FusionFit
 from lmm_classifier.calibration.cross_fitting import group_folds, reported, score_folds, score_queries, stratified_folds
-from lmm_classifier.calibration.encoder_fit import EncoderFit
+from lmm_classifier.calibration.fusion.cascade import FusionFit
+from lmm_classifier.calibration.fusion.encoder_fit import EncoderFit
 from lmm_classifier.calibration.predictions import HeldOutPredictions, HeldOutScores
 from lmm_classifier.calibration.repeated_objects import RepeatedObjects
 from lmm_classifier.calibration.rule_fitting import (

@@ -9,10 +9,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from lmm_classifier.calibration.calibration import Calibration
-from lmm_classifier.calibration.cascade import Cascade
-from lmm_classifier.calibration.encoder_fit import EncoderFit
 from lmm_classifier.calibration.fitted_rule import FittedRule
-from lmm_classifier.calibration.ladders import ladders_from_json
+from lmm_classifier.calibration.fusion.cascade import Cascade
+from lmm_classifier.calibration.fusion.encoder_fit import EncoderFit
+from lmm_classifier.calibration.fusion.ladders import ladders_from_json
 from lmm_classifier.calibration.request import CalibrationRequest
 from lmm_classifier.core.arrays import Arrays, Float64Array, unnest
 from lmm_classifier.index.contents import IndexContents

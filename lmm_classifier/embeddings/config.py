@@ -61,8 +61,8 @@ class EncoderConfig(Settings):
     view: Annotated[str, AfterValidator(_view)] | None = None
     """The part of each image that the encoder sees: `center 0.5` is half as wide and half as high. Null: all of it."""
     batch_size: int = Field(default=64, ge=1)
-    """Images after which vectors are stored and results returned; from 64 on, a GPU gets as many as it computes at once.
-    It changes the speed, never a result. Of several encoders, that of the first counts."""
+    """Images after which vectors are stored and results returned; from 64 on, a GPU gets as many as it computes at
+    once. It changes the speed, never a result. Of several encoders, that of the first counts."""
 
     def start_paths_at(self, folder: Path) -> None:
         """Do so with the model too, where it is a path or lies in `folder`."""

@@ -110,14 +110,14 @@ def _layers(model: Any) -> list[Any]:
 
 
 def _is_rounded(value: Any) -> bool:
-    """Return whether an input of a layer is made of 8-bit weights; only their shape may be changed in between."""
-    operation = value.get_source_output().get_node()
-    while operation.get_type_name() in ("Reshape", "Convert", "Transpose", "Multiply", "Subtract"):
+    """Return whether an input of a layer is made of 8-bit weights: stored as integers, or rounded to 256 levels."""
+    operation, rounded = value.get_source_output().get_node(), False
+    while operation.get_type_name() in ("FakeQuantize", "Reshape", "Convert", "Transpose", "Multiply", "Subtract"):
+        rounded |= operation.get_type_name() == "FakeQuantize"
         operation = operation.input_value(0).get_node()
-    if operation.get_type_name() == "Constant":
-        return str(operation.get_element_type().get_type_name()) in ("i8", "u8")
-    weights = operation.get_type_name() == "FakeQuantize" and operation.input_value(0).get_node()
-    return bool(weights) and weights.get_type_name() in ("Constant", "Convert")
+    if operation.get_type_name() != "Constant":
+        return False  # activations
+    return rounded or str(operation.get_element_type().get_type_name()) in ("i8", "u8")
 
 
 def main() -> None:

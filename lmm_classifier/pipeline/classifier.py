@@ -28,8 +28,8 @@ from lmm_classifier.index.vector_index import ExactIndex
 from lmm_classifier.index.watcher import IndexWatcher
 from lmm_classifier.pipeline.current_flow import CurrentFlow
 from lmm_classifier.pipeline.flow import Query
-from lmm_classifier.pipeline.query_vectors import QueryVectors
-from lmm_classifier.pipeline.retriever import Retriever
+from lmm_classifier.pipeline.retrieval.query_vectors import QueryVectors
+from lmm_classifier.pipeline.retrieval.retriever import Retriever
 from lmm_classifier.pipeline.thresholds import Thresholds
 from lmm_classifier.rerank.benefit import RerankerBenefit
 

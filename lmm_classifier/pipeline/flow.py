@@ -21,10 +21,10 @@ from lmm_classifier.core.protocols import DecisionPolicy, Encoder, Reranker
 from lmm_classifier.index.vector_index import ExactIndex
 from lmm_classifier.pipeline.label_scorer import LabelScorer
 from lmm_classifier.pipeline.policy import ThresholdPolicy
-from lmm_classifier.pipeline.query_vectors import QueryVectors
 from lmm_classifier.pipeline.reference_images import ReferenceImages
-from lmm_classifier.pipeline.retrieval_scores import RetrievalScores
-from lmm_classifier.pipeline.retriever import Retriever
+from lmm_classifier.pipeline.retrieval.query_vectors import QueryVectors
+from lmm_classifier.pipeline.retrieval.retrieval_scores import RetrievalScores
+from lmm_classifier.pipeline.retrieval.retriever import Retriever
 from lmm_classifier.pipeline.slow_start import SlowStart
 from lmm_classifier.pipeline.thresholds import Thresholds
 from lmm_classifier.rerank.benefit import RerankerBenefit

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from lmm_classifier.calibration.calibration import Calibration
 from lmm_classifier.calibration.fit import fusion_fit
-from lmm_classifier.calibration.ladders import DEFAULT_TARGET, Ladder, measure_ladders
+from lmm_classifier.calibration.fusion.ladders import DEFAULT_TARGET, Ladder, measure_ladders
 from lmm_classifier.calibration.predictions import HeldOutPredictions
 from lmm_classifier.calibration.request import DEFAULT_CONFIDENCE_LEVEL, CalibrationRequest
 from lmm_classifier.calibration.simulated_unknowns import OpenSetTradeoff, estimate_open_set_tradeoff

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from lmm_classifier.calibration.calibration import Calibration
-from lmm_classifier.calibration.cascade import NEVER
-from lmm_classifier.calibration.encoder_fit import EncoderFit
+from lmm_classifier.calibration.fusion.cascade import NEVER
+from lmm_classifier.calibration.fusion.encoder_fit import EncoderFit
 from lmm_classifier.calibration.loading import Loaded, Missing, Stale, load_calibration, stored_request
 from lmm_classifier.config import PipelineConfig
 from lmm_classifier.core.paths import expand_home

@@ -8,8 +8,8 @@ from PIL import Image
 
 from lmm_classifier.core.arrays import Float64Array
 from lmm_classifier.core.protocols import Encoder
-from lmm_classifier.pipeline.query_vectors import QueryVectors
-from lmm_classifier.pipeline.retriever import Retriever
+from lmm_classifier.pipeline.retrieval.query_vectors import QueryVectors
+from lmm_classifier.pipeline.retrieval.retriever import Retriever
 
 
 class LabelScorer:

@@ -28,7 +28,7 @@ from lmm_classifier.index.vector_index import ExactIndex
 from lmm_classifier.pipeline.index_encoder import open_encoders_of
 from lmm_classifier.pipeline.label_scorer import LabelScorer
 from lmm_classifier.pipeline.reference_images import ReferenceImages
-from lmm_classifier.pipeline.retriever import Retriever
+from lmm_classifier.pipeline.retrieval.retriever import Retriever
 from lmm_classifier.rerank.benefit import (
     RerankerBenefit,
     Trial,

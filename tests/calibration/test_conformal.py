@@ -9,8 +9,8 @@ from lmm_classifier.calibration.conformal import conformal_threshold, prediction
 from lmm_classifier.calibration.fit import fit_by_leave_one_out
 from lmm_classifier.index.vector_index import ExactIndex
 from lmm_classifier.neighbors.config import RetrievalConfig
-from lmm_classifier.pipeline.query_vectors import QueryVectors
-from lmm_classifier.pipeline.retriever import Retriever
+from lmm_classifier.pipeline.retrieval.query_vectors import QueryVectors
+from lmm_classifier.pipeline.retrieval.retriever import Retriever
 from lmm_classifier.testing import clustered_embeddings
 from tests.helpers.vector_indexes import DIM, LABELS, write_vectors
 

@@ -22,8 +22,8 @@ from lmm_classifier.index.vector_index import ExactIndex
 from lmm_classifier.neighbors.config import RetrievalConfig
 from lmm_classifier.neighbors.voting import make_rule
 from lmm_classifier.pipeline.calibrator import calibrate_index
-from lmm_classifier.pipeline.query_vectors import QueryVectors
-from lmm_classifier.pipeline.retriever import Retriever
+from lmm_classifier.pipeline.retrieval.query_vectors import QueryVectors
+from lmm_classifier.pipeline.retrieval.retriever import Retriever
 from lmm_classifier.testing import random_embeddings
 from tests.helpers.vector_indexes import DIM, LABELS, write_clusters
 

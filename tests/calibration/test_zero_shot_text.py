@@ -14,8 +14,8 @@ from lmm_classifier.index.formats import write_index
 from lmm_classifier.index.vector_index import ExactIndex
 from lmm_classifier.neighbors.config import RetrievalConfig
 from lmm_classifier.neighbors.voting import product
-from lmm_classifier.pipeline.query_vectors import QueryVectors
-from lmm_classifier.pipeline.retriever import Retriever
+from lmm_classifier.pipeline.retrieval.query_vectors import QueryVectors
+from lmm_classifier.pipeline.retrieval.retriever import Retriever
 from lmm_classifier.testing import clustered_embeddings, random_embeddings
 from tests.helpers.vector_indexes import DIM, write_clusters
 

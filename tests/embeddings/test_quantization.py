@@ -48,7 +48,7 @@ def quantized(encoder, images, tmp_path_factory):
         if form not in folders:
             folders[form] = tmp_path_factory.mktemp(form)
             layers = quantize(encoder, [encoder.preprocess(image) for image in images], form, folders[form])
-            assert layers == QuantizedLayers(2, 2)
+            assert layers == QuantizedLayers(3, 3)
         return folders[form]
 
     return make
@@ -87,7 +87,7 @@ def test_the_first_layers_can_stay_as_they_are(encoder, images, quantized, tmp_p
     """Then the vectors are more similar."""
     whole = open_encoder(EncoderConfig(backend=form, model=str(quantized(form))))
     layers = quantize(encoder, [encoder.preprocess(image) for image in images], form, tmp_path, 0.5)
-    assert layers == QuantizedLayers(1, 2)
+    assert layers == QuantizedLayers(1, 3)
     part = open_encoder(EncoderConfig(backend=form, model=str(tmp_path)))
     own = encode_images(encoder, images)
     near, far = ((own * encode_images(made, images)).sum(axis=1).mean() for made in (part, whole))
@@ -163,7 +163,7 @@ def test_an_openvino_model_stays_one(encoder, images, tmp_path):
     (tmp_path / "out").mkdir()
     with pytest.raises(EncoderError, match="is an OpenVINO model: quantize it to openvino"):
         quantize(plain, shown, "onnx", tmp_path / "out")
-    assert quantize(plain, shown, "openvino", tmp_path / "out") == QuantizedLayers(2, 2)
+    assert quantize(plain, shown, "openvino", tmp_path / "out") == QuantizedLayers(3, 3)
     made = open_encoder(EncoderConfig(backend="openvino", model=str(tmp_path / "out")))
     assert 0.99 < (encode_images(made, images) * encode_images(plain, images)).sum(axis=1).min() < 1
 

@@ -11,8 +11,8 @@ from lmm_classifier.index import hnsw
 from lmm_classifier.index.hnsw import HnswGraph, wants_graph
 from lmm_classifier.index.vector_index import ExactIndex
 from lmm_classifier.neighbors.config import RetrievalConfig
-from lmm_classifier.pipeline.query_vectors import QueryVectors
-from lmm_classifier.pipeline.retriever import Retriever
+from lmm_classifier.pipeline.retrieval.query_vectors import QueryVectors
+from lmm_classifier.pipeline.retrieval.retriever import Retriever
 from lmm_classifier.testing import clustered_embeddings, example_fingerprint, random_embeddings
 from tests.contracts.test_index import write
 

@@ -16,7 +16,7 @@ from lmm_classifier.index.build.builder import build_index_from_directory
 from lmm_classifier.index.opening import open_index
 from lmm_classifier.pipeline.classifier import HybridClassifier
 from lmm_classifier.pipeline.flow import Flow, Query
-from lmm_classifier.pipeline.query_vectors import QueryVectors
+from lmm_classifier.pipeline.retrieval.query_vectors import QueryVectors
 from tests.helpers.datasets import draw_dataset, offline_config
 
 SIMILAR = ("polka_dots", "pin_dots", "stripes", "pinstripe")

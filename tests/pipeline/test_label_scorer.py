@@ -9,8 +9,8 @@ from lmm_classifier.embeddings.encode_images import encode_images
 from lmm_classifier.index.build.builder import build_index_from_directory
 from lmm_classifier.index.vector_index import ExactIndex
 from lmm_classifier.pipeline.label_scorer import LabelScorer
-from lmm_classifier.pipeline.query_vectors import QueryVectors
-from lmm_classifier.pipeline.retriever import Retriever
+from lmm_classifier.pipeline.retrieval.query_vectors import QueryVectors
+from lmm_classifier.pipeline.retrieval.retriever import Retriever
 from tests.helpers.datasets import draw_dataset, offline_config
 
 

@@ -12,7 +12,7 @@ from lmm_classifier.core.errors import ConfigError
 from lmm_classifier.index.vector_index import ExactIndex
 from lmm_classifier.neighbors.config import RetrievalConfig
 from lmm_classifier.pipeline.calibrator import calibrate_index
-from lmm_classifier.pipeline.retriever import Retriever
+from lmm_classifier.pipeline.retrieval.retriever import Retriever
 from lmm_classifier.pipeline.thresholds import DEFAULT_KEEP_KNOWN, Threshold, Thresholds
 from tests.helpers.vector_indexes import write_clusters
 

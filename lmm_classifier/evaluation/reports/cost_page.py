@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from lmm_classifier.calibration.calibration import Calibration
-from lmm_classifier.calibration.ladders import Ladder
+from lmm_classifier.calibration.fusion.ladders import Ladder
 from lmm_classifier.core.arrays import Float64Array
 from lmm_classifier.evaluation.reports.charts import Chart, accuracy_ends, calls_chart, ladders_chart
 from lmm_classifier.evaluation.reports.page import Section, Table, write_page

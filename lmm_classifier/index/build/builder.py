@@ -21,7 +21,7 @@ from lmm_classifier.core.errors import ConfigError, DatasetError, IndexFileError
 from lmm_classifier.core.fingerprint import Fingerprint
 from lmm_classifier.core.paths import expand_home
 from lmm_classifier.core.progress import Progress, ProgressCallback, Skipped
-from lmm_classifier.core.protocols import Encoder
+from lmm_classifier.core.protocols import Encoder, Transform
 from lmm_classifier.data.image_folder import Files, LabeledFolder
 from lmm_classifier.embeddings.encode_files import Encoding, encode_files
 from lmm_classifier.embeddings.lazy_encoder import LazyEncoder
@@ -141,16 +141,7 @@ class Build:
                 for encoder, spool in zip(self.encoders, spools)
             ]
             fitted = time.monotonic()
-            manifest = Manifest(
-                encoders=tuple(
-                    EncoderEntry(fingerprint, transform.name)
-                    for fingerprint, transform in zip(self._fingerprints, transforms)
-                ),
-                count=len(examples),
-                image_root=str(self.dataset.root.absolute()),
-                created=datetime.now(UTC).isoformat(timespec="seconds"),
-                program=__version__,
-            )
+            manifest = self._manifest(transforms, len(examples))
             contents = IndexContents(
                 manifest=manifest,
                 labels=[example.label for example in examples],
@@ -170,6 +161,18 @@ class Build:
             "fit transform": fitted - encoded,
             "write": ended - fitted,
         }
+
+    def _manifest(self, transforms: Sequence[Transform], count: int) -> Manifest:
+        return Manifest(
+            encoders=tuple(
+                EncoderEntry(fingerprint, transform.name)
+                for fingerprint, transform in zip(self._fingerprints, transforms, strict=True)
+            ),
+            count=count,
+            image_root=str(self.dataset.root.absolute()),
+            created=datetime.now(UTC).isoformat(timespec="seconds"),
+            program=__version__,
+        )
 
     @property
     def _fingerprints(self) -> list[Fingerprint]:

@@ -10,20 +10,19 @@ from time import monotonic
 from lmm_classifier import __version__
 from lmm_classifier.config import PipelineConfig
 from lmm_classifier.core.errors import DatasetError, IndexFileError
-from lmm_classifier.core.fingerprint import Fingerprint
 from lmm_classifier.core.labels import normal_label
 from lmm_classifier.core.paths import expand_home
 from lmm_classifier.core.progress import Progress, ProgressCallback, Skipped
-from lmm_classifier.core.protocols import Encoder, TransformFitter
+from lmm_classifier.core.protocols import Encoder
 from lmm_classifier.data.image_inputs import ImageInput, check_inputs
 from lmm_classifier.embeddings.encode_files import Encoding, encode_files
-from lmm_classifier.embeddings.whitening import transform_from_arrays
 from lmm_classifier.index.build.added_examples import file_of, id_in_folder, prepare_examples
 from lmm_classifier.index.build.configured_encoders import ConfiguredEncoders
 from lmm_classifier.index.build.folder_scan import scan_dataset
 from lmm_classifier.index.build.new_labels import checked_label, warn_if_alike
 from lmm_classifier.index.build.reports import BuildReport, Changes, EditReport
 from lmm_classifier.index.build.sync import Sync
+from lmm_classifier.index.build.transform_fitters import fitters_of, known_fitters
 from lmm_classifier.index.contents import ADDED
 from lmm_classifier.index.formats import has_npz_name
 from lmm_classifier.index.manifest import Manifest
@@ -131,7 +130,7 @@ class IndexEditor:
                 encoders=encoders.lazy,
                 transform_fitters=lambda: [
                     fitter if fitter is not None else encoder().transform_fitter
-                    for fitter, encoder in zip(_known_fitters(store, encoders.fingerprints), encoders.lazy)
+                    for fitter, encoder in zip(known_fitters(store.contents(), encoders.fingerprints), encoders.lazy)
                 ],
                 config=self._config,
                 batch_size=batch_size or self._config.batch_size,
@@ -213,7 +212,7 @@ class IndexEditor:
             hashes = sorted(record.content_hash for record in store.records())
             transforms = [
                 fitter.fit(store.rows(fingerprint.space_id, fingerprint.dim, hashes))
-                for fitter, fingerprint in zip(_fitters(store), manifest.fingerprints, strict=True)
+                for fitter, fingerprint in zip(fitters_of(store.contents()), manifest.fingerprints, strict=True)
             ]
             store.commit(Change([], transforms=transforms), _edited(manifest))
             return True
@@ -269,21 +268,6 @@ def _manifest(store: Store) -> Manifest:
             f"The build of {store.folder} did not finish. Run `lmm-classifier build` again to resume it."
         )
     return manifest
-
-
-def _fitters(store: Store) -> list[TransformFitter]:
-    """Return for each encoder of the index what fits its transform."""
-    contents = store.contents()
-    return [
-        transform_from_arrays(entry.transform, vectors.transform_arrays).fitter
-        for entry, vectors in zip(contents.manifest.encoders, contents.vectors, strict=True)
-    ]
-
-
-def _known_fitters(store: Store, fingerprints: Sequence[Fingerprint]) -> list[TransformFitter | None]:
-    """Return the same for these encoders; None for one that the index does not have yet."""
-    fitters = dict(zip(_manifest(store).space_ids, _fitters(store), strict=True))
-    return [fitters.get(fingerprint.space_id) for fingerprint in fingerprints]
 
 
 def _edited(manifest: Manifest) -> Manifest:

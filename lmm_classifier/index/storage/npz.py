@@ -93,11 +93,7 @@ def _read(path: Path) -> IndexContents:
     labels, paths, hashes = (_texts(path, name, manifest.count, sizes) for name in _TABLE)
     labels = [normal_label(label) for label in labels]  # another program may have written it
     require_inside(paths, str(path))
-    stored = [_VectorsMember(path, f"{VECTORS}.{place}.npy", sizes[f"{VECTORS}.{place}.npy"]) for place in places]
-    for member, fingerprint in zip(stored, manifest.fingerprints):
-        header, shape = member.header, (manifest.count, fingerprint.dim)
-        if header.shape != shape or header.dtype not in (np.dtype("<f4"), np.dtype("<f2")):
-            raise IndexFileError(f"{path} holds vectors of {header.dtype} {header.shape}, the manifest says {shape}.")
+    stored = _vectors(path, sizes, manifest)
     vectors = [
         EncoderVectors(_arrays_under(path, sizes, f"{TRANSFORM}.{place}"), member.blocks)
         for place, member in enumerate(stored)
@@ -112,6 +108,17 @@ def _read(path: Path) -> IndexContents:
         _arrays_under(path, sizes, CALIBRATION) or None,
         milliseconds=_milliseconds(path, sizes, manifest),
     )
+
+
+def _vectors(path: Path, sizes: Mapping[str, int], manifest: Manifest) -> list[_VectorsMember]:
+    """Return the vectors of each encoder, which have the shape that the manifest says."""
+    names = [f"{VECTORS}.{place}.npy" for place in range(len(manifest.encoders))]
+    stored = [_VectorsMember(path, name, sizes[name]) for name in names]
+    for member, fingerprint in zip(stored, manifest.fingerprints):
+        header, shape = member.header, (manifest.count, fingerprint.dim)
+        if header.shape != shape or header.dtype not in (np.dtype("<f4"), np.dtype("<f2")):
+            raise IndexFileError(f"{path} holds vectors of {header.dtype} {header.shape}, the manifest says {shape}.")
+    return stored
 
 
 class _VectorsMember:

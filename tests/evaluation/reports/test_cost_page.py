@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from lmm_classifier.calibration.fit import fit_by_leave_one_out
-from lmm_classifier.calibration.ladders import Ladder
+from lmm_classifier.calibration.fusion.ladders import Ladder
 from lmm_classifier.core.datatypes import RerankResult
 from lmm_classifier.evaluation.reports.cost_page import CURVE_HEAD, write_cost_page
 from lmm_classifier.index.vector_index import ExactIndex

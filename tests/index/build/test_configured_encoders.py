@@ -153,7 +153,7 @@ def test_an_interrupted_build_resumes_for_each_encoder(dataset, path, stopped):
 
 
 def test_an_interrupted_addition_of_an_encoder_changes_nothing(dataset, path):
-    """The index stays as it was; the next try encodes the rest, and dropping the wish drops what was stored."""
+    """The index stays as it was; the next try encodes the rest, and dropping the request drops what was stored."""
     build(dataset, path, ColorEncoder())
 
     def cancel(progress):

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from lmm_classifier.calibration.cascade import FusionFit, Stage
+from lmm_classifier.calibration.fusion.cascade import FusionFit, Stage
 from lmm_classifier.calibration.predictions import HeldOutPredictions
 from lmm_classifier.calibration.risk_control import RiskGuarantee, fixed_sequence_threshold
 from lmm_classifier.core.arrays import IntArray

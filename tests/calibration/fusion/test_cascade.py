@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from scipy.special import log_softmax
 
-from lmm_classifier.calibration.cascade import NEVER, Cascade, FusionFit, Stage
-from lmm_classifier.calibration.encoder_fusion import EncoderFusion
+from lmm_classifier.calibration.fusion.cascade import NEVER, Cascade, FusionFit, Stage
+from lmm_classifier.calibration.fusion.encoder_fusion import EncoderFusion
 from lmm_classifier.calibration.predictions import HeldOutPredictions
 
 COUNT, CLASSES = 400, 4
@@ -18,8 +18,8 @@ def held_out(skill, seed):
     """Predictions of an encoder whose evidence for the true label has this strength."""
     rng = np.random.default_rng(seed)
     logs = log_softmax(rng.normal(size=(COUNT, CLASSES)) + skill * np.eye(CLASSES)[TRUTH], axis=1)
-    voice = log_softmax(logs + rng.normal(size=logs.shape) / 10, axis=1)
-    return HeldOutPredictions(np.arange(COUNT), TRUTH, logs, [logs, voice], rng.normal(size=COUNT))
+    neighbors = log_softmax(logs + rng.normal(size=logs.shape) / 10, axis=1)
+    return HeldOutPredictions(np.arange(COUNT), TRUTH, logs, [logs, neighbors], rng.normal(size=COUNT))
 
 
 EACH = [held_out(1.5, 1), held_out(2.5, 2), held_out(0.0, 3)]

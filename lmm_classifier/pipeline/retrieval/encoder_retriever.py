@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lmm_classifier.calibration.encoder_fit import EncoderFit
+from lmm_classifier.calibration.fusion.encoder_fit import EncoderFit
 from lmm_classifier.core.arrays import Float32Array, Float64Array, IntArray
 from lmm_classifier.core.numerics import log_softmax
 from lmm_classifier.index.formats import is_durable

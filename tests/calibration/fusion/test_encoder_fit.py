@@ -5,16 +5,16 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from lmm_classifier.calibration import encoder_fit as module
-from lmm_classifier.calibration.encoder_fit import with_knn_distance
 from lmm_classifier.calibration.fit import fit_by_leave_one_out
+from lmm_classifier.calibration.fusion import encoder_fit as module
+from lmm_classifier.calibration.fusion.encoder_fit import with_knn_distance
 from lmm_classifier.index.formats import write_index
 from lmm_classifier.index.vector_index import ExactIndex
 from lmm_classifier.neighbors.config import RetrievalConfig
 from lmm_classifier.neighbors.gallery import Gallery, directions
 from lmm_classifier.neighbors.novelty import NeighborDensity
 from lmm_classifier.pipeline.calibrator import calibrate_index
-from lmm_classifier.pipeline.retriever import Retriever
+from lmm_classifier.pipeline.retrieval.retriever import Retriever
 from lmm_classifier.testing import random_embeddings
 from tests.helpers.vector_indexes import DIM, LABELS, write_clusters
 
@@ -56,7 +56,7 @@ def test_many_missing_knn_distances_are_computed_in_blocks(monkeypatch):
     expected = with_knn_distance(missing, gallery)
     for name, value in (("_BLOCK", 7), ("_MAX_AT_ONCE", 60), ("_MAX_AT_ONCE", 1)):
         with monkeypatch.context() as patch:
-            patch.setattr(f"lmm_classifier.calibration.encoder_fit.{name}", value)
+            patch.setattr(f"lmm_classifier.calibration.fusion.encoder_fit.{name}", value)
             np.testing.assert_allclose(with_knn_distance(missing, gallery), expected, atol=1e-6)
     monkeypatch.setattr("lmm_classifier.neighbors.novelty._MOST_PAIRS", 899)
     some = np.where(np.arange(30) % 2, expected, np.nan)

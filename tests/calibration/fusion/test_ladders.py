@@ -6,9 +6,9 @@ import json
 import numpy as np
 import pytest
 
-from lmm_classifier.calibration.cascade import Stage
-from lmm_classifier.calibration.encoder_fusion import EncoderFusion
-from lmm_classifier.calibration.ladders import (
+from lmm_classifier.calibration.fusion.cascade import Stage
+from lmm_classifier.calibration.fusion.encoder_fusion import EncoderFusion
+from lmm_classifier.calibration.fusion.ladders import (
     Ladder,
     asked_fractions,
     ladders_from_json,
@@ -16,7 +16,7 @@ from lmm_classifier.calibration.ladders import (
     measure_ladders,
 )
 from lmm_classifier.calibration.risk_control import fixed_sequence_threshold
-from tests.calibration.test_cascade import EACH, fit, held_out
+from tests.calibration.fusion.test_cascade import EACH, fit, held_out
 
 TIMES = [2.0, 10.0, 1.0]
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lmm_classifier.calibration.encoder_fusion import FLOOR
+from lmm_classifier.calibration.fusion.encoder_fusion import FLOOR
 from lmm_classifier.core.arrays import Float64Array, IntArray
 
 _RIDGE = 10.0  # examples that the ridge counts for

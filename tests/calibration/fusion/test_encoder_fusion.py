@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.special import log_softmax, logsumexp
 
-from lmm_classifier.calibration.encoder_fusion import FLOOR, EncoderFusion, log_odds
+from lmm_classifier.calibration.fusion.encoder_fusion import FLOOR, EncoderFusion, log_odds
 
 RNG = np.random.default_rng(0)
 EACH = [log_softmax(RNG.normal(size=(7, 4)) * scale, axis=1) for scale in (1, 3)]

@@ -18,9 +18,9 @@ from lmm_classifier.embeddings.whitening import IdentityTransform
 from lmm_classifier.index.vector_index import ExactIndex
 from lmm_classifier.neighbors.config import RetrievalConfig
 from lmm_classifier.neighbors.voting import make_rule
-from lmm_classifier.pipeline.encoder_retriever import EncoderRetriever
-from lmm_classifier.pipeline.query_vectors import QueryVectors
-from lmm_classifier.pipeline.retrieval_scores import RetrievalScores, ScoresOfEncoder
+from lmm_classifier.pipeline.retrieval.encoder_retriever import EncoderRetriever
+from lmm_classifier.pipeline.retrieval.query_vectors import QueryVectors
+from lmm_classifier.pipeline.retrieval.retrieval_scores import RetrievalScores, ScoresOfEncoder
 
 
 @dataclass(frozen=True)

@@ -7,9 +7,9 @@ from hypothesis import strategies as st
 from scipy.optimize import minimize
 from scipy.special import log_softmax
 
-from lmm_classifier.calibration import fusion_weights as module
-from lmm_classifier.calibration.encoder_fusion import FLOOR
-from lmm_classifier.calibration.fusion_weights import FusionWeights, fit_weights
+from lmm_classifier.calibration.fusion import fusion_weights as module
+from lmm_classifier.calibration.fusion.encoder_fusion import FLOOR
+from lmm_classifier.calibration.fusion.fusion_weights import FusionWeights, fit_weights
 
 RIDGE = 10.0
 

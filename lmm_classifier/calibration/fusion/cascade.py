@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from lmm_classifier.calibration.encoder_fusion import EncoderFusion
-from lmm_classifier.calibration.fusion_weights import fit_weights
+from lmm_classifier.calibration.fusion.encoder_fusion import EncoderFusion
+from lmm_classifier.calibration.fusion.fusion_weights import fit_weights
 from lmm_classifier.calibration.predictions import HeldOutPredictions
 from lmm_classifier.core.arrays import BoolArray, Float64Array, IntArray
 
@@ -149,7 +149,8 @@ class FusionFit:
             if not is_last:
                 reached[(reached == number) & (part.confidence <= ask_up_to)] = number + 1
         neighbors = [self.each[place].expert_log_probabilities[-1] for place in steps[-1]]
-        fused_neighbors = neighbors[0] if len(neighbors) == 1 else EncoderFusion(self.weights(neighbors)).log_probabilities(neighbors)
+        weights = self.weights(neighbors) if len(neighbors) > 1 else np.ones(1)
+        fused_neighbors = EncoderFusion(weights).log_probabilities(neighbors)
         predictions = HeldOutPredictions(
             first.rows,
             first.label_ids,

@@ -1,4 +1,4 @@
-"""What retrieval says about some images: probabilities and familiarity, and the examples that speak for a label."""
+"""What retrieval says about some images: probabilities and familiarity, and the examples that support a label."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from lmm_classifier.calibration.cascade import Stage
+from lmm_classifier.calibration.fusion.cascade import Stage
 from lmm_classifier.core.arrays import Float64Array, IntArray
-from lmm_classifier.pipeline.encoder_retriever import EncoderScores
+from lmm_classifier.pipeline.retrieval.encoder_retriever import EncoderScores
 
 _UNFAMILIAR = -4.0  # as where no example is left to compare with
 
