@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from lmm_classifier.calibration.cascade import Cascade, Stage
+from lmm_classifier.calibration.fusion.cascade import Cascade, Stage
 from lmm_classifier.config import PipelineConfig
 from lmm_classifier.core.errors import (
     ClosedError,

@@ -2,11 +2,11 @@
 
 import numpy as np
 import pytest
-from lmm_classifier.pipeline.retrieval.query_vectors import QueryVectors
 from PIL import Image
 
 from lmm_classifier.core.errors import EncoderError, UnreadableImageError
 from lmm_classifier.embeddings.encode_images import encode_images
+from lmm_classifier.pipeline.retrieval.query_vectors import QueryVectors
 from lmm_classifier.testing import random_embeddings
 from tests.helpers.encoders import ColorEncoder, LayoutEncoder
 
