@@ -160,7 +160,8 @@ def readme_results() -> str:
         lines.append([dataset, f"{rows[name].value:.1f}%", *rivals, f"**{both.value:.1f}%**"])
     row = rows["accuracy, clothing"]
     machine = ", ".join(row.where.split(", ")[:2])
-    return f"{markdown(lines)}\n\nAccuracy on new images. Command: `{row.command}`; machine: {machine}."
+    commands = f"`{row.command}`, and `benchmarks.encoders_fused` for the last column"
+    return f"{markdown(lines)}\n\nAccuracy on new images. Command: {commands}; machine: {machine}."
 
 
 def main() -> None:
