@@ -324,3 +324,75 @@ def test_an_unknown_home_folder_is_a_clear_error(key, monkeypatch):
 
 def _no_account(uid):
     raise KeyError(uid)
+
+
+BOTH = [{"backend": "descriptor"}, {"backend": "descriptor", "view": "center 0.5"}]
+
+
+def test_one_encoder_or_several():
+    """`encoders` lists them either way; the number of images in a batch is that of the first."""
+    one, several = PipelineConfig(encoder=BOTH[1]), PipelineConfig(encoder=[{**BOTH[0], "batch_size": 3}, BOTH[1]])
+    assert [encoder.view for encoder in one.encoders] == ["center 0.5"]
+    assert [encoder.view for encoder in several.encoders] == [None, "center 0.5"]
+    assert several.batch_size == 3
+    assert PipelineConfig(**several.model_dump()).model_dump() == several.model_dump()
+    assert [encoder.backend for encoder in PipelineConfig(encoder=[BOTH[0]]).encoders] == ["descriptor"]
+
+
+def test_a_file_may_list_encoders(tmp_path):
+    """Each with the defaults of what it does not name; a folder of a model starts at the folder of the file."""
+    (tmp_path / "model").mkdir()
+    (tmp_path / "own.yaml").write_text(
+        "encoder:\n  - {backend: onnx, model: ./model, revision: 010}\n  - backend: descriptor\n    view: center .25\n"
+    )
+    first, second = PipelineConfig.from_yaml(tmp_path / "own.yaml").encoders
+    assert (first.model, first.revision, first.view) == (str(tmp_path / "model"), "010", None)
+    assert (second.backend, second.view, second.batch_size) == ("descriptor", "center 0.25", 64)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("encoder: []", "encoder: List should have at least 1 item"),
+        ("encoder: 3", "encoder: "),
+        ("encoder: [descriptor]", "encoder.0: "),
+        ("encoder: [{}, {bakend: onnx}]", "unknown key 'encoder.1.bakend': did you mean 'encoder.1.backend'?"),
+        ("encoder: [{backend: descriptor, view: left}]", "encoder.0.view: expected `center` and a fraction"),
+        ("encoder: [{backend: descriptor}, {backend: none}]", "encoder.1.backend: expected"),
+        ("encoder: [{backend: descriptor, k: 3}]", "unknown key 'encoder.0.k': "),
+        ("encoder.0.view: center 0.5", "unknown key 'encoder.0.view'"),
+    ],
+)  # fmt: skip
+def test_an_impossible_list_of_encoders_is_refused(tmp_path, text, message):
+    """With the place and the key."""
+    (tmp_path / "own.yaml").write_text(text)
+    with pytest.raises(ConfigError) as caught:
+        PipelineConfig.from_yaml(tmp_path / "own.yaml")
+    assert message in str(caught.value)
+    assert "section" not in str(caught.value).replace("Section", "")
+
+
+def test_one_of_several_encoders_is_set_by_its_number():
+    """From 0. Without a number, or with another, the error says which there are; nothing is changed then."""
+    config = PipelineConfig(encoder=BOTH)
+    config.set("encoder.1.view=center 0.7")
+    config.set("encoder.0.revision: 010")
+    assert (config.encoders[1].view, config.encoders[0].revision) == ("center 0.7", "010")
+    before = config.model_dump()
+    for setting, message in (
+        ("encoder.2.view=null", "encoder.2: expected one of 0 to 1, got '2'"),
+        ("encoder.x.view=null", "encoder.x: expected one of 0 to 1, got 'x'"),
+        ("encoder.-1.view=null", "Expected KEY=VALUE|encoder.-1"),
+        ("encoder.view=null", "encoder is a list of 2. Name one of them, such as encoder.0."),
+        ("encoder.1.viw=null", "unknown key 'encoder.1.viw': did you mean 'encoder.1.view'?"),
+        ("encoder.1.view=left", "expected `center` and a fraction"),
+        ("encoder=[]", "List should have at least 1 item"),
+    ):
+        with pytest.raises(ConfigError) as caught:
+            config.set(setting)
+        assert any(part in str(caught.value) for part in message.split("|")), str(caught.value)
+    assert config.model_dump() == before
+    config.set("encoder={backend: descriptor}")
+    assert len(config.encoders) == 1
+    config.set("encoder=[{backend: descriptor}, {backend: onnx}]")
+    assert [encoder.backend for encoder in config.encoders] == ["descriptor", "onnx"]

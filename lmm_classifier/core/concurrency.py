@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from itertools import islice
 from typing import TypeVar
 
@@ -55,5 +55,6 @@ def prefetch(items: Generator[Item, None, None]) -> Iterator[Item]:
                 following = worker.submit(next, items, _END)
                 yield item  # type: ignore[misc]
         finally:
-            following.cancel()
-            worker.submit(items.close).result()
+            if not following.cancel():
+                wait([following])
+            items.close()  # here: of a generator that is collected as garbage, the thread may have ended

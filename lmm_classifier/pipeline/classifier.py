@@ -150,11 +150,13 @@ class HybridClassifier:
 
     def _classify_paths(self, files: Iterable[Path], leave_out_identical: bool) -> Iterator[Classification]:
         retriever = self.retriever
+        first, later = retriever.first_encoders, retriever.later_encoders
+        del retriever  # the index may have another one soon
         encoding = Encoding(
-            [LazyEncoder(partial(self._encoder_at, place)) for place in retriever.first_encoders],
+            [LazyEncoder(partial(self._encoder_at, place)) for place in first],
             self.config.images,
             self.config.batch_size,
-            later=[LazyEncoder(partial(self._encoder_at, place)) for place in retriever.later_encoders],
+            later=[LazyEncoder(partial(self._encoder_at, place)) for place in later],
         )
         for batch in encode_files(files, encoding):
             queries = [
@@ -163,9 +165,9 @@ class HybridClassifier:
             ]
             vectors = QueryVectors(
                 len(queries),
-                dict(zip(retriever.first_encoders, batch.vectors)),
+                dict(zip(first, batch.vectors)),
                 self._encoders,
-                partial(self._input_of, dict(enumerate(retriever.later_encoders)), batch, queries),
+                partial(self._input_of, dict(enumerate(later)), batch, queries),
             )
             classified = self._current_flow().classify(vectors, queries, leave_out_identical)
             results = {

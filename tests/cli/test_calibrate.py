@@ -6,6 +6,7 @@ import re
 import pytest
 
 from tests.helpers.command_line import OFFLINE, run
+from tests.helpers.datasets import draw_dataset
 
 
 def test_a_guarantee_is_stored_and_shown(place, index_file):
@@ -78,3 +79,93 @@ def test_a_plain_calibration_repeats_the_request(place, index_file):
     assert re.search(r"date: \d{4}-\d\d-\d\d", shown)
     assert "asked for: target_precision 0.7, confidence_level 0.8, keep_known 0.9" in shown
     assert "confidence_threshold" not in run("calibrate", index_file, "--reset", "--config", OFFLINE).stdout
+
+
+SEVERAL = """\
+encoder:
+  - backend: descriptor
+    view: center 0.6
+  - backend: descriptor
+retrieval:
+  index_path: index
+  cascade: true
+rerank:
+  backend: views
+"""
+
+
+NAMES = ["descriptor center 0.6", "descriptor"]
+PATTERNS = ("stripes", "pinstripe", "gingham")
+
+
+@pytest.fixture
+def several(tmp_path):
+    """Runs a command with the settings of two encoders, where an index of them was built; also returns the folder."""
+    draw_dataset(tmp_path / "dataset", PATTERNS, count=4, size=24)
+    draw_dataset(tmp_path / "new", PATTERNS, count=1, seed=1, size=24)
+    (tmp_path / "own.yaml").write_text(SEVERAL)
+
+    def call(*arguments, code=0):
+        return run(*arguments, "--config", "own.yaml", cwd=tmp_path, code=code)
+
+    call("build", "dataset", "--output", "index")
+    return call, tmp_path
+
+
+def described(call, *arguments):
+    return json.loads(call("info", *arguments, "--json").stdout)
+
+
+def test_several_encoders_are_calibrated_and_shown(several):
+    """Listed in a file of settings. Each result names those that were asked."""
+    call, _ = several
+    text = call("calibrate").stdout
+    assert "stage 1 of " in text or "fusion: " in text or "does not improve the fusion" in text
+    encoders, calibration = described(call)["encoders"], described(call)["calibration"]
+    assert [(encoder["name"], encoder["vectors"]) for encoder in encoders] == [(name, 12) for name in NAMES]
+    assert (calibration["state"], [fit["name"] for fit in calibration["encoders"]]) == ("loaded", NAMES)
+    assert call("info").stdout.count("log-loss by shrinkage") == 2
+    assert "descriptor center 0.6 -> descriptor" in call("report").stdout
+    for line in call("classify", "new", "--format", "jsonl").stdout.splitlines():
+        assert set(json.loads(line)["encoders"]) <= set(NAMES)
+        assert json.loads(line)["encoders"]
+
+
+def test_other_encoders_than_those_of_the_index(several):
+    """Some, or another order, answer without the calibration; others are refused, with what to do."""
+    call, _ = several
+    call("calibrate")
+    one = ["--set", "encoder={backend: descriptor}"]
+    for settings, configured in (
+        (one, "descriptor"),
+        (["--set", "encoder.0.view=null", "--set", "encoder.1.view=center 0.6"], "descriptor, descriptor center 0.6"),
+    ):
+        done = call("classify", "new/stripes", *settings)
+        expected = f"is of the encoders descriptor center 0.6, descriptor, but configured are {configured}."
+        assert expected in " ".join(done.stderr.split())
+    assert "has vectors of descriptor center 0.6, which is not configured" in call("sync", *one, code=1).stderr
+    other = call("classify", "new", "--set", "encoder.0.view=center 0.5", code=1).stderr
+    assert "center 0.5" in other
+    assert "(view differ)" in other
+    twice = call("classify", "new", "--set", "encoder.0.view=null", code=1).stderr
+    assert "give the same vectors. Name each encoder once, or on another view." in twice
+
+
+@pytest.mark.long
+def test_several_encoders_through_every_other_command(several):
+    """Reranked, measured, audited, edited, copied and checked: the calibration and all vectors stay."""
+    call, folder = several
+    call("calibrate", "--rerank", "--max-calls", 20, "--keep-known", "0.9")
+    assert "accuracy by calls" in call("report", "--output", "report.html").stdout
+    call("evaluate", "new", "--json", "evaluation.json")
+    assert json.loads((folder / "evaluation.json").read_text())["images"]["known"] == 3
+    call("audit", "--json", "audit.json")
+    draw_dataset(folder / "more", ("tartan",), count=1, size=24)
+    call("add", "more/tartan/00.png", "--label", "tartan")
+    call("export", "index", "--output", "index.npz")
+    call("import", "index.npz", "--output", "imported")
+    for index in ("index", "index.npz", "imported"):
+        assert [encoder["vectors"] for encoder in described(call, index)["encoders"]] == [13, 13]
+        assert described(call, index)["calibration"]["state"] == "loaded"
+    call("sync")
+    call("doctor", "index")

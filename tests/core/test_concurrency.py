@@ -1,5 +1,7 @@
 """Results computed ahead come in order, in bounded number, and no error is lost."""
 
+import subprocess
+import sys
 import threading
 import time
 
@@ -88,3 +90,31 @@ def test_closing_early_closes_the_source():
 def test_there_is_a_processor():
     """The count is at least one."""
     assert cpu_count() >= 1
+
+
+def test_a_generator_that_is_collected_as_garbage_is_closed():
+    """In a cycle of references, as an error with its traceback makes one. Waiting for its thread would never end."""
+    done = subprocess.run([sys.executable, "-c", IN_A_CYCLE], capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout == "closed\n" * 5
+
+
+IN_A_CYCLE = """
+import gc
+from lmm_classifier.core.concurrency import prefetch
+
+class Cycle:
+    pass
+
+def items():
+    try:
+        yield from range(100)
+    finally:
+        print("closed", flush=True)
+
+for _ in range(5):
+    cycle = Cycle()
+    cycle.itself, cycle.items = cycle, prefetch(items())
+    next(cycle.items)
+    del cycle
+    gc.collect()
+"""
