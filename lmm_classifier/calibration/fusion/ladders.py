@@ -101,6 +101,28 @@ def _measured(
     )
 
 
+def prices(ladders: Sequence[Ladder]) -> list[tuple[Ladder, float, float, float | None]]:
+    """Return what each cascade of all encoders changes, compared with asking all of them about every image.
+
+    Each entry has the cascade, the changes of accuracy and coverage (0.01 is a point), and its fraction of the time;
+    None where that is not known.
+    """
+    most = max((len(ladder.encoders) for ladder in ladders), default=0)
+    fused = next((ladder for ladder in ladders if len(ladder.encoders) == most and not ladder.cascaded), None)
+    if fused is None:
+        return []
+    return [
+        (
+            ladder,
+            ladder.accuracy - fused.accuracy,
+            ladder.coverage - fused.coverage,
+            ladder.milliseconds / fused.milliseconds if ladder.milliseconds and fused.milliseconds else None,
+        )
+        for ladder in ladders
+        if ladder.cascaded and len(ladder.encoders) == most
+    ]
+
+
 def asked_fractions(stages: Sequence[Stage], reached: IntArray) -> tuple[float, ...]:
     """Return for each encoder of a cascade the fraction of examples for which it was asked."""
     asked: list[float] = []

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from lmm_classifier.calibration.calibration import Calibration
-from lmm_classifier.calibration.fusion.ladders import Ladder
+from lmm_classifier.calibration.fusion.ladders import Ladder, prices
 from lmm_classifier.core.arrays import Float64Array
 from lmm_classifier.evaluation.reports.charts import Chart, accuracy_ends, calls_chart, ladders_chart
 from lmm_classifier.evaluation.reports.page import Section, Table, write_page
@@ -37,6 +37,18 @@ def ladder_rows(ladders: Sequence[Ladder]) -> list[list[str]]:
         ]
         for number, ladder in enumerate(ladders, 1)
     ]
+
+
+def price_lines(ladders: Sequence[Ladder]) -> list[str]:
+    """Return in words what each cascade of all encoders costs and saves."""
+    lines = []
+    for ladder, accuracy, coverage, time in prices(ladders):
+        spent = "" if time is None else f", in {100 * time:.0f}% of the time"
+        lines.append(
+            f"{ladder.name}, compared with asking all about every image: accuracy {100 * accuracy:+.1f} points, coverage "
+            f"{100 * coverage:+.1f} points{spent}"
+        )
+    return lines
 
 
 def write_cost_page(path: Path | str, calibration: Calibration) -> None:
@@ -75,7 +87,7 @@ def write_cost_page(path: Path | str, calibration: Calibration) -> None:
         ]
     filled = [section for section in sections if section.count != 0]
     values = figures(benefit) if benefit is not None else None
-    write_page(path, "cost.html", "Encoders and reranker", summary, filled, ladders=ladders, values=values)
+    write_page(path, "cost.html", "Encoders and reranker", summary, filled, prices=price_lines(ladders), values=values)
 
 
 def _reranker_figures(benefit: RerankerBenefit) -> list[tuple[str, str]]:
