@@ -356,7 +356,7 @@ def test_a_file_may_list_encoders(tmp_path):
         ("encoder: []", "encoder: List should have at least 1 item"),
         ("encoder: 3", "encoder: "),
         ("encoder: [descriptor]", "encoder.0: "),
-        ("encoder: [{}, {bakend: onnx}]", "unknown key 'encoder.1.bakend': did you mean 'encoder.1.backend'?"),
+        ("encoder: [{}, {backends: onnx}]", "unknown key 'encoder.1.backends': did you mean 'encoder.1.backend'?"),
         ("encoder: [{backend: descriptor, view: left}]", "encoder.0.view: expected `center` and a fraction"),
         ("encoder: [{backend: descriptor}, {backend: none}]", "encoder.1.backend: expected"),
         ("encoder: [{backend: descriptor, k: 3}]", "unknown key 'encoder.0.k': "),

@@ -543,6 +543,7 @@ def test_the_editor_of_a_classifier_adds_a_vector_of_each_encoder(sides, tmp_pat
     assert [len(each.vectors()) for each in ExactIndex.open_each(index)] == [41, 41]
 
 
+@pytest.mark.long
 def test_augmented_views_are_scored_by_the_cascade(sides):
     """The reranker asks as retrieval does, and improves nothing here; every image has an answer."""
     config = offline_config(sides / "index", retrieval__cascade=True, retrieval__confidence_threshold=1.0)

@@ -87,6 +87,7 @@ def test_noise_has_no_use():
     assert FusionWeights(np.array([0.0, 0.1, 0.3]), np.array([0.0, 0.1, 0.2])).useful.tolist() == [2]
 
 
+@pytest.mark.long
 def test_errors_are_the_spread_over_samples():
     """The estimated standard errors agree with the weights of many datasets."""
     rng = np.random.default_rng(2)

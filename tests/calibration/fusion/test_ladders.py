@@ -2,6 +2,7 @@
 
 import itertools
 import json
+from functools import cache
 
 import numpy as np
 import pytest
@@ -18,11 +19,15 @@ from lmm_classifier.calibration.fusion.ladders import (
 from lmm_classifier.calibration.risk_control import fixed_sequence_threshold
 from tests.calibration.fusion.test_cascade import EACH, fit, held_out
 
-TIMES = [2.0, 10.0, 1.0]
+TIMES = (2.0, 10.0, 1.0)
 
 
-def measured(names="abc", times=TIMES, each=EACH, target=0.9):
-    return {ladder.name: ladder for ladder in measure_ladders(fit(*each), names, times, target, 0.1)}
+@cache
+def measured(names="abc", times=TIMES, more=()):
+    return {
+        ladder.name: ladder
+        for ladder in measure_ladders(fit(*EACH, *(held_out(1.0, seed) for seed in more)), names, times, 0.9, 0.1)
+    }
 
 
 def test_every_encoder_every_fusion_and_every_order_is_measured():
@@ -56,14 +61,13 @@ def test_a_ladder_has_the_figures_of_its_own_predictions():
 
 def test_a_time_that_is_not_known_is_none():
     """Of every ladder with this encoder, and of no other."""
-    found = measured(times=[2.0, None, 1.0])
+    found = measured(times=(2.0, None, 1.0))
     assert all((ladder.milliseconds is None) == ("b" in name) for name, ladder in found.items())
 
 
 def test_of_many_encoders_only_some_orders_are_measured():
     """Each alone, their fusion, and the cascade in the order of the configuration: others are too many."""
-    each = [*EACH, held_out(1.0, 6), held_out(1.0, 7)]
-    found = measured("abcde", [1.0] * 5, each)
+    found = measured("abcde", (1.0,) * 5, more=(6, 7))
     assert list(found) == [*"abcde", "a + b + c + d + e", "a -> b -> c -> d -> e"]
 
 

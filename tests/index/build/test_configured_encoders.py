@@ -109,6 +109,7 @@ def test_only_a_build_drops_the_vectors_of_an_encoder(dataset, path):
     assert back.encoded == COUNT  # its vectors were dropped, not hidden
 
 
+@pytest.mark.long
 def test_one_encoder_in_the_place_of_another(dataset, path):
     """A sync refuses it when an image must be encoded, a build replaces the vectors."""
     build(dataset, path, ColorEncoder(), LayoutEncoder())
