@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 
 from lmm_classifier.calibration.zero_shot_text import ZeroShotText, weighted_product
 from lmm_classifier.core.arrays import Arrays, Float32Array, Float64Array, nest, unnest
-from lmm_classifier.core.numerics import softmax
 from lmm_classifier.core.protocols import Similarities
 from lmm_classifier.neighbors.metric import WithinClassMetric
 from lmm_classifier.neighbors.voting import RuleSpec, product
@@ -52,10 +51,6 @@ class FittedRule:
         if self.text is None:
             return product(experts)
         return weighted_product(experts, (self.text.scores(embeddings), self.text.temperature), self.text.weight)
-
-    def probabilities(self, scores: Float64Array) -> Float64Array:
-        """Return the probabilities (n, C) behind combined scores (n, C)."""
-        return softmax(scores, self.temperature)
 
     def to_arrays(self) -> dict[str, NDArray[Any]]:
         """Return the arrays that rebuild it."""

@@ -7,6 +7,7 @@ import pytest
 
 from lmm_classifier.calibration.fit import fit_by_leave_one_out
 from lmm_classifier.calibration.fitted_rule import FittedRule
+from lmm_classifier.core.numerics import softmax
 from lmm_classifier.index.vector_index import ExactIndex
 from lmm_classifier.neighbors.config import RetrievalConfig
 from lmm_classifier.neighbors.metric import gallery_in_metric
@@ -36,7 +37,7 @@ def test_a_rebuilt_rule_gives_the_same_scores(index, rule):
     expected = rule.scores(*compare(index, rule, queries))
     np.testing.assert_array_equal(rebuilt.scores(*compare(index, rebuilt, queries)), expected)
     weights = np.exp(expected / rule.temperature)
-    np.testing.assert_allclose(rule.probabilities(expected), weights / weights.sum(axis=1, keepdims=True))
+    np.testing.assert_allclose(softmax(expected, rule.temperature), weights / weights.sum(axis=1, keepdims=True))
 
 
 @pytest.mark.parametrize(("rule", "in_metric"), [("knn", False), ("auto", True)])
