@@ -45,8 +45,8 @@ def price_lines(ladders: Sequence[Ladder]) -> list[str]:
     for ladder, accuracy, coverage, time in prices(ladders):
         spent = "" if time is None else f", in {100 * time:.0f}% of the time"
         lines.append(
-            f"{ladder.name}, compared with asking all about every image: accuracy {100 * accuracy:+.1f} points, coverage "
-            f"{100 * coverage:+.1f} points{spent}"
+            f"{ladder.name}, compared with asking all about every image: accuracy {100 * accuracy:+.1f} points, "
+            f"coverage {100 * coverage:+.1f} points{spent}"
         )
     return lines
 
