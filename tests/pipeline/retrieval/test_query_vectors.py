@@ -2,11 +2,11 @@
 
 import numpy as np
 import pytest
-from lmm_classifier.pipeline.retrieval.query_vectors import QueryVectors
 from PIL import Image
 
 from lmm_classifier.core.errors import EncoderError, UnreadableImageError
 from lmm_classifier.embeddings.encode_images import encode_images
+from lmm_classifier.pipeline.retrieval.query_vectors import QueryVectors
 from lmm_classifier.testing import random_embeddings
 from tests.helpers.encoders import ColorEncoder, LayoutEncoder
 
@@ -49,6 +49,15 @@ def test_an_image_that_a_later_encoder_refuses_is_left_out(caplog):
     found, rows = vectors.of(1, np.array([0, 1, 2, 4]))
     assert rows.tolist() == [0, 2]
     np.testing.assert_array_equal(found, encode_images(LayoutEncoder(), [IMAGES[0], IMAGES[2]]))
+    assert caplog.text.count("An image cannot be encoded by thumbnail: thumbnail refuses this image") == 2
+
+
+def test_a_later_encoder_may_refuse_all_that_it_is_asked_about(caplog):
+    """As when it is asked about each of them alone; a run goes on."""
+    layout = LayoutEncoder(refused=[(21, 20), (24, 20)])
+    vectors = QueryVectors.of_images([ColorEncoder(), layout], IMAGES, first=[0])
+    found, rows = vectors.of(1, np.array([1, 4]))
+    assert (found.shape, rows.tolist()) == ((0, 36), [])
     assert caplog.text.count("An image cannot be encoded by thumbnail: thumbnail refuses this image") == 2
 
 
