@@ -44,7 +44,7 @@ def open_encoders(configs: Sequence[EncoderConfig], given: Given = None) -> tupl
 def _opened(configs: Sequence[EncoderConfig]) -> tuple[Encoder, ...]:
     models: list[tuple[EncoderConfig, Encoder]] = []
     encoders = []
-    if all(config.backend == "descriptor" for config in configs):  # beside a trained encoder it is a good choice
+    if all(config.backend == "descriptor" for config in configs):  # with a trained encoder it is a good choice
         logger.warning(_DESCRIPTOR_NOTICE)
     for config in configs:
         whole = config.model_copy(update={"view": None})

@@ -51,7 +51,7 @@ def test_no_encoder_is_refused():
     ("backends", "said"), [(("descriptor",), True), (("descriptor", "onnx"), False), (("onnx", "descriptor"), False)]
 )
 def test_the_descriptor_alone_is_warned_about(backends, said, caplog, monkeypatch):
-    """Beside a trained encoder it is what the presets recommend."""
+    """With a trained encoder it is what the presets recommend."""
     monkeypatch.setattr(
         "lmm_classifier.embeddings.opening.open_encoder",
         lambda config: LayoutEncoder() if config.backend == "onnx" else ColorEncoder(),

@@ -53,7 +53,7 @@ def test_an_image_that_a_later_encoder_refuses_is_left_out(caplog):
 
 
 def test_a_later_encoder_may_refuse_all_that_it_is_asked_about(caplog):
-    """As when it is asked about each of them alone; a run goes on."""
+    """As when it is asked about each of them alone; the run does not end."""
     layout = LayoutEncoder(refused=[(21, 20), (24, 20)])
     vectors = QueryVectors.of_images([ColorEncoder(), layout], IMAGES, first=[0])
     found, rows = vectors.of(1, np.array([1, 4]))
