@@ -24,6 +24,7 @@ from lmm_classifier.rerank.benefit import RerankerBenefit
 logger = logging.getLogger(__name__)
 
 _AGAIN = "Run `lmm-classifier calibrate` again."
+_BUILD_FIRST = "Run `lmm-classifier build` with this configuration, then `lmm-classifier calibrate`."
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,7 @@ class Stale:
     """A stored calibration that must not be used, and why."""
 
     reason: str
+    remedy: str = _AGAIN
 
 
 @dataclass(frozen=True)
@@ -71,7 +73,8 @@ def load_calibration(
         if encoders is not None and list(encoders) != list(range(len(contents.vectors))):
             names = contents.manifest.encoder_names
             configured = ", ".join(names[place] for place in encoders)
-            return Stale(f"The calibration is of the encoders {', '.join(names)}, but configured are {configured}.")
+            reason = f"The calibration is of the encoders {', '.join(names)}, but configured are {configured}."
+            return Stale(reason, _BUILD_FIRST)  # a calibration is of all encoders of the index, in the order there
         rule_name = str(arrays["rule"].item())
         if spec is not None and rule_name != spec.name:
             return Stale(f"The calibration is of the rule '{rule_name}', but '{spec.name}' is configured.")
@@ -104,8 +107,8 @@ def usable_calibration(
             if note:
                 logger.warning("%s %s", note, _AGAIN)
             return calibration
-        case Stale(reason):
-            logger.warning("%s It is not used. %s", reason, _AGAIN)
+        case Stale(reason, remedy):
+            logger.warning("%s It is not used. %s", reason, remedy)
     return None
 
 

@@ -42,7 +42,12 @@ def report(
     require_place(json_to, output)
     path = index or config.retrieval.index_path
     calibration = usable_calibration(read_index(path))
-    if calibration is None or not (calibration.ladders or calibration.reranker_benefit):
+    if calibration is None:
+        raise CalibrationError(
+            f"Nothing was measured on {path}: no calibration is stored that can be used. Run `lmm-classifier calibrate "
+            f"{path}`."
+        )
+    if not (calibration.ladders or calibration.reranker_benefit):
         raise CalibrationError(
             f"Nothing was measured on {path}: it has one encoder, and no reranker was measured. Run `lmm-classifier "
             f"calibrate {path} --rerank`, or build it with several encoders and calibrate it."

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from PIL.Image import Image
 
 from lmm_classifier.core.arrays import Float32Array
 from lmm_classifier.core.concurrency import prefetch, threaded_map
@@ -75,7 +76,7 @@ class _Ready:
 
     file: EncodedFile
     inputs: Sequence[Preprocessed | None]
-    later: tuple[Preprocessed, ...]
+    later: tuple[Preprocessed | None, ...]  # None where one refuses it: it may never be asked
     seconds: Sequence[float]  # that preprocessing took, for each encoder
 
 
@@ -105,7 +106,7 @@ def encode_files(files: Iterable[Path], encoding: Encoding) -> Iterator[EncodedB
                 started = time.thread_time()
                 inputs.append(None if encoder is None else encoder.preprocess(image.image))
                 seconds.append(time.thread_time() - started)
-            return _Ready(file, inputs, tuple(encoder.preprocess(image.image) for encoder in later), seconds)
+            return _Ready(file, inputs, tuple(_prepared(encoder, image.image) for encoder in later), seconds)
         except EncoderError as error:
             return FailedImage(position, path, image.content_hash, "no_vector", str(error))
 
@@ -124,6 +125,14 @@ def encode_files(files: Iterable[Path], encoding: Encoding) -> Iterator[EncodedB
             waiting, encoded = [], 0
     if waiting:
         yield EncodedBatch.joined(waiting)
+
+
+def _prepared(encoder: Encoder, image: Image) -> Preprocessed | None:
+    """Return the input of an encoder, None where it refuses the image."""
+    try:
+        return encoder.preprocess(image)
+    except EncoderError:
+        return None
 
 
 def _encoded(

@@ -69,7 +69,7 @@ class EncodedBatch:
     known: list[EncodedFile] = field(default_factory=list)  # files of known content, not encoded again
     failed: list[FailedImage] = field(default_factory=list)
     new: list[NewVectors] = field(default_factory=list)  # of each encoder
-    inputs: list[tuple[Preprocessed, ...]] = field(default_factory=list)  # of each encoded file for later encoders
+    inputs: list[tuple[Preprocessed | None, ...]] = field(default_factory=list)  # of the encoded, for later encoders
 
     def __len__(self) -> int:
         return len(self.encoded) + len(self.known) + len(self.failed)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 
 from lmm_classifier.core.errors import ConfigError
@@ -11,6 +12,13 @@ from lmm_classifier.core.reopening import Closable
 from lmm_classifier.embeddings.config import EncoderConfig
 from lmm_classifier.embeddings.registry import compatible_backends, open_encoder
 from lmm_classifier.embeddings.view import CenterView
+
+logger = logging.getLogger(__name__)
+
+_DESCRIPTOR_NOTICE = (
+    "using the weight-free descriptor: it needs no download, but a trained encoder is far more accurate; "
+    "for real work set encoder.backend to transformers, or to lite, which pip installs"
+)
 
 Given = Encoder | Sequence[Encoder] | None  # encoders that are loaded already; None: the configured ones
 
@@ -36,6 +44,8 @@ def open_encoders(configs: Sequence[EncoderConfig], given: Given = None) -> tupl
 def _opened(configs: Sequence[EncoderConfig]) -> tuple[Encoder, ...]:
     models: list[tuple[EncoderConfig, Encoder]] = []
     encoders = []
+    if all(config.backend == "descriptor" for config in configs):  # with a trained encoder it is a good choice
+        logger.warning(_DESCRIPTOR_NOTICE)
     for config in configs:
         whole = config.model_copy(update={"view": None})
         model = next((encoder for known, encoder in models if known == whole), None)

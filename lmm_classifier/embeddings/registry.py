@@ -6,7 +6,6 @@ To add a backend: write one file for it here, add a row to ``_BACKENDS``, and ad
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
 from typing import Any
 
@@ -16,13 +15,6 @@ from lmm_classifier.core.optional_imports import import_attribute, import_option
 from lmm_classifier.core.paths import expand_home
 from lmm_classifier.core.protocols import Encoder
 from lmm_classifier.embeddings.config import EncoderConfig
-
-logger = logging.getLogger(__name__)
-
-DESCRIPTOR_NOTICE = (
-    "using the weight-free descriptor: it needs no download, but a trained encoder is far more accurate; "
-    "for real work set encoder.backend to transformers, or to lite, which pip installs"
-)
 
 
 def open_encoder(config: EncoderConfig) -> Encoder:
@@ -75,7 +67,6 @@ def _open_lite(config: EncoderConfig) -> Any:
 
 
 def _open_descriptor(config: EncoderConfig) -> Any:  # noqa: ARG001 - it has no settings
-    logger.warning(DESCRIPTOR_NOTICE)
     return import_attribute("lmm_classifier.embeddings.descriptor", "DescriptorEncoder", "all")()
 
 

@@ -134,7 +134,7 @@ def calibrate_index(
         date=_today(),
     )
     write_calibration(path, index.contents, calibration.to_arrays(index.contents))
-    notes += [*_fitted_again(refitted, fitted, texts), *fusion_notes(index, fitted), *former.notes(request)]
+    notes += [*_fitted_again(refitted, fitted, texts), *fusion_notes(index, fitted, config), *former.notes(request)]
     tradeoff = fused_tradeoff(indexes, calibration)
     return CalibrationReport(calibration, predictions, method, warning, tuple(notes), guarantee, sgr, tradeoff)
 

@@ -224,9 +224,10 @@ class HybridClassifier:
         """Return the input of an encoder that was prepared for a file, or prepare it now."""
         place = self._encoders.index(encoder)
         for number, later in prepared.items():
-            if later == place:
-                return batch.inputs[row][number]
-        return encoder.preprocess(queries[row].load_image())  # the index was calibrated anew meanwhile
+            if later == place and (given := batch.inputs[row][number]) is not None:
+                return given
+        # the index was calibrated anew meanwhile, or the encoder says again why it refuses the image
+        return encoder.preprocess(queries[row].load_image())
 
     def editor(self) -> IndexEditor:
         """Return an editor of the index in use, with the encoders in use; its edits count from the next image on."""

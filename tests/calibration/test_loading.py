@@ -111,6 +111,13 @@ def test_another_encoder_makes_it_stale(contents):
     assert "the encoder or the transform of the index changed" in state.reason
 
 
+def test_another_order_of_encoders_needs_a_build(path, contents, caplog):
+    """Calibrating again would give the order of the index again, so that is not the advice."""
+    with caplog.at_level(logging.WARNING):
+        assert usable_calibration(contents, spec(), [0, 0]) is None
+    assert "Run `lmm-classifier build` with this configuration, then `lmm-classifier calibrate`." in caplog.text
+
+
 @pytest.mark.parametrize(
     "name",
     [

@@ -46,6 +46,9 @@ def test_measure_report_and_classify(shapes):
     """A second classification asks nothing: the answers are stored next to the index."""
     needs_torch()
     missing = run("report", "index.npz", cwd=shapes, code=1)
+    assert "no calibration is stored that can be used. Run `lmm-classifier calibrate index.npz`." in missing.stderr
+    run("calibrate", "index.npz", "--config", "lmm.yaml", cwd=shapes)
+    missing = run("report", "index.npz", cwd=shapes, code=1)
     assert "Run `lmm-classifier calibrate index.npz --rerank`, or build it with several encoders" in missing.stderr
     text = run("calibrate", "--rerank", "--max-calls", 40, "--config", "lmm.yaml", cwd=shapes).stdout
     assert "Reranking helps on this dataset" in text

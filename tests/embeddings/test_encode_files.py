@@ -205,6 +205,17 @@ def test_an_image_that_one_encoder_refuses_has_no_vector_at_all(files, place):
         np.testing.assert_array_equal(batch.vectors[number], encode_images(encoder, images))
 
 
+def test_a_later_encoder_that_refuses_a_file_costs_no_vector(files):
+    """It may never be asked about it; its input is then missing."""
+
+    class Picky(LayoutEncoder):
+        def preprocess(self, image):
+            raise EncoderError("no such size")
+
+    batch = encoded(files[:20], ColorEncoder(), later=[LazyEncoder(Picky)])
+    assert batch.inputs == [(None,)] * 18
+
+
 def test_inputs_of_later_encoders_belong_to_their_files(files):
     """They are prepared with the decoding, and nothing of a later encoder is computed."""
     color, later = ColorEncoder(), LayoutEncoder()

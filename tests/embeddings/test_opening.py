@@ -47,6 +47,19 @@ def test_no_encoder_is_refused():
         PipelineConfig(encoder=[])
 
 
+@pytest.mark.parametrize(
+    ("backends", "said"), [(("descriptor",), True), (("descriptor", "onnx"), False), (("onnx", "descriptor"), False)]
+)
+def test_the_descriptor_alone_is_warned_about(backends, said, caplog, monkeypatch):
+    """With a trained encoder it is what the presets recommend."""
+    monkeypatch.setattr(
+        "lmm_classifier.embeddings.opening.open_encoder",
+        lambda config: LayoutEncoder() if config.backend == "onnx" else ColorEncoder(),
+    )
+    open_encoders(PipelineConfig(encoder=[{"backend": backend} for backend in backends]).encoders)
+    assert ("weight-free descriptor" in caplog.text) == said
+
+
 def test_closing_closes_the_model_of_a_view():
     """Once for each encoder; an encoder that cannot be closed is left alone."""
 

@@ -265,6 +265,18 @@ def test_the_reranker_is_measured_with_a_holdout(drawn, images):
     assert calibrate_index(path, images, reset=True).calibration.reranker_benefit is None
 
 
+def test_another_order_of_encoders_is_said(tmp_path):
+    """The calibration is of the index, so a classifier with that order would not use it."""
+    draw_dataset(tmp_path / "dataset", count=3, size=48)
+    both = [{"backend": "descriptor"}, {"backend": "descriptor", "view": "center 0.5"}]
+    config, other = PipelineConfig(encoder=both), PipelineConfig(encoder=both[::-1])
+    build_index_from_directory(tmp_path / "dataset", tmp_path / "index.npz", config=config)
+    said = "another order, so `classify` will not use it. Run `lmm-classifier build`"
+    assert said in " ".join(calibrate_index(tmp_path / "index.npz", other).notes)
+    for same in (config, PipelineConfig()):
+        assert said not in " ".join(calibrate_index(tmp_path / "index.npz", same).notes)
+
+
 def test_a_guarantee_on_repeated_objects_is_not_certified(tmp_path):
     """Many images of few objects are found without being asked for; groups make the guarantee certified."""
     path = write_objects(tmp_path / "index.npz")

@@ -78,7 +78,13 @@ class QueryVectors:
                 logger.warning("An image cannot be encoded by %s: %s", opened.fingerprint.name, error)
         if not inputs:
             return np.empty((0, opened.fingerprint.dim), np.float32), np.empty(0, np.int64)
-        vectors, errors = encode_each(opened, inputs)
+        try:
+            vectors, errors = encode_each(opened, inputs)
+        except EncoderError as error:  # it refuses all of them; each has the answer before
+            vectors, errors = (
+                np.empty((0, opened.fingerprint.dim), np.float32),
+                dict.fromkeys(range(len(inputs)), error),
+            )
         for refused in errors.values():
             logger.warning("An image cannot be encoded by %s: %s", opened.fingerprint.name, refused)
         return vectors, np.array([row for place, row in enumerate(loaded) if place not in errors], np.int64)

@@ -52,6 +52,15 @@ def test_an_image_that_a_later_encoder_refuses_is_left_out(caplog):
     assert caplog.text.count("An image cannot be encoded by thumbnail: thumbnail refuses this image") == 2
 
 
+def test_a_later_encoder_may_refuse_all_that_it_is_asked_about(caplog):
+    """As when it is asked about each of them alone; the run does not end."""
+    layout = LayoutEncoder(refused=[(21, 20), (24, 20)])
+    vectors = QueryVectors.of_images([ColorEncoder(), layout], IMAGES, first=[0])
+    found, rows = vectors.of(1, np.array([1, 4]))
+    assert (found.shape, rows.tolist()) == ((0, 36), [])
+    assert caplog.text.count("An image cannot be encoded by thumbnail: thumbnail refuses this image") == 2
+
+
 def test_an_image_that_a_first_encoder_refuses_is_an_error():
     """There is no answer before."""
     with pytest.raises(EncoderError, match="boxes refuses this image"):
