@@ -38,21 +38,21 @@ def test_notes_name_the_encoders_of_each_stage(sides):
     calibration, _ = fit_by_leave_one_out(PipelineConfig().retrieval, indexes)
     one, two = EncoderFusion(np.ones(1)), EncoderFusion(np.array([0.6, 0.25]))
     cascade = replaced(calibration, Stage((2,), one, 0.75), Stage((2, 0), two))
-    assert list(fusion_notes(indexes[0], cascade)) == [
+    assert list(fusion_notes(indexes[0], cascade, PipelineConfig())) == [
         "stage 1 of 2: thumbnail; the next one is asked at a confidence of at most 0.7500",
         "stage 2 of 2: weights thumbnail 0.60, boxes 0.25",
         "digest does not improve the fusion, so it is not asked. Remove it from the configuration and build again to "
         "save its time.",
     ]
     fused = replaced(calibration, Stage((0, 1, 2), EncoderFusion(np.array([0.5, 0.25, 0.25]))))
-    assert list(fusion_notes(indexes[0], fused)) == ["fusion: weights boxes 0.50, digest 0.25, thumbnail 0.25"]
+    assert list(fusion_notes(indexes[0], fused, PipelineConfig())) == ["fusion: weights boxes 0.50, digest 0.25, thumbnail 0.25"]
 
 
 def test_one_encoder_needs_no_notes(tmp_path):
     """Nor ladders."""
     index = ExactIndex.open(write_clusters(tmp_path / "index.npz"))
     calibration, predictions = fit_by_leave_one_out(PipelineConfig().retrieval, [index])
-    assert list(fusion_notes(index, calibration)) == []
+    assert list(fusion_notes(index, calibration, PipelineConfig())) == []
     assert compare_ladders([index], predictions, CalibrationRequest(), equal=False) == ()
     assert fused_tradeoff([index], calibration) is not None
 
