@@ -45,7 +45,9 @@ def test_notes_name_the_encoders_of_each_stage(sides):
         "save its time.",
     ]
     fused = replaced(calibration, Stage((0, 1, 2), EncoderFusion(np.array([0.5, 0.25, 0.25]))))
-    assert list(fusion_notes(indexes[0], fused, PipelineConfig())) == ["fusion: weights boxes 0.50, digest 0.25, thumbnail 0.25"]
+    assert list(fusion_notes(indexes[0], fused, PipelineConfig())) == [
+        "fusion: weights boxes 0.50, digest 0.25, thumbnail 0.25"
+    ]
 
 
 def test_one_encoder_needs_no_notes(tmp_path):
