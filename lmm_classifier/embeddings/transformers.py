@@ -234,5 +234,5 @@ def _loading_error(model: str, error: Exception) -> str:
     return (
         f"cannot load the encoder {model!r} ({str(error).splitlines()[0] if str(error) else type(error).__name__}). "
         "Do one of three things: download it on a machine with a network and copy the cache (encoder.cache_dir); set "
-        "encoder.model to a local folder; or take an encoder that needs no hub (--config lite, or --config offline)"
+        "encoder.model to a local folder; or take an encoder that needs no hub (the preset lite, or the preset offline)"
     )

@@ -152,7 +152,7 @@ def test_a_model_that_cannot_be_loaded(model, tmp_path):
     """The error names the three remedies; no other encoder takes its place."""
     with pytest.raises(EncoderError) as caught:
         open_encoder(EncoderConfig(model=model, cache_dir=tmp_path))
-    for part in (model, "copy the cache", "local folder", "--config lite", "--config offline"):
+    for part in (model, "copy the cache", "local folder", "preset lite", "preset offline"):
         assert part in str(caught.value)
 
 
