@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.accuracy import mobilenet
-from benchmarks.quality_data import LabeledVectors, Strings
+from benchmarks.quality_data import LabeledVectors, Strings, drawn_as_new, drawn_rows
 from lmm_classifier.calibration.fit import fit_by_leave_one_out, fuse, fusion_fit
 from lmm_classifier.calibration.fusion.cascade import Cascade
 from lmm_classifier.calibration.fusion.encoder_fit import EncoderFit
@@ -205,19 +205,12 @@ def encode(folder: Path, models: Path, work: Path) -> Images:
     return Images({name: index.vectors() for name, index in zip(ENCODERS, indexes)}, labels)
 
 
-def split(images: Images, seed: int, fraction: float = 0.2) -> Task:
-    """Split the images of each label at random, as `quality_data` does; `fraction` of them are new."""
-    rng = np.random.default_rng(seed)
-    is_new = np.zeros(len(images.labels), bool)
-    for label in np.unique(images.labels):
-        rows = rng.permutation(np.flatnonzero(images.labels == label))
-        is_new[rows[: round(fraction * len(rows))]] = True
+def split(images: Images, seed: int) -> Task:
+    """Split the images of each label at random, as `quality_data` does."""
+    is_new = drawn_as_new(images.labels, seed)
     return Task(images.at(~is_new), images.at(is_new))
 
 
 def few(task: Task, count: int, seed: int) -> Task:
     """Reduce the dataset to `count` examples per label."""
-    rng = np.random.default_rng(seed)
-    labels = task.dataset.labels
-    rows = [rng.permutation(np.flatnonzero(labels == label))[:count] for label in np.unique(labels)]
-    return Task(task.dataset.at(np.sort(np.concatenate(rows))), task.new)
+    return Task(task.dataset.at(drawn_rows(task.dataset.labels, count, seed)), task.new)

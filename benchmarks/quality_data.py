@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.accuracy import mobilenet
-from lmm_classifier.core.arrays import BoolArray, Float32Array, Float64Array
+from lmm_classifier.core.arrays import BoolArray, Float32Array, Float64Array, IntArray
 from lmm_classifier.embeddings.whitening import IdentityTransform
 from lmm_classifier.index.build.builder import build_index_from_directory
 from lmm_classifier.index.contents import EncoderVectors, IndexContents
@@ -125,17 +125,27 @@ def predict_baselines(dataset: LabeledVectors, new: LabeledVectors) -> Baselines
 
 def split(images: LabeledVectors, seed: int, fraction: float = 0.2) -> Task:
     """Split the images of each label at random; `fraction` of them are new."""
-    rng = np.random.default_rng(seed)
-    is_new = np.zeros(len(images.labels), bool)
-    for label in np.unique(images.labels):
-        rows = rng.permutation(np.flatnonzero(images.labels == label))
-        is_new[rows[: round(fraction * len(rows))]] = True
+    is_new = drawn_as_new(images.labels, seed, fraction)
     return Task(images.at(~is_new), images.at(is_new))
+
+
+def drawn_as_new(labels: Strings, seed: int, fraction: float = 0.2) -> BoolArray:
+    """Return which of n images are new in a split, (n,): `fraction` of each label, at random."""
+    rng = np.random.default_rng(seed)
+    is_new = np.zeros(len(labels), bool)
+    for label in np.unique(labels):
+        rows = rng.permutation(np.flatnonzero(labels == label))
+        is_new[rows[: round(fraction * len(rows))]] = True
+    return is_new
 
 
 def few(task: Task, count: int, seed: int) -> Task:
     """Reduce the dataset to `count` examples per label."""
+    return Task(task.dataset.at(drawn_rows(task.dataset.labels, count, seed)), task.new)
+
+
+def drawn_rows(labels: Strings, count: int, seed: int) -> IntArray:
+    """Draw `count` rows of each label, ascending."""
     rng = np.random.default_rng(seed)
-    labels = task.dataset.labels
     rows = [rng.permutation(np.flatnonzero(labels == label))[:count] for label in np.unique(labels)]
-    return Task(task.dataset.at(np.sort(np.concatenate(rows))), task.new)
+    return np.sort(np.concatenate(rows))

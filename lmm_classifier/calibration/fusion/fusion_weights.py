@@ -1,8 +1,8 @@
 """Fits the weights of encoders by the log-loss of held-out examples.
 
 The loss of a logarithmic opinion pool is convex in the weights (Heskes, NIPS 1998, "Selecting weighting factors in
-logarithmic opinion pools"). A ridge pulls the weights towards 1 / E, their sum included: where held-out examples are
-faultless, the log-loss alone would make the product more and more certain. Projected Newton steps find the minimum
+logarithmic opinion pools"). A ridge pulls the weights towards 1 / E, their sum included: where no held-out example
+is wrong, the log-loss alone would make the product more and more certain. Projected Newton steps find the minimum
 (Bertsekas, 1982).
 """
 
