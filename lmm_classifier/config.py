@@ -103,6 +103,11 @@ class PipelineConfig(Settings):
         return self.encoder if isinstance(self.encoder, list) else [self.encoder]
 
     @property
+    def names_encoders(self) -> bool:
+        """Return whether encoders were named; else they are the default one."""
+        return "encoder" in self.model_fields_set or self.encoder != EncoderConfig()
+
+    @property
     def batch_size(self) -> int:
         """Return the number of images after which vectors are stored and results returned."""
         return self.encoders[0].batch_size
@@ -186,6 +191,11 @@ class PipelineConfig(Settings):
                     raise ConfigError(f"{name}: expected one of 0 to {len(section) - 1}, got {step!r}")
                 section = section[int(step)]
                 continue
+            if depth and step.isdecimal():
+                former, rest = ".".join(path[:depth]), ".".join(path[depth + 1 :])
+                raise ConfigError(
+                    f"{former} is one section, not a list. Name {former}.{rest or 'KEY'} instead of {name}."
+                )
             section = getattr(section, step, None) if step in type(section).model_fields else None  # type: ignore[assignment]
             is_list = isinstance(section, list) and all(isinstance(item, Settings) for item in section)
             if not (isinstance(section, Settings) or is_list):

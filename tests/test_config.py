@@ -394,5 +394,7 @@ def test_one_of_several_encoders_is_set_by_its_number():
     assert config.model_dump() == before
     config.set("encoder={backend: descriptor}")
     assert len(config.encoders) == 1
+    with pytest.raises(ConfigError, match=r"encoder is one section, not a list. Name encoder.KEY instead"):
+        config.set("encoder.0.threads=2")
     config.set("encoder=[{backend: descriptor}, {backend: onnx}]")
     assert [encoder.backend for encoder in config.encoders] == ["descriptor", "onnx"]

@@ -53,7 +53,11 @@ def classify(
     follow_links: FollowLinksOption = None,
     fail_on_unknown: Annotated[bool, typer.Option("--fail-on-unknown", help="Exit with 4 if any is unknown.")] = False,
     leave_out_identical: Annotated[
-        bool, typer.Option("--leave-out-identical", help="Ignore examples with the same content as the query.")
+        bool,
+        typer.Option(
+            "--leave-out-identical",
+            help="Ignore examples with the same content as the query. New images are harder: the metric knows it.",
+        ),
     ] = False,
     *,
     config: PipelineConfig,

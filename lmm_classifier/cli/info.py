@@ -67,7 +67,7 @@ def _calibration_lines(calibration: dict[str, Any], path: str) -> list[str]:
         return [f"none: `lmm-classifier calibrate {path}` fits the rule and sets the thresholds"]
     if calibration["state"] == "stale":
         return [
-            f"not used. {calibration['reason']} Run `lmm-classifier calibrate {path}` again.",
+            f"not used. {calibration['reason']} {calibration['remedy']}",
             *_request_lines(calibration),
         ]
     return [

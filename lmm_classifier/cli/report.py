@@ -78,7 +78,7 @@ def _values(calibration: Calibration) -> dict[str, Any]:
 
 
 def _encoder_lines(calibration: Calibration) -> list[str]:
-    from lmm_classifier.evaluation.reports.cost_page import ladder_head, ladder_rows, price_lines
+    from lmm_classifier.evaluation.reports.cost_page import ladder_head, ladder_notes, ladder_rows
 
     ladders = calibration.ladders
     if not ladders:
@@ -86,7 +86,7 @@ def _encoder_lines(calibration: Calibration) -> list[str]:
     return [
         "encoders, fused (+) or each asked only where those before are unsure (->):",
         *_aligned([ladder_head(ladders), *ladder_rows(ladders)]),
-        *price_lines(ladders),
+        *ladder_notes(ladders),
     ]
 
 

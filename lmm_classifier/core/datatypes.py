@@ -80,7 +80,7 @@ class Candidate:
     rerank_score: float | None = None
     """Probability that the reranker gives to the label, 0 to 1; None where no reranker answered."""
     encoder: str | None = None
-    """Name of the encoder that supports most the label, and found the neighbors; None where there is only one."""
+    """Name of the encoder that supports the label most, and found the neighbors; None where there is only one."""
 
 
 @dataclass(frozen=True, slots=True)

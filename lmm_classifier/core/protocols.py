@@ -20,6 +20,7 @@ Preprocessed = NDArray[Any] | Mapping[str, NDArray[Any]]  # the input of an enco
 Rows = Callable[[], Iterable[Float32Array]]  # each call walks over all dataset vectors once, in blocks (m, dim)
 
 
+@runtime_checkable
 class Encoder(Protocol):
     """Turns images into normalized embeddings."""
 

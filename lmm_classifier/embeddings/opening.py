@@ -32,6 +32,10 @@ def open_encoders(configs: Sequence[EncoderConfig], given: Given = None) -> tupl
     encoders = _opened(configs) if given is None else tuple(given) if isinstance(given, Sequence) else (given,)
     if not encoders:
         raise ConfigError("expected an encoder, got an empty list")
+    if wrong := [
+        type(encoder).__name__ for encoder in encoders if isinstance(encoder, type) or not isinstance(encoder, Encoder)
+    ]:
+        raise ConfigError(f"expected an encoder, or a list or tuple of encoders, got {', '.join(wrong)}")
     fingerprints = [encoder.fingerprint for encoder in encoders]
     spaces = [fingerprint.space_id for fingerprint in fingerprints]
     if twice := [name for name, space in zip(encoder_names(fingerprints), spaces) if spaces.count(space) > 1]:

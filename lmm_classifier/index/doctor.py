@@ -203,9 +203,11 @@ def _check_derived_files(path: Path, repair: bool) -> Iterator[Finding]:
         try:
             read_store(path)
         except LmmClassifierError as error:
-            yield Finding("damage", f"{problem}; they cannot be made again: {error}", "run `lmm-classifier sync`")
+            yield Finding(
+                "damage", f"{problem}; derived files cannot be made again: {error}", "run `lmm-classifier sync`"
+            )
             return
-    yield Finding("note", problem, "they are made again when the index is next opened", repair)
+    yield Finding("note", problem, "derived files are made again when the index is next opened", repair)
 
 
 def _check_leftovers(path: Path, repair: bool) -> Iterator[Finding]:

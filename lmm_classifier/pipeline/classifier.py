@@ -80,17 +80,20 @@ class HybridClassifier:
         Raises:
             ImageInputError: the argument is of another type or shape.
             ImageError: the image cannot be read or decoded, has no pixels or too many, or values out of range.
+            EncoderError: the encoder has no vector for the image.
         """
         self._check_open()
         check_input(image)
-        (result,) = self._classify_batch([(image, self._read_input(image))])
-        return result
+        decoded = self._read_input(image)
+        vectors = QueryVectors.of_images(self._encoders, [decoded.image], self.retriever.first_encoders)
+        (result,) = self._current_flow().classify(vectors, [_query(decoded)])
+        return replace(result, path=path_of(image))
 
     def classify_many(self, images: Sequence[ImageInput]) -> list[Classification]:
         """Classify images of the kinds that `classify` takes, and return one result each, in order.
 
-        An image that cannot be read or decoded gives a result with reason `unreadable` and its `error`. For many files
-        `classify_paths` is faster.
+        An image that cannot be read or decoded, or that the encoder refuses, gives a result with reason `unreadable`
+        and its `error`. For many files `classify_paths` is faster.
 
         Raises:
             ImageInputError: an argument is of another type or shape; nothing is classified then.
@@ -118,17 +121,22 @@ class HybridClassifier:
 
     def _classify_batch(self, batch: Sequence[tuple[ImageInput, DecodedImage | ImageError]]) -> list[Classification]:
         """Return one result for each image, which is decoded or could not be."""
-        decoded = [result for _, result in batch if isinstance(result, DecodedImage)]
-        first = self.retriever.first_encoders
-        vectors = QueryVectors.of_images(self._encoders, [image.image for image in decoded], first)
-        queries = [Query(partial(_same, image.image), image.content_hash) for image in decoded]
-        classified = iter(self._current_flow().classify(vectors, queries))
-        return [
-            self._unreadable(path_of(image), str(result), result.content_hash)
-            if isinstance(result, ImageError)
-            else replace(next(classified), path=path_of(image))
-            for image, result in batch
-        ]
+        decoded = [place for place, (_, result) in enumerate(batch) if isinstance(result, DecodedImage)]
+        images = [result for _, result in batch if isinstance(result, DecodedImage)]
+        vectors, refused = QueryVectors.of_accepted(
+            self._encoders, [image.image for image in images], self.retriever.first_encoders
+        )
+        accepted = [image for row, image in enumerate(images) if row not in refused]
+        classified = iter(self._current_flow().classify(vectors, list(map(_query, accepted))))
+        errors = {decoded[row]: error for row, error in refused.items()}
+        results = list[Classification]()
+        for place, (image, result) in enumerate(batch):
+            error = result if isinstance(result, ImageError) else errors.get(place)
+            if error is None:
+                results.append(replace(next(classified), path=path_of(image)))
+            else:
+                results.append(self._unreadable(path_of(image), str(error), result.content_hash))
+        return results
 
     def classify_paths(
         self, paths: Iterable[Path | str], leave_out_identical: bool = False
@@ -140,7 +148,8 @@ class HybridClassifier:
 
         Args:
             paths: image files.
-            leave_out_identical: ignore examples with the same content as the query (leave-one-out).
+            leave_out_identical: ignore examples with the same content as the query (leave-one-out). On few examples
+                such results are better than those of new images: the metric was fitted with the query.
 
         Raises:
             ImageInputError: it is not several paths. A wrong element raises when its turn comes.
@@ -281,6 +290,10 @@ class HybridClassifier:
             content_hash=content_hash,
             error=reason,
         )
+
+
+def _query(decoded: DecodedImage) -> Query:
+    return Query(partial(_same, decoded.image), decoded.content_hash)
 
 
 def _same(image: Image.Image) -> Image.Image:

@@ -11,10 +11,9 @@ from lmm_classifier.calibration.predictions import HeldOutPredictions
 from lmm_classifier.calibration.request import DEFAULT_CONFIDENCE_LEVEL, CalibrationRequest
 from lmm_classifier.calibration.simulated_unknowns import OpenSetTradeoff, estimate_open_set_tradeoff
 from lmm_classifier.config import PipelineConfig
-from lmm_classifier.embeddings.config import EncoderConfig
-from lmm_classifier.embeddings.opening import backends_of
 from lmm_classifier.embeddings.whitening import IdentityTransform
 from lmm_classifier.index.vector_index import ExactIndex
+from lmm_classifier.pipeline.configured_places import likely_places
 
 _KEEP_KNOWN_RATES = (0.95, 0.9, 0.8)
 
@@ -40,21 +39,12 @@ def fusion_notes(index: ExactIndex, calibration: Calibration, config: PipelineCo
             f"{names[place]} does not improve the fusion, so it is not asked. Remove it from the configuration and "
             "build again to save its time."
         )
-    if len(config.encoders) > 1 and not _are_of(index, config.encoders):
+    if len(config.encoders) > 1 and likely_places(index.manifest, config.encoders) != tuple(range(len(names))):
         yield (
             f"This calibration is of the encoders of the index, {', '.join(names)}. The configuration has others, or "
             "another order, so `classify` will not use it. Run `lmm-classifier build` with this configuration, then "
             "calibrate."
         )
-
-
-def _are_of(index: ExactIndex, configured: Sequence[EncoderConfig]) -> bool:
-    """Return whether these may be the encoders of an index in their order, as far as is known without opening them."""
-    stored = index.manifest.fingerprints
-    return len(stored) == len(configured) and all(
-        fingerprint.backend in backends and fingerprint.view == (section.view or "")
-        for fingerprint, backends, section in zip(stored, backends_of(configured), configured)
-    )
 
 
 def compare_ladders(

@@ -18,8 +18,14 @@ from lmm_classifier.index.contents import IndexContents
 from lmm_classifier.index.formats import read_index
 from lmm_classifier.index.staleness import stale_parts
 from lmm_classifier.neighbors.voting import make_rule
+from lmm_classifier.pipeline.configured_places import likely_places
 from lmm_classifier.pipeline.thresholds import Thresholds
 from lmm_classifier.rerank.summary import figures
+
+_OTHER_ENCODERS = Stale(
+    "The configuration names an encoder of which this index has no vectors.",
+    "Use the configuration that the index was built with, or run `lmm-classifier build` with this one.",
+)
 
 
 def describe_index(index_path: Path | str, config: PipelineConfig | None = None) -> dict[str, Any]:
@@ -44,7 +50,11 @@ def describe_index(index_path: Path | str, config: PipelineConfig | None = None)
     manifest = contents.manifest
     files = [path] if path.is_file() else sorted(file for file in path.rglob("*") if file.is_file())
     names, label_ids = np.unique(np.array(contents.labels), return_inverse=True)
-    state = load_calibration(contents, make_rule(config.retrieval, label_ids, len(names)))
+    spec = make_rule(config.retrieval, label_ids, len(names))
+    state = load_calibration(contents, spec)
+    if not isinstance(state, Missing) and config.names_encoders:
+        places = likely_places(manifest, config.encoders)
+        state = _OTHER_ENCODERS if places is None else load_calibration(contents, spec, places)
     return {
         "path": str(path),
         "encoders": _describe_encoders(contents),
@@ -66,8 +76,9 @@ def _describe_calibration(state: Loaded | Stale | Missing, contents: IndexConten
     match state:
         case Missing():
             return {"state": "missing"}
-        case Stale(reason):
-            return {"state": "stale", "reason": reason, "date": _date(contents), "request": _request(contents)}
+        case Stale(reason, remedy):
+            asked = {"date": _date(contents), "request": _request(contents)}
+            return {"state": "stale", "reason": reason, "remedy": remedy, **asked}
         case Loaded(calibration, note):
             return {"state": "loaded", "note": note, **_describe_loaded(calibration, contents)}
 

@@ -30,6 +30,23 @@ def test_a_given_encoder_is_used_as_it_is():
     assert backends_of(PipelineConfig(encoder=BOTH_VIEWS).encoders) == [("descriptor",)] * 2
 
 
+@pytest.mark.parametrize(
+    "given",
+    [
+        iter([ColorEncoder()]),
+        (encoder for encoder in [ColorEncoder()]),
+        {ColorEncoder()},
+        "descriptor",
+        [None],
+        ColorEncoder,
+    ],
+)
+def test_what_is_no_encoder_is_refused(given):
+    """The error says what is accepted, and what came."""
+    with pytest.raises(ConfigError, match="expected an encoder, or a list or tuple of encoders, got"):
+        open_encoders([], given)
+
+
 @pytest.mark.parametrize("twice", [BOTH_VIEWS[:1] * 2, [BOTH_VIEWS[1], *BOTH_VIEWS]])
 def test_the_same_encoder_twice_is_refused(twice):
     """Its vectors would count twice. The message names it."""

@@ -21,6 +21,7 @@ from lmm_classifier.config import PipelineConfig
 from lmm_classifier.core.errors import (
     ClosedError,
     ConfigError,
+    EncoderError,
     ImageError,
     ImageInputError,
     IndexFileError,
@@ -475,6 +476,22 @@ def test_an_image_that_a_later_encoder_refuses_is_answered_by_the_first(sides, c
     assert many[unsure].candidates == alone.candidates != ()
     assert [result.encoders for result in many[unsure + 1 :]] == [result.encoders for result in expected[unsure + 1 :]]
     assert caplog.text.count("An image cannot be encoded by thumbnail: thumbnail refuses this image") == 2
+
+
+def test_an_image_that_the_first_encoder_refuses_is_unreadable(sides, tmp_path):
+    """Among several images, as among files; the others are answered. Alone, and not as a file, it is an error."""
+    Image.new("RGB", (48, 48), "red").save(tmp_path / "refused.png")
+    paths = [*sorted((sides / "new").rglob("*.png"))[:2], tmp_path / "refused.png", tmp_path / "missing.png"]
+    with HybridClassifier(
+        cascade_on(sides / "index"), [ColorEncoder(refused=[(48, 48)]), LayoutEncoder()]
+    ) as classifier:
+        many = classifier.classify_many(paths)
+        assert many == list(classifier.classify_paths(paths))
+        assert [result.decision.reason == "unreadable" for result in many] == [False, False, True, True]
+        assert many[2].error == "boxes refuses this image"
+        assert classifier.classify_many(paths[2:3])[0] == many[2]
+        with pytest.raises(EncoderError, match="boxes refuses this image"):
+            classifier.classify(paths[2])
 
 
 def test_some_encoders_of_an_index_or_another_order_are_enough(sides, caplog):

@@ -3,14 +3,18 @@
 import json
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from lmm_classifier.calibration.request import CalibrationRequest
 from lmm_classifier.config import PipelineConfig
+from lmm_classifier.core.fingerprint import Fingerprint
 from lmm_classifier.index.formats import read_index, write_index
+from lmm_classifier.index.manifest import EncoderEntry
 from lmm_classifier.pipeline.calibrator import calibrate_index
 from lmm_classifier.pipeline.index_info import describe_index
-from tests.helpers.vector_indexes import write_clusters
+from lmm_classifier.testing import random_embeddings
+from tests.helpers.vector_indexes import write_clusters, write_encoders
 
 
 @pytest.fixture
@@ -105,3 +109,28 @@ def test_a_threshold_set_by_hand_leaves_no_keep_known(path):
         "open_set_threshold": {"value": 0.4, "source": "configuration"},
         "prediction_set_threshold": {"value": None, "source": "fitted when the index is opened"},
     }
+
+
+def test_a_calibration_that_the_configured_encoders_do_not_use_is_not_shown_as_used(tmp_path):
+    """It is of all encoders in their order. So `info` says of each configuration what `classify` does with it."""
+    rows = random_embeddings(np.random.default_rng(0), 40, 12)
+    contents = read_index(write_encoders(tmp_path / "given", "ab" * 20, [rows, rows[::-1]]))
+    whole, center = Fingerprint("descriptor", "", "1", "RGB", 12, "float32"), "center 0.5"
+    entries = (EncoderEntry(whole, "identity"), EncoderEntry(replace(whole, view=center), "identity"))
+    path = tmp_path / "index"
+    write_index(path, replace(contents, manifest=replace(contents.manifest, encoders=entries)))
+    first, second = {"backend": "descriptor"}, {"backend": "descriptor", "view": center}
+    calibrate_index(path)
+    assert describe_index(path)["calibration"]["state"] == "loaded"
+    for encoders, reason, remedy in (
+        ([first, second], None, None),
+        ([second], "but configured are", "then `lmm-classifier calibrate`"),
+        ([second, first], "but configured are", "then `lmm-classifier calibrate`"),
+        ([{"backend": "lite"}], "names an encoder of which this index has no vectors", "Use the configuration that"),
+    ):
+        described = describe_index(path, PipelineConfig(encoder=encoders))
+        calibration, threshold = described["calibration"], described["thresholds"]["familiarity_threshold"]
+        assert calibration["state"] == ("stale" if reason else "loaded")
+        assert (reason or "") in calibration.get("reason", "")
+        assert (remedy or "") in calibration.get("remedy", "")
+        assert threshold["source"].startswith("fitted when" if reason else "calibration of")

@@ -31,7 +31,7 @@ def ladder_rows(ladders: Sequence[Ladder]) -> list[list[str]]:
         [
             f"{number}. {ladder.name}",
             f"{100 * ladder.accuracy:.1f}",
-            f"{100 * ladder.coverage:.1f}",
+            f"{100 * ladder.coverage:.1f}" if ladder.coverage else "none",
             ", ".join(f"{100 * share:.0f}" for share in ladder.asked),
             "-" if ladder.milliseconds is None else f"{ladder.milliseconds:.1f}",
         ]
@@ -39,9 +39,11 @@ def ladder_rows(ladders: Sequence[Ladder]) -> list[list[str]]:
     ]
 
 
-def price_lines(ladders: Sequence[Ladder]) -> list[str]:
-    """Return in words what each cascade of all encoders costs and saves."""
-    lines = []
+def ladder_notes(ladders: Sequence[Ladder]) -> list[str]:
+    """Explain the table of ladders, and say in words what each cascade of all encoders costs and saves."""
+    lines = ["asked: the share of all images that each encoder is asked about, in the order of the names"]
+    if not all(ladder.coverage for ladder in ladders):
+        lines.append("coverage none: no threshold can guarantee this precision; it takes more examples, or better ones")
     for ladder, accuracy, coverage, time in prices(ladders):
         spent = "" if time is None else f", in {100 * time:.0f}% of the time"
         lines.append(
@@ -87,7 +89,15 @@ def write_cost_page(path: Path | str, calibration: Calibration) -> None:
         ]
     filled = [section for section in sections if section.count != 0]
     values = figures(benefit) if benefit is not None else None
-    write_page(path, "cost.html", "Encoders and reranker", summary, filled, prices=price_lines(ladders), values=values)
+    write_page(
+        path,
+        "cost.html",
+        "Encoders and reranker",
+        summary,
+        filled,
+        prices=ladder_notes(ladders) if ladders else [],
+        values=values,
+    )
 
 
 def _reranker_figures(benefit: RerankerBenefit) -> list[tuple[str, str]]:

@@ -226,6 +226,8 @@ class Store:
                 self._tidy(manifest.space_ids)
             put_state(self._connection, state)
             self._connection.execute("DELETE FROM meta WHERE name = ?", (BUILD,))
+        if change.tidy:
+            database.shrink(self._connection)
         self.state = state
         return state
 

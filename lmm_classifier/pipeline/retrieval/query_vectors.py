@@ -13,7 +13,6 @@ from lmm_classifier.core.arrays import Float32Array, IntArray
 from lmm_classifier.core.errors import EncoderError, ImageError
 from lmm_classifier.core.protocols import Encoder, Preprocessed
 from lmm_classifier.embeddings.encode_files import encode_each
-from lmm_classifier.embeddings.encode_images import encode_images
 
 logger = logging.getLogger(__name__)
 
@@ -47,8 +46,36 @@ class QueryVectors:
 
         Raises EncoderError where one of the first ones has no vector for an image.
         """
-        known = {place: encode_images(encoders[place], images) for place in first}
-        return cls(len(images), known, encoders, lambda row, encoder: encoder.preprocess(images[row]))
+        vectors, refused = cls.of_accepted(encoders, images, first)
+        for error in refused.values():
+            raise error
+        return vectors
+
+    @classmethod
+    def of_accepted(
+        cls, encoders: Sequence[Encoder], images: Sequence[Image.Image], first: Sequence[int] = ()
+    ) -> tuple[QueryVectors, dict[int, EncoderError]]:
+        """Encode the images that none of the encoders at the places `first` refuses; return the errors of the others.
+
+        Raises EncoderError where an encoder refuses every image of several: then it is broken.
+        """
+        refused, encoded = dict[int, EncoderError](), dict[int, tuple[list[int], Float32Array]]()
+        for place in first:
+            inputs = dict[int, Preprocessed]()
+            for row, image in enumerate(images):
+                if row not in refused:
+                    try:
+                        inputs[row] = encoders[place].preprocess(image)
+                    except EncoderError as error:
+                        refused[row] = error
+            rows = list(inputs)
+            vectors, errors = encode_each(encoders[place], list(inputs.values()))
+            refused |= {rows[number]: error for number, error in errors.items()}
+            encoded[place] = [row for row in rows if row not in refused], vectors
+        kept = [row for row in range(len(images)) if row not in refused]
+        known = {place: vectors[np.isin(rows, kept)] for place, (rows, vectors) in encoded.items()}
+        accepted = [images[row] for row in kept]
+        return cls(len(kept), known, encoders, lambda row, encoder: encoder.preprocess(accepted[row])), refused
 
     def __len__(self) -> int:
         return self.count

@@ -319,3 +319,21 @@ def test_the_time_of_each_encoder_is_the_mean_over_all_images(several):
             database.set_meta(store._connection, "times", damaged)
         assert read_store(several).milliseconds == {}
         assert [finding.severity for finding in check_index(several)] == ["note"]  # there is no dataset folder
+
+
+def test_the_file_shrinks_when_an_encoder_is_dropped(tmp_path):
+    """Its vectors are gone from the disk too; the rest is as it was, also for a reader that has it open."""
+    rows = np.random.default_rng(0).normal(size=(400, 512)).astype(np.float32)
+    folder = write_encoders(tmp_path / "index", "ab" * 200, [rows, -rows])
+    before = (folder / "index.sqlite").stat().st_size
+    reader = read_store(folder)
+    with Store(folder) as store:
+        manifest = store.manifest()
+        store.commit(
+            Change([], transforms=[IdentityTransform()], tidy=True), replace(manifest, encoders=manifest.encoders[:1])
+        )
+    assert (folder / "index.sqlite").stat().st_size < 0.6 * before
+    after = read_store(folder)
+    assert after.hashes == reader.hashes
+    for now, former in zip(after.vectors[0].blocks(), reader.vectors[0].blocks(), strict=True):
+        np.testing.assert_array_equal(now, former)

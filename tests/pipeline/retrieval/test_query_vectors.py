@@ -67,6 +67,19 @@ def test_an_image_that_a_first_encoder_refuses_is_an_error():
         QueryVectors.of_images([ColorEncoder(refused=[(21, 20)])], IMAGES, first=[0])
 
 
+def test_images_that_a_first_encoder_refuses_are_told_apart():
+    """The others are encoded by all of the first ones, and by the later ones when these are asked."""
+    color, layout = ColorEncoder(refused=[(21, 20)]), LayoutEncoder(refused=[(24, 20)])
+    vectors, refused = QueryVectors.of_accepted([color, layout, LayoutEncoder()], IMAGES, first=[0, 1])
+    assert {row: str(error).split()[0] for row, error in refused.items()} == {1: "boxes", 4: "thumbnail"}
+    accepted = [IMAGES[row] for row in (0, 2, 3, 5)]
+    assert len(vectors) == 4
+    for place, encoder in enumerate([ColorEncoder(), LayoutEncoder(), LayoutEncoder()]):
+        np.testing.assert_array_equal(vectors.of(place, np.arange(4))[0], encode_images(encoder, accepted))
+    nothing, refused = QueryVectors.of_accepted([color], IMAGES[1:2], first=[0])
+    assert (len(nothing), list(refused)) == (0, [0])
+
+
 def test_a_file_that_cannot_be_read_again_is_left_out(caplog):
     """And one whose preprocessing fails."""
 
