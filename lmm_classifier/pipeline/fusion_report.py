@@ -12,8 +12,8 @@ from lmm_classifier.calibration.request import DEFAULT_CONFIDENCE_LEVEL, Calibra
 from lmm_classifier.calibration.simulated_unknowns import OpenSetTradeoff, estimate_open_set_tradeoff
 from lmm_classifier.config import PipelineConfig
 from lmm_classifier.embeddings.whitening import IdentityTransform
+from lmm_classifier.index.matching import likely_places
 from lmm_classifier.index.vector_index import ExactIndex
-from lmm_classifier.pipeline.configured_places import likely_places
 
 _KEEP_KNOWN_RATES = (0.95, 0.9, 0.8)
 

@@ -16,9 +16,9 @@ from lmm_classifier.config import PipelineConfig
 from lmm_classifier.core.paths import expand_home
 from lmm_classifier.index.contents import IndexContents
 from lmm_classifier.index.formats import read_index
+from lmm_classifier.index.matching import likely_places
 from lmm_classifier.index.staleness import stale_parts
 from lmm_classifier.neighbors.voting import make_rule
-from lmm_classifier.pipeline.configured_places import likely_places
 from lmm_classifier.pipeline.thresholds import Thresholds
 from lmm_classifier.rerank.summary import figures
 

@@ -4,10 +4,12 @@ from dataclasses import replace
 
 import pytest
 
+from lmm_classifier.config import PipelineConfig
 from lmm_classifier.core.errors import IndexMismatchError
+from lmm_classifier.core.fingerprint import Fingerprint
 from lmm_classifier.embeddings.view import CenterView
 from lmm_classifier.index.manifest import EncoderEntry, Manifest
-from lmm_classifier.index.matching import places_of, require_backends
+from lmm_classifier.index.matching import likely_places, places_of, require_backends
 from tests.helpers.encoders import ColorEncoder, LayoutEncoder, NoiseEncoder
 
 COLOR, LAYOUT, NOISE = (encoder.fingerprint for encoder in (ColorEncoder, LayoutEncoder, NoiseEncoder))
@@ -50,3 +52,31 @@ def test_impossible_backends_are_refused_before_anything_is_loaded():
     require_backends(of_index, [["layout"], ["other", "color"], ["color"]], "i")
     with pytest.raises(IndexMismatchError, match=r"encoder\.backend is 'noise'.*set encoder\.backend to 'color'"):
         require_backends(of_index, [["layout"], ["noise", "none"]], "i")
+
+
+LADDER = [
+    Fingerprint(backend, model, "1", "RGB", 4, "float32", view=view)
+    for backend, model, view in (
+        ("transformers", "large", ""),
+        ("transformers", "small", ""),
+        ("descriptor", "", "center 0.5"),
+    )
+]
+LARGE, SMALL = {"backend": "siglip", "model": "hub/large"}, {"backend": "openvino", "model": "small"}
+CENTRAL = {"backend": "descriptor", "view": "center 0.50"}
+
+
+@pytest.mark.parametrize(
+    ("configured", "places"),
+    [
+        ([LARGE, SMALL, CENTRAL], (0, 1, 2)),
+        ([CENTRAL, SMALL], (2, 1)),
+        ([{**LARGE, "model": "renamed"}, {**SMALL, "model": "moved"}], (0, 1)),
+        ([{**CENTRAL, "view": None}], None),
+        ([LARGE, SMALL, {**LARGE, "model": "third"}], None),
+        ([{"backend": "lite"}], None),
+    ],
+)
+def test_likely_places(configured, places):
+    """By backend, view and name of the model; a model with another name may be the same. Each is found once."""
+    assert likely_places(manifest(*LADDER), PipelineConfig(encoder=configured).encoders) == places
