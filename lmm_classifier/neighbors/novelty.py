@@ -51,7 +51,6 @@ class Familiarity:
     knn_distance: Float64Array  # (N,) 1 - mean similarity of each example to its nearest others
     center: Float64Array  # (5,) medians of the signals of left-out examples
     spread: Float64Array  # (5,) their robust standard deviations
-    held_out: Float64Array  # (n,) the familiarity of held-out examples, ascending
 
     def of(self, plain: Similarities, in_metric: Similarities) -> Float64Array:
         """Return the familiarity (n,) of queries; -4 where no example is left to compare with.
@@ -68,20 +67,11 @@ class Familiarity:
     def fit(cls, knn_distance: Float64Array, held_out: Float64Array) -> Familiarity:
         """Fit to `knn_distance` (N,) and the signals (n, 5) of left-out examples."""
         center, spread = center_and_spread(held_out)
-        return cls(knn_distance, center, spread, np.sort(_standardized(held_out, center, spread)))
-
-    def threshold(self, keep: float) -> float:
-        """Return the familiarity that a fraction `keep` (0 to 1) of new images of known labels reaches."""
-        return keep_known_threshold(self.held_out, keep) if len(self.held_out) else -np.inf
+        return cls(knn_distance, center, spread)
 
     def to_arrays(self) -> dict[str, NDArray[np.generic]]:
         """Return the arrays from which `from_arrays` rebuilds it."""
-        return {
-            "knn_distance": self.knn_distance,
-            "center": self.center,
-            "spread": self.spread,
-            "held_out": self.held_out,
-        }
+        return {"knn_distance": self.knn_distance, "center": self.center, "spread": self.spread}
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, NDArray[np.generic]], count: int) -> Familiarity:
@@ -91,15 +81,15 @@ class Familiarity:
             KeyError: an array is missing.
             ValueError: a shape or a number is wrong.
         """
-        values = [np.asarray(arrays[name], np.float64) for name in ("knn_distance", "center", "spread", "held_out")]
-        knn_distance, center, spread, held_out = values
-        if knn_distance.shape != (count,) or center.shape != (5,) or spread.shape != (5,) or held_out.ndim != 1:
+        values = [np.asarray(arrays[name], np.float64) for name in ("knn_distance", "center", "spread")]
+        knn_distance, center, spread = values
+        if knn_distance.shape != (count,) or center.shape != (5,) or spread.shape != (5,):
             raise ValueError(
                 f"familiarity of {knn_distance.shape} examples, {center.shape} signals; expected {count} and 5"
             )
         if not all(np.isfinite(array).all() for array in values[1:]) or not (spread > 0).all():
             raise ValueError("familiarity holds numbers that are not finite")
-        return cls(knn_distance, center, spread, held_out)
+        return cls(knn_distance, center, spread)
 
 
 def signals(plain: Similarities, in_metric: Similarities, knn_distance: Float64Array) -> Float64Array:
