@@ -24,7 +24,8 @@ from lmm_classifier.data.limits import ImageLimits
 from lmm_classifier.data.synthetic.catalog import draw
 
 HANG = 10.0  # seconds
-MAX_MEMORY, MAX_P99 = 300.0, 20.0  # goals: MB of this process, milliseconds
+MAX_MEMORY = 300.0  # MB of this process
+GOAL_P99 = 20.0  # milliseconds on a machine that does nothing else; missing it loses nothing
 
 
 def malformed(archive: Path | None) -> Outcome:
@@ -52,10 +53,11 @@ def _decode_in_process(fault: str, request: dict[str, object]) -> Outcome:
     outcome.tried, outcome.lost = figures["tried"], figures["lost"]
     outcome.survived = outcome.tried - outcome.lost
     outcome.notes = figures["notes"]
-    for name, value, limit in (("p99 ms", figures["p99_ms"], MAX_P99), ("MB", figures["megabytes"], MAX_MEMORY)):
-        if value > limit:
-            outcome.lost += 1
-            outcome.notes.append(f"{name}: {value:.1f}, more than {limit:g}")
+    if figures["p99_ms"] > GOAL_P99:
+        outcome.notes.append(f"p99: {figures['p99_ms']:.1f} ms, the goal is {GOAL_P99:g} ms")
+    if figures["megabytes"] > MAX_MEMORY:
+        outcome.lost += 1
+        outcome.notes.append(f"memory: {figures['megabytes']:.1f} MB, more than {MAX_MEMORY:g} MB")
     if process.stderr:
         outcome.lost += 1
         outcome.notes.append(f"output on the terminal: {process.stderr[:200]}")
