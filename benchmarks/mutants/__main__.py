@@ -30,6 +30,8 @@ def main() -> int:
     started = time.monotonic()
     load_libraries(ROOT)
     paths = [path for path in targets(ROOT) if not arguments.only or any(part in path for part in arguments.only)]
+    if not paths:
+        raise SystemExit(f"no module that decides has one of {', '.join(arguments.only)} in its path")
     limits = baseline(paths, arguments.jobs)
     trials = [
         Trial(mutant, tests_of(ROOT, mutant.path), limits[mutant.path])
