@@ -10,11 +10,13 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import hashlib
 import json
+import shutil
 import signal
 from dataclasses import dataclass
 
 import numpy as np
 import pytest
+from filelock import FileLock
 
 from lmm_classifier.embeddings.encode_images import encode_images
 from tests.helpers.paths import SHARED
@@ -27,6 +29,7 @@ for _name, _handler in (
 ):
     if hasattr(signal, _name) and signal.getsignal(getattr(signal, _name)) is signal.SIG_IGN:
         signal.signal(getattr(signal, _name), _handler)
+
 
 MOBILENET = """size: 224
 fit: crop
@@ -56,21 +59,41 @@ def shared():
 
 
 @pytest.fixture(scope="session")
-def tiny_encoder(tmp_path_factory):
+def made_once(tmp_path_factory):
+    """Return a function that returns the folder of a name, and first calls `fill` with a new path to make it.
+
+    All processes of one run of the tests share the folder, so a test may change only copies of it.
+    """
+    root = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        root = root.parent  # the processes of one run share it
+    root = root / "made_once"
+
+    def once(name, fill):
+        root.mkdir(exist_ok=True)
+        folder = root / name
+        with FileLock(root / f"{name}.lock"):
+            if not folder.exists():
+                shutil.rmtree(root / f"{name}.part", ignore_errors=True)  # of a test that failed or was ended
+                fill(root / f"{name}.part")
+                (root / f"{name}.part").rename(folder)
+        return folder
+
+    return once
+
+
+@pytest.fixture(scope="session")
+def tiny_encoder(made_once):
     """Return a function that makes a tiny checkpoint, once each: siglip, siglip2 or clip."""
     pytest.importorskip("torch", reason="torch is not installed")
     pytest.importorskip("transformers", reason="transformers is not installed")
     from tests.fixtures.make_tiny_encoders import make
 
-    folders = {}
+    def checkpoint(kind, seed=0, hub_layout=False):
+        name = f"{kind}-{seed}-hub" if hub_layout else f"{kind}-{seed}"
+        return made_once(name, lambda folder: make(kind, folder, seed, hub_layout))
 
-    def make_once(kind, seed=0, hub_layout=False):
-        key = kind, seed, hub_layout
-        if key not in folders:
-            folders[key] = make(kind, tmp_path_factory.mktemp(f"{kind}-{seed}"), seed, hub_layout)
-        return folders[key]
-
-    return make_once
+    return checkpoint
 
 
 @pytest.fixture(scope="session")
@@ -91,19 +114,15 @@ def tiny_vlm(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def exported(tiny_encoder, tmp_path_factory):
+def exported(tiny_encoder, made_once):
     """Return a function that exports a tiny checkpoint, siglip or clip, to openvino or onnx, once each."""
     from lmm_classifier.embeddings.export import export_encoder
 
-    folders = {}
+    def export(kind, form):
+        checkpoint = str(tiny_encoder(kind))
+        return made_once(f"{kind}-{form}", lambda folder: export_encoder(checkpoint, folder, form))
 
-    def export_once(kind, form):
-        if (kind, form) not in folders:
-            folders[kind, form] = tmp_path_factory.mktemp(f"{kind}-{form}") / "model"
-            export_encoder(str(tiny_encoder(kind)), folders[kind, form], form)
-        return folders[kind, form]
-
-    return export_once
+    return export
 
 
 @pytest.fixture(scope="session")
