@@ -8,6 +8,7 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+import gc
 import hashlib
 import json
 import shutil
@@ -29,6 +30,16 @@ for _name, _handler in (
 ):
     if hasattr(signal, _name) and signal.getsignal(getattr(signal, _name)) is signal.SIG_IGN:
         signal.signal(getattr(signal, _name), _handler)
+
+
+gc.disable()  # until the tests are collected
+
+
+def pytest_collection_finish():
+    """Take what the collection made out of each later garbage collection: 6000 tests and libraries such as torch."""
+    gc.collect()
+    gc.freeze()
+    gc.enable()
 
 
 MOBILENET = """size: 224
