@@ -147,22 +147,29 @@ def mobilenet(shared, tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def clothing_mobilenet(shared, mobilenet, request):
-    """Clothing photographs encoded by MobileNetV2; the embeddings are cached between runs, by model and files."""
+    """Return a function that encodes each n-th clothing photograph by MobileNetV2.
+
+    The embeddings are cached between runs, by model and files.
+    """
     from lmm_classifier.data.image_folder import scan_image_folder
     from lmm_classifier.data.images import ImageLimits, read_images
     from lmm_classifier.embeddings.onnx import OnnxEncoder
 
-    encoder = OnnxEncoder(mobilenet)
-    parts = [scan_image_folder(shared / "data/clothing" / part) for part in ("train", "validation")]
-    key = json.dumps([str(encoder.fingerprint), *([e.path for e in part.examples] for part in parts)])
-    cached = request.config.cache.mkdir("clothing_mobilenet") / f"{hashlib.sha256(key.encode()).hexdigest()[:16]}.npz"
-    if not cached.exists():
-        arrays = []
-        for part in parts:
-            files = [part.root / example.path for example in part.examples]
-            images = read_images(files, ImageLimits(), None, 2)
-            arrays.append(np.concatenate([encode_images(encoder, [image.image]) for image in images]))
-        np.savez(cached, train=arrays[0], new=arrays[1])
-    labels = [[example.label for example in part.examples] for part in parts]
-    with np.load(cached) as arrays:
-        return Vectors(arrays["train"], labels[0], arrays["new"], labels[1])
+    def encoded(step):
+        encoder = OnnxEncoder(mobilenet)
+        folders = [scan_image_folder(shared / "data/clothing" / part) for part in ("train", "validation")]
+        parts = [[(folder.root / example.path, example) for example in folder.examples[::step]] for folder in folders]
+        key = json.dumps([str(encoder.fingerprint), *([example.path for _, example in part] for part in parts)])
+        name = f"{hashlib.sha256(key.encode()).hexdigest()[:16]}.npz"
+        cached = request.config.cache.mkdir("clothing_mobilenet") / name
+        if not cached.exists():
+            arrays = []
+            for part in parts:
+                images = read_images([file for file, _ in part], ImageLimits(), None, 2)
+                arrays.append(np.concatenate([encode_images(encoder, [image.image]) for image in images]))
+            np.savez(cached, train=arrays[0], new=arrays[1])
+        labels = [[example.label for _, example in part] for part in parts]
+        with np.load(cached) as arrays:
+            return Vectors(arrays["train"], labels[0], arrays["new"], labels[1])
+
+    return encoded
