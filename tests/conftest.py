@@ -32,14 +32,16 @@ for _name, _handler in (
         signal.signal(getattr(signal, _name), _handler)
 
 
-gc.disable()  # until the tests are collected
-
-
-def pytest_collection_finish():
-    """Take what the collection made out of each later garbage collection: 6000 tests and libraries such as torch."""
-    gc.collect()
-    gc.freeze()
-    gc.enable()
+@pytest.hookimpl(wrapper=True)
+def pytest_collection():
+    """Take what the collection makes out of each garbage collection: 6000 tests and libraries such as torch."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.collect()
+        gc.freeze()
+        gc.enable()
 
 
 MOBILENET = """size: 224
