@@ -72,13 +72,13 @@ def shared():
 
 
 @pytest.fixture(scope="session")
-def made_once(tmp_path_factory):
+def made_once(request, tmp_path_factory):
     """Return a function that returns the folder of a name, and first calls `fill` with a new path to make it.
 
     All processes of one run of the tests share the folder, so a test may change only copies of it.
     """
     root = tmp_path_factory.getbasetemp()
-    if "PYTEST_XDIST_WORKER" in os.environ:
+    if hasattr(request.config, "workerinput"):  # one of several
         root = root.parent  # the processes of one run share it
     root = root / "made_once"
 
