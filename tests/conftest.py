@@ -8,13 +8,16 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+import gc
 import hashlib
 import json
+import shutil
 import signal
 from dataclasses import dataclass
 
 import numpy as np
 import pytest
+from filelock import FileLock
 
 from lmm_classifier.embeddings.encode_images import encode_images
 from tests.helpers.paths import SHARED
@@ -27,6 +30,19 @@ for _name, _handler in (
 ):
     if hasattr(signal, _name) and signal.getsignal(getattr(signal, _name)) is signal.SIG_IGN:
         signal.signal(getattr(signal, _name), _handler)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection():
+    """Take what the collection makes out of each garbage collection: 6000 tests and libraries such as torch."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.collect()
+        gc.freeze()
+        gc.enable()
+
 
 MOBILENET = """size: 224
 fit: crop
@@ -56,21 +72,41 @@ def shared():
 
 
 @pytest.fixture(scope="session")
-def tiny_encoder(tmp_path_factory):
+def made_once(request, tmp_path_factory):
+    """Return a function that returns the folder of a name, and first calls `fill` with a new path to make it.
+
+    All processes of one run of the tests share the folder, so a test may change only copies of it.
+    """
+    root = tmp_path_factory.getbasetemp()
+    if hasattr(request.config, "workerinput"):  # one of several
+        root = root.parent  # the processes of one run share it
+    root = root / "made_once"
+
+    def once(name, fill):
+        root.mkdir(exist_ok=True)
+        folder = root / name
+        with FileLock(root / f"{name}.lock"):
+            if not folder.exists():
+                shutil.rmtree(root / f"{name}.part", ignore_errors=True)  # of a test that failed or was ended
+                fill(root / f"{name}.part")
+                (root / f"{name}.part").rename(folder)
+        return folder
+
+    return once
+
+
+@pytest.fixture(scope="session")
+def tiny_encoder(made_once):
     """Return a function that makes a tiny checkpoint, once each: siglip, siglip2 or clip."""
     pytest.importorskip("torch", reason="torch is not installed")
     pytest.importorskip("transformers", reason="transformers is not installed")
     from tests.fixtures.make_tiny_encoders import make
 
-    folders = {}
+    def checkpoint(kind, seed=0, hub_layout=False):
+        name = f"{kind}-{seed}-hub" if hub_layout else f"{kind}-{seed}"
+        return made_once(name, lambda folder: make(kind, folder, seed, hub_layout))
 
-    def make_once(kind, seed=0, hub_layout=False):
-        key = kind, seed, hub_layout
-        if key not in folders:
-            folders[key] = make(kind, tmp_path_factory.mktemp(f"{kind}-{seed}"), seed, hub_layout)
-        return folders[key]
-
-    return make_once
+    return checkpoint
 
 
 @pytest.fixture(scope="session")
@@ -91,19 +127,15 @@ def tiny_vlm(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def exported(tiny_encoder, tmp_path_factory):
+def exported(tiny_encoder, made_once):
     """Return a function that exports a tiny checkpoint, siglip or clip, to openvino or onnx, once each."""
     from lmm_classifier.embeddings.export import export_encoder
 
-    folders = {}
+    def export(kind, form):
+        checkpoint = str(tiny_encoder(kind))
+        return made_once(f"{kind}-{form}", lambda folder: export_encoder(checkpoint, folder, form))
 
-    def export_once(kind, form):
-        if (kind, form) not in folders:
-            folders[kind, form] = tmp_path_factory.mktemp(f"{kind}-{form}") / "model"
-            export_encoder(str(tiny_encoder(kind)), folders[kind, form], form)
-        return folders[kind, form]
-
-    return export_once
+    return export
 
 
 @pytest.fixture(scope="session")
@@ -117,22 +149,29 @@ def mobilenet(shared, tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def clothing_mobilenet(shared, mobilenet, request):
-    """Clothing photographs encoded by MobileNetV2; the embeddings are cached between runs, by model and files."""
+    """Return a function that encodes each n-th clothing photograph by MobileNetV2.
+
+    The embeddings are cached between runs, by model and files.
+    """
     from lmm_classifier.data.image_folder import scan_image_folder
     from lmm_classifier.data.images import ImageLimits, read_images
     from lmm_classifier.embeddings.onnx import OnnxEncoder
 
-    encoder = OnnxEncoder(mobilenet)
-    parts = [scan_image_folder(shared / "data/clothing" / part) for part in ("train", "validation")]
-    key = json.dumps([str(encoder.fingerprint), *([e.path for e in part.examples] for part in parts)])
-    cached = request.config.cache.mkdir("clothing_mobilenet") / f"{hashlib.sha256(key.encode()).hexdigest()[:16]}.npz"
-    if not cached.exists():
-        arrays = []
-        for part in parts:
-            files = [part.root / example.path for example in part.examples]
-            images = read_images(files, ImageLimits(), None, 2)
-            arrays.append(np.concatenate([encode_images(encoder, [image.image]) for image in images]))
-        np.savez(cached, train=arrays[0], new=arrays[1])
-    labels = [[example.label for example in part.examples] for part in parts]
-    with np.load(cached) as arrays:
-        return Vectors(arrays["train"], labels[0], arrays["new"], labels[1])
+    def encoded(step):
+        encoder = OnnxEncoder(mobilenet)
+        folders = [scan_image_folder(shared / "data/clothing" / part) for part in ("train", "validation")]
+        parts = [[(folder.root / example.path, example) for example in folder.examples[::step]] for folder in folders]
+        key = json.dumps([str(encoder.fingerprint), *([example.path for _, example in part] for part in parts)])
+        name = f"{hashlib.sha256(key.encode()).hexdigest()[:16]}.npz"
+        cached = request.config.cache.mkdir("clothing_mobilenet") / name
+        if not cached.exists():
+            arrays = []
+            for part in parts:
+                images = read_images([file for file, _ in part], ImageLimits(), None, 2)
+                arrays.append(np.concatenate([encode_images(encoder, [image.image]) for image in images]))
+            np.savez(cached, train=arrays[0], new=arrays[1])
+        labels = [[example.label for _, example in part] for part in parts]
+        with np.load(cached) as arrays:
+            return Vectors(arrays["train"], labels[0], arrays["new"], labels[1])
+
+    return encoded

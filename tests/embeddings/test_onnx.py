@@ -13,9 +13,13 @@ from tests.contracts.test_index import write
 from tests.embeddings.test_preprocessing import gradient
 
 
-def test_five_nearest_neighbors_agree_with_scikit_learn(clothing_mobilenet, tmp_path):
+@pytest.mark.parametrize(
+    ("step", "least", "most"),
+    [(4, 0.71, 0.76), pytest.param(1, 0.78, 0.83, marks=pytest.mark.long)],  # measured: 73.3%, 80.4%
+)
+def test_five_nearest_neighbors_agree_with_scikit_learn(clothing_mobilenet, tmp_path, step, least, most):
     """Plain 5-NN over the index gives the labels of scikit-learn, image by image."""
-    data = clothing_mobilenet
+    data = clothing_mobilenet(step)
     index = ExactIndex.open(write(tmp_path / "index.npz", data.train, labels=data.train_labels))
     names = np.array(index.label_names)
     ours = []
@@ -25,20 +29,23 @@ def test_five_nearest_neighbors_agree_with_scikit_learn(clothing_mobilenet, tmp_
     theirs = KNeighborsClassifier(5, metric="cosine", algorithm="brute").fit(data.train, data.train_labels)
     assert (np.array(ours) == theirs.predict(data.new)).all()
     right = np.mean(np.array(ours) == data.new_labels)
-    assert 0.78 <= right <= 0.83  # measured: 80.4%
+    assert least <= right <= most
 
 
-def test_weighted_knn_on_clothing(clothing_mobilenet, tmp_path):
-    """The default rule is right for at least 81% of the new photographs."""
+@pytest.mark.parametrize(
+    ("step", "least"), [(4, 0.77), pytest.param(1, 0.81, marks=pytest.mark.long)]
+)  # measured: 77.9%, 82.1%
+def test_weighted_knn_on_clothing(clothing_mobilenet, tmp_path, step, least):
+    """The default rule is right for at least 81% of the new photographs, and for 77% with a quarter of the images."""
     from lmm_classifier.neighbors.voting import WeightedKnn
 
-    data = clothing_mobilenet
+    data = clothing_mobilenet(step)
     index = ExactIndex.open(write(tmp_path / "index", data.train, labels=data.train_labels))
     scores = WeightedKnn(index.label_ids, len(index.label_names), k=20, temperature=0.05).scores(
         index.compare(data.new)
     )
     chosen = np.array(index.label_names)[scores.argmax(axis=1)]
-    assert np.mean(chosen == data.new_labels) >= 0.81
+    assert np.mean(chosen == data.new_labels) >= least
 
 
 def test_missing_parts_say_what_to_do(tmp_path):

@@ -158,6 +158,7 @@ class ChatServer:
 
         class Handler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
+            disable_nagle_algorithm = True  # else each body waits 40 ms for the receipt of its head
 
             def do_GET(self):
                 listed = {"data": [{"id": owner.model, "object": "model"}]}
