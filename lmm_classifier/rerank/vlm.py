@@ -35,6 +35,10 @@ _ELSEWHERE = (
     "Download it on a machine with a network and copy the cache (rerank.model.cache_dir), set rerank.model_name to a "
     "local folder, or set rerank.backend: views or rerank.enabled: false."
 )
+_AGAIN = (
+    "Copy or download its files again, set rerank.model_name to another model, or set rerank.backend: views or "
+    "rerank.enabled: false."
+)
 _OTHER = "Set rerank.model_name to another model, rerank.model.device to another device, or rerank.backend: views."
 _TOO_LARGE = "Set rerank.model_name to a smaller or a quantized checkpoint, or set rerank.backend: views."
 
@@ -85,6 +89,7 @@ class VlmReranker(Reopened):
             self._folder = resolve_checkpoint(
                 options.model_name, options.revision, options.cache_dir, options.allow_download, EXTRA
             )
+        with self._explained(advice=_AGAIN):
             self._config = read_config(self._folder)
             check_type(self._config)
             side = token_side(self._config)
@@ -147,7 +152,7 @@ class VlmReranker(Reopened):
         ]
 
     def _load(self) -> Scorer:
-        with self._explained():
+        with self._explained(advice=_AGAIN):
             torch = import_optional("torch", EXTRA)
             kind, side = self._config["model_type"], token_side(self._config)
             processor = load_processor(self._folder, kind)

@@ -1,6 +1,8 @@
 """A loaded model is checked on drawn questions before it is asked about images."""
 
+import json
 import logging
+import shutil
 
 import pytest
 
@@ -68,6 +70,19 @@ def test_a_fault_of_the_shared_prefix_is_noticed(tiny_vlm, fault, caplog):
     with caplog.at_level(logging.WARNING):
         assert chosen(reranker, whole, shared) is whole
     assert "differently" in caplog.text
+
+
+def test_a_shared_prefix_that_fails_is_noticed(tiny_vlm, tmp_path, caplog):
+    """A checkpoint with a name of its own for the image token can be asked, though not with a shared prefix."""
+    folder = shutil.copytree(tiny_vlm("qwen2_vl"), tmp_path / "model")
+    for file in (*folder.glob("*.json"), *folder.glob("*.jinja")):
+        file.write_text(file.read_text().replace("<|image_pad|>", "<|picture|>"))
+    settings = json.loads((folder / "tokenizer_config.json").read_text())
+    named = settings | {"extra_special_tokens": {"image_token": "<|picture|>"}}
+    (folder / "tokenizer_config.json").write_text(json.dumps(named))
+    with caplog.at_level(logging.WARNING):
+        assert isinstance(loaded(VlmReranker(VlmOptions(str(folder), min_option_mass=0.0))), WholeForwardScorer)
+    assert "each prompt is computed as a whole" in caplog.text
 
 
 def test_a_model_that_does_not_answer_is_reported(tiny_vlm, caplog):
