@@ -120,7 +120,7 @@ class FunctionEncoder(CosineEncoder):
 
 
 def _is_count(number: object) -> bool:
-    return isinstance(number, int | np.integer) and not isinstance(number, bool) and number >= 1
+    return isinstance(number, int | np.integer) and not isinstance(number, bool) and int(number) >= 1
 
 
 def _reason(error: Exception) -> str:
