@@ -19,7 +19,7 @@ from lmm_classifier.rerank.aggregation import aggregate, failed
 from lmm_classifier.rerank.image_budget import TOKEN_SIDE, VisualTokenBudget
 from lmm_classifier.rerank.prompts import PromptOptions, PromptVariant, make_prompts
 from lmm_classifier.rerank.self_check import Scorer, checked_scorer
-from lmm_classifier.rerank.shared_prefix import MODEL_TYPES, SharedPrefixScorer
+from lmm_classifier.rerank.shared_prefix import SharedPrefixScorer, can_share
 from lmm_classifier.rerank.vlm_checkpoint import (
     EXTRA,
     check_type,
@@ -159,7 +159,7 @@ class VlmReranker(Reopened):
             device = open_device(torch, self.options.device)
             model = load_model(torch, self._folder, self._config, device, self.options.dtype)
             whole = WholeForwardScorer(torch, model, processor, resized=side is not None)
-            shared = SharedPrefixScorer(torch, model, processor) if kind in MODEL_TYPES else None
+            shared = SharedPrefixScorer(torch, model, processor) if can_share(model.config) else None
         with self._explained("was loaded, but fails on a drawn question", _OTHER):
             return checked_scorer(whole, shared, self.prompt_options, self._budget, self.options.min_option_mass)
 
