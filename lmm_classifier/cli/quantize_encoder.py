@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from lmm_classifier.cli.options import IndexArgument
+from lmm_classifier.core.text import quote_for_shell
 
 if TYPE_CHECKING:
     from lmm_classifier.config import PipelineConfig
@@ -71,7 +72,9 @@ def _lines(report: QuantizationReport) -> list[str]:
         f"size: {report.megabytes_8bit:,.1f} MB instead of {report.megabytes:,.1f} MB",
     ]
     if report.kept:
+        given = f"{report.setting}.model={report.output}"
         lines.append(
-            f"to use it, build a new index with --set encoder.backend={report.form} --set encoder.model={report.output}"
+            f"to use it, build a new index with --set {report.setting}.backend={report.form} "
+            f"--set {quote_for_shell(given)}"
         )
     return lines

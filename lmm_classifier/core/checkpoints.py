@@ -115,6 +115,34 @@ def read_config(folder: Path) -> dict[str, Any]:
     return config
 
 
+def quantization(config: dict[str, Any]) -> str | None:
+    """Return the form of quantized weights that a `config.json` or a part of it names; None for plain ones.
+
+    Raises:
+        ValueError: its settings are no object.
+    """
+    parts = [config, *(part for name, part in config.items() if name.endswith("_config") and isinstance(part, dict))]
+    settings = next((part["quantization_config"] for part in parts if part.get("quantization_config")), None)
+    if settings is None:
+        return None
+    if not isinstance(settings, dict):
+        raise ValueError(f"its quantization_config is a {type(settings).__name__}, expected an object")
+    return str(settings.get("quant_method") or ("bitsandbytes" if any("load_in" in key for key in settings) else ""))
+
+
+def mismatched_weight(report: dict[str, Any]) -> str | None:
+    """Return what is wrong with the shapes of weights, from the report of a loaded model; None if nothing is.
+
+    The model has to be loaded with `ignore_mismatched_sizes`. The error of transformers itself names no weight.
+    """
+    wrong = sorted((str(name), tuple(found), tuple(wanted)) for name, found, wanted in report["mismatched_keys"])
+    if not wrong:
+        return None
+    name, found, wanted = wrong[0]
+    others = f" ({len(wrong)} such weights)" if len(wrong) > 1 else ""
+    return f"its weight {name} has the shape {found}, but its config.json says {wanted}{others}"
+
+
 def checkpoint_digest(folder: Path) -> str:
     """Return a digest of all bytes of all files from which a model, its image processor and its tokenizer are loaded.
 

@@ -40,4 +40,13 @@ def _escaped(character: str) -> str:
 
 def first_line(error: BaseException) -> str:
     """Return the first line of an error's message that says something, or the name of its class."""
-    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
+    return _lines(error)[0]
+
+
+def last_line(error: BaseException) -> str:
+    """Return the last line of an error's message that says something, or the name of its class."""
+    return _lines(error)[-1]
+
+
+def _lines(error: BaseException) -> list[str]:
+    return [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from lmm_classifier.core.checkpoints import quiet_transformers
+from lmm_classifier.core.checkpoints import mismatched_weight, quiet_transformers
 from lmm_classifier.core.errors import EncoderError
 from lmm_classifier.core.optional_imports import import_attribute
 
@@ -39,9 +39,12 @@ def load_model(
         options: passed on to `from_pretrained`.
 
     Raises:
-        EncoderError: a weight is missing, or a layer has no place.
+        EncoderError: a weight is missing or has another shape, or a layer has no place.
     """
-    model, report = load_part(folder, name, use_safetensors=True, output_loading_info=True, **options)
+    options |= {"use_safetensors": True, "output_loading_info": True, "ignore_mismatched_sizes": True}
+    model, report = load_part(folder, name, **options)
+    if wrong := mismatched_weight(report):
+        raise EncoderError(wrong)
     missing = sorted(key for key in report["missing_keys"] if not key.startswith(tuple(unused)))
     if missing:
         raise EncoderError(

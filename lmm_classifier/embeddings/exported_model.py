@@ -74,6 +74,25 @@ class ExportedModel:
         except OSError as error:
             raise EncoderError(f"the files of {model} cannot be read: {error}") from error
 
+    def input_shape(self, accepted: Sequence[int | None], shown: object) -> tuple[int, ...]:
+        """Return the shape of the input for one image.
+
+        Args:
+            accepted: the length of each axis that the model takes, None for any.
+            shown: how the error names it.
+
+        Raises:
+            EncoderError: the model does not take that.
+        """
+        height, width = self.preprocessing.shape
+        shape = (1, 3, height, width) if self.preprocessing.layout == "nchw" else (1, height, width, 3)
+        if len(accepted) != 4 or any(length not in (None, wanted) for length, wanted in zip(accepted, shape)):
+            raise EncoderError(
+                f"{self.model} refused its input of shape {shape}: it takes {shown}. Set size and layout in its "
+                "description to those of the model, or export it for one image at a time"
+            )
+        return shape
+
     def fingerprint(self, backend: str, dim: int, dtype: str) -> Fingerprint:
         """Return the fingerprint of the checkpoint it was exported from, or else one of the file by content."""
         source = self.preprocessing.source

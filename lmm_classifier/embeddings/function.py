@@ -14,6 +14,7 @@ from lmm_classifier.core.errors import EncoderError
 from lmm_classifier.core.fingerprint import Fingerprint
 from lmm_classifier.core.forking import ForkSafeLock
 from lmm_classifier.core.protocols import Preprocessed
+from lmm_classifier.core.text import first_line
 from lmm_classifier.embeddings.base import CosineEncoder
 
 _MIN_IMAGES = 8  # in one call of `encode`
@@ -61,17 +62,19 @@ class FunctionEncoder(CosineEncoder):
         batch_size: int = 1,
         image_size: int = 384,
     ) -> None:
-        if not name or min(dim, batch_size, image_size) < 1:
+        if not callable(fn) or not (preprocess is None or callable(preprocess)):
+            raise EncoderError("FunctionEncoder needs a function as fn, and None or a function as preprocess")
+        if not isinstance(name, str) or not name or not all(map(_is_count, (dim, batch_size, image_size))):
             raise EncoderError(
-                "FunctionEncoder needs a name, and a dim, a batch_size and an image_size of at least 1, but got "
-                f"{name!r}, {dim}, {batch_size} and {image_size}"
+                "FunctionEncoder needs a name, and as dim, batch_size and image_size integers of at least 1, but got "
+                f"{name!r}, {dim!r}, {batch_size!r} and {image_size!r}"
             )
         self._fn, self._preprocess, self._batch = fn, preprocess, batch_size
         self._turn = ForkSafeLock()
         self.image_size = image_size
         self.batch_size = batch_size * -(-_MIN_IMAGES // batch_size)
         steps = "of the function" if preprocess is None else "of the function, before it"
-        self.fingerprint = Fingerprint("function", name, "", steps, dim, "float32")
+        self.fingerprint = Fingerprint("function", name, "", steps, int(dim), "float32")
 
     def preprocess(self, image: Image.Image) -> NDArray[Any]:
         """Return what `preprocess` makes of an upright RGB image, without one its pixels (height, width, 3)."""
@@ -80,7 +83,7 @@ class FunctionEncoder(CosineEncoder):
         try:
             return np.asarray(self._preprocess(image))
         except Exception as error:
-            raise EncoderError(f"the preprocessing of {self.fingerprint.model} failed: {error}") from error
+            raise EncoderError(f"the preprocessing of {self.fingerprint.model} failed: {_reason(error)}") from error
 
     def encode(self, preprocessed: Sequence[Preprocessed]) -> Float32Array:
         """Return normalized embeddings (n, dim); raises EncoderError where the function gives no such vectors."""
@@ -108,9 +111,18 @@ class FunctionEncoder(CosineEncoder):
                 found = found.detach().float().cpu().numpy()
             vectors = np.asarray(found, np.float32)
         except Exception as error:
-            raise EncoderError(f"{self.fingerprint.model} failed: {type(error).__name__}: {error}") from error
+            raise EncoderError(f"{self.fingerprint.model} failed: {_reason(error)}") from error
         if vectors.shape != expected:
             raise EncoderError(
                 f"{self.fingerprint.model} returned an array of shape {vectors.shape}, expected {expected}"
             )
         return vectors
+
+
+def _is_count(number: object) -> bool:
+    return isinstance(number, int | np.integer) and not isinstance(number, bool) and int(number) >= 1
+
+
+def _reason(error: Exception) -> str:
+    """Return the class of an error, and the first line of its message."""
+    return f"{type(error).__name__}: {first_line(error)}" if str(error).strip() else type(error).__name__

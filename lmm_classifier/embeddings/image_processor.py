@@ -39,6 +39,7 @@ DEFAULTS: dict[str, dict[str, Any]] = {
     "Blip": _squared(384) | _BICUBIC | _CLIP,
     "ConvNext": {"size": {"shortest_edge": 384}, "crop_pct": 224 / 256} | _BICUBIC | _HALF,
     "EfficientNet": {"rescale_offset": False, "include_top": True} | _squared(346) | _BICUBIC | _HALF,
+    "Levit": _SHORTER_SIDE | _cropped(224) | _BICUBIC | _IMAGENET,
     "DINOv3ViT": _squared(224) | _BILINEAR | _IMAGENET,
     "Tipsv2": {"do_normalize": False} | _squared(448) | _BILINEAR,
 }
@@ -77,7 +78,10 @@ def read_image_processor(folder: Path) -> dict[str, Any]:
             f"{source} does not say {', '.join(missing)}, and its image processor {kind or 'without a name'} is not "
             "known: add what the model was trained with"
         )
-    return _with_named_sides(complete, kind, source)
+    complete, shorter = _with_named_sides(complete, kind, source), None
+    if kind == "Levit" and isinstance(complete["size"], dict):  # its size is that of the crop
+        shorter = complete["size"].get("shortest_edge")
+    return complete | ({"size": {"shortest_edge": int(256 / 224 * shorter)}} if isinstance(shorter, int) else {})
 
 
 def preprocessing_of(settings: dict[str, Any], folder: Path) -> Preprocessing:

@@ -32,7 +32,10 @@ class ImageTower:
         """Return embeddings (b, dim), not normalized."""
         if self.pooling == "features":
             if self.kind.tower is not None:
-                return getattr(self.module(**inputs), self.kind.features)
+                features = getattr(self.module(**inputs), self.kind.features)
+                if features is None:
+                    raise EncoderError("it has no pooling head; set encoder.pooling to mean")
+                return features
             output = self.model.get_image_features(**inputs)
             return getattr(output, "pooler_output", output)  # some types give the tensor itself
         return pooled(self.module(**inputs), self.pooling, self._patches(inputs["pixel_values"]))
@@ -40,9 +43,9 @@ class ImageTower:
     @property
     def known_dim(self) -> int | None:
         """Numbers in an embedding where the configuration says it, else None."""
-        if self.pooling != "features" or self.kind.tower is None:
-            return None
         config = self.module.config
+        if self.pooling != "features" or self.kind.tower is None or not getattr(config, "vision_use_head", True):
+            return None
         return int(config.projection_dim if self.kind.features == "image_embeds" else config.hidden_size)
 
     def patches(self, height: int, width: int) -> int:
@@ -62,6 +65,14 @@ class ImageTower:
             raise EncoderError(
                 f"its image processor gives images of {shape[0]} x {shape[1]} pixels, but its config.json says "
                 f"{expected[0]} x {expected[1]}"
+            )
+
+    def require_patch(self, side: int) -> None:
+        """Raise EncoderError if patches of this side in pixels are not what the tower was made for."""
+        expected = getattr(self.module.config, "patch_size", side)
+        if expected != side:
+            raise EncoderError(
+                f"its image processor gives patches of {side} pixels a side, but its config.json says {expected}"
             )
 
     def _patches(self, pixels: Any) -> int:

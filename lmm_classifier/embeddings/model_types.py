@@ -87,8 +87,8 @@ def choose_pooling(kind: ModelType, wanted: Pooling, name: str) -> str:
         return wanted
     if kind.pooling is None:
         raise EncoderError(
-            f"it is a {name} model, and which of its outputs is the embedding would be a guess. Set encoder.pooling to "
-            "`features` (a model with a text tower), `pooler` (its pooler_output), `cls` (its first token) or `mean` "
-            "(the mean of its image tokens)"
+            f"its model_type is {name}, and which of its outputs is the embedding would be a guess. "
+            "Set encoder.pooling to `features` (a model with a text tower), `pooler` (its pooler_output), `cls` (its "
+            "first token) or `mean` (the mean of its image tokens)"
         )
     return kind.pooling

@@ -15,6 +15,7 @@ from lmm_classifier.core.errors import EncoderError
 from lmm_classifier.core.fingerprint import Fingerprint
 from lmm_classifier.core.optional_imports import import_optional
 from lmm_classifier.core.protocols import Preprocessed
+from lmm_classifier.core.text import first_line
 from lmm_classifier.embeddings.exported_model import ExportedEncoder, ExportedModel
 
 _EXTRA = "onnx"
@@ -55,11 +56,11 @@ class OnnxEncoder(ExportedEncoder):
         if len(preprocessed) > 1 and self._threads > 1:
             session = self._parallel_session
             with ThreadPoolExecutor(self._threads, "onnx") as pool:
-                for number, row in enumerate(pool.map(lambda pixels: self._run(session, pixels), preprocessed)):
+                for number, row in enumerate(pool.map(lambda pixels: self._row(session, pixels), preprocessed)):
                     rows[number] = row
         else:
             for number, pixels in enumerate(preprocessed):
-                rows[number] = self._run(self._single_session, pixels)
+                rows[number] = self._row(self._single_session, pixels)
 
     @cached_property
     def _single_session(self) -> Any:
@@ -71,32 +72,42 @@ class OnnxEncoder(ExportedEncoder):
         """A session that uses one thread for each image."""
         return self._open(1)
 
+    def _row(self, session: Any, pixels: Preprocessed) -> Float32Array:
+        row, dim = self._run(session, pixels), self.fingerprint.dim
+        if len(row) != dim:
+            raise EncoderError(f"{self.exported.model} gives {len(row)} numbers for an image, but {dim} for another")
+        return row
+
     def _run(self, session: Any, pixels: Preprocessed) -> Float32Array:
         batch = self.model_input(pixels)
         try:
             (result,) = session.run([self._output], {self._input: batch})
         except Exception as error:
-            raise EncoderError(f"the model refused its input of shape {batch.shape}: {error}") from error
+            raise EncoderError(
+                f"{self.exported.model} refused its input of shape {batch.shape}: {first_line(error)}"
+            ) from error
         return np.asarray(result, np.float32).reshape(-1)
 
     def _open(self, threads: int) -> Any:
         options = self._runtime.SessionOptions()
         options.intra_op_num_threads = threads
         options.use_deterministic_compute = True
-        options.log_severity_level = 3
+        options.log_severity_level = 4  # errors are raised
         # a waiting thread must not take the processor from the threads that decode images
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         model = self.exported.model
         try:
             return self._runtime.InferenceSession(str(model), options, providers=["CPUExecutionProvider"])
         except Exception as error:
-            raise EncoderError(f"{model} is not a loadable ONNX model: {str(error).splitlines()[0]}") from error
+            raise EncoderError(f"{model} is not a loadable ONNX model: {first_line(error)}") from error
 
     def _find_input(self) -> tuple[str, Any]:
         model, name = self.exported.model, self.exported.preprocessing.input
         node = _choose(self._single_session.get_inputs(), name, f"{model}: input")
         if node.type not in _TYPES:
             raise EncoderError(f"{model}: input {node.name!r} takes {node.type}, expected {' or '.join(_TYPES)}")
+        if node.shape:  # known
+            self.exported.input_shape([n if isinstance(n, int) else None for n in node.shape], node.shape)
         return node.name, _TYPES[node.type]
 
     def _find_output(self) -> str:
@@ -118,4 +129,5 @@ def _choose(nodes: Sequence[Any], name: str | None, role: str) -> Any:
         return nodes[0]
     if name in names:
         return nodes[names.index(name)]
-    raise EncoderError(f"{role} {name!r} cannot be chosen: name one of {', '.join(names)} in the model's YAML")
+    found = f"{len(names)} to choose from" if name is None else f"there is no {name!r}"
+    raise EncoderError(f"{role}: {found}; name one of {', '.join(names)} in the model's YAML")

@@ -15,12 +15,14 @@ from lmm_classifier.core.fingerprint import Fingerprint
 from lmm_classifier.core.forking import register_for_reset
 from lmm_classifier.core.optional_imports import import_optional
 from lmm_classifier.core.protocols import Preprocessed
+from lmm_classifier.core.text import last_line
 from lmm_classifier.embeddings.exported_model import ALIKE, ExportedEncoder, ExportedModel
 
 _EXTRA = "openvino"
 _NAMES = {"float32": "FP32", "bfloat16": "BF16", "float16": "FP16"}
 _HINTS = {"float32": "f32", "bfloat16": "bf16", "float16": "f16"}
 _IMAGES_PER_THREAD = 4  # in one call
+_BEGINNING = 4096  # bytes of a model in which its root element is found
 
 
 @cache
@@ -49,12 +51,7 @@ class OpenvinoEncoder(ExportedEncoder):
         self._in_parallel = True
         register_for_reset(self)
         self._dtype = self._choose_dtype(dtype)
-        try:
-            self._model = self._core.read_model(self.exported.model)
-        except RuntimeError as error:
-            raise EncoderError(
-                f"{self.exported.model} is not a loadable OpenVINO model: {str(error).splitlines()[-1]}"
-            ) from error
+        self._model = self._read_model()
         self._takes_bytes = self._fix_shape()
         self.fingerprint = self._identify()
 
@@ -65,7 +62,7 @@ class OpenvinoEncoder(ExportedEncoder):
             try:
                 self._fill(rows, preprocessed)
             except RuntimeError as error:
-                raise EncoderError(f"{self.exported.model} failed: {str(error).splitlines()[-1]}") from error
+                raise EncoderError(f"{self.exported.model} failed: {last_line(error)}") from error
         return self._normalized(rows, f" in {self._dtype}; try encoder.dtype: float32")
 
     def model_input(self, preprocessed: Preprocessed) -> np.ndarray:
@@ -100,12 +97,26 @@ class OpenvinoEncoder(ExportedEncoder):
         """A queue for the model compiled for the throughput of many images, one stream of one thread each."""
         return self._open_queue(self._compile({"NUM_STREAMS": str(self._threads)}), self._threads)
 
+    def _read_model(self) -> Any:
+        file = self.exported.model
+        with file.open("rb") as opened:
+            beginning = opened.read(_BEGINNING)
+        if b"<net" not in beginning:  # OpenVINO would try the formats of other libraries
+            raise EncoderError(f"{file} is not a loadable OpenVINO model: it has no <net>; export it again")
+        try:
+            return self._core.read_model(file)
+        except RuntimeError as error:
+            reason = last_line(error).rstrip(" .!")
+            raise EncoderError(
+                f"{file} is not a loadable OpenVINO model: {reason}; export it again, with its .bin file"
+            ) from error
+
     def _compile(self, options: dict[str, str]) -> Any:
         fixed = {"INFERENCE_PRECISION_HINT": _HINTS[self._dtype], "INFERENCE_NUM_THREADS": str(self._threads)}
         try:
             return self._core.compile_model(self._model, "CPU", fixed | options)
         except RuntimeError as error:
-            raise EncoderError(f"{self.exported.model} cannot be compiled: {str(error).splitlines()[-1]}") from error
+            raise EncoderError(f"{self.exported.model} cannot be compiled: {last_line(error)}") from error
 
     def _choose_dtype(self, dtype: str) -> str:
         supported = self._core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
@@ -119,22 +130,19 @@ class OpenvinoEncoder(ExportedEncoder):
 
     def _fix_shape(self) -> bool:
         """Give the model the one input shape that it gets; return whether its input takes bytes."""
-        preprocessing, model = self.exported.preprocessing, self.exported.model
+        model = self.exported.model
         if len(self._model.inputs) != 1:
             raise EncoderError(f"{model} has {len(self._model.inputs)} inputs, expected one")
-        height, width = preprocessing.shape
-        shape = [1, 3, height, width] if preprocessing.layout == "nchw" else [1, height, width, 3]
         kind = self._model.input(0).get_element_type().get_type_name()
         if kind not in ("u8", "f32"):
             raise EncoderError(f"{model}: its input takes {kind}, expected u8 or f32")
         accepted = self._model.input(0).get_partial_shape()
-        fits = len(accepted) == 4 and all(not a.is_static or a.get_length() == n for a, n in zip(accepted, shape))
-        if not fits:
-            raise EncoderError(f"the model refused its input of shape {tuple(shape)}: it takes {accepted}")
+        lengths = [axis.get_length() if axis.is_static else None for axis in accepted]
+        shape = self.exported.input_shape(lengths, accepted)
         try:
-            self._model.reshape(shape)
+            self._model.reshape(list(shape))
         except RuntimeError as error:
-            raise EncoderError(f"the model refused its input of shape {tuple(shape)}: {error}") from error
+            raise EncoderError(f"{model} refused its input of shape {shape}: {last_line(error)}") from error
         return bool(kind == "u8")
 
     def _identify(self) -> Fingerprint:

@@ -28,7 +28,16 @@ Triple = tuple[float, float, float]
 Bytes = NDArray[np.uint8]
 
 # steps of an image processor that no preprocessing has
-_UNSUPPORTED = {"do_pad", "do_thumbnail", "do_align_long_axis", "do_flip_channel_order", "do_crop_margin"}
+_UNSUPPORTED = {
+    "do_pad",
+    "do_thumbnail",
+    "do_align_long_axis",
+    "do_flip_channel_order",
+    "do_crop_margin",
+    "do_grayscale",
+    "crop_to_patches",
+    "keep_aspect_ratio",
+}
 _RESAMPLE = {int(Image.Resampling[name.upper()]): name for name in ("nearest", "bilinear", "bicubic", "lanczos")}
 
 

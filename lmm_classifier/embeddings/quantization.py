@@ -23,6 +23,7 @@ from lmm_classifier.core.optional_imports import require_optional
 from lmm_classifier.core.protocols import Preprocessed
 from lmm_classifier.data.decoding.decoder_start import import_path
 from lmm_classifier.embeddings.exported_model import ExportedEncoder, model_digest, write_description
+from lmm_classifier.embeddings.onnx_external_data import external_files
 from lmm_classifier.embeddings.preprocessing import Preprocessing, Source
 
 Form = Literal["openvino", "onnx"]
@@ -75,6 +76,8 @@ def quantize(
     require_quantizer(form)
     if encoder.fingerprint.model.endswith(_MARK):
         raise EncoderError(f"{encoder.exported.model} has 8 bits already: quantize the encoder that it was made from")
+    if default_form(encoder) == "onnx" and encoder.fingerprint.dtype == "float16":
+        raise EncoderError(f"{encoder.exported.model} computes in float16: quantize the model in float32")
     if form == "onnx" and default_form(encoder) != "onnx":
         raise EncoderError(f"{encoder.exported.model} is an OpenVINO model: quantize it to openvino")
     model = folder / f"model{SUFFIX[form]}"
@@ -84,6 +87,7 @@ def quantize(
         job = {
             "form": form,
             "model": str(encoder.exported.model),
+            "has_weights_elsewhere": form == "onnx" and bool(external_files(encoder.exported.model)),
             "input": encoder.exported.preprocessing.input,
             "inputs": str(inputs),
             "optimized": str(Path(temporary) / "model.onnx"),

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from typing import Any
 
 Job = dict[str, Any]
+_LEAST_OPSET = 13  # the first in which each channel has a scale of its own
 
 
 def quantize_onnx(job: Job, inputs: Any) -> tuple[int, int]:
@@ -62,12 +63,18 @@ def _optimize(job: Job) -> tuple[str, list[Any]]:
     import onnx
     import onnxruntime
 
+    if job["has_weights_elsewhere"]:  # a model is optimized with the weights that it refers to in its own folder
+        onnx.save(onnx.load(job["model"]), job["optimized"])
+        job = {**job, "model": job["optimized"]}
     options = onnxruntime.SessionOptions()
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
     options.log_severity_level = 3
     options.optimized_model_filepath = job["optimized"]
     session = onnxruntime.InferenceSession(job["model"], options, providers=["CPUExecutionProvider"])
     model = onnx.load(job["optimized"])
+    opset = max((used.version for used in model.opset_import if used.domain in ("", "ai.onnx")), default=0)
+    if opset < _LEAST_OPSET:
+        sys.exit(f"its opset is {opset}, expected {_LEAST_OPSET} or later; export it again, or quantize it to openvino")
     for number, node in enumerate(model.graph.node):
         node.name = f"node {number}"
     onnx.save(model, job["optimized"])

@@ -15,13 +15,21 @@ import PIL.Image
 from PIL.Image import Image
 
 from lmm_classifier.core.arrays import Float32Array
-from lmm_classifier.core.checkpoints import HUB, HubOptions, checkpoint_digest, read_config, resolve_checkpoint
+from lmm_classifier.core.checkpoints import (
+    HUB,
+    HubOptions,
+    checkpoint_digest,
+    quantization,
+    read_config,
+    resolve_checkpoint,
+)
 from lmm_classifier.core.devices import choose_device, choose_dtype, require_device
 from lmm_classifier.core.errors import EncoderError, LmmClassifierError
 from lmm_classifier.core.fingerprint import Fingerprint
 from lmm_classifier.core.optional_imports import import_optional
 from lmm_classifier.core.paths import model_name
 from lmm_classifier.core.protocols import Preprocessed
+from lmm_classifier.core.text import first_line
 from lmm_classifier.embeddings.base import CosineEncoder
 from lmm_classifier.embeddings.checkpoint_parts import load_part
 from lmm_classifier.embeddings.image_processor import described, preprocessing_of, read_image_processor
@@ -82,7 +90,7 @@ class TransformersEncoder(CosineEncoder):
         except LmmClassifierError:
             raise
         except Exception as error:
-            raise EncoderError(_loading_error(model, error)) from error
+            raise EncoderError(_loading_error(model, error, found=hasattr(self, "folder"))) from error
         if self._kind.text is not None and self._tower.pooling == "features":
             self.encode_texts = self._encode_texts
 
@@ -161,6 +169,8 @@ class TransformersEncoder(CosineEncoder):
     def _open(self, pooling: Pooling) -> None:
         """Load the settings of the image processor and the image tower."""
         config = read_config(self.folder)
+        if (method := quantization(config)) is not None:  # the tower would take its integers for the weights
+            raise EncoderError(f"its weights are quantized ({method}): name a checkpoint in bfloat16 or float32")
         self._kind = find_model_type(config)
         chosen = choose_pooling(self._kind, pooling, str(config["model_type"]))
         self._processor: Any = None
@@ -170,6 +180,7 @@ class TransformersEncoder(CosineEncoder):
             patches = int(self._processor.max_num_patches)
             self.image_size = int(self._processor.patch_size * patches**0.5)
             self._tower = load_image_tower(self.folder, self._kind, chosen, self._device, self._dtype)
+            self._tower.require_patch(self._processor.patch_size)
         else:
             self._settings = read_image_processor(self.folder)
             self.preprocessing = preprocessing_of(self._settings, self.folder)
@@ -230,9 +241,12 @@ def _bounded(image: Image, processor: Any) -> Image:
     return image.crop((left, top, left + width, top + height))
 
 
-def _loading_error(model: str, error: Exception) -> str:
+def _loading_error(model: str, error: Exception, found: bool) -> str:
+    reason = first_line(error).rstrip(".")
+    if found:
+        return f"cannot load the encoder {model!r}: {reason}. Copy or download the files of the checkpoint again"
     return (
-        f"cannot load the encoder {model!r} ({str(error).splitlines()[0] if str(error) else type(error).__name__}). "
+        f"cannot load the encoder {model!r} ({reason}). "
         "Do one of three things: download it on a machine with a network and copy the cache (encoder.cache_dir); set "
         "encoder.model to a local folder; or take an encoder that needs no hub (the preset lite, or the preset offline)"
     )

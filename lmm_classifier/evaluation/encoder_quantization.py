@@ -66,6 +66,7 @@ class QuantizationReport:
     megabytes: float  # of the files of the encoder
     megabytes_8bit: float
     kept: bool
+    setting: str = "encoder"  # the section of the configuration that names the encoder, such as `encoder.0`
 
     @property
     def agreement(self) -> float:
@@ -118,13 +119,22 @@ def quantize_encoder(
     path, folder, config = expand_home(index_path), expand_home(output), config or PipelineConfig()
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise EncoderError(f"{folder} exists and is not empty: it is not changed; choose another folder")
-    section, encoder = _quantizable(config)
+    position, encoder = _quantizable(config)
+    threads, setting = (
+        config.encoders[position].threads,
+        f"encoder.{position}" if len(config.encoders) > 1 else "encoder",
+    )
     index = ExactIndex.open(path, encoder.fingerprint)
     form = form or default_form(encoder)
     require_quantizer(form)
     _require_examples(index.label_ids, path)
-    quantizer = _Quantizer(index, path, config, encoder, form, section.threads, progress)
-    folder.parent.mkdir(parents=True, exist_ok=True)
+    quantizer = _Quantizer(index, path, config, encoder, form, threads, progress)
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder.parent):
+            pass
+    except OSError as error:
+        raise EncoderError(f"{folder} cannot be written: {error.strerror}; choose another folder") from error
     with tempfile.TemporaryDirectory(prefix=".quantized-", dir=folder.parent) as temporary:
         tried = []
         for fraction in FLOAT_FRACTIONS:
@@ -137,21 +147,22 @@ def quantize_encoder(
             if folder.is_dir():
                 folder.rmdir()
             shutil.move(best.output, folder)
-    return replace(best, output=folder, kept=kept)
+    return replace(best, output=folder, kept=kept, setting=setting)
 
 
-def _quantizable(config: PipelineConfig) -> tuple[EncoderConfig, ExportedEncoder]:
-    """Open the one configured encoder that can be quantized."""
-    sections = [section for section in config.encoders if section.backend in _BACKENDS and section.view is None]
-    if len(sections) != 1:
+def _quantizable(config: PipelineConfig) -> tuple[int, ExportedEncoder]:
+    """Open the one configured encoder that can be quantized; return its position too."""
+    sections = enumerate(config.encoders)
+    places = [place for place, section in sections if section.backend in _BACKENDS and section.view is None]
+    if len(places) != 1:
         found = ", ".join(section.backend for section in config.encoders)
         raise EncoderError(
             f"expected one encoder with encoder.backend {', '.join(_BACKENDS[:-1])} or {_BACKENDS[-1]} on whole "
             f"images, got {found}: name one. Another encoder can be exported; then build an index with the export"
         )
-    encoder = open_encoder(sections[0])
+    encoder = open_encoder(config.encoders[places[0]])
     assert isinstance(encoder, ExportedEncoder)
-    return sections[0], encoder
+    return places[0], encoder
 
 
 class _Quantizer:

@@ -13,6 +13,7 @@ import numpy as np
 from lmm_classifier.core.arrays import Float64Array
 from lmm_classifier.core.errors import RerankerError
 from lmm_classifier.core.numerics import log_softmax
+from lmm_classifier.core.text import first_line
 from lmm_classifier.rerank.drawn_questions import drawn_questions
 from lmm_classifier.rerank.image_budget import VisualTokenBudget
 from lmm_classifier.rerank.prompts import PromptOptions, PromptVariant
@@ -68,7 +69,16 @@ def checked_scorer(
         )
     if shared is None:
         return whole
-    difference, most = _difference(shared(prompts, least_shared=1), logs, exact=whole.is_float32)
+    try:
+        answered = shared(prompts, least_shared=1)
+    except Exception as error:  # noqa: BLE001 - of any library; the model itself was asked without one
+        logger.warning(
+            "With a shared prefix this model fails on a drawn question: %s. So each prompt is computed as a whole, "
+            "which is slower.",
+            first_line(error).rstrip("."),
+        )
+        return whole
+    difference, most = _difference(answered, logs, exact=whole.is_float32)
     if difference <= most:
         return shared
     logger.warning(

@@ -31,6 +31,15 @@ _MAX_PATCHES = 16_384  # patches of images that pass the vision tower at a time
 _MAX_CACHED_TOKENS = 32_768  # visual tokens with cached features: 235 MB at the width of the 7B model in bfloat16
 
 
+def can_share(config: Any) -> bool:
+    """Return whether a shared prefix is proven for a model, given its configuration of transformers.
+
+    A layer with a window forgets the beginning of a long prefix. Short drawn questions do not show it.
+    """
+    layers = getattr(config.get_text_config(), "layer_types", None) or ()
+    return config.model_type in MODEL_TYPES and "sliding_attention" not in layers
+
+
 @dataclass(frozen=True)
 class _Sequence:
     """One prompt as tokens."""

@@ -19,7 +19,7 @@ from lmm_classifier.rerank.aggregation import aggregate, failed
 from lmm_classifier.rerank.image_budget import TOKEN_SIDE, VisualTokenBudget
 from lmm_classifier.rerank.prompts import PromptOptions, PromptVariant, make_prompts
 from lmm_classifier.rerank.self_check import Scorer, checked_scorer
-from lmm_classifier.rerank.shared_prefix import MODEL_TYPES, SharedPrefixScorer
+from lmm_classifier.rerank.shared_prefix import SharedPrefixScorer, can_share
 from lmm_classifier.rerank.vlm_checkpoint import (
     EXTRA,
     check_type,
@@ -34,6 +34,10 @@ from lmm_classifier.rerank.whole_forward import WholeForwardScorer
 _ELSEWHERE = (
     "Download it on a machine with a network and copy the cache (rerank.model.cache_dir), set rerank.model_name to a "
     "local folder, or set rerank.backend: views or rerank.enabled: false."
+)
+_AGAIN = (
+    "Copy or download its files again, set rerank.model_name to another model, or set rerank.backend: views or "
+    "rerank.enabled: false."
 )
 _OTHER = "Set rerank.model_name to another model, rerank.model.device to another device, or rerank.backend: views."
 _TOO_LARGE = "Set rerank.model_name to a smaller or a quantized checkpoint, or set rerank.backend: views."
@@ -85,6 +89,7 @@ class VlmReranker(Reopened):
             self._folder = resolve_checkpoint(
                 options.model_name, options.revision, options.cache_dir, options.allow_download, EXTRA
             )
+        with self._explained(advice=_AGAIN):
             self._config = read_config(self._folder)
             check_type(self._config)
             side = token_side(self._config)
@@ -147,14 +152,14 @@ class VlmReranker(Reopened):
         ]
 
     def _load(self) -> Scorer:
-        with self._explained():
+        with self._explained(advice=_AGAIN):
             torch = import_optional("torch", EXTRA)
             kind, side = self._config["model_type"], token_side(self._config)
             processor = load_processor(self._folder, kind)
             device = open_device(torch, self.options.device)
             model = load_model(torch, self._folder, self._config, device, self.options.dtype)
             whole = WholeForwardScorer(torch, model, processor, resized=side is not None)
-            shared = SharedPrefixScorer(torch, model, processor) if kind in MODEL_TYPES else None
+            shared = SharedPrefixScorer(torch, model, processor) if can_share(model.config) else None
         with self._explained("was loaded, but fails on a drawn question", _OTHER):
             return checked_scorer(whole, shared, self.prompt_options, self._budget, self.options.min_option_mass)
 

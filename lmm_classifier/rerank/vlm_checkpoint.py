@@ -7,7 +7,7 @@ import math
 from pathlib import Path
 from typing import Any
 
-from lmm_classifier.core.checkpoints import quiet_transformers
+from lmm_classifier.core.checkpoints import mismatched_weight, quantization, quiet_transformers
 from lmm_classifier.core.devices import choose_device, choose_dtype
 from lmm_classifier.core.errors import MissingExtraError, RerankerError
 from lmm_classifier.core.optional_imports import import_attribute, import_optional, is_installed
@@ -58,14 +58,6 @@ def token_side(config: dict[str, Any]) -> int | None:
     return math.prod(sizes)
 
 
-def quantization(config: dict[str, Any]) -> str | None:
-    """Return the form of quantized weights that a `config.json` names; None for plain ones."""
-    settings = config.get("quantization_config")
-    if not isinstance(settings, dict):
-        return None
-    return str(settings.get("quant_method") or ("bitsandbytes" if any("load_in" in key for key in settings) else ""))
-
-
 def require_quantization(config: dict[str, Any]) -> None:
     """Check that what the weights of a checkpoint need is installed.
 
@@ -75,9 +67,10 @@ def require_quantization(config: dict[str, Any]) -> None:
     method = quantization(config)
     missing = [package for package, name in _QUANTIZED.get(method or "", {}).items() if not is_installed(name)]
     if missing:
+        verb = "is" if len(missing) == 1 else "are"
         raise MissingExtraError(
-            f"The weights of the checkpoint are quantized ({method}), and {' and '.join(missing)} to load them is not "
-            f"installed: pip install {' '.join(missing)}. Or set rerank.model_name to a checkpoint in bfloat16."
+            f"The weights of the checkpoint are quantized ({method}), and {' and '.join(missing)} to load them {verb} "
+            f"not installed: pip install {' '.join(missing)}. Or set rerank.model_name to a checkpoint in bfloat16."
         )
 
 
@@ -117,7 +110,10 @@ def load_model(torch: Any, folder: Path, config: dict[str, Any], device: str, dt
             dtype="auto" if keeps_own else choose_dtype(torch, dtype, device),
             device_map={"": device},
             output_loading_info=True,
+            ignore_mismatched_sizes=True,  # else the error does not say which
         )
+    if wrong := mismatched_weight(report):
+        raise ValueError(wrong)
     if report["missing_keys"]:
         missing = sorted(report["missing_keys"])
         raise ValueError(f"its weights lack {len(missing)} tensors of the model, such as {missing[0]}")

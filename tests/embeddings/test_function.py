@@ -128,3 +128,33 @@ def test_a_model_of_sentence_transformers(tiny_encoder):
     check_encoder(encoder)
     expected = encode_images(TransformersEncoder(folder, dtype="float32", device="cpu"), images(4))
     assert (encode_images(encoder, images(4)) * expected).sum(axis=1).min() > 0.9999
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [(ValueError("\nCUDA error\nSet CUDA_LAUNCH_BLOCKING=1"), "ValueError: CUDA error"), (KeyError(), "KeyError")],
+)
+def test_an_error_of_the_function_is_one_line(error, reason):
+    """An error of the function or of the preprocessing has the first line of its message, or its class."""
+
+    def fail(_):
+        raise error
+
+    with pytest.raises(EncoderError, match=rf"^m failed: {reason}$"):
+        FunctionEncoder(fail, "m", 4).encode([np.zeros((4, 4, 3), np.uint8)])
+    with pytest.raises(EncoderError, match=rf"^the preprocessing of m failed: {reason}$"):
+        FunctionEncoder(len, "m", 4, preprocess=fail).preprocess(Image.new("RGB", (4, 4)))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "options"),
+    [((None, "m", 4), {}), ((len, 7, 4), {}), ((len, "m", 4.5), {}), ((len, "m", "4"), {}), ((len, "m", None), {}),
+     ((len, "m", True), {}), ((len, "m", 4), {"batch_size": 2.5}), ((len, "m", 4), {"preprocess": "resize"})],
+)  # fmt: skip
+def test_arguments_of_another_kind_are_refused(arguments, options):
+    with pytest.raises(EncoderError, match="FunctionEncoder needs"):
+        FunctionEncoder(*arguments, **options)
+
+
+def test_numbers_of_numpy_are_counts():
+    assert FunctionEncoder(len, "m", np.int64(4)).fingerprint == FunctionEncoder(len, "m", 4).fingerprint

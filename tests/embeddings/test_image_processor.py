@@ -25,6 +25,8 @@ FILES = {
     | {"size": {"height": 64, "width": 64}, "crop_size": {"height": 56, "width": 56}, "rescale_offset": True}
     | {"include_top": False, "rescale_factor": 1 / 127.5, "do_normalize": False},
     "efficientnet with its top": {"image_processor_type": "EfficientNetImageProcessor", "size": 48, "resample": 0},
+    "levit": {"image_processor_type": "LevitImageProcessor", "size": {"shortest_edge": 56}, "do_center_crop": True}
+    | {"crop_size": {"height": 56, "width": 56}, "resample": 3, "do_normalize": True, "do_resize": True},
     "not normalized": {"image_processor_type": "SiglipImageProcessor", "size": {"height": 48, "width": 40}}
     | {"do_normalize": False},
     "not scaled": {"image_processor_type": "SiglipImageProcessor", "do_rescale": False, "do_normalize": False}
@@ -89,6 +91,10 @@ def test_a_processor_of_several_parts_comes_first(tmp_path):
         ({**COMPLETE, "do_resize": False}, "is not supported"),
         ({**COMPLETE, "do_pad": True}, "is not supported"),
         ({**COMPLETE, "do_flip_channel_order": True}, "is not supported"),
+        ({**COMPLETE, "do_grayscale": True}, "is not supported"),
+        ({**COMPLETE, "crop_to_patches": True}, "is not supported"),
+        ({**COMPLETE, "keep_aspect_ratio": True}, "is not supported"),
+        ({**COMPLETE, "image_processor_type": "LevitImageProcessor", "size": "large"}, "is not supported"),
         ({**COMPLETE, "resample": 4}, "is not supported"),
         ({**COMPLETE, "image_mean": [0.5]}, "is not supported"),
         ({**COMPLETE, "image_std": [0.5, 0.5, 0.0]}, "is not supported"),

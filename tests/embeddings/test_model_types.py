@@ -116,7 +116,7 @@ def test_every_known_type_is_tested():
 def test_what_would_be_a_guess_is_refused(checkpoint):
     """The error of an unknown type names the setting and its values."""
     for kind in OTHER:
-        with pytest.raises(EncoderError, match=rf"it is a {kind} model.*guess.*Set encoder.pooling to `features`"):
+        with pytest.raises(EncoderError, match=rf"its model_type is {kind}.*guess.*Set encoder.pooling to `features`"):
             encoder(checkpoint(kind))
 
 

@@ -86,3 +86,32 @@ def test_threads_do_not_change_a_vector(mobilenet):
     image = gradient(120, 90)
     rows = [encode_images(OnnxEncoder(mobilenet, threads=count), [image]) for count in (1, 2)]
     np.testing.assert_array_equal(rows[0], rows[1])
+
+
+@pytest.mark.parametrize(
+    ("nodes", "side", "size", "expected"),
+    [
+        ([("Flatten", ["x"], ["y"], {})], 16, 8, r"it takes \[1, 3, 16, 16\]\. Set size and layout in its description"),
+        ([("Reshape", ["x", "s"], ["y"], {})], None, 8, "refused its input of shape"),
+        ([("NonZero", ["x"], ["i"], {}), ("Cast", ["i"], ["y"], {"to": 1})], 8, 8, "numbers for an image, but"),
+    ],
+)  # fmt: skip
+def test_a_model_that_does_not_fit_is_refused_in_one_line(tmp_path, capfd, nodes, side, size, expected):
+    """Another input size, a failing layer, and vectors of several lengths: the error names the file and the reason."""
+    helper = pytest.importorskip("onnx.helper", reason="onnx is not installed")
+    graph = helper.make_graph(
+        [helper.make_node(kind, ins, outs, **options) for kind, ins, outs, options in nodes],
+        "model",
+        [helper.make_tensor_value_info("x", 1, [1, 3, side, side])],
+        [helper.make_tensor_value_info("y", 1, None)],
+        [helper.make_tensor("s", 7, [2], [7, 13])],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    (tmp_path / "model.onnx").write_bytes(model.SerializeToString())
+    (tmp_path / "model.yaml").write_text(f"size: {size}\n")
+    black, white = np.zeros((size, size, 3), np.uint8), np.full((size, size, 3), 255, np.uint8)
+    with pytest.raises(EncoderError, match=expected) as caught:
+        OnnxEncoder(tmp_path / "model.onnx").encode([black, white])
+    assert str(tmp_path / "model.onnx") in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert capfd.readouterr().err == ""

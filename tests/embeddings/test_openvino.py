@@ -100,3 +100,22 @@ def test_a_signal_after_encoders_are_closed(mobilenet_xml):
     )
     done = subprocess.run([sys.executable, "-c", code, mobilenet_xml], capture_output=True, check=False, text=True)
     assert done.returncode == 7, done.stderr
+
+
+@pytest.mark.parametrize(
+    ("model", "reason"),
+    [
+        ("", "it has no <net>"),
+        ("<html>no</html>", "it has no <net>"),
+        ('<?xml version="1.0"?><net name="x" version="11"><layers><layer id="0"', "Error parsing"),
+    ],
+)  # fmt: skip
+def test_a_damaged_model_says_why_in_one_line(tmp_path, capfd, model, reason):
+    """The reason is never empty, and no other library of OpenVINO writes to the terminal."""
+    (tmp_path / "model.xml").write_text(model)
+    (tmp_path / "model.bin").write_bytes(b"")
+    (tmp_path / "model.yaml").write_text("size: 8\n")
+    with pytest.raises(EncoderError, match=rf"not a loadable OpenVINO model: .*{reason}.*export it again") as caught:
+        OpenvinoEncoder(tmp_path)
+    assert "\n" not in str(caught.value)
+    assert capfd.readouterr().err == ""

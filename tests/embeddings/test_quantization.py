@@ -186,3 +186,33 @@ def test_nothing_of_it_happens_in_this_process(tmp_path):
     )
     done = subprocess.run([sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+def rewritten(encoder, folder, change, **options):
+    """Write the model of an encoder again after a change, with its description."""
+    import onnx
+
+    model = onnx.load(encoder.exported.model)
+    change(model)
+    onnx.save(model, folder / "model.onnx", **options)
+    shutil.copy(encoder.exported.model.with_suffix(".yaml"), folder / "model.yaml")
+    return OnnxEncoder(folder / "model.onnx", threads=1)
+
+
+def test_weights_in_a_file_of_their_own(encoder, images, tmp_path):
+    """As exports of large models have them; the 8-bit model holds its weights itself."""
+    options = {"save_as_external_data": True, "location": "model.data", "size_threshold": 0}
+    apart = rewritten(encoder, tmp_path, lambda model: None, **options)
+    assert (tmp_path / "model.data").is_file()
+    (tmp_path / "out").mkdir()
+    layers = quantize(apart, [apart.preprocess(image) for image in images[:2]], "onnx", tmp_path / "out")
+    assert layers == QuantizedLayers(3, 3)
+    assert sorted(file.name for file in (tmp_path / "out").iterdir()) == ["model.onnx", "model.yaml"]
+
+
+def test_a_model_of_an_old_opset_says_what_to_do(encoder, images, tmp_path):
+    """Scales for each channel came later; without the check, the 8-bit model could not be opened."""
+    old = rewritten(encoder, tmp_path, lambda model: setattr(model.opset_import[0], "version", 11))
+    (tmp_path / "out").mkdir()
+    with pytest.raises(EncoderError, match="8 bits: its opset is 11, expected 13 or later; export it again, or quan"):
+        quantize(old, [old.preprocess(images[0])], "onnx", tmp_path / "out")

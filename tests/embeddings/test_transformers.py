@@ -168,7 +168,7 @@ def test_folders_that_are_no_checkpoint(tiny_encoder, tmp_path):
     folder = shutil.copytree(tiny_encoder("siglip"), tmp_path / "foreign")
     (folder / "config.json").write_text('{"model_type": "bert"}')
     with pytest.raises(
-        EncoderError, match="it is a bert model, and which of its outputs is the embedding would be a guess"
+        EncoderError, match="its model_type is bert, and which of its outputs is the embedding would be a guess"
     ):
         encoder(folder)
     folder = shutil.copytree(tiny_encoder("siglip"), tmp_path / "cut")

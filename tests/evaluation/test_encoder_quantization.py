@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 
 from lmm_classifier import PipelineConfig, build_index_from_directory
+from lmm_classifier.cli.quantize_encoder import _lines
 from lmm_classifier.core.errors import CalibrationError, EncoderError, IndexMismatchError
 from lmm_classifier.embeddings.quantization import QuantizedLayers
 from lmm_classifier.embeddings.registry import open_encoder
@@ -35,6 +36,12 @@ def test_what_is_allowed():
     (changed,) = replace(REPORT, changed=6).faults
     assert changed == "99.4% of the answers stay the same, expected 99.5%"
     assert len(replace(REPORT, changed=6, accuracy_8bit=0.8).faults) == 2
+
+
+def test_the_advice_can_be_pasted():
+    """It names the section of the encoder in a list, and quotes the folder."""
+    lines = _lines(replace(REPORT, kept=True, output=Path("my 8 bits"), setting="encoder.0"))
+    assert lines[-1].endswith("--set encoder.0.backend=onnx --set 'encoder.0.model=my 8 bits'")
 
 
 @pytest.fixture(scope="module")
@@ -117,6 +124,8 @@ def test_what_cannot_be_quantized(index, config, tmp_path):
     (tmp_path / "used" / "file").write_text("")
     with pytest.raises(EncoderError, match="exists and is not empty"):
         quantize_encoder(index, tmp_path / "used", config)
+    with pytest.raises(EncoderError, match="out cannot be written: .*; choose another folder"):
+        quantize_encoder(index, tmp_path / "used" / "file" / "out", config)
     offline = offline_config(tmp_path / "descriptor")
     build_index_from_directory(
         Path(ExactIndex.open(index).manifest.image_root), tmp_path / "descriptor", config=offline

@@ -1,6 +1,8 @@
 """A loaded model is checked on drawn questions before it is asked about images."""
 
+import json
 import logging
+import shutil
 
 import pytest
 
@@ -68,6 +70,30 @@ def test_a_fault_of_the_shared_prefix_is_noticed(tiny_vlm, fault, caplog):
     with caplog.at_level(logging.WARNING):
         assert chosen(reranker, whole, shared) is whole
     assert "differently" in caplog.text
+
+
+def test_a_shared_prefix_that_fails_is_noticed(tiny_vlm, tmp_path, caplog):
+    """A checkpoint with a name of its own for the image token can be asked, though not with a shared prefix."""
+    folder = shutil.copytree(tiny_vlm("qwen2_vl"), tmp_path / "model")
+    for file in (*folder.glob("*.json"), *folder.glob("*.jinja")):
+        file.write_text(file.read_text().replace("<|image_pad|>", "<|visual|>"))
+    settings = json.loads((folder / "tokenizer_config.json").read_text())
+    named = settings | {"extra_special_tokens": {"image_token": "<|visual|>"}}
+    (folder / "tokenizer_config.json").write_text(json.dumps(named))
+    with caplog.at_level(logging.WARNING):
+        assert isinstance(loaded(VlmReranker(VlmOptions(str(folder), min_option_mass=0.0))), WholeForwardScorer)
+    assert "each prompt is computed as a whole" in caplog.text
+
+
+def test_layers_that_forget_a_long_prefix_do_not_share_it(tiny_vlm, tmp_path):
+    """The drawn questions are shorter than the window, so that both ways answer them alike."""
+    folder = shutil.copytree(tiny_vlm("qwen2_vl"), tmp_path / "model")
+    config = json.loads((folder / "config.json").read_text())
+    config["text_config"] |= {"use_sliding_window": True, "sliding_window": 200, "max_window_layers": 0}
+    config["text_config"].pop("layer_types")
+    (folder / "config.json").write_text(json.dumps(config))
+    reranker = VlmReranker(VlmOptions(str(folder), dtype="float32", min_option_mass=0.0))
+    assert isinstance(loaded(reranker), WholeForwardScorer)
 
 
 def test_a_model_that_does_not_answer_is_reported(tiny_vlm, caplog):

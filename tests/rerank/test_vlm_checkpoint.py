@@ -7,10 +7,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from lmm_classifier.core.checkpoints import quantization
 from lmm_classifier.core.errors import MissingExtraError, RerankerError
 from lmm_classifier.rerank import vlm, vlm_checkpoint
 from lmm_classifier.rerank.vlm import VlmOptions, VlmReranker
-from lmm_classifier.rerank.vlm_checkpoint import quantization, require_quantization, token_side
+from lmm_classifier.rerank.vlm_checkpoint import require_quantization, token_side
 from tests.helpers.tiny_qwen2_vl import loaded, needs_torch
 
 needs_torch()
@@ -150,6 +151,19 @@ def test_quantized_weights_name_the_library_that_they_need(tiny_vlm, tmp_path, m
     monkeypatch.setattr(vlm_checkpoint, "is_installed", lambda _: True)
     require_quantization(config)
     VlmReranker(options(folder))
+
+
+def test_a_weight_of_another_shape_is_named(tiny_vlm, tmp_path):
+    """The error says which, what it has and what the configuration says, and that the files do not fit."""
+    folder = shutil.copytree(tiny_vlm("qwen2_vl"), tmp_path / "model")
+    config = json.loads((folder / "config.json").read_text())
+    config["vision_config"]["patch_size"] = 7
+    (folder / "config.json").write_text(json.dumps(config))
+    with pytest.raises(
+        RerankerError, match=r"patch_embed.proj.weight has the shape .*config.json says.*again"
+    ) as caught:
+        VlmReranker(options(folder)).rerank(questions())
+    assert "network" not in str(caught.value)
 
 
 def test_plain_weights_need_no_library(tiny_vlm):
