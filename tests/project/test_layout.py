@@ -10,6 +10,7 @@ OTHERS = {"contracts", "project", "helpers", "fixtures"}  # folders of tests tha
 SEVERAL = {
     "embeddings/test_hub_layout.py": "transformers, image_tower, text_tower: the files of the default model",
     "index/test_former_format.py": "storage, npz, doctor: an index of the former format gets one clear error",
+    "pipeline/retrieval/test_opening.py": "retriever, encoder_retriever, fit, loading: what is fitted, read or reused",
     "rerank/test_server_faults.py": "openai_api, chat_client, circuit_breaker, pipeline: what a faulty server does",
     "rerank/test_transformers_serve.py": "openai_api, server_probe: a real server",
 }

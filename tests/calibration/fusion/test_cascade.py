@@ -8,6 +8,7 @@ from scipy.special import log_softmax
 
 from lmm_classifier.calibration.fusion.cascade import NEVER, Cascade, FusionFit, Stage
 from lmm_classifier.calibration.fusion.encoder_fusion import EncoderFusion
+from lmm_classifier.calibration.fusion.fusion_weights import FusionWeights, fit_weights
 from lmm_classifier.calibration.predictions import HeldOutPredictions
 
 COUNT, CLASSES = 400, 4
@@ -19,7 +20,8 @@ def held_out(skill, seed):
     rng = np.random.default_rng(seed)
     logs = log_softmax(rng.normal(size=(COUNT, CLASSES)) + skill * np.eye(CLASSES)[TRUTH], axis=1)
     neighbors = log_softmax(logs + rng.normal(size=logs.shape) / 10, axis=1)
-    return HeldOutPredictions(np.arange(COUNT), TRUTH, logs, [logs, neighbors], rng.normal(size=COUNT))
+    experts = [logs, log_softmax(2 * logs, axis=1), neighbors]
+    return HeldOutPredictions(np.arange(COUNT), TRUTH, logs, experts, rng.normal(size=COUNT))
 
 
 EACH = [held_out(1.5, 1), held_out(2.5, 2), held_out(0.0, 3)]
@@ -69,16 +71,17 @@ def test_a_stage_asks_the_next_where_the_answer_would_change():
     assert cascade.encoders == (0, 1)
 
 
-def test_predictions_are_those_of_the_stage_that_was_reached():
+@pytest.mark.parametrize("steps", [[(0,), (0, 1)], [(0,), (0, 1), (0, 1, 2)]])
+def test_predictions_are_those_of_the_stage_that_was_reached(steps):
     """Label, probability and familiarity; a stage is reached only through those before."""
     fitted = fit()
-    steps = [(0,), (0, 1), (0, 1, 2)]
     cascade, predictions, reached = fitted.cascade(steps)
     stages = [fitted.stage(step) for step in steps]
-    assert set(reached.tolist()) == {0, 1, 2}
+    last = len(steps) - 1
+    assert set(reached.tolist()) == set(range(len(steps)))
     expected = np.zeros(COUNT, int)
     for row in range(COUNT):
-        while expected[row] < 2 and stages[expected[row]].confidence[row] <= cascade.stages[expected[row]].ask_up_to:
+        while expected[row] < last and stages[expected[row]].confidence[row] <= cascade.stages[expected[row]].ask_up_to:
             expected[row] += 1
     np.testing.assert_array_equal(reached, expected)
     for row in range(COUNT):
@@ -107,6 +110,8 @@ def test_one_encoder_keeps_its_predictions():
     for found, expected in zip(predictions.expert_log_probabilities, EACH[1].expert_log_probabilities, strict=True):
         np.testing.assert_array_equal(found, expected)
     assert (predictions.each, reached.any(), cascade.encoders) == ((), False, (0,))
+    fusion = cascade.stages[0].fusion
+    assert (fusion.weights.tolist(), fusion.center, fusion.spread) == ([1.0], 0.0, 1.0)
 
 
 def test_answers_that_never_change_ask_nobody():
@@ -114,6 +119,65 @@ def test_answers_that_never_change_ask_nobody():
     cascade, _, reached = fit(EACH[1], EACH[1]).cascade([(0,), (0, 1)])
     assert cascade.stages[0].ask_up_to == NEVER
     assert not reached.any()
+
+
+def test_of_encoders_that_all_mislead_one_is_left():
+    """There is no answer without an encoder."""
+    misleading = fit(held_out(-1.0, 5), held_out(-1.5, 6))
+    assert len(misleading.useful()) == 1
+    assert len(fit(held_out(-1.0, 5), held_out(-1.5, 6), held_out(-2.0, 7)).useful()) == 1
+
+
+def test_the_encoder_farthest_below_its_error_is_left_out_first(monkeypatch):
+    """The others are fitted again without it, and are useful then."""
+    fits = {
+        3: FusionWeights(np.array([0.1, 0.05, 0.5]), np.array([0.3, 0.06, 0.1])),
+        2: FusionWeights(np.array([0.4, 0.6]), np.array([0.1, 0.1])),
+    }
+    monkeypatch.setattr("lmm_classifier.calibration.fusion.cascade.fit_weights", lambda logs, _: fits[len(logs)])
+    assert fit().useful() == (1, 2)
+
+
+def test_a_misleading_encoder_that_is_asked_has_next_to_no_weight():
+    """It changes no answer; its weight is still above zero, so that the cascade can be stored and read back."""
+    fitted = fit(EACH[1], held_out(-1.5, 6))
+    stage = fitted.stage([0, 1])
+    assert 0 < stage.fusion.weights[1] < 1e-6
+    np.testing.assert_array_equal(stage.answers, EACH[1].log_probabilities.argmax(axis=1))
+    cascade, _, _ = fitted.cascade([(0,), (0, 1)])
+    assert Cascade.from_json(cascade.to_json(), 2).to_json() == cascade.to_json()
+
+
+@pytest.mark.parametrize("equal", [False, True])
+def test_the_last_expert_is_the_fusion_of_the_last_experts(equal):
+    """By weights of their own: those of the stages belong to the fitted rules."""
+    for places in ((0, 1), (1, 0, 2)):
+        each = [EACH[place] for place in places]
+        neighbors = [predictions.expert_log_probabilities[-1] for predictions in each]
+        weights = np.full(len(each), 1 / len(each)) if equal else fit_weights(neighbors, TRUTH).weights
+        expected = EncoderFusion(weights).log_probabilities(neighbors)
+        _, predictions, _ = fit(*each, equal=equal).cascade([tuple(range(len(each)))])
+        (found,) = predictions.expert_log_probabilities
+        np.testing.assert_allclose(found, expected, atol=1e-6)
+        assert predictions.each == tuple(each)
+        _, in_steps, _ = fit(*each, equal=equal).cascade([(0,), tuple(range(len(each)))])
+        np.testing.assert_array_equal(in_steps.expert_log_probabilities[0], found)
+
+
+def test_of_several_encoders_one_may_answer_alone():
+    """Its own neighbors are the expert then."""
+    cascade, predictions, reached = fit().cascade([(1,)])
+    np.testing.assert_array_equal(predictions.log_probabilities, EACH[1].log_probabilities)
+    np.testing.assert_array_equal(predictions.familiarity, EACH[1].familiarity)
+    (neighbors,) = predictions.expert_log_probabilities
+    np.testing.assert_array_equal(neighbors, EACH[1].expert_log_probabilities[-1])
+    assert (predictions.each, cascade.encoders, reached.any()) == (tuple(EACH), (1,), False)
+
+
+def test_a_stage_that_always_asks_is_read_back():
+    """No label has a probability above 1."""
+    stages = (Stage((0,), EncoderFusion(np.ones(1)), 1.0), Stage((0, 1), EncoderFusion(np.ones(2))))
+    assert Cascade.from_json(Cascade(stages).to_json(), 2).stages[0].ask_up_to == 1.0
 
 
 CASCADE = Cascade(
@@ -156,6 +220,21 @@ def test_a_damaged_cascade_is_refused(text):
     """It would ask other encoders or weigh them otherwise."""
     with pytest.raises((ValueError, KeyError, TypeError)):
         Cascade.from_json(text, 3)
+
+
+def test_a_place_below_zero_is_refused():
+    """Also where every stage names it."""
+    stages = [stage.to_dict() for stage in CASCADE.stages]
+    below = [{**stage, "encoders": [{2: -1}.get(place, place) for place in stage["encoders"]]} for stage in stages]
+    with pytest.raises(ValueError, match="impossible stages"):
+        Cascade.from_json(json.dumps(below), 3)
+
+
+def test_an_encoder_cannot_be_asked_twice():
+    """Not in a stage alone either."""
+    twice = Cascade((Stage((1, 1), EncoderFusion(np.ones(2))),))
+    with pytest.raises(ValueError, match="impossible stage"):
+        Cascade.from_json(twice.to_json(), 3)
 
 
 def test_an_encoder_that_the_index_lacks_is_refused():

@@ -42,6 +42,25 @@ def test_an_impossible_label_stays_impossible():
     assert not np.isnan(nothing).any()
 
 
+def test_a_probability_counts_down_to_one_in_nine_million():
+    """A lower one is as unlikely, a higher one is not."""
+
+    def fused(probability):
+        certain = np.log([[1 - probability, probability]])
+        return FUSION.log_probabilities([certain, np.log([[0.5, 0.5]])])[0, 1]
+
+    assert fused(1e-7) == pytest.approx(fused(1e-9), abs=1e-6)
+    assert fused(1.2e-7) > fused(1e-7) + 0.01
+
+
+def test_usual_log_odds_are_zero_and_one_where_none_were_measured():
+    """The log-odds themselves count then."""
+    plain = EncoderFusion(np.array([0.7, 0.4]))
+    fused = plain.log_probabilities(EACH)
+    familiarity = plain.familiarity([np.zeros(7), np.zeros(7)], fused)
+    np.testing.assert_allclose(familiarity, np.clip(log_odds(fused), -4, 4) / 4)
+
+
 def test_familiarity_is_a_weighted_mean_and_a_quarter_of_the_log_odds():
     """Standardized and clipped at four."""
     familiarity = [np.linspace(-3, 1, 7), np.linspace(0, 2, 7)]
@@ -70,6 +89,13 @@ def test_the_strongest_encoder_is_the_one_with_the_greatest_weighted_gain():
     assert EncoderFusion(np.array([1.0, 1e-9])).strongest(each)[0, 0] == 0
     impossible = [np.log([[1.0, 1e-300]]), np.array([[0.0, -np.inf]])]
     assert EncoderFusion(np.array([1.0, 1.0])).strongest(impossible).shape == (1, 2)
+
+
+def test_of_a_single_label_or_none_every_encoder_is_as_strong():
+    """By chance the only label has a probability of 1, which nothing exceeds; the first encoder is named."""
+    weights = EncoderFusion(np.array([0.4, 0.7]))
+    assert weights.strongest([np.zeros((2, 1))] * 2).tolist() == [[0], [0]]
+    assert weights.strongest([np.empty((2, 0))] * 2).shape == (2, 0)
 
 
 def test_log_odds_are_exact_for_nearly_certain_labels():

@@ -60,6 +60,59 @@ def test_no_other_weights_have_less_loss(seed, encoders, count, labels):
         assert middle <= (least + loss(other, each, truth)) / 2 + 1e-7
 
 
+def slopes(function, at, step=1e-5):
+    """The derivatives of a function at a point by central differences, the first axis along the point."""
+    moves = step * np.eye(len(at))
+    return np.array([(function(at + move) - function(at - move)) / (2 * step) for move in moves])
+
+
+def uneven_predictions(seed):
+    """Log-probabilities of two to four encoders that err together and are too certain or too careful, and labels."""
+    rng = np.random.default_rng(seed)
+    encoders, labels, count = int(rng.integers(2, 5)), int(rng.integers(2, 6)), int(rng.integers(5, 60))
+    truth, shared = rng.integers(0, labels, count), rng.normal(size=(count, labels)) * rng.uniform(0, 3)
+    each = []
+    for _ in range(encoders):
+        evidence = rng.normal(size=(count, labels)) + shared + rng.normal(0, 2) * np.eye(labels)[truth]
+        each.append(log_softmax(evidence * np.exp(rng.normal()), axis=1))
+    return each, truth
+
+
+@pytest.mark.parametrize("seed", [*range(8), 17, 67, 81])
+def test_the_loss_falls_in_no_direction(seed):
+    """The conditions of a minimum: no slope along a weight, and none downwards where a weight is 0.
+
+    In some of these datasets the first steps put to 0 what must not stay there.
+    """
+    each, truth = uneven_predictions(seed)
+    found = fit_weights(each, truth).weights
+    slope = slopes(lambda weights: loss(weights, each, truth), found)
+    np.testing.assert_allclose(slope[found > 0], 0, atol=1e-3)
+    assert (slope[found == 0] > -1e-3).all()
+
+
+@pytest.mark.parametrize("seed", [2, 4, 15])
+def test_errors_are_those_of_the_sandwich_estimate(seed):
+    """The inverse curvature of the loss, around the products of the slopes of the examples (White, 1980)."""
+    each, truth = uneven_predictions(seed)
+    fitted = fit_weights(each, truth)
+    one, half = np.arange(len(truth)), 1e-4
+
+    def losses(weights):
+        return -log_softmax(sum(w * np.maximum(logs, FLOOR) for w, logs in zip(weights, each)), axis=1)[one, truth]
+
+    of_examples = slopes(losses, fitted.weights)  # (E, n)
+    curvature = slopes(lambda at: slopes(lambda w: loss(w, each, truth), at, half), fitted.weights, half)
+    inverse = np.linalg.inv(curvature)
+    expected = np.sqrt(np.diag(inverse @ of_examples @ of_examples.T @ inverse))
+    np.testing.assert_allclose(fitted.errors, expected, rtol=1e-3)
+
+
+def test_without_labels_the_weights_are_equal():
+    """An index may hold nothing yet."""
+    np.testing.assert_array_equal(fit_weights([np.empty((0, 0))] * 4, np.empty(0, np.int64)).weights, 0.25)
+
+
 def test_the_order_of_the_encoders_does_not_matter():
     """Each weight and its error follow the encoder."""
     each, truth = predictions(np.random.default_rng(0), [2.0, 1.0, 0.5])

@@ -6,6 +6,7 @@ from functools import cache
 
 import numpy as np
 import pytest
+from scipy.special import log_softmax
 
 from lmm_classifier.calibration.fusion.cascade import Stage
 from lmm_classifier.calibration.fusion.encoder_fusion import EncoderFusion
@@ -15,7 +16,9 @@ from lmm_classifier.calibration.fusion.ladders import (
     ladders_from_json,
     ladders_to_json,
     measure_ladders,
+    prices,
 )
+from lmm_classifier.calibration.predictions import HeldOutPredictions
 from lmm_classifier.calibration.risk_control import fixed_sequence_threshold
 from tests.calibration.fusion.test_cascade import EACH, fit, held_out
 
@@ -69,6 +72,55 @@ def test_of_many_encoders_only_some_orders_are_measured():
     """Each alone, their fusion, and the cascade in the order of the configuration: others are too many."""
     found = measured("abcde", (1.0,) * 5, more=(6, 7))
     assert list(found) == [*"abcde", "a + b + c + d + e", "a -> b -> c -> d -> e"]
+
+
+def test_of_four_encoders_every_order_is_measured():
+    """64 orders of one to four, and the 11 fusions of more than one."""
+    rng = np.random.default_rng(0)
+    truth = np.arange(12) % 3
+    each = [
+        HeldOutPredictions(np.arange(12), truth, logs, [logs], rng.normal(size=12))
+        for logs in log_softmax(rng.normal(size=(4, 12, 3)), axis=2)
+    ]
+    ladders = measure_ladders(fit(*each, equal=True, countable=np.ones(12, bool)), "abcd", (1.0,) * 4, 0.9, 0.1)
+    assert len({ladder.name for ladder in ladders}) == len(ladders) == 64 + 11
+    assert "d -> b -> c -> a" in {ladder.name for ladder in ladders}
+
+
+def test_without_examples_there_is_no_accuracy():
+    """It is not a number, and nothing is covered."""
+    none = np.empty((0, 3))
+    each = [HeldOutPredictions(np.arange(0), np.arange(0), none, [none], np.empty(0)) for _ in "ab"]
+    for ladder in measure_ladders(fit(*each, countable=np.ones(0, bool)), "ab", (1.0, 2.0), 0.9, 0.1):
+        assert np.isnan(ladder.accuracy)
+        assert ladder.coverage == 0.0
+
+
+def ladder(names, cascaded, accuracy=0.9, coverage=0.5, milliseconds=None):
+    return Ladder(tuple(names), cascaded, accuracy, coverage, 0.95, (1.0,) * len(names), milliseconds)
+
+
+def test_prices_compare_cascades_of_all_encoders_with_their_fusion():
+    """By the change of accuracy and coverage, and the fraction of the time; other ladders are left aside."""
+    fast, slow = ladder("abc", True, 0.89, 0.4, 4.0), ladder("cba", True, 0.93, 0.75, 12.0)
+    alone, pair, part = ladder("a", False, 0.8, 0.1, 2.0), ladder("ab", False, 0.8, 0.1, 6.0), ladder("ab", True)
+    found = prices([alone, pair, part, fast, ladder("abc", False, 0.9, 0.5, 16.0), slow])
+    assert [entry[0] for entry in found] == [fast, slow]
+    np.testing.assert_allclose([entry[1:] for entry in found], [(-0.01, -0.1, 0.25), (0.03, 0.25, 0.75)])
+
+
+@pytest.mark.parametrize(("of_cascade", "of_fusion"), [(None, 16.0), (4.0, None), (None, None)])
+def test_a_price_without_a_measured_time_has_no_fraction(of_cascade, of_fusion):
+    """The other changes are there."""
+    found = prices([ladder("ab", False, milliseconds=of_fusion), ladder("ab", True, milliseconds=of_cascade)])
+    assert [entry[1:] for entry in found] == [(0.0, 0.0, None)]
+
+
+def test_without_a_fusion_there_is_no_price():
+    """Nothing to compare with: no ladder at all, or cascades only."""
+    assert prices([]) == []
+    assert prices([ladder("ab", True)]) == []
+    assert prices([ladder("a", False), ladder("ab", True)]) == []
 
 
 def test_asked_fractions_follow_the_encoders():

@@ -42,6 +42,16 @@ def test_images_are_encoded_when_an_encoder_is_asked():
     assert (nothing.shape, rows.shape, layout.encoded) == ((0, 36), (0,), 4)
 
 
+def test_a_part_of_a_part_is_of_the_same_images():
+    """Its vectors are those of its own images, whether they were there before or not."""
+    vectors = QueryVectors.of_images([ColorEncoder(), LayoutEncoder()], IMAGES, first=[0])
+    part = vectors.part(slice(1, 6)).part(slice(1, 3))
+    for place, encoder in enumerate([ColorEncoder(), LayoutEncoder()]):
+        found, rows = part.of(place, np.arange(2))
+        assert rows.tolist() == [0, 1]
+        np.testing.assert_array_equal(found, encode_images(encoder, IMAGES[2:4]))
+
+
 def test_an_image_that_a_later_encoder_refuses_is_left_out(caplog):
     """So it keeps the answer of the encoders before. The log names the encoder."""
     layout = LayoutEncoder(refused=[(21, 20), (24, 20)])
