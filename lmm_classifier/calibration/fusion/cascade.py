@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from lmm_classifier.calibration.fusion.encoder_fusion import EncoderFusion
-from lmm_classifier.calibration.fusion.fusion_weights import fit_weights
+from lmm_classifier.calibration.fusion.fusion_weights import fit_weights, weight_evidence
 from lmm_classifier.calibration.predictions import HeldOutPredictions
 from lmm_classifier.core.arrays import BoolArray, Float64Array, IntArray
 
@@ -116,7 +116,7 @@ class FusionFit:
         if self.equal:
             return np.full(len(logs), 1 / len(logs))
         label_ids = self.each[0].label_ids[self.countable]
-        return np.maximum(fit_weights([part[self.countable] for part in logs], label_ids).weights, _LEAST)
+        return np.maximum(fit_weights([part[self.countable] for part in logs], label_ids), _LEAST)
 
     def useful(self) -> tuple[int, ...]:
         """Return the places of the encoders that improve the fusion; at least one."""
@@ -125,11 +125,12 @@ class FusionFit:
             return places
         label_ids = self.each[0].label_ids[self.countable]
         while len(places) > 1:
-            fitted = fit_weights([self.each[place].log_probabilities[self.countable] for place in places], label_ids)
-            if len(fitted.useful) == len(places):
+            logs = [self.each[place].log_probabilities[self.countable] for place in places]
+            evidence = weight_evidence(logs, label_ids)
+            if (evidence > _STANDARD_ERRORS).all():
                 break
-            # the others are fitted again without the worst one, because it may hide another that resembles it
-            worst = int(np.argmin(fitted.weights - fitted.errors))
+            # the others are judged again without the worst one, because it may hide another that resembles it
+            worst = int(np.argmin(evidence))
             places = places[:worst] + places[worst + 1 :]
         return places
 
@@ -172,6 +173,7 @@ def _chosen(parts: Sequence[Float64Array], reached: IntArray) -> Float64Array:
     return chosen
 
 
+_STANDARD_ERRORS = 1.0  # by which the weight of a useful encoder is above zero
 _LEAST = 1e-9  # a weight that is not above zero; the encoder was found useful among others
 
 

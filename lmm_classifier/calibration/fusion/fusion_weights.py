@@ -22,38 +22,38 @@ _ENOUGH = 1e-10  # relative change of the loss at which the minimum is found
 _MAX_SCORES = 4_000_000  # examples times labels: a sample of more serves as well
 
 
-@dataclass(frozen=True)
-class FusionWeights:
-    """Weights of E encoders, 0 or more, and their standard errors over samples of examples."""
-
-    weights: Float64Array  # (E,)
-    errors: Float64Array  # (E,)
-
-    @property
-    def useful(self) -> IntArray:
-        """Return the encoders whose weight is above zero beyond its error, ascending."""
-        return np.flatnonzero((self.weights > 0) & (self.weights > self.errors))
-
-
-def fit_weights(each: Sequence[Float64Array], label_ids: IntArray) -> FusionWeights:
-    """Fit the weights of encoders.
+def fit_weights(each: Sequence[Float64Array], label_ids: IntArray) -> Float64Array:
+    """Return the weights (E,) of encoders, 0 or more.
 
     Args:
         each: log-probabilities (n, C) that each encoder gives to held-out examples, the same rows for all.
         label_ids: their true labels, (n,). Rows whose true label is impossible for an encoder are left aside.
     """
+    return _Loss.of(*_countable(each, label_ids)).minimum(range(len(each)))
+
+
+def weight_evidence(each: Sequence[Float64Array], label_ids: IntArray) -> Float64Array:
+    """Return for each encoder how many standard errors its weight is above zero, (E,).
+
+    It is the score test at the weight zero, with the other weights at their minimum and White's variance (Econometrica
+    50(1), 1982). So the scale of its probabilities does not count: an encoder of noise, whose fitted temperature makes
+    them nearly equal, has no evidence, although the ridge holds its weight. Infinite where no example tells anything.
+
+    Args:
+        each: as `fit_weights` takes it, of two encoders or more.
+        label_ids: as `fit_weights` takes it.
+    """
+    loss = _Loss.of(*_countable(each, label_ids))
+    return np.array([loss.evidence(encoder) for encoder in range(len(each))])
+
+
+def _countable(each: Sequence[Float64Array], label_ids: IntArray) -> tuple[list[Float64Array], IntArray]:
+    """Return the rows whose true label is possible for each encoder, or a sample of them."""
     rows = np.flatnonzero([np.isfinite([logs[i, own] for logs in each]).all() for i, own in enumerate(label_ids)])
     most = max(_MAX_SCORES // max(each[0].shape[1], 1), 1)
     if len(rows) > most:
         rows = np.sort(np.random.default_rng(0).choice(rows, most, replace=False))
-    loss = _Loss.of([logs[rows] for logs in each], label_ids[rows])
-    weights = np.full(len(each), 1 / len(each))
-    for _ in range(_STEPS):
-        former = loss.value(weights)
-        weights = loss.improved(weights, former)
-        if former - loss.value(weights) <= _ENOUGH * (1 + abs(former)):
-            break
-    return FusionWeights(weights, loss.errors(weights))
+    return [logs[rows] for logs in each], label_ids[rows]
 
 
 @dataclass(frozen=True)
@@ -90,11 +90,23 @@ class _Loss:
         second = np.einsum("nc,enc,fnc->ef", probabilities, self.logs, self.logs, optimize=True)
         return means - self.own, second - means @ means.T + _RIDGE * np.eye(len(weights))
 
-    def improved(self, weights: Float64Array, value: float) -> Float64Array:
+    def minimum(self, encoders: Sequence[int]) -> Float64Array:
+        """Return the weights (E,) of the least loss; only those of `encoders` are above zero."""
+        weights = np.zeros(len(self.logs))
+        weights[list(encoders)] = 1 / len(weights)
+        for _ in range(_STEPS):
+            former = self.value(weights)
+            weights = self._improved(weights, former, encoders)
+            if former - self.value(weights) <= _ENOUGH * (1 + abs(former)):
+                break
+        return weights
+
+    def _improved(self, weights: Float64Array, value: float, encoders: Sequence[int]) -> Float64Array:
         """Take one projected Newton step, halved until the loss falls."""
         gradients, hessian = self._derivatives(weights)
         gradient = gradients.sum(axis=1) + _RIDGE * (weights - 1 / len(weights))
-        free = np.flatnonzero((weights > 0) | (gradient < 0))
+        is_free = ((weights > 0) | (gradient < 0)) & np.isin(np.arange(len(weights)), encoders)
+        free = np.flatnonzero(is_free)
         if not len(free):
             return weights
         step = np.zeros(len(weights))
@@ -105,8 +117,12 @@ class _Loss:
                 return tried
         return weights
 
-    def errors(self, weights: Float64Array) -> Float64Array:
-        """Return the standard errors (E,) of the weights over samples of examples (White's sandwich estimate, 1980)."""
+    def evidence(self, encoder: int) -> float:
+        """Return how many standard errors the weight of an encoder is above zero."""
+        weights = self.minimum([other for other in range(len(self.logs)) if other != encoder])
+        others = np.flatnonzero(weights > 0)
         gradients, hessian = self._derivatives(weights)
-        inverse = np.linalg.inv(hessian)
-        return np.asarray(np.sqrt(np.maximum(np.diag(inverse @ (gradients @ gradients.T) @ inverse), 0)))
+        explained = np.linalg.solve(hessian[np.ix_(others, others)], hessian[others, encoder])
+        of_examples = gradients[encoder] - explained @ gradients[others]  # what the other weights cannot give
+        error = float(np.sqrt((of_examples**2).sum()))
+        return -float(gradients[encoder].sum()) / error if error > 0 else np.inf

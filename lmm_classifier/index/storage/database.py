@@ -168,13 +168,13 @@ def transaction(connection: sqlite3.Connection, write: bool = True) -> Iterator[
 
 
 def shrink(connection: sqlite3.Connection) -> None:
-    """Give the space of deleted rows back to the disk, where they were a quarter of the file or more.
+    """Give the space of deleted rows back to the disk, where they were a tenth of the file or more.
 
     It is only space, so no error is raised: without room for the copy that SQLite makes, the file stays as large as it
     is, and later rows use the space.
     """
     with suppress(*SQLITE_ERRORS):
-        if 4 * _pragma(connection, "freelist_count") >= _pragma(connection, "page_count"):
+        if 10 * _pragma(connection, "freelist_count") >= _pragma(connection, "page_count"):
             connection.execute("VACUUM")
 
 

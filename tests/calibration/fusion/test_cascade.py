@@ -8,7 +8,7 @@ from scipy.special import log_softmax
 
 from lmm_classifier.calibration.fusion.cascade import NEVER, Cascade, FusionFit, Stage
 from lmm_classifier.calibration.fusion.encoder_fusion import EncoderFusion
-from lmm_classifier.calibration.fusion.fusion_weights import FusionWeights, fit_weights
+from lmm_classifier.calibration.fusion.fusion_weights import fit_weights
 from lmm_classifier.calibration.predictions import HeldOutPredictions
 
 COUNT, CLASSES = 400, 4
@@ -131,10 +131,10 @@ def test_of_encoders_that_all_mislead_one_is_left():
 def test_the_encoder_farthest_below_its_error_is_left_out_first(monkeypatch):
     """The others are fitted again without it, and are useful then."""
     fits = {
-        3: FusionWeights(np.array([0.1, 0.05, 0.5]), np.array([0.3, 0.06, 0.1])),
-        2: FusionWeights(np.array([0.4, 0.6]), np.array([0.1, 0.1])),
+        3: np.array([-2.0, 0.9, 5.0]),
+        2: np.array([1.1, 6.0]),
     }
-    monkeypatch.setattr("lmm_classifier.calibration.fusion.cascade.fit_weights", lambda logs, _: fits[len(logs)])
+    monkeypatch.setattr("lmm_classifier.calibration.fusion.cascade.weight_evidence", lambda logs, _: fits[len(logs)])
     assert fit().useful() == (1, 2)
 
 
@@ -154,7 +154,7 @@ def test_the_last_expert_is_the_fusion_of_the_last_experts(equal):
     for places in ((0, 1), (1, 0, 2)):
         each = [EACH[place] for place in places]
         neighbors = [predictions.expert_log_probabilities[-1] for predictions in each]
-        weights = np.full(len(each), 1 / len(each)) if equal else fit_weights(neighbors, TRUTH).weights
+        weights = np.full(len(each), 1 / len(each)) if equal else fit_weights(neighbors, TRUTH)
         expected = EncoderFusion(weights).log_probabilities(neighbors)
         _, predictions, _ = fit(*each, equal=equal).cascade([tuple(range(len(each)))])
         (found,) = predictions.expert_log_probabilities
