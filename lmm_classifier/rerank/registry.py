@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from lmm_classifier.core.errors import MissingExtraError
 from lmm_classifier.core.optional_imports import import_optional
 from lmm_classifier.core.protocols import Reranker
 from lmm_classifier.core.settings import Settings
@@ -32,13 +33,19 @@ def open_reranker(
 
     Raises:
         RerankerError: if the model cannot be loaded.
-        MissingExtraError: if a library is not installed.
+        MissingExtraError: if a library is not installed; the message names the rerankers that need none.
     """
     if not config.enabled:
         return None
     if config.backend == "views":
         return AugmentedViewsReranker(score_labels)
-    inner = _open_model(config, patient)
+    try:
+        inner = _open_model(config, patient)
+    except MissingExtraError as error:
+        raise MissingExtraError(
+            f"The reranker {config.backend} cannot be opened: {error}. To do without this library, set "
+            "rerank.backend: views, or rerank.enabled: false to ask no reranker."
+        ) from error
     if config.cache == "off" or index_path is None:
         return inner
     return CachedReranker(inner, index_path.with_suffix(".answers.sqlite"), config.cache_entries)
