@@ -115,6 +115,12 @@ def test_documented_keys_and_defaults():
         ("rerank:\n  prompt:\n    min_visual_tokens: 999\n    max_visual_tokens: 10", "must not exceed"),
         ("- a\n- b", "expected `key: value` lines"),
         ("a: [", "not plain YAML"),
+        ("rerank.backend: none", "got 'none' (to switch it off, set enabled: false instead)"),
+        ("rerank:\n  backend:", "got None (to switch it off, set enabled: false instead)"),
+        ("encoder: lite", "encoder: expected keys such as backend, model, pooling, got 'lite' (write backend: lite)"),
+        ("encoder: [descriptor, lite]", "encoder.1: expected keys such as backend, model, pooling, got 'lite' (write"),
+        ("rerank: views", "got 'views' (write backend: views)"),
+        ("rerank.server: views", "rerank.server: expected keys such as base_url, api_key_env"),
     ],
 )
 def test_wrong_settings_are_refused_by_name(tmp_path, text, message):
@@ -353,7 +359,7 @@ def test_a_file_may_list_encoders(tmp_path):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("encoder: []", "encoder: List should have at least 1 item"),
+        ("encoder: []", "encoder: expected 1 or more, got []"),
         ("encoder: 3", "encoder: "),
         ("encoder: [descriptor]", "encoder.0: "),
         ("encoder: [{}, {backends: onnx}]", "unknown key 'encoder.1.backends': did you mean 'encoder.1.backend'?"),
@@ -386,7 +392,7 @@ def test_one_of_several_encoders_is_set_by_its_number():
         ("encoder.view=null", "encoder is a list of 2. Name one of them, such as encoder.0."),
         ("encoder.1.viw=null", "unknown key 'encoder.1.viw': did you mean 'encoder.1.view'?"),
         ("encoder.1.view=left", "expected `center` and a fraction"),
-        ("encoder=[]", "List should have at least 1 item"),
+        ("encoder=[]", "encoder: expected 1 or more, got []"),
     ):
         with pytest.raises(ConfigError) as caught:
             config.set(setting)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 from pathlib import Path
-from typing import Annotated, Any, TypeVar, get_args
+from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag, ValidationError
 
@@ -18,6 +18,8 @@ PathField = Annotated[Path, Field(strict=False), AfterValidator(expand_home)]
 PathsField = Annotated[list[PathField], BeforeValidator(lambda value: [value] if isinstance(value, str) else value)]
 UnitInterval = Annotated[float, Field(ge=0, le=1)]
 _SWITCHES = {"yes", "no", "on", "off", "y", "n"}  # booleans of YAML 1.1
+_NO_SECTION = {"model_type", "model_attributes_type"}  # faults of a value that should be a section
+_OFF = {"none", "off", "no", "false", "null"}  # words for what is not wanted
 
 
 _ONE, _SEVERAL = "one section", "several sections"  # tags, which no message shows
@@ -81,12 +83,41 @@ def _format_fault(section: type[BaseModel], path: tuple[int | str, ...], fault: 
     key = ".".join(map(str, path)) or "configuration"
     value = fault["input"]
     message = fault["msg"].removeprefix("Value error, ").replace("Input should be", "expected")
+    if fault["type"] in _NO_SECTION:
+        message = f"expected keys such as {', '.join(list(_section_at(section, path).model_fields)[:3])}"
+    elif fault["type"] == "too_short":
+        message = f"expected {fault['ctx']['min_length']} or more"
     if fault["type"] == "value_error":
         return f"{key}: {message}"
-    hint = ""
-    if fault["type"] == "bool_type" and str(value).lower() in _SWITCHES:
-        hint = " (write true or false)"
-    return f"{key}: {message}" + ("" if holds_secrets(key) else f", got {redact(repr(value))}{hint}")
+    return f"{key}: {message}" + (
+        "" if holds_secrets(key) else f", got {redact(repr(value))}{_hint(section, path, fault)}"
+    )
+
+
+def _hint(section: type[BaseModel], path: tuple[int | str, ...], fault: Any) -> str:
+    """Return what to write instead, where the fault shows what was meant."""
+    value = str(fault["input"]).lower()
+    if fault["type"] == "bool_type" and value in _SWITCHES:
+        return " (write true or false)"
+    is_off = fault["type"] == "literal_error" and value in _OFF
+    if is_off and "enabled" in _section_at(section, path[:-1]).model_fields:
+        return " (to switch it off, set enabled: false instead)"
+    if fault["type"] in _NO_SECTION and (key := _key_of(_section_at(section, path), fault["input"])):
+        return f" (write {key}: {value})"
+    return ""
+
+
+def _key_of(section: type[BaseModel], word: Any) -> str | None:
+    """Return the first key of a section that has `word` among its words."""
+    fields = section.model_fields.items()
+    return next((name for name, field in fields if isinstance(word, str) and word in _words(field.annotation)), None)
+
+
+def _words(annotation: Any) -> set[str]:
+    parts = get_args(annotation)
+    if get_origin(annotation) is Literal:
+        return {part for part in parts if isinstance(part, str)}
+    return {word for part in parts for word in _words(part)}
 
 
 def holds_secrets(key: str) -> bool:
@@ -96,9 +127,7 @@ def holds_secrets(key: str) -> bool:
 
 def unknown_key(section: type[BaseModel], path: tuple[int | str, ...], key: str) -> str:
     """Return a message with the key's path and the most similar key of its section, or the section that has the key."""
-    inner: Any = section
-    for step in path:
-        inner = inner if str(step).isdecimal() else section_type(inner.model_fields[step].annotation)
+    inner = _section_at(section, path)
     full = ".".join([*map(str, path), key])
     if similar := difflib.get_close_matches(key, inner.model_fields, n=1):
         return f"unknown key {full!r}: did you mean {'.'.join([*map(str, path), similar[0]])!r}?"
@@ -106,6 +135,14 @@ def unknown_key(section: type[BaseModel], path: tuple[int | str, ...], key: str)
     if home := below or _section_with(section, key):
         return f"unknown key {full!r}: did you mean {home!r}?"
     return f"unknown key {full!r}: expected one of {', '.join(inner.model_fields)}"
+
+
+def _section_at(section: type[BaseModel], path: tuple[int | str, ...]) -> Any:
+    """Return the section at these keys; a number is the place of one of several."""
+    inner: Any = section
+    for step in path:
+        inner = inner if str(step).isdecimal() else section_type(inner.model_fields[str(step)].annotation)
+    return inner
 
 
 def _section_with(section: type[BaseModel], key: str, path: str = "") -> str | None:
