@@ -24,7 +24,13 @@ from lmm_classifier.rerank.benefit import RerankerBenefit
 logger = logging.getLogger(__name__)
 
 _AGAIN = "Run `lmm-classifier calibrate` again."
-_BUILD_FIRST = "Run `lmm-classifier build` with this configuration, then `lmm-classifier calibrate`."
+OTHER_RULE = (
+    "Use the configuration that it was calibrated with, or run `lmm-classifier calibrate` with this one to replace it."
+)
+OTHER_ENCODERS = (
+    "Use the configuration that it was calibrated with. To change the index, run `lmm-classifier build` with this "
+    "one, then `lmm-classifier calibrate`."
+)
 
 
 @dataclass(frozen=True)
@@ -74,10 +80,11 @@ def load_calibration(
             names = contents.manifest.encoder_names
             configured = ", ".join(names[place] for place in encoders)
             reason = f"The calibration is of the encoders {', '.join(names)}, but configured are {configured}."
-            return Stale(reason, _BUILD_FIRST)  # a calibration is of all encoders of the index, in the order there
+            return Stale(reason, OTHER_ENCODERS)  # a calibration is of all encoders of the index, in the order there
         rule_name = str(arrays["rule"].item())
         if spec is not None and rule_name != spec.name:
-            return Stale(f"The calibration is of the rule '{rule_name}', but '{spec.name}' is configured.")
+            reason = f"The calibration is of the rule '{rule_name}', but '{spec.name}' is configured."
+            return Stale(reason, OTHER_RULE)
         changes = ChangesSince.of(ExampleDigests.from_arrays(arrays), ExampleDigests.of(contents))
         if changes.is_too_many(len(contents.hashes)):
             return Stale(f"The calibration is stale: {describe_changes(changes, contents)}.")

@@ -74,13 +74,14 @@ def print_calibration(
 ) -> None:
     """Calibrate an index with a progress bar, and print what was found; None repeats the stored request."""
     from lmm_classifier.cli.console import ProgressDisplay, escape_for_terminal
+    from lmm_classifier.cli.given_configuration import complete_commands
     from lmm_classifier.cli.interruption import told_if_interrupted
     from lmm_classifier.pipeline.calibrator import calibrate_index
 
     unchanged = "Interrupted. The stored calibration was not changed. Answers in the reranker's cache are used again."
     with told_if_interrupted(lambda: unchanged), ProgressDisplay() as show:
         report = calibrate_index(path, config, request, show, reset=reset)
-    sys.stdout.write("\n".join(escape_for_terminal(line) for line in _lines(path, report)) + "\n")
+    sys.stdout.write("\n".join(escape_for_terminal(complete_commands(line)) for line in _lines(path, report)) + "\n")
 
 
 def _lines(path: Path, report: CalibrationReport) -> list[str]:

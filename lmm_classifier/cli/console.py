@@ -11,6 +11,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from lmm_classifier.cli.given_configuration import complete_commands
 from lmm_classifier.cli.interruption import told_if_interrupted
 from lmm_classifier.cli.quiet import is_quiet, write_note
 from lmm_classifier.core.errors import ReplacementError
@@ -30,7 +31,7 @@ def escape_for_terminal(text: str) -> str:
 
 def print_error(message: str) -> None:
     """Print one line that says what went wrong."""
-    sys.stderr.write(f"error: {escape_for_terminal(message)}\n")
+    sys.stderr.write(f"error: {escape_for_terminal(complete_commands(message))}\n")
 
 
 class ProgressDisplay:
@@ -137,7 +138,7 @@ def show_report(report: BuildReport) -> None:
     if report.skipped:
         console.print(_skipped_table(report))
     for warning in report.warnings:
-        console.print(Text(escape_for_terminal(f"warning: {warning}"), style="yellow"))
+        console.print(Text(escape_for_terminal(complete_commands(f"warning: {warning}")), style="yellow"))
     console.print(Text(escape_for_terminal(_closing(report))))
 
 

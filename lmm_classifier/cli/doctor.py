@@ -32,6 +32,7 @@ def doctor(
     from dataclasses import asdict
 
     from lmm_classifier.cli.console import escape_for_terminal
+    from lmm_classifier.cli.given_configuration import complete_commands
     from lmm_classifier.index.doctor import check_index
 
     path = index or config.retrieval.index_path
@@ -43,7 +44,9 @@ def doctor(
             f"{'repaired' if finding.repaired else finding.severity}: {finding.what}; {finding.advice}"
             for finding in findings
         ]
-        sys.stdout.write("\n".join(escape_for_terminal(line) for line in lines or [f"{path}: sound"]) + "\n")
+        sys.stdout.write(
+            "\n".join(escape_for_terminal(complete_commands(line)) for line in lines or [f"{path}: sound"]) + "\n"
+        )
     remaining = [finding for finding in findings if not finding.repaired]
     if any(finding.severity == "damage" for finding in remaining):
         return 1

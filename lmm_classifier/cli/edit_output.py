@@ -9,6 +9,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from lmm_classifier.cli.console import escape_for_terminal
+from lmm_classifier.cli.given_configuration import complete_commands
 from lmm_classifier.core.errors import IndexFileError
 from lmm_classifier.core.progress import Skipped
 from lmm_classifier.index.build.editor import IndexEditor
@@ -41,8 +42,13 @@ def print_edit(index: Path, report: EditReport, as_json: bool) -> int:
 def print_changes(index: Path, changes: Changes, count: int, skipped: Sequence[Skipped], stale: Sequence[str]) -> None:
     """Print the changes of an index, what was skipped, and what was fitted to other examples."""
     lines = [*_lines(changes), *(f"not done: {file.path}: {file.reason}" for file in skipped)]
-    lines += [f"{index}: {count} examples", *(f"stale: {part}" for part in stale)]
+    lines += [f"{index}: {count} examples", *stale_lines(stale)]
     sys.stdout.write("\n".join(escape_for_terminal(line) for line in lines) + "\n")
+
+
+def stale_lines(stale: Sequence[str]) -> list[str]:
+    """Return a line for each part of an index that was fitted to other examples."""
+    return [complete_commands(f"stale: {part}") for part in stale]
 
 
 def _lines(changes: Changes) -> Iterator[str]:

@@ -6,6 +6,7 @@ import json
 import sys
 from typing import TYPE_CHECKING, Any
 
+from lmm_classifier.cli.given_configuration import complete_commands, given_options
 from lmm_classifier.cli.options import IndexArgument, JsonFlag
 
 if TYPE_CHECKING:
@@ -38,9 +39,10 @@ def info(index: IndexArgument = None, as_json: JsonFlag = False, *, config: Pipe
     rows = [(name, described[name]) for name in plain if described[name] is not None]
     rows[1:1] = [("encoder", line) for entry in described["encoders"] for line in _encoder_lines(entry)]
     rows.append(("size", f"{described['bytes'] / 1e6:.1f} MB"))
-    rows += [("calibration", line) for line in _calibration_lines(described["calibration"], str(path))]
+    calibration = _calibration_lines(described["calibration"], str(path))
+    rows += [("calibration", complete_commands(line)) for line in calibration]
     rows += [("threshold", line) for line in _threshold_lines(described["thresholds"])]
-    rows += [("stale", part) for part in described["stale"]]
+    rows += [("stale", complete_commands(part)) for part in described["stale"]]
     fewest, most = min(counts.values()), max(counts.values())
     rows.append(("labels", f"{len(counts)}, {fewest if fewest == most else f'{fewest} to {most}'} images each"))
     lines = [*_aligned(rows), *(f"  {count:>7}  {label}" for label, count in counts.items())]
@@ -67,7 +69,7 @@ def _calibration_lines(calibration: dict[str, Any], path: str) -> list[str]:
         return [f"none: `lmm-classifier calibrate {path}` fits the rule and sets the thresholds"]
     if calibration["state"] == "stale":
         return [
-            f"not used. {calibration['reason']} {calibration['remedy']}",
+            f"not used. {calibration['reason']} {calibration['remedy']}{_not_given(calibration['remedy'])}",
             *_request_lines(calibration),
         ]
     return [
@@ -83,6 +85,15 @@ def _calibration_lines(calibration: dict[str, Any], path: str) -> list[str]:
         *(_stage_lines(calibration["stages"]) if len(calibration["encoders"]) > 1 else []),
         "reranking: " + _reranking(calibration["reranking"]),
     ]
+
+
+def _not_given(remedy: str) -> str:
+    """Name the option where the remedy is another configuration, and none was given."""
+    from lmm_classifier.calibration.loading import OTHER_ENCODERS, OTHER_RULE
+
+    if given_options() or remedy not in (OTHER_ENCODERS, OTHER_RULE):
+        return ""
+    return " The default configuration was compared, because no --config is given."
 
 
 def _fit_lines(fit: dict[str, Any], named: bool) -> list[str]:

@@ -12,6 +12,7 @@ import typer
 
 from lmm_classifier.cli.completion import complete_configuration
 from lmm_classifier.cli.error_handling import exit_on_error
+from lmm_classifier.cli.given_configuration import complete_logged_commands, given_configuration
 from lmm_classifier.cli.quiet import is_quiet, quiet_if
 
 if TYPE_CHECKING:
@@ -65,7 +66,7 @@ def with_config(command: Callable[..., int | None], offline: bool = False) -> Ca
 
     @wraps(command)
     def run(config: str | None, settings: list[str] | None, quiet: bool, debug: bool, **options: Any) -> None:
-        with exit_on_error(debug), quiet_if(quiet):
+        with given_configuration(config, settings), exit_on_error(debug), quiet_if(quiet):
             read = read_configuration(config, settings, offline)
             raise typer.Exit(command(config=read, **{name: expanded(value) for name, value in options.items()}) or 0)
 
@@ -99,6 +100,7 @@ def read_configuration(name: str | None, settings: list[str] | None = None, offl
         config.set(setting)
     log = config.logging
     configure_logging("ERROR" if is_quiet() and log.file is None else log.level, log.json_lines, log.file)
+    complete_logged_commands()
     return config
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from lmm_classifier.cli.given_configuration import given_options
 from lmm_classifier.cli.options import IndexArgument
 from lmm_classifier.core.text import quote_for_shell
 
@@ -72,9 +73,7 @@ def _lines(report: QuantizationReport) -> list[str]:
         f"size: {report.megabytes_8bit:,.1f} MB instead of {report.megabytes:,.1f} MB",
     ]
     if report.kept:
-        given = f"{report.setting}.model={report.output}"
-        lines.append(
-            f"to use it, build a new index with --set {report.setting}.backend={report.form} "
-            f"--set {quote_for_shell(given)}"
-        )
+        model = f"{report.setting}.model={report.output}"
+        options = [given_options(), f"--set {report.setting}.backend={report.form}", f"--set {quote_for_shell(model)}"]
+        lines.append(f"to use it, build a new index with {' '.join(filter(None, options))}")
     return lines

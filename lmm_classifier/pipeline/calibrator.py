@@ -106,15 +106,14 @@ def calibrate_index(
         >>> calibrate_index("index", PipelineConfig.offline()).calibration.keep_known
         0.9
     """
-    path, config = expand_home(index_path), config or PipelineConfig()
-    request = request or CalibrationRequest()
-    request.check()
+    path, config, asked = expand_home(index_path), config or PipelineConfig(), request or CalibrationRequest()
+    asked.check()
     refitted = is_durable(path) and IndexEditor(path, config).refit()
     indexes = ExactIndex.open_each(path)
     index = indexes[0]
     _check_size(index, path)
     former = FormerCalibration() if reset else FormerCalibration.of(index, config)
-    request = former.merged(request)
+    request = former.merged(asked)
     texts = encode_label_names(indexes, config, path)
     fit, method, notes = _fit(indexes, config, path, request, texts, progress)
     fitted, predictions = fit
@@ -134,7 +133,8 @@ def calibrate_index(
         date=_today(),
     )
     write_calibration(path, index.contents, calibration.to_arrays(index.contents))
-    notes += [*_fitted_again(refitted, fitted, texts), *fusion_notes(index, fitted, config), *former.notes(request)]
+    notes += [*_fitted_again(refitted, fitted, texts), *fusion_notes(index, fitted, config)]
+    notes += former.notes(request, asked)
     tradeoff = fused_tradeoff(indexes, calibration)
     return CalibrationReport(calibration, predictions, method, warning, tuple(notes), guarantee, sgr, tradeoff)
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from lmm_classifier.calibration.loading import Loaded, Missing, Stale, load_calibration, stored_request
+from lmm_classifier.calibration.loading import OTHER_RULE, Loaded, Missing, Stale, load_calibration, stored_request
 from lmm_classifier.calibration.request import CalibrationRequest
 from lmm_classifier.config import PipelineConfig
 from lmm_classifier.core.errors import CalibrationError
@@ -61,11 +61,19 @@ class FormerCalibration:
                 )
         return completed
 
-    def notes(self, request: CalibrationRequest) -> Iterator[str]:
-        """Say what of the former calibration is used again for the completed request, and what does not hold."""
+    def notes(self, request: CalibrationRequest, asked: CalibrationRequest) -> Iterator[str]:
+        """Say what of the former calibration is used again, and what does not hold.
+
+        Args:
+            request: the completed request.
+            asked: what was mentioned now, which is not kept but asked for again.
+        """
+        if isinstance(self.state, Stale) and self.state.remedy == OTHER_RULE:
+            yield f"the former calibration is replaced. {self.state.reason}"
         if self.request is not None:
-            now = request.to_dict()
+            now, mentioned = request.to_dict(), asked.to_dict()
             kept = {name: value for name, value in self.request.describe().items() if now.get(name) == value}
+            kept = {name: value for name, value in kept.items() if name not in mentioned}
             dropped = self.request.holdout is not None and request.holdout is None
             dropped_groups = request.holdout is not None and (self.request.group_by or self.request.target_images)
             if kept:

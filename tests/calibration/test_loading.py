@@ -74,7 +74,7 @@ def test_another_rule_makes_it_stale(path, contents, caplog):
         retriever = Retriever.open(RetrievalConfig(rule="knn"), [ExactIndex.open(path)])
     assert retriever.stored is None
     assert "of the rule 'auto" in caplog.text
-    assert "It is not used. Run `lmm-classifier calibrate` again." in caplog.text
+    assert "It is not used. Use the configuration that it was calibrated with" in caplog.text
 
 
 def test_a_few_changed_examples_are_noted(contents, caplog):
@@ -115,7 +115,7 @@ def test_another_order_of_encoders_needs_a_build(path, contents, caplog):
     """Calibrating again would give the order of the index again, so that is not the advice."""
     with caplog.at_level(logging.WARNING):
         assert usable_calibration(contents, spec(), [0, 0]) is None
-    assert "Run `lmm-classifier build` with this configuration, then `lmm-classifier calibrate`." in caplog.text
+    assert "run `lmm-classifier build` with this one, then `lmm-classifier calibrate`." in caplog.text
 
 
 @pytest.mark.parametrize(
