@@ -47,6 +47,8 @@ def doctor(
         sys.stdout.write(
             "\n".join(escape_for_terminal(complete_commands(line)) for line in lines or [f"{path}: sound"]) + "\n"
         )
+        if any(finding.advice.startswith("a repair ") and not finding.repaired for finding in findings):
+            sys.stdout.write("The option --repair does a repair.\n")
     remaining = [finding for finding in findings if not finding.repaired]
     if any(finding.severity == "damage" for finding in remaining):
         return 1

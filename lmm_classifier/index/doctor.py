@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import sqlite3
 from collections.abc import Iterator
@@ -29,6 +30,7 @@ from lmm_classifier.index.storage.state import BUILD, State
 
 Severity = Literal["damage", "note"]
 _LISTED = 3  # names given of many
+_OWN_ADVICE = re.compile(r" *`lmm-classifier doctor[^`]*`[^.]*\.?")  # of an error, to whoever is no doctor
 _SET_ASIDE = "set-aside"  # folder of added images that are no examples
 
 
@@ -109,7 +111,7 @@ def _check_npz(path: Path) -> Iterator[Finding]:
             yield Finding("damage", f"{count} vectors are not finite", "build it again")
         yield from _check_references(contents)
     except (LmmClassifierError, OSError, ValueError) as error:
-        yield Finding("damage", str(error).rstrip("."), "build or export it again; a .npz file cannot be repaired")
+        yield Finding("damage", _problem(error), "build or export it again; a .npz file cannot be repaired")
 
 
 def _check_database(path: Path, repair: bool) -> Iterator[Finding]:
@@ -122,7 +124,8 @@ def _check_database(path: Path, repair: bool) -> Iterator[Finding]:
         try:
             counts = salvage(path)
         except (*SQLITE_ERRORS, IndexFileError, OSError) as error:
-            yield Finding("damage", f"{problem}; nothing could be recovered: {error}", "build the index again")
+            advice = f"delete the folder {path} or choose another output, then build the index again"
+            yield Finding("damage", f"{problem}; nothing could be recovered: {error}", advice)
             return
         recovered = ", ".join(f"{count} {table}" for table, count in counts.items())
         yield Finding("damage", f"{problem}; recovered {recovered}", sync_advice, repaired=True)
@@ -136,7 +139,7 @@ def _structural_problem(path: Path) -> str | None:
         with closing(database.connect(path)) as connection:
             lines = [str(line) for (line,) in connection.execute("PRAGMA integrity_check(5)")]
     except (*SQLITE_ERRORS, IndexFileError) as error:
-        return f"the database cannot be read: {str(error).rstrip('.')}"
+        return f"the database cannot be read: {_problem(error)}"
     return None if lines == ["ok"] else f"the database is damaged: {'; '.join(lines)}"
 
 
@@ -161,7 +164,7 @@ def _check_rows(connection: sqlite3.Connection, path: Path, repair: bool) -> Ite
             yield Finding("note", f"{rejected} files of the dataset are not images", "`lmm-classifier sync` lists them")
     except (*SQLITE_ERRORS, IndexFileError) as error:
         advice = "build the index again; sound vectors are used again"
-        yield Finding("damage", str(error).rstrip("."), advice)
+        yield Finding("damage", _problem(error), advice)
 
 
 _ROW_ADVICE = {
@@ -196,7 +199,7 @@ def _check_derived_files(path: Path, repair: bool) -> Iterator[Finding]:
             return
         problem = "the derived files are missing, damaged or of another version"
     except IndexFileError as error:
-        problem = str(error)
+        problem = _problem(error)
     if repair:
         for file in (path / FOLDER).glob(f"{state.version}.*"):
             file.unlink()
@@ -204,7 +207,9 @@ def _check_derived_files(path: Path, repair: bool) -> Iterator[Finding]:
             read_store(path)
         except LmmClassifierError as error:
             yield Finding(
-                "damage", f"{problem}; derived files cannot be made again: {error}", "run `lmm-classifier sync`"
+                "damage",
+                f"{problem}; derived files cannot be made again: {_problem(error)}",
+                "run `lmm-classifier sync`",
             )
             return
     yield Finding("note", problem, "derived files are made again when the index is next opened", repair)
@@ -245,7 +250,7 @@ def _check_references(contents: IndexContents) -> Iterator[Finding]:
     try:
         require_inside(contents.paths, "the index")
     except IndexFileError as error:
-        yield Finding("damage", str(error).rstrip("."), "build the index again")
+        yield Finding("damage", _problem(error), "build the index again")
     missing = [path for path in contents.paths if not contents.file_of(path).is_file()]
     root = Path(contents.manifest.image_root)
     if not root.is_dir():
@@ -255,6 +260,11 @@ def _check_references(contents: IndexContents) -> Iterator[Finding]:
     if not contents.transforms_are_current:
         advice = "run `lmm-classifier sync` or `lmm-classifier calibrate` to fit it to the current ones"
         yield Finding("note", "the transform was fitted to other images", advice)
+
+
+def _problem(error: Exception) -> str:
+    """Return what an error says, without its advice to call the doctor."""
+    return _OWN_ADVICE.sub("", str(error)).rstrip(".")
 
 
 def _listed(names: list[str]) -> str:

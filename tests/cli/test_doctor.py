@@ -15,5 +15,8 @@ def test_notes_and_damage_are_told_apart(editable):
     assert "repaired: " in run("doctor", "--repair", cwd=editable).stdout
     assert json.loads(run("doctor", "index", "--json", cwd=editable).stdout) == []
     (editable / "index" / "index.sqlite").write_bytes(b"\0" * 40_000)
-    assert "damage: " in run("doctor", cwd=editable, code=1).stdout
+    text = run("doctor", cwd=editable, code=1).stdout
+    assert "damage: " in text
+    assert "The option --repair does a repair." in text
+    assert "--repair" not in run("doctor", "--repair", cwd=editable, code=1).stdout
     assert "no index at nowhere" in run("doctor", "nowhere", cwd=editable, code=1).stderr

@@ -124,6 +124,19 @@ def test_a_file_that_is_no_database_is_reported_and_not_changed(index):
     assert (index / FILE).read_bytes() == b"\0" * 50_000
 
 
+@pytest.mark.parametrize("kept", [b"", b"\0" * 5000, None])
+def test_no_advice_of_the_doctor_is_to_call_the_doctor(index, kept):
+    """The way out of damage that no repair can undo is another folder, because a build refuses this one too."""
+    (index / FILE).write_bytes((index / FILE).read_bytes()[:100_000] if kept is None else kept)
+    shutil.rmtree(index / "derived")
+    (problem, *_) = [f for f in check_index(index) if f.severity == "damage"]
+    assert "lmm-classifier doctor" not in problem.what + problem.advice
+    assert problem.advice.startswith("a repair copies every sound row")
+    (problem, *_) = [f for f in check_index(index, repair=True) if f.severity == "damage"]
+    assert "lmm-classifier doctor" not in problem.what + problem.advice
+    assert problem.repaired or problem.advice.startswith(f"delete the folder {index} or choose another output")
+
+
 def test_derived_files_and_leftovers_are_repaired(index):
     """They are notes. The image of an example never counts as a leftover."""
     from lmm_classifier.data.synthetic.catalog import draw
