@@ -49,8 +49,8 @@ def require_backends(manifest: Manifest, backends: Sequence[Sequence[str]], sour
         if not set(names) & set(stored):
             raise IndexMismatchError(
                 f"Index {source} was built by {_listed(manifest)}, but encoder.backend is {names[0]!r}. Use the "
-                f"configuration that it was built with (set encoder.backend to {stored[0]!r}), or run "
-                "`lmm-classifier build` with this one."
+                f"configuration that it was built with ({_configuration_of(manifest)}), or run `lmm-classifier build` "
+                "with this one."
             )
 
 
@@ -78,18 +78,34 @@ def _place_of(manifest: Manifest, encoder: Fingerprint, source: str) -> int:
     for place, fields in enumerate(differences):
         if not fields:
             return place
-    nearest = min(differences, key=len)
-    if nearest == ["decoding"]:
+    if min(differences, key=len) == ["decoding"]:
         raise IndexMismatchError(
             f"Index {source} was built from images that were decoded by other rules. Its vectors are of "
             f"{_listed(manifest)}, but images are now decoded for {encoder}. Encode all images again with "
             "`lmm-classifier build`: labels and examples that were edited by hand stay."
         )
     raise IndexMismatchError(
-        f"Index {source} was built by another encoder ({', '.join(nearest)} differ). Its vectors are of "
+        f"Index {source} was built by another encoder ({_described(manifest, differences)}). Its vectors are of "
         f"{_listed(manifest)}, but the configured encoder is {encoder}. Configure that encoder, or run "
         "`lmm-classifier build` with this one."
     )
+
+
+def _described(manifest: Manifest, differences: Sequence[list[str]]) -> str:
+    """Say how an encoder differs from each of those of an index that resemble it, or else from the most similar one."""
+    named = list(zip(manifest.encoder_names, differences))
+    similar = [(name, fields) for name, fields in named if not {"preprocessing", "dim"} <= set(fields)]
+    similar = similar or [min(named, key=lambda pair: len(pair[1]))]
+    several = len(similar) > 1
+    return "; ".join(f"{f'{name}: ' if several else ''}{', '.join(fields)} differ" for name, fields in similar)
+
+
+def _configuration_of(manifest: Manifest) -> str:
+    """Return how the encoders of an index are configured, in words: one by its backend, several as a list."""
+    entries = [f"{f.backend!r}{f' with view {f.view}' if f.view else ''}" for f in manifest.fingerprints]
+    if len(entries) == 1:
+        return f"set encoder.backend to {entries[0]}"
+    return f"with a list of {len(entries)} encoders, whose encoder.backend is {', '.join(entries)}"
 
 
 def _listed(manifest: Manifest) -> str:

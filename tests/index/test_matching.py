@@ -50,8 +50,25 @@ def test_impossible_backends_are_refused_before_anything_is_loaded():
     """Each configured encoder needs one of the index under one of the names of its backend."""
     of_index = manifest(COLOR, LAYOUT)
     require_backends(of_index, [["layout"], ["other", "color"], ["color"]], "i")
-    with pytest.raises(IndexMismatchError, match=r"encoder\.backend is 'noise'.*set encoder\.backend to 'color'"):
-        require_backends(of_index, [["layout"], ["noise", "none"]], "i")
+    with pytest.raises(IndexMismatchError, match=r"encoder\.backend is 'noise'.*set encoder\.backend to 'color'\)"):
+        require_backends(manifest(COLOR), [["noise", "none"]], "i")
+
+
+def test_the_configuration_of_an_index_is_that_of_all_its_encoders():
+    """Advice to use one of several would lose the others, and the calibration with them."""
+    with pytest.raises(IndexMismatchError) as caught:
+        require_backends(manifest(COLOR, CENTER, LAYOUT), [["noise"]], "i")
+    all_of_them = "a list of 3 encoders, whose encoder.backend is 'color', 'color' with view center 0.5, 'layout'"
+    assert all_of_them in str(caught.value)
+    assert "set encoder.backend" not in str(caught.value)
+
+
+def test_the_difference_from_each_similar_encoder_is_said():
+    """Other weights are not hidden by a view that differs less, nor told apart from an encoder of another kind."""
+    with pytest.raises(IndexMismatchError) as caught:
+        places_of(manifest(replace(COLOR, model="8bit", revision="8"), LAYOUT, CENTER), [COLOR], "i")
+    names = (replace(COLOR, model="8bit").name, CENTER.name)
+    assert f"({names[0]}: model, revision differ; {names[1]}: view differ)" in str(caught.value)
 
 
 LADDER = [
