@@ -46,7 +46,9 @@ def run_build(
     replace: bool,
 ) -> int:
     """Build with a progress bar and a closing table; return the exit code."""
-    from lmm_classifier.cli.console import ProgressDisplay, resumable, show_report
+    from lmm_classifier.cli.console import ProgressDisplay, escape_for_terminal, resumable, show_report
+    from lmm_classifier.cli.edit_output import stale_lines
+    from lmm_classifier.cli.quiet import write_note
     from lmm_classifier.core.files import atomic_write, require_place
     from lmm_classifier.index.build.builder import build_index_from_directory
 
@@ -56,6 +58,8 @@ def run_build(
         size = batch_size or config.batch_size
         report = build_index_from_directory(dataset, output, size, config, show, replace=replace)
     show_report(report)
+    if report.stale:
+        write_note("\n".join(map(escape_for_terminal, stale_lines(report.stale))))
     if report_path is not None:
         with atomic_write(report_path) as temporary:
             temporary.write_text(json.dumps(report.to_dict(), indent=1) + "\n", encoding="ascii")

@@ -152,7 +152,9 @@ def _closing(report: BuildReport) -> str:
         kinds = ("added", "removed", "replaced", "renamed", "relabeled")
         counts = [f"{len(getattr(changes, kind))} {kind}" for kind in kinds if getattr(changes, kind)]
         text += f": {', '.join([*counts, f'{changes.unchanged} unchanged'])}; {encoded} encoded"
-    return f"{text} by {' and '.join(report.encoders)} in {report.seconds:.1f} s{rate}"
+    if report.encoded_by:
+        text += f" by {' and '.join(report.encoded_by)}"
+    return f"{text} in {report.seconds:.1f} s{rate}"
 
 
 def _skipped_table(report: BuildReport) -> Any:

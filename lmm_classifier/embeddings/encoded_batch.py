@@ -84,6 +84,11 @@ class EncodedBatch:
         """Return the vectors (n, dim) of each encoder, where every encoded file has them."""
         return [new.vectors for new in self.new]
 
+    @property
+    def with_new(self) -> set[int]:
+        """Return the places of the encoders that have new vectors."""
+        return {place for place, new in enumerate(self.new) if len(new.places)}
+
     def pairs(self, encoder: int) -> Iterator[tuple[str, Float32Array]]:
         """Yield the new vectors (dim,) of an encoder, each with the hash of its content."""
         for place, vector in zip(self.new[encoder].places, self.new[encoder].vectors):

@@ -156,7 +156,12 @@ def is_stale(contents: IndexContents) -> bool:
         changes = ChangesSince.of(ExampleDigests.from_arrays(state), ExampleDigests.of(contents))
     except (KeyError, ValueError):
         return True
-    return changes.changed or str(state["vectors"][0]) != vectors_digest(contents)
+    return changes.changed or _has_other_vectors(contents)
+
+
+def _has_other_vectors(contents: IndexContents) -> bool:
+    """Return whether the calibration was made on vectors of other encoders or transforms, so that it is not used."""
+    return str((contents.calibration or {})["vectors"][0]) != vectors_digest(contents)
 
 
 def stale_parts(contents: IndexContents) -> tuple[str, ...]:
@@ -173,7 +178,12 @@ def _stale_parts(contents: IndexContents) -> Iterator[str]:
     if is_stale(contents):
         yield (
             "calibration: run `lmm-classifier calibrate` or `lmm-classifier sync --recalibrate` to repeat it as it was "
-            "asked for; its guarantees do not cover the examples that changed"
+            "asked for; "
+            + (
+                "it is not used, because the encoders or a transform changed"
+                if _has_other_vectors(contents)
+                else "its guarantees do not cover the examples that changed"
+            )
         )
 
 

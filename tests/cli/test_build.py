@@ -26,6 +26,22 @@ def test_a_bad_file_is_skipped_and_reported(tmp_path):
     assert "0 encoded" in again.stderr
 
 
+def test_a_build_says_who_encoded_and_what_became_stale(tmp_path):
+    """Only an encoder that is new encodes; a build and a sync both say that the calibration is not used any more."""
+    dataset = draw_dataset(tmp_path / "dataset", count=3, size=32)
+    common = ["--config", OFFLINE, "--set"]
+    center, both = "{backend: descriptor, view: center 0.5}", "encoder=[{backend: descriptor}, %s]"
+    run("build", dataset, *common, "retrieval.k=3", cwd=tmp_path)
+    run("calibrate", *common, "retrieval.k=3", cwd=tmp_path)
+    more = run("build", dataset, *common, both % center, cwd=tmp_path).stderr
+    assert "12 encoded by descriptor center 0.5 in" in " ".join(more.split())
+    assert "stale: calibration: run `lmm-classifier calibrate --config" in more
+    assert "it is not used, because the encoders or a transform changed" in more
+    fewer = " ".join(run("build", dataset, *common, "retrieval.k=3", cwd=tmp_path).stderr.split())
+    assert "12 unchanged; 0 encoded in" in fewer
+    assert "stale" not in fewer  # they are those of the calibration again
+
+
 def test_a_folder_that_is_no_index_is_not_overwritten(durable):
     """The error says so."""
     done = run("build", "dataset", "--output", "dataset", "--config", OFFLINE, cwd=durable, code=1)

@@ -146,7 +146,7 @@ def test_other_encoders_than_those_of_the_index(several):
     assert "has vectors of descriptor center 0.6, which is not configured" in call("sync", *one, code=1).stderr
     other = call("classify", "new", "--set", "encoder.0.view=center 0.5", code=1).stderr
     assert "center 0.5" in other
-    assert "(view differ)" in other
+    assert "view differ" in other
     twice = call("classify", "new", "--set", "encoder.0.view=null", code=1).stderr
     assert "give the same vectors. Name each encoder once, or on another view." in twice
 

@@ -49,6 +49,7 @@ def test_a_report_lists_labels_and_skipped_files(capsys, monkeypatch):
     report = BuildReport(
         "dataset", "index", ("descriptor",), {"a": 2, "b": 1}, (*skipped, Skipped("a/bad.jpg", "is broken", "corrupt")),
         ("one label has few images",), 1.0, changes=Changes(added=("a/1.jpg",), unchanged=2, encoded=1),
+        encoded_by=("descriptor",),
     )  # fmt: skip
     show_report(report)
     text = capsys.readouterr().err

@@ -162,6 +162,8 @@ def test_a_calibration_is_stale_where_examples_or_vectors_changed(tmp_path):
     for stale in changed:
         assert is_stale(stale)
         assert [part.split(":")[0] for part in stale_parts(stale)] == ["calibration"]
+    unused = ["it is not used" in part for stale in changed for part in stale_parts(stale)]
+    assert unused == [False, True, False, False]  # other vectors cannot be scored by it
     assert not is_stale(replace(fresh, calibration={"other": np.zeros(1)}))
 
 

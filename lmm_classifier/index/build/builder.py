@@ -33,6 +33,7 @@ from lmm_classifier.index.build.sync import Sync, make_report, nothing_indexed
 from lmm_classifier.index.contents import EncoderVectors, IndexContents
 from lmm_classifier.index.formats import has_npz_name, write_index
 from lmm_classifier.index.manifest import EncoderEntry, Manifest
+from lmm_classifier.index.staleness import stale_parts
 from lmm_classifier.index.storage.arrays import VectorSpool
 from lmm_classifier.index.storage.store import Store
 
@@ -122,7 +123,7 @@ class Build:
                 replace=self.replace,
             ).run()
             encoded = time.monotonic()
-            store.contents()  # makes the derived files
+            report = replaced(report, stale=stale_parts(store.contents()))  # this makes the derived files too
         return report, {"decode, encode and fit": encoded - started, "write": time.monotonic() - encoded}
 
     def npz(self) -> tuple[BuildReport, dict[str, float]]:

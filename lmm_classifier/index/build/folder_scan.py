@@ -56,6 +56,7 @@ class FolderScan:
     files: list[ScannedFile] = field(default_factory=list)
     skipped: list[Skipped] = field(default_factory=list)
     encoded: int = 0
+    encoded_by: set[int] = field(default_factory=set)  # places of the encoders that had to encode an image
 
     def run(self) -> None:
         """Find the content of every file; `files` then holds all images, ascending by id."""
@@ -125,6 +126,7 @@ class FolderScan:
         times = {space: (new.seconds, len(new.places)) for space, new in zip(self.space_ids, batch.new)}
         self.store.put_vectors(vectors, known, times if batch.encoded else None)
         self.encoded += len(batch.encoded)
+        self.encoded_by |= batch.with_new
         if self.progress is not None:
             done = len(self.files) + len(self.skipped)
             self.progress(Progress("indexing", done, len(self.dataset.examples), len(self.skipped)))

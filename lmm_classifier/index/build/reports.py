@@ -52,6 +52,7 @@ class BuildReport:
     stages: dict[str, float] = field(default_factory=dict)  # stage -> seconds
     changes: Changes | None = None  # compared with the former index; None for an `.npz` file
     stale: tuple[str, ...] = ()  # parts that were fitted to other examples, with what to do
+    encoded_by: tuple[str, ...] = ()  # short names of the encoders that encoded; the others had all vectors already
 
     @property
     def total(self) -> int:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
 from lmm_classifier import __version__
 from lmm_classifier.config import PipelineConfig
 from lmm_classifier.core.datatypes import Example
 from lmm_classifier.core.errors import DatasetError, ReplacementError
-from lmm_classifier.core.fingerprint import Fingerprint
+from lmm_classifier.core.fingerprint import Fingerprint, encoder_names
 from lmm_classifier.core.labels import alike_warnings
 from lmm_classifier.core.progress import ProgressCallback, Skipped
 from lmm_classifier.core.protocols import Transform, TransformFitter
@@ -41,6 +41,7 @@ class Sync:
     batch_size: int
     progress: ProgressCallback | None = None
     replace: bool = False  # whether most of the examples may be removed
+    encoded_by: set[int] = field(default_factory=set)  # places of the encoders that had to encode an image
 
     def run(self) -> BuildReport:
         """Encode images without a vector, then change the examples in one commit.
@@ -72,7 +73,12 @@ class Sync:
         report = make_report(
             self.dataset, str(self.store.folder), self.fingerprints, examples, hashes, skipped, changes
         )
-        return replace(report, warnings=(*report.warnings, *_vanished_labels(from_folder, plan)))
+        names, places = encoder_names(self.fingerprints), sorted(self.encoded_by | scan.encoded_by)
+        return replace(
+            report,
+            warnings=(*report.warnings, *_vanished_labels(from_folder, plan)),
+            encoded_by=tuple(names[place] for place in places),
+        )
 
     @property
     def _space_ids(self) -> list[str]:
@@ -99,6 +105,7 @@ class Sync:
         lost = []
         for batch in encode_files(files, Encoding(self.encoders, self.config.images, self.batch_size, known)):
             self.store.put_vectors({space: batch.pairs(place) for place, space in enumerate(self._space_ids)})
+            self.encoded_by |= batch.with_new
             for file in batch.failed:
                 if not file.proven and file.kind != "no_vector" and file.path.exists():
                     raise DatasetError(
@@ -208,4 +215,5 @@ def make_report(
         skipped=tuple(sorted((*dataset.skipped, *skipped), key=lambda file: file.path)),
         warnings=tuple(dict.fromkeys((*dataset.warnings, *alike, *duplicate_warnings(examples, hashes)))),
         changes=changes,
+        encoded_by=tuple(encoder_names(encoders)),
     )

@@ -82,12 +82,14 @@ def test_an_encoder_more_encodes_all_images_and_the_others_none(dataset, path):
     report = build(dataset, path, layout, color)
     assert counts(layout, color) == [COUNT, 0]
     assert report.changes.encoded == COUNT
+    assert report.encoded_by == (layout.fingerprint.name,)
     assert_sound(path, layout, color)
     draw("tartan", np.random.default_rng(9), 24).save(dataset / "tartan" / "new.png")
     color, layout, noise = ColorEncoder(), LayoutEncoder(), NoiseEncoder()
     report = sync(path, layout, noise, color)
     assert counts(layout, noise, color) == [1, COUNT + 1, 1]
     assert report.changes.added == ("tartan/new.png",)
+    assert report.encoded_by == tuple(encoder.fingerprint.name for encoder in (layout, noise, color))
     assert report.encoders == tuple(str(encoder.fingerprint) for encoder in (layout, noise, color))
     assert_sound(path, layout, noise, color)
     assert counts(layout, noise, color) == [COUNT + 2, 2 * COUNT + 2, COUNT + 2]  # `assert_sound` encoded them too
@@ -102,7 +104,7 @@ def test_only_a_build_drops_the_vectors_of_an_encoder(dataset, path):
         sync(path, color)
     assert_sound(path, ColorEncoder(), LayoutEncoder())
     report = build(dataset, path, color)
-    assert (color.encoded, report.changes.encoded) == (0, 0)
+    assert (color.encoded, report.changes.encoded, report.encoded_by) == (0, 0, ())
     assert_sound(path, ColorEncoder())
     back = LayoutEncoder()
     build(dataset, path, color, back)
