@@ -34,14 +34,17 @@ def report(
     """
     from lmm_classifier.calibration.loading import usable_calibration
     from lmm_classifier.cli.console import escape_for_terminal
+    from lmm_classifier.cli.quiet import write_note
     from lmm_classifier.core.errors import CalibrationError
     from lmm_classifier.core.files import atomic_write, require_place
     from lmm_classifier.evaluation.reports.cost_page import write_cost_page
     from lmm_classifier.index.formats import read_index
+    from lmm_classifier.pipeline.fusion_report import other_encoders
 
     require_place(json_to, output)
     path = index or config.retrieval.index_path
-    calibration = usable_calibration(read_index(path))
+    contents = read_index(path)
+    calibration = usable_calibration(contents)
     if calibration is None:
         raise CalibrationError(
             f"Nothing was measured on {path}: no calibration is stored that can be used. Run `lmm-classifier calibrate "
@@ -52,6 +55,8 @@ def report(
             f"Nothing was measured on {path}: it has one encoder, and no reranker was measured. Run `lmm-classifier "
             f"calibrate {path} --rerank`, or build it with several encoders and calibrate it."
         )
+    if note := other_encoders(contents.manifest, config):
+        write_note(f"warning: {escape_for_terminal(note)}")
     if json_to is not None:
         with atomic_write(json_to) as temporary:
             temporary.write_text(json.dumps(_values(calibration), indent=1, allow_nan=False) + "\n", encoding="utf-8")

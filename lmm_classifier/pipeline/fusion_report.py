@@ -12,6 +12,7 @@ from lmm_classifier.calibration.request import DEFAULT_CONFIDENCE_LEVEL, Calibra
 from lmm_classifier.calibration.simulated_unknowns import OpenSetTradeoff, estimate_open_set_tradeoff
 from lmm_classifier.config import PipelineConfig
 from lmm_classifier.embeddings.whitening import IdentityTransform
+from lmm_classifier.index.manifest import Manifest
 from lmm_classifier.index.matching import likely_places
 from lmm_classifier.index.vector_index import ExactIndex
 
@@ -21,7 +22,11 @@ _KEEP_KNOWN_RATES = (0.95, 0.9, 0.8)
 def fusion_notes(index: ExactIndex, calibration: Calibration, config: PipelineConfig) -> Iterator[str]:
     """Say how several encoders are fused, which of them are not asked, and whether others are configured."""
     names, stages = index.manifest.encoder_names, calibration.cascade.stages
+    if note := other_encoders(index.manifest, config):
+        yield f"{note} Run `lmm-classifier build` with this configuration, then calibrate."
     if len(names) == 1:
+        if config.retrieval.cascade:
+            yield "retrieval.cascade has no effect, because the index has one encoder"
         return
     for number, stage in enumerate(stages):
         weights = ", ".join(
@@ -39,12 +44,17 @@ def fusion_notes(index: ExactIndex, calibration: Calibration, config: PipelineCo
             f"{names[place]} does not improve the fusion, so it is not asked. Remove it from the configuration and "
             "build again to save its time."
         )
-    if len(config.encoders) > 1 and likely_places(index.manifest, config.encoders) != tuple(range(len(names))):
-        yield (
-            f"This calibration is of the encoders of the index, {', '.join(names)}. The configuration has others, or "
-            "another order, so `classify` will not use it. Run `lmm-classifier build` with this configuration, then "
-            "calibrate."
-        )
+
+
+def other_encoders(manifest: Manifest, config: PipelineConfig) -> str:
+    """Say that a calibration is not of the configured encoders; empty where it is, or where only one is configured."""
+    names = manifest.encoder_names
+    if len(config.encoders) == 1 or likely_places(manifest, config.encoders) == tuple(range(len(names))):
+        return ""
+    return (
+        f"This calibration is of the encoders of the index, {', '.join(names)}. The configuration has others, or "
+        "another order, so `classify` will not use it."
+    )
 
 
 def compare_ladders(

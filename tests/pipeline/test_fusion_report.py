@@ -13,7 +13,7 @@ from lmm_classifier.config import PipelineConfig
 from lmm_classifier.index.build.builder import build_index_from_directory
 from lmm_classifier.index.vector_index import ExactIndex
 from lmm_classifier.pipeline.calibrator import calibrate_index
-from lmm_classifier.pipeline.fusion_report import compare_ladders, fused_tradeoff, fusion_notes
+from lmm_classifier.pipeline.fusion_report import compare_ladders, fused_tradeoff, fusion_notes, other_encoders
 from tests.helpers.encoders import ColorEncoder, LayoutEncoder, NoiseEncoder, draw_sides
 from tests.helpers.vector_indexes import write_clusters
 
@@ -48,6 +48,21 @@ def test_notes_name_the_encoders_of_each_stage(sides):
     assert list(fusion_notes(indexes[0], fused, PipelineConfig())) == [
         "fusion: weights boxes 0.50, digest 0.25, thumbnail 0.25"
     ]
+
+
+def test_settings_of_several_encoders_without_effect_are_said(tmp_path):
+    """A cascade of one encoder, and encoders that the index lacks."""
+    index = ExactIndex.open(write_clusters(tmp_path / "index.npz"))
+    calibration, _ = fit_by_leave_one_out(PipelineConfig().retrieval, [index])
+    config = PipelineConfig(retrieval={"cascade": True})
+    assert list(fusion_notes(index, calibration, config)) == [
+        "retrieval.cascade has no effect, because the index has one encoder"
+    ]
+    config = PipelineConfig(encoder=[{"backend": "lite"}, {"backend": "descriptor"}])
+    (note,) = fusion_notes(index, calibration, config)
+    assert "so `classify` will not use it. Run `lmm-classifier build` with this configuration" in note
+    assert other_encoders(index.manifest, config) in note
+    assert other_encoders(index.manifest, PipelineConfig()) == ""
 
 
 def test_one_encoder_needs_no_notes(tmp_path):
