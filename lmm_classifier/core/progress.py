@@ -57,12 +57,12 @@ ProgressCallback = Callable[[Progress], None]
 
 
 def part_of(progress: ProgressCallback | None, part: int, parts: int) -> ProgressCallback | None:
-    """Return a callback for one of several parts of a step, which are equally long."""
+    """Return a callback for one of several parts of a step, which are equally long; its images count once."""
     if progress is None or parts == 1:
         return progress
 
     def report(of_part: Progress) -> None:
-        total = None if of_part.total is None else of_part.total * parts
-        progress(replace(of_part, done=of_part.done + part * (of_part.total or 0), total=total))
+        done = of_part.done if of_part.total is None else (part * of_part.total + of_part.done) // parts
+        progress(replace(of_part, done=done))
 
     return report
