@@ -61,9 +61,29 @@ def quantize_encoder(
     return 1
 
 
+def _weak_evidence(report: QuantizationReport) -> list[str]:
+    """Warn where so few images cannot show that the answers stay the same."""
+    from lmm_classifier.evaluation.encoder_quantization import LEAST_AGREEMENT
+
+    if report.may_differ <= 1 - LEAST_AGREEMENT:
+        return []
+    return [
+        f"weak evidence: even if no answer of {report.images:,} differs, {100 * report.may_differ:.1f}% of new ones "
+        "may. Use an index with more images"
+    ]
+
+
+def _other_lines(other: QuantizationReport) -> list[str]:
+    """Say why another way of making the encoder was not taken."""
+    reasons = " and ".join(other.faults) or "another way has more equal answers"
+    return [f"tried with 8 bits in {other.layers.quantized} of {other.layers.total} layers, not taken: {reasons}"]
+
+
 def _lines(report: QuantizationReport) -> list[str]:
     lines = [
         f"{report.images:,} images, held out one at a time",
+        *_weak_evidence(report),
+        *(line for other in report.others for line in _other_lines(other)),
         f"layers with 8 bits: {report.layers.quantized} of {report.layers.total}",
         f"accuracy: {100 * report.accuracy_8bit:.1f}% with 8 bits, {100 * report.accuracy:.1f}% without "
         f"(standard error {100 * report.standard_error:.1f} points)",

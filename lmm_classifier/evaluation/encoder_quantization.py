@@ -67,11 +67,17 @@ class QuantizationReport:
     megabytes_8bit: float
     kept: bool
     setting: str = "encoder"  # the section of the configuration that names the encoder, such as `encoder.0`
+    others: tuple[QuantizationReport, ...] = ()  # the other ways that were tried, in their order
 
     @property
     def agreement(self) -> float:
         """Return the fraction of answers that stay the same, 0 to 1."""
         return 1 - self.changed / self.images
+
+    @property
+    def may_differ(self) -> float:
+        """Return the fraction of new answers that may differ where none of these do, at 95% confidence, 0 to 1."""
+        return min(3 / self.images, 1.0)
 
     @property
     def faults(self) -> list[str]:
@@ -147,7 +153,8 @@ def quantize_encoder(
             if folder.is_dir():
                 folder.rmdir()
             shutil.move(best.output, folder)
-    return replace(best, output=folder, kept=kept, setting=setting)
+    others = tuple(report for report in tried if report is not best)
+    return replace(best, output=folder, kept=kept, setting=setting, others=others)
 
 
 def _quantizable(config: PipelineConfig) -> tuple[int, ExportedEncoder]:

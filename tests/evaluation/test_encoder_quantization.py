@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 
 from lmm_classifier import PipelineConfig, build_index_from_directory
+from lmm_classifier.cli.given_configuration import given_configuration
 from lmm_classifier.cli.quantize_encoder import _lines
 from lmm_classifier.core.errors import CalibrationError, EncoderError, IndexMismatchError
 from lmm_classifier.embeddings.quantization import QuantizedLayers
@@ -42,6 +43,20 @@ def test_the_advice_can_be_pasted():
     """It names the section of the encoder in a list, and quotes the folder."""
     lines = _lines(replace(REPORT, kept=True, output=Path("my 8 bits"), setting="encoder.0"))
     assert lines[-1].endswith("--set encoder.0.backend=onnx --set 'encoder.0.model=my 8 bits'")
+    with given_configuration("my.yaml", None):
+        given = _lines(replace(REPORT, kept=True, setting="encoder.0"))[-1]
+    assert "build a new index with --config my.yaml --set encoder.0.backend=onnx" in given
+
+
+def test_all_that_was_tried_and_how_sure_it_is_are_said():
+    """The way that failed first too; few images cannot show that 99.5% of the answers stay the same."""
+    other = replace(REPORT, layers=QuantizedLayers(49, 49), changed=50)
+    text = "\n".join(_lines(replace(REPORT, others=(other,))))
+    assert "tried with 8 bits in 49 of 49 layers, not taken: 95.0% of the answers stay the same, expected" in text
+    assert "layers with 8 bits: 3 of 3" in text
+    for images, is_weak in ((100, True), (599, True), (600, False)):
+        assert ("weak evidence" in "\n".join(_lines(replace(REPORT, images=images)))) == is_weak
+    assert "differs, 3.0% of new ones may." in "\n".join(_lines(replace(REPORT, images=100)))
 
 
 @pytest.fixture(scope="module")
@@ -111,6 +126,7 @@ def test_one_that_changes_answers_is_not_kept(hard, config, tmp_path):
     assert "of the answers stay the same, expected 99.5%" in done.stderr
     assert "--keep-anyway" in done.stderr
     assert "layers with 8 bits: " in done.stdout
+    assert "not taken: " in done.stdout
     assert "120 images, held out one at a time" in done.stdout
     assert list(tmp_path.iterdir()) == []
     kept = run(*command, "--keep-anyway")
