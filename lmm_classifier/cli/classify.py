@@ -97,9 +97,24 @@ def classify(
     return 4 if fail_on_unknown and counts["unknown"] else 0
 
 
+_ENDINGS = {
+    ".jsonl": Format.JSONL,
+    ".ndjson": Format.JSONL,
+    ".csv": Format.CSV,
+    ".txt": Format.TABLE,
+}
+
+
 def _format_of(output: Path | None) -> Format:
+    """Return the format that the name of a file asks for; a name without an ending, or standard output, is a table."""
     ending = output.suffix.lower() if output is not None else ""
-    return {".jsonl": Format.JSONL, ".ndjson": Format.JSONL, ".csv": Format.CSV}.get(ending, Format.TABLE)
+    if not ending:
+        return Format.TABLE
+    if ending not in _ENDINGS:
+        raise typer.BadParameter(
+            f"The format of {output} is not known by its ending. Expected {', '.join(_ENDINGS)}, or --format."
+        )
+    return _ENDINGS[ending]
 
 
 def _sources(

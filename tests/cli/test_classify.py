@@ -199,12 +199,24 @@ def test_images_from_a_list(work):
         ["-", "--files-from", "-"],
         ["new", "--move"],
         ["new", "--copy-to", "a", "--link-to", "b"],
+        ["new", "--output", "x.xlsx"],
     ],
 )
 def test_options_that_do_not_go_together(work, arguments):
     """Wrong usage exits with 2 and makes nothing."""
     classify(work, *arguments, code=2)
     assert {path.name for path in work.iterdir()} == {"index.npz", "new"}
+
+
+def test_the_ending_of_the_output_tells_its_format(work):
+    """Of a table too; an ending that tells none is refused with those that do, unless --format is given."""
+    for name, start in (("a.txt", "label  "), ("b", "label  "), ("c.CSV", "path,label"), ("d.ndjson", "{")):
+        classify(work, "new/stripes/00.png", "--output", name)
+        assert (work / name).read_text().startswith(start)
+    refused = " ".join(classify(work, "new", "--output", "x.json", code=2).stderr.split())
+    assert "Expected .jsonl, .ndjson, .csv, .txt, or --format." in refused
+    classify(work, "new/stripes/00.png", "--output", "x.json", "--format", "jsonl")
+    assert (work / "x.json").read_text().startswith("{")
 
 
 def test_everything_skipped_is_reported(work):
