@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -30,7 +31,7 @@ def exit_on_error(debug: bool) -> Iterator[None]:
             raise typer.Exit(1) from None
         from lmm_classifier.cli.console import print_error
 
-        print_error(str(error))
+        print_error(_with_options(str(error)))
         raise typer.Exit(1) from None
     except KeyboardInterrupt as interruption:
         if debug:
@@ -45,3 +46,10 @@ def exit_on_error(debug: bool) -> Iterator[None]:
 
         print_error(f"unexpected {type(error).__name__}: {error} (run again with --debug for the traceback)")
         raise typer.Exit(1) from None
+
+
+def _with_options(message: str) -> str:
+    """Return a message of the library with the option that names a preset."""
+    from lmm_classifier.config import preset_names
+
+    return re.sub(rf"\bthe preset ({'|'.join(preset_names())})\b", r"--config \1", message)

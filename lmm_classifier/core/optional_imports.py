@@ -20,7 +20,10 @@ def import_optional(module: str, extra: str) -> ModuleType:
         if missing == "lmm_classifier":
             raise  # a mistake of this package must not look like a missing extra
         subject = f"{missing!r}" if missing == module else f"{module} needs {missing!r}, which"
-        raise MissingExtraError(f"{subject} is not installed: pip install 'lmm-classifier[{extra}]'") from error
+        first = (
+            "pip install torch && " if missing == "torch" else ""
+        )  # first and alone, or pip may choose a large build
+        raise MissingExtraError(f"{subject} is not installed: {first}pip install 'lmm-classifier[{extra}]'") from error
 
 
 def require_optional(module: str, extra: str) -> None:

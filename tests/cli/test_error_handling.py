@@ -4,7 +4,7 @@ import pytest
 import typer
 
 from lmm_classifier.cli.error_handling import exit_on_error
-from lmm_classifier.core.errors import DatasetError, LmmClassifierError
+from lmm_classifier.core.errors import DatasetError, EncoderError, LmmClassifierError
 from tests.helpers.command_line import OFFLINE, run
 
 
@@ -29,6 +29,13 @@ def test_an_error_is_one_line(place, arguments, message):
     assert message in last
     assert "Traceback" not in done.stderr
     assert isinstance(run(*arguments, "--debug", cwd=place, code=1).error, LmmClassifierError)
+
+
+def test_a_preset_that_the_library_names_is_an_option(capsys):
+    """Any preset; other words stay."""
+    with pytest.raises(typer.Exit), exit_on_error(debug=False):
+        raise EncoderError("take another (the preset lite, or the preset offline); the preset nowhere")
+    assert "(--config lite, or --config offline); the preset nowhere" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

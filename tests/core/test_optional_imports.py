@@ -30,6 +30,18 @@ def test_a_missing_module_of_the_package_is_no_missing_extra():
     assert not isinstance(caught.value, MissingExtraError)
 
 
+def test_torch_is_installed_first_and_alone(monkeypatch):
+    """Whatever asks for it; another library is not."""
+    monkeypatch.setitem(sys.modules, "torch", None)
+    for extra in ("siglip", "vlm"):
+        with pytest.raises(
+            MissingExtraError, match=re.escape(f"pip install torch && pip install 'lmm-classifier[{extra}]'")
+        ):
+            import_optional("torch", extra)
+    with pytest.raises(MissingExtraError, match=r"is not installed: pip install 'lmm-classifier\[onnx\]'$"):
+        import_optional("no_such_library", "onnx")
+
+
 def test_import_attribute_returns_the_attribute():
     """An attribute of an installed library is returned unchanged."""
     assert import_attribute("json", "dumps", "onnx") is __import__("json").dumps
