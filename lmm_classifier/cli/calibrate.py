@@ -136,7 +136,7 @@ def _guarantee_lines(report: CalibrationReport) -> list[str]:
         f"{100 * guarantee.risk:g}% of accepted answers are wrong, with probability {1 - guarantee.delta:g}",
         f"  expected coverage: {100 * guarantee.coverage:.1f}% of images of known labels, "
         f"{100 * guarantee.realized:.1f}% wrong among the examples",
-        f"  coverage by SGR instead: {other}",
+        f"  coverage by the older method SGR (selection with guaranteed risk): {other}",
     ]
 
 

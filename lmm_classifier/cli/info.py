@@ -39,7 +39,7 @@ def info(index: IndexArgument = None, as_json: JsonFlag = False, *, config: Pipe
     rows = [(name, described[name]) for name in plain if described[name] is not None]
     rows[1:1] = [("encoder", line) for entry in described["encoders"] for line in _encoder_lines(entry)]
     rows.append(("size", f"{described['bytes'] / 1e6:.1f} MB"))
-    calibration = _calibration_lines(described["calibration"], str(path))
+    calibration = _calibration_lines(described["calibration"], str(path), config.rerank.enabled)
     rows += [("calibration", complete_commands(line)) for line in calibration]
     rows += [("threshold", line) for line in _threshold_lines(described["thresholds"])]
     rows += [("stale", complete_commands(part)) for part in described["stale"]]
@@ -64,7 +64,7 @@ def _aligned(rows: list[tuple[str, Any]]) -> list[str]:
     ]
 
 
-def _calibration_lines(calibration: dict[str, Any], path: str) -> list[str]:
+def _calibration_lines(calibration: dict[str, Any], path: str, reranks: bool) -> list[str]:
     if calibration["state"] == "missing":
         return [f"none: `lmm-classifier calibrate {path}` fits the rule and sets the thresholds"]
     if calibration["state"] == "stale":
@@ -83,7 +83,7 @@ def _calibration_lines(calibration: dict[str, Any], path: str) -> list[str]:
             for line in _fit_lines(encoder, len(calibration["encoders"]) > 1)
         ),
         *(_stage_lines(calibration["stages"]) if len(calibration["encoders"]) > 1 else []),
-        "reranking: " + _reranking(calibration["reranking"]),
+        "reranking: " + _reranking(calibration["reranking"], reranks),
     ]
 
 
@@ -114,7 +114,8 @@ def _stage_lines(stages: list[dict[str, Any]]) -> list[str]:
     lines = []
     for number, stage in enumerate(stages):
         weights = ", ".join(f"{name} {weight:g}" for name, weight in zip(stage["encoders"], stage["weights"]))
-        asked = "every image" if not number else f"up to a confidence of {stages[number - 1]['ask_up_to'] or 0:g}"
+        limit = stages[number - 1]["ask_up_to"] or 0
+        asked = f"images with a confidence of at most {limit:.4f}" if number else "every image"
         lines.append(f"weights of the encoders, for {asked}: {weights}")
     return lines
 
@@ -136,9 +137,10 @@ def _threshold_lines(thresholds: dict[str, Any]) -> list[str]:
     ]
 
 
-def _reranking(figures: dict[str, Any] | None) -> str:
+def _reranking(figures: dict[str, Any] | None, reranks: bool) -> str:
     if figures is None:
-        return "not measured, `lmm-classifier calibrate --rerank` does"
+        asked = ", so every image whose labels compete is asked about" if reranks else ""
+        return f"not measured{asked}; `lmm-classifier calibrate --rerank` finds where it helps"
     state = "helps" if figures["pays"] else "does not help, so it is disabled"
     gain, calls = 100 * figures["net_gain"], figures["calls_per_1000"]
     return f"{state}; net gain {gain:+.2f} points, {calls:.0f} calls per 1000 images; measured on {figures['date']}"

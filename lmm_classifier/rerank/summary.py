@@ -88,8 +88,8 @@ def summary(benefit: RerankerBenefit) -> list[str]:
     gain = f"net gain {100 * values['net_gain']:+.1f} ± {100 * values['net_gain_error']:.1f} points"
     trials = f"  measured on: {values['measured_on']} held-out examples, {values['failed']} without an answer"
     everywhere = (
-        f"accuracy: retrieval {accuracy['retrieval']}, fused everywhere {accuracy['fused_everywhere']}, "
-        f"reranker alone everywhere {accuracy['reranker_everywhere']}"
+        f"accuracy: retrieval {accuracy['retrieval']}, with the reranker asked about every image "
+        f"{accuracy['fused_everywhere']}, by its answers alone {accuracy['reranker_everywhere']}"
     )
     if not values["pays"]:
         return [f"Reranking does not help on this dataset ({gain}), so it is disabled.", trials, f"  {everywhere}"]

@@ -2,6 +2,7 @@
 
 import json
 
+from lmm_classifier.cli.info import _stage_lines
 from tests.helpers.command_line import OFFLINE, run
 
 
@@ -26,3 +27,18 @@ def test_each_threshold_has_its_source(index_file):
     text = run("info", index_file, "--set", "retrieval.open_set_threshold=0.5").stdout
     assert "open_set_threshold: 0.5000 (cosine similarity), configuration" in text
     assert "familiarity_threshold" not in text
+
+
+def test_what_is_asked_is_said_in_words(index_file):
+    """Which images the reranker is asked about before it was measured, and which ones the encoders after the first."""
+    run("calibrate", index_file, "--config", OFFLINE)
+    text = run("info", index_file, "--config", OFFLINE).stdout
+    assert "reranking: not measured, so every image whose labels compete is asked about; `lmm-classifier cali" in text
+    text = run("info", index_file, "--config", OFFLINE, "--set", "rerank.enabled=false").stdout
+    assert "reranking: not measured; `lmm-classifier calibrate --rerank" in text
+    stages = [{"encoders": ["a"], "weights": [1.0], "ask_up_to": 0.469269}]
+    stages.append({"encoders": ["a", "b"], "weights": [0.5, 0.25], "ask_up_to": None})
+    assert _stage_lines(stages) == [
+        "weights of the encoders, for every image: a 1",
+        "weights of the encoders, for images with a confidence of at most 0.4693: a 0.5, b 0.25",
+    ]
