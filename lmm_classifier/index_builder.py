@@ -10,6 +10,7 @@ import typer
 
 from lmm_classifier.cli.build import run_build
 from lmm_classifier.cli.error_handling import exit_on_error
+from lmm_classifier.cli.given_configuration import given_configuration
 from lmm_classifier.cli.options import expanded, read_configuration
 from lmm_classifier.index.build.builder import build_index_from_directory
 
@@ -31,7 +32,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--replace", action="store_true", help="let the index become that of another dataset")
     options = parser.parse_args(arguments)
     try:
-        with exit_on_error(debug=False):
+        with given_configuration(options.config, None), exit_on_error(debug=False):
             config = read_configuration(options.config)
             dataset, output, report = map(expanded, (options.dataset, options.output, options.report))
             return run_build(dataset, output, options.batch_size, config, report, options.replace)

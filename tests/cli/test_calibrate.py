@@ -143,6 +143,9 @@ def test_other_encoders_than_those_of_the_index(several):
         done = call("classify", "new/stripes", *settings)
         expected = f"is of the encoders descriptor center 0.6, descriptor, but configured are {configured}."
         assert expected in " ".join(done.stderr.split())
+    swapped = call("report", *settings).stderr
+    assert "warning: This calibration is of the encoders of the index, descriptor center 0.6, descriptor." in swapped
+    assert "warning" not in call("report").stderr
     assert "has vectors of descriptor center 0.6, which is not configured" in call("sync", *one, code=1).stderr
     other = call("classify", "new", "--set", "encoder.0.view=center 0.5", code=1).stderr
     assert "center 0.5" in other

@@ -297,5 +297,5 @@ def test_a_calibration_of_other_encoders_is_not_used(sides, tmp_path, caplog, pl
     names = ["boxes", "digest", "thumbnail"]
     configured = ", ".join(names[place] for place in places)
     assert f"is of the encoders boxes, digest, thumbnail, but configured are {configured}." in caplog.text
-    assert "It is not used. Run `lmm-classifier build` with this configuration, then" in caplog.text
+    assert "It is not used. Use the configuration that it was calibrated with. To change the index, run" in caplog.text
     assert [encoder.index.encoder for encoder in retriever.encoders] == list(places)
