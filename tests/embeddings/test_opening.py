@@ -60,7 +60,7 @@ def test_no_encoder_is_refused():
     """By the list in Python and in the settings."""
     with pytest.raises(ConfigError, match="expected an encoder, got an empty list"):
         open_encoders([], [])
-    with pytest.raises(ConfigError, match=r"^encoder: List should have at least 1 item"):
+    with pytest.raises(ConfigError, match=r"^encoder: expected 1 or more"):
         PipelineConfig(encoder=[])
 
 
