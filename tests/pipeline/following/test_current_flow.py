@@ -90,11 +90,11 @@ def test_a_failure_that_leaves_no_trace_in_the_file_is_tried_again_later(index, 
     """Such as too many open files: an interval passes, and the unchanged index is opened."""
     classifier = HybridClassifier(config_of(index))
     now = [1000.0]
-    monkeypatch.setattr("lmm_classifier.pipeline.current_flow.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("lmm_classifier.pipeline.following.current_flow.time.monotonic", lambda: now[0])
     editor = IndexEditor(index, config_of(index))
     editor.remove(editor.examples_of("stripes")[:1])
     with monkeypatch.context() as patch:
-        patch.setattr("lmm_classifier.pipeline.current_flow.open_index", _too_many_open_files)
+        patch.setattr("lmm_classifier.pipeline.following.current_flow.open_index", _too_many_open_files)
         assert len(classifier.index) == 12
     assert len(classifier.index) == 12  # not yet
     now[0] += 1.0
