@@ -5,18 +5,15 @@ from __future__ import annotations
 import gc
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Self
 
 from lmm_classifier.config import PipelineConfig
-from lmm_classifier.core.datatypes import Classification, Decision
+from lmm_classifier.core.datatypes import Classification
 from lmm_classifier.core.errors import ClosedError, ImageError
 from lmm_classifier.core.paths import absolute
 from lmm_classifier.core.protocols import DecisionPolicy, Encoder, Reranker
 from lmm_classifier.data.image_inputs import ImageInput, check_input, check_inputs, check_paths, path_of
-from lmm_classifier.embeddings.encode_files import Encoding, encode_files
-from lmm_classifier.embeddings.lazy_encoder import LazyEncoder
 from lmm_classifier.embeddings.opening import Given, backends_of, close_encoders, open_encoders
 from lmm_classifier.index.build.editor import IndexEditor
 from lmm_classifier.index.opening import open_index
@@ -25,9 +22,11 @@ from lmm_classifier.index.watcher import IndexWatcher
 from lmm_classifier.pipeline.flow import Query
 from lmm_classifier.pipeline.following.current_flow import CurrentFlow
 from lmm_classifier.pipeline.retrieval.retriever import Retriever
+from lmm_classifier.pipeline.stages.encoded_files import encoded_files
 from lmm_classifier.pipeline.stages.encoded_images import EncodedImages
-from lmm_classifier.pipeline.stages.prepared_image import Preparation, PreparedImage, read_again
+from lmm_classifier.pipeline.stages.prepared_image import Preparation, PreparedImage
 from lmm_classifier.pipeline.stages.reranking import Vote, rerank_votes
+from lmm_classifier.pipeline.stages.unreadable import unreadable
 from lmm_classifier.pipeline.thresholds import Thresholds
 from lmm_classifier.rerank.benefit import RerankerBenefit
 
@@ -36,8 +35,8 @@ class HybridClassifier:
     """Classifies images by the examples of an index.
 
     A durable index is followed: examples that another thread or program adds, removes or relabels count from the next
-    image on. A classifier is a context manager: `with` closes it at the end. It can be pickled and copied; the copy
-    opens the index and the model again.
+    image on, or soon (see `follow_in_background`). A classifier is a context manager: `with` closes it at the end. It
+    can be pickled and copied; the copy opens the index and the model again.
 
     Args:
         config: names the index, the encoder and the reranker. It is copied: later changes have no effect.
@@ -96,8 +95,8 @@ class HybridClassifier:
         """
         self._check_open()
         several = check_inputs(images)
-        step, results = self.config.batch_size, dict[int, Classification]()
-        for start in range(0, len(several), step):
+        results = dict[int, Classification]()
+        for start in range(0, len(several), step := self.config.batch_size):
             batch = dict[int, PreparedImage]()
             for place, image in enumerate(several[start : start + step], start):
                 try:
@@ -111,10 +110,7 @@ class HybridClassifier:
         """Decode an image and reduce it to the inputs of the encoders; then `encode` and `vote` classify it.
 
         These three are the stages of `classify`. A program can run them in threads of its own: any number of threads
-        may call each of them at once. `ClassifierQueue` does all that.
-
-        Raises:
-            ImageInputError, ImageError, EncoderError: as `classify` does.
+        may call each of them at once. `ClassifierQueue` does all that. It raises what `classify` raises.
 
         Example:
             >>> from pathlib import Path
@@ -129,16 +125,11 @@ class HybridClassifier:
         return self._prepared(image, keep_pixels=False)
 
     def _prepared(self, image: ImageInput, keep_pixels: bool) -> PreparedImage:
-        self._check_open()
+        encoders, retriever, images = self.encoders, self.retriever, self.config.images
         check_input(image)
-        retriever, limits = self.retriever, self.config.images.limits
+        min_side = max(encoder.image_size for encoder in encoders) if images.fast_jpeg else None
         first, later = retriever.first_encoders, retriever.later_encoders
-        return Preparation(self.encoders, limits, self._min_side, first, later, keep_pixels)(image)
-
-    @property
-    def _min_side(self) -> int | None:
-        """Return the side in pixels that the encoders need of a file; None: all pixels."""
-        return max(encoder.image_size for encoder in self.encoders) if self.config.images.fast_jpeg else None
+        return Preparation(encoders, images.limits, min_side, first, later, keep_pixels)(image)
 
     def encode(self, prepared: Sequence[PreparedImage]) -> EncodedImages:
         """Encode prepared images together; those that an encoder refuses are named in `refused`, with the error.
@@ -194,15 +185,7 @@ class HybridClassifier:
         retriever = self.retriever
         first, later = retriever.first_encoders, retriever.later_encoders
         del retriever  # the index may have another one soon
-        encoding = Encoding(
-            [LazyEncoder(partial(self._encoder_at, place)) for place in first],
-            self.config.images,
-            self.config.batch_size,
-            later=[LazyEncoder(partial(self._encoder_at, place)) for place in later],
-        )
-        for batch in encode_files(files, encoding):
-            again = partial(read_again, limits=self.config.images.limits, min_side=self._min_side)
-            encoded = EncodedImages.of_files(batch, self.encoders, first, later, again)
+        for batch, encoded in encoded_files(files, lambda: self.encoders, first, later, self.config):
             classified = rerank_votes(self.retrieve(encoded, leave_out_identical))
             results = dict(zip((file.position for file in batch.encoded), classified))
             results |= {
@@ -232,10 +215,14 @@ class HybridClassifier:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def __reduce__(self) -> tuple[type[HybridClassifier], tuple[PipelineConfig, Given]]:
+    def __reduce__(self) -> tuple[type[HybridClassifier], tuple[PipelineConfig, Given], bool]:
         """Pickle as the configuration: a copy, also in another process, opens the index and the model again."""
         self._check_open()
-        return type(self), (self.config, self._given)
+        return type(self), (self.config, self._given), self._current_flow.in_background
+
+    def __setstate__(self, in_background: bool) -> None:
+        if in_background:
+            self.follow_in_background()
 
     def _check_open(self) -> None:
         if self._closed:
@@ -247,8 +234,31 @@ class HybridClassifier:
         self._check_open()
         return self._encoders
 
-    def _encoder_at(self, place: int) -> Encoder:
-        return self.encoders[place]
+    def follow_in_background(self) -> None:
+        """Let a thread follow the index from now on, so that no call waits until a new version is open.
+
+        Until then answers come from the former version. A rule that was fitted because the index is not calibrated is
+        kept while few examples change. So answers may differ slightly from those of a classifier that is opened anew;
+        `retriever.is_carried` says whether they can. Calibrate the index to have the same answers everywhere.
+        """
+        self._check_open()
+        self._current_flow.follow_in_background()
+
+    def wait_for_index(self, timeout: float = 60.0) -> bool:
+        """Wait at most `timeout` seconds until all edits made before count; return whether they do."""
+        self._check_open()
+        return self._current_flow.wait(timeout)
+
+    @property
+    def index_version(self) -> int:
+        """Return the version of the index that answers."""
+        return self.index.contents.version
+
+    @property
+    def index_lag(self) -> float:
+        """Return the seconds since the oldest edit that does not count yet; 0 where all count."""
+        self._check_open()
+        return self._current_flow.lag
 
     def editor(self) -> IndexEditor:
         """Return an editor of the index in use, with the encoders in use; its edits count from the next image on."""
@@ -285,13 +295,4 @@ class HybridClassifier:
         return self._current_flow().reranker_benefit
 
     def _unreadable(self, path: str | None, reason: object, content_hash: str | None) -> Classification:
-        return Classification(
-            label=self.config.unknown_label,
-            score=0.0,
-            used_reranker=False,
-            decision=Decision("reject", "unreadable"),
-            candidates=(),
-            path=path,
-            content_hash=content_hash,
-            error=str(reason),
-        )
+        return unreadable(self.config.unknown_label, path, reason, content_hash)

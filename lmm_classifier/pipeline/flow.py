@@ -17,6 +17,7 @@ from lmm_classifier.core.arrays import Float64Array, IntArray
 from lmm_classifier.core.datatypes import Candidate, Classification
 from lmm_classifier.core.errors import ConfigError
 from lmm_classifier.core.labels import unknown_clash
+from lmm_classifier.core.progress import ProgressCallback
 from lmm_classifier.core.protocols import DecisionPolicy, Encoder, Reranker
 from lmm_classifier.index.vector_index import ExactIndex
 from lmm_classifier.pipeline.label_scorer import LabelScorer
@@ -64,6 +65,8 @@ class Flow:
         encoders: Sequence[Encoder],
         indexes: Sequence[ExactIndex],
         former: Flow | None = None,
+        progress: ProgressCallback | None = None,
+        carry: bool = False,
     ) -> Flow:
         """Open everything that depends on the examples.
 
@@ -73,11 +76,14 @@ class Flow:
             indexes: the examples, with the vectors of each of them.
             former: the flow of another version of the same index: what is costly to open and does not depend on the
                 examples is reused.
+            progress: called while rules are fitted; by default a slow start is logged.
+            carry: go on with a fit of `former` that is not stored, while few examples changed.
         """
         index = indexes[0]
-        notice = SlowStart(config.labels is not None) if former is None else None  # a change of the index is no start
+        if progress is None and former is None:  # a change of the index is no start
+            progress = SlowStart(config.labels is not None)
         former_retriever = former.retriever if former else None
-        retriever = Retriever.open(config.retrieval, indexes, config.labels, former_retriever, notice)
+        retriever = Retriever.open(config.retrieval, indexes, config.labels, former_retriever, progress, carry)
         if message := unknown_clash(retriever.index.label_names, config.unknown_label):
             raise ConfigError(f"Index {config.retrieval.index_path}: {message}")
         request = stored_request(index.contents)
