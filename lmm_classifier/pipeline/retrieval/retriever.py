@@ -9,7 +9,6 @@ from functools import cached_property
 import numpy as np
 
 from lmm_classifier.calibration.calibration import Calibration
-from lmm_classifier.calibration.carried_fit import CarriedFit
 from lmm_classifier.calibration.fit import fit_by_leave_one_out
 from lmm_classifier.calibration.loading import usable_calibration
 from lmm_classifier.core.arrays import Float32Array, IntArray
@@ -19,6 +18,7 @@ from lmm_classifier.embeddings.whitening import IdentityTransform
 from lmm_classifier.index.vector_index import ExactIndex
 from lmm_classifier.neighbors.config import RetrievalConfig
 from lmm_classifier.neighbors.voting import make_rule
+from lmm_classifier.pipeline.retrieval.carried_fit import CarriedFit
 from lmm_classifier.pipeline.retrieval.encoder_retriever import EncoderRetriever
 from lmm_classifier.pipeline.retrieval.query_vectors import QueryVectors
 from lmm_classifier.pipeline.retrieval.retrieval_scores import RetrievalScores, ScoresOfEncoder

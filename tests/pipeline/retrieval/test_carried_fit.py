@@ -5,12 +5,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from lmm_classifier.calibration.carried_fit import CarriedFit
 from lmm_classifier.calibration.fit import fit_by_leave_one_out
 from lmm_classifier.calibration.loading import Loaded, load_calibration
 from lmm_classifier.index.vector_index import ExactIndex
 from lmm_classifier.neighbors.config import RetrievalConfig
 from lmm_classifier.neighbors.voting import make_rule
+from lmm_classifier.pipeline.retrieval.carried_fit import CarriedFit
 from lmm_classifier.testing import clustered_embeddings
 from tests.helpers.vector_indexes import DIM, LABELS, write_vectors
 
