@@ -1,3 +1,4 @@
+from .batching.classifier_queue import ClassifierQueue as ClassifierQueue
 from .calibration.request import CalibrationRequest as CalibrationRequest
 from .config import PipelineConfig as PipelineConfig
 from .core.datatypes import Candidate as Candidate

@@ -13,6 +13,8 @@ LmmClassifierError                  Exception     never itself; it is the root
 │   └── UndecodedImageError                       decoding was stopped; another try may succeed
 ├── ImageInputError                 TypeError     an argument is not of a type or shape that can be an image
 ├── ClosedError                     RuntimeError  a classifier is used after it was closed
+├── QueueFullError                  RuntimeError  a queue has no room, or no time, for one more image
+├── DeadlineError                   TimeoutError  an image was not answered before its deadline
 ├── EncoderError                    RuntimeError  the encoder cannot be loaded or gives no usable vectors
 ├── IndexFileError                  ValueError    the index is missing, damaged or not an index
 │   ├── IndexMismatchError                        another encoder built the index
@@ -103,6 +105,23 @@ class ImageInputError(LmmClassifierError, TypeError):
 
 class ClosedError(LmmClassifierError, RuntimeError):
     """A classifier is used after it was closed."""
+
+
+class QueueFullError(LmmClassifierError, RuntimeError):
+    """A queue has no room, or no time, for one more image; it was not taken."""
+
+    def __init__(self, message: str, retry_after: float = 1.0, depth: int = 0, limit: int = 0) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+        """Seconds in which the images that wait now will be answered, at the measured rate."""
+        self.depth = depth
+        """Images that wait."""
+        self.limit = limit
+        """Images that may wait."""
+
+
+class DeadlineError(LmmClassifierError, TimeoutError):
+    """An image was not answered before its deadline."""
 
 
 class EncoderError(LmmClassifierError, RuntimeError):

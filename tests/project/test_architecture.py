@@ -16,7 +16,7 @@ FLOORS = [
     {"index"},
     {"calibration"},
     {"pipeline"},
-    {"evaluation"},
+    {"evaluation", "batching"},
     {"cli"},
     {"index_builder", "__main__"},
 ]
