@@ -23,8 +23,9 @@ from lmm_classifier.index.build.editor import IndexEditor
 from lmm_classifier.index.build.sync import Sync
 from lmm_classifier.index.doctor import check_index
 from lmm_classifier.index.storage import database
+from lmm_classifier.index.storage.editing.change import Change
 from lmm_classifier.index.storage.records import BY_HAND
-from lmm_classifier.index.storage.store import Change, Store
+from lmm_classifier.index.storage.store import Store
 from lmm_classifier.index.vector_index import ExactIndex
 
 BATCH = 3

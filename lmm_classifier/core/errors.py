@@ -19,6 +19,7 @@ LmmClassifierError                  Exception     never itself; it is the root
 ├── IndexFileError                  ValueError    the index is missing, damaged or not an index
 │   ├── IndexMismatchError                        another encoder built the index
 │   └── ReplacementError                          most of an index would be removed, which was not asked for
+├── ConflictError                   ValueError    an edit expected examples that changed since; `conflicts` names them
 ├── CalibrationError                ValueError    the dataset cannot give what the calibration was asked for
 ├── OutputError                      RuntimeError  results cannot be written, or not continued
 ├── RerankerError                   RuntimeError  the reranker cannot be loaded
@@ -27,7 +28,8 @@ LmmClassifierError                  Exception     never itself; it is the root
 
 from __future__ import annotations
 
-from typing import ClassVar
+from collections.abc import Mapping
+from typing import ClassVar, Self
 
 
 class LmmClassifierError(Exception):
@@ -138,6 +140,41 @@ class IndexMismatchError(IndexFileError):
 
 class ReplacementError(IndexFileError):
     """A build or a sync would remove most of an index, or is of another dataset, and that was not asked for."""
+
+
+class ConflictError(LmmClassifierError, ValueError):
+    """An edit expected examples to be as its caller saw them, but they changed since. Nothing was changed.
+
+    `conflicts` has the id of each such example, with the label that was expected and the label now: "" where no example
+    was expected, None where there is none.
+
+    Example:
+        >>> from lmm_classifier import ConflictError
+        >>> error = ConflictError.of({"stripes/17.png": ("stripes", "gingham")})
+        >>> print(error)
+        1 example has changed since: 'stripes/17.png' is 'gingham', not 'stripes'. Nothing was changed.
+    """
+
+    def __init__(self, message: str, conflicts: Mapping[str, tuple[str, str | None]]) -> None:
+        super().__init__(message)
+        self.conflicts = dict(conflicts)
+
+    def __reduce__(self) -> tuple[type[Self], tuple[str, dict[str, tuple[str, str | None]]]]:
+        return type(self), (str(self), self.conflicts)
+
+    @classmethod
+    def of(cls, conflicts: Mapping[str, tuple[str, str | None]]) -> Self:
+        """Return the error for these conflicts, with a message that names the first ones."""
+        listed = "; ".join(_conflict(path, *labels) for path, labels in list(conflicts.items())[:3])
+        more = f"; and {len(conflicts) - 3} more" if len(conflicts) > 3 else ""
+        count = "1 example has" if len(conflicts) == 1 else f"{len(conflicts)} examples have"
+        return cls(f"{count} changed since: {listed}{more}. Nothing was changed.", conflicts)
+
+
+def _conflict(path: str, expected: str, now: str | None) -> str:
+    if now is None:
+        return f"{path!r} is no example any more"
+    return f"{path!r} is {now!r}, not {expected!r}" if expected else f"{path!r} is an example now"
 
 
 class CalibrationError(LmmClassifierError, ValueError):

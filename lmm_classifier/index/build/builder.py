@@ -34,6 +34,7 @@ from lmm_classifier.index.contents import EncoderVectors, IndexContents
 from lmm_classifier.index.formats import has_npz_name, write_index
 from lmm_classifier.index.manifest import EncoderEntry, Manifest
 from lmm_classifier.index.storage.arrays import VectorSpool
+from lmm_classifier.index.storage.editing.edits import NewEdit
 from lmm_classifier.index.storage.store import Store
 
 
@@ -120,6 +121,7 @@ class Build:
                 batch_size=self.batch_size,
                 progress=self.progress,
                 replace=self.replace,
+                edit=NewEdit("build"),
             ).run()
             encoded = time.monotonic()
             store.contents()  # makes the derived files

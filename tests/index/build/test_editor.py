@@ -21,7 +21,10 @@ from lmm_classifier.core.errors import (
 )
 from lmm_classifier.data.synthetic.catalog import draw
 from lmm_classifier.index.build.builder import build_index_from_directory
-from lmm_classifier.index.build.editor import IndexEditor, stale
+from lmm_classifier.index.build.editor import IndexEditor
+from lmm_classifier.index.formats import read_index
+from lmm_classifier.index.staleness import stale_parts
+from lmm_classifier.index.storage.editing.stored_rows import opened_rows
 from lmm_classifier.index.vector_index import ExactIndex
 from lmm_classifier.pipeline.calibrator import calibrate_index
 from lmm_classifier.pipeline.classifier import HybridClassifier
@@ -30,6 +33,14 @@ from tests.helpers.datasets import LABELS, draw_dataset, offline_config
 
 def image(seed=0, label="argyle"):
     return draw(label, np.random.default_rng(seed), 48)
+
+
+def stale(path):
+    """The stale parts, found by a few numbers as each edit does, and by comparing all examples."""
+    parts = stale_parts(read_index(path))
+    with opened_rows(path) as rows:
+        assert rows.stale_parts() == parts
+    return parts
 
 
 @pytest.fixture
