@@ -37,6 +37,13 @@ def _libraries() -> tuple[Any, Any]:
     return libraries.select(threading_layer=sorted(layers - {"openmp"})), of_each_thread
 
 
+def _take_control(libraries: Any) -> None:
+    """Let this thread set the numbers; newer versions of threadpoolctl leave that to the first thread that did."""
+    for library in libraries.lib_controllers:
+        if hasattr(library, "clear_controlling_thread"):
+            library.clear_controlling_thread(force=True)
+
+
 class _OneThread:
     """BLAS computes on one thread while any thread of this process is in the `with` block; several may be."""
 
@@ -52,6 +59,7 @@ class _OneThread:
         with self._lock:
             self._inside += 1
             if self._limit is None:
+                _take_control(of_process)
                 self._limit = of_process.limit(limits=1)
         if of_each_thread.lib_controllers:
             vars(self._of_this_thread).setdefault("limits", []).append(of_each_thread.limit(limits=1))
@@ -62,8 +70,10 @@ class _OneThread:
         with self._lock:
             self._inside = max(self._inside - 1, 0)  # a fork inside the `with` block began to count anew
             if self._inside == 0 and self._limit is not None:
+                _take_control(_libraries()[0])
                 self._limit.restore_original_limits()
                 self._limit = None
+                _take_control(_libraries()[0])
 
     def reset_after_fork(self) -> None:
         """Count anew, since the other threads are gone; the number of threads before is still known."""
