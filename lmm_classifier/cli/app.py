@@ -23,7 +23,10 @@ PANELS = {
         "export-encoder": "Export the encoder to a folder that needs no torch.",
         "quantize-encoder": "Make a faster 8-bit encoder from the encoder and the images of an index.",
     },
-    "Classify": {"classify": "Classify images by the examples of an index."},
+    "Classify": {
+        "classify": "Classify images by the examples of an index.",
+        "serve": "Answer HTTP requests: classify images, and change the index.",
+    },
     "Calibrate and evaluate": {
         "calibrate": "Fit the decision rule and set the thresholds.",
         "evaluate": "Measure accuracy and unknowns on a labeled folder.",

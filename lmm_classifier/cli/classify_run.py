@@ -18,7 +18,6 @@ from lmm_classifier.cli.image_sources import STDIN, ImageSources
 from lmm_classifier.cli.interruption import told_if_interrupted
 from lmm_classifier.cli.quiet import write_note
 from lmm_classifier.cli.result_output import ResultOutput
-from lmm_classifier.cli.run_identity import run_identity
 from lmm_classifier.cli.stored_results import StoredResult, outcome
 from lmm_classifier.config import PipelineConfig
 from lmm_classifier.core.concurrency import threaded_map
@@ -28,6 +27,7 @@ from lmm_classifier.core.progress import Progress, Skipped
 from lmm_classifier.data.label_folders import LabelFolders
 from lmm_classifier.evaluation.reports.run_page import RunPage
 from lmm_classifier.pipeline.classifier import HybridClassifier
+from lmm_classifier.pipeline.run_identity import run_identity
 
 _LISTED = 20  # files that cannot be read, shown one by one
 

@@ -102,10 +102,10 @@ class Access:
         scheme, _, given = headers.get("authorization", "").partition(" ")
         if scheme.lower() == "bearer":
             return self.permission_of(given.strip())
-        given = _cookie(headers)
+        cookie = _cookie(headers)
         allowed: Permission | None = None
         for token, permission in self.tokens.items():  # all of them, so that the time tells nothing
-            if secrets.compare_digest(session_of(token), given):
+            if secrets.compare_digest(session_of(token), cookie):
                 allowed = permission
         return allowed
 

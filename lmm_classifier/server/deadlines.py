@@ -57,7 +57,7 @@ class DeadlineProtocol(HttpToolsProtocol):
         super().connection_made(transport)  # type: ignore[arg-type]
         above = len(self.connections) - self.limits.connections
         if above > 0:
-            self.app = _too_many_connections  # type: ignore[assignment]
+            self.app = _too_many_connections
         if above > _SPARE:
             self._cut("too-many-connections", "Too many connections are open.")
         else:
@@ -220,9 +220,8 @@ class DeadlineProtocol(HttpToolsProtocol):
 
 
 async def _too_many_connections(scope: Scope, receive: Receive, send: Send) -> None:
-    problem = ProblemError(
-        "too-many-connections", "Too many connections are open.", {"Retry-After": "1", "Connection": "close"}
-    )
+    headers = {"Retry-After": "1", "Connection": "close", "Cache-Control": "no-store", **HEADERS}
+    problem = ProblemError("too-many-connections", "Too many connections are open.", headers)
     await problem_response(problem, instance_of(scope))(scope, receive, send)
 
 

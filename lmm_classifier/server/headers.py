@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -21,10 +23,10 @@ _DEFAULT_CACHING = "no-store"
 
 
 class SecurityHeaders:
-    """Adds `HEADERS` to every answer, and `Cache-Control: no-store` where a route says nothing else."""
+    """Adds `HEADERS` and the version of the index to every answer, and `Cache-Control: no-store` by default."""
 
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
+    def __init__(self, app: ASGIApp, index_version: Callable[[], int | None]) -> None:
+        self._app, self._index_version = app, index_version
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request."""
@@ -38,6 +40,8 @@ class SecurityHeaders:
                 for name, value in HEADERS.items():
                     headers[name] = value
                 headers.setdefault("cache-control", _DEFAULT_CACHING)
+                if (version := self._index_version()) is not None:
+                    headers["x-index-version"] = str(version)
             await send(message)
 
         await self._app(scope, receive, send_with_headers)

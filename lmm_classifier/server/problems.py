@@ -15,6 +15,8 @@ from starlette.responses import Response
 
 from lmm_classifier.core.errors import (
     ClosedError,
+    ConfigError,
+    ConflictError,
     DatasetError,
     DeadlineError,
     EncoderError,
@@ -141,7 +143,9 @@ def problem_of(error: Exception) -> ProblemError:
             return error
         case QueueFullError():
             queue = {"depth": error.depth, "limit": error.limit, "expected_wait_s": round(error.retry_after, 3)}
-            return ProblemError("queue-full", str(error), {"Retry-After": whole_seconds(error.retry_after)}, {"queue": queue})
+            return ProblemError(
+                "queue-full", str(error), {"Retry-After": whole_seconds(error.retry_after)}, {"queue": queue}
+            )
         case DeadlineError():
             return ProblemError("deadline-passed", str(error))
         case ImageError():
@@ -151,9 +155,14 @@ def problem_of(error: Exception) -> ProblemError:
         case EncoderError():
             logger.error("The encoder failed: %s", error)
             return ProblemError("encoder-failed", "The encoder gave no vector.", {"Retry-After": "10"})
+        case ConflictError():
+            conflicts = [
+                {"path": path, "seen_label": seen, "label": label} for path, (seen, label) in error.conflicts.items()
+            ]
+            return ProblemError("conflict", str(error), members={"conflicts": conflicts})
         case DatasetError():
             return ProblemError("refused-edit", str(error))
-        case IndexFileError():
+        case IndexFileError() | ConfigError():
             logger.error("The index cannot be used: %s", error)
             return ProblemError("index-unavailable", "The index cannot be read or changed.", {"Retry-After": "10"})
         case LmmClassifierError():

@@ -16,6 +16,7 @@ from lmm_classifier.server.problems import ProblemError
 
 _CLOSE = {"Connection": "close"}
 _DRAINED = 256_000  # bytes of a refused body that are read, so that its client sees the answer
+IMAGE = "image"  # name of the parts that are images
 _FIELD = 8192  # bytes of a part without an image
 
 
@@ -159,7 +160,7 @@ class FormParts:
         if bytes(self._field).lower() == b"content-disposition":
             _, options = parse_options_header(bytes(self._value))
             self._name = options.get(b"name", b"").decode("utf-8", "replace")
-            self._is_file = b"filename" in options
+            self._is_file = b"filename" in options or self._name == IMAGE
         self._field, self._value = bytearray(), bytearray()
 
     def _add_data(self, data: bytes, start: int, end: int) -> None:
