@@ -222,7 +222,7 @@ class _JsonLines(Response):
         del self.headers["content-length"]
         self._lines, self._instance = lines, instance
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002 - the body is `lines`
         """Send the lines."""
         has_begun = False
         async with aclosing(self._lines) as lines:
