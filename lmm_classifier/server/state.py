@@ -88,8 +88,12 @@ class ServerState:
 
     @property
     def classifier(self) -> HybridClassifier:
-        """Return the classifier; raise ProblemError while the server starts or ends."""
-        return self._serving()[0]
+        """Return the classifier, also for requests that are inside while the server ends.
+
+        Raises:
+            ProblemError: the server starts.
+        """
+        return self._open_parts()[0]
 
     @property
     def queue(self) -> ClassifierQueue:
@@ -158,6 +162,9 @@ class ServerState:
     def _serving(self) -> tuple[HybridClassifier, ClassifierQueue, Editing]:
         if self.is_draining:
             raise ProblemError("draining", "The server ends.", {"Retry-After": "1", "Connection": "close"})
+        return self._open_parts()
+
+    def _open_parts(self) -> tuple[HybridClassifier, ClassifierQueue, Editing]:
         if self._opened is None:
             raise ProblemError("starting", "The index and the encoder are being opened.", {"Retry-After": "2"})
         return self._opened

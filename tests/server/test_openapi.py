@@ -3,6 +3,7 @@
 import json
 
 import pytest
+from hypothesis import HealthCheck, Phase, given, settings
 
 from lmm_classifier.server.problems import PROBLEMS
 from tests.helpers.datasets import offline_config
@@ -34,35 +35,31 @@ def test_every_status_is_described(client):
 
 
 @pytest.mark.parametrize("examples", [5, pytest.param(200, marks=pytest.mark.long)])
-def test_generated_requests(open_client, place, examples):
-    """Requests of schemathesis, good and bad: no failure of any of its checks."""
+def test_generated_requests(open_server, place, examples):
+    """Requests of schemathesis, good and bad: no failure of any of its checks but one.
+
+    It expects that every body of the right type is accepted. No bytes that it makes are an image.
+    """
     schemathesis = pytest.importorskip("schemathesis", reason="schemathesis is not installed")
-    from hypothesis import HealthCheck, Phase, settings
+    from schemathesis.specs.openapi.checks import positive_data_acceptance
 
-    client = open_client(offline_config(place / "index", rerank__enabled=False))
-    schema = schemathesis.openapi.from_dict(client.get("/openapi.json").json())
-    schema.app = client.app
-
+    server = open_server(offline_config(place / "index", rerank__enabled=False))
+    schema = schemathesis.openapi.from_url(f"{server.url}/openapi.json")
+    limits = settings(
+        max_examples=examples,
+        deadline=None,
+        database=None,
+        derandomize=True,
+        phases=[Phase.explicit, Phase.generate],
+        suppress_health_check=list(HealthCheck),
+    )
     for operation in schema.get_all_operations():
-        call = operation.ok()
 
-        @settings(
-            max_examples=examples,
-            deadline=None,
-            database=None,
-            derandomize=True,
-            phases=[Phase.explicit, Phase.generate],
-            suppress_health_check=list(HealthCheck),
-        )
-        @schema_case(call)
+        @limits
+        @given(case=operation.ok().as_strategy())
         def check(case):
-            case.call_and_validate(base_url="http://localhost")
+            if str((case.headers or {}).get("X-Deadline-Ms", "")).isdecimal():
+                del case.headers["X-Deadline-Ms"]  # 504 is right where it is short
+            case.call_and_validate(excluded_checks=[positive_data_acceptance])
 
         check()
-
-
-def schema_case(operation):
-    """Give a function requests of an operation."""
-    from hypothesis import given
-
-    return given(case=operation.as_strategy())

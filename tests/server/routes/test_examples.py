@@ -105,7 +105,16 @@ def test_the_last_examples_stay(teacher):
     assert len(listed(teacher)) == 24
 
 
-HOSTILE = ["<img src=x onerror=alert(1)>", '"><script>', "‮evil", "a\u0000b", "../../etc/passwd", "%2e%2e", "x" * 999, "é́"]
+HOSTILE = [
+    "<img src=x onerror=alert(1)>",
+    '"><script>',
+    "‮evil",
+    "a\u0000b",
+    "../../etc/passwd",
+    "%2e%2e",
+    "x" * 999,
+    "é́",
+]
 
 
 @pytest.mark.parametrize("label", HOSTILE)
