@@ -22,6 +22,7 @@ LmmClassifierError                  Exception     never itself; it is the root
 ├── ConflictError                   ValueError    an edit expected examples that changed since; `conflicts` names them
 ├── CalibrationError                ValueError    the dataset cannot give what the calibration was asked for
 ├── OutputError                      RuntimeError  results cannot be written, or not continued
+├── ServerError                     RuntimeError  a server that classifies cannot be reached, or refuses to answer
 ├── RerankerError                   RuntimeError  the reranker cannot be loaded
 └── Cancelled                                     never by the package; a progress callback raises it to stop a run
 """
@@ -183,6 +184,10 @@ class CalibrationError(LmmClassifierError, ValueError):
 
 class OutputError(LmmClassifierError, RuntimeError):
     """Results cannot be written, or a file of results cannot be continued; what is there is kept."""
+
+
+class ServerError(LmmClassifierError, RuntimeError):
+    """A server that classifies cannot be reached, or refuses to answer; the message says what to do."""
 
 
 class RerankerError(LmmClassifierError, RuntimeError):

@@ -47,15 +47,20 @@ class ExampleIds:
         return {path: row for row, path in enumerate(self.contents.paths)}  # those of an .npz file are not in order
 
 
-def result_values(result: Classification, ids: ExampleIds, with_evidence: bool = True) -> dict[str, Any]:
+def result_values(
+    result: Classification, ids: ExampleIds, with_evidence: bool = True, is_rounded: bool = True
+) -> dict[str, Any]:
     """Return the members of a result; each neighbor has the id of its example too.
 
     Args:
         result: of an image without a file.
         ids: of the version of the index that answered. An example that was removed meanwhile has the id null.
         with_evidence: whether the candidates have their neighbors.
+        is_rounded: to six digits; else the numbers have all bits.
     """
     values = {"id": result.content_hash, **result.to_dict(), "index_version": ids.contents.version}
+    if not is_rounded:
+        _put_exact(values, result)
     for candidate in values["candidates"]:
         if not with_evidence:
             del candidate["neighbors"]
@@ -63,6 +68,16 @@ def result_values(result: Classification, ids: ExampleIds, with_evidence: bool =
         for neighbor in candidate["neighbors"]:
             neighbor["id"] = ids.hash_of(neighbor["path"])
     return values
+
+
+def _put_exact(values: dict[str, Any], result: Classification) -> None:
+    """Replace the rounded numbers of `to_dict` by those of the result."""
+    exact = {name: getattr(result, name) for name in ("score", "similarity", "familiarity", "disagreement")}
+    values |= exact
+    for shown, candidate in zip(values["candidates"], result.candidates, strict=True):
+        shown |= {"score": candidate.score, "rerank_score": candidate.rerank_score}
+        for neighbor, found in zip(shown["neighbors"], candidate.neighbors, strict=True):
+            neighbor["similarity"] = found.similarity
 
 
 class AsciiJson(Response):

@@ -86,6 +86,14 @@ def body_schemas() -> dict[str, Any]:
     return schemas
 
 
+def switch(request: Request, name: str) -> bool:
+    """Return a switch of the query, which is on by default; raise ProblemError where it is neither true nor false."""
+    value = request.query_params.get(name, "true")
+    if value not in ("true", "false"):
+        raise ProblemError("malformed-request", f"{name} must be true or false, got {value[:40]!r}.")
+    return value == "true"
+
+
 async def read_body(request: Request, state: ServerState, model: type[Model]) -> Model:
     """Return the JSON body of a request.
 

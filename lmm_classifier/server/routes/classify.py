@@ -22,6 +22,7 @@ from lmm_classifier.pipeline.stages.unreadable import unreadable
 from lmm_classifier.server.openapi import CLASSIFY
 from lmm_classifier.server.problems import ProblemError, instance_of, problem_of, problem_values
 from lmm_classifier.server.results import AsciiJson, result_values
+from lmm_classifier.server.routes.bodies import switch
 from lmm_classifier.server.state import ServerState, state_of
 from lmm_classifier.server.uploads import IMAGE, FormParts, Upload, boundary_of, closing
 
@@ -39,6 +40,11 @@ class _Asked:
 
     deadline: float
     with_evidence: bool
+    is_rounded: bool
+
+    def values(self, result: Classification, state: ServerState) -> dict[str, Any]:
+        """Return the members of a result."""
+        return result_values(result, state.ids, self.with_evidence, self.is_rounded)
 
 
 @router.post("/v1/classify", **CLASSIFY)
@@ -63,7 +69,7 @@ async def classify(request: Request) -> Response:
         future = _submitted(state, data, asked.deadline)
     result = await _answer(request, state, future)
     headers = {"Server-Timing": _timing(future.stages)}
-    return AsciiJson(result_values(result, state.ids, asked.with_evidence), headers=headers)
+    return AsciiJson(asked.values(result, state), headers=headers)
 
 
 async def _form(request: Request, state: ServerState, asked: _Asked, boundary: bytes) -> Response:
@@ -126,7 +132,7 @@ async def _part(place: int, data: bytes, upload: Upload, state: ServerState, ask
             content_hash = await asyncio.to_thread(lambda: sha256(data).hexdigest())
             result = unreadable(state.config.unknown_label, None, reason, content_hash)
         state.count(result, future.stages)
-        return {"index": place, "result": result_values(result, state.ids, asked.with_evidence), "problem": None}
+        return {"index": place, "result": asked.values(result, state), "problem": None}
     except Exception as error:  # noqa: BLE001 - the other images are answered
         return {"index": place, "result": None, "problem": problem_of(error)}
 
@@ -192,10 +198,7 @@ def _asked(request: Request, state: ServerState) -> _Asked:
                 "malformed-request", f"X-Deadline-Ms must be 1 to {_LONGEST} milliseconds, got {given!r}."
             )
         deadline = int(given) / 1000
-    evidence = request.query_params.get("evidence", "true")
-    if evidence not in ("true", "false"):
-        raise ProblemError("malformed-request", f"evidence must be true or false, got {evidence!r}.")
-    return _Asked(deadline, evidence == "true")
+    return _Asked(deadline, switch(request, "evidence"), switch(request, "rounded"))
 
 
 def _full(state: ServerState, request: Request, message: str, wait: float, depth: int) -> ProblemError:

@@ -17,7 +17,7 @@ from lmm_classifier.index.build.reports import EditReport
 from lmm_classifier.server.openapi import described, header, query, reference
 from lmm_classifier.server.problems import ProblemError
 from lmm_classifier.server.results import AsciiJson
-from lmm_classifier.server.routes.bodies import Relabeling, Removal, SeenExample, read_body
+from lmm_classifier.server.routes.bodies import Relabeling, Removal, SeenExample, read_body, switch
 from lmm_classifier.server.state import ServerState, state_of
 from lmm_classifier.server.uploads import IMAGE, FormParts, Part, Upload, boundary_of
 
@@ -120,15 +120,13 @@ async def edited(
         status: of the answer.
     """
     state = state_of(request)
-    visible = request.query_params.get("visible", "true")
-    if visible not in ("true", "false"):
-        raise ProblemError("malformed-request", f"visible must be true or false, got {visible!r}.")
+    visible = switch(request, "visible")
     key = request.headers.get("idempotency-key")
     if key is not None and not 1 <= len(key) <= 255:
         raise ProblemError("malformed-request", "Idempotency-Key must have 1 to 255 characters.")
 
     async def values() -> dict[str, Any]:
-        report = await state.editing.run(kind, edit, visible == "true")
+        report = await state.editing.run(kind, edit, visible)
         return _report_values(state, report)
 
     identity = f"{request.method} {request.url.path} {body}"
