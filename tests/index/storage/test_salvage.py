@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from lmm_classifier.core.errors import IndexFileError
-from lmm_classifier.index.doctor import check_index
 from lmm_classifier.index.dismissals import Dismissal
+from lmm_classifier.index.doctor import check_index
 from lmm_classifier.index.formats import read_index
 from lmm_classifier.index.storage.database import FILE, connect, former_format
 from lmm_classifier.index.storage.editing.change import Change
