@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Literal, Self, get_args
@@ -80,3 +81,18 @@ class Dismissal:
         if finding not in FINDING_KINDS or not pairs or not all(isinstance(part, str) for part in texts):
             raise ValueError("not a dismissal")
         return cls(finding, pairs, time)
+
+
+class DismissedFindings:
+    """Many dismissals, found by the content of the images."""
+
+    def __init__(self, dismissals: Iterable[Dismissal]) -> None:
+        self._by_content: dict[tuple[str, str], list[Dismissal]] = defaultdict(list)
+        for dismissal in dismissals:
+            for content_hash in {content_hash for content_hash, _ in dismissal.examples}:
+                self._by_content[dismissal.finding, content_hash].append(dismissal)
+
+    def cover(self, finding: Dismissal) -> bool:
+        """Return whether a person dismissed all that a finding says."""
+        possible = self._by_content.get((finding.finding, finding.examples[0][0]), ())
+        return any(dismissal.covers(finding) for dismissal in possible)

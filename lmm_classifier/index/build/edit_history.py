@@ -10,7 +10,7 @@ from pathlib import Path
 
 from lmm_classifier import __version__
 from lmm_classifier.config import PipelineConfig
-from lmm_classifier.core.errors import IndexFileError
+from lmm_classifier.core.errors import DatasetError, IndexFileError
 from lmm_classifier.core.labels import normal_label
 from lmm_classifier.core.paths import expand_home
 from lmm_classifier.core.progress import Progress, ProgressCallback, Skipped
@@ -72,6 +72,27 @@ class EditHistory:
         """Return the dismissed findings, the oldest first."""
         with opened_rows(self.path) as rows:
             return rows.dismissals()
+
+    def findings_about(self, finding: str, examples: Iterable[str]) -> list[Dismissal]:
+        """Return what `dismiss` takes for examples, by their ids and a kind of `FINDING_KINDS`.
+
+        Each label and each outlier is one finding; all copies together are one. Raises DatasetError for an id that is
+        no example.
+        """
+        pairs = []
+        with opened_rows(self.path) as rows:
+            for path in examples:
+                record = rows.record(path)
+                if record is None:
+                    raise DatasetError(f"{path!r} is no example of {self.path}. Nothing was changed.")
+                pairs.append((record.content_hash, record.label))
+        groups = [pairs] if finding == "duplicates" else [[pair] for pair in pairs]
+        return [Dismissal.of(finding, group) for group in groups]
+
+    def ids_of_contents(self, hashes: Iterable[str]) -> dict[str, list[str]]:
+        """Return the ids of the examples with each of these contents."""
+        with opened_rows(self.path) as rows:
+            return {content_hash: rows.ids_of_content(content_hash) for content_hash in hashes}
 
     def edits(self, limit: int = 100, before: int | None = None) -> list[Edit]:
         """Return the newest edits of the journal, or the newest ones before an id; the newest first."""

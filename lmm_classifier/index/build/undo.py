@@ -45,7 +45,10 @@ class Undo:
                 f"Edit {edit.id} is undone already, by edit {edit.undone_by}. Undo that one to do it again.", {}
             )
         if not rows:
-            raise IndexFileError(f"Edit {edit.id} ({edit.kind}) made the index, which cannot be undone.")
+            raise IndexFileError(
+                f"Edit {edit.id} ({edit.kind}) cannot be undone: it made the index, or its rows in the journal were "
+                "damaged."
+            )
         return cls(store, edit, rows)
 
     def change(self, manifest: Manifest, encode: Encode) -> Change:
@@ -71,7 +74,7 @@ class Undo:
         return Change(
             put=put,
             drop=[path for path in after if path not in before],
-            removed=[mark for mark in self.rows.before.removed if not self._is_example(*mark, before)],
+            removed=[mark for mark in self.rows.before.removed if not self._is_example(*mark, before, after)],
             unmarked=self.rows.after.removed,
             dismissed=self.rows.before.dismissals,
             restored=self.rows.after.dismissals,
@@ -82,9 +85,11 @@ class Undo:
         roots = self.edit.image_roots
         return replace(manifest, image_root=roots[0]) if roots and manifest.image_root == roots[1] else manifest
 
-    def _is_example(self, content_hash: str, path: str, before: Mapping[str, Record]) -> bool:
-        """Return whether a mark would keep an example out of the next sync that is there now, or again."""
-        record = before.get(path) or self.store.record(path)
+    def _is_example(
+        self, content_hash: str, path: str, before: Mapping[str, Record], after: Mapping[str, Record]
+    ) -> bool:
+        """Return whether a mark would make the next sync drop an example that is there after the undo."""
+        record = before.get(path) if path in before or path in after else self.store.record(path)
         return record is not None and record.content_hash == content_hash
 
     def _require_vectors(self, records: Iterable[Record], manifest: Manifest, encode: Encode) -> None:

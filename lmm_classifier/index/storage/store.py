@@ -159,7 +159,7 @@ class Store(StoredRows):
     def commit(self, change: Change, manifest: Manifest, edit: NewEdit | None = None) -> int | None:
         """Change the examples and the version; set `manifest.count`. Return the id of the edit in the journal.
 
-        A change of rows is written to the journal if there is an `edit`, and so is the first build. The images of
+        A change of rows is written to the journal if there is an `edit`, and so are the first build and each undo. The images of
         examples that vanish move to the trash, and those of examples that come back leave it.
         """
         trash = Trash(self.folder)
@@ -170,7 +170,7 @@ class Store(StoredRows):
             if change.transforms is not None:
                 crcs, vectors_digest = put_transforms(self._connection, change.transforms, manifest)
                 state = replace(state, transforms=crcs, vectors_digest=vectors_digest, transform_hashes=state.contents)
-            if edit is not None and (self.state is None or applied.rows):
+            if edit is not None and (self.state is None or applied.rows or edit.undoes):
                 state = replace(state, edits=state.edits + 1)
                 self._log(edit, applied.rows, state)
             if change.tidy:

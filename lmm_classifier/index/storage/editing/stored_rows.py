@@ -15,6 +15,7 @@ from lmm_classifier.index.storage import database
 from lmm_classifier.index.storage.editing.dismissals import read_dismissals
 from lmm_classifier.index.storage.editing.edits import EditRow, find_edit, newest_to_undo, read_edits
 from lmm_classifier.index.storage.editing.label_totals import read_label_totals
+from lmm_classifier.index.storage.editing.purge import referenced_images
 from lmm_classifier.index.storage.editing.row_changes import RowChanges, read_row_changes
 from lmm_classifier.index.storage.records import (
     KnownFile,
@@ -52,6 +53,10 @@ class StoredRows:
     def record_with_content(self, content_hash: str) -> Record | None:
         """Return an example with this content, None where there is none."""
         return next(iter(self._found("hash", content_hash)), None)
+
+    def ids_of_content(self, content_hash: str) -> list[str]:
+        """Return the ids of the examples with this content, ascending."""
+        return [record.path for record in self._found("hash", content_hash)]
 
     def records_of_label(self, label: str) -> list[Record]:
         """Return the examples of a label, ascending by id."""
@@ -114,6 +119,11 @@ class StoredRows:
         with database.translated(self.folder):
             rows = list(read_edits(self._connection, self.source, limit, before))
             return [(row, read_row_changes(self._connection, self.source, row.id, row.changed)) for row in rows]
+
+    def journal_images(self) -> set[str]:
+        """Return the names of the images added by hand to which the journal refers."""
+        with database.translated(self.folder):
+            return referenced_images(self._connection, self.source)
 
     def stale_parts(self) -> tuple[str, ...]:
         """Name the parts that were fitted to other examples, without reading all examples; see `staleness`."""
