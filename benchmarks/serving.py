@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -87,7 +88,7 @@ def jobs_of(classifier: HybridClassifier, paths: Sequence[Path], queue: Classifi
         "stream": lambda: list(classifier.classify_paths(paths)),
     }
     for submitters in SUBMITTERS:
-        jobs[f"queue {submitters}"] = lambda submitters=submitters: through_queue(queue, images, submitters)
+        jobs[f"queue {submitters}"] = partial(through_queue, queue, images, submitters)
     return jobs
 
 

@@ -130,7 +130,7 @@ class ClassifierQueue:
         return queued.future
 
     async def classify(self, image: ImageInput, deadline: float | None = None) -> Classification:
-        """Do the same in a coroutine, and return the result; cancelling the task cancels the image."""
+        """Do the same in a coroutine, and return the result; canceling the task cancels the image."""
         return await asyncio.wrap_future(self.submit(image, deadline))
 
     @property

@@ -31,7 +31,7 @@ class QueuedImage:
         size: bytes that it holds.
         now: when it entered the queue.
         seconds: until its deadline.
-        at_end: called once, before anybody hears of the end.
+        at_end: called once, before anybody learns of the end.
     """
 
     def __init__(

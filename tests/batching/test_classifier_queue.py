@@ -148,7 +148,7 @@ def test_a_deadline_is_kept_although_the_encoder_is_busy(queue, encoder, paths, 
 
 
 def test_a_reader_that_hangs_holds_one_image_alone(queue, classifier, encoder, paths, clock):
-    """The other reader goes on, the deadline is kept, and closing does not wait for the thread."""
+    """The other reader continues, the deadline is kept, and closing does not wait for the thread."""
     hanging = queue.submit(Image.new("RGB", encoder.held))
     assert encoder.holding.wait(LONG)
     assert queue.submit(paths[0]).result(LONG) == classifier.classify(paths[0])
@@ -202,7 +202,7 @@ def test_a_broken_encoder_fails_its_batch_and_the_next_one_is_served(queue, enco
     assert queue.statistics.ended == {"failed": 2, "answered": 1}
 
 
-def test_cancelling_frees_the_place_at_once(queue, encoder, paths):
+def test_canceling_frees_the_place_at_once(queue, encoder, paths):
     """Before and while it is encoded; who waits for it learns of it."""
     first = blocked(queue, encoder, paths[0])
     waiting = queue.submit(paths[1])
