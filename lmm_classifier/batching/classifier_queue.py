@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import atexit
 import math
+import weakref
 from collections.abc import Sequence
 from threading import TIMEOUT_MAX, Condition
 from types import TracebackType
 from typing import Self
 
-import numpy as np
-from PIL import Image
-
 from lmm_classifier.batching.admission import Admission
 from lmm_classifier.batching.clock import Clock
 from lmm_classifier.batching.deadline_timer import DeadlineTimer
-from lmm_classifier.batching.queued_image import QueuedImage, QueuedResult
+from lmm_classifier.batching.queued_image import QueuedImage, QueuedResult, size_of
 from lmm_classifier.batching.service_rate import ServiceRate
 from lmm_classifier.batching.statistics import Counters, QueueStatistics
 from lmm_classifier.batching.worker_pool import WorkerPool
@@ -26,6 +25,7 @@ from lmm_classifier.data.image_inputs import ImageInput, check_input
 from lmm_classifier.pipeline.classifier import HybridClassifier
 from lmm_classifier.pipeline.stages.reranking import rerank_votes
 
+_OPEN: weakref.WeakSet[ClassifierQueue] = weakref.WeakSet()  # closed when the program ends
 _PATIENCE = 1.0  # seconds that `close` waits for threads that hang, of each kind
 
 
@@ -80,6 +80,7 @@ class ClassifierQueue:
         self._is_closed = False
         self._start_empty()
         register_for_reset(self)
+        _OPEN.add(self)
 
     def _start_empty(self) -> None:
         self._rate, self._counters = ServiceRate(), Counters()
@@ -118,7 +119,7 @@ class ClassifierQueue:
         seconds = self._deadline if deadline is None else deadline
         if not seconds > 0:
             raise ConfigError(f"The deadline is {seconds} s, but it must be above 0.")
-        size = _size_of(image)
+        size = size_of(image)
         with self._changed:
             if self._is_closed:
                 raise ClosedError("This queue is closed. Open another one with ClassifierQueue(classifier).")
@@ -130,7 +131,7 @@ class ClassifierQueue:
         return queued.future
 
     async def classify(self, image: ImageInput, deadline: float | None = None) -> Classification:
-        """Do the same in a coroutine, and return the result; cancelling the task cancels the image."""
+        """Do the same in a coroutine, and return the result; canceling the task cancels the image."""
         return await asyncio.wrap_future(self.submit(image, deadline))
 
     @property
@@ -162,6 +163,7 @@ class ClassifierQueue:
         self._timer.stop()
         for pool in (self._readers, self._encoder, self._reranker):
             pool.stop(_PATIENCE)
+        _OPEN.discard(self)
 
     def __enter__(self) -> Self:
         return self
@@ -275,16 +277,14 @@ class ClassifierQueue:
             self._changed.notify_all()
 
 
+@atexit.register
+def _close_all() -> None:
+    """End the threads before the interpreter does: one that is inside a native library then would abort the program."""
+    for queue in list(_OPEN):
+        queue.close(drain=0)
+
+
 def _let_wait(queued: QueuedImage, pool: WorkerPool[QueuedImage]) -> None:
     pool.put(queued)
     if queued.is_done:  # it may have ended before, and nobody else removes it
         pool.discard(queued)
-
-
-def _size_of(image: ImageInput) -> int:
-    """Return the bytes that an image holds while it waits; a path holds none."""
-    if isinstance(image, Image.Image):
-        return image.width * image.height * 4
-    if isinstance(image, np.ndarray | memoryview):
-        return image.nbytes
-    return len(image) if isinstance(image, bytes | bytearray) else 0

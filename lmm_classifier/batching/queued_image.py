@@ -7,6 +7,9 @@ from concurrent.futures import Future
 from threading import Lock
 from types import MappingProxyType
 
+import numpy as np
+from PIL import Image
+
 from lmm_classifier.core.datatypes import Classification
 from lmm_classifier.data.image_inputs import ImageInput
 from lmm_classifier.pipeline.stages.prepared_image import PreparedImage
@@ -31,7 +34,7 @@ class QueuedImage:
         size: bytes that it holds.
         now: when it entered the queue.
         seconds: until its deadline.
-        at_end: called once, before anybody hears of the end.
+        at_end: called once, before anybody learns of the end.
     """
 
     def __init__(
@@ -86,3 +89,12 @@ class QueuedImage:
             future.set_running_or_notify_cancel()  # so that `concurrent.futures.wait` learns of it
         self._at_end(self)
         self.image = self.prepared = self.vote = None
+
+
+def size_of(image: ImageInput) -> int:
+    """Return the bytes that an image holds while it waits; a path holds none."""
+    if isinstance(image, Image.Image):
+        return image.width * image.height * 4
+    if isinstance(image, np.ndarray | memoryview):
+        return image.nbytes
+    return len(image) if isinstance(image, bytes | bytearray) else 0

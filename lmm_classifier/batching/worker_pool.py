@@ -77,5 +77,5 @@ class WorkerPool(Generic[Item]):
             try:
                 self._work(items)
             except Exception:
-                logger.exception("A thread of %s failed and goes on with the next image.", self._name)
+                logger.exception("A thread of %s failed and continues with the next image.", self._name)
             del items  # they may be large, and the next ones may come late

@@ -3,6 +3,8 @@
 import asyncio
 import multiprocessing
 import pickle
+import subprocess
+import sys
 import threading
 from concurrent.futures import CancelledError, ThreadPoolExecutor, wait
 from dataclasses import replace
@@ -21,8 +23,9 @@ from lmm_classifier.core.errors import (
     ImageInputError,
     QueueFullError,
 )
+from lmm_classifier.index.build.builder import build_index_from_directory
 from lmm_classifier.pipeline.classifier import HybridClassifier
-from tests.helpers.datasets import offline_config
+from tests.helpers.datasets import draw_dataset, offline_config
 from tests.helpers.gates import LONG, GatedEncoder, GatedReranker, broken
 from tests.helpers.manual_clock import ManualClock
 
@@ -148,7 +151,7 @@ def test_a_deadline_is_kept_although_the_encoder_is_busy(queue, encoder, paths, 
 
 
 def test_a_reader_that_hangs_holds_one_image_alone(queue, classifier, encoder, paths, clock):
-    """The other reader goes on, the deadline is kept, and closing does not wait for the thread."""
+    """The other reader continues, the deadline is kept, and closing does not wait for the thread."""
     hanging = queue.submit(Image.new("RGB", encoder.held))
     assert encoder.holding.wait(LONG)
     assert queue.submit(paths[0]).result(LONG) == classifier.classify(paths[0])
@@ -202,7 +205,7 @@ def test_a_broken_encoder_fails_its_batch_and_the_next_one_is_served(queue, enco
     assert queue.statistics.ended == {"failed": 2, "answered": 1}
 
 
-def test_cancelling_frees_the_place_at_once(queue, encoder, paths):
+def test_canceling_frees_the_place_at_once(queue, encoder, paths):
     """Before and while it is encoded; who waits for it learns of it."""
     first = blocked(queue, encoder, paths[0])
     waiting = queue.submit(paths[1])
@@ -341,6 +344,33 @@ def test_a_forked_process_starts_with_an_empty_queue(classifier, encoder, paths)
         assert not first.done()
         encoder.gate.set()
         assert first.result(LONG).label
+
+
+_ENDS_EARLY = """
+import sys
+from pathlib import Path
+from lmm_classifier import ClassifierQueue, HybridClassifier, PipelineConfig
+
+config = PipelineConfig.offline()
+config.retrieval.index_path = Path(sys.argv[1])
+classifier = HybridClassifier(config)
+classifier.follow_in_background()
+queue = ClassifierQueue(classifier)
+futures = [queue.submit(path, 60) for path in sorted(Path(sys.argv[2]).rglob("*.png"))]
+futures[0].result()
+print("the program ends")
+"""
+
+
+@pytest.mark.long
+def test_a_program_may_end_without_closing(tmp_path):
+    """Its threads end before the interpreter, in order and without a word."""
+    dataset = draw_dataset(tmp_path / "dataset", count=3, size=48)
+    build_index_from_directory(dataset, tmp_path / "index", config=offline_config(tmp_path / "index"))
+    command = [sys.executable, "-c", _ENDS_EARLY, str(tmp_path / "index"), str(dataset)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=5 * LONG, check=False)
+    assert (done.returncode, done.stdout) == (0, "the program ends\n")
+    assert "Traceback" not in done.stderr
 
 
 def _answer(encoder, queue, path, answers):

@@ -27,7 +27,7 @@ LIMIT, MAX_BATCH = 5, 3
 
 
 class QueueStates(RuleBasedStateMachine):
-    """A queue with submits, cancellations, errors, deadlines and an encoder that stops and goes on."""
+    """A queue with submits, cancellations, errors, deadlines and an encoder that stops and works again."""
 
     @initialize()
     def open(self):

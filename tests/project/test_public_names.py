@@ -33,6 +33,7 @@ PUBLIC = [
     "Cancelled",
     "Candidate",
     "Classification",
+    "ClassifierQueue",
     "ConflictError",
     "Decision",
     "Dismissal",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import logging
 import weakref
 from collections.abc import Callable
@@ -16,6 +17,8 @@ logger = logging.getLogger(__name__)
 _EVERY = 0.1  # seconds between two calls
 _PATIENCE = 10.0  # seconds that `stop` waits; a call that lasts longer ends later, without effect
 
+_JOBS: weakref.WeakSet[BackgroundJob] = weakref.WeakSet()  # stopped when the program ends
+
 
 class BackgroundJob:
     """Calls a method again and again in a thread of its own.
@@ -29,6 +32,7 @@ class BackgroundJob:
         self._thread: Thread | None = None
         self._lock = ForkSafeLock()
         register_for_reset(self)
+        _JOBS.add(self)
 
     def ensure_started(self) -> None:
         """Start the thread where none runs; none does in a process that was just forked."""
@@ -70,3 +74,10 @@ def _repeat(method: weakref.WeakMethod[Callable[[], None]], stopping: Event) -> 
         except Exception:
             logger.exception("The index cannot be followed now; it is tried again.")
         del call
+
+
+@atexit.register
+def _stop_all() -> None:
+    """End the threads before the interpreter does: one that is inside a native library then would abort the program."""
+    for job in list(_JOBS):
+        job.stop()

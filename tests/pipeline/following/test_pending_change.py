@@ -14,8 +14,10 @@ class FakeWatcher:
 
     def __init__(self):
         self.commits, self.seen, self.closed = 0, 0, False
+        self.asked = threading.Event()
 
     def changed(self):
+        self.asked.set()
         changed, self.seen = self.seen < self.commits, self.commits
         return changed
 
@@ -63,15 +65,27 @@ def test_who_waits_is_woken_and_does_not_wait_for_later_commits(watcher):
     answers = []
     waiting = threading.Thread(target=lambda: answers.append(change.wait(LONG)))
     waiting.start()
-    while not change.take():
-        pass
+    assert watcher.asked.wait(LONG)  # by the thread, which waits before anybody else may ask
+    assert change.take()
     watcher.commits += 1
     assert change.age >= 0  # the later one is seen
     change.done()
     waiting.join(LONG)
-    assert answers in ([True], [])  # [] only where it began after the later commit
+    assert answers == [True]
+    assert not change.wait(0)
+
+
+def test_closing_wakes_who_waits(watcher):
+    """The change never counts then."""
+    change = PendingChange(watcher)
+    watcher.commits += 1
+    answers = []
+    waiting = threading.Thread(target=lambda: answers.append(change.wait(LONG)))
+    waiting.start()
+    assert watcher.asked.wait(LONG)
     change.close()
     waiting.join(LONG)
+    assert answers == [False]
     assert watcher.closed
 
 
