@@ -191,7 +191,7 @@ def test_expected_bodies_are_asked_for(patient, images):
 
 
 def test_upgrades_are_passed_over(patient):
-    """No other protocol is spoken."""
+    """No other protocol is offered."""
     reply = patient.ask(request("GET", "/healthz", connection="upgrade", upgrade="websocket"))
     assert reply.status == 200
 
