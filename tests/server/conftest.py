@@ -1,5 +1,6 @@
 """A small index, an application on it in this process, and a server on a socket."""
 
+import shutil
 import time
 
 import pytest
@@ -18,6 +19,25 @@ from tests.helpers.gates import GatedEncoder
 from tests.helpers.live_server import PATIENCE, LiveServer
 
 
+def settings_on(place):
+    """Return settings without a reranker on the index of a place."""
+    return offline_config(place / "index", rerank__enabled=False, images__threads=2)
+
+
+def opened(config, encoder=None, tokens=None, wait=True):
+    """Return an application that has started, and is ready unless it is not waited for."""
+    access = None if tokens is None else Access(tokens, Access.of(config.server).hosts)
+    app, state = create_app(config, encoder or ColorEncoder(), access)
+    made = TestClient(app, "http://localhost", raise_server_exceptions=False)
+    made.state = state
+    made.__enter__()
+    end = time.monotonic() + PATIENCE
+    while wait and state.why_not_ready():
+        assert time.monotonic() < end, state.why_not_ready()
+        time.sleep(0.005)
+    return made
+
+
 @pytest.fixture(scope="session")
 def made_index(tmp_path_factory):
     """A dataset, its index, and new images of the same labels."""
@@ -31,11 +51,8 @@ def made_index(tmp_path_factory):
 
 @pytest.fixture
 def place(made_index, tmp_path):
-    """An index of the test's own."""
-    draw_sides(tmp_path / "dataset", count=6)
-    build_index_from_directory(
-        tmp_path / "dataset", tmp_path / "index", config=offline_config(tmp_path / "index"), encoder=ColorEncoder()
-    )
+    """A copy of the index for the test alone; the dataset is that of all."""
+    shutil.copytree(made_index / "index", tmp_path / "index", ignore=shutil.ignore_patterns("*.lock"))
     return tmp_path
 
 
@@ -48,7 +65,7 @@ def images(made_index):
 @pytest.fixture
 def config(made_index):
     """Settings without a reranker, on an index that no test changes."""
-    return offline_config(made_index / "index", rerank__enabled=False, images__threads=2)
+    return settings_on(made_index)
 
 
 @pytest.fixture
@@ -64,29 +81,23 @@ def encoder():
 @pytest.fixture
 def open_client():
     """Return a function that opens an application and waits until it is ready; all are closed at the end."""
-    opened = []
+    started = []
 
-    def client(config, encoder=None, tokens=None, wait=True, **options):
-        access = None if tokens is None else Access(tokens, Access.of(config.server).hosts)
-        app, state = create_app(config, encoder or ColorEncoder(), access)
-        made = TestClient(app, "http://localhost", raise_server_exceptions=False, **options)
-        made.state = state
-        opened.append(made.__enter__())
-        end = time.monotonic() + PATIENCE
-        while wait and state.why_not_ready():
-            assert time.monotonic() < end, state.why_not_ready()
-            time.sleep(0.005)
-        return made
+    def client(config, encoder=None, **options):
+        started.append(opened(config, encoder, **options))
+        return started[-1]
 
     yield client
-    for made in opened:
+    for made in started:
         made.__exit__(None, None, None)
 
 
-@pytest.fixture
-def client(open_client, config):
-    """An application on the index that no test changes."""
-    return open_client(config)
+@pytest.fixture(scope="session")
+def client(made_index):
+    """An application on the index that no test changes; no test changes its state."""
+    made = opened(settings_on(made_index))
+    yield made
+    made.__exit__(None, None, None)
 
 
 @pytest.fixture

@@ -1,8 +1,12 @@
 """The server as a process: it starts, drains on SIGTERM, and refuses what is not safe."""
 
+import contextlib
+import io
 import os
 import re
+import shutil
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -11,7 +15,12 @@ import pytest
 
 pytest.importorskip("uvicorn", reason="the extra `server` is not installed")
 
+from PIL import Image
+
 from lmm_classifier.core.errors import ConfigError, IndexFileError
+from lmm_classifier.index.build.editor import IndexEditor
+from lmm_classifier.index.doctor import check_index
+from lmm_classifier.index.formats import read_index
 from lmm_classifier.server.run import open_server, serve
 from tests.helpers.command_line import COMMAND
 from tests.helpers.datasets import draw_dataset, offline_config
@@ -110,8 +119,60 @@ class ServeProcess:
         return code, "".join(self.rest)
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.long)])
 def test_a_signal_ends_the_command(drawn, number):
     """With the exit code 0: that is how a server ends. Also while it starts."""
     code, rest = ServeProcess(drawn).end(number)
     assert (code, "The server ended." in rest, "Traceback" in rest) == (0, True, False), rest
+
+
+@pytest.mark.long
+def test_a_killed_server_lost_nothing_that_it_acknowledged(drawn, tmp_path):
+    """Killed without a warning while four clients teach: what they were told is there, and the index is sound."""
+    shutil.copytree(drawn, tmp_path / "place")
+    served = ServeProcess(tmp_path / "place", "--set", f"retrieval.index_path={tmp_path / 'place' / 'index'}")
+    port = int(served.url.rpartition(":")[2])
+    acknowledged, stopped = [], threading.Event()
+
+    def teach(client):
+        for number in range(200):
+            image = io.BytesIO()
+            Image.effect_noise((24, 24), 90).save(image, "PNG")
+            body = form_of(image.getvalue(), f"label {client}")
+            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 60) as connection:
+                connection.sendall(
+                    request("POST", "/v1/examples", body, content_type="multipart/form-data; boundary=XX")
+                )
+                reply = read_reply(connection)
+                if reply is not None and reply.status == 201:
+                    acknowledged.extend(example["path"] for example in reply.json["added"])
+            if len(acknowledged) > 60:
+                stopped.set()
+            if stopped.is_set() and number % 5 == client:
+                return
+
+    threads = [threading.Thread(target=teach, args=(client,)) for client in range(4)]
+    for thread in threads:
+        thread.start()
+    assert stopped.wait(240)
+    code, _ = served.end(signal.SIGKILL)
+    for thread in threads:
+        thread.join()
+    assert code == -signal.SIGKILL
+    index = tmp_path / "place" / "index"
+    assert set(acknowledged) <= set(read_index(index).paths)
+    assert [finding.what for finding in check_index(index) if finding.severity == "damage"] == []
+    again = IndexEditor(index, offline_config(index))
+    for edit in [edit.id for edit in again.edits(1000) if edit.kind == "add"]:
+        again.undo(edit)
+    assert set(read_index(index).paths) == set(read_index(drawn / "index").paths)
+
+
+def form_of(image, label):
+    """Return the bytes of a form with an image and a label."""
+    head = 'content-disposition: form-data; name="'
+    return (
+        f'--XX\r\n{head}image"; filename="x.png"\r\n\r\n'.encode()
+        + image
+        + f'\r\n--XX\r\n{head}label"\r\n\r\n{label}\r\n--XX--\r\n'.encode()
+    )

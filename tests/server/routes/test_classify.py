@@ -2,12 +2,16 @@
 
 import io
 import json
+import tarfile
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from PIL import Image
 
 from lmm_classifier.pipeline.classifier import HybridClassifier
 from tests.helpers.encoders import ColorEncoder
+from tests.helpers.live_server import read_reply, request
 
 PNG = {"content-type": "image/png"}
 
@@ -194,3 +198,23 @@ def test_a_form_waits_for_places(open_client, config, images):
     config.server.queue = 1
     client = open_client(config)
     assert len(client.post("/v1/classify", files=form(*images)).json()["results"]) == len(images)
+
+
+@pytest.mark.long
+def test_many_malformed_files(shared, open_server, config):
+    """Of 7,814 files from fuzzers and testers each is 200, or 422 with a kind; none is an error of the server."""
+    with tarfile.open(shared / "badimages/badimages.tar.xz") as archive:
+        files = [archive.extractfile(member).read() for member in archive if member.isfile()]
+    server, statuses = open_server(config), Counter()
+
+    def ask(part):
+        with server.connect() as connection:
+            for data in part:
+                connection.sendall(request("POST", "/v1/classify", data, content_type="image/x", x_deadline_ms="60000"))
+                statuses[read_reply(connection).status] += 1
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(ask, (files[number::4] for number in range(4))))
+    assert set(statuses) == {200, 422}
+    assert sum(statuses.values()) == len(files) > 7000
+    assert 1500 <= statuses[200] <= 2300
