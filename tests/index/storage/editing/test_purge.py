@@ -51,7 +51,9 @@ def test_examples_and_their_vectors_stay_and_removed_images_go(tmp_path):
 def test_images_that_a_killed_purge_left_go_with_the_next_one(tmp_path):
     """The rows are forgotten first: an edit that is listed can be undone."""
     config, path = offline_config(tmp_path / "index"), tmp_path / "index"
-    build_index_from_directory(draw_dataset(tmp_path / "d", ["stripes", "tartan"], count=2, size=16), path, config=config)
+    build_index_from_directory(
+        draw_dataset(tmp_path / "d", ["stripes", "tartan"], count=2, size=16), path, config=config
+    )
     (path / "trash").mkdir()
     (path / "trash" / "left.png").write_bytes(b"12345")
     report = IndexEditor(path, config).purge(datetime(2020, 1, 1, tzinfo=UTC))
