@@ -79,7 +79,7 @@ def test_imports_only_go_down(path):
 
 def test_the_storage_does_not_know_who_builds():
     """`index/build` writes through `index/storage`, never the other way round."""
-    for path in (PACKAGE / "index/storage").glob("*.py"):
+    for path in (PACKAGE / "index/storage").rglob("*.py"):
         assert not [name for name in inner(path) if name.startswith("index.build")], path.name
 
 

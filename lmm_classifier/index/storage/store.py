@@ -159,8 +159,8 @@ class Store(StoredRows):
     def commit(self, change: Change, manifest: Manifest, edit: NewEdit | None = None) -> int | None:
         """Change the examples and the version; set `manifest.count`. Return the id of the edit in the journal.
 
-        A change of rows is written to the journal if there is an `edit`, and so are the first build and each undo. The images of
-        examples that vanish move to the trash, and those of examples that come back leave it.
+        A change of rows is written to the journal if there is an `edit`, and so are the first build and each undo. The
+        images of examples that vanish move to the trash, and those of examples that come back leave it.
         """
         trash = Trash(self.folder)
         trash.restore(record.path for record in change.put)

@@ -63,12 +63,18 @@ class Trash:
         return {file.name for file in self.folder.glob("*") if file.is_file()}
 
     def delete(self, names: Iterable[str]) -> int:
-        """Delete images in the trash; return the number of bytes."""
+        """Delete images in the trash; return the number of bytes, and raise IndexFileError where that fails."""
         freed = 0
         for name in names:
             file = self.folder / name
-            freed += file.stat().st_size
-            file.unlink()
+            try:
+                size = file.stat().st_size
+                file.unlink()
+            except OSError as error:
+                raise IndexFileError(
+                    f"{file} cannot be deleted: {error}. Its edits are forgotten; purge again."
+                ) from error
+            freed += size
         return freed
 
 
