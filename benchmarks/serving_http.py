@@ -33,6 +33,7 @@ from benchmarks.side_by_side import value_range
 COMMAND = "python -m benchmarks.serving_http"
 _TICK = os.sysconf("SC_CLK_TCK")
 _DEADLINE = 2.0  # seconds, under overload
+_OVERLOAD = 10  # times the capacity that is offered
 _QUEUE = 32  # places, under overload
 _BODY_SECONDS = 5.0
 
@@ -274,7 +275,8 @@ def overload_rows(quick: bool, place: str) -> list[Row]:
             load(server.port, requests, 32, seconds / 10)
             before = load(server.port, requests, 24, seconds / 4)
             memory = server.resident_megabytes
-            answers = load(server.port, requests, 300, seconds, pause=0.02)
+            pause = 300 / (_OVERLOAD * before.count(200) / (seconds / 4))
+            answers = load(server.port, requests, 300, seconds, pause)
             grown = server.resident_megabytes - memory
             after = load(server.port, requests, 24, seconds / 4)
     capacity = (before.count(200) + after.count(200)) / (2 * seconds / 4)

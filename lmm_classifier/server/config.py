@@ -37,7 +37,7 @@ class ServerConfig(Settings):
     max_parts: int = Field(default=64, ge=1, le=1000)
     """Parts of one form."""
     max_bytes: int = Field(default=256_000_000, ge=1)
-    """Bytes of all images that are received or wait."""
+    """Bytes of all bodies that are being received, and as many of all images that wait."""
     max_headers: int = Field(default=16_384, ge=1024)
     """Bytes of the headers of a request."""
     header_seconds: float = Field(default=5.0, gt=0)

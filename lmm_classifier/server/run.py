@@ -7,6 +7,7 @@ import logging
 import math
 import socket
 from collections.abc import Callable, Sequence
+from functools import partial
 from types import FrameType
 
 import uvicorn
@@ -27,6 +28,13 @@ class GracefulServer(uvicorn.Server):
     def __init__(self, config: uvicorn.Config, state: ServerState) -> None:
         super().__init__(config)
         self.state = state
+        self.on_start: Callable[[], None] | None = None  # called when requests and signals are answered
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Open the port, then say so: from here on a signal drains."""
+        await super().startup(sockets)
+        if self.on_start is not None:
+            self.on_start()
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002 - the signature is uvicorn's
         """Begin to drain, or end at once."""
@@ -54,7 +62,7 @@ def serve(
     server, listening = open_server(config, encoder)
     try:
         if on_start is not None:
-            on_start(url_of(listening))
+            server.on_start = partial(on_start, url_of(listening))
         asyncio.run(server.serve([listening]))
     finally:
         listening.close()

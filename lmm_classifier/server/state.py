@@ -145,8 +145,9 @@ class ServerState:
         return ThumbnailCache(self.settings.thumbnail_bytes, self.config.images.limits)
 
     def count(self, result: Classification, stages: Mapping[str, float]) -> None:
-        """Count an image that was answered."""
-        self.readiness.answered()
+        """Count an image that was answered; the server is ready where the encoder and the vote had their part."""
+        if "vote" in stages:
+            self.readiness.answered()
         self.metrics.count_result(result, stages)
 
     def why_not_ready(self) -> str:

@@ -27,9 +27,9 @@ class HeldBytes:
         self.limit = limit
         self.count = 0
 
-    def add(self, size: int, others: int = 0) -> None:
-        """Count bytes; raise QueueFullError where they are too many together with `others`."""
-        if self.count and self.count + others + size > self.limit:
+    def add(self, size: int) -> None:
+        """Count bytes; raise QueueFullError where they are too many. One body is let in alone, whatever its size."""
+        if self.count and self.count + size > self.limit:
             raise QueueFullError(f"The requests under way hold {self.limit:,} bytes, which is the limit.", 1.0)
         self.count += size
 

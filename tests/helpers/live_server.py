@@ -59,6 +59,11 @@ class LiveServer:
         """How many connections are open."""
         return len(self._server.server_state.connections)
 
+    def socket_options(self, level, option):
+        """Return an option of each connection that is open."""
+        transports = [connection.transport for connection in self._server.server_state.connections]
+        return [transport.get_extra_info("socket").getsockopt(level, option) for transport in transports]
+
     def shrink_buffers(self):
         """Let the system keep little of an answer that a client does not read."""
         self._listening.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)

@@ -200,6 +200,16 @@ def test_upgrades_are_passed_over(patient):
     assert reply.status == 200
 
 
+def test_answers_are_sent_at_once(patient):
+    """The system does not hold the second part of an answer back until the client acknowledges the first."""
+    with patient.connect() as connection:
+        connection.sendall(request("GET", "/healthz"))
+        assert read_reply(connection).status == 200
+        options = patient.socket_options(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+        assert options
+        assert 0 not in options
+
+
 def test_one_connection_too_many_is_told_so(open_server, config):
     """With 503; the ones before go on."""
     config.server.connections = 2
