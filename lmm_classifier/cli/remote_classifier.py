@@ -18,7 +18,7 @@ from lmm_classifier.core.concurrency import threaded_map
 from lmm_classifier.core.datatypes import Candidate, Classification, Decision, Example, Neighbor
 from lmm_classifier.core.errors import ImageError, ServerError
 from lmm_classifier.core.redaction import quote_foreign
-from lmm_classifier.data.images import read_bytes
+from lmm_classifier.data.file_content import read_bytes
 from lmm_classifier.pipeline.stages.unreadable import unreadable
 
 logger = logging.getLogger(__name__)

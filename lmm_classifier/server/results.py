@@ -22,9 +22,15 @@ class ExampleIds:
 
     def __init__(self, contents: IndexContents) -> None:
         self.contents = contents
+        self._hashes: dict[str, str | None] = {}  # of neighbors: to search one decodes about ten ids
 
     def hash_of(self, path: str) -> str | None:
         """Return the content hash of the example with an id in the dataset, None where this version has none."""
+        if path not in self._hashes:
+            self._hashes[path] = self._found(path)
+        return self._hashes[path]
+
+    def _found(self, path: str) -> str | None:
         paths = self.contents.paths
         row: int | None = bisect_left(paths, path) if self.contents.version else self._rows_by_path.get(path)
         if row is None or row >= len(paths) or paths[row] != path:
