@@ -21,9 +21,10 @@ from lmm_classifier.core.fingerprint import Fingerprint
 from lmm_classifier.index.contents import EncoderVectors, IndexContents
 from lmm_classifier.index.formats import read_index, write_index
 from lmm_classifier.index.manifest import EncoderEntry, Manifest
+from lmm_classifier.index.storage.editing.change import Change
 from lmm_classifier.index.storage.records import FROM_FOLDER, Record
 from lmm_classifier.index.storage.snapshot import FOLDER
-from lmm_classifier.index.storage.store import Change, Store
+from lmm_classifier.index.storage.store import Store
 from lmm_classifier.index.vector_index import ExactIndex
 from lmm_classifier.testing import random_embeddings
 

@@ -1,3 +1,4 @@
+from .batching.classifier_queue import ClassifierQueue as ClassifierQueue
 from .calibration.request import CalibrationRequest as CalibrationRequest
 from .config import PipelineConfig as PipelineConfig
 from .core.datatypes import Candidate as Candidate
@@ -6,6 +7,7 @@ from .core.datatypes import Decision as Decision
 from .core.datatypes import Example as Example
 from .core.datatypes import Neighbor as Neighbor
 from .core.errors import Cancelled as Cancelled
+from .core.errors import ConflictError as ConflictError
 from .core.errors import LmmClassifierError as LmmClassifierError
 from .core.progress import Progress as Progress
 from .embeddings.function import FunctionEncoder as FunctionEncoder
@@ -22,7 +24,9 @@ from .index.build.builder import build_index_from_directory as build_index_from_
 from .index.build.editor import IndexEditor as IndexEditor
 from .index.build.editor import sync_index as sync_index
 from .index.build.reports import BuildReport as BuildReport
+from .index.build.reports import Edit as Edit
 from .index.build.reports import EditReport as EditReport
+from .index.dismissals import Dismissal as Dismissal
 from .index.doctor import Finding as Finding
 from .index.doctor import check_index as check_index
 from .logging_config import configure_logging as configure_logging

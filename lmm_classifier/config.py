@@ -29,6 +29,7 @@ from lmm_classifier.data.config import ImagesConfig
 from lmm_classifier.embeddings.config import EncoderConfig
 from lmm_classifier.neighbors.config import RetrievalConfig
 from lmm_classifier.rerank.config import RerankConfig
+from lmm_classifier.server.config import ServerConfig
 
 _PRESETS = files("lmm_classifier") / "presets"
 _SETTING = re.compile(r"\s*([\w.]*\w)\s*(?:=|:(?=\s|$))(.*)", re.DOTALL)
@@ -73,6 +74,7 @@ class PipelineConfig(Settings):
     retrieval: RetrievalConfig = RetrievalConfig()  # copied for each instance
     rerank: RerankConfig = RerankConfig()  # copied for each instance
     images: ImagesConfig = ImagesConfig()  # copied for each instance
+    server: ServerConfig = ServerConfig()  # copied for each instance
     logging: LoggingConfig = LoggingConfig()  # copied for each instance
 
     @field_validator("labels")

@@ -27,9 +27,10 @@ from lmm_classifier.data import config as data_config
 from lmm_classifier.embeddings import config as encoder_config
 from lmm_classifier.neighbors import config as retrieval_config
 from lmm_classifier.rerank import config as rerank_config
+from lmm_classifier.server import config as server_config
 from scripts.python_reference import python_page
 
-MODULES = (config, data_config, encoder_config, retrieval_config, rerank_config)
+MODULES = (config, data_config, encoder_config, retrieval_config, rerank_config, server_config)
 ROOT = Path(__file__).parent.parent
 _COLUMNS = 80  # of a help text
 _COMMENT = 100  # columns of a comment in YAML

@@ -18,6 +18,7 @@ _STUB = Path(lmm_classifier.__file__).with_suffix(".pyi")
 _TITLES = {  # module that a name comes from, as its first parts -> heading; the order is that of the page
     "index.build": "Build and edit",
     "pipeline.classifier": "Classify",
+    "batching": "Classify",
     "core.datatypes": "Results",
     "pipeline": "Calibrate",
     "calibration": "Calibrate",

@@ -171,8 +171,38 @@ def _ann(environment: Environment) -> None:
     environment.whole(["encoder.backend=descriptor", "rerank.enabled=false", "retrieval.search=ann"])
 
 
+def _server(environment: Environment) -> None:
+    offline = ["encoder.backend=descriptor", "rerank.enabled=false"]
+    environment.run("build", "data", "--output", "index", settings=offline)
+    answer = environment.python(
+        "import http.client, os, pathlib, signal, threading, time\n"
+        "from lmm_classifier import PipelineConfig\n"
+        "from lmm_classifier.server.run import serve\n"
+        "config = PipelineConfig.offline()\n"
+        "config.retrieval.index_path, config.server.port, urls = pathlib.Path('index'), 0, []\n"
+        "def ask():\n"
+        "    port = int(urls[0].rpartition(':')[2])\n"
+        "    for _ in range(600):\n"
+        "        connection = http.client.HTTPConnection('127.0.0.1', port)\n"
+        "        body = open('data/stripes/0.png', 'rb').read()\n"
+        "        connection.request('POST', '/v1/classify', body, {'Content-Type': 'image/png'})\n"
+        "        status = connection.getresponse().status\n"
+        "        if status != 503:\n"
+        "            break\n"
+        "        time.sleep(0.1)\n"
+        "    print('status', status)\n"
+        "    os.kill(os.getpid(), signal.SIGTERM)\n"
+        "def start(url):\n"
+        "    urls.append(url)\n"
+        "    threading.Thread(target=ask).start()\n"
+        "serve(config, on_start=start)\n"
+    )
+    if "status 200" not in answer:
+        raise SystemExit(f"[{environment.extra}]: the server gave no result:\n{answer}")
+
+
 def _all(environment: Environment) -> None:
-    for check in (_siglip, _openai_api, _heif, _search):
+    for check in (_siglip, _openai_api, _heif, _search, _server):
         shutil.rmtree(environment.folder / "index", ignore_errors=True)
         check(environment)
 
@@ -189,6 +219,7 @@ CHECKS: dict[str, Callable[[Environment], None]] = {
     "heif": _heif,
     "search": _search,
     "ann": _ann,
+    "server": _server,
     "all": _all,
 }
 NOT_TRIED = {

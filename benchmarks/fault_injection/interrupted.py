@@ -98,7 +98,7 @@ class Harness:
         if self.job == "repair":
             return self._lost_by_repair(index)
         before = jobs.encoded_contents(index)
-        if self.job != "edit" and len(before) < reported:
+        if self.job not in jobs.STEPWISE and len(before) < reported:
             return f"{reported} images were reported as committed, {len(before)} are stored"
         if self.start.exists():
             state = jobs.state_of(index)
@@ -106,6 +106,8 @@ class Harness:
                 return "the index is in a state that it must never be in"
             if self.job == "edit" and reported >= 2 and self.allowed.index(state) < reported - 1:
                 return "an edit that was reported is missing"
+            if self.job in ("undo", "purge") and (problem := jobs.half_done(index, reported)):
+                return problem
         encoded = jobs.JOBS[self.job](self.folder, index, jobs.ignore)
         new = len(jobs.encoded_contents(index) - before)
         if encoded > new:
@@ -165,7 +167,9 @@ def main() -> None:
         start, missing = folder / "start", folder / "missing"
         jobs.build(folder, start)
         jobs.damage_database(start, folder / "damaged")
-        starts = {"sync": start, "edit": start, "repair": folder / "damaged"}
+        shutil.copytree(start, folder / "edited")
+        jobs.edit_and_undo(folder, folder / "edited")
+        starts = {"sync": start, "edit": start, "undo": start, "purge": folder / "edited", "repair": folder / "damaged"}
         harnesses = [Harness(job, folder, starts.get(job, missing)) for job in request["jobs"]]
         kill, full, failing = strike_at_calls(harnesses, request["kills"], request["faults"])
         random_kills = strike_at_random(harnesses, request["random"])

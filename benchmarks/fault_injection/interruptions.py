@@ -20,7 +20,10 @@ _ROOT = _HERE.parents[1]
 
 
 def interruptions(
-    kills: int, random_kills: int, faults: int, jobs: Sequence[str] = ("build", "sync", "edit", "repair")
+    kills: int,
+    random_kills: int,
+    faults: int,
+    jobs: Sequence[str] = ("build", "sync", "edit", "undo", "purge", "repair"),
 ) -> list[Outcome]:
     """Interrupt jobs by kills and by a failing disk.
 

@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import numpy as np
@@ -20,11 +21,15 @@ from lmm_classifier.data.synthetic.catalog import KNOWN, draw
 from lmm_classifier.embeddings.descriptor import DescriptorEncoder
 from lmm_classifier.embeddings.lazy_encoder import LazyEncoder
 from lmm_classifier.index.build.editor import IndexEditor
+from lmm_classifier.index.build.reports import Edit
 from lmm_classifier.index.build.sync import Sync
+from lmm_classifier.index.contents import ADDED
 from lmm_classifier.index.doctor import check_index
 from lmm_classifier.index.storage import database
+from lmm_classifier.index.storage.editing.change import Change
+from lmm_classifier.index.storage.editing.stored_rows import opened_rows
 from lmm_classifier.index.storage.records import BY_HAND
-from lmm_classifier.index.storage.store import Change, Store
+from lmm_classifier.index.storage.store import Store
 from lmm_classifier.index.vector_index import ExactIndex
 
 BATCH = 3
@@ -116,6 +121,32 @@ def edit(folder: Path, index: Path, report: Report = ignore) -> int:
     return encoder.encoded
 
 
+def edit_and_undo(folder: Path, index: Path, report: Report = ignore) -> int:
+    """Edit by hand, and undo each edit, with a report after each step.
+
+    It can be resumed at any point: what was done is in the journal, under its note.
+    """
+    editor = IndexEditor(index, _config(index), encoder := CountingEncoder(), wait=5)
+    steps: list[Callable[[str], object]] = [
+        lambda note: editor.add(sorted((folder / "extra").iterdir()), "extra", note=note),
+        lambda note: editor.rename_label(KNOWN[1], "other", note=note),
+        lambda note: editor.dismiss(editor.findings_about("label", [f"{KNOWN[2]}/0.png"]), note=note),
+        lambda note: editor.remove([*editor.examples_of("extra"), f"{KNOWN[3]}/3.png"], note=note),
+        *[lambda note: editor.undo(note=note)] * 4,
+    ]
+    done = len([edit for edit in editor.edits() if edit.note])
+    for number, step in enumerate(steps[done:], done):
+        step(f"step {number}")
+        report(number + 1)
+    return encoder.encoded
+
+
+def purge(folder: Path, index: Path, report: Report = ignore) -> int:  # noqa: ARG001 - all jobs have one signature
+    """Forget all edits of an index. It encodes nothing."""
+    IndexEditor(index, _config(index), wait=5).purge(datetime.now(UTC) + timedelta(days=1))
+    return 0
+
+
 def repair(folder: Path, index: Path, report: Report = ignore) -> int:  # noqa: ARG001 - all jobs have one signature
     """Let the doctor repair the index. It encodes nothing."""
     check_index(index, repair=True)
@@ -131,9 +162,14 @@ JOBS: dict[str, Callable[[Path, Path, Report], int]] = {
     "build": build,
     "sync": sync,
     "edit": edit,
+    "undo": edit_and_undo,
+    "purge": purge,
     "repair": repair,
     "premature_build": premature_build,
 }
+
+
+STEPWISE = ("edit", "undo", "purge")  # they report edits, not images
 
 
 def damage_database(start: Path, damaged: Path) -> None:
@@ -184,13 +220,31 @@ def versions_of(job: str, folder: Path, start: Path) -> list[State]:
         shutil.copytree(start, index)
 
     def report(_: int) -> None:
-        if job == "edit":
+        if job in STEPWISE:
             states.append(state_of(index))
 
     JOBS[job](folder, index, report)
     states.append(state_of(index))
     shutil.rmtree(index)
     return states
+
+
+def half_done(index: Path, reported: int) -> str | None:
+    """Return what is wrong after `edit_and_undo` was interrupted: an edit that is lost, half done or without images."""
+    with opened_rows(index) as rows:
+        edits = [Edit.of(*edit) for edit in rows.edits(100)]
+        images = {path.removeprefix(ADDED) for edit in edits for path in edit.changes.added if path.startswith(ADDED)}
+        examples = {record.path.removeprefix(ADDED) for record in rows.records() if record.path.startswith(ADDED)}
+    if len([edit for edit in edits if edit.note]) < reported:
+        return "an edit that was reported is not in the journal"
+    if missing := examples - {file.name for file in (index / "added").glob("*")}:
+        return f"examples without an image: {missing}"
+    if images - {file.name for folder in ("added", "trash") for file in (index / folder).glob("*")}:
+        return "an image of an edit in the journal is neither in added/ nor in trash/"
+    check_index(index, repair=True)
+    if any((index / "set-aside").glob("*")) and images & {file.name for file in (index / "set-aside").glob("*")}:
+        return "the repair moved an image of an edit out of the way"
+    return damage(index)
 
 
 def damage(index: Path) -> str | None:

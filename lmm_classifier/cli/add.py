@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lmm_classifier.cli.options import FollowLinksOption, IndexOption, JsonFlag
+from lmm_classifier.cli.options import FollowLinksOption, IndexOption, JsonFlag, NoteOption
 
 if TYPE_CHECKING:
     from lmm_classifier.config import PipelineConfig
@@ -17,6 +17,7 @@ def add(
     images: Annotated[list[Path], typer.Argument(help="Image files, and folders that are searched.")],
     label: Annotated[str, typer.Option(help="The label of all of them.")],
     index: IndexOption = None,
+    note: NoteOption = "",
     as_json: JsonFlag = False,
     follow_links: FollowLinksOption = None,
     *,
@@ -29,7 +30,7 @@ def add(
     Exit codes: 0 all are in the index, 3 some are not, 1 failed.
     """
     from lmm_classifier.cli.console import print_skipped
-    from lmm_classifier.cli.edit_output import print_edit
+    from lmm_classifier.cli.edit_output import ORIGIN, print_edit
     from lmm_classifier.cli.image_sources import ImageSources
     from lmm_classifier.index.build.editor import IndexEditor
 
@@ -39,6 +40,6 @@ def add(
     sources.add(images, config.images)
     sources.require_any()
     path = index or config.retrieval.index_path
-    code = print_edit(path, IndexEditor(path, config).add(sources.paths, label), as_json)
+    code = print_edit(path, IndexEditor(path, config).add(sources.paths, label, note=note, origin=ORIGIN), as_json)
     print_skipped(sources.skipped)
     return code or (3 if any(file.failed for file in sources.skipped) else 0)

@@ -33,7 +33,8 @@ def audit(
         Path | None, typer.Option("--edits", help="Write the labels to check as a table of edits, to fill in.")
     ] = None,
     apply: Annotated[
-        Path | None, typer.Option(help="Apply a table of edits (keep, relabel, remove) at once; nothing is audited.")
+        Path | None,
+        typer.Option(help="Apply a table of edits (keep, dismiss, relabel, remove) at once; nothing is audited."),
     ] = None,
     *,
     config: PipelineConfig,
@@ -73,7 +74,9 @@ def audit(
 
 
 def _apply(index: Path, table: Path, unknown_label: str) -> int:
-    from lmm_classifier.cli.edit_output import print_edit
+    from lmm_classifier.cli.edit_output import ORIGIN, print_edit
     from lmm_classifier.index.build.corrections import apply_corrections, read_corrections
 
-    return print_edit(index, apply_corrections(index, read_corrections(table), unknown_label), as_json=False)
+    corrections = read_corrections(table)
+    report = apply_corrections(index, corrections, unknown_label, note=f"table {table.name}", origin=ORIGIN)
+    return print_edit(index, report, as_json=False)

@@ -59,6 +59,9 @@ def classify(
             help="Ignore examples with the same content as the query. New images are harder: the metric knows it.",
         ),
     ] = False,
+    server: Annotated[
+        str | None, typer.Option(metavar="URL", help="Ask a server of `serve`; its index and settings count.")
+    ] = None,
     *,
     config: PipelineConfig,
 ) -> int:
@@ -79,6 +82,8 @@ def classify(
         raise typer.BadParameter("--resume and --overwrite are about the file of --output, which is not given.")
     if resume and overwrite:
         raise typer.BadParameter("--resume and --overwrite exclude each other.")
+    if server is not None and (index is not None or html is not None or leave_out_identical):
+        raise typer.BadParameter("--server excludes --index, --html and --leave-out-identical.")
     require_place(output, html, report)
     chosen = (output_format or _format_of(output)).value
     results = ResultOutput(output, chosen, resume, overwrite)
@@ -89,7 +94,7 @@ def classify(
         else:
             sources.require_any()
         run = ClassifyRun(sources, results, _sorter(copy_to, link_to, move), html)
-        counts = run.run(config, leave_out_identical)
+        counts = run.run(config, leave_out_identical, server)
     if report is not None:
         run.write_report(report)
     if counts["unreadable"] or any(file.failed for file in run.skipped):

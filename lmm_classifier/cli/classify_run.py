@@ -7,9 +7,10 @@ import os
 import sys
 import time
 from collections import Counter
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import closing
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,6 @@ from lmm_classifier.cli.image_sources import STDIN, ImageSources
 from lmm_classifier.cli.interruption import told_if_interrupted
 from lmm_classifier.cli.quiet import write_note
 from lmm_classifier.cli.result_output import ResultOutput
-from lmm_classifier.cli.run_identity import run_identity
 from lmm_classifier.cli.stored_results import StoredResult, outcome
 from lmm_classifier.config import PipelineConfig
 from lmm_classifier.core.concurrency import threaded_map
@@ -28,8 +28,11 @@ from lmm_classifier.core.progress import Progress, Skipped
 from lmm_classifier.data.label_folders import LabelFolders
 from lmm_classifier.evaluation.reports.run_page import RunPage
 from lmm_classifier.pipeline.classifier import HybridClassifier
+from lmm_classifier.pipeline.run_identity import run_identity
 
 _LISTED = 20  # files that cannot be read, shown one by one
+
+_Classify = Callable[[list[Path]], Iterator[Classification]]
 
 
 @dataclass
@@ -44,36 +47,28 @@ class ClassifyRun:
     kept: int = 0  # images whose result was stored already
     unreadable: list[str] = field(default_factory=list)  # files that could not be read, each with the reason
 
-    def run(self, config: PipelineConfig, leave_out_identical: bool) -> Counter[str]:
-        """Classify all images; on an interruption say what is there."""
+    def run(self, config: PipelineConfig, leave_out_identical: bool, server: str | None = None) -> Counter[str]:
+        """Classify all images, here or by a server; on an interruption say what is there."""
         started = time.monotonic()
         page = RunPage()
         with told_if_interrupted(lambda: f"Interrupted. {self.output.state()}"):
-            classifier = HybridClassifier(config)
+            classify, identity, file_of = _classifier(config, leave_out_identical, server)
             try:
-                with self.output.opened(run_identity(classifier, leave_out_identical)), ProgressDisplay() as show:
-                    count = self._classify(classifier, page, show, leave_out_identical)
+                with self.output.opened(identity), ProgressDisplay() as show:
+                    count = self._classify(classify, config.images.readers, page, show)
             except Exception:
                 if self.output.written:
                     sys.stderr.write(escape_for_terminal(self.output.state()) + "\n")
                 raise
             if self.html is not None:
-                page.write(
-                    self.html,
-                    "Classified images",
-                    self._figures(),
-                    classifier.index.contents.file_of,
-                    config.images.limits,
-                )
+                page.write(self.html, "Classified images", self._figures(), file_of(), config.images.limits)
         self._summarize(count, time.monotonic() - started)
         return self.counts
 
-    def _classify(
-        self, classifier: HybridClassifier, page: RunPage, show: ProgressDisplay, leave_out_identical: bool
-    ) -> int:
+    def _classify(self, classify: _Classify, readers: int, page: RunPage, show: ProgressDisplay) -> int:
         """Classify what has no stored result, and return the number of these images."""
-        paths = list(self._not_stored(classifier.config.images.readers, show))
-        with closing(self._results(classifier, paths, leave_out_identical)) as results:
+        paths = list(self._not_stored(readers, show))
+        with closing(self._results(classify, paths)) as results:
             for done, (path, result) in enumerate(results, start=1):
                 self._use(path, result, page)
                 if not self.output.shows_progress:
@@ -126,10 +121,8 @@ class ClassifyRun:
         if result.outcome == "unreadable":
             self.unreadable.append(f"{result.path}: it is still missing")
 
-    def _results(
-        self, classifier: HybridClassifier, paths: list[Path], leave_out_identical: bool
-    ) -> Generator[tuple[Path, Classification], None, None]:
-        for path, result in zip(paths, classifier.classify_paths(paths, leave_out_identical)):
+    def _results(self, classify: _Classify, paths: list[Path]) -> Generator[tuple[Path, Classification], None, None]:
+        for path, result in zip(paths, classify(paths)):
             if path == self.sources.stdin:
                 error = result.error.replace(str(path), str(STDIN)) if result.error else result.error
                 yield path, replace(result, path=str(STDIN), error=error)
@@ -182,6 +175,20 @@ class ClassifyRun:
             lines.append(f"and {len(self.unreadable) - _LISTED} more that are not readable")
         write_note("\n".join(escape_for_terminal(line) for line in lines))
         print_skipped(self.skipped)
+
+
+def _classifier(
+    config: PipelineConfig, leave_out_identical: bool, server: str | None
+) -> tuple[_Classify, str, Callable[[], Callable[[str], Path]]]:
+    """Return what classifies files, the identity of its runs, and what returns the file of an example."""
+    if server is not None:
+        from lmm_classifier.cli.remote_classifier import RemoteClassifier
+
+        remote = RemoteClassifier(server, config)
+        return remote.classify_paths, remote.run_identity, lambda: Path
+    classifier = HybridClassifier(config)
+    classify = partial(classifier.classify_paths, leave_out_identical=leave_out_identical)
+    return classify, run_identity(classifier, leave_out_identical), lambda: classifier.index.contents.file_of
 
 
 def _digest(path: Path) -> str | None:

@@ -15,6 +15,7 @@ from lmm_classifier.core.progress import Skipped
 from lmm_classifier.index.build.editor import IndexEditor
 from lmm_classifier.index.build.reports import Changes, EditReport
 
+ORIGIN = "command line"  # of edits, in the journal
 _LISTED = 10  # ids of a kind on the terminal
 
 
@@ -35,14 +36,23 @@ def print_edit(index: Path, report: EditReport, as_json: bool) -> int:
     if as_json:
         sys.stdout.write(json.dumps(asdict(report)) + "\n")
     else:
-        print_changes(index, report.changes, report.images, report.skipped, report.stale)
+        print_changes(index, report.changes, report.images, report.skipped, report.stale, report.edit)
     return 3 if any(skipped.kind != "present" for skipped in report.skipped) else 0
 
 
-def print_changes(index: Path, changes: Changes, count: int, skipped: Sequence[Skipped], stale: Sequence[str]) -> None:
-    """Print the changes of an index, what was skipped, and what was fitted to other examples."""
-    lines = [*_lines(changes), *(f"not done: {file.path}: {file.reason}" for file in skipped)]
+def print_changes(
+    index: Path,
+    changes: Changes,
+    count: int,
+    skipped: Sequence[Skipped],
+    stale: Sequence[str],
+    edit: int | None = None,
+) -> None:
+    """Print the changes of an index, what was skipped, what was fitted to other examples, and the id of the edit."""
+    lines = [*change_lines(changes), f"{changes.unchanged} unchanged, {changes.encoded} encoded"]
+    lines += [f"not done: {file.path}: {file.reason}" for file in skipped]
     lines += [f"{index}: {count} examples", *stale_lines(stale)]
+    lines += [] if edit is None else [f"edit {edit}; `lmm-classifier undo {edit}` takes it back"]
     sys.stdout.write("\n".join(escape_for_terminal(line) for line in lines) + "\n")
 
 
@@ -51,7 +61,8 @@ def stale_lines(stale: Sequence[str]) -> list[str]:
     return [complete_commands(f"stale: {part}") for part in stale]
 
 
-def _lines(changes: Changes) -> Iterator[str]:
+def change_lines(changes: Changes) -> Iterator[str]:
+    """Yield a line for each kind of change."""
     kinds = {
         "added": changes.added,
         "removed": changes.removed,
@@ -64,4 +75,7 @@ def _lines(changes: Changes) -> Iterator[str]:
         if names:
             more = f" and {len(names) - _LISTED} more" if len(names) > _LISTED else ""
             yield f"{len(names)} {kind}: {', '.join(names[:_LISTED])}{more}"
-    yield f"{changes.unchanged} unchanged, {changes.encoded} encoded"
+    if changes.dismissed:
+        yield f"{changes.dismissed} findings dismissed"
+    if changes.restored:
+        yield f"{changes.restored} dismissals taken back"

@@ -42,6 +42,7 @@ ExamplesArgument = Annotated[list[str] | None, typer.Argument(help="Ids of examp
 ReplaceFlag = Annotated[
     bool, typer.Option("--replace", help="Let the index lose most of its images, or become that of another dataset.")
 ]
+NoteOption = Annotated[str, typer.Option(help="Why; the journal of edits keeps it.")]
 LabelOption = Annotated[str | None, typer.Option(help="All examples of this label.")]
 
 FollowLinksOption = Annotated[

@@ -9,12 +9,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from lmm_classifier.cli.run_identity import same_settings
 from lmm_classifier.cli.stored_results import StoredResults
 from lmm_classifier.cli.writers import HEADS, RECORDS
 from lmm_classifier.core.appended_file import AppendedFile, Mode
 from lmm_classifier.core.datatypes import Classification
 from lmm_classifier.core.errors import OutputError
+from lmm_classifier.pipeline.run_identity import same_settings
 
 logger = logging.getLogger(__name__)
 

@@ -38,7 +38,7 @@ def sync(
     Exit codes: 0 done, 3 some images skipped, 1 failed.
     """
     from lmm_classifier.cli.console import ProgressDisplay, resumable, show_report
-    from lmm_classifier.cli.edit_output import print_changes
+    from lmm_classifier.cli.edit_output import ORIGIN, print_changes
     from lmm_classifier.core.files import atomic_write, require_place
     from lmm_classifier.index.build.editor import IndexEditor
     from lmm_classifier.index.build.reports import Changes
@@ -48,12 +48,12 @@ def sync(
     path = index or config.retrieval.index_path
     require_place(report)
     with resumable(path), ProgressDisplay() as show:
-        result = IndexEditor(path, config).sync(dataset, batch_size, show, replace)
+        result = IndexEditor(path, config).sync(dataset, batch_size, show, replace, origin=ORIGIN)
     show_report(result)
     if report is not None:
         with atomic_write(report) as temporary:
             temporary.write_text(json.dumps(result.to_dict(), indent=1) + "\n", encoding="ascii")
-    print_changes(path, result.changes or Changes(), result.total, (), result.stale)
+    print_changes(path, result.changes or Changes(), result.total, (), result.stale, result.edit)
     if recalibrate:
         from lmm_classifier.cli.calibrate import print_calibration
 

@@ -13,19 +13,24 @@ LmmClassifierError                  Exception     never itself; it is the root
 │   └── UndecodedImageError                       decoding was stopped; another try may succeed
 ├── ImageInputError                 TypeError     an argument is not of a type or shape that can be an image
 ├── ClosedError                     RuntimeError  a classifier is used after it was closed
+├── QueueFullError                  RuntimeError  a queue has no room, or no time, for one more image
+├── DeadlineError                   TimeoutError  an image was not answered before its deadline
 ├── EncoderError                    RuntimeError  the encoder cannot be loaded or gives no usable vectors
 ├── IndexFileError                  ValueError    the index is missing, damaged or not an index
 │   ├── IndexMismatchError                        another encoder built the index
 │   └── ReplacementError                          most of an index would be removed, which was not asked for
+├── ConflictError                   ValueError    an edit expected examples that changed since; `conflicts` names them
 ├── CalibrationError                ValueError    the dataset cannot give what the calibration was asked for
 ├── OutputError                      RuntimeError  results cannot be written, or not continued
+├── ServerError                     RuntimeError  a server that classifies cannot be reached, or refuses to answer
 ├── RerankerError                   RuntimeError  the reranker cannot be loaded
 └── Cancelled                                     never by the package; a progress callback raises it to stop a run
 """
 
 from __future__ import annotations
 
-from typing import ClassVar
+from collections.abc import Mapping
+from typing import ClassVar, Self
 
 
 class LmmClassifierError(Exception):
@@ -105,6 +110,23 @@ class ClosedError(LmmClassifierError, RuntimeError):
     """A classifier is used after it was closed."""
 
 
+class QueueFullError(LmmClassifierError, RuntimeError):
+    """A queue has no room, or no time, for one more image; it was not taken."""
+
+    def __init__(self, message: str, retry_after: float = 1.0, depth: int = 0, limit: int = 0) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+        """Seconds in which the images that wait now will be answered, at the measured rate."""
+        self.depth = depth
+        """Images that wait."""
+        self.limit = limit
+        """Images that may wait."""
+
+
+class DeadlineError(LmmClassifierError, TimeoutError):
+    """An image was not answered before its deadline."""
+
+
 class EncoderError(LmmClassifierError, RuntimeError):
     """The encoder cannot be loaded or gives no usable vectors."""
 
@@ -121,12 +143,51 @@ class ReplacementError(IndexFileError):
     """A build or a sync would remove most of an index, or is of another dataset, and that was not asked for."""
 
 
+class ConflictError(LmmClassifierError, ValueError):
+    """An edit expected examples to be as its caller saw them, but they changed since. Nothing was changed.
+
+    `conflicts` has the id of each such example, with the label that was expected and the label now: "" where no example
+    was expected, None where there is none.
+
+    Example:
+        >>> from lmm_classifier import ConflictError
+        >>> error = ConflictError.of({"stripes/17.png": ("stripes", "gingham")})
+        >>> print(error)
+        1 example has changed since: 'stripes/17.png' is 'gingham', not 'stripes'. Nothing was changed.
+    """
+
+    def __init__(self, message: str, conflicts: Mapping[str, tuple[str, str | None]]) -> None:
+        super().__init__(message)
+        self.conflicts = dict(conflicts)
+
+    def __reduce__(self) -> tuple[type[Self], tuple[str, dict[str, tuple[str, str | None]]]]:
+        return type(self), (str(self), self.conflicts)
+
+    @classmethod
+    def of(cls, conflicts: Mapping[str, tuple[str, str | None]]) -> Self:
+        """Return the error for these conflicts, with a message that names the first ones."""
+        listed = "; ".join(_conflict(path, *labels) for path, labels in list(conflicts.items())[:3])
+        more = f"; and {len(conflicts) - 3} more" if len(conflicts) > 3 else ""
+        count = "1 example has" if len(conflicts) == 1 else f"{len(conflicts)} examples have"
+        return cls(f"{count} changed since: {listed}{more}. Nothing was changed.", conflicts)
+
+
+def _conflict(path: str, expected: str, now: str | None) -> str:
+    if now is None:
+        return f"{path!r} is no example any more"
+    return f"{path!r} is {now!r}, not {expected!r}" if expected else f"{path!r} is an example now"
+
+
 class CalibrationError(LmmClassifierError, ValueError):
     """The dataset cannot give what the calibration was asked for; the message says what is needed."""
 
 
 class OutputError(LmmClassifierError, RuntimeError):
     """Results cannot be written, or a file of results cannot be continued; what is there is kept."""
+
+
+class ServerError(LmmClassifierError, RuntimeError):
+    """A server that classifies cannot be reached, or refuses to answer; the message says what to do."""
 
 
 class RerankerError(LmmClassifierError, RuntimeError):

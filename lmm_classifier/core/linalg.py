@@ -3,30 +3,84 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from functools import cache, wraps
-from threading import RLock
+from threading import Lock, local
 from typing import Any, ParamSpec, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lmm_classifier.core.arrays import Float32Array, Float64Array
-from lmm_classifier.core.forking import ForkSafeLock
+from lmm_classifier.core.forking import register_for_reset
 
 Parameters = ParamSpec("Parameters")
 Result = TypeVar("Result")
 
-# The limit holds for the whole process, and only the thread that set it can lift it. So one thread at a time is inside.
-_LOCK = ForkSafeLock(RLock)
-
 _MANTISSA = 53  # bits of a float64
+_SMALL = 1 << 30  # multiplications: about 30 ms on one core
 
 
 @cache
-def _libraries() -> Any:
+def _libraries() -> tuple[Any, Any]:
+    """Return the BLAS libraries with one number of threads for the process, and those with one for each thread.
+
+    The second are those built with OpenMP.
+    """
     from threadpoolctl import ThreadpoolController
 
-    return ThreadpoolController()  # it scans all loaded libraries, so once is enough
+    libraries = ThreadpoolController()  # it scans all loaded libraries, so once is enough
+    of_each_thread = libraries.select(threading_layer="openmp")
+    if not of_each_thread.lib_controllers:
+        return libraries.select(user_api="blas"), of_each_thread
+    layers = {getattr(library, "threading_layer", "openmp") for library in libraries.lib_controllers}
+    return libraries.select(threading_layer=sorted(layers - {"openmp"})), of_each_thread
+
+
+def _take_control(libraries: Any) -> None:
+    """Let this thread set the numbers; newer versions of threadpoolctl leave that to the first thread that did."""
+    for library in libraries.lib_controllers:
+        if hasattr(library, "clear_controlling_thread"):
+            library.clear_controlling_thread(force=True)
+
+
+class _OneThread:
+    """BLAS computes on one thread while any thread of this process is in the `with` block; several may be."""
+
+    def __init__(self) -> None:
+        self._inside = 0
+        self._limit: Any = None  # knows the number of threads before
+        self._of_this_thread = local()
+        self._lock = Lock()
+        register_for_reset(self)
+
+    def __enter__(self) -> None:
+        of_process, of_each_thread = _libraries()
+        with self._lock:
+            self._inside += 1
+            if self._limit is None:
+                _take_control(of_process)
+                self._limit = of_process.limit(limits=1)
+        if of_each_thread.lib_controllers:
+            vars(self._of_this_thread).setdefault("limits", []).append(of_each_thread.limit(limits=1))
+
+    def __exit__(self, *_: object) -> None:
+        if limits := vars(self._of_this_thread).get("limits"):
+            limits.pop().restore_original_limits()
+        with self._lock:
+            self._inside = max(self._inside - 1, 0)  # a fork inside the `with` block began to count anew
+            if self._inside == 0 and self._limit is not None:
+                _take_control(_libraries()[0])
+                self._limit.restore_original_limits()
+                self._limit = None
+                _take_control(_libraries()[0])
+
+    def reset_after_fork(self) -> None:
+        """Count anew, since the other threads are gone; the number of threads before is still known."""
+        self._inside, self._lock = 0, Lock()
+
+
+_ONE_THREAD = _OneThread()
 
 
 def single_threaded_blas(function: Callable[Parameters, Result]) -> Callable[Parameters, Result]:
@@ -34,10 +88,18 @@ def single_threaded_blas(function: Callable[Parameters, Result]) -> Callable[Par
 
     @wraps(function)
     def limited(*arguments: Parameters.args, **named: Parameters.kwargs) -> Result:
-        with _LOCK, _libraries().limit(limits=1, user_api="blas"):
+        with _ONE_THREAD:
             return function(*arguments, **named)
 
     return limited
+
+
+def threads_for(multiplications: int) -> AbstractContextManager[None]:
+    """Return a context in which BLAS computes on one thread, if the products there are small.
+
+    Its other threads would cost more than they help: they wait for their share by keeping a core busy.
+    """
+    return _ONE_THREAD if multiplications < _SMALL else nullcontext()
 
 
 class ReproducibleMatmul64:

@@ -20,6 +20,7 @@ from lmm_classifier.core.paths import expand_home
 from lmm_classifier.core.progress import ProgressCallback
 from lmm_classifier.evaluation.duplicates import Duplicates, find_duplicates
 from lmm_classifier.evaluation.label_noise import WrongLabels, expected_wrong_labels
+from lmm_classifier.index.dismissals import Dismissal, DismissedFindings
 from lmm_classifier.index.vector_index import ExactIndex
 
 _NEIGHBORS = 5
@@ -45,6 +46,12 @@ class LabelIssue:
     probability: float  # of its own label, 0 to 1
     neighbors: tuple[Neighbor, ...]  # nearest first
     likely: bool = False  # among the worst, as many as labels are expected to be wrong
+    content_hash: str = ""  # SHA-256 of the image file, hexadecimal
+
+    @property
+    def dismissal(self) -> Dismissal:
+        """Return what `IndexEditor.dismiss` takes where the label is right."""
+        return Dismissal.of("label", [(self.content_hash, self.label)])
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +62,12 @@ class Outlier:
     label: str
     familiarity: float  # in robust standard deviations; 0 is typical, lower is less familiar
     neighbors: tuple[Neighbor, ...]  # nearest first
+    content_hash: str = ""  # SHA-256 of the image file, hexadecimal
+
+    @property
+    def dismissal(self) -> Dismissal:
+        """Return what `IndexEditor.dismiss` takes where the image belongs to the dataset."""
+        return Dismissal.of("outlier", [(self.content_hash, self.label)])
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +90,7 @@ class Audit:
         >>> isinstance(audit, Audit), audit.judged == audit.examples
         (True, True)
         >>> sorted(audit.to_dict())[:3]
-        ['accuracy', 'confusable', 'duplicates']
+        ['accuracy', 'confusable', 'dismissed']
     """
 
     examples: int
@@ -100,6 +113,8 @@ class Audit:
     """Labels with fewer than 5 examples, and the number of their examples."""
     confusable: list[ConfusablePair]
     """Pairs of labels that are mistaken for each other, the most frequent first."""
+    dismissed: int
+    """Findings that are left out, because a person dismissed them with `IndexEditor.dismiss`."""
     ranking: dict[int, float]
     """1 - label quality of each judged example by its row in the index, higher is worse; in full precision."""
 
@@ -123,7 +138,7 @@ def audit_index(
     near_duplicate: float | None = None,
     progress: ProgressCallback | None = None,
 ) -> Audit:
-    """Find mistakes in the dataset of an index. The index is not changed.
+    """Find mistakes in the dataset of an index. The index is not changed, and dismissed findings are left out.
 
     Each example is judged by the others (leave-one-out). Of more than 140,000 examples, or where examples times labels
     exceed 20 million, a sample is judged.
@@ -176,21 +191,29 @@ def audit_opened_index(
     max_judged = max(_MAX_COMPARISONS // len(index), 1)
     calibration, predictions = fit_by_leave_one_out(config.retrieval, indexes, most=max_judged, progress=progress)
     index = indexes[calibration.cascade.encoders[0]]
+    dismissed = DismissedFindings(index.contents.dismissals)
     quality = _LabelQuality.of(predictions)
     correct, judged = int(predictions.correct.sum()), len(predictions.rows)
     wrong = expected_wrong_labels(predictions.log_probabilities, predictions.label_ids)
-    issues = list(_label_issues(index, predictions, quality))
+    issues = [
+        replace(issue, likely=rank < wrong.expected)
+        for rank, issue in enumerate(_label_issues(index, predictions, quality))
+    ]
+    duplicates = find_duplicates(index, config.images, near_duplicate, progress)
+    outliers = list(_outliers(index, predictions.rows, predictions.familiarity))
+    parts: tuple[Sequence[LabelIssue | Duplicates | Outlier], ...] = (issues, duplicates, outliers)
     return Audit(
         examples=len(index),
         judged=judged,
         accuracy=correct / judged,
         interval=wilson_interval(correct, judged),
-        label_issues=[replace(issue, likely=rank < wrong.expected) for rank, issue in enumerate(issues)],
+        label_issues=[issue for issue in issues if not dismissed.cover(issue.dismissal)],
         wrong_labels=wrong,
-        duplicates=find_duplicates(index, config.images, near_duplicate, progress),
-        outliers=list(_outliers(index, predictions.rows, predictions.familiarity)),
+        duplicates=[group for group in duplicates if not dismissed.cover(group.dismissal)],
+        outliers=[outlier for outlier in outliers if not dismissed.cover(outlier.dismissal)],
         thin={name: int(count) for name, count in zip(index.label_names, index.gallery.counts) if count < _THIN},
         confusable=_confusable(index, predictions),
+        dismissed=sum(map(dismissed.cover, (finding.dismissal for part in parts for finding in part))),
         ranking=dict(zip(predictions.rows.tolist(), quality.deficit.tolist())),
     )
 
@@ -233,6 +256,7 @@ def _label_issues(index: ExactIndex, predictions: HeldOutPredictions, quality: _
                 1 - float(quality.deficit[position]),
                 float(quality.p_own[position]),
                 _neighbors(index, row),
+                content_hash=index.hashes[row],
             )
 
 
@@ -242,7 +266,8 @@ def _outliers(index: ExactIndex, rows: IntArray, familiarity: Float64Array) -> I
         if familiarity[position] < _OUTLIER_FAMILIARITY:
             row = int(rows[position])
             example = index.examples[row]
-            yield Outlier(example.path, example.label, float(familiarity[position]), _neighbors(index, row))
+            neighbors = _neighbors(index, row)
+            yield Outlier(example.path, example.label, float(familiarity[position]), neighbors, index.hashes[row])
 
 
 def _neighbors(index: ExactIndex, row: int) -> tuple[Neighbor, ...]:

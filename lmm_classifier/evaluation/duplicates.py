@@ -13,6 +13,7 @@ from lmm_classifier.core.numerics import connected_components
 from lmm_classifier.core.progress import ProgressCallback
 from lmm_classifier.data.config import ImagesConfig
 from lmm_classifier.data.near_copies import CopyFinder
+from lmm_classifier.index.dismissals import Dismissal
 from lmm_classifier.index.vector_index import ExactIndex
 from lmm_classifier.neighbors.near_duplicates import duplicate_cosine, nearest_pairs
 
@@ -32,11 +33,17 @@ class Duplicates:
     exact: bool  # the files have the same bytes
     similarity: float  # lowest cosine similarity of the pairs that form the group, at most 1
     compared: str = "bytes"  # what showed it: `bytes`, `pixels`, or `vectors` where an image could not be read
+    content_hashes: tuple[str, ...] = ()  # SHA-256 of the image files, one per path
 
     @property
     def contradict(self) -> bool:
         """Return whether the group has several labels."""
         return len(set(self.labels)) > 1
+
+    @property
+    def dismissal(self) -> Dismissal:
+        """Return what `IndexEditor.dismiss` takes where all of them may stay as they are."""
+        return Dismissal.of("duplicates", zip(self.content_hashes, self.labels, strict=True))
 
 
 def find_duplicates(
@@ -120,4 +127,5 @@ def _groups(index: ExactIndex, pairs: Sequence[_Pair], compared: str) -> Iterato
 def _group(index: ExactIndex, rows: Sequence[int], compared: str, similarity: float) -> Duplicates:
     examples = [index.examples[row] for row in rows]
     paths, labels = tuple(example.path for example in examples), tuple(example.label for example in examples)
-    return Duplicates(paths, labels, compared == "bytes", similarity, compared)
+    hashes = tuple(index.hashes[row] for row in rows)
+    return Duplicates(paths, labels, compared == "bytes", similarity, compared, hashes)

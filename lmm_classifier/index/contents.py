@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from lmm_classifier.core.arrays import Float32Array
+from lmm_classifier.index.dismissals import Dismissal
 from lmm_classifier.index.manifest import Manifest
 
 Array = NDArray[Any]
@@ -39,6 +40,7 @@ class IndexContents:
     calibration: Mapping[str, Array] | None = None  # stored calibration, None before `calibrate`
     transforms_are_current: bool = True  # whether the transforms were fitted to exactly these images
     added_folder: Path | None = None  # folder with the images that were added by hand
+    dismissals: Sequence[Dismissal] = ()  # findings of an audit that a person calls right
     milliseconds: Mapping[str, float] = field(default_factory=dict)  # `space_id` -> time of an encoder per image
     version: int = 0  # number of changes of a durable index
     stamp: str = ""  # differs between any two states of durable indexes on which results depend

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shutil
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, suppress
@@ -17,21 +16,21 @@ from lmm_classifier.core.errors import IndexFileError, LmmClassifierError
 from lmm_classifier.core.paths import expand_home
 from lmm_classifier.core.progress import Progress, ProgressCallback
 from lmm_classifier.core.sqlite_errors import SQLITE_ERRORS
-from lmm_classifier.index.contents import ADDED, IndexContents
+from lmm_classifier.index.contents import IndexContents
 from lmm_classifier.index.formats import is_durable, read_index
+from lmm_classifier.index.leftovers import find_leftovers, listed
 from lmm_classifier.index.storage import database
+from lmm_classifier.index.storage.editing.journal_repair import repair_journal, repair_label_totals
 from lmm_classifier.index.storage.lock import locked
 from lmm_classifier.index.storage.npz import require_inside
-from lmm_classifier.index.storage.reader import ADDED_FOLDER, read_store
+from lmm_classifier.index.storage.reader import read_store
 from lmm_classifier.index.storage.repair import drop_damaged, repair_arrays, repair_relations
-from lmm_classifier.index.storage.salvage import UNFINISHED, finish_repair, is_half_repaired, salvage
-from lmm_classifier.index.storage.snapshot import FOLDER, read_snapshot
+from lmm_classifier.index.storage.salvage import finish_repair, is_half_repaired, salvage
+from lmm_classifier.index.storage.snapshot import FOLDER, has_snapshot, read_snapshot
 from lmm_classifier.index.storage.state import BUILD, State
 
 Severity = Literal["damage", "note"]
-_LISTED = 3  # names given of many
 _OWN_ADVICE = re.compile(r" *`lmm-classifier doctor[^`]*`[^.]*\.?")  # of an error, to whoever is no doctor
-_SET_ASIDE = "set-aside"  # folder of added images that are no examples
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,7 +146,7 @@ def _check_rows(connection: sqlite3.Connection, path: Path, repair: bool) -> Ite
     """Find rows with a wrong checksum, and rows that contradict each other; a repair removes them."""
     try:
         for table, names in drop_damaged(connection, repair).items():
-            yield Finding("damage", f"{len(names)} damaged {table}: {_listed(names)}", _ROW_ADVICE[table], repair)
+            yield Finding("damage", f"{len(names)} damaged {table}: {listed(names)}", _ROW_ADVICE[table], repair)
         state = State.read(connection, str(path))
         if state is None:
             yield _unfinished(connection)
@@ -157,6 +156,10 @@ def _check_rows(connection: sqlite3.Connection, path: Path, repair: bool) -> Ite
             yield Finding("damage", problem, _ROW_ADVICE["meta"], repair)
         for problem in repair_relations(connection, state, str(path), repair):
             yield Finding("damage", problem, "run `lmm-classifier sync` to add what is missing", repair)
+        for problem in repair_label_totals(connection, str(path), repair):
+            yield Finding("damage", problem, "a repair writes them again", repair)
+        for problem in repair_journal(connection, str(path), repair):
+            yield Finding("damage", problem, _ROW_ADVICE["journal"], repair)
         if database.get_meta(connection, BUILD, str(path)) is not None:
             yield Finding("note", "a sync was interrupted", "run `lmm-classifier sync` again to resume it")
         rejected = connection.execute("SELECT count(*) FROM files WHERE kind <> ''").fetchone()[0]
@@ -172,6 +175,10 @@ _ROW_ADVICE = {
     "examples": "a repair removes them; then `lmm-classifier sync` adds them again without encoding",
     "files": "a repair removes them; then `lmm-classifier sync` reads these files again",
     "removed": "a repair removes them; then `lmm-classifier sync` adds these examples again",
+    "labels": "a repair writes them again",
+    "dismissals": "a repair removes them; then audits list these findings again",
+    "edits": "a repair removes them; then these edits cannot be undone",
+    "journal": "a repair removes them; then these edits cannot be undone",
     "meta": "a repair removes them; then calibrate again, or, for a damaged transform, build again",
 }
 
@@ -192,6 +199,8 @@ def _check_derived_files(path: Path, repair: bool) -> Iterator[Finding]:
     if state is None:
         return
     snapshot = read_snapshot(path, state.version)
+    if snapshot is None and not has_snapshot(path, state.version) and read_snapshot(path) is not None:
+        return  # they are of the version before an edit: whoever opens the index next makes new ones
     try:
         if snapshot is not None and snapshot.stamp == state.stamp:
             for encoder in range(len(snapshot.mapped)):
@@ -216,27 +225,9 @@ def _check_derived_files(path: Path, repair: bool) -> Iterator[Finding]:
 
 
 def _check_leftovers(path: Path, repair: bool) -> Iterator[Finding]:
-    """Find temporary files of interrupted writers, and copies of images that are no examples.
-
-    A copy is of an edit that did not finish, or its example was lost with a damaged row. A repair only moves it.
-    """
-    temporary = [*path.glob(f"{FOLDER}/*.tmp"), *path.glob(f"{FOLDER}/.*.tmp"), *path.glob(f"{ADDED_FOLDER}/.*.tmp")]
-    temporary += path.glob(f"{UNFINISHED}*")
-    if temporary:
-        for file in temporary if repair else []:
-            shutil.rmtree(file) if file.is_dir() else file.unlink(missing_ok=True)
-        problem = f"{len(temporary)} files are left over: {_listed([file.name for file in temporary])}"
-        yield Finding("note", problem, "a repair removes them", repair)
-    with suppress(LmmClassifierError):
-        examples = {name.removeprefix(ADDED) for name in read_store(path).paths if name.startswith(ADDED)}
-        added = (path / ADDED_FOLDER).glob("*")
-        copies = [file for file in added if file.name not in examples and file.is_file() and file not in temporary]
-        if copies:
-            for file in copies if repair else []:
-                (path / _SET_ASIDE).mkdir(exist_ok=True)
-                file.replace(path / _SET_ASIDE / file.name)
-            problem = f"{len(copies)} images added by hand are no examples: {_listed([file.name for file in copies])}"
-            yield Finding("note", problem, f"a repair moves them to {path / _SET_ASIDE}; add them again", repair)
+    """Find temporary files of interrupted writers, and images added by hand that are not where they belong."""
+    for problem, advice in find_leftovers(path, repair):
+        yield Finding("note", problem, advice, repair)
 
 
 def _check_image_files(path: Path, repair: bool) -> Iterator[Finding]:  # noqa: ARG001 - images are never changed
@@ -256,7 +247,7 @@ def _check_references(contents: IndexContents) -> Iterator[Finding]:
     if not root.is_dir():
         yield Finding("note", f"the dataset folder {root} is missing", "classification works, but shows no examples")
     elif missing:
-        yield Finding("note", f"{len(missing)} images are missing: {_listed(missing)}", "a sync removes them")
+        yield Finding("note", f"{len(missing)} images are missing: {listed(missing)}", "a sync removes them")
     if not contents.transforms_are_current:
         advice = "run `lmm-classifier sync` or `lmm-classifier calibrate` to fit it to the current ones"
         yield Finding("note", "the transform was fitted to other images", advice)
@@ -265,7 +256,3 @@ def _check_references(contents: IndexContents) -> Iterator[Finding]:
 def _problem(error: Exception) -> str:
     """Return what an error says, without its advice to call the doctor."""
     return _OWN_ADVICE.sub("", str(error)).rstrip(".")
-
-
-def _listed(names: list[str]) -> str:
-    return ", ".join(names[:_LISTED]) + (f" and {len(names) - _LISTED} more" if len(names) > _LISTED else "")

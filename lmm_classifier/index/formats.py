@@ -15,10 +15,12 @@ import numpy as np
 from lmm_classifier.core.errors import IndexFileError
 from lmm_classifier.embeddings.whitening import transform_from_arrays
 from lmm_classifier.index.contents import Array, IndexContents
+from lmm_classifier.index.storage.editing.change import Change
+from lmm_classifier.index.storage.editing.edits import NewEdit
 from lmm_classifier.index.storage.npz import read_archive, write_archive
 from lmm_classifier.index.storage.reader import read_store
 from lmm_classifier.index.storage.records import UNKNOWN_SIZE, Record, provenance
-from lmm_classifier.index.storage.store import Change, Store
+from lmm_classifier.index.storage.store import Store
 
 
 def is_durable(path: Path) -> bool:
@@ -75,7 +77,8 @@ def _fill(store: Store, contents: IndexContents) -> None:
         transform_from_arrays(entry.transform, vectors.transform_arrays)
         for entry, vectors in zip(manifest.encoders, contents.vectors)
     ]
-    store.commit(Change(records, transforms=transforms), manifest)
+    change = Change(records, transforms=transforms, dismissed=contents.dismissals)
+    store.commit(change, manifest, NewEdit("import"))
     store.put_vectors({}, times={space: (time / 1000, 1) for space, time in contents.milliseconds.items()})
     if contents.calibration:
         store.set_calibration(contents.calibration)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass, field
 from hashlib import blake2b
-from typing import Any
+from typing import Any, Self
 from zlib import crc32
 
 import numpy as np
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 
 from lmm_classifier.core.arrays import Arrays, IntArray
 from lmm_classifier.index.contents import IndexContents
+from lmm_classifier.index.storage.editing.label_totals import groups_digest
 
 Digests = NDArray[np.uint64]
 _MIX = np.uint64(0x9E3779B97F4A7C15)  # 2^64 / golden ratio: spreads label numbers over all bits (Knuth, TAOCP 6.4)
@@ -62,13 +64,54 @@ class ExampleDigests:
 
 def vectors_digest(contents: IndexContents) -> str:
     """Return a digest of the encoders and the transforms, on which searched vectors depend besides the images."""
+    entries = contents.manifest.encoders
+    return transforms_digest(
+        (entry.fingerprint.space_id, entry.transform, vectors.transform_arrays)
+        for entry, vectors in zip(entries, contents.vectors, strict=True)
+    )
+
+
+def transforms_digest(transforms: Iterable[tuple[str, str, Arrays]]) -> str:
+    """Return the same for the `space_id` of each encoder with the name and the arrays of its transform."""
     digests = []
-    for entry, vectors in zip(contents.manifest.encoders, contents.vectors, strict=True):
-        crc, arrays = 0, vectors.transform_arrays
+    for space, transform, arrays in transforms:
+        crc = 0
         for name in sorted(arrays):
-            crc = crc32(np.ascontiguousarray(arrays[name]).tobytes(), crc32(name.encode(), crc))
-        digests.append(f"{entry.fingerprint.space_id} {entry.transform} {crc:08x}")
+            crc = crc32(np.atleast_1d(np.ascontiguousarray(arrays[name])).tobytes(), crc32(name.encode(), crc))
+        digests.append(f"{space} {transform} {crc:08x}")
     return ", ".join(digests)
+
+
+@dataclass(frozen=True)
+class FittedTo:
+    """A few numbers that tell whether two calibrations, or a calibration and an index, are of the same examples.
+
+    They do not depend on the names of the labels. An index has them at hand, so that an edit need not read it whole.
+    """
+
+    contents: int  # sum of the digests of all contents, modulo 2^64
+    groups: int  # digest of the groups that the labels make of them
+    vectors: str  # `vectors_digest`
+
+    @classmethod
+    def of(cls, calibration: Arrays) -> Self | None:
+        """Return what a calibration was fitted to; None if it does not say."""
+        if "vectors" not in calibration:
+            return None
+        try:
+            examples = ExampleDigests.from_arrays(calibration)
+            vectors = str(calibration["vectors"][0])
+        except (KeyError, ValueError):
+            return cls(-1, -1, "")  # equal to no index
+        counts = np.bincount(examples.label_ids, minlength=len(examples.labels))
+        sums = np.zeros(len(examples.labels), np.uint64)
+        np.add.at(sums, examples.label_ids, examples.contents)
+        totals = {str(label): (int(count), int(total)) for label, (count, total) in enumerate(zip(counts, sums))}
+        return cls(int(examples.contents.sum(dtype=np.uint64)), groups_digest(totals), vectors)
+
+    def to_json(self) -> bytes:
+        """Return one JSON object."""
+        return json.dumps(asdict(self)).encode("ascii")
 
 
 @dataclass(frozen=True)
@@ -166,22 +209,28 @@ def _has_other_vectors(contents: IndexContents) -> bool:
 
 def stale_parts(contents: IndexContents) -> tuple[str, ...]:
     """Name the parts of an index that were fitted to other examples, and say how to fit them again."""
-    return tuple(_stale_parts(contents))
+    stale = is_stale(contents)
+    return named_stale(not contents.transforms_are_current, stale, stale and _has_other_vectors(contents))
 
 
-def _stale_parts(contents: IndexContents) -> Iterator[str]:
-    if not contents.transforms_are_current:
+def named_stale(transforms: bool, calibration: bool, other_vectors: bool) -> tuple[str, ...]:
+    """Name the parts that are stale, and say how to fit them again."""
+    return tuple(_stale_parts(transforms, calibration, other_vectors))
+
+
+def _stale_parts(transforms: bool, calibration: bool, other_vectors: bool) -> Iterator[str]:
+    if transforms:
         yield (
             "transform: run `lmm-classifier sync` or `lmm-classifier calibrate` to fit it to the current images; "
             "a few changed images do no harm"
         )
-    if is_stale(contents):
+    if calibration:
         yield (
             "calibration: run `lmm-classifier calibrate` or `lmm-classifier sync --recalibrate` to repeat it as it was "
             "asked for; "
             + (
                 "it is not used, because the encoders or a transform changed"
-                if _has_other_vectors(contents)
+                if other_vectors
                 else "its guarantees do not cover the examples that changed"
             )
         )

@@ -5,31 +5,28 @@ from __future__ import annotations
 import gc
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Self
 
-from PIL import Image
-
 from lmm_classifier.config import PipelineConfig
-from lmm_classifier.core.datatypes import Classification, Decision
-from lmm_classifier.core.errors import ClosedError, ImageError, UnreadableImageError
+from lmm_classifier.core.datatypes import Classification
+from lmm_classifier.core.errors import ClosedError, ImageError
 from lmm_classifier.core.paths import absolute
-from lmm_classifier.core.protocols import DecisionPolicy, Encoder, Preprocessed, Reranker
-from lmm_classifier.data.image_inputs import ImageInput, check_input, check_inputs, check_paths, path_of, read_input
-from lmm_classifier.data.images import DecodedImage, read_image
-from lmm_classifier.embeddings.encode_files import Encoding, encode_files
-from lmm_classifier.embeddings.encoded_batch import EncodedBatch
-from lmm_classifier.embeddings.lazy_encoder import LazyEncoder
+from lmm_classifier.core.protocols import DecisionPolicy, Encoder, Reranker
+from lmm_classifier.data.image_inputs import ImageInput, check_input, check_inputs, check_paths, path_of
 from lmm_classifier.embeddings.opening import Given, backends_of, close_encoders, open_encoders
 from lmm_classifier.index.build.editor import IndexEditor
 from lmm_classifier.index.opening import open_index
 from lmm_classifier.index.vector_index import ExactIndex
 from lmm_classifier.index.watcher import IndexWatcher
-from lmm_classifier.pipeline.current_flow import CurrentFlow
 from lmm_classifier.pipeline.flow import Query
-from lmm_classifier.pipeline.retrieval.query_vectors import QueryVectors
+from lmm_classifier.pipeline.following.current_flow import CurrentFlow
 from lmm_classifier.pipeline.retrieval.retriever import Retriever
+from lmm_classifier.pipeline.stages.encoded_files import encoded_files
+from lmm_classifier.pipeline.stages.encoded_images import EncodedImages
+from lmm_classifier.pipeline.stages.prepared_image import Preparation, PreparedImage
+from lmm_classifier.pipeline.stages.reranking import Vote, rerank_votes
+from lmm_classifier.pipeline.stages.unreadable import unreadable
 from lmm_classifier.pipeline.thresholds import Thresholds
 from lmm_classifier.rerank.benefit import RerankerBenefit
 
@@ -38,8 +35,8 @@ class HybridClassifier:
     """Classifies images by the examples of an index.
 
     A durable index is followed: examples that another thread or program adds, removes or relabels count from the next
-    image on. A classifier is a context manager: `with` closes it at the end. It can be pickled and copied; the copy
-    opens the index and the model again.
+    image on, or soon (see `follow_in_background`). A classifier is a context manager: `with` closes it at the end. It
+    can be pickled and copied; the copy opens the index and the model again.
 
     Args:
         config: names the index, the encoder and the reranker. It is copied: later changes have no effect.
@@ -82,12 +79,10 @@ class HybridClassifier:
             ImageError: the image cannot be read or decoded, has no pixels or too many, or values out of range.
             EncoderError: the encoder has no vector for the image.
         """
-        self._check_open()
-        check_input(image)
-        decoded = self._read_input(image)
-        vectors = QueryVectors.of_images(self._encoders, [decoded.image], self.retriever.first_encoders)
-        (result,) = self._current_flow().classify(vectors, [_query(decoded)])
-        return replace(result, path=path_of(image))
+        encoded = self.encode([self._prepared(image, keep_pixels=True)])
+        for error in encoded.refused.values():
+            raise error
+        return self.vote(encoded)[0]
 
     def classify_many(self, images: Sequence[ImageInput]) -> list[Classification]:
         """Classify images of the kinds that `classify` takes, and return one result each, in order.
@@ -100,42 +95,71 @@ class HybridClassifier:
         """
         self._check_open()
         several = check_inputs(images)
-        step, results = self.config.batch_size, list[Classification]()
-        for start in range(0, len(several), step):
-            batch: list[tuple[ImageInput, DecodedImage | ImageError]] = []
-            for image in several[start : start + step]:
+        results = dict[int, Classification]()
+        for start in range(0, len(several), step := self.config.batch_size):
+            batch = dict[int, PreparedImage]()
+            for place, image in enumerate(several[start : start + step], start):
                 try:
-                    batch.append((image, self._read_input(image)))
+                    batch[place] = self._prepared(image, keep_pixels=True)
                 except ImageError as error:
-                    batch.append((image, error))
-            results += self._classify_batch(batch)
-        return results
+                    results[place] = self._unreadable(path_of(image), error, error.content_hash)
+            results |= zip(batch, self.vote(self.encode(list(batch.values()))))
+        return [results[place] for place in range(len(several))]
 
-    def _read_input(self, image: ImageInput) -> DecodedImage:
-        return read_input(image, self.config.images.limits, self._min_side)
+    def prepare(self, image: ImageInput) -> PreparedImage:
+        """Decode an image and reduce it to the inputs of the encoders; then `encode` and `vote` classify it.
 
-    @property
-    def _min_side(self) -> int | None:
-        """Return the side in pixels that the encoders need of a file; None: all pixels."""
-        return max(encoder.image_size for encoder in self._encoders) if self.config.images.fast_jpeg else None
+        These three are the stages of `classify`. A program can run them in threads of its own: any number of threads
+        may call each of them at once. `ClassifierQueue` does all that. It raises what `classify` raises.
 
-    def _classify_batch(self, batch: Sequence[tuple[ImageInput, DecodedImage | ImageError]]) -> list[Classification]:
-        """Return one result for each image, which is decoded or could not be."""
-        decoded = [place for place, (_, result) in enumerate(batch) if isinstance(result, DecodedImage)]
-        images = [result for _, result in batch if isinstance(result, DecodedImage)]
-        vectors, refused = QueryVectors.of_accepted(
-            self._encoders, [image.image for image in images], self.retriever.first_encoders
-        )
-        accepted = [image for row, image in enumerate(images) if row not in refused]
-        classified = iter(self._current_flow().classify(vectors, list(map(_query, accepted))))
-        errors = {decoded[row]: error for row, error in refused.items()}
-        results = list[Classification]()
-        for place, (image, result) in enumerate(batch):
-            error = result if isinstance(result, ImageError) else errors.get(place)
-            if error is None:
-                results.append(replace(next(classified), path=path_of(image)))
+        Example:
+            >>> from pathlib import Path
+            >>> from lmm_classifier import HybridClassifier, PipelineConfig
+            >>> paths = sorted(Path("new").glob("*.png"))[:2]
+            >>> with HybridClassifier(PipelineConfig.offline()) as classifier:
+            ...     prepared = [classifier.prepare(path) for path in paths]
+            ...     results = classifier.vote(classifier.encode(prepared))
+            ...     results == [classifier.classify(path) for path in paths]
+            True
+        """
+        return self._prepared(image, keep_pixels=False)
+
+    def _prepared(self, image: ImageInput, keep_pixels: bool) -> PreparedImage:
+        encoders, retriever, images = self.encoders, self.retriever, self.config.images
+        check_input(image)
+        min_side = max(encoder.image_size for encoder in encoders) if images.fast_jpeg else None
+        first, later = retriever.first_encoders, retriever.later_encoders
+        return Preparation(encoders, images.limits, min_side, first, later, keep_pixels)(image)
+
+    def encode(self, prepared: Sequence[PreparedImage]) -> EncodedImages:
+        """Encode prepared images together; those that an encoder refuses are named in `refused`, with the error.
+
+        Raises EncoderError where an encoder refuses every image of several: then it is broken.
+        """
+        return EncodedImages.of(prepared, self.encoders, self.retriever.first_encoders)
+
+    def vote(self, encoded: EncodedImages) -> list[Classification]:
+        """Classify encoded images by the examples, and ask the reranker where labels compete.
+
+        The results are those of `classify_many`, in the order of the images; a refused one is `unreadable`.
+        """
+        return rerank_votes(self.retrieve(encoded))
+
+    def retrieve(self, encoded: EncodedImages, leave_out_identical: bool = False) -> list[Vote]:
+        """Do the same as `vote`, but leave the reranker to a later call of `rerank_votes`.
+
+        With `leave_out_identical`, examples with the content of an image do not count for it (leave-one-out).
+        """
+        accepted = encoded.accepted
+        queries = [Query(image.load_image, image.content_hash) for image in accepted]
+        votes = iter(self._current_flow().vote(encoded.vectors, queries, leave_out_identical))
+        results = list[Vote]()
+        for place, image in enumerate(encoded.images):
+            if (error := encoded.refused.get(place)) is not None:
+                results.append(Vote(self._unreadable(image.path, error, image.content_hash)))
             else:
-                results.append(self._unreadable(path_of(image), str(error), result.content_hash))
+                vote = next(votes)
+                results.append(replace(vote, result=replace(vote.result, path=image.path)))
         return results
 
     def classify_paths(
@@ -161,27 +185,9 @@ class HybridClassifier:
         retriever = self.retriever
         first, later = retriever.first_encoders, retriever.later_encoders
         del retriever  # the index may have another one soon
-        encoding = Encoding(
-            [LazyEncoder(partial(self._encoder_at, place)) for place in first],
-            self.config.images,
-            self.config.batch_size,
-            later=[LazyEncoder(partial(self._encoder_at, place)) for place in later],
-        )
-        for batch in encode_files(files, encoding):
-            queries = [
-                Query(partial(self._read_again, file.path, file.content_hash), file.content_hash)
-                for file in batch.encoded
-            ]
-            vectors = QueryVectors(
-                len(queries),
-                dict(zip(first, batch.vectors)),
-                self._encoders,
-                partial(self._input_of, dict(enumerate(later)), batch, queries),
-            )
-            classified = self._current_flow().classify(vectors, queries, leave_out_identical)
-            results = {
-                file.position: replace(result, path=str(file.path)) for file, result in zip(batch.encoded, classified)
-            }
+        for batch, encoded in encoded_files(files, lambda: self.encoders, first, later, self.config):
+            classified = rerank_votes(self.retrieve(encoded, leave_out_identical))
+            results = dict(zip((file.position for file in batch.encoded), classified))
             results |= {
                 file.position: self._unreadable(str(file.path), file.reason, file.content_hash) for file in batch.failed
             }
@@ -209,10 +215,14 @@ class HybridClassifier:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def __reduce__(self) -> tuple[type[HybridClassifier], tuple[PipelineConfig, Given]]:
+    def __reduce__(self) -> tuple[type[HybridClassifier], tuple[PipelineConfig, Given], bool]:
         """Pickle as the configuration: a copy, also in another process, opens the index and the model again."""
         self._check_open()
-        return type(self), (self.config, self._given)
+        return type(self), (self.config, self._given), self._current_flow.in_background
+
+    def __setstate__(self, in_background: bool) -> None:
+        if in_background:
+            self.follow_in_background()
 
     def _check_open(self) -> None:
         if self._closed:
@@ -224,19 +234,31 @@ class HybridClassifier:
         self._check_open()
         return self._encoders
 
-    def _encoder_at(self, place: int) -> Encoder:
-        return self.encoders[place]
+    def follow_in_background(self) -> None:
+        """Let a thread follow the index from now on, so that no call waits until a new version is open.
 
-    def _input_of(
-        self, prepared: dict[int, int], batch: EncodedBatch, queries: Sequence[Query], row: int, encoder: Encoder
-    ) -> Preprocessed:
-        """Return the input of an encoder that was prepared for a file, or prepare it now."""
-        place = self._encoders.index(encoder)
-        for number, later in prepared.items():
-            if later == place and (given := batch.inputs[row][number]) is not None:
-                return given
-        # the index was calibrated anew meanwhile, or the encoder says again why it refuses the image
-        return encoder.preprocess(queries[row].load_image())
+        Until then answers come from the former version. A rule that was fitted because the index is not calibrated is
+        kept while few examples change. So answers may differ slightly from those of a classifier that is opened anew;
+        `retriever.is_carried` says whether they can. Calibrate the index to have the same answers everywhere.
+        """
+        self._check_open()
+        self._current_flow.follow_in_background()
+
+    def wait_for_index(self, timeout: float = 60.0) -> bool:
+        """Wait at most `timeout` seconds until all edits made before count; return whether they do."""
+        self._check_open()
+        return self._current_flow.wait(timeout)
+
+    @property
+    def index_version(self) -> int:
+        """Return the version of the index that answers."""
+        return self.index.contents.version
+
+    @property
+    def index_lag(self) -> float:
+        """Return the seconds since the oldest edit that does not count yet; 0 where all count."""
+        self._check_open()
+        return self._current_flow.lag
 
     def editor(self) -> IndexEditor:
         """Return an editor of the index in use, with the encoders in use; its edits count from the next image on."""
@@ -272,29 +294,5 @@ class HybridClassifier:
         """Return what was measured of this reranker, None where it was not."""
         return self._current_flow().reranker_benefit
 
-    def _read_again(self, path: Path, content_hash: str) -> Image.Image:
-        """Return the pixels that the encoder saw; raise ImageError if the file changed meanwhile."""
-        decoded = read_image(path, self.config.images.limits, self._min_side)
-        if decoded.content_hash != content_hash:
-            raise UnreadableImageError(f"{path}: the file changed after it was encoded")
-        return decoded.image
-
-    def _unreadable(self, path: str | None, reason: str, content_hash: str | None) -> Classification:
-        return Classification(
-            label=self.config.unknown_label,
-            score=0.0,
-            used_reranker=False,
-            decision=Decision("reject", "unreadable"),
-            candidates=(),
-            path=path,
-            content_hash=content_hash,
-            error=reason,
-        )
-
-
-def _query(decoded: DecodedImage) -> Query:
-    return Query(partial(_same, decoded.image), decoded.content_hash)
-
-
-def _same(image: Image.Image) -> Image.Image:
-    return image
+    def _unreadable(self, path: str | None, reason: object, content_hash: str | None) -> Classification:
+        return unreadable(self.config.unknown_label, path, reason, content_hash)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cached_property, partial
 
 import numpy as np
 from PIL import Image
@@ -14,9 +14,10 @@ from lmm_classifier.calibration.conformal import prediction_set
 from lmm_classifier.calibration.loading import stored_request
 from lmm_classifier.config import PipelineConfig
 from lmm_classifier.core.arrays import Float64Array, IntArray
-from lmm_classifier.core.datatypes import Candidate, Classification, RerankRequest, RerankResult
-from lmm_classifier.core.errors import ConfigError, ImageError
+from lmm_classifier.core.datatypes import Candidate, Classification
+from lmm_classifier.core.errors import ConfigError
 from lmm_classifier.core.labels import unknown_clash
+from lmm_classifier.core.progress import ProgressCallback
 from lmm_classifier.core.protocols import DecisionPolicy, Encoder, Reranker
 from lmm_classifier.index.vector_index import ExactIndex
 from lmm_classifier.pipeline.label_scorer import LabelScorer
@@ -26,9 +27,9 @@ from lmm_classifier.pipeline.retrieval.query_vectors import QueryVectors
 from lmm_classifier.pipeline.retrieval.retrieval_scores import RetrievalScores
 from lmm_classifier.pipeline.retrieval.retriever import Retriever
 from lmm_classifier.pipeline.slow_start import SlowStart
+from lmm_classifier.pipeline.stages.reranking import Reranking, Vote, rerank_votes
 from lmm_classifier.pipeline.thresholds import Thresholds
 from lmm_classifier.rerank.benefit import RerankerBenefit
-from lmm_classifier.rerank.fusion import Fusion
 from lmm_classifier.rerank.registry import open_reranker
 
 logger = logging.getLogger(__name__)
@@ -64,6 +65,8 @@ class Flow:
         encoders: Sequence[Encoder],
         indexes: Sequence[ExactIndex],
         former: Flow | None = None,
+        progress: ProgressCallback | None = None,
+        carry: bool = False,
     ) -> Flow:
         """Open everything that depends on the examples.
 
@@ -73,11 +76,14 @@ class Flow:
             indexes: the examples, with the vectors of each of them.
             former: the flow of another version of the same index: what is costly to open and does not depend on the
                 examples is reused.
+            progress: called while rules are fitted; by default a slow start is logged.
+            carry: go on with a fit of `former` that is not stored, while few examples changed.
         """
         index = indexes[0]
-        notice = SlowStart(config.labels is not None) if former is None else None  # a change of the index is no start
+        if progress is None and former is None:  # a change of the index is no start
+            progress = SlowStart(config.labels is not None)
         former_retriever = former.retriever if former else None
-        retriever = Retriever.open(config.retrieval, indexes, config.labels, former_retriever, notice)
+        retriever = Retriever.open(config.retrieval, indexes, config.labels, former_retriever, progress, carry)
         if message := unknown_clash(retriever.index.label_names, config.unknown_label):
             raise ConfigError(f"Index {config.retrieval.index_path}: {message}")
         request = stored_request(index.contents)
@@ -103,6 +109,11 @@ class Flow:
         """Return the examples that are searched."""
         return self.retriever.index
 
+    @cached_property
+    def reranking(self) -> Reranking:
+        """Return what decides ambiguous results by the reranker."""
+        return Reranking(self.reranker, self.reranker_benefit, self.references, self.policy)
+
     def classify(
         self, vectors: QueryVectors, queries: Sequence[Query], leave_out: bool = False
     ) -> list[Classification]:
@@ -113,23 +124,31 @@ class Flow:
             queries: the n images, in the same order.
             leave_out: ignore examples with the content of the query (leave-one-out).
         """
+        return [
+            result for votes in self._votes_in_batches(vectors, queries, leave_out) for result in rerank_votes(votes)
+        ]
+
+    def vote(self, vectors: QueryVectors, queries: Sequence[Query], leave_out: bool = False) -> list[Vote]:
+        """Do the same without the reranker: an ambiguous vote holds what is needed to ask it later."""
+        return [vote for votes in self._votes_in_batches(vectors, queries, leave_out) for vote in votes]
+
+    def _votes_in_batches(
+        self, vectors: QueryVectors, queries: Sequence[Query], leave_out: bool
+    ) -> Iterator[list[Vote]]:
         left_out = [query.content_hash if leave_out else None for query in queries]
-        results: list[Classification] = []
         for part, scored in self.retriever.score_in_batches(vectors, left_out):
             probabilities = scored.probabilities  # (n, C)
             order = np.argsort(-probabilities, axis=1, kind="stable")
             candidates = self._candidates(scored, probabilities, order)
-            batch = [
-                self._decide(scored, row, candidates[row], self._prediction_set(probabilities[row], order[row]))
-                for row in range(len(candidates))
-            ]
             asked = self._encoders_asked(scored)
-            batch = [
-                replace(result, content_hash=query.content_hash or None, encoders=names)
-                for result, query, names in zip(batch, queries[part], asked)
-            ]
-            results += self._rerank(batch, queries[part], left_out[part], scored)
-        return results
+            votes = []
+            for row, query in enumerate(queries[part]):
+                labels = self._prediction_set(probabilities[row], order[row])
+                result = self._decide(scored, row, candidates[row], labels)
+                result = replace(result, content_hash=query.content_hash or None, encoders=asked[row])
+                nearest = partial(scored.nearest_of_label, row)
+                votes.append(self.reranking.vote(result, query.load_image, left_out[part][row], nearest))
+            yield votes
 
     def _candidates(
         self, scored: RetrievalScores, probabilities: Float64Array, order: IntArray
@@ -181,70 +200,6 @@ class Flow:
             similarity=nearest if np.isfinite(nearest) else None,  # all examples may be left out
             familiarity=familiarity if candidates else None,
             prediction_set=labels,
-        )
-
-    def _rerank(
-        self,
-        results: list[Classification],
-        queries: Sequence[Query],
-        left_out: Sequence[str | None],
-        scored: RetrievalScores,
-    ) -> list[Classification]:
-        """Ask the reranker about the ambiguous results, together, and decide those again."""
-        requests: dict[int, RerankRequest] = {}
-        for row in [row for row, result in enumerate(results) if result.decision.action == "rerank"]:
-            try:
-                image = queries[row].load_image()
-            except ImageError as error:
-                failed = RerankResult((), 0.0, f"the image cannot be read again ({error})")
-                results[row] = self._decide_again(results[row], failed)
-                continue
-            requests[row] = self._request(image, results[row], left_out[row], scored, row)
-        for row, answer in zip(requests, self._ask(list(requests.values()))):
-            results[row] = self._decide_again(results[row], answer)
-        return results
-
-    def _request(
-        self, image: Image.Image, result: Classification, left_out: str | None, scored: RetrievalScores, row: int
-    ) -> RerankRequest:
-        most = self.reranker_benefit.candidates if self.reranker_benefit else len(result.candidates)
-        candidates = result.candidates[:most]
-        labels = [candidate.label for candidate in candidates]
-        references = self.references.of(partial(scored.nearest_of_label, row), labels)
-        return RerankRequest(image, candidates, result.content_hash, left_out, references)
-
-    def _ask(self, requests: Sequence[RerankRequest]) -> list[RerankResult]:
-        """Ask the reranker; any error becomes a failed answer, so that no image is lost."""
-        if not requests or self.reranker is None:
-            return []
-        try:
-            return self.reranker.rerank(requests)
-        except Exception as error:
-            logger.exception("The reranker failed on %d images. Retrieval's answers stand.", len(requests))
-            return [RerankResult((), 0.0, f"{type(error).__name__}: {error}")] * len(requests)
-
-    def _decide_again(self, result: Classification, answer: RerankResult) -> Classification:
-        """Fuse both answers and order the candidates by it, or keep retrieval's where there is no other."""
-        decision = self.policy.decide_again(answer)
-        if answer.failure or self.reranker is None:
-            logger.warning("The reranker gave no answer: %s", answer.failure)
-            return replace(result, decision=decision, error=answer.failure)
-        count = len(answer.scores)
-        asked = [
-            replace(candidate, rerank_score=score)
-            for candidate, score in zip(result.candidates[:count], answer.scores, strict=True)
-        ]
-        fusion = self.reranker_benefit.fusion if self.reranker_benefit else Fusion(*self.reranker.trust)
-        fused = fusion(np.array([candidate.score for candidate in asked]), answer)  # (k,)
-        order = np.argsort(-fused, kind="stable")
-        return replace(
-            result,
-            label=asked[order[0]].label,
-            score=float(fused[order[0]]),
-            used_reranker=True,
-            decision=decision,
-            candidates=(*(asked[rank] for rank in order), *result.candidates[count:]),
-            disagreement=answer.disagreement,
         )
 
 

@@ -12,6 +12,7 @@ from PIL import Image
 
 from lmm_classifier.core.arrays import Float64Array, IntArray
 from lmm_classifier.core.errors import ImageError, RerankerError, UnreadableImageError
+from lmm_classifier.core.forking import ForkSafeLock
 from lmm_classifier.data.images import read_image
 from lmm_classifier.data.limits import ImageLimits
 from lmm_classifier.index.vector_index import ExactIndex
@@ -38,6 +39,7 @@ class ReferenceImages:
         """Take the examples, with the vectors of each encoder."""
         self._indexes, self._index, self._count, self._limits = indexes, indexes[0], count, limits
         self._cache: OrderedDict[int, Image.Image | None] = OrderedDict()
+        self._lock = ForkSafeLock()  # of the cache: several threads ask
         root = Path(self._index.manifest.image_root)
         if count and not root.is_dir():
             raise RerankerError(
@@ -47,16 +49,25 @@ class ReferenceImages:
 
     def of(self, nearest: NearestOfLabel, labels: Sequence[str]) -> tuple[tuple[Image.Image, ...], ...]:
         """Return the images for each of `labels`; `nearest` finds examples of a label that are near the query."""
-        if not self._count:
-            return ()
-        return tuple(self._of_label(nearest, label) for label in labels)
+        return self.read(self.ranked(nearest, labels))
 
-    def _of_label(self, nearest: NearestOfLabel, label: str) -> tuple[Image.Image, ...]:
+    def ranked(self, nearest: NearestOfLabel, labels: Sequence[str]) -> tuple[IntArray, ...]:
+        """Return for each of `labels` the rows of the examples that may be shown, the best first, without reading."""
+        return tuple(self._ranked(nearest, label) for label in labels) if self._count else ()
+
+    def read(self, ranked: Sequence[IntArray]) -> tuple[tuple[Image.Image, ...], ...]:
+        """Return the images of the first examples in each ranking that can be read."""
+        return tuple(map(self._read, ranked))
+
+    def _ranked(self, nearest: NearestOfLabel, label: str) -> IntArray:
         number = list(self._index.label_names).index(label)
         rows, cosines, encoder = nearest(number, self._index.rows_of(number), _NEAREST)
         rank = cosines + self._typicality(self._indexes[encoder], number, rows)
+        return rows[np.argsort(-rank, kind="stable")]
+
+    def _read(self, rows: IntArray) -> tuple[Image.Image, ...]:
         images: list[Image.Image] = []
-        for row in rows[np.argsort(-rank, kind="stable")]:
+        for row in rows:
             if len(images) < self._count and (image := self._image(int(row))) is not None:
                 images.append(image)
         return tuple(images)
@@ -69,21 +80,24 @@ class ReferenceImages:
 
     def _image(self, row: int) -> Image.Image | None:
         """Return the image of an example, None where it cannot be read."""
-        if row not in self._cache:
-            path = self._index.contents.file_of(self._index.examples[row].path)
-            try:
-                decoded = read_image(path, self._limits, _SIDE // 3)
-                if decoded.content_hash != self._index.hashes[row]:
-                    raise UnreadableImageError(f"{path}: the file changed after it was indexed")
-                image = decoded.image
-                image.thumbnail((_SIDE, _SIDE), Image.Resampling.BICUBIC)
-                self._cache[row] = image
-            except ImageError as error:
-                logger.warning("A reference image cannot be read: %s", error)
-                if not error.proven:
-                    return None  # another try may succeed
-                self._cache[row] = None
+        with self._lock:
+            if row in self._cache:
+                self._cache.move_to_end(row)
+                return self._cache[row]
+        path = self._index.contents.file_of(self._index.examples[row].path)
+        image: Image.Image | None = None
+        try:
+            decoded = read_image(path, self._limits, _SIDE // 3)
+            if decoded.content_hash != self._index.hashes[row]:
+                raise UnreadableImageError(f"{path}: the file changed after it was indexed")
+            image = decoded.image
+            image.thumbnail((_SIDE, _SIDE), Image.Resampling.BICUBIC)
+        except ImageError as error:
+            logger.warning("A reference image cannot be read: %s", error)
+            if not error.proven:
+                return None  # another try may succeed
+        with self._lock:
+            self._cache[row] = image
             if len(self._cache) > _CACHED:
                 self._cache.popitem(last=False)
-        self._cache.move_to_end(row)
-        return self._cache[row]
+        return image

@@ -1,5 +1,6 @@
 """The reproducible product in float64: nearly exact, with the same bits for any batch; and the limit of threads."""
 
+import multiprocessing
 import threading
 
 import numpy as np
@@ -8,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from threadpoolctl import threadpool_info, threadpool_limits
 
-from lmm_classifier.core.linalg import ReproducibleMatmul64, single_threaded_blas
+from lmm_classifier.core.linalg import ReproducibleMatmul64, single_threaded_blas, threads_for
 
 
 @settings(max_examples=30, deadline=None)
@@ -80,4 +81,53 @@ def test_an_error_ends_the_limit():
     with threadpool_limits(2, "blas"):
         with pytest.raises(ValueError):
             limited(fail)
+        assert blas_threads() == {2}
+
+
+def test_the_limit_holds_until_the_last_thread_is_out():
+    """Whichever was in first; none waits for another."""
+    with threadpool_limits(2, "blas"):
+        first_is_out, second_is_in, seen = threading.Event(), threading.Event(), []
+
+        def second():
+            with threads_for(1):
+                second_is_in.set()
+                assert first_is_out.wait(60)
+                seen.append(blas_threads())
+
+        other = threading.Thread(target=second)
+        with threads_for(1):
+            other.start()
+            assert second_is_in.wait(60)
+        first_is_out.set()
+        other.join(60)
+        assert seen == [{1}]
+        assert blas_threads() == {2}
+
+
+def test_only_small_products_are_limited():
+    """A large one may use all threads."""
+    with threadpool_limits(2, "blas"):
+        with threads_for(1_000_000):
+            assert blas_threads() == {1}
+        with threads_for(10**11):
+            assert blas_threads() == {2}
+
+
+def _threads_in_the_child(answers):
+    inside = limited()
+    answers.put((inside, blas_threads()))
+
+
+def test_a_process_that_is_forked_inside_lifts_the_limit_itself():
+    """The thread that set it does not exist there."""
+    context = multiprocessing.get_context("fork")
+    answers = context.Queue()
+    with threadpool_limits(2, "blas"):
+        with threads_for(1):
+            child = context.Process(target=_threads_in_the_child, args=(answers,))
+            child.start()
+            assert answers.get(timeout=60) == ({1}, {2})
+            child.join(60)
+            assert blas_threads() == {1}
         assert blas_threads() == {2}

@@ -4,6 +4,7 @@ import csv
 import json
 import math
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -131,3 +132,34 @@ def test_an_audit_can_be_stopped_between_its_batches(tmp_path, vectors):
 
     with pytest.raises(Cancelled, match="of 123"):
         audit_opened_index([index_of(tmp_path / "i.npz", vectors, LABELS)], PipelineConfig.offline(), progress=cancel)
+
+
+@pytest.mark.parametrize("name", ["i.npz", "index"])
+def test_dismissed_findings_are_left_out_and_counted(tmp_path, vectors, name):
+    """Of each kind, in both formats; accuracy and the ranking stay, and so does what was marked as likely wrong."""
+    labels = [{3: "b", 51: "a"}.get(row, label) for row, label in enumerate(LABELS)]
+    vectors = np.concatenate([vectors, vectors[:1]])
+    index = index_of(tmp_path / name, vectors, [*labels, "a"])
+    config = PipelineConfig.offline()
+    before = audit_opened_index([index], config, near_duplicate=0.999)
+    wrong, copies = before.label_issues[0], before.duplicates[0]
+    assert before.dismissed == 0
+    index.contents = replace(index.contents, dismissals=[wrong.dismissal, copies.dismissal])
+    after = audit_opened_index([index], config, near_duplicate=0.999)
+    assert after.label_issues == before.label_issues[1:]
+    assert after.duplicates == before.duplicates[1:]
+    assert after.dismissed == 2
+    assert (after.accuracy, after.ranking) == (before.accuracy, before.ranking)
+    assert wrong.content_hash == index.hashes[[e.path for e in index.examples].index(wrong.path)]
+
+
+def test_a_dismissed_outlier_is_left_out(tmp_path, vectors):
+    """The next one does not take its place."""
+    vectors = vectors.copy()
+    away = -vectors[:50].mean(axis=0) - vectors[50:90].mean(axis=0) - vectors[90:120].mean(axis=0)
+    vectors[7] = away / np.linalg.norm(away)
+    index = index_of(tmp_path / "i.npz", vectors, LABELS)
+    before = audit_opened_index([index], PipelineConfig.offline())
+    index.contents = replace(index.contents, dismissals=[before.outliers[0].dismissal])
+    after = audit_opened_index([index], PipelineConfig.offline())
+    assert (after.outliers, after.dismissed) == (before.outliers[1:], 1)

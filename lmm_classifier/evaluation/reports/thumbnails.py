@@ -39,9 +39,27 @@ def embed_image(path: Path, name: str, limits: ImageLimits) -> EmbeddedImage:
         image = read_image(path, limits, _SIDE).image
     except ImageError as error:
         return EmbeddedImage(name, error=str(error))
-    scale = _SIDE / max(image.size)
+    small = resized(image, _SIDE)
+    return EmbeddedImage(name, _data_url(small), *small.size)
+
+
+def resized(image: Image, side: int) -> Image:
+    """Return the image with a longer side of `side` pixels; keep its shape, but no side below 1."""
+    scale = side / max(image.size)
     size = max(1, round(scale * image.width)), max(1, round(scale * image.height))
-    return EmbeddedImage(name, _data_url(image.resize(size, Resampling.BICUBIC)), *size)
+    return image.resize(size, Resampling.BICUBIC)
+
+
+def reduced(image: Image, side: int) -> Image:
+    """Do the same as `resized`, but leave a smaller image as it is."""
+    return image if max(image.size) <= side else resized(image, side)
+
+
+def jpeg(image: Image) -> bytes:
+    """Return the pixels as a JPEG without metadata."""
+    data = io.BytesIO()
+    image.save(data, "JPEG", quality=_QUALITY, optimize=True)
+    return data.getvalue()
 
 
 class Thumbnails:
@@ -73,6 +91,4 @@ class Thumbnails:
 
 
 def _data_url(image: Image) -> str:
-    data = io.BytesIO()
-    image.save(data, "JPEG", quality=_QUALITY, optimize=True)
-    return "data:image/jpeg;base64," + base64.b64encode(data.getvalue()).decode("ascii")
+    return "data:image/jpeg;base64," + base64.b64encode(jpeg(image)).decode("ascii")

@@ -39,7 +39,7 @@ def prepare_examples(
     A file in the dataset folder stays there; every other image is copied into the index.
     """
     root = Path(manifest.image_root)
-    by_hash = {record.content_hash: record for record in store.records()}
+    by_hash: dict[str, Record] = {}
     new_records: dict[str, Record] = {}
     skipped = []
     for number, (image, label) in enumerate(zip(images, labels)):
@@ -51,7 +51,7 @@ def prepare_examples(
             skipped.append(Skipped(name, str(error), error.kind))
             continue
         content_hash = hashlib.sha256(data).hexdigest()
-        known = by_hash.get(content_hash)
+        known = by_hash.get(content_hash) or store.record_with_content(content_hash)
         if known is not None:
             skipped.append(_already_there(name, known, label))
             continue

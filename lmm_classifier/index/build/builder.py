@@ -35,6 +35,7 @@ from lmm_classifier.index.formats import has_npz_name, write_index
 from lmm_classifier.index.manifest import EncoderEntry, Manifest
 from lmm_classifier.index.staleness import stale_parts
 from lmm_classifier.index.storage.arrays import VectorSpool
+from lmm_classifier.index.storage.editing.edits import NewEdit
 from lmm_classifier.index.storage.store import Store
 
 
@@ -121,6 +122,7 @@ class Build:
                 batch_size=self.batch_size,
                 progress=self.progress,
                 replace=self.replace,
+                edit=NewEdit("build"),
             ).run()
             encoded = time.monotonic()
             report = replaced(report, stale=stale_parts(store.contents()))  # this makes the derived files too

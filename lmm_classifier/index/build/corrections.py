@@ -1,10 +1,14 @@
-"""Apply a table of corrections to a durable index, as one edit: keep, relabel or remove examples."""
+"""Apply a table of corrections to a durable index, as one edit: keep, relabel or remove examples.
+
+`keep` changes nothing. `dismiss` says that the label is right, so that no audit asks again.
+"""
 
 from __future__ import annotations
 
 import csv
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from io import StringIO
 from pathlib import Path
 
@@ -12,16 +16,18 @@ from lmm_classifier import __version__
 from lmm_classifier.core.csv_cells import unescape_cell
 from lmm_classifier.core.errors import DatasetError
 from lmm_classifier.core.paths import expand_home
-from lmm_classifier.index.build.added_examples import file_of
-from lmm_classifier.index.build.editor import stale
+from lmm_classifier.index.build.chosen_examples import require_some_remain
+from lmm_classifier.index.build.edit_history import edit_report, require_manifest
 from lmm_classifier.index.build.new_labels import checked_label
 from lmm_classifier.index.build.reports import Changes, EditReport
-from lmm_classifier.index.contents import ADDED
-from lmm_classifier.index.storage.records import Record, provenance
-from lmm_classifier.index.storage.store import Change, Store
+from lmm_classifier.index.dismissals import Dismissal
+from lmm_classifier.index.storage.editing.change import Change
+from lmm_classifier.index.storage.editing.edits import NewEdit, edit_time
+from lmm_classifier.index.storage.records import provenance
+from lmm_classifier.index.storage.store import Store
 
 COLUMNS = ("path", "action", "label")  # a table may have more columns, in any order
-ACTIONS = ("keep", "relabel", "remove")
+ACTIONS = ("keep", "dismiss", "relabel", "remove")
 _LISTED = 20  # problems named in one message
 
 
@@ -73,7 +79,12 @@ def read_corrections(file: Path | str) -> list[Correction]:
 
 
 def apply_corrections(
-    index_path: Path | str, corrections: Sequence[Correction], unknown_label: str = "unknown"
+    index_path: Path | str,
+    corrections: Sequence[Correction],
+    unknown_label: str = "unknown",
+    *,
+    note: str = "",
+    origin: str = "",
 ) -> EditReport:
     """Apply corrections to a durable index in one commit, or none of them.
 
@@ -81,6 +92,8 @@ def apply_corrections(
         index_path: a durable index (folder).
         corrections: what `read_corrections` returned.
         unknown_label: the label of images that are called unknown, which no example may have.
+        note: why; stored in the journal.
+        origin: by whom or by which program; stored in the journal.
 
     Raises:
         DatasetError: if a row names no example of the index, if a label cannot be one, or if no example would remain.
@@ -89,29 +102,34 @@ def apply_corrections(
     """
     path = expand_home(index_path)
     with Store(path) as store:
-        manifest = store.manifest()
-        records = {record.path: record for record in store.records()}
+        manifest = require_manifest(store)
+        records = {row.path: record for row in corrections if (record := store.record(row.path)) is not None}
         missing = [row for row in corrections if row.path not in records]
         _raise_if_any([f"line {row.line}: {row.path!r} is no example of the index" for row in missing], path)
-        removed = [records[row.path] for row in corrections if row.action == "remove"]
+        chosen = {action: [row for row in corrections if row.action == action] for action in ACTIONS}
+        removed = [records[row.path] for row in chosen["remove"]]
         labels = _checked_labels(corrections, unknown_label, path)
-        wanted = [(records[row.path], labels[row.label]) for row in corrections if row.action == "relabel"]
+        wanted = [(records[row.path], labels[row.label]) for row in chosen["relabel"]]
         former = [(record, label) for record, label in wanted if record.label != label]
-        if manifest is None or (removed and len(removed) == len(records)):
-            raise DatasetError(
-                f"This would remove all {len(removed)} examples, but an index needs one. Nothing was changed."
-            )
-        if removed or former:
-            changed = [
-                replace(record, label=label, provenance=provenance(record.path, label)) for record, label in former
-            ]
-            dropped = [(record.content_hash, record.path) for record in removed]
-            change = Change(changed, [record.path for record in removed], removed=dropped)
-            store.commit(change, replace(manifest, program=__version__))
-        for record in removed:
-            if record.path.startswith(ADDED):
-                file_of(store, manifest, record.path).unlink(missing_ok=True)
-        return _report(path, len(records), former, removed)
+        require_some_remain(store, len(removed))
+        now = edit_time(datetime.now(UTC))
+        right = [records[row.path] for row in chosen["dismiss"]]
+        change = Change(
+            put=[replace(record, label=label, provenance=provenance(record.path, label)) for record, label in former],
+            drop=[record.path for record in removed],
+            removed=[(record.content_hash, record.path) for record in removed],
+            dismissed=[replace(Dismissal.of("label", [(r.content_hash, r.label)]), time=now) for r in right],
+        )
+        edit = None
+        if removed or former or right:
+            entry = NewEdit("corrections", origin, note)
+            edit = store.commit(change, replace(manifest, program=__version__), entry)
+        changes = Changes(
+            removed=tuple(change.drop),
+            relabeled=tuple((record.path, record.label, label) for record, label in former),
+            dismissed=len(right),
+        )
+        return edit_report(store, changes, (), edit)
 
 
 def _checked_labels(corrections: Sequence[Correction], unknown_label: str, path: Path) -> dict[str, str]:
@@ -125,15 +143,6 @@ def _checked_labels(corrections: Sequence[Correction], unknown_label: str, path:
                 problems.append(f"line {row.line}: {error}")
     _raise_if_any(problems, path)
     return labels
-
-
-def _report(path: Path, count: int, relabeled: Sequence[tuple[Record, str]], removed: Sequence[Record]) -> EditReport:
-    changes = Changes(
-        removed=tuple(record.path for record in removed),
-        relabeled=tuple((record.path, record.label, label) for record, label in relabeled),
-        unchanged=count - len(removed) - len(relabeled),
-    )
-    return EditReport(changes, count - len(removed), (), stale(path))
 
 
 def _numbered(rows: Iterator[list[str]]) -> Iterator[tuple[int, list[str]]]:

@@ -12,25 +12,23 @@ from lmm_classifier.config import PipelineConfig
 from lmm_classifier.core.errors import DatasetError, IndexFileError
 from lmm_classifier.core.labels import normal_label
 from lmm_classifier.core.paths import expand_home
-from lmm_classifier.core.progress import Progress, ProgressCallback, Skipped
+from lmm_classifier.core.progress import ProgressCallback, Skipped
 from lmm_classifier.core.protocols import Encoder
 from lmm_classifier.data.image_inputs import ImageInput, check_inputs
-from lmm_classifier.embeddings.encode_files import Encoding, encode_files
-from lmm_classifier.index.build.added_examples import file_of, id_in_folder, prepare_examples
-from lmm_classifier.index.build.configured_encoders import ConfiguredEncoders
+from lmm_classifier.index.build.added_examples import file_of, prepare_examples
+from lmm_classifier.index.build.chosen_examples import choose_examples, require_expected, require_some_remain
+from lmm_classifier.index.build.edit_history import EditHistory, edit_report, require_manifest
 from lmm_classifier.index.build.folder_scan import scan_dataset
 from lmm_classifier.index.build.new_labels import checked_label, warn_if_alike
 from lmm_classifier.index.build.reports import BuildReport, Changes, EditReport
 from lmm_classifier.index.build.sync import Sync
 from lmm_classifier.index.build.transform_fitters import fitters_of, known_fitters
 from lmm_classifier.index.contents import ADDED
-from lmm_classifier.index.formats import has_npz_name
 from lmm_classifier.index.manifest import Manifest
-from lmm_classifier.index.staleness import stale_parts
-from lmm_classifier.index.storage.lock import WAIT
-from lmm_classifier.index.storage.reader import read_store
+from lmm_classifier.index.storage.editing.change import Change
+from lmm_classifier.index.storage.editing.edits import NewEdit
 from lmm_classifier.index.storage.records import Record, provenance
-from lmm_classifier.index.storage.store import Change, Store
+from lmm_classifier.index.storage.store import Store
 
 
 def sync_index(
@@ -73,7 +71,7 @@ def sync_index(
     return IndexEditor(index_path, config or PipelineConfig(), encoder).sync(image_root, batch_size, progress, replace)
 
 
-class IndexEditor:
+class IndexEditor(EditHistory):
     """Edits a durable index.
 
     Each edit is atomic, and an open classifier uses it from its next call on. The encoders of `config` are loaded when
@@ -94,33 +92,20 @@ class IndexEditor:
         True
     """
 
-    def __init__(
-        self,
-        path: Path | str,
-        config: PipelineConfig,
-        encoder: Encoder | Sequence[Encoder] | None = None,
-        wait: float = WAIT,
-    ) -> None:
-        self.path = expand_home(path)
-        self._config, self._wait = config, wait
-        self._encoders = ConfiguredEncoders(config.encoders, encoder)
-        if has_npz_name(self.path):
-            raise IndexFileError(
-                f"{path} is a .npz file, which cannot be edited. Make a durable index of it with "
-                "`lmm-classifier import`."
-            )
-
     def sync(
         self,
         dataset: Path | str | None = None,
         batch_size: int | None = None,
         progress: ProgressCallback | None = None,
         replace: bool = False,
+        *,
+        note: str = "",
+        origin: str = "",
     ) -> BuildReport:
         """Update the index from a dataset folder, as `sync_index` does."""
         started = monotonic()
         with self._store() as store:
-            manifest = _manifest(store)
+            manifest = require_manifest(store)
             encoders = self._encoders.for_sync(manifest, str(self.path))
             root = expand_home(dataset) if dataset is not None else Path(manifest.image_root)
             report = Sync(
@@ -136,14 +121,19 @@ class IndexEditor:
                 batch_size=batch_size or self._config.batch_size,
                 progress=progress,
                 replace=replace,
+                edit=NewEdit("sync", origin, note),
             ).run()
-        return replaced(report, seconds=monotonic() - started, stale=stale(self.path))
+            store.contents()  # makes the derived files
+            return replaced(report, seconds=monotonic() - started, stale=store.stale_parts())
 
     def add(
         self,
         images: Sequence[ImageInput],
         labels: Sequence[str] | str,
         progress: ProgressCallback | None = None,
+        *,
+        note: str = "",
+        origin: str = "",
     ) -> EditReport:
         """Add images as examples.
 
@@ -154,6 +144,8 @@ class IndexEditor:
                 are copied into the index. One that cannot be read or decoded is listed under `skipped`.
             labels: one label for each image, or one for all.
             progress: called after each batch; raise `Cancelled` in it to stop. No example is added then.
+            note: why; stored in the journal.
+            origin: by whom or by which program; stored in the journal.
         """
         images = check_inputs(images)
         names = list(labels) if isinstance(labels, Iterable) and not isinstance(labels, str) else [labels] * len(images)
@@ -161,52 +153,71 @@ class IndexEditor:
             raise IndexFileError(f"Got {len(images)} images and {len(names)} labels. Give one label each, or one.")
         names = [checked_label(name, self._config.unknown_label) for name in names]
         with self._store() as store:
-            warn_if_alike(names, {record.label for record in store.records()})
-            manifest = _manifest(store)
+            warn_if_alike(names, store.label_counts())
+            manifest = require_manifest(store)
             new_records, skipped = prepare_examples(store, manifest, images, names, self._config.images.limits)
-            records, failed = self._encode(store, manifest, new_records, progress)
-            if records:
-                hashes = [record.content_hash for record in records]
-                store.commit(Change(records, readmitted=hashes), _edited(manifest))
+            records, failed = self._encode_added(store, manifest, new_records, progress)
+            hashes = [record.content_hash for record in records]
+            edit = self._commit(store, Change(records, readmitted=hashes), NewEdit("add", origin, note))
             changes = Changes(added=tuple(record.path for record in records), encoded=len(records))
-            return self._report(store, changes, [*skipped, *failed])
+            return edit_report(store, changes, [*skipped, *failed], edit)
 
-    def remove(self, examples: Iterable[str]) -> EditReport:
-        """Remove examples by their ids. `sync` does not add them again, but `add` does."""
+    def remove(
+        self, examples: Iterable[str], *, expect: Mapping[str, str] | None = None, note: str = "", origin: str = ""
+    ) -> EditReport:
+        """Remove examples by their ids. `sync` does not add them again, but `add` does; `expect` as in `relabel`."""
         with self._store() as store:
-            manifest = _manifest(store)
-            chosen, skipped = _chosen(store, examples, manifest)
-            if chosen and len(chosen) == len(store.records()):
-                raise DatasetError(
-                    f"This would remove all {len(chosen)} examples, but an index needs one. Nothing was removed."
-                )
+            require_expected(store, expect)
+            chosen, skipped = choose_examples(store, examples, require_manifest(store))
+            require_some_remain(store, len(chosen))
             paths = [record.path for record in chosen]
-            if chosen:
-                removed = [(record.content_hash, record.path) for record in chosen]
-                store.commit(Change([], paths, removed=removed), _edited(manifest))
-            for path in paths:
-                if path.startswith(ADDED):
-                    file_of(store, manifest, path).unlink(missing_ok=True)
-            return self._report(store, Changes(removed=tuple(paths)), skipped)
+            removed = [(record.content_hash, record.path) for record in chosen]
+            edit = self._commit(store, Change([], paths, removed=removed), NewEdit("remove", origin, note))
+            return edit_report(store, Changes(removed=tuple(paths)), skipped, edit)
 
-    def relabel(self, examples: Iterable[str], label: str) -> EditReport:
-        """Change the label of examples by their ids. `sync` does not undo it while the file stays in its folder."""
+    def relabel(
+        self,
+        examples: Iterable[str],
+        label: str,
+        *,
+        expect: Mapping[str, str] | None = None,
+        note: str = "",
+        origin: str = "",
+    ) -> EditReport:
+        """Change the label of examples by their ids. `sync` does not undo it while the file stays in its folder.
+
+        Args:
+            examples: ids.
+            label: the new label.
+            expect: for ids the labels that the caller saw. Raises ConflictError, and changes nothing, where one
+                differs now.
+            note: why; stored in the journal.
+            origin: by whom or by which program; stored in the journal.
+        """
         label = checked_label(label, self._config.unknown_label)
         with self._store() as store:
-            warn_if_alike([label], {record.label for record in store.records()})
-            manifest = _manifest(store)
-            chosen, skipped = _chosen(store, examples, manifest)
-            former = [record for record in chosen if record.label != label]
-            records = [replaced(record, label=label, provenance=provenance(record.path, label)) for record in former]
-            if records:
-                store.commit(Change(records), _edited(manifest))
-            relabeled = tuple((record.path, record.label, label) for record in former)
-            return self._report(store, Changes(relabeled=relabeled), skipped)
+            require_expected(store, expect)
+            chosen, skipped = choose_examples(store, examples, require_manifest(store))
+            warn_if_alike([label], store.label_counts())
+            return self._relabeled(store, chosen, label, skipped, NewEdit("relabel", origin, note))
+
+    def rename_label(self, label: str, new: str, *, note: str = "", origin: str = "") -> EditReport:
+        """Give a label another name; where that is a label already, merge the two. Dismissals follow the name.
+
+        Raises DatasetError if no example has the label.
+        """
+        label, new = normal_label(label), checked_label(new, self._config.unknown_label)
+        with self._store() as store:
+            records = store.records_of_label(label)
+            if not records:
+                raise DatasetError(f"No example has the label {label!r}. Nothing was changed.")
+            warn_if_alike([new], set(store.label_counts()) - {label})
+            return self._relabeled(store, records, new, (), NewEdit("rename_label", origin, note), former=label)
 
     def refit(self) -> bool:
         """Fit the transform to the current examples; return whether that was necessary."""
         with self._store() as store:
-            manifest = _manifest(store)
+            manifest = require_manifest(store)
             if store.contents().transforms_are_current:
                 return False
             hashes = sorted(record.content_hash for record in store.records())
@@ -214,33 +225,16 @@ class IndexEditor:
                 fitter.fit(store.rows(fingerprint.space_id, fingerprint.dim, hashes))
                 for fitter, fingerprint in zip(fitters_of(store.contents()), manifest.fingerprints, strict=True)
             ]
-            store.commit(Change([], transforms=transforms), _edited(manifest))
+            store.commit(Change([], transforms=transforms), replaced(manifest, program=__version__))
             return True
 
-    def examples_of(self, label: str) -> list[str]:
-        """Return the ids of the examples of a label."""
-        contents, label = read_store(self.path), normal_label(label)
-        return [path for path, name in zip(contents.paths, contents.labels) if name == label]
-
-    def _store(self) -> Store:
-        return Store(self.path, wait=self._wait)
-
-    def _encode(
+    def _encode_added(
         self, store: Store, manifest: Manifest, new_records: Mapping[str, Record], progress: ProgressCallback | None
     ) -> tuple[list[Record], list[Skipped]]:
         """Commit missing vectors of new images; return the records that have one, and the images that failed."""
         names, records = list(new_records), list(new_records.values())
-        encoders = self._encoders.for_edit(manifest, str(self.path))
-        known = [store.encoded_hashes(space) for space in manifest.space_ids]
         files = [file_of(store, manifest, record.path) for record in records]
-        failed = {}
-        done, encoding = 0, Encoding(encoders, self._config.images, self._config.batch_size, known)
-        for batch in encode_files(files, encoding):
-            store.put_vectors({space: batch.pairs(place) for place, space in enumerate(manifest.space_ids)})
-            failed.update({image.position: image for image in batch.failed})
-            done += len(batch)
-            if progress is not None:
-                progress(Progress("adding", done, len(files), len(failed)))
+        failed = self._encode(store, manifest, files, records, progress)
         for position in failed:
             if records[position].path.startswith(ADDED):
                 files[position].unlink(missing_ok=True)
@@ -250,43 +244,20 @@ class IndexEditor:
         ]
         return [record for position, record in enumerate(records) if position not in failed], skipped
 
-    def _report(self, store: Store, changes: Changes, skipped: Sequence[Skipped]) -> EditReport:
-        count = 0 if store.state is None else int(store.state.manifest["count"])
-        unchanged = count - len(changes.added) - len(changes.relabeled)
-        return EditReport(replaced(changes, unchanged=unchanged), count, tuple(skipped), stale(self.path))
-
-
-def stale(path: Path) -> tuple[str, ...]:
-    """Name the parts of the index that were fitted to other examples, and say how to fit them again."""
-    return stale_parts(read_store(path))
-
-
-def _manifest(store: Store) -> Manifest:
-    manifest = store.manifest()
-    if manifest is None:
-        raise IndexFileError(
-            f"The build of {store.folder} did not finish. Run `lmm-classifier build` again to resume it."
-        )
-    return manifest
-
-
-def _edited(manifest: Manifest) -> Manifest:
-    return replaced(manifest, program=__version__)
-
-
-def _chosen(store: Store, examples: Iterable[str], manifest: Manifest) -> tuple[list[Record], list[Skipped]]:
-    """Return the records of ids, or of the files of ids; anything else is skipped."""
-    if isinstance(examples, str):
-        raise DatasetError(f"Expected the ids of several examples, got only {examples!r}. Put it in a list.")
-    records = {record.path: record for record in store.records()}
-    chosen: dict[str, Record] = {}
-    skipped = []
-    for name in examples:
-        path = name if name in records else id_in_folder(Path(manifest.image_root), expand_home(name))
-        if path is not None and path in records:
-            chosen[path] = records[path]
-        else:
-            skipped.append(
-                Skipped(name, "not an example of the index; give its id as `classify` shows it", "not_there")
-            )
-    return list(chosen.values()), skipped
+    def _relabeled(
+        self,
+        store: Store,
+        chosen: Iterable[Record],
+        label: str,
+        skipped: Sequence[Skipped],
+        edit: NewEdit,
+        former: str | None = None,
+    ) -> EditReport:
+        """Give examples a label; `former` is the name of a label that is renamed, in dismissals too."""
+        records = [record for record in chosen if record.label != label]
+        current = [replaced(record, label=label, provenance=provenance(record.path, label)) for record in records]
+        old = [] if former is None else [d for d in store.dismissals() if d.renamed(former, label) != d]
+        new = [] if former is None else [d.renamed(former, label) for d in old]
+        number = self._commit(store, Change(current, dismissed=new, restored=old), edit)
+        changes = Changes(relabeled=tuple((record.path, record.label, label) for record in records))
+        return edit_report(store, changes, skipped, number)

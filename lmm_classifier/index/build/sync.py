@@ -24,8 +24,10 @@ from lmm_classifier.index.build.reports import BuildReport, Changes
 from lmm_classifier.index.build.sync_plan import Plan, plan_sync
 from lmm_classifier.index.contents import ADDED
 from lmm_classifier.index.manifest import EncoderEntry, Manifest
+from lmm_classifier.index.storage.editing.change import Change
+from lmm_classifier.index.storage.editing.edits import NewEdit
 from lmm_classifier.index.storage.records import Record, contents_digest
-from lmm_classifier.index.storage.store import Change, Store
+from lmm_classifier.index.storage.store import Store
 
 
 @dataclass
@@ -42,6 +44,7 @@ class Sync:
     progress: ProgressCallback | None = None
     replace: bool = False  # whether most of the examples may be removed
     encoded_by: set[int] = field(default_factory=set)  # places of the encoders that had to encode an image
+    edit: NewEdit | None = None  # what the journal says of it
 
     def run(self) -> BuildReport:
         """Encode images without a vector, then change the examples in one commit.
@@ -66,7 +69,7 @@ class Sync:
         self._require_most_remain(from_folder, plan)
         scan.files.clear()  # the plan is complete, and fitting the transform needs the memory
         plan.drop += [image.path for image in lost]
-        self._commit(plan, now)
+        edit = self._commit(plan, now)
         examples = [Example(record.path, record.label) for record in plan.final]
         hashes = [record.content_hash for record in plan.final]
         changes = replace(plan.changes, encoded=scan.encoded)
@@ -78,6 +81,7 @@ class Sync:
             report,
             warnings=(*report.warnings, *_vanished_labels(from_folder, plan)),
             encoded_by=tuple(names[place] for place in places),
+            edit=edit,
         )
 
     @property
@@ -142,7 +146,7 @@ class Sync:
         """Return the content hashes that have a vector of every encoder."""
         return set.intersection(*(self.store.encoded_hashes(space) for space in self._space_ids))
 
-    def _commit(self, plan: Plan, now: str) -> None:
+    def _commit(self, plan: Plan, now: str) -> int | None:
         former = self.store.manifest()
         if former is not None and list(former.space_ids) != self._space_ids:
             former = None  # vectors of other encoders are replaced
@@ -164,8 +168,9 @@ class Sync:
         same = former is not None and replace(manifest, program=former.program) == former
         if same and transforms is None and not (plan.put or plan.drop):
             self.store.touch(plan.touched)  # nothing changed on which results depend
-        else:
-            self.store.commit(Change([*plan.put, *plan.touched], plan.drop, transforms, tidy=True), manifest)
+            return None
+        change = Change([*plan.put, *plan.touched], plan.drop, transforms, tidy=True)
+        return self.store.commit(change, manifest, self.edit or NewEdit("sync"))
 
     def _new_transforms(self, plan: Plan, former: Manifest | None) -> list[Transform] | None:
         """Fit the transforms to the images of `plan`; return None if the stored ones were fitted to just these."""

@@ -22,7 +22,7 @@ from lmm_classifier.index.manifest import other_format_message
 from lmm_classifier.index.storage.schema import META, TABLES
 
 FILE = "index.sqlite"
-FORMAT_VERSION = 5
+FORMAT_VERSION = 6
 _APPLICATION = 0x4C4D4D43  # "LMMC", in the header of the file
 _BUSY = 30_000  # milliseconds to wait for another connection
 _PAGE = 16384  # bytes; three vectors of SigLIP fit into one
@@ -84,7 +84,8 @@ def _create(connection: sqlite3.Connection) -> None:
         if connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
             return  # another connection created the tables first
         for table in TABLES:
-            connection.execute(table.create)
+            for statement in table.statements:
+                connection.execute(statement)
         connection.execute(f"PRAGMA application_id={_APPLICATION}")
         connection.execute(f"PRAGMA user_version={FORMAT_VERSION}")
 
@@ -123,8 +124,8 @@ def _other_format(folder: Path, version: int) -> str:
 
 def _has_our_tables(connection: sqlite3.Connection) -> bool:
     """Return whether there are exactly our tables: a view or trigger that somebody added must never run."""
-    statements = connection.execute("SELECT sql FROM sqlite_master WHERE sql IS NOT NULL").fetchall()
-    return sorted(sql for (sql,) in statements) == sorted(table.create for table in TABLES)
+    found = connection.execute("SELECT sql FROM sqlite_master WHERE sql IS NOT NULL").fetchall()
+    return sorted(sql for (sql,) in found) == sorted(sql for table in TABLES for sql in table.statements)
 
 
 @contextmanager

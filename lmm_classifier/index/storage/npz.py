@@ -17,12 +17,14 @@ from lmm_classifier.core.errors import IndexFileError
 from lmm_classifier.core.files import atomic_write
 from lmm_classifier.core.labels import normal_label
 from lmm_classifier.index.contents import ADDED, Array, EncoderVectors, IndexContents
+from lmm_classifier.index.dismissals import Dismissal
 from lmm_classifier.index.manifest import Manifest
 from lmm_classifier.index.storage.arrays import read_array, read_blocks, read_header, write_array
 
 MANIFEST = "manifest.json"
 VECTORS, TRANSFORM, CALIBRATION = "vectors", "transform", "calibration"  # prefixes of arrays, followed by a dot
 _TIMES = "milliseconds"
+_DISMISSALS = "dismissals"
 _TABLE = ("labels", "paths", "hashes")
 _MAX_MANIFEST = 1 << 20  # bytes
 
@@ -49,6 +51,8 @@ def _arrays(contents: IndexContents) -> Iterator[tuple[str, Iterable[Array], tup
     for place, vectors in enumerate(contents.vectors):
         fitted |= nest(f"{TRANSFORM}.{place}", vectors.transform_arrays)
     fitted[_TIMES] = np.array([contents.milliseconds.get(space, np.nan) for space in manifest.space_ids])
+    if contents.dismissals:
+        fitted[_DISMISSALS] = np.array([dismissal.to_json() for dismissal in contents.dismissals], np.str_)
     for name, array in fitted.items():
         yield name, [np.atleast_1d(array)], np.atleast_1d(array).shape, array.dtype
 
@@ -87,7 +91,7 @@ def _read(path: Path) -> IndexContents:
     if missing := sorted(required - set(sizes)):
         raise IndexFileError(f"{path} is incomplete: {', '.join(missing)} missing.")
     prefixes = (f"{TRANSFORM}.", f"{CALIBRATION}.")
-    optional = {MANIFEST, f"{_TIMES}.npy"}
+    optional = {MANIFEST, f"{_TIMES}.npy", f"{_DISMISSALS}.npy"}
     if other := sorted(name for name in set(sizes) - required - optional if not name.startswith(prefixes)):
         raise IndexFileError(f"{path} is damaged or not an index of this program: it has a member {other[0]!r}.")
     labels, paths, hashes = (_texts(path, name, manifest.count, sizes) for name in _TABLE)
@@ -106,6 +110,7 @@ def _read(path: Path) -> IndexContents:
         tuple(vectors),
         stored[0].header.dtype,
         _arrays_under(path, sizes, CALIBRATION) or None,
+        dismissals=_dismissals(path, sizes),
         milliseconds=_milliseconds(path, sizes, manifest),
     )
 
@@ -145,6 +150,16 @@ def _milliseconds(path: Path, sizes: Mapping[str, int], manifest: Manifest) -> d
     return {space: float(time) for space, time in zip(manifest.space_ids, times) if np.isfinite(time) and time >= 0}
 
 
+def _dismissals(path: Path, sizes: Mapping[str, int]) -> list[Dismissal]:
+    """Return the dismissed findings; raise IndexFileError where they are none."""
+    if f"{_DISMISSALS}.npy" not in sizes:
+        return []
+    try:
+        return [Dismissal.from_json(text) for text in _texts(path, _DISMISSALS, None, sizes)]
+    except ValueError as error:
+        raise IndexFileError(f"{path}: {_DISMISSALS} are damaged: {error}.") from None
+
+
 def require_inside(paths: Iterable[str], source: str) -> None:
     """Raise IndexFileError if an id leads out of the dataset folder."""
     for path in paths:
@@ -171,10 +186,10 @@ def _array(path: Path, name: str, sizes: Mapping[str, int]) -> Array:
         return read_array(file, read_header(file, sizes[name], f"{path}:{name}"), f"{path}:{name}")
 
 
-def _texts(path: Path, name: str, count: int, sizes: Mapping[str, int]) -> list[str]:
+def _texts(path: Path, name: str, count: int | None, sizes: Mapping[str, int]) -> list[str]:
     array = _array(path, f"{name}.npy", sizes)
-    if array.dtype.kind != "U" or array.shape != (count,):
-        raise IndexFileError(f"{path}: {name} are {array.dtype} {array.shape}, expected {count} texts.")
+    if array.dtype.kind != "U" or array.ndim != 1 or count not in (None, len(array)):
+        raise IndexFileError(f"{path}: {name} are {array.dtype} {array.shape}, expected {count or 'some'} texts.")
     characters = array.view(array.dtype.byteorder.replace("=", "<") + "u4") if array.size else array
     if array.size and characters.max() > sys.maxunicode:
         raise IndexFileError(f"{path}: {name} hold damaged text with a number that is not a character.")

@@ -19,6 +19,7 @@ from lmm_classifier.embeddings.whitening import IdentityTransform, transform_fro
 from lmm_classifier.index.contents import Array, EncoderVectors, IndexContents
 from lmm_classifier.index.storage import database
 from lmm_classifier.index.storage.columns import Labels
+from lmm_classifier.index.storage.editing.dismissals import read_dismissals
 from lmm_classifier.index.storage.npz import require_inside
 from lmm_classifier.index.storage.records import read_records
 from lmm_classifier.index.storage.salvage import finish_repair
@@ -55,6 +56,7 @@ def read_store(folder: Path) -> IndexContents:
         calibration = read_arrays(connection, source, CALIBRATION)
         calibrated = database.get_meta(connection, CALIBRATION, source) or b""
         milliseconds = read_milliseconds(connection, source)
+        dismissals = read_dismissals(connection, source)
         snapshot = read_snapshot(folder, state.version)
         matrices: list[Float32Array] = []
         if snapshot is None or snapshot.stamp != state.stamp:
@@ -76,6 +78,7 @@ def read_store(folder: Path) -> IndexContents:
         transforms_are_current=all(isinstance(transform, IdentityTransform) for transform in transforms)
         or state.transform_hashes == state.contents,
         added_folder=folder / ADDED_FOLDER,
+        dismissals=dismissals,
         milliseconds=milliseconds,
         version=state.version,
         stamp=f"{state.index} {state.version} {calibrated.decode()}",

@@ -8,6 +8,7 @@ import sqlite3
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 from lmm_classifier.core.errors import IndexFileError
 from lmm_classifier.core.labels import normal_label
@@ -99,19 +100,34 @@ def digest_of(path: bytes, label: bytes, content_hash: bytes) -> int:
     return checksum(path, label, content_hash)
 
 
+def content_digest(content_hash: str) -> int:
+    """Return a digest of a content hash in 64 bits."""
+    return int.from_bytes(hashlib.blake2b(encoded(content_hash), digest_size=8).digest(), "little")
+
+
 def contents_digest(hashes: Iterable[str]) -> int:
-    """Return a checksum of content hashes that does not depend on their order."""
-    return sum(checksum(encoded(content_hash)) for content_hash in hashes) % 2**64
+    """Return a digest of content hashes that does not depend on their order."""
+    return sum(map(content_digest, hashes)) % 2**64
 
 
 def read_records(connection: sqlite3.Connection, source: str) -> Iterator[Record]:
     """Read all examples, ascending by id; raise IndexFileError where a row is damaged."""
-    for *row, crc in connection.execute(f"{EXAMPLES.select} ORDER BY path"):
-        if checksum(*row) != crc:
-            name = f"the example {bytes(row[0])!r}" if isinstance(row[0], bytes) else "an example"
-            raise IndexFileError(f"{source}: the row of {name} is damaged. {_REPAIR}")
-        path, label, content_hash = (decoded(field, source) for field in row[:3])
-        yield Record(path, label, content_hash, *row[3:])
+    return (_record(row, source) for row in connection.execute(f"{EXAMPLES.select} ORDER BY path"))
+
+
+def find_records(connection: sqlite3.Connection, source: str, column: str, value: str) -> list[Record]:
+    """Return the examples with this value in the column `path`, `hash` or `label`, ascending by id."""
+    query = f"{EXAMPLES.select} WHERE {column} = ? ORDER BY path"
+    return [_record(row, source) for row in connection.execute(query, (encoded(value),)).fetchall()]
+
+
+def _record(stored: tuple[Any, ...], source: str) -> Record:
+    *row, crc = stored
+    if checksum(*row) != crc:
+        name = f"the example {bytes(row[0])!r}" if isinstance(row[0], bytes) else "an example"
+        raise IndexFileError(f"{source}: the row of {name} is damaged. {_REPAIR}")
+    path, label, content_hash = (decoded(field, source) for field in row[:3])
+    return Record(path, label, content_hash, *row[3:])
 
 
 def put_records(connection: sqlite3.Connection, records: Iterable[Record]) -> None:

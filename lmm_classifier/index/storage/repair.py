@@ -14,6 +14,7 @@ from lmm_classifier.index.storage.records import contents_digest, read_records
 from lmm_classifier.index.storage.salvage import is_sound
 from lmm_classifier.index.storage.schema import META, TABLES, VECTORS
 from lmm_classifier.index.storage.state import (
+    CALIBRATED,
     CALIBRATION,
     STATE,
     STATE_COPY,
@@ -59,6 +60,7 @@ def _drop_group(connection: sqlite3.Connection, prefix: str) -> None:
     """
     if prefix == CALIBRATION:
         drop_arrays(connection, prefix)
+        connection.execute("DELETE FROM meta WHERE name = ?", (CALIBRATED,))
     elif (state := State.read(connection, "the index")) is not None:
         put_state(connection, replace(state, transform_hashes=-1))
 

@@ -17,6 +17,7 @@ class TableSchema:
     key: str  # column that names a row
     constraint: str = ""
     numbered: bool = False  # whether `key` is a number that SQLite gives to each row, not covered by the checksum
+    indexed: tuple[str, ...] = ()  # columns by which single rows are found
 
     @property
     def column_names(self) -> str:
@@ -29,6 +30,12 @@ class TableSchema:
         parts = [f"{name} {sql_type}" for name, sql_type in self.columns.items()]
         parts = [f"{self.key} INTEGER PRIMARY KEY"] * self.numbered + parts + [self.constraint] * bool(self.constraint)
         return f"CREATE TABLE {self.name} ({', '.join(parts)}){'' if self.numbered else ' WITHOUT ROWID'}"
+
+    @property
+    def statements(self) -> list[str]:
+        """Return the statements that create the table and its indexes."""
+        indexes = [f"CREATE INDEX {self.name}_by_{column} ON {self.name} ({column})" for column in self.indexed]
+        return [self.create, *indexes]
 
     @property
     def select(self) -> str:
@@ -64,6 +71,11 @@ EXAMPLES = TableSchema(
         "crc": _INTEGER,
     },
     "path",
+    indexed=("hash", "label"),  # so that an edit reads no more rows than it changes
+)
+# for each label the number of its examples and the sum of their `content_digest`
+LABELS = TableSchema(
+    "labels", {"label": "BLOB PRIMARY KEY", "count": _INTEGER, "contents": _TEXT, "crc": _INTEGER}, "label"
 )
 VECTORS = TableSchema(
     "vectors",
@@ -87,4 +99,40 @@ FILES = TableSchema(
     "path",
 )
 REMOVED = TableSchema("removed", {"hash": _BLOB, "path": _BLOB, "crc": _INTEGER}, "hash", "PRIMARY KEY (hash, path)")
-TABLES = (META, EXAMPLES, VECTORS, FILES, REMOVED)
+DISMISSALS = TableSchema(
+    "dismissals", {"id": "TEXT PRIMARY KEY", "finding": _TEXT, "examples": _TEXT, "time": _TEXT, "crc": _INTEGER}, "id"
+)
+EDITS = TableSchema(
+    "edits",
+    {
+        "id": "INTEGER PRIMARY KEY",
+        "time": _TEXT,
+        "kind": _TEXT,
+        "origin": _BLOB,
+        "note": _BLOB,
+        "images": _INTEGER,
+        "changed": _INTEGER,
+        "roots": _TEXT,
+        "undoes": _INTEGER,
+        "undone_by": _INTEGER,
+        "crc": _INTEGER,
+    },
+    "id",
+)
+# rows before and after each edit
+JOURNAL = TableSchema(
+    "journal",
+    {
+        "edit": _INTEGER,
+        "number": _INTEGER,
+        "after": _INTEGER,
+        "kind": _TEXT,
+        "path": _BLOB,
+        "hash": _BLOB,
+        "fields": _TEXT,
+        "crc": _INTEGER,
+    },
+    "edit",
+    "PRIMARY KEY (edit, number)",
+)
+TABLES = (META, EXAMPLES, LABELS, VECTORS, FILES, REMOVED, DISMISSALS, EDITS, JOURNAL)

@@ -68,6 +68,11 @@ def read_snapshot(folder: Path, version: int | None = None) -> Snapshot | None:
     return None
 
 
+def has_snapshot(folder: Path, version: int) -> bool:
+    """Return whether there is a snapshot of `version`, sound or not."""
+    return _table_file(folder, version).exists()
+
+
 def _versions(folder: Path) -> Iterator[int]:
     with suppress(OSError):
         for file in (folder / FOLDER).iterdir():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import sqlite3
+import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from io import BytesIO
@@ -17,11 +18,13 @@ from lmm_classifier.core.errors import IndexFileError
 from lmm_classifier.core.protocols import Transform
 from lmm_classifier.index.contents import Array
 from lmm_classifier.index.manifest import Manifest
+from lmm_classifier.index.staleness import transforms_digest
 from lmm_classifier.index.storage import database
 from lmm_classifier.index.storage.arrays import read_array, read_header, write_array
 from lmm_classifier.index.storage.snapshot import Stamp
 
 TRANSFORM, CALIBRATION = "transform", "calibration"  # prefixes of the names of their arrays, followed by a dot
+CALIBRATED = "calibrated"  # entry with the `FittedTo` of the calibration
 TIMES = "times"  # entry with the time that each encoder took
 STATE, STATE_COPY, BUILD = "state", "state.copy", "build"  # names of entries; the state matters most: stored twice
 
@@ -33,11 +36,19 @@ class State:
     index: str  # random name that tells which index a derived file belongs to
     version: int
     digest: int  # sum of `Record.digest` of all examples, modulo 2^64: independent of their order
-    contents: int  # the same of their content hashes alone
+    contents: int  # sum of `content_digest` of all examples, modulo 2^64
+    groups: int  # `groups_digest` of their labels
     transforms: Sequence[int]  # for each encoder a checksum of it and of its transform
+    vectors_digest: str  # `transforms_digest` of all encoders
     transform_hashes: int  # value of `contents` when the transforms were fitted
+    edits: int  # id of the last edit; none is given twice
     dtype: str  # number type of the stored vectors
     manifest: Mapping[str, Any]
+
+    @classmethod
+    def empty(cls, dtype: str) -> State:
+        """Return the state of an index before its first build is finished."""
+        return cls(uuid.uuid4().hex, 0, 0, 0, 0, (), "", 0, 0, dtype, {})
 
     @property
     def stamp(self) -> Stamp:
@@ -131,13 +142,20 @@ def transform_prefix(encoder: int) -> str:
     return f"{TRANSFORM}.{encoder}"
 
 
-def put_transforms(connection: sqlite3.Connection, transforms: Sequence[Transform], manifest: Manifest) -> list[int]:
-    """Store the transform of each encoder in the place of all former ones; return their checksums."""
+def put_transforms(
+    connection: sqlite3.Connection, transforms: Sequence[Transform], manifest: Manifest
+) -> tuple[list[int], str]:
+    """Store the transform of each encoder in the place of all former ones; return their checksums and their digest."""
     drop_arrays(connection, TRANSFORM)
-    return [
-        database.checksum(put_arrays(connection, transform_prefix(place), transform.to_arrays()), transform.name, space)
-        for place, (transform, space) in enumerate(zip(transforms, manifest.space_ids, strict=True))
+    named = [
+        (space, transform.name, transform.to_arrays())
+        for transform, space in zip(transforms, manifest.space_ids, strict=True)
     ]
+    crcs = [
+        database.checksum(put_arrays(connection, transform_prefix(place), arrays), name, space)
+        for place, (space, name, arrays) in enumerate(named)
+    ]
+    return crcs, transforms_digest(named)
 
 
 def read_arrays(connection: sqlite3.Connection, source: str, prefix: str) -> dict[str, Array]:

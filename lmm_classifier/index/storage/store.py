@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import json
 import shutil
-import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
+from datetime import datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -21,30 +21,32 @@ import numpy as np
 
 from lmm_classifier.core.arrays import Arrays, Float32Array
 from lmm_classifier.core.errors import IndexFileError
-from lmm_classifier.core.protocols import Rows, Transform
+from lmm_classifier.core.protocols import Rows
 from lmm_classifier.index.contents import IndexContents
 from lmm_classifier.index.manifest import FORMAT, Manifest
 from lmm_classifier.index.manifest import FORMAT_VERSION as MANIFEST_VERSION
+from lmm_classifier.index.staleness import FittedTo
 from lmm_classifier.index.storage import database
+from lmm_classifier.index.storage.editing.change import Applied, Change, apply_change
+from lmm_classifier.index.storage.editing.edits import EditRow, NewEdit, edit_time, note_undo, put_edit
+from lmm_classifier.index.storage.editing.purge import PurgeReport, purge_edits, referenced_images
+from lmm_classifier.index.storage.editing.row_changes import RowChanges, put_row_changes
+from lmm_classifier.index.storage.editing.stored_rows import StoredRows
+from lmm_classifier.index.storage.editing.trash import Trash
 from lmm_classifier.index.storage.lock import LOCK, WAIT, locked
 from lmm_classifier.index.storage.reader import ADDED_FOLDER, read_store
 from lmm_classifier.index.storage.records import (
     KnownFile,
     Record,
-    contents_digest,
-    digest_of,
     put_known_files,
     put_records,
-    put_removed,
-    read_records,
-    read_removed,
 )
-from lmm_classifier.index.storage.records import read_known_files as all_known_files
 from lmm_classifier.index.storage.salvage import finish_repair
 from lmm_classifier.index.storage.schema import VECTORS
 from lmm_classifier.index.storage.snapshot import FOLDER
 from lmm_classifier.index.storage.state import (
     BUILD,
+    CALIBRATED,
     CALIBRATION,
     State,
     Vectors,
@@ -57,24 +59,10 @@ from lmm_classifier.index.storage.times import add_times
 _BLOCK = 1024
 
 
-@dataclass(frozen=True)
-class Change:
-    """Changes of the examples in one commit."""
-
-    put: Sequence[Record]  # new examples, and those that replace the ones with the same ids
-    drop: Sequence[str] = ()  # ids
-    transforms: Sequence[Transform] | None = None  # of each encoder; None leaves the stored ones
-    removed: Sequence[tuple[str, str]] = ()  # content hash and id of examples that `sync` must not add again
-    readmitted: Sequence[str] = ()  # removed content hashes that may be added again
-    tidy: bool = False  # delete vectors without an example, and known files that became examples
-
-
-class Store:
+class Store(StoredRows):
     """A durable index that is open for writing; a context manager that closes it."""
 
     def __init__(self, folder: Path, create: bool = False, wait: float = WAIT) -> None:
-        self.folder = folder
-        self.source = str(folder)
         if create:
             _make_room(folder)
         elif not folder.exists():
@@ -84,9 +72,9 @@ class Store:
             raise IndexFileError(f"{folder} is not a durable index: it has no {database.FILE}.")
         self._lock = locked(folder, wait)
         try:
-            self._connection = database.connect(folder, write=True, create=create)
-            with database.closed_on_error(self._connection), database.translated(folder):
-                self.state = State.read(self._connection, self.source)
+            connection = database.connect(folder, write=True, create=create)
+            with database.closed_on_error(connection), database.translated(folder):
+                super().__init__(connection, folder)
                 self.dtype = self.state.dtype if self.state else self._started_build().get("dtype", "float32")
         except BaseException:
             self._lock.release()
@@ -121,37 +109,12 @@ class Store:
         """Return the folder with the images that were added by hand."""
         return self.folder / ADDED_FOLDER
 
-    def manifest(self) -> Manifest | None:
-        """Return the manifest; None before the first build is finished."""
-        return None if self.state is None else self.state.checked_manifest(self.source)
-
     def image_root(self) -> str | None:
         """Return the dataset folder of the index, or of a first build that did not finish; None for a new index."""
         if self.state is not None:
             return self.state.checked_manifest(self.source).image_root
         root = self._started_build().get("image_root")
         return None if root is None else str(root)
-
-    def records(self) -> list[Record]:
-        """Return all examples, ascending by id."""
-        with database.translated(self.folder):
-            return list(read_records(self._connection, self.source))
-
-    def removed(self) -> dict[str, set[str]]:
-        """Return the content hashes that a person removed, each with the ids that it had."""
-        with database.translated(self.folder):
-            return read_removed(self._connection, self.source)
-
-    def known_files(self) -> list[KnownFile]:
-        """Return the known files that are not examples (yet)."""
-        with database.translated(self.folder):
-            return list(all_known_files(self._connection))
-
-    def encoded_hashes(self, encoder: str) -> set[str]:
-        """Return the content hashes that have a vector of `encoder`, a `Fingerprint.space_id`."""
-        with database.translated(self.folder):
-            rows = self._connection.execute("SELECT hash FROM vectors WHERE encoder = ?", (encoder,))
-            return {database.decoded(content_hash, self.source) for (content_hash,) in rows}
 
     def begin(self, image_root: str, dtype: str) -> None:
         """Store which dataset is being read, so that an interrupted build can be described.
@@ -193,43 +156,55 @@ class Store:
             if times:
                 add_times(self._connection, self.source, times)
 
-    def commit(self, change: Change, manifest: Manifest) -> State:
-        """Change the examples and the version; set `manifest.count`. Return the new state."""
+    def commit(self, change: Change, manifest: Manifest, edit: NewEdit | None = None) -> int | None:
+        """Change the examples and the version; set `manifest.count`. Return the id of the edit in the journal.
+
+        A change of rows is written to the journal if there is an `edit`, and so are the first build and each undo. The
+        images of examples that vanish move to the trash, and those of examples that come back leave it.
+        """
+        trash = Trash(self.folder)
+        trash.restore(record.path for record in change.put)
         with self._changing():
-            state = self.state or State(uuid.uuid4().hex, 0, 0, 0, (), 0, self.dtype, {})
-            former = self._digests([*change.drop, *(record.path for record in change.put)])
-            self._connection.executemany(
-                "DELETE FROM examples WHERE path = ?", [(database.encoded(path),) for path in change.drop]
-            )
-            put_records(self._connection, change.put)
-            current = [(record.digest, contents_digest([record.content_hash])) for record in change.put]
-            digest, contents = (
-                (total + sum(pair[field] for pair in current) - sum(pair[field] for pair in former)) % 2**64
-                for field, total in enumerate((state.digest, state.contents))
-            )
-            count = self._connection.execute("SELECT count(*) FROM examples").fetchone()[0]
-            state = replace(
-                state,
-                version=state.version + 1,
-                digest=digest,
-                contents=contents,
-                manifest={"format": FORMAT, "format_version": MANIFEST_VERSION, **asdict(manifest), "count": count},
-            )
+            applied = apply_change(self._connection, self.source, change)
+            state = self._changed(applied, manifest)
             if change.transforms is not None:
-                crcs = put_transforms(self._connection, change.transforms, manifest)
-                state = replace(state, transforms=crcs, transform_hashes=contents)
-            put_removed(self._connection, change.removed)
-            self._connection.executemany(
-                "DELETE FROM removed WHERE hash = ?", [(database.encoded(key),) for key in change.readmitted]
-            )
+                crcs, vectors_digest = put_transforms(self._connection, change.transforms, manifest)
+                state = replace(state, transforms=crcs, vectors_digest=vectors_digest, transform_hashes=state.contents)
+            if edit is not None and (self.state is None or applied.rows or edit.undoes):
+                state = replace(state, edits=state.edits + 1)
+                self._log(edit, applied.rows, state)
             if change.tidy:
                 self._tidy(manifest.space_ids)
             put_state(self._connection, state)
             self._connection.execute("DELETE FROM meta WHERE name = ?", (BUILD,))
+        number = state.edits if self.state is None or state.edits > self.state.edits else None
+        self.state = state
         if change.tidy:
             database.shrink(self._connection)
-        self.state = state
-        return state
+        trash.put(applied.vanished)
+        return number or None
+
+    def _changed(self, applied: Applied, manifest: Manifest) -> State:
+        former = self.state or State.empty(self.dtype)
+        count = int(former.manifest.get("count", 0)) + applied.count
+        return replace(
+            former,
+            version=former.version + 1,
+            digest=(former.digest + applied.digest) % 2**64,
+            contents=(former.contents + applied.contents) % 2**64,
+            groups=(former.groups + applied.groups) % 2**64,
+            manifest={"format": FORMAT, "format_version": MANIFEST_VERSION, **asdict(manifest), "count": count},
+        )
+
+    def _log(self, edit: NewEdit, rows: RowChanges, state: State) -> None:
+        roots = None if self.state is None else (self.state.manifest["image_root"], state.manifest["image_root"])
+        row = EditRow.of(
+            state.edits, edit, state.manifest["count"], None if roots is None or len(set(roots)) < 2 else roots
+        )
+        changed = 0 if self.state is None else put_row_changes(self._connection, state.edits, rows)
+        row = replace(row, changed=changed)
+        put_edit(self._connection, row)
+        note_undo(self._connection, self.source, row)
 
     def touch(self, records: Iterable[Record]) -> None:
         """Store new sizes and times of files with unchanged content; the version does not change."""
@@ -239,8 +214,23 @@ class Store:
 
     def set_calibration(self, calibration: Arrays | None) -> None:
         """Store a calibration in the place of the former one."""
+        fitted = None if calibration is None else FittedTo.of(calibration)
         with self._changing():
             put_arrays(self._connection, CALIBRATION, calibration or {})
+            database.set_meta(self._connection, CALIBRATED, b"{}" if fitted is None else fitted.to_json())
+
+    def purge(self, before: datetime) -> PurgeReport:
+        """Forget the edits before a time, then delete the images in the trash to which no other edit refers.
+
+        A program that is killed in between leaves images in the trash, which the next call deletes.
+        """
+        with self._changing():
+            edits, contents = purge_edits(self._connection, self.source, edit_time(before))
+            referenced = referenced_images(self._connection, self.source)
+        trash = Trash(self.folder)
+        unused = sorted(trash.names() - referenced)
+        database.shrink(self._connection)
+        return PurgeReport(edits, contents, len(unused), trash.delete(unused))
 
     def rows(self, encoder: str, dim: int, hashes: Sequence[str]) -> Rows:
         """Return a function that yields the vectors of these content hashes in blocks (m, dim), as often as called."""
@@ -262,21 +252,12 @@ class Store:
         with database.translated(self.folder), database.transaction(self._connection):
             yield
 
-    def _digests(self, paths: Iterable[str]) -> list[tuple[int, int]]:
-        """Return the digests (row, content) of the examples among `paths` that exist; each counts once."""
-        digests = []
-        for path in dict.fromkeys(paths):
-            row = self._connection.execute(
-                "SELECT path, label, hash FROM examples WHERE path = ?", (database.encoded(path),)
-            ).fetchone()
-            if row is not None:
-                digests.append((digest_of(*row), contents_digest([database.decoded(row[2], self.source)])))
-        return digests
-
     def _tidy(self, encoders: Sequence[str]) -> None:
         places = ", ".join("?" for _ in encoders)
         self._connection.execute(
-            f"DELETE FROM vectors WHERE encoder NOT IN ({places}) OR hash NOT IN (SELECT hash FROM examples)", encoders
+            f"DELETE FROM vectors WHERE encoder NOT IN ({places}) OR hash NOT IN "
+            "(SELECT hash FROM examples UNION SELECT hash FROM journal)",
+            encoders,
         )
         self._connection.execute("DELETE FROM files WHERE kind = ''")
 

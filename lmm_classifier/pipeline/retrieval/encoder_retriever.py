@@ -9,6 +9,7 @@ import numpy as np
 
 from lmm_classifier.calibration.fusion.encoder_fit import EncoderFit
 from lmm_classifier.core.arrays import Float32Array, Float64Array, IntArray
+from lmm_classifier.core.linalg import threads_for
 from lmm_classifier.core.numerics import log_softmax
 from lmm_classifier.index.formats import is_durable
 from lmm_classifier.index.hnsw import HnswGraph, wants_graph
@@ -75,6 +76,10 @@ class EncoderRetriever:
 
     def score(self, vectors: Float32Array, left_out: Sequence[IntArray]) -> EncoderScores:
         """Score encoder vectors (n, dim); the rows `left_out` of each query, if any are given, do not count."""
+        with threads_for(len(vectors) * self.index.gallery.embeddings.size):
+            return self._score(vectors, left_out)
+
+    def _score(self, vectors: Float32Array, left_out: Sequence[IntArray]) -> EncoderScores:
         plain, in_metric = self._compare(vectors, left_out)
         rule = self.fit.rule
         scores = rule.scores(plain, in_metric, plain.embeddings)

@@ -16,7 +16,8 @@ from lmm_classifier.embeddings.encode_files import encode_each
 
 logger = logging.getLogger(__name__)
 
-LoadInput = Callable[[int, Encoder], Preprocessed]  # row, encoder -> its input; raises ImageError or EncoderError
+Refusal = ImageError | EncoderError
+LoadInput = Callable[[int, int], Preprocessed]  # row, place of an encoder -> input; raises ImageError or EncoderError
 
 
 @dataclass(frozen=True)
@@ -46,36 +47,41 @@ class QueryVectors:
 
         Raises EncoderError where one of the first ones has no vector for an image.
         """
-        vectors, refused = cls.of_accepted(encoders, images, first)
+        vectors, refused = cls.of_inputs(
+            encoders, len(images), lambda row, place: encoders[place].preprocess(images[row]), first
+        )
         for error in refused.values():
             raise error
         return vectors
 
     @classmethod
-    def of_accepted(
-        cls, encoders: Sequence[Encoder], images: Sequence[Image.Image], first: Sequence[int] = ()
-    ) -> tuple[QueryVectors, dict[int, EncoderError]]:
-        """Encode the images that none of the encoders at the places `first` refuses; return the errors of the others.
+    def of_inputs(
+        cls, encoders: Sequence[Encoder], count: int, load_input: LoadInput, first: Sequence[int] = ()
+    ) -> tuple[QueryVectors, dict[int, Refusal]]:
+        """Encode those of n images that none of the encoders at the places `first` refuses.
 
-        Raises EncoderError where an encoder refuses every image of several: then it is broken.
+        Returns:
+            The vectors of these images, and the errors of the others by their row.
+
+        Raises:
+            EncoderError: an encoder refuses every image of several; then it is broken.
         """
-        refused, encoded = dict[int, EncoderError](), dict[int, tuple[list[int], Float32Array]]()
+        refused, encoded = dict[int, Refusal](), dict[int, tuple[list[int], Float32Array]]()
         for place in first:
             inputs = dict[int, Preprocessed]()
-            for row, image in enumerate(images):
+            for row in range(count):
                 if row not in refused:
                     try:
-                        inputs[row] = encoders[place].preprocess(image)
-                    except EncoderError as error:
+                        inputs[row] = load_input(row, place)
+                    except (ImageError, EncoderError) as error:
                         refused[row] = error
             rows = list(inputs)
             vectors, errors = encode_each(encoders[place], list(inputs.values()))
             refused |= {rows[number]: error for number, error in errors.items()}
             encoded[place] = [row for row in rows if row not in refused], vectors
-        kept = [row for row in range(len(images)) if row not in refused]
+        kept = [row for row in range(count) if row not in refused]
         known = {place: vectors[np.isin(rows, kept)] for place, (rows, vectors) in encoded.items()}
-        accepted = [images[row] for row in kept]
-        return cls(len(kept), known, encoders, lambda row, encoder: encoder.preprocess(accepted[row])), refused
+        return cls(len(kept), known, encoders, lambda row, place: load_input(kept[row], place)), refused
 
     def __len__(self) -> int:
         return self.count
@@ -99,7 +105,7 @@ class QueryVectors:
         inputs, loaded = list[Preprocessed](), list[int]()
         for row in rows.tolist():
             try:
-                inputs.append(self.load_input(self.start + row, opened))
+                inputs.append(self.load_input(self.start + row, encoder))
                 loaded.append(row)
             except (ImageError, EncoderError) as error:
                 logger.warning("An image cannot be encoded by %s: %s", opened.fingerprint.name, error)

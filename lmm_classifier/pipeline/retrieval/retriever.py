@@ -18,6 +18,7 @@ from lmm_classifier.embeddings.whitening import IdentityTransform
 from lmm_classifier.index.vector_index import ExactIndex
 from lmm_classifier.neighbors.config import RetrievalConfig
 from lmm_classifier.neighbors.voting import make_rule
+from lmm_classifier.pipeline.retrieval.carried_fit import CarriedFit
 from lmm_classifier.pipeline.retrieval.encoder_retriever import EncoderRetriever
 from lmm_classifier.pipeline.retrieval.query_vectors import QueryVectors
 from lmm_classifier.pipeline.retrieval.retrieval_scores import RetrievalScores, ScoresOfEncoder
@@ -35,6 +36,8 @@ class Retriever:
     calibration: Calibration
     stored: Calibration | None
     similarity_encoder: int  # place of the encoder whose nearest similarity is given
+    fitted: CarriedFit | None = None  # the fit on opening that is used, here or of a former version; None: a stored one
+    is_carried: bool = False  # whether that fit is of a former version
 
     @classmethod
     def open(
@@ -44,6 +47,7 @@ class Retriever:
         labels: Sequence[str] | None = None,
         former: Retriever | None = None,
         progress: ProgressCallback | None = None,
+        carry: bool = False,
     ) -> Retriever:
         """Open retrieval over an index.
 
@@ -54,6 +58,8 @@ class Retriever:
                 similarities are usual among fewer labels.
             former: a retriever of another version of the index, whose work is reused where it still holds.
             progress: called while the rules are fitted, because no stored calibration fits.
+            carry: go on with the fit of `former` while few examples changed. The retriever may then differ from one
+                that is opened without `former`.
         """
         first = indexes[0]
         spec = make_rule(config, first.label_ids, len(first.label_names))
@@ -65,10 +71,14 @@ class Retriever:
                 None if isinstance(index.transform, IdentityTransform) else index.vectors()[others] for index in indexes
             ]
             indexes = [index.only(labels) for index in indexes]
-        if labels is None and stored is not None:
-            calibration = stored
-        else:
-            calibration = fit_by_leave_one_out(config, indexes, other_vectors=other_vectors, progress=progress)[0]
+        calibration, fitted, is_carried = stored, None, False
+        if labels is not None or calibration is None:
+            fitted = former.fitted if carry and former is not None else None
+            calibration = _carried(fitted, config, indexes[0], first)
+            is_carried = calibration is not None
+            if calibration is None:
+                calibration = fit_by_leave_one_out(config, indexes, other_vectors=other_vectors, progress=progress)[0]
+                fitted = CarriedFit.of(calibration, indexes[0].contents, first.contents)
         formers = former.encoders if former is not None and len(former.encoders) == len(indexes) else ()
         encoders = tuple(
             EncoderRetriever.open(config, index, fit, formers[place] if formers else None, labels is None)
@@ -77,7 +87,8 @@ class Retriever:
         calibration = replace(calibration, fits=tuple(encoder.fit for encoder in encoders))
         # a threshold of similarity that was set by hand belongs to the first encoder, even if it is not asked otherwise
         by_hand = config.open_set_threshold is not None
-        return cls(encoders, calibration, stored, 0 if by_hand else calibration.cascade.stages[0].encoders[0])
+        similarity_encoder = 0 if by_hand else calibration.cascade.stages[0].encoders[0]
+        return cls(encoders, calibration, stored, similarity_encoder, fitted, is_carried)
 
     @property
     def index(self) -> ExactIndex:
@@ -133,3 +144,12 @@ class Retriever:
         for start in range(0, len(vectors), step):
             part = slice(start, start + step)
             yield part, self.score(vectors.part(part), leave_out[part] if leave_out is not None else None)
+
+
+def _carried(
+    fitted: CarriedFit | None, config: RetrievalConfig, index: ExactIndex, whole: ExactIndex
+) -> Calibration | None:
+    if fitted is None:
+        return None
+    spec = make_rule(config, index.label_ids, len(index.label_names))
+    return fitted.on(index.contents, whole.contents, spec)

@@ -58,7 +58,7 @@ def test_every_bad_row_is_named(tmp_path):
         read_corrections(table(tmp_path, text))
     message = str(refused.value)
     for part in (
-        "line 2: the action is 'delete', expected keep, relabel or remove",
+        "line 2: the action is 'delete', expected keep, dismiss, relabel or remove",
         "line 3: no label to give to 'b'",
         "line 5: 'c' is on line 4 already",
         "line 6: 2 cells, expected 3",

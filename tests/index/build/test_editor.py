@@ -2,6 +2,7 @@
 
 import io
 import logging
+import pickle
 import shutil
 import threading
 from pathlib import Path
@@ -14,6 +15,7 @@ from lmm_classifier.calibration.request import CalibrationRequest
 from lmm_classifier.core.errors import (
     Cancelled,
     ConfigError,
+    ConflictError,
     DatasetError,
     ImageInputError,
     IndexFileError,
@@ -21,7 +23,10 @@ from lmm_classifier.core.errors import (
 )
 from lmm_classifier.data.synthetic.catalog import draw
 from lmm_classifier.index.build.builder import build_index_from_directory
-from lmm_classifier.index.build.editor import IndexEditor, stale
+from lmm_classifier.index.build.editor import IndexEditor
+from lmm_classifier.index.formats import read_index, write_index
+from lmm_classifier.index.staleness import stale_parts
+from lmm_classifier.index.storage.editing.stored_rows import opened_rows
 from lmm_classifier.index.vector_index import ExactIndex
 from lmm_classifier.pipeline.calibrator import calibrate_index
 from lmm_classifier.pipeline.classifier import HybridClassifier
@@ -30,6 +35,14 @@ from tests.helpers.datasets import LABELS, draw_dataset, offline_config
 
 def image(seed=0, label="argyle"):
     return draw(label, np.random.default_rng(seed), 48)
+
+
+def stale(path):
+    """The stale parts, found by a few numbers as each edit does, and by comparing all examples."""
+    parts = stale_parts(read_index(path))
+    with opened_rows(path) as rows:
+        assert rows.stale_parts() == parts
+    return parts
 
 
 @pytest.fixture
@@ -351,3 +364,121 @@ def test_a_classifier_uses_the_former_version_if_the_new_one_is_broken(config, e
     connection.close()
     assert classifier.classify(image(5, "stripes")) == expected
     assert "Answers come from the former version 1 with 24 examples" in caplog.text
+
+
+def test_an_edit_that_expects_other_labels_is_refused_whole(editor):
+    """Two people never overwrite each other unseen: each difference is named, with both labels."""
+    editor.relabel(["stripes/00.png"], "gingham")
+    editor.remove(["stripes/01.png"])
+    version = read_index(editor.path).version
+    expect = {"stripes/00.png": "stripes", "stripes/01.png": "stripes", "stripes/02.png": "stripes"}
+    for edit in (
+        lambda: editor.relabel(list(expect), "tartan", expect=expect),
+        lambda: editor.remove(["stripes/02.png"], expect=expect),
+    ):
+        with pytest.raises(ConflictError, match="2 examples have changed since") as caught:
+            edit()
+        assert caught.value.conflicts == {
+            "stripes/00.png": ("stripes", "gingham"),
+            "stripes/01.png": ("stripes", None),
+        }
+        assert pickle.loads(pickle.dumps(caught.value)).conflicts == caught.value.conflicts
+    assert read_index(editor.path).version == version
+    report = editor.relabel(["stripes/00.png"], "cafe\u0301", expect={"stripes/00.png": "gingham"})
+    assert (
+        editor.relabel(["stripes/00.png"], "stripes", expect={"stripes/00.png": "cafe\u0301"}).edit == report.edit + 1
+    )
+
+
+def test_of_two_people_who_relabel_at_once_each_conflict_is_named(editor, config):
+    """No update is lost: each example has the label of the one whose edit was accepted."""
+    accepted, refused = [], []
+
+    def relabel(name):
+        own = IndexEditor(editor.path, config)
+        for number in range(6):
+            path = f"stripes/{number:02}.png"
+            try:
+                own.relabel([path], name, expect={path: "stripes"})
+                accepted.append((path, name))
+            except ConflictError as error:
+                refused.append((path, error.conflicts[path][1]))
+
+    people = [threading.Thread(target=relabel, args=(name,)) for name in ("argyle", "tartan")]
+    for person in people:
+        person.start()
+    for person in people:
+        person.join()
+    contents = read_index(editor.path)
+    labels = dict(zip(contents.paths, contents.labels))
+    assert sorted(accepted) == sorted((path, label) for path, label in labels.items() if path.startswith("stripes/"))
+    assert sorted(refused) == sorted(accepted)
+
+
+def test_a_label_is_renamed_or_merged_in_one_edit(editor, dataset):
+    """Nothing is encoded, a sync keeps it, and a label that no example has is refused."""
+    report = editor.rename_label("stripes", "lines", note="why", origin="me")
+    assert len(report.changes.relabeled) == 6
+    assert not editor.sync(dataset).changes.any
+    assert len(editor.rename_label("lines", "gingham").changes.relabeled) == 6
+    assert len(editor.examples_of("gingham")) == 12
+    assert editor.rename_label("gingham", "gingham").edit is None
+    with pytest.raises(DatasetError, match="No example has the label 'lines'"):
+        editor.rename_label("lines", "x")
+    with pytest.raises(DatasetError, match="cannot be told from unknown_label"):
+        editor.rename_label("gingham", "Unknown")
+    edit = editor.edits()[1]
+    assert (edit.kind, edit.note, edit.origin, len(edit.changes.relabeled)) == ("rename_label", "why", "me", 6)
+
+
+def test_each_way_to_edit_is_one_edit_of_the_journal(editor, dataset, tmp_path, config):
+    """Many images are one edit, and what changes nothing is none."""
+    assert [(edit.kind, edit.changes.unchanged) for edit in editor.edits()] == [("build", 24)]
+    numbers = [
+        editor.add([image(1), image(2)], "argyle").edit,
+        editor.relabel(["stripes/00.png", "stripes/01.png"], "argyle").edit,
+        editor.remove(["gingham/00.png", "gingham/01.png"]).edit,
+    ]
+    nothing = [
+        editor.add([image(1)], "argyle"),
+        editor.relabel(["stripes/00.png"], "argyle"),
+        editor.remove(["none"]),
+        editor.dismiss([]),
+        editor.restore([]),
+        editor.sync(),
+    ]
+    assert [report.edit for report in nothing] == [None] * 6
+    draw("tartan", np.random.default_rng(3), 48).save(dataset / "stripes" / "new.png")
+    (dataset / "stripes" / "02.png").rename(dataset / "gingham" / "moved.png")
+    numbers.append(editor.sync(origin="a job").edit)
+    assert numbers == [2, 3, 4, 5]
+    sync, remove, relabel, add, _ = editor.edits()
+    assert (sync.kind, sync.origin, sync.changes.added) == ("sync", "a job", ("stripes/new.png",))
+    assert sync.changes.renamed == (("stripes/02.png", "gingham/moved.png"),)
+    assert sync.changes.relabeled == (("gingham/moved.png", "stripes", "gingham"),)
+    assert remove.changes.removed == ("gingham/00.png", "gingham/01.png")
+    assert len(relabel.changes.relabeled) == len(add.changes.added) == 2
+    write_index(tmp_path / "x.npz", read_index(editor.path))
+    write_index(tmp_path / "copy", read_index(tmp_path / "x.npz"))
+    assert [edit.kind for edit in IndexEditor(tmp_path / "copy", config).edits()] == ["import"]
+
+
+def test_dismissed_findings_outlive_a_sync_new_names_and_an_export(editor, dataset, tmp_path):
+    """They follow the content of the images, and the name of a label that is renamed."""
+    finding = editor.findings_about("label", ["stripes/00.png"])
+    copies = editor.findings_about("duplicates", ["stripes/00.png", "gingham/00.png"])
+    report = editor.dismiss([*finding, *copies], note="seen")
+    assert report.changes.dismissed == 2
+    (dataset / "stripes" / "00.png").rename(dataset / "stripes" / "renamed.png")
+    editor.sync(dataset)
+    editor.rename_label("stripes", "lines")
+    again = [*editor.findings_about("label", ["stripes/renamed.png"])]
+    again += editor.findings_about("duplicates", ["stripes/renamed.png", "gingham/00.png"])
+    assert {dismissal.id for dismissal in editor.dismissals()} == {dismissal.id for dismissal in again}
+    write_index(tmp_path / "x.npz", read_index(editor.path))
+    write_index(tmp_path / "copy", read_index(tmp_path / "x.npz"))
+    assert list(read_index(tmp_path / "copy").dismissals) == editor.dismissals()
+    assert editor.restore(again).changes.restored == 2
+    assert editor.dismissals() == []
+    with pytest.raises(DatasetError, match="is no example"):
+        editor.findings_about("label", ["stripes/00.png"])

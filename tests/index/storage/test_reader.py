@@ -11,9 +11,10 @@ import pytest
 from lmm_classifier.core.errors import IndexFileError
 from lmm_classifier.embeddings.whitening import BlockWhiteningFitter, IdentityTransform
 from lmm_classifier.index.storage.database import FILE
+from lmm_classifier.index.storage.editing.change import Change
 from lmm_classifier.index.storage.reader import read_store
 from lmm_classifier.index.storage.snapshot import FOLDER, read_snapshot
-from lmm_classifier.index.storage.store import Change, Store
+from lmm_classifier.index.storage.store import Store
 from lmm_classifier.index.vector_index import ExactIndex
 from lmm_classifier.testing import random_embeddings
 from tests.helpers.vector_indexes import write_encoders

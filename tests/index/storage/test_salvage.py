@@ -10,14 +10,17 @@ import numpy as np
 import pytest
 
 from lmm_classifier.core.errors import IndexFileError
+from lmm_classifier.index.dismissals import Dismissal
 from lmm_classifier.index.doctor import check_index
 from lmm_classifier.index.formats import read_index
 from lmm_classifier.index.storage.database import FILE, connect, former_format
+from lmm_classifier.index.storage.editing.change import Change
+from lmm_classifier.index.storage.editing.edits import NewEdit
 from lmm_classifier.index.storage.lock import locked
 from lmm_classifier.index.storage.records import KnownFile
 from lmm_classifier.index.storage.salvage import salvage
 from lmm_classifier.index.storage.schema import TABLES
-from lmm_classifier.index.storage.store import Change, Store
+from lmm_classifier.index.storage.store import Store
 from lmm_classifier.testing import random_embeddings
 from tests.contracts.test_index import write
 
@@ -35,7 +38,9 @@ def test_all_rows_of_all_tables_are_copied(tmp_path):
     folder = write(tmp_path / "index", random_embeddings(np.random.default_rng(0), 5, 4))
     with Store(folder) as store:
         store.put_vectors({"other": []}, [KnownFile("a/bad.png", 1, 2, "hash9", "limits", "corrupt", "damaged image")])
-        store.commit(Change([], ["p/001.jpg"], removed=[("hash1", "p/001.jpg")]), store.manifest())
+        dismissed = [Dismissal.of("outlier", [("hash2", "a")])]
+        change = Change([], ["p/001.jpg"], removed=[("hash1", "p/001.jpg")], dismissed=dismissed)
+        store.commit(change, store.manifest(), NewEdit("remove"))
     before = rows(folder)
     assert all(before.values())
     assert salvage(folder) == {name: len(table) for name, table in before.items()}

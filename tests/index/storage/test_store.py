@@ -19,10 +19,11 @@ from lmm_classifier.index.doctor import check_index
 from lmm_classifier.index.formats import read_index
 from lmm_classifier.index.storage import database
 from lmm_classifier.index.storage.database import FILE
+from lmm_classifier.index.storage.editing.change import Change
 from lmm_classifier.index.storage.reader import read_store
 from lmm_classifier.index.storage.records import FROM_FOLDER, Record
 from lmm_classifier.index.storage.snapshot import FOLDER
-from lmm_classifier.index.storage.store import Change, Store
+from lmm_classifier.index.storage.store import Store
 from lmm_classifier.index.vector_index import ExactIndex
 from lmm_classifier.testing import random_embeddings
 from tests.contracts.test_index import write
@@ -44,7 +45,8 @@ def record(number, label="c"):
 def add(store, numbers, **more):
     manifest = store.manifest()
     store.put_vectors({manifest.space_ids[0]: [(f"hash{number}", ROWS[number]) for number in numbers]})
-    return store.commit(Change([record(number) for number in numbers], **more), manifest)
+    store.commit(Change([record(number) for number in numbers], **more), manifest)
+    return store.state
 
 
 def test_a_commit_makes_a_new_version(folder):
@@ -258,6 +260,7 @@ import os, sys
 from pathlib import Path
 from lmm_classifier.core.errors import IndexFileError
 from lmm_classifier.index.vector_index import ExactIndex
+from lmm_classifier.index.storage.editing.change import Change
 from lmm_classifier.index.storage.store import Store
 if os.geteuid() == 0:  # permissions do not bind root
     os.setuid(65534)

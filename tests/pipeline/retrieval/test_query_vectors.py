@@ -80,27 +80,33 @@ def test_an_image_that_a_first_encoder_refuses_is_an_error():
 def test_images_that_a_first_encoder_refuses_are_told_apart():
     """The others are encoded by all of the first ones, and by the later ones when these are asked."""
     color, layout = ColorEncoder(refused=[(21, 20)]), LayoutEncoder(refused=[(24, 20)])
-    vectors, refused = QueryVectors.of_accepted([color, layout, LayoutEncoder()], IMAGES, first=[0, 1])
+    encoders = [color, layout, LayoutEncoder()]
+
+    def load(row, place):
+        return encoders[place].preprocess(IMAGES[row])
+
+    vectors, refused = QueryVectors.of_inputs(encoders, len(IMAGES), load, first=[0, 1])
     assert {row: str(error).split()[0] for row, error in refused.items()} == {1: "boxes", 4: "thumbnail"}
     accepted = [IMAGES[row] for row in (0, 2, 3, 5)]
     assert len(vectors) == 4
     for place, encoder in enumerate([ColorEncoder(), LayoutEncoder(), LayoutEncoder()]):
         np.testing.assert_array_equal(vectors.of(place, np.arange(4))[0], encode_images(encoder, accepted))
-    nothing, refused = QueryVectors.of_accepted([color], IMAGES[1:2], first=[0])
+    nothing, refused = QueryVectors.of_inputs(encoders, 1, lambda _, place: load(1, place), first=[0])
     assert (len(nothing), list(refused)) == (0, [0])
 
 
 def test_a_file_that_cannot_be_read_again_is_left_out(caplog):
     """And one whose preprocessing fails."""
 
-    def load(row, encoder):
+    def load(row, _):
         if row == 3:
             raise UnreadableImageError("moved away")
         if row == 4:
             raise EncoderError("no such size")
-        return encoder.preprocess(IMAGES[row])
+        return color.preprocess(IMAGES[row])
 
-    vectors = QueryVectors(6, {}, [ColorEncoder()], load)
+    color = ColorEncoder()
+    vectors = QueryVectors(6, {}, [color], load)
     assert vectors.of(0, np.arange(6))[1].tolist() == [0, 1, 2, 5]
     assert "moved away" in caplog.text
     assert "no such size" in caplog.text

@@ -17,9 +17,9 @@ from lmm_classifier.pipeline.calibrator import calibrate_index
 from lmm_classifier.pipeline.retrieval.query_vectors import QueryVectors
 from lmm_classifier.pipeline.retrieval.retriever import Retriever
 from lmm_classifier.pipeline.thresholds import Thresholds
-from lmm_classifier.testing import random_embeddings
+from lmm_classifier.testing import clustered_embeddings, random_embeddings
 from tests.helpers.encoders import ColorEncoder, LayoutEncoder, NoiseEncoder, draw_sides
-from tests.helpers.vector_indexes import DIM, LABELS, write_clusters
+from tests.helpers.vector_indexes import DIM, LABELS, write_clusters, write_vectors
 
 RULES = ["auto", "knn", "top_k_mean", "prototype", "top_k_mean_prototype", "tip", "gda"]
 
@@ -221,8 +221,8 @@ def test_an_image_that_a_later_encoder_refuses_keeps_the_answer_before(sides):
     expected = retriever.score(QueryVectors.given(*new))
     refused = np.flatnonzero(expected.stage > 0)[:3]
 
-    def load(row, encoder):
-        if encoder.place == 2 and row in refused:
+    def load(row, place):
+        if place == 2 and row in refused:
             raise UnreadableImageError("gone")
         return row
 
@@ -299,3 +299,36 @@ def test_a_calibration_of_other_encoders_is_not_used(sides, tmp_path, caplog, pl
     assert f"is of the encoders boxes, digest, thumbnail, but configured are {configured}." in caplog.text
     assert "It is not used. Use the configuration that it was calibrated with. To change the index, run" in caplog.text
     assert [encoder.index.encoder for encoder in retriever.encoders] == list(places)
+
+
+def test_a_fit_is_carried_only_where_that_is_asked_for(tmp_path):
+    """Its scores are those of a stored calibration on the same examples, and it is carried from the first fit on."""
+    labels = [*LABELS, *"ab" * 10]
+    vectors = clustered_embeddings(np.random.default_rng(0), labels, DIM, 0.6)
+    config, queries = RetrievalConfig(), QueryVectors.given(vectors[::7])
+
+    def version(count):
+        path = write_vectors(tmp_path / f"{count}.npz", labels[:count], vectors[:count])
+        return ExactIndex.open(path)
+
+    def scores(retriever):
+        return retriever.score(queries).log_probabilities
+
+    first = Retriever.open(config, [version(150)])
+    second = Retriever.open(config, [version(160)], former=first, carry=True)
+    third = Retriever.open(config, [version(170)], former=second, carry=True)
+    assert [first.is_carried, second.is_carried, third.is_carried] == [False, True, True]
+    assert third.fitted is first.fitted
+    stored = replace(third.index.contents, calibration=first.calibration.to_arrays(first.index.contents))
+    write_index(tmp_path / "stored.npz", stored)
+    by_stored = Retriever.open(config, [ExactIndex.open(tmp_path / "stored.npz")])
+    assert by_stored.fitted is None
+    np.testing.assert_array_equal(scores(third), scores(by_stored))
+    refitted = Retriever.open(config, [version(170)], former=second)
+    assert not refitted.is_carried
+    np.testing.assert_array_equal(scores(refitted), scores(Retriever.open(config, [version(170)])))
+    some = ["a", "c"]
+    chosen = Retriever.open(config, [version(150)], some)
+    again = Retriever.open(config, [version(160)], some, former=chosen, carry=True)
+    assert again.is_carried
+    assert list(again.index.label_names) == some

@@ -16,6 +16,7 @@ _NO_MATTER: dict[str, Any] = {
     "logging": True,
     "encoder": True,  # its fingerprint counts instead
     "images": True,
+    "server": True,
     "retrieval": {"index_path": True},
     "rerank": {
         "server": True,

@@ -2,10 +2,10 @@
 
 import pytest
 
-from lmm_classifier.cli.run_identity import run_identity, same_settings
 from lmm_classifier.index.build.builder import build_index_from_directory
 from lmm_classifier.pipeline.calibrator import calibrate_index
 from lmm_classifier.pipeline.classifier import HybridClassifier
+from lmm_classifier.pipeline.run_identity import run_identity, same_settings
 from tests.helpers.datasets import draw_dataset, offline_config
 
 

@@ -1,0 +1,80 @@
+"""The application: all routes of one server, behind its rules of access."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+
+from fastapi import FastAPI
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
+from starlette.types import ASGIApp
+
+from lmm_classifier.config import PipelineConfig
+from lmm_classifier.core.errors import LmmClassifierError
+from lmm_classifier.core.protocols import Encoder
+from lmm_classifier.server.access import Access, AccessControl
+from lmm_classifier.server.headers import SecurityHeaders
+from lmm_classifier.server.metrics import CountedRequests
+from lmm_classifier.server.openapi import describe
+from lmm_classifier.server.problems import ProblemError, answer_problem
+from lmm_classifier.server.routes import (
+    classify,
+    edits,
+    examples,
+    health,
+    index,
+    metrics,
+    problems,
+    session,
+    thumbs,
+)
+from lmm_classifier.server.state import ServerState
+
+_ROUTES = (classify, examples, edits, index, thumbs, session, health, metrics, problems)
+
+
+def create_app(
+    config: PipelineConfig,
+    encoder: Encoder | Sequence[Encoder] | None = None,
+    access: Access | None = None,
+    on_failure: Callable[[], None] | None = None,
+) -> tuple[ASGIApp, ServerState]:
+    """Return the application, and its state. The classifier is opened when the application starts.
+
+    Args:
+        config: of the classifier and of the server.
+        encoder: encoders that are loaded already; by default the configured ones are loaded.
+        access: who may ask; by default the rules of `config.server` with the tokens of the environment.
+        on_failure: called where the classifier cannot be opened; `failure` of the state says why.
+
+    Raises:
+        ConfigError: other machines can reach the server, and there is no token.
+    """
+    state = ServerState(config, access or Access.of(config.server), encoder)
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        async def opened() -> None:
+            await state.open()
+            if state.failure is not None and on_failure is not None:
+                on_failure()
+
+        opening = asyncio.create_task(opened())
+        try:
+            yield
+        finally:
+            await opening
+            await state.close()
+
+    app = FastAPI(openapi_url=None, docs_url=None, redoc_url=None, lifespan=lifespan, redirect_slashes=False)
+    app.state.server = state
+    app.openapi = lambda: describe(app)  # type: ignore[method-assign]
+    for error in (ProblemError, LmmClassifierError, HTTPException, RequestValidationError, ClientDisconnect, Exception):
+        app.add_exception_handler(error, answer_problem)
+    for routes in _ROUTES:
+        app.include_router(routes.router)
+    guarded = AccessControl(app, state.access)
+    return SecurityHeaders(CountedRequests(guarded, state.metrics), lambda: state.index_version), state

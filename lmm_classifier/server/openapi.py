@@ -1,0 +1,179 @@
+"""The description of all addresses (OpenAPI 3.1): every status that can come, with the type of its content."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from html import escape
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.openapi.utils import get_openapi
+from starlette.responses import Response
+
+from lmm_classifier import __version__
+from lmm_classifier.server.problems import MEDIA_TYPE
+from lmm_classifier.server.routes.bodies import body_schemas
+from lmm_classifier.server.routes.schemas import SCHEMAS
+
+_ALWAYS = (400, 401, 403, 408, 431, 500, 503)  # may come from every address below /v1
+_REASONS = {
+    304: "The copy is current",
+    400: "The request is malformed",
+    401: "A token is needed",
+    403: "Not allowed",
+    404: "Nothing is there",
+    408: "The request came too slowly",
+    409: "Examples changed meanwhile; nothing was changed",
+    413: "The body is too large",
+    415: "The body is of another type",
+    422: "The image or the edit is refused",
+    429: "Too many wait; `Retry-After` says when to try again",
+    431: "The headers are too large",
+    500: "The server made a mistake",
+    503: "The server starts, ends or cannot classify",
+    504: "The deadline passed",
+}
+
+
+def described(
+    text: str,
+    content: str | Mapping[str, Any],
+    others: Mapping[int, str | None] | None = None,
+    parameters: Sequence[Mapping[str, Any]] = (),
+    body: Mapping[str, Any] | None = None,
+    status: int = 200,
+) -> dict[str, Any]:
+    """Return what a route says of itself.
+
+    Args:
+        text: what the answer is.
+        content: a schema of `SCHEMAS`, a media type, or several media types with their schemas.
+        others: the schema of each other status, None where it has no content; by default a problem for all that may
+            come from every address.
+        parameters: of the query and the headers.
+        body: media types of the body of the request, with their schemas.
+        status: of a good answer.
+    """
+    statuses: dict[int, str | None] = {**dict.fromkeys(_ALWAYS, "Problem"), **(others or {})}
+    responses: dict[int | str, dict[str, Any]] = {status: {"description": text, "content": _content(content)}}
+    for code, schema in sorted(statuses.items()):
+        kind = {} if schema is None else {"content": _content(schema)}
+        responses.setdefault(code, {"description": _REASONS[code], **kind})
+    extra: dict[str, Any] = {"parameters": [*parameters]} if parameters else {}
+    if body is not None:
+        extra["requestBody"] = {
+            "required": True,
+            "content": {kind: {"schema": schema} for kind, schema in body.items()},
+        }
+    return {"responses": responses, "openapi_extra": extra, "response_class": Response, "status_code": status}
+
+
+def query(name: str, text: str, schema: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a parameter of the query."""
+    return {"name": name, "in": "query", "required": False, "description": text, "schema": dict(schema)}
+
+
+def header(name: str, text: str, schema: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a header of a request."""
+    return {"name": name, "in": "header", "required": False, "description": text, "schema": dict(schema)}
+
+
+def reference(schema: str) -> dict[str, str]:
+    """Return a reference to a schema of `SCHEMAS`."""
+    return {"$ref": f"#/components/schemas/{schema}"}
+
+
+def _content(content: str | Mapping[str, Any]) -> dict[str, Any]:
+    if not isinstance(content, str):
+        return {kind: {"schema": schema} for kind, schema in content.items()}
+    if content == "Problem":
+        return {MEDIA_TYPE: {"schema": reference(content)}}
+    if "/" in content:
+        return {content: {"schema": {"type": "string"} if content.startswith("text/") else {}}}
+    return {"application/json": {"schema": reference(content)}}
+
+
+CLASSIFY = described(
+    "The result of one image, or the results of a form in its order",
+    {
+        "application/json": {"anyOf": [reference("Result"), reference("Results")]},
+        "application/jsonl": {"type": "string", "description": "A result or a problem a line, with its `index`"},
+    },
+    dict.fromkeys((413, 415, 422, 429, 504), "Problem"),
+    [
+        query("evidence", "Whether candidates have their neighbors.", {"type": "boolean", "default": True}),
+        query("rounded", "Whether numbers have six digits, or all their bits.", {"type": "boolean", "default": True}),
+        header("X-Deadline-Ms", "Milliseconds to an answer.", {"type": "integer", "minimum": 1, "maximum": 60_000}),
+    ],
+    {
+        "application/octet-stream": {"type": "string", "contentMediaType": "application/octet-stream"},
+        "image/*": {"type": "string", "contentMediaType": "application/octet-stream"},
+        "multipart/form-data": {
+            "type": "object",
+            "required": ["image"],
+            "properties": {
+                "image": {
+                    "type": "array",
+                    "minItems": 1,
+                    "maxItems": 64,
+                    "items": {"type": "string", "contentMediaType": "application/octet-stream"},
+                }
+            },
+        },
+    },
+)
+
+
+def describe(app: FastAPI) -> dict[str, Any]:
+    """Return the description of an application."""
+    values = get_openapi(
+        title="lmm-classifier",
+        version=__version__,
+        openapi_version="3.1.0",
+        description="Classifies images by the labeled examples of an index, and changes these examples.",
+        routes=app.routes,
+    )
+    values["components"] = {
+        "schemas": SCHEMAS | body_schemas(),
+        "securitySchemes": {"token": {"type": "http", "scheme": "bearer"}},
+    }
+    values["security"] = [{"token": []}, {}]
+    for operations in values["paths"].values():
+        for operation in operations.values():
+            refused = operation["responses"].get("422", {}).get("content", {}).get("application/json", {})
+            if "HTTPValidationError" in str(refused):  # added for each path with a parameter, which is always text
+                del operation["responses"]["422"]
+    return values
+
+
+def docs_page(values: Mapping[str, Any]) -> str:
+    """Return the description as a page without scripts and styles, so that it works under every policy."""
+    parts = [
+        '<!doctype html><html lang="en"><meta charset="utf-8"><title>lmm-classifier</title><main>',
+        f"<h1>lmm-classifier {escape(values['info']['version'])}</h1><p>{escape(values['info']['description'])}</p>",
+        '<p>For programs: <a href="/openapi.json">/openapi.json</a> (OpenAPI 3.1).</p>',
+    ]
+    for path, operations in values["paths"].items():
+        for method, operation in operations.items():
+            parts += _operation(f"{method.upper()} {path}", operation)
+    return "".join([*parts, "</main></html>"])
+
+
+def _operation(name: str, operation: Mapping[str, Any]) -> Iterable[str]:
+    yield f"<section><h2><code>{escape(name)}</code></h2><p>{escape(operation.get('description', ''))}</p>"
+    if parameters := operation.get("parameters"):
+        rows = ((p["name"], p["in"], p.get("description", "")) for p in parameters)
+        yield _table(("parameter", "in", "meaning"), rows)
+    if body := operation.get("requestBody"):
+        yield f"<p>Body: {', '.join(f'<code>{escape(kind)}</code>' for kind in body['content'])}</p>"
+    responses = operation["responses"].items()
+    yield _table(
+        ("status", "content", "meaning"), ((c, ", ".join(r.get("content", {})), r["description"]) for c, r in responses)
+    )
+    yield "</section>"
+
+
+def _table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
+    lines = ["".join(f"<th>{escape(cell)}</th>" for cell in head)]
+    lines += ["".join(f"<td>{escape(str(cell))}</td>" for cell in row) for row in rows]
+    return f"<table>{''.join(f'<tr>{line}</tr>' for line in lines)}</table>"

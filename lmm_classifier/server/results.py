@@ -1,0 +1,96 @@
+"""Results as JSON, with examples by their ids in HTTP: the SHA-256 of their content, never a path of the disk."""
+
+from __future__ import annotations
+
+import json
+import re
+from bisect import bisect_left
+from collections import defaultdict
+from functools import cached_property
+from typing import Any
+
+from starlette.responses import Response
+
+from lmm_classifier.core.datatypes import Classification
+from lmm_classifier.index.contents import IndexContents
+
+CONTENT_HASH = re.compile(r"[0-9a-f]{64}")
+
+
+class ExampleIds:
+    """The contents of one version of the index, by the content hash of each example."""
+
+    def __init__(self, contents: IndexContents) -> None:
+        self.contents = contents
+        self._hashes: dict[str, str | None] = {}  # of neighbors: to search one decodes about ten ids
+
+    def hash_of(self, path: str) -> str | None:
+        """Return the content hash of the example with an id in the dataset, None where this version has none."""
+        if path not in self._hashes:
+            self._hashes[path] = self._found(path)
+        return self._hashes[path]
+
+    def _found(self, path: str) -> str | None:
+        paths = self.contents.paths
+        row: int | None = bisect_left(paths, path) if self.contents.version else self._rows_by_path.get(path)
+        if row is None or row >= len(paths) or paths[row] != path:
+            return None
+        return self.contents.hashes[row]
+
+    def rows_of(self, content_hash: str) -> list[int]:
+        """Return the rows of the examples with this content; usually there is one."""
+        return self._rows_by_hash.get(content_hash, [])
+
+    @cached_property
+    def _rows_by_hash(self) -> dict[str, list[int]]:
+        rows = defaultdict[str, list[int]](list)
+        for row, content_hash in enumerate(self.contents.hashes):
+            rows[content_hash].append(row)
+        return dict(rows)
+
+    @cached_property
+    def _rows_by_path(self) -> dict[str, int]:
+        return {path: row for row, path in enumerate(self.contents.paths)}  # those of an .npz file are not in order
+
+
+def result_values(
+    result: Classification, ids: ExampleIds, with_evidence: bool = True, is_rounded: bool = True
+) -> dict[str, Any]:
+    """Return the members of a result; each neighbor has the id of its example too.
+
+    Args:
+        result: of an image without a file.
+        ids: of the version of the index that answered. An example that was removed meanwhile has the id null.
+        with_evidence: whether the candidates have their neighbors.
+        is_rounded: to six digits; else the numbers have all bits.
+    """
+    values = {"id": result.content_hash, **result.to_dict(), "index_version": ids.contents.version}
+    if not is_rounded:
+        _put_exact(values, result)
+    for candidate in values["candidates"]:
+        if not with_evidence:
+            del candidate["neighbors"]
+            continue
+        for neighbor in candidate["neighbors"]:
+            neighbor["id"] = ids.hash_of(neighbor["path"])
+    return values
+
+
+def _put_exact(values: dict[str, Any], result: Classification) -> None:
+    """Replace the rounded numbers of `to_dict` by those of the result."""
+    exact = {name: getattr(result, name) for name in ("score", "similarity", "familiarity", "disagreement")}
+    values |= exact
+    for shown, candidate in zip(values["candidates"], result.candidates, strict=True):
+        shown |= {"score": candidate.score, "rerank_score": candidate.rerank_score}
+        for neighbor, found in zip(shown["neighbors"], candidate.neighbors, strict=True):
+            neighbor["similarity"] = found.similarity
+
+
+class AsciiJson(Response):
+    """Plain values as JSON in ASCII, so that labels and names of any bytes survive."""
+
+    media_type = "application/json"
+
+    def render(self, content: Any) -> bytes:
+        """Return the bytes of the body."""
+        return json.dumps(content).encode("ascii")

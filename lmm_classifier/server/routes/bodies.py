@@ -1,0 +1,116 @@
+"""JSON bodies of requests, with strict types and without unknown members."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+from starlette.requests import Request
+
+from lmm_classifier.server.problems import ProblemError
+from lmm_classifier.server.state import ServerState
+from lmm_classifier.server.uploads import Upload
+
+MAX_JSON = 8_000_000  # bytes
+_LABEL = 1000  # characters
+Model = TypeVar("Model", bound=BaseModel)
+
+ContentHash = Annotated[str, StringConstraints(pattern="^[0-9a-f]{64}$")]
+LabelText = Annotated[str, StringConstraints(min_length=1, max_length=_LABEL)]
+Note = Annotated[str, StringConstraints(max_length=2000)]
+
+
+class Body(BaseModel):
+    """A body of a request."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+
+class SeenExample(Body):
+    """An example with the label that the caller saw."""
+
+    id: ContentHash
+    seen_label: LabelText
+    path: Annotated[str, StringConstraints(max_length=10_000)] | None = None
+    """Its id in the dataset, where several examples have this content."""
+
+
+Seen = Annotated[list[SeenExample], Field(min_length=1, max_length=10_000)]
+
+
+class Removal(Body):
+    """Examples to remove."""
+
+    examples: Seen
+    note: Note = ""
+
+
+class Relabeling(Body):
+    """Examples, and the label that they are to have."""
+
+    examples: Seen
+    label: LabelText
+    note: Note = ""
+
+
+class Renaming(Body):
+    """A label, and its new name."""
+
+    label: LabelText
+    new: LabelText
+    note: Note = ""
+
+
+class Undoing(Body):
+    """Why an edit is undone."""
+
+    note: Note = ""
+
+
+class Login(Body):
+    """A token that a page exchanges for a cookie."""
+
+    token: Annotated[str, StringConstraints(min_length=1, max_length=1000)]
+
+
+_MODELS = (SeenExample, Removal, Relabeling, Renaming, Undoing, Login)
+
+
+def body_schemas() -> dict[str, Any]:
+    """Return the JSON Schema of each body by its name."""
+    schemas = {
+        model.__name__: model.model_json_schema(ref_template="#/components/schemas/{model}") for model in _MODELS
+    }
+    for schema in schemas.values():
+        schema.pop("$defs", None)  # each is a schema of its own
+    return schemas
+
+
+def switch(request: Request, name: str) -> bool:
+    """Return a switch of the query, which is on by default; raise ProblemError where it is neither true nor false."""
+    value = request.query_params.get(name, "true")
+    if value not in ("true", "false"):
+        raise ProblemError("malformed-request", f"{name} must be true or false, got {value[:40]!r}.")
+    return value == "true"
+
+
+async def read_body(request: Request, state: ServerState, model: type[Model]) -> Model:
+    """Return the JSON body of a request.
+
+    Raises:
+        ProblemError: it is no JSON, too large, or has other members.
+    """
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind != "application/json":  # a form of another site cannot send this type
+        raise ProblemError(
+            "unsupported-media-type", f"Expected application/json, got {kind!r}.", {"Connection": "close"}
+        )
+    upload = Upload(request, state.held, MAX_JSON)
+    async with upload.opened():
+        data = await upload.whole()
+        try:
+            return model.model_validate_json(data)
+        except ValidationError as error:
+            first = error.errors(include_url=False, include_input=False)[0]
+            place = ".".join(map(str, first["loc"])) or "the body"
+            raise ProblemError("malformed-request", f"{place}: {first['msg']}.") from None

@@ -1,0 +1,153 @@
+"""What is in the index, and how the server is configured."""
+
+from __future__ import annotations
+
+import asyncio
+from bisect import bisect_right
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+from fastapi import APIRouter
+from pydantic import SecretStr
+from starlette.requests import Request
+from starlette.responses import Response
+
+from lmm_classifier.core.labels import normal_label
+from lmm_classifier.core.settings import Settings, holds_secrets
+from lmm_classifier.pipeline.run_identity import run_identity
+from lmm_classifier.server.openapi import described, query
+from lmm_classifier.server.problems import ProblemError
+from lmm_classifier.server.results import AsciiJson
+from lmm_classifier.server.state import ServerState, state_of
+
+router = APIRouter()
+
+_PAGE = 200  # examples
+_HIDDEN = {"model", "model_name", "base_url", "proxy", "extra_body"}  # may hold paths, addresses or keys
+_SET = "…"  # stands for a value that is not shown
+_NOT_MODIFIED = {304: None}
+
+
+@router.get("/v1/index", **described("The index that answers", "Index", _NOT_MODIFIED))
+async def index(request: Request) -> Response:
+    """Describe the index that answers: its version, size, encoders, calibration and thresholds."""
+    state = state_of(request)
+    values = await asyncio.to_thread(_index_values, state)
+    return AsciiJson(values, headers={"ETag": f'"{values["version"]}"'})
+
+
+@router.get("/v1/config", **described("The settings in use", "Config"))
+async def config(request: Request) -> Response:
+    """Return the settings in use, without secrets and without paths of the server."""
+    return AsciiJson(_shown(state_of(request).classifier.config))
+
+
+@router.get("/v1/labels", **described("All labels with their numbers of examples", "Labels", _NOT_MODIFIED))
+async def labels(request: Request) -> Response:
+    """List all labels."""
+    state = state_of(request)
+    if (unchanged := _if_unchanged(request, state)) is not None:
+        return unchanged
+    contents = state.ids.contents
+    counts = await asyncio.to_thread(lambda: sorted(Counter(contents.labels).items()))
+    listed = [{"label": label, "examples": count} for label, count in counts]
+    return AsciiJson({"labels": listed, "index_version": contents.version}, headers=_tag(contents.version))
+
+
+@router.get(
+    "/v1/examples",
+    **described(
+        "A page of examples",
+        "Examples",
+        _NOT_MODIFIED,
+        [
+            query("label", "Only examples of this label.", {"type": "string"}),
+            query("cursor", "The member `next` of the page before.", {"type": "string"}),
+        ],
+    ),
+)
+async def examples(request: Request) -> Response:
+    """List examples in the order of their ids in the dataset, 200 on a page."""
+    state = state_of(request)
+    if (unchanged := _if_unchanged(request, state)) is not None:
+        return unchanged
+    label, cursor = request.query_params.get("label"), request.query_params.get("cursor")
+    values = await asyncio.to_thread(_page, state, label, cursor)
+    return AsciiJson(values, headers=_tag(values["index_version"]))
+
+
+def _index_values(state: ServerState) -> dict[str, Any]:
+    classifier, editing = state.classifier, state.editing
+    contents = state.ids.contents
+    manifest, described_index = contents.manifest, state.describe(contents)
+    return {
+        "version": contents.version,
+        "examples": manifest.count,
+        "labels": len(described_index["labels"]),
+        "encoders": [
+            {"name": name, "encoder": str(entry.fingerprint), "dim": entry.fingerprint.dim}
+            for name, entry in zip(manifest.encoder_names, manifest.encoders, strict=True)
+        ],
+        "calibration": described_index["calibration"],
+        "thresholds": classifier.thresholds.to_dict(),
+        "stale": described_index["stale"],
+        "lag_seconds": round(classifier.index_lag, 3),
+        "is_writer": not editing.why_not,
+        "why_not_writer": editing.why_not or None,
+        "run": run_identity(classifier),
+    }
+
+
+def _page(state: ServerState, label: str | None, cursor: str | None) -> dict[str, Any]:
+    contents = state.ids.contents
+    paths = sorted(zip(contents.paths, contents.labels, contents.hashes))
+    if label is not None:
+        wanted = normal_label(label)
+        paths = [row for row in paths if row[1] == wanted]
+    start = bisect_right(paths, _after(cursor), key=lambda row: row[0]) if cursor else 0
+    page = paths[start : start + _PAGE]
+    more = start + _PAGE < len(paths)
+    return {
+        "examples": [{"id": content_hash, "path": path, "label": name} for path, name, content_hash in page],
+        "next": _cursor(page[-1][0]) if more and page else None,
+        "index_version": contents.version,
+    }
+
+
+def _cursor(path: str) -> str:
+    return path.encode("utf-8", "surrogatepass").hex()
+
+
+def _after(cursor: str) -> str:
+    try:
+        return bytes.fromhex(cursor).decode("utf-8", "surrogatepass")
+    except ValueError:
+        raise ProblemError("malformed-request", "The cursor is not one that this server gave.") from None
+
+
+def _tag(version: int) -> dict[str, str]:
+    return {"ETag": f'"{version}"'}
+
+
+def _if_unchanged(request: Request, state: ServerState) -> Response | None:
+    version = state.ids.contents.version
+    if version and request.headers.get("if-none-match") == f'"{version}"':
+        return Response(status_code=304, headers=_tag(version))
+    return None
+
+
+def _shown(value: Any) -> Any:
+    """Return settings as plain values; a path or a secret is only said to be set."""
+    if isinstance(value, Settings):
+        return {
+            name: _SET if (name in _HIDDEN or holds_secrets(name)) and not isinstance(item, Settings) else _shown(item)
+            for name, item in ((name, getattr(value, name)) for name in type(value).model_fields)
+        }
+    if isinstance(value, list | tuple):
+        return [_shown(item) for item in value]
+    if isinstance(value, dict):
+        return {str(key): _shown(item) for key, item in value.items()}
+    if isinstance(value, Path | SecretStr):
+        return _SET
+    return value

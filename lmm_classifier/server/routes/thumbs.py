@@ -1,0 +1,41 @@
+"""`/v1/thumbs/{id}`: small images of examples."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter
+from starlette.requests import Request
+from starlette.responses import Response
+
+from lmm_classifier.server.openapi import described, query
+from lmm_classifier.server.problems import ProblemError
+from lmm_classifier.server.results import CONTENT_HASH
+from lmm_classifier.server.state import state_of
+from lmm_classifier.server.thumbnails import SIDES
+
+router = APIRouter()
+
+_CACHING = "private, immutable, max-age=31536000"
+_SIDE = query(
+    "side", "Pixels of the longer side; a smaller image stays as it is.", {"type": "integer", "enum": [*SIDES]}
+)
+
+
+@router.get(
+    "/v1/thumbs/{content_hash}",
+    **described("A JPEG without metadata", "image/jpeg", {304: None, 400: "Problem", 404: "Problem"}, [_SIDE]),
+)
+async def thumb(request: Request, content_hash: str) -> Response:
+    """Return a small image of the example with this id, made anew; originals are never sent."""
+    side = request.query_params.get("side", "128")
+    if side not in map(str, SIDES):
+        raise ProblemError("malformed-request", f"side must be one of {', '.join(map(str, SIDES))}, got {side!r}.")
+    state = state_of(request)
+    ids = state.ids
+    if not CONTENT_HASH.fullmatch(content_hash):
+        raise ProblemError("not-found", "Expected the id of an example, 64 hexadecimal digits.")
+    tag = f'"{content_hash}-{side}"'
+    headers = {"Cache-Control": _CACHING, "ETag": tag}
+    if request.headers.get("if-none-match") == tag:
+        return Response(status_code=304, headers=headers)
+    data = await state.thumbnails.get(ids, content_hash, int(side))
+    return Response(data, headers=headers, media_type="image/jpeg")

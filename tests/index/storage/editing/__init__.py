@@ -1,0 +1,1 @@
+"""Tests of what edits need of the storage."""

@@ -1,0 +1,120 @@
+"""A small index, an application on it in this process, and a server on a socket."""
+
+import shutil
+import time
+
+import pytest
+
+pytest.importorskip("fastapi", reason="the extra `server` is not installed")
+pytest.importorskip("httpx2", reason="the client of the tests is not installed")
+
+from starlette.testclient import TestClient
+
+from lmm_classifier.index.build.builder import build_index_from_directory
+from lmm_classifier.server.access import Access
+from lmm_classifier.server.app import create_app
+from tests.helpers.datasets import offline_config
+from tests.helpers.encoders import ColorEncoder, draw_sides
+from tests.helpers.gates import GatedEncoder
+from tests.helpers.live_server import PATIENCE, LiveServer
+
+
+def settings_on(place):
+    """Return settings without a reranker on the index of a place."""
+    return offline_config(place / "index", rerank__enabled=False, images__threads=2)
+
+
+def opened(config, encoder=None, tokens=None, wait=True):
+    """Return an application that has started, and is ready unless it is not waited for."""
+    access = None if tokens is None else Access(tokens, Access.of(config.server).hosts)
+    app, state = create_app(config, encoder or ColorEncoder(), access)
+    made = TestClient(app, "http://localhost", raise_server_exceptions=False)
+    made.state = state
+    made.__enter__()
+    end = time.monotonic() + PATIENCE
+    while wait and state.why_not_ready():
+        assert time.monotonic() < end, state.why_not_ready()
+        time.sleep(0.005)
+    return made
+
+
+@pytest.fixture(scope="session")
+def made_index(tmp_path_factory):
+    """A dataset, its index, and new images of the same labels."""
+    root = tmp_path_factory.mktemp("server")
+    draw_sides(root / "dataset", count=6)
+    draw_sides(root / "new", count=4, seed=1)
+    config = offline_config(root / "index")
+    build_index_from_directory(root / "dataset", root / "index", config=config, encoder=ColorEncoder())
+    return root
+
+
+@pytest.fixture
+def place(made_index, tmp_path):
+    """A copy of the index for the test alone; the dataset is that of all."""
+    shutil.copytree(made_index / "index", tmp_path / "index", ignore=shutil.ignore_patterns("*.lock"))
+    return tmp_path
+
+
+@pytest.fixture
+def images(made_index):
+    """The bytes of new images."""
+    return [path.read_bytes() for path in sorted((made_index / "new").rglob("*.png"))]
+
+
+@pytest.fixture
+def config(made_index):
+    """Settings without a reranker, on an index that no test changes."""
+    return settings_on(made_index)
+
+
+@pytest.fixture
+def encoder():
+    """An encoder that stops when its gate is closed; at the end it lets all go."""
+    made = GatedEncoder(refused=[(23, 4)])
+    yield made
+    made.errors.clear()
+    made.gate.set()
+    made.hold.set()
+
+
+@pytest.fixture
+def open_client():
+    """Return a function that opens an application and waits until it is ready; all are closed at the end."""
+    started = []
+
+    def client(config, encoder=None, **options):
+        started.append(opened(config, encoder, **options))
+        return started[-1]
+
+    yield client
+    for made in started:
+        made.__exit__(None, None, None)
+
+
+@pytest.fixture(scope="session")
+def client(made_index):
+    """An application on the index that no test changes; no test changes its state."""
+    made = opened(settings_on(made_index))
+    yield made
+    made.__exit__(None, None, None)
+
+
+@pytest.fixture
+def teacher(open_client, place):
+    """An application on an index of the test's own."""
+    return open_client(offline_config(place / "index", rerank__enabled=False))
+
+
+@pytest.fixture
+def open_server():
+    """Return a function that starts a server on a socket; all are stopped at the end."""
+    started = []
+
+    def server(config, encoder=None):
+        started.append(LiveServer(config, encoder or ColorEncoder()).__enter__())
+        return started[-1]
+
+    yield server
+    for made in started:
+        made.__exit__(None, None, None)

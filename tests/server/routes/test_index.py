@@ -1,0 +1,66 @@
+"""What the index holds, and how the server is set up, without paths and secrets."""
+
+from tests.helpers.datasets import offline_config
+from tests.server.routes.test_examples import listed
+
+
+def test_the_index_is_described(client, made_index):
+    """Its version is in the answer and in the headers; no path of the disk is."""
+    reply = client.get("/v1/index")
+    values = reply.json()
+    assert (values["examples"], values["labels"], values["lag_seconds"]) == (24, 4, 0)
+    assert values["calibration"]["state"] == "missing"
+    assert reply.headers["etag"] == f'"{values["version"]}"' == f'"{reply.headers["x-index-version"]}"'
+    assert str(made_index) not in reply.text
+
+
+def test_settings_have_no_paths_and_no_secrets(open_client, config, made_index, monkeypatch):
+    """Headers, paths and bodies are only said to be set."""
+    monkeypatch.setenv("KEY", "very secret key")
+    config.set('rerank.server.extra_headers={X-Key: "very secret ${KEY}"}')
+    config.set("rerank.server.extra_body={user: hidden-user}")
+    config.logging.file = made_index / "log"
+    reply = open_client(config).get("/v1/config")
+    assert reply.json()["server"]["queue"] == 64
+    assert reply.json()["retrieval"]["index_path"] == "…"
+    for word in ("very secret", "hidden-user", str(made_index)):
+        assert word not in reply.text
+
+
+def test_labels_and_examples(client):
+    """All of them, in pages, and those of a label."""
+    labels = client.get("/v1/labels")
+    assert {row["label"]: row["examples"] for row in labels.json()["labels"]} == dict.fromkeys(
+        ("blue_left", "blue_right", "green", "red"), 6
+    )
+    examples = listed(client)
+    assert len({row["id"] for row in examples}) == 24
+    assert [row["path"] for row in examples] == sorted(row["path"] for row in examples)
+    assert [row["label"] for row in listed(client, "red")] == ["red"] * 6
+    assert listed(client, "none") == []
+    for address in ("/v1/labels", "/v1/examples"):
+        tag = client.get(address).headers["etag"]
+        assert client.get(address, headers={"if-none-match": tag}).status_code == 304
+
+
+def test_pages_of_examples(client, monkeypatch):
+    """Each example is on one page."""
+    monkeypatch.setattr("lmm_classifier.server.routes.index._PAGE", 7)
+    assert len({row["id"] for row in listed(client)}) == len(listed(client)) == 24
+    for cursor in ("x", "ff", "²"):
+        assert client.get("/v1/examples", params={"cursor": cursor}).status_code == 400
+
+
+def test_an_index_that_cannot_be_edited_says_so(open_client, made_index, tmp_path, images):
+    """An .npz file is served, and never changed."""
+    from lmm_classifier.index.build.builder import build_index_from_directory
+    from tests.helpers.encoders import ColorEncoder
+
+    path = tmp_path / "index.npz"
+    config = offline_config(path, rerank__enabled=False)
+    build_index_from_directory(made_index / "dataset", path, config=config, encoder=ColorEncoder())
+    client = open_client(config)
+    assert client.get("/v1/index").json()["is_writer"] is False
+    reply = client.post("/v1/examples", data={"label": "x"}, files={"image": images[0]})
+    assert (reply.status_code, reply.json()["type"]) == (403, "/problems/read-only")
+    assert client.post("/v1/classify", content=images[0], headers={"content-type": "image/png"}).status_code == 200

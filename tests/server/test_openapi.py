@@ -1,0 +1,65 @@
+"""The description says what the server does: checked by requests that are made from it."""
+
+import json
+
+import pytest
+from hypothesis import HealthCheck, Phase, given, settings
+
+from lmm_classifier.server.problems import PROBLEMS
+from tests.helpers.datasets import offline_config
+from tests.helpers.paths import TESTS
+
+SNAPSHOT = TESTS / "fixtures" / "openapi.json"
+
+
+def test_the_description_is_the_stored_one(client, pytestconfig):
+    """A change that clients notice is made on purpose: with `FREEZE=1` this stores the new description."""
+    import os
+
+    values = client.get("/openapi.json").json()
+    values["info"].pop("version")
+    text = json.dumps(values, indent=1, sort_keys=True) + "\n"
+    if os.environ.get("FREEZE"):
+        SNAPSHOT.write_text(text, encoding="ascii")
+    assert json.loads(SNAPSHOT.read_text(encoding="ascii")) == values
+
+
+def test_every_status_is_described(client):
+    """Each that may come from every address, and each that a type of problem has somewhere."""
+    operations = [op for path in client.get("/openapi.json").json()["paths"].values() for op in path.values()]
+    for operation in operations:
+        assert {"400", "401", "403", "408", "431", "500", "503"} <= set(operation["responses"])
+        assert not any("HTTPValidationError" in str(response) for response in operation["responses"].values())
+    described = {int(code) for operation in operations for code in operation["responses"]}
+    assert {problem.status for problem in PROBLEMS.values()} - described == {405}  # of no operation
+
+
+@pytest.mark.parametrize("examples", [2, pytest.param(200, marks=pytest.mark.long)])
+def test_generated_requests(open_server, place, examples):
+    """Requests of schemathesis, good and bad: no failure of any of its checks but one.
+
+    It expects that every body of the right type is accepted. No bytes that it makes are an image.
+    """
+    schemathesis = pytest.importorskip("schemathesis", reason="schemathesis is not installed")
+    from schemathesis.specs.openapi.checks import positive_data_acceptance
+
+    server = open_server(offline_config(place / "index", rerank__enabled=False))
+    schema = schemathesis.openapi.from_url(f"{server.url}/openapi.json")
+    limits = settings(
+        max_examples=examples,
+        deadline=None,
+        database=None,
+        derandomize=True,
+        phases=[Phase.explicit, Phase.generate],
+        suppress_health_check=list(HealthCheck),
+    )
+    for operation in schema.get_all_operations():
+
+        @limits
+        @given(case=operation.ok().as_strategy())
+        def check(case):
+            if str((case.headers or {}).get("X-Deadline-Ms", "")).isdecimal():
+                del case.headers["X-Deadline-Ms"]  # 504 is right where it is short
+            case.call_and_validate(excluded_checks=[positive_data_acceptance])
+
+        check()
