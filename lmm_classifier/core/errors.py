@@ -20,6 +20,7 @@ LmmClassifierError                  Exception     never itself; it is the root
 ├── CalibrationError                ValueError    the dataset cannot give what the calibration was asked for
 ├── OutputError                      RuntimeError  results cannot be written, or not continued
 ├── RerankerError                   RuntimeError  the reranker cannot be loaded
+├── ReviewError                     ValueError    runs cannot be stored or read, or an answer cannot be taken
 └── Cancelled                                     never by the package; a progress callback raises it to stop a run
 """
 
@@ -131,6 +132,10 @@ class OutputError(LmmClassifierError, RuntimeError):
 
 class RerankerError(LmmClassifierError, RuntimeError):
     """The reranker cannot be loaded."""
+
+
+class ReviewError(LmmClassifierError, ValueError):
+    """Runs cannot be stored or read, or an answer cannot be taken; the message says why. Nothing was changed."""
 
 
 class Cancelled(LmmClassifierError):  # noqa: N818 - as in asyncio, it is no fault
