@@ -25,8 +25,8 @@ from lmm_classifier.pipeline.retrieval.retriever import Retriever
 
 COMMAND = "python -m benchmarks.review_order --data DATA --models MODELS"
 HELD_OUT = 0.4
-LONGEST = 12  # answers per label, in random order
-TARGETS = (6, 12)  # answers per label in random order, whose accuracy is to be reached
+LONGEST = 6  # answers per label, in random order
+TARGETS = (3, 6)  # answers per label in random order, whose accuracy is to be reached
 RESAMPLES = 200
 ORDERS = ("review", "uncertain first", "cover without weights")
 
@@ -192,7 +192,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, required=True, help="folder with clothing and trashnet")
     parser.add_argument("--models", type=Path, required=True, help="folder with mobilenet_v2")
-    parser.add_argument("--splits", type=int, default=12)
+    parser.add_argument("--splits", type=int, default=6)
     parser.add_argument("--orders", nargs="+", default=ORDERS)
     parser.add_argument("--only", help="name of one dataset; prints, and stores nothing")
     arguments = parser.parse_args()

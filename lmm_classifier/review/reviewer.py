@@ -25,7 +25,7 @@ from lmm_classifier.review.runner import classify_items, classify_run
 from lmm_classifier.review.stopping import Stopping, stopping
 from lmm_classifier.review.storage.answer_log import AnswerKind, AnswerLog
 from lmm_classifier.review.storage.database import ReviewDatabase
-from lmm_classifier.review.storage.records import Answer, Run
+from lmm_classifier.review.storage.records import Answer, Item, Run
 from lmm_classifier.review.storage.run_store import RunStore
 
 UPLOAD: Mapping[str, Any] = {"kind": "upload"}  # source of a run whose images come as bytes
@@ -131,6 +131,22 @@ class Reviewer:
             raise ReviewError(f"A page has at least 1 group, got {limit}.")
         self.runs.run(run)
         return self._queue.page(cursor if cursor is not None else self._queue.keep(run, self._groups(run)), limit)
+
+    def items(self, ids: Sequence[int]) -> list[Item]:
+        """Return items, each undecided one with the whole result of the newest version of the index.
+
+        A new vote stores whole results only where the label or the reason changed. Here the numbers and the supporting
+        neighbors of the others are brought up to date too, and stored.
+        """
+        stored = self.runs.items(ids)
+        with self._lock:
+            flow = self._classifier._current_flow()
+            version = flow.index.contents.version
+            for run in {item.run for item in stored}:
+                old = {item.id for item in stored if item.run == run and item.index_version != version}
+                undecided = [item for item in self.runs.undecided(run) if item.id in old]
+                self.runs.put_results(run, self._revoter.results(run, flow, undecided))
+        return self.runs.items(ids)
 
     def stopping(self, run: int, target: float | None = None) -> Stopping:
         """Tell how many of the undecided items decide themselves at a target precision, 0 to 1."""

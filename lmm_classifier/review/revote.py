@@ -84,14 +84,7 @@ class Revoter:
         ]
         changed_items = [items[row] for row in changed]
         for block in _blocks(changed_items):
-            stored = self._store.items([item.id for item in block])
-            _, vectors = self._usable(run, block, flow)
-            results = classify_stored(flow, vectors, [item.content_hash for item in stored])
-            fresh = [
-                Revoted(item.id, open_votes.index_version, replace(result, path=item.result["path"]).to_dict())
-                for item, result in zip(stored, results, strict=True)
-            ]
-            self._store.put_results(run, fresh)
+            self._store.put_results(run, self.results(run, flow, block))
         was_open = {item.id: item.reason not in DECIDE_THEMSELVES for item in changed_items}
         is_open = {items[row].id: votes.reasons[row] not in DECIDE_THEMSELVES for row in changed}
         return Revote(
@@ -102,6 +95,19 @@ class Revoter:
             tuple(item for item in is_open if is_open[item] and not was_open[item]),
             not_voted,
         )
+
+    def results(self, run: int, flow: Flow, items: Sequence[Undecided]) -> list[Revoted]:
+        """Return the whole results of items by their stored vectors; those that lack a vector are left out."""
+        fresh = list[Revoted]()
+        for block in _blocks(items):
+            usable, vectors = self._usable(run, block, flow)
+            stored = self._store.items([item.id for item in usable])
+            results = classify_stored(flow, vectors, [item.content_hash for item in stored])
+            fresh += [
+                Revoted(item.id, flow.index.contents.version, replace(result, path=item.result["path"]).to_dict())
+                for item, result in zip(stored, results, strict=True)
+            ]
+        return fresh
 
     def _usable(self, run: int, block: Sequence[Undecided], flow: Flow) -> tuple[list[Undecided], StoredVectors]:
         """Return the items that have a vector of every encoder that is asked first, and all their vectors."""

@@ -16,7 +16,8 @@ FLOORS = [
     {"index"},
     {"calibration"},
     {"pipeline"},
-    {"evaluation"},
+    {"evaluation", "discovery"},
+    {"review"},
     {"cli"},
     {"index_builder", "__main__"},
 ]
