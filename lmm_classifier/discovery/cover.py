@@ -1,4 +1,4 @@
-"""The order in which unlabeled images are worth a look: each pick stands for many that no pick or example resembles.
+"""The order in which unlabeled images are worth an answer: each pick stands for many that no pick or example resembles.
 
 This is greedy maximization of weighted facility location, which is within 1 - 1/e of the best choice of that size
 (Nemhauser, Wolsey & Fisher, 1978, "An analysis of approximations for maximizing submodular set functions",
@@ -58,7 +58,7 @@ def either(first: Float64Array, second: Float64Array) -> Float64Array:
 
 @dataclass(frozen=True)
 class Cover:
-    """Images in the order in which they are worth a look, and what each of them adds."""
+    """Images in the order in which they are worth an answer, and what each of them adds."""
 
     rows: IntArray  # (k,) of the images
     gains: Float64Array  # (k,) summed weight times similarity that each adds; 0 where it adds nothing

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
+
+from filelock import FileLock, Timeout
 
 from lmm_classifier.core.errors import ReviewError
 from lmm_classifier.core.labels import require_label
@@ -14,6 +16,9 @@ from lmm_classifier.review.images import file_of_item
 from lmm_classifier.review.storage.answer_log import AnswerKind, AnswerLog
 from lmm_classifier.review.storage.records import Answer, Item
 from lmm_classifier.review.storage.run_store import RunStore
+
+_LOCK = "review.lock"
+_WAIT = 30.0  # seconds to wait for another answer
 
 
 class Decisions:
@@ -46,15 +51,16 @@ class Decisions:
         if not files:
             return None, refused
         present = [digest for digest, (_, former) in known.items() if former == label]
-        answer = self._answers.begin(chosen[0].run, label, list(files), present)
-        try:
-            taught = teach(self._editor, list(files.values()), label)
-        except BaseException:
-            # whatever happened, the index tells whether the edit was made
-            with suppress(Exception):
-                self._settle(answer)
-            raise
-        return self._finish(answer, taught, refused)
+        with self._alone():
+            answer = self._answers.begin(chosen[0].run, label, list(files), present)
+            try:
+                taught = teach(self._editor, list(files.values()), label)
+            except BaseException:
+                # whatever happened, the index tells whether the edit was made
+                with suppress(Exception):
+                    self._settle(answer)
+                raise
+            return self._finish(answer, taught, refused)
 
     def undo(self, number: int | None, run: int | None) -> Answer:
         """Take an answer back."""
@@ -63,19 +69,38 @@ class Decisions:
             if newest is None:
                 raise ReviewError("There is no answer to undo.")
             number = newest.id
-        answer = self._answers.begin_undo(number)
-        try:
-            take_back(self._editor, Taught(answer.edit, answer.examples))
-        except BaseException:
-            with suppress(Exception):
-                self._settle(answer)
-            raise
-        return self._answers.finish_undo(answer)
+        with self._alone():
+            answer = self._answers.begin_undo(number)
+            try:
+                take_back(self._editor, Taught(answer.edit, answer.examples))
+            except BaseException:
+                with suppress(Exception):
+                    self._settle(answer)
+                raise
+            return self._answers.finish_undo(answer)
 
     def recover(self) -> None:
-        """Finish or drop the answers that a crash interrupted."""
-        for answer in self._answers.interrupted():
-            self._settle(answer)
+        """Finish or drop the answers that a crash interrupted; those that another program is taking are left alone."""
+        if not self._answers.interrupted():
+            return
+        with suppress(ReviewError), self._alone(wait=0):
+            for answer in self._answers.interrupted():
+                self._settle(answer)
+
+    @contextmanager
+    def _alone(self, wait: float = _WAIT) -> Iterator[None]:
+        """Keep other threads and programs from taking answers that edit the index, and from settling this one."""
+        lock = FileLock(self._folder / _LOCK, timeout=wait)
+        try:
+            lock.acquire()
+        except Timeout:
+            raise ReviewError(
+                f"Another answer has been edited into the index for {wait:g} seconds. Try again."
+            ) from None
+        try:
+            yield
+        finally:
+            lock.release()
 
     def _settle(self, answer: Answer) -> None:
         """Let the stored answer agree with the index."""

@@ -1,4 +1,4 @@
-"""What to look at first: groups of similar open items, the one that teaches most before the others."""
+"""What to review first: groups of similar open items, the one that teaches most before the others."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The review of runs: classify images, show what to look at first, take answers, and vote again after each."""
+"""The review of runs: classify images, show what to review first, take answers, and vote again after each."""
 
 from __future__ import annotations
 
@@ -156,11 +156,13 @@ class Reviewer:
             flow, votes, _ = self._votes(run)
         return stopping(flow, votes.votes, target)
 
-    def teach(self, items: Sequence[int], label: str) -> Decided:
-        """Add items as examples of a label, in one edit of the index, and vote again on the open ones."""
-        with self._lock:
-            answer, refused = self._decisions.teach(items, label)
-            return Decided(answer, None if answer is None else self.revote(answer.run), refused)
+    def teach(self, items: Sequence[int], label: str, vote: bool = True) -> Decided:
+        """Add items as examples of a label, in one edit of the index, and vote again on the undecided ones.
+
+        Without `vote` the caller has to call `revote` later, such as a server that answers at once.
+        """
+        answer, refused = self._decisions.teach(items, label)
+        return Decided(answer, self.revote(answer.run) if vote and answer is not None else None, refused)
 
     def decide(self, items: Sequence[int], kind: AnswerKind) -> Decided:
         """Take another answer than a label: `unknown`, `skip`, or `not_in_group`, after which the items stay open."""
@@ -168,14 +170,13 @@ class Reviewer:
             raise ReviewError("A label is needed. Use `teach`.")
         return Decided(self._decisions.take(items, kind), None, {})
 
-    def undo(self, answer: int | None = None, run: int | None = None) -> Decided:
-        """Take an answer back: the newest one, of a run if given, or this one.
+    def undo(self, answer: int | None = None, run: int | None = None, vote: bool = True) -> Decided:
+        """Take an answer back: the newest one, of a run if given, or this one; `vote` is that of `teach`.
 
         Raises ReviewError where there is none, or where a later answer decided the same items.
         """
-        with self._lock:
-            undone = self._decisions.undo(answer, run)
-            return Decided(undone, self.revote(undone.run) if undone.kind == "label" else None, {})
+        undone = self._decisions.undo(answer, run)
+        return Decided(undone, self.revote(undone.run) if vote and undone.kind == "label" else None, {})
 
     def delete(self, run: int) -> None:
         """Delete a run and the images that were uploaded for it; the examples that it taught stay in the index."""

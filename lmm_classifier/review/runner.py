@@ -1,4 +1,4 @@
-"""Classify the images of a run, batch by batch; an interrupted run goes on where it ended."""
+"""Classify the images of a run, batch by batch; an interrupted run resumes where it ended."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The order in which images are worth a look: invariants of the cover, and of its weights."""
+"""The order in which images are worth an answer: invariants of the cover, and of its weights."""
 
 import numpy as np
 import pytest
@@ -74,7 +74,7 @@ def test_a_copy_is_never_picked_before_other_images(images, copies):
     assert sorted(picks.rows.tolist()) == list(range(len(embeddings)))
 
 
-def test_without_images_or_wishes_there_is_no_pick():
+def test_without_images_there_is_no_pick():
     """Nothing in, nothing out; one image is picked."""
     assert cover(np.empty((0, 4), np.float32), np.empty(0), [], 3).rows.tolist() == []
     assert cover(drawn(0, 5), np.ones(5), names(5), 0).rows.tolist() == []

@@ -48,9 +48,9 @@ def test_a_permutation_changes_nothing(seed, count, most):
 def test_many_images_join_the_groups_of_a_sample():
     """Each joins the group that it resembles, or is alone."""
     embeddings, numbers = clusters(1, [40, 40, 40])
-    stranger = unit(np.random.default_rng(5).normal(size=(1, 24)))
+    unknown = unit(np.random.default_rng(5).normal(size=(1, 24)))
     order = np.random.default_rng(0).permutation(120)
-    groups = find_groups(np.concatenate([embeddings[order], stranger]), names(121), 0.5, most=30)
+    groups = find_groups(np.concatenate([embeddings[order], unknown]), names(121), 0.5, most=30)
     assert adjusted_rand_index(groups[:120], numbers[order]) == 1
     assert (groups == groups[120]).sum() == 1
 

@@ -3,6 +3,7 @@
 from contextlib import closing
 
 import pytest
+from filelock import FileLock
 
 from lmm_classifier.core.errors import IndexFileError
 from lmm_classifier.index.storage.lock import locked
@@ -44,6 +45,15 @@ def test_a_crash_after_the_edit(review):
         again.undo()
         assert "argyle" not in labels(review)
         assert decided(again, ids) == ["", "", ""]
+
+
+def test_an_answer_that_another_program_is_taking_is_left_alone(review):
+    """A second reviewer never settles what the first one is doing."""
+    answer = review.reviewer.answers.begin(review.run, "argyle", argyle(review))
+    with FileLock(review.config.retrieval.index_path / "review.lock"), closing(Reviewer(review.classifier)) as other:
+        assert other.answers.interrupted() == [answer]
+    with closing(Reviewer(review.classifier)) as later:
+        assert later.answers.interrupted() == []
 
 
 @pytest.mark.parametrize("edited", [True, False])

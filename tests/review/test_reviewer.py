@@ -242,7 +242,7 @@ def test_uploads_are_kept_and_taught(review):
         reviewer.decide([ids[0], review.ids["argyle/00.png"]], "skip")
 
 
-def test_a_run_that_was_stopped_goes_on(built, tmp_path):
+def test_a_stopped_run_is_resumed(built, tmp_path):
     """No image is classified twice, and none is lost."""
     config = offline_config(shutil.copytree(built / "index", tmp_path / "index"), rerank__enabled="false")
     config.encoder.batch_size = 4
