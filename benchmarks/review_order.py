@@ -124,7 +124,7 @@ def answers_for(accuracy: float, curve: Float64Array, step: int) -> float:
     place = int(above[0])
     if place == 0:
         return 0.0
-    return step * (place - 1 + (accuracy - curve[place - 1]) / (curve[place] - curve[place - 1]))
+    return float(step * (place - 1 + (accuracy - curve[place - 1]) / (curve[place] - curve[place - 1])))
 
 
 def ratio(reviews: Float64Array, random: Float64Array, target: int, step: int) -> tuple[float, float]:

@@ -58,13 +58,20 @@ class Revoter:
     def __init__(self, store: RunStore, fingerprints: Sequence[Fingerprint]) -> None:
         self._store, self._fingerprints = store, tuple(fingerprints)
         self._blocks: OrderedDict[tuple[int, int], dict[int, _Stored]] = OrderedDict()
+        self._last: _LastVote | None = None
 
     def vote(self, run: int, flow: Flow) -> tuple[OpenVotes, tuple[int, ...]]:
         """Vote on the undecided items of a run; return the votes, and the ids of items that lack a vector for it."""
+        undecided, stamp = self._store.undecided(run), flow.index.contents.stamp
+        if self._last is None or self._last.of != (run, stamp) or not self._last.has(undecided):
+            self._last = _LastVote((run, stamp), *self._vote(run, flow, undecided))
+        return self._last.on(undecided), self._last.missing
+
+    def _vote(self, run: int, flow: Flow, undecided: Sequence[Undecided]) -> tuple[OpenVotes, tuple[int, ...]]:
         first = flow.retriever.first_encoders[0]
         index = flow.retriever.encoders[first].index
         parts, items, rows, missing = [vote(flow, _NOTHING)], list[Undecided](), list[Float32Array](), list[int]()
-        for block in _blocks(self._store.undecided(run)):
+        for block in _blocks(undecided):
             usable, vectors = self._usable(run, block, flow)
             missing += sorted({item.id for item in block} - {item.id for item in usable})
             if usable:
@@ -148,6 +155,27 @@ class _Stored:
 
     ids: IntArray
     vectors: Float32Array
+
+
+@dataclass(frozen=True)
+class _LastVote:
+    """The last vote of all, for those that come before the index changes; only decisions may come in between."""
+
+    of: tuple[int, str]  # run, stamp of the index
+    votes: OpenVotes
+    missing: tuple[int, ...]
+
+    def has(self, undecided: Sequence[Undecided]) -> bool:
+        """Return whether the vote was on all these items."""
+        return {item.id for item in undecided} <= {item.id for item in self.votes.items} | set(self.missing)
+
+    def on(self, undecided: Sequence[Undecided]) -> OpenVotes:
+        """Return the votes on these items."""
+        items = {item.id: item for item in undecided}
+        rows = [row for row, item in enumerate(self.votes.items) if item.id in items]
+        chosen = tuple(items[self.votes.items[row].id] for row in rows)
+        embeddings = self.votes.embeddings if len(rows) == len(self.votes.items) else self.votes.embeddings[rows]
+        return OpenVotes(self.votes.index_version, chosen, self.votes.votes.at(rows), embeddings)
 
 
 _NOTHING = StoredVectors(0, {})

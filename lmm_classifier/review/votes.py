@@ -128,6 +128,19 @@ class Votes:
     reasons: Sequence[str]  # n
     results: Sequence[str]  # n labels as a result shows them; the best one's, or that of unknown images
 
+    def at(self, rows: Sequence[int]) -> Votes:
+        """Return those of some of the images."""
+        chosen = np.array(rows, np.int64)
+        return Votes(
+            self.labels,
+            self.label_ids[chosen],
+            self.scores[chosen],
+            self.second[chosen],
+            self.familiarity[chosen],
+            [self.reasons[row] for row in rows],
+            [self.results[row] for row in rows],
+        )
+
     @classmethod
     def joined(cls, parts: Sequence[Votes]) -> Votes:
         """Return the votes of several parts, in order."""

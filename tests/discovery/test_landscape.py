@@ -31,7 +31,7 @@ def test_of_many_examples_a_sample_takes_part(tmp_path, monkeypatch):
     index = index_of(tmp_path, 60)
     sampled = Landscape.of(index)
     assert len(sampled.labeled) == 12
-    missing = [digest for digest in index.hashes if len(Landscape.of(index, {digest}).labeled) == 13]
+    missing = [digest for digest in index.hashes if len(Landscape.of(index, {digest}, sampled).labeled) == 13]
     assert len(missing) == 48
     rows = module._even_sample(index.gallery.rows_of_label, index.hashes, 10)
     assert sorted(np.bincount(index.label_ids[rows]).tolist()) == [2, 2, 3, 3]

@@ -283,6 +283,21 @@ def test_stopping_tells_what_decides_itself(review):
     assert (done.open, done.share, done.may_stop, done.target) == (0, 1, True, 0.95)
 
 
+def test_votes_that_are_used_again_are_those_of_a_new_start(review):
+    """Whatever was decided since; a new start reads all vectors again."""
+    reviewer = review.reviewer
+    reviewer.teach(of_label(review, "argyle")[:1], "argyle")
+    reviewer.decide(of_label(review, "chevron")[:2], "skip")
+    reviewer.decide(of_label(review, "chevron")[2:], "not_in_group")
+    shown = reviewer.page(review.run, limit=100).groups, reviewer.stopping(review.run)
+    with Reviewer(review.classifier) as again:
+        assert (again.page(review.run, limit=100).groups, again.stopping(review.run)) == shown
+    reviewer.undo()
+    reviewer.undo()
+    with Reviewer(review.classifier) as again:
+        assert again.stopping(review.run) == reviewer.stopping(review.run)
+
+
 def test_purge_forgets_all_of_a_run(review):
     """Rows, vectors, answers and uploads; the examples that it taught stay."""
     reviewer = review.reviewer

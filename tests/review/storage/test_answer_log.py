@@ -120,7 +120,7 @@ class Answers(RuleBasedStateMachine):
 
 
 TestAnswers = Answers.TestCase
-TestAnswers.settings = settings(max_examples=12, stateful_step_count=15, deadline=None)
+TestAnswers.settings = settings(max_examples=6, stateful_step_count=12, deadline=None)
 
 
 def test_answers_are_listed_newest_first(tmp_path):
