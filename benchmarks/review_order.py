@@ -28,7 +28,7 @@ HELD_OUT = 0.4
 LONGEST = 6  # answers per label, in random order
 TARGETS = (3, 6)  # answers per label in random order, whose accuracy is to be reached
 RESAMPLES = 200
-ORDERS = ("review", "uncertain first", "cover without weights")
+OTHERS = ("uncertain first", "cover without weights")  # compared with it
 
 
 @dataclass(frozen=True)
@@ -157,9 +157,9 @@ def measure(name: str, images: LabeledVectors, splits: int, orders: Sequence[str
             order: np.array(
                 [Review.begin(images, start, seed).curve(order, step, longest, seed) for seed in range(splits)]
             )
-            for order in ("random", *orders)
+            for order in ("random", "review", *orders)
         }
-        for order in orders:
+        for order in ("review", *orders):
             for target in TARGETS:
                 value, error = ratio(curves[order], curves["random"], target * labels, step)
                 if order == "review":
@@ -193,7 +193,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True, help="folder with clothing and trashnet")
     parser.add_argument("--models", type=Path, required=True, help="folder with mobilenet_v2")
     parser.add_argument("--splits", type=int, default=6)
-    parser.add_argument("--orders", nargs="+", default=ORDERS)
+    parser.add_argument("--orders", nargs="*", default=OTHERS, help="further orders")
     parser.add_argument("--only", help="name of one dataset; prints, and stores nothing")
     arguments = parser.parse_args()
     rows = []
