@@ -24,6 +24,7 @@ LmmClassifierError                  Exception     never itself; it is the root
 ├── OutputError                      RuntimeError  results cannot be written, or not continued
 ├── ServerError                     RuntimeError  a server that classifies cannot be reached, or refuses to answer
 ├── RerankerError                   RuntimeError  the reranker cannot be loaded
+├── ReviewError                     ValueError    runs cannot be stored or read, or an answer cannot be taken
 └── Cancelled                                     never by the package; a progress callback raises it to stop a run
 """
 
@@ -192,6 +193,10 @@ class ServerError(LmmClassifierError, RuntimeError):
 
 class RerankerError(LmmClassifierError, RuntimeError):
     """The reranker cannot be loaded."""
+
+
+class ReviewError(LmmClassifierError, ValueError):
+    """Runs cannot be stored or read, or an answer cannot be taken; the message says why. Nothing was changed."""
 
 
 class Cancelled(LmmClassifierError):  # noqa: N818 - as in asyncio, it is no fault

@@ -1,0 +1,126 @@
+"""Where the images of a run come from: a folder, or files that were uploaded and are kept by their content."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import time
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from lmm_classifier.core.errors import ReviewError
+from lmm_classifier.core.files import content_hash, sync_to_disk
+from lmm_classifier.data.image_folder import find_images
+
+UPLOADS = "uploads"  # folder in that of the index
+_RECENT = 3600.0  # seconds
+
+
+@dataclass(frozen=True)
+class NamedImage:
+    """An image file of a run, and its name there."""
+
+    name: str
+    file: Path
+
+
+class ImageSource(Protocol):
+    """Gives the images of a run. The same run asks again where it was interrupted."""
+
+    def describe(self) -> Mapping[str, Any]:
+        """Return JSON that is stored with the run; `source_of` opens it again."""
+        ...
+
+    def __len__(self) -> int:
+        """Return the number of images."""
+        ...
+
+    def __iter__(self) -> Iterator[NamedImage]:
+        """Yield the images, in the same order each time."""
+        ...
+
+
+class FolderImages:
+    """The image files in a folder and its subfolders; their names are paths relative to it.
+
+    Raises DatasetError where it is not a folder.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = Path(os.path.abspath(folder))  # noqa: PTH100 - a link to the folder stays a link
+        self._paths = find_images(self._folder).paths
+
+    def describe(self) -> Mapping[str, Any]:
+        """Return the folder."""
+        return {"kind": "folder", "folder": str(self._folder)}
+
+    def __len__(self) -> int:
+        return len(self._paths)
+
+    def __iter__(self) -> Iterator[NamedImage]:
+        for path in self._paths:
+            yield NamedImage(path.relative_to(self._folder).as_posix(), path)
+
+
+class UploadedFiles:
+    """Image files that came as bytes; they are kept, private, until their run is deleted."""
+
+    def __init__(self, index_folder: Path) -> None:
+        self._folder = index_folder / UPLOADS
+
+    def keep(self, name: str, data: bytes) -> NamedImage:
+        """Store the bytes of a file under their hash; the name is only text and never a path."""
+        digest = hashlib.sha256(data).hexdigest()
+        file = self.file_of(digest)
+        if not file.is_file():
+            self._folder.mkdir(mode=0o700, exist_ok=True)
+            temporary = self._folder / f".{digest}-{os.getpid()}-{os.urandom(4).hex()}.tmp"
+            try:
+                handle = os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
+                with os.fdopen(handle, "wb") as stream:
+                    stream.write(data)
+                    stream.flush()
+                    os.fsync(stream.fileno())
+                temporary.replace(file)
+                sync_to_disk(self._folder)
+            except OSError as error:
+                raise ReviewError(f"The image {name!r} cannot be stored: {error}.") from error
+            finally:
+                temporary.unlink(missing_ok=True)
+        return NamedImage(name, file)
+
+    def file_of(self, digest: str) -> Path:
+        """Return the file of a content."""
+        return self._folder / digest
+
+    def remove_others(self, wanted: Collection[str]) -> int:
+        """Delete the files whose content is not wanted; return how many. One that came just now stays."""
+        if not self._folder.is_dir():
+            return 0
+        limit = time.time() - _RECENT  # its item may not be stored yet
+        unwanted = [file for file in self._folder.iterdir() if file.name not in wanted and file.stat().st_mtime < limit]
+        for file in unwanted:
+            file.unlink(missing_ok=True)
+        return len(unwanted)
+
+
+def file_of_item(source: Mapping[str, Any], index_folder: Path, name: str, digest: str) -> Path:
+    """Return the file of an item of a run; raise ReviewError where it is not there any more, or has changed.
+
+    Args:
+        source: as `ImageSource.describe` tells.
+        index_folder: the folder of the index.
+        name: of the item.
+        digest: SHA-256 of the content that was classified.
+    """
+    is_upload = source["kind"] == "upload"
+    file = UploadedFiles(index_folder).file_of(digest) if is_upload else Path(source["folder"]) / name
+    try:
+        found = content_hash(file)
+    except OSError as error:
+        raise ReviewError(f"The image cannot be read any more: {error}.") from error
+    if found != digest:
+        raise ReviewError("The file changed after it was classified. Classify it again.")
+    return file

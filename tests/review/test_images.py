@@ -1,0 +1,48 @@
+"""Images of a run: files in a folder under their relative names, and uploaded bytes under their hash."""
+
+import os
+import time
+
+import pytest
+
+from lmm_classifier.core.errors import DatasetError, ReviewError
+from lmm_classifier.core.files import content_hash
+from lmm_classifier.review.images import FolderImages, UploadedFiles, file_of_item
+from tests.helpers.datasets import draw_dataset
+
+
+def test_a_folder(tmp_path):
+    """The same order each time; a run that resumes finds its items by these names."""
+    draw_dataset(tmp_path / "new", ("stripes",), count=2, size=16)
+    images = FolderImages(tmp_path / "new")
+    assert [image.name for image in images] == ["stripes/00.png", "stripes/01.png"]
+    assert len(images) == 2
+    described = images.describe()
+    digest = content_hash(tmp_path / "new/stripes/00.png")
+    assert file_of_item(described, tmp_path, "stripes/00.png", digest) == tmp_path / "new/stripes/00.png"
+    with pytest.raises(ReviewError, match="changed"):
+        file_of_item(described, tmp_path, "stripes/01.png", digest)
+    with pytest.raises(ReviewError, match="cannot be read"):
+        file_of_item(described, tmp_path, "stripes/02.png", digest)
+    with pytest.raises(DatasetError):
+        FolderImages(tmp_path / "missing")
+
+
+def test_uploads(tmp_path):
+    """The same bytes are one file; no name leads out of the folder; only old files that nobody needs are deleted."""
+    uploads = UploadedFiles(tmp_path)
+    first, second = uploads.keep("../../a", b"one"), uploads.keep("b", b"one")
+    other = uploads.keep("", b"two")
+    assert first.file == second.file != other.file
+    assert [file.parent for file in (first.file, other.file)] == [tmp_path / "uploads"] * 2
+    assert first.file.read_bytes() == b"one"
+    assert sorted(file.name for file in (tmp_path / "uploads").iterdir()) == sorted({first.file.name, other.file.name})
+    digest = content_hash(first.file)
+    assert file_of_item({"kind": "upload"}, tmp_path, "../../a", digest) == first.file
+    assert uploads.remove_others(()) == 0
+    old = time.time() - 2 * 3600
+    os.utime(first.file, (old, old))
+    os.utime(other.file, (old, old))
+    assert uploads.remove_others({digest}) == 1
+    assert first.file.is_file()
+    assert UploadedFiles(tmp_path / "missing").remove_others(()) == 0
