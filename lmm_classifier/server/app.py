@@ -15,8 +15,6 @@ from starlette.types import ASGIApp
 from lmm_classifier.config import PipelineConfig
 from lmm_classifier.core.errors import LmmClassifierError
 from lmm_classifier.core.protocols import Encoder
-from lmm_classifier.server.access import Access, AccessControl
-from lmm_classifier.server.headers import SecurityHeaders
 from lmm_classifier.server.metrics import CountedRequests
 from lmm_classifier.server.openapi import describe
 from lmm_classifier.server.problems import ProblemError, answer_problem
@@ -31,6 +29,8 @@ from lmm_classifier.server.routes import (
     session,
     thumbs,
 )
+from lmm_classifier.server.security.access import Access, AccessControl
+from lmm_classifier.server.security.headers import SecurityHeaders
 from lmm_classifier.server.state import ServerState
 
 _ROUTES = (classify, examples, edits, index, thumbs, session, health, metrics, problems)

@@ -16,7 +16,7 @@ from lmm_classifier.config import PipelineConfig
 from lmm_classifier.core.errors import ConfigError
 from lmm_classifier.core.protocols import Encoder
 from lmm_classifier.server.app import create_app
-from lmm_classifier.server.deadlines import DeadlineProtocol
+from lmm_classifier.server.security.deadlines import DeadlineProtocol
 from lmm_classifier.server.state import ServerState
 
 _SPARE = 2.0  # seconds after the images were answered, to send the answers

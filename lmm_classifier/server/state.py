@@ -21,12 +21,12 @@ from lmm_classifier.index.contents import IndexContents
 from lmm_classifier.index.staleness import stale_parts
 from lmm_classifier.pipeline.classifier import HybridClassifier
 from lmm_classifier.pipeline.index_info import describe_index
-from lmm_classifier.server.access import Access
 from lmm_classifier.server.editing import Editing
 from lmm_classifier.server.metrics import Gauges, Metrics
 from lmm_classifier.server.problems import ProblemError
 from lmm_classifier.server.readiness import Readiness
 from lmm_classifier.server.results import ExampleIds
+from lmm_classifier.server.security.access import Access
 from lmm_classifier.server.thumbnails import ThumbnailCache
 from lmm_classifier.server.uploads import HeldBytes
 

@@ -11,8 +11,8 @@ pytest.importorskip("httpx2", reason="the client of the tests is not installed")
 from starlette.testclient import TestClient
 
 from lmm_classifier.index.build.builder import build_index_from_directory
-from lmm_classifier.server.access import Access
 from lmm_classifier.server.app import create_app
+from lmm_classifier.server.security.access import Access
 from tests.helpers.datasets import offline_config
 from tests.helpers.encoders import ColorEncoder, draw_sides
 from tests.helpers.gates import GatedEncoder

@@ -6,11 +6,11 @@ from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
 
-from lmm_classifier.server.access import COOKIE, session_of
 from lmm_classifier.server.openapi import described, reference
 from lmm_classifier.server.problems import ProblemError
 from lmm_classifier.server.results import AsciiJson
 from lmm_classifier.server.routes.bodies import Login, read_body
+from lmm_classifier.server.security.access import COOKIE, session_of
 from lmm_classifier.server.state import state_of
 
 router = APIRouter()

@@ -1,6 +1,6 @@
 """A page exchanges a token for a cookie."""
 
-from lmm_classifier.server.access import COOKIE
+from lmm_classifier.server.security.access import COOKIE
 
 TOKENS = {"t" * 32: "teach", "r" * 32: "read"}
 

@@ -15,7 +15,6 @@ from starlette.types import Receive, Scope, Send
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from lmm_classifier.server.config import ServerConfig
-from lmm_classifier.server.headers import HEADERS
 from lmm_classifier.server.problems import (
     MEDIA_TYPE,
     PROBLEMS,
@@ -24,6 +23,7 @@ from lmm_classifier.server.problems import (
     problem_response,
     problem_values,
 )
+from lmm_classifier.server.security.headers import HEADERS
 
 _PIPELINED = 16  # requests that a connection may send ahead
 _SPARE = 256  # connections above the limit that still get an answer

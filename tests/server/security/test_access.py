@@ -7,9 +7,9 @@ pytest.importorskip("starlette", reason="the extra `server` is not installed")
 from starlette.datastructures import Headers
 
 from lmm_classifier.core.errors import ConfigError
-from lmm_classifier.server.access import COOKIE, Access, is_loopback, session_of
 from lmm_classifier.server.config import ServerConfig
 from lmm_classifier.server.problems import ProblemError
+from lmm_classifier.server.security.access import COOKIE, Access, is_loopback, session_of
 
 TEACH, READ = "t" * 32, "r" * 32
 TOKENS = {TEACH: "teach", READ: "read"}

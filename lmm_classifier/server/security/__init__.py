@@ -1,0 +1,1 @@
+"""Who may ask, how long a client may take, and what headers browsers get; read `access.py` first."""
