@@ -112,7 +112,7 @@ def test_uploads_of_no_run(folder):
     assert [file.name for file in (folder / "uploads").iterdir()] == ["new"]
 
 
-def test_no_repair_beside_an_answer(folder):
+def test_no_repair_during_an_answer(folder):
     """Another program may be between two commits."""
     with FileLock(folder / LOCK), pytest.raises(ReviewError, match="answer is being edited"):
         check_runs(folder, repair=True)
