@@ -19,6 +19,7 @@ from lmm_classifier.server.metrics import CountedRequests
 from lmm_classifier.server.openapi import describe
 from lmm_classifier.server.problems import ProblemError, answer_problem
 from lmm_classifier.server.routes import (
+    calibration,
     classify,
     edits,
     examples,
@@ -33,7 +34,7 @@ from lmm_classifier.server.security.access import Access, AccessControl
 from lmm_classifier.server.security.headers import SecurityHeaders
 from lmm_classifier.server.state import ServerState
 
-_ROUTES = (classify, examples, edits, index, thumbs, session, health, metrics, problems)
+_ROUTES = (classify, examples, edits, index, calibration, thumbs, session, health, metrics, problems)
 
 
 def create_app(

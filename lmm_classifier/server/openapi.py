@@ -17,6 +17,7 @@ from lmm_classifier.server.routes.schemas import SCHEMAS
 
 _ALWAYS = (400, 401, 403, 408, 431, 500, 503)  # may come from every address below /v1
 _REASONS = {
+    202: "It was started, and runs in the background",
     304: "The copy is current",
     400: "The request is malformed",
     401: "A token is needed",

@@ -14,6 +14,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
 from lmm_classifier.core.errors import (
+    CalibrationError,
     ClosedError,
     ConfigError,
     ConflictError,
@@ -24,6 +25,7 @@ from lmm_classifier.core.errors import (
     IndexFileError,
     LmmClassifierError,
     QueueFullError,
+    StaleCalibrationError,
 )
 from lmm_classifier.core.redaction import quote_foreign
 
@@ -89,6 +91,18 @@ _TYPES = (
         "unreadable-image", 422, "The image cannot be classified", "Send another image; the detail says what is wrong."
     ),
     ProblemType("refused-edit", 422, "The edit cannot be made", "Nothing was changed; the detail says why."),
+    ProblemType(
+        "calibration-conflict",
+        409,
+        "The calibration cannot be changed now",
+        "Calibrate the index first, or wait until the calibration under way ends; the detail says which.",
+    ),
+    ProblemType(
+        "refused-calibration",
+        422,
+        "The calibration cannot be made",
+        "Nothing was stored. The detail says how many examples it takes; add images, or ask for less.",
+    ),
     ProblemType(
         "queue-full",
         429,
@@ -160,6 +174,10 @@ def problem_of(error: Exception) -> ProblemError:
                 {"path": path, "seen_label": seen, "label": label} for path, (seen, label) in error.conflicts.items()
             ]
             return ProblemError("conflict", str(error), members={"conflicts": conflicts})
+        case StaleCalibrationError():
+            return ProblemError("calibration-conflict", str(error))
+        case CalibrationError():
+            return ProblemError("refused-calibration", str(error))
         case DatasetError():
             return ProblemError("refused-edit", str(error))
         case IndexFileError() | ConfigError():

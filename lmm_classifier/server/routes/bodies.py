@@ -67,13 +67,26 @@ class Undoing(Body):
     note: Note = ""
 
 
+Rate = Annotated[float, Field(gt=0, lt=1)]
+
+
+class CalibrationTargets(Body):
+    """What the thresholds are to guarantee; what is not mentioned stays as it was asked for before."""
+
+    recalibrate: bool = False
+    """Fit everything to the present examples again, in the background; else only the thresholds are set."""
+    target_precision: Rate | None = None
+    confidence_level: Rate | None = None
+    keep_known: Rate | None = None
+
+
 class Login(Body):
     """A token that a page exchanges for a cookie."""
 
     token: Annotated[str, StringConstraints(min_length=1, max_length=1000)]
 
 
-_MODELS = (SeenExample, Removal, Relabeling, Renaming, Undoing, Login)
+_MODELS = (SeenExample, Removal, Relabeling, Renaming, Undoing, CalibrationTargets, Login)
 
 
 def body_schemas() -> dict[str, Any]:
@@ -86,9 +99,9 @@ def body_schemas() -> dict[str, Any]:
     return schemas
 
 
-def switch(request: Request, name: str) -> bool:
-    """Return a switch of the query, which is on by default; raise ProblemError where it is neither true nor false."""
-    value = request.query_params.get(name, "true")
+def switch(request: Request, name: str, default: bool = True) -> bool:
+    """Return a switch of the query; raise ProblemError where it is neither true nor false."""
+    value = request.query_params.get(name, str(default).lower())
     if value not in ("true", "false"):
         raise ProblemError("malformed-request", f"{name} must be true or false, got {value[:40]!r}.")
     return value == "true"

@@ -104,6 +104,82 @@ _INDEX = _object(
         "run": _TEXT,
     }
 )
+_RATE = {"type": "number", "minimum": 0, "maximum": 1}
+_RATES = _list(_RATE)
+_OUTLOOK = _object(
+    {
+        "target_precision": _RATE,
+        "confidence_level": _RATE,
+        "keep_known": _RATE,
+        "accepted": {**_or_null(_RATE), "description": "Fraction of images of known labels that get a label at once"},
+        "ambiguous": {**_or_null(_RATE), "description": "Fraction whose labels compete"},
+        "unknown": {**_RATE, "description": "Fraction that is called unknown"},
+        "confidence_threshold": _or_null(_RATE),
+        "familiarity_threshold": _or_null(_NUMBER),
+        "refusal": {**_or_null(_TEXT), "description": "Why the precision cannot be guaranteed"},
+        "examples_needed": _or_null(_COUNT),
+    }
+)
+_CHOICES = _object(
+    {
+        "confidence_level": _RATE,
+        "target_precision": _RATES,
+        "keep_known": _RATES,
+        "refusals": {**_list(_or_null(_TEXT)), "description": "Of each target precision"},
+        "unknown": {**_RATES, "description": "Fraction called unknown, of each `keep_known`"},
+        "accepted": {
+            **_list(_list(_or_null(_RATE))),
+            "description": "Fraction accepted, of each target precision and each `keep_known`",
+        },
+    }
+)
+_JOB = _object(
+    {
+        "id": _COUNT,
+        "state": {"enum": ["running", "done", "failed", "canceled"]},
+        "started": {"type": "string", "format": "date-time"},
+        "stage": _or_null(_TEXT),
+        "done": _or_null(_COUNT),
+        "total": _or_null(_COUNT),
+        "error": _or_null(_TEXT),
+    }
+)
+_GUARANTEE = _object(
+    {
+        "target_precision": _RATE,
+        "confidence_level": _RATE,
+        "confidence_threshold": _RATE,
+        "coverage": _RATE,
+        "wrong": {**_RATE, "description": "Fraction of errors among the accepted held-out examples"},
+        "is_certified": _YES,
+    }
+)
+_CURVES = _object(
+    {
+        "reliability": _list(_object({"confidence": _RATE, "accuracy": _RATE, "count": _COUNT})),
+        "risk_coverage": _object({"coverage": _RATES, "risk": _RATES}),
+        "familiarity": _object({"edges": _list(_NUMBER), "known": _list(_COUNT)}),
+        "unknowns": _or_null(_object({"auroc": _RATE, "keep_known": _RATES, "unknown_accepted": _RATES})),
+    }
+)
+_CALIBRATION = _object(
+    {
+        "state": {"enum": ["current", "stale", "missing"]},
+        "notes": _list(_TEXT),
+        "date": _or_null(_TEXT),
+        "request": {"type": "object", "additionalProperties": _RATE},
+        "examples": {**_COUNT, "description": "Examples that were held out"},
+        "accuracy": _RATE,
+        "warning": {**_or_null(_TEXT), "description": "Why all figures are too optimistic"},
+        "thresholds": {"type": "object"},
+        "guarantee": _or_null(_GUARANTEE),
+        "curves": _CURVES,
+        "outlook": _OUTLOOK,
+        "choices": _or_null(_CHOICES),
+        "job": _or_null(_JOB),
+        "index_version": _COUNT,
+    }
+)
 SCHEMAS: dict[str, Any] = {
     "Problem": _object(
         {
@@ -133,6 +209,8 @@ SCHEMAS: dict[str, Any] = {
     "Edit": _EDIT,
     "Edits": _object({"edits": _list(_ref("Edit")), "next": _or_null(_COUNT)}),
     "Index": _INDEX,
+    "Calibration": _CALIBRATION,
+    "CalibrationStarted": _object({"job": _JOB}),
     "Config": {"type": "object"},
     "Session": _object({"permission": {"enum": ["read", "teach"]}}),
     "OpenAPI": {"type": "object"},
