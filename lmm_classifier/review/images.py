@@ -95,6 +95,10 @@ class UploadedFiles:
         """Return the file of a content."""
         return self._folder / digest
 
+    def stored_bytes(self) -> int:
+        """Return the size of all files."""
+        return sum(file.stat().st_size for file in self._folder.iterdir()) if self._folder.is_dir() else 0
+
     def remove_others(self, wanted: Collection[str]) -> int:
         """Delete the files whose content is not wanted; return how many. One that came just now stays."""
         if not self._folder.is_dir():
@@ -120,7 +124,7 @@ def file_of_item(source: Mapping[str, Any], index_folder: Path, name: str, diges
     try:
         found = content_hash(file)
     except OSError as error:
-        raise ReviewError(f"The image cannot be read any more: {error}.") from error
+        raise ReviewError(f"The image cannot be read any more: {error.strerror or type(error).__name__}.") from error
     if found != digest:
         raise ReviewError("The file changed after it was classified. Classify it again.")
     return file

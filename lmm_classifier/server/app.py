@@ -26,6 +26,8 @@ from lmm_classifier.server.routes import (
     index,
     metrics,
     problems,
+    review,
+    runs,
     session,
     thumbs,
 )
@@ -33,7 +35,7 @@ from lmm_classifier.server.security.access import Access, AccessControl
 from lmm_classifier.server.security.headers import SecurityHeaders
 from lmm_classifier.server.state import ServerState
 
-_ROUTES = (classify, examples, edits, index, thumbs, session, health, metrics, problems)
+_ROUTES = (classify, examples, edits, index, runs, review, thumbs, session, health, metrics, problems)
 
 
 def create_app(

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from pydantic import Field
+from typing import Annotated
 
-from lmm_classifier.core.settings import Settings
+from pydantic import Field, StringConstraints
 
+from lmm_classifier.core.settings import PathField, Settings
+
+RootName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,39}$")]
 _VARIABLE = r"^[A-Za-z_][A-Za-z0-9_]*$"
 
 
@@ -56,3 +59,9 @@ class ServerConfig(Settings):
     """Seconds for requests under way when the server is asked to end."""
     thumbnail_bytes: int = Field(default=64_000_000, ge=0)
     """Bytes of small images that are kept in memory; none is ever stored."""
+    roots: dict[RootName, PathField] = Field(default={})
+    """Folders whose images people may let classify from their browser, by a short name; no other folder is read."""
+    max_run_images: int = Field(default=100_000, ge=1)
+    """Images of one run."""
+    max_upload_bytes: int = Field(default=10_000_000_000, ge=0)
+    """Bytes of all images that were uploaded into runs; deleting a run gives its bytes back."""
