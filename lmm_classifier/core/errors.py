@@ -26,6 +26,9 @@ LmmClassifierError                  Exception     never itself; it is the root
 ├── ServerError                     RuntimeError  a server that classifies cannot be reached, or refuses to answer
 ├── RerankerError                   RuntimeError  the reranker cannot be loaded
 ├── ReviewError                     ValueError    runs cannot be stored or read, or an answer cannot be taken
+│   ├── AnsweredError                             another answer decided the same items
+│   ├── NoSuchRunError                            a run, an item or an answer does not exist, or not any more
+│   └── RunsFileError                             the file of the runs cannot be opened, read or written
 └── Cancelled                                     never by the package; a progress callback raises it to stop a run
 """
 
@@ -202,6 +205,18 @@ class RerankerError(LmmClassifierError, RuntimeError):
 
 class ReviewError(LmmClassifierError, ValueError):
     """Runs cannot be stored or read, or an answer cannot be taken; the message says why. Nothing was changed."""
+
+
+class AnsweredError(ReviewError):
+    """Another answer decided the same items before or since. Nothing was changed."""
+
+
+class NoSuchRunError(ReviewError):
+    """A run, an item or an answer does not exist: it was deleted, or it is of another index."""
+
+
+class RunsFileError(ReviewError):
+    """The file of the runs cannot be opened, read or written; the message says what to do."""
 
 
 class Cancelled(LmmClassifierError):  # noqa: N818 - as in asyncio, it is no fault

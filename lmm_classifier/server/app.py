@@ -30,6 +30,8 @@ from lmm_classifier.server.routes import (
     health,
     index,
     metrics,
+    review,
+    runs,
     session,
     thumbs,
 )
@@ -37,7 +39,7 @@ from lmm_classifier.server.security.access import Access, AccessControl
 from lmm_classifier.server.security.headers import SecurityHeaders
 from lmm_classifier.server.state import ServerState
 
-_ROUTES = (classify, examples, edits, index, calibration, thumbs, session, health, metrics, description)
+_ROUTES = (classify, examples, edits, index, calibration, runs, review, thumbs, session, health, metrics, description)
 _PAGES = (assets, login, page_description)
 
 

@@ -3,7 +3,9 @@
 import shutil
 import time
 
+import numpy as np
 import pytest
+from PIL import Image
 
 pytest.importorskip("fastapi", reason="the extra `server` is not installed")
 pytest.importorskip("httpx2", reason="the client of the tests is not installed")
@@ -98,6 +100,27 @@ def client(made_index):
     made = opened(settings_on(made_index))
     yield made
     made.__exit__(None, None, None)
+
+
+@pytest.fixture(scope="session")
+def inbox(made_index, tmp_path_factory):
+    """A root with a folder of new images, some of a label that the index does not have."""
+    root = tmp_path_factory.mktemp("inbox")
+    shutil.copytree(made_index / "new", root / "new")
+    (root / "new" / "yellow").mkdir()
+    for place in range(5):
+        pixels = np.random.default_rng((9, place)).integers(0, 70, (16, 16, 3))
+        pixels[..., :2] += 170
+        Image.fromarray(pixels.astype(np.uint8)).save(root / "new" / "yellow" / f"{place:02}.png")
+    return root
+
+
+@pytest.fixture
+def reviewing_config(place, inbox):
+    """Settings on an index of the test's own, with a root."""
+    config = settings_on(place)
+    config.server.roots = {"inbox": inbox}
+    return config
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from lmm_classifier.core.arrays import Float32Array, IntArray
-from lmm_classifier.core.errors import ReviewError
+from lmm_classifier.core.errors import NoSuchRunError, ReviewError
 from lmm_classifier.index.storage.database import encoded
 from lmm_classifier.review.storage.database import ReviewDatabase
 from lmm_classifier.review.storage.records import (
@@ -38,6 +38,7 @@ from lmm_classifier.review.storage.tables import (
 )
 
 _AT_ONCE = 500  # items asked for in one statement
+_NOT_OPEN = (*DECIDE_THEMSELVES, UNREADABLE)
 _DTYPE = np.dtype("<f4")  # as the encoder gave them, so that a new vote gives what `classify` would give
 
 
@@ -74,16 +75,26 @@ class RunStore:
         return self.run(number)
 
     def run(self, number: int) -> Run:
-        """Return a run; raise ReviewError where there is none of this number."""
+        """Return a run; raise NoSuchRunError where there is none of this number."""
         with self._database.reading() as connection:
             for row in RUNS.rows(connection, "WHERE id = ?", (number,)):
                 return _run(row, connection)
-        raise ReviewError(f"There is no run {number}. It was deleted, or it is of another index.")
+        raise NoSuchRunError(f"There is no run {number}. It was deleted, or it is of another index.")
 
-    def runs(self) -> list[Run]:
-        """Return all runs, newest first."""
+    def runs(self, limit: int = -1, before: int | None = None) -> list[Run]:
+        """Return runs, newest first: all, or so many that are older than the run `before`."""
+        where = "WHERE (?1 IS NULL OR id < ?1) ORDER BY id DESC LIMIT ?2"
         with self._database.reading() as connection:
-            return [_run(row, connection) for row in RUNS.rows(connection, "ORDER BY id DESC")]
+            return [_run(row, connection) for row in RUNS.rows(connection, where, (before, limit))]
+
+    def count_open(self) -> int:
+        """Return how many items of all runs wait for a person."""
+        statement = (
+            "SELECT count(*) FROM results LEFT JOIN decisions ON decisions.item = results.item "
+            f"WHERE reason NOT IN ({_marks(_NOT_OPEN)}) AND coalesce(kind, '') = ''"
+        )
+        with self._database.reading() as connection:
+            return int(connection.execute(statement, _NOT_OPEN).fetchone()[0])
 
     def set_state(self, number: int, state: RunState, total: int | None = None) -> None:
         """Store the state of a run, and the number of its images where it is known now."""
@@ -105,7 +116,7 @@ class RunStore:
         ids = []
         with self._database.writing() as connection:
             if not connection.execute("SELECT 1 FROM runs WHERE id = ?", (number,)).fetchone():
-                raise ReviewError(f"There is no run {number}: it was deleted while its images were classified.")
+                raise NoSuchRunError(f"There is no run {number}: it was deleted while its images were classified.")
             for item in items:
                 key = (number, encoded(item.name), item.content_hash.encode("ascii"))
                 known = connection.execute("SELECT id FROM items WHERE run = ? AND name = ? AND hash = ?", key)
@@ -125,12 +136,12 @@ class RunStore:
                 _put_result(connection, number, result)
 
     def items(self, ids: Sequence[int]) -> list[Item]:
-        """Return items by their ids, in this order; raise ReviewError where one does not exist."""
+        """Return items by their ids, in this order; raise NoSuchRunError where one does not exist."""
         with self._database.reading() as connection:
             found = {item.id: item for item in _items(connection, ids)}
         missing = [item for item in ids if item not in found]
         if missing:
-            raise ReviewError(f"There is no item {missing[0]} in the runs of this index. Its run may be deleted.")
+            raise NoSuchRunError(f"There is no item {missing[0]} in the runs of this index. Its run may be deleted.")
         return [found[item] for item in ids]
 
     def after(self, number: int, change: int = 0, limit: int = 1000) -> list[Item]:
@@ -169,10 +180,10 @@ class RunStore:
             return int(connection.execute("SELECT coalesce(max(id), 0) FROM items").fetchone()[0])
 
     def hashes_of(self, ids: Sequence[int]) -> list[str]:
-        """Return the content hashes of items that exist."""
+        """Return the content hashes of items, without those that do not exist."""
         with self._database.reading() as connection:
             rows = (connection.execute("SELECT hash FROM items WHERE id = ?", (int(item),)).fetchone() for item in ids)
-            return [row[0].decode("ascii") for row in rows]
+            return [row[0].decode("ascii") for row in rows if row is not None]
 
     def vectors(self, ids: Sequence[int], encoder: str, dim: int) -> tuple[Float32Array, IntArray]:
         """Return the vectors (m, dim) of those of n items that an encoder was asked about, and their places (m,)."""
