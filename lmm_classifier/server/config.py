@@ -56,3 +56,8 @@ class ServerConfig(Settings):
     """Seconds for requests under way when the server is asked to end."""
     thumbnail_bytes: int = Field(default=64_000_000, ge=0)
     """Bytes of small images that are kept in memory; none is ever stored."""
+    keep_edits_days: float | None = Field(default=None, ge=0)
+    """Days after which edits are forgotten, and their images in the trash deleted; null keeps them, so that each can be
+    undone."""
+    keep_runs_days: float | None = Field(default=None, ge=0)
+    """Days after which runs are deleted, with their results, answers and uploaded images; null keeps them."""
