@@ -131,6 +131,10 @@ _CHOICES = _object(
             **_list(_list(_or_null(_RATE))),
             "description": "Fraction accepted, of each target precision and each `keep_known`",
         },
+        "ambiguous": {
+            **_list(_list(_or_null(_RATE))),
+            "description": "Fraction whose labels compete, of each target precision and each `keep_known`",
+        },
     }
 )
 _JOB = _object(
