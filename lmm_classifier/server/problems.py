@@ -153,8 +153,8 @@ class ProblemError(Exception):
 def problem_of(error: Exception) -> ProblemError:
     """Return the problem that an error of the library is, without anything about the disk of the server."""
     match error:
-        case ProblemError():
-            return error
+        case ProblemError() | HTTPException():
+            return error if isinstance(error, ProblemError) else _of_framework(error)
         case QueueFullError():
             queue = {"depth": error.depth, "limit": error.limit, "expected_wait_s": round(error.retry_after, 3)}
             return ProblemError(
@@ -188,6 +188,12 @@ def problem_of(error: Exception) -> ProblemError:
             return ProblemError("internal-error", "The request failed.")
     logger.error("A request failed.", exc_info=error)
     return ProblemError("internal-error", "The request failed.")
+
+
+def _of_framework(error: HTTPException) -> ProblemError:
+    slugs = {404: "not-found", 405: "method-not-allowed", 413: "body-too-large"}
+    slug = slugs.get(error.status_code, "malformed-request")
+    return ProblemError(slug, f"{error.detail}.", {**(error.headers or {})})
 
 
 def whole_seconds(seconds: float) -> str:
@@ -224,10 +230,4 @@ async def answer_problem(request: Request, error: Exception) -> Response:
     """Turn an error of a route into its answer."""
     if isinstance(error, ClientDisconnect):
         return Response(status_code=_GONE)
-    if isinstance(error, HTTPException):
-        slug = {404: "not-found", 405: "method-not-allowed", 413: "body-too-large"}.get(
-            error.status_code, "malformed-request"
-        )
-        headers = {**(error.headers or {})}
-        return problem_response(ProblemError(slug, f"{error.detail}.", headers), instance_of(request.scope))
     return problem_response(problem_of(error), instance_of(request.scope))
