@@ -158,9 +158,7 @@ def unknowns_chart(accepted: Mapping[float, float], auroc: float) -> Chart:
         _axis_texts("known images accepted", "unknown images accepted"),
         [Line("ideal", _path([(0, 0), (1, 1)])), Line("line", _path(points))],
         dots=[(_x(x), _y(y)) for x, y in points],
-        table=Table(
-            ["known images accepted", "unknown images accepted"], [[f"{x:g}", f"{y:.3f}"] for x, y in points]
-        ),
+        table=Table(["known images accepted", "unknown images accepted"], [[f"{x:g}", f"{y:.3f}"] for x, y in points]),
     )
 
 

@@ -21,7 +21,6 @@ from lmm_classifier.evaluation.reports.thumbnails import Thumbnails
 
 if TYPE_CHECKING:
     from jinja2 import Environment
-    from markupsafe import Markup
 
 _PACKAGE = "lmm_classifier.evaluation.reports"
 MAX_CARDS = 60  # per section of a page that shows a selection
@@ -91,13 +90,6 @@ def write_page(
     )
     with atomic_write(expand_home(path)) as temporary:
         temporary.write_text(content, encoding="utf-8")
-
-
-def draw_charts(charts: Sequence[Chart]) -> Markup:
-    """Return charts with their tables as a part of another page; it has no styles of its own, see `style.css`."""
-    from markupsafe import Markup
-
-    return Markup(_environment().get_template("charts.html").module.charts(charts))  # type: ignore[attr-defined]
 
 
 @cache

@@ -26,7 +26,6 @@ from lmm_classifier.evaluation.reports.charts import (
     risk_coverage_chart,
     unknowns_chart,
 )
-from lmm_classifier.evaluation.reports.page import draw_charts
 from lmm_classifier.server.calibrating import RATES, Calibrating, CalibrationView
 from lmm_classifier.server.pages.environment import render
 from lmm_classifier.server.problems import PROBLEMS, ProblemError, problem_of
@@ -75,12 +74,13 @@ async def change_quality(request: Request) -> Response:
 
 
 def sentence(outlook: Mapping[str, Any]) -> str:
-    """Say in words what an outlook means; `quality.js` writes the same."""
+    """Say in words what an outlook means; `quality.js` writes the same. The rounded parts make 100% together."""
     if outlook["refusal"] is not None:
         return str(outlook["refusal"])
-    parts = f"accepts {whole(outlook['accepted'])}%, asks {whole(outlook['ambiguous'])}%"
+    accepted, unknown = whole(outlook["accepted"]), whole(outlook["unknown"])
     wrong, level = whole(1 - outlook["target_precision"]), whole(outlook["confidence_level"])
-    return f"{parts}, unknown {whole(outlook['unknown'])}%; at most {wrong}% wrong with a confidence of {level}%"
+    shares = f"accepts {accepted}%, asks {max(100 - accepted - unknown, 0)}%, unknown {unknown}%"
+    return f"{shares}; at most {wrong}% wrong with a confidence of {level}%"
 
 
 def whole(fraction: float) -> int:
@@ -91,11 +91,11 @@ def whole(fraction: float) -> int:
 async def _page(
     request: Request, state: ServerState, given: CalibrationRequest, status: int = 200, **values: Any
 ) -> Response:
-    calibrating, why_not = state.calibrating, state.editing.why_not
+    calibrating = state.calibrating
     texts = {"notice": "", "refused": "", **values}
 
     def page() -> Response:
-        return render(request, "quality.html", status, **_values(calibrating, given), **texts, why_not=why_not)
+        return render(request, "quality.html", status, **_values(calibrating, given), **texts)
 
     return await asyncio.to_thread(page)
 
@@ -124,7 +124,7 @@ def _values(calibrating: Calibrating, given: CalibrationRequest) -> dict[str, An
         "is_refused": isinstance(guarantee, NoGuarantee),
         "sentence": sentence(outlook),
         "has_unknowns": view.calibration.tradeoff is not None,
-        "charts": draw_charts(_charts(view)),
+        "drawn": _charts(view),
         "job": job_values(calibrating.job),
         "whole": whole,
     }

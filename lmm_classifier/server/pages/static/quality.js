@@ -80,7 +80,8 @@ async function show() {
   draw("share-asks", accepted, asks);
   draw("share-unknown", accepted + asks, unknown);
   const wrong = whole(1 - choices.target_precision[row]);
-  const shares = `accepts ${whole(accepted)}%, asks ${whole(asks)}%, unknown ${whole(unknown)}%`;
+  const rest = Math.max(100 - whole(accepted) - whole(unknown), 0); // the rounded parts make 100 together
+  const shares = `accepts ${whole(accepted)}%, asks ${rest}%, unknown ${whole(unknown)}%`;
   sentence.textContent = `${shares}; at most ${wrong}% wrong with a confidence of ${whole(choices.confidence_level)}%`;
 }
 
