@@ -28,7 +28,7 @@ def test_other_addresses_have_none(client):
 
 
 def test_htmx_is_the_published_file():
-    """Its licence lies next to it."""
+    """Its license lies next to it."""
     assert hashlib.sha256(assets()["htmx.min.js"].content).hexdigest() == HTMX
 
 
