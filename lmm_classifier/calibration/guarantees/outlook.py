@@ -62,6 +62,21 @@ def guarantee_of(
     return fixed_sequence_threshold(results.confidence, results.correct, 1 - target_precision, 1 - confidence_level)
 
 
+def required_guarantee(results: HeldOutResults, request: CalibrationRequest) -> RiskGuarantee | None:
+    """Return the guarantee that a request asks for, None where it asks for none.
+
+    Raises:
+        CalibrationError: there is no such guarantee; the message says what it takes.
+    """
+    if request.target_precision is None:
+        return None
+    level = request.confidence_level or DEFAULT_CONFIDENCE_LEVEL
+    guarantee = guarantee_of(results, request.target_precision, level)
+    if isinstance(guarantee, NoGuarantee):
+        raise CalibrationError(f"{refusal(guarantee, request.target_precision, level)} No calibration was stored.")
+    return guarantee
+
+
 def refusal(guarantee: NoGuarantee, target_precision: float, confidence_level: float) -> str:
     """Say why a precision cannot be guaranteed, and what it takes."""
     return (

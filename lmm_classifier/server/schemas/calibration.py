@@ -41,6 +41,10 @@ _CHOICES = object_of(
             **list_of(list_of(or_null(_RATE))),
             "description": "Fraction accepted, of each target precision and each `keep_known`",
         },
+        "ambiguous": {
+            **list_of(list_of(or_null(_RATE))),
+            "description": "Fraction whose labels compete, of each target precision and each `keep_known`",
+        },
     }
 )
 _JOB = object_of(
