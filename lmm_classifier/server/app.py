@@ -18,6 +18,7 @@ from lmm_classifier.core.protocols import Encoder
 from lmm_classifier.server.metrics import CountedRequests
 from lmm_classifier.server.openapi import describe
 from lmm_classifier.server.pages import assets, login, quality
+from lmm_classifier.server.pages import classify as page_classify
 from lmm_classifier.server.pages import description as page_description
 from lmm_classifier.server.pages.errors import answer_error
 from lmm_classifier.server.problems import ProblemError
@@ -40,7 +41,7 @@ from lmm_classifier.server.security.headers import SecurityHeaders
 from lmm_classifier.server.state import ServerState
 
 _ROUTES = (classify, examples, edits, index, calibration, runs, review, thumbs, session, health, metrics, description)
-_PAGES = (assets, login, quality, page_description)
+_PAGES = (assets, login, page_classify, quality, page_description)
 
 
 def create_app(
