@@ -1,110 +1,69 @@
-"""One Chromium for all tests, a server on an index of a test's own, and pages that fail on any foreign request."""
-
-import os
-import shutil
-from pathlib import Path
+"""One chromium and one server for all tests of pages; the server has an index with mistakes and odd names."""
 
 import pytest
 
 pytest.importorskip("fastapi", reason="the extra `server` is not installed")
-pytest.importorskip("playwright.sync_api", reason="Playwright is not installed")
-
-from playwright.sync_api import sync_playwright
 
 from lmm_classifier.index.build.builder import build_index_from_directory
-from lmm_classifier.pipeline.calibrator import calibrate_index
+from tests.helpers.browser import Visit, opened_browser, why_no_browser
 from tests.helpers.datasets import draw_dataset, offline_config
 from tests.helpers.live_server import LiveServer
 
-CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
-ARGUMENTS = (
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-)
-LABELS = ("stripes", "polka_dots", "checkerboard", "argyle")
-WIDTHS = {"phone": 390, "tablet": 820, "desktop": 1440}
+if reason := why_no_browser():
+    pytest.skip(reason, allow_module_level=True)
+
+ODD = ("a/b", '"><img src=x onerror=alert(1)>', "..", "مرحبا", "🌷 tulip")  # labels
 
 
 @pytest.fixture(scope="session")
-def chromium():
-    """The browser of the system; Playwright brings none here."""
-    if CHROMIUM is None:
-        pytest.skip("Chromium is not installed; the variable CHROMIUM may name it")
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=[*ARGUMENTS])
-        yield browser
-        browser.close()
+def browser():
+    """A chromium."""
+    with opened_browser() as made:
+        yield made
 
 
 @pytest.fixture(scope="session")
-def built(tmp_path_factory):
-    """A calibrated index of drawn patterns, and new images, some of a pattern that it does not know."""
+def drawn(tmp_path_factory):
+    """A dataset with an image under a wrong label and a copy, its index, and new images."""
     root = tmp_path_factory.mktemp("browser")
-    draw_dataset(root / "dataset", LABELS, count=8, size=64)
-    draw_dataset(root / "new", (*LABELS, "chevron"), count=4, seed=7, size=64)
-    config = offline_config(root / "index")
-    build_index_from_directory(root / "dataset", root / "index", config=config)
-    calibrate_index(root / "index", config)
+    draw_dataset(root / "dataset", count=8)
+    draw_dataset(root / "new", count=2, seed=9)
+    dataset = root / "dataset"
+    (dataset / "stripes" / "00.png").rename(dataset / "gingham" / "wrong.png")
+    (dataset / "polka_dots" / "copy.png").write_bytes((dataset / "polka_dots" / "00.png").read_bytes())
+    config = offline_config(root / "index", rerank__enabled=False)
+    build_index_from_directory(dataset, root / "index", config=config)
+    editor_images = sorted((root / "new").rglob("*.png"))
+    from lmm_classifier.index.build.editor import IndexEditor
+
+    IndexEditor(root / "index", config).add(editor_images[: len(ODD)], list(ODD))
     return root
 
 
-@pytest.fixture
-def place(built, tmp_path):
-    """A copy of the index for the test alone."""
-    shutil.copytree(built / "index", tmp_path / "index", ignore=shutil.ignore_patterns("*.lock"))
-    return tmp_path
+@pytest.fixture(scope="session")
+def site(drawn):
+    """A server on the index; tests undo what they change."""
+    config = offline_config(drawn / "index", rerank__enabled=False, images__threads=2)
+    with LiveServer(config) as server:
+        yield server
 
 
 @pytest.fixture
-def settings(built, place):
-    """The settings of the server: no reranker, and the folder of new images as a root."""
-    config = offline_config(place / "index", rerank__enabled=False)
-    config.server.roots = {"new": built / "new"}
-    return config
+def visit(browser, site):
+    """Return a function that opens a window; at the end no window may have seen a fault."""
+    visits = []
+
+    def made(**options):
+        visits.append(Visit(browser, site.url, **options))
+        return visits[-1].page
+
+    yield made
+    for opened in visits:
+        opened.close()
+    assert [fault for opened in visits for fault in opened.faults] == []
 
 
 @pytest.fixture
-def server(settings):
-    """A server on the copy."""
-    with LiveServer(settings) as live:
-        yield live
-
-
-@pytest.fixture
-def open_page(chromium, request):
-    """Return a function that opens a page of a server; a message of the console or a foreign request is an error."""
-    contexts, faults = [], []
-
-    def open_page(url, width="desktop", scheme="light", **options):
-        context = chromium.new_context(
-            viewport={"width": WIDTHS[width], "height": 900}, color_scheme=scheme, reduced_motion="reduce", **options
-        )
-        contexts.append(context)
-        page = context.new_page()
-        page.set_default_timeout(20_000)
-        origin = "/".join(url.split("/")[:3])
-        page.on("console", lambda message: faults.append(f"{message.type}: {message.text}"))
-        page.on("pageerror", lambda error: faults.append(f"error: {error}"))
-        page.on("request", lambda asked: None if _is_own(asked.url, origin) else faults.append(f"asked {asked.url}"))
-        page.goto(url)
-        return page
-
-    yield open_page
-    for context in contexts:
-        context.close()
-    expected = getattr(request.function, "expected_faults", ())
-    assert [fault for fault in faults if not any(text in fault for text in expected)] == []
-
-
-def _is_own(url, origin):
-    return url.startswith((f"{origin}/", "blob:", "about:"))
-
-
-def files_below(folder):
-    """Return the images below a folder, in order."""
-    return sorted(Path(folder).rglob("*.png"))
+def page(visit):
+    """A window."""
+    return visit()

@@ -1,254 +1,207 @@
-// The Classify page: each image is sent alone, and what is taught counts for all others at once.
+// Images that are dropped, pasted or chosen: a few are answered here, many become a run.
 
-import { droppedFiles, imagesOf, post, uploadRun } from "./uploads.js";
+import { detailOf, tell } from "./page.js";
 
-const MOST = 20; // images on the page; more become a run
 const AT_ONCE = 4; // requests
+const IN_A_FORM = 8; // images of a run that are sent together
+const form = /** @type {HTMLFormElement} */ (document.getElementById("give"));
+const input = /** @type {HTMLInputElement} */ (document.getElementById("file"));
+const results = /** @type {HTMLElement} */ (document.getElementById("results"));
+const most = Number(form.dataset.most);
+const ENDINGS = /\.(jpe?g|png|gif|bmp|webp|tiff?|heic|heif|avif|ppm|pgm|jp2|ico|tga)$/i;
 
-/** @typedef {{node: HTMLElement, file: File, url: string, label: string, edit: number | null}} Card */
-
-const KEYS = /** @type {[string, string, string][]} */ ([
-  ["1 – 9", "teach", "teach the label with this number"],
-  ["Enter", "first", "teach the first label"],
-  ["N", "other", "write another label"],
-  ["←  →", "move", "the image before or after"],
-  ["Z", "undo", "undo what was taught last"],
-]);
-
-const cards = /** @type {Card[]} */ ([]);
-const taught = /** @type {Card[]} */ ([]);
-let current = -1;
-
-const byId = (/** @type {string} */ id) => /** @type {HTMLElement} */ (document.getElementById(id));
-const [drop, answers, state, notice] = ["drop", "answers", "state", "notice"].map(byId);
-const files = /** @type {HTMLInputElement} */ (byId("files"));
-const template = /** @type {HTMLTemplateElement} */ (byId("card"));
-const compare = /** @type {HTMLDialogElement} */ (byId("compare"));
-
-/** @param {import("./uploads.js").Named[]} given */
-async function start(given) {
-  const named = imagesOf(given);
-  try {
-    if (!named.length) throw new Error("There is no image in it.");
-    if (named.length > MOST) {
-      const address = await uploadRun(named, (done) => say(`${done} of ${named.length} images are sent.`));
-      location.assign(address);
-      return;
-    }
-    say("");
-    const made = named.map(({ name, file }) => addCard(name, file));
-    focus(cards.indexOf(made[0]));
-    await answerAll(made);
-  } catch (error) {
-    say(/** @type {Error} */ (error).message);
-  }
-}
-
-/** @param {string} text */
-function say(text) {
-  state.textContent = text;
+/**
+ * Take images: show the answers, or make a run of them.
+ * @param {File[]} files
+ */
+async function take(files) {
+  const images = files.filter((file) => file.type.startsWith("image/") || ENDINGS.test(file.name));
+  if (!images.length) return tell(files.length ? "None of these files is an image." : "No file was given.");
+  if (images.length < files.length) tell(`${files.length - images.length} files are no images, and are left out.`);
+  if (images.length > most) return run(images);
+  form.classList.add("slim");
+  const cards = images.map(pending);
+  results.prepend(...cards.map((card) => card.article));
+  await inParallel(cards, (card) => answer(card));
+  remember();
+  return undefined;
 }
 
 /**
- * @param {string} name
+ * Return a card that shows an image while it is classified.
  * @param {File} file
  */
-function addCard(name, file) {
-  const node = /** @type {HTMLElement} */ (template.content.firstElementChild?.cloneNode(true));
-  const card = { node, file, url: URL.createObjectURL(file), label: "", edit: null };
-  const image = /** @type {HTMLImageElement} */ (node.querySelector("img"));
-  image.src = card.url;
-  image.alt = name;
-  /** @type {HTMLElement} */ (node.querySelector(".name")).textContent = name;
-  node.addEventListener("focusin", () => mark(cards.indexOf(card)));
-  node.addEventListener("click", (event) => clicked(card, event));
-  node.addEventListener("submit", (event) => {
-    event.preventDefault();
-    const input = /** @type {HTMLInputElement} */ (node.querySelector("input[name=label]"));
-    void teach(card, input.value);
-  });
-  answers.append(node);
-  cards.push(card);
-  return card;
+function pending(file) {
+  const article = Object.assign(document.createElement("article"), { className: "answer pending" });
+  const subject = Object.assign(document.createElement("div"), { className: "subject" });
+  const preview = URL.createObjectURL(file);
+  subject.append(Object.assign(document.createElement("img"), { src: preview, alt: "the image that you gave" }));
+  const said = Object.assign(document.createElement("div"), { className: "said" });
+  const heading = Object.assign(document.createElement("h2"), { textContent: "…" });
+  said.append(heading, Object.assign(document.createElement("p"), { className: "quiet", textContent: file.name }));
+  article.append(subject, said);
+  return { article, file, heading, said, preview };
 }
 
-/** @param {Card[]} waiting */
-async function answerAll(waiting) {
-  const queue = [...waiting];
-  const work = async () => {
-    for (let card = queue.shift(); card; card = queue.shift()) await answer(card);
-  };
-  await Promise.all(Array.from({ length: AT_ONCE }, work));
-}
+/** @typedef {ReturnType<typeof pending>} Pending */
 
-/** @param {Card} card */
+/**
+ * Send an image and put its answer in the place of its card.
+ * @param {Pending} card
+ */
 async function answer(card) {
-  const said = /** @type {HTMLElement} */ (card.node.querySelector(".said"));
+  const body = new FormData();
+  body.append("image", card.file, card.file.name);
   try {
-    const headers = { "content-type": "application/octet-stream" };
-    const reply = await post("/classify", { headers, body: card.file });
-    const page = new DOMParser().parseFromString(await reply.text(), "text/html");
-    const made = page.querySelector(".said");
-    if (card.edit === null && made) said.replaceWith(document.adoptNode(made));
-  } catch (error) {
-    said.replaceChildren(paragraph(/** @type {Error} */ (error).message));
+    const reply = await patient("/", { method: "POST", body, headers: { "HX-Request": "true" } });
+    const text = await reply.text();
+    if (!reply.ok) return failed(card, detailOf(text));
+    const made = new DOMParser().parseFromString(text, "text/html").querySelector("article");
+    if (!made) return failed(card, "The server gave no answer.");
+    card.article.replaceWith(made);
+    URL.revokeObjectURL(card.preview);
+    /** @type {any} */ (window).htmx?.process(made);
+  } catch {
+    failed(card, "The server does not answer.");
   }
-}
-
-/** @param {string} text */
-function paragraph(text) {
-  const made = document.createElement("p");
-  made.textContent = text;
-  return made;
+  return undefined;
 }
 
 /**
- * @param {Card} card
- * @param {Event} event
+ * Tell why there is no answer, and offer to ask again.
+ * @param {Pending} card
+ * @param {string} reason
  */
-function clicked(card, event) {
-  const target = /** @type {Element} */ (event.target);
-  const choice = /** @type {HTMLElement | null} */ (target.closest("[data-teach]"));
-  if (choice) void teach(card, choice.dataset.teach ?? "");
-  const example = /** @type {HTMLAnchorElement | null} */ (target.closest("a[data-compare]"));
-  if (!example) return;
-  event.preventDefault();
-  const [own, other] = compare.querySelectorAll("img");
-  own.src = card.url;
-  other.src = example.href;
-  other.alt = `An example of ${example.dataset.compare}`;
-  compare.querySelectorAll("figcaption")[1].textContent = `example of ${example.dataset.compare}`;
-  compare.showModal();
-}
-
-/**
- * Teach an image, show it, and let the others be answered again.
- * @param {Card} card
- * @param {string} label
- */
-async function teach(card, label) {
-  if (!label.trim() || card.edit !== null) return;
-  card.edit = 0;
-  const form = new FormData();
-  form.append("image", card.file);
-  form.append("label", label);
-  try {
-    const report = await (await post("/v1/examples", { body: form })).json();
-    if (report.edit === null) throw new Error(report.skipped[0]?.reason ?? "Nothing was changed.");
-    card.edit = report.edit;
-    card.label = label;
-    taught.push(card);
-    card.node.classList.add("taught");
-    byId("version").textContent = report.index_version;
-    tell(`Taught as ${label}.`, true);
-    move(1);
-    await answerAll(cards.filter((other) => other.edit === null));
-  } catch (error) {
-    card.edit = null;
-    tell(/** @type {Error} */ (error).message, false);
-  }
-}
-
-async function undo() {
-  const card = taught.pop();
-  if (!card) return;
-  try {
-    const headers = { "content-type": "application/json" };
-    const report = await (await post(`/v1/edits/${card.edit}/undo`, { headers, body: "{}" })).json();
-    card.edit = null;
-    card.node.classList.remove("taught");
-    byId("version").textContent = report.index_version;
-    tell(`Undone: ${card.label}.`, false);
-    focus(cards.indexOf(card));
-    await answerAll(cards.filter((other) => other.edit === null));
-  } catch (error) {
-    taught.push(card);
-    tell(/** @type {Error} */ (error).message, false);
-  }
-}
-
-/**
- * @param {string} text
- * @param {boolean} mayUndo
- */
-function tell(text, mayUndo) {
-  notice.replaceChildren(text);
-  if (!mayUndo) return;
-  const button = document.createElement("button");
-  button.type = "button";
-  button.textContent = "Undo (Z)";
-  button.addEventListener("click", () => void undo());
-  notice.append(" ", button);
-}
-
-/** @param {number} place */
-function mark(place) {
-  cards[current]?.node.removeAttribute("aria-current");
-  current = place;
-  cards[current]?.node.setAttribute("aria-current", "true");
-}
-
-/** @param {number} place */
-function focus(place) {
-  if (!cards[place]) return;
-  mark(place);
-  cards[place].node.focus();
-}
-
-/** @param {number} step */
-function move(step) {
-  for (let place = current + step; place >= 0 && place < cards.length; place += step) {
-    if (cards[place].edit === null) return focus(place);
-  }
-}
-
-/** @param {KeyboardEvent} event */
-function pressed(event) {
-  const target = /** @type {Element} */ (event.target);
-  const isTyping = target.closest("input, textarea, select, dialog[open]");
-  if (isTyping || event.ctrlKey || event.altKey || event.metaKey || event.repeat) return;
-  if (event.key === "Enter" && target.closest("a, button, summary")) return;
-  const card = cards[current];
-  const choices = card ? [...card.node.querySelectorAll("[data-teach]")] : [];
-  const number = event.key === "Enter" ? 1 : Number(event.key);
-  if (number >= 1 && choices[number - 1]) void teach(card, /** @type {HTMLElement} */ (choices[number - 1]).dataset.teach ?? "");
-  else if (/^n$/i.test(event.key) && card) /** @type {HTMLElement | null} */ (card.node.querySelector("input[name=label]"))?.focus();
-  else if (event.key === "ArrowRight") move(1);
-  else if (event.key === "ArrowLeft") move(-1);
-  else if (/^z$/i.test(event.key)) void undo();
-  else return;
-  event.preventDefault();
-}
-
-for (const name of ["dragover", "dragenter"]) {
-  document.addEventListener(name, (event) => {
-    event.preventDefault();
-    drop.classList.add("over");
+function failed(card, reason) {
+  card.heading.textContent = "No answer";
+  const again = Object.assign(document.createElement("button"), { type: "button", textContent: "Try again" });
+  again.addEventListener("click", () => {
+    card.heading.textContent = "…";
+    card.said.querySelectorAll(".failure").forEach((part) => part.remove());
+    answer(card).then(remember);
   });
+  const told = Object.assign(document.createElement("p"), { className: "failure", textContent: `${reason} ` });
+  told.append(again);
+  card.said.append(told);
 }
-document.addEventListener("dragleave", () => drop.classList.remove("over"));
+
+/**
+ * Send a request; where the server is full, wait as long as it says and send again.
+ * @param {string} address
+ * @param {RequestInit} request
+ */
+async function patient(address, request) {
+  for (let attempt = 0; ; attempt++) {
+    const reply = await fetch(address, request);
+    if (reply.status !== 429 || attempt === 20) return reply;
+    const seconds = Number(reply.headers.get("Retry-After")) || 1;
+    await new Promise((resolve) => setTimeout(resolve, seconds * 1000));
+  }
+}
+
+/**
+ * Do something with all items, a few at a time.
+ * @template T
+ * @param {T[]} items
+ * @param {(item: T) => Promise<unknown>} act
+ */
+async function inParallel(items, act) {
+  const left = [...items];
+  const worker = async () => {
+    for (let item = left.shift(); item !== undefined; item = left.shift()) await act(item);
+  };
+  await Promise.all(Array.from({ length: AT_ONCE }, worker));
+}
+
+/** Let the address name the results that are shown, so that it can be opened again. */
+function remember() {
+  const cards = /** @type {HTMLElement[]} */ ([...results.querySelectorAll("article[data-id]")]);
+  const ids = [...new Set(cards.map((card) => card.dataset.id))].slice(0, most);
+  if (ids.length) history.replaceState(null, "", `/?images=${ids.join("+")}`);
+}
+
+/**
+ * Make a run of many images, and go to its review.
+ * @param {File[]} images
+ */
+async function run(images) {
+  let done = 0;
+  const groups = [];
+  for (let start = 0; start < images.length; start += IN_A_FORM) groups.push(images.slice(start, start + IN_A_FORM));
+  try {
+    const headers = { "Content-Type": "application/json" };
+    const begun = await patient("/v1/runs", { method: "POST", headers, body: "{}" });
+    if (!begun.ok) return tell(detailOf(await begun.text()));
+    const { id } = await begun.json();
+    await inParallel(groups, async (group) => {
+      const body = new FormData();
+      for (const file of group) body.append("image", file, file.webkitRelativePath || file.name);
+      const reply = await patient(`/v1/runs/${id}/images`, { method: "POST", body });
+      if (!reply.ok) throw new Error(detailOf(await reply.text()));
+      done += group.length;
+      tell(`${done} of ${images.length} images are sent.`);
+    });
+    location.assign(`/review/${id}`);
+  } catch (error) {
+    const reason = error instanceof TypeError ? "The server does not answer." : /** @type {Error} */ (error).message;
+    tell(`${done} of ${images.length} images were sent. ${reason}`);
+  }
+  return undefined;
+}
+
+/**
+ * Return the files of what was dropped, those in folders too.
+ * @param {DataTransfer} transfer
+ * @returns {Promise<File[]>}
+ */
+async function dropped(transfer) {
+  const entries = [...transfer.items].map((item) => item.webkitGetAsEntry?.()).filter((entry) => entry !== null && entry !== undefined);
+  if (!entries.length) return [...transfer.files];
+  const files = await Promise.all(entries.map((entry) => filesIn(/** @type {any} */ (entry))));
+  return files.flat();
+}
+
+/**
+ * @param {any} entry
+ * @returns {Promise<File[]>}
+ */
+async function filesIn(entry) {
+  if (entry.isFile) return [await new Promise((resolve, reject) => entry.file(resolve, reject))];
+  const reader = entry.createReader();
+  const files = [];
+  for (;;) {
+    const part = await new Promise((resolve, reject) => reader.readEntries(resolve, reject));
+    if (!part.length) return files;
+    for (const inside of part) files.push(...(await filesIn(inside)));
+  }
+}
+
+form.addEventListener("submit", (event) => {
+  event.preventDefault();
+  take([...(input.files ?? [])]).finally(() => form.reset());
+});
+input.addEventListener("change", () => form.requestSubmit());
+/** @type {HTMLElement} */ (document.getElementById("send")).hidden = true;
+const folder = /** @type {HTMLButtonElement} */ (document.getElementById("folder"));
+folder.hidden = false;
+folder.addEventListener("click", () => {
+  const chooser = Object.assign(document.createElement("input"), { type: "file", webkitdirectory: true, multiple: true });
+  chooser.addEventListener("change", () => take([...(chooser.files ?? [])]));
+  chooser.click();
+});
+document.addEventListener("dragover", (event) => {
+  event.preventDefault();
+  form.classList.add("over");
+});
+document.addEventListener("dragleave", (event) => {
+  if (!event.relatedTarget) form.classList.remove("over");
+});
 document.addEventListener("drop", async (event) => {
   event.preventDefault();
-  drop.classList.remove("over");
-  if (event.dataTransfer) await start(await droppedFiles(event.dataTransfer));
+  form.classList.remove("over");
+  if (event.dataTransfer) take(await dropped(event.dataTransfer));
 });
 document.addEventListener("paste", (event) => {
-  const pasted = [...(event.clipboardData?.files ?? [])];
-  if (pasted.length) void start(pasted.map((file) => ({ name: file.name, file })));
+  const files = [...(event.clipboardData?.files ?? [])];
+  if (files.length) take(files);
 });
-drop.addEventListener("submit", (event) => {
-  event.preventDefault();
-  void start([...(files.files ?? [])].map((file) => ({ name: file.name, file })));
-  files.value = "";
-});
-files.addEventListener("change", () => /** @type {HTMLFormElement} */ (drop).requestSubmit());
-document.addEventListener("keydown", pressed);
-byId("keys").replaceChildren(
-  ...KEYS.map(([shown, , text]) => {
-    const item = document.createElement("li");
-    const key = document.createElement("kbd");
-    key.textContent = shown;
-    item.append(key, ` ${text}`);
-    return item;
-  }),
-);
