@@ -170,7 +170,7 @@ _REVIEW_SCHEMAS = {
         {
             "run": _ref("Run"),
             "groups": _list(_ref("Group")),
-            "cursor": _or_null(_TEXT),
+            "cursor": _TEXT,
             "next": _or_null(_TEXT),
             "index_version": _COUNT,
         }
