@@ -14,8 +14,8 @@ from benchmarks.quality_data import LabeledVectors, Strings, drawn_as_new, drawn
 from lmm_classifier.calibration.fit import fit_by_leave_one_out, fuse, fusion_fit
 from lmm_classifier.calibration.fusion.cascade import Cascade
 from lmm_classifier.calibration.fusion.encoder_fit import EncoderFit
+from lmm_classifier.calibration.guarantees.risk_control import RiskGuarantee, fixed_sequence_threshold
 from lmm_classifier.calibration.predictions import HeldOutPredictions
-from lmm_classifier.calibration.risk_control import RiskGuarantee, fixed_sequence_threshold
 from lmm_classifier.config import PipelineConfig
 from lmm_classifier.core import metrics
 from lmm_classifier.core.arrays import BoolArray, Float32Array, Float64Array, IntArray

@@ -29,7 +29,7 @@ from benchmarks.quality_data import (
 )
 from benchmarks.rows import Better, Row, where, write_rows
 from lmm_classifier.calibration.fit import fit_by_leave_one_out
-from lmm_classifier.calibration.risk_control import RiskGuarantee, fixed_sequence_threshold
+from lmm_classifier.calibration.guarantees.risk_control import RiskGuarantee, fixed_sequence_threshold
 from lmm_classifier.core import metrics
 from lmm_classifier.neighbors.config import RetrievalConfig
 

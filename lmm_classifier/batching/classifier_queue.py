@@ -98,7 +98,7 @@ class ClassifierQueue:
         """Start empty, because the threads are those of the parent process."""
         self._start_empty()
 
-    def submit(self, image: ImageInput, deadline: float | None = None) -> QueuedResult:
+    def submit(self, image: ImageInput, deadline: float | None = None, may_rerank: bool = True) -> QueuedResult:
         """Let an image wait for its result, without waiting here; it takes what `HybridClassifier.classify` takes.
 
         The future raises what `classify` raises, or DeadlineError. Where the deadline passes while the reranker is
@@ -108,6 +108,7 @@ class ClassifierQueue:
         Args:
             image: is decoded later, in another thread.
             deadline: seconds from now; infinity for none.
+            may_rerank: whether the reranker may be asked; without it retrieval decides alone, in less time.
 
         Raises:
             QueueFullError: too many images wait, or so many that the deadline would pass. Nothing was done with it.
@@ -124,15 +125,17 @@ class ClassifierQueue:
             if self._is_closed:
                 raise ClosedError("This queue is closed. Open another one with ClassifierQueue(classifier).")
             self._admission.enter(size, seconds)
-            queued = QueuedImage(image, size, self._clock.now(), seconds, self._leave)
+            queued = QueuedImage(image, size, self._clock.now(), seconds, may_rerank, self._leave)
             self._inside.add(queued)
         self._timer.add(queued, queued.deadline)
         _let_wait(queued, self._readers)
         return queued.future
 
-    async def classify(self, image: ImageInput, deadline: float | None = None) -> Classification:
+    async def classify(
+        self, image: ImageInput, deadline: float | None = None, may_rerank: bool = True
+    ) -> Classification:
         """Do the same in a coroutine, and return the result; canceling the task cancels the image."""
-        return await asyncio.wrap_future(self.submit(image, deadline))
+        return await asyncio.wrap_future(self.submit(image, deadline, may_rerank))
 
     @property
     def statistics(self) -> QueueStatistics:
@@ -208,11 +211,11 @@ class ClassifierQueue:
         answered = self._clock.now()
         self._rate.measure(len(images), min(queued.entered for queued, _ in images), answered)
         for place, ((queued, _), vote) in enumerate(zip(images, votes, strict=True)):
-            if vote.ambiguity is not None:
+            if vote.ambiguity is not None and queued.may_rerank:
                 queued.vote = vote
                 self._let_wait_for_the_reranker(queued)
             else:
-                queued.finish(encoded.refused.get(place, vote.result), answered)
+                queued.finish(encoded.refused.get(place, vote.unasked()), answered)
 
     def _spent(self, stage: str, images: Sequence[tuple[QueuedImage, object]]) -> None:
         now = self._clock.now()

@@ -34,13 +34,21 @@ class QueuedImage:
         size: bytes that it holds.
         now: when it entered the queue.
         seconds: until its deadline.
+        may_rerank: whether the reranker may be asked.
         at_end: called once, before anybody learns of the end.
     """
 
     def __init__(
-        self, image: ImageInput, size: int, now: float, seconds: float, at_end: Callable[[QueuedImage], None]
+        self,
+        image: ImageInput,
+        size: int,
+        now: float,
+        seconds: float,
+        may_rerank: bool,
+        at_end: Callable[[QueuedImage], None],
     ) -> None:
         self.image: ImageInput | None = image
+        self.may_rerank = may_rerank
         self.size, self.entered, self.seconds, self.deadline = size, now, seconds, now + seconds
         self.prepared: PreparedImage | None = None
         self.vote: Vote | None = None  # retrieval's, while the reranker is asked

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,9 @@ from numpy.typing import NDArray
 from lmm_classifier.calibration.fusion.cascade import Cascade
 from lmm_classifier.calibration.fusion.encoder_fit import EncoderFit
 from lmm_classifier.calibration.fusion.ladders import Ladder, ladders_to_json
+from lmm_classifier.calibration.guarantees.held_out_results import HeldOutResults
 from lmm_classifier.calibration.request import CalibrationRequest
+from lmm_classifier.calibration.simulated_unknowns import OpenSetTradeoff
 from lmm_classifier.core.arrays import Float64Array, nest
 from lmm_classifier.index.contents import IndexContents
 from lmm_classifier.index.staleness import ExampleDigests, vectors_digest
@@ -26,14 +29,15 @@ class Calibration:
 
     fits: tuple[EncoderFit, ...]  # of each encoder
     cascade: Cascade
-    familiarity: Float64Array  # (n,) ascending, of held-out examples
+    held_out: HeldOutResults  # of n examples
     conformity_scores: Float64Array  # (n,) ascending: probabilities of the true labels of held-out examples
     rule: str  # the configured rule, see `RuleSpec.name`
     confidence_threshold: float | None = None  # None: no target precision was asked for
-    not_certified: str = ""  # why no guarantee stands behind the confidence threshold; empty: one does
+    warning: str = ""  # why the held-out results are too optimistic; empty: they are not
     request: CalibrationRequest | None = None  # completed; None: nobody asked, the rule was fitted on opening
     reranker_benefit: RerankerBenefit | None = None  # None: the reranker was not measured
     reranker_date: str = ""  # ISO 8601 day on which it was measured
+    tradeoff: OpenSetTradeoff | None = None  # None: not estimated, or the index is too small
     ladders: tuple[Ladder, ...] = ()  # what other orders of the encoders would give; empty for one encoder
     date: str = ""  # ISO 8601 day on which it was stored; empty for one that was not
 
@@ -41,6 +45,16 @@ class Calibration:
     def keep_known(self) -> float | None:
         """Return the true-positive rate of known images that was asked for, 0 to 1; None where nobody asked."""
         return self.request.keep_known if self.request else None
+
+    @property
+    def not_certified(self) -> str:
+        """Return why no guarantee stands behind the confidence threshold; empty where one does, or none is set."""
+        return "" if self.confidence_threshold is None else self.warning
+
+    @cached_property
+    def familiarity(self) -> Float64Array:
+        """Return the familiarity of the held-out examples, (n,) ascending."""
+        return np.sort(self.held_out.familiarity)
 
     def familiarity_threshold(self, keep: float) -> float:
         """Return the familiarity that a fraction `keep` (0 to 1) of new images of known labels reaches."""
@@ -60,10 +74,11 @@ class Calibration:
         return {
             **fits,
             "cascade": np.array([self.cascade.to_json()]),
-            "familiarity": self.familiarity,
+            **nest("held_out", self.held_out.to_arrays()),
             "conformity_scores": self.conformity_scores,
             "confidence_threshold": np.array([np.nan if threshold is None else threshold]),
-            "not_certified": np.array([self.not_certified]),
+            "warning": np.array([self.warning]),
+            "tradeoff": np.array([self.tradeoff.to_json() if self.tradeoff else ""]),
             "request": np.array([self.request.to_json() if self.request else ""]),
             **ExampleDigests.of(contents).to_arrays(),
             "vectors": np.array([vectors_digest(contents)]),

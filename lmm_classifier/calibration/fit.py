@@ -12,6 +12,7 @@ from lmm_classifier.calibration.calibration import Calibration
 from lmm_classifier.calibration.cross_fitting import group_folds, reported, score_folds, score_queries, stratified_folds
 from lmm_classifier.calibration.fusion.cascade import FusionFit
 from lmm_classifier.calibration.fusion.encoder_fit import EncoderFit
+from lmm_classifier.calibration.guarantees.held_out_results import HeldOutResults
 from lmm_classifier.calibration.predictions import HeldOutPredictions, HeldOutScores
 from lmm_classifier.calibration.repeated_objects import RepeatedObjects
 from lmm_classifier.calibration.rule_fitting import (
@@ -148,7 +149,7 @@ def fuse(fits: Sequence[EncoderFit], fusion: FusionFit, rule: str, cascade: bool
     steps = [useful[:length] for length in range(1, len(useful) + 1)] if cascade else [useful]
     fitted, fused, _ = fusion.cascade(steps)
     conformity_scores = np.sort(fused.true_label_probabilities)
-    return Calibration(tuple(fits), fitted, np.sort(fused.familiarity), conformity_scores, rule), fused
+    return Calibration(tuple(fits), fitted, HeldOutResults.of(fused), conformity_scores, rule), fused
 
 
 def _fused(config: RetrievalConfig, indexes: Sequence[ExactIndex], parts: Sequence[_Part], equal: bool) -> Fit:

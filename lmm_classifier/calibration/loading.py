@@ -13,7 +13,9 @@ from lmm_classifier.calibration.fitted_rule import FittedRule
 from lmm_classifier.calibration.fusion.cascade import Cascade
 from lmm_classifier.calibration.fusion.encoder_fit import EncoderFit
 from lmm_classifier.calibration.fusion.ladders import ladders_from_json
+from lmm_classifier.calibration.guarantees.held_out_results import HeldOutResults
 from lmm_classifier.calibration.request import CalibrationRequest
+from lmm_classifier.calibration.simulated_unknowns import OpenSetTradeoff
 from lmm_classifier.core.arrays import Arrays, Float64Array, unnest
 from lmm_classifier.index.contents import IndexContents
 from lmm_classifier.index.staleness import ChangesSince, ExampleDigests, describe_changes, vectors_digest
@@ -151,23 +153,21 @@ def _restored(arrays: Arrays, changes: ChangesSince, contents: IndexContents, sp
     threshold = float(arrays["confidence_threshold"].item())
     if not (np.isnan(threshold) or 0 <= threshold <= 1):
         raise ValueError(f"a confidence threshold of {threshold:g}")
-    familiarity = np.asarray(arrays["familiarity"], np.float64)
-    if familiarity.ndim != 1 or not np.isfinite(familiarity).all():
-        raise ValueError("familiarity holds numbers that are not finite")
     count = len(contents.vectors)
     fits = [_fit_of(unnest(f"encoder.{place}", arrays), arrays, changes, contents, spec) for place in range(count)]
     benefit = unnest("reranker_benefit", arrays)
     return Calibration(
         tuple(fits),
         Cascade.from_json(str(arrays["cascade"].item()), count),
-        np.sort(familiarity),
+        HeldOutResults.from_arrays(unnest("held_out", arrays)),
         conformity_scores,
         str(arrays["rule"].item()),
         confidence_threshold=None if np.isnan(threshold) else threshold,
-        not_certified=str(arrays["not_certified"].item()),
+        warning=str(arrays["warning"].item()),
         request=stored_request(contents),
         reranker_benefit=RerankerBenefit.from_arrays(benefit).renamed(changes.renamed) if benefit else None,
         reranker_date=str(arrays["reranker_date"].item()),
+        tradeoff=OpenSetTradeoff.from_json(tradeoff) if (tradeoff := str(arrays["tradeoff"].item())) else None,
         ladders=ladders_from_json(str(arrays["ladders"].item())),
         date=str(arrays["date"].item()),
     )

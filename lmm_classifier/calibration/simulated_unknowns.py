@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -28,6 +29,20 @@ class OpenSetTradeoff:
 
     auroc: float
     accepted: dict[float, float]
+
+    def to_json(self) -> str:
+        """Return the text that is stored with a calibration."""
+        return json.dumps({"auroc": self.auroc, "accepted": [*self.accepted.items()]})
+
+    @classmethod
+    def from_json(cls, text: str) -> OpenSetTradeoff:
+        """Rebuild from `to_json`; raise KeyError, TypeError or ValueError if it is damaged."""
+        values = json.loads(text)
+        accepted = {float(keep): float(fraction) for keep, fraction in values["accepted"]}
+        numbers = [float(values["auroc"]), *accepted, *accepted.values()]
+        if not all(0 <= number <= 1 for number in numbers):
+            raise ValueError(f"impossible estimate of unknown images: {text[:100]}")
+        return cls(numbers[0], accepted)
 
 
 def estimate_open_set_tradeoff(

@@ -39,6 +39,7 @@ PANELS = {
     "Maintain": {
         "info": "Show what is in an index.",
         "doctor": "Check an index, and repair it.",
+        "runs": "List the runs that a server keeps, or delete them.",
         "demo": "Show everything on drawn images.",
     },
 }

@@ -117,6 +117,7 @@ _HOLD_OUT_OBJECTS = (
     "Use --group-by to hold the images of an object out together, --target-images to compare with unlabeled new "
     "images, or --holdout with labeled ones."
 )
+_SHOWN_RATES = (0.95, 0.9, 0.8)  # of known images that are accepted
 _LIMITS = (
     "These figures hold for new images that are independent of each other and come from the examples' source.",
     "If the dataset has several images of one object, leave-one-out is too optimistic: use --group-by to hold them out "
@@ -125,7 +126,7 @@ _LIMITS = (
 
 
 def _guarantee_lines(report: CalibrationReport) -> list[str]:
-    from lmm_classifier.calibration.risk_control import RiskGuarantee
+    from lmm_classifier.calibration.guarantees.risk_control import RiskGuarantee
 
     guarantee, sgr = report.guarantee, report.sgr_guarantee
     if guarantee is None:
@@ -151,7 +152,7 @@ def _unknown_lines(report: CalibrationReport) -> list[str]:
     ]
     if report.tradeoff is not None:
         accepted = ", ".join(
-            f"{100 * fraction:.0f}% at keep_known {keep:g}" for keep, fraction in report.tradeoff.accepted.items()
+            f"{100 * report.tradeoff.accepted[keep]:.0f}% at keep_known {keep:g}" for keep in _SHOWN_RATES
         )
         lines.append(
             f"  similar unknown images accepted (estimate, AUROC {100 * report.tradeoff.auroc:.0f}): {accepted}"

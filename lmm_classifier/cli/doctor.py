@@ -25,7 +25,7 @@ def doctor(
 ) -> int:
     """Check an index, and repair it.
 
-    Every part is checked. Each finding says what is wrong and what to do.
+    Every part is checked, the runs that a server keeps there too. Each finding says what is wrong and what to do.
 
     Exit codes: 0 sound, 3 with notes, 1 damaged.
     """
@@ -34,9 +34,10 @@ def doctor(
     from lmm_classifier.cli.console import escape_for_terminal
     from lmm_classifier.cli.given_configuration import complete_commands
     from lmm_classifier.index.doctor import check_index
+    from lmm_classifier.review.checks import check_runs
 
     path = index or config.retrieval.index_path
-    findings = check_index(path, repair)
+    findings = check_index(path, repair) + check_runs(path, repair)
     if as_json:
         sys.stdout.write(json.dumps([asdict(finding) for finding in findings]) + "\n")
     else:

@@ -21,7 +21,11 @@ def export(
     *,
     config: PipelineConfig,
 ) -> int:
-    """Write a durable index into one .npz file."""
+    """Write a durable index into one .npz file.
+
+    The file holds what answers: examples, vectors, calibration, dismissed findings. Edits that can be undone, and runs
+    of the server, stay where they are.
+    """
     from lmm_classifier.core.errors import OutputError
 
     if output.is_file() and not overwrite:

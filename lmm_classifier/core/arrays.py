@@ -24,3 +24,12 @@ def unnest(prefix: str, arrays: Arrays) -> dict[str, NDArray[Any]]:
     """Return the arrays under `prefix`, named without it: `gate.rate` becomes `rate`."""
     start = f"{prefix}."
     return {name.removeprefix(start): array for name, array in arrays.items() if name.startswith(start)}
+
+
+def are_equal(first: Arrays, second: Arrays) -> bool:
+    """Return whether two groups have the same names, types, shapes and bits."""
+
+    def bits(array: NDArray[Any]) -> tuple[str, tuple[int, ...], bytes]:
+        return array.dtype.str, array.shape, array.tobytes()
+
+    return {name: bits(array) for name, array in first.items()} == {name: bits(array) for name, array in second.items()}

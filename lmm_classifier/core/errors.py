@@ -21,6 +21,7 @@ LmmClassifierError                  Exception     never itself; it is the root
 │   └── ReplacementError                          most of an index would be removed, which was not asked for
 ├── ConflictError                   ValueError    an edit expected examples that changed since; `conflicts` names them
 ├── CalibrationError                ValueError    the dataset cannot give what the calibration was asked for
+│   └── StaleCalibrationError                     the index was changed since it was calibrated, or never was
 ├── OutputError                      RuntimeError  results cannot be written, or not continued
 ├── ServerError                     RuntimeError  a server that classifies cannot be reached, or refuses to answer
 ├── RerankerError                   RuntimeError  the reranker cannot be loaded
@@ -184,6 +185,10 @@ def _conflict(path: str, expected: str, now: str | None) -> str:
 
 class CalibrationError(LmmClassifierError, ValueError):
     """The dataset cannot give what the calibration was asked for; the message says what is needed."""
+
+
+class StaleCalibrationError(CalibrationError):
+    """What is asked for takes a calibration of the index as it is now. Calibrate it first."""
 
 
 class OutputError(LmmClassifierError, RuntimeError):

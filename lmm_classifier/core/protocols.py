@@ -152,8 +152,10 @@ class VotingRule(Protocol):
 class DecisionPolicy(Protocol):
     """Turns the scores of one image into a decision; the only place where a threshold is compared."""
 
-    def decide(self, candidates: Sequence[Candidate], familiarity: float, similarity: float) -> Decision:
-        """Accept, reject, or ask the reranker.
+    def decide(
+        self, candidates: Sequence[Candidate], familiarity: float, similarity: float, may_rerank: bool = True
+    ) -> Decision:
+        """Accept, reject, or ask the reranker where it may be asked.
 
         `candidates` come best first. `familiarity` and `similarity` (cosine of the nearest example) are higher for
         images that resemble the examples.

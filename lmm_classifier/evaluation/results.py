@@ -136,13 +136,16 @@ class Evaluation:
 
     def _classes(self) -> list[dict[str, Any]]:
         rows = []
+        given = Counter(entry.result.label for entry in (*self.known, *self.unknowns) if not entry.result.is_unknown)
+        right = Counter(str(entry.truth) for entry, flag in zip(self.known, self.correct & self.accepted) if flag)
         for label in sorted({str(entry.truth) for entry in self.known}):
             of_label = np.array([entry.truth == label for entry in self.known])
             answers = Counter(entry.result.label for entry in self.known if entry.truth == label)
             del answers[label]
             instead = next((answer for answer, _ in answers.most_common(1)), None)
             correct = (self.correct & self.accepted)[of_label]
-            rows.append({"label": label, **_fraction(correct), "most_often_instead": instead})
+            precision = _fraction_of(right[label], given[label])
+            rows.append({"label": label, **_fraction(correct), "precision": precision, "most_often_instead": instead})
         return rows
 
     def _confusions(self) -> list[dict[str, Any]]:
@@ -230,7 +233,10 @@ def _familiarity(entries: Sequence[LabeledResult]) -> Float64Array:
 
 def _fraction(flags: BoolArray) -> dict[str, Any]:
     """Return the fraction of true flags with its 95% confidence interval; None where there are no flags."""
-    successes, count = int(flags.sum()), len(flags)
+    return _fraction_of(int(flags.sum()), len(flags))
+
+
+def _fraction_of(successes: int, count: int) -> dict[str, Any]:
     low, high = metrics.wilson_interval(successes, count)
     return {
         "fraction": successes / count if count else None,

@@ -84,10 +84,16 @@ def _fill(store: Store, contents: IndexContents) -> None:
         store.set_calibration(contents.calibration)
 
 
-def write_calibration(path: Path, contents: IndexContents, calibration: Mapping[str, Array]) -> None:
-    """Store a calibration in the index at `path`; `contents` were read from it."""
+def write_calibration(
+    path: Path, contents: IndexContents, calibration: Mapping[str, Array], former: Mapping[str, Array] | None = None
+) -> bool:
+    """Store a calibration in the index at `path`; `contents` were read from it.
+
+    With `former`, only in the place of that one: it returns False, and stores nothing, where a durable index has
+    another one meanwhile.
+    """
     if is_durable(path):
         with Store(path) as store:
-            store.set_calibration(calibration)
-    else:
-        write_archive(path, replace(contents, calibration=calibration))
+            return store.set_calibration(calibration, former)
+    write_archive(path, replace(contents, calibration=calibration))
+    return True

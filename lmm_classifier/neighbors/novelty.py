@@ -281,4 +281,6 @@ def keep_known_threshold(familiarity: Float64Array, keep: float) -> float:
     if not len(finite):
         raise ValueError("no example has a neighbor")
     place = math.floor((1 - keep) * (len(finite) + 1) + 1e-9) - 1  # 1 - 0.9 is a little less than 0.1
-    return float(finite[place]) if place >= 0 else float(np.nextafter(finite[0], -np.inf))
+    if place < 0:
+        return float(np.nextafter(finite[0], -np.inf))
+    return float(finite[min(place, len(finite) - 1)])  # a fraction near 0 asks for a place after the last

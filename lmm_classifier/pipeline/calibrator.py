@@ -13,15 +13,16 @@ import numpy as np
 from lmm_classifier.calibration.calibration import Calibration
 from lmm_classifier.calibration.fit import Fit, fit_by_groups, fit_by_leave_one_out, fit_on_held_out
 from lmm_classifier.calibration.grouping import SHIFT_ALARM, group_ids, match_query_distance, shift_z_score
+from lmm_classifier.calibration.guarantees.held_out_results import HeldOutResults
+from lmm_classifier.calibration.guarantees.outlook import guarantee_of, refusal
+from lmm_classifier.calibration.guarantees.risk_control import (
+    NoGuarantee,
+    RiskGuarantee,
+    sgr_threshold,
+)
 from lmm_classifier.calibration.predictions import HeldOutPredictions
 from lmm_classifier.calibration.repeated_objects import RepeatedObjects
 from lmm_classifier.calibration.request import CalibrationRequest
-from lmm_classifier.calibration.risk_control import (
-    NoGuarantee,
-    RiskGuarantee,
-    fixed_sequence_threshold,
-    sgr_threshold,
-)
 from lmm_classifier.calibration.simulated_unknowns import OpenSetTradeoff
 from lmm_classifier.config import PipelineConfig
 from lmm_classifier.core.arrays import Float32Array, IntArray
@@ -64,11 +65,19 @@ class CalibrationReport:
     calibration: Calibration
     predictions: HeldOutPredictions
     method: str  # how examples were held out, in words
-    warning: str  # why the figures are too optimistic; empty: they are not
     notes: tuple[str, ...]  # what a user should know
     guarantee: RiskGuarantee | None  # None: no target precision was asked for
     sgr_guarantee: RiskGuarantee | NoGuarantee | None  # what selection with guaranteed risk would give instead
-    tradeoff: OpenSetTradeoff | None  # None where the index is too small, or its transform was fitted
+
+    @property
+    def warning(self) -> str:
+        """Return why the figures are too optimistic; empty where they are not."""
+        return self.calibration.warning
+
+    @property
+    def tradeoff(self) -> OpenSetTradeoff | None:
+        """Return how many unknown images are accepted; None where the index is small, or its transform was fitted."""
+        return self.calibration.tradeoff
 
     @property
     def accuracy(self) -> float:
@@ -126,7 +135,8 @@ def calibrate_index(
         fitted,
         ladders=compare_ladders(indexes, predictions, request, equal=bool(warning)),
         confidence_threshold=guarantee.threshold if guarantee else None,
-        not_certified=warning if guarantee else "",
+        warning=warning,
+        tradeoff=fused_tradeoff(indexes, fitted),
         request=replace(request, max_calls=reranking.max_calls),
         reranker_benefit=reranking.benefit,
         reranker_date=reranking.date,
@@ -135,8 +145,7 @@ def calibrate_index(
     write_calibration(path, index.contents, calibration.to_arrays(index.contents))
     notes += [*_fitted_again(refitted, fitted, texts), *fusion_notes(index, fitted, config)]
     notes += former.notes(request, asked)
-    tradeoff = fused_tradeoff(indexes, calibration)
-    return CalibrationReport(calibration, predictions, method, warning, tuple(notes), guarantee, sgr, tradeoff)
+    return CalibrationReport(calibration, predictions, method, tuple(notes), guarantee, sgr)
 
 
 def _fitted_again(refitted: bool, calibration: Calibration, texts: Sequence[Float32Array | None]) -> Iterator[str]:
@@ -220,13 +229,10 @@ def _guarantees(
     if request.target_precision is None or request.confidence_level is None:
         return None, None
     risk, delta = 1 - request.target_precision, 1 - request.confidence_level
-    guarantee = fixed_sequence_threshold(predictions.confidence, predictions.correct, risk, delta)
+    guarantee = guarantee_of(HeldOutResults.of(predictions), request.target_precision, request.confidence_level)
     if isinstance(guarantee, NoGuarantee):
-        raise CalibrationError(
-            f"A precision of {request.target_precision:g} cannot be guaranteed (confidence level "
-            f"{request.confidence_level:g}): {guarantee.reason}. It takes {guarantee.needed} examples without an "
-            "error. Add images, or ask for less. No calibration was stored."
-        )
+        reason = refusal(guarantee, request.target_precision, request.confidence_level)
+        raise CalibrationError(f"{reason} No calibration was stored.")
     return guarantee, sgr_threshold(predictions.confidence, predictions.correct, risk, delta)
 
 

@@ -16,7 +16,7 @@ from lmm_classifier.index.manifest import Manifest
 from lmm_classifier.index.matching import likely_places
 from lmm_classifier.index.vector_index import ExactIndex
 
-_KEEP_KNOWN_RATES = (0.95, 0.9, 0.8)
+_KEEP_KNOWN_RATES = (0.99, 0.98, 0.97, 0.96, 0.95, 0.94, 0.92, 0.9, 0.85, 0.8, 0.7, 0.6, 0.5)
 
 
 def fusion_notes(index: ExactIndex, calibration: Calibration, config: PipelineConfig) -> Iterator[str]:

@@ -23,20 +23,23 @@ class ThresholdPolicy:
     can_rerank: bool = True
     pays_off: Callable[[Sequence[Candidate]], bool] | None = None  # the gate, where the reranker was measured
 
-    def decide(self, candidates: Sequence[Candidate], familiarity: float, similarity: float) -> Decision:
+    def decide(
+        self, candidates: Sequence[Candidate], familiarity: float, similarity: float, may_rerank: bool = True
+    ) -> Decision:
         """Decide by retrieval alone.
 
         Args:
             candidates: best first.
             familiarity: of the image, in robust standard deviations; higher is more familiar.
             similarity: cosine of the nearest example, -1 to 1.
+            may_rerank: whether the reranker may be asked about this image.
         """
         statistic = familiarity if self.thresholds.statistic == "familiarity" else similarity
         novel = not statistic >= self.thresholds.novelty.value or not candidates  # NaN counts as novel
         if novel and (self.allow_unknown or not candidates):
             return Decision("reject", "novel")
         confident = candidates[0].score >= self.thresholds.confidence.value
-        if self.can_rerank and len(candidates) > 1:
+        if self.can_rerank and may_rerank and len(candidates) > 1:
             ask = not confident if self.pays_off is None else self.pays_off(candidates)
             if ask:
                 return Decision("rerank", "ambiguous")

@@ -17,7 +17,7 @@ from lmm_classifier.review.storage.answer_log import AnswerKind, AnswerLog, requ
 from lmm_classifier.review.storage.records import Answer, Item
 from lmm_classifier.review.storage.run_store import RunStore
 
-_LOCK = "review.lock"
+LOCK = "review.lock"  # in the folder of the index, held while an answer is edited into it
 _WAIT = 30.0  # seconds to wait for another answer
 
 
@@ -102,7 +102,7 @@ class Decisions:
     @contextmanager
     def _alone(self, wait: float = _WAIT) -> Iterator[None]:
         """Keep other threads and programs from taking answers that edit the index, and from settling this one."""
-        lock = FileLock(self._folder / _LOCK, timeout=wait)
+        lock = FileLock(self._folder / LOCK, timeout=wait)
         try:
             lock.acquire()
         except Timeout:

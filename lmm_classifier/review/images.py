@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-import time
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -99,15 +98,17 @@ class UploadedFiles:
         """Return the size of all files."""
         return sum(file.stat().st_size for file in self._folder.iterdir()) if self._folder.is_dir() else 0
 
-    def remove_others(self, wanted: Collection[str]) -> int:
-        """Delete the files whose content is not wanted; return how many. One that came just now stays."""
+    def remove(self, digests: Iterable[str]) -> None:
+        """Delete the files of contents; those that were not uploaded are none of these."""
+        for digest in digests:
+            self.file_of(digest).unlink(missing_ok=True)
+
+    def others(self, wanted: Collection[str], now: float) -> list[Path]:
+        """Return the files whose content is not wanted, without those that came in the hour before `now`."""
         if not self._folder.is_dir():
-            return 0
-        limit = time.time() - _RECENT  # its item may not be stored yet
-        unwanted = [file for file in self._folder.iterdir() if file.name not in wanted and file.stat().st_mtime < limit]
-        for file in unwanted:
-            file.unlink(missing_ok=True)
-        return len(unwanted)
+            return []
+        limit = now - _RECENT  # their items may not be stored yet
+        return [file for file in self._folder.iterdir() if file.name not in wanted and file.stat().st_mtime < limit]
 
 
 def file_of_item(source: Mapping[str, Any], index_folder: Path, name: str, digest: str) -> Path:

@@ -27,6 +27,7 @@ from lmm_classifier.review.storage.answer_log import AnswerKind, AnswerLog
 from lmm_classifier.review.storage.database import ReviewDatabase
 from lmm_classifier.review.storage.records import Answer, Item, Run
 from lmm_classifier.review.storage.run_store import RunStore
+from lmm_classifier.review.stored_runs import delete_runs
 
 UPLOAD: Mapping[str, Any] = {"kind": "upload"}  # source of a run whose images come as bytes
 
@@ -191,14 +192,13 @@ class Reviewer:
 
     def delete(self, run: int) -> None:
         """Delete a run and the images that were uploaded for it; the examples that it taught stay in the index."""
-        self.runs.delete(run)
-        self.uploads.remove_others(self.runs.hashes())
+        delete_runs(self._folder, self.runs, [self.runs.run(run).id])
 
     def purge(self, before: datetime) -> list[int]:
         """Delete the runs that started before a time, as `delete` does; return their numbers."""
-        deleted = self.runs.purge(before)
-        self.uploads.remove_others(self.runs.hashes())
-        return deleted
+        old = self.runs.started_before(before)
+        delete_runs(self._folder, self.runs, old)
+        return old
 
     def close(self) -> None:
         """Close the database; closing it twice is no error."""

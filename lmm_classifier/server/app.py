@@ -17,15 +17,20 @@ from lmm_classifier.core.errors import LmmClassifierError
 from lmm_classifier.core.protocols import Encoder
 from lmm_classifier.server.metrics import CountedRequests
 from lmm_classifier.server.openapi import describe
-from lmm_classifier.server.problems import ProblemError, answer_problem
+from lmm_classifier.server.pages import assets, login
+from lmm_classifier.server.pages import description as page_description
+from lmm_classifier.server.pages import review as page_review
+from lmm_classifier.server.pages.errors import answer_error
+from lmm_classifier.server.problems import ProblemError
 from lmm_classifier.server.routes import (
+    calibration,
     classify,
+    description,
     edits,
     examples,
     health,
     index,
     metrics,
-    problems,
     review,
     runs,
     session,
@@ -35,7 +40,21 @@ from lmm_classifier.server.security.access import Access, AccessControl
 from lmm_classifier.server.security.headers import SecurityHeaders
 from lmm_classifier.server.state import ServerState
 
-_ROUTES = (classify, examples, edits, index, runs, review, thumbs, session, health, metrics, problems)
+_ROUTES = (
+    classify,
+    examples,
+    edits,
+    index,
+    calibration,
+    runs,
+    review,
+    thumbs,
+    session,
+    health,
+    metrics,
+    description,
+)
+_PAGES = (assets, login, page_description, page_review)
 
 
 def create_app(
@@ -75,8 +94,8 @@ def create_app(
     app.state.server = state
     app.openapi = lambda: describe(app)  # type: ignore[method-assign]
     for error in (ProblemError, LmmClassifierError, HTTPException, RequestValidationError, ClientDisconnect, Exception):
-        app.add_exception_handler(error, answer_problem)
-    for routes in _ROUTES:
+        app.add_exception_handler(error, answer_error)
+    for routes in (*_ROUTES, *_PAGES):
         app.include_router(routes.router)
     guarded = AccessControl(app, state.access)
     return SecurityHeaders(CountedRequests(guarded, state.metrics), lambda: state.index_version), state

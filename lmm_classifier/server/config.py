@@ -65,3 +65,8 @@ class ServerConfig(Settings):
     """Images of one run."""
     max_upload_bytes: int = Field(default=10_000_000_000, ge=0)
     """Bytes of all images that were uploaded into runs; deleting a run gives its bytes back."""
+    keep_edits_days: float | None = Field(default=None, ge=0)
+    """Days after which edits are forgotten, and their images in the trash deleted; null keeps them, so that each can be
+    undone."""
+    keep_runs_days: float | None = Field(default=None, ge=0)
+    """Days after which runs are deleted, with their results, answers and uploaded images; null keeps them."""

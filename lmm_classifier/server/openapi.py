@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from html import escape
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from fastapi import FastAPI
@@ -12,11 +11,13 @@ from starlette.responses import Response
 
 from lmm_classifier import __version__
 from lmm_classifier.server.problems import MEDIA_TYPE
+from lmm_classifier.server.reviewing.schemas import REVIEW_SCHEMAS
 from lmm_classifier.server.routes.bodies import body_schemas
 from lmm_classifier.server.routes.schemas import SCHEMAS
 
 _ALWAYS = (400, 401, 403, 408, 431, 500, 503)  # may come from every address below /v1
 _REASONS = {
+    202: "It was started, and runs in the background",
     304: "The copy is current",
     400: "The request is malformed",
     401: "A token is needed",
@@ -102,6 +103,7 @@ CLASSIFY = described(
     dict.fromkeys((413, 415, 422, 429, 504), "Problem"),
     [
         query("evidence", "Whether candidates have their neighbors.", {"type": "boolean", "default": True}),
+        query("rerank", "Whether the reranker may be asked.", {"type": "boolean", "default": True}),
         query("rounded", "Whether numbers have six digits, or all their bits.", {"type": "boolean", "default": True}),
         header("X-Deadline-Ms", "Milliseconds to an answer.", {"type": "integer", "minimum": 1, "maximum": 60_000}),
     ],
@@ -134,7 +136,7 @@ def describe(app: FastAPI) -> dict[str, Any]:
         routes=app.routes,
     )
     values["components"] = {
-        "schemas": SCHEMAS | body_schemas(),
+        "schemas": SCHEMAS | REVIEW_SCHEMAS | body_schemas(),
         "securitySchemes": {"token": {"type": "http", "scheme": "bearer"}},
     }
     values["security"] = [{"token": []}, {}]
@@ -144,36 +146,3 @@ def describe(app: FastAPI) -> dict[str, Any]:
             if "HTTPValidationError" in str(refused):  # added for each path with a parameter, which is always text
                 del operation["responses"]["422"]
     return values
-
-
-def docs_page(values: Mapping[str, Any]) -> str:
-    """Return the description as a page without scripts and styles, so that it works under every policy."""
-    parts = [
-        '<!doctype html><html lang="en"><meta charset="utf-8"><title>lmm-classifier</title><main>',
-        f"<h1>lmm-classifier {escape(values['info']['version'])}</h1><p>{escape(values['info']['description'])}</p>",
-        '<p>For programs: <a href="/openapi.json">/openapi.json</a> (OpenAPI 3.1).</p>',
-    ]
-    for path, operations in values["paths"].items():
-        for method, operation in operations.items():
-            parts += _operation(f"{method.upper()} {path}", operation)
-    return "".join([*parts, "</main></html>"])
-
-
-def _operation(name: str, operation: Mapping[str, Any]) -> Iterable[str]:
-    yield f"<section><h2><code>{escape(name)}</code></h2><p>{escape(operation.get('description', ''))}</p>"
-    if parameters := operation.get("parameters"):
-        rows = ((p["name"], p["in"], p.get("description", "")) for p in parameters)
-        yield _table(("parameter", "in", "meaning"), rows)
-    if body := operation.get("requestBody"):
-        yield f"<p>Body: {', '.join(f'<code>{escape(kind)}</code>' for kind in body['content'])}</p>"
-    responses = operation["responses"].items()
-    yield _table(
-        ("status", "content", "meaning"), ((c, ", ".join(r.get("content", {})), r["description"]) for c, r in responses)
-    )
-    yield "</section>"
-
-
-def _table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
-    lines = ["".join(f"<th>{escape(cell)}</th>" for cell in head)]
-    lines += ["".join(f"<td>{escape(str(cell))}</td>" for cell in row) for row in rows]
-    return f"<table>{''.join(f'<tr>{line}</tr>' for line in lines)}</table>"

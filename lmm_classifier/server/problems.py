@@ -15,6 +15,7 @@ from starlette.responses import Response
 
 from lmm_classifier.core.errors import (
     AnsweredError,
+    CalibrationError,
     ClosedError,
     ConfigError,
     ConflictError,
@@ -28,6 +29,7 @@ from lmm_classifier.core.errors import (
     QueueFullError,
     ReviewError,
     RunsFileError,
+    StaleCalibrationError,
 )
 from lmm_classifier.core.redaction import quote_foreign
 
@@ -102,6 +104,18 @@ _TYPES = (
     ProblemType("refused-run", 422, "The run cannot be started", "Nothing was changed; the detail says why."),
     ProblemType("refused-answer", 422, "The answer cannot be taken", "Nothing was changed; the detail says why."),
     ProblemType(
+        "calibration-conflict",
+        409,
+        "The calibration cannot be changed now",
+        "Calibrate the index first, or wait until the calibration under way ends; the detail says which.",
+    ),
+    ProblemType(
+        "refused-calibration",
+        422,
+        "The calibration cannot be made",
+        "Nothing was stored. The detail says how many examples it takes; add images, or ask for less.",
+    ),
+    ProblemType(
         "queue-full",
         429,
         "Too many images wait",
@@ -159,8 +173,8 @@ class ProblemError(Exception):
 def problem_of(error: Exception) -> ProblemError:
     """Return the problem that an error of the library is, without anything about the disk of the server."""
     match error:
-        case ProblemError():
-            return error
+        case ProblemError() | HTTPException():
+            return error if isinstance(error, ProblemError) else _of_framework(error)
         case QueueFullError():
             queue = {"depth": error.depth, "limit": error.limit, "expected_wait_s": round(error.retry_after, 3)}
             return ProblemError(
@@ -181,6 +195,10 @@ def problem_of(error: Exception) -> ProblemError:
         case RunsFileError():
             logger.error("The runs cannot be used: %s", error)
             return ProblemError("review-unavailable", "Runs cannot be read or stored now.", {"Retry-After": "10"})
+        case StaleCalibrationError():
+            return ProblemError("calibration-conflict", str(error))
+        case CalibrationError():
+            return ProblemError("refused-calibration", str(error))
         case DeadlineError() | ReviewError() | DatasetError():
             slug = next(slug for kind, slug in _SAID.items() if isinstance(error, kind))
             return ProblemError(slug, str(error))
@@ -192,6 +210,12 @@ def problem_of(error: Exception) -> ProblemError:
             return ProblemError("internal-error", "The request failed.")
     logger.error("A request failed.", exc_info=error)
     return ProblemError("internal-error", "The request failed.")
+
+
+def _of_framework(error: HTTPException) -> ProblemError:
+    slugs = {404: "not-found", 405: "method-not-allowed", 413: "body-too-large"}
+    slug = slugs.get(error.status_code, "malformed-request")
+    return ProblemError(slug, f"{error.detail}.", {**(error.headers or {})})
 
 
 def whole_seconds(seconds: float) -> str:
@@ -228,10 +252,4 @@ async def answer_problem(request: Request, error: Exception) -> Response:
     """Turn an error of a route into its answer."""
     if isinstance(error, ClientDisconnect):
         return Response(status_code=_GONE)
-    if isinstance(error, HTTPException):
-        slug = {404: "not-found", 405: "method-not-allowed", 413: "body-too-large"}.get(
-            error.status_code, "malformed-request"
-        )
-        headers = {**(error.headers or {})}
-        return problem_response(ProblemError(slug, f"{error.detail}.", headers), instance_of(request.scope))
     return problem_response(problem_of(error), instance_of(request.scope))

@@ -21,6 +21,7 @@ from lmm_classifier.index.contents import IndexContents
 from lmm_classifier.index.staleness import stale_parts
 from lmm_classifier.pipeline.classifier import HybridClassifier
 from lmm_classifier.pipeline.index_info import describe_index
+from lmm_classifier.server.calibrating import Calibrating
 from lmm_classifier.server.editing import Editing
 from lmm_classifier.server.metrics import Gauges, Metrics
 from lmm_classifier.server.problems import ProblemError
@@ -153,6 +154,12 @@ class ServerState:
         """Return the small images of examples."""
         return ThumbnailCache(self.settings.thumbnail_bytes, self.config.images.limits)
 
+    @cached_property
+    def calibrating(self) -> Calibrating:
+        """Return what calibrates; raise ProblemError while the server starts or ends."""
+        classifier, _, editing, _ = self._serving()
+        return Calibrating(classifier, editing)
+
     def count(self, result: Classification, stages: Mapping[str, float]) -> None:
         """Count an image that was answered; the server is ready where the encoder and the vote had their part."""
         if "vote" in stages:
@@ -202,6 +209,8 @@ class ServerState:
         if self._opened is None:
             return
         classifier, queue, editing, reviews = self._opened
+        if "calibrating" in self.__dict__:
+            self.calibrating.close()
         if self._drain is not None:
             self._drain.join(self.settings.drain_seconds + 5)
         queue.close(0)

@@ -7,13 +7,14 @@ import subprocess
 import sys
 import threading
 from concurrent.futures import CancelledError, ThreadPoolExecutor, wait
-from dataclasses import replace
+from dataclasses import astuple, replace
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from lmm_classifier.batching.classifier_queue import ClassifierQueue
+from lmm_classifier.core.datatypes import Decision
 from lmm_classifier.core.errors import (
     ClosedError,
     ConfigError,
@@ -312,6 +313,18 @@ def test_a_slow_reranker_does_not_hold_the_others(reranked, clock):
         answered = queue.submit(unsure[0])
         assert answered.result(LONG) == classifier.classify(unsure[0])
         assert "rerank" in answered.stages
+
+
+def test_an_image_may_be_kept_from_the_reranker(reranked):
+    """Retrieval decides it alone, as where there is no reranker."""
+    classifier, reranker, unsure, sure = reranked
+    with ClassifierQueue(classifier) as queue:
+        for path in (unsure[0], sure[0]):
+            result = queue.submit(path, FOREVER, may_rerank=False).result(LONG)
+            vote = classifier.retrieve(classifier.encode([classifier.prepare(path)]))[0].result
+            action, reason = ("accept", "ambiguous") if path in unsure else astuple(vote.decision)
+            assert result == replace(vote, decision=Decision(action, reason))
+    assert not reranker.busy.is_set()
 
 
 def test_a_reranker_that_fails_or_is_closed_upon_leaves_the_answer_of_retrieval(reranked):

@@ -297,6 +297,7 @@ def test_as_many_known_images_are_accepted_as_asked_for(keep):
     assert keep - 0.005 <= np.mean(accepted) <= keep + 0.01
     assert (np.zeros(10) >= keep_known_threshold(np.zeros(10), keep)).all()
     assert (np.arange(5.0) >= keep_known_threshold(np.arange(5.0), 0.95)).all()
+    assert (np.arange(5.0) >= keep_known_threshold(np.arange(5.0), 1e-9)).sum() == 1
 
 
 def test_a_threshold_for_no_or_all_known_images_is_refused():

@@ -44,6 +44,9 @@ def test_every_branch_at_its_threshold(statistic, allow_unknown, can_rerank, sco
     decide = policy(statistic, allow_unknown=allow_unknown, can_rerank=can_rerank).decide
     familiarity, similarity = (value, ANY) if statistic == "familiarity" else (ANY, value)
     assert decide(candidates(score), familiarity, similarity) == expected
+    alone = policy(statistic, allow_unknown=allow_unknown, can_rerank=False).decide
+    unasked = decide(candidates(score), familiarity, similarity, may_rerank=False)
+    assert unasked == alone(candidates(score), familiarity, similarity)
 
 
 def test_confidence_and_novelty_do_not_stand_in_for_each_other():

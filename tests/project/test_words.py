@@ -14,6 +14,8 @@ EXCEPTIONS = [
     ("tests/project/test_words.py", ""),
     ("tests/fixtures/tiny_qwen2_vl/", ""),
     ("LICENSE", ""),
+    ("lmm_classifier/server/pages/static/htmx.", ""),
+    ("lmm_classifier/server/pages/static/", "Promise"),  # the name of the language
 ]
 BINARY = {".png", ".safetensors", ".onnx", ".jpg", ".npz", ".xz"}
 WORDS = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])")

@@ -1,6 +1,5 @@
 """Images of a run: files in a folder under their relative names, and uploaded bytes under their hash."""
 
-import os
 import time
 
 import pytest
@@ -29,7 +28,7 @@ def test_a_folder(tmp_path):
 
 
 def test_uploads(tmp_path):
-    """The same bytes are one file; no name leads out of the folder; only old files that nobody needs are deleted."""
+    """The same bytes are one file; no name leads out of the folder; unneeded files are found later."""
     uploads = UploadedFiles(tmp_path)
     first, second = uploads.keep("../../a", b"one"), uploads.keep("b", b"one")
     other = uploads.keep("", b"two")
@@ -39,10 +38,10 @@ def test_uploads(tmp_path):
     assert sorted(file.name for file in (tmp_path / "uploads").iterdir()) == sorted({first.file.name, other.file.name})
     digest = content_hash(first.file)
     assert file_of_item({"kind": "upload"}, tmp_path, "../../a", digest) == first.file
-    assert uploads.remove_others(()) == 0
-    old = time.time() - 2 * 3600
-    os.utime(first.file, (old, old))
-    os.utime(other.file, (old, old))
-    assert uploads.remove_others({digest}) == 1
-    assert first.file.is_file()
-    assert UploadedFiles(tmp_path / "missing").remove_others(()) == 0
+    now = time.time()
+    assert uploads.others((), now) == []
+    assert uploads.others({digest}, now + 2 * 3600) == [other.file]
+    uploads.remove([digest, "0" * 64])
+    assert not first.file.exists()
+    assert other.file.is_file()
+    assert UploadedFiles(tmp_path / "missing").others((), now) == []

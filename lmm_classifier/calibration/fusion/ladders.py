@@ -10,8 +10,8 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from lmm_classifier.calibration.fusion.cascade import FusionFit, Stage
+from lmm_classifier.calibration.guarantees.risk_control import RiskGuarantee, fixed_sequence_threshold
 from lmm_classifier.calibration.predictions import HeldOutPredictions
-from lmm_classifier.calibration.risk_control import RiskGuarantee, fixed_sequence_threshold
 from lmm_classifier.core.arrays import IntArray
 
 _MOST_ENCODERS = 4  # of which every order is tried: 64 ladders

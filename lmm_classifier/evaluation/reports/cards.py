@@ -49,6 +49,7 @@ class Card:
     reranked: bool = False
     why: str = ""
     command: str = ""  # that corrects what the card shows, to paste into a shell
+    filters: Sequence[str] = ()  # CSS classes by which filters choose it
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
 from lmm_classifier.core.arrays import Float64Array
 from lmm_classifier.core.metrics import ReliabilityBin
+from lmm_classifier.evaluation.reports.tables import Table
 
 _WIDTH, _HEIGHT = 320, 240
 _LEFT, _BOTTOM, _TOP, _RIGHT = 36, 30, 22, 8  # room for numbers and names of the axes
 _MAX_POINTS = 200  # of a line
+_ROWS = 11  # of the table of a line
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +49,7 @@ class Bar:
 
 @dataclass(frozen=True, slots=True)
 class Chart:
-    """A chart in the coordinates of SVG; `dots` are (x, y)."""
+    """A chart in the coordinates of SVG; `dots` are (x, y), and `table` says the same in numbers."""
 
     caption: str
     axes: str
@@ -54,6 +57,7 @@ class Chart:
     lines: Sequence[Line]
     bars: Sequence[Bar] = ()
     dots: Sequence[tuple[float, float]] = ()
+    table: Table | None = None
     width: int = _WIDTH
     height: int = _HEIGHT
 
@@ -68,6 +72,10 @@ def reliability_chart(bins: Sequence[ReliabilityBin]) -> Chart:
         _axis_texts("confidence", "accuracy"),
         [Line("ideal", _path([(0, 0), (1, 1)])), Line("line", _path(points))],
         dots=[(_x(x), _y(y)) for x, y in points],
+        table=Table(
+            ["confidence", "accuracy", "images"],
+            [[f"{part.confidence:.3f}", f"{part.accuracy:.3f}", str(part.count)] for part in bins],
+        ),
     )
 
 
@@ -80,6 +88,10 @@ def risk_coverage_chart(coverage: Float64Array, risk: Float64Array) -> Chart:
         _AXES,
         _axis_texts("fraction answered", "fraction wrong", top),
         [Line("line", _path(points))],
+        table=Table(
+            ["fraction answered", "fraction wrong"],
+            [[f"{coverage[index]:.3f}", f"{risk[index]:.4f}"] for index in _sample(len(risk), _ROWS)],
+        ),
     )
 
 
@@ -114,7 +126,18 @@ def familiarity_chart(known: Float64Array, unknowns: Float64Array, threshold: fl
         caption += " Images left of the dashed line are called unknown."
         position = (min(max(threshold, -4), 4) + 4) / 8
         lines = [Line("ideal", _path([(position, 0), (position, 1)]))]
-    return Chart(caption, _AXES, _axis_texts("familiarity", "fraction of images", top, (-4, 4)), lines, bars)
+    names = _axis_texts("familiarity", "fraction of images", top, (-4, 4))
+    return Chart(caption, _AXES, names, lines, bars, table=_histogram_table(edges, histograms))
+
+
+def _histogram_table(edges: Float64Array, histograms: Mapping[str, Float64Array]) -> Table:
+    """Return a row for each bar; the outer ones hold all beyond."""
+    rows = [
+        [f"{left:g} to {right:g}", *(f"{fractions[place]:.3f}" for fractions in histograms.values())]
+        for place, (left, right) in enumerate(pairwise(edges))
+        if any(fractions[place] > 0 for fractions in histograms.values())
+    ]
+    return Table(["familiarity", *(f"{name} images" for name in histograms)], rows)
 
 
 def ladders_chart(points: Sequence[tuple[float, float]], name: str, ends: tuple[float, float]) -> Chart:
@@ -169,9 +192,9 @@ def accuracy_ends(values: Sequence[Float64Array]) -> tuple[float, float]:
     return min(float(part.min()) for part in values), max(float(part.max()) for part in values)
 
 
-def _sample(count: int) -> list[int]:
-    """Return at most 200 indices, evenly spread from the first to the last."""
-    return [int(index) for index in np.unique(np.linspace(0, count - 1, min(_MAX_POINTS, count)).astype(int))]
+def _sample(count: int, most: int = _MAX_POINTS) -> list[int]:
+    """Return at most `most` indices, evenly spread from the first to the last."""
+    return [int(index) for index in np.unique(np.linspace(0, count - 1, min(most, count)).astype(int))]
 
 
 def _x(fraction: float) -> float:

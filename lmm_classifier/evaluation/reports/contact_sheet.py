@@ -11,6 +11,7 @@ from lmm_classifier.core.labels import normal_label
 from lmm_classifier.core.paths import expand_home
 from lmm_classifier.data.limits import ImageLimits
 from lmm_classifier.evaluation.reports.cards import Card, Grade, grade_result, result_card
+from lmm_classifier.evaluation.reports.filters import filtered
 from lmm_classifier.evaluation.reports.page import Section, write_page
 from lmm_classifier.evaluation.reports.thumbnails import Thumbnails
 from lmm_classifier.evaluation.results import LabeledResult
@@ -50,22 +51,38 @@ def write_contact_sheet(
         >>> results = classifier.classify_paths(images)
         >>> entries = [LabeledResult(image, result) for image, result in zip(images, results)]
         >>> write_contact_sheet("sheet.html", "New images", [("images", str(len(images)))], entries, "images")
-        >>> Path("sheet.html").read_text(encoding="utf-8").count("<article>") == len(images)
+        >>> Path("sheet.html").read_text(encoding="utf-8").count("</article>") == len(images)
         True
     """
     entries, image_root = list(entries), expand_home(image_root)
     labels = _labels(image_root, entries)
     thumbnails = Thumbnails(image_root.joinpath, limits)
-    cards: dict[str, list[Card]] = {anchor: [] for anchor in _SECTIONS}
+    cards: dict[str, list[tuple[str, Card]]] = {anchor: [] for anchor in _SECTIONS}
     for entry in entries:
         grade = grade_result(entry, labels)
-        cards[_anchor(entry.result, grade)].append(result_card(entry, grade, thumbnails))
-    sections = [
-        Section(anchor, heading, len(cards[anchor]), cards=cards[anchor])
-        for anchor, heading in _SECTIONS.items()
-        if cards[anchor]
-    ]
+        cards[_anchor(entry.result, grade)].append((_name(entry), result_card(entry, grade, thumbnails)))
+    sections = [result_section(anchor, heading, cards[anchor]) for anchor, heading in _SECTIONS.items()]
+    sections = [section for section in sections if section.count]
     write_page(path, "contact_sheet.html", title, summary, sections, thumbnails)
+
+
+def result_section(anchor: str, heading: str, cards: Sequence[tuple[str, Card]], total: int | None = None) -> Section:
+    """Return a section of cards, each with the name by which it can be chosen.
+
+    Args:
+        anchor: of the section.
+        heading: of the section.
+        cards: with their names.
+        total: images of the section, where some have no card.
+    """
+    found = filtered(anchor, cards)
+    return Section(anchor, heading, len(cards) if total is None else total, filters=found.filters, cards=found.cards)
+
+
+def _name(entry: LabeledResult) -> str:
+    """Return the label by which a result is chosen: the given one, with the truth where it differs."""
+    given = entry.result.label
+    return given if entry.truth in (None, given) else f"{entry.truth} as {given}"
 
 
 def _labels(image_root: Path, entries: Sequence[LabeledResult]) -> set[str]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +12,23 @@ import numpy as np
 from lmm_classifier.core.metrics import reliability, risk_coverage
 from lmm_classifier.evaluation.reports.cards import grade_result, result_card
 from lmm_classifier.evaluation.reports.charts import familiarity_chart, reliability_chart, risk_coverage_chart
-from lmm_classifier.evaluation.reports.page import MAX_CARDS, Section, Table, write_page
+from lmm_classifier.evaluation.reports.confusion_matrix import (
+    Pair,
+    confusion_counts,
+    confusion_matrix,
+    describe_pair,
+    pairs_table,
+)
+from lmm_classifier.evaluation.reports.filters import filtered, spread
+from lmm_classifier.evaluation.reports.page import MAX_CARDS, Folded, Section, write_page
+from lmm_classifier.evaluation.reports.tables import Cell, Proportion, Table
 from lmm_classifier.evaluation.reports.thumbnails import Thumbnails
 from lmm_classifier.evaluation.results import Evaluation, LabeledResult
 from lmm_classifier.pipeline.classifier import HybridClassifier
 from lmm_classifier.pipeline.thresholds import Thresholds
+
+_MAX_MISTAKES = 150  # cards: enough that most pairs of a matrix have some
+_OPEN_ROWS = 60  # labels that are listed before the others
 
 
 def write_evaluation_page(path: Path | str, evaluation: Evaluation, classifier: HybridClassifier) -> None:
@@ -32,17 +45,18 @@ def write_evaluation_page(path: Path | str, evaluation: Evaluation, classifier: 
         >>> classifier = HybridClassifier(PipelineConfig.offline())
         >>> evaluation = evaluate_folder("test_images", classifier)
         >>> write_evaluation_page("evaluation.html", evaluation, classifier)
-        >>> Path("evaluation.html").read_text(encoding="utf-8").count("<svg")
+        >>> Path("evaluation.html").read_text(encoding="utf-8").count("<figure>")
         3
     """
     figures = evaluation.to_dict(classifier.retriever.calibration.familiarity_threshold)
     thumbnails = Thumbnails(classifier.index.contents.file_of, classifier.config.images.limits)
+    images, anchors = _images(evaluation, set(classifier.index.label_names), thumbnails)
     sections = [
         _charts(evaluation, classifier.thresholds),
         *([_tradeoff(figures["unknown"])] if figures["unknown"] else []),
-        Section("classes", "Labels", len(figures["classes"]), table=_classes(figures)),
-        *([_confusions(figures)] if figures["confusions"] else []),
-        *_images(evaluation, set(classifier.index.label_names), thumbnails),
+        *_confusions(evaluation, anchors),
+        _classes(figures),
+        *images,
     ]
     write_page(path, "evaluation.html", "Evaluation", summary(figures), sections, thumbnails)
 
@@ -103,49 +117,59 @@ def _tradeoff(unknown: dict[str, Any]) -> Section:
     return Section("tradeoff", "Known images against unknown images", table=Table(head, rows))
 
 
-def _classes(figures: dict[str, Any]) -> Table:
-    head = ["label", "correct", "accuracy", "95% interval", "most frequent mistake"]
-    rows = []
-    for row in sorted(figures["classes"], key=lambda row: row["fraction"]):
-        correct = f"{row['count']} of {row['of']}"
-        mistake = row["most_often_instead"] or ""
-        rows.append([row["label"], correct, percent(row["fraction"]), _interval(row), mistake])
-    return Table(head, rows)
+def _classes(figures: dict[str, Any]) -> Section:
+    """Return recall and precision of each label, the least recall first."""
+    head = ["label", "recall", "precision", "most frequent mistake"]
+    rows: list[list[Cell]] = [
+        [row["label"], Proportion.of(row), Proportion.of(row["precision"]), row["most_often_instead"] or ""]
+        for row in sorted(figures["classes"], key=lambda row: row["fraction"])
+    ]
+    rest = rows[_OPEN_ROWS:]
+    folded = [Folded(f"{len(rest)} more labels", table=Table(head, rest))] if rest else []
+    return Section("classes", "Labels", len(rows), table=Table(head, rows[:_OPEN_ROWS]), folded=folded)
 
 
-def _confusions(figures: dict[str, Any]) -> Section:
-    rows = [[row["truth"], row["answer"], str(row["count"])] for row in figures["confusions"]]
-    return Section("confusions", "Confusions", len(rows), table=Table(["label", "predicted as", "images"], rows))
+def _confusions(evaluation: Evaluation, anchors: Mapping[Pair, str]) -> list[Section]:
+    counts = confusion_counts(evaluation)
+    wrong = sum(count for (truth, given), count in counts.items() if truth != given)
+    if not counts:
+        return []
+    matrix = confusion_matrix(counts, anchors)
+    return [Section("confusions", "Confusions", wrong, matrix=matrix, table=pairs_table(counts, anchors))]
 
 
-def _images(evaluation: Evaluation, labels: set[str], thumbnails: Thumbnails) -> list[Section]:
-    """Return sections of images, the most confident mistakes first."""
+def _images(
+    evaluation: Evaluation, labels: set[str], thumbnails: Thumbnails
+) -> tuple[list[Section], Mapping[Pair, str]]:
+    """Return sections of images, the most confident mistakes first, and where those of each pair of labels are."""
     by_confidence = [int(row) for row in np.argsort(-evaluation.confidence, kind="stable")]
     accepted, correct = evaluation.accepted, evaluation.correct
-    parts: list[tuple[str, str, Sequence[LabeledResult]]] = [
-        (
-            "mistakes",
-            "Most confident mistakes",
-            [evaluation.known[row] for row in by_confidence if accepted[row] and not correct[row]],
-        ),
-        (
-            "missed",
-            "Unknown images accepted",
-            [entry for entry in evaluation.unknowns if not entry.result.is_unknown],
-        ),
-        (
-            "rejected",
-            "Known images called unknown",
-            [evaluation.known[row] for row in by_confidence if not accepted[row]],
-        ),
-        ("caught", "Unknown images caught", [entry for entry in evaluation.unknowns if entry.result.is_unknown]),
-    ]
-    sections = []
-    for anchor, heading, entries in parts:
-        cards = [result_card(entry, grade_result(entry, labels), thumbnails) for entry in entries[:MAX_CARDS]]
+    mistakes = [evaluation.known[row] for row in by_confidence if accepted[row] and not correct[row]]
+    rejected = [evaluation.known[row] for row in by_confidence if not accepted[row]]
+    missed = [entry for entry in evaluation.unknowns if not entry.result.is_unknown]
+    caught = [entry for entry in evaluation.unknowns if entry.result.is_unknown]
+    sections, anchors = list[Section](), dict[Pair, str]()
+    for anchor, heading, entries, most in (
+        ("mistakes", "Most confident mistakes", mistakes, _MAX_MISTAKES),
+        ("missed", "Unknown images accepted", missed, MAX_CARDS),
+        ("rejected", "Known images called unknown", rejected, MAX_CARDS),
+        ("caught", "Unknown images caught", caught, MAX_CARDS),
+    ):
+        pairs = [_pair(entry, labels) for entry in entries]
+        cards = [
+            (pairs[place], result_card(entries[place], grade_result(entries[place], labels), thumbnails))
+            for place in spread(pairs, most)
+        ]
+        found = filtered(anchor, cards, describe_pair, Counter(pairs))
+        anchors |= found.anchors
         if cards:
-            sections.append(Section(anchor, heading, len(entries), cards=cards))
-    return sections
+            sections.append(Section(anchor, heading, len(entries), filters=found.filters, cards=found.cards))
+    return sections, anchors
+
+
+def _pair(entry: LabeledResult, labels: set[str]) -> Pair:
+    result = entry.result
+    return entry.truth if entry.truth in labels else None, None if result.is_unknown else result.label
 
 
 def _interval(figure: dict[str, Any]) -> str:

@@ -14,6 +14,9 @@ from lmm_classifier.core.paths import expand_home
 from lmm_classifier.core.text import escape_unprintable
 from lmm_classifier.evaluation.reports.cards import Card, GroupCard
 from lmm_classifier.evaluation.reports.charts import Chart
+from lmm_classifier.evaluation.reports.confusion_matrix import ConfusionMatrix
+from lmm_classifier.evaluation.reports.filters import Filter
+from lmm_classifier.evaluation.reports.tables import Table
 from lmm_classifier.evaluation.reports.thumbnails import Thumbnails
 
 if TYPE_CHECKING:
@@ -21,14 +24,6 @@ if TYPE_CHECKING:
 
 _PACKAGE = "lmm_classifier.evaluation.reports"
 MAX_CARDS = 60  # per section of a page that shows a selection
-
-
-@dataclass(frozen=True, slots=True)
-class Table:
-    """A table whose first column holds names and whose other columns hold numbers."""
-
-    head: Sequence[str]
-    rows: Sequence[Sequence[str]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +43,9 @@ class Section:
     heading: str
     count: int | None = None  # of all items; None where they are not counted
     charts: Sequence[Chart] = ()
+    matrix: ConfusionMatrix | None = None
     table: Table | None = None
+    filters: Sequence[Filter] = ()  # of the cards, also of those in folded parts
     cards: Sequence[Card] = ()
     groups: Sequence[GroupCard] = ()
     folded: Sequence[Folded] = ()

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from lmm_classifier.evaluation.audit import Audit, LabelIssue
 from lmm_classifier.evaluation.reports.cards import Card, Grade, neighbor_items
-from lmm_classifier.evaluation.reports.page import MAX_CARDS, Folded, Section, Table
+from lmm_classifier.evaluation.reports.filters import filtered
+from lmm_classifier.evaluation.reports.page import MAX_CARDS, Folded, Section
+from lmm_classifier.evaluation.reports.tables import Table
 from lmm_classifier.evaluation.reports.thumbnails import Thumbnails, embed_image
 
 _WITH_IMAGES = 600  # labels to check that are shown with images; others are listed in tables
@@ -21,23 +24,27 @@ def suspect_sections(audit: Audit, file_of: _FileOf, thumbnails: Thumbnails, cor
     """Return the section of likely wrong labels, and that of the others; each holds all its labels."""
     sections = []
     likely, others = audit.likely_issues, [issue for issue in audit.label_issues if not issue.likely]
-    shown = 0
+    used = 0
     for anchor, heading, issues in (
         ("labels", "Likely wrong labels", likely),
         ("suspects", "Other labels to check", others),
     ):
-        with_images = issues[: max(_WITH_IMAGES - shown, 0)]
-        shown += len(with_images)
-        parts = [
-            (start, [_card(issue, file_of, thumbnails, correct) for issue in with_images[start : start + MAX_CARDS]])
-            for start in range(0, len(with_images), MAX_CARDS)
-        ]
+        with_images = issues[: max(_WITH_IMAGES - used, 0)]
+        used += len(with_images)
+        found = filtered(
+            anchor,
+            [(issue.label, _card(issue, file_of, thumbnails, correct)) for issue in with_images],
+            lambda label: f"labeled {label}",
+            Counter(issue.label for issue in issues),
+        )
+        parts = [(start, found.cards[start : start + MAX_CARDS]) for start in range(0, len(with_images), MAX_CARDS)]
         is_open = parts and issues is (likely or others)
         folded = [
             Folded(f"{start + 1} to {start + len(cards)}", cards) for start, cards in parts[1 if is_open else 0 :]
         ]
         folded += _tables(issues, len(with_images), correct)
-        sections.append(Section(anchor, heading, len(issues), cards=parts[0][1] if is_open else (), folded=folded))
+        shown = parts[0][1] if is_open else ()
+        sections.append(Section(anchor, heading, len(issues), filters=found.filters, cards=shown, folded=folded))
     return sections
 
 

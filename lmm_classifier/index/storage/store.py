@@ -19,7 +19,7 @@ from typing import Any, Self
 
 import numpy as np
 
-from lmm_classifier.core.arrays import Arrays, Float32Array
+from lmm_classifier.core.arrays import Arrays, Float32Array, are_equal
 from lmm_classifier.core.errors import IndexFileError
 from lmm_classifier.core.protocols import Rows
 from lmm_classifier.index.contents import IndexContents
@@ -53,6 +53,7 @@ from lmm_classifier.index.storage.state import (
     put_arrays,
     put_state,
     put_transforms,
+    read_arrays,
 )
 from lmm_classifier.index.storage.times import add_times
 
@@ -212,12 +213,15 @@ class Store(StoredRows):
             put_records(self._connection, records)
             self._connection.execute("DELETE FROM meta WHERE name = ?", (BUILD,))
 
-    def set_calibration(self, calibration: Arrays | None) -> None:
-        """Store a calibration in the place of the former one."""
+    def set_calibration(self, calibration: Arrays | None, former: Arrays | None = None) -> bool:
+        """Store a calibration in the place of the former one; return False where that is not the given one."""
         fitted = None if calibration is None else FittedTo.of(calibration)
         with self._changing():
+            if former is not None and not are_equal(former, read_arrays(self._connection, self.source, CALIBRATION)):
+                return False
             put_arrays(self._connection, CALIBRATION, calibration or {})
             database.set_meta(self._connection, CALIBRATED, b"{}" if fitted is None else fitted.to_json())
+            return True
 
     def purge(self, before: datetime) -> PurgeReport:
         """Forget the edits before a time, then delete the images in the trash to which no other edit refers.

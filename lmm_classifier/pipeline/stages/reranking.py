@@ -45,6 +45,10 @@ class Vote:
             return self.result
         return self.ambiguity.reranking.decide_again(self.result, RerankResult((), 0.0, reason))
 
+    def unasked(self) -> Classification:
+        """Return what retrieval decides where the reranker is not to be asked."""
+        return self.result if self.ambiguity is None else self.ambiguity.reranking.decide_alone(self.result)
+
 
 @dataclass(frozen=True)
 class Reranking:
@@ -96,6 +100,14 @@ class Reranking:
         except Exception as error:
             logger.exception("The reranker failed on %d images. Retrieval's answers stand.", len(requests))
             return [RerankResult((), 0.0, f"{type(error).__name__}: {error}")] * len(requests)
+
+    def decide_alone(self, result: Classification) -> Classification:
+        """Decide by retrieval's numbers alone."""
+        familiarity, similarity = (
+            np.nan if value is None else value for value in (result.familiarity, result.similarity)
+        )
+        decision = self.policy.decide(result.candidates, familiarity, similarity, may_rerank=False)
+        return replace(result, decision=decision)
 
     def decide_again(self, result: Classification, answer: RerankResult) -> Classification:
         """Fuse both answers and order the candidates by it, or keep retrieval's where there is no other."""

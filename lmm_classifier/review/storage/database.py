@@ -20,6 +20,18 @@ FILE = "review.sqlite"
 FORMAT_VERSION = 1
 _APPLICATION = 0x4C4D4D52  # "LMMR", in the header of the file
 _BUSY = 30.0  # seconds to wait for another connection
+_ADVICE = {
+    ("SQLITE_FULL",): "the disk is full: {}. Everything committed is safe. Free some space and try again.",
+    ("SQLITE_IOERR",): "the disk failed: {}. Everything committed is safe. Check the disk and try again.",
+    ("SQLITE_BUSY", "SQLITE_LOCKED"): "another program is using the runs: {}. Wait for it and try again.",
+    ("SQLITE_READONLY", "SQLITE_CANTOPEN", "SQLITE_PERM"): (
+        "runs cannot be written: {}. Make the file and its folder writable."
+    ),
+}
+
+
+class DamagedRunsError(RunsFileError):
+    """The database of runs is damaged, or it is another file."""
 
 
 def connect(folder: Path) -> sqlite3.Connection:
@@ -81,7 +93,7 @@ def _check(connection: sqlite3.Connection, file: Path) -> None:
         )
     found = connection.execute("SELECT sql FROM sqlite_master WHERE sql IS NOT NULL AND name NOT LIKE 'sqlite_%'")
     if application != _APPLICATION or sorted(sql for (sql,) in found) != sorted(STATEMENTS):
-        raise RunsFileError(f"{file} is damaged, or not a database of runs of this program. Move the file away.")
+        raise DamagedRunsError(f"{file} is damaged, or not a database of runs of this program. Move the file away.")
 
 
 @contextmanager
@@ -90,21 +102,13 @@ def translated(file: Path) -> Iterator[None]:
     try:
         yield
     except SQLITE_ERRORS as error:
-        raise RunsFileError(f"{file}: {_advice(error)}") from error
-
-
-def _advice(error: Exception) -> str:
-    code = getattr(error, "sqlite_errorname", None) or type(error).__name__
-    reason = f"{reason_of(error)} ({code})"
-    if code.startswith("SQLITE_FULL"):
-        return f"the disk is full: {reason}. Everything committed is safe. Free some space and try again."
-    if code.startswith("SQLITE_IOERR"):
-        return f"the disk failed: {reason}. Everything committed is safe. Check the disk and try again."
-    if code.startswith("SQLITE_BUSY"):
-        return f"another program is using the runs: {reason}. Wait for it and try again."
-    if code.startswith(("SQLITE_READONLY", "SQLITE_CANTOPEN", "SQLITE_PERM")):
-        return f"runs cannot be written: {reason}. Make the file and its folder writable."
-    return f"the database of runs is damaged: {reason}. Move the file away; the index is not concerned."
+        code = getattr(error, "sqlite_errorname", None) or type(error).__name__
+        reason = f"{reason_of(error)} ({code})"
+        for codes, advice in _ADVICE.items():
+            if code.startswith(codes):
+                raise RunsFileError(f"{file}: {advice.format(reason)}") from error
+        advice = "Move the file away; the index is not concerned."
+        raise DamagedRunsError(f"{file}: the database of runs is damaged: {reason}. {advice}") from error
 
 
 def shrink(connection: sqlite3.Connection) -> None:

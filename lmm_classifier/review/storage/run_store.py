@@ -203,27 +203,30 @@ class RunStore:
             vectors[row] = np.frombuffer(vector, _DTYPE)
         return vectors, np.array([place for place, _ in found], np.int64)
 
-    def delete(self, number: int) -> None:
-        """Delete a run with everything that is stored of it; the examples that it taught stay in the index."""
-        with self._database.writing() as connection:
-            _delete(connection, number)
-        self._database.shrink()
+    def delete(self, numbers: Sequence[int]) -> set[str]:
+        """Delete runs with everything that is stored of them; the examples that they taught stay in the index.
 
-    def purge(self, before: datetime) -> list[int]:
-        """Delete the runs that started before a time; return their numbers."""
-        limit = before.astimezone(UTC).isoformat(timespec="seconds")
+        Returns the hashes of the uploaded contents that no other run has.
+        """
         with self._database.writing() as connection:
-            old = [row[0] for row in RUNS.rows(connection) if row[2] < limit]
-            for number in old:
+            former = _uploaded(connection)
+            for number in numbers:
                 _delete(connection, number)
-        if old:
+            gone = former - _uploaded(connection)
+        if numbers:
             self._database.shrink()
-        return old
+        return gone
 
-    def hashes(self) -> set[str]:
-        """Return the content hashes of all items of all runs."""
+    def started_before(self, time: datetime) -> list[int]:
+        """Return the numbers of the runs that started before a time."""
+        limit = time.astimezone(UTC).isoformat(timespec="seconds")
         with self._database.reading() as connection:
-            return {value.decode("ascii") for (value,) in connection.execute("SELECT DISTINCT hash FROM items")}
+            return [row[0] for row in RUNS.rows(connection) if row[2] < limit]
+
+    def uploaded_hashes(self) -> set[str]:
+        """Return the content hashes of all items that were uploaded."""
+        with self._database.reading() as connection:
+            return _uploaded(connection)
 
 
 def now() -> str:
@@ -279,6 +282,15 @@ def _items(connection: sqlite3.Connection, ids: Sequence[int]) -> Iterator[Item]
                 hexadecimal = content_hash.decode("ascii")
                 values = from_bytes(result)
                 yield Item(item, run, text_of(name), hexadecimal, values, version, decision, changes[item])
+
+
+def _uploaded(connection: sqlite3.Connection) -> set[str]:
+    source = "CAST(source AS TEXT)"
+    rows = connection.execute(
+        "SELECT DISTINCT hash FROM items JOIN runs ON runs.id = items.run "
+        f"WHERE json_valid({source}) AND json_extract({source}, '$.kind') = 'upload'"
+    )
+    return {value.decode("ascii") for (value,) in rows}
 
 
 def _delete(connection: sqlite3.Connection, run: int) -> None:

@@ -108,6 +108,4 @@ def _title(run: Mapping[str, Any]) -> str:
 async def _form(request: Request, state: ServerState) -> dict[str, str]:
     upload = Upload(request, state.held, _MOST)
     async with upload.opened():
-        return {
-            name: values[0] for name, values in parse_qs((await upload.whole()).decode("utf-8", "replace")).items()
-        }
+        return {name: values[0] for name, values in parse_qs((await upload.whole()).decode("utf-8", "replace")).items()}

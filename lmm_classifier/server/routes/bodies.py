@@ -68,6 +68,19 @@ class Undoing(Body):
     note: Note = ""
 
 
+Rate = Annotated[float, Field(gt=0, lt=1)]
+
+
+class CalibrationTargets(Body):
+    """What the thresholds are to guarantee; what is not mentioned stays as it was asked for before."""
+
+    recalibrate: bool = False
+    """Fit everything to the present examples again, in the background; else only the thresholds are set."""
+    target_precision: Rate | None = None
+    confidence_level: Rate | None = None
+    keep_known: Rate | None = None
+
+
 class Login(Body):
     """A token that a page exchanges for a cookie."""
 
@@ -94,7 +107,7 @@ class NewAnswer(Body):
     decision: Labeling | Literal["unknown", "skip", "not_in_group"]
 
 
-_MODELS = (SeenExample, Removal, Relabeling, Renaming, Undoing, Login, NewRun, Labeling, NewAnswer)
+_MODELS = (SeenExample, Removal, Relabeling, Renaming, Undoing, Login, CalibrationTargets, NewRun, Labeling, NewAnswer)
 
 
 def body_schemas() -> dict[str, Any]:
@@ -114,9 +127,9 @@ def whole_number(text: str, what: str, least: int = 1) -> int:
     return int(text)
 
 
-def switch(request: Request, name: str) -> bool:
-    """Return a switch of the query, which is on by default; raise ProblemError where it is neither true nor false."""
-    value = request.query_params.get(name, "true")
+def switch(request: Request, name: str, default: bool = True) -> bool:
+    """Return a switch of the query; raise ProblemError where it is neither true nor false."""
+    value = request.query_params.get(name, str(default).lower())
     if value not in ("true", "false"):
         raise ProblemError("malformed-request", f"{name} must be true or false, got {value[:40]!r}.")
     return value == "true"

@@ -41,6 +41,7 @@ class _Asked:
     deadline: float
     with_evidence: bool
     is_rounded: bool
+    may_rerank: bool
 
     def values(self, result: Classification, state: ServerState) -> dict[str, Any]:
         """Return the members of a result."""
@@ -66,7 +67,7 @@ async def classify(request: Request) -> Response:
     upload = Upload(request, state.held, state.settings.max_body)
     async with upload.opened():
         data = await upload.whole()
-        future = _submitted(state, data, asked.deadline)
+        future = _submitted(state, data, asked)
     result = await _answer(request, state, future)
     headers = {"Server-Timing": _timing(future.stages)}
     return AsciiJson(asked.values(result, state), headers=headers)
@@ -119,7 +120,7 @@ async def _part(place: int, data: bytes, upload: Upload, state: ServerState, ask
     end = asyncio.get_running_loop().time() + asked.deadline
     try:
         try:
-            future = await _submitted_in_time(state, data, end)
+            future = await _submitted_in_time(state, data, end, asked.may_rerank)
         finally:
             upload.taken(len(data))
         waiter = asyncio.wrap_future(future)
@@ -137,21 +138,21 @@ async def _part(place: int, data: bytes, upload: Upload, state: ServerState, ask
         return {"index": place, "result": None, "problem": problem_of(error)}
 
 
-def _submitted(state: ServerState, data: bytes, deadline: float) -> QueuedResult:
+def _submitted(state: ServerState, data: bytes, asked: _Asked) -> QueuedResult:
     try:
-        return state.queue.submit(data, deadline)
+        return state.queue.submit(data, asked.deadline, asked.may_rerank)
     except QueueFullError:
         state.metrics.refused.labels("queue").inc()
         raise
 
 
-async def _submitted_in_time(state: ServerState, data: bytes, end: float) -> QueuedResult:
+async def _submitted_in_time(state: ServerState, data: bytes, end: float, may_rerank: bool) -> QueuedResult:
     """Submit an image of a form; where the queue is full, wait for a place until the deadline."""
     loop = asyncio.get_running_loop()
     while True:
         seconds = end - loop.time()
         try:
-            return state.queue.submit(data, max(seconds, 0.001))
+            return state.queue.submit(data, max(seconds, 0.001), may_rerank)
         except QueueFullError:
             if seconds <= _RETRY:
                 state.metrics.refused.labels("queue").inc()
@@ -198,7 +199,7 @@ def _asked(request: Request, state: ServerState) -> _Asked:
                 "malformed-request", f"X-Deadline-Ms must be 1 to {_LONGEST} milliseconds, got {given!r}."
             )
         deadline = int(given) / 1000
-    return _Asked(deadline, switch(request, "evidence"), switch(request, "rounded"))
+    return _Asked(deadline, switch(request, "evidence"), switch(request, "rounded"), switch(request, "rerank"))
 
 
 def _full(state: ServerState, request: Request, message: str, wait: float, depth: int) -> ProblemError:

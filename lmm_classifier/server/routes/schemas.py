@@ -104,105 +104,83 @@ _INDEX = _object(
         "run": _TEXT,
     }
 )
-_DECISION = _object({"kind": {"enum": ["label", "unknown", "skip"]}, "label": _TEXT})
-_RUN = _object(
+_RATE = {"type": "number", "minimum": 0, "maximum": 1}
+_RATES = _list(_RATE)
+_OUTLOOK = _object(
+    {
+        "target_precision": _RATE,
+        "confidence_level": _RATE,
+        "keep_known": _RATE,
+        "accepted": {**_or_null(_RATE), "description": "Fraction of images of known labels that get a label at once"},
+        "ambiguous": {**_or_null(_RATE), "description": "Fraction whose labels compete"},
+        "unknown": {**_RATE, "description": "Fraction that is called unknown"},
+        "confidence_threshold": _or_null(_RATE),
+        "familiarity_threshold": _or_null(_NUMBER),
+        "refusal": {**_or_null(_TEXT), "description": "Why the precision cannot be guaranteed"},
+        "examples_needed": _or_null(_COUNT),
+    }
+)
+_CHOICES = _object(
+    {
+        "confidence_level": _RATE,
+        "target_precision": _RATES,
+        "keep_known": _RATES,
+        "refusals": {**_list(_or_null(_TEXT)), "description": "Of each target precision"},
+        "unknown": {**_RATES, "description": "Fraction called unknown, of each `keep_known`"},
+        "accepted": {
+            **_list(_list(_or_null(_RATE))),
+            "description": "Fraction accepted, of each target precision and each `keep_known`",
+        },
+    }
+)
+_JOB = _object(
     {
         "id": _COUNT,
-        "source": _object({"kind": {"enum": ["folder", "upload"]}, "root": _or_null(_TEXT), "folder": _or_null(_TEXT)}),
-        "created": {"type": "string", "format": "date-time"},
-        "state": {"enum": ["waiting", "running", "receiving", "interrupted", "done", "cancelled", "failed"]},
+        "state": {"enum": ["running", "done", "failed", "canceled"]},
+        "started": {"type": "string", "format": "date-time"},
+        "stage": _or_null(_TEXT),
+        "done": _or_null(_COUNT),
         "total": _or_null(_COUNT),
-        "items": _COUNT,
-        "open": _COUNT,
-        "decided": _COUNT,
-        "confident": _COUNT,
-        "unreadable": _COUNT,
-        "failure": _or_null(_TEXT),
+        "error": _or_null(_TEXT),
     }
 )
-_ITEM = _object(
+_GUARANTEE = _object(
     {
-        **_RESULT["properties"],
-        "id": _COUNT,
-        "run": _COUNT,
-        "name": _TEXT,
-        "change": _COUNT,
-        "apart": _YES,
-        "decision": _or_null(_DECISION),
-        "content_hash": {"anyOf": [_HASH, {"enum": [None, ""]}]},
-    },
-    "encoders",
-)
-_GROUP = _object(
-    {
-        "id": _TEXT,
-        "kind": {"enum": ["new_class", "compete", "near_threshold"]},
-        "size": _COUNT,
-        "suggested_label": _or_null(_TEXT),
-        "gain": _NUMBER,
-        "tightness": _NUMBER,
-        "score": _NUMBER,
-        "items": _list(_ref("Item")),
-        "rest": _list(_COUNT),
+        "target_precision": _RATE,
+        "confidence_level": _RATE,
+        "confidence_threshold": _RATE,
+        "coverage": _RATE,
+        "wrong": {**_RATE, "description": "Fraction of errors among the accepted held-out examples"},
+        "is_certified": _YES,
     }
 )
-_ANSWER = _object(
+_CURVES = _object(
     {
-        "id": _COUNT,
-        "run": _COUNT,
-        "time": {"type": "string", "format": "date-time"},
-        "state": {"enum": ["teaching", "done", "undoing", "undone"]},
-        "kind": {"enum": ["label", "unknown", "skip", "not_in_group"]},
-        "label": _TEXT,
-        "edit": _or_null(_COUNT),
-        "size": _COUNT,
-        "items": _list(_COUNT),
+        "reliability": _list(_object({"confidence": _RATE, "accuracy": _RATE, "count": _COUNT})),
+        "risk_coverage": _object({"coverage": _RATES, "risk": _RATES}),
+        "familiarity": _object({"edges": _list(_NUMBER), "known": _list(_COUNT)}),
+        "unknowns": _or_null(_object({"auroc": _RATE, "keep_known": _RATES, "unknown_accepted": _RATES})),
     }
 )
-_REVIEW_SCHEMAS = {
-    "Run": _RUN,
-    "Runs": _object({"runs": _list(_ref("Run")), "roots": _list(_TEXT), "next": _or_null(_COUNT)}),
-    "Deleted": _object({"run": _COUNT}),
-    "Added": _object({"run": _COUNT, "items": _list(_COUNT)}),
-    "Item": _ITEM,
-    "Group": _GROUP,
-    "Review": _object(
-        {
-            "run": _ref("Run"),
-            "groups": _list(_ref("Group")),
-            "cursor": _TEXT,
-            "next": _or_null(_TEXT),
-            "index_version": _COUNT,
-        }
-    ),
-    "Answer": _ANSWER,
-    "Answers": _object({"answers": _list(_ref("Answer")), "next": _or_null(_COUNT)}),
-    "Decided": _object(
-        {
-            "answer": _or_null(_COUNT),
-            "edit": _or_null(_COUNT),
-            "re_voted": _or_null(_COUNT),
-            "newly_confident": _or_null(_COUNT),
-            "newly_open": _or_null(_COUNT),
-            "refused": {"type": "object", "additionalProperties": _TEXT},
-            "index_version": _COUNT,
-        }
-    ),
-    "Stopping": _object(
-        {
-            "target": _NUMBER,
-            "undecided": _COUNT,
-            "open": _COUNT,
-            "deciding": _COUNT,
-            "precision": _or_null(_NUMBER),
-            "calibrated": _YES,
-            "share": _NUMBER,
-            "may_stop": _YES,
-        }
-    ),
-}
+_CALIBRATION = _object(
+    {
+        "state": {"enum": ["current", "stale", "missing"]},
+        "notes": _list(_TEXT),
+        "date": _or_null(_TEXT),
+        "request": {"type": "object", "additionalProperties": _RATE},
+        "examples": {**_COUNT, "description": "Examples that were held out"},
+        "accuracy": _RATE,
+        "warning": {**_or_null(_TEXT), "description": "Why all figures are too optimistic"},
+        "thresholds": {"type": "object"},
+        "guarantee": _or_null(_GUARANTEE),
+        "curves": _CURVES,
+        "outlook": _OUTLOOK,
+        "choices": _or_null(_CHOICES),
+        "job": _or_null(_JOB),
+        "index_version": _COUNT,
+    }
+)
 SCHEMAS: dict[str, Any] = {
-    **_REVIEW_SCHEMAS,
     "Problem": _object(
         {
             "type": {"type": "string", "format": "uri-reference"},
@@ -231,6 +209,8 @@ SCHEMAS: dict[str, Any] = {
     "Edit": _EDIT,
     "Edits": _object({"edits": _list(_ref("Edit")), "next": _or_null(_COUNT)}),
     "Index": _INDEX,
+    "Calibration": _CALIBRATION,
+    "CalibrationStarted": _object({"job": _JOB}),
     "Config": {"type": "object"},
     "Session": _object({"permission": {"enum": ["read", "teach"]}}),
     "OpenAPI": {"type": "object"},

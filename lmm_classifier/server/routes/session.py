@@ -35,10 +35,15 @@ async def login(request: Request) -> Response:
     if permission is None:
         raise ProblemError("unauthorized", "The token is wrong, or none is needed.", {"WWW-Authenticate": "Bearer"})
     response = AsciiJson({"permission": permission})
-    is_secure = request.headers.get("origin", "").startswith("https://")  # a proxy may end TLS
-    value = session_of(body.token).decode()
-    response.set_cookie(COOKIE, value, max_age=_SECONDS, httponly=True, samesite="strict", secure=is_secure)
+    set_session(request, response, body.token)
     return response
+
+
+def set_session(request: Request, response: Response, token: str) -> None:
+    """Let an answer set the cookie that stands for a valid token."""
+    is_secure = request.headers.get("origin", "").startswith("https://")  # a proxy may end TLS
+    value = session_of(token).decode()
+    response.set_cookie(COOKIE, value, max_age=_SECONDS, httponly=True, samesite="strict", secure=is_secure)
 
 
 @router.delete("/v1/session", **described("The cookie is forgotten", "Session"), include_in_schema=False)

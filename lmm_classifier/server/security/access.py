@@ -11,9 +11,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from http.cookies import CookieError, SimpleCookie
 from typing import Any, Literal
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 from starlette.datastructures import Headers
+from starlette.responses import RedirectResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from lmm_classifier.core.errors import ConfigError
@@ -27,7 +28,7 @@ _HERE = {"localhost", "127.0.0.1", "::1"}
 _SAFE = {"GET", "HEAD", "OPTIONS"}
 _READING = {"/v1/classify"}  # addresses that take a body and change nothing
 _PROBES = {"/healthz", "/readyz"}  # answered to everybody: they tell nothing but whether the server works
-_PUBLIC = ("/problems/", "/v1/session")  # answered without a token
+_PUBLIC = ("/problems/", "/v1/session", "/static/", "/login")  # answered without a token
 _LEAST = 16  # characters of a token
 
 
@@ -147,9 +148,17 @@ class AccessControl:
             try:
                 self._check(scope)
             except ProblemError as problem:
-                await problem_response(problem, instance_of(scope))(scope, receive, send)
+                await self._refusal(problem, scope)(scope, receive, send)
                 return
         await self._app(scope, receive, send)
+
+    def _refusal(self, problem: ProblemError, scope: Scope) -> Response:
+        """Return the problem; a browser that visits a page without a token is led to the page that asks for it."""
+        headers = Headers(raw=scope["headers"])
+        is_visit = scope["method"] == "GET" and "text/html" in headers.get("accept", "")
+        if problem.slug == "unauthorized" and is_visit and not scope["path"].startswith("/v1/"):
+            return RedirectResponse(f"/login?then={quote(instance_of(scope), safe='')}", 303)
+        return problem_response(problem, instance_of(scope))
 
     def _check(self, scope: Mapping[str, Any]) -> None:
         headers, method, path = Headers(raw=scope["headers"]), scope["method"], scope["path"]

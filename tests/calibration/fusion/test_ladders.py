@@ -18,8 +18,8 @@ from lmm_classifier.calibration.fusion.ladders import (
     measure_ladders,
     prices,
 )
+from lmm_classifier.calibration.guarantees.risk_control import fixed_sequence_threshold
 from lmm_classifier.calibration.predictions import HeldOutPredictions
-from lmm_classifier.calibration.risk_control import fixed_sequence_threshold
 from tests.calibration.fusion.test_cascade import EACH, fit, held_out
 
 TIMES = (2.0, 10.0, 1.0)

@@ -31,6 +31,15 @@ CHARTS = {
 }
 
 
+def test_a_table_says_what_a_chart_draws():
+    """One row for each dot, some for a line, and one for each place of a bar."""
+    assert CHARTS["reliability"].table.rows == [["0.200", "0.000", "5"], ["0.900", "1.000", "5"]]
+    assert [row[0] for row in CHARTS["risk"].table.rows][::10] == ["0.003", "1.000"]
+    bars = CHARTS["familiarity"]
+    assert len(bars.table.rows) == len({bar.x for bar in bars.bars})
+    assert sum(float(row[2]) for row in bars.table.rows) == 1
+
+
 @pytest.mark.parametrize("chart", CHARTS.values(), ids=CHARTS)
 def test_everything_is_inside_the_frame(chart):
     """Lines, dots, bars and texts are at finite coordinates inside the view box."""

@@ -48,6 +48,22 @@ def test_the_page_shows_figures_charts_and_images(place, tmp_path):
     )
 
 
+def test_the_cells_of_the_matrix_lead_to_their_images(place, tmp_path):
+    """Each link of the matrix and of its table has its target, and each wrong pair with a card has a link."""
+    evaluation, figures, text = page_of(place, tmp_path)
+    page = assert_harmless(text)
+    cells = [link["href"] for link in page.all("a") if link.get("tabindex") == "-1"]
+    assert cells
+    ids = {attrs["id"] for _, attrs in page.tags if "id" in attrs}
+    assert {link["href"][1:] for link in page.all("a")} <= ids
+    pairs = {(entry.truth, entry.result.label) for entry in evaluation.known if entry.result.label != entry.truth}
+    assert len({cell for cell in cells if cell.startswith(("#mistakes", "#rejected"))}) == len(pairs)
+    row = figures["classes"][0]
+    answered = [entry for entry in (*evaluation.known, *evaluation.unknowns) if entry.result.label == row["label"]]
+    assert row["precision"]["of"] == len(answered)
+    assert row["precision"]["count"] == sum(entry.truth == row["label"] for entry in answered)
+
+
 def test_the_page_draws_no_threshold_that_decides_nothing(place, tmp_path):
     """Where a similarity decides what is unknown, the chart of the familiarity has no threshold."""
     caption = "Images left of the dashed line are called unknown."

@@ -91,7 +91,7 @@ def test_a_damaged_row_is_noticed(tmp_path, database):
         other.execute("UPDATE runs SET state = 'done'")
     with pytest.raises(ReviewError, match="damaged"):
         store.run(number)
-    store.delete(number)
+    store.delete([number])
     assert store.runs() == []
 
 

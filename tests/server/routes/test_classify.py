@@ -82,6 +82,8 @@ def test_evidence_can_be_left_out(client, images):
     reply = client.post("/v1/classify?evidence=false", content=images[0], headers=PNG).json()
     assert all("neighbors" not in candidate for candidate in reply["candidates"])
     assert client.post("/v1/classify?evidence=x", content=images[0], headers=PNG).status_code == 400
+    assert client.post("/v1/classify?rerank=false", content=images[0], headers=PNG).json()["used_reranker"] is False
+    assert client.post("/v1/classify?rerank=off", content=images[0], headers=PNG).status_code == 400
 
 
 BAD = {

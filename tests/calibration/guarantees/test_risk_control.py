@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from scipy.special import bdtr  # the binomial tail, without the checks of scipy.stats
 from scipy.stats import binom
 
-from lmm_classifier.calibration.risk_control import (
+from lmm_classifier.calibration.guarantees.risk_control import (
     NoGuarantee,
     RiskGuarantee,
     binomial_cdf,

@@ -1,0 +1,90 @@
+"""The command `runs`."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from datetime import datetime
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from lmm_classifier.cli.options import IndexArgument, JsonFlag
+
+if TYPE_CHECKING:
+    from lmm_classifier.config import PipelineConfig
+    from lmm_classifier.review.storage.records import Run
+    from lmm_classifier.review.storage.run_store import RunStore
+
+
+def runs(
+    index: IndexArgument = None,
+    results: Annotated[
+        int | None, typer.Option(metavar="RUN", help="Write the results of a run with its decisions, as JSON lines.")
+    ] = None,
+    delete: Annotated[
+        int | None, typer.Option(metavar="RUN", help="Delete a run with its results, answers and uploaded images.")
+    ] = None,
+    purge_before: Annotated[
+        datetime | None,
+        typer.Option(formats=["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S"], help="Delete the runs that started before this day."),
+    ] = None,
+    as_json: JsonFlag = False,
+    *,
+    config: PipelineConfig,
+) -> int:
+    """List the runs that a server keeps, or delete them.
+
+    Examples that a run taught stay in the index.
+    """
+    from contextlib import closing
+
+    from lmm_classifier.cli.console import escape_for_terminal
+    from lmm_classifier.core.errors import ConfigError
+    from lmm_classifier.review.storage.database import ReviewDatabase
+    from lmm_classifier.review.storage.run_store import RunStore
+    from lmm_classifier.review.stored_runs import delete_runs, has_runs
+
+    if sum(option is not None for option in (results, delete, purge_before)) > 1:
+        raise ConfigError("Expected one of --results, --delete and --purge-before.")
+    folder = index or config.retrieval.index_path
+    if not has_runs(folder):
+        sys.stdout.write("[]\n" if as_json else "no runs\n")
+        return 0
+    with closing(ReviewDatabase(folder)) as database:
+        store = RunStore(database)
+        if results is not None:
+            for line in _results(store, results):
+                sys.stdout.write(line)
+            return 0
+        if delete is not None or purge_before is not None:
+            deleted = [] if purge_before is None else store.started_before(purge_before)
+            deleted += [] if delete is None else [store.run(delete).id]
+            delete_runs(folder, store, deleted)
+            sys.stdout.write((json.dumps(deleted) if as_json else f"{len(deleted)} runs deleted") + "\n")
+            return 0
+        listed = store.runs()
+    if as_json:
+        sys.stdout.write(json.dumps([run.to_dict() for run in listed]) + "\n")
+    else:
+        sys.stdout.write("\n".join(escape_for_terminal(_line(run)) for run in listed) + "\n" if listed else "no runs\n")
+    return 0
+
+
+def _results(store: RunStore, number: int) -> Iterator[str]:
+    """Yield a line for each image of a run, as it is now."""
+    store.run(number)
+    change = 0
+    while items := store.after(number, change):
+        for item in items:
+            yield json.dumps(item.to_dict()) + "\n"
+        change = items[-1].change
+
+
+def _line(run: Run) -> str:
+    source = run.source.get("folder", "uploaded images")
+    counts = f"{run.items} images: {run.confident} confident, {run.decided} decided, {run.open} open"
+    unreadable = f", {run.unreadable} unreadable" if run.unreadable else ""
+    time = f"{datetime.fromisoformat(run.created).astimezone():%Y-%m-%d %H:%M}"
+    return f"{run.id}  {time}  {run.state}  {counts}{unreadable}  {source}"

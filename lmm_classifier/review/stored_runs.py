@@ -1,0 +1,27 @@
+"""The runs stored next to an index, for a program that has no classifier open."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from lmm_classifier.core.errors import ReviewError
+from lmm_classifier.index.formats import is_durable
+from lmm_classifier.review.images import UploadedFiles
+from lmm_classifier.review.storage.database import FILE
+from lmm_classifier.review.storage.run_store import RunStore
+
+
+def has_runs(index_folder: Path) -> bool:
+    """Return whether runs are stored next to an index; raise ReviewError where there is no index."""
+    if not index_folder.exists():
+        raise ReviewError(f"There is no index at {index_folder}.")
+    return is_durable(index_folder) and (index_folder / FILE).is_file()
+
+
+def delete_runs(index_folder: Path, runs: RunStore, numbers: Sequence[int]) -> None:
+    """Delete runs with their results, vectors, answers and uploaded images.
+
+    The examples that they taught stay in the index.
+    """
+    UploadedFiles(index_folder).remove(runs.delete(numbers))

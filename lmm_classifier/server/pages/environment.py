@@ -1,0 +1,99 @@
+"""Templates become pages: every value is escaped, and each page has the frame with the state of the index."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+from urllib.parse import quote
+
+from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
+from starlette.requests import Request
+from starlette.responses import HTMLResponse
+
+from lmm_classifier.core.text import escape_unprintable
+from lmm_classifier.server.pages.assets import asset
+from lmm_classifier.server.problems import ProblemError
+from lmm_classifier.server.state import ServerState, state_of
+
+NAVIGATION = (("/", "Classify"), ("/review", "Review"), ("/dataset", "Dataset"), ("/quality", "Quality"))
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """What the head of each page says of the index."""
+
+    index: str  # name of its folder
+    examples: int
+    labels: int
+    version: int
+    is_stale: bool
+    is_calibrated: bool
+    read_only: str  # why this server makes no edits, or that the token may only read; "" where it makes them
+
+
+def frame_of(request: Request) -> Frame | None:
+    """Return what the head says; None while the index is being opened, and on a page that needs no token."""
+    state = state_of(request)
+    try:
+        classifier, editing = state.classifier, state.editing
+    except ProblemError:
+        return None
+    contents = classifier.index.contents
+    may_only_read = bool(state.access.tokens) and state.access.permission(request.headers) != "teach"
+    return Frame(
+        index=state.config.retrieval.index_path.absolute().name,
+        examples=len(contents.paths),
+        labels=_labels(state),
+        version=contents.version,
+        is_stale=state.is_stale,
+        is_calibrated=classifier.retriever.stored is not None,
+        read_only=editing.why_not or ("Your token may only read." if may_only_read else ""),
+    )
+
+
+def render(request: Request, template: str, status: int = 200, **values: Any) -> HTMLResponse:
+    """Return a page; call it in a thread, because it may read what is in the index.
+
+    Args:
+        request: tells the server and the address.
+        template: file in `templates`.
+        status: of the answer.
+        values: that the template needs.
+    """
+    is_public = status == 401 or request.url.path == "/login"
+    frame = None if is_public else frame_of(request)
+    text = environment().get_template(template).render(frame=frame, path=request.url.path, **values)
+    return HTMLResponse(text, status)
+
+
+@cache
+def environment() -> Environment:
+    """Return the templates of the pages, and those of the reports, which they share."""
+    packages = ("lmm_classifier.server.pages", "lmm_classifier.evaluation.reports")
+    made = Environment(
+        loader=ChoiceLoader([PackageLoader(package) for package in packages]),
+        autoescape=True,
+        finalize=_finalize,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    made.globals |= {"asset": asset, "navigation": NAVIGATION}
+    made.filters |= {"number": lambda value: f"{value:,}", "segment": segment}
+    return made
+
+
+def segment(text: str) -> str:
+    """Return a text as one segment of an address; labels may hold any characters."""
+    return quote(text, safe="", errors="surrogatepass").replace(".", "%2E")
+
+
+def _labels(state: ServerState) -> int:
+    contents = state.classifier.index.contents
+    return len(state.describe(contents)["labels"])
+
+
+def _finalize(value: object) -> object:
+    """Escape characters that UTF-8 or a reader does not take; jinja2 then escapes markup."""
+    return value if hasattr(value, "__html__") else escape_unprintable(str(value))

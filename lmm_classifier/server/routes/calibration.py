@@ -1,0 +1,220 @@
+"""The calibration: its curves and thresholds, what others would give, and how to store them or calibrate again."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from fastapi import APIRouter
+from starlette.requests import Request
+from starlette.responses import Response
+
+from lmm_classifier.calibration.guarantees.outlook import Outlook, guarantee_of, refusal
+from lmm_classifier.calibration.guarantees.risk_control import NoGuarantee
+from lmm_classifier.calibration.request import DEFAULT_CONFIDENCE_LEVEL, DEFAULT_KEEP_KNOWN, CalibrationRequest
+from lmm_classifier.core.metrics import reliability, risk_coverage
+from lmm_classifier.server.calibrating import RATES, Calibrating, CalibrationJob, CalibrationView
+from lmm_classifier.server.openapi import described, query, reference
+from lmm_classifier.server.problems import ProblemError
+from lmm_classifier.server.results import AsciiJson
+from lmm_classifier.server.routes.bodies import CalibrationTargets, read_body, switch
+from lmm_classifier.server.state import state_of
+
+router = APIRouter()
+
+DEFAULT_TARGET = 0.95
+RATE_NAMES = ("target_precision", "confidence_level", "keep_known")  # shown; folders and patterns are not
+_POINTS = 200  # of the risk-coverage curve
+_BINS = 40  # of familiarity
+_RATE = {"type": "number", "exclusiveMinimum": 0, "exclusiveMaximum": 1}
+_QUERY = [
+    query("target_precision", "Fraction of accepted answers that shall be correct, for `outlook`.", _RATE),
+    query("confidence_level", "Probability that this guarantee holds, for `outlook` and `choices`.", _RATE),
+    query("keep_known", "Fraction of images of known labels that are not called unknown, for `outlook`.", _RATE),
+    query("choices", "Whether to compute the outlook of many targets.", {"type": "boolean", "default": False}),
+]
+
+
+@router.get("/v1/calibration", **described("The calibration in use", "Calibration", None, _QUERY))
+async def calibration(request: Request) -> Response:
+    """Describe the calibration: curves of held-out examples, thresholds with their sources, and guarantees.
+
+    `outlook` says what the targets of the query would give; without a query, those of the stored calibration.
+    """
+    state = state_of(request)
+    given = given_targets(request.query_params)
+    choices = switch(request, "choices", False)
+    return AsciiJson(await asyncio.to_thread(_values, state.calibrating, given, choices))
+
+
+@router.post(
+    "/v1/calibration",
+    **described(
+        "The thresholds are stored",
+        "Calibration",
+        {**dict.fromkeys((409, 413, 415, 422), "Problem"), 202: "CalibrationStarted"},
+        (),
+        {"application/json": reference("CalibrationTargets")},
+    ),
+)
+async def change_calibration(request: Request) -> Response:
+    """Store the thresholds for targets, or calibrate again in the background.
+
+    What is not mentioned stays as it was asked for before. With `recalibrate` the answer is 202: `job` of
+    `GET /v1/calibration` says how far it is.
+    """
+    state = state_of(request)
+    body = await read_body(request, state, CalibrationTargets)
+    asked = CalibrationRequest(body.target_precision, body.confidence_level, body.keep_known)
+    calibrating = state.calibrating
+    if body.recalibrate:
+        job = calibrating.start(asked)
+        return AsciiJson({"job": job_values(job)}, 202, {"Location": "/v1/calibration"})
+    await calibrating.store(asked)
+    return AsciiJson(await asyncio.to_thread(_values, calibrating, CalibrationRequest(), False))
+
+
+def outlook_request(view: CalibrationView, given: CalibrationRequest) -> CalibrationRequest:
+    """Complete targets by those of the stored calibration, or by usual ones."""
+    completed = given.completed(view.request)
+    return CalibrationRequest(
+        completed.target_precision or DEFAULT_TARGET,
+        completed.confidence_level or DEFAULT_CONFIDENCE_LEVEL,
+        completed.keep_known or DEFAULT_KEEP_KNOWN,
+    )
+
+
+def outlook_values(outlook: Outlook, targets: CalibrationRequest) -> dict[str, Any]:
+    """Return plain values of an outlook for its targets."""
+    guarantee, values = outlook.guarantee, targets.to_dict()
+    refused = guarantee if isinstance(guarantee, NoGuarantee) else None
+    return {
+        **values,
+        "accepted": outlook.accepted,
+        "ambiguous": outlook.ambiguous,
+        "unknown": outlook.unknown,
+        "confidence_threshold": None if isinstance(guarantee, NoGuarantee) else guarantee.threshold,
+        "familiarity_threshold": finite(outlook.familiarity_threshold),
+        "refusal": refusal(refused, values["target_precision"], values["confidence_level"]) if refused else None,
+        "examples_needed": refused.needed if refused else None,
+    }
+
+
+def job_values(job: CalibrationJob | None) -> dict[str, Any] | None:
+    """Return plain values of a job."""
+    if job is None:
+        return None
+    progress = job.progress
+    return {
+        "id": job.number,
+        "state": job.state,
+        "started": job.started.isoformat(),
+        "stage": progress.stage if progress else None,
+        "done": progress.done if progress else None,
+        "total": progress.total if progress else None,
+        "error": job.error or None,
+    }
+
+
+def choices_values(calibrating: Calibrating, view: CalibrationView, level: float) -> dict[str, Any]:
+    """Return the outlook of many targets, which sliders show at once."""
+    guarantees = calibrating.guarantees(view.calibration, level)
+    rows = [[Outlook.by(view.calibration, guarantee, keep) for keep in RATES] for guarantee in guarantees]
+    return {
+        "confidence_level": level,
+        "target_precision": RATES,
+        "keep_known": RATES,
+        "refusals": [
+            refusal(guarantee, rate, level) if isinstance(guarantee, NoGuarantee) else None
+            for rate, guarantee in zip(RATES, guarantees, strict=True)
+        ],
+        "unknown": [outlook.unknown for outlook in rows[0]],
+        "accepted": [[outlook.accepted for outlook in row] for row in rows],
+    }
+
+
+def finite(value: float) -> float | None:
+    """Return a number that JSON can hold, None for another."""
+    return value if np.isfinite(value) else None
+
+
+def _values(calibrating: Calibrating, given: CalibrationRequest, choices: bool) -> dict[str, Any]:
+    view = calibrating.view()
+    results, targets = view.calibration.held_out, outlook_request(view, given)
+    return {
+        "state": view.state,
+        "notes": [*view.notes],
+        "date": view.calibration.date or None,
+        "request": {name: value for name, value in view.request.to_dict().items() if name in RATE_NAMES},
+        "examples": len(results),
+        "accuracy": results.accuracy,
+        "warning": view.calibration.warning or None,
+        "thresholds": view.thresholds.to_dict(),
+        "guarantee": _guarantee(view),
+        "curves": _curves(view),
+        "outlook": outlook_values(Outlook.of(view.calibration, targets), targets),
+        "choices": choices_values(calibrating, view, targets.to_dict()["confidence_level"]) if choices else None,
+        "job": job_values(calibrating.job),
+        "index_version": view.contents.version,
+    }
+
+
+def _guarantee(view: CalibrationView) -> dict[str, Any] | None:
+    """Return the guarantee behind the stored confidence threshold, None where there is none."""
+    request = view.request
+    if view.calibration.confidence_threshold is None or not request.target_precision:
+        return None
+    level = request.confidence_level or DEFAULT_CONFIDENCE_LEVEL
+    guarantee = guarantee_of(view.calibration.held_out, request.target_precision, level)
+    if isinstance(guarantee, NoGuarantee):
+        return None
+    return {
+        "target_precision": request.target_precision,
+        "confidence_level": level,
+        "confidence_threshold": guarantee.threshold,
+        "coverage": guarantee.coverage,
+        "wrong": float(guarantee.realized),
+        "is_certified": view.state == "current" and not view.calibration.not_certified,
+    }
+
+
+def _curves(view: CalibrationView) -> dict[str, Any]:
+    results, tradeoff = view.calibration.held_out, view.calibration.tradeoff
+    coverage, risk = risk_coverage(results.confidence, results.correct)
+    rows = np.unique(np.linspace(0, max(len(risk) - 1, 0), min(_POINTS, len(risk))).astype(int))
+    counts, edges = np.histogram(np.clip(results.familiarity, -4, 4), np.linspace(-4, 4, _BINS + 1))
+    return {
+        "reliability": [
+            {"confidence": part.confidence, "accuracy": part.accuracy, "count": part.count}
+            for part in reliability(results.confidence, results.correct)
+        ],
+        "risk_coverage": {"coverage": coverage[rows].tolist(), "risk": risk[rows].tolist()},
+        "familiarity": {"edges": edges.tolist(), "known": counts.tolist()},
+        "unknowns": {
+            "auroc": tradeoff.auroc,
+            "keep_known": [*tradeoff.accepted],
+            "unknown_accepted": [*tradeoff.accepted.values()],
+        }
+        if tradeoff
+        else None,
+    }
+
+
+def given_targets(values: Mapping[str, str]) -> CalibrationRequest:
+    """Return the targets of a query or a form; raise ProblemError for one that is no number between 0 and 1."""
+    precision, level, keep = (_rate(name, values.get(name)) for name in RATE_NAMES)
+    return CalibrationRequest(precision, level, keep)
+
+
+def _rate(name: str, text: str | None) -> float | None:
+    if text is None:
+        return None
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value < 1:
+        raise ProblemError("malformed-request", f"{name}: expected a number between 0 and 1, got {text[:40]!r}.")
+    return value

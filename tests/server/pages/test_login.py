@@ -1,0 +1,47 @@
+"""The page for the token leads back to the page that was asked for, and nowhere else."""
+
+import pytest
+
+from lmm_classifier.server.pages.login import _local
+
+PAGE = {"accept": "text/html"}
+
+
+@pytest.mark.parametrize(
+    ("address", "expected"),
+    [
+        ("/review/3?x=1", "/review/3?x=1"),
+        ("", "/"),
+        ("review", "/"),
+        ("//evil.example", "/"),
+        ("/\\evil.example", "/"),
+        ("https://evil.example", "/"),
+        ("/a\nLocation: x", "/"),
+        ("/login", "/"),
+    ],
+)
+def test_only_addresses_of_this_server(address, expected):
+    """Others become the first page."""
+    assert _local(address) == expected
+
+
+def test_a_visit_without_a_token_asks_for_it(open_client, config):
+    """The right token leads to the page and is kept as a cookie; a wrong one is told."""
+    token = "t" * 32
+    client = open_client(config, tokens={token: "teach"})
+    reply = client.get("/docs", headers=PAGE, follow_redirects=False)
+    assert (reply.status_code, reply.headers["location"]) == (303, "/login?then=%2Fdocs")
+    assert client.get("/docs").status_code == 401
+    assert 'value="/docs"' in client.get("/login?then=%2Fdocs").text
+    wrong = client.post("/login", data={"token": "x", "then": "/docs"}, headers=PAGE)
+    assert wrong.status_code == 401
+    assert "This token is wrong" in wrong.text
+    assert client.get("/docs").status_code == 401
+    entered = client.post("/login", data={"token": token, "then": "/docs"}, headers=PAGE, follow_redirects=False)
+    assert (entered.status_code, entered.headers["location"]) == (303, "/docs")
+    assert client.get("/docs").status_code == 200
+
+
+def test_the_form_is_bounded(client):
+    """It holds one token."""
+    assert client.post("/login", data={"token": "x" * 20_000}).status_code == 413
