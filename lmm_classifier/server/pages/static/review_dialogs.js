@@ -22,12 +22,36 @@ export function matching(labels, text) {
     const own = folded(label);
     if (own === wanted) return 0;
     if (own.startsWith(wanted)) return 1;
-    if (own.split(/[^\p{L}\p{N}]+/u).some((word) => word.startsWith(wanted))) return 2;
+    if (startsWord(label, text.trim())) return 2;
     return own.includes(wanted) ? 3 : 4;
   };
   const ranked = labels.map((label) => /** @type {[number, string]} */ ([rank(label), label]));
   const found = ranked.filter(([place]) => place < 4).sort((one, other) => one[0] - other[0]);
   return found.slice(0, LISTED).map(([, label]) => label);
+}
+
+/**
+ * What a person may choose for a text: a new label comes before those that only contain it.
+ * @param {string[]} labels
+ * @param {string} text
+ * @returns {{label: string, isNew: boolean}[]}
+ */
+export function optionsFor(labels, text) {
+  const wanted = text.trim();
+  const options = matching(labels, wanted).map((label) => ({ label, isNew: false }));
+  if (!wanted || options.some(({ label }) => label === wanted)) return options;
+  const inside = options.findIndex(({ label }) => !startsWord(label, wanted));
+  options.splice(inside < 0 ? options.length : inside, 0, { label: wanted, isNew: true });
+  return options;
+}
+
+/**
+ * @param {string} label
+ * @param {string} text
+ */
+function startsWord(label, text) {
+  const [own, wanted] = [folded(label), folded(text)];
+  return own.startsWith(wanted) || own.split(/[^\p{L}\p{N}]+/u).some((word) => word.startsWith(wanted));
 }
 
 /** Asks for a label: of one image, or of a whole group. */
@@ -37,7 +61,7 @@ export class LabelDialog {
     this.labels = labels;
     /** @type {string[]} */
     this.known = [];
-    /** @type {string[]} */
+    /** @type {{label: string, isNew: boolean}[]} */
     this.options = [];
     this.place = 0;
     /** @type {(label: string) => void} */
@@ -76,15 +100,11 @@ export class LabelDialog {
   }
 
   search() {
-    const text = this.input.value.trim();
-    const found = matching(this.known, text);
-    const isNew = text !== "" && !found.some((label) => label === text);
-    this.options = isNew ? [...found, text] : found;
-    this.place = 0;
+    this.options = optionsFor(this.known, this.input.value);
+    this.place = this.input.value.trim() ? 0 : -1; // an answer is never given by Enter alone
     const list = get("label-list");
-    const rows = this.options.map((label, place) => {
-      const isLast = isNew && place === found.length;
-      const row = make("li", { id: `label-${place}`, textContent: isLast ? `New label “${shown(label)}”` : shown(label) });
+    const rows = this.options.map(({ label, isNew }, place) => {
+      const row = make("li", { id: `label-${place}`, textContent: isNew ? `New label “${shown(label)}”` : shown(label) });
       row.setAttribute("role", "option");
       row.addEventListener("click", () => this.accept(place));
       return row;
@@ -97,7 +117,7 @@ export class LabelDialog {
     for (const [place, row] of [...get("label-list").children].entries()) {
       row.setAttribute("aria-selected", String(place === this.place));
     }
-    this.input.setAttribute("aria-activedescendant", this.options.length ? `label-${this.place}` : "");
+    this.input.setAttribute("aria-activedescendant", this.options[this.place] ? `label-${this.place}` : "");
   }
 
   /** @param {KeyboardEvent} event */
@@ -105,13 +125,13 @@ export class LabelDialog {
     const step = { ArrowDown: 1, ArrowUp: -1 }[event.key];
     if (!step || !this.options.length) return;
     event.preventDefault();
-    this.place = (this.place + step + this.options.length) % this.options.length;
+    this.place = this.place < 0 && step < 0 ? this.options.length - 1 : (this.place + step + this.options.length) % this.options.length;
     this.mark();
   }
 
   /** @param {number} [place] */
   accept(place = this.place) {
-    const label = this.options[place];
+    const label = this.options[place]?.label;
     if (label === undefined) return;
     this.dialog.close();
     this.teach(label);
@@ -140,6 +160,7 @@ export function compare(queue) {
   if (neighbors.length) showNeighbor(neighbors[0], buttons[0]);
   else get("compare-neighbor").replaceChildren();
   get("compare").showModal();
+  get("compare-title").focus();
 }
 
 /**

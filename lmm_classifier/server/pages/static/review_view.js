@@ -98,7 +98,7 @@ function drawItem(queue, item, group, isCalibrated) {
   const count = queue.all(group).length;
   const whole = get("whole");
   whole.hidden = count < 2;
-  whole.querySelector("span").textContent = `All ${count} are one label…`;
+  whole.querySelector("span").textContent = `All ${count} are…`;
 }
 
 /**
