@@ -24,6 +24,7 @@ let needsOrder = false; // answers changed what teaches most
 let isLoading = false;
 let asked = 0; // when the advice was asked for
 let noticeTimer = 0;
+let said = ""; // the notice in sight
 
 const outbox = new Outbox(`${number}@${page.dataset.created}`, {
   saved: (entry, reply) => {
@@ -40,6 +41,7 @@ const outbox = new Outbox(`${number}@${page.dataset.created}`, {
   },
   changed: (count, isAway) => {
     const badge = get("unsaved");
+    page.dataset.unsaved = String(count);
     badge.hidden = count === 0 || !isAway;
     badge.textContent = `${count} not saved yet. The server is away; they are sent when it is back.`;
     document.title = document.title.replace(/^(\(\d+\) )?/, count && isAway ? `(${count}) ` : "");
@@ -60,13 +62,18 @@ function returned(items, why) {
 /**
  * @param {string} text
  * @param {boolean} [canUndo]
+ * @param {string} [more] what came of it
  */
-function notice(text, canUndo = false) {
+function notice(text, canUndo = false, more = "") {
+  said = text;
   const box = get("notice");
   const undoing = make("button", { type: "button", onclick: () => act("undo", "z") }, "Undo (Z)");
-  box.replaceChildren(make("span", { textContent: text }), ...(canUndo ? [undoing] : []));
+  box.replaceChildren(make("span", { textContent: `${text} ${more}`.trim() }), ...(canUndo ? [undoing] : []));
   clearTimeout(noticeTimer);
-  noticeTimer = setTimeout(() => box.replaceChildren(), 8000);
+  noticeTimer = setTimeout(() => {
+    said = "";
+    box.replaceChildren();
+  }, 8000);
 }
 
 function show() {
@@ -280,7 +287,10 @@ new RunEvents(
       const seen = queue.item?.id;
       queue.drop(confident.filter((/** @type {number} */ item) => item !== seen));
       show();
-      if (count) notice(`${count} more ${count === 1 ? "image decides itself" : "images decide themselves"} now.`, true);
+      if (count) {
+        const more = `${count} more ${count === 1 ? "image decides itself" : "images decide themselves"} now.`;
+        notice(said, true, more);
+      }
       ahead();
       advise();
     },
