@@ -94,14 +94,14 @@ class UploadedFiles:
         """Return the file of a content."""
         return self._folder / digest
 
-    def stored_bytes(self) -> int:
-        """Return the size of all files."""
-        return sum(file.stat().st_size for file in self._folder.iterdir()) if self._folder.is_dir() else 0
-
     def remove(self, digests: Iterable[str]) -> None:
         """Delete the files of contents; those that were not uploaded are none of these."""
         for digest in digests:
             self.file_of(digest).unlink(missing_ok=True)
+
+    def stored_bytes(self) -> int:
+        """Return the size of all files."""
+        return sum(file.stat().st_size for file in self._folder.iterdir()) if self._folder.is_dir() else 0
 
     def others(self, wanted: Collection[str], now: float) -> list[Path]:
         """Return the files whose content is not wanted, without those that came in the hour before `now`."""

@@ -17,7 +17,8 @@ from lmm_classifier.core.errors import LmmClassifierError
 from lmm_classifier.core.protocols import Encoder
 from lmm_classifier.server.metrics import CountedRequests
 from lmm_classifier.server.openapi import describe
-from lmm_classifier.server.pages import assets, login
+from lmm_classifier.server.pages import assets, login, quality
+from lmm_classifier.server.pages import classify as page_classify
 from lmm_classifier.server.pages import description as page_description
 from lmm_classifier.server.pages import review as page_review
 from lmm_classifier.server.pages.errors import answer_error
@@ -40,21 +41,8 @@ from lmm_classifier.server.security.access import Access, AccessControl
 from lmm_classifier.server.security.headers import SecurityHeaders
 from lmm_classifier.server.state import ServerState
 
-_ROUTES = (
-    classify,
-    examples,
-    edits,
-    index,
-    calibration,
-    runs,
-    review,
-    thumbs,
-    session,
-    health,
-    metrics,
-    description,
-)
-_PAGES = (assets, login, page_description, page_review)
+_ROUTES = (classify, examples, edits, index, calibration, runs, review, thumbs, session, health, metrics, description)
+_PAGES = (assets, login, page_classify, page_review, quality, page_description)
 
 
 def create_app(

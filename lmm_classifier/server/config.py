@@ -59,14 +59,14 @@ class ServerConfig(Settings):
     """Seconds for requests under way when the server is asked to end."""
     thumbnail_bytes: int = Field(default=64_000_000, ge=0)
     """Bytes of small images that are kept in memory; none is ever stored."""
+    keep_edits_days: float | None = Field(default=None, ge=0)
+    """Days after which edits are forgotten, and their images in the trash deleted; null keeps them, so that each can be
+    undone."""
+    keep_runs_days: float | None = Field(default=None, ge=0)
+    """Days after which runs are deleted, with their results, answers and uploaded images; null keeps them."""
     roots: dict[RootName, PathField] = Field(default={})
     """Folders whose images people may let classify from their browser, by a short name; no other folder is read."""
     max_run_images: int = Field(default=100_000, ge=1)
     """Images of one run."""
     max_upload_bytes: int = Field(default=10_000_000_000, ge=0)
     """Bytes of all images that were uploaded into runs; deleting a run gives its bytes back."""
-    keep_edits_days: float | None = Field(default=None, ge=0)
-    """Days after which edits are forgotten, and their images in the trash deleted; null keeps them, so that each can be
-    undone."""
-    keep_runs_days: float | None = Field(default=None, ge=0)
-    """Days after which runs are deleted, with their results, answers and uploaded images; null keeps them."""

@@ -143,6 +143,8 @@ _SAID: Mapping[type[Exception], str] = {  # errors whose text says all, the spec
     NoSuchRunError: "not-found",
     AnsweredError: "answered",
     ReviewError: "refused-answer",
+    StaleCalibrationError: "calibration-conflict",
+    CalibrationError: "refused-calibration",
     DatasetError: "refused-edit",
 }
 PROBLEMS: Mapping[str, ProblemType] = {problem.slug: problem for problem in _TYPES}
@@ -195,11 +197,7 @@ def problem_of(error: Exception) -> ProblemError:
         case RunsFileError():
             logger.error("The runs cannot be used: %s", error)
             return ProblemError("review-unavailable", "Runs cannot be read or stored now.", {"Retry-After": "10"})
-        case StaleCalibrationError():
-            return ProblemError("calibration-conflict", str(error))
-        case CalibrationError():
-            return ProblemError("refused-calibration", str(error))
-        case DeadlineError() | ReviewError() | DatasetError():
+        case DeadlineError() | ReviewError() | CalibrationError() | DatasetError():
             slug = next(slug for kind, slug in _SAID.items() if isinstance(error, kind))
             return ProblemError(slug, str(error))
         case IndexFileError() | ConfigError():

@@ -13,6 +13,7 @@ pytest.importorskip("httpx2", reason="the client of the tests is not installed")
 from starlette.testclient import TestClient
 
 from lmm_classifier.index.build.builder import build_index_from_directory
+from lmm_classifier.pipeline.calibrator import calibrate_index
 from lmm_classifier.server.app import create_app
 from lmm_classifier.server.security.access import Access
 from tests.helpers.datasets import offline_config
@@ -141,3 +142,19 @@ def open_server():
     yield server
     for made in started:
         made.__exit__(None, None, None)
+
+
+@pytest.fixture(scope="session")
+def calibrated_index(made_index, tmp_path_factory):
+    """The index, calibrated."""
+    path = tmp_path_factory.mktemp("calibrated") / "index"
+    shutil.copytree(made_index / "index", path, ignore=shutil.ignore_patterns("*.lock"))
+    calibrate_index(path, offline_config(path))
+    return path
+
+
+@pytest.fixture
+def calibrated(open_client, calibrated_index, tmp_path):
+    """An application on a calibrated index of the test's own."""
+    shutil.copytree(calibrated_index, tmp_path / "index", ignore=shutil.ignore_patterns("*.lock"))
+    return open_client(offline_config(tmp_path / "index", rerank__enabled=False))

@@ -14,6 +14,7 @@ from lmm_classifier.core.arrays import Float32Array, IntArray
 from lmm_classifier.core.errors import NoSuchRunError, ReviewError
 from lmm_classifier.index.storage.database import encoded
 from lmm_classifier.review.storage.database import ReviewDatabase
+from lmm_classifier.review.storage.deletion import delete_rows, uploaded_hashes
 from lmm_classifier.review.storage.records import (
     DECIDE_THEMSELVES,
     OPEN,
@@ -28,10 +29,8 @@ from lmm_classifier.review.storage.records import (
     text_of,
 )
 from lmm_classifier.review.storage.tables import (
-    ANSWERS,
     DECISIONS,
     ITEMS,
-    ORDERS,
     RESULTS,
     RUNS,
     VECTORS,
@@ -209,10 +208,10 @@ class RunStore:
         Returns the hashes of the uploaded contents that no other run has.
         """
         with self._database.writing() as connection:
-            former = _uploaded(connection)
+            former = uploaded_hashes(connection)
             for number in numbers:
-                _delete(connection, number)
-            gone = former - _uploaded(connection)
+                delete_rows(connection, number)
+            gone = former - uploaded_hashes(connection)
         if numbers:
             self._database.shrink()
         return gone
@@ -226,7 +225,7 @@ class RunStore:
     def uploaded_hashes(self) -> set[str]:
         """Return the content hashes of all items that were uploaded."""
         with self._database.reading() as connection:
-            return _uploaded(connection)
+            return uploaded_hashes(connection)
 
 
 def now() -> str:
@@ -282,24 +281,6 @@ def _items(connection: sqlite3.Connection, ids: Sequence[int]) -> Iterator[Item]
                 hexadecimal = content_hash.decode("ascii")
                 values = from_bytes(result)
                 yield Item(item, run, text_of(name), hexadecimal, values, version, decision, changes[item])
-
-
-def _uploaded(connection: sqlite3.Connection) -> set[str]:
-    source = "CAST(source AS TEXT)"
-    rows = connection.execute(
-        "SELECT DISTINCT hash FROM items JOIN runs ON runs.id = items.run "
-        f"WHERE json_valid({source}) AND json_extract({source}, '$.kind') = 'upload'"
-    )
-    return {value.decode("ascii") for (value,) in rows}
-
-
-def _delete(connection: sqlite3.Connection, run: int) -> None:
-    items = "(SELECT id FROM items WHERE run = ?)"
-    for table in (RESULTS, VECTORS, DECISIONS):
-        connection.execute(f"DELETE FROM {table.name} WHERE item IN {items}", (run,))
-    for name in ("changes", ITEMS.name, ANSWERS.name, ORDERS.name):
-        connection.execute(f"DELETE FROM {name} WHERE run = ?", (run,))
-    connection.execute("DELETE FROM runs WHERE id = ?", (run,))
 
 
 def _parts(ids: Sequence[int]) -> Iterator[list[int]]:

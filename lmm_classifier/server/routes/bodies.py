@@ -107,7 +107,7 @@ class NewAnswer(Body):
     decision: Labeling | Literal["unknown", "skip", "not_in_group"]
 
 
-_MODELS = (SeenExample, Removal, Relabeling, Renaming, Undoing, Login, CalibrationTargets, NewRun, Labeling, NewAnswer)
+_MODELS = (SeenExample, Removal, Relabeling, Renaming, Undoing, CalibrationTargets, Login, NewRun, Labeling, NewAnswer)
 
 
 def body_schemas() -> dict[str, Any]:
