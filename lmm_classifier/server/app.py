@@ -22,6 +22,7 @@ from lmm_classifier.server.pages import audit as audit_page
 from lmm_classifier.server.pages import classify as classify_page
 from lmm_classifier.server.pages import description as page_description
 from lmm_classifier.server.pages import edits as edits_page
+from lmm_classifier.server.pages import review as review_page
 from lmm_classifier.server.pages.errors import answer_error
 from lmm_classifier.server.pages.recent_images import RecentImages
 from lmm_classifier.server.problems import ProblemError
@@ -48,7 +49,7 @@ _ROUTES = (
     *(classify, examples, edits, index, calibration, audit, runs, review, thumbs),
     *(session, health, metrics, description),
 )
-_PAGES = (assets, login, classify_page, audit_page, dataset, edits_page, quality, page_description)
+_PAGES = (assets, login, classify_page, audit_page, dataset, edits_page, review_page, quality, page_description)
 
 
 def create_app(
