@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 
 from lmm_classifier.core.arrays import Float64Array, IntArray
-from lmm_classifier.core.numerics import log_softmax
 
 _FLOOR = -1e3  # log-probabilities below it count the same
 _STEPS = 25  # of the golden section: the bracket shrinks to 1e-5 of its size
@@ -18,23 +17,28 @@ class _UsableRows:
         usable = np.isfinite(scores[np.arange(len(label_ids)), label_ids])
         self.scores, self.label_ids = scores[usable], label_ids[usable]
         self.rows = np.arange(len(self.label_ids))
-        self.finite = np.isfinite(self.scores)
-        self.complete = bool(self.finite.all())
-        self.others = np.maximum(self.finite.sum(axis=1) - 1, 1)
+        self.missing = ~np.isfinite(self.scores)
+        self.others = np.maximum((~self.missing).sum(axis=1) - 1, 1)
+        self.any_missing = bool(self.missing.any())
+        best = self.scores.max(axis=1, keepdims=True, initial=-np.inf)
+        self.best = np.where(np.isfinite(best), best, 0)
         self.smoothing = 1 / (len(self.label_ids) + 2)
 
     def losses(self, temperature: float) -> Float64Array:
-        """Return what `log_losses` tells, (n,)."""
-        logs = np.maximum(log_softmax(self.scores / temperature), _FLOOR)
-        if not self.complete:
-            logs = np.where(self.finite, logs, 0)
+        """Return what `log_losses` tells, (n,); as `log_softmax`, but in one array, for a search tries many."""
+        logs = self.scores / temperature
+        logs -= self.best / temperature
+        logs -= np.log(np.add.reduce(np.exp(logs), axis=1, keepdims=True))
+        np.maximum(logs, _FLOOR, out=logs)
+        if self.any_missing:
+            logs[self.missing] = 0
         own = logs[self.rows, self.label_ids]
-        others = (logs.sum(axis=1) - own) / self.others
+        others = (np.add.reduce(logs, axis=1) - own) / self.others
         return np.asarray(-((1 - self.smoothing) * own + self.smoothing * others))
 
     def loss(self, temperature: float) -> float:
         """Return the mean of the losses; NaN where no row is usable."""
-        return float(self.losses(temperature).mean()) if len(self.rows) else float("nan")
+        return float(np.add.reduce(self.losses(temperature)) / len(self.rows)) if len(self.rows) else float("nan")
 
 
 def log_losses(scores: Float64Array, label_ids: IntArray, temperature: float) -> Float64Array:
