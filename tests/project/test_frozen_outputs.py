@@ -52,7 +52,9 @@ def test_vectors_of_all_encoders_are_frozen():
     assert set(json.loads(FROZEN.read_text(encoding="utf-8"))["vectors"]) == set(ENCODERS)
 
 
-@pytest.mark.parametrize("name", [*ENCODERS[:5], *(pytest.param(name, marks=pytest.mark.long) for name in ENCODERS[5:])])
+@pytest.mark.parametrize(
+    "name", [*ENCODERS[:5], *(pytest.param(name, marks=pytest.mark.long) for name in ENCODERS[5:])]
+)
 def test_vectors_are_what_they_were(request, name):
     """Of each encoder; those of the other exports need seconds to be exported."""
     kind, _, form = name.partition("-")
