@@ -18,9 +18,13 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 from filelock import FileLock
+from hypothesis import settings
 
 from lmm_classifier.embeddings.encode_images import encode_images
 from tests.helpers.paths import SHARED
+
+settings.register_profile("no clock", deadline=None)  # a busy machine is no failure
+settings.load_profile("no clock")
 
 # whoever started the tests may ignore signals, as `nohup` does; then each child would ignore them too
 for _name, _handler in (

@@ -79,6 +79,7 @@ def work(place, tmp_path):
 
 def classify(work, *arguments, code=0, stdin=None):
     common = ["--index", "index.npz", "--config", OFFLINE, "--set", "encoder.batch_size=2"]
+    common += ["--set", "rerank.enabled=false"]
     return run("classify", *arguments, *common, cwd=work, code=code, stdin=stdin)
 
 
@@ -271,7 +272,7 @@ def test_a_page_of_the_run(work):
     """It has a card for each image, the least certain first."""
     classify(work, "new", "--html", "page.html")
     page = (work / "page.html").read_text(encoding="utf-8")
-    assert page.count("<article>") == 8
+    assert page.count("<article") == 8
     assert "Accepted" in page
 
 
