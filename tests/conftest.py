@@ -18,13 +18,14 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 from filelock import FileLock
-from hypothesis import settings
+from hypothesis import settings as property_settings
 
 from lmm_classifier.embeddings.encode_images import encode_images
 from tests.helpers.paths import SHARED
 
-settings.register_profile("no clock", deadline=None)  # a busy machine is no failure
-settings.load_profile("no clock")
+# no test depends on time: the machine may do something else
+property_settings.register_profile("untimed", deadline=None)
+property_settings.load_profile("untimed")
 
 # whoever started the tests may ignore signals, as `nohup` does; then each child would ignore them too
 for _name, _handler in (

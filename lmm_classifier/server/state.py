@@ -21,12 +21,14 @@ from lmm_classifier.index.contents import IndexContents
 from lmm_classifier.index.staleness import stale_parts
 from lmm_classifier.pipeline.classifier import HybridClassifier
 from lmm_classifier.pipeline.index_info import describe_index
+from lmm_classifier.server.auditing import Auditing
 from lmm_classifier.server.calibrating import Calibrating
 from lmm_classifier.server.editing import Editing
 from lmm_classifier.server.metrics import Gauges, Metrics
 from lmm_classifier.server.problems import ProblemError
 from lmm_classifier.server.readiness import Readiness
 from lmm_classifier.server.results import ExampleIds
+from lmm_classifier.server.retention import Retention
 from lmm_classifier.server.reviewing.reviews import Reviewing
 from lmm_classifier.server.security.access import Access
 from lmm_classifier.server.thumbnails import ThumbnailCache
@@ -57,7 +59,7 @@ class ServerState:
         self.is_draining = False
         self.failure: Exception | None = None  # why the classifier could not be opened
         self._opened: _Parts | None = None
-        self._watching: asyncio.Task[None] | None = None
+        self._watching: list[asyncio.Task[None]] = []
         self._drain: Thread | None = None
         self._ids: ExampleIds | None = None
         self._described: tuple[str, dict[str, Any]] = ("", {})  # stamp of a version, and what is in it
@@ -71,15 +73,17 @@ class ServerState:
             self.failure = error
             return
         self._opened = opened
-        self._watching = asyncio.create_task(self.readiness.watch(opened[1]))
+        classifier, queue, editing, reviews = opened
+        retention = Retention(self.settings, classifier, editing, reviews)
+        self._watching = [asyncio.create_task(self.readiness.watch(queue)), asyncio.create_task(retention.watch())]
 
     async def close(self) -> None:
         """End what is under way, and give everything back."""
         self.start_draining()
-        if self._watching is not None:
-            self._watching.cancel()
+        for task in self._watching:
+            task.cancel()
             with suppress(asyncio.CancelledError):
-                await self._watching
+                await task
         await asyncio.to_thread(self._close)
 
     def start_draining(self) -> None:
@@ -160,6 +164,11 @@ class ServerState:
         classifier, _, editing, _ = self._serving()
         return Calibrating(classifier, editing)
 
+    @cached_property
+    def auditing(self) -> Auditing:
+        """Return what audits the dataset; raise ProblemError while the server starts or ends."""
+        return Auditing(self._serving()[0])
+
     def count(self, result: Classification, stages: Mapping[str, float]) -> None:
         """Count an image that was answered; the server is ready where the encoder and the vote had their part."""
         if "vote" in stages:
@@ -211,6 +220,8 @@ class ServerState:
         classifier, queue, editing, reviews = self._opened
         if "calibrating" in self.__dict__:
             self.calibrating.close()
+        if "auditing" in self.__dict__:
+            self.auditing.close()
         if self._drain is not None:
             self._drain.join(self.settings.drain_seconds + 5)
         queue.close(0)

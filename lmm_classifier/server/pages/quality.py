@@ -105,8 +105,8 @@ def _values(calibrating: Calibrating, given: CalibrationRequest) -> dict[str, An
     targets = _on_sliders(outlook_request(view, given))
     level = targets.to_dict()["confidence_level"]
     guarantee = calibrating.guarantees(view.calibration, level)[RATES.index(targets.to_dict()["target_precision"])]
-    outlook = outlook_values(Outlook.by(view.calibration, guarantee, targets.to_dict()["keep_known"]), targets)
-    used = used_guarantee(view)
+    ((outlook,),) = Outlook.of_each(view.calibration, [guarantee], [targets.to_dict()["keep_known"]])
+    shown, used = outlook_values(outlook, targets), used_guarantee(view)
     return {
         "state": view.state,
         "date": view.calibration.date,
@@ -120,9 +120,9 @@ def _values(calibrating: Calibrating, given: CalibrationRequest) -> dict[str, An
         "targets": targets.to_dict(),
         "levels": sorted({*_LEVELS, level}),
         "rates": {"least": RATES[0], "most": RATES[-1]},
-        "outlook": outlook,
+        "outlook": shown,
         "is_refused": isinstance(guarantee, NoGuarantee),
-        "sentence": sentence(outlook),
+        "sentence": sentence(shown),
         "has_unknowns": view.calibration.tradeoff is not None,
         "drawn": _charts(view),
         "job": job_values(calibrating.job),
@@ -132,9 +132,13 @@ def _values(calibrating: Calibrating, given: CalibrationRequest) -> dict[str, An
 
 def _on_sliders(targets: CalibrationRequest) -> CalibrationRequest:
     """Return the nearest targets that the sliders have."""
-    values = targets.to_dict()
-    nearest = {name: min(RATES, key=lambda rate: abs(rate - values[name])) for name in RATE_NAMES[::2]}
-    return replace(targets, **nearest)
+    return replace(
+        targets, target_precision=_nearest(targets.target_precision), keep_known=_nearest(targets.keep_known)
+    )
+
+
+def _nearest(value: float | None) -> float:
+    return min(RATES, key=lambda rate: abs(rate - (value or 0)))
 
 
 def _charts(view: CalibrationView) -> list[Chart]:

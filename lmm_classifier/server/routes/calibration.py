@@ -121,7 +121,7 @@ def job_values(job: CalibrationJob | None) -> dict[str, Any] | None:
 def choices_values(calibrating: Calibrating, view: CalibrationView, level: float) -> dict[str, Any]:
     """Return the outlook of many targets, which sliders show at once."""
     guarantees = calibrating.guarantees(view.calibration, level)
-    rows = [[Outlook.by(view.calibration, guarantee, keep) for keep in RATES] for guarantee in guarantees]
+    rows = Outlook.of_each(view.calibration, guarantees, RATES)
     return {
         "confidence_level": level,
         "target_precision": RATES,

@@ -151,7 +151,7 @@ def _page(state: ServerState, run: int, cursor: str | None, limit: int) -> dict[
     return {
         "run": reviews.run_values(reviewer.runs.run(run)),
         "groups": [group_values(group, [items[item] for item in group.items[:SHOWN_ITEMS]]) for group in page.groups],
-        "cursor": cursor,
+        "cursor": page.start,
         "next": page.cursor,
         "index_version": ids.contents.version,
     }

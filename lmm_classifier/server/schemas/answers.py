@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from lmm_classifier.server.schemas.audit import AUDIT_SCHEMAS
 from lmm_classifier.server.schemas.calibration import CALIBRATION_SCHEMAS
 from lmm_classifier.server.schemas.parts import (
     COUNT,
@@ -63,6 +64,7 @@ _INDEX = object_of(
 )
 SCHEMAS: dict[str, Any] = {
     **RESULT_SCHEMAS,
+    **AUDIT_SCHEMAS,
     **CALIBRATION_SCHEMAS,
     **REVIEW_SCHEMAS,
     "Problem": object_of(

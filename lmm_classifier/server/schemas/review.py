@@ -83,7 +83,7 @@ REVIEW_SCHEMAS: dict[str, Any] = {
         {
             "run": reference_to("Run"),
             "groups": list_of(reference_to("Group")),
-            "cursor": or_null(TEXT),
+            "cursor": TEXT,
             "next": or_null(TEXT),
             "index_version": COUNT,
         }

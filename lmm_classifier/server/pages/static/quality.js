@@ -16,6 +16,9 @@ const find = (id) => document.getElementById(id);
 /** @param {number} fraction @returns {number} percent as a whole number, as the server rounds */
 const whole = (fraction) => Math.floor(100 * fraction + 0.5);
 
+/** @param {number} number @returns {string} with commas, as the server writes it */
+const count = (number) => number.toLocaleString("en-US");
+
 /** @type {Map<string, Promise<Choices>>} */
 const fetched = new Map();
 
@@ -100,7 +103,7 @@ async function follow() {
     return;
   }
   if (job.total) {
-    find("job-text").textContent = `${job.stage}: ${job.done} of ${job.total}`;
+    find("job-text").textContent = `${job.stage}: ${count(job.done)} of ${count(job.total)}`;
     find("job-progress").max = job.total;
     find("job-progress").value = job.done;
   }
