@@ -41,11 +41,12 @@ from tests.helpers.encoders import ColorEncoder, LayoutEncoder, NoiseEncoder, dr
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):
-    """A dataset, its index, and new images of the same labels."""
+    """A dataset, its calibrated index, and new images of the same labels."""
     root = tmp_path_factory.mktemp("classifier")
     draw_dataset(root / "dataset", count=8)
     draw_dataset(root / "new", count=5, seed=1)
     build_index_from_directory(root / "dataset", root / "index.npz", config=PipelineConfig.offline())
+    calibrate_index(root / "index.npz", PipelineConfig.offline())
     return root
 
 
