@@ -18,7 +18,8 @@ LmmClassifierError                  Exception     never itself; it is the root
 ├── EncoderError                    RuntimeError  the encoder cannot be loaded or gives no usable vectors
 ├── IndexFileError                  ValueError    the index is missing, damaged or not an index
 │   ├── IndexMismatchError                        another encoder built the index
-│   └── ReplacementError                          most of an index would be removed, which was not asked for
+│   ├── ReplacementError                          most of an index would be removed, which was not asked for
+│   └── UndoError                                 an edit cannot be undone: it is the first, or images are missing
 ├── ConflictError                   ValueError    an edit expected examples that changed since; `conflicts` names them
 ├── CalibrationError                ValueError    the dataset cannot give what the calibration was asked for
 │   └── StaleCalibrationError                     the index was changed since it was calibrated, or never was
@@ -146,6 +147,10 @@ class IndexMismatchError(IndexFileError):
 
 class ReplacementError(IndexFileError):
     """A build or a sync would remove most of an index, or is of another dataset, and that was not asked for."""
+
+
+class UndoError(IndexFileError):
+    """An edit cannot be undone: there is none, it made the index, or what it removed is not there any more."""
 
 
 class ConflictError(LmmClassifierError, ValueError):

@@ -30,6 +30,7 @@ from lmm_classifier.core.errors import (
     ReviewError,
     RunsFileError,
     StaleCalibrationError,
+    UndoError,
 )
 from lmm_classifier.core.redaction import quote_foreign
 
@@ -146,6 +147,7 @@ _SAID: Mapping[type[Exception], str] = {  # errors whose text says all, the spec
     StaleCalibrationError: "calibration-conflict",
     CalibrationError: "refused-calibration",
     DatasetError: "refused-edit",
+    UndoError: "refused-edit",
 }
 PROBLEMS: Mapping[str, ProblemType] = {problem.slug: problem for problem in _TYPES}
 
@@ -197,7 +199,7 @@ def problem_of(error: Exception) -> ProblemError:
         case RunsFileError():
             logger.error("The runs cannot be used: %s", error)
             return ProblemError("review-unavailable", "Runs cannot be read or stored now.", {"Retry-After": "10"})
-        case DeadlineError() | ReviewError() | CalibrationError() | DatasetError():
+        case DeadlineError() | ReviewError() | CalibrationError() | DatasetError() | UndoError():
             slug = next(slug for kind, slug in _SAID.items() if isinstance(error, kind))
             return ProblemError(slug, str(error))
         case IndexFileError() | ConfigError():
