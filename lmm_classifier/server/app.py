@@ -17,11 +17,16 @@ from lmm_classifier.core.errors import LmmClassifierError
 from lmm_classifier.core.protocols import Encoder
 from lmm_classifier.server.metrics import CountedRequests
 from lmm_classifier.server.openapi import describe
-from lmm_classifier.server.pages import assets, login, quality
+from lmm_classifier.server.pages import assets, dataset, login, quality
+from lmm_classifier.server.pages import audit as audit_page
+from lmm_classifier.server.pages import classify as classify_page
 from lmm_classifier.server.pages import description as page_description
+from lmm_classifier.server.pages import edits as edits_page
 from lmm_classifier.server.pages.errors import answer_error
+from lmm_classifier.server.pages.recent_images import RecentImages
 from lmm_classifier.server.problems import ProblemError
 from lmm_classifier.server.routes import (
+    audit,
     calibration,
     classify,
     description,
@@ -37,8 +42,8 @@ from lmm_classifier.server.security.access import Access, AccessControl
 from lmm_classifier.server.security.headers import SecurityHeaders
 from lmm_classifier.server.state import ServerState
 
-_ROUTES = (classify, examples, edits, index, calibration, thumbs, session, health, metrics, description)
-_PAGES = (assets, login, quality, page_description)
+_ROUTES = (classify, examples, edits, index, calibration, audit, thumbs, session, health, metrics, description)
+_PAGES = (assets, login, classify_page, audit_page, dataset, edits_page, quality, page_description)
 
 
 def create_app(
@@ -76,6 +81,7 @@ def create_app(
 
     app = FastAPI(openapi_url=None, docs_url=None, redoc_url=None, lifespan=lifespan, redirect_slashes=False)
     app.state.server = state
+    app.state.recent_images = RecentImages()
     app.openapi = lambda: describe(app)  # type: ignore[method-assign]
     for error in (ProblemError, LmmClassifierError, HTTPException, RequestValidationError, ClientDisconnect, Exception):
         app.add_exception_handler(error, answer_error)

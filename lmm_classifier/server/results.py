@@ -42,6 +42,14 @@ class ExampleIds:
         return self._rows_by_hash.get(content_hash, [])
 
     @cached_property
+    def rows_by_label(self) -> dict[str, list[int]]:
+        """Return the rows of each label, the labels in alphabetical order."""
+        rows = defaultdict[str, list[int]](list)
+        for row, label in enumerate(self.contents.labels):
+            rows[label].append(row)
+        return dict(sorted(rows.items()))
+
+    @cached_property
     def _rows_by_hash(self) -> dict[str, list[int]]:
         rows = defaultdict[str, list[int]](list)
         for row, content_hash in enumerate(self.contents.hashes):

@@ -21,6 +21,7 @@ from lmm_classifier.index.contents import IndexContents
 from lmm_classifier.index.staleness import stale_parts
 from lmm_classifier.pipeline.classifier import HybridClassifier
 from lmm_classifier.pipeline.index_info import describe_index
+from lmm_classifier.server.auditing import Auditing
 from lmm_classifier.server.calibrating import Calibrating
 from lmm_classifier.server.editing import Editing
 from lmm_classifier.server.metrics import Gauges, Metrics
@@ -151,6 +152,11 @@ class ServerState:
         classifier, _, editing = self._serving()
         return Calibrating(classifier, editing)
 
+    @cached_property
+    def auditing(self) -> Auditing:
+        """Return what audits the dataset; raise ProblemError while the server starts or ends."""
+        return Auditing(self._serving()[0])
+
     def count(self, result: Classification, stages: Mapping[str, float]) -> None:
         """Count an image that was answered; the server is ready where the encoder and the vote had their part."""
         if "vote" in stages:
@@ -201,6 +207,8 @@ class ServerState:
         classifier, queue, editing = self._opened
         if "calibrating" in self.__dict__:
             self.calibrating.close()
+        if "auditing" in self.__dict__:
+            self.auditing.close()
         if self._drain is not None:
             self._drain.join(self.settings.drain_seconds + 5)
         queue.close(0)

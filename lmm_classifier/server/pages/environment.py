@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 from starlette.requests import Request
@@ -85,8 +85,32 @@ def environment() -> Environment:
 
 
 def segment(text: str) -> str:
-    """Return a text as one segment of an address; labels may hold any characters."""
-    return quote(text, safe="", errors="surrogatepass").replace(".", "%2E")
+    """Return a text as one segment of an address; labels may hold any characters.
+
+    A mark stands before what browsers would take for a folder above, and before the mark.
+    """
+    marked = f"~{text}" if text in (".", "..") or text.startswith("~") else text
+    return quote(marked, safe="", errors="surrogatepass").replace(".", "%2E")
+
+
+def text_of(segment: str) -> str:
+    """Undo `segment`."""
+    return unquote(segment, errors="surrogatepass").removeprefix("~")
+
+
+def last_segment(request: Request, before: str) -> str:
+    """Return the text of the segment of the address of a request that follows `before`.
+
+    The path of the framework is decoded, where a slash in a label and one between two segments are the same.
+
+    Raises:
+        ProblemError: that is no UTF-8.
+    """
+    raw = request.scope["raw_path"].partition(b"?")[0].decode("latin-1").removeprefix(before)
+    try:
+        return text_of(raw.partition("/")[0])
+    except UnicodeDecodeError:
+        raise ProblemError("not-found", "The address is not one of this server.") from None
 
 
 def _labels(state: ServerState) -> int:

@@ -10,6 +10,7 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
 from lmm_classifier.server.pages.environment import render
+from lmm_classifier.server.pages.forms import local
 from lmm_classifier.server.routes.session import set_session
 from lmm_classifier.server.state import state_of
 from lmm_classifier.server.uploads import Upload
@@ -22,7 +23,7 @@ _MOST = 10_000  # bytes of the form
 @router.get("/login")
 def login(request: Request) -> Response:
     """Show the form."""
-    return render(request, "login.html", then=_local(request.query_params.get("then", "/")), is_wrong=False)
+    return render(request, "login.html", then=local(request.query_params.get("then", "/")), is_wrong=False)
 
 
 @router.post("/login")
@@ -34,13 +35,7 @@ async def enter(request: Request) -> Response:
         form = parse_qs((await upload.whole()).decode("utf-8", "replace"))
     token, then = (form.get(name, [""])[0] for name in ("token", "then"))
     if state.access.permission_of(token.strip()) is None:
-        return await run_in_threadpool(render, request, "login.html", 401, then=_local(then), is_wrong=True)
-    response = RedirectResponse(_local(then), 303)
+        return await run_in_threadpool(render, request, "login.html", 401, then=local(then), is_wrong=True)
+    response = RedirectResponse(local(then), 303)
     set_session(request, response, token.strip())
     return response
-
-
-def _local(address: str) -> str:
-    """Return an address of this server; any other becomes the first page."""
-    is_local = address.startswith("/") and not address.startswith(("//", "/\\")) and address.isprintable()
-    return address if is_local and not address.startswith("/login") else "/"

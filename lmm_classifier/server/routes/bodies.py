@@ -7,6 +7,7 @@ from typing import Annotated, Any, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 from starlette.requests import Request
 
+from lmm_classifier.index.dismissals import FindingKind
 from lmm_classifier.server.problems import ProblemError
 from lmm_classifier.server.state import ServerState
 from lmm_classifier.server.uploads import Upload
@@ -67,6 +68,27 @@ class Undoing(Body):
     note: Note = ""
 
 
+class FoundExample(Body):
+    """An example of a finding, with its label there."""
+
+    id: ContentHash
+    label: LabelText
+
+
+class FindingSeen(Body):
+    """A finding of the audit; one of the kinds `label` and `outlier` is about one example."""
+
+    kind: FindingKind
+    examples: Annotated[list[FoundExample], Field(min_length=1, max_length=10_000)]
+
+
+class Dismissing(Body):
+    """Findings that a person calls right."""
+
+    findings: Annotated[list[FindingSeen], Field(min_length=1, max_length=10_000)]
+    note: Note = ""
+
+
 Rate = Annotated[float, Field(gt=0, lt=1)]
 
 
@@ -86,7 +108,18 @@ class Login(Body):
     token: Annotated[str, StringConstraints(min_length=1, max_length=1000)]
 
 
-_MODELS = (SeenExample, Removal, Relabeling, Renaming, Undoing, CalibrationTargets, Login)
+_MODELS = (
+    SeenExample,
+    FoundExample,
+    FindingSeen,
+    Dismissing,
+    Removal,
+    Relabeling,
+    Renaming,
+    Undoing,
+    CalibrationTargets,
+    Login,
+)
 
 
 def body_schemas() -> dict[str, Any]:

@@ -184,6 +184,36 @@ _CALIBRATION = _object(
         "index_version": _COUNT,
     }
 )
+_FINDING = _object(
+    {
+        "kind": {"enum": ["label", "duplicates", "outlier"]},
+        "finding": {**_TEXT, "description": "A digest that names the finding"},
+        "examples": _list(_ref("Example")),
+        "neighbors": _list(_ref("Neighbor")),
+        "suggested": {**_TEXT, "description": "The most probable other label"},
+        "label_quality": {**_RATE, "description": "Lower is worse"},
+        "probability": {**_RATE, "description": "Of its own label, when the example is held out"},
+        "is_likely": _YES,
+        "familiarity": _NUMBER,
+        "similarity": _NUMBER,
+        "compared": {"enum": ["bytes", "pixels", "vectors"]},
+    },
+    *("neighbors", "suggested", "label_quality", "probability", "is_likely", "familiarity", "similarity", "compared"),
+)
+_AUDIT = _object(
+    {
+        "state": {"enum": ["running", "done", "failed", "canceled"]},
+        "progress": _or_null(_object({"stage": _TEXT, "done": _COUNT, "total": _or_null(_COUNT)})),
+        "error": _or_null(_TEXT),
+        "audited_version": {**_or_null(_COUNT), "description": "The version of the index that was audited last"},
+        "index_version": _COUNT,
+        "counts": _object({"label": _COUNT, "duplicates": _COUNT, "outlier": _COUNT}),
+        "accuracy": {**_or_null(_RATE), "description": "Held-out examples that are predicted as their label"},
+        "wrong_labels_expected": _or_null(_COUNT),
+        "findings": _list(_ref("Finding")),
+        "next": _or_null(_TEXT),
+    }
+)
 SCHEMAS: dict[str, Any] = {
     "Problem": _object(
         {
@@ -212,6 +242,8 @@ SCHEMAS: dict[str, Any] = {
     "EditReport": _EDIT_REPORT,
     "Edit": _EDIT,
     "Edits": _object({"edits": _list(_ref("Edit")), "next": _or_null(_COUNT)}),
+    "Finding": _FINDING,
+    "Audit": _AUDIT,
     "Index": _INDEX,
     "Calibration": _CALIBRATION,
     "CalibrationStarted": _object({"job": _JOB}),

@@ -1,0 +1,162 @@
+"""The dataset: all labels with samples, the examples of one label, and changes of both."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastapi import APIRouter
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
+from starlette.responses import Response
+
+from lmm_classifier.core.errors import ConflictError
+from lmm_classifier.core.labels import normal_label
+from lmm_classifier.index.build.editor import IndexEditor
+from lmm_classifier.index.build.reports import EditReport
+from lmm_classifier.server.pages.environment import last_segment, render, segment
+from lmm_classifier.server.pages.forms import Form, applied, field, number, read_form
+from lmm_classifier.server.pages.notices import notice_of
+from lmm_classifier.server.problems import ProblemError
+from lmm_classifier.server.results import CONTENT_HASH, ExampleIds
+from lmm_classifier.server.routes.examples import ORIGIN
+from lmm_classifier.server.state import ServerState, state_of
+
+router = APIRouter(include_in_schema=False)
+
+LABELS = "/dataset/labels/"
+_LABELS_SHOWN, _EXAMPLES_SHOWN, _SAMPLES = 48, 96, 4
+_THIN = 5  # a label with fewer examples is thin
+_SORTS = ("name", "fewest", "most")
+
+
+@router.get("/dataset")
+def dataset(request: Request) -> Response:
+    """Show all labels with their numbers of examples and samples, and what the audit found."""
+    state, params = state_of(request), request.query_params
+    wanted, sort = params.get("q", "").strip(), params.get("sort", "name")
+    rows = state.ids.rows_by_label
+    names = [name for name in rows if wanted.casefold() in name.casefold()]
+    if sort in ("fewest", "most"):
+        names.sort(key=lambda name: len(rows[name]), reverse=sort == "most")
+    page = _page_of(params.get("page", ""), len(names), _LABELS_SHOWN)
+    start = (page - 1) * _LABELS_SHOWN
+    view = state.auditing.view()
+    return render(
+        request,
+        "dataset.html",
+        labels=[_label_values(name, state.ids) for name in names[start : start + _LABELS_SHOWN]],
+        wanted=wanted,
+        sort=sort if sort in _SORTS else "name",
+        sorts=_SORTS,
+        page=page,
+        count=len(names),
+        size=_LABELS_SHOWN,
+        audit=view,
+        confusable=_confusable(state),
+        notice=notice_of(request),
+    )
+
+
+@router.get(LABELS + "{name:path}")
+def label(request: Request, name: str) -> Response:  # noqa: ARG001 - a slash in it is read from the bytes
+    """Show the examples of a label, and the forms that change them."""
+    state, wanted = state_of(request), last_segment(request, LABELS)
+    ids = state.ids
+    rows = ids.rows_by_label.get(wanted)
+    if rows is None:
+        raise ProblemError("not-found", f"No example has the label {wanted!r}.")
+    page = _page_of(request.query_params.get("page", ""), len(rows), _EXAMPLES_SHOWN)
+    shown = rows[(page - 1) * _EXAMPLES_SHOWN : page * _EXAMPLES_SHOWN]
+    contents = ids.contents
+    return render(
+        request,
+        "label.html",
+        label=wanted,
+        examples=[{"id": contents.hashes[row], "path": contents.paths[row]} for row in shown],
+        page=page,
+        count=len(rows),
+        size=_EXAMPLES_SHOWN,
+        labels=[*ids.rows_by_label],
+        confusable=[pair for pair in _confusable(state) if wanted in (pair.label, pair.predicted_as)],
+        notice=notice_of(request),
+    )
+
+
+@router.post(LABELS + "{name:path}")
+async def change_label(request: Request, name: str) -> Response:  # noqa: ARG001
+    """Rename a label, or relabel or remove the chosen examples of it; each is one edit."""
+    wanted, form = last_segment(request, LABELS), await read_form(request)
+    action = form.get("action", [""])[0]
+    if action == "rename":
+        return await _rename(request, wanted, form)
+    if action not in ("relabel", "remove"):
+        raise ProblemError("malformed-request", "Expected the action rename, relabel or remove.")
+    seen = await run_in_threadpool(_chosen, state_of(request).ids, wanted, form)
+    new = field(form, "label") if action == "relabel" else ""
+
+    def edit(editor: IndexEditor) -> EditReport:
+        if action == "remove":
+            return editor.remove([*seen], expect=seen, origin=ORIGIN)
+        return editor.relabel([*seen], new, expect=seen, origin=ORIGIN)
+
+    return await applied(request, action, edit, await _address_after(request, wanted, len(seen)))
+
+
+async def _rename(request: Request, wanted: str, form: Form) -> Response:
+    """Rename; a page asks first where that merges two labels."""
+    state, new = state_of(request), normal_label(field(form, "label"))
+    rows = state.ids.rows_by_label
+    if new in rows and new != wanted and "merge" not in form:
+        counts: dict[str, Any] = {
+            "label": wanted,
+            "new": new,
+            "count": len(rows.get(wanted, ())),
+            "others": len(rows[new]),
+        }
+        return await run_in_threadpool(render, request, "merge.html", **counts)
+    return await applied(
+        request,
+        "rename_label",
+        lambda editor: editor.rename_label(wanted, new, origin=ORIGIN),
+        LABELS + segment(new),
+    )
+
+
+async def _address_after(request: Request, wanted: str, gone: int) -> str:
+    """Return the page of a label, or that of the dataset where no example keeps the label."""
+    left = len(state_of(request).ids.rows_by_label.get(wanted, ())) - gone
+    return LABELS + segment(wanted) if left > 0 else "/dataset"
+
+
+def _chosen(ids: ExampleIds, label: str, form: Form) -> dict[str, str]:
+    """Return the ids in the dataset of the chosen examples, each with the label that was seen."""
+    chosen = [name for name in form.get("example", []) if CONTENT_HASH.fullmatch(name)]
+    if not chosen:
+        raise ProblemError("malformed-request", "No example was chosen. Choose one or more.")
+    contents = ids.contents
+    seen, missing = dict[str, str](), dict[str, tuple[str, str | None]]()
+    for content_hash in chosen:
+        rows = [row for row in ids.rows_of(content_hash) if contents.labels[row] == label]
+        seen |= {contents.paths[row]: label for row in rows}
+        if not rows:
+            missing[content_hash] = label, None
+    if missing:
+        raise ConflictError.of(missing)
+    return seen
+
+
+def _label_values(name: str, ids: ExampleIds) -> dict[str, Any]:
+    rows = ids.rows_by_label[name]
+    step = max(len(rows) // _SAMPLES, 1)
+    samples = [ids.contents.hashes[row] for row in rows[::step][:_SAMPLES]]
+    return {"name": name, "count": len(rows), "samples": samples, "is_thin": len(rows) < _THIN}
+
+
+def _confusable(state: ServerState) -> list[Any]:
+    audit = state.auditing.view().audit
+    return [] if audit is None else [*audit.confusable]
+
+
+def _page_of(text: str, count: int, size: int) -> int:
+    """Return a page that exists."""
+    return min(max(number(text), 1), max(-(-count // size), 1))

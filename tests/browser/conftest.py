@@ -1,0 +1,69 @@
+"""One chromium and one server for all tests of pages; the server has an index with mistakes and odd names."""
+
+import pytest
+
+pytest.importorskip("fastapi", reason="the extra `server` is not installed")
+
+from lmm_classifier.index.build.builder import build_index_from_directory
+from tests.helpers.browser import Visit, opened_browser, why_no_browser
+from tests.helpers.datasets import draw_dataset, offline_config
+from tests.helpers.live_server import LiveServer
+
+if reason := why_no_browser():
+    pytest.skip(reason, allow_module_level=True)
+
+ODD = ("a/b", '"><img src=x onerror=alert(1)>', "..", "مرحبا", "🌷 tulip")  # labels
+
+
+@pytest.fixture(scope="session")
+def browser():
+    """A chromium."""
+    with opened_browser() as made:
+        yield made
+
+
+@pytest.fixture(scope="session")
+def drawn(tmp_path_factory):
+    """A dataset with an image under a wrong label and a copy, its index, and new images."""
+    root = tmp_path_factory.mktemp("browser")
+    draw_dataset(root / "dataset", count=8)
+    draw_dataset(root / "new", count=2, seed=9)
+    dataset = root / "dataset"
+    (dataset / "stripes" / "00.png").rename(dataset / "gingham" / "wrong.png")
+    (dataset / "polka_dots" / "copy.png").write_bytes((dataset / "polka_dots" / "00.png").read_bytes())
+    config = offline_config(root / "index", rerank__enabled=False)
+    build_index_from_directory(dataset, root / "index", config=config)
+    editor_images = sorted((root / "new").rglob("*.png"))
+    from lmm_classifier.index.build.editor import IndexEditor
+
+    IndexEditor(root / "index", config).add(editor_images[: len(ODD)], list(ODD))
+    return root
+
+
+@pytest.fixture(scope="session")
+def site(drawn):
+    """A server on the index; tests undo what they change."""
+    config = offline_config(drawn / "index", rerank__enabled=False, images__threads=2)
+    with LiveServer(config) as server:
+        yield server
+
+
+@pytest.fixture
+def visit(browser, site):
+    """Return a function that opens a window; at the end no window may have seen a fault."""
+    visits = []
+
+    def made(**options):
+        visits.append(Visit(browser, site.url, **options))
+        return visits[-1].page
+
+    yield made
+    for opened in visits:
+        opened.close()
+    assert [fault for opened in visits for fault in opened.faults] == []
+
+
+@pytest.fixture
+def page(visit):
+    """A window."""
+    return visit()
