@@ -86,10 +86,11 @@ def test_a_stale_index_is_calibrated_again(window, calibrated):
     page = window()
     expect(page.get_by_role("heading", name=re.compile("older than the examples"))).to_be_visible()
     page.get_by_role("button", name="Calibrate again").click()
-    expect(page.get_by_role("button", name="Store")).to_be_visible(timeout=1000 * PATIENCE)
+    expect(page.get_by_role("button", name="Store")).to_be_visible(timeout=30_000)
     expect(page.get_by_role("heading", name=re.compile("older than the examples"))).to_have_count(0)
 
 
+@pytest.mark.long
 def test_the_server_goes(browser, drawn, tmp_path):
     """The page says that its figures are not those of the sliders."""
     shutil.copytree(drawn / "index", tmp_path / "index", ignore=shutil.ignore_patterns("*.lock"))

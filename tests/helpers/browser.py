@@ -48,7 +48,7 @@ class Visit:
 
     def __init__(self, browser, url, **options):
         self.faults = []
-        self.context = browser.new_context(base_url=url, viewport=DESKTOP, **{"reduced_motion": "reduce", **options})
+        self.context = browser.new_context(base_url=url, **{"viewport": DESKTOP, "reduced_motion": "reduce", **options})
         self.page = self.context.new_page()
         self.page.set_default_timeout(15_000)
         self.page.on("console", self._heard)

@@ -14,7 +14,7 @@ from lmm_classifier.core.labels import normal_label
 from lmm_classifier.index.build.editor import IndexEditor
 from lmm_classifier.index.build.reports import EditReport
 from lmm_classifier.server.pages.environment import last_segment, render, segment
-from lmm_classifier.server.pages.forms import Form, applied, field, number, read_form
+from lmm_classifier.server.pages.forms import Form, applied, label_of, number, read_form
 from lmm_classifier.server.pages.notices import notice_of
 from lmm_classifier.server.problems import ProblemError
 from lmm_classifier.server.results import CONTENT_HASH, ExampleIds
@@ -92,7 +92,7 @@ async def change_label(request: Request, name: str) -> Response:  # noqa: ARG001
     if action not in ("relabel", "remove"):
         raise ProblemError("malformed-request", "Expected the action rename, relabel or remove.")
     seen = await run_in_threadpool(_chosen, state_of(request).ids, wanted, form)
-    new = field(form, "label") if action == "relabel" else ""
+    new = label_of(form) if action == "relabel" else ""
 
     def edit(editor: IndexEditor) -> EditReport:
         if action == "remove":
@@ -104,7 +104,7 @@ async def change_label(request: Request, name: str) -> Response:  # noqa: ARG001
 
 async def _rename(request: Request, wanted: str, form: Form) -> Response:
     """Rename; a page asks first where that merges two labels."""
-    state, new = state_of(request), normal_label(field(form, "label"))
+    state, new = state_of(request), normal_label(label_of(form))
     rows = state.ids.rows_by_label
     if new in rows and new != wanted and "merge" not in form:
         counts: dict[str, Any] = {
