@@ -92,3 +92,11 @@ def test_forms_that_lack_something_change_nothing(teacher, fields):
     """They are refused with a page."""
     assert send(teacher, "/dataset/labels/red", **fields).status_code in (400, 415)
     assert teacher.get("/v1/index").json()["version"] == 1
+
+
+def test_undoing_a_renaming_leads_to_the_former_name(teacher):
+    """The page of the new name is gone."""
+    address = send(teacher, "/dataset/labels/red", action="rename", label="crimson").headers["location"]
+    undone = send(teacher, "/edits/2/undo", then=address.partition("?")[0])
+    moved = teacher.get(undone.headers["location"], headers=PAGE, follow_redirects=False)
+    assert moved.headers["location"] == "/dataset/labels/red?edit=3"
