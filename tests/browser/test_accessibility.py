@@ -17,6 +17,7 @@ ADDRESSES = (
     "/dataset/audit/duplicates",
     "/dataset/audit/outliers",
     "/edits",
+    "/quality",
     "/login",
     "/docs",
     "/problems/queue-full",
