@@ -3,9 +3,10 @@
 import { compare, LabelDialog, stepNeighbor } from "./review_dialogs.js";
 import { RunEvents } from "./review_events.js";
 import { drawLegend, listen } from "./review_keys.js";
+import { Notices } from "./review_notices.js";
 import { Outbox } from "./review_outbox.js";
 import { ReviewQueue } from "./review_queue.js";
-import { draw, drawAdvice, drawCounts, drawDone, get, make, shown } from "./review_view.js";
+import { draw, drawAdvice, drawCounts, drawDone, get, shown } from "./review_view.js";
 
 const LEAST = 3; // images of a group that are shown before the whole group gets a label
 const ADVICE = 3000; // milliseconds between two questions whether a person may stop
@@ -14,6 +15,7 @@ const page = get("review");
 const number = Number(page.dataset.run);
 const isCalibrated = page.dataset.calibrated === "yes";
 const queue = new ReviewQueue(number);
+const notices = new Notices(get("notice"), () => act("undo", "z"));
 
 /** @typedef {{entry: string | null, answer: number | null, items: number[], did: string}} Done */
 /** @type {Done[]} */
@@ -22,9 +24,8 @@ const history = [];
 let run = null;
 let needsOrder = false; // answers changed what teaches most
 let isLoading = false;
+let undoing = Promise.resolve(); // one after the other: each has to know what the one before took back
 let asked = 0; // when the advice was asked for
-let noticeTimer = 0;
-let said = ""; // the notice in sight
 
 const outbox = new Outbox(`${number}@${page.dataset.created}`, {
   saved: (entry, reply) => {
@@ -55,25 +56,8 @@ const outbox = new Outbox(`${number}@${page.dataset.created}`, {
  */
 function returned(items, why) {
   queue.putBack(items);
-  notice(why);
+  notices.say(why);
   reload();
-}
-
-/**
- * @param {string} text
- * @param {boolean} [canUndo]
- * @param {string} [more] what came of it
- */
-function notice(text, canUndo = false, more = "") {
-  said = text;
-  const box = get("notice");
-  const undoing = make("button", { type: "button", onclick: () => act("undo", "z") }, "Undo (Z)");
-  box.replaceChildren(make("span", { textContent: `${text} ${more}`.trim() }), ...(canUndo ? [undoing] : []));
-  clearTimeout(noticeTimer);
-  noticeTimer = setTimeout(() => {
-    said = "";
-    box.replaceChildren();
-  }, 8000);
 }
 
 function show() {
@@ -108,7 +92,7 @@ async function ahead() {
     else if ((await queue.rest()) || (await queue.more())) show();
     else if (!queue.item && !outbox.count && (needsOrder || run?.open)) await order();
   } catch (error) {
-    if (!queue.item) notice(`The server does not answer: ${/** @type {Error} */ (error).message}`);
+    if (!queue.item) notices.say(`The server does not answer: ${/** @type {Error} */ (error).message}`);
   } finally {
     isLoading = false;
   }
@@ -152,7 +136,7 @@ function decide(items, decision, did) {
   else queue.drop(ids);
   if (decision.label !== undefined) needsOrder = true;
   show();
-  notice(did, true);
+  notices.say(did, true);
   ahead();
 }
 
@@ -169,7 +153,7 @@ function setAside(id) {
 async function undo() {
   const last = history.pop() ?? (await newest());
   if (!last) {
-    notice("There is no answer to undo.");
+    notices.say("There is no answer to undo.");
     return;
   }
   if (last.entry === null || !outbox.withdraw(last.entry)) {
@@ -178,7 +162,7 @@ async function undo() {
   }
   const isInSight = queue.putBack(last.items);
   show();
-  notice(`Undone: ${last.did}`);
+  notices.say(`Undone: ${last.did}`);
   if (!isInSight) await reload();
 }
 
@@ -233,7 +217,7 @@ const ACTS = {
   previous: () => (get("compare").open ? stepNeighbor(-1) : moved(() => queue.move(-1))),
   nextGroup: () => moved(() => queue.moveGroup(1)),
   previousGroup: () => moved(() => queue.moveGroup(-1)),
-  undo,
+  undo: () => (undoing = undoing.then(undo)),
   help: () => (get("help").open ? get("help").close() : get("help").showModal()),
 };
 
@@ -289,7 +273,7 @@ new RunEvents(
       show();
       if (count) {
         const more = `${count} more ${count === 1 ? "image decides itself" : "images decide themselves"} now.`;
-        notice(said, true, more);
+        notices.add(more);
       }
       ahead();
       advise();
