@@ -10,7 +10,7 @@ from axe_playwright_python.sync_playwright import Axe
 
 from tests.browser.conftest import WIDTHS
 
-PAGES = ("/", "/quality", "/docs", "/problems/queue-full", "/nothing")
+PAGES = ("/", "/review", "/review/1", "/quality", "/docs", "/problems/queue-full", "/nothing")
 RULES = {"runOnly": {"type": "tag", "values": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]}}
 
 
@@ -20,12 +20,22 @@ def violations(page):
     return [f"{page.url} {found['id']}: {found['nodes'][0]['html'][:200]}" for found in results["violations"]]
 
 
+def begin_run(server, page):
+    """Let there be a run with questions."""
+    if not server.state.reviews.reviewer.runs.runs():
+        page.context.request.post(f"{server.url}/v1/runs", data={"root": "new"})
+        server.wait_until(lambda: server.state.reviews.reviewer.runs.run(1).state == "done")
+
+
 def check(open_page, server, addresses, looks):
     bad = []
     for width, scheme in looks:
         page = open_page(server.url, width, scheme, bypass_csp=True)
+        begin_run(server, page)
         for address in addresses:
             page.goto(f"{server.url}{address}")
+            if address == "/review/1":
+                page.locator("#picture[data-item]").wait_for()
             bad += violations(page)
     assert bad == []
 
