@@ -35,7 +35,7 @@ def check(open_page, server, addresses, looks):
         for address in addresses:
             page.goto(f"{server.url}{address}")
             if address == "/review/1":
-                page.locator("#picture[data-item]").wait_for()
+                page.locator("#current[data-item]").wait_for()
             bad += violations(page)
     assert bad == []
 

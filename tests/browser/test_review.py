@@ -131,7 +131,7 @@ def reviewed(context, server):
     page.get_by_role("button", name="Start").click()
     page.wait_for_url("**/review/1")
     page.wait_for_function("() => document.getElementById('counts').textContent.startsWith('31 open')")
-    expect(page.locator("#picture")).to_have_attribute("data-item", any_number())
+    expect(page.locator("#current")).to_have_attribute("data-item", any_number())
     assert got(server, "/v1/runs/1")["state"] == "done"
     return page
 
@@ -145,13 +145,13 @@ def press(page, key):
     item = item_of(page)
     page.keyboard.press(key)
     page.wait_for_function(
-        "item => document.getElementById('picture').dataset.item !== item || !document.getElementById('done').hidden",
+        "item => document.getElementById('current').dataset.item !== item || !document.getElementById('done').hidden",
         arg=item,
     )
 
 
 def item_of(page):
-    return page.locator("#picture").get_attribute("data-item")
+    return page.locator("#current").get_attribute("data-item")
 
 
 def saved(page):
@@ -184,7 +184,7 @@ def test_by_keys_alone(context, server):
     assert [answer["kind"] for answer in decisions(server)].count("label") == 1
     assert len(decisions(server)) == 20
     page.reload()
-    expect(page.locator("#picture")).to_have_attribute("data-item", any_number())
+    expect(page.locator("#current")).to_have_attribute("data-item", any_number())
     for _ in range(21):
         page.keyboard.press("z")
     expect(page.locator("#notice")).to_contain_text("There is no answer to undo")
@@ -250,13 +250,13 @@ def test_two_tabs(context, server):
     one = reviewed(context, server)
     other = context.new_page()
     other.goto("/review/1")
-    expect(other.locator("#picture")).to_have_attribute("data-item", item_of(one))
+    expect(other.locator("#current")).to_have_attribute("data-item", item_of(one))
     first = item_of(one)
     one.bring_to_front()
     press(one, "u")
     saved(one)
     other.bring_to_front()
-    other.wait_for_function("item => document.getElementById('picture').dataset.item !== item", arg=first)
+    other.wait_for_function("item => document.getElementById('current').dataset.item !== item", arg=first)
     press(other, "u")
     saved(other)
     answers = decisions(server)

@@ -5,7 +5,7 @@ from pathlib import Path
 from tests.helpers.paths import ROOT, TESTS
 
 PACKAGE = ROOT / "lmm_classifier"
-OTHERS = {"contracts", "project", "helpers", "fixtures"}  # folders of tests that are not about one module
+OTHERS = {"contracts", "project", "helpers", "fixtures", "browser"}  # folders of tests that are not about one module
 # test file -> the modules that it is about, where it serves more than the one of its own name
 SEVERAL = {
     "batching/test_queue_states.py": "classifier_queue, admission, deadline_timer, worker_pool: any order of events",
@@ -31,7 +31,7 @@ def test_each_test_file_has_its_module():
 
 
 def test_each_folder_of_tests_is_a_room():
-    """The folders of tests are the rooms, and four for what no single module is."""
+    """The folders of tests are the rooms, and five for what no single module is."""
     folders = {path.parent.relative_to(TESTS) for path in TESTS.rglob("test_*.py")}
     rooms = {path.parent.relative_to(PACKAGE) for path in PACKAGE.rglob("__init__.py")}
     assert {folder for folder in folders if folder not in rooms} <= {Path(name) for name in OTHERS}

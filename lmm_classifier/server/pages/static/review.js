@@ -144,7 +144,7 @@ function decide(items, decision, did) {
 function setAside(id) {
   const group = queue.group;
   const item = group.items.find((other) => other.id === id);
-  if (!item || queue.left().length < 2) return;
+  if (!item) return;
   group.items = group.items.filter((other) => other !== item);
   queue.groups.push({ ...group, id: `apart-${id}`, items: [item], rest: [], size: 1 });
   queue.settle();

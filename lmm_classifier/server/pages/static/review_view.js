@@ -84,10 +84,10 @@ export function draw(queue, on) {
  * @param {boolean} isCalibrated
  */
 function drawItem(queue, item, group, isCalibrated) {
-  const picture = get("picture");
+  const current = get("current");
   const image = queue.image(item);
-  if (picture.firstChild !== image) picture.replaceChildren(image);
-  picture.dataset.item = String(item.id);
+  if (current.firstChild !== image) current.replaceChildren(image);
+  current.dataset.item = String(item.id);
   image.alt = shown(item.name);
   const best = item.candidates[0];
   const isKnown = group.kind !== "new_class" && best;
