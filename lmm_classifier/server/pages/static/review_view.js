@@ -209,6 +209,11 @@ export function drawCounts(run) {
     : `This run is ${run.state} after ${run.items} images. The list of runs can resume it.`;
 }
 
+/** @param {number} images */
+function count(images) {
+  return images === 1 ? "1 image was" : `${images} images were`;
+}
+
 /**
  * Draw the end: nothing waits.
  * @param {any} run
@@ -219,7 +224,7 @@ export function drawDone(run) {
   get("done-title").textContent = isUnder ? "Nothing waits yet" : run.items ? "Nothing waits any more" : "No images yet";
   get("done-text").textContent = isUnder
     ? "The first questions come while the images are classified."
-    : `${run.decided} images were decided by people, and ${run.confident} decide themselves.`;
+    : `${count(run.decided)} decided by people; ${count(run.confident)} decided without.`;
 }
 
 /**
