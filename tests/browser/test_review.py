@@ -154,6 +154,10 @@ def item_of(page):
     return page.locator("#current").get_attribute("data-item")
 
 
+def until_counts(page, text):
+    expect(page.locator("#counts")).to_contain_text(text)
+
+
 def saved(page):
     expect(page.locator("#review")).to_have_attribute("data-unsaved", "0")
 
@@ -190,7 +194,8 @@ def test_by_keys_alone(context, server):
     expect(page.locator("#notice")).to_contain_text("There is no answer to undo")
     saved(page)
     assert {answer["state"] for answer in decisions(server)} == {"undone"}
-    page.wait_for_function("() => document.getElementById('counts').textContent.startsWith('31 open · 0 decided')")
+    until_counts(page, "31 open · 0 decided")
+    server.state.classifier.wait_for_index()
     assert state(server) == before
     assert not context.said
 
@@ -208,10 +213,13 @@ def test_a_whole_group(context, server):
     page.keyboard.press("Enter")
     saved(page)
     assert decisions(server)[0]["size"] == count
+    until_counts(page, f"{count} decided")
+    server.state.classifier.wait_for_index()
     assert {"label": "new one", "examples": count} in got(server, "/v1/labels")["labels"]
     page.keyboard.press("z")
     saved(page)
-    page.wait_for_function("() => document.getElementById('counts').textContent.startsWith('31 open')")
+    until_counts(page, "31 open · 0 decided")
+    server.state.classifier.wait_for_index()
     assert state(server) == before
     assert not context.said
 

@@ -236,6 +236,9 @@ async function advise() {
   if (reply?.ok) drawAdvice(await reply.json());
 }
 
+for (const [kind, isBroken] of /** @type {[string, boolean][]} */ ([["error", true], ["load", false]])) {
+  page.addEventListener(kind, (event) => event.target.classList.toggle("broken", isBroken), true);
+}
 drawLegend(get("legend"));
 listen(act, () => (get("compare").open ? ["compare", "next", "previous", "choose", "first", "unknown"] : ["help"]));
 for (const button of page.querySelectorAll("[data-act]")) {
@@ -250,6 +253,7 @@ new RunEvents(
     progress: ({ run: values }) => {
       const former = run;
       counted(values);
+      if (values.items !== former?.items) needsOrder = true;
       if (!queue.item && values.open && values.open !== former?.open) reload();
       else if (!queue.item) show();
     },
@@ -281,6 +285,8 @@ new RunEvents(
     deleted: () => location.assign("/review"),
   },
   (isThere) => {
-    if (isThere) outbox.retry();
+    if (!isThere) return;
+    outbox.retry();
+    for (const image of page.querySelectorAll("img.broken")) image.src = image.src;
   },
 );

@@ -198,7 +198,7 @@ export class ReviewQueue {
    */
   image(item) {
     let image = this.images.get(item.id);
-    if (!image) {
+    if (!image || (image.complete && !image.naturalWidth)) {
       image = new Image();
       image.alt = "";
       image.decoding = "sync";
