@@ -24,6 +24,8 @@ const history = [];
 let run = null;
 let needsOrder = false; // answers changed what teaches most
 let isLoading = false;
+let isWanted = false; // something changed while the next images were loaded
+let isForced = false; // a new order is needed now
 let undoing = Promise.resolve(); // one after the other: each has to know what the one before took back
 let asked = 0; // when the advice was asked for
 
@@ -32,6 +34,7 @@ const outbox = new Outbox(`${number}@${page.dataset.created}`, {
     const refused = Object.keys(reply.refused ?? {}).map(Number);
     if (refused.length) returned(refused, `Not taught: ${Object.values(reply.refused)[0]}`);
     if (entry.kind === "undo") needsOrder = true;
+    if (!queue.item) ahead();
   },
   refused: (entry, why) => {
     if (entry.kind === "decide") {
@@ -71,7 +74,7 @@ function show() {
     if (!document.querySelector("dialog[open]")) get("stage").focus({ preventScroll: true });
     queue.preload();
   } else if (run && queue.isLoaded) {
-    drawDone(run);
+    drawDone(run, isLoading || outbox.count > 0);
   }
 }
 
@@ -84,35 +87,39 @@ function moved(move) {
 
 /** Load what comes next before it is needed. */
 async function ahead() {
+  isWanted = true;
   if (isLoading) return;
   isLoading = true;
   try {
-    const isLastOfGroup = queue.left().length <= 1;
-    if (needsOrder && isLastOfGroup && !outbox.count) await order();
-    else if ((await queue.rest()) || (await queue.more())) show();
-    else if (!queue.item && !outbox.count && (needsOrder || run?.open)) await order();
+    while (isWanted) {
+      isWanted = false;
+      await loadNext();
+    }
   } catch (error) {
     if (!queue.item) notices.say(`The server does not answer: ${/** @type {Error} */ (error).message}`);
   } finally {
     isLoading = false;
   }
+  if (!queue.item) show();
+}
+
+async function loadNext() {
+  const isLastOfGroup = !queue.group || queue.all(queue.group).length <= 1;
+  if (isForced || (needsOrder && isLastOfGroup && !outbox.count)) await order();
+  else if ((await queue.rest()) || (await queue.more())) show();
+  else if (!queue.item && !outbox.count && run?.open) await order();
 }
 
 async function order() {
-  needsOrder = false;
+  needsOrder = isForced = false;
   for (const item of outbox.items) queue.gone.add(item);
   counted(await queue.load());
   show();
 }
 
 async function reload() {
-  needsOrder = true;
+  isForced = true;
   await ahead();
-  if (needsOrder && !isLoading) {
-    isLoading = true;
-    await order().catch(() => {});
-    isLoading = false;
-  }
 }
 
 /** @param {any} values */
@@ -145,6 +152,7 @@ function setAside(id) {
   const group = queue.group;
   const item = group.items.find((other) => other.id === id);
   if (!item) return;
+  item.apart = true;
   group.items = group.items.filter((other) => other !== item);
   queue.groups.push({ ...group, id: `apart-${id}`, items: [item], rest: [], size: 1 });
   queue.settle();
@@ -161,6 +169,7 @@ async function undo() {
     outbox.add({ kind: "undo", items: last.items, ...how });
   }
   const isInSight = queue.putBack(last.items);
+  if (queue.item && last.items.includes(queue.item.id)) queue.item.apart = false;
   show();
   notices.say(`Undone: ${last.did}`);
   if (!isInSight) await reload();
@@ -206,7 +215,10 @@ const ACTS = {
   },
   unknown: () => decide([queue.item], "unknown", "Decided as unknown."),
   skip: () => decide([queue.item], "skip", "Skipped."),
-  apart: () => decide([queue.item], "not_in_group", "Taken out of the group."),
+  apart: () => {
+    if (!queue.item?.apart) decide([queue.item], "not_in_group", "Taken out of the group.");
+    else moved(() => queue.move(1)); // it is in a group of its own already
+  },
   label: () => {
     const item = queue.item;
     if (item) labeling.open("It is…", "", [], (label) => decide([item], { label }, `Taught as ${shown(label)}.`));
@@ -221,13 +233,8 @@ const ACTS = {
   help: () => (get("help").open ? get("help").close() : get("help").showModal()),
 };
 
-/**
- * @param {string} name
- * @param {string} key
- */
-function act(name, key) {
-  ACTS[name](key);
-}
+/** @type {(name: string, key: string) => void} */
+const act = (name, key) => ACTS[name](key);
 
 async function advise() {
   if (Date.now() - asked < ADVICE) return;

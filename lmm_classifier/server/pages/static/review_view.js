@@ -215,12 +215,19 @@ function count(images) {
 }
 
 /**
- * Draw the end: nothing waits.
+ * Draw the end: nothing waits, or what comes next is not there yet.
  * @param {any} run
+ * @param {boolean} isComing
  */
-export function drawDone(run) {
+export function drawDone(run, isComing) {
+  get("done").dataset.state = isComing ? "coming" : "end";
   const isUnder = run.state === "running" || run.state === "waiting";
   get("done").hidden = false;
+  if (isComing) {
+    get("done-title").textContent = "The next images are being loaded";
+    get("done-text").textContent = "";
+    return;
+  }
   get("done-title").textContent = isUnder ? "Nothing waits yet" : run.items ? "Nothing waits any more" : "No images yet";
   get("done-text").textContent = isUnder
     ? "The first questions come while the images are classified."
