@@ -46,6 +46,7 @@ def drawn(tmp_path_factory):
 def site(drawn):
     """A server on the index; tests undo what they change."""
     config = offline_config(drawn / "index", rerank__enabled=False, images__threads=2)
+    config.server.roots = {"new": drawn / "new"}
     with LiveServer(config) as server:
         yield server
 
