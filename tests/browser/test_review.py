@@ -108,9 +108,9 @@ def server(request, made, index):
 
 
 @pytest.fixture
-def context(chromium, server):
+def context(browser, server):
     """A window whose pages ask no other server, and say nothing on the console."""
-    made = chromium.new_context(viewport={"width": 1280, "height": 900}, base_url=server.url)
+    made = browser.new_context(viewport={"width": 1280, "height": 900}, base_url=server.url)
     made.set_default_timeout(PATIENCE)
     expect.set_options(timeout=PATIENCE)
     said, asked = [], []
