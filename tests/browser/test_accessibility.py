@@ -45,7 +45,7 @@ def reviewed(site):
     """The address of a run with questions."""
     reviewer = site.state.reviews.reviewer
     if not reviewer.runs.runs():
-        site.state.reviews.create("new", "")
+        site.state.reviews.create("inbox", "")
     number = reviewer.runs.runs()[0].id
     site.wait_until(lambda: reviewer.runs.run(number).state == "done")
     return f"/review/{number}"
