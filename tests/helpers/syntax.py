@@ -1,4 +1,4 @@
-"""The syntax of the package's modules: each is parsed once, however many tests look at it."""
+"""The syntax of the modules of the package: each is parsed once, however many tests read it."""
 
 import ast
 from functools import cache

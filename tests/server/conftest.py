@@ -158,3 +158,29 @@ def calibrated(open_client, calibrated_index, tmp_path):
     """An application on a calibrated index of the test's own."""
     shutil.copytree(calibrated_index, tmp_path / "index", ignore=shutil.ignore_patterns("*.lock"))
     return open_client(offline_config(tmp_path / "index", rerank__enabled=False))
+
+
+@pytest.fixture(scope="session")
+def mistaken(made_index, tmp_path_factory):
+    """A dataset with a wrong label and a copy, with its index."""
+    root = tmp_path_factory.mktemp("mistaken")
+    shutil.copytree(made_index / "dataset", root / "dataset")
+    first, *_ = sorted((root / "dataset/red").iterdir())
+    first.rename(root / "dataset/green/wrong.png")
+    source = sorted((root / "dataset/blue_left").iterdir())[0]
+    shutil.copy(source, root / "dataset/blue_left/copy.png")
+    config = offline_config(root / "index", rerank__enabled=False)
+    build_index_from_directory(root / "dataset", root / "index", config=config, encoder=ColorEncoder())
+    return root
+
+
+@pytest.fixture
+def auditor(open_client, mistaken, tmp_path):
+    """An application on an index with mistakes, of the test's own, whose audit has ended."""
+    shutil.copytree(mistaken / "index", tmp_path / "mistaken", ignore=shutil.ignore_patterns("*.lock"))
+    made = open_client(offline_config(tmp_path / "mistaken", rerank__enabled=False))
+    end = time.monotonic() + PATIENCE
+    while made.state.auditing.view().audit is None:
+        assert time.monotonic() < end, made.state.auditing.view()
+        time.sleep(0.005)
+    return made

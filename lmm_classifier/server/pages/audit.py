@@ -18,7 +18,7 @@ from lmm_classifier.index.build.editor import IndexEditor
 from lmm_classifier.index.build.reports import EditReport
 from lmm_classifier.server.auditing import Finding
 from lmm_classifier.server.pages.environment import render
-from lmm_classifier.server.pages.forms import Form, applied, field, number, read_form
+from lmm_classifier.server.pages.forms import Form, applied, field, label_of, number, read_form
 from lmm_classifier.server.pages.notices import notice_of
 from lmm_classifier.server.pages.result_cards import Near
 from lmm_classifier.server.problems import ProblemError
@@ -80,7 +80,7 @@ async def decide(request: Request, name: str) -> Response:
     view = await run_in_threadpool(state.auditing.view)
     found = view.finding(kind, field(form, "finding"))
     if found is None:
-        raise ProblemError("changed-since", "Somebody has settled this finding meanwhile. Nothing was changed.")
+        raise ProblemError("conflict", "Somebody has settled this finding meanwhile. Nothing was changed.")
     action = field(form, "action")
     then = f"/dataset/audit/{name}?{urlencode({'at': number(form.get('at', [''])[0])})}"
     return await applied(request, action, _edit_of(found, action, form), then, visible=True)
@@ -101,7 +101,7 @@ def _edit_of(found: Finding, action: str, form: Form) -> _Edit:
         return lambda editor: editor.remove([*seen], expect=seen, origin=ORIGIN)
     if action != "fix":
         raise ProblemError("malformed-request", "Expected the action fix, keep or remove.")
-    label = field(form, "label")
+    label = label_of(form)
     return lambda editor: editor.relabel([*seen], label, expect=seen, origin=ORIGIN)
 
 

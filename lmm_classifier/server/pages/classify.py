@@ -19,7 +19,7 @@ from lmm_classifier.index.build.editor import IndexEditor
 from lmm_classifier.index.build.reports import EditReport
 from lmm_classifier.pipeline.stages.unreadable import unreadable
 from lmm_classifier.server.pages.environment import render
-from lmm_classifier.server.pages.forms import applied, field, read_form
+from lmm_classifier.server.pages.forms import applied, label_of, read_form
 from lmm_classifier.server.pages.notices import notice_of
 from lmm_classifier.server.pages.recent_images import RecentImage, RecentImages
 from lmm_classifier.server.pages.result_cards import ResultCard, result_card
@@ -109,7 +109,7 @@ async def compare(request: Request, content_hash: str, example: str) -> Response
 async def teach(request: Request, content_hash: str) -> Response:
     """Make an image an example of a label; where it is one already, give it this label."""
     state, recent = state_of(request), _found(request, content_hash)
-    label = field(await read_form(request, 10_000), "label")
+    label = label_of(await read_form(request, 10_000))
     ids = state.ids
     paths = [ids.contents.paths[row] for row in ids.rows_of(content_hash)]
     seen = {ids.contents.paths[row]: ids.contents.labels[row] for row in ids.rows_of(content_hash)}

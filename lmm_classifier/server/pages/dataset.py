@@ -7,15 +7,15 @@ from typing import Any
 from fastapi import APIRouter
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import RedirectResponse, Response
 
 from lmm_classifier.core.errors import ConflictError
 from lmm_classifier.core.labels import normal_label
 from lmm_classifier.index.build.editor import IndexEditor
-from lmm_classifier.index.build.reports import EditReport
+from lmm_classifier.index.build.reports import Edit, EditReport
 from lmm_classifier.server.pages.environment import last_segment, render, segment
-from lmm_classifier.server.pages.forms import Form, applied, field, number, read_form
-from lmm_classifier.server.pages.notices import notice_of
+from lmm_classifier.server.pages.forms import Form, applied, label_of, number, read_form
+from lmm_classifier.server.pages.notices import named_edit, notice_of
 from lmm_classifier.server.problems import ProblemError
 from lmm_classifier.server.results import CONTENT_HASH, ExampleIds
 from lmm_classifier.server.routes.examples import ORIGIN
@@ -64,6 +64,8 @@ def label(request: Request, name: str) -> Response:  # noqa: ARG001 - a slash in
     ids = state.ids
     rows = ids.rows_by_label.get(wanted)
     if rows is None:
+        if (edit := named_edit(request)) is not None:  # such as the undoing of a renaming
+            return RedirectResponse(_where_they_went(wanted, edit), 303)
         raise ProblemError("not-found", f"No example has the label {wanted!r}.")
     page = _page_of(request.query_params.get("page", ""), len(rows), _EXAMPLES_SHOWN)
     shown = rows[(page - 1) * _EXAMPLES_SHOWN : page * _EXAMPLES_SHOWN]
@@ -92,7 +94,7 @@ async def change_label(request: Request, name: str) -> Response:  # noqa: ARG001
     if action not in ("relabel", "remove"):
         raise ProblemError("malformed-request", "Expected the action rename, relabel or remove.")
     seen = await run_in_threadpool(_chosen, state_of(request).ids, wanted, form)
-    new = field(form, "label") if action == "relabel" else ""
+    new = label_of(form) if action == "relabel" else ""
 
     def edit(editor: IndexEditor) -> EditReport:
         if action == "remove":
@@ -104,7 +106,7 @@ async def change_label(request: Request, name: str) -> Response:  # noqa: ARG001
 
 async def _rename(request: Request, wanted: str, form: Form) -> Response:
     """Rename; a page asks first where that merges two labels."""
-    state, new = state_of(request), normal_label(field(form, "label"))
+    state, new = state_of(request), normal_label(label_of(form))
     rows = state.ids.rows_by_label
     if new in rows and new != wanted and "merge" not in form:
         counts: dict[str, Any] = {
@@ -126,6 +128,12 @@ async def _address_after(request: Request, wanted: str, gone: int) -> str:
     """Return the page of a label, or that of the dataset where no example keeps the label."""
     left = len(state_of(request).ids.rows_by_label.get(wanted, ())) - gone
     return LABELS + segment(wanted) if left > 0 else "/dataset"
+
+
+def _where_they_went(label: str, edit: Edit) -> str:
+    """Return the page of the label that an edit gave to the examples of another, or that of the dataset."""
+    new = next((new for _, former, new in edit.changes.relabeled if former == label), None)
+    return f"{'/dataset' if new is None else LABELS + segment(new)}?edit={edit.id}"
 
 
 def _chosen(ids: ExampleIds, label: str, form: Form) -> dict[str, str]:

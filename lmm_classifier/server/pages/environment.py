@@ -8,6 +8,7 @@ from typing import Any
 from urllib.parse import quote, unquote
 
 from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup, escape
 from starlette.requests import Request
 from starlette.responses import HTMLResponse
 
@@ -80,7 +81,7 @@ def environment() -> Environment:
         lstrip_blocks=True,
     )
     made.globals |= {"asset": asset, "navigation": NAVIGATION}
-    made.filters |= {"number": lambda value: f"{value:,}", "segment": segment}
+    made.filters |= {"number": lambda value: f"{value:,}", "segment": segment, "exact": exact}
     return made
 
 
@@ -91,6 +92,15 @@ def segment(text: str) -> str:
     """
     marked = f"~{text}" if text in (".", "..") or text.startswith("~") else text
     return quote(marked, safe="", errors="surrogatepass").replace(".", "%2E")
+
+
+def exact(text: str) -> Markup:
+    """Return a text for the value of a field, with the marks that are not printed; "" where UTF-8 cannot hold it."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return Markup()
+    return Markup(escape(text))
 
 
 def text_of(segment: str) -> str:

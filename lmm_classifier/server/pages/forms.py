@@ -10,6 +10,7 @@ from starlette.responses import RedirectResponse, Response
 
 from lmm_classifier.index.build.editor import IndexEditor
 from lmm_classifier.index.build.reports import EditReport
+from lmm_classifier.server.pages.environment import text_of
 from lmm_classifier.server.problems import ProblemError
 from lmm_classifier.server.state import state_of
 from lmm_classifier.server.uploads import Upload
@@ -40,6 +41,20 @@ def field(form: Form, name: str) -> str:
     if not value.strip():
         raise ProblemError("malformed-request", f"The field {name} is empty. Fill it in.")
     return value
+
+
+def label_of(form: Form) -> str:
+    """Return the label of a form: `choice`, which buttons hold as a segment of an address, else the text in `label`.
+
+    Raises:
+        ProblemError: there is none.
+    """
+    if "choice" in form:
+        try:
+            return text_of(form["choice"][0])
+        except UnicodeDecodeError:
+            raise ProblemError("malformed-request", "The field choice is not one of this server.") from None
+    return field(form, "label")
 
 
 def number(text: str, most: int = 10**9) -> int:

@@ -24,6 +24,12 @@ class Notice:
 
 def notice_of(request: Request) -> Notice | None:
     """Return what the member `edit` of the query tells, None where it names no edit; reads the journal."""
+    edit = named_edit(request)
+    return None if edit is None else Notice(f"{sentence(edit)}.", None if edit.undone_by else edit.id)
+
+
+def named_edit(request: Request) -> Edit | None:
+    """Return the edit that the query names, None where it names none; reads the journal."""
     wanted = number(request.query_params.get("edit", ""))
     if not wanted:
         return None
@@ -31,10 +37,7 @@ def notice_of(request: Request) -> Notice | None:
         found = state_of(request).classifier.editor().edits(1, wanted + 1)
     except (LmmClassifierError, ProblemError):
         return None
-    if not found or found[0].id != wanted:
-        return None
-    edit = found[0]
-    return Notice(f"{sentence(edit)}.", None if edit.undone_by else edit.id)
+    return found[0] if found and found[0].id == wanted else None
 
 
 def sentence(edit: Edit) -> str:

@@ -9,7 +9,7 @@ from lmm_classifier.review.ordering import ReviewGroup
 from lmm_classifier.review.storage.records import Answer, Item
 from lmm_classifier.server.results import ExampleIds
 
-SHOWN_ITEMS = 24  # of a group that are returned whole; of the others only the ids
+SHOWN_ITEMS = 12  # of a group that are returned whole; of the others only the ids
 _SHOWN_ANSWER = 100  # ids of items of an answer
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from typing import Any
 
 from fastapi import APIRouter
@@ -14,7 +15,7 @@ from lmm_classifier.review.reviewer import Decided
 from lmm_classifier.review.revote import Revote
 from lmm_classifier.server.openapi import described, query, reference
 from lmm_classifier.server.problems import ProblemError
-from lmm_classifier.server.results import AsciiJson
+from lmm_classifier.server.results import AsciiJson, packed
 from lmm_classifier.server.reviewing.values import SHOWN_ITEMS, answer_values, group_values, item_values
 from lmm_classifier.server.routes.bodies import Labeling, NewAnswer, read_body, switch, whole_number
 from lmm_classifier.server.state import ServerState, state_of
@@ -54,7 +55,14 @@ async def review(request: Request) -> Response:
     limit = whole_number(parameters.get("limit", str(_GROUPS)), "limit")
     if limit > _MOST:
         raise ProblemError("malformed-request", f"limit must be 1 to {_MOST}.")
-    return AsciiJson(await asyncio.to_thread(_page, state, _run(request), parameters.get("cursor"), limit))
+    accepted = request.headers.get("accept-encoding", "")
+    run, cursor = _run(request), parameters.get("cursor")
+
+    def read() -> tuple[bytes, dict[str, str]]:
+        return packed(json.dumps(_page(state, run, cursor, limit)).encode("ascii"), accepted)
+
+    body, headers = await asyncio.to_thread(read)
+    return Response(body, media_type="application/json", headers=headers)
 
 
 @router.post(

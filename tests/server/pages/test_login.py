@@ -23,3 +23,14 @@ def test_a_visit_without_a_token_asks_for_it(open_client, config):
 def test_the_form_is_bounded(client):
     """It holds one token."""
     assert client.post("/login", data={"token": "x" * 20_000}).status_code == 413
+
+
+def test_who_may_only_read_may_classify(open_client, reviewing_config, images):
+    """And is told that nothing can be changed; a change is refused as a page."""
+    client = open_client(reviewing_config, tokens={"r" * 32: "read"})
+    headers = {**PAGE, "authorization": f"Bearer {'r' * 32}"}
+    reply = client.post("/", files={"image": images[0]}, headers=headers)
+    assert reply.status_code == 200
+    assert "read-only" in reply.text
+    assert "Your token may only read." in reply.text
+    assert client.post("/dataset/labels/red", data={"to": "x"}, headers=headers).status_code == 403

@@ -3,9 +3,10 @@
 import { compare, LabelDialog, stepNeighbor } from "./review_dialogs.js";
 import { RunEvents } from "./review_events.js";
 import { drawLegend, listen } from "./review_keys.js";
+import { Notices } from "./review_notices.js";
 import { Outbox } from "./review_outbox.js";
 import { ReviewQueue } from "./review_queue.js";
-import { draw, drawAdvice, drawCounts, drawDone, get, make, shown } from "./review_view.js";
+import { draw, drawAdvice, drawCounts, drawDone, get, shown } from "./review_view.js";
 
 const LEAST = 3; // images of a group that are shown before the whole group gets a label
 const ADVICE = 3000; // milliseconds between two questions whether a person may stop
@@ -14,6 +15,7 @@ const page = get("review");
 const number = Number(page.dataset.run);
 const isCalibrated = page.dataset.calibrated === "yes";
 const queue = new ReviewQueue(number);
+const notices = new Notices(get("notice"), () => act("undo", "z"));
 
 /** @typedef {{entry: string | null, answer: number | null, items: number[], did: string}} Done */
 /** @type {Done[]} */
@@ -22,15 +24,17 @@ const history = [];
 let run = null;
 let needsOrder = false; // answers changed what teaches most
 let isLoading = false;
+let isWanted = false; // something changed while the next images were loaded
+let isForced = false; // a new order is needed now
+let undoing = Promise.resolve(); // one after the other: each has to know what the one before took back
 let asked = 0; // when the advice was asked for
-let noticeTimer = 0;
-let said = ""; // the notice in sight
 
 const outbox = new Outbox(`${number}@${page.dataset.created}`, {
   saved: (entry, reply) => {
     const refused = Object.keys(reply.refused ?? {}).map(Number);
     if (refused.length) returned(refused, `Not taught: ${Object.values(reply.refused)[0]}`);
     if (entry.kind === "undo") needsOrder = true;
+    if (!queue.item) ahead();
   },
   refused: (entry, why) => {
     if (entry.kind === "decide") {
@@ -55,25 +59,8 @@ const outbox = new Outbox(`${number}@${page.dataset.created}`, {
  */
 function returned(items, why) {
   queue.putBack(items);
-  notice(why);
+  notices.say(why);
   reload();
-}
-
-/**
- * @param {string} text
- * @param {boolean} [canUndo]
- * @param {string} [more] what came of it
- */
-function notice(text, canUndo = false, more = "") {
-  said = text;
-  const box = get("notice");
-  const undoing = make("button", { type: "button", onclick: () => act("undo", "z") }, "Undo (Z)");
-  box.replaceChildren(make("span", { textContent: `${text} ${more}`.trim() }), ...(canUndo ? [undoing] : []));
-  clearTimeout(noticeTimer);
-  noticeTimer = setTimeout(() => {
-    said = "";
-    box.replaceChildren();
-  }, 8000);
 }
 
 function show() {
@@ -87,7 +74,7 @@ function show() {
     if (!document.querySelector("dialog[open]")) get("stage").focus({ preventScroll: true });
     queue.preload();
   } else if (run && queue.isLoaded) {
-    drawDone(run);
+    drawDone(run, isLoading || outbox.count > 0);
   }
 }
 
@@ -100,35 +87,39 @@ function moved(move) {
 
 /** Load what comes next before it is needed. */
 async function ahead() {
+  isWanted = true;
   if (isLoading) return;
   isLoading = true;
   try {
-    const isLastOfGroup = queue.left().length <= 1;
-    if (needsOrder && isLastOfGroup && !outbox.count) await order();
-    else if ((await queue.rest()) || (await queue.more())) show();
-    else if (!queue.item && !outbox.count && (needsOrder || run?.open)) await order();
+    while (isWanted) {
+      isWanted = false;
+      await loadNext();
+    }
   } catch (error) {
-    if (!queue.item) notice(`The server does not answer: ${/** @type {Error} */ (error).message}`);
+    if (!queue.item) notices.say(`The server does not answer: ${/** @type {Error} */ (error).message}`);
   } finally {
     isLoading = false;
   }
+  if (!queue.item) show();
+}
+
+async function loadNext() {
+  const isLastOfGroup = !queue.group || queue.all(queue.group).length <= 1;
+  if (isForced || (needsOrder && isLastOfGroup && !outbox.count)) await order();
+  else if ((await queue.rest()) || (await queue.more())) show();
+  else if (!queue.item && !outbox.count && run?.open) await order();
 }
 
 async function order() {
-  needsOrder = false;
+  needsOrder = isForced = false;
   for (const item of outbox.items) queue.gone.add(item);
   counted(await queue.load());
   show();
 }
 
 async function reload() {
-  needsOrder = true;
+  isForced = true;
   await ahead();
-  if (needsOrder && !isLoading) {
-    isLoading = true;
-    await order().catch(() => {});
-    isLoading = false;
-  }
 }
 
 /** @param {any} values */
@@ -152,7 +143,7 @@ function decide(items, decision, did) {
   else queue.drop(ids);
   if (decision.label !== undefined) needsOrder = true;
   show();
-  notice(did, true);
+  notices.say(did, true);
   ahead();
 }
 
@@ -160,7 +151,8 @@ function decide(items, decision, did) {
 function setAside(id) {
   const group = queue.group;
   const item = group.items.find((other) => other.id === id);
-  if (!item || queue.left().length < 2) return;
+  if (!item) return;
+  item.apart = true;
   group.items = group.items.filter((other) => other !== item);
   queue.groups.push({ ...group, id: `apart-${id}`, items: [item], rest: [], size: 1 });
   queue.settle();
@@ -169,7 +161,7 @@ function setAside(id) {
 async function undo() {
   const last = history.pop() ?? (await newest());
   if (!last) {
-    notice("There is no answer to undo.");
+    notices.say("There is no answer to undo.");
     return;
   }
   if (last.entry === null || !outbox.withdraw(last.entry)) {
@@ -177,8 +169,9 @@ async function undo() {
     outbox.add({ kind: "undo", items: last.items, ...how });
   }
   const isInSight = queue.putBack(last.items);
+  if (queue.item && last.items.includes(queue.item.id)) queue.item.apart = false;
   show();
-  notice(`Undone: ${last.did}`);
+  notices.say(`Undone: ${last.did}`);
   if (!isInSight) await reload();
 }
 
@@ -222,7 +215,10 @@ const ACTS = {
   },
   unknown: () => decide([queue.item], "unknown", "Decided as unknown."),
   skip: () => decide([queue.item], "skip", "Skipped."),
-  apart: () => decide([queue.item], "not_in_group", "Taken out of the group."),
+  apart: () => {
+    if (!queue.item?.apart) decide([queue.item], "not_in_group", "Taken out of the group.");
+    else moved(() => queue.move(1)); // it is in a group of its own already
+  },
   label: () => {
     const item = queue.item;
     if (item) labeling.open("It is…", "", [], (label) => decide([item], { label }, `Taught as ${shown(label)}.`));
@@ -233,17 +229,12 @@ const ACTS = {
   previous: () => (get("compare").open ? stepNeighbor(-1) : moved(() => queue.move(-1))),
   nextGroup: () => moved(() => queue.moveGroup(1)),
   previousGroup: () => moved(() => queue.moveGroup(-1)),
-  undo,
+  undo: () => (undoing = undoing.then(undo)),
   help: () => (get("help").open ? get("help").close() : get("help").showModal()),
 };
 
-/**
- * @param {string} name
- * @param {string} key
- */
-function act(name, key) {
-  ACTS[name](key);
-}
+/** @type {(name: string, key: string) => void} */
+const act = (name, key) => ACTS[name](key);
 
 async function advise() {
   if (Date.now() - asked < ADVICE) return;
@@ -252,6 +243,9 @@ async function advise() {
   if (reply?.ok) drawAdvice(await reply.json());
 }
 
+for (const [kind, isBroken] of /** @type {[string, boolean][]} */ ([["error", true], ["load", false]])) {
+  page.addEventListener(kind, (event) => event.target.classList.toggle("broken", isBroken), true);
+}
 drawLegend(get("legend"));
 listen(act, () => (get("compare").open ? ["compare", "next", "previous", "choose", "first", "unknown"] : ["help"]));
 for (const button of page.querySelectorAll("[data-act]")) {
@@ -266,6 +260,7 @@ new RunEvents(
     progress: ({ run: values }) => {
       const former = run;
       counted(values);
+      if (values.items !== former?.items) needsOrder = true;
       if (!queue.item && values.open && values.open !== former?.open) reload();
       else if (!queue.item) show();
     },
@@ -289,7 +284,7 @@ new RunEvents(
       show();
       if (count) {
         const more = `${count} more ${count === 1 ? "image decides itself" : "images decide themselves"} now.`;
-        notice(said, true, more);
+        notices.add(more);
       }
       ahead();
       advise();
@@ -297,6 +292,8 @@ new RunEvents(
     deleted: () => location.assign("/review"),
   },
   (isThere) => {
-    if (isThere) outbox.retry();
+    if (!isThere) return;
+    outbox.retry();
+    for (const image of page.querySelectorAll("img.broken")) image.src = image.src;
   },
 );

@@ -80,7 +80,7 @@ export class LabelDialog {
   /**
    * @param {string} title
    * @param {string} suggested the label that Enter takes
-   * @param {{id: number, content_hash: string, name: string}[]} least items to look at first
+   * @param {{id: number, content_hash: string, name: string}[]} least items that are shown first
    * @param {(label: string) => void} teach
    */
   async open(title, suggested, least, teach) {
@@ -139,7 +139,7 @@ export class LabelDialog {
 }
 
 /**
- * Show an item beside its neighbors.
+ * Show an item next to its neighbors.
  * @param {import("./review_queue.js").ReviewQueue} queue
  */
 export function compare(queue) {

@@ -2,7 +2,7 @@
 
 /**
  * @typedef {{label: string, score: number, neighbors: {id: string | null, label: string, similarity: number}[]}} Candidate
- * @typedef {{id: number, name: string, content_hash: string, label: string, score: number, reason: string, why: string,
+ * @typedef {{id: number, name: string, content_hash: string, label: string, score: number, reason: string, why: string, apart: boolean,
  *   candidates: Candidate[], familiarity: number | null, similarity: number | null}} Item
  * @typedef {{id: string, kind: string, size: number, suggested_label: string | null, items: Item[], rest: number[],
  *   labels: string[], start: string}} Group
@@ -111,10 +111,11 @@ export class ReviewQueue {
     }
   }
 
-  /** Load the items of the group that are not loaded, where all others are decided. */
+  /** Load the items of the group that are not loaded, before the others are decided. */
   async rest() {
     const group = this.group;
-    if (!group || this.left().length || !this.all(group).length) return false;
+    const count = this.left().length;
+    if (!group || count > AHEAD || this.all(group).length === count) return false;
     const page = await read(`/v1/review?run=${this.run}&cursor=${encodeURIComponent(group.start)}`);
     const found = page.groups.find((other) => other.items.some((item) => group.rest.includes(item.id)));
     if (!found) {
@@ -198,7 +199,7 @@ export class ReviewQueue {
    */
   image(item) {
     let image = this.images.get(item.id);
-    if (!image) {
+    if (!image || (image.complete && !image.naturalWidth)) {
       image = new Image();
       image.alt = "";
       image.decoding = "sync";

@@ -84,10 +84,10 @@ export function draw(queue, on) {
  * @param {boolean} isCalibrated
  */
 function drawItem(queue, item, group, isCalibrated) {
-  const picture = get("picture");
+  const current = get("current");
   const image = queue.image(item);
-  if (picture.firstChild !== image) picture.replaceChildren(image);
-  picture.dataset.item = String(item.id);
+  if (current.firstChild !== image) current.replaceChildren(image);
+  current.dataset.item = String(item.id);
   image.alt = shown(item.name);
   const best = item.candidates[0];
   const isKnown = group.kind !== "new_class" && best;
@@ -209,17 +209,29 @@ export function drawCounts(run) {
     : `This run is ${run.state} after ${run.items} images. The list of runs can resume it.`;
 }
 
+/** @param {number} images */
+function count(images) {
+  return images === 1 ? "1 image was" : `${images} images were`;
+}
+
 /**
- * Draw the end: nothing waits.
+ * Draw the end: nothing waits, or what comes next is not there yet.
  * @param {any} run
+ * @param {boolean} isComing
  */
-export function drawDone(run) {
+export function drawDone(run, isComing) {
+  get("done").dataset.state = isComing ? "coming" : "end";
   const isUnder = run.state === "running" || run.state === "waiting";
   get("done").hidden = false;
+  if (isComing) {
+    get("done-title").textContent = "The next images are being loaded";
+    get("done-text").textContent = "";
+    return;
+  }
   get("done-title").textContent = isUnder ? "Nothing waits yet" : run.items ? "Nothing waits any more" : "No images yet";
   get("done-text").textContent = isUnder
     ? "The first questions come while the images are classified."
-    : `${run.decided} images were decided by people, and ${run.confident} decide themselves.`;
+    : `${count(run.decided)} decided by people; ${count(run.confident)} decided without.`;
 }
 
 /**

@@ -1,0 +1,110 @@
+"""Every page is usable by everybody: no rule of axe is broken, and nothing is wider than a phone."""
+
+import pytest
+
+pytest.importorskip("axe_playwright_python", reason="axe-playwright-python is not installed")
+from axe_playwright_python.sync_playwright import Axe
+
+from lmm_classifier.server.pages.environment import segment
+from tests.browser.conftest import ODD
+from tests.helpers.browser import DESKTOP, PHONE
+
+ADDRESSES = (
+    "/",
+    "/dataset",
+    *(f"/dataset/labels/{segment(label)}" for label in ("stripes", ODD[1], ODD[3])),
+    "/dataset/audit/suspects",
+    "/dataset/audit/duplicates",
+    "/dataset/audit/outliers",
+    "/edits",
+    "/review",
+    "/quality",
+    "/login",
+    "/docs",
+    "/problems/queue-full",
+)
+RULES = {"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]}
+
+
+def check(page):
+    """Raise AssertionError where a rule is broken or the page is wider than the window."""
+    broken = Axe().run(page, options=RULES)
+    assert broken.violations_count == 0, broken.generate_report()
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth + 1"), "wider than the window"
+
+
+@pytest.fixture
+def audited(site):
+    """The server, whose audit has ended."""
+    site.wait_until(lambda: site.state.auditing.view().audit is not None)
+    return site
+
+
+@pytest.fixture
+def reviewed(site):
+    """The address of a run with questions."""
+    reviewer = site.state.reviews.reviewer
+    if not reviewer.runs.runs():
+        site.state.reviews.create("inbox", "")
+    number = reviewer.runs.runs()[0].id
+    site.wait_until(lambda: reviewer.runs.run(number).state == "done")
+    return f"/review/{number}"
+
+
+def question(page):
+    """Wait for the first question of a review."""
+    page.wait_for_selector("#current[data-item]")
+
+
+@pytest.fixture
+def answered(drawn):
+    """Show the answer to an image."""
+
+    def show(page):
+        page.goto("/")
+        page.set_input_files("#file", sorted((drawn / "new").rglob("*.png"))[-1])
+        page.wait_for_selector("article[data-id]")
+
+    return show
+
+
+@pytest.mark.parametrize("address", ["/dataset/audit/suspects", "/dataset", f"/dataset/labels/{segment(ODD[1])}"])
+def test_the_main_pages_on_a_phone_in_the_dark(visit, audited, address):
+    """The hardest of the views; the long tests try all."""
+    page = visit(viewport=PHONE, color_scheme="dark")
+    page.goto(address)
+    check(page)
+
+
+def test_an_answer(visit, answered):
+    """With its choices and neighbors."""
+    page = visit(viewport=PHONE)
+    answered(page)
+    check(page)
+
+
+def test_a_question_of_a_review(visit, reviewed):
+    """With its candidates in reach of a thumb."""
+    page = visit(viewport=PHONE, color_scheme="dark")
+    page.goto(reviewed)
+    question(page)
+    check(page)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("size", [PHONE, DESKTOP, {"width": 720, "height": 450}], ids=["phone", "desktop", "zoom"])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_every_page(visit, audited, answered, reviewed, size, scheme):
+    """In both color schemes, on a phone, on a desk, and at a zoom of 200%."""
+    page = visit(viewport=size, color_scheme=scheme)
+    for address in ADDRESSES:
+        page.goto(address)
+        check(page)
+    page.goto(reviewed)
+    question(page)
+    check(page)
+    answered(page)
+    check(page)
+    page.locator(".because a").first.click()
+    page.wait_for_selector(".pair")
+    check(page)
