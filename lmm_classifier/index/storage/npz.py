@@ -6,6 +6,7 @@ import sys
 import zipfile
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
@@ -76,16 +77,27 @@ def _translated(path: Path) -> Iterator[None]:
 
 def _read(path: Path) -> IndexContents:
     with zipfile.ZipFile(path) as archive:
-        members = archive.infolist()
-        unpacked_size = sum(member.file_size for member in members)
-        if any(member.compress_type != zipfile.ZIP_STORED for member in members) or unpacked_size > path.stat().st_size:
-            raise IndexFileError(f"{path} is compressed, but an index is not: it could unpack to any size.")
-        sizes = {member.filename: member.file_size for member in members}
-        if sizes.get(MANIFEST, _MAX_MANIFEST + 1) > _MAX_MANIFEST:
-            raise IndexFileError(
-                f"{path} is not an index of this program: it has no {MANIFEST} of less than {_MAX_MANIFEST:,} bytes."
-            )
+        sizes = _sizes(archive, path)
         manifest = Manifest.from_json(archive.read(MANIFEST), str(path))
+        _check_names(path, sizes, manifest)
+        return _contents(_Members(path, archive, sizes), manifest)
+
+
+def _sizes(archive: zipfile.ZipFile, path: Path) -> dict[str, int]:
+    """Return the size in bytes of each member; none is compressed, and the manifest is small."""
+    members = archive.infolist()
+    unpacked_size = sum(member.file_size for member in members)
+    if any(member.compress_type != zipfile.ZIP_STORED for member in members) or unpacked_size > path.stat().st_size:
+        raise IndexFileError(f"{path} is compressed, but an index is not: it could unpack to any size.")
+    sizes = {member.filename: member.file_size for member in members}
+    if sizes.get(MANIFEST, _MAX_MANIFEST + 1) > _MAX_MANIFEST:
+        raise IndexFileError(
+            f"{path} is not an index of this program: it has no {MANIFEST} of less than {_MAX_MANIFEST:,} bytes."
+        )
+    return sizes
+
+
+def _check_names(path: Path, sizes: Mapping[str, int], manifest: Manifest) -> None:
     places = range(len(manifest.encoders))
     required = {f"{name}.npy" for name in (*(f"{VECTORS}.{place}" for place in places), *_TABLE)}
     if missing := sorted(required - set(sizes)):
@@ -94,12 +106,48 @@ def _read(path: Path) -> IndexContents:
     optional = {MANIFEST, f"{_TIMES}.npy", f"{_DISMISSALS}.npy"}
     if other := sorted(name for name in set(sizes) - required - optional if not name.startswith(prefixes)):
         raise IndexFileError(f"{path} is damaged or not an index of this program: it has a member {other[0]!r}.")
-    labels, paths, hashes = (_texts(path, name, manifest.count, sizes) for name in _TABLE)
+
+
+@dataclass(frozen=True)
+class _Members:
+    """The members of an archive that is open, with their sizes in bytes."""
+
+    path: Path
+    archive: zipfile.ZipFile
+    sizes: Mapping[str, int]
+
+    def array(self, name: str) -> Array:
+        """Return the array of a member."""
+        with self.archive.open(name) as file:
+            source = f"{self.path}:{name}"
+            return read_array(file, read_header(file, self.sizes[name], source), source)
+
+    def arrays_under(self, prefix: str) -> dict[str, Array]:
+        """Return all arrays whose names begin with a prefix, by the rest of their names."""
+        start, end = f"{prefix}.", ".npy"
+        names = [name for name in self.sizes if name.startswith(start) and name.endswith(end)]
+        return {name[len(start) : -len(end)]: self.array(name) for name in names}
+
+    def texts(self, name: str, count: int | None) -> list[str]:
+        """Return the texts of a member; raise IndexFileError unless there are `count`, where it is known."""
+        array = self.array(f"{name}.npy")
+        if array.dtype.kind != "U" or array.ndim != 1 or count not in (None, len(array)):
+            raise IndexFileError(
+                f"{self.path}: {name} are {array.dtype} {array.shape}, expected {count or 'some'} texts."
+            )
+        characters = array.view(array.dtype.byteorder.replace("=", "<") + "u4") if array.size else array
+        if array.size and characters.max() > sys.maxunicode:
+            raise IndexFileError(f"{self.path}: {name} hold damaged text with a number that is not a character.")
+        return list(map(str, array.tolist()))
+
+
+def _contents(members: _Members, manifest: Manifest) -> IndexContents:
+    labels, paths, hashes = (members.texts(name, manifest.count) for name in _TABLE)
     labels = [normal_label(label) for label in labels]  # another program may have written it
-    require_inside(paths, str(path))
-    stored = _vectors(path, sizes, manifest)
+    require_inside(paths, str(members.path))
+    stored = _vectors(members, manifest)
     vectors = [
-        EncoderVectors(_arrays_under(path, sizes, f"{TRANSFORM}.{place}"), member.blocks)
+        EncoderVectors(members.arrays_under(f"{TRANSFORM}.{place}"), member.blocks)
         for place, member in enumerate(stored)
     ]
     return IndexContents(
@@ -109,30 +157,33 @@ def _read(path: Path) -> IndexContents:
         hashes,
         tuple(vectors),
         stored[0].header.dtype,
-        _arrays_under(path, sizes, CALIBRATION) or None,
-        dismissals=_dismissals(path, sizes),
-        milliseconds=_milliseconds(path, sizes, manifest),
+        members.arrays_under(CALIBRATION) or None,
+        dismissals=_dismissals(members),
+        milliseconds=_milliseconds(members, manifest),
     )
 
 
-def _vectors(path: Path, sizes: Mapping[str, int], manifest: Manifest) -> list[_VectorsMember]:
+def _vectors(members: _Members, manifest: Manifest) -> list[_VectorsMember]:
     """Return the vectors of each encoder, which have the shape that the manifest says."""
     names = [f"{VECTORS}.{place}.npy" for place in range(len(manifest.encoders))]
-    stored = [_VectorsMember(path, name, sizes[name]) for name in names]
+    stored = [_VectorsMember(members, name) for name in names]
     for member, fingerprint in zip(stored, manifest.fingerprints):
         header, shape = member.header, (manifest.count, fingerprint.dim)
         if header.shape != shape or header.dtype not in (np.dtype("<f4"), np.dtype("<f2")):
-            raise IndexFileError(f"{path} holds vectors of {header.dtype} {header.shape}, the manifest says {shape}.")
+            raise IndexFileError(
+                f"{members.path} holds vectors of {header.dtype} {header.shape}, the manifest says {shape}."
+            )
     return stored
 
 
 class _VectorsMember:
     """The vectors of one encoder in an archive; they stay in the file."""
 
-    def __init__(self, path: Path, name: str, size: int) -> None:
-        self._path, self._name, self._size, self._source = path, name, size, f"{path}:{name}"
-        with _opened(path, name) as file:
-            self.header = read_header(file, size, self._source)
+    def __init__(self, members: _Members, name: str) -> None:
+        self._path, self._name, self._size = members.path, name, members.sizes[name]
+        self._source = f"{members.path}:{name}"
+        with members.archive.open(name) as file:
+            self.header = read_header(file, self._size, self._source)
 
     def blocks(self) -> Iterator[Array]:
         """Yield the vectors in blocks."""
@@ -140,24 +191,26 @@ class _VectorsMember:
             yield from read_blocks(file, read_header(file, self._size, self._source), self._source)
 
 
-def _milliseconds(path: Path, sizes: Mapping[str, int], manifest: Manifest) -> dict[str, float]:
+def _milliseconds(members: _Members, manifest: Manifest) -> dict[str, float]:
     """Return the time of each encoder per image, where it is known."""
-    if f"{_TIMES}.npy" not in sizes:
+    if f"{_TIMES}.npy" not in members.sizes:
         return {}
-    times = _array(path, f"{_TIMES}.npy", sizes)
+    times = members.array(f"{_TIMES}.npy")
     if times.dtype.kind != "f" or times.shape != (len(manifest.encoders),):
-        raise IndexFileError(f"{path}: {_TIMES} are {times.dtype} {times.shape}, expected one for each encoder.")
+        raise IndexFileError(
+            f"{members.path}: {_TIMES} are {times.dtype} {times.shape}, expected one for each encoder."
+        )
     return {space: float(time) for space, time in zip(manifest.space_ids, times) if np.isfinite(time) and time >= 0}
 
 
-def _dismissals(path: Path, sizes: Mapping[str, int]) -> list[Dismissal]:
+def _dismissals(members: _Members) -> list[Dismissal]:
     """Return the dismissed findings; raise IndexFileError where they are none."""
-    if f"{_DISMISSALS}.npy" not in sizes:
+    if f"{_DISMISSALS}.npy" not in members.sizes:
         return []
     try:
-        return [Dismissal.from_json(text) for text in _texts(path, _DISMISSALS, None, sizes)]
+        return [Dismissal.from_json(text) for text in members.texts(_DISMISSALS, None)]
     except ValueError as error:
-        raise IndexFileError(f"{path}: {_DISMISSALS} are damaged: {error}.") from None
+        raise IndexFileError(f"{members.path}: {_DISMISSALS} are damaged: {error}.") from None
 
 
 def require_inside(paths: Iterable[str], source: str) -> None:
@@ -173,24 +226,3 @@ def require_inside(paths: Iterable[str], source: str) -> None:
 def _opened(path: Path, name: str) -> Iterator[IO[bytes]]:
     with zipfile.ZipFile(path) as archive, archive.open(name) as file:
         yield file
-
-
-def _arrays_under(path: Path, sizes: Mapping[str, int], prefix: str) -> dict[str, Array]:
-    start, end = f"{prefix}.", ".npy"
-    names = [name for name in sizes if name.startswith(start) and name.endswith(end)]
-    return {name[len(start) : -len(end)]: _array(path, name, sizes) for name in names}
-
-
-def _array(path: Path, name: str, sizes: Mapping[str, int]) -> Array:
-    with _opened(path, name) as file:
-        return read_array(file, read_header(file, sizes[name], f"{path}:{name}"), f"{path}:{name}")
-
-
-def _texts(path: Path, name: str, count: int | None, sizes: Mapping[str, int]) -> list[str]:
-    array = _array(path, f"{name}.npy", sizes)
-    if array.dtype.kind != "U" or array.ndim != 1 or count not in (None, len(array)):
-        raise IndexFileError(f"{path}: {name} are {array.dtype} {array.shape}, expected {count or 'some'} texts.")
-    characters = array.view(array.dtype.byteorder.replace("=", "<") + "u4") if array.size else array
-    if array.size and characters.max() > sys.maxunicode:
-        raise IndexFileError(f"{path}: {name} hold damaged text with a number that is not a character.")
-    return list(map(str, array.tolist()))
