@@ -13,6 +13,7 @@ import hashlib
 import json
 import shutil
 import signal
+import sys
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,6 +23,10 @@ from hypothesis import settings as property_settings
 
 from lmm_classifier.embeddings.encode_images import encode_images
 from tests.helpers.paths import SHARED
+
+# without stored bytecode each process, also of a command that a test starts, compiles the package and the tests again
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
 
 # no test depends on time: the machine may do something else
 property_settings.register_profile("untimed", deadline=None)
