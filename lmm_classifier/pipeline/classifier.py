@@ -206,7 +206,9 @@ class HybridClassifier:
         if self._given is None:
             close_encoders(self._encoders)
         del self._encoders, self._given
-        gc.collect()  # models refer to themselves, so their memory would stay in use for a while
+        backends = {self.config.rerank.backend, *(encoder.backend for encoder in self.config.encoders)}
+        if backends - {"descriptor", "views"}:
+            gc.collect()  # models refer to themselves, so their memory would stay in use for a while
 
     def __enter__(self) -> Self:
         self._check_open()
