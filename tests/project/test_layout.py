@@ -5,7 +5,7 @@ from pathlib import Path
 from tests.helpers.paths import ROOT, TESTS
 
 PACKAGE = ROOT / "lmm_classifier"
-OTHERS = {"contracts", "project", "helpers", "fixtures"}  # folders of tests that are not about one module
+OTHERS = {"browser", "contracts", "project", "helpers", "fixtures"}  # folders of tests that are not about one module
 # test file -> the modules that it is about, where it serves more than the one of its own name
 SEVERAL = {
     "batching/test_queue_states.py": "classifier_queue, admission, deadline_timer, worker_pool: any order of events",
