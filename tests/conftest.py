@@ -18,9 +18,14 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 from filelock import FileLock
+from hypothesis import settings as property_settings
 
 from lmm_classifier.embeddings.encode_images import encode_images
 from tests.helpers.paths import SHARED
+
+# no test depends on time: the machine may do something else
+property_settings.register_profile("untimed", deadline=None)
+property_settings.load_profile("untimed")
 
 # whoever started the tests may ignore signals, as `nohup` does; then each child would ignore them too
 for _name, _handler in (

@@ -263,7 +263,14 @@ def _paths(section, prefix=""):
 def _value(config, key):
     for step in key.split("."):
         config = getattr(config, step)
+    if isinstance(config, dict):  # of names to paths
+        return config["here"]
     return config[0] if isinstance(config, list) else config  # one path is a list of one
+
+
+def _written(key, path):
+    """Return a path as it is written for a key."""
+    return f"{{here: {path}}}" if key == "server.roots" else path
 
 
 PATHS = [*_paths(PipelineConfig()), "encoder.model"]
@@ -274,16 +281,16 @@ def test_a_relative_path_starts_at_the_folder_of_its_file(key, tmp_path, monkeyp
     """In a file; by `set` it starts where the program runs. `~` is the home folder in both, and never a folder `~`."""
     (tmp_path / "settings" / "place").mkdir(parents=True)
     file = tmp_path / "settings" / "own.yaml"
-    file.write_text(f"{key}: place\n", encoding="utf-8")
+    file.write_text(f"{key}: {_written(key, 'place')}\n", encoding="utf-8")
     monkeypatch.chdir(tmp_path)
     expected = tmp_path / "settings" / "place"
     assert str(_value(PipelineConfig.from_yaml("settings/own.yaml"), key)) == str(expected)
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
-    file.write_text(f"{key}: ~/place\n", encoding="utf-8")
+    file.write_text(f"{key}: {_written(key, '~/place')}\n", encoding="utf-8")
     config = PipelineConfig()
-    config.set(f"{key}=place")
+    config.set(f"{key}={_written(key, 'place')}")
     assert str(_value(config, key)) == "place"
-    config.set(f"{key}=~/place")
+    config.set(f"{key}={_written(key, '~/place')}")
     for written in (config, PipelineConfig.from_yaml(file)):
         assert str(_value(written, key)) == str(tmp_path / "home" / "place")
 
@@ -322,10 +329,10 @@ def test_an_unknown_home_folder_is_a_clear_error(key, monkeypatch):
     monkeypatch.setattr("pwd.getpwuid", _no_account)  # as in a container whose user has no account
     config = PipelineConfig()
     with pytest.raises(
-        ConfigError, match=rf"{key.rpartition('.')[2]}(\.0)?: The home folder in '~/x' is unknown. Set HOME"
+        ConfigError, match=rf"{key.rpartition('.')[2]}(\.0|\.here)?: The home folder in '~/x' is unknown. Set HOME"
     ):
-        config.set(f"{key}=~/x")
-    config.set(f"{key}=x")
+        config.set(f"{key}={_written(key, '~/x')}")
+    config.set(f"{key}={_written(key, 'x')}")
 
 
 def _no_account(uid):

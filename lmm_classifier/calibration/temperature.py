@@ -5,10 +5,40 @@ from __future__ import annotations
 import numpy as np
 
 from lmm_classifier.core.arrays import Float64Array, IntArray
-from lmm_classifier.core.numerics import log_softmax
 
 _FLOOR = -1e3  # log-probabilities below it count the same
 _STEPS = 25  # of the golden section: the bracket shrinks to 1e-5 of its size
+
+
+class _UsableRows:
+    """The scores (n, C) of the rows whose true label has one, and what no temperature changes about them."""
+
+    def __init__(self, scores: Float64Array, label_ids: IntArray) -> None:
+        usable = np.isfinite(scores[np.arange(len(label_ids)), label_ids])
+        self.scores, self.label_ids = scores[usable], label_ids[usable]
+        self.rows = np.arange(len(self.label_ids))
+        self.missing = ~np.isfinite(self.scores)
+        self.others = np.maximum((~self.missing).sum(axis=1) - 1, 1)
+        self.any_missing = bool(self.missing.any())
+        best = self.scores.max(axis=1, keepdims=True, initial=-np.inf)
+        self.best = np.where(np.isfinite(best), best, 0)
+        self.smoothing = 1 / (len(self.label_ids) + 2)
+
+    def losses(self, temperature: float) -> Float64Array:
+        """Return what `log_losses` tells, (n,); as `log_softmax`, but in one array, for a search tries many."""
+        logs = self.scores / temperature
+        logs -= self.best / temperature
+        logs -= np.log(np.add.reduce(np.exp(logs), axis=1, keepdims=True))
+        np.maximum(logs, _FLOOR, out=logs)
+        if self.any_missing:
+            logs[self.missing] = 0
+        own = logs[self.rows, self.label_ids]
+        others = (np.add.reduce(logs, axis=1) - own) / self.others
+        return np.asarray(-((1 - self.smoothing) * own + self.smoothing * others))
+
+    def loss(self, temperature: float) -> float:
+        """Return the mean of the losses; NaN where no row is usable."""
+        return float(np.add.reduce(self.losses(temperature)) / len(self.rows)) if len(self.rows) else float("nan")
 
 
 def log_losses(scores: Float64Array, label_ids: IntArray, temperature: float) -> Float64Array:
@@ -23,23 +53,12 @@ def log_losses(scores: Float64Array, label_ids: IntArray, temperature: float) ->
         label_ids: true labels, (n,).
         temperature: above 0.
     """
-    rows = np.arange(len(label_ids))
-    usable = np.isfinite(scores[rows, label_ids])
-    if not usable.any():
-        return np.empty(0)
-    scores, label_ids, rows = scores[usable], label_ids[usable], np.arange(int(usable.sum()))
-    smoothing = 1 / (len(label_ids) + 2)
-    finite = np.isfinite(scores)
-    logs = np.where(finite, np.maximum(log_softmax(scores / temperature), _FLOOR), 0)
-    own = logs[rows, label_ids]
-    others = (logs.sum(axis=1) - own) / np.maximum(finite.sum(axis=1) - 1, 1)
-    return np.asarray(-((1 - smoothing) * own + smoothing * others))
+    return _UsableRows(scores, label_ids).losses(temperature)
 
 
 def log_loss(scores: Float64Array, label_ids: IntArray, temperature: float) -> float:
     """Return the mean of `log_losses`; NaN where no row is usable."""
-    losses = log_losses(scores, label_ids, temperature)
-    return float(losses.mean()) if len(losses) else float("nan")
+    return _UsableRows(scores, label_ids).loss(temperature)
 
 
 def fit_temperature(scores: Float64Array, label_ids: IntArray) -> float:
@@ -48,22 +67,23 @@ def fit_temperature(scores: Float64Array, label_ids: IntArray) -> float:
     The loss is convex in 1 / temperature, so a golden section finds its minimum. (Guo, Pleiss, Sun & Weinberger, "On
     calibration of modern neural networks", arXiv 1706.04599.)
     """
-    if not np.isfinite(scores[np.arange(len(label_ids)), label_ids]).any():
-        return 1.0  # no row is usable
+    usable = _UsableRows(scores, label_ids)
+    if not len(usable.rows):
+        return 1.0
     spread = float(scores[np.isfinite(scores)].std())
     if spread == 0:
         return 1.0  # the scores do not tell labels apart
     low, high = np.log(spread) - 7, np.log(spread) + 7  # beyond: certainty on one side, equal odds on the other
     ratio = (np.sqrt(5) - 1) / 2
     inner, outer = high - ratio * (high - low), low + ratio * (high - low)
-    at_inner, at_outer = (log_loss(scores, label_ids, float(np.exp(point))) for point in (inner, outer))
+    at_inner, at_outer = (usable.loss(float(np.exp(point))) for point in (inner, outer))
     for _ in range(_STEPS):
         if at_inner <= at_outer:
             high, outer, at_outer = outer, inner, at_inner
             inner = high - ratio * (high - low)
-            at_inner = log_loss(scores, label_ids, float(np.exp(inner)))
+            at_inner = usable.loss(float(np.exp(inner)))
         else:
             low, inner, at_inner = inner, outer, at_outer
             outer = low + ratio * (high - low)
-            at_outer = log_loss(scores, label_ids, float(np.exp(outer)))
+            at_outer = usable.loss(float(np.exp(outer)))
     return float(np.exp((low + high) / 2))

@@ -20,6 +20,10 @@ def serve(
     allowed_host: Annotated[
         list[str] | None, typer.Option(metavar="NAME", help="A name of the server; may be repeated.")
     ] = None,
+    root: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME=PATH", help="A folder whose images a browser may let classify; may be repeated."),
+    ] = None,
     *,
     config: PipelineConfig,
 ) -> None:
@@ -44,5 +48,10 @@ def serve(
         settings.port = port
     if allowed_host:
         settings.allowed_hosts = allowed_host
+    for given in root or ():
+        name, separator, path = given.partition("=")
+        if not (separator and name and path):
+            raise typer.BadParameter(f"--root takes NAME=PATH, such as --root inbox=/data/new, got {given!r}.")
+        settings.roots = {**settings.roots, name: Path(path)}
     run(config, on_start=lambda url: write_note(f"Listening at {url}; its addresses are described at {url}/docs"))
     write_note("The server ended.")

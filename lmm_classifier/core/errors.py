@@ -18,7 +18,8 @@ LmmClassifierError                  Exception     never itself; it is the root
 ├── EncoderError                    RuntimeError  the encoder cannot be loaded or gives no usable vectors
 ├── IndexFileError                  ValueError    the index is missing, damaged or not an index
 │   ├── IndexMismatchError                        another encoder built the index
-│   └── ReplacementError                          most of an index would be removed, which was not asked for
+│   ├── ReplacementError                          most of an index would be removed, which was not asked for
+│   └── UndoError                                 an edit cannot be undone: it is the first, or images are missing
 ├── ConflictError                   ValueError    an edit expected examples that changed since; `conflicts` names them
 ├── CalibrationError                ValueError    the dataset cannot give what the calibration was asked for
 │   └── StaleCalibrationError                     the index was changed since it was calibrated, or never was
@@ -26,6 +27,9 @@ LmmClassifierError                  Exception     never itself; it is the root
 ├── ServerError                     RuntimeError  a server that classifies cannot be reached, or refuses to answer
 ├── RerankerError                   RuntimeError  the reranker cannot be loaded
 ├── ReviewError                     ValueError    runs cannot be stored or read, or an answer cannot be taken
+│   ├── AnsweredError                             another answer decided the same items
+│   ├── NoSuchRunError                            a run, an item or an answer does not exist, or not any more
+│   └── RunsFileError                             the file of the runs cannot be opened, read or written
 └── Cancelled                                     never by the package; a progress callback raises it to stop a run
 """
 
@@ -145,6 +149,10 @@ class ReplacementError(IndexFileError):
     """A build or a sync would remove most of an index, or is of another dataset, and that was not asked for."""
 
 
+class UndoError(IndexFileError):
+    """An edit cannot be undone: there is none, it made the index, or what it removed is not there any more."""
+
+
 class ConflictError(LmmClassifierError, ValueError):
     """An edit expected examples to be as its caller saw them, but they changed since. Nothing was changed.
 
@@ -202,6 +210,18 @@ class RerankerError(LmmClassifierError, RuntimeError):
 
 class ReviewError(LmmClassifierError, ValueError):
     """Runs cannot be stored or read, or an answer cannot be taken; the message says why. Nothing was changed."""
+
+
+class AnsweredError(ReviewError):
+    """Another answer decided the same items before or since. Nothing was changed."""
+
+
+class NoSuchRunError(ReviewError):
+    """A run, an item or an answer does not exist: it was deleted, or it is of another index."""
+
+
+class RunsFileError(ReviewError):
+    """The file of the runs cannot be opened, read or written; the message says what to do."""
 
 
 class Cancelled(LmmClassifierError):  # noqa: N818 - as in asyncio, it is no fault

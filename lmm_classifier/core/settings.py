@@ -63,6 +63,8 @@ class Settings(BaseModel):
                 setattr(self, name, folder / value)
             elif isinstance(value, list) and all(isinstance(item, Path) for item in value):
                 setattr(self, name, [folder / item for item in value])
+            elif isinstance(value, dict) and value and all(isinstance(item, Path) for item in value.values()):
+                setattr(self, name, {key: folder / item for key, item in value.items()})
             elif isinstance(value, list):
                 for item in value:
                     if isinstance(item, Settings):

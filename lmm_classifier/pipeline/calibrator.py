@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
@@ -13,13 +12,13 @@ import numpy as np
 from lmm_classifier.calibration.calibration import Calibration
 from lmm_classifier.calibration.fit import Fit, fit_by_groups, fit_by_leave_one_out, fit_on_held_out
 from lmm_classifier.calibration.grouping import SHIFT_ALARM, group_ids, match_query_distance, shift_z_score
-from lmm_classifier.calibration.guarantees.held_out_results import HeldOutResults
-from lmm_classifier.calibration.guarantees.outlook import guarantee_of, refusal
+from lmm_classifier.calibration.guarantees.outlook import required_guarantee
 from lmm_classifier.calibration.guarantees.risk_control import (
     NoGuarantee,
     RiskGuarantee,
     sgr_threshold,
 )
+from lmm_classifier.calibration.guarantees.threshold_setting import today
 from lmm_classifier.calibration.predictions import HeldOutPredictions
 from lmm_classifier.calibration.repeated_objects import RepeatedObjects
 from lmm_classifier.calibration.request import CalibrationRequest
@@ -126,7 +125,7 @@ def calibrate_index(
     texts = encode_label_names(indexes, config, path)
     fit, method, notes = _fit(indexes, config, path, request, texts, progress)
     fitted, predictions = fit
-    guarantee, sgr = _guarantees(predictions, request)
+    guarantee = required_guarantee(fitted.held_out, request)
     warning = _warning(indexes, request)
     reranking = former.reranking
     if request.max_calls is not None:
@@ -140,12 +139,14 @@ def calibrate_index(
         request=replace(request, max_calls=reranking.max_calls),
         reranker_benefit=reranking.benefit,
         reranker_date=reranking.date,
-        date=_today(),
+        date=today(),
     )
     write_calibration(path, index.contents, calibration.to_arrays(index.contents))
     notes += [*_fitted_again(refitted, fitted, texts), *fusion_notes(index, fitted, config)]
     notes += former.notes(request, asked)
-    return CalibrationReport(calibration, predictions, method, tuple(notes), guarantee, sgr)
+    return CalibrationReport(
+        calibration, predictions, method, tuple(notes), guarantee, _older_guarantee(predictions, request)
+    )
 
 
 def _fitted_again(refitted: bool, calibration: Calibration, texts: Sequence[Float32Array | None]) -> Iterator[str]:
@@ -185,11 +186,7 @@ def _measured(
     if request.holdout is not None:
         fit = fit_by_leave_one_out(config.retrieval, indexes)
     benefit = measure_on_predictions(indexes, path, config, fit, request.max_calls or 0, progress)
-    return RerankerMeasurement(benefit, _today(), request.max_calls)
-
-
-def _today() -> str:
-    return datetime.now(UTC).date().isoformat()
+    return RerankerMeasurement(benefit, today(), request.max_calls)
 
 
 def _check_size(index: ExactIndex, path: Path) -> None:
@@ -223,17 +220,14 @@ def _fit(
     return fit, "held out one by one" if exact else "held out by folds, because the transform is fitted", notes
 
 
-def _guarantees(
+def _older_guarantee(
     predictions: HeldOutPredictions, request: CalibrationRequest
-) -> tuple[RiskGuarantee | None, RiskGuarantee | NoGuarantee | None]:
+) -> RiskGuarantee | NoGuarantee | None:
+    """Return what selection with guaranteed risk would give; None where no target precision is asked for."""
     if request.target_precision is None or request.confidence_level is None:
-        return None, None
+        return None
     risk, delta = 1 - request.target_precision, 1 - request.confidence_level
-    guarantee = guarantee_of(HeldOutResults.of(predictions), request.target_precision, request.confidence_level)
-    if isinstance(guarantee, NoGuarantee):
-        reason = refusal(guarantee, request.target_precision, request.confidence_level)
-        raise CalibrationError(f"{reason} No calibration was stored.")
-    return guarantee, sgr_threshold(predictions.confidence, predictions.correct, risk, delta)
+    return sgr_threshold(predictions.confidence, predictions.correct, risk, delta)
 
 
 def _groups(

@@ -13,7 +13,7 @@ from lmm_classifier.core.labels import require_label
 from lmm_classifier.index.build.editor import IndexEditor
 from lmm_classifier.review.edits import Taught, edit_of, examples_of, take_back, teach
 from lmm_classifier.review.images import file_of_item
-from lmm_classifier.review.storage.answer_log import AnswerKind, AnswerLog
+from lmm_classifier.review.storage.answer_log import AnswerKind, AnswerLog, require_unlabeled
 from lmm_classifier.review.storage.records import Answer, Item
 from lmm_classifier.review.storage.run_store import RunStore
 
@@ -28,14 +28,26 @@ class Decisions:
         self._editor, self._folder, self._runs, self._answers = editor, index_folder, runs, answers
 
     def take(self, items: Sequence[int], kind: AnswerKind) -> Answer:
-        """Take an answer that does not change the index."""
+        """Take an answer that does not change the index; one that is taken already is returned as it is."""
         chosen = self._items(items)
+        numbers = {item.decision.answer for item in chosen}
+        if len(numbers) == 1 and (number := numbers.pop()):
+            known = self._answers.answer(number)
+            if known.state == "done" and known.kind == kind:
+                return known
         return self._answers.take(chosen[0].run, kind, [item.id for item in chosen])
 
     def teach(self, items: Sequence[int], label: str) -> tuple[Answer | None, dict[int, str]]:
-        """Add items as examples of a label; return the answer, and the items that were refused with the reason."""
+        """Add items as examples of a label; return the answer, and the items that were refused with the reason.
+
+        Items that have this label already are passed over, so that the same request may be sent again.
+        """
         label = require_label(label)
-        chosen = self._items(items)
+        asked = self._items(items)
+        chosen = [item for item in asked if (item.decision.kind, item.decision.label) != ("label", label)]
+        if not chosen:
+            return self._answers.answer(asked[0].decision.answer), {}
+        require_unlabeled({item.id: item.decision for item in chosen})
         known = examples_of(self._folder, {item.content_hash for item in chosen})
         files, refused = dict[int, Path](), dict[int, str]()
         source = self._runs.run(chosen[0].run).source

@@ -99,6 +99,10 @@ class UploadedFiles:
         for digest in digests:
             self.file_of(digest).unlink(missing_ok=True)
 
+    def stored_bytes(self) -> int:
+        """Return the size of all files."""
+        return sum(file.stat().st_size for file in self._folder.iterdir()) if self._folder.is_dir() else 0
+
     def others(self, wanted: Collection[str], now: float) -> list[Path]:
         """Return the files whose content is not wanted, without those that came in the hour before `now`."""
         if not self._folder.is_dir():
@@ -121,7 +125,7 @@ def file_of_item(source: Mapping[str, Any], index_folder: Path, name: str, diges
     try:
         found = content_hash(file)
     except OSError as error:
-        raise ReviewError(f"The image cannot be read any more: {error}.") from error
+        raise ReviewError(f"The image cannot be read any more: {error.strerror or type(error).__name__}.") from error
     if found != digest:
         raise ReviewError("The file changed after it was classified. Classify it again.")
     return file

@@ -24,6 +24,7 @@ class ReviewPage:
 
     groups: tuple[ReviewGroup, ...]
     cursor: str | None  # None: these were the last ones of this order
+    start: str  # the cursor of this page itself
 
 
 class ReviewQueue:
@@ -64,7 +65,7 @@ class ReviewQueue:
             if items:
                 gain = group.gain * len(items) / len(group.items)
                 chosen.append(replace(group, items=items, gain=gain))
-        return ReviewPage(tuple(chosen), _cursor(run, number, position) if position < len(groups) else None)
+        return ReviewPage(tuple(chosen), _cursor(run, number, position) if position < len(groups) else None, cursor)
 
 
 def _cursor(run: int, number: int, position: int) -> str:

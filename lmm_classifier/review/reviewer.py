@@ -17,7 +17,7 @@ from lmm_classifier.index.formats import is_durable
 from lmm_classifier.pipeline.classifier import HybridClassifier
 from lmm_classifier.pipeline.flow import Flow
 from lmm_classifier.review.decisions import Decisions
-from lmm_classifier.review.images import FolderImages, ImageSource, NamedImage, UploadedFiles
+from lmm_classifier.review.images import FolderImages, ImageSource, NamedImage, UploadedFiles, file_of_item
 from lmm_classifier.review.ordering import ordered_groups
 from lmm_classifier.review.queue_pages import ReviewPage, ReviewQueue
 from lmm_classifier.review.revote import OpenVotes, Revote, Revoter
@@ -96,14 +96,20 @@ class Reviewer:
         source = FolderImages(folder)
         return self.resume(self.runs.create(source.describe(), len(source)).id, progress, source)
 
-    def resume(self, run: int, progress: ProgressCallback | None = None, source: ImageSource | None = None) -> Run:
+    def resume(
+        self,
+        run: int,
+        progress: ProgressCallback | None = None,
+        source: ImageSource | None = None,
+        batch_size: int | None = None,
+    ) -> Run:
         """Go on with a run over a folder where it ended; see `classify_run`."""
         if source is None:
             described = self.runs.run(run).source
             if described["kind"] != "folder":
                 raise ReviewError(f"The images of run {run} were uploaded. Upload those that are missing.")
             source = FolderImages(Path(described["folder"]))
-        classify_run(self.runs, run, source, self._classifier, progress)
+        classify_run(self.runs, run, source, self._classifier, progress, batch_size)
         return self.runs.run(run)
 
     def add_uploads(self, run: int, images: Iterable[tuple[str, bytes]]) -> list[int]:
@@ -148,6 +154,11 @@ class Reviewer:
                 undecided = [item for item in self.runs.undecided(run) if item.id in old]
                 self.runs.put_results(run, self._revoter.results(run, flow, undecided))
         return self.runs.items(ids)
+
+    def file_of(self, item: int) -> Path:
+        """Return the image file of an item; raise ReviewError where it is gone or has changed."""
+        found = self.runs.items([item])[0]
+        return file_of_item(self.runs.run(found.run).source, self._folder, found.name, found.content_hash)
 
     def stopping(self, run: int, target: float | None = None) -> Stopping:
         """Tell how many of the undecided items decide themselves at a target precision, 0 to 1."""

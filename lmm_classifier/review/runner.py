@@ -19,6 +19,7 @@ def classify_run(
     source: ImageSource,
     classifier: HybridClassifier,
     progress: ProgressCallback | None = None,
+    batch_size: int | None = None,
 ) -> None:
     """Classify the images of a run that have no result yet; each batch is one commit.
 
@@ -28,12 +29,14 @@ def classify_run(
         source: its images; one with the name of an item is not read again.
         classifier: classifies them.
         progress: called after each batch; raise `Cancelled` in it to stop. What is done stays, and the run can go on.
+        batch_size: images that are classified together; by default what the configuration says.
     """
     known, total = store.names(run), len(source)
     store.set_state(run, "running", total)
     done, unreadable = len(known), 0
+    size = batch_size if batch_size is not None else classifier.config.batch_size
     try:
-        for batch in _batches((image for image in source if image.name not in known), classifier.config.batch_size):
+        for batch in _batches((image for image in source if image.name not in known), size):
             items = classify_items(classifier, batch)
             store.add(run, items)
             done += len(items)

@@ -17,11 +17,12 @@ from lmm_classifier.core.errors import LmmClassifierError
 from lmm_classifier.core.protocols import Encoder
 from lmm_classifier.server.metrics import CountedRequests
 from lmm_classifier.server.openapi import describe
-from lmm_classifier.server.pages import assets, dataset, login
+from lmm_classifier.server.pages import assets, dataset, login, quality
 from lmm_classifier.server.pages import audit as audit_page
 from lmm_classifier.server.pages import classify as classify_page
 from lmm_classifier.server.pages import description as page_description
 from lmm_classifier.server.pages import edits as edits_page
+from lmm_classifier.server.pages import review as review_page
 from lmm_classifier.server.pages.errors import answer_error
 from lmm_classifier.server.pages.recent_images import RecentImages
 from lmm_classifier.server.problems import ProblemError
@@ -35,6 +36,8 @@ from lmm_classifier.server.routes import (
     health,
     index,
     metrics,
+    review,
+    runs,
     session,
     thumbs,
 )
@@ -42,8 +45,11 @@ from lmm_classifier.server.security.access import Access, AccessControl
 from lmm_classifier.server.security.headers import SecurityHeaders
 from lmm_classifier.server.state import ServerState
 
-_ROUTES = (classify, examples, edits, index, calibration, audit, thumbs, session, health, metrics, description)
-_PAGES = (assets, login, classify_page, audit_page, dataset, edits_page, page_description)
+_ROUTES = (
+    *(classify, examples, edits, index, calibration, audit, runs, review, thumbs),
+    *(session, health, metrics, description),
+)
+_PAGES = (assets, login, classify_page, audit_page, dataset, edits_page, review_page, quality, page_description)
 
 
 def create_app(

@@ -30,7 +30,7 @@ from lmm_classifier.server.problems import ProblemError
 
 logger = logging.getLogger(__name__)
 
-RATES = tuple(percent / 100 for percent in range(80, 100))  # target precisions and fractions of known images to choose
+RATES = tuple(percent / 100 for percent in range(60, 100))  # target precisions and fractions of known images to choose
 _VISIBLE = 10.0  # seconds to wait until a calibration counts
 _STOPPING = 10.0  # seconds to wait for a job when the server ends
 
@@ -133,11 +133,16 @@ class Calibrating:
         self._thread.start()
         return job
 
+    def wait(self, timeout: float = 60.0) -> bool:
+        """Wait at most `timeout` seconds until no job runs; return whether none does."""
+        if self._thread is not None:
+            self._thread.join(timeout)
+        return not self.is_running
+
     def close(self) -> None:
         """Stop the job under way; what it did not store is lost, and the former calibration stays."""
         self._stop.set()
-        if self._thread is not None:
-            self._thread.join(_STOPPING)
+        self.wait(_STOPPING)
 
     def _run(self, job: CalibrationJob, asked: CalibrationRequest) -> None:
         def report(progress: Progress) -> None:

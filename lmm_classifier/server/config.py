@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from pydantic import Field
+from typing import Annotated
 
-from lmm_classifier.core.settings import Settings
+from pydantic import Field, StringConstraints
 
+from lmm_classifier.core.settings import PathField, Settings
+
+RootName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,39}$")]
 _VARIABLE = r"^[A-Za-z_][A-Za-z0-9_]*$"
 
 
@@ -61,3 +64,9 @@ class ServerConfig(Settings):
     undone."""
     keep_runs_days: float | None = Field(default=None, ge=0)
     """Days after which runs are deleted, with their results, answers and uploaded images; null keeps them."""
+    roots: dict[RootName, PathField] = Field(default={})
+    """Folders whose images people may let classify from their browser, by a short name; no other folder is read."""
+    max_run_images: int = Field(default=100_000, ge=1)
+    """Images of one run."""
+    max_upload_bytes: int = Field(default=10_000_000_000, ge=0)
+    """Bytes of all images that were uploaded into runs; deleting a run gives its bytes back."""

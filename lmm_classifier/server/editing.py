@@ -7,7 +7,7 @@ from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from filelock import FileLock, Timeout
 
@@ -22,6 +22,7 @@ from lmm_classifier.server.problems import ProblemError
 LOCK = "server.lock"  # in the folder of the index, held by the server that makes edits
 _WAITING = 32  # edits that may wait
 _VISIBLE = 10.0  # seconds to wait until an edit counts
+Result = TypeVar("Result")
 _REMEMBERED = 1000  # answers to requests with a key
 
 
@@ -51,20 +52,26 @@ class Editing:
             ProblemError: this server makes no edits.
             QueueFullError: too many wait.
         """
-        self.require_writer()
-        if self._waiting >= _WAITING:
-            raise QueueFullError(f"{self._waiting} edits wait, which is the limit.", 1.0, self._waiting, _WAITING)
-        loop = asyncio.get_running_loop()
-        self._waiting += 1
-        try:
-            report = await loop.run_in_executor(self._edit_thread, lambda: edit(self._classifier.editor()))
-        finally:
-            self._waiting -= 1
+        report = await self.in_turn(lambda: edit(self._classifier.editor()))
         if report.edit is not None:
             self._metrics.edits.labels(kind).inc()
             if visible:
                 await self.wait()
         return report
+
+    async def in_turn(self, work: Callable[[], Result]) -> Result:
+        """Do something that may edit the index in another thread, after the edits before, and return its result.
+
+        Raises what `run` raises.
+        """
+        self.require_writer()
+        if self._waiting >= _WAITING:
+            raise QueueFullError(f"{self._waiting} edits wait, which is the limit.", 1.0, self._waiting, _WAITING)
+        self._waiting += 1
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._edit_thread, work)
+        finally:
+            self._waiting -= 1
 
     async def wait(self) -> bool:
         """Wait until all edits made before count, at most some seconds; return whether they do."""

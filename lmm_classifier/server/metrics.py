@@ -28,6 +28,7 @@ class Gauges:
     index_lag: float
     examples: int
     is_stale: bool
+    review_open: int
 
 
 class Metrics:
@@ -121,6 +122,7 @@ class _State:
             ("lmm_index_lag_seconds", "Age of the oldest edit that does not count yet.", gauges.index_lag),
             ("lmm_examples", "Examples of the index.", gauges.examples),
             ("lmm_calibration_stale", "1 where parts were fitted to other examples.", float(gauges.is_stale)),
+            ("lmm_review_open", "Images of runs that wait for a person.", gauges.review_open),
         ):
             yield GaugeMetricFamily(name, text, value)
         ended = CounterMetricFamily("lmm_images", "Images that left the queue, by how.", labels=["end"])

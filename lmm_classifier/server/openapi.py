@@ -12,7 +12,7 @@ from starlette.responses import Response
 from lmm_classifier import __version__
 from lmm_classifier.server.problems import MEDIA_TYPE
 from lmm_classifier.server.routes.bodies import body_schemas
-from lmm_classifier.server.routes.schemas import SCHEMAS
+from lmm_classifier.server.schemas.answers import SCHEMAS
 
 _ALWAYS = (400, 401, 403, 408, 431, 500, 503)  # may come from every address below /v1
 _REASONS = {

@@ -14,6 +14,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
 from lmm_classifier.core.errors import (
+    AnsweredError,
     CalibrationError,
     ClosedError,
     ConfigError,
@@ -24,8 +25,12 @@ from lmm_classifier.core.errors import (
     ImageError,
     IndexFileError,
     LmmClassifierError,
+    NoSuchRunError,
     QueueFullError,
+    ReviewError,
+    RunsFileError,
     StaleCalibrationError,
+    UndoError,
 )
 from lmm_classifier.core.redaction import quote_foreign
 
@@ -80,6 +85,12 @@ _TYPES = (
         "The examples changed meanwhile",
         "Nothing was changed. Read the examples again, then decide again.",
     ),
+    ProblemType(
+        "answered",
+        409,
+        "Another answer decided these images",
+        "Nothing was changed. Read the run again, or undo the other answer first.",
+    ),
     ProblemType("body-too-large", 413, "The body is too large", "Send a smaller image, or fewer images in one form."),
     ProblemType(
         "unsupported-media-type",
@@ -91,6 +102,8 @@ _TYPES = (
         "unreadable-image", 422, "The image cannot be classified", "Send another image; the detail says what is wrong."
     ),
     ProblemType("refused-edit", 422, "The edit cannot be made", "Nothing was changed; the detail says why."),
+    ProblemType("refused-run", 422, "The run cannot be started", "Nothing was changed; the detail says why."),
+    ProblemType("refused-answer", 422, "The answer cannot be taken", "Nothing was changed; the detail says why."),
     ProblemType(
         "calibration-conflict",
         409,
@@ -115,6 +128,7 @@ _TYPES = (
     ProblemType("draining", 503, "The server is ending", "Try again; another server may answer then."),
     ProblemType("encoder-failed", 503, "The encoder failed", "The log of the server has the details."),
     ProblemType("index-unavailable", 503, "The index cannot be used now", "The log of the server has the details."),
+    ProblemType("review-unavailable", 503, "Runs cannot be used now", "The log of the server has the details."),
     ProblemType(
         "too-many-connections", 503, "Too many connections are open", "Try again later, and use connections again."
     ),
@@ -125,6 +139,16 @@ _TYPES = (
         "The image was not answered in time. Try again, or allow more time with the header `X-Deadline-Ms`.",
     ),
 )
+_SAID: Mapping[type[Exception], str] = {  # errors whose text says all, the special ones before the general
+    DeadlineError: "deadline-passed",
+    NoSuchRunError: "not-found",
+    AnsweredError: "answered",
+    ReviewError: "refused-answer",
+    StaleCalibrationError: "calibration-conflict",
+    CalibrationError: "refused-calibration",
+    DatasetError: "refused-edit",
+    UndoError: "refused-edit",
+}
 PROBLEMS: Mapping[str, ProblemType] = {problem.slug: problem for problem in _TYPES}
 
 
@@ -160,8 +184,6 @@ def problem_of(error: Exception) -> ProblemError:
             return ProblemError(
                 "queue-full", str(error), {"Retry-After": whole_seconds(error.retry_after)}, {"queue": queue}
             )
-        case DeadlineError():
-            return ProblemError("deadline-passed", str(error))
         case ImageError():
             return ProblemError("unreadable-image", str(error), members={"kind": error.kind})
         case ClosedError():
@@ -174,12 +196,12 @@ def problem_of(error: Exception) -> ProblemError:
                 {"path": path, "seen_label": seen, "label": label} for path, (seen, label) in error.conflicts.items()
             ]
             return ProblemError("conflict", str(error), members={"conflicts": conflicts})
-        case StaleCalibrationError():
-            return ProblemError("calibration-conflict", str(error))
-        case CalibrationError():
-            return ProblemError("refused-calibration", str(error))
-        case DatasetError():
-            return ProblemError("refused-edit", str(error))
+        case RunsFileError():
+            logger.error("The runs cannot be used: %s", error)
+            return ProblemError("review-unavailable", "Runs cannot be read or stored now.", {"Retry-After": "10"})
+        case DeadlineError() | ReviewError() | CalibrationError() | DatasetError() | UndoError():
+            slug = next(slug for kind, slug in _SAID.items() if isinstance(error, kind))
+            return ProblemError(slug, str(error))
         case IndexFileError() | ConfigError():
             logger.error("The index cannot be used: %s", error)
             return ProblemError("index-unavailable", "The index cannot be read or changed.", {"Retry-After": "10"})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import re
 from bisect import bisect_left
@@ -92,6 +93,21 @@ def _put_exact(values: dict[str, Any], result: Classification) -> None:
         shown |= {"score": candidate.score, "rerank_score": candidate.rerank_score}
         for neighbor, found in zip(shown["neighbors"], candidate.neighbors, strict=True):
             neighbor["similarity"] = found.similarity
+
+
+def packed(body: bytes, accepted: str) -> tuple[bytes, dict[str, str]]:
+    """Return a body compressed where the client accepts that, and the headers that say so; call it in a thread.
+
+    Args:
+        body: holds no secret, whose length would tell something of it.
+        accepted: header `Accept-Encoding` of the request.
+    """
+    headers = {"Vary": "Accept-Encoding"}
+    offers = [part.replace(" ", "").lower().partition(";q=") for part in accepted.split(",")]
+    is_accepted = any(name == "gzip" and weight.strip("0.") + (not weight) * "1" for name, _, weight in offers)
+    if not is_accepted:
+        return body, headers
+    return gzip.compress(body, 5, mtime=0), {**headers, "Content-Encoding": "gzip"}
 
 
 class AsciiJson(Response):

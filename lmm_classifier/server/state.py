@@ -28,11 +28,15 @@ from lmm_classifier.server.metrics import Gauges, Metrics
 from lmm_classifier.server.problems import ProblemError
 from lmm_classifier.server.readiness import Readiness
 from lmm_classifier.server.results import ExampleIds
+from lmm_classifier.server.retention import Retention
+from lmm_classifier.server.reviewing.reviews import Reviewing
 from lmm_classifier.server.security.access import Access
 from lmm_classifier.server.thumbnails import ThumbnailCache
 from lmm_classifier.server.uploads import HeldBytes
 
 logger = logging.getLogger(__name__)
+
+_Parts = tuple[HybridClassifier, ClassifierQueue, Editing, Reviewing]
 
 
 class ServerState:
@@ -54,8 +58,8 @@ class ServerState:
         self.readiness = Readiness()
         self.is_draining = False
         self.failure: Exception | None = None  # why the classifier could not be opened
-        self._opened: tuple[HybridClassifier, ClassifierQueue, Editing] | None = None
-        self._watching: asyncio.Task[None] | None = None
+        self._opened: _Parts | None = None
+        self._watching: list[asyncio.Task[None]] = []
         self._drain: Thread | None = None
         self._ids: ExampleIds | None = None
         self._described: tuple[str, dict[str, Any]] = ("", {})  # stamp of a version, and what is in it
@@ -69,15 +73,17 @@ class ServerState:
             self.failure = error
             return
         self._opened = opened
-        self._watching = asyncio.create_task(self.readiness.watch(opened[1]))
+        classifier, queue, editing, reviews = opened
+        retention = Retention(self.settings, classifier, editing, reviews)
+        self._watching = [asyncio.create_task(self.readiness.watch(queue)), asyncio.create_task(retention.watch())]
 
     async def close(self) -> None:
         """End what is under way, and give everything back."""
         self.start_draining()
-        if self._watching is not None:
-            self._watching.cancel()
+        for task in self._watching:
+            task.cancel()
             with suppress(asyncio.CancelledError):
-                await self._watching
+                await task
         await asyncio.to_thread(self._close)
 
     def start_draining(self) -> None:
@@ -85,6 +91,7 @@ class ServerState:
         self.is_draining = True
         if self._drain is None and self._opened is not None:
             queue = self._opened[1]
+            self._opened[3].stop()
             self._drain = Thread(target=queue.close, args=(self.settings.drain_seconds,), name="drain", daemon=True)
             self._drain.start()
 
@@ -106,6 +113,11 @@ class ServerState:
     def editing(self) -> Editing:
         """Return what makes edits; raise ProblemError while the server starts or ends."""
         return self._serving()[2]
+
+    @property
+    def reviews(self) -> Reviewing:
+        """Return the runs and their review; raise ProblemError while the server starts or ends."""
+        return self._serving()[3]
 
     @property
     def ids(self) -> ExampleIds:
@@ -149,7 +161,7 @@ class ServerState:
     @cached_property
     def calibrating(self) -> Calibrating:
         """Return what calibrates; raise ProblemError while the server starts or ends."""
-        classifier, _, editing = self._serving()
+        classifier, _, editing, _ = self._serving()
         return Calibrating(classifier, editing)
 
     @cached_property
@@ -173,17 +185,17 @@ class ServerState:
             return "the server ends"
         return "" if self.readiness.is_recent else self.readiness.failure
 
-    def _serving(self) -> tuple[HybridClassifier, ClassifierQueue, Editing]:
+    def _serving(self) -> _Parts:
         if self.is_draining:
             raise ProblemError("draining", "The server ends.", {"Retry-After": "1", "Connection": "close"})
         return self._open_parts()
 
-    def _open_parts(self) -> tuple[HybridClassifier, ClassifierQueue, Editing]:
+    def _open_parts(self) -> _Parts:
         if self._opened is None:
             raise ProblemError("starting", "The index and the encoder are being opened.", {"Retry-After": "2"})
         return self._opened
 
-    def _open(self) -> tuple[HybridClassifier, ClassifierQueue, Editing]:
+    def _open(self) -> _Parts:
         classifier = HybridClassifier(self.config, self._encoder)
         try:
             classifier.follow_in_background()
@@ -192,19 +204,20 @@ class ServerState:
                 classifier, settings.queue, settings.max_batch, settings.deadline, settings.max_bytes
             )
             editing = Editing(classifier, self.metrics)
+            reviews = Reviewing(classifier, queue, settings)
         except Exception:
             classifier.close()
             raise
         if editing.why_not:
             logger.warning("%s", editing.why_not)
-        return classifier, queue, editing
+        return classifier, queue, editing, reviews
 
     def _close(self) -> None:
         if "thumbnails" in self.__dict__:
             self.thumbnails.close()
         if self._opened is None:
             return
-        classifier, queue, editing = self._opened
+        classifier, queue, editing, reviews = self._opened
         if "calibrating" in self.__dict__:
             self.calibrating.close()
         if "auditing" in self.__dict__:
@@ -212,6 +225,7 @@ class ServerState:
         if self._drain is not None:
             self._drain.join(self.settings.drain_seconds + 5)
         queue.close(0)
+        reviews.close()
         editing.close()
         classifier.close()
 
@@ -219,8 +233,10 @@ class ServerState:
         version = self.index_version
         if version is None or self._opened is None:
             return None
-        classifier, queue, _ = self._opened
-        return Gauges(queue.statistics, version, classifier.index_lag, len(classifier.index), self.is_stale)
+        classifier, queue, _, reviews = self._opened
+        return Gauges(
+            queue.statistics, version, classifier.index_lag, len(classifier.index), self.is_stale, reviews.open
+        )
 
 
 def state_of(request: Request) -> ServerState:

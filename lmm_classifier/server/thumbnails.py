@@ -1,10 +1,12 @@
-"""Small images of examples, made anew as JPEG without metadata; the files themselves are never sent."""
+"""Small images of examples and items of runs, made anew as JPEG without metadata; no file itself is ever sent."""
 
 from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 from lmm_classifier.core.errors import ImageError, QueueFullError
 from lmm_classifier.data.images import read_image
@@ -32,11 +34,19 @@ class ThumbnailCache:
         self._bytes, self._waiting = 0, 0
         self._threads = ThreadPoolExecutor(_THREADS, "thumbnails")
 
-    async def get(self, ids: ExampleIds, content_hash: str, side: int) -> bytes:
-        """Return the JPEG of an example.
+    async def get(
+        self, ids: ExampleIds, content_hash: str, side: int, file_of: Callable[[], Path] | None = None
+    ) -> bytes:
+        """Return the JPEG of an example, or of an item of a run.
+
+        Args:
+            ids: of the examples.
+            content_hash: of the image.
+            side: pixels of the longer side.
+            file_of: finds the file of the item; it may raise ProblemError.
 
         Raises:
-            ProblemError: no example has this content, or its file is gone, changed or unreadable.
+            ProblemError: nothing has this content, or its file is gone, changed or unreadable.
             QueueFullError: too many wait.
         """
         key = content_hash, side
@@ -49,7 +59,9 @@ class ThumbnailCache:
             )
         self._waiting += 1
         try:
-            data = await asyncio.get_running_loop().run_in_executor(self._threads, self._made, ids, content_hash, side)
+            data = await asyncio.get_running_loop().run_in_executor(
+                self._threads, self._made, ids, content_hash, side, file_of
+            )
         finally:
             self._waiting -= 1
         self._keep(key, data)
@@ -59,16 +71,18 @@ class ThumbnailCache:
         """End the threads."""
         self._threads.shutdown(cancel_futures=True)
 
-    def _made(self, ids: ExampleIds, content_hash: str, side: int) -> bytes:
+    def _made(self, ids: ExampleIds, content_hash: str, side: int, file_of: Callable[[], Path] | None) -> bytes:
         rows = ids.rows_of(content_hash)
-        for row in rows:
+        files = [ids.contents.file_of(ids.contents.paths[row]) for row in rows]
+        for file in files or ([file_of()] if file_of is not None else []):
             try:
-                decoded = read_image(ids.contents.file_of(ids.contents.paths[row]), self._limits, side)
+                decoded = read_image(file, self._limits, side)
             except ImageError:
                 continue
             if decoded.content_hash == content_hash:
                 return jpeg(reduced(decoded.image, side))
-        detail = "The image of the example is gone or has changed." if rows else "No example has this content."
+        is_known = bool(rows) or file_of is not None
+        detail = "The image is gone, unreadable or has changed." if is_known else "No example has this content."
         raise ProblemError("not-found", detail)
 
     def _keep(self, key: tuple[str, int], data: bytes) -> None:

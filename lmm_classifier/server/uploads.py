@@ -95,6 +95,7 @@ class Part:
     name: str
     data: bytes
     is_file: bool
+    filename: str = ""
 
 
 class FormParts:
@@ -112,6 +113,7 @@ class FormParts:
         self._ready: deque[Part] = deque()
         self._data, self._field, self._value = bytearray(), bytearray(), bytearray()
         self._name, self._is_file, self._count, self._has_ended = "", False, 0, False
+        self._filename = ""
         try:
             self._parser = MultipartParser(
                 boundary,
@@ -147,7 +149,7 @@ class FormParts:
         self._count += 1
         if self._count > self._max_parts:
             raise ProblemError("body-too-large", f"The form has more than {self._max_parts} parts.", _CLOSE)
-        self._name, self._is_file = "", False
+        self._name, self._filename, self._is_file = "", "", False
         self._data = bytearray()
 
     def _add_to_field(self, data: bytes, start: int, end: int) -> None:
@@ -160,6 +162,7 @@ class FormParts:
         if bytes(self._field).lower() == b"content-disposition":
             _, options = parse_options_header(bytes(self._value))
             self._name = options.get(b"name", b"").decode("utf-8", "replace")
+            self._filename = options.get(b"filename", b"").decode("utf-8", "replace")
             self._is_file = b"filename" in options or self._name == IMAGE
         self._field, self._value = bytearray(), bytearray()
 
@@ -170,7 +173,7 @@ class FormParts:
             raise ProblemError("body-too-large", f"A part has more than {limit:,} bytes.", _CLOSE)
 
     def _end_part(self) -> None:
-        self._ready.append(Part(self._name, bytes(self._data), self._is_file))
+        self._ready.append(Part(self._name, bytes(self._data), self._is_file, self._filename))
         self._data = bytearray()
 
     def _end(self) -> None:

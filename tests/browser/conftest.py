@@ -16,9 +16,9 @@ if reason := why_no_browser():
 ODD = ("a/b", '"><img src=x onerror=alert(1)>', "..", "مرحبا", "🌷 tulip")  # labels
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def browser():
-    """A chromium."""
+    """A chromium; it ends with these tests, because others cannot run a loop of events next to that of Playwright."""
     from playwright.sync_api import expect
 
     expect.set_options(timeout=20_000)
@@ -32,6 +32,7 @@ def drawn(tmp_path_factory):
     root = tmp_path_factory.mktemp("browser")
     draw_dataset(root / "dataset", count=8)
     draw_dataset(root / "new", count=2, seed=9)
+    draw_dataset(root / "inbox", ("chevron", "leopard"), count=3)
     dataset = root / "dataset"
     (dataset / "stripes" / "00.png").rename(dataset / "gingham" / "wrong.png")
     (dataset / "polka_dots" / "copy.png").write_bytes((dataset / "polka_dots" / "00.png").read_bytes())
@@ -46,6 +47,7 @@ def drawn(tmp_path_factory):
 def site(drawn):
     """A server on the index; tests undo what they change."""
     config = offline_config(drawn / "index", rerank__enabled=False, images__threads=2)
+    config.server.roots = {"inbox": drawn / "inbox"}
     with LiveServer(config) as server:
         yield server
 

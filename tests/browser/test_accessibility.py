@@ -17,6 +17,8 @@ ADDRESSES = (
     "/dataset/audit/duplicates",
     "/dataset/audit/outliers",
     "/edits",
+    "/review",
+    "/quality",
     "/login",
     "/docs",
     "/problems/queue-full",
@@ -36,6 +38,22 @@ def audited(site):
     """The server, whose audit has ended."""
     site.wait_until(lambda: site.state.auditing.view().audit is not None)
     return site
+
+
+@pytest.fixture
+def reviewed(site):
+    """The address of a run with questions."""
+    reviewer = site.state.reviews.reviewer
+    if not reviewer.runs.runs():
+        site.state.reviews.create("inbox", "")
+    number = reviewer.runs.runs()[0].id
+    site.wait_until(lambda: reviewer.runs.run(number).state == "done")
+    return f"/review/{number}"
+
+
+def question(page):
+    """Wait for the first question of a review."""
+    page.wait_for_selector("#current[data-item]")
 
 
 @pytest.fixture
@@ -65,15 +83,26 @@ def test_an_answer(visit, answered):
     check(page)
 
 
+def test_a_question_of_a_review(visit, reviewed):
+    """With its candidates in reach of a thumb."""
+    page = visit(viewport=PHONE, color_scheme="dark")
+    page.goto(reviewed)
+    question(page)
+    check(page)
+
+
 @pytest.mark.long
 @pytest.mark.parametrize("size", [PHONE, DESKTOP, {"width": 720, "height": 450}], ids=["phone", "desktop", "zoom"])
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_every_page(visit, audited, answered, size, scheme):
+def test_every_page(visit, audited, answered, reviewed, size, scheme):
     """In both color schemes, on a phone, on a desk, and at a zoom of 200%."""
     page = visit(viewport=size, color_scheme=scheme)
     for address in ADDRESSES:
         page.goto(address)
         check(page)
+    page.goto(reviewed)
+    question(page)
+    check(page)
     answered(page)
     check(page)
     page.locator(".because a").first.click()

@@ -1,6 +1,7 @@
 """A stored calibration is loaded, stale or missing; it is never silently wrong."""
 
 import logging
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -28,12 +29,17 @@ from lmm_classifier.testing import random_embeddings
 from tests.helpers.vector_indexes import DIM, LABELS, write_clusters
 
 
-@pytest.fixture
-def path(tmp_path):
-    """An index that is calibrated for a precision of 0.9."""
-    path = write_clusters(tmp_path / "index.npz")
+@pytest.fixture(scope="module")
+def calibrated(tmp_path_factory):
+    """An index that is calibrated for a precision of 0.9; tests copy it."""
+    path = write_clusters(tmp_path_factory.mktemp("loading") / "index.npz")
     calibrate_index(path, request=CalibrationRequest(0.9))
     return path
+
+
+@pytest.fixture
+def path(calibrated, tmp_path):
+    return shutil.copy(calibrated, tmp_path / "index.npz")
 
 
 @pytest.fixture

@@ -69,16 +69,25 @@ def test_prediction_sets_are_written_where_they_are_asked_for(place):
         assert result["prediction_set"][0] == best["label"]
 
 
+@pytest.fixture(scope="module")
+def calibrated(place, tmp_path_factory):
+    """The index, calibrated: its rule is not fitted again by each command."""
+    file = shutil.copy(place / "index.npz", tmp_path_factory.mktemp("classify") / "index.npz")
+    run("calibrate", file, "--config", OFFLINE)
+    return file
+
+
 @pytest.fixture
-def work(place, tmp_path):
+def work(place, calibrated, tmp_path):
     """A folder with an index and new images that a test may change."""
-    shutil.copy(place / "index.npz", tmp_path / "index.npz")
+    shutil.copy(calibrated, tmp_path / "index.npz")
     shutil.copytree(place / "new", tmp_path / "new")
     return tmp_path
 
 
 def classify(work, *arguments, code=0, stdin=None):
     common = ["--index", "index.npz", "--config", OFFLINE, "--set", "encoder.batch_size=2"]
+    common += ["--set", "rerank.enabled=false"]
     return run("classify", *arguments, *common, cwd=work, code=code, stdin=stdin)
 
 
@@ -158,7 +167,7 @@ def test_an_existing_output_is_never_lost_by_accident(work):
     assert output.read_bytes() == whole
     classify(work, "new", "--output", output, "--overwrite")
     assert output.read_bytes() == whole
-    run("calibrate", "index.npz", "--config", OFFLINE, cwd=work)
+    run("calibrate", "index.npz", "--keep-known", 0.9, "--config", OFFLINE, cwd=work)
     done = classify(work, "new", "--output", output, "--resume")
     assert "The index changed since" in done.stderr
     assert output.read_bytes() == whole
@@ -271,7 +280,7 @@ def test_a_page_of_the_run(work):
     """It has a card for each image, the least certain first."""
     classify(work, "new", "--html", "page.html")
     page = (work / "page.html").read_text(encoding="utf-8")
-    assert page.count("<article>") == 8
+    assert page.count("<article") == 8
     assert "Accepted" in page
 
 

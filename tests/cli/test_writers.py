@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+from dataclasses import replace
 
 from lmm_classifier.cli.writers import CSV_COLUMNS, HEADS, RECORDS
 from lmm_classifier.core.datatypes import Candidate, Classification, Decision, Example, Neighbor
@@ -45,3 +46,11 @@ def test_csv_has_the_nearest_example():
     assert (first["score"], first["nearest_path"], first["nearest_label"]) == ("0.900000", "a/1.jpg", "a")
     assert (second["path"], second["similarity"], second["nearest_path"]) == ("b\nad.jpg", "", "")
     assert second["error"] == "b\nad.jpg: broken"
+
+
+def test_csv_names_the_encoders_that_were_asked():
+    """They are in one cell; with one encoder it is empty."""
+    text = HEADS["csv"] + "".join(
+        RECORDS["csv"](replace(RESULTS[0], encoders=names), "") for names in ((), ("lite", "descriptor"))
+    )
+    assert [row["encoders"] for row in csv.DictReader(io.StringIO(text))] == ["", "lite; descriptor"]

@@ -83,7 +83,7 @@ def test_norms(rows):
     np.testing.assert_allclose(np.linalg.norm(rows, axis=1), 1, atol=1e-5)
 
 
-@pytest.mark.parametrize("size", [1, 7, 32, 64])
+@pytest.mark.parametrize("size", [1, 7, 32])
 def test_a_row_does_not_depend_on_its_batch(encoder, images, rows, size):
     """A row has the same bits for any batch size and order."""
     order = np.random.default_rng(size).permutation(20)

@@ -15,7 +15,11 @@ from tests.embeddings.test_preprocessing import gradient
 
 @pytest.mark.parametrize(
     ("step", "least", "most"),
-    [(4, 0.71, 0.76), pytest.param(1, 0.78, 0.83, marks=pytest.mark.long)],  # measured: 73.3%, 80.4%
+    [  # measured: 68.2%, 73.3%, 80.4%
+        (16, 0.6, 0.75),
+        pytest.param(4, 0.71, 0.76, marks=pytest.mark.long),
+        pytest.param(1, 0.78, 0.83, marks=pytest.mark.long),
+    ],
 )
 def test_five_nearest_neighbors_agree_with_scikit_learn(clothing_mobilenet, tmp_path, step, least, most):
     """Plain 5-NN over the index gives the labels of scikit-learn, image by image."""
@@ -33,8 +37,9 @@ def test_five_nearest_neighbors_agree_with_scikit_learn(clothing_mobilenet, tmp_
 
 
 @pytest.mark.parametrize(
-    ("step", "least"), [(4, 0.77), pytest.param(1, 0.81, marks=pytest.mark.long)]
-)  # measured: 77.9%, 82.1%
+    ("step", "least"),  # measured: 68.2%, 77.9%, 82.1%
+    [(16, 0.65), pytest.param(4, 0.77, marks=pytest.mark.long), pytest.param(1, 0.81, marks=pytest.mark.long)],
+)
 def test_weighted_knn_on_clothing(clothing_mobilenet, tmp_path, step, least):
     """The default rule is right for at least 81% of the new photographs, and for 77% with a quarter of the images."""
     from lmm_classifier.neighbors.voting import WeightedKnn

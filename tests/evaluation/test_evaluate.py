@@ -29,7 +29,7 @@ def place(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def classifier(place):
-    return HybridClassifier(offline_config(place / "index.npz"))
+    return HybridClassifier(offline_config(place / "index.npz", rerank__enabled=False))
 
 
 def test_a_folder_that_is_no_label_holds_unknown_images(place, classifier):

@@ -51,11 +51,11 @@ class Visit:
         self.context = browser.new_context(base_url=url, **{"viewport": DESKTOP, "reduced_motion": "reduce", **options})
         self.page = self.context.new_page()
         self.page.set_default_timeout(15_000)
-        self.page.on("console", self._logged)
+        self.page.on("console", self._on_message)
         self.page.on("pageerror", lambda error: self.faults.append(str(error)))
         self.page.on("request", lambda request: self._asked(request.url, url))
 
-    def _logged(self, message):
+    def _on_message(self, message):
         if message.type in ("error", "warning"):
             self.faults.append(f"{message.type}: {message.text}")
 

@@ -32,7 +32,10 @@ _SIZE = 40  # pixels; so small that the program makes some mistakes
 
 
 def commands(folder):
-    """Return the JSON of every command on drawn data: build, info, classify, evaluate, audit and report."""
+    """Return the JSON of every command on drawn data: build, info, classify, evaluate, audit and report.
+
+    Of each result it has two candidates.
+    """
     draw_dataset(folder / "train", _LABELS, count=8, size=_SIZE)
     draw_dataset(folder / "new", (*_LABELS, "camouflage"), count=4, seed=5, size=_SIZE)
     shutil.copy(folder / "train/stripes/00.png", folder / "train/gingham/same.png")  # for the audit
@@ -58,16 +61,18 @@ def commands(folder):
         "classify": [json.loads(line) for line in run("classify", folder / "new", "--format", "jsonl").splitlines()],
         **{name: json.loads((folder / f"{name}.json").read_text()) for name in ("evaluate", "audit", "report")},
     }
+    for name in ("classify", "classify_uncalibrated"):
+        results[name] = [{**result, "candidates": result["candidates"][:2]} for result in results[name]]
     return cleaned(results, str(folder))
 
 
 def vectors(backend, model, **settings):
-    """Return the embeddings of an encoder on eight drawn images, as lists."""
+    """Return the first numbers of the embeddings of an encoder on eight drawn images, as lists."""
     encoder = open_encoder(
         PipelineConfig.model_validate({"encoder": {"backend": backend, "model": model, **settings}}).encoder
     )
     rng = np.random.default_rng(3)
-    return encode_images(encoder, [draw(label, rng, 128) for label in _LABELS]).tolist()
+    return encode_images(encoder, [draw(label, rng, 128) for label in _LABELS])[:, :4].tolist()
 
 
 def cleaned(value, folder):
@@ -77,16 +82,3 @@ def cleaned(value, folder):
     if isinstance(value, list):
         return [cleaned(item, folder) for item in value]
     return value.replace(folder, "FOLDER") if isinstance(value, str) else value
-
-
-def outputs(folder, encoders):
-    """Return all frozen outputs; `encoders` maps names to the backend and model of a checkpoint."""
-    return {**commands(folder), "vectors": {name: vectors(*encoder) for name, encoder in encoders.items()}}
-
-
-def shortened(results):
-    """Return the part in the repository: the first numbers of each vector, two candidates of each result."""
-    short = {**results, "vectors": {name: [row[:4] for row in rows] for name, rows in results["vectors"].items()}}
-    for name in ("classify", "classify_uncalibrated"):
-        short[name] = [{**result, "candidates": result["candidates"][:2]} for result in results[name]]
-    return short

@@ -252,8 +252,9 @@ def test_a_remembered_folder_that_is_gone_is_named(drawn, images, tmp_path):
     calibrate_index(path, images, reset=True)
 
 
-def test_the_reranker_is_measured_with_a_holdout(drawn, images):
+def test_the_reranker_is_measured_with_a_holdout(drawn, images, monkeypatch):
     """On examples held out one by one; a later calibration keeps the measurement with its date."""
+    monkeypatch.setattr("lmm_classifier.calibration.cross_fitting._FOLDS", 3)
     path = images.retrieval.index_path
     report = calibrate_index(path, images, CalibrationRequest(holdout=drawn / "new", max_calls=20))
     benefit, day = report.calibration.reranker_benefit, report.calibration.reranker_date

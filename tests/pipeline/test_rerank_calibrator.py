@@ -122,6 +122,7 @@ def test_a_benefit_belongs_to_one_model_and_prompt(place, caplog):
     assert "measured with another reranker" in caplog.text
 
 
+@pytest.mark.long
 def test_a_model_that_does_not_help_is_not_asked(place, caplog):
     """Label names that mean nothing to the model: it is disabled, with the figures, and retrieval's answers stand."""
     dataset = place / "renamed"

@@ -2,12 +2,14 @@
 
 import ast
 import re
+from collections import defaultdict
 
 import pytest
 import yaml
 
 from lmm_classifier.config import PipelineConfig
 from tests.helpers.paths import ROOT
+from tests.helpers.syntax import nodes
 
 _SECTIONS = "|".join(name for name in PipelineConfig.model_fields if name != "labels")
 # a key with its section and one word, as in "set encoder.backend: descriptor" or "--set images.max_pixels=100000000"
@@ -19,7 +21,7 @@ def _texts(path):
     if path.suffix == ".md":
         yield path.read_text(encoding="utf-8")
         return
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for node in nodes(path):
         if isinstance(node, ast.JoinedStr):
             yield "".join(str(part.value) if isinstance(part, ast.Constant) else "{}" for part in node.values)
         elif isinstance(node, ast.Constant) and isinstance(node.value, str):
@@ -36,18 +38,34 @@ def _advised():
 
 
 _WRONG = {"retrieval.k=many"}  # the example of an error
-ADVISED = sorted({(str(path.relative_to(ROOT)), setting) for path, setting in _advised() if setting not in _WRONG})
 
 
-def test_settings_are_advised():
+@pytest.fixture(scope="module")
+def advised():
+    """The files that advise each setting."""
+    files = defaultdict(set)
+    for path, setting in _advised():
+        if setting not in _WRONG:
+            files[setting].add(str(path.relative_to(ROOT)))
+    return files
+
+
+def test_settings_are_advised(advised):
     """The search finds the advice that it is to check."""
-    assert len(ADVISED) > 10
-    assert any("retrieval.zero_shot_text: off" in setting for _, setting in ADVISED)
+    assert len(advised) > 10
+    assert any("retrieval.zero_shot_text: off" in setting for setting in advised)
 
 
-@pytest.mark.parametrize(("file", "setting"), ADVISED)
-def test_advice_works_as_it_is_printed(file, setting, tmp_path):
+def test_advice_works_as_it_is_printed(advised, tmp_path):
     """An advised line is a setting on the command line and, with a colon, a line of a file, and means its word."""
+    for setting, files in sorted(advised.items()):
+        try:
+            check(setting, tmp_path)
+        except Exception as error:
+            raise AssertionError(f"{setting} in {', '.join(sorted(files))}") from error
+
+
+def check(setting, tmp_path):
     key, word = re.split(r": |=", setting, maxsplit=1)
     is_numbered = any(step.isdecimal() for step in key.split("."))  # of one of several encoders
     config = PipelineConfig(encoder=[{}, {"backend": "descriptor"}]) if is_numbered else PipelineConfig()

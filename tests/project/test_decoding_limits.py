@@ -2,9 +2,8 @@
 
 import ast
 
-import pytest
-
 from tests.helpers.paths import ROOT
+from tests.helpers.syntax import nodes
 
 PACKAGE = ROOT / "lmm_classifier"
 DECODERS = (PACKAGE / "data" / "images.py", PACKAGE / "data" / "decoding" / "bit_depth.py")
@@ -15,31 +14,42 @@ LIMITS_AT = {"read_image": 1, "read_if_new": 1, "read_bytes": 1, "read_images": 
 
 
 def calls(path):
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for node in nodes(path):
         if isinstance(node, ast.Call):
             name = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
             owner = ast.unparse(node.func.value) if isinstance(node.func, ast.Attribute) else ""
             yield owner, name, node
 
 
-@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
-def test_only_one_file_decodes(path):
+def opened(path):
+    """Return where a file opens images."""
+    return [
+        f"{path.relative_to(PACKAGE)}:{node.lineno}"
+        for owner, name, node in calls(path)
+        if owner in ("Image", "PIL.Image") and name in OPENING
+    ]
+
+
+def test_only_one_file_decodes():
     """`Image.open` and its kin are called in `data/images.py`, and where that reads the lower bytes of 16 bits."""
-    if path in DECODERS:
-        return
-    opened = [name for owner, name, _ in calls(path) if owner in ("Image", "PIL.Image") and name in OPENING]
-    assert opened == []
+    assert [place for path in MODULES if path not in DECODERS for place in opened(path)] == []
+    assert all(opened(path) for path in DECODERS)
 
 
-@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
-def test_each_reading_passes_the_limits(path):
+def test_each_reading_passes_the_limits():
     """The defaults are for users of the library; the package itself always passes the configured limits."""
-    imported = {
-        alias.name
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
-        if isinstance(node, ast.ImportFrom) and node.module in READERS
-        for alias in node.names
-    }
-    for _, name, node in calls(path):
-        if name in LIMITS_AT and name in imported:
-            assert len(node.args) > LIMITS_AT[name], f"{path.name}:{node.lineno} {name} gets no limits"
+    without_limits, checked = [], 0
+    for path in MODULES:
+        imported = {
+            alias.name
+            for node in nodes(path)
+            if isinstance(node, ast.ImportFrom) and node.module in READERS
+            for alias in node.names
+        }
+        for _, name, node in calls(path) if imported else ():
+            if name in LIMITS_AT and name in imported:
+                checked += 1
+                if len(node.args) <= LIMITS_AT[name]:
+                    without_limits.append(f"{path.relative_to(PACKAGE)}:{node.lineno} {name}")
+    assert without_limits == []
+    assert checked

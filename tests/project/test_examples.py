@@ -1,8 +1,10 @@
 """The programs in `examples/` run as they are and print what they should."""
 
+import ast
 import os
 import subprocess
 import sys
+from importlib import import_module
 
 import pytest
 
@@ -20,9 +22,19 @@ def test_every_example_is_listed():
     assert {path.name for path in (ROOT / "examples").glob("*.py")} == set(EXPECTED)
 
 
-@pytest.mark.parametrize(
-    "name", [name if "quickstart" in name else pytest.param(name, marks=pytest.mark.long) for name in EXPECTED]
-)
+@pytest.mark.parametrize("name", EXPECTED)
+def test_what_an_example_imports_exists(name):
+    """And nothing is imported but public names; the same program as the first one stands in the README, and runs."""
+    tree = ast.parse((ROOT / "examples" / name).read_text(encoding="utf-8"))
+    imported = [node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)]
+    assert any(node.module.startswith("lmm_classifier") for node in imported)
+    for node in imported:
+        module = import_module(node.module)
+        assert [alias.name for alias in node.names if not hasattr(module, alias.name)] == []
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("name", EXPECTED)
 def test_an_example_runs(tmp_path, name):
     """Each program ends without an error or a warning, draws its own data and leaves no file behind."""
     done = subprocess.run(

@@ -3,9 +3,8 @@
 import ast
 import re
 
-import pytest
-
 from tests.helpers.paths import ROOT
+from tests.helpers.syntax import nodes
 
 PACKAGE = ROOT / "lmm_classifier"
 ENTRY_POINTS = {"index_builder.py", "__main__.py"}
@@ -26,25 +25,41 @@ def relative(path):
     return str(path.relative_to(PACKAGE))
 
 
-@pytest.mark.parametrize("path", library(), ids=relative)
-def test_a_library_module_knows_no_command_line(path):
+def faults(path):
+    """Yield what a module has of the command line."""
+    for node in nodes(path):
+        if isinstance(node, ast.ImportFrom | ast.Import):
+            imported = [node.module or ""] if isinstance(node, ast.ImportFrom) else [name.name for name in node.names]
+            yield from (name for name in imported if name.startswith(("lmm_classifier.cli", "typer", "rich")))
+        elif relative(path) in MAY_WRITE:
+            continue
+        elif isinstance(node, ast.Name) and node.id == "print":
+            yield "print"
+        elif isinstance(node, ast.Attribute) and node.attr in ("stdout", "stderr"):
+            yield from {"sys.stdout", "sys.stderr"} & {ast.unparse(node)}
+
+
+def flags(path):
+    """Yield the flags in the texts of a module."""
+    for node in nodes(path):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str):
+            yield from FLAG.findall(COMMAND.sub("", node.value))
+
+
+def test_a_library_module_knows_no_command_line():
     """It imports nothing of `cli`, prints nothing, and touches neither standard output nor standard error."""
-    tree = ast.parse(path.read_text(encoding="utf-8"))
-    imported = [node.module or "" for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)]
-    imported += [alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names]
-    assert not [name for name in imported if name.startswith(("lmm_classifier.cli", "typer", "rich"))]
-    if relative(path) in MAY_WRITE:
-        return
-    names = [node.id for node in ast.walk(tree) if isinstance(node, ast.Name)]
-    attributes = [f"{ast.unparse(node)}" for node in ast.walk(tree) if isinstance(node, ast.Attribute)]
-    assert "print" not in names
-    assert not {"sys.stdout", "sys.stderr"} & set(attributes)
+    assert [(relative(path), fault) for path in library() for fault in faults(path)] == []
 
 
-@pytest.mark.parametrize("path", library(), ids=relative)
-def test_a_library_module_names_no_flag(path):
+def test_a_library_module_names_no_flag():
     """A server or a notebook cannot use a flag. A message may name a whole command in backticks."""
-    tree = ast.parse(path.read_text(encoding="utf-8"))
-    texts = [node.value for node in ast.walk(tree) if isinstance(node, ast.Constant) and isinstance(node.value, str)]
-    flags = [flag for text in texts for flag in FLAG.findall(COMMAND.sub("", text))]
-    assert flags == []
+    assert [(relative(path), flag) for path in library() for flag in flags(path)] == []
+
+
+def test_faults_are_found(tmp_path, monkeypatch):
+    """In a module that has all of them."""
+    lines = ["import rich.table", "from lmm_classifier.cli import app", "print()", "import sys", "a = sys.stderr.write"]
+    (tmp_path / "bad.py").write_text("\n".join([*lines, "b = 'set --this, or run `command --that`'"]))
+    monkeypatch.setitem(relative.__globals__, "PACKAGE", tmp_path)
+    assert sorted(faults(tmp_path / "bad.py")) == ["lmm_classifier.cli", "print", "rich.table", "sys.stderr"]
+    assert list(flags(tmp_path / "bad.py")) == ["--this"]

@@ -64,6 +64,7 @@ PUBLIC = [
     "write_cost_page",
     "write_evaluation_page",
 ]
+SLOW = ["measure_reranker", "write_cost_page"]  # they rerank; test_rerank_calibrator.py and test_cost_page.py do, too
 
 
 def test_exported_names_are_the_public_ones():
@@ -112,19 +113,29 @@ def unchanged_logging():
         logger.propagate = propagate
 
 
-@pytest.mark.parametrize("name", PUBLIC)
+def examples(name):
+    """Return the examples in the docstring of a public name, and in those of its methods."""
+    finder = doctest.DocTestFinder(recurse=True)
+    return [test for test in finder.find(getattr(lmm_classifier, name), name) if test.examples]
+
+
+def test_each_public_name_has_an_example():
+    """Also those whose examples take seconds."""
+    assert [name for name in PUBLIC if not examples(name)] == []
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.long) if name in SLOW else name for name in PUBLIC]
+)
 @pytest.mark.usefixtures("unchanged_logging")
 def test_each_public_name_has_an_example_that_runs(name, example_folder, tmp_path, monkeypatch):
     """The docstring of each public name, or one of its methods, holds an example; all of them run."""
     work = tmp_path / "work"
     shutil.copytree(example_folder, work)
     monkeypatch.chdir(work)
-    thing = getattr(lmm_classifier, name)
-    tests = [test for test in doctest.DocTestFinder(recurse=True).find(thing, name) if test.examples]
-    assert tests, f"{name} has no example in its docstring"
     runner = doctest.DocTestRunner(optionflags=doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE)
     output = []
-    for test in tests:
+    for test in examples(name):
         runner.run(test, out=output.append)
     assert runner.summarize(verbose=False).failed == 0, "".join(output)
 

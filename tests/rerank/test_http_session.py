@@ -82,7 +82,7 @@ reranker = open_reranker(server.__enter__())
 
 needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs os.fork")
 CASES = [
-    pytest.param("idle", "assert ask(reranker) == ''", id="idle"),
+    pytest.param("idle", "assert ask(reranker) == ''", id="idle", marks=pytest.mark.long),
     pytest.param(
         "pending", "threading.Thread(target=lambda: ask(reranker), daemon=True).start(); time.sleep(0.3)", id="pending"
     ),
@@ -96,7 +96,7 @@ CASES = [
     pytest.param(
         "idle",
         "assert ask(reranker) == ''\nif child := os.fork(): assert os.waitpid(child, 0)[1] == 0",
-        marks=needs_fork,
+        marks=[needs_fork, pytest.mark.long],
         id="forked and unused",
     ),
 ]

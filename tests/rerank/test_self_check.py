@@ -32,8 +32,15 @@ def chosen(reranker, whole, shared):
     return checked_scorer(whole, shared, reranker.prompt_options, reranker._budget, 0.0)
 
 
-@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
-@pytest.mark.parametrize("family", ["qwen2_vl", "qwen2_5_vl"])
+@pytest.mark.parametrize(
+    ("family", "dtype"),
+    [
+        ("qwen2_vl", "float32"),
+        ("qwen2_5_vl", "bfloat16"),
+        pytest.param("qwen2_vl", "bfloat16", marks=pytest.mark.long),
+        pytest.param("qwen2_5_vl", "float32", marks=pytest.mark.long),
+    ],
+)
 def test_a_proven_family_shares_its_prefix(tiny_vlm, family, dtype, caplog):
     """Both ways agree up to rounding, so the faster one is taken, without a warning."""
     folder = tiny_vlm(family)

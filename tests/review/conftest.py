@@ -21,12 +21,22 @@ def built(tmp_path_factory):
     return root
 
 
-@pytest.fixture
-def review(built, tmp_path):
-    """A reviewer over a copy of the index, and a finished run over the new images."""
-    config = offline_config(shutil.copytree(built / "index", tmp_path / "index"), rerank__enabled="false")
+@pytest.fixture(scope="session")
+def classified(built):
+    """The index with a finished run over the new images; tests copy it."""
+    folder = shutil.copytree(built / "index", built / "classified")
+    config = offline_config(folder, rerank__enabled="false")
     with HybridClassifier(config) as classifier, Reviewer(classifier) as reviewer:
-        run = reviewer.classify_folder(built / "new")
+        reviewer.classify_folder(built / "new")
+    return folder
+
+
+@pytest.fixture
+def review(built, classified, tmp_path):
+    """A reviewer over a copy of the index, and a finished run over the new images."""
+    config = offline_config(shutil.copytree(classified, tmp_path / "index"), rerank__enabled="false")
+    with HybridClassifier(config) as classifier, Reviewer(classifier) as reviewer:
+        (run,) = reviewer.runs.runs()
         items = {item.name: item.id for item in reviewer.runs.after(run.id)}
         yield SimpleNamespace(
             classifier=classifier, reviewer=reviewer, run=run.id, ids=items, new=built / "new", config=config

@@ -1,28 +1,39 @@
 """What is damaged among the runs is found; a repair removes it and what depends on it, and nothing else."""
 
 import os
+import shutil
 import sqlite3
 
 import pytest
 from filelock import FileLock
 
 from lmm_classifier.core.errors import ReviewError
+from lmm_classifier.pipeline.classifier import HybridClassifier
 from lmm_classifier.review.checks import check_runs
 from lmm_classifier.review.decisions import LOCK
 from lmm_classifier.review.reviewer import Reviewer
 from lmm_classifier.review.storage.database import FILE
 from lmm_classifier.review.storage.tables import TABLES
+from tests.helpers.datasets import offline_config
+
+
+@pytest.fixture(scope="module")
+def answered(built, classified):
+    """The folder of an index with a run in which each table has rows; tests copy it."""
+    folder = shutil.copytree(classified, built / "answered")
+    config = offline_config(folder, rerank__enabled="false")
+    with HybridClassifier(config) as classifier, Reviewer(classifier) as reviewer:
+        (run,) = reviewer.runs.runs()
+        first, second, *_ = (item.id for item in reviewer.runs.after(run.id))
+        reviewer.page(run.id)
+        reviewer.teach([first], "taught")
+        reviewer.decide([second], "skip")
+    return folder
 
 
 @pytest.fixture
-def folder(review):
-    """A folder of an index with a run in which each table has rows."""
-    first, second, *_ = review.ids.values()
-    review.reviewer.page(review.run)
-    review.reviewer.teach([first], "taught")
-    review.reviewer.decide([second], "skip")
-    review.reviewer.close()
-    return review.config.retrieval.index_path
+def folder(answered, tmp_path):
+    return shutil.copytree(answered, tmp_path / "index")
 
 
 def execute(folder, *statements):
@@ -39,7 +50,7 @@ def test_sound_runs(folder, tmp_path):
 
 
 @pytest.mark.parametrize("table", TABLES, ids=lambda table: table.name)
-def test_a_damaged_row_of_each_table(review, folder, table):
+def test_a_damaged_row_of_each_table(folder, table):
     """A repair leaves what can be read, and a resumed run classifies what is missing."""
     column = list(table.columns)[-1]
     damaged = f"UPDATE {table.name} SET {column} = X'00' WHERE rowid = (SELECT max(rowid) FROM {table.name})"
@@ -52,9 +63,10 @@ def test_a_damaged_row_of_each_table(review, folder, table):
     assert table.name in finding.what
     assert all(finding.repaired for finding in check_runs(folder, repair=True))
     assert check_runs(folder) == []
-    with Reviewer(review.classifier) as reviewer:
+    config = offline_config(folder, rerank__enabled="false")
+    with HybridClassifier(config) as classifier, Reviewer(classifier) as reviewer:
         for run in reviewer.runs.runs():
-            assert reviewer.resume(run.id).items == len(review.ids)
+            assert reviewer.resume(run.id).items == 18
 
 
 def test_rows_without_their_owner(folder):
@@ -88,15 +100,16 @@ def test_another_format_is_left_alone(folder):
     assert (folder / FILE).is_file()
 
 
-def test_a_folder_that_is_gone(review, folder, tmp_path):
+def test_a_folder_that_is_gone(built, folder):
     """The open images of a run need its folder."""
-    review.new.rename(review.new.with_name("moved"))
+    new = built / "new"
+    new.rename(new.with_name("moved"))
     try:
         (finding,) = check_runs(folder)
     finally:
-        review.new.with_name("moved").rename(review.new)
+        new.with_name("moved").rename(new)
     assert finding.severity == "note"
-    assert str(review.new) in finding.what
+    assert str(new) in finding.what
 
 
 def test_uploads_of_no_run(folder):

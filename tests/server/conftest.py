@@ -3,7 +3,9 @@
 import shutil
 import time
 
+import numpy as np
 import pytest
+from PIL import Image
 
 pytest.importorskip("fastapi", reason="the extra `server` is not installed")
 pytest.importorskip("httpx2", reason="the client of the tests is not installed")
@@ -11,6 +13,7 @@ pytest.importorskip("httpx2", reason="the client of the tests is not installed")
 from starlette.testclient import TestClient
 
 from lmm_classifier.index.build.builder import build_index_from_directory
+from lmm_classifier.pipeline.calibrator import calibrate_index
 from lmm_classifier.server.app import create_app
 from lmm_classifier.server.security.access import Access
 from tests.helpers.datasets import offline_config
@@ -100,6 +103,27 @@ def client(made_index):
     made.__exit__(None, None, None)
 
 
+@pytest.fixture(scope="session")
+def inbox(made_index, tmp_path_factory):
+    """A root with a folder of new images, some of a label that the index does not have."""
+    root = tmp_path_factory.mktemp("inbox")
+    shutil.copytree(made_index / "new", root / "new")
+    (root / "new" / "yellow").mkdir()
+    for place in range(5):
+        pixels = np.random.default_rng((9, place)).integers(0, 70, (16, 16, 3))
+        pixels[..., :2] += 170
+        Image.fromarray(pixels.astype(np.uint8)).save(root / "new" / "yellow" / f"{place:02}.png")
+    return root
+
+
+@pytest.fixture
+def reviewing_config(place, inbox):
+    """Settings on an index of the test's own, with a root."""
+    config = settings_on(place)
+    config.server.roots = {"inbox": inbox}
+    return config
+
+
 @pytest.fixture
 def teacher(open_client, place):
     """An application on an index of the test's own."""
@@ -118,6 +142,22 @@ def open_server():
     yield server
     for made in started:
         made.__exit__(None, None, None)
+
+
+@pytest.fixture(scope="session")
+def calibrated_index(made_index, tmp_path_factory):
+    """The index, calibrated."""
+    path = tmp_path_factory.mktemp("calibrated") / "index"
+    shutil.copytree(made_index / "index", path, ignore=shutil.ignore_patterns("*.lock"))
+    calibrate_index(path, offline_config(path))
+    return path
+
+
+@pytest.fixture
+def calibrated(open_client, calibrated_index, tmp_path):
+    """An application on a calibrated index of the test's own."""
+    shutil.copytree(calibrated_index, tmp_path / "index", ignore=shutil.ignore_patterns("*.lock"))
+    return open_client(offline_config(tmp_path / "index", rerank__enabled=False))
 
 
 @pytest.fixture(scope="session")

@@ -64,7 +64,7 @@ def test_parts_do_not_depend_on_the_pieces(parts, size):
     parts = [(name, data) for name, data in parts if b"--XX" not in data]
     data = form(*(named(name, data) for name, data in parts))
     found = asyncio.run(parts_of([data[start : start + size] for start in range(0, len(data), size)]))
-    assert found == [Part(name.decode(), data, True) for name, data in parts]
+    assert found == [Part(name.decode(), data, True, "x.png") for name, data in parts]
 
 
 @settings(max_examples=100, deadline=None)

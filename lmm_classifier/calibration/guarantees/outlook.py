@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
 
@@ -10,6 +12,7 @@ from lmm_classifier.calibration.calibration import Calibration
 from lmm_classifier.calibration.guarantees.held_out_results import HeldOutResults
 from lmm_classifier.calibration.guarantees.risk_control import NoGuarantee, RiskGuarantee, fixed_sequence_threshold
 from lmm_classifier.calibration.request import DEFAULT_CONFIDENCE_LEVEL, DEFAULT_KEEP_KNOWN, CalibrationRequest
+from lmm_classifier.core.arrays import BoolArray
 from lmm_classifier.core.errors import CalibrationError
 
 
@@ -39,20 +42,34 @@ class Outlook:
         guarantee = guarantee_of(
             calibration.held_out, request.target_precision, request.confidence_level or DEFAULT_CONFIDENCE_LEVEL
         )
-        return cls.by(calibration, guarantee, request.keep_known or DEFAULT_KEEP_KNOWN)
+        ((outlook,),) = cls.of_each(calibration, [guarantee], [request.keep_known or DEFAULT_KEEP_KNOWN])
+        return outlook
 
     @classmethod
-    def by(cls, calibration: Calibration, guarantee: RiskGuarantee | NoGuarantee, keep_known: float) -> Outlook:
-        """Apply a guarantee that is known, and the threshold that keeps a fraction of the known images."""
-        results = calibration.held_out
-        familiar = results.familiarity >= (threshold := calibration.familiarity_threshold(keep_known))
-        unknown = _fraction(int((~familiar).sum()), len(results))
-        if isinstance(guarantee, NoGuarantee):
+    def of_each(
+        cls, calibration: Calibration, guarantees: Sequence[RiskGuarantee | NoGuarantee], keep_known: Sequence[float]
+    ) -> list[list[Self]]:
+        """Apply each of some guarantees with each fraction of known images to keep: a list for each guarantee."""
+        results, rows = calibration.held_out, list[list[Self]]()
+        thresholds = [calibration.familiarity_threshold(keep) for keep in keep_known]
+        familiar = [results.familiarity >= threshold for threshold in thresholds]
+        for guarantee in guarantees:
+            confident = None
+            if isinstance(guarantee, RiskGuarantee):
+                confident = results.confidence >= guarantee.threshold
+            rows.append([cls._by(guarantee, *kept, confident) for kept in zip(thresholds, familiar)])
+        return rows
+
+    @classmethod
+    def _by(
+        cls, guarantee: RiskGuarantee | NoGuarantee, threshold: float, familiar: BoolArray, confident: BoolArray | None
+    ) -> Self:
+        total, known = max(len(familiar), 1), int(np.count_nonzero(familiar))
+        unknown = (len(familiar) - known) / total
+        if confident is None:
             return cls(guarantee, threshold, unknown, None, None)
-        confident = results.confidence >= guarantee.threshold
-        accepted = _fraction(int(np.count_nonzero(familiar & confident)), len(results))
-        ambiguous = _fraction(int(np.count_nonzero(familiar & ~confident)), len(results))
-        return cls(guarantee, threshold, unknown, accepted, ambiguous)
+        accepted = int(np.count_nonzero(familiar & confident))
+        return cls(guarantee, threshold, unknown, accepted / total, (known - accepted) / total)
 
 
 def guarantee_of(
@@ -62,13 +79,24 @@ def guarantee_of(
     return fixed_sequence_threshold(results.confidence, results.correct, 1 - target_precision, 1 - confidence_level)
 
 
+def required_guarantee(results: HeldOutResults, request: CalibrationRequest) -> RiskGuarantee | None:
+    """Return the guarantee that a request asks for, None where it asks for none.
+
+    Raises:
+        CalibrationError: there is no such guarantee; the message says what it takes.
+    """
+    if request.target_precision is None:
+        return None
+    level = request.confidence_level or DEFAULT_CONFIDENCE_LEVEL
+    guarantee = guarantee_of(results, request.target_precision, level)
+    if isinstance(guarantee, NoGuarantee):
+        raise CalibrationError(f"{refusal(guarantee, request.target_precision, level)} No calibration was stored.")
+    return guarantee
+
+
 def refusal(guarantee: NoGuarantee, target_precision: float, confidence_level: float) -> str:
     """Say why a precision cannot be guaranteed, and what it takes."""
     return (
         f"A precision of {target_precision:g} cannot be guaranteed (confidence level {confidence_level:g}): "
         f"{guarantee.reason}. It takes {guarantee.needed} examples without an error. Add images, or ask for less."
     )
-
-
-def _fraction(count: int, total: int) -> float:
-    return count / total if total else 0.0

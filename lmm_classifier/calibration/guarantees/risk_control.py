@@ -60,6 +60,18 @@ def binomial_cdf(errors: int, count: int, rate: float) -> float:
     return min(1.0, math.exp(top) * math.fsum(math.exp(term - top) for term in terms))
 
 
+def is_certified(errors: int, count: int, rate: float, delta: float) -> bool:
+    """Return whether P(Bin(count, rate) <= errors) is at most `delta`; bounds answer most questions without a sum."""
+    if delta < 0.5 and errors >= count * rate + 1:  # above the median
+        return False
+    if 0 < errors < count * rate:
+        share = errors / count
+        divergence = share * math.log(share / rate) + (1 - share) * math.log((1 - share) / (1 - rate))
+        if -count * divergence <= math.log(delta) - 1e-6:  # Chernoff's bound, with room for rounding
+            return True
+    return binomial_cdf(errors, count, rate) <= delta
+
+
 def min_error_free_examples(risk: float, delta: float, errors: int = 0) -> int:
     """Return the least number of examples with `errors` errors that certifies `risk` with probability 1 - delta."""
     low = high = errors + 1
@@ -102,7 +114,7 @@ def fixed_sequence_threshold(
             continue
         for rank in np.unique(np.linspace(start, len(ranked), _STEPS + 1).round().astype(int)):
             depth = int(ends[rank - 1])  # examples of equal confidence are answered together
-            if binomial_cdf(int(errors[depth - 1]), depth, risk) > delta * fraction:
+            if not is_certified(int(errors[depth - 1]), depth, risk, delta * fraction):
                 break
             best = max(best, depth)
     return _guarantee(confidence[ranked], errors, best, risk, delta)
@@ -124,7 +136,7 @@ def sgr_threshold(
     while low <= high:
         middle = (low + high) // 2
         depth = int(ends[middle - 1])
-        if binomial_cdf(int(errors[depth - 1]), depth, risk) <= part:
+        if is_certified(int(errors[depth - 1]), depth, risk, part):
             best, low = max(best, depth), depth + 1
         else:
             high = middle - 1

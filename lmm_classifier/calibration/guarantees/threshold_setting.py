@@ -9,11 +9,10 @@ from pathlib import Path
 import numpy as np
 
 from lmm_classifier.calibration.calibration import Calibration
-from lmm_classifier.calibration.guarantees.outlook import guarantee_of, refusal
-from lmm_classifier.calibration.guarantees.risk_control import NoGuarantee
+from lmm_classifier.calibration.guarantees.outlook import required_guarantee
 from lmm_classifier.calibration.loading import Loaded, load_calibration
-from lmm_classifier.calibration.request import DEFAULT_CONFIDENCE_LEVEL, CalibrationRequest
-from lmm_classifier.core.errors import CalibrationError, StaleCalibrationError
+from lmm_classifier.calibration.request import CalibrationRequest
+from lmm_classifier.core.errors import StaleCalibrationError
 from lmm_classifier.index.formats import read_index, write_calibration
 from lmm_classifier.index.staleness import stale_parts
 from lmm_classifier.neighbors.config import RetrievalConfig
@@ -45,8 +44,9 @@ def set_thresholds(index_path: Path, config: RetrievalConfig, asked: Calibration
     calibration = state.calibration
     measured = calibration.request.max_calls if calibration.request else None
     request = replace(asked.completed(calibration.request), max_calls=measured)
-    threshold = _confidence_threshold(calibration, request)
-    changed = replace(calibration, confidence_threshold=threshold, request=request, date=_today())
+    guarantee = required_guarantee(calibration.held_out, request)
+    threshold = guarantee.threshold if guarantee else None
+    changed = replace(calibration, confidence_threshold=threshold, request=request, date=today())
     values = changed.to_arrays(contents)
     names = ("confidence_threshold", "request", "date")  # what was fitted stays as it is, byte for byte
     if not write_calibration(index_path, contents, {**former, **{name: values[name] for name in names}}, former):
@@ -54,15 +54,6 @@ def set_thresholds(index_path: Path, config: RetrievalConfig, asked: Calibration
     return changed
 
 
-def _confidence_threshold(calibration: Calibration, request: CalibrationRequest) -> float | None:
-    if request.target_precision is None:
-        return None
-    level = request.confidence_level or DEFAULT_CONFIDENCE_LEVEL
-    guarantee = guarantee_of(calibration.held_out, request.target_precision, level)
-    if isinstance(guarantee, NoGuarantee):
-        raise CalibrationError(f"{refusal(guarantee, request.target_precision, level)} No calibration was stored.")
-    return guarantee.threshold
-
-
-def _today() -> str:
+def today() -> str:
+    """Return the day that is stored with a calibration, in ISO 8601."""
     return datetime.now(UTC).date().isoformat()

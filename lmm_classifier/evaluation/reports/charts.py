@@ -122,6 +122,9 @@ def familiarity_chart(known: Float64Array, unknowns: Float64Array, threshold: fl
         if fraction > 0
     ]
     caption, lines = "Familiarity of known images (green) and unknown images (red).", []
+    if not len(unknowns):
+        del histograms["unknown"]
+        caption = "Familiarity of known images."
     if threshold is not None:
         caption += " Images left of the dashed line are called unknown."
         position = (min(max(threshold, -4), 4) + 4) / 8
@@ -138,6 +141,25 @@ def _histogram_table(edges: Float64Array, histograms: Mapping[str, Float64Array]
         if any(fractions[place] > 0 for fractions in histograms.values())
     ]
     return Table(["familiarity", *(f"{name} images" for name in histograms)], rows)
+
+
+def unknowns_chart(accepted: Mapping[float, float], auroc: float) -> Chart:
+    """Draw the fraction of unknown images that are accepted over that of known images.
+
+    Args:
+        accepted: maps the fraction of known images that are accepted, 0 to 1, to that of unknown images.
+        auroc: probability that a known image is more familiar than an unknown one.
+    """
+    points = sorted(accepted.items())
+    return Chart(
+        "Fraction of unknown images that are accepted with a fraction of the known ones, estimated by labels that play "
+        f"the unknown ones. On the dashed line familiarity says nothing. The area (AUROC) is {100 * auroc:.0f}%.",
+        _AXES,
+        _axis_texts("known images accepted", "unknown images accepted"),
+        [Line("ideal", _path([(0, 0), (1, 1)])), Line("line", _path(points))],
+        dots=[(_x(x), _y(y)) for x, y in points],
+        table=Table(["known images accepted", "unknown images accepted"], [[f"{x:g}", f"{y:.3f}"] for x, y in points]),
+    )
 
 
 def ladders_chart(points: Sequence[tuple[float, float]], name: str, ends: tuple[float, float]) -> Chart:

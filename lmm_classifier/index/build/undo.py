@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from lmm_classifier.core.errors import ConflictError, IndexFileError
+from lmm_classifier.core.errors import ConflictError, UndoError
 from lmm_classifier.index.build.added_examples import file_of
 from lmm_classifier.index.build.chosen_examples import require_some_remain
 from lmm_classifier.index.contents import ADDED
@@ -38,14 +38,14 @@ class Undo:
         found = store.edit(number)
         if found is None:
             which = "no edit that can be undone" if number is None else f"no edit {number}"
-            raise IndexFileError(f"The journal of {store.folder} has {which}. Nothing was changed.")
+            raise UndoError(f"The journal has {which}. Nothing was changed.")
         edit, rows = found
         if edit.undone_by:
             raise ConflictError(
                 f"Edit {edit.id} is undone already, by edit {edit.undone_by}. Undo that one to do it again.", {}
             )
         if not rows:
-            raise IndexFileError(
+            raise UndoError(
                 f"Edit {edit.id} ({edit.kind}) cannot be undone: it made the index, or its rows in the journal were "
                 "damaged."
             )
@@ -54,7 +54,7 @@ class Undo:
     def change(self, manifest: Manifest, encode: Encode) -> Change:
         """Return the change that undoes the edit.
 
-        Raises ConflictError where an example changed since, and IndexFileError where an example cannot come back.
+        Raises ConflictError where an example changed since, and UndoError where an example cannot come back.
         """
         before, after = (
             {record.path: record for record in side.examples} for side in (self.rows.before, self.rows.after)
@@ -93,13 +93,13 @@ class Undo:
         return record is not None and record.content_hash == content_hash
 
     def _require_vectors(self, records: Iterable[Record], manifest: Manifest, encode: Encode) -> None:
-        """Encode images again whose vectors are of other encoders; raise IndexFileError where that is impossible."""
+        """Encode images again whose vectors are of other encoders; raise UndoError where that is impossible."""
         missing = self._without_vectors(records, manifest)
         if missing:
             encode([self._file_of(manifest, record.path) for record in missing], missing)
             missing = self._without_vectors(missing, manifest)
         if missing:
-            raise IndexFileError(
+            raise UndoError(
                 f"Edit {self.edit.id} cannot be undone: {len(missing)} images have no vector of the encoders of the "
                 f"index, and their files are missing or changed: {', '.join(record.path for record in missing[:3])}. "
                 "Nothing was changed."

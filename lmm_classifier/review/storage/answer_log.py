@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Literal
 
-from lmm_classifier.core.errors import ReviewError
+from lmm_classifier.core.errors import AnsweredError, NoSuchRunError
 from lmm_classifier.index.storage.database import encoded
 from lmm_classifier.review.storage.database import ReviewDatabase
 from lmm_classifier.review.storage.records import OPEN, Answer, ItemDecision
@@ -52,16 +52,16 @@ class AnswerLog:
     def begin_undo(self, number: int) -> Answer:
         """Store that an answer is about to be taken back; `finish_undo` or `keep` follows.
 
-        Raises ReviewError where it is undone already, or where a later answer decided one of its items.
+        Raises AnsweredError where it is undone already, or where a later answer decided one of its items.
         """
         with self._database.writing() as connection:
             answer = self._answer(connection, number)
             if answer.state != "done":
-                raise ReviewError(f"Answer {number} is undone already, or it is being undone. Nothing was changed.")
+                raise AnsweredError(f"Answer {number} is undone already, or it is being undone. Nothing was changed.")
             current = decisions_of(connection, answer.items)
             later = [item for item in answer.items if current.get(item, OPEN).answer != number]
             if later:
-                raise ReviewError(
+                raise AnsweredError(
                     f"Answer {number} cannot be undone: a later answer changed {len(later)} of its "
                     f"{len(answer.items)} items, such as item {later[0]}. Undo the later answer first."
                 )
@@ -81,7 +81,7 @@ class AnswerLog:
             return self._put(connection, replace(answer, state="done"))
 
     def answer(self, number: int) -> Answer:
-        """Return an answer; raise ReviewError where there is none of this number."""
+        """Return an answer; raise NoSuchRunError where there is none of this number."""
         with self._database.reading() as connection:
             return self._answer(connection, number)
 
@@ -125,14 +125,10 @@ class AnswerLog:
         owners = self._runs_of(connection, items)
         strange = [item for item in items if owners.get(item) != run]
         if strange:
-            raise ReviewError(f"Item {strange[0]} is not in run {run}. Its run may be deleted. Nothing was changed.")
+            raise NoSuchRunError(f"Item {strange[0]} is not in run {run}. Its run may be deleted. Nothing was changed.")
         current = decisions_of(connection, items)
-        labeled = [item for item in items if current.get(item, OPEN).kind == "label"]
-        if labeled and kind != "not_in_group":
-            raise ReviewError(
-                f"{len(labeled)} of {len(items)} items have a label already, such as item {labeled[0]}: "
-                f"{current[labeled[0]].label!r}. Undo that answer, or relabel the examples. Nothing was changed."
-            )
+        if kind != "not_in_group":
+            require_unlabeled({item: current.get(item, OPEN) for item in items})
         former = {item: current.get(item, OPEN) for item in items}
         answer = Answer(0, run, now(), "teaching", kind, label, former, tuple(present))
         return replace(answer, id=ANSWERS.put(connection, answer.to_row()))
@@ -150,12 +146,22 @@ class AnswerLog:
     def _answer(self, connection: sqlite3.Connection, number: int) -> Answer:
         for row in ANSWERS.rows(connection, "WHERE id = ?", (number,)):
             return Answer.of_row(row)
-        raise ReviewError(f"There is no answer {number}. Its run may be deleted.")
+        raise NoSuchRunError(f"There is no answer {number}. Its run may be deleted.")
 
     def _runs_of(self, connection: sqlite3.Connection, items: Sequence[int]) -> Mapping[int, int]:
         statement = "SELECT id, run FROM items WHERE id = ?"
         found = (connection.execute(statement, (item,)).fetchone() for item in items)
         return dict(row for row in found if row is not None)
+
+
+def require_unlabeled(decisions: Mapping[int, ItemDecision]) -> None:
+    """Raise AnsweredError where one of these items has a label already."""
+    labeled = [item for item, decision in decisions.items() if decision.kind == "label"]
+    if labeled:
+        raise AnsweredError(
+            f"{len(labeled)} of {len(decisions)} items have a label already, such as item {labeled[0]}: "
+            f"{decisions[labeled[0]].label!r}. Undo that answer, or relabel the examples. Nothing was changed."
+        )
 
 
 def _decide(connection: sqlite3.Connection, item: int, decision: ItemDecision) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 from threading import RLock
 from urllib.parse import quote
 
-from lmm_classifier.core.errors import ClosedError, ReviewError
+from lmm_classifier.core.errors import ClosedError, RunsFileError
 from lmm_classifier.core.forking import ForkSafeLock, leave_to_parent, register_for_reset
 from lmm_classifier.core.sqlite_errors import SQLITE_ERRORS, reason_of
 from lmm_classifier.index.storage.database import closed_on_error, transaction
@@ -30,17 +30,17 @@ _ADVICE = {
 }
 
 
-class DamagedRunsError(ReviewError):
+class DamagedRunsError(RunsFileError):
     """The database of runs is damaged, or it is another file."""
 
 
 def connect(folder: Path) -> sqlite3.Connection:
     """Open the database in the folder of an index, and create it where there is none.
 
-    Raises ReviewError unless it is a sound database of runs of this format.
+    Raises RunsFileError unless it is a sound database of runs of this format.
     """
     if not folder.is_dir():
-        raise ReviewError(f"Runs are stored next to an index, but {folder} is not a folder. Build an index first.")
+        raise RunsFileError(f"Runs are stored next to an index, but {folder} is not a folder. Build an index first.")
     file = folder / FILE
     with translated(file):
         is_new = _make_private(file)
@@ -68,7 +68,7 @@ def _make_private(file: Path) -> bool:
     except FileExistsError:
         return False
     except OSError as error:
-        raise ReviewError(f"Runs cannot be stored in {file}: {error}. Make the folder writable.") from error
+        raise RunsFileError(f"Runs cannot be stored in {file}: {error}. Make the folder writable.") from error
     return True
 
 
@@ -82,12 +82,12 @@ def _create(connection: sqlite3.Connection) -> None:
 
 
 def _check(connection: sqlite3.Connection, file: Path) -> None:
-    """Raise ReviewError for another database; a view or a trigger that somebody added must never run."""
+    """Raise RunsFileError for another database; a view or a trigger that somebody added must never run."""
     application, version = (
         int(connection.execute(f"PRAGMA {name}").fetchone()[0]) for name in ("application_id", "user_version")
     )
     if application == _APPLICATION and version != FORMAT_VERSION:
-        raise ReviewError(
+        raise RunsFileError(
             f"{file} has format {version} of runs, and this program reads format {FORMAT_VERSION}. Move the file away; "
             "the images can be classified again."
         )
@@ -98,7 +98,7 @@ def _check(connection: sqlite3.Connection, file: Path) -> None:
 
 @contextmanager
 def translated(file: Path) -> Iterator[None]:
-    """Turn errors of SQLite into a ReviewError that says what to do."""
+    """Turn errors of SQLite into a RunsFileError that says what to do."""
     try:
         yield
     except SQLITE_ERRORS as error:
@@ -106,7 +106,7 @@ def translated(file: Path) -> Iterator[None]:
         reason = f"{reason_of(error)} ({code})"
         for codes, advice in _ADVICE.items():
             if code.startswith(codes):
-                raise ReviewError(f"{file}: {advice.format(reason)}") from error
+                raise RunsFileError(f"{file}: {advice.format(reason)}") from error
         advice = "Move the file away; the index is not concerned."
         raise DamagedRunsError(f"{file}: the database of runs is damaged: {reason}. {advice}") from error
 

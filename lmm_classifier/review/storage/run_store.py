@@ -11,9 +11,10 @@ from typing import Any
 import numpy as np
 
 from lmm_classifier.core.arrays import Float32Array, IntArray
-from lmm_classifier.core.errors import ReviewError
+from lmm_classifier.core.errors import NoSuchRunError, ReviewError
 from lmm_classifier.index.storage.database import encoded
 from lmm_classifier.review.storage.database import ReviewDatabase
+from lmm_classifier.review.storage.deletion import delete_rows, uploaded_hashes
 from lmm_classifier.review.storage.records import (
     DECIDE_THEMSELVES,
     OPEN,
@@ -28,16 +29,15 @@ from lmm_classifier.review.storage.records import (
     text_of,
 )
 from lmm_classifier.review.storage.tables import (
-    ANSWERS,
     DECISIONS,
     ITEMS,
-    ORDERS,
     RESULTS,
     RUNS,
     VECTORS,
 )
 
 _AT_ONCE = 500  # items asked for in one statement
+_NOT_OPEN = (*DECIDE_THEMSELVES, UNREADABLE)
 _DTYPE = np.dtype("<f4")  # as the encoder gave them, so that a new vote gives what `classify` would give
 
 
@@ -74,16 +74,26 @@ class RunStore:
         return self.run(number)
 
     def run(self, number: int) -> Run:
-        """Return a run; raise ReviewError where there is none of this number."""
+        """Return a run; raise NoSuchRunError where there is none of this number."""
         with self._database.reading() as connection:
             for row in RUNS.rows(connection, "WHERE id = ?", (number,)):
                 return _run(row, connection)
-        raise ReviewError(f"There is no run {number}. It was deleted, or it is of another index.")
+        raise NoSuchRunError(f"There is no run {number}. It was deleted, or it is of another index.")
 
-    def runs(self) -> list[Run]:
-        """Return all runs, newest first."""
+    def runs(self, limit: int = -1, before: int | None = None) -> list[Run]:
+        """Return runs, newest first: all, or so many that are older than the run `before`."""
+        where = "WHERE (?1 IS NULL OR id < ?1) ORDER BY id DESC LIMIT ?2"
         with self._database.reading() as connection:
-            return [_run(row, connection) for row in RUNS.rows(connection, "ORDER BY id DESC")]
+            return [_run(row, connection) for row in RUNS.rows(connection, where, (before, limit))]
+
+    def count_open(self) -> int:
+        """Return how many items of all runs wait for a person."""
+        statement = (
+            "SELECT count(*) FROM results LEFT JOIN decisions ON decisions.item = results.item "
+            f"WHERE reason NOT IN ({_marks(_NOT_OPEN)}) AND coalesce(kind, '') = ''"
+        )
+        with self._database.reading() as connection:
+            return int(connection.execute(statement, _NOT_OPEN).fetchone()[0])
 
     def set_state(self, number: int, state: RunState, total: int | None = None) -> None:
         """Store the state of a run, and the number of its images where it is known now."""
@@ -105,7 +115,7 @@ class RunStore:
         ids = []
         with self._database.writing() as connection:
             if not connection.execute("SELECT 1 FROM runs WHERE id = ?", (number,)).fetchone():
-                raise ReviewError(f"There is no run {number}: it was deleted while its images were classified.")
+                raise NoSuchRunError(f"There is no run {number}: it was deleted while its images were classified.")
             for item in items:
                 key = (number, encoded(item.name), item.content_hash.encode("ascii"))
                 known = connection.execute("SELECT id FROM items WHERE run = ? AND name = ? AND hash = ?", key)
@@ -125,12 +135,12 @@ class RunStore:
                 _put_result(connection, number, result)
 
     def items(self, ids: Sequence[int]) -> list[Item]:
-        """Return items by their ids, in this order; raise ReviewError where one does not exist."""
+        """Return items by their ids, in this order; raise NoSuchRunError where one does not exist."""
         with self._database.reading() as connection:
             found = {item.id: item for item in _items(connection, ids)}
         missing = [item for item in ids if item not in found]
         if missing:
-            raise ReviewError(f"There is no item {missing[0]} in the runs of this index. Its run may be deleted.")
+            raise NoSuchRunError(f"There is no item {missing[0]} in the runs of this index. Its run may be deleted.")
         return [found[item] for item in ids]
 
     def after(self, number: int, change: int = 0, limit: int = 1000) -> list[Item]:
@@ -169,10 +179,10 @@ class RunStore:
             return int(connection.execute("SELECT coalesce(max(id), 0) FROM items").fetchone()[0])
 
     def hashes_of(self, ids: Sequence[int]) -> list[str]:
-        """Return the content hashes of items that exist."""
+        """Return the content hashes of items, without those that do not exist."""
         with self._database.reading() as connection:
             rows = (connection.execute("SELECT hash FROM items WHERE id = ?", (int(item),)).fetchone() for item in ids)
-            return [row[0].decode("ascii") for row in rows]
+            return [row[0].decode("ascii") for row in rows if row is not None]
 
     def vectors(self, ids: Sequence[int], encoder: str, dim: int) -> tuple[Float32Array, IntArray]:
         """Return the vectors (m, dim) of those of n items that an encoder was asked about, and their places (m,)."""
@@ -198,10 +208,10 @@ class RunStore:
         Returns the hashes of the uploaded contents that no other run has.
         """
         with self._database.writing() as connection:
-            former = _uploaded(connection)
+            former = uploaded_hashes(connection)
             for number in numbers:
-                _delete(connection, number)
-            gone = former - _uploaded(connection)
+                delete_rows(connection, number)
+            gone = former - uploaded_hashes(connection)
         if numbers:
             self._database.shrink()
         return gone
@@ -215,7 +225,7 @@ class RunStore:
     def uploaded_hashes(self) -> set[str]:
         """Return the content hashes of all items that were uploaded."""
         with self._database.reading() as connection:
-            return _uploaded(connection)
+            return uploaded_hashes(connection)
 
 
 def now() -> str:
@@ -271,24 +281,6 @@ def _items(connection: sqlite3.Connection, ids: Sequence[int]) -> Iterator[Item]
                 hexadecimal = content_hash.decode("ascii")
                 values = from_bytes(result)
                 yield Item(item, run, text_of(name), hexadecimal, values, version, decision, changes[item])
-
-
-def _uploaded(connection: sqlite3.Connection) -> set[str]:
-    source = "CAST(source AS TEXT)"
-    rows = connection.execute(
-        "SELECT DISTINCT hash FROM items JOIN runs ON runs.id = items.run "
-        f"WHERE json_valid({source}) AND json_extract({source}, '$.kind') = 'upload'"
-    )
-    return {value.decode("ascii") for (value,) in rows}
-
-
-def _delete(connection: sqlite3.Connection, run: int) -> None:
-    items = "(SELECT id FROM items WHERE run = ?)"
-    for table in (RESULTS, VECTORS, DECISIONS):
-        connection.execute(f"DELETE FROM {table.name} WHERE item IN {items}", (run,))
-    for name in ("changes", ITEMS.name, ANSWERS.name, ORDERS.name):
-        connection.execute(f"DELETE FROM {name} WHERE run = ?", (run,))
-    connection.execute("DELETE FROM runs WHERE id = ?", (run,))
 
 
 def _parts(ids: Sequence[int]) -> Iterator[list[int]]:

@@ -9,9 +9,11 @@ from functools import cache
 from importlib.resources import files
 
 from fastapi import APIRouter
+from starlette.requests import Request
 from starlette.responses import Response
 
 from lmm_classifier.server.problems import ProblemError
+from lmm_classifier.server.results import packed
 
 router = APIRouter(include_in_schema=False)
 
@@ -47,10 +49,11 @@ def asset(name: str) -> str:
 
 
 @router.get("/static/{digest}/{name}")
-async def static(digest: str, name: str) -> Response:
+def static(request: Request, digest: str, name: str) -> Response:
     """Return a file; its address is that of one content, so that browsers need not ask again."""
     found = assets().get(name)
     if found is None or found.digest != digest:
         raise ProblemError("not-found", "There is no such file. Load the page again.")
-    headers = {"Cache-Control": "public, max-age=31536000, immutable"}
-    return Response(found.content, media_type=found.media_type, headers=headers)
+    body, packing = packed(found.content, request.headers.get("accept-encoding", ""))
+    headers = {"Cache-Control": "public, max-age=31536000, immutable", **packing}
+    return Response(body, media_type=found.media_type, headers=headers)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 from starlette.requests import Request
@@ -13,6 +13,7 @@ from lmm_classifier.server.state import ServerState
 from lmm_classifier.server.uploads import Upload
 
 MAX_JSON = 8_000_000  # bytes
+MAX_NUMBER = 2**63 - 1
 _LABEL = 1000  # characters
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -108,6 +109,26 @@ class Login(Body):
     token: Annotated[str, StringConstraints(min_length=1, max_length=1000)]
 
 
+class NewRun(Body):
+    """A run over a folder below a root of the server; without a root, over images that are uploaded later."""
+
+    root: Annotated[str, StringConstraints(min_length=1, max_length=40)] | None = None
+    folder: Annotated[str, StringConstraints(max_length=4000)] = ""
+
+
+class Labeling(Body):
+    """The label that items get."""
+
+    label: LabelText
+
+
+class NewAnswer(Body):
+    """What a person decided about items of one run."""
+
+    items: Annotated[list[Annotated[int, Field(ge=1, le=MAX_NUMBER)]], Field(min_length=1, max_length=10_000)]
+    decision: Labeling | Literal["unknown", "skip", "not_in_group"]
+
+
 _MODELS = (
     SeenExample,
     FoundExample,
@@ -119,6 +140,9 @@ _MODELS = (
     Undoing,
     CalibrationTargets,
     Login,
+    NewRun,
+    Labeling,
+    NewAnswer,
 )
 
 
@@ -130,6 +154,13 @@ def body_schemas() -> dict[str, Any]:
     for schema in schemas.values():
         schema.pop("$defs", None)  # each is a schema of its own
     return schemas
+
+
+def whole_number(text: str, what: str, least: int = 1) -> int:
+    """Return a number of an address; raise ProblemError where it is none."""
+    if not (text.isascii() and text.isdecimal() and len(text) <= 19 and least <= int(text) <= MAX_NUMBER):
+        raise ProblemError("malformed-request", f"{what} must be a number from {least} on, got {text[:40]!r}.")
+    return int(text)
 
 
 def switch(request: Request, name: str, default: bool = True) -> bool:

@@ -121,7 +121,7 @@ def job_values(job: CalibrationJob | None) -> dict[str, Any] | None:
 def choices_values(calibrating: Calibrating, view: CalibrationView, level: float) -> dict[str, Any]:
     """Return the outlook of many targets, which sliders show at once."""
     guarantees = calibrating.guarantees(view.calibration, level)
-    rows = [[Outlook.by(view.calibration, guarantee, keep) for keep in RATES] for guarantee in guarantees]
+    rows = Outlook.of_each(view.calibration, guarantees, RATES)
     return {
         "confidence_level": level,
         "target_precision": RATES,
@@ -132,6 +132,7 @@ def choices_values(calibrating: Calibrating, view: CalibrationView, level: float
         ],
         "unknown": [outlook.unknown for outlook in rows[0]],
         "accepted": [[outlook.accepted for outlook in row] for row in rows],
+        "ambiguous": [[outlook.ambiguous for outlook in row] for row in rows],
     }
 
 
@@ -152,7 +153,7 @@ def _values(calibrating: Calibrating, given: CalibrationRequest, choices: bool) 
         "accuracy": results.accuracy,
         "warning": view.calibration.warning or None,
         "thresholds": view.thresholds.to_dict(),
-        "guarantee": _guarantee(view),
+        "guarantee": used_guarantee(view),
         "curves": _curves(view),
         "outlook": outlook_values(Outlook.of(view.calibration, targets), targets),
         "choices": choices_values(calibrating, view, targets.to_dict()["confidence_level"]) if choices else None,
@@ -161,7 +162,7 @@ def _values(calibrating: Calibrating, given: CalibrationRequest, choices: bool) 
     }
 
 
-def _guarantee(view: CalibrationView) -> dict[str, Any] | None:
+def used_guarantee(view: CalibrationView) -> dict[str, Any] | None:
     """Return the guarantee behind the stored confidence threshold, None where there is none."""
     request = view.request
     if view.calibration.confidence_threshold is None or not request.target_precision:

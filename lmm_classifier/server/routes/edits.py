@@ -14,14 +14,13 @@ from lmm_classifier.index.build.reports import Edit
 from lmm_classifier.server.openapi import described, query, reference
 from lmm_classifier.server.problems import ProblemError
 from lmm_classifier.server.results import AsciiJson
-from lmm_classifier.server.routes.bodies import Renaming, Undoing, read_body
+from lmm_classifier.server.routes.bodies import MAX_NUMBER, Renaming, Undoing, read_body, whole_number
 from lmm_classifier.server.routes.examples import ORIGIN, PARAMETERS, PROBLEMS, edited
 from lmm_classifier.server.state import state_of
 
 router = APIRouter()
 
 _PAGE = 50  # edits
-_MAX_ID = 2**63 - 1
 
 
 @router.get(
@@ -37,7 +36,7 @@ async def edits(request: Request) -> Response:
     """List the edits of the index, also those of other programs; 50 on a page."""
     state, before = state_of(request), request.query_params.get("before")
     editor = state.classifier.editor()
-    listed = await asyncio.to_thread(editor.edits, _PAGE, None if before is None else _number(before))
+    listed = await asyncio.to_thread(editor.edits, _PAGE, None if before is None else whole_number(before, "before"))
     following = listed[-1].id if len(listed) == _PAGE else None
     return AsciiJson({"edits": [_values(edit) for edit in listed], "next": following})
 
@@ -54,11 +53,11 @@ async def edits(request: Request) -> Response:
 )
 async def undo(request: Request, edit: str) -> Response:
     """Undo an edit, however old. If an example changed since, nothing is changed."""
-    state, number = state_of(request), _number(edit)
+    state, number = state_of(request), whole_number(edit, "the id of an edit")
     body = await read_body(request, state, Undoing)
     state.editing.require_writer()
     editor = state.classifier.editor()
-    known = await asyncio.to_thread(editor.edits, 1, min(number, _MAX_ID - 1) + 1)
+    known = await asyncio.to_thread(editor.edits, 1, min(number, MAX_NUMBER - 1) + 1)
     if not known or known[0].id != number:
         raise ProblemError("not-found", "The journal has no such edit.")
     return await edited(
@@ -129,9 +128,3 @@ def _values(edit: Edit) -> dict[str, Any]:
         "undone_by": edit.undone_by,
         "undoes": edit.undoes,
     }
-
-
-def _number(text: str) -> int:
-    if not (text.isascii() and text.isdecimal() and len(text) <= 19 and 1 <= int(text) <= _MAX_ID):
-        raise ProblemError("malformed-request", f"Expected the id of an edit, a number, got {text[:40]!r}.")
-    return int(text)

@@ -14,6 +14,7 @@ from lmm_classifier.calibration.guarantees.risk_control import (
     RiskGuarantee,
     binomial_cdf,
     fixed_sequence_threshold,
+    is_certified,
     min_error_free_examples,
     sgr_threshold,
 )
@@ -245,3 +246,15 @@ def test_each_confidence_has_its_flag(guarantee, shape):
     """Other shapes are refused, and the message gives both."""
     with pytest.raises(ValueError, match=r"one flag per confidence, got \(3"):
         guarantee(np.ones((3, *shape[1:])), np.ones(shape, bool), 0.1)
+
+
+@given(
+    st.integers(1, 3000),
+    st.floats(0.0, 1.0),
+    st.floats(0.001, 0.999),
+    st.one_of(st.floats(1e-6, 0.999), st.just(0.5), st.just(0.05)),
+)
+def test_bounds_answer_as_the_sum_does(count, share, rate, delta):
+    """Also next to the mean, where the sum decides."""
+    for errors in {round(share * count), round(rate * count), min(round(rate * count) + 1, count)}:
+        assert is_certified(errors, count, rate, delta) == (binomial_cdf(errors, count, rate) <= delta)

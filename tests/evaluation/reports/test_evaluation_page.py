@@ -23,7 +23,7 @@ def place(tmp_path_factory):
 
 
 def page_of(place, tmp_path, **settings):
-    classifier = HybridClassifier(offline_config(place / "index", **settings))
+    classifier = HybridClassifier(offline_config(place / "index", rerank__enabled=False, **settings))
     evaluation = evaluate_folder(place / "new", classifier)
     write_evaluation_page(str(tmp_path / "page.html"), evaluation, classifier)
     figures = evaluation.to_dict(classifier.retriever.calibration.familiarity_threshold)

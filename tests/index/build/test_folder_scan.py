@@ -86,7 +86,7 @@ ENDINGS = {
 }
 
 
-SHORT = ("killed", "out of memory")
+SHORT = ("killed",)
 CASES = [name if name in SHORT else pytest.param(name, marks=pytest.mark.long) for name in ENDINGS]
 
 

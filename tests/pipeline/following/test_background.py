@@ -26,11 +26,7 @@ class Owner:
             raise OSError("a failure is no end")
 
 
-def followers():
-    return [thread for thread in threading.enumerate() if thread.name == "follow-index"]
-
-
-def test_it_runs_until_it_is_stopped():
+def test_it_runs_until_it_is_stopped(followers):
     """After a failure too; `stop` has waited for the thread."""
     owner = Owner(fails=True)
     owner.job.ensure_started()
@@ -46,7 +42,7 @@ def test_it_runs_until_it_is_stopped():
     assert followers() == []
 
 
-def test_it_ends_with_its_owner():
+def test_it_ends_with_its_owner(followers):
     """The thread holds no reference to it."""
     owner = Owner()
     owner.job.ensure_started()

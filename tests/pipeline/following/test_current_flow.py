@@ -250,7 +250,7 @@ def test_in_the_background_a_failure_is_tried_again_and_lost_labels_are_refused(
         assert classifier.classify(an_image()).label == "stripes"
 
 
-def test_closing_ends_the_background_also_while_it_fits(index, monkeypatch):
+def test_closing_ends_the_background_also_while_it_fits(index, followers, monkeypatch):
     """The fit is given up at its next block; a pickled copy follows in a thread of its own."""
     began = threading.Event()
 
@@ -276,7 +276,7 @@ def test_closing_ends_the_background_also_while_it_fits(index, monkeypatch):
         classifier.index_lag  # noqa: B018
 
 
-def _follows_in_the_child(classifier, index, versions):
+def _follows_in_the_child(classifier, index, followers, versions):
     editor = IndexEditor(index, config_of(index))
     editor.remove(editor.examples_of("gingham")[:1])
     assert classifier.wait_for_index(LONG)
@@ -285,13 +285,13 @@ def _follows_in_the_child(classifier, index, versions):
     versions.put((-1, len(followers())))
 
 
-def test_a_forked_process_follows_in_the_background_too(index):
+def test_a_forked_process_follows_in_the_background_too(index, followers):
     """With a thread of its own, which its own `close` ends."""
     with HybridClassifier(config_of(index)) as classifier:
         classifier.follow_in_background()
         before, context = classifier.index_version, multiprocessing.get_context("fork")
         versions = context.Queue()
-        child = context.Process(target=_follows_in_the_child, args=(classifier, index, versions))
+        child = context.Process(target=_follows_in_the_child, args=(classifier, index, followers, versions))
         child.start()
         assert versions.get(timeout=LONG) == (before + 1, 1)
         assert versions.get(timeout=LONG) == (-1, 0)
@@ -299,7 +299,3 @@ def test_a_forked_process_follows_in_the_background_too(index):
         assert classifier.wait_for_index(LONG)
         assert classifier.index_version == before + 1
     assert followers() == []
-
-
-def followers():
-    return [thread for thread in threading.enumerate() if thread.name == "follow-index"]

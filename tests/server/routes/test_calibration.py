@@ -20,27 +20,8 @@ ADDRESS = "/v1/calibration"
 
 def finished(client):
     """Wait until no job runs, and return the description."""
-    end = time.monotonic() + PATIENCE
-    while (values := client.get(ADDRESS).json())["job"]["state"] == "running":
-        assert time.monotonic() < end
-        time.sleep(0.005)
-    return values
-
-
-@pytest.fixture(scope="session")
-def calibrated_index(made_index, tmp_path_factory):
-    """The index, calibrated."""
-    path = tmp_path_factory.mktemp("calibrated") / "index"
-    shutil.copytree(made_index / "index", path, ignore=shutil.ignore_patterns("*.lock"))
-    calibrate_index(path, offline_config(path))
-    return path
-
-
-@pytest.fixture
-def calibrated(open_client, calibrated_index, tmp_path):
-    """An application on a calibrated index of the test's own."""
-    shutil.copytree(calibrated_index, tmp_path / "index", ignore=shutil.ignore_patterns("*.lock"))
-    return open_client(offline_config(tmp_path / "index", rerank__enabled=False))
+    assert client.state.calibrating.wait(PATIENCE)
+    return client.get(ADDRESS).json()
 
 
 def test_an_index_that_is_not_calibrated(client, made_index):
@@ -107,10 +88,10 @@ def test_the_choices_are_the_outlooks_of_all_targets(calibrated):
     """Sliders read them from a table; each is what a request for its targets says."""
     choices = calibrated.get(ADDRESS, params={"choices": "true", "confidence_level": 0.8}).json()["choices"]
     rates = choices["target_precision"]
-    assert (rates[0], rates[-1], len(rates)) == (0.8, 0.99, 20)
+    assert (rates[0], rates[-1], len(rates)) == (0.6, 0.99, 40)
     assert choices["confidence_level"] == 0.8
     seen = set()
-    for row, column in [(0, 0), (0, 19), (3, 7), (10, 15), (19, 19)]:
+    for row, column in [(0, 0), (0, 39), (13, 7), (20, 35), (39, 39)]:
         targets = {"target_precision": rates[row], "confidence_level": 0.8, "keep_known": rates[column]}
         outlook = calibrated.get(ADDRESS, params=targets).json()["outlook"]
         assert choices["accepted"][row][column] == outlook["accepted"]

@@ -29,6 +29,14 @@ def test_undoing_everything_returns_the_beginning(teacher, images):
     assert {edit["id"] for edit in undone if edit["undone_by"]} == set(edits)
 
 
+def test_the_first_edit_cannot_be_undone(teacher):
+    """It made the index; the problem says so, and is no fault of the server."""
+    first = teacher.get("/v1/edits").json()["edits"][-1]["id"]
+    reply = post(teacher, f"/v1/edits/{first}/undo")
+    assert (reply.status_code, reply.json()["type"]) == (422, "/problems/refused-edit")
+    assert "it made the index" in reply.json()["detail"]
+
+
 def test_an_example_that_changed_since_is_a_conflict(teacher):
     """The problem names it."""
     red = listed(teacher, "red")[:1]

@@ -1,0 +1,76 @@
+// The keys of the review: one table for the keyboard, the buttons and the legend.
+
+/**
+ * @typedef {object} Key
+ * @property {string[]} keys as `KeyboardEvent.key` tells them
+ * @property {string} shown what the legend shows
+ * @property {string} act what it does, a name of the acts
+ * @property {string} text what the legend says
+ * @property {boolean} [shift] whether Shift is held
+ * @property {boolean} [repeats] whether a key that is held down does it again
+ */
+
+/** @type {Key[]} */
+export const KEYS = [
+  { keys: ["1", "2", "3", "4", "5", "6", "7", "8", "9"], shown: "1 – 9", act: "choose", text: "the label with this number" },
+  { keys: ["Enter"], shown: "Enter", act: "first", text: "the first label" },
+  { keys: ["u", "U"], shown: "U", act: "unknown", text: "none of the labels: unknown" },
+  { keys: ["n", "N"], shown: "N", act: "label", text: "any other label, or a new one" },
+  { keys: ["s", "S"], shown: "S", act: "skip", text: "skip: do not show this image again" },
+  { keys: ["x", "X"], shown: "X", act: "apart", text: "take the image out of the group" },
+  { keys: ["Enter"], shift: true, shown: "Shift + Enter", act: "group", text: "the whole group has one label" },
+  { keys: [" "], shown: "Space", act: "compare", text: "enlarge, and compare with the neighbors" },
+  { keys: ["ArrowRight"], shown: "→", act: "next", text: "the next image, without an answer", repeats: true },
+  { keys: ["ArrowLeft"], shown: "←", act: "previous", text: "the image before", repeats: true },
+  { keys: ["j", "J"], shown: "J", act: "nextGroup", text: "the next group" },
+  { keys: ["k", "K"], shown: "K", act: "previousGroup", text: "the group before" },
+  { keys: ["z", "Z"], shown: "Z", act: "undo", text: "undo the last answer, whatever it was" },
+  { keys: ["?"], shown: "?", act: "help", text: "show these keys" },
+];
+
+/**
+ * Return the entry for a key press, none where it means nothing here.
+ * @param {KeyboardEvent} event
+ * @returns {Key | undefined}
+ */
+export function keyOf(event) {
+  if (event.ctrlKey || event.altKey || event.metaKey || event.isComposing) return undefined;
+  const isLetter = event.key.length === 1;
+  return KEYS.find((key) => key.keys.includes(event.key) && (isLetter || Boolean(key.shift) === event.shiftKey));
+}
+
+/**
+ * Call an act for each key press, but not while a person types, and not for a key that a control uses itself.
+ * @param {(act: string, key: string) => void} act
+ * @param {() => string[]} allowed acts of the open dialog; without a dialog all are
+ */
+export function listen(act, allowed) {
+  document.addEventListener("keydown", (event) => {
+    const target = /** @type {Element} */ (event.target);
+    if (target.closest("input, textarea, select")) return;
+    if ((event.key === "Enter" || event.key === " ") && target.closest("a, button, summary")) return;
+    const key = keyOf(event);
+    if (!key) return;
+    const acts = document.querySelector("dialog[open]") ? allowed() : undefined;
+    if (acts && !acts.includes(key.act)) return;
+    event.preventDefault();
+    if (event.repeat && !key.repeats) return;
+    act(key.act, event.key);
+  });
+}
+
+/**
+ * Draw the legend.
+ * @param {HTMLElement} list
+ */
+export function drawLegend(list) {
+  for (const key of KEYS) {
+    const term = document.createElement("dt");
+    const shown = document.createElement("kbd");
+    const text = document.createElement("dd");
+    shown.textContent = key.shown;
+    text.textContent = key.text;
+    term.append(shown);
+    list.append(term, text);
+  }
+}

@@ -1,0 +1,1 @@
+"""The shapes of JSON answers, as JSON Schema; read `answers.py` first."""

@@ -1,0 +1,309 @@
+"""The review in a browser: by keys alone, in two tabs, and while the server is killed."""
+
+import json
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+
+import numpy as np
+import pytest
+from PIL import Image
+from playwright.sync_api import expect
+
+from lmm_classifier.index.build.builder import build_index_from_directory
+from tests.helpers.datasets import offline_config
+from tests.helpers.encoders import ColorEncoder, draw_sides
+from tests.helpers.live_server import LiveServer
+from tests.helpers.paths import ROOT
+
+HOSTILE = (b"<img src=x onerror=alert(1)>.png", '\u202egnp.\u202dx"\u2028.png'.encode(), b"bad\xff%2e%2e.png")
+LABEL = '"><img src=x onerror=alert(1)>\u202e..'
+COLORS = {"yellow": (170, 170, 0), "cyan": (0, 170, 170), "magenta": (170, 0, 170), "white": (170, 170, 170)}
+PATIENCE = 30_000  # milliseconds
+
+
+def draw(file, color, seed):
+    """Draw a noisy image of a color that the index does not have."""
+    pixels = np.random.default_rng(seed).integers(0, 70, (16, 16, 3)) + np.array(color)
+    Image.fromarray(pixels.astype(np.uint8)).save(file, "PNG")
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """An index, and a root with a folder of new images of four unknown colors, some with hostile names."""
+    root = tmp_path_factory.mktemp("browser")
+    draw_sides(root / "dataset", count=6)
+    config = offline_config(root / "index")
+    build_index_from_directory(root / "dataset", root / "index", config=config, encoder=ColorEncoder())
+    for number, (name, color) in enumerate(COLORS.items()):
+        folder = root / "inbox" / "new" / name
+        folder.mkdir(parents=True)
+        for place in range(7):
+            draw(folder / f"{place}.png", color, (number, place))
+    for place, name in enumerate(HOSTILE):
+        draw(os.fsencode(root / "inbox" / "new") + b"/" + name, COLORS["yellow"], (9, place))
+    return root
+
+
+class Process:
+    """A server in a process of its own, which can be killed and started again at the same address."""
+
+    def __init__(self, index, inbox):
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            self.port = free.getsockname()[1]
+        self.url, self._given = f"http://127.0.0.1:{self.port}", (str(index), str(self.port), str(inbox))
+        self.start()
+
+    def start(self):
+        command = [sys.executable, "-m", "tests.helpers.serve_colors", *self._given]
+        self._process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
+        assert self._process.stdout.readline().strip() == self.url
+        while not self._is_ready:
+            time.sleep(0.01)
+
+    def kill(self, how=signal.SIGKILL):
+        self._process.send_signal(how)
+        self._process.wait(30)
+        self._process.stdout.close()
+
+    @property
+    def _is_ready(self):
+        try:
+            return got(self, "/readyz")
+        except urllib.error.HTTPError:
+            assert self._process.poll() is None
+            return False
+
+
+def got(server, path):
+    """Return the JSON of an address."""
+    with urllib.request.urlopen(server.url + path, timeout=30) as reply:
+        return json.load(reply)
+
+
+@pytest.fixture
+def index(made, tmp_path):
+    return shutil.copytree(made / "index", tmp_path / "index", ignore=shutil.ignore_patterns("*.lock"))
+
+
+@pytest.fixture
+def server(request, made, index):
+    """A server in this process, or in one of its own where the test kills it."""
+    if getattr(request, "param", None) == "killed":
+        running = Process(index, made / "inbox")
+        yield running
+        running.kill(signal.SIGTERM)
+        return
+    config = offline_config(index, rerank__enabled=False, images__threads=2)
+    config.server.roots = {"inbox": made / "inbox"}
+    with LiveServer(config, ColorEncoder()) as running:
+        yield running
+
+
+@pytest.fixture
+def context(browser, server):
+    """A window whose pages ask no other server, and say nothing on the console."""
+    made = browser.new_context(viewport={"width": 1280, "height": 900}, base_url=server.url)
+    made.set_default_timeout(PATIENCE)
+    expect.set_options(timeout=PATIENCE)
+    said, asked = [], []
+    made.on("console", lambda message: said.append(f"{message.type}: {message.text}"))
+    made.on("weberror", lambda error: said.append(str(error.error)))
+    made.on("request", lambda request: asked.append(request.url))
+    made.said = said
+    yield made
+    made.close()
+    assert not [url for url in asked if not url.startswith((f"{server.url}/", "blob:"))]
+
+
+def reviewed(context, server):
+    """Return a page that reviews a new run over the folder, begun with the form."""
+    page = context.new_page()
+    page.goto("/review")
+    page.get_by_label("Or a folder of the server").select_option("inbox/new")
+    page.get_by_role("button", name="Start").click()
+    page.wait_for_url("**/review/1")
+    page.wait_for_function("() => document.getElementById('counts').textContent.startsWith('31 open')")
+    expect(page.locator("#current")).to_have_attribute("data-item", any_number())
+    assert got(server, "/v1/runs/1")["state"] == "done"
+    return page
+
+
+def any_number():
+    return re.compile(r"\d+")
+
+
+def press(page, key):
+    """Press a key that decides, and wait for the next image or the end."""
+    item = item_of(page)
+    page.keyboard.press(key)
+    page.wait_for_function(
+        """item => {
+            const isNext = document.getElementById("current").dataset.item !== item;
+            const isThere = !document.getElementById("stage").hidden;
+            return isThere ? isNext : document.getElementById("done").dataset.state === "end";
+        }""",
+        arg=item,
+    )
+
+
+def item_of(page):
+    return page.locator("#current").get_attribute("data-item")
+
+
+def until_counts(page, text):
+    expect(page.locator("#counts")).to_contain_text(text)
+
+
+def saved(page):
+    expect(page.locator("#review")).to_have_attribute("data-unsaved", "0")
+
+
+def state(server):
+    """All that answers change."""
+    run = got(server, "/v1/runs/1")
+    labels = got(server, "/v1/labels")["labels"]
+    return {name: run[name] for name in ("open", "decided", "confident")}, labels
+
+
+def decisions(server):
+    """Newest first."""
+    return got(server, "/v1/review/answers?run=1")["answers"]
+
+
+def test_by_keys_alone(context, server):
+    """Twenty answers, one with a hostile label, then all are undone; nothing is said on the console."""
+    page = reviewed(context, server)
+    before = state(server)
+    page.keyboard.press("n")
+    page.keyboard.type(LABEL)
+    page.keyboard.press("Enter")
+    expect(page.locator("#notice")).to_contain_text("Taught as")
+    for key in "x" + 6 * "uus":
+        press(page, key)
+    saved(page)
+    assert [answer["kind"] for answer in decisions(server)].count("label") == 1
+    assert len(decisions(server)) == 20
+    page.reload()
+    expect(page.locator("#current")).to_have_attribute("data-item", any_number())
+    for _ in range(21):
+        page.keyboard.press("z")
+    expect(page.locator("#notice")).to_contain_text("There is no answer to undo")
+    saved(page)
+    assert {answer["state"] for answer in decisions(server)} == {"undone"}
+    until_counts(page, "31 open · 0 decided")
+    server.state.classifier.wait_for_index()
+    assert state(server) == before
+    assert not context.said
+
+
+def test_a_whole_group(context, server):
+    """One label for all of a group is one edit, and one undo; Enter alone never gives a label."""
+    page = reviewed(context, server)
+    before = state(server)
+    count = int(re.search(r"\d+", page.locator("#whole").inner_text())[0])
+    assert count >= 7
+    page.keyboard.press("Shift+Enter")
+    page.keyboard.press("Enter")
+    expect(page.locator("#labeling")).to_be_visible()
+    page.keyboard.type("new one")
+    page.keyboard.press("Enter")
+    saved(page)
+    assert decisions(server)[0]["size"] == count
+    until_counts(page, f"{count} decided")
+    server.state.classifier.wait_for_index()
+    assert {"label": "new one", "examples": count} in got(server, "/v1/labels")["labels"]
+    page.keyboard.press("z")
+    saved(page)
+    until_counts(page, "31 open · 0 decided")
+    server.state.classifier.wait_for_index()
+    assert state(server) == before
+    assert not context.said
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("server", ["killed"], indirect=True)
+def test_a_killed_server_loses_nothing(context, server):
+    """Answers wait in the browser, also over a reload, and are sent when the server is back."""
+    page = reviewed(context, server)
+    press(page, "u")
+    saved(page)
+    server.kill()
+    for key in "usu":
+        press(page, key)
+    expect(page.locator("#unsaved")).to_contain_text("3 not saved yet")
+    server.start()
+    saved(page)
+    expect(page.locator("#unsaved")).to_be_hidden()
+    assert [answer["kind"] for answer in decisions(server)] == ["unknown", "skip", "unknown", "unknown"]
+    server.kill()
+    press(page, "s")
+    page.keyboard.press("z")  # was not sent, so it is taken back here
+    press(page, "u")
+    expect(page.locator("#unsaved")).to_contain_text("1 not saved yet")
+    page.close()
+    server.start()
+    again = context.new_page()
+    again.goto("/review/1")
+    again.wait_for_function("() => document.getElementById('counts').textContent.includes('5 decided')")
+    assert len(decisions(server)) == 5
+
+
+@pytest.mark.long
+def test_two_tabs(context, server):
+    """What one tab decides leaves the other; an image is never decided twice."""
+    one = reviewed(context, server)
+    other = context.new_page()
+    other.goto("/review/1")
+    expect(other.locator("#current")).to_have_attribute("data-item", item_of(one))
+    first = item_of(one)
+    one.bring_to_front()
+    press(one, "u")
+    saved(one)
+    other.bring_to_front()
+    other.wait_for_function("item => document.getElementById('current').dataset.item !== item", arg=first)
+    press(other, "u")
+    saved(other)
+    answers = decisions(server)
+    assert len(answers) == len({item for answer in answers for item in answer["items"]}) == 2
+    assert not context.said
+
+
+@pytest.mark.long
+def test_dropped_files_become_a_run(context, server, made):
+    """Files that are chosen are uploaded, classified, and wait in a review of their own."""
+    page = context.new_page()
+    page.goto("/review")
+    page.locator("#files").set_input_files(sorted((made / "inbox/new/yellow").iterdir()))
+    page.wait_for_url("**/review/1")
+    page.wait_for_function("() => document.getElementById('counts').textContent.startsWith('7 open')")
+    assert not context.said
+
+
+def test_every_key_has_a_button(context, server):
+    """The legend has all keys; each act can be had without a keyboard."""
+    page = reviewed(context, server)
+    page.keyboard.press("?")
+    expect(page.locator("#help")).to_be_visible()
+    acts = page.evaluate(
+        "async address => (await import(address)).KEYS.map(key => key.act)",
+        page.locator("script[type=module]").get_attribute("src").replace("review.js", "review_keys.js"),
+    )
+    assert page.locator("#legend dt").count() == len(acts)
+    assert len(set(acts)) == len(acts)
+    buttons = {button.get_attribute("data-act") for button in page.locator("[data-act]").all()}
+    assert set(acts) - {"choose", "first"} == buttons
+    assert page.locator("#choices button").count() > 1
+    page.keyboard.press("?")
+    expect(page.locator("#help")).to_be_hidden()
+    page.keyboard.press("Space")
+    expect(page.locator("#compare")).to_be_visible()
+    page.keyboard.press("Space")
+    expect(page.locator("#compare")).to_be_hidden()

@@ -1,0 +1,38 @@
+"""Only folders below a root are read, and its path is not told."""
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lmm_classifier.server.problems import ProblemError
+from lmm_classifier.server.reviewing.roots import NamedRoots
+
+
+@pytest.fixture(scope="module")
+def roots(tmp_path_factory):
+    top = tmp_path_factory.mktemp("roots")
+    (top / "in" / "a" / "b").mkdir(parents=True)
+    (top / "out").mkdir()
+    (top / "in" / ".hidden").mkdir()
+    (top / "in" / "leads out").symlink_to(top / "out")
+    return NamedRoots({"in": top / "in", "deep": top / "in" / "a", "gone": top / "gone"})
+
+
+def test_folders_below_a_root(roots):
+    """Each is shown by the nearest root."""
+    assert roots.shown(str(roots.folder("in", "")))["folder"] == "."
+    assert roots.shown(str(roots.folder("in", "a/b"))) == {"kind": "folder", "root": "deep", "folder": "b"}
+    assert roots.shown("/x/secret") == {"kind": "folder", "root": None, "folder": "secret"}
+    assert roots.folders() == [("deep", ""), ("deep", "b"), ("gone", ""), ("in", ""), ("in", "a")]
+
+
+@given(st.lists(st.sampled_from(["..", ".", "a", "b", "", "leads out", "/", "\\", "~", "\udcff", "x" * 300])))
+def test_nothing_leads_out(roots, parts):
+    """Whatever the steps are, the folder is below its root or refused."""
+    try:
+        folder = roots.folder("in", "/".join(parts))
+    except ProblemError:
+        return
+    assert Path(folder).resolve().is_relative_to(roots.roots["in"].resolve())
