@@ -89,7 +89,10 @@ def addresses(state: ServerState) -> dict[str, str]:
 def take(page: Any, pages: dict[str, str], image: Path, target: Path, ending: str, whole: bool) -> None:
     """Write an image of each page, and of the answer to an image."""
     for name, address in pages.items():
-        page.goto(address, wait_until="networkidle")
+        page.goto(address, wait_until="load" if name == "review" else "networkidle")
+        if name == "review" and address != "/review":
+            page.wait_for_selector("#current[data-item]")
+            page.wait_for_load_state("networkidle")
         page.screenshot(path=target / f"{name}{ending}.png", full_page=whole and name != "docs")
     page.goto("/")
     page.set_input_files("#file", image)
@@ -125,6 +128,9 @@ def show(browser: str, url: str, state: ServerState, image: Path, options: argpa
     views = [(name, scheme) for name in WIDTHS for scheme in ("light", "dark")]
     if options.index is None:
         views, pages = [("desktop", "light")], {name: pages[name] for name in ("dataset", "suspects", "quality")}
+        run = state.reviews.create("new", "")
+        wait_until(lambda: state.reviews.reviewer.runs.run(run.id).state == "done")
+        pages["review"] = f"/review/{run.id}"
     with sync_playwright() as playwright:
         opened = playwright.chromium.launch(executable_path=browser, args=FLAGS)
         for width, scheme in views:
@@ -149,6 +155,7 @@ def drawn(folder: Path) -> tuple[PipelineConfig, Path]:
     """Return settings on a calibrated index of drawn images with two mistakes, and a new image."""
     dataset, new = draw_demo_data(folder / "demo", 0)
     config = settings_of(folder / "patterns")
+    config.server.roots = {"new": new}
     first, second, *_ = sorted(path for path in dataset.iterdir() if path.is_dir())
     moved = sorted(first.iterdir())[0]
     moved.rename(second / f"{first.name}-{moved.name}")
