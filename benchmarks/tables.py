@@ -15,7 +15,7 @@ from benchmarks.rows import RESULTS, Row, read_rows
 ROOT = Path(__file__).parent.parent
 README = ROOT / "README.md"
 PAGES = tuple(
-    ROOT / "docs" / "results" / f"{name}.md" for name in ("quality", "performance", "reranking", "reliability")
+    ROOT / "docs" / "results" / f"{name}.md" for name in ("quality", "performance", "reranking", "serving", "reliability")
 )
 RELIABILITY = "reliability"  # faults are tried and survived, not measured: its file has another form
 
@@ -49,6 +49,13 @@ PARTS: dict[str, tuple[str, tuple[str, ...]]] = {
     "durability": ("durability", ("",)),
     "start": ("performance", ("start",)),
     "gpu": ("performance", ("GPU",)),
+    "serving_http": ("serving_http", ("",)),
+    "teaching_http": ("teaching_http", ("",)),
+    "serving": ("serving", ("",)),
+    "following": ("following", ("",)),
+    "edits": ("edits", ("",)),
+    "review_order": ("review_order", ("",)),
+    "review_keys": ("review_keys", ("",)),
     "gate": ("reranking", ("trained shapes",)),
     "orders": ("reranking", ("orders",)),
     "attack": ("reranking", ("typographic",)),

@@ -90,7 +90,8 @@ class Dismissing(Body):
     note: Note = ""
 
 
-Rate = Annotated[float, Field(gt=0, lt=1)]
+LEAST_RATE = 0.001  # the complement of a much smaller one is 1 in floating point
+Rate = Annotated[float, Field(ge=LEAST_RATE, lt=1)]
 
 
 class CalibrationTargets(Body):

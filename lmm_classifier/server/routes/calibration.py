@@ -19,7 +19,7 @@ from lmm_classifier.server.calibrating import RATES, Calibrating, CalibrationJob
 from lmm_classifier.server.openapi import described, query, reference
 from lmm_classifier.server.problems import ProblemError
 from lmm_classifier.server.results import AsciiJson
-from lmm_classifier.server.routes.bodies import CalibrationTargets, read_body, switch
+from lmm_classifier.server.routes.bodies import LEAST_RATE, CalibrationTargets, read_body, switch
 from lmm_classifier.server.state import state_of
 
 router = APIRouter()
@@ -28,7 +28,7 @@ DEFAULT_TARGET = 0.95
 RATE_NAMES = ("target_precision", "confidence_level", "keep_known")  # shown; folders and patterns are not
 _POINTS = 200  # of the risk-coverage curve
 _BINS = 40  # of familiarity
-_RATE = {"type": "number", "exclusiveMinimum": 0, "exclusiveMaximum": 1}
+_RATE = {"type": "number", "minimum": LEAST_RATE, "exclusiveMaximum": 1}
 _QUERY = [
     query("target_precision", "Fraction of accepted answers that shall be correct, for `outlook`.", _RATE),
     query("confidence_level", "Probability that this guarantee holds, for `outlook` and `choices`.", _RATE),
@@ -204,7 +204,7 @@ def _curves(view: CalibrationView) -> dict[str, Any]:
 
 
 def given_targets(values: Mapping[str, str]) -> CalibrationRequest:
-    """Return the targets of a query or a form; raise ProblemError for one that is no number between 0 and 1."""
+    """Return the targets of a query or a form; raise ProblemError for one that is no such number."""
     precision, level, keep = (_rate(name, values.get(name)) for name in RATE_NAMES)
     return CalibrationRequest(precision, level, keep)
 
@@ -216,6 +216,8 @@ def _rate(name: str, text: str | None) -> float | None:
         value = float(text)
     except ValueError:
         value = 0.0
-    if not 0 < value < 1:
-        raise ProblemError("malformed-request", f"{name}: expected a number between 0 and 1, got {text[:40]!r}.")
+    if not LEAST_RATE <= value < 1:
+        raise ProblemError(
+            "malformed-request", f"{name}: expected a number between {LEAST_RATE} and 1, got {text[:40]!r}."
+        )
     return value

@@ -47,7 +47,7 @@ def test_an_index_that_is_not_calibrated(client):
 def test_an_impossible_target_is_refused(client, name, value):
     """By a page that names it."""
     page = page_of(client.get("/quality", params={name: value}, headers=PAGE), 400)
-    assert f"{name}: expected a number between 0 and 1" in page.text
+    assert f"{name}: expected a number between 0.001 and 1" in page.text
     assert f"{name}: expected" in page_of(post(client, action="store", **{name: value}), 400).text
 
 
