@@ -15,7 +15,8 @@ from benchmarks.rows import RESULTS, Row, read_rows
 ROOT = Path(__file__).parent.parent
 README = ROOT / "README.md"
 PAGES = tuple(
-    ROOT / "docs" / "results" / f"{name}.md" for name in ("quality", "performance", "reranking", "serving", "reliability")
+    ROOT / "docs" / "results" / f"{name}.md"
+    for name in ("quality", "performance", "reranking", "serving", "reliability")
 )
 RELIABILITY = "reliability"  # faults are tried and survived, not measured: its file has another form
 
