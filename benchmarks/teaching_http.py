@@ -17,6 +17,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -188,21 +189,19 @@ def _teach_until_killed(
 
 
 def _undo_everything(port: int) -> None:
-    """Undo the newest edit that is not undone, until none is left."""
-    client, body = Client(port), b"{}"
-    while True:
-        status, text = client.ask(b"GET /v1/edits?limit=1000 HTTP/1.1\r\nhost: localhost\r\n\r\n")
+    """Undo all edits but the first, which made the index, the newest first."""
+    client, body, before = Client(port), b"{}", ""
+    edits: list[dict[str, Any]] = []
+    while before is not None:
+        address = f"/v1/edits{f'?before={before}' if before else ''}"
+        status, text = client.ask(f"GET {address} HTTP/1.1\r\nhost: localhost\r\n\r\n".encode())
         assert status == 200, text
-        edits = json.loads(text)["edits"]
-        undoable = [edit for edit in edits if edit["undone_by"] is None and edit["undoes"] is None]
-        open_edits = [edit["id"] for edit in undoable if edit["id"] > 1]  # the first one made the index
-        if not open_edits:
-            return
-        for edit in open_edits:
-            head = f"POST /v1/edits/{edit}/undo?visible=false HTTP/1.1\r\nhost: localhost\r\n"
-            head += f"content-type: application/json\r\ncontent-length: {len(body)}\r\n\r\n"
-            status, text = client.ask(head.encode() + body)
-            assert status == 200, text
+        edits, before = [*edits, *json.loads(text)["edits"]], json.loads(text)["next"]
+    for edit in edits[:-1]:
+        head = f"POST /v1/edits/{edit['id']}/undo?visible=false HTTP/1.1\r\nhost: localhost\r\n"
+        head += f"content-type: application/json\r\ncontent-length: {len(body)}\r\n\r\n"
+        status, text = client.ask(head.encode() + body)
+        assert status == 200, text
 
 
 def rows(quick: bool = False) -> list[Row]:
