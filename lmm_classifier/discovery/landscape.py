@@ -10,6 +10,7 @@ import numpy as np
 from lmm_classifier.core.arrays import Float32Array, IntArray
 from lmm_classifier.discovery.groups import learned_cut
 from lmm_classifier.discovery.space import DiscoverySpace
+from lmm_classifier.index.staleness import vectors_digest
 from lmm_classifier.index.vector_index import ExactIndex
 
 _MOST = 5000  # labeled images that take part, the same number of each label as far as there are so many
@@ -26,6 +27,7 @@ class Landscape:
     labeled: Float32Array  # (m, d) unit vectors
     examples: int  # of the index that the space was fitted to
     labels: Sequence[str]
+    vectors: str  # digest of the encoders and transforms that gave the vectors
 
     @classmethod
     def of(cls, index: ExactIndex, wanted: Collection[str] = (), former: Landscape | None = None) -> Landscape:
@@ -39,7 +41,9 @@ class Landscape:
         gallery, labels = index.gallery, tuple(index.label_names)
         by_label = gallery.rows_of_label
         rows = _even_sample(by_label, index.hashes, _MOST)
-        if former is not None and former.labels == labels and len(index) <= _GROWTH * former.examples:
+        vectors = vectors_digest(index.contents)
+        is_same = former is not None and (former.labels, former.vectors) == (labels, vectors)
+        if former is not None and is_same and len(index) <= _GROWTH * former.examples:
             space, cut, examples = former.space, former.cut, former.examples
         else:
             few = _even_sample(by_label, index.hashes, _MOST_FOR_CUT)
@@ -48,7 +52,7 @@ class Landscape:
         if wanted and len(rows) < len(index):
             also = [row for each in index.rows_with_hash(sorted(wanted)) for row in each]
             rows = np.union1d(rows, np.array(also, np.int64))
-        return cls(space, cut, space.map(gallery.embeddings[rows]), examples, labels)
+        return cls(space, cut, space.map(gallery.embeddings[rows]), examples, labels, vectors)
 
 
 def _even_sample(by_label: Sequence[IntArray], hashes: Sequence[str], most: int) -> IntArray:

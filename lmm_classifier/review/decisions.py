@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -88,8 +88,27 @@ class Decisions:
             except BaseException:
                 with suppress(Exception):
                     self._settle(answer)
+                if self._answers.answer(number).state == "undone":  # somebody else took its edit back before
+                    return self._answers.answer(number)
                 raise
             return self._answers.finish_undo(answer)
+
+    def follow(self, run: int, present: Collection[str]) -> int:
+        """Take back the answers whose examples are gone, because their edit was undone elsewhere; return how many.
+
+        Args:
+            run: its answers.
+            present: ids of the examples of the index.
+        """
+        gone = [
+            answer.id
+            for answer in self._answers.done_labels(run)
+            if answer.examples and not any(example in present for example in answer.examples)
+        ]
+        for number in gone:
+            with suppress(ReviewError), self._alone():  # a later answer may have decided the same items
+                self._answers.finish_undo(self._answers.begin_undo(number))
+        return len(gone)
 
     def recover(self) -> None:
         """Finish or drop the answers that a crash interrupted; those that another program is taking are left alone."""

@@ -125,6 +125,7 @@ class Reviewer:
     def revote(self, run: int) -> Revote:
         """Vote again on all items of a run that nobody decided, by the newest version of the index."""
         with self._lock:
+            self._decisions.follow(run, frozenset(self._classifier._current_flow().index.contents.paths))
             flow, votes, not_voted = self._votes(run)
             return self._revoter.store_changes(run, flow, votes, not_voted)
 

@@ -123,7 +123,11 @@ def _writer_lock(index: Path) -> tuple[FileLock | None, str]:
     try:
         lock.acquire()
     except Timeout:
-        return None, "Another server on the same index makes the edits. This one follows them."
+        return (
+            None,
+            "Another server on the same index makes the edits, and this one follows them. "
+            "Start this one again when the other one has ended.",
+        )
     except (OSError, IndexFileError) as error:
         return None, f"The index cannot be changed: {type(error).__name__}."
     return lock, ""

@@ -108,7 +108,7 @@ _TYPES = (
         "calibration-conflict",
         409,
         "The calibration cannot be changed now",
-        "Calibrate the index first, or wait until the calibration under way ends; the detail says which.",
+        "Calibrate the index again, on the page Quality or by `recalibrate`, or wait for the calibration under way.",
     ),
     ProblemType(
         "refused-calibration",

@@ -32,6 +32,23 @@ def test_an_image_is_answered_taught_and_undone_by_keys(page, images):
     expect(card).to_have_count(1)
 
 
+def test_a_key_teaches_each_image_once(page, images):
+    """The next press is about the next image without an answer; the answered one keeps its label."""
+    page.goto("/")
+    page.set_input_files("#file", images)
+    cards = page.locator("article[data-id]")
+    expect(cards).to_have_count(2)
+    for place in range(2):
+        page.keyboard.press("1")
+        expect(cards.locator(".taught")).to_have_count(place + 1)
+    page.goto("/edits")
+    undone = page.locator("ol.edits").get_by_text("undone by")
+    before = undone.count()
+    for number in range(2):
+        page.get_by_role("button", name="Undo edit").nth(number).click()
+        expect(undone).to_have_count(before + number + 1)
+
+
 def test_keys_are_shown_and_fields_take_letters(page, images):
     """`?` shows them; a letter in a field is a letter."""
     page.goto("/")

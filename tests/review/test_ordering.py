@@ -43,7 +43,7 @@ def votes(rows):
 def landscape():
     examples = unit(np.eye(8)[[0, 1, 2]] + 0.01)
     space = DiscoverySpace.of_unlabeled(unit(np.eye(8) + 0.1 - 0.2 * (np.arange(8) % 2)[:, None]))
-    return Landscape(space, 0.5, space.map(examples), 3, LABELS)
+    return Landscape(space, 0.5, space.map(examples), 3, LABELS, "")
 
 
 def test_kinds(landscape):

@@ -8,6 +8,7 @@ import pytest
 from lmm_classifier.core.errors import Cancelled, ClosedError, DatasetError, ReviewError
 from lmm_classifier.index.build.builder import build_index_from_directory
 from lmm_classifier.index.vector_index import ExactIndex
+from lmm_classifier.pipeline.calibrator import calibrate_index
 from lmm_classifier.pipeline.classifier import HybridClassifier
 from lmm_classifier.review.images import FolderImages
 from lmm_classifier.review.reviewer import UPLOAD, Reviewer
@@ -322,3 +323,27 @@ def test_an_npz_index_cannot_be_reviewed(tmp_path):
     build_index_from_directory(tmp_path / "dataset", tmp_path / "index.npz", config=config)
     with HybridClassifier(config) as classifier, pytest.raises(ReviewError, match="no durable index"):
         Reviewer(classifier)
+
+
+def test_an_answer_whose_edit_was_undone_elsewhere_is_taken_back(review):
+    """The next vote opens its items again; undoing the answer itself is no error then."""
+    reviewer, (first, second, *_) = review.reviewer, review.ids.values()
+    answers = [reviewer.teach([item], "taught", vote=False).answer for item in (first, second)]
+    for answer in answers:
+        review.classifier.editor().undo(answer.edit)
+    assert reviewer.undo(answers[1].id, vote=False).answer.state == "undone"
+    assert reviewer.items([first])[0].decision.kind == "label"
+    review.classifier.wait_for_index()
+    reviewer.revote(review.run)
+    assert reviewer.items([first])[0].decision.kind == ""
+    assert reviewer.answers.answer(answers[0].id).state == "undone"
+
+
+def test_groups_follow_a_transform_that_was_fitted_again(review):
+    """Its space has other dimensions, or other directions."""
+    reviewer, (first, *_) = review.reviewer, review.ids.values()
+    reviewer.page(review.run)
+    label = review.classifier.index.contents.labels[0]
+    reviewer.teach([first], label)
+    calibrate_index(review.config.retrieval.index_path, review.config)
+    assert reviewer.page(review.run).groups

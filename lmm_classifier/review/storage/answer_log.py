@@ -97,6 +97,12 @@ class AnswerLog:
             where = "WHERE state IN ('teaching', 'undoing') ORDER BY id"
             return [Answer.of_row(row) for row in ANSWERS.rows(connection, where)]
 
+    def done_labels(self, run: int) -> list[Answer]:
+        """Return the answers of a run that gave a label and are not undone, the newest first."""
+        with self._database.reading() as connection:
+            rows = ANSWERS.rows(connection, "WHERE run = ? AND state = 'done' ORDER BY id DESC", (run,))
+            return [answer for answer in map(Answer.of_row, rows) if answer.kind == "label"]
+
     def newest(self, run: int | None = None) -> Answer | None:
         """Return the newest answer that can be undone."""
         where = "WHERE (?1 IS NULL OR run = ?1) AND state = 'done' ORDER BY id DESC LIMIT 1"

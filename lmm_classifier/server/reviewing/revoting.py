@@ -44,7 +44,7 @@ class RevoteWorker:
     ) -> None:
         self._classifier, self._reviewer, self._on_done = classifier, reviewer, on_done
         self._asked: dict[int, _Asked] = {}
-        self._voted: dict[int, int] = {}  # run -> version of the index
+        self._voted: dict[int, str] = {}  # run -> stamp of the index: its version and its calibration
         self._changed, self._is_closed = Condition(), False
         self._thread: Thread | None = None
 
@@ -62,8 +62,8 @@ class RevoteWorker:
             return asked.done
 
     def ask_where_old(self, run: int) -> None:
-        """Ask for a vote where the index changed since the last one, whoever changed it."""
-        if self._voted.get(run) != self._classifier.index_version:
+        """Ask for a vote where the index or its thresholds changed since the last one, whoever changed them."""
+        if self._voted.get(run) != self._classifier.index.contents.stamp:
             self.ask(run)
 
     def close(self) -> None:
@@ -90,8 +90,9 @@ class RevoteWorker:
     def _vote(self, run: int, asked: _Asked) -> None:
         try:
             self._classifier.wait_for_index(_VISIBLE)
+            stamp = self._classifier.index.contents.stamp
             revote = self._reviewer.revote(run)
-            self._voted[run] = revote.index_version
+            self._voted[run] = stamp
             self._on_done(run, asked.answers, revote)
         except Exception as error:
             if not isinstance(error, LmmClassifierError):

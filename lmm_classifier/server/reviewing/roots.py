@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from lmm_classifier.core.errors import ConfigError
 from lmm_classifier.core.redaction import quote_foreign
 from lmm_classifier.server.problems import ProblemError
 
@@ -14,10 +15,17 @@ _LISTED = 200  # folders that are offered
 
 
 class NamedRoots:
-    """The roots of one server by their names."""
+    """The roots of one server by their names.
+
+    Raises:
+        ConfigError: a root is no folder.
+    """
 
     def __init__(self, roots: Mapping[str, Path]) -> None:
         self.roots = {name: Path(os.path.abspath(path)) for name, path in roots.items()}  # noqa: PTH100 - keeps links
+        for name, path in self.roots.items():
+            if not path.is_dir():
+                raise ConfigError(f"server.roots: {name} is {path}, which is no folder. Name a folder with images.")
 
     def folder(self, root: str, inside: str) -> Path:
         """Return a folder below a root; it reads the disk.

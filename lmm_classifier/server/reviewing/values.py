@@ -16,6 +16,9 @@ _SHOWN_ANSWER = 100  # ids of items of an answer
 def item_values(item: Item, ids: ExampleIds) -> dict[str, Any]:
     """Return an item with its result; each neighbor has the id of its example too."""
     values = {**item.to_dict(), "run": item.run, "path": None}
+    if path := item.result["path"]:  # where the file lies on the disk concerns nobody
+        for name in ("error", "why"):
+            values[name] = values[name] and values[name].replace(path, item.name)
     values["apart"] = item.decision.apart
     values["candidates"] = [
         {

@@ -62,6 +62,7 @@ async def review(request: Request) -> Response:
         return packed(json.dumps(_page(state, run, cursor, limit)).encode("ascii"), accepted)
 
     body, headers = await asyncio.to_thread(read)
+    state.reviews.revotes.ask_where_old(run)
     return Response(body, media_type="application/json", headers=headers)
 
 

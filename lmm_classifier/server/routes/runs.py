@@ -73,7 +73,9 @@ async def create(request: Request) -> Response:
 async def one(request: Request, run: str) -> Response:
     """Return how far a run is."""
     reviews, number = state_of(request).reviews, whole_number(run, "the run")
-    return AsciiJson(reviews.run_values(await asyncio.to_thread(reviews.reviewer.runs.run, number)))
+    found = await asyncio.to_thread(reviews.reviewer.runs.run, number)
+    reviews.revotes.ask_where_old(number)
+    return AsciiJson(reviews.run_values(found))
 
 
 @router.post("/v1/runs/{run}/cancel", **described("The run stopped", "Run", _MISSING))

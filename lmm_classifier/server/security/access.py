@@ -56,6 +56,11 @@ class Access:
         for name, permission in ((config.read_token_env, "read"), (config.token_env, "teach")):
             if token := environment.get(name, ""):
                 _check_token(token, name)
+                if token in tokens:
+                    raise ConfigError(
+                        f"{config.read_token_env} and {config.token_env} hold the same token, so readers could change "
+                        "the index. Make another one with `openssl rand -hex 32`."
+                    )
                 tokens[token] = permission  # type: ignore[assignment]
         named = frozenset(_host_of(host) or host.lower() for host in config.allowed_hosts)
         if is_loopback(config.host):

@@ -10,6 +10,7 @@ from lmm_classifier.review.revote import Revote
 from lmm_classifier.server.reviewing.revoting import RevoteWorker
 
 LONG = 60
+INDEX = SimpleNamespace(contents=SimpleNamespace(stamp="7"))
 
 
 class Voting:
@@ -19,7 +20,7 @@ class Voting:
 
     def __init__(self):
         self.gate, self.busy, self.told = threading.Event(), threading.Event(), []
-        self.worker = RevoteWorker(SimpleNamespace(wait_for_index=lambda _: True, index_version=7), self, self.tell)
+        self.worker = RevoteWorker(SimpleNamespace(wait_for_index=lambda _: True, index=INDEX), self, self.tell)
 
     def tell(self, run, answers, revote):
         self.told.append((run, answers, revote.voted))

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from lmm_classifier.core.errors import ConfigError
 from lmm_classifier.server.problems import ProblemError
 from lmm_classifier.server.reviewing.roots import NamedRoots
 
@@ -17,7 +18,16 @@ def roots(tmp_path_factory):
     (top / "out").mkdir()
     (top / "in" / ".hidden").mkdir()
     (top / "in" / "leads out").symlink_to(top / "out")
-    return NamedRoots({"in": top / "in", "deep": top / "in" / "a", "gone": top / "gone"})
+    (top / "gone").mkdir()
+    made = NamedRoots({"in": top / "in", "deep": top / "in" / "a", "gone": top / "gone"})
+    (top / "gone").rmdir()
+    return made
+
+
+def test_a_root_that_is_no_folder(tmp_path):
+    """It is told at the start, not at the first run."""
+    with pytest.raises(ConfigError, match="no folder"):
+        NamedRoots({"x": tmp_path / "missing"})
 
 
 def test_folders_below_a_root(roots):

@@ -1,13 +1,14 @@
 """Runs over HTTP: folders and uploads in the background, results that can be asked for again, events."""
 
 import json
+import time
 
 import pytest
 
 from lmm_classifier.review.images import FolderImages
 from lmm_classifier.server.state import ServerState
 from tests.helpers.gates import GatedEncoder
-from tests.helpers.live_server import request
+from tests.helpers.live_server import PATIENCE, request
 
 HOSTILE = '<img src=x onerror=alert(1)>"\u202e../../etc/passwd\U0001f600.png'
 
@@ -227,3 +228,29 @@ def until(stream, mark):
             return data
         data += more
     return data
+
+
+def test_no_path_of_the_disk_is_told(open_client, reviewing_config, tmp_path):
+    """Neither of a file that is no image, nor of one that was uploaded."""
+    root = tmp_path / "secret"
+    root.mkdir()
+    (root / "x.png").write_bytes(b"no image")
+    reviewing_config.server.roots = {"inbox": root}
+    client = open_client(reviewing_config)
+    folder = client.post("/v1/runs", json={"root": "inbox"}).json()["id"]
+    upload = client.post("/v1/runs", json={}).json()["id"]
+    assert client.post(f"/v1/runs/{upload}/images", files={"image": ("x.png", b"no image too")}).status_code == 201
+    for run in (folder, upload):
+        wait_for_items(client, run)
+        text = client.get(f"/v1/runs/{run}/results").text
+        assert "x.png" in text
+        assert "unreadable" in text
+        assert str(tmp_path) not in text
+
+
+def wait_for_items(client, run):
+    """Wait until a run has an item."""
+    end = time.monotonic() + PATIENCE
+    while not client.get(f"/v1/runs/{run}").json()["items"]:
+        assert time.monotonic() < end
+        time.sleep(0.005)

@@ -41,6 +41,12 @@ def test_a_poor_token_is_refused(token):
     assert token not in str(error.value)
 
 
+def test_one_token_for_both_is_refused():
+    """Whoever may only read could change the index."""
+    with pytest.raises(ConfigError, match="the same token"):
+        Access.of(ServerConfig(), {"LMM_CLASSIFIER_TOKEN": TEACH, "LMM_CLASSIFIER_READ_TOKEN": TEACH})
+
+
 def test_loopback_addresses():
     """All of 127.0.0.0/8, and the one of IPv6."""
     assert all(map(is_loopback, ["127.0.0.1", "127.9.9.9", "::1", "[::1]", "localhost"]))

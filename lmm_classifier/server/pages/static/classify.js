@@ -205,3 +205,7 @@ document.addEventListener("paste", (event) => {
   const files = [...(event.clipboardData?.files ?? [])];
   if (files.length) take(files);
 });
+document.addEventListener("htmx:afterSettle", () => {
+  const open = [...document.querySelectorAll("article.answer")].find((card) => !card.querySelector(".taught"));
+  if (open && document.querySelector(".taught")) /** @type {HTMLElement} */ (open).focus();
+});

@@ -3,7 +3,7 @@
 const FOCUS = ".finding";
 
 /**
- * Return the controls that a key presses, those of the card with the focus first.
+ * Return the controls that a key presses: those of cards without an answer first, and there of the card with the focus.
  * @returns {HTMLElement[]}
  */
 function controls() {
@@ -11,7 +11,11 @@ function controls() {
   const own = document.activeElement?.closest("article");
   const all = /** @type {HTMLElement[]} */ ([...scope.querySelectorAll("[data-key]")]);
   const shown = all.filter((control) => control.checkVisibility() && !(/** @type {HTMLButtonElement} */ (control).disabled));
-  return own ? [...shown.filter((one) => own.contains(one)), ...shown.filter((one) => !own.contains(one))] : shown;
+  const later = (/** @type {HTMLElement} */ one) => {
+    const isTaught = Boolean(one.closest("article")?.querySelector(".taught"));
+    return 2 * Number(isTaught) + Number(Boolean(own) && !own?.contains(one));
+  };
+  return shown.sort((one, other) => later(one) - later(other));
 }
 
 /**
