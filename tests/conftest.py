@@ -42,6 +42,11 @@ for _name, _handler in (
         signal.signal(getattr(signal, _name), _handler)
 
 
+def pytest_xdist_auto_num_workers():
+    """One more than there are processors: tests also wait, for disks, servers and a browser."""
+    return (os.cpu_count() or 1) + 1
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_collection():
     """Take what the collection makes out of each garbage collection: 6000 tests and libraries such as torch."""
