@@ -42,6 +42,7 @@ from lmm_classifier.server.routes import (
     thumbs,
 )
 from lmm_classifier.server.security.access import Access, AccessControl
+from lmm_classifier.server.security.head_requests import HeadRequests
 from lmm_classifier.server.security.headers import SecurityHeaders
 from lmm_classifier.server.state import ServerState
 
@@ -94,4 +95,5 @@ def create_app(
     for routes in (*_ROUTES, *_PAGES):
         app.include_router(routes.router)
     guarded = AccessControl(app, state.access)
-    return SecurityHeaders(CountedRequests(guarded, state.metrics), lambda: state.index_version), state
+    counted = CountedRequests(HeadRequests(guarded), state.metrics)
+    return SecurityHeaders(counted, lambda: state.index_version), state
