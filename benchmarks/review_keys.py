@@ -17,6 +17,7 @@ import numpy as np
 from benchmarks.rows import Row, where, write_rows
 from lmm_classifier.config import PipelineConfig
 from lmm_classifier.index.build.builder import build_index_from_directory
+from scripts.chromium import FLAGS, chromium
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page
@@ -27,10 +28,6 @@ KEYS = "1u2u1x"
 PER_LABEL = 60
 PRESSES = 60
 PAUSE = 300  # milliseconds between two keys: a fast person
-ARGUMENTS = (
-    "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
-    "--disable-component-update --disable-sync"
-)
 # milliseconds from each key press until another image than before was drawn
 WATCH = """
 () => {
@@ -120,11 +117,11 @@ def main() -> None:
 
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, required=True, help="folder with `clothing`")
-    parser.add_argument("--chromium", default=shutil.which("chromium"), help="its executable")
+    parser.add_argument("--chromium", default=chromium(), help="its executable")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as name, sync_playwright() as playwright:
         prepare(given.data, Path(name))
-        browser = playwright.chromium.launch(executable_path=given.chromium, args=ARGUMENTS.split())
+        browser = playwright.chromium.launch(executable_path=given.chromium, args=[*FLAGS])
         with serving(Path(name)) as url:
             times, size = measure(browser.new_page(viewport={"width": 1440, "height": 900}), url)
         described = (

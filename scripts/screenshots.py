@@ -25,18 +25,9 @@ from lmm_classifier.pipeline.calibrator import calibrate_index
 from lmm_classifier.server.pages.environment import segment
 from lmm_classifier.server.run import open_server, url_of
 from lmm_classifier.server.state import ServerState
+from scripts.chromium import FLAGS, chromium
 
 TARGET = Path(__file__).parents[1] / "docs/images"
-BROWSERS = ("chromium", "chromium-browser", "google-chrome")
-FLAGS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
 WIDTHS = {"phone": (390, 844), "tablet": (820, 1180), "desktop": (1440, 900)}
 PATIENCE = 600  # seconds
 
@@ -110,9 +101,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     if (options.index is None) != (options.image is None):
         parser.error("give --index and --image together")
-    browser = next((found for name in BROWSERS if (found := shutil.which(name))), None)
+    browser = chromium()
     if browser is None:
-        sys.exit(f"No browser found. Install one of {', '.join(BROWSERS)}.")
+        sys.exit("No browser found. Install Chromium.")
     with tempfile.TemporaryDirectory() as folder:
         config, image = drawn(Path(folder)) if options.index is None else (settings_of(options.index), options.image)
         options.output.mkdir(parents=True, exist_ok=True)
@@ -132,7 +123,7 @@ def show(browser: str, url: str, state: ServerState, image: Path, options: argpa
         wait_until(lambda: state.reviews.reviewer.runs.run(run.id).state == "done")
         pages["review"] = f"/review/{run.id}"
     with sync_playwright() as playwright:
-        opened = playwright.chromium.launch(executable_path=browser, args=FLAGS)
+        opened = playwright.chromium.launch(executable_path=browser, args=[*FLAGS])
         for width, scheme in views:
             wide, high = WIDTHS[width]
             window = {"width": wide, "height": high}

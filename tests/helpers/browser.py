@@ -1,19 +1,10 @@
 """A browser for tests of the pages; nothing that it loads may come from elsewhere."""
 
 import contextlib
-import shutil
-from pathlib import Path
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or "/usr/bin/chromium"
-FLAGS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
+from scripts.chromium import FLAGS, chromium
+
+CHROMIUM = chromium()
 PHONE, TABLET, DESKTOP = (
     {"width": 390, "height": 844},
     {"width": 820, "height": 1180},
@@ -27,7 +18,7 @@ def why_no_browser():
         import playwright  # noqa: F401
     except ImportError:
         return "playwright is not installed"
-    return "" if Path(CHROMIUM).exists() else "chromium is not installed"
+    return "chromium is not installed" if CHROMIUM is None else ""
 
 
 @contextlib.contextmanager
@@ -36,7 +27,7 @@ def opened_browser():
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=[*FLAGS])
         try:
             yield browser
         finally:
