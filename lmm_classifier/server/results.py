@@ -6,29 +6,45 @@ import gzip
 import json
 import re
 from bisect import bisect_left
-from collections import defaultdict
+from collections import OrderedDict, defaultdict
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 from starlette.responses import Response
 
 from lmm_classifier.core.datatypes import Classification
 from lmm_classifier.index.contents import IndexContents
+from lmm_classifier.index.storage.editing.trash import Trash
 
 CONTENT_HASH = re.compile(r"[0-9a-f]{64}")
 
 
-class ExampleIds:
-    """The contents of one version of the index, by the content hash of each example."""
+_NAMED = 20_000  # examples of former versions whose paths are kept
 
-    def __init__(self, contents: IndexContents) -> None:
+
+class ExampleIds:
+    """The contents of one version of the index, by the content hash of each example.
+
+    Args:
+        contents: of the version.
+        former: ids of a version before. A page may still show the examples that it named.
+    """
+
+    def __init__(self, contents: IndexContents, former: ExampleIds | None = None) -> None:
         self.contents = contents
         self._hashes: dict[str, str | None] = {}  # of neighbors: to search one decodes about ten ids
+        # Of all versions: a request that is still inside names examples of a version before.
+        self._named: OrderedDict[str, str] = OrderedDict() if former is None else former._named
 
     def hash_of(self, path: str) -> str | None:
         """Return the content hash of the example with an id in the dataset, None where this version has none."""
         if path not in self._hashes:
-            self._hashes[path] = self._found(path)
+            self._hashes[path] = found = self._found(path)
+            if found is not None:
+                self._named[found] = path
+                if len(self._named) > _NAMED:
+                    self._named.popitem(last=False)
         return self._hashes[path]
 
     def _found(self, path: str) -> str | None:
@@ -41,6 +57,15 @@ class ExampleIds:
     def rows_of(self, content_hash: str) -> list[int]:
         """Return the rows of the examples with this content; usually there is one."""
         return self._rows_by_hash.get(content_hash, [])
+
+    def files_of(self, content_hash: str) -> list[Path]:
+        """Return where the image with this content may be; it may belong to an example that was removed."""
+        paths = [self.contents.paths[row] for row in self.rows_of(content_hash)]
+        if paths or content_hash not in self._named:
+            return [self.contents.file_of(path) for path in paths]
+        file = self.contents.file_of(self._named[content_hash])
+        added = self.contents.added_folder
+        return [file] if added is None else [file, Trash(added.parent).folder / file.name]
 
     @cached_property
     def rows_by_label(self) -> dict[str, list[int]]:

@@ -125,7 +125,7 @@ class ServerState:
         contents = self.classifier.index.contents
         ids = self._ids
         if ids is None or ids.contents is not contents:
-            self._ids = ids = ExampleIds(contents)
+            self._ids = ids = ExampleIds(contents, ids)
         return ids
 
     @property

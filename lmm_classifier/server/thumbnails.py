@@ -72,8 +72,7 @@ class ThumbnailCache:
         self._threads.shutdown(cancel_futures=True)
 
     def _made(self, ids: ExampleIds, content_hash: str, side: int, file_of: Callable[[], Path] | None) -> bytes:
-        rows = ids.rows_of(content_hash)
-        files = [ids.contents.file_of(ids.contents.paths[row]) for row in rows]
+        files = ids.files_of(content_hash)
         for file in files or ([file_of()] if file_of is not None else []):
             try:
                 decoded = read_image(file, self._limits, side)
@@ -81,7 +80,7 @@ class ThumbnailCache:
                 continue
             if decoded.content_hash == content_hash:
                 return jpeg(reduced(decoded.image, side))
-        is_known = bool(rows) or file_of is not None
+        is_known = bool(files) or file_of is not None
         detail = "The image is gone, unreadable or has changed." if is_known else "No example has this content."
         raise ProblemError("not-found", detail)
 
