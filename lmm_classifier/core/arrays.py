@@ -15,6 +15,13 @@ BoolArray = NDArray[np.bool_]
 Arrays = Mapping[str, NDArray[Any]]  # `to_arrays` returns them, `from_arrays` takes them; no pickled objects
 
 
+def as_slice(numbers: IntArray) -> slice | IntArray:
+    """Return row numbers (n,) as a slice where they are consecutive, which is several times faster as an index."""
+    if len(numbers) and numbers[-1] - numbers[0] == len(numbers) - 1 and (np.diff(numbers) == 1).all():
+        return slice(int(numbers[0]), int(numbers[-1]) + 1)
+    return numbers
+
+
 def nest(prefix: str, arrays: Arrays) -> dict[str, NDArray[Any]]:
     """Put named arrays under `prefix`: `rate` becomes `gate.rate`."""
     return {f"{prefix}.{name}": array for name, array in arrays.items()}

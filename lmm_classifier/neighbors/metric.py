@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from lmm_classifier.core.arrays import Float32Array, Float64Array, IntArray
+from lmm_classifier.core.arrays import Float32Array, Float64Array, IntArray, as_slice
 from lmm_classifier.core.linalg import ReproducibleMatmul, single_threaded_blas
 from lmm_classifier.neighbors.gallery import Gallery, ProjectedMetric, directions
 
@@ -237,7 +237,10 @@ def gallery_in_metric(
     known, new = np.flatnonzero(places >= 0), np.flatnonzero(places < 0)
     embeddings, norms = np.empty(gallery.embeddings.shape, np.float32), np.ones(len(places))
     if former is not None and former.norms is not None:
-        embeddings[known], norms[known] = former.embeddings[places[known]], former.norms[places[known]]
+        norms[known] = former.norms[places[known]]
+        for start in range(0, len(known), _BLOCK):
+            part = known[start : start + _BLOCK]
+            embeddings[as_slice(part)] = former.embeddings[as_slice(places[part])]
     for start in range(0, len(new), _BLOCK):
         part = new[start : start + _BLOCK]
         embeddings[part], norms[part] = directions(metric.whiten(gallery.embeddings[part]))

@@ -15,7 +15,7 @@ from lmm_classifier.calibration.loading import stored_request
 from lmm_classifier.config import PipelineConfig
 from lmm_classifier.core.arrays import Float64Array, IntArray
 from lmm_classifier.core.datatypes import Candidate, Classification
-from lmm_classifier.core.errors import ConfigError
+from lmm_classifier.core.errors import ConfigError, ImageError
 from lmm_classifier.core.labels import unknown_clash
 from lmm_classifier.core.progress import ProgressCallback
 from lmm_classifier.core.protocols import DecisionPolicy, Encoder, Reranker
@@ -113,6 +113,13 @@ class Flow:
     def reranking(self) -> Reranking:
         """Return what decides ambiguous results by the reranker."""
         return Reranking(self.reranker, self.reranker_benefit, self.references, self.policy)
+
+    def warm_up(self) -> None:
+        """Compute now what the first image would have to wait for, such as the mean of each label."""
+        vectors = [np.eye(1, encoder.index.fingerprint.dim, dtype=np.float32) for encoder in self.retriever.encoders]
+        for encoder, vector in zip(self.retriever.encoders, vectors):
+            encoder.score(vector, [])
+        self.vote(QueryVectors.given(*vectors), [Query(_no_pixels)])
 
     def classify(
         self, vectors: QueryVectors, queries: Sequence[Query], leave_out: bool = False
@@ -219,6 +226,10 @@ def _measured_benefit(
         gain, error = benefit.outcomes.net_percent
         logger.info("Reranking is off: its net gain on this dataset was %+.2f ± %.2f points.", gain, error)
     return benefit
+
+
+def _no_pixels() -> Image.Image:
+    raise ImageError("expected no use of the pixels of a vector")
 
 
 def _gate(benefit: RerankerBenefit) -> Callable[[Sequence[Candidate]], bool]:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from lmm_classifier.core.arrays import Float32Array
+from lmm_classifier.core.arrays import Float32Array, IntArray, as_slice
 from lmm_classifier.core.errors import IndexFileError
 from lmm_classifier.core.protocols import Transform
 from lmm_classifier.embeddings.whitening import IdentityTransform, transform_from_arrays
@@ -20,6 +20,7 @@ from lmm_classifier.index.contents import Array, EncoderVectors, IndexContents
 from lmm_classifier.index.storage import database
 from lmm_classifier.index.storage.columns import Labels
 from lmm_classifier.index.storage.editing.dismissals import read_dismissals
+from lmm_classifier.index.storage.editing.table_update import updated_table
 from lmm_classifier.index.storage.npz import require_inside
 from lmm_classifier.index.storage.records import read_records
 from lmm_classifier.index.storage.salvage import finish_repair
@@ -101,6 +102,25 @@ def _derived(
 ) -> tuple[Snapshot | None, Table, list[Float32Array]]:
     """Make the table and the matrices from the database: as files, or in memory if none can be written."""
     source = str(folder)
+    former = read_snapshot(folder)
+    if former is not None and former.stamp.index != state.index:
+        former = None
+    table = updated_table(connection, source, former.table, former.stamp, state.stamp) if former else None
+    if table is None or len(table.paths) != state.manifest["count"]:
+        table = _whole_table(connection, source, state)
+    hashes, rows, widths = table.hashes, [], []
+    for place, (vectors, transform) in enumerate(zip(state.vectors(connection, source), transforms)):
+        widths.append(transform.transform(vectors.embeddings(hashes[:1])).shape[1])
+        matrix = partial(_former_matrix, former, state.transforms[place])
+        rows.append(partial(_rows, hashes, vectors, transform, former, matrix))
+    try:
+        return write_snapshot(folder, state.stamp, table, widths, rows), table, []
+    except OSError as error:
+        logger.debug("The derived files of %s could not be written: %s", folder, error)
+        return None, table, [rows_in_memory(len(hashes), *matrix) for matrix in zip(widths, rows)]
+
+
+def _whole_table(connection: sqlite3.Connection, source: str, state: State) -> Table:
     digest, labels, paths, hashes = 0, list[str](), list[str](), list[str]()
     for record in read_records(connection, source):
         digest += record.digest
@@ -113,20 +133,7 @@ def _derived(
             f"`lmm-classifier doctor {source}` can repair the index."
         )
     require_inside(paths, source)
-    table = Table(Labels.of(labels), paths, hashes)
-    former = read_snapshot(folder)
-    if former is not None and former.stamp.index != state.index:
-        former = None
-    rows, widths = [], []
-    for place, (vectors, transform) in enumerate(zip(state.vectors(connection, source), transforms)):
-        widths.append(transform.transform(vectors.embeddings(hashes[:1])).shape[1])
-        matrix = partial(_former_matrix, former, state.transforms[place])
-        rows.append(partial(_rows, hashes, vectors, transform, former, matrix))
-    try:
-        return write_snapshot(folder, state.stamp, table, widths, rows), table, []
-    except OSError as error:
-        logger.debug("The derived files of %s could not be written: %s", folder, error)
-        return None, table, [rows_in_memory(len(paths), *matrix) for matrix in zip(widths, rows)]
+    return Table(Labels.of(labels), paths, hashes)
 
 
 def _former_matrix(former: Snapshot | None, transform: int) -> Float32Array | None:
@@ -143,19 +150,19 @@ def _rows(
     transform: Transform,
     former: Snapshot | None,
     matrix: Callable[[], Float32Array | None],
-) -> Iterator[tuple[Sequence[int], Float32Array]]:
+) -> Iterator[tuple[IntArray, Float32Array]]:
     """Yield rows of the matrix with their places: first those of a former matrix, then the rest from the database."""
-    places: Sequence[int] = range(len(hashes))
+    places = np.arange(len(hashes))
     if former is not None and (former_matrix := matrix()) is not None:
-        former_rows = {content_hash: row for row, content_hash in enumerate(former.table.hashes)}
-        known = [place for place in places if hashes[place] in former_rows]
+        row_of = {content_hash: row for row, content_hash in enumerate(former.table.hashes)}
+        former_rows = np.array([row_of.get(content_hash, -1) for content_hash in hashes], np.int64)
+        known, places = np.flatnonzero(former_rows >= 0), np.flatnonzero(former_rows < 0)
         for start in range(0, len(known), _BLOCK):
             part = known[start : start + _BLOCK]
-            yield part, former_matrix[[former_rows[hashes[place]] for place in part]]
-        places = [place for place in places if hashes[place] not in former_rows]
+            yield part, former_matrix[as_slice(former_rows[part])]
     for start in range(0, len(places), _BLOCK):
-        part = list(places[start : start + _BLOCK])
-        rows = transform.transform(vectors.embeddings([hashes[place] for place in part]))
+        part = places[start : start + _BLOCK]
+        rows = transform.transform(vectors.embeddings([hashes[place] for place in part.tolist()]))
         if not np.isfinite(rows).all():
             raise IndexFileError(
                 f"{vectors.source} holds vectors that are not finite. `lmm-classifier doctor` can repair the index."
@@ -197,8 +204,8 @@ class _Derived:
         except OSError:
             return rows_in_memory(len(self.table.paths), widths[encoder], rows[encoder])
 
-    def _rows(self, encoder: int) -> Iterator[tuple[range, Float32Array]]:
+    def _rows(self, encoder: int) -> Iterator[tuple[IntArray, Float32Array]]:
         start = 0
         for block in self.blocks(encoder):
-            yield range(start, start + len(block)), self.transforms[encoder].transform(as_embeddings(block))
+            yield np.arange(start, start + len(block)), self.transforms[encoder].transform(as_embeddings(block))
             start += len(block)

@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 from numpy.lib import format as npy
 
-from lmm_classifier.core.arrays import Float32Array
+from lmm_classifier.core.arrays import Float32Array, IntArray
 from lmm_classifier.core.errors import IndexFileError
 from lmm_classifier.core.files import umask
 from lmm_classifier.index.storage.table import Table, from_bytes, to_bytes
@@ -37,6 +37,7 @@ class Stamp:
     index: str
     version: int
     digest: int  # of all examples
+    edits: int  # id of the last edit
     transforms: tuple[int, ...]  # for each matrix a checksum of the encoder and its transform
 
 
@@ -48,10 +49,11 @@ class Snapshot:
     table: Table
     mapped: tuple[Float32Array, ...]  # (N, d), memory-mapped; they stay readable after a writer removes the files
     crcs: list[list[int]]
+    is_checked: bool = False  # whether this process has just computed the checksums
 
     def matrix(self, encoder: int) -> Float32Array:
         """Return the matrix (N, d) of an encoder after checking it; raise IndexFileError if it is damaged."""
-        if _crcs(self.mapped[encoder]) != self.crcs[encoder]:
+        if not self.is_checked and _crcs(self.mapped[encoder]) != self.crcs[encoder]:
             raise IndexFileError("the derived matrix is damaged")
         return self.mapped[encoder]
 
@@ -107,7 +109,7 @@ def _mapped(file: Path, shape: tuple[int, int]) -> Float32Array:
     return np.memmap(file, np.float32, "r", _OFFSET, shape)
 
 
-Rows = Callable[[], Iterable[tuple[Sequence[int], Float32Array]]]  # row numbers, and these rows (m, d)
+Rows = Callable[[], Iterable[tuple[IntArray, Float32Array]]]  # row numbers, and these rows (m, d)
 
 
 def write_snapshot(folder: Path, stamp: Stamp, table: Table, widths: Sequence[int], rows: Sequence[Rows]) -> Snapshot:
@@ -120,7 +122,7 @@ def write_snapshot(folder: Path, stamp: Stamp, table: Table, widths: Sequence[in
     files = [_matrix_file(folder, stamp.version, encoder) for encoder in range(len(widths))]
     shapes = [(len(table.paths), width) for width in widths]
     crcs = [_write_matrix(*matrix) for matrix in zip(files, shapes, rows, strict=True)]
-    snapshot = Snapshot(stamp, table, tuple(map(_mapped, files, shapes)), crcs)
+    snapshot = Snapshot(stamp, table, tuple(map(_mapped, files, shapes)), crcs, is_checked=True)
     with _replacing(_table_file(folder, stamp.version)) as handle:
         _write_all(handle, to_bytes(table, {"stamp": asdict(stamp), "widths": list(widths), "crcs": crcs}))
     _remove_former(derived, stamp.version)
@@ -162,9 +164,8 @@ def _replacing(path: Path) -> Iterator[int]:
         raise
 
 
-def _put(handle: int, places: Sequence[int], block: Float32Array) -> None:
+def _put(handle: int, rows: IntArray, block: Float32Array) -> None:
     """Write rows at their places, consecutive ones together."""
-    rows = np.asarray(places)
     for run in np.split(np.arange(len(rows)), np.flatnonzero(np.diff(rows) != 1) + 1):
         if len(run):
             os.lseek(handle, _OFFSET + int(rows[run[0]]) * block.shape[1] * 4, os.SEEK_SET)

@@ -53,7 +53,7 @@ class State:
     @property
     def stamp(self) -> Stamp:
         """Return the stamp of derived files of this version."""
-        return Stamp(self.index, self.version, self.digest, tuple(self.transforms))
+        return Stamp(self.index, self.version, self.digest, self.edits, tuple(self.transforms))
 
     def to_json(self) -> bytes:
         """Return one JSON object."""

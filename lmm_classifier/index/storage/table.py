@@ -20,7 +20,7 @@ from lmm_classifier.index.storage.columns import (
     unpack_texts,
 )
 
-_MAGIC = b"lmm-classifier table 2 "
+_MAGIC = b"lmm-classifier table 3 "
 _FIRST = len(_MAGIC) + 9  # bytes of the first line
 
 

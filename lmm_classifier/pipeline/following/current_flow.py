@@ -154,6 +154,8 @@ class CurrentFlow:
         # only in the background: otherwise an answer would depend on the edits that the classifier saw
         progress, carry = (None, False) if background is None else (background.check, True)
         newest = Flow.open(config, self._encoders, indexes, former, progress, carry)
+        if background is not None:
+            newest.warm_up()
         logger.info("The index changed: version %d, %d examples.", index.contents.version, len(index))
         return newest
 
