@@ -24,12 +24,11 @@ from lmm_classifier.server.pages import description as page_description
 from lmm_classifier.server.pages import edits as edits_page
 from lmm_classifier.server.pages import review as review_page
 from lmm_classifier.server.pages.errors import answer_error
-from lmm_classifier.server.pages.recent_images import RecentImages
+from lmm_classifier.server.pages.results.recent_images import RecentImages
 from lmm_classifier.server.problems import ProblemError
 from lmm_classifier.server.routes import (
     audit,
     calibration,
-    classify,
     description,
     edits,
     examples,
@@ -41,6 +40,7 @@ from lmm_classifier.server.routes import (
     session,
     thumbs,
 )
+from lmm_classifier.server.routes.inference import classify
 from lmm_classifier.server.security.access import Access, AccessControl
 from lmm_classifier.server.security.head_requests import HeadRequests
 from lmm_classifier.server.security.headers import SecurityHeaders

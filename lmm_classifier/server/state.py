@@ -21,8 +21,8 @@ from lmm_classifier.index.contents import IndexContents
 from lmm_classifier.index.staleness import stale_parts
 from lmm_classifier.pipeline.classifier import HybridClassifier
 from lmm_classifier.pipeline.index_info import describe_index
-from lmm_classifier.server.auditing import Auditing
-from lmm_classifier.server.calibrating import Calibrating
+from lmm_classifier.server.background.auditing import Auditing
+from lmm_classifier.server.background.calibrating import Calibrating
 from lmm_classifier.server.editing import Editing
 from lmm_classifier.server.metrics import Gauges, Metrics
 from lmm_classifier.server.problems import ProblemError

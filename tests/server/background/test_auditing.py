@@ -7,7 +7,7 @@ import pytest
 from lmm_classifier.evaluation.audit import audit_index
 from lmm_classifier.index.build.editor import IndexEditor
 from lmm_classifier.index.formats import read_index
-from lmm_classifier.server.auditing import findings_that_hold
+from lmm_classifier.server.background.auditing import findings_that_hold
 from tests.helpers.datasets import offline_config
 from tests.helpers.encoders import ColorEncoder
 
