@@ -17,7 +17,13 @@ from lmm_classifier.server.pages.assets import asset
 from lmm_classifier.server.problems import ProblemError
 from lmm_classifier.server.state import ServerState, state_of
 
-NAVIGATION = (("/", "Classify"), ("/review", "Review"), ("/dataset", "Dataset"), ("/quality", "Quality"))
+NAVIGATION = (
+    ("/", "Classify"),
+    ("/review", "Review"),
+    ("/dataset", "Dataset"),
+    ("/map", "Map"),
+    ("/quality", "Quality"),
+)
 
 
 @dataclass(frozen=True, slots=True)
