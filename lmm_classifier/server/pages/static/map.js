@@ -236,9 +236,10 @@ function pressed(event) {
 /** Show the example nearest to the middle, and say its label. */
 function middle() {
   const points = view.points;
-  const i = points?.nearest(view.x, view.y, (4 * STEP * view.ratio) / view.scale, isShown) ?? -1;
+  const sight = Math.max(view.canvas.width, view.canvas.height) / 2 / view.scale;
+  const i = points?.nearest(view.x, view.y, sight, isShown) ?? -1;
   near(i);
-  get("map-said").textContent = points && i >= 0 ? points.labels[points.label[i]] : "no example near the middle";
+  get("map-said").textContent = points && i >= 0 ? points.labels[points.label[i]] : "no example in sight";
 }
 
 /** @param {number} factor */
