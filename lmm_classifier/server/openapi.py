@@ -93,36 +93,41 @@ def _content(content: str | Mapping[str, Any]) -> dict[str, Any]:
     return {"application/json": {"schema": reference(content)}}
 
 
-CLASSIFY = described(
-    "The result of one image, or the results of a form in its order",
-    {
-        "application/json": {"anyOf": [reference("Result"), reference("Results")]},
-        "application/jsonl": {"type": "string", "description": "A result or a problem a line, with its `index`"},
-    },
-    dict.fromkeys((413, 415, 422, 429, 504), "Problem"),
-    [
-        query("evidence", "Whether candidates have their neighbors.", {"type": "boolean", "default": True}),
-        query("rerank", "Whether the reranker may be asked.", {"type": "boolean", "default": True}),
-        query("rounded", "Whether numbers have six digits, or all their bits.", {"type": "boolean", "default": True}),
-        header("X-Deadline-Ms", "Milliseconds to an answer.", {"type": "integer", "minimum": 1, "maximum": 60_000}),
-    ],
-    {
-        "application/octet-stream": {"type": "string", "contentMediaType": "application/octet-stream"},
-        "image/*": {"type": "string", "contentMediaType": "application/octet-stream"},
-        "multipart/form-data": {
-            "type": "object",
-            "required": ["image"],
-            "properties": {
-                "image": {
-                    "type": "array",
-                    "minItems": 1,
-                    "maxItems": 64,
-                    "items": {"type": "string", "contentMediaType": "application/octet-stream"},
-                }
-            },
+_IMAGES = {
+    "application/octet-stream": {"type": "string", "contentMediaType": "application/octet-stream"},
+    "image/*": {"type": "string", "contentMediaType": "application/octet-stream"},
+    "multipart/form-data": {
+        "type": "object",
+        "required": ["image"],
+        "properties": {
+            "image": {
+                "type": "array",
+                "minItems": 1,
+                "maxItems": 64,
+                "items": {"type": "string", "contentMediaType": "application/octet-stream"},
+            }
         },
     },
-)
+}
+REFUSED = dict.fromkeys((413, 415, 422, 429, 504), "Problem")
+DEADLINE = header("X-Deadline-Ms", "Milliseconds to an answer.", {"type": "integer", "minimum": 1, "maximum": 60_000})
+
+
+def of_images(text: str, one: str, several: str, parameters: Sequence[Mapping[str, Any]] = ()) -> dict[str, Any]:
+    """Return what a route says of itself that answers about images of a request.
+
+    Args:
+        text: what the answer is.
+        one: schema of the answer about one image.
+        several: schema of the answer about a form.
+        parameters: of the query.
+    """
+    lines = {"type": "string", "description": "An answer or a problem a line, with its `index`"}
+    content = {
+        "application/json": {"anyOf": [reference(one), reference(several)]},
+        "application/jsonl": lines,
+    }
+    return described(text, content, REFUSED, [*parameters, DEADLINE], _IMAGES)
 
 
 def describe(app: FastAPI) -> dict[str, Any]:

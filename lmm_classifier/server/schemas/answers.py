@@ -6,7 +6,7 @@ from typing import Any
 
 from lmm_classifier.server.schemas.audit import AUDIT_SCHEMAS
 from lmm_classifier.server.schemas.calibration import CALIBRATION_SCHEMAS
-from lmm_classifier.server.schemas.map import MAP_SCHEMAS
+from lmm_classifier.server.schemas.map import EMBED_SCHEMAS, MAP_SCHEMAS
 from lmm_classifier.server.schemas.parts import (
     COUNT,
     HASH,
@@ -67,6 +67,7 @@ SCHEMAS: dict[str, Any] = {
     **RESULT_SCHEMAS,
     **AUDIT_SCHEMAS,
     **CALIBRATION_SCHEMAS,
+    **EMBED_SCHEMAS,
     **MAP_SCHEMAS,
     **REVIEW_SCHEMAS,
     "Problem": object_of(

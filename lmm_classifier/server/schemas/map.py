@@ -4,7 +4,17 @@ from __future__ import annotations
 
 from typing import Any
 
-from lmm_classifier.server.schemas.parts import COUNT, HASH, TEXT, YES, list_of, object_of, or_null
+from lmm_classifier.server.schemas.parts import (
+    COUNT,
+    HASH,
+    NUMBER,
+    TEXT,
+    YES,
+    list_of,
+    object_of,
+    or_null,
+    reference_to,
+)
 
 _PERCENT = {"type": "integer", "minimum": 0, "maximum": 100}
 _MAP = object_of(
@@ -25,4 +35,16 @@ _STATE = object_of(
         "progress": or_null(object_of({"stage": TEXT, "done": COUNT, "total": or_null(COUNT)})),
     }
 )
+_VECTORS = object_of(
+    {
+        "id": or_null(HASH),
+        "vectors": list_of(list_of(NUMBER)),
+        "encoders": {**list_of(TEXT), "description": "Which encoder made each of the vectors"},
+        "error": {**or_null(TEXT), "description": "Why an image of a form has no vectors"},
+    }
+)
 MAP_SCHEMAS: dict[str, Any] = {"Map": _MAP, "MapState": _STATE}
+EMBED_SCHEMAS: dict[str, Any] = {
+    "Vectors": _VECTORS,
+    "VectorsOfImages": object_of({"results": list_of(reference_to("Vectors"))}),
+}

@@ -2,252 +2,43 @@
 
 from __future__ import annotations
 
-import asyncio
-import json
-from collections.abc import AsyncGenerator, Mapping
-from contextlib import aclosing
-from dataclasses import dataclass
-from hashlib import sha256
 from typing import Any
 
 from fastapi import APIRouter
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import Request
 from starlette.responses import Response
-from starlette.types import Receive, Scope, Send
 
 from lmm_classifier.batching.queued_image import QueuedResult
 from lmm_classifier.core.datatypes import Classification
-from lmm_classifier.core.errors import EncoderError, ImageError, QueueFullError
-from lmm_classifier.pipeline.stages.unreadable import unreadable
-from lmm_classifier.server.openapi import CLASSIFY
-from lmm_classifier.server.problems import ProblemError, instance_of, problem_of, problem_values
-from lmm_classifier.server.results import AsciiJson, result_values
+from lmm_classifier.server.openapi import of_images, query
+from lmm_classifier.server.results import result_values
 from lmm_classifier.server.routes.bodies import switch
-from lmm_classifier.server.state import ServerState, state_of
-from lmm_classifier.server.uploads import IMAGE, FormParts, Upload, boundary_of, closing
+from lmm_classifier.server.routes.inference.uploaded_images import Asked, answered, deadline_of
+from lmm_classifier.server.state import state_of
 
 router = APIRouter()
 
-_AHEAD = 16  # images of one form that wait in the queue together
-_LONGEST = 60_000  # milliseconds
-_RETRY = 0.05  # seconds until an image of a form asks the queue again
-_PLAIN = {"application/octet-stream"}
 
-
-@dataclass(frozen=True, slots=True)
-class _Asked:
-    """What a request asks for besides its images."""
-
-    deadline: float
-    with_evidence: bool
-    is_rounded: bool
-    may_rerank: bool
-
-    def values(self, result: Classification, state: ServerState) -> dict[str, Any]:
-        """Return the members of a result."""
-        return result_values(result, state.ids, self.with_evidence, self.is_rounded)
-
-
-@router.post("/v1/classify", **CLASSIFY)
+@router.post(
+    "/v1/classify",
+    **of_images(
+        "The result of one image, or the results of a form in its order",
+        "Result",
+        "Results",
+        [
+            query("evidence", "Whether candidates have their neighbors.", {"type": "boolean", "default": True}),
+            query("rerank", "Whether the reranker may be asked.", {"type": "boolean", "default": True}),
+            query("rounded", "Whether numbers have six digits, or all bits.", {"type": "boolean", "default": True}),
+        ],
+    ),
+)
 async def classify(request: Request) -> Response:
     """Classify the bytes of one image, or the images of a form."""
     state = state_of(request)
-    queue, asked = state.queue, _asked(request, state)
-    content_type = request.headers.get("content-type", "")
-    boundary = boundary_of(content_type)
-    statistics = queue.statistics
-    if statistics.waiting >= state.settings.queue:  # before a byte of the body is read
-        wait = statistics.waiting / statistics.rate if statistics.rate else 1.0
-        raise _full(state, request, f"{statistics.waiting} images wait, which is the limit.", wait, statistics.waiting)
-    if boundary is not None:
-        return await _form(request, state, asked, boundary)
-    kind = content_type.partition(";")[0].strip().lower()
-    if kind not in _PLAIN and not (kind.startswith("image/") and not kind.startswith("image/svg")):
-        raise ProblemError("unsupported-media-type", f"The content type is {kind!r}.", closing(request))
-    upload = Upload(request, state.held, state.settings.max_body)
-    async with upload.opened():
-        data = await upload.whole()
-        future = _submitted(state, data, asked)
-    result = await _answer(request, state, future)
-    headers = {"Server-Timing": _timing(future.stages)}
-    return AsciiJson(asked.values(result, state), headers=headers)
+    deadline = deadline_of(request, state)
+    with_evidence, is_rounded = switch(request, "evidence"), switch(request, "rounded")
 
+    def values(result: Classification, _: QueuedResult) -> dict[str, Any]:
+        return result_values(result, state.ids, with_evidence, is_rounded)
 
-async def _form(request: Request, state: ServerState, asked: _Asked, boundary: bytes) -> Response:
-    upload = Upload(request, state.held, state.settings.max_multipart)
-    lines = _results(upload, state, asked, boundary)
-    if "application/jsonl" in request.headers.get("accept", ""):
-        return _JsonLines(lines, instance_of(request.scope))
-    async with aclosing(lines):
-        results = [values async for values in lines]
-    for values in results:
-        if isinstance(values["problem"], ProblemError):
-            raise values["problem"]
-    return AsciiJson({"results": [values["result"] for values in sorted(results, key=lambda values: values["index"])]})
-
-
-async def _results(
-    upload: Upload, state: ServerState, asked: _Asked, boundary: bytes
-) -> AsyncGenerator[dict[str, Any], None]:
-    """Yield the result or the problem of each image of a form as it is ready, with its place."""
-    settings = state.settings
-    waiting = set[asyncio.Task[dict[str, Any]]]()
-    try:
-        async with upload.opened():
-            count = 0
-            async for part in FormParts(upload, boundary, settings.max_body, settings.max_parts):
-                if part.name != IMAGE:
-                    continue
-                waiting.add(asyncio.create_task(_part(count, part.data, upload, state, asked)))
-                count += 1
-                while len(waiting) >= min(_AHEAD, settings.queue):
-                    done, waiting = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
-                    for task in done:
-                        yield task.result()
-            if not count:
-                raise ProblemError("malformed-request", "The form has no part named `image`.")
-            while waiting:
-                done, waiting = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
-                for task in done:
-                    yield task.result()
-    finally:
-        for task in waiting:
-            task.cancel()
-
-
-async def _part(place: int, data: bytes, upload: Upload, state: ServerState, asked: _Asked) -> dict[str, Any]:
-    """Return the result of an image of a form; one that cannot be read has the result `unreadable`."""
-    end = asyncio.get_running_loop().time() + asked.deadline
-    try:
-        try:
-            future = await _submitted_in_time(state, data, end, asked.may_rerank)
-        finally:
-            upload.taken(len(data))
-        waiter = asyncio.wrap_future(future)
-        try:
-            result = await waiter
-        except (ImageError, EncoderError) as error:
-            reason = _refused(state) if isinstance(error, EncoderError) else error
-            if isinstance(reason, ProblemError) and reason.slug == "encoder-failed":
-                raise reason from None
-            content_hash = await asyncio.to_thread(lambda: sha256(data).hexdigest())
-            result = unreadable(state.config.unknown_label, None, reason, content_hash)
-        state.count(result, future.stages)
-        return {"index": place, "result": asked.values(result, state), "problem": None}
-    except Exception as error:  # noqa: BLE001 - the other images are answered
-        return {"index": place, "result": None, "problem": problem_of(error)}
-
-
-def _submitted(state: ServerState, data: bytes, asked: _Asked) -> QueuedResult:
-    try:
-        return state.queue.submit(data, asked.deadline, asked.may_rerank)
-    except QueueFullError:
-        state.metrics.refused.labels("queue").inc()
-        raise
-
-
-async def _submitted_in_time(state: ServerState, data: bytes, end: float, may_rerank: bool) -> QueuedResult:
-    """Submit an image of a form; where the queue is full, wait for a place until the deadline."""
-    loop = asyncio.get_running_loop()
-    while True:
-        seconds = end - loop.time()
-        try:
-            return state.queue.submit(data, max(seconds, 0.001), may_rerank)
-        except QueueFullError:
-            if seconds <= _RETRY:
-                state.metrics.refused.labels("queue").inc()
-                raise
-        await asyncio.sleep(_RETRY)
-
-
-async def _answer(request: Request, state: ServerState, future: QueuedResult) -> Classification:
-    """Wait for a result; cancel its image where the client goes away."""
-    waiter = asyncio.wrap_future(future)
-    gone = asyncio.ensure_future(request.receive())  # the body was read: only the end of the connection is left
-    try:
-        await asyncio.wait((waiter, gone), return_when=asyncio.FIRST_COMPLETED)
-        if not waiter.done():
-            raise ClientDisconnect
-        result = waiter.result()
-    except ImageError:
-        state.count(unreadable("", None, "", None), future.stages)
-        raise
-    except EncoderError:
-        raise _refused(state) from None
-    finally:
-        waiter.cancel()
-        gone.cancel()
-    state.count(result, future.stages)
-    return result
-
-
-def _refused(state: ServerState) -> ProblemError:
-    """Return the problem for an image without a vector: its own fault where others have one."""
-    if state.readiness.is_recent:
-        return ProblemError(
-            "unreadable-image", "The encoder gives no vector for this image.", members={"kind": "no_vector"}
-        )
-    return ProblemError("encoder-failed", "The encoder gives no vectors.", {"Retry-After": "10"})
-
-
-def _asked(request: Request, state: ServerState) -> _Asked:
-    given = request.headers.get("x-deadline-ms")
-    deadline = state.settings.deadline
-    if given is not None:
-        if not (given.isascii() and given.isdecimal() and 1 <= len(given) <= 5 and 1 <= int(given) <= _LONGEST):
-            raise ProblemError(
-                "malformed-request", f"X-Deadline-Ms must be 1 to {_LONGEST} milliseconds, got {given!r}."
-            )
-        deadline = int(given) / 1000
-    return _Asked(deadline, switch(request, "evidence"), switch(request, "rounded"), switch(request, "rerank"))
-
-
-def _full(state: ServerState, request: Request, message: str, wait: float, depth: int) -> ProblemError:
-    state.metrics.refused.labels("queue").inc()
-    problem = problem_of(QueueFullError(message, wait, depth, state.settings.queue))
-    problem.headers |= closing(request)
-    return problem
-
-
-def _timing(stages: Mapping[str, float]) -> str:
-    return ", ".join(f"{stage};dur={seconds * 1000:.2f}" for stage, seconds in stages.items())
-
-
-class _JsonLines(Response):
-    """One line for each image as it is ready. The body of the request is read meanwhile.
-
-    Nothing is sent before the first line is there, so that a request without a usable image gets a problem.
-    """
-
-    media_type = "application/jsonl"
-
-    def __init__(self, lines: AsyncGenerator[dict[str, Any], None], instance: str) -> None:
-        super().__init__(headers={})
-        del self.headers["content-length"]
-        self._lines, self._instance = lines, instance
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002 - the body is `lines`
-        """Send the lines."""
-        has_begun = False
-        async with aclosing(self._lines) as lines:
-            try:
-                async for values in lines:
-                    if not has_begun:
-                        await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
-                        has_begun = True
-                    await send({"type": "http.response.body", "body": self._line(values), "more_body": True})
-            except ProblemError as problem:
-                if not has_begun:
-                    raise
-                line = {"index": None, "problem": problem_values(problem, self._instance)}
-                await send({"type": "http.response.body", "body": _encoded(line), "more_body": True})
-        await send({"type": "http.response.body", "body": b"", "more_body": False})
-
-    def _line(self, values: Mapping[str, Any]) -> bytes:
-        if values["problem"] is not None:
-            return _encoded({"index": values["index"], "problem": problem_values(values["problem"], self._instance)})
-        return _encoded({"index": values["index"], **values["result"]})
-
-
-def _encoded(values: Mapping[str, Any]) -> bytes:
-    return json.dumps(values).encode("ascii") + b"\n"
+    return await answered(request, Asked(deadline, values, switch(request, "rerank")))
