@@ -35,7 +35,7 @@ class ExampleMap:
     paths: Sequence[str]  # (n,) ids in the dataset
     hashes: Sequence[str]  # (n,) of their contents
     positions: Float32Array  # (n, 2)
-    doubts: IntArray  # (n,) how many of the `NEIGHBORS` nearest examples have another label, in percent
+    uncertainty: IntArray  # (n,) how many of the `NEIGHBORS` nearest examples have another label, in percent
 
     @classmethod
     def of(
@@ -63,9 +63,9 @@ class ExampleMap:
             positions = lay_out(neighbors, first_positions(vectors), progress)
         labels = index.label_ids[rows]
         differs = (labels[neighbors] != labels[:, None]).sum(axis=1)
-        doubts = (100 * differs) // max(neighbors.shape[1], 1)
+        uncertainty = (100 * differs) // max(neighbors.shape[1], 1)
         contents = index.contents
-        return cls(contents.version, contents.stamp, len(index), paths, hashes, positions, doubts)
+        return cls(contents.version, contents.stamp, len(index), paths, hashes, positions, uncertainty)
 
 
 def map_vectors(indexes: Sequence[ExactIndex], rows: IntArray) -> Float32Array:

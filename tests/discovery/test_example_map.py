@@ -14,7 +14,7 @@ def test_all_examples_are_on_the_map(tmp_path):
     assert (list(made.paths), list(made.hashes)) == (list(index.contents.paths), list(index.hashes))
     assert made.positions.shape == (40, 2)
     assert made.examples == 40
-    assert set(made.doubts.tolist()) <= set(range(0, 101, 10))
+    assert set(made.uncertainty.tolist()) <= set(range(0, 101, 10))
     assert made.positions.tobytes() == ExampleMap.of([index]).positions.tobytes()
 
 

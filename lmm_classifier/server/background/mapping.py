@@ -45,7 +45,7 @@ class MapView:
     labels: Sequence[str]
     paths: Sequence[str]  # (n,) ids in the dataset
     hashes: Sequence[str]  # (n,)
-    doubts: Sequence[int]  # (n,) how many of the nearest examples had another label, in percent
+    uncertainty: Sequence[int]  # (n,) how many of the nearest examples had another label, in percent
 
 
 @dataclass(frozen=True)
@@ -153,7 +153,7 @@ def view_of(made: ExampleMap, contents: IndexContents) -> MapView:
         labels=labels,
         paths=[made.paths[place] for place in places],
         hashes=[made.hashes[place] for place in places],
-        doubts=made.doubts[places].tolist(),
+        uncertainty=made.uncertainty[places].tolist(),
     )
 
 

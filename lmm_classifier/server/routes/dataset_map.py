@@ -63,7 +63,7 @@ def _packed(view: MapView, accepted: str) -> tuple[bytes, dict[str, str]]:
         "labels": [*view.labels],
         "ids": [*view.hashes],
         "paths": [*view.paths],
-        "doubts": [*view.doubts],
+        "uncertainty": [*view.uncertainty],
     }
     return packed(json.dumps(values).encode("ascii"), accepted)
 

@@ -26,7 +26,10 @@ _MAP = object_of(
         "labels": list_of(TEXT),
         "ids": list_of(HASH),
         "paths": list_of(TEXT),
-        "doubts": {**list_of(_PERCENT), "description": "How many of the ten nearest had another label, in percent"},
+        "uncertainty": {
+            **list_of(_PERCENT),
+            "description": "How many of the ten nearest had another label, in percent",
+        },
     }
 )
 _STATE = object_of(

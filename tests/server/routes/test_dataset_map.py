@@ -25,7 +25,7 @@ def test_positions_and_examples_belong_together(client):
         (content_hash, path, values["labels"][label])
         for content_hash, path, label in zip(values["ids"], values["paths"], records["label"], strict=True)
     ]
-    assert len(values["doubts"]) == len(examples)
+    assert len(values["uncertainty"]) == len(examples)
     assert values["map_version"] == values["index_version"] == int(reply.headers["x-map-version"])
     assert len({(record["x"], record["y"]) for record in records}) == len(records)
 

@@ -89,7 +89,7 @@ function legend() {
     const dot = made("span", { className: "dot", ariaHidden: "true" });
     dot.style.background = view.color === "label" ? `rgb(${colorOf(place, points.labels.length, view.dark.matches).join(" ")})` : "";
     const button = made("button", { type: "button", ariaPressed: String(view.only === place) }, dot);
-    button.append(made("bdi", { textContent: points.labels[place] }), made("span", { className: "quiet", textContent: String(counts[place]) }));
+    button.append(made("bdi", { textContent: points.labels[place] }), made("span", { className: "quiet", textContent: counts[place].toLocaleString("en") }));
     button.addEventListener("click", () => filter(view.only === place ? "" : points.labels[place]));
     return made("li", {}, button);
   });
@@ -127,8 +127,8 @@ function near(i) {
   const source = `/v1/thumbs/${points.ids[i]}?side=128`;
   if (get("map-near-image").getAttribute("src") !== source) get("map-near-image").src = source;
   get("map-near-label").textContent = points.labels[points.label[i]];
-  const doubt = points.doubts[i];
-  get("map-near-doubt").textContent = doubt ? `${doubt} % of its nearest have another label` : "";
+  const uncertainty = points.uncertainty[i];
+  get("map-near-uncertainty").textContent = uncertainty ? `${uncertainty} % of its nearest have another label` : "";
   const [across, down] = view.pixelOf(i);
   const box = get("map-plane");
   card.style.left = `${Math.max(4, Math.min(across + 14, box.clientWidth - card.offsetWidth - 4))}px`;
@@ -268,7 +268,7 @@ function restore() {
   view.x = number("x") ?? view.x;
   view.y = number("y") ?? view.y;
   view.zoom = Math.max(0.5, Math.min(400, number("zoom") ?? 1));
-  view.color = asked.get("color") === "doubt" ? "doubt" : "label";
+  view.color = asked.get("color") === "uncertainty" ? "uncertainty" : "label";
   get("map-color").value = view.color;
   filter(asked.get("label") ?? "", false);
 }

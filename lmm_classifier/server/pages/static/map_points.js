@@ -9,7 +9,7 @@ const UNIT = 1000; // steps in a distance of 1
 export class Points {
   /**
    * @param {ArrayBuffer} positions
-   * @param {{labels: string[], ids: string[], paths: string[], doubts: number[], is_sample: boolean, map_version: number}} known
+   * @param {{labels: string[], ids: string[], paths: string[], uncertainty: number[], is_sample: boolean, map_version: number}} known
    */
   constructor(positions, known) {
     const view = new DataView(positions);
@@ -25,7 +25,7 @@ export class Points {
     this.labels = known.labels;
     this.ids = known.ids;
     this.paths = known.paths;
-    this.doubts = known.doubts;
+    this.uncertainty = known.uncertainty;
     this.isSample = known.is_sample;
     this.bounds = this.bounded();
     this.index();

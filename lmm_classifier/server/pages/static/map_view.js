@@ -187,7 +187,7 @@ export class MapView {
     const [left, top] = [width / 2 - this.x * scale, height / 2 - this.y * scale];
     const colors = this.colors(points);
     const { x, y, label, count } = points;
-    const byDoubt = this.color === "doubt";
+    const byUncertainty = this.color === "uncertainty";
     const size = this.dotSize(count);
     const quiet = packed(this.dark.matches ? [62, 60, 56] : [222, 218, 210]);
     const ring = packed(this.dark.matches ? [255, 255, 255] : [0, 0, 0]);
@@ -209,7 +209,7 @@ export class MapView {
         if (wanted && seen.length < FEW) seen.push(i);
         const center = down * width + across;
         if (wanted && chosen.size && chosen.has(i)) dot(center, ringed, ring);
-        dot(center, disk, wanted ? colors[byDoubt ? points.doubts[i] : label[i]] : quiet);
+        dot(center, disk, wanted ? colors[byUncertainty ? points.uncertainty[i] : label[i]] : quiet);
       }
     }
     return seen;
@@ -224,7 +224,7 @@ export class MapView {
   /** @param {Points} points */
   colors(points) {
     const isDark = this.dark.matches;
-    if (this.color === "doubt") return Uint32Array.from({ length: 101 }, (_, percent) => packed(doubtColor(percent, isDark)));
+    if (this.color === "uncertainty") return Uint32Array.from({ length: 101 }, (_, percent) => packed(uncertaintyColor(percent, isDark)));
     return Uint32Array.from(points.labels, (_, place) => packed(colorOf(place, points.labels.length, isDark)));
   }
 
@@ -241,7 +241,7 @@ export class MapView {
       const [across, down] = this.pixelOf(i).map((value) => value * this.ratio);
       const shrink = side / Math.max(image.naturalWidth, image.naturalHeight);
       const [wide, high] = [image.naturalWidth * shrink, image.naturalHeight * shrink];
-      const color = this.color === "doubt" ? doubtColor(points.doubts[i], colors) : colorOf(points.label[i], points.labels.length, colors);
+      const color = this.color === "uncertainty" ? uncertaintyColor(points.uncertainty[i], colors) : colorOf(points.label[i], points.labels.length, colors);
       const edge = this.chosen.has(i) ? 5 * this.ratio : 2 * this.ratio;
       this.paper.fillStyle = this.chosen.has(i) ? (colors ? "#fff" : "#000") : `rgb(${color.join(" ")})`;
       this.paper.fillRect(across - wide / 2 - edge, down - high / 2 - edge, wide + 2 * edge, high + 2 * edge);
@@ -293,7 +293,7 @@ export class MapView {
  * @param {number} percent
  * @param {boolean} isDark
  */
-function doubtColor(percent, isDark) {
+function uncertaintyColor(percent, isDark) {
   const [from, to] = isDark ? [[92, 100, 106], [255, 130, 100]] : [[176, 184, 190], [196, 30, 20]];
   return from.map((part, place) => Math.round(part + ((to[place] - part) * percent) / 100));
 }
