@@ -42,14 +42,14 @@ from lmm_classifier.server.routes import (
     session,
     thumbs,
 )
-from lmm_classifier.server.routes.inference import classify, embed
+from lmm_classifier.server.routes.inference import classify, embed, open_inference
 from lmm_classifier.server.security.access import Access, AccessControl
 from lmm_classifier.server.security.head_requests import HeadRequests
 from lmm_classifier.server.security.headers import SecurityHeaders
 from lmm_classifier.server.state import ServerState
 
 _ROUTES = (
-    *(classify, embed, examples, edits, index, calibration, audit, dataset_map, runs, review, thumbs),
+    *(classify, embed, open_inference, examples, edits, index, calibration, audit, dataset_map, runs, review, thumbs),
     *(session, health, metrics, description),
 )
 _PAGES = (

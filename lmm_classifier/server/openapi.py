@@ -12,6 +12,7 @@ from starlette.responses import Response
 from lmm_classifier import __version__
 from lmm_classifier.server.problems import MEDIA_TYPE
 from lmm_classifier.server.routes.bodies import body_schemas
+from lmm_classifier.server.routes.inference.tensors import inference_schemas
 from lmm_classifier.server.schemas.answers import SCHEMAS
 
 _ALWAYS = (400, 401, 403, 408, 431, 500, 503)  # may come from every address below /v1
@@ -140,7 +141,7 @@ def describe(app: FastAPI) -> dict[str, Any]:
         routes=app.routes,
     )
     values["components"] = {
-        "schemas": SCHEMAS | body_schemas(),
+        "schemas": SCHEMAS | body_schemas() | inference_schemas(),
         "securitySchemes": {"token": {"type": "http", "scheme": "bearer"}},
     }
     values["security"] = [{"token": []}, {}]

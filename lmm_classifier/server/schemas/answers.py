@@ -6,6 +6,7 @@ from typing import Any
 
 from lmm_classifier.server.schemas.audit import AUDIT_SCHEMAS
 from lmm_classifier.server.schemas.calibration import CALIBRATION_SCHEMAS
+from lmm_classifier.server.schemas.inference import INFERENCE_SCHEMAS
 from lmm_classifier.server.schemas.map import EMBED_SCHEMAS, MAP_SCHEMAS
 from lmm_classifier.server.schemas.parts import (
     COUNT,
@@ -68,6 +69,7 @@ SCHEMAS: dict[str, Any] = {
     **AUDIT_SCHEMAS,
     **CALIBRATION_SCHEMAS,
     **EMBED_SCHEMAS,
+    **INFERENCE_SCHEMAS,
     **MAP_SCHEMAS,
     **REVIEW_SCHEMAS,
     "Problem": object_of(

@@ -153,7 +153,10 @@ export class Choice {
         signal: AbortSignal.timeout(60000),
       });
       const values = await reply.json();
-      if (reply.ok) return values;
+      if (reply.ok) {
+        get("version").textContent = values.index_version;
+        return values;
+      }
       tell(values.detail ?? "The server refused that.");
       if (reply.status === 409) await this.edited();
     } catch {

@@ -91,7 +91,7 @@ async def _results(
             async for part in FormParts(upload, boundary, settings.max_body, settings.max_parts):
                 if part.name != IMAGE:
                     continue
-                waiting.add(asyncio.create_task(_part(count, part.data, upload, state, asked)))
+                waiting.add(asyncio.create_task(result_of(count, part.data, upload, state, asked)))
                 count += 1
                 while len(waiting) >= min(_AHEAD, settings.queue):
                     done, waiting = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
@@ -108,8 +108,8 @@ async def _results(
             task.cancel()
 
 
-async def _part(place: int, data: bytes, upload: Upload, state: ServerState, asked: Asked) -> dict[str, Any]:
-    """Return the result of an image of a form; one that cannot be read has the result `unreadable`."""
+async def result_of(place: int, data: bytes, upload: Upload, state: ServerState, asked: Asked) -> dict[str, Any]:
+    """Return the result of one of several images, or its problem; one that cannot be read is `unreadable`."""
     end = asyncio.get_running_loop().time() + asked.deadline
     try:
         try:
