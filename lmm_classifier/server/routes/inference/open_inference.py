@@ -1,4 +1,4 @@
-"""`/v2`: the Open Inference Protocol, which clients of KServe, Triton and MLServer speak."""
+"""`/v2`: the Open Inference Protocol, the one of KServe, Triton and MLServer."""
 
 from __future__ import annotations
 
