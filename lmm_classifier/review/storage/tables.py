@@ -37,15 +37,16 @@ class Table:
 
     def put(self, connection: sqlite3.Connection, row: Sequence[object]) -> int:
         """Write a row in the place of the one with the same key; return its number, where SQLite numbers the rows."""
-        statement, values = "INSERT OR REPLACE" if self.key else "INSERT", (*row,)
+        statement, values, number = "INSERT OR REPLACE" if self.key else "INSERT", tuple(row), 0
         if not self.key:  # its checksum covers the number, so it must be known before
             last = connection.execute("SELECT seq FROM sqlite_sequence WHERE name = ?", (self.name,)).fetchone()
-            values = ((last[0] if last else 0) + 1, *row)
+            number = int(last[0]) + 1 if last else 1
+            values = (number, *row)
         marks = ", ".join("?" for _ in (*values, "crc"))
         connection.execute(
             f"{statement} INTO {self.name} ({self.names}) VALUES ({marks})", (*values, checksum(*values))
         )
-        return 0 if self.key else int(values[0])
+        return number
 
     def replace(self, connection: sqlite3.Connection, number: int, row: Sequence[object]) -> None:
         """Write other values into the row of a number."""
