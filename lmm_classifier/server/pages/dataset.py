@@ -13,6 +13,7 @@ from lmm_classifier.core.errors import ConflictError
 from lmm_classifier.core.labels import normal_label
 from lmm_classifier.index.build.editor import IndexEditor
 from lmm_classifier.index.build.reports import Edit, EditReport
+from lmm_classifier.server.pages.audit import kinds_of
 from lmm_classifier.server.pages.environment import last_segment, render, segment
 from lmm_classifier.server.pages.forms import Form, applied, label_of, number, read_form
 from lmm_classifier.server.pages.notices import named_edit, notice_of
@@ -52,6 +53,7 @@ def dataset(request: Request) -> Response:
         count=len(names),
         size=_LABELS_SHOWN,
         audit=view,
+        kinds=kinds_of(view),
         confusable=_confusable(state),
         notice=notice_of(request),
     )
@@ -79,6 +81,7 @@ def label(request: Request, name: str) -> Response:  # noqa: ARG001 - a slash in
         count=len(rows),
         size=_EXAMPLES_SHOWN,
         labels=[*ids.rows_by_label],
+        kinds=kinds_of(state.auditing.view(starts=False)),
         confusable=[pair for pair in _confusable(state) if wanted in (pair.label, pair.predicted_as)],
         notice=notice_of(request),
     )

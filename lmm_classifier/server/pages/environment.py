@@ -17,6 +17,8 @@ from lmm_classifier.server.pages.assets import asset
 from lmm_classifier.server.problems import ProblemError
 from lmm_classifier.server.state import ServerState, state_of
 
+# what pages begin with that are reached from a page of the navigation
+_HOMES = {"/": ("/results/",), "/review": ("/review/",), "/dataset": ("/dataset/", "/edits"), "/quality": ("/quality/",)}
 NAVIGATION = (("/", "Classify"), ("/review", "Review"), ("/dataset", "Dataset"), ("/quality", "Quality"))
 
 
@@ -64,8 +66,16 @@ def render(request: Request, template: str, status: int = 200, **values: Any) ->
     """
     is_public = status == 401 or request.url.path == "/login"
     frame = None if is_public else frame_of(request)
-    text = environment().get_template(template).render(frame=frame, path=request.url.path, **values)
+    where = {"path": request.url.path, "url": address_of(request)}
+    text = environment().get_template(template).render(frame=frame, **where, **values)
     return HTMLResponse(text, status)
+
+
+def address_of(request: Request) -> str:
+    """Return the address of a page, without what it tells of an edit."""
+    raw = request.scope["raw_path"].partition(b"?")[0].decode("latin-1")
+    query = [part for part in request.url.query.split("&") if part and not part.startswith("edit=")]
+    return f"{raw}?{'&'.join(query)}" if query else raw
 
 
 @cache
@@ -80,7 +90,7 @@ def environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    made.globals |= {"asset": asset, "navigation": NAVIGATION}
+    made.globals |= {"asset": asset, "navigation": NAVIGATION, "homes": _HOMES}
     made.filters |= {"number": lambda value: f"{value:,}", "segment": segment, "exact": exact}
     return made
 

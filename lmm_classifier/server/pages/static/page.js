@@ -1,6 +1,10 @@
 // What all pages with forms share: keys that press the buttons that carry them, the legend, and what htmx reports.
 
 const FOCUS = ".finding";
+const UNDO = "form[data-undo]";
+const UNDER_WAY = "form[data-undo].htmx-request";
+
+let presses = 0; // of the key that undoes, while an undo is under way: its answer says what comes next
 
 /**
  * Return the controls that a key presses: those of cards without an answer first, and there of the card with the focus.
@@ -13,7 +17,8 @@ function controls() {
   const shown = all.filter((control) => control.checkVisibility() && !(/** @type {HTMLButtonElement} */ (control).disabled));
   const later = (/** @type {HTMLElement} */ one) => {
     const isTaught = Boolean(one.closest("article")?.querySelector(".taught"));
-    return 2 * Number(isTaught) + Number(Boolean(own) && !own?.contains(one));
+    const isAside = Boolean(one.closest(".frame")); // a notice knows better what to undo than the head of the page
+    return 4 * Number(isAside) + 2 * Number(isTaught) + Number(Boolean(own) && !own?.contains(one));
   };
   return shown.sort((one, other) => later(one) - later(other));
 }
@@ -52,6 +57,10 @@ function pressed(event) {
   if (!found) return;
   event.preventDefault();
   if (event.repeat) return;
+  if (found.closest(UNDO) && document.querySelector(UNDER_WAY)) {
+    presses += 1;
+    return;
+  }
   if (found.matches("input:not([type=file]), textarea")) {
     found.focus();
     /** @type {HTMLInputElement} */ (found).select();
@@ -111,10 +120,34 @@ export function detailOf(body) {
   }
 }
 
+/** @param {string} why */
+function refused(why) {
+  presses = 0;
+  tell(why);
+}
+
 /** Move the focus to what a person decides about. */
 function focus() {
   const found = /** @type {HTMLElement | null} */ (document.querySelector(FOCUS));
   if (found) found.focus({ preventScroll: true });
+}
+
+/** Undo once more, where that was asked for meanwhile. */
+function undoNext() {
+  if (!presses || document.querySelector(UNDER_WAY)) return;
+  presses -= 1;
+  controls().find((control) => control.closest(UNDO) && control.dataset.key)?.click();
+}
+
+/**
+ * Let an undo lead back to what is shown now.
+ * @param {any} event
+ */
+function nameThen(event) {
+  if (!event.detail.elt.matches(UNDO)) return;
+  const query = location.search.slice(1).split("&").filter((part) => part && !part.startsWith("edit="));
+  const here = location.pathname + (query.length ? `?${query.join("&")}` : "");
+  event.detail.parameters.then = document.body.dataset.then ?? here;
 }
 
 function countChosen() {
@@ -130,10 +163,15 @@ keys.addEventListener("click", legend);
 document.querySelector(".frame")?.append(keys);
 document.addEventListener("keydown", pressed);
 document.addEventListener("change", countChosen);
-document.addEventListener("htmx:afterSettle", () => { focus(); countChosen(); });
-document.addEventListener("htmx:responseError", (event) => tell(detailOf(/** @type {any} */ (event).detail.xhr.responseText)));
+document.addEventListener("htmx:configRequest", nameThen);
+document.addEventListener("htmx:afterSettle", () => {
+  focus();
+  countChosen();
+  undoNext();
+});
+document.addEventListener("htmx:responseError", (event) => refused(detailOf(/** @type {any} */ (event).detail.xhr.responseText)));
 for (const kind of ["htmx:sendError", "htmx:timeout"]) {
-  document.addEventListener(kind, () => tell("The server does not answer. Nothing was changed; try again."));
+  document.addEventListener(kind, () => refused("The server does not answer. Nothing was changed; try again."));
 }
 countChosen();
 focus();
