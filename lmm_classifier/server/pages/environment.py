@@ -22,6 +22,9 @@ _HOMES = {"/": ("/results/",), "/review": ("/review/",), "/dataset": ("/dataset/
 NAVIGATION = (("/", "Classify"), ("/review", "Review"), ("/dataset", "Dataset"), ("/quality", "Quality"))
 
 
+_TOKEN = "Your token may only read."
+
+
 @dataclass(frozen=True, slots=True)
 class Frame:
     """What the head of each page says of the index."""
@@ -32,14 +35,15 @@ class Frame:
     version: int
     is_stale: bool
     is_calibrated: bool
-    read_only: str  # why this server makes no edits, or that the token may only read; "" where it makes them
+    read_only: str  # why nothing can be changed here; "" where it can
+    may_ask: bool  # whether the token allows what changes no example, such as an audit
 
 
 def frame_of(request: Request) -> Frame | None:
     """Return what the head says; None while the index is being opened, and on a page that needs no token."""
     state = state_of(request)
     try:
-        classifier, editing = state.classifier, state.editing
+        classifier = state.classifier
     except ProblemError:
         return None
     contents = classifier.index.contents
@@ -51,8 +55,16 @@ def frame_of(request: Request) -> Frame | None:
         version=contents.version,
         is_stale=state.is_stale,
         is_calibrated=classifier.retriever.stored is not None,
-        read_only=editing.why_not or ("Your token may only read." if may_only_read else ""),
+        read_only=_TOKEN if may_only_read else _why_not(state),
+        may_ask=not may_only_read,
     )
+
+
+def _why_not(state: ServerState) -> str:
+    try:
+        return state.editing.why_not
+    except ProblemError as problem:  # the server ends
+        return problem.detail
 
 
 def render(request: Request, template: str, status: int = 200, **values: Any) -> HTMLResponse:
