@@ -123,7 +123,7 @@ def _shown(state: ServerState, found: Finding) -> dict[str, Any]:
     values["examples"] = [{"id": found.content_hash, "path": found.path, "label": found.label}]
     values["is_group"] = False
     if isinstance(found, LabelIssue):
-        chance = f"{100 * found.probability:.0f} %"
+        chance = "less than 1 %" if found.probability < 0.01 else f"about {100 * found.probability:.0f} %"
         values["suggested"] = found.suggested
         values["says"] = f"The other examples give its label a probability of {chance}."
         names = (found.label, found.suggested)

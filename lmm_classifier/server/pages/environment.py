@@ -103,7 +103,7 @@ def environment() -> Environment:
         lstrip_blocks=True,
     )
     made.globals |= {"asset": asset, "navigation": NAVIGATION, "homes": _HOMES}
-    made.filters |= {"number": lambda value: f"{value:,}", "segment": segment, "exact": exact}
+    made.filters |= {"number": lambda value: f"{value:,}", "segment": segment, "exact": exact, "marked": marked}
     return made
 
 
@@ -123,6 +123,12 @@ def exact(text: str) -> Markup:
     except UnicodeEncodeError:
         return Markup()
     return Markup(escape(text))
+
+
+def marked(text: str) -> Markup:
+    """Return a text whose parts between backticks are shown as code."""
+    parts = [escape(part) for part in text.split("`")]
+    return Markup("").join(Markup("<code>{}</code>").format(part) if place % 2 else part for place, part in enumerate(parts))
 
 
 def text_of(segment: str) -> str:
