@@ -21,7 +21,7 @@ from lmm_classifier.server.pages.notices import named_edit, notice_of
 from lmm_classifier.server.problems import ProblemError
 from lmm_classifier.server.results import CONTENT_HASH, ExampleIds
 from lmm_classifier.server.routes.examples import ORIGIN
-from lmm_classifier.server.state import ServerState, state_of
+from lmm_classifier.server.state import state_of
 
 router = APIRouter(include_in_schema=False)
 

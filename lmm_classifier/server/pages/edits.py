@@ -12,6 +12,7 @@ from starlette.responses import RedirectResponse, Response
 from lmm_classifier.core.errors import ConflictError
 from lmm_classifier.index.build.editor import IndexEditor
 from lmm_classifier.index.build.reports import Edit, EditReport
+from lmm_classifier.index.formats import has_npz_name
 from lmm_classifier.server.pages.audit import kinds_of
 from lmm_classifier.server.pages.environment import render
 from lmm_classifier.server.pages.forms import Form, applied, local, number, read_form, told
@@ -30,13 +31,14 @@ def edits(request: Request) -> Response:
     """Show a page of edits, the newest first."""
     before = number(request.query_params.get("before", ""))
     state = state_of(request)
-    editor = state.classifier.editor()
-    listed = editor.edits(_PAGE, before or None)
+    is_kept = not has_npz_name(state.config.retrieval.index_path)  # an .npz file has no journal
+    listed = state.classifier.editor().edits(_PAGE, before or None) if is_kept else []
     return render(
         request,
         "edits.html",
         edits=[(edit, sentence(edit)) for edit in listed],
         older=listed[-1].id if len(listed) == _PAGE else None,
+        is_kept=is_kept,
         is_newest=not before,
         kinds=kinds_of(state.auditing.view(starts=False)),
         notice=notice_of(request),

@@ -18,7 +18,12 @@ from lmm_classifier.server.problems import ProblemError
 from lmm_classifier.server.state import ServerState, state_of
 
 # what pages begin with that are reached from a page of the navigation
-_HOMES = {"/": ("/results/",), "/review": ("/review/",), "/dataset": ("/dataset/", "/edits"), "/quality": ("/quality/",)}
+_HOMES = {
+    "/": ("/results/",),
+    "/review": ("/review/",),
+    "/dataset": ("/dataset/", "/edits"),
+    "/quality": ("/quality/",),
+}
 NAVIGATION = (("/", "Classify"), ("/review", "Review"), ("/dataset", "Dataset"), ("/quality", "Quality"))
 
 
@@ -128,7 +133,9 @@ def exact(text: str) -> Markup:
 def marked(text: str) -> Markup:
     """Return a text whose parts between backticks are shown as code."""
     parts = [escape(part) for part in text.split("`")]
-    return Markup("").join(Markup("<code>{}</code>").format(part) if place % 2 else part for place, part in enumerate(parts))
+    return Markup("").join(
+        Markup("<code>{}</code>").format(part) if place % 2 else part for place, part in enumerate(parts)
+    )
 
 
 def text_of(segment: str) -> str:

@@ -13,7 +13,6 @@ from lmm_classifier.server.pages.forms import number
 from lmm_classifier.server.problems import ProblemError
 from lmm_classifier.server.state import state_of
 
-
 NOTHING = "none"  # in the place of an edit, where nothing was left to undo
 _AT_THE_END = "There is nothing more to undo."
 
