@@ -73,7 +73,7 @@ def test_the_other_server_takes_over_unasked(open_client, place):
 
 def test_a_killed_server_leaves_the_edits_to_another(place, classifier):
     """The system takes the right back with the process."""
-    code = "import sys, filelock; lock = filelock.FileLock(sys.argv[1]); lock.acquire(); print(1, flush=True); sys.stdin.read()"
+    code = "import sys, filelock; a = filelock.FileLock(sys.argv[1]); a.acquire(); print(1, flush=True); input()"
     command = [sys.executable, "-c", code, str(place / "index" / LOCK)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
         assert other.stdout.readline()

@@ -212,10 +212,11 @@ document.addEventListener("dragover", (event) => {
 document.addEventListener("dragleave", (event) => {
   if (!event.relatedTarget) form.classList.remove("over");
 });
-document.addEventListener("drop", async (event) => {
+document.addEventListener("drop", (event) => {
   event.preventDefault();
   form.classList.remove("over");
-  if (event.dataTransfer) take(await dropped(event.dataTransfer));
+  if (!event.dataTransfer) return;
+  dropped(event.dataTransfer).then(take, () => tell("What was dropped cannot be read."));
 });
 document.addEventListener("paste", (event) => {
   const files = [...(event.clipboardData?.files ?? [])];

@@ -157,6 +157,14 @@ function countChosen() {
   chosen.textContent = count ? `${count} chosen` : "Choose examples to change them.";
 }
 
+/** Leave what the notice tells out of the console. @param {any} htmx */
+function quiet(htmx) {
+  const told = ["htmx:sendError", "htmx:responseError", "htmx:timeout", "htmx:afterRequest"];
+  htmx.logger = (/** @type {Element} */ _, /** @type {string} */ name, /** @type {any} */ detail) => {
+    if (told.includes(name)) delete detail.error; // else htmx writes it
+  };
+}
+
 const keys = Object.assign(document.createElement("button"), { type: "button", className: "keys" });
 keys.append("Keys ", Object.assign(document.createElement("kbd"), { textContent: "?" }));
 keys.addEventListener("click", legend);
@@ -173,5 +181,6 @@ document.addEventListener("htmx:responseError", (event) => refused(detailOf(/** 
 for (const kind of ["htmx:sendError", "htmx:timeout"]) {
   document.addEventListener(kind, () => refused("The server does not answer. Nothing was changed; try again."));
 }
+if ("htmx" in window) quiet(window.htmx);
 countChosen();
 focus();
