@@ -20,6 +20,7 @@ DROP = """all => {
     document.dispatchEvent(new DragEvent("drop", { dataTransfer: transfer, bubbles: true }));
 }"""
 
+
 @pytest.fixture
 def images(drawn):
     """New images."""

@@ -218,7 +218,7 @@ def test_a_killed_server_loses_nothing(context, server):
 @pytest.mark.long
 @pytest.mark.parametrize("server", ["killed"], indirect=True)
 def test_pages_tell_that_the_server_is_away(context, server, made):
-    """Each in its notice; nothing is changed, the console has what the browser itself says, and then all goes on."""
+    """Each in its notice; nothing is changed, the console has what the browser itself says; then all works again."""
     reviewed(context, server).close()
     page = context.new_page()
     page.goto("/")

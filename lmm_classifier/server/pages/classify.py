@@ -131,8 +131,7 @@ def _is_partial(request: Request) -> bool:
 
 
 def _cards(request: Request, cards: Sequence[ResultCard], are_alone: bool = False) -> Response:
-    values = {"cards": cards, "are_alone": are_alone, "notice": notice_of(request)}
-    return render(request, "cards_alone.html", **values)
+    return render(request, "cards_alone.html", cards=cards, are_alone=are_alone, notice=notice_of(request))
 
 
 def _page(request: Request, cards: Sequence[ResultCard], lost: int) -> Response:
