@@ -1,10 +1,14 @@
 """A person renames labels and settles findings by keys."""
 
+import threading
+from dataclasses import replace
+
 import pytest
 
 pytest.importorskip("playwright", reason="playwright is not installed")
 from playwright.sync_api import expect
 
+from lmm_classifier.core.progress import Progress
 from tests.browser.conftest import ODD
 
 
@@ -57,6 +61,22 @@ def test_findings_are_settled_by_keys(page, wrong):
         expect(page.get_by_role("status").filter(has_text="Undone")).to_be_visible()
         expect(place).to_have_text(first)
     expect(page.locator(".finding")).to_be_focused()
+
+
+@pytest.mark.long
+def test_an_audit_under_way_is_followed(page, audited, monkeypatch):
+    """Only what it says of itself changes on the page."""
+    view = audited.state.auditing.view
+    is_done = threading.Event()
+    under_way = replace(view(), state="running", audit=None, progress=Progress("looking", 1, 2))
+    monkeypatch.setattr(audited.state.auditing, "view", lambda starts=True: view() if is_done.is_set() else under_way)
+    page.goto("/dataset")
+    with page.expect_response("**/dataset/audit/state"):
+        expect(page.get_by_role("status").filter(has_text="looking, 1 of 2")).to_be_visible()
+    expect(page.get_by_role("heading", name="Labels")).to_be_visible()
+    is_done.set()
+    expect(page.get_by_text("are predicted as their label when held out")).to_be_visible()
+    expect(page.get_by_role("heading", name="Labels")).to_be_visible()
 
 
 @pytest.mark.long

@@ -165,12 +165,19 @@ function quiet(htmx) {
   };
 }
 
+/** Show nothing in the place of an image that is gone. @param {any} image */
+function lost(image) {
+  if (image instanceof HTMLImageElement && image.complete && !image.naturalWidth) image.classList.add("broken");
+}
+
 const keys = Object.assign(document.createElement("button"), { type: "button", className: "keys" });
 keys.append("Keys ", Object.assign(document.createElement("kbd"), { textContent: "?" }));
 keys.addEventListener("click", legend);
 document.querySelector(".frame")?.append(keys);
 document.addEventListener("keydown", pressed);
 document.addEventListener("change", countChosen);
+document.addEventListener("error", (event) => lost(event.target), true);
+document.querySelectorAll("img").forEach(lost);
 document.addEventListener("htmx:configRequest", nameThen);
 document.addEventListener("htmx:afterSettle", () => {
   focus();
