@@ -37,6 +37,11 @@ class WrongLabels:
     low: int
     high: int
 
+    @property
+    def is_certain(self) -> bool:
+        """Return whether some labels are wrong with certainty: the interval has no zero."""
+        return self.low > 0
+
 
 def expected_wrong_labels(log_probabilities: Float64Array, label_ids: IntArray) -> WrongLabels:
     """Return how many of n labels are wrong.

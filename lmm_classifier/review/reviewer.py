@@ -89,6 +89,10 @@ class Reviewer:
         self._revoter = Revoter(self.runs, [encoder.fingerprint for encoder in classifier.encoders])
         self._landscape: tuple[str, Landscape] | None = None
         self._lock = RLock()  # one vote at a time: each needs memory and all processors
+        self.recover()
+
+    def recover(self) -> None:
+        """Finish or drop the answers that a crash interrupted, as the index tells."""
         self._decisions.recover()
 
     def classify_folder(self, folder: Path, progress: ProgressCallback | None = None) -> Run:

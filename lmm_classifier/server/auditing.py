@@ -82,9 +82,9 @@ class Auditing:
             self._thread = Thread(target=self._run, name="audit", daemon=True)
             self._thread.start()
 
-    def view(self) -> AuditView:
-        """Return the findings that hold; the first call starts an audit. Call it in another thread."""
-        if self._last is None and self._state == "done":
+    def view(self, starts: bool = True) -> AuditView:
+        """Return the findings that hold; the first call starts an audit, if it may. Call it in another thread."""
+        if starts and self._last is None and self._state == "done":
             self.start()
         contents = self._classifier.index.contents
         last = self._last

@@ -75,7 +75,13 @@ class ServerState:
         self._opened = opened
         classifier, queue, editing, reviews = opened
         retention = Retention(self.settings, classifier, editing, reviews)
-        self._watching = [asyncio.create_task(self.readiness.watch(queue)), asyncio.create_task(retention.watch())]
+
+        async def edit_and_forget() -> None:
+            await editing.watch()  # another server may make the edits for a long time
+            await retention.watch()
+
+        watched = self.readiness.watch(queue), edit_and_forget()
+        self._watching = [asyncio.create_task(one) for one in watched]
 
     async def close(self) -> None:
         """End what is under way, and give everything back."""
@@ -208,6 +214,7 @@ class ServerState:
         except Exception:
             classifier.close()
             raise
+        editing.on_taking_over = reviews.recover
         if editing.why_not:
             logger.warning("%s", editing.why_not)
         return classifier, queue, editing, reviews

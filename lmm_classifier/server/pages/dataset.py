@@ -13,13 +13,15 @@ from lmm_classifier.core.errors import ConflictError
 from lmm_classifier.core.labels import normal_label
 from lmm_classifier.index.build.editor import IndexEditor
 from lmm_classifier.index.build.reports import Edit, EditReport
+from lmm_classifier.server.auditing import AuditView
+from lmm_classifier.server.pages.audit import kinds_of
 from lmm_classifier.server.pages.environment import last_segment, render, segment
 from lmm_classifier.server.pages.forms import Form, applied, label_of, number, read_form
 from lmm_classifier.server.pages.notices import named_edit, notice_of
 from lmm_classifier.server.problems import ProblemError
 from lmm_classifier.server.results import CONTENT_HASH, ExampleIds
 from lmm_classifier.server.routes.examples import ORIGIN
-from lmm_classifier.server.state import ServerState, state_of
+from lmm_classifier.server.state import state_of
 
 router = APIRouter(include_in_schema=False)
 
@@ -52,7 +54,8 @@ def dataset(request: Request) -> Response:
         count=len(names),
         size=_LABELS_SHOWN,
         audit=view,
-        confusable=_confusable(state),
+        kinds=kinds_of(view),
+        confusable=_confusable(view),
         notice=notice_of(request),
     )
 
@@ -69,7 +72,7 @@ def label(request: Request, name: str) -> Response:  # noqa: ARG001 - a slash in
         raise ProblemError("not-found", f"No example has the label {wanted!r}.")
     page = _page_of(request.query_params.get("page", ""), len(rows), _EXAMPLES_SHOWN)
     shown = rows[(page - 1) * _EXAMPLES_SHOWN : page * _EXAMPLES_SHOWN]
-    contents = ids.contents
+    contents, view = ids.contents, state.auditing.view(starts=False)
     return render(
         request,
         "label.html",
@@ -79,7 +82,8 @@ def label(request: Request, name: str) -> Response:  # noqa: ARG001 - a slash in
         count=len(rows),
         size=_EXAMPLES_SHOWN,
         labels=[*ids.rows_by_label],
-        confusable=[pair for pair in _confusable(state) if wanted in (pair.label, pair.predicted_as)],
+        kinds=kinds_of(view),
+        confusable=_confused_with(view, wanted),
         notice=notice_of(request),
     )
 
@@ -160,9 +164,14 @@ def _label_values(name: str, ids: ExampleIds) -> dict[str, Any]:
     return {"name": name, "count": len(rows), "samples": samples, "is_thin": len(rows) < _THIN}
 
 
-def _confusable(state: ServerState) -> list[Any]:
-    audit = state.auditing.view().audit
-    return [] if audit is None else [*audit.confusable]
+def _confusable(view: AuditView) -> list[Any]:
+    return [] if view.audit is None else [*view.audit.confusable]
+
+
+def _confused_with(view: AuditView, label: str) -> list[str]:
+    """Return the labels that are hard to tell from a label."""
+    pairs = [(pair.label, pair.predicted_as) for pair in _confusable(view) if label in (pair.label, pair.predicted_as)]
+    return [*dict.fromkeys(other for pair in pairs for other in pair if other != label)]
 
 
 def _page_of(text: str, count: int, size: int) -> int:

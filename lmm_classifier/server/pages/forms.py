@@ -75,8 +75,12 @@ async def applied(
         visible: wait until results take the edit into account.
     """
     report = await state_of(request).editing.run(kind, edit, visible)
-    mark = "&" if urlsplit(then).query else "?"
-    return RedirectResponse(then if report.edit is None else f"{then}{mark}edit={report.edit}", 303)
+    return RedirectResponse(then if report.edit is None else told(then, report.edit), 303)
+
+
+def told(address: str, edit: int | str) -> str:
+    """Return an address whose page tells of an edit."""
+    return f"{address}{'&' if urlsplit(address).query else '?'}edit={edit}"
 
 
 def local(address: str, default: str = "/") -> str:

@@ -79,13 +79,14 @@ def _runs(request: Request, refused: str = "", status: int = 200) -> Response:
     state = state_of(request)
     reviews, given = state.reviews, request.query_params.get("before")
     before = None if given is None else whole_number(given, "before")
-    listed = reviews.reviewer.runs.runs(_PAGE, before)
+    listed = [] if reviews.why_not else reviews.reviewer.runs.runs(_PAGE, before)
     return render(
         request,
         "review_runs.html",
         status,
         runs=[_with_title(reviews, run) for run in listed],
         next=listed[-1].id if len(listed) == _PAGE else None,
+        why_not=reviews.why_not,
         folders=reviews.roots.folders(),
         refused=refused,
         is_local=is_loopback(state.settings.host),
