@@ -5,6 +5,7 @@ LmmClassifierError                  Exception     never itself; it is the root
 ├── ConfigError                     ValueError    a setting is unknown, has the wrong type or contradicts another
 ├── MissingExtraError               ImportError   an optional library is not installed; the message says what to type
 ├── DatasetError                    ValueError    the folder of labeled images cannot be used
+│   └── LastExampleError                          an edit would leave an index without examples
 ├── ImageError                      ValueError    a file cannot become an image; `kind` names the group
 │   ├── UnreadableImageError                      the file cannot be opened or read
 │   ├── UnsupportedImageError                     its bytes are not in an accepted format
@@ -62,6 +63,10 @@ class MissingExtraError(LmmClassifierError, ImportError):
 
 class DatasetError(LmmClassifierError, ValueError):
     """The folder of labeled images, or a label, cannot be used."""
+
+
+class LastExampleError(DatasetError):
+    """An edit would leave an index without examples."""
 
 
 class ImageError(LmmClassifierError, ValueError):

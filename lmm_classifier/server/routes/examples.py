@@ -15,7 +15,7 @@ from lmm_classifier.core.errors import ConflictError
 from lmm_classifier.index.build.editor import IndexEditor
 from lmm_classifier.index.build.reports import EditReport
 from lmm_classifier.server.openapi import described, header, query, reference
-from lmm_classifier.server.problems import ProblemError
+from lmm_classifier.server.problems import ProblemError, over_http
 from lmm_classifier.server.results import AsciiJson
 from lmm_classifier.server.routes.bodies import Relabeling, Removal, SeenExample, read_body, switch
 from lmm_classifier.server.state import ServerState, state_of
@@ -143,7 +143,7 @@ def _report_values(state: ServerState, report: EditReport) -> dict[str, Any]:
         "relabeled": [{"path": path, "former": former, "label": label} for path, former, label in changes.relabeled],
         "skipped": [{"path": file.path, "reason": file.reason, "kind": file.kind} for file in report.skipped],
         "examples": report.images,
-        "stale": [*report.stale],
+        "stale": [*map(over_http, report.stale)],
         "visible": state.classifier.index_lag == 0,
         "index_version": ids.contents.version,
     }

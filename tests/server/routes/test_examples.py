@@ -98,11 +98,19 @@ def test_an_example_that_another_program_added_can_be_relabeled(teacher, place, 
     assert teacher.patch("/v1/examples", json={"examples": [example], "label": "red"}).status_code == 200
 
 
-def test_the_last_examples_stay(teacher):
-    """An index needs one."""
+def test_the_last_examples_stay(teacher, images):
+    """An index needs one, whatever would remove the last: the removal of all, or an undo."""
     reply = teacher.request("DELETE", "/v1/examples", json={"examples": seen(*listed(teacher))})
-    assert (reply.status_code, reply.json()["type"]) == (422, "/problems/refused-edit")
-    assert len(listed(teacher)) == 24
+    assert (reply.status_code, reply.json()["type"]) == (409, "/problems/last-example")
+    assert "Add another example first" in reply.json()["detail"]
+    former = listed(teacher)
+    assert len(former) == 24
+    added = teacher.post("/v1/examples", data={"label": "x"}, files={"image": images[0]}).json()
+    assert teacher.request("DELETE", "/v1/examples", json={"examples": seen(*former)}).status_code == 200
+    reply = teacher.post(f"/v1/edits/{added['edit']}/undo", json={})
+    assert (reply.status_code, reply.json()["type"]) == (409, "/problems/last-example")
+    assert "the last example" in reply.json()["detail"]
+    assert [row["label"] for row in listed(teacher)] == ["x"]
 
 
 HOSTILE = [
