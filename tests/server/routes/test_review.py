@@ -160,6 +160,17 @@ def test_stopping(reviewer, run):
     assert reviewer.get("/v1/review/stopping", params={"run": run, "target": "x"}).status_code == 400
 
 
+def test_a_decision_that_is_none(reviewer, run):
+    """The problem says which there are, and where the mistake is."""
+    reply = reviewer.post("/v1/review/decisions", json={"items": [1], "decision": "foo"})
+    expected = 'decision: Input should be {"label": TEXT}, or one of "unknown", "skip", "not_in_group".'
+    assert (reply.status_code, reply.json()["detail"]) == (400, expected)
+    reply = reviewer.post("/v1/review/decisions", json={"items": [1], "decision": {"name": "x"}})
+    assert reply.json()["detail"] == "decision.label: Field required."
+    reply = reviewer.post("/v1/review/decisions", json={"items": [1], "decisions": "skip", "decision": "skip"})
+    assert "decisions: There is no such member. Those that exist: items, decision." in reply.json()["detail"]
+
+
 @pytest.mark.parametrize(
     ("path", "status"),
     [
