@@ -17,11 +17,13 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from lmm_classifier.core.datatypes import Classification
+from lmm_classifier.evaluation.audit import THIN
 from lmm_classifier.index.contents import IndexContents
 from lmm_classifier.index.storage.editing.trash import Trash
 
 CONTENT_HASH = re.compile(r"[0-9a-f]{64}")
 _TAG = re.compile(r'"[^"]*"')
+_SAMPLES = 4  # examples of a label, for its thumbnails
 _NAMED = 20_000  # examples of former versions whose paths are kept
 
 
@@ -76,6 +78,13 @@ class ExampleIds:
         for row, label in enumerate(self.contents.labels):
             rows[label].append(row)
         return dict(sorted(rows.items()))
+
+    def label_values(self, label: str) -> dict[str, Any]:
+        """Return how many examples a label has, the ids of some that are spread over them, and whether it is thin."""
+        rows = self.rows_by_label[label]
+        step = max(len(rows) // _SAMPLES, 1)
+        samples = [self.contents.hashes[row] for row in rows[::step][:_SAMPLES]]
+        return {"label": label, "examples": len(rows), "samples": samples, "thin": len(rows) < THIN}
 
     @cached_property
     def _rows_by_hash(self) -> dict[str, list[int]]:

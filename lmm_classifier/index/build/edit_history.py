@@ -99,6 +99,11 @@ class EditHistory:
         with opened_rows(self.path) as rows:
             return [Edit.of(*edit) for edit in rows.edits(limit, before)]
 
+    def count_edits(self, before: int | None = None) -> int:
+        """Return the number of edits in the journal, or of those before an id."""
+        with opened_rows(self.path) as rows:
+            return rows.count_edits(before)
+
     def undo(self, edit: int | None = None, *, note: str = "", origin: str = "") -> EditReport:
         """Undo an edit, by default the newest one that is not undone and is no undo itself.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from bisect import bisect_right
-from collections import Counter
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -42,14 +42,14 @@ async def config(request: Request) -> Response:
     return tagged(request, _shown(state_of(request).classifier.config))
 
 
-@router.get("/v1/labels", **described("All labels with their numbers of examples", "Labels", NOT_MODIFIED))
+@router.get("/v1/labels", **described("All labels", "Labels", NOT_MODIFIED))
 async def labels(request: Request) -> Response:
-    """List all labels."""
+    """List all labels, with the ids of some examples, and with the labels that the last audit found them confused with.
+
+    A label is `thin` where it has fewer than 5 examples. `confusable` is null before the first audit.
+    """
     state = state_of(request)
-    contents = state.ids.contents
-    counts = await asyncio.to_thread(lambda: sorted(Counter(contents.labels).items()))
-    listed = [{"label": label, "examples": count} for label, count in counts]
-    return tagged(request, {"labels": listed, "index_version": contents.version})
+    return tagged(request, await asyncio.to_thread(_labels_values, state))
 
 
 @router.get(
@@ -92,6 +92,21 @@ def _index_values(state: ServerState) -> dict[str, Any]:
         "why_not_writer": editing.why_not or None,
         "run": run_identity(classifier),
     }
+
+
+def _labels_values(state: ServerState) -> dict[str, Any]:
+    ids, auditing = state.ids, state.auditing
+    version, confusions = auditing.audited_version, auditing.confusions()
+    listed = [
+        {
+            **ids.label_values(label),
+            "confusable": None
+            if confusions is None
+            else [asdict(other) for other in confusions.get(label, ()) if other.label in ids.rows_by_label],
+        }
+        for label in ids.rows_by_label
+    ]
+    return {"labels": listed, "audited_version": version, "index_version": ids.contents.version}
 
 
 def _page(state: ServerState, label: str | None, cursor: str | None) -> dict[str, Any]:

@@ -43,6 +43,30 @@ def test_labels_and_examples(client):
         assert client.get(address, headers={"if-none-match": tag}).status_code == 304
 
 
+def test_labels_have_samples_and_what_they_are_confused_with(auditor, client):
+    """Null before the first audit, which asking does not start; thin are those that the audit calls so."""
+    for row in client.get("/v1/labels").json()["labels"]:
+        assert row["confusable"] is None
+        assert len(set(row["samples"])) == 4
+        assert client.get(f"/v1/thumbs/{row['samples'][0]}").status_code == 200
+    values, audit = auditor.get("/v1/labels").json(), auditor.state.auditing.view().audit
+    assert values["audited_version"] == values["index_version"]
+    assert {row["label"]: row["examples"] for row in values["labels"] if row["thin"]} == audit.thin
+    pairs = {
+        (row["label"], other["label"]): other["predicted_as"] for row in values["labels"] for other in row["confusable"]
+    }
+    assert {pair: count for pair, count in pairs.items() if count} == {
+        (pair.label, pair.predicted_as): pair.count for pair in audit.confusable
+    }
+    reverse = {(b, a): n for (a, b), n in pairs.items()}
+    for row in values["labels"]:
+        for other in row["confusable"]:
+            assert other["predicted_from"] == reverse.get((row["label"], other["label"]), 0)
+    auditor.post("/v1/labels/rename", json={"label": "green", "new": "grass"})
+    renamed = auditor.get("/v1/labels").json()["labels"]
+    assert "green" not in {other["label"] for row in renamed for other in row["confusable"]}
+
+
 def test_what_a_client_has_is_not_sent_again(client):
     """Whether it names the tag strong or weak, alone or among others; another tag is not the one."""
     addresses = ("/v1/index", "/v1/config", "/v1/labels", "/v1/examples?label=red", "/v1/calibration", "/v1/edits")
