@@ -43,12 +43,12 @@ def test_labels_and_examples(client):
         assert client.get(address, headers={"if-none-match": tag}).status_code == 304
 
 
-def test_labels_have_samples_and_what_they_are_confused_with(auditor, client):
+def test_labels_have_samples_and_what_they_are_confused_with(auditor, teacher):
     """Null before the first audit, which asking does not start; thin are those that the audit calls so."""
-    for row in client.get("/v1/labels").json()["labels"]:
+    for row in teacher.get("/v1/labels").json()["labels"]:
         assert row["confusable"] is None
         assert len(set(row["samples"])) == 4
-        assert client.get(f"/v1/thumbs/{row['samples'][0]}").status_code == 200
+        assert teacher.get(f"/v1/thumbs/{row['samples'][0]}").status_code == 200
     values, audit = auditor.get("/v1/labels").json(), auditor.state.auditing.view().audit
     assert values["audited_version"] == values["index_version"]
     assert {row["label"]: row["examples"] for row in values["labels"] if row["thin"]} == audit.thin

@@ -142,8 +142,10 @@ def test_refused_answers(reviewer, run, items, decision, status):
 
 def test_hostile_labels(reviewer, run):
     """A label is text, whatever it holds."""
-    label = '"><script>alert(1)</script>\u202e../..'
+    label = '"><script>alert(1)</script>../..'
     item = of_name(reviewer, run, "yellow")[:1]
+    reply = decide(reviewer, item, {"label": f"{label}\u202e"})
+    assert (reply.status_code, "U+202E" in reply.json()["detail"]) == (422, True)
     assert decide(reviewer, item, {"label": label}).status_code == 200
     assert [line["decision"] for line in lines(reviewer, run) if line["id"] in item] == [
         {"kind": "label", "label": label}
