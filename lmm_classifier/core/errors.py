@@ -3,6 +3,7 @@
 Error                               Also a        Raised when
 LmmClassifierError                  Exception     never itself; it is the root
 ├── ConfigError                     ValueError    a setting is unknown, has the wrong type or contradicts another
+│   └── NoSuchLabelError                          a label that may be answered is none of the index
 ├── MissingExtraError               ImportError   an optional library is not installed; the message says what to type
 ├── DatasetError                    ValueError    the folder of labeled images cannot be used
 │   └── LastExampleError                          an edit would leave an index without examples
@@ -55,6 +56,10 @@ class LmmClassifierError(Exception):
 
 class ConfigError(LmmClassifierError, ValueError):
     """A setting is unknown, has the wrong type, or contradicts another."""
+
+
+class NoSuchLabelError(ConfigError):
+    """The index has no example of a label that was asked for; the message names the nearest ones."""
 
 
 class MissingExtraError(LmmClassifierError, ImportError):

@@ -27,6 +27,7 @@ from lmm_classifier.core.errors import (
     IndexFileError,
     LastExampleError,
     LmmClassifierError,
+    NoSuchLabelError,
     NoSuchRunError,
     QueueFullError,
     ReviewError,
@@ -109,6 +110,9 @@ _TYPES = (
     ProblemType(
         "unreadable-image", 422, "The image cannot be classified", "Send another image; the detail says what is wrong."
     ),
+    ProblemType(
+        "no-such-label", 422, "The index has no such label", "GET /v1/labels lists those that it has; compare the name."
+    ),
     ProblemType("refused-edit", 422, "The edit cannot be made", "Nothing was changed; the detail says why."),
     ProblemType("refused-run", 422, "The run cannot be started", "Nothing was changed; the detail says why."),
     ProblemType("refused-answer", 422, "The answer cannot be taken", "Nothing was changed; the detail says why."),
@@ -155,6 +159,7 @@ _SAID: Mapping[type[Exception], str] = {  # errors whose text says all, the spec
     ReviewError: "refused-answer",
     StaleCalibrationError: "calibration-conflict",
     CalibrationError: "refused-calibration",
+    NoSuchLabelError: "no-such-label",
     LastExampleError: "last-example",
     DatasetError: "refused-edit",
     UndoError: "refused-edit",
@@ -222,7 +227,7 @@ def problem_of(error: Exception) -> ProblemError:
         case RunsFileError():
             logger.error("The runs cannot be used: %s", error)
             return ProblemError("review-unavailable", "Runs cannot be read or stored now.", {"Retry-After": "10"})
-        case DeadlineError() | ReviewError() | CalibrationError() | DatasetError() | UndoError():
+        case DeadlineError() | ReviewError() | CalibrationError() | DatasetError() | UndoError() | NoSuchLabelError():
             slug = next(slug for kind, slug in _SAID.items() if isinstance(error, kind))
             return ProblemError(slug, over_http(str(error)))
         case IndexFileError() | ConfigError():
