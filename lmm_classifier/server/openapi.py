@@ -133,9 +133,7 @@ CLASSIFY = described(
             "Only this label, and others that are named so, may be answered. Scores stay those among all labels.",
             {"type": "array", "items": {"type": "string"}, "minItems": 1},
         ),
-        query(
-            "allow_unknown", "Whether images may be called unknown; by default as configured.", {"type": "boolean"}
-        ),
+        query("allow_unknown", "Whether images may be called unknown; by default as configured.", {"type": "boolean"}),
         query("rerank", "Whether the reranker may be asked.", {"type": "boolean", "default": True}),
         query("rounded", "Whether numbers have six digits, or all their bits.", {"type": "boolean", "default": True}),
         header("X-Deadline-Ms", "Milliseconds to an answer.", {"type": "integer", "minimum": 1, "maximum": 60_000}),

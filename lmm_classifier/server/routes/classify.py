@@ -205,7 +205,8 @@ def _asked(request: Request, state: ServerState) -> _Asked:
         deadline = int(given) / 1000
     allow_unknown = switch(request, "allow_unknown") if "allow_unknown" in request.query_params else None
     options = AnswerOptions(request.query_params.getlist("labels") or None, allow_unknown)
-    return _Asked(deadline, *(switch(request, name) for name in ("evidence", "rounded", "rerank")), options)
+    evidence, rounded, rerank = (switch(request, name) for name in ("evidence", "rounded", "rerank"))
+    return _Asked(deadline, evidence, rounded, rerank, options)
 
 
 async def _require_labels(request: Request, state: ServerState, labels: Iterable[str]) -> None:
