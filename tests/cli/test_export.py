@@ -36,7 +36,7 @@ def test_no_file_is_overwritten_by_an_export(editable):
     assert len(read_index(editable / "mine.npz").paths) == len(read_index(editable / "index").paths)
 
 
-def test_the_history_is_exported_beside(editable):
+def test_the_history_is_exported_too(editable):
     """Into a new folder, with what is kept besides the examples."""
     run("add", "photo.png", "--label", "argyle", "--config", OFFLINE, cwd=editable)
     done = run("export", "--output", "copy.npz", "--history", "history", cwd=editable).stdout

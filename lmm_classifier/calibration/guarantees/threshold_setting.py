@@ -53,7 +53,7 @@ def set_thresholds(index_path: Path, config: RetrievalConfig, asked: Calibration
     names = ("confidence_threshold", "request", "date")  # what was fitted stays as it is, byte for byte
     if not write_calibration(index_path, contents, {**former, **{name: values[name] for name in names}}, former):
         raise StaleCalibrationError(
-            "The thresholds are not set, because the index was calibrated again meanwhile. Look at the new "
+            "The thresholds are not set, because the index was calibrated again meanwhile. Read the new "
             "calibration, then set them again."
         )
     return changed
