@@ -173,9 +173,9 @@ class ExactIndex:
         """Return the labels without an example, ascending."""
         return sorted(set(labels) - set(self.label_names))
 
-    def require_labels(self, labels: Iterable[str]) -> None:
+    def require_labels(self, labels: Iterable[str] | None) -> None:
         """Raise NoSuchLabelError naming labels without an example, and the nearest ones that have some."""
-        if not (missing := self.missing_labels(labels)):
+        if labels is None or not (missing := self.missing_labels(labels)):
             return
         known = ", ".join(self.label_names[:_LISTED]) + (" ..." if len(self.label_names) > _LISTED else "")
         alike = dict(alike_between(missing, self.label_names))

@@ -130,7 +130,7 @@ class HybridClassifier:
     def _prepared(self, image: ImageInput, options: AnswerOptions, keep_pixels: bool) -> PreparedImage:
         encoders, retriever, images = self.encoders, self.retriever, self.config.images
         check_input(image)
-        retriever.index.require_labels(options.labels or ())
+        retriever.index.require_labels(options.labels)
         min_side = max(encoder.image_size for encoder in encoders) if images.fast_jpeg else None
         return Preparation(encoders, images.limits, min_side, *retriever.encoder_places, keep_pixels)(image, options)
 

@@ -16,6 +16,11 @@ _MOMENT = 0.05  # seconds: somebody else may only look, too
 _PATIENCE = 2.0  # seconds: whoever looks whether a run is under way holds its lock for a moment
 
 
+def lock_of(index_folder: Path, run: int) -> Path:
+    """Return the file whose lock the process holds that works on a run; it stays until the run is deleted."""
+    return index_folder / f"run-{run}.lock"
+
+
 class ActiveRuns:
     """The runs that this process works on, and those that others work on.
 
@@ -99,4 +104,4 @@ class ActiveRuns:
         return "running" if self.is_active(run.id) else "interrupted"
 
     def _file_lock(self, run: int) -> BaseFileLock:
-        return FileLock(self._folder / f"run-{run}.lock", thread_local=False)
+        return FileLock(lock_of(self._folder, run), thread_local=False)

@@ -152,6 +152,7 @@ CLASSIFY = described(
                     "items": {"type": "string", "contentMediaType": "application/octet-stream"},
                 }
             },
+            "additionalProperties": False,
         },
     },
 )

@@ -40,5 +40,7 @@ def test_runs_are_listed_and_deleted(editable):
     with ActiveRuns(editable / "index").working(begun):
         assert runs().split("  ")[2] == json.loads(runs("--json"))[0]["state"] == "running"
     database.close()
+    assert runs("--delete", str(begun)) == "1 runs deleted\n"
+    assert not [file.name for file in (editable / "index").glob("run-*")]
     runs("--results", "1", code=1)
     runs("--delete", "1", "--results", "2", code=1)

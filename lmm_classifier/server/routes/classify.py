@@ -25,7 +25,7 @@ from lmm_classifier.server.problems import ProblemError, instance_of, problem_of
 from lmm_classifier.server.results import AsciiJson, result_values
 from lmm_classifier.server.routes.bodies import switch
 from lmm_classifier.server.state import ServerState, state_of
-from lmm_classifier.server.uploads import IMAGE, FormParts, Upload, boundary_of, closing
+from lmm_classifier.server.uploads import IMAGE, FormParts, Upload, boundary_of, closing, known_part
 
 router = APIRouter()
 
@@ -100,8 +100,7 @@ async def _results(
         async with upload.opened():
             count = 0
             async for part in FormParts(upload, boundary, settings.max_body, settings.max_parts):
-                if part.name != IMAGE:
-                    continue
+                known_part(part, [IMAGE])
                 waiting.add(asyncio.create_task(_part(count, part.data, upload, state, asked)))
                 count += 1
                 while len(waiting) >= min(_AHEAD, settings.queue):
