@@ -117,9 +117,9 @@ def test_the_last_examples_stay(teacher, images):
 def test_no_part_of_a_form_is_ignored(teacher, images, path):
     """One that is misspelled is told, with those that exist; a label comes once."""
     teacher.post("/v1/runs", json={})
-    reply = teacher.post(path, data={"lable": "x"}, files={"image": images[0]})
+    reply = teacher.post(path, data={"labels": "x"}, files={"image": images[0]})
     assert (reply.status_code, reply.json()["type"]) == (400, "/problems/malformed-request")
-    assert "'lable'. Those that exist: image" in reply.json()["detail"]
+    assert "'labels'. Those that exist: image" in reply.json()["detail"]
     reply = teacher.post("/v1/examples", data={"label": ["x", "y"]}, files={"image": images[0]})
     assert (reply.status_code, "more than once" in reply.json()["detail"]) == (400, True)
 
