@@ -26,8 +26,7 @@ from lmm_classifier.index.vector_index import ExactIndex
 _NEIGHBORS = 5
 _MAX_OUTLIERS = 0.01  # fraction of the examples that may count as outliers
 _OUTLIER_FAMILIARITY = -2.5  # an outlier is less familiar, in robust standard deviations
-_THIN = 5  # a label with fewer examples is thin
-_PAIRS = 20  # confusable pairs listed
+THIN = 5  # a label with fewer examples is thin
 _MAX_COMPARISONS = 20_000_000_000  # judged examples times examples: all of 140,000
 
 
@@ -211,7 +210,7 @@ def audit_opened_index(
         wrong_labels=wrong,
         duplicates=[group for group in duplicates if not dismissed.cover(group.dismissal)],
         outliers=[outlier for outlier in outliers if not dismissed.cover(outlier.dismissal)],
-        thin={name: int(count) for name, count in zip(index.label_names, index.gallery.counts) if count < _THIN},
+        thin={name: int(count) for name, count in zip(index.label_names, index.gallery.counts) if count < THIN},
         confusable=_confusable(index, predictions),
         dismissed=sum(map(dismissed.cover, (finding.dismissal for part in parts for finding in part))),
         ranking=dict(zip(predictions.rows.tolist(), quality.deficit.tolist())),
@@ -284,9 +283,9 @@ def _confusable(index: ExactIndex, predictions: HeldOutPredictions) -> list[Conf
     counts = np.bincount(predictions.label_ids * size + answers, minlength=size * size).reshape(size, size)
     totals = counts.sum(axis=1)
     np.fill_diagonal(counts, 0)
-    order = np.argsort(-counts, axis=None, kind="stable")[:_PAIRS]
+    found = np.flatnonzero(counts)
+    found = found[np.argsort(-counts.ravel()[found], kind="stable")]
     return [
         ConfusablePair(names[own], names[other], int(counts[own, other]), float(counts[own, other] / totals[own]))
-        for own, other in zip(*np.unravel_index(order, counts.shape))
-        if counts[own, other] > 0
+        for own, other in zip(*np.unravel_index(found, counts.shape))
     ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
+from difflib import get_close_matches
 from functools import cached_property
 from pathlib import Path
 
@@ -12,7 +13,7 @@ import numpy as np
 
 from lmm_classifier.core.arrays import Float32Array, Float64Array, IntArray
 from lmm_classifier.core.datatypes import Example, Neighbor
-from lmm_classifier.core.errors import ConfigError, IndexFileError
+from lmm_classifier.core.errors import IndexFileError, NoSuchLabelError
 from lmm_classifier.core.fingerprint import Fingerprint
 from lmm_classifier.core.labels import alike_between
 from lmm_classifier.core.protocols import Transform
@@ -31,6 +32,7 @@ from lmm_classifier.neighbors.similarities import GallerySimilarities
 # for many, and making them (0.2 s) pays off after some tens of queries. At 5,000 rows there is no gain.
 SEARCH_FROM = 20_000
 _QUERIES = 1024  # searched at a time
+_LISTED = 20  # labels in a message
 
 
 class ExactIndex:
@@ -171,14 +173,21 @@ class ExactIndex:
         """Return the labels without an example, ascending."""
         return sorted(set(labels) - set(self.label_names))
 
+    def require_labels(self, labels: Iterable[str] | None) -> None:
+        """Raise NoSuchLabelError naming labels without an example, and the nearest ones that have some."""
+        if labels is None or not (missing := self.missing_labels(labels)):
+            return
+        known = ", ".join(self.label_names[:_LISTED]) + (" ..." if len(self.label_names) > _LISTED else "")
+        alike = dict(alike_between(missing, self.label_names))
+        near = {name: [alike[name]] if name in alike else get_close_matches(name, self.label_names) for name in missing}
+        meant = [f" Is {' or '.join(map(repr, names))} meant, for {name!r}?" for name, names in near.items() if names]
+        names = ", ".join(map(repr, missing))
+        raise NoSuchLabelError(f"labels: {names} not in the index. Its labels are {known}.{''.join(meant)}")
+
     def only(self, labels: Iterable[str]) -> ExactIndex:
-        """Return the index of only these labels; raise ConfigError naming labels without an example."""
+        """Return the index of only these labels; raises what `require_labels` raises."""
         wanted = set(labels)
-        if missing := self.missing_labels(wanted):
-            known = ", ".join(self.label_names[:20]) + (" ..." if len(self.label_names) > 20 else "")
-            near = [f" Is {label!r} meant, for {name!r}?" for name, label in alike_between(missing, self.label_names)]
-            names = ", ".join(map(repr, missing))
-            raise ConfigError(f"labels: {names} not in the index. Its labels are {known}.{''.join(near)}")
+        self.require_labels(wanted)
         rows = np.flatnonzero(np.array([name in wanted for name in self.label_names])[self.label_ids])
         return ExactIndex(self._part(rows), self.transform, self.gallery.embeddings[rows])
 

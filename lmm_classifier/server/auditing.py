@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from threading import Event, Lock, Thread
@@ -47,6 +48,15 @@ class AuditView:
         return next((found for found in self.findings[kind] if found.dismissal.id == number), None)
 
 
+@dataclass(frozen=True, slots=True)
+class Confusion:
+    """Another label that a label was confused with, when each example was judged by the others."""
+
+    label: str
+    predicted_as: int  # examples of the label that were predicted as the other one
+    predicted_from: int  # examples of the other one that were predicted as the label
+
+
 @dataclass(frozen=True)
 class _Held:
     """The findings that hold in one version of the index."""
@@ -72,6 +82,7 @@ class Auditing:
         self._error = ""
         self._last: tuple[Audit, int] | None = None
         self._held = _Held()
+        self._confusions: tuple[Audit | None, dict[str, list[Confusion]]] = None, {}
 
     def start(self) -> None:
         """Start an audit, unless one runs."""
@@ -98,6 +109,20 @@ class Auditing:
             contents.version,
             held,
         )
+
+    @property
+    def audited_version(self) -> int | None:
+        """Return the version of the index that the last audit judged; None before the first. This starts none."""
+        return None if self._last is None else self._last[1]
+
+    def confusions(self) -> dict[str, list[Confusion]] | None:
+        """Return by label what it was confused with, most often first; None before the first audit."""
+        if self._last is None:
+            return None
+        audit = self._last[0]
+        if self._confusions[0] is not audit:
+            self._confusions = audit, confusions_of(audit)
+        return self._confusions[1]
 
     def close(self) -> None:
         """Stop the audit under way."""
@@ -157,6 +182,22 @@ def findings_that_hold(audit: Audit | None, contents: IndexContents) -> dict[str
         "duplicates": [*filter(is_open, groups)],
         "outlier": [*filter(is_open, outliers)],
     }
+
+
+def confusions_of(audit: Audit) -> dict[str, list[Confusion]]:
+    """Return by label what it was confused with, in both directions, most often first."""
+    counts = defaultdict[str, defaultdict[str, list[int]]](lambda: defaultdict(lambda: [0, 0]))
+    for pair in audit.confusable:
+        counts[pair.label][pair.predicted_as][0] = pair.count
+        counts[pair.predicted_as][pair.label][1] = pair.count
+    return {
+        label: sorted((Confusion(name, *both) for name, both in others.items()), key=_most_often)
+        for label, others in counts.items()
+    }
+
+
+def _most_often(confusion: Confusion) -> tuple[int, str]:
+    return -confusion.predicted_as - confusion.predicted_from, confusion.label
 
 
 def _remaining(group: Duplicates, now: dict[str, tuple[str, str]]) -> Duplicates | None:

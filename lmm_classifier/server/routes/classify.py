@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Iterable, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass
 from hashlib import sha256
@@ -17,14 +17,15 @@ from starlette.types import Receive, Scope, Send
 
 from lmm_classifier.batching.queued_image import QueuedResult
 from lmm_classifier.core.datatypes import Classification
-from lmm_classifier.core.errors import EncoderError, ImageError, QueueFullError
+from lmm_classifier.core.errors import EncoderError, ImageError, NoSuchLabelError, QueueFullError
+from lmm_classifier.pipeline.stages.answer_options import AnswerOptions
 from lmm_classifier.pipeline.stages.unreadable import unreadable
 from lmm_classifier.server.openapi import CLASSIFY
 from lmm_classifier.server.problems import ProblemError, instance_of, problem_of, problem_values
 from lmm_classifier.server.results import AsciiJson, result_values
 from lmm_classifier.server.routes.bodies import switch
 from lmm_classifier.server.state import ServerState, state_of
-from lmm_classifier.server.uploads import IMAGE, FormParts, Upload, boundary_of, closing
+from lmm_classifier.server.uploads import IMAGE, FormParts, Upload, boundary_of, closing, known_part
 
 router = APIRouter()
 
@@ -42,6 +43,7 @@ class _Asked:
     with_evidence: bool
     is_rounded: bool
     may_rerank: bool
+    options: AnswerOptions
 
     def values(self, result: Classification, state: ServerState) -> dict[str, Any]:
         """Return the members of a result."""
@@ -53,6 +55,8 @@ async def classify(request: Request) -> Response:
     """Classify the bytes of one image, or the images of a form."""
     state = state_of(request)
     queue, asked = state.queue, _asked(request, state)
+    if asked.options.labels is not None:
+        await _require_labels(request, state, asked.options.labels)
     content_type = request.headers.get("content-type", "")
     boundary = boundary_of(content_type)
     statistics = queue.statistics
@@ -96,8 +100,7 @@ async def _results(
         async with upload.opened():
             count = 0
             async for part in FormParts(upload, boundary, settings.max_body, settings.max_parts):
-                if part.name != IMAGE:
-                    continue
+                known_part(part, [IMAGE])
                 waiting.add(asyncio.create_task(_part(count, part.data, upload, state, asked)))
                 count += 1
                 while len(waiting) >= min(_AHEAD, settings.queue):
@@ -120,7 +123,7 @@ async def _part(place: int, data: bytes, upload: Upload, state: ServerState, ask
     end = asyncio.get_running_loop().time() + asked.deadline
     try:
         try:
-            future = await _submitted_in_time(state, data, end, asked.may_rerank)
+            future = await _submitted_in_time(state, data, end, asked)
         finally:
             upload.taken(len(data))
         waiter = asyncio.wrap_future(future)
@@ -140,19 +143,19 @@ async def _part(place: int, data: bytes, upload: Upload, state: ServerState, ask
 
 def _submitted(state: ServerState, data: bytes, asked: _Asked) -> QueuedResult:
     try:
-        return state.queue.submit(data, asked.deadline, asked.may_rerank)
+        return state.queue.submit(data, asked.deadline, asked.may_rerank, asked.options)
     except QueueFullError:
         state.metrics.refused.labels("queue").inc()
         raise
 
 
-async def _submitted_in_time(state: ServerState, data: bytes, end: float, may_rerank: bool) -> QueuedResult:
+async def _submitted_in_time(state: ServerState, data: bytes, end: float, asked: _Asked) -> QueuedResult:
     """Submit an image of a form; where the queue is full, wait for a place until the deadline."""
     loop = asyncio.get_running_loop()
     while True:
         seconds = end - loop.time()
         try:
-            return state.queue.submit(data, max(seconds, 0.001), may_rerank)
+            return state.queue.submit(data, max(seconds, 0.001), asked.may_rerank, asked.options)
         except QueueFullError:
             if seconds <= _RETRY:
                 state.metrics.refused.labels("queue").inc()
@@ -199,7 +202,20 @@ def _asked(request: Request, state: ServerState) -> _Asked:
                 "malformed-request", f"X-Deadline-Ms must be 1 to {_LONGEST} milliseconds, got {given!r}."
             )
         deadline = int(given) / 1000
-    return _Asked(deadline, switch(request, "evidence"), switch(request, "rounded"), switch(request, "rerank"))
+    allow_unknown = switch(request, "allow_unknown") if "allow_unknown" in request.query_params else None
+    options = AnswerOptions(request.query_params.getlist("labels") or None, allow_unknown)
+    evidence, rounded, rerank = (switch(request, name) for name in ("evidence", "rounded", "rerank"))
+    return _Asked(deadline, evidence, rounded, rerank, options)
+
+
+async def _require_labels(request: Request, state: ServerState, labels: Iterable[str]) -> None:
+    """Raise ProblemError for a label that the index does not have, before the body is read."""
+    try:
+        await asyncio.to_thread(state.classifier.index.require_labels, labels)
+    except NoSuchLabelError as error:
+        problem = problem_of(error)
+        problem.headers |= closing(request)
+        raise problem from None
 
 
 def _full(state: ServerState, request: Request, message: str, wait: float, depth: int) -> ProblemError:
