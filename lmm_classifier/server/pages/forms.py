@@ -46,6 +46,8 @@ def field(form: Form, name: str) -> str:
 def label_of(form: Form) -> str:
     """Return the label of a form: `choice`, which buttons hold as a segment of an address, else the text in `label`.
 
+    White space at the ends of the text is left out, which keyboards of phones add.
+
     Raises:
         ProblemError: there is none.
     """
@@ -54,7 +56,7 @@ def label_of(form: Form) -> str:
             return text_of(form["choice"][0])
         except UnicodeDecodeError:
             raise ProblemError("malformed-request", "The field choice is not one of this server.") from None
-    return field(form, "label")
+    return field(form, "label").strip()
 
 
 def number(text: str, most: int = 10**9) -> int:
