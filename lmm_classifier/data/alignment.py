@@ -126,7 +126,7 @@ def _stepped(first: Float32Array, second: Float32Array, warps: Float64Array) -> 
     stepped = warps + (solved[:, :4] / gain[:, None]).clip(-_MOST_STEP, _MOST_STEP)
     stepped[:, [0, 2]] = stepped[:, [0, 2]].clip(*_SCALES)
     stepped[:, [1, 3]] = stepped[:, [1, 3]].clip(-_MOST_SHIFT, _MOST_SHIFT)
-    return stepped
+    return np.asarray(stepped, np.float64)
 
 
 def _slopes(images: Float32Array, exists: BoolArray, warps: Float64Array) -> Float32Array:

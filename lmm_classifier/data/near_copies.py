@@ -138,7 +138,7 @@ class CopyFinder:
         return np.asarray(np.maximum.reduce(products), np.float32)
 
     def _outlines_of(self, pairs: IntArray) -> tuple[Float32Array, Float64Array]:
-        """Return for m pairs the correlation of their outlines (2, m), upright and mirrored, and their scales (2, m)."""
+        """Return for m pairs the correlation of the outlines, upright and mirrored, and the scales: (2, m) each."""
         alike, scales = np.empty((2, len(pairs)), np.float32), np.empty((2, len(pairs)))
         for mirrored in (False, True):
             whole, cropped = _mirrored(self._outlines, mirrored), _mirrored(self._cropped, mirrored)
@@ -187,7 +187,7 @@ class CopyFinder:
             self._report("comparing details", start + len(part), len(rows))
 
     def _compared(self, pairs: IntArray, warps: Float64Array, mirrored: BoolArray, limit: float) -> Float64Array:
-        """Return the agreement (m,) of the details and colors of pairs; -1 where they certainly do not reach a limit."""
+        """Return the agreement (m,) of the details and colors of pairs; -1 where colors are far below a limit."""
         reached = np.full(len(pairs), -1.0)
         read = [(self._details(first), self._details(second)) for first, second in pairs.tolist()]
         both = [

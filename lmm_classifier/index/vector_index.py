@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -15,6 +15,7 @@ from lmm_classifier.core.datatypes import Example, Neighbor
 from lmm_classifier.core.errors import ConfigError, IndexFileError
 from lmm_classifier.core.fingerprint import Fingerprint
 from lmm_classifier.core.labels import alike_between
+from lmm_classifier.core.progress import Progress, ProgressCallback
 from lmm_classifier.core.protocols import Transform
 from lmm_classifier.embeddings.whitening import transform_from_arrays
 from lmm_classifier.index.contents import EncoderVectors, IndexContents
@@ -31,6 +32,7 @@ from lmm_classifier.neighbors.similarities import GallerySimilarities
 # for many, and making them (0.2 s) pays off after some tens of queries. At 5,000 rows there is no gain.
 SEARCH_FROM = 20_000
 _QUERIES = 1024  # searched at a time
+_ROWS = 256  # compared with all others at a time
 
 
 class ExactIndex:
@@ -166,6 +168,23 @@ class ExactIndex:
     def neighbors(self, rows: IntArray, similarities: Float64Array) -> list[Neighbor]:
         """Return the examples of `rows`, each with its similarity."""
         return [Neighbor(self.examples[row], float(similarity)) for row, similarity in zip(rows, similarities)]
+
+    def nearest_others(
+        self, rows: IntArray, k: int, progress: ProgressCallback | None = None
+    ) -> Iterator[list[Neighbor]]:
+        """Yield the k nearest examples with other content of each of the `rows`, nearest first.
+
+        `progress` is called between two blocks of rows.
+        """
+        gallery = self.gallery
+        step = min(gallery.queries_at_once, _ROWS)
+        for start in range(0, len(rows), step):
+            part = rows[start : start + step]
+            identical = self.rows_with_hash([self.hashes[row] for row in part.tolist()])
+            for nearest, cosines in zip(*gallery.compare(gallery.embeddings[part], identical).nearest_each(k)):
+                yield self.neighbors(nearest[nearest >= 0], cosines[nearest >= 0])
+            if progress is not None:
+                progress(Progress("comparing findings", start + len(part), len(rows)))
 
     def missing_labels(self, labels: Iterable[str]) -> list[str]:
         """Return the labels without an example, ascending."""

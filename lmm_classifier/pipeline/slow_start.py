@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from time import monotonic
 
+from lmm_classifier.calibration.predictions import SCORING
 from lmm_classifier.core.progress import Progress
 
 logger = logging.getLogger(__name__)
@@ -26,7 +27,7 @@ class SlowStart:
     def __call__(self, progress: Progress) -> None:
         """Compare the time since the start with the limit."""
         seconds = monotonic() - self._started
-        if self._said or seconds < SECONDS:
+        if self._said or seconds < SECONDS or progress.stage != SCORING:
             return
         self._said = True
         whole = seconds * (progress.total or 1) / max(progress.done, 1)
