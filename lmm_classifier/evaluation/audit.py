@@ -181,12 +181,8 @@ def audit_opened_index(
 ) -> Audit:
     """Find mistakes in the dataset of an index that is open already; see `audit_index`.
 
-    Args:
-        indexes: the examples with the vectors of each encoder.
-        config: see `audit_index`; `near_duplicate` and `progress` too.
-        near_duplicate: see there.
-        progress: see there.
-        on_labels: called with all but the duplicates, before the images are read for these.
+    `indexes` are the examples with the vectors of each encoder. `on_labels` is called with all but the duplicates,
+    before images are read for these.
     """
     index = indexes[0]
     if len(index.label_names) < 2 or len(index) <= len(index.label_names):
