@@ -206,22 +206,18 @@ _FindOthers = Callable[[IntArray, int], tuple[IntArray, Float64Array]]  # (rows,
 
 
 def _find_in_blocks(
-    find_others: _FindOthers,
-    selections: Sequence[IntArray],
-    count: int,
-    wanted: int,
-    progress: ProgressCallback | None,
+    find_others: _FindOthers, parts: Sequence[IntArray], count: int, wanted: int, progress: ProgressCallback | None
 ) -> tuple[IntArray, Float64Array]:
-    """Return the `wanted` nearest others of the rows in `selections`; -1 and NaN for the rest of `count` rows."""
+    """Return the `wanted` nearest others of the rows in `parts`; -1 and NaN for the rest of `count` rows."""
     rows, cosines = np.full((count, wanted), -1, np.int64), np.full((count, wanted), np.nan)
     size, done = max(min(_BLOCK, _MOST_AT_ONCE // max(count, 1)), 1), 0
-    for which in selections if wanted else ():
+    for which in parts if wanted else ():
         for start in range(0, len(which), size):
             part = which[start : start + size]
             rows[part], cosines[part] = find_others(part, wanted)
             done += len(part)
             if progress is not None:
-                progress(Progress("searching neighbors", done, sum(map(len, selections))))
+                progress(Progress("searching neighbors", done, sum(map(len, parts))))
     return rows, cosines
 
 
