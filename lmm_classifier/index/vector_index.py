@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from difflib import get_close_matches
 from functools import cached_property
@@ -16,6 +16,7 @@ from lmm_classifier.core.datatypes import Example, Neighbor
 from lmm_classifier.core.errors import IndexFileError, NoSuchLabelError
 from lmm_classifier.core.fingerprint import Fingerprint
 from lmm_classifier.core.labels import alike_between
+from lmm_classifier.core.progress import Progress, ProgressCallback
 from lmm_classifier.core.protocols import Transform
 from lmm_classifier.embeddings.whitening import transform_from_arrays
 from lmm_classifier.index.contents import EncoderVectors, IndexContents
@@ -33,6 +34,7 @@ from lmm_classifier.neighbors.similarities import GallerySimilarities
 SEARCH_FROM = 20_000
 _QUERIES = 1024  # searched at a time
 _LISTED = 20  # labels in a message
+_ROWS = 256  # compared with all others at a time
 
 
 class ExactIndex:
@@ -168,6 +170,23 @@ class ExactIndex:
     def neighbors(self, rows: IntArray, similarities: Float64Array) -> list[Neighbor]:
         """Return the examples of `rows`, each with its similarity."""
         return [Neighbor(self.examples[row], float(similarity)) for row, similarity in zip(rows, similarities)]
+
+    def nearest_others(
+        self, rows: IntArray, k: int, progress: ProgressCallback | None = None
+    ) -> Iterator[list[Neighbor]]:
+        """Yield the k nearest examples with other content of each of the `rows`, nearest first.
+
+        `progress` is called between two blocks of rows.
+        """
+        gallery = self.gallery
+        step = min(gallery.queries_at_once, _ROWS)
+        for start in range(0, len(rows), step):
+            part = rows[start : start + step]
+            identical = self.rows_with_hash([self.hashes[row] for row in part.tolist()])
+            for nearest, cosines in zip(*gallery.compare(gallery.embeddings[part], identical).nearest_each(k)):
+                yield self.neighbors(nearest[nearest >= 0], cosines[nearest >= 0])
+            if progress is not None:
+                progress(Progress("comparing findings", start + len(part), len(rows)))
 
     def missing_labels(self, labels: Iterable[str]) -> list[str]:
         """Return the labels without an example, ascending."""

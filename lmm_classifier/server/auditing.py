@@ -24,19 +24,21 @@ logger = logging.getLogger(__name__)
 _STOPPING = 10.0  # seconds to wait for an audit when the server ends
 
 Finding = LabelIssue | Duplicates | Outlier
+AuditState = Literal["running", "done", "failed", "canceled"]
 
 
 @dataclass(frozen=True)
 class AuditView:
     """The findings that still hold; `audit` has the figures of the version that was audited."""
 
-    state: Literal["running", "done", "failed", "canceled"]
+    state: AuditState
     progress: Progress | None
     error: str  # why the last audit failed
     audit: Audit | None  # None before the first has ended
     audited_version: int | None
     index_version: int
     findings: dict[str, Sequence[Finding]]  # by kind: `label`, `duplicates`, `outlier`
+    missing: tuple[str, ...] = ()  # kinds that were not searched to the end in that version
 
     @property
     def is_current(self) -> bool:
@@ -66,49 +68,64 @@ class _Held:
     findings: dict[str, Sequence[Finding]] | None = None
 
 
+class _Run:
+    """One audit, under way or ended."""
+
+    def __init__(self) -> None:
+        self.stop = Event()
+        self.version: int | None = None  # that is audited; None before the index is open
+        self.thread: Thread | None = None
+
+
 class Auditing:
     """Audits the index of one server; one audit runs at a time.
 
     An audit takes from a second to minutes. It starts when somebody asks for the first time, and again when somebody
-    asks for that; edits meanwhile do not start it. What an edit has settled is left out at once.
+    asks for that; edits meanwhile do not start it. What an edit has settled is left out at once. Labels and outliers
+    are shown while the duplicates are still searched.
     """
 
     def __init__(self, classifier: HybridClassifier) -> None:
         self._classifier = classifier
-        self._lock, self._stop = Lock(), Event()
-        self._thread: Thread | None = None
-        self._state: Literal["running", "done", "failed", "canceled"] = "done"
+        self._lock, self._closed = Lock(), Event()
+        self._run: _Run | None = None
+        self._state: AuditState = "done"
         self._progress: Progress | None = None
         self._error = ""
         self._last: tuple[Audit, int] | None = None
+        self._missing: tuple[str, ...] = ()
         self._held = _Held()
         self._confusions: tuple[Audit | None, dict[str, list[Confusion]]] = None, {}
 
     def start(self) -> None:
-        """Start an audit, unless one runs."""
+        """Start an audit of the newest version; one of a former version is stopped, one of this version is left alone."""
+        newest = self._classifier.index_version
         with self._lock:
-            if self._state == "running" or self._stop.is_set():
+            former, run = self._run if self._state == "running" else None, _Run()
+            if self._closed.is_set() or (former is not None and former.version in (None, newest)):
                 return
-            self._state, self._error, self._progress = "running", "", None
-            self._thread = Thread(target=self._run, name="audit", daemon=True)
-            self._thread.start()
+            self._state, self._error, self._progress, self._run = "running", "", None, run
+            run.thread = Thread(target=self._audit, args=(run, former), name="audit", daemon=True)
+            run.thread.start()
 
     def view(self, starts: bool = True) -> AuditView:
         """Return the findings that hold; the first call starts an audit, if it may. Call it in another thread."""
         if starts and self._last is None and self._state == "done":
             self.start()
         contents = self._classifier.index.contents
-        last = self._last
-        held = self._holding(contents, None if last is None else last[0])
-        return AuditView(
-            self._state,
-            self._progress,
-            self._error,
-            None if last is None else last[0],
-            None if last is None else last[1],
-            contents.version,
-            held,
-        )
+        with self._lock:
+            last, missing, state = self._last, self._missing, self._state
+            progress, error = self._progress, self._error
+        audit, version = (None, None) if last is None else last
+        findings = self._holding(contents, audit)
+        return AuditView(state, progress, error, audit, version, contents.version, findings, missing)
+
+    def stop(self) -> None:
+        """Ask the audit under way to stop, and start no other; return at once."""
+        self._closed.set()
+        run = self._run
+        if run is not None:
+            run.stop.set()
 
     @property
     def audited_version(self) -> int | None:
@@ -125,33 +142,55 @@ class Auditing:
         return self._confusions[1]
 
     def close(self) -> None:
-        """Stop the audit under way."""
-        self._stop.set()
-        if self._thread is not None:
-            self._thread.join(_STOPPING)
+        """Stop the audit under way, and wait for its end."""
+        self.stop()
+        run = self._run
+        if run is not None and run.thread is not None:
+            run.thread.join(_STOPPING)
 
-    def _run(self) -> None:
+    def _audit(self, run: _Run, former: _Run | None) -> None:
+        if former is not None and former.thread is not None:
+            former.stop.set()
+            former.thread.join()
+        state, error = self._audited(run)
+        with self._lock:
+            if self._run is run:
+                self._state, self._error = state, error
+
+    def _audited(self, run: _Run) -> tuple[AuditState, str]:
+        """Audit, and return the state after that, with why it failed."""
+
         def report(progress: Progress) -> None:
-            if self._stop.is_set():
+            if run.stop.is_set() or self._closed.is_set():
                 raise Cancelled
             self._progress = progress
 
         config = self._classifier.config
         try:
             indexes = ExactIndex.open_each(expand_home(config.retrieval.index_path))
-            audit = audit_opened_index(indexes, config, progress=report)
-            self._last = audit, indexes[0].contents.version
-            self._state = "done"
+            version = run.version = indexes[0].contents.version
+            audit = audit_opened_index(
+                indexes, config, progress=report, on_labels=lambda labels: self._keep_labels(labels, version)
+            )
+            with self._lock:
+                self._last, self._missing = (audit, version), ()
+            return "done", ""
         except Cancelled:
-            self._state = "canceled"
+            return "canceled", ""
         except CalibrationError as error:
-            self._error, self._state = str(error), "failed"
+            return "failed", str(error)
         except LmmClassifierError as error:
             logger.error("The audit failed: %s: %s", type(error).__name__, error)
-            self._error, self._state = "The index cannot be read.", "failed"
+            return "failed", "The index cannot be read."
         except Exception:
             logger.exception("The audit failed.")
-            self._error, self._state = "The server made a mistake. Its log has the details.", "failed"
+            return "failed", "The server made a mistake. Its log has the details."
+
+    def _keep_labels(self, audit: Audit, version: int) -> None:
+        """Show what is known before the duplicates; those of the audit before stay until then, where they hold."""
+        with self._lock:
+            former = [] if self._last is None else self._last[0].duplicates
+            self._last, self._missing = (replace(audit, duplicates=former), version), ("duplicates",)
 
     def _holding(self, contents: IndexContents, audit: Audit | None) -> dict[str, Sequence[Finding]]:
         held = self._held

@@ -61,6 +61,7 @@ def finding(request: Request, name: str) -> Response:
         request,
         "finding.html",
         name=name,
+        kind_of_page=_kind(name),
         title=_TITLES[name],
         kinds=kinds_of(view),
         audit=view,

@@ -101,6 +101,7 @@ def _values(view: AuditView, ids: ExampleIds, kind: str, start: int) -> dict[str
         "error": view.error or None,
         "audited_version": view.audited_version,
         "index_version": view.index_version,
+        "missing": [*view.missing],
         "counts": {name: len(findings) for name, findings in view.findings.items()},
         "accuracy": None if last is None else last.accuracy,
         "wrong_labels_expected": None if last is None else last.wrong_labels.expected,
