@@ -35,6 +35,7 @@ from .pipeline.calibrator import calibrate_index as calibrate_index
 from .pipeline.classifier import HybridClassifier as HybridClassifier
 from .pipeline.index_info import describe_index as describe_index
 from .pipeline.rerank_calibrator import measure_reranker as measure_reranker
+from .pipeline.stages.answer_options import AnswerOptions as AnswerOptions
 
 __version__: str
 __all__: list[str]

@@ -20,6 +20,7 @@ from benchmarks.fault_injection.hostile import archives, configurations, names
 from benchmarks.fault_injection.images import malformed, mutations
 from benchmarks.fault_injection.interruptions import interruptions
 from benchmarks.fault_injection.outcome import Outcome
+from benchmarks.fault_injection.run_flips import run_flips
 from benchmarks.fault_injection.servers import forks, rate_limits, servers
 from benchmarks.fault_injection.writers import leftovers, read_only, small_disk, writers
 from benchmarks.rows import RESULTS, where
@@ -36,6 +37,7 @@ def suite(badimages: Path | None, fraction: float) -> Iterable[Callable[[], list
     yield lambda: interruptions(scaled(720), scaled(200), scaled(3000))
     yield lambda: appended_results(scaled(120), scaled(30), scaled(90))
     yield lambda: [flips(scaled(1000)), archive_flips(scaled(200)), *cache_flips(scaled(1500))]
+    yield lambda: [run_flips(scaled(3000))]
     yield lambda: [malformed(badimages), mutations(scaled(100_000))]
     yield lambda: [*decode_cost(fraction), blame(scaled(10))]
     yield lambda: [archives(scaled(2000)), configurations(scaled(5000)), names()]

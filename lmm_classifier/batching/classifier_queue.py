@@ -14,7 +14,7 @@ from typing import Self
 from lmm_classifier.batching.admission import Admission
 from lmm_classifier.batching.clock import Clock
 from lmm_classifier.batching.deadline_timer import DeadlineTimer
-from lmm_classifier.batching.queued_image import QueuedImage, QueuedResult, size_of
+from lmm_classifier.batching.queued_image import Asked, QueuedImage, QueuedResult, size_of
 from lmm_classifier.batching.service_rate import ServiceRate
 from lmm_classifier.batching.statistics import Counters, QueueStatistics
 from lmm_classifier.batching.worker_pool import WorkerPool
@@ -23,6 +23,7 @@ from lmm_classifier.core.errors import ClosedError, ConfigError, DeadlineError, 
 from lmm_classifier.core.forking import register_for_reset
 from lmm_classifier.data.image_inputs import ImageInput, check_input
 from lmm_classifier.pipeline.classifier import HybridClassifier
+from lmm_classifier.pipeline.stages.answer_options import ANY, AnswerOptions
 from lmm_classifier.pipeline.stages.reranking import rerank_votes
 
 _OPEN: weakref.WeakSet[ClassifierQueue] = weakref.WeakSet()  # closed when the program ends
@@ -98,7 +99,9 @@ class ClassifierQueue:
         """Start empty, because the threads are those of the parent process."""
         self._start_empty()
 
-    def submit(self, image: ImageInput, deadline: float | None = None, may_rerank: bool = True) -> QueuedResult:
+    def submit(
+        self, image: ImageInput, deadline: float | None = None, may_rerank: bool = True, options: AnswerOptions = ANY
+    ) -> QueuedResult:
         """Let an image wait for its result, without waiting here; it takes what `HybridClassifier.classify` takes.
 
         The future raises what `classify` raises, or DeadlineError. Where the deadline passes while the reranker is
@@ -109,6 +112,7 @@ class ClassifierQueue:
             image: is decoded later, in another thread.
             deadline: seconds from now; infinity for none.
             may_rerank: whether the reranker may be asked; without it retrieval decides alone, in less time.
+            options: what this image may be answered with.
 
         Raises:
             QueueFullError: too many images wait, or so many that the deadline would pass. Nothing was done with it.
@@ -125,17 +129,17 @@ class ClassifierQueue:
             if self._is_closed:
                 raise ClosedError("This queue is closed. Open another one with ClassifierQueue(classifier).")
             self._admission.enter(size, seconds)
-            queued = QueuedImage(image, size, self._clock.now(), seconds, may_rerank, self._leave)
+            queued = QueuedImage(image, size, self._clock.now(), seconds, Asked(may_rerank, options), self._leave)
             self._inside.add(queued)
         self._timer.add(queued, queued.deadline)
         _let_wait(queued, self._readers)
         return queued.future
 
     async def classify(
-        self, image: ImageInput, deadline: float | None = None, may_rerank: bool = True
+        self, image: ImageInput, deadline: float | None = None, may_rerank: bool = True, options: AnswerOptions = ANY
     ) -> Classification:
         """Do the same in a coroutine, and return the result; canceling the task cancels the image."""
-        return await asyncio.wrap_future(self.submit(image, deadline, may_rerank))
+        return await asyncio.wrap_future(self.submit(image, deadline, may_rerank, options))
 
     @property
     def statistics(self) -> QueueStatistics:
@@ -183,7 +187,7 @@ class ClassifierQueue:
                 continue
             queued.spent("queue", self._clock.now())
             try:
-                queued.prepared = self._classifier.prepare(image)
+                queued.prepared = self._classifier.prepare(image, queued.options)
             except Exception as error:  # noqa: BLE001 - whatever it is, the future tells it
                 queued.finish(error, self._clock.now())
                 continue

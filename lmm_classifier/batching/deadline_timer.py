@@ -43,7 +43,8 @@ class DeadlineTimer(Generic[Item]):
             if self._thread is None and not self._is_stopped:
                 self._thread = Thread(target=self._run, name="deadlines", daemon=True)
                 self._thread.start()
-            self._changed.notify()
+            if self._heap[0][1] == number:  # else the thread is awake before
+                self._changed.notify()
 
     def discard(self, item: Item) -> None:
         """Forget an item, if it is there."""

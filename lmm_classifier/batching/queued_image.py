@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
+from dataclasses import dataclass
 from threading import Lock
 from types import MappingProxyType
 
@@ -13,6 +14,7 @@ from PIL import Image
 from lmm_classifier.core.arrays import Float32Array
 from lmm_classifier.core.datatypes import Classification
 from lmm_classifier.data.image_inputs import ImageInput
+from lmm_classifier.pipeline.stages.answer_options import ANY, AnswerOptions
 from lmm_classifier.pipeline.stages.prepared_image import PreparedImage
 from lmm_classifier.pipeline.stages.reranking import Vote
 
@@ -30,6 +32,14 @@ class QueuedResult(Future[Classification]):
     vectors: Mapping[int, Float32Array] = MappingProxyType({})
 
 
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What is asked of one image besides its deadline."""
+
+    may_rerank: bool = True
+    options: AnswerOptions = ANY
+
+
 class QueuedImage:
     """An image on its way. It ends exactly once: by a result, an error or cancellation, whichever is first.
 
@@ -38,7 +48,7 @@ class QueuedImage:
         size: bytes that it holds.
         now: when it entered the queue.
         seconds: until its deadline.
-        may_rerank: whether the reranker may be asked.
+        asked: what the answer may be.
         at_end: called once, before anybody learns of the end.
     """
 
@@ -48,11 +58,11 @@ class QueuedImage:
         size: int,
         now: float,
         seconds: float,
-        may_rerank: bool,
+        asked: Asked,
         at_end: Callable[[QueuedImage], None],
     ) -> None:
         self.image: ImageInput | None = image
-        self.may_rerank = may_rerank
+        self.may_rerank, self.options = asked.may_rerank, asked.options
         self.size, self.entered, self.seconds, self.deadline = size, now, seconds, now + seconds
         self.prepared: PreparedImage | None = None
         self.vote: Vote | None = None  # retrieval's, while the reranker is asked

@@ -11,7 +11,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from lmm_classifier.calibration.predictions import HeldOutScores
+from lmm_classifier.calibration.predictions import SCORING, HeldOutScores
 from lmm_classifier.core.arrays import Float32Array, Float64Array, IntArray
 from lmm_classifier.core.progress import Progress, ProgressCallback
 from lmm_classifier.core.protocols import TransformFitter
@@ -72,7 +72,7 @@ def reported(folds: Sequence[Fold], progress: ProgressCallback | None) -> Iterat
         yield held_out, scored
         done += len(scored)
         if progress is not None:
-            progress(Progress("scoring held-out examples", done, total))
+            progress(Progress(SCORING, done, total))
 
 
 def score_queries(

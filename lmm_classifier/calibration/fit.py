@@ -78,7 +78,7 @@ def _leave_one_out(
     most: int | None,
     progress: ProgressCallback | None,
 ) -> _Part:
-    basis = _Basis.of(config, index, most)
+    basis = _Basis.of(config, index, most, progress)
     if not isinstance(index.transform, IdentityTransform) and len(index) > 1:
         folds = stratified_folds(index.gallery.label_ids)
         return basis.finish(basis.score_folds(folds, other_vectors, progress), index.gallery.embeddings, texts)
@@ -102,8 +102,9 @@ def fit_by_groups(
     """
     parts = []
     for place, (index, names) in enumerate(zip(indexes, _each(texts, indexes))):
-        basis = _Basis.of(config, index, None)
-        scores = basis.score_folds(group_folds(groups), None, part_of(progress, place, len(indexes)))
+        of_part = part_of(progress, place, len(indexes))
+        basis = _Basis.of(config, index, None, of_part)
+        scores = basis.score_folds(group_folds(groups), None, of_part)
         parts.append(basis.finish(scores, index.gallery.embeddings, names))
     return _fused(config, indexes, parts, equal=False)
 
@@ -178,14 +179,16 @@ class _Basis:
     norms: Float64Array | None  # (N,) in the metric, where it is projected
 
     @classmethod
-    def of(cls, config: RetrievalConfig, index: ExactIndex, most: int | None) -> _Basis:
+    def of(
+        cls, config: RetrievalConfig, index: ExactIndex, most: int | None, progress: ProgressCallback | None = None
+    ) -> _Basis:
         gallery = index.gallery
         spec = make_rule(config, gallery.label_ids, gallery.labels)
-        chosen = choose_metric(spec, gallery)
+        chosen = choose_metric(spec, gallery, progress)
         sample = sample_rows(len(index), gallery.labels, default_sample_size(len(index)) if most is None else most)
         sample = _without_copies(index, sample)
         search = BruteForceSearch(gallery.embeddings).search if len(index) >= SEARCH_FROM else None
-        density = NeighborDensity.of(gallery, sample, search)
+        density = NeighborDensity.of(gallery, sample, search, progress)
         del search  # it holds a quarter of the matrix
         norms = norms_in(chosen.metric, gallery) if is_projected(chosen.metric, gallery) else None
         return cls(config, index, spec, chosen, sample, density, norms)

@@ -9,6 +9,8 @@ import numpy as np
 
 from lmm_classifier.core.arrays import BoolArray, Float64Array, IntArray
 
+SCORING = "scoring held-out examples"  # the stage of a fit that takes longest
+
 
 @dataclass(frozen=True)
 class HeldOutScores:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from lmm_classifier.calibration.fitted_rule import FittedRule
-from lmm_classifier.calibration.predictions import HeldOutPredictions, HeldOutScores
+from lmm_classifier.calibration.predictions import SCORING, HeldOutPredictions, HeldOutScores
 from lmm_classifier.calibration.temperature import fit_temperature, log_losses
 from lmm_classifier.calibration.zero_shot_text import fit_text_weight
 from lmm_classifier.core.arrays import Float32Array, Float64Array, IntArray
@@ -39,17 +39,21 @@ class ChosenMetric:
     losses: Mapping[float, float]
 
 
-def choose_metric(spec: RuleSpec, gallery: Gallery) -> ChosenMetric:
-    """Choose the shrinkage by the leave-one-out log-loss of the prototype expert, which needs no similarities."""
+def choose_metric(spec: RuleSpec, gallery: Gallery, progress: ProgressCallback | None = None) -> ChosenMetric:
+    """Choose the shrinkage by the leave-one-out log-loss of the prototype expert, which needs no similarities.
+
+    `progress` is called after each of those that are tried.
+    """
     scatter = fit_scatter(gallery.embeddings, gallery.label_ids, gallery.labels, spec.power_normalize)
     most = min(_ROWS_FOR_SHRINKAGE, max(_SCORES_FOR_SHRINKAGE // max(gallery.labels, 1), 1))
     rows = sample_rows(len(gallery.embeddings), gallery.labels, most)
     coordinates = scatter.coordinates(gallery.embeddings[rows]).astype(np.float64)
     label_ids = gallery.label_ids[rows]
-    losses = {
-        shrinkage: _prototype_losses(scatter, shrinkage, gallery.counts, coordinates, label_ids)
-        for shrinkage in SHRINKAGES
-    }
+    losses = {}
+    for number, shrinkage in enumerate(SHRINKAGES, 1):
+        losses[shrinkage] = _prototype_losses(scatter, shrinkage, gallery.counts, coordinates, label_ids)
+        if progress is not None:
+            progress(Progress("choosing a metric", number, len(SHRINKAGES)))
     means = {shrinkage: float(loss.mean()) if len(loss) else float("nan") for shrinkage, loss in losses.items()}
     return ChosenMetric(scatter.metric(_largest_of_the_best(losses)), scatter, means)
 
@@ -77,7 +81,7 @@ def score_held_out(
         parts.append(HeldOutScores(block, gallery.label_ids[block], scores, signals))
         done += len(block)
         if progress is not None:
-            progress(Progress("scoring held-out examples", done, len(rows)))
+            progress(Progress(SCORING, done, len(rows)))
     return HeldOutScores.join(parts)
 
 

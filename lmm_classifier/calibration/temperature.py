@@ -7,6 +7,7 @@ import numpy as np
 from lmm_classifier.core.arrays import Float64Array, IntArray
 
 _FLOOR = -1e3  # log-probabilities below it count the same
+_HELD = 1 << 17  # scores at a time: what is made of them stays in the cache, 1 MB
 _STEPS = 25  # of the golden section: the bracket shrinks to 1e-5 of its size
 
 
@@ -25,15 +26,22 @@ class _UsableRows:
         self.smoothing = 1 / (len(self.label_ids) + 2)
 
     def losses(self, temperature: float) -> Float64Array:
-        """Return what `log_losses` tells, (n,); as `log_softmax`, but in one array, for a search tries many."""
-        logs = self.scores / temperature
-        logs -= self.best / temperature
+        """Return what `log_losses` tells, (n,); as `log_softmax`, but block by block, for a search tries many."""
+        losses, size = np.empty(len(self.rows)), max(_HELD // max(self.scores.shape[1], 1), 1)
+        for start in range(0, len(losses), size):
+            part = slice(start, start + size)
+            losses[part] = self._losses(part, temperature)
+        return losses
+
+    def _losses(self, part: slice, temperature: float) -> Float64Array:
+        logs = self.scores[part] / temperature
+        logs -= self.best[part] / temperature
         logs -= np.log(np.add.reduce(np.exp(logs), axis=1, keepdims=True))
         np.maximum(logs, _FLOOR, out=logs)
         if self.any_missing:
-            logs[self.missing] = 0
-        own = logs[self.rows, self.label_ids]
-        others = (np.add.reduce(logs, axis=1) - own) / self.others
+            logs[self.missing[part]] = 0
+        own = logs[np.arange(len(logs)), self.label_ids[part]]
+        others = (np.add.reduce(logs, axis=1) - own) / self.others[part]
         return np.asarray(-((1 - self.smoothing) * own + self.smoothing * others))
 
     def loss(self, temperature: float) -> float:

@@ -23,14 +23,25 @@ def lines(findings: Audit, limit: int, offset: int) -> Iterator[str]:
     remaining = len(findings.label_issues) - offset - len(issues)
     if remaining > 0:
         yield f"  {remaining} more labels to check: --offset {offset + len(issues)}"
-    for group in [group for group in findings.duplicates if group.contradict][:limit]:
+    groups = []
+    for group in [group for group in findings.duplicates if group.contradict]:
         kind = "same bytes" if group.exact else "near duplicates"
-        yield f"  {kind} under several labels: {', '.join(group.paths)}"
-    for pair in findings.confusable[:limit]:
+        groups.append(f"  {kind} under several labels: {', '.join(group.paths)}")
+    yield from _first(groups, limit, "groups under several labels")
+    pairs = []
+    for pair in findings.confusable:
         fraction = f"{100 * pair.fraction:.0f}% of its examples"
-        yield f"  {pair.label} predicted as {pair.predicted_as}: {pair.count} times, {fraction}"
-    for label, count in list(findings.thin.items())[:limit]:
-        yield f"  {label}: only {count} example{'s' if count > 1 else ''}"
+        pairs.append(f"  {pair.label} predicted as {pair.predicted_as}: {pair.count} times, {fraction}")
+    yield from _first(pairs, limit, "pairs of labels")
+    thin = [f"  {label}: only {count} example{'s' if count > 1 else ''}" for label, count in findings.thin.items()]
+    yield from _first(thin, limit, "labels with few examples")
+
+
+def _first(found: Sequence[str], limit: int, what: str) -> Iterator[str]:
+    """Yield the first lines of a kind, and how many more there are."""
+    yield from found[:limit]
+    if len(found) > limit:
+        yield f"  {len(found) - limit} more {what}: --limit sets how many are printed"
 
 
 def relabel_command(index: Path, issue: LabelIssue) -> str:

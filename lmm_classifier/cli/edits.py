@@ -48,10 +48,14 @@ def edits(
         sys.stdout.write((json.dumps(asdict(purged)) if as_json else text) + "\n")
         return 0
     listed = editor.edits(limit, before)
+    older = editor.count_edits(listed[-1].id) if listed else 0
+    more = f"{older} more: --before {listed[-1].id} lists older ones, --limit sets how many" if older else ""
     if as_json:
         sys.stdout.write(json.dumps([edit.to_dict() for edit in listed]) + "\n")
+        sys.stderr.write(more and f"{more}\n")
     else:
         lines = [line for edit in listed for line in _lines(edit)] or ["no edits"]
+        lines += [more] if more else []
         sys.stdout.write("\n".join(map(escape_for_terminal, lines)) + "\n")
     return 0
 

@@ -14,6 +14,8 @@ from lmm_classifier.cli.options import FollowLinksOption, JsonFile
 if TYPE_CHECKING:
     from lmm_classifier.config import PipelineConfig
 
+_LISTED = 5  # lines of a kind on the terminal
+
 
 def evaluate(
     folder: Annotated[
@@ -76,9 +78,15 @@ def _lines(figures: dict[str, Any]) -> list[str]:
     for row in figures["unknown"]["tradeoff"] if figures["unknown"] else ():
         keep, known, unknown = row["keep_known"], percent(row["known_accepted"]), percent(row["unknowns_accepted"])
         lines.append(f"  at keep_known {keep:g}: accepts {known} of known and {unknown} of unknown images")
-    worst = sorted(figures["classes"], key=lambda row: row["fraction"])[:5]
-    lines += [f"  {row['label']}: {row['count']} of {row['of']} correct" for row in worst if row["fraction"] < 1]
-    lines += [
-        f"  {row['truth']} predicted as {row['answer']}: {row['count']} times" for row in figures["confusions"][:5]
+    worst = sorted((row for row in figures["classes"] if row["fraction"] < 1), key=lambda row: row["fraction"])
+    lines += _first([f"  {row['label']}: {row['count']} of {row['of']} correct" for row in worst], "labels with errors")
+    confusions = [
+        f"  {row['truth']} predicted as {row['answer']}: {row['count']} times" for row in figures["confusions"]
     ]
-    return lines
+    return [*lines, *_first(confusions, "pairs of labels")]
+
+
+def _first(lines: list[str], what: str) -> list[str]:
+    """Return the first lines of a kind, and how many more there are."""
+    more = len(lines) - _LISTED
+    return lines if more <= 0 else [*lines[:_LISTED], f"  {more} more {what}: --html and --json have them all"]

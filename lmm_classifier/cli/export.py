@@ -17,20 +17,42 @@ if TYPE_CHECKING:
 def export(
     index: IndexArgument = None,
     output: Annotated[Path, typer.Option(help="File to write, NAME.npz.")] = Path("index.npz"),
+    history: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FOLDER",
+            help="Write what else is kept into this new folder: edits, runs, results and answers as JSON lines, and "
+            "copies of added, removed and uploaded images.",
+        ),
+    ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing file.")] = False,
     *,
     config: PipelineConfig,
 ) -> int:
     """Write a durable index into one .npz file.
 
-    The file holds what answers: examples, vectors, calibration, dismissed findings. Edits that can be undone, and runs
-    of the server, stay where they are.
+    The file holds what answers: examples, vectors, calibration, dismissed findings. With --history, edits and runs of
+    the server with their results and answers are written too, for other programs; `import` does not read them.
     """
     from lmm_classifier.core.errors import OutputError
 
     if output.is_file() and not overwrite:
         raise OutputError(f"{output} exists already. --overwrite replaces it.")
-    return copy_index(index or config.retrieval.index_path, output, config)
+    source = index or config.retrieval.index_path
+    counts = {} if history is None else _export_history(source, history)
+    code = copy_index(source, output, config)
+    if counts:
+        from lmm_classifier.cli.console import escape_for_terminal
+
+        what = ", ".join(f"{count} {name}" for name, count in counts.items())
+        sys.stdout.write(escape_for_terminal(f"{history}: {what}") + "\n")
+    return code
+
+
+def _export_history(source: Path, output: Path) -> dict[str, int]:
+    from lmm_classifier.review.history_export import export_history
+
+    return export_history(source, output)
 
 
 def copy_index(source: Path, output: Path, config: PipelineConfig) -> int:

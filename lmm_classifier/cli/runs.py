@@ -36,12 +36,14 @@ def runs(
 ) -> int:
     """List the runs that a server keeps, or delete them.
 
-    Examples that a run taught stay in the index.
+    A run that is `interrupted` was under way when its server ended; a server can go on with it. Examples that a run
+    taught stay in the index.
     """
     from contextlib import closing
 
     from lmm_classifier.cli.console import escape_for_terminal
     from lmm_classifier.core.errors import ConfigError
+    from lmm_classifier.review.active_runs import ActiveRuns
     from lmm_classifier.review.storage.database import ReviewDatabase
     from lmm_classifier.review.storage.run_store import RunStore
     from lmm_classifier.review.stored_runs import delete_runs, has_runs
@@ -64,11 +66,13 @@ def runs(
             delete_runs(folder, store, deleted)
             sys.stdout.write((json.dumps(deleted) if as_json else f"{len(deleted)} runs deleted") + "\n")
             return 0
-        listed = store.runs()
+        active = ActiveRuns(folder)
+        listed = [(run, active.state_of(run)) for run in store.runs()]
     if as_json:
-        sys.stdout.write(json.dumps([run.to_dict() for run in listed]) + "\n")
+        sys.stdout.write(json.dumps([{**run.to_dict(), "state": state} for run, state in listed]) + "\n")
     else:
-        sys.stdout.write("\n".join(escape_for_terminal(_line(run)) for run in listed) + "\n" if listed else "no runs\n")
+        lines = [_line(run, state) for run, state in listed] or ["no runs"]
+        sys.stdout.write("\n".join(map(escape_for_terminal, lines)) + "\n")
     return 0
 
 
@@ -82,9 +86,9 @@ def _results(store: RunStore, number: int) -> Iterator[str]:
         change = items[-1].change
 
 
-def _line(run: Run) -> str:
+def _line(run: Run, state: str) -> str:
     source = run.source.get("folder", "uploaded images")
     counts = f"{run.items} images: {run.confident} confident, {run.decided} decided, {run.open} open"
     unreadable = f", {run.unreadable} unreadable" if run.unreadable else ""
     time = f"{datetime.fromisoformat(run.created).astimezone():%Y-%m-%d %H:%M}"
-    return f"{run.id}  {time}  {run.state}  {counts}{unreadable}  {source}"
+    return f"{run.id}  {time}  {state}  {counts}{unreadable}  {source}"

@@ -3,8 +3,10 @@
 Error                               Also a        Raised when
 LmmClassifierError                  Exception     never itself; it is the root
 ├── ConfigError                     ValueError    a setting is unknown, has the wrong type or contradicts another
+│   └── NoSuchLabelError                          a label that may be answered is none of the index
 ├── MissingExtraError               ImportError   an optional library is not installed; the message says what to type
 ├── DatasetError                    ValueError    the folder of labeled images cannot be used
+│   └── LastExampleError                          an edit would leave an index without examples
 ├── ImageError                      ValueError    a file cannot become an image; `kind` names the group
 │   ├── UnreadableImageError                      the file cannot be opened or read
 │   ├── UnsupportedImageError                     its bytes are not in an accepted format
@@ -56,12 +58,20 @@ class ConfigError(LmmClassifierError, ValueError):
     """A setting is unknown, has the wrong type, or contradicts another."""
 
 
+class NoSuchLabelError(ConfigError):
+    """The index has no example of a label that was asked for; the message names the nearest ones."""
+
+
 class MissingExtraError(LmmClassifierError, ImportError):
     """An optional library is not installed; the message says what to type."""
 
 
 class DatasetError(LmmClassifierError, ValueError):
     """The folder of labeled images, or a label, cannot be used."""
+
+
+class LastExampleError(DatasetError):
+    """An edit would leave an index without examples."""
 
 
 class ImageError(LmmClassifierError, ValueError):

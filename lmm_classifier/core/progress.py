@@ -21,7 +21,8 @@ class Progress:
     stage: str
     """Name of the current step."""
     done: int
-    """Images that are finished, skipped ones included; for a check of an index, its parts."""
+    """Images that are finished, skipped ones included; for a check of an index its parts, for a search of copies its
+    pairs."""
     total: int | None
     """Images of the whole step; None where the number is unknown."""
     skipped: int = 0

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -26,8 +26,7 @@ from lmm_classifier.index.vector_index import ExactIndex
 _NEIGHBORS = 5
 _MAX_OUTLIERS = 0.01  # fraction of the examples that may count as outliers
 _OUTLIER_FAMILIARITY = -2.5  # an outlier is less familiar, in robust standard deviations
-_THIN = 5  # a label with fewer examples is thin
-_PAIRS = 20  # confusable pairs listed
+THIN = 5  # a label with fewer examples is thin
 _MAX_COMPARISONS = 20_000_000_000  # judged examples times examples: all of 140,000
 
 
@@ -177,10 +176,12 @@ def audit_opened_index(
     config: PipelineConfig,
     near_duplicate: float | None = None,
     progress: ProgressCallback | None = None,
+    on_labels: Callable[[Audit], None] | None = None,
 ) -> Audit:
     """Find mistakes in the dataset of an index that is open already; see `audit_index`.
 
-    `indexes` are the examples with the vectors of each encoder.
+    `indexes` are the examples with the vectors of each encoder. `on_labels` is called with all but the duplicates,
+    before images are read for these.
     """
     index = indexes[0]
     if len(index.label_names) < 2 or len(index) <= len(index.label_names):
@@ -194,28 +195,29 @@ def audit_opened_index(
     dismissed = DismissedFindings(index.contents.dismissals)
     quality = _LabelQuality.of(predictions)
     correct, judged = int(predictions.correct.sum()), len(predictions.rows)
-    wrong = expected_wrong_labels(predictions.log_probabilities, predictions.label_ids)
-    issues = [
-        replace(issue, likely=rank < wrong.expected)
-        for rank, issue in enumerate(_label_issues(index, predictions, quality))
-    ]
-    duplicates = find_duplicates(index, config.images, near_duplicate, progress)
+    wrong = expected_wrong_labels(predictions.log_probabilities, predictions.label_ids, progress)
+    issues = list(_label_issues(index, predictions, quality, wrong.expected, progress))
     outliers = list(_outliers(index, predictions.rows, predictions.familiarity))
-    parts: tuple[Sequence[LabelIssue | Duplicates | Outlier], ...] = (issues, duplicates, outliers)
-    return Audit(
+    audit = Audit(
         examples=len(index),
         judged=judged,
         accuracy=correct / judged,
         interval=wilson_interval(correct, judged),
         label_issues=[issue for issue in issues if not dismissed.cover(issue.dismissal)],
         wrong_labels=wrong,
-        duplicates=[group for group in duplicates if not dismissed.cover(group.dismissal)],
+        duplicates=[],
         outliers=[outlier for outlier in outliers if not dismissed.cover(outlier.dismissal)],
-        thin={name: int(count) for name, count in zip(index.label_names, index.gallery.counts) if count < _THIN},
+        thin={name: int(count) for name, count in zip(index.label_names, index.gallery.counts) if count < THIN},
         confusable=_confusable(index, predictions),
-        dismissed=sum(map(dismissed.cover, (finding.dismissal for part in parts for finding in part))),
+        dismissed=sum(dismissed.cover(issue.dismissal) for issue in issues)
+        + sum(dismissed.cover(outlier.dismissal) for outlier in outliers),
         ranking=dict(zip(predictions.rows.tolist(), quality.deficit.tolist())),
     )
+    if on_labels is not None:
+        on_labels(audit)
+    groups = find_duplicates(index, config.images, near_duplicate, progress)
+    kept = [group for group in groups if not dismissed.cover(group.dismissal)]
+    return replace(audit, duplicates=kept, dismissed=audit.dismissed + len(groups) - len(kept))
 
 
 @dataclass(frozen=True)
@@ -243,39 +245,41 @@ class _LabelQuality:
         return cls((2 * (1 - own) + margin) / 3, suggested, own, probabilities[rows, suggested])
 
 
-def _label_issues(index: ExactIndex, predictions: HeldOutPredictions, quality: _LabelQuality) -> Iterator[LabelIssue]:
-    for position in np.argsort(-quality.deficit, kind="stable"):
+def _label_issues(
+    index: ExactIndex,
+    predictions: HeldOutPredictions,
+    quality: _LabelQuality,
+    expected: int,
+    progress: ProgressCallback | None,
+) -> Iterator[LabelIssue]:
+    """Yield the issues, the worst first; as many as are `expected` to be wrong are marked."""
+    order = np.argsort(-quality.deficit, kind="stable")
+    # other examples cannot support a label that has only one
+    is_issue = (index.gallery.counts[predictions.label_ids] >= 2) & (quality.p_suggested > quality.p_own)
+    positions = order[is_issue[order]]
+    rows = predictions.rows[positions]
+    for rank, (position, nearest) in enumerate(zip(positions, index.nearest_others(rows, _NEIGHBORS, progress))):
         row = int(predictions.rows[position])
-        if index.gallery.counts[predictions.label_ids[position]] < 2:
-            continue  # other examples cannot support a label that has only this one
-        if quality.p_suggested[position] > quality.p_own[position]:
-            yield LabelIssue(
-                index.examples[row].path,
-                index.examples[row].label,
-                index.label_names[int(quality.suggested[position])],
-                1 - float(quality.deficit[position]),
-                float(quality.p_own[position]),
-                _neighbors(index, row),
-                content_hash=index.hashes[row],
-            )
+        yield LabelIssue(
+            index.examples[row].path,
+            index.examples[row].label,
+            index.label_names[int(quality.suggested[position])],
+            1 - float(quality.deficit[position]),
+            float(quality.p_own[position]),
+            tuple(nearest),
+            rank < expected,
+            index.hashes[row],
+        )
 
 
 def _outliers(index: ExactIndex, rows: IntArray, familiarity: Float64Array) -> Iterator[Outlier]:
     most = max(int(_MAX_OUTLIERS * len(rows)), 1)
-    for position in np.argsort(familiarity, kind="stable")[:most]:
-        if familiarity[position] < _OUTLIER_FAMILIARITY:
-            row = int(rows[position])
-            example = index.examples[row]
-            neighbors = _neighbors(index, row)
-            yield Outlier(example.path, example.label, float(familiarity[position]), neighbors, index.hashes[row])
-
-
-def _neighbors(index: ExactIndex, row: int) -> tuple[Neighbor, ...]:
-    """Return the nearest examples with other content."""
-    gallery = index.gallery
-    identical = index.rows_with_hash([index.hashes[row]])
-    nearest = gallery.compare(gallery.embeddings[[row]], identical).nearest(0, _NEIGHBORS)
-    return tuple(index.neighbors(*nearest))
+    least = np.argsort(familiarity, kind="stable")[:most]
+    least = least[familiarity[least] < _OUTLIER_FAMILIARITY]
+    for position, nearest in zip(least, index.nearest_others(rows[least], _NEIGHBORS)):
+        row = int(rows[position])
+        example = index.examples[row]
+        yield Outlier(example.path, example.label, float(familiarity[position]), tuple(nearest), index.hashes[row])
 
 
 def _confusable(index: ExactIndex, predictions: HeldOutPredictions) -> list[ConfusablePair]:
@@ -284,9 +288,9 @@ def _confusable(index: ExactIndex, predictions: HeldOutPredictions) -> list[Conf
     counts = np.bincount(predictions.label_ids * size + answers, minlength=size * size).reshape(size, size)
     totals = counts.sum(axis=1)
     np.fill_diagonal(counts, 0)
-    order = np.argsort(-counts, axis=None, kind="stable")[:_PAIRS]
+    found = np.flatnonzero(counts)
+    found = found[np.argsort(-counts.ravel()[found], kind="stable")]
     return [
         ConfusablePair(names[own], names[other], int(counts[own, other]), float(counts[own, other] / totals[own]))
-        for own, other in zip(*np.unravel_index(order, counts.shape))
-        if counts[own, other] > 0
+        for own, other in zip(*np.unravel_index(found, counts.shape))
     ]

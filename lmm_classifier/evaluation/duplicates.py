@@ -56,14 +56,15 @@ def find_duplicates(
 
     Chains of pairs form one group. The pixels decide which examples are near duplicates: images saved again, resized,
     mirrored or cropped a little. Images that cannot be read are compared by their vectors alone. Of more than 100,000
-    examples the vectors alone are compared. Every limit follows from the dataset.
+    examples the vectors alone are compared, and of more than 250,000 pairs of images those with the most similar
+    outlines. Every limit follows from the dataset.
 
     Args:
         index: the examples.
         images: how files are read.
         near_duplicate: cosine similarity from which two images are near duplicates, 0 to 1, whatever their pixels; no
             file is read then.
-        progress: called after each file.
+        progress: called after each file, and between two blocks of pairs.
     """
     rows_of: dict[str, list[int]] = defaultdict(list)
     for row, content_hash in enumerate(index.hashes):
@@ -81,7 +82,7 @@ def _groups_of_copies(
     index: ExactIndex, rows: IntArray, images: ImagesConfig, progress: ProgressCallback | None
 ) -> Iterator[Duplicates]:
     embeddings = index.gallery.embeddings[rows]
-    nearest, cosines = nearest_pairs(embeddings, count=_PARTNERS)
+    nearest, cosines = nearest_pairs(embeddings, count=_PARTNERS, progress=progress)
     unreadable = np.ones(len(rows), bool)
     if len(rows) <= MOST_COMPARED:
         files = [index.contents.file_of(index.examples[row].path) for row in rows]

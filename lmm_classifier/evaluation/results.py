@@ -18,7 +18,6 @@ from lmm_classifier.core.progress import Skipped
 KEEP_KNOWN_RATES = (0.95, 0.9, 0.8)  # true-positive rates of known images, to show what each costs
 _RISKS = (0.01, 0.02, 0.05, 0.1)  # error rates among the answers
 _FALSE_POSITIVE_RATES = (0.01, 0.1)  # of unknown images that are accepted, for CCR
-_PAIRS = 20  # confusions listed
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,9 +153,7 @@ class Evaluation:
             for entry, correct in zip(self.known, self.correct)
             if not correct
         )
-        return [
-            {"truth": truth, "answer": answer, "count": count} for (truth, answer), count in pairs.most_common(_PAIRS)
-        ]
+        return [{"truth": truth, "answer": answer, "count": count} for (truth, answer), count in pairs.most_common()]
 
     def _confidence(self) -> dict[str, Any]:
         confidence, correct = self.confidence, self.correct

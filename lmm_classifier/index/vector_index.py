@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from difflib import get_close_matches
 from functools import cached_property
 from pathlib import Path
 
@@ -12,9 +13,10 @@ import numpy as np
 
 from lmm_classifier.core.arrays import Float32Array, Float64Array, IntArray
 from lmm_classifier.core.datatypes import Example, Neighbor
-from lmm_classifier.core.errors import ConfigError, IndexFileError
+from lmm_classifier.core.errors import IndexFileError, NoSuchLabelError
 from lmm_classifier.core.fingerprint import Fingerprint
 from lmm_classifier.core.labels import alike_between
+from lmm_classifier.core.progress import Progress, ProgressCallback
 from lmm_classifier.core.protocols import Transform
 from lmm_classifier.embeddings.whitening import transform_from_arrays
 from lmm_classifier.index.contents import EncoderVectors, IndexContents
@@ -31,6 +33,8 @@ from lmm_classifier.neighbors.similarities import GallerySimilarities
 # for many, and making them (0.2 s) pays off after some tens of queries. At 5,000 rows there is no gain.
 SEARCH_FROM = 20_000
 _QUERIES = 1024  # searched at a time
+_LISTED = 20  # labels in a message
+_ROWS = 256  # compared with all others at a time
 
 
 class ExactIndex:
@@ -167,18 +171,42 @@ class ExactIndex:
         """Return the examples of `rows`, each with its similarity."""
         return [Neighbor(self.examples[row], float(similarity)) for row, similarity in zip(rows, similarities)]
 
+    def nearest_others(
+        self, rows: IntArray, k: int, progress: ProgressCallback | None = None
+    ) -> Iterator[list[Neighbor]]:
+        """Yield the k nearest examples with other content of each of the `rows`, nearest first.
+
+        `progress` is called between two blocks of rows.
+        """
+        gallery = self.gallery
+        step = min(gallery.queries_at_once, _ROWS)
+        for start in range(0, len(rows), step):
+            part = rows[start : start + step]
+            identical = self.rows_with_hash([self.hashes[row] for row in part.tolist()])
+            for nearest, cosines in zip(*gallery.compare(gallery.embeddings[part], identical).nearest_each(k)):
+                yield self.neighbors(nearest[nearest >= 0], cosines[nearest >= 0])
+            if progress is not None:
+                progress(Progress("comparing findings", start + len(part), len(rows)))
+
     def missing_labels(self, labels: Iterable[str]) -> list[str]:
         """Return the labels without an example, ascending."""
         return sorted(set(labels) - set(self.label_names))
 
+    def require_labels(self, labels: Iterable[str] | None) -> None:
+        """Raise NoSuchLabelError naming labels without an example, and the nearest ones that have some."""
+        if labels is None or not (missing := self.missing_labels(labels)):
+            return
+        known = ", ".join(self.label_names[:_LISTED]) + (" ..." if len(self.label_names) > _LISTED else "")
+        alike = dict(alike_between(missing, self.label_names))
+        near = {name: [alike[name]] if name in alike else get_close_matches(name, self.label_names) for name in missing}
+        meant = [f" Is {' or '.join(map(repr, names))} meant, for {name!r}?" for name, names in near.items() if names]
+        names = ", ".join(map(repr, missing))
+        raise NoSuchLabelError(f"labels: {names} not in the index. Its labels are {known}.{''.join(meant)}")
+
     def only(self, labels: Iterable[str]) -> ExactIndex:
-        """Return the index of only these labels; raise ConfigError naming labels without an example."""
+        """Return the index of only these labels; raises what `require_labels` raises."""
         wanted = set(labels)
-        if missing := self.missing_labels(wanted):
-            known = ", ".join(self.label_names[:20]) + (" ..." if len(self.label_names) > 20 else "")
-            near = [f" Is {label!r} meant, for {name!r}?" for name, label in alike_between(missing, self.label_names)]
-            names = ", ".join(map(repr, missing))
-            raise ConfigError(f"labels: {names} not in the index. Its labels are {known}.{''.join(near)}")
+        self.require_labels(wanted)
         rows = np.flatnonzero(np.array([name in wanted for name in self.label_names])[self.label_ids])
         return ExactIndex(self._part(rows), self.transform, self.gallery.embeddings[rows])
 

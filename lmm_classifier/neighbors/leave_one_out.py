@@ -14,7 +14,7 @@ The shrinkage, its unit tr S / d, the freedom N - C and the square root are sett
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -38,6 +38,7 @@ class LeaveOneOutSimilarities(SimilaritiesBase):
     cosines_to_means: Float64Array  # (b, C), -inf where the label has no other example
     distances: Float64Array  # (b, C), squared
     rows_of_label: list[IntArray]
+    _top: dict[int, Float64Array] = field(default_factory=dict)  # means that several experts need
 
     def __len__(self) -> int:
         return len(self.similarities)
@@ -74,12 +75,25 @@ class LeaveOneOutSimilarities(SimilaritiesBase):
 
     def top_k_mean(self, m: int) -> Float64Array:
         """Return for each label the mean of its m best cosines (b, C); -inf where none is left."""
+        if m not in self._top:
+            self._top[m] = self._best_of_labels() if m == 1 else self._top_k_mean(m)
+        return self._top[m]
+
+    def _best_of_labels(self) -> Float64Array:
+        """Return the best cosine of each label (b, C)."""
+        best = np.full(self.cosines_to_means.shape, -np.inf)
+        for label, rows in enumerate(self.rows_of_label):
+            if len(rows):
+                best[:, label] = self.similarities[:, _range_of(rows)].max(axis=1)
+        return best
+
+    def _top_k_mean(self, m: int) -> Float64Array:
         means = np.full(self.cosines_to_means.shape, -np.inf)
         for label, rows in enumerate(self.rows_of_label):
             k = min(m, len(rows))
             if k == 0:
                 continue
-            best = self.similarities[:, rows]
+            best = np.array(self.similarities[:, _range_of(rows)])
             best.partition(len(rows) - k, axis=1)
             best = best[:, len(rows) - k :].astype(np.float64)
             is_left = np.isfinite(best)
@@ -95,6 +109,11 @@ class LeaveOneOutSimilarities(SimilaritiesBase):
     def square_distances(self) -> Float64Array:
         """Return the squared distances (b, C) to the mean row of each label; inf where none is left."""
         return self.distances
+
+
+def _range_of(rows: IntArray) -> IntArray | slice:
+    """Return ascending rows as a range where they are one, as those of a label usually are: that is faster."""
+    return slice(rows[0], rows[-1] + 1) if rows[-1] - rows[0] + 1 == len(rows) else rows
 
 
 @dataclass(frozen=True)

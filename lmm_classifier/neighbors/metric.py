@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -109,7 +110,7 @@ class WithinClassScatter:
             coordinates[start : start + len(block)] = centered @ axes
         return coordinates
 
-    @property
+    @cached_property
     def means_along(self) -> Float64Array:
         """The means of the labels along the axes, (C, r)."""
         return np.asarray((self.means - self.center) @ self.axes)

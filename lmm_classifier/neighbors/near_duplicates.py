@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from lmm_classifier.core.arrays import Float32Array, Float64Array, IntArray
+from lmm_classifier.core.progress import Progress, ProgressCallback
 from lmm_classifier.core.tail import tail_threshold
 
 FALSE_PAIRS = 1 / 1000  # expected pairs, per row, that count as near duplicates by chance
@@ -14,7 +15,10 @@ _HELD = 1 << 24  # similarities in memory at a time: 67 MB
 
 
 def nearest_pairs(
-    rows: Float32Array, others: Float32Array | None = None, count: int = 3
+    rows: Float32Array,
+    others: Float32Array | None = None,
+    count: int = 3,
+    progress: ProgressCallback | None = None,
 ) -> tuple[IntArray, Float64Array]:
     """Return pairs (m, 2) of each row with its `count` most similar ones, and their cosines (m,).
 
@@ -22,6 +26,7 @@ def nearest_pairs(
         rows: normalized embeddings (n, d).
         others: normalized embeddings (k, d) to compare with. None: the rows with each other, each pair once.
         count: partners of each row.
+        progress: called between two blocks of rows.
     """
     among = rows if others is None else others
     most = min(count, len(among) - (others is None))
@@ -37,6 +42,8 @@ def nearest_pairs(
         best = np.argpartition(-similarities, most - 1, axis=1)[:, :most]
         pairs.append(np.stack([np.repeat(start + numbers, most), best.ravel()], axis=1))
         cosines.append(np.take_along_axis(similarities, best, axis=1).ravel().astype(np.float64))
+        if progress is not None:
+            progress(Progress("comparing vectors", start + len(similarities), len(rows)))
     joined, values = np.concatenate(pairs).astype(np.int64), np.concatenate(cosines)
     if others is None:
         joined, first = np.unique(np.sort(joined, axis=1), axis=0, return_index=True)

@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lmm_classifier.core.arrays import Float32Array, Float64Array, IntArray
+from lmm_classifier.core.progress import Progress, ProgressCallback
 from lmm_classifier.core.protocols import Similarities
 from lmm_classifier.neighbors.gallery import Gallery
 from lmm_classifier.neighbors.leave_one_out import LeaveOneOutSimilarities
@@ -137,7 +138,13 @@ class NeighborDensity:
     knn_distance: Float64Array  # (N,): 1 - mean similarity to the k nearest others
 
     @classmethod
-    def of(cls, gallery: Gallery, sample: IntArray | None = None, search: SearchRows | None = None) -> NeighborDensity:
+    def of(
+        cls,
+        gallery: Gallery,
+        sample: IntArray | None = None,
+        search: SearchRows | None = None,
+        progress: ProgressCallback | None = None,
+    ) -> NeighborDensity:
         """Search the nearest others of the rows of a gallery.
 
         Args:
@@ -145,17 +152,18 @@ class NeighborDensity:
             sample: in a very large gallery, the rows that can be left out; by default none. The labels are judged by
                 further rows.
             search: finds the nearest rows of a large matrix faster than a comparison with all of it.
+            progress: called between two blocks of rows.
         """
         embeddings, count = gallery.embeddings, len(gallery.embeddings)
         wanted = max(min(NEIGHBORS + 1, count - 1), 0)
         k = min(NEIGHBORS, wanted)
         find_others = _by_comparing(embeddings) if search is None else _by_searching(embeddings, search)
         if not is_large(count):
-            rows, cosines = _find_in_blocks(find_others, [np.arange(count)], count, wanted)
+            rows, cosines = _find_in_blocks(find_others, [np.arange(count)], count, wanted, progress)
             return cls(rows, cosines, k, 1 - cosines[:, :k].mean(axis=1) if k else np.ones(count))
         sample = np.empty(0, np.int64) if sample is None else sample
         further = _rows_to_judge_labels(count, sample)
-        rows, cosines = _find_in_blocks(find_others, [sample, further], count, wanted)
+        rows, cosines = _find_in_blocks(find_others, [sample, further], count, wanted, progress)
         distances = np.full(count, np.nan)
         distances[further] = 1 - cosines[further, :k].mean(axis=1)
         return cls(rows, cosines, k, by_label(distances, gallery))
@@ -198,15 +206,18 @@ _FindOthers = Callable[[IntArray, int], tuple[IntArray, Float64Array]]  # (rows,
 
 
 def _find_in_blocks(
-    find_others: _FindOthers, selections: Sequence[IntArray], count: int, wanted: int
+    find_others: _FindOthers, parts: Sequence[IntArray], count: int, wanted: int, progress: ProgressCallback | None
 ) -> tuple[IntArray, Float64Array]:
-    """Return the `wanted` nearest others of the rows in `selections`; -1 and NaN for the rest of `count` rows."""
+    """Return the `wanted` nearest others of the rows in `parts`; -1 and NaN for the rest of `count` rows."""
     rows, cosines = np.full((count, wanted), -1, np.int64), np.full((count, wanted), np.nan)
-    size = max(min(_BLOCK, _MOST_AT_ONCE // max(count, 1)), 1)
-    for which in selections if wanted else ():
+    size, done = max(min(_BLOCK, _MOST_AT_ONCE // max(count, 1)), 1), 0
+    for which in parts if wanted else ():
         for start in range(0, len(which), size):
             part = which[start : start + size]
             rows[part], cosines[part] = find_others(part, wanted)
+            done += len(part)
+            if progress is not None:
+                progress(Progress("searching neighbors", done, sum(map(len, parts))))
     return rows, cosines
 
 

@@ -22,6 +22,7 @@ from lmm_classifier.index.watcher import IndexWatcher
 from lmm_classifier.pipeline.flow import Query
 from lmm_classifier.pipeline.following.current_flow import CurrentFlow
 from lmm_classifier.pipeline.retrieval.retriever import Retriever
+from lmm_classifier.pipeline.stages.answer_options import ANY, AnswerOptions
 from lmm_classifier.pipeline.stages.encoded_files import encoded_files
 from lmm_classifier.pipeline.stages.encoded_images import EncodedImages
 from lmm_classifier.pipeline.stages.prepared_image import Preparation, PreparedImage
@@ -68,23 +69,25 @@ class HybridClassifier:
         self.config.retrieval.index_path = absolute(config.retrieval.index_path)
         self._current_flow = CurrentFlow(self.config, self._encoders, indexes, watcher)
 
-    def classify(self, image: ImageInput) -> Classification:
+    def classify(self, image: ImageInput, options: AnswerOptions = ANY) -> Classification:
         """Classify one image: a path, the bytes of a file, a NumPy array or a Pillow image of any mode.
 
         It is turned upright and to RGB as files are. An array is (height, width) for gray, (height, width, 3) for RGB,
         or (height, width, 4) with alpha: uint8 from 0 to 255, uint16 from 0 to 65535, or floating-point from 0 to 1.
+        `options` say what this image may be answered with.
 
         Raises:
             ImageInputError: the argument is of another type or shape.
             ImageError: the image cannot be read or decoded, has no pixels or too many, or values out of range.
             EncoderError: the encoder has no vector for the image.
+            NoSuchLabelError: the options name a label that is not in the index.
         """
-        encoded = self.encode([self._prepared(image, keep_pixels=True)])
+        encoded = self.encode([self._prepared(image, options, keep_pixels=True)])
         for error in encoded.refused.values():
             raise error
         return self.vote(encoded)[0]
 
-    def classify_many(self, images: Sequence[ImageInput]) -> list[Classification]:
+    def classify_many(self, images: Sequence[ImageInput], options: AnswerOptions = ANY) -> list[Classification]:
         """Classify images of the kinds that `classify` takes, and return one result each, in order.
 
         An image that cannot be read or decoded, or that the encoder refuses, gives a result with reason `unreadable`
@@ -100,13 +103,13 @@ class HybridClassifier:
             batch = dict[int, PreparedImage]()
             for place, image in enumerate(several[start : start + step], start):
                 try:
-                    batch[place] = self._prepared(image, keep_pixels=True)
+                    batch[place] = self._prepared(image, options, keep_pixels=True)
                 except ImageError as error:
                     results[place] = self._unreadable(path_of(image), error, error.content_hash)
             results |= zip(batch, self.vote(self.encode(list(batch.values()))))
         return [results[place] for place in range(len(several))]
 
-    def prepare(self, image: ImageInput) -> PreparedImage:
+    def prepare(self, image: ImageInput, options: AnswerOptions = ANY) -> PreparedImage:
         """Decode an image and reduce it to the inputs of the encoders; then `encode` and `vote` classify it.
 
         These three are the stages of `classify`. A program can run them in threads of its own: any number of threads
@@ -122,14 +125,14 @@ class HybridClassifier:
             ...     results == [classifier.classify(path) for path in paths]
             True
         """
-        return self._prepared(image, keep_pixels=False)
+        return self._prepared(image, options, keep_pixels=False)
 
-    def _prepared(self, image: ImageInput, keep_pixels: bool) -> PreparedImage:
+    def _prepared(self, image: ImageInput, options: AnswerOptions, keep_pixels: bool) -> PreparedImage:
         encoders, retriever, images = self.encoders, self.retriever, self.config.images
         check_input(image)
+        retriever.index.require_labels(options.labels)
         min_side = max(encoder.image_size for encoder in encoders) if images.fast_jpeg else None
-        first, later = retriever.first_encoders, retriever.later_encoders
-        return Preparation(encoders, images.limits, min_side, first, later, keep_pixels)(image)
+        return Preparation(encoders, images.limits, min_side, *retriever.encoder_places, keep_pixels)(image, options)
 
     def encode(self, prepared: Sequence[PreparedImage]) -> EncodedImages:
         """Encode prepared images together; those that an encoder refuses are named in `refused`, with the error.
@@ -150,8 +153,7 @@ class HybridClassifier:
 
         With `leave_out_identical`, examples with the content of an image do not count for it (leave-one-out).
         """
-        accepted = encoded.accepted
-        queries = [Query(image.load_image, image.content_hash) for image in accepted]
+        queries = [Query(image.load_image, image.content_hash, image.options) for image in encoded.accepted]
         votes = iter(self._current_flow().vote(encoded.vectors, queries, leave_out_identical))
         results = list[Vote]()
         for place, image in enumerate(encoded.images):
@@ -182,9 +184,7 @@ class HybridClassifier:
         return self._classify_paths(check_paths(paths), leave_out_identical)
 
     def _classify_paths(self, files: Iterable[Path], leave_out_identical: bool) -> Iterator[Classification]:
-        retriever = self.retriever
-        first, later = retriever.first_encoders, retriever.later_encoders
-        del retriever  # the index may have another one soon
+        first, later = self.retriever.encoder_places
         for batch, encoded in encoded_files(files, lambda: self.encoders, first, later, self.config):
             classified = rerank_votes(self.retrieve(encoded, leave_out_identical))
             results = dict(zip((file.position for file in batch.encoded), classified))

@@ -27,6 +27,7 @@ from lmm_classifier.pipeline.retrieval.query_vectors import QueryVectors
 from lmm_classifier.pipeline.retrieval.retrieval_scores import RetrievalScores
 from lmm_classifier.pipeline.retrieval.retriever import Retriever
 from lmm_classifier.pipeline.slow_start import SlowStart
+from lmm_classifier.pipeline.stages.answer_options import ANY, AnswerOptions
 from lmm_classifier.pipeline.stages.reranking import Reranking, Vote, rerank_votes
 from lmm_classifier.pipeline.thresholds import Thresholds
 from lmm_classifier.rerank.benefit import RerankerBenefit
@@ -44,6 +45,7 @@ class Query:
 
     load_image: Callable[[], Image.Image]
     content_hash: str = ""
+    options: AnswerOptions = ANY
 
 
 @dataclass(frozen=True)
@@ -53,7 +55,7 @@ class Flow:
     config: PipelineConfig
     retriever: Retriever
     thresholds: Thresholds
-    policy: DecisionPolicy
+    policy: ThresholdPolicy
     reranker: Reranker | None
     reranker_benefit: RerankerBenefit | None  # None: not measured, or measured with another reranker
     references: ReferenceImages
@@ -110,9 +112,12 @@ class Flow:
         return self.retriever.index
 
     @cached_property
-    def reranking(self) -> Reranking:
-        """Return what decides ambiguous results by the reranker."""
-        return Reranking(self.reranker, self.reranker_benefit, self.references, self.policy)
+    def _rerankings(self) -> dict[bool | None, Reranking]:
+        """Return what decides, also by the reranker, for each `AnswerOptions.allow_unknown`."""
+        parts, policy = (self.reranker, self.reranker_benefit, self.references), self.policy
+        own, other = policy.allow_unknown, not policy.allow_unknown
+        of_own = Reranking(*parts, policy)
+        return {None: of_own, own: of_own, other: Reranking(*parts, replace(policy, allow_unknown=other))}
 
     def warm_up(self) -> None:
         """Compute now what the first image would have to wait for, such as the mean of each label."""
@@ -145,16 +150,21 @@ class Flow:
         left_out = [query.content_hash if leave_out else None for query in queries]
         for part, scored in self.retriever.score_in_batches(vectors, left_out):
             probabilities = scored.probabilities  # (n, C)
+            for row, query in enumerate(queries[part]):
+                if query.options.labels is not None:
+                    probabilities[row] = query.options.allowed(scored.log_probabilities[row], self.index.label_names)
             order = np.argsort(-probabilities, axis=1, kind="stable")
             candidates = self._candidates(scored, probabilities, order)
             asked = self._encoders_asked(scored)
             votes = []
             for row, query in enumerate(queries[part]):
-                labels = self._prediction_set(probabilities[row], order[row])
-                result = self._decide(scored, row, candidates[row], labels)
+                options, reranking = query.options, self._rerankings[query.options.allow_unknown]
+                # that a set holds the true label is said of all labels
+                labels = self._prediction_set(probabilities[row], order[row]) if options.labels is None else None
+                result = self._decide(reranking.policy, scored, row, candidates[row], labels)
                 result = replace(result, content_hash=query.content_hash or None, encoders=asked[row])
                 nearest = partial(scored.nearest_of_label, row)
-                votes.append(self.reranking.vote(result, query.load_image, left_out[part][row], nearest))
+                votes.append(reranking.vote(result, query.load_image, left_out[part][row], nearest))
             yield votes
 
     def _candidates(
@@ -194,10 +204,15 @@ class Flow:
         return prediction_set(probabilities, order, self.thresholds.prediction_set.value, self.index.label_names)
 
     def _decide(
-        self, scored: RetrievalScores, row: int, candidates: tuple[Candidate, ...], labels: tuple[str, ...] | None
+        self,
+        policy: DecisionPolicy,
+        scored: RetrievalScores,
+        row: int,
+        candidates: tuple[Candidate, ...],
+        labels: tuple[str, ...] | None,
     ) -> Classification:
         familiarity, nearest = float(scored.familiarity[row]), float(scored.nearest[row])
-        decision = self.policy.decide(candidates, familiarity, nearest)
+        decision = policy.decide(candidates, familiarity, nearest)
         return Classification(
             label=self.config.unknown_label if decision.action == "reject" else candidates[0].label,
             score=candidates[0].score if candidates else 0.0,

@@ -1,15 +1,34 @@
-"""Say once that a start takes long because the index is not calibrated."""
+"""Say that a start takes long because the index is not calibrated: once in the log, and to whoever watches."""
 
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from time import monotonic
 
-from lmm_classifier.core.progress import Progress
+from lmm_classifier.calibration.predictions import SCORING
+from lmm_classifier.core.progress import Progress, ProgressCallback
 
 logger = logging.getLogger(__name__)
 
 SECONDS = 3.0  # of fitting, from which a start counts as slow
+
+_WATCHER: ContextVar[ProgressCallback | None] = ContextVar("lmm_classifier_start_watcher", default=None)
+
+
+@contextmanager
+def watched_start(watcher: ProgressCallback) -> Iterator[None]:
+    """Call `watcher` with the progress of rules that are fitted in the `with` block; `Cancelled` in it stops them.
+
+    It is called for every classifier that this thread opens in the block.
+    """
+    token = _WATCHER.set(watcher)
+    try:
+        yield
+    finally:
+        _WATCHER.reset(token)
 
 
 class SlowStart:
@@ -24,9 +43,11 @@ class SlowStart:
         self._started, self._said = monotonic(), False
 
     def __call__(self, progress: Progress) -> None:
-        """Compare the time since the start with the limit."""
+        """Compare the time since the start with the limit, and tell whoever watches."""
+        if (watcher := _WATCHER.get()) is not None:
+            watcher(progress)
         seconds = monotonic() - self._started
-        if self._said or seconds < SECONDS:
+        if self._said or seconds < SECONDS or progress.stage != SCORING:
             return
         self._said = True
         whole = seconds * (progress.total or 1) / max(progress.done, 1)

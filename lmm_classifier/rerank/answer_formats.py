@@ -22,6 +22,8 @@ from lmm_classifier.rerank.responses import (
     read_text_choice,
 )
 
+Image.preinit()  # now, not in a thread that saves the first image: a fork meanwhile would have half of it
+
 # what is read: log-probabilities, a constrained choice, constrained JSON, a single token, or a sentence
 AnswerFormat = Literal["logprobs", "choice", "json", "token", "text"]
 

@@ -122,11 +122,10 @@ def _check_orphans(connection: sqlite3.Connection, table: Table, where: str, rep
 
 def _damaged(connection: sqlite3.Connection, table: Table) -> Iterator[tuple[object, ...]]:
     """Yield the keys of the rows whose checksum is of other values."""
-    start = 0 if table.key else 1
     names = table.names.split(", ")
     places = [names.index(name) for name in _key(table)]
     for row in connection.execute(f"SELECT {table.names} FROM {table.name}"):
-        if checksum(*row[start:-1]) != row[-1]:
+        if checksum(*row[:-1]) != row[-1]:
             yield tuple(row[place] for place in places)
 
 

@@ -16,6 +16,7 @@ from lmm_classifier.discovery.landscape import Landscape
 from lmm_classifier.index.formats import is_durable
 from lmm_classifier.pipeline.classifier import HybridClassifier
 from lmm_classifier.pipeline.flow import Flow
+from lmm_classifier.review.active_runs import ActiveRuns
 from lmm_classifier.review.decisions import Decisions
 from lmm_classifier.review.images import FolderImages, ImageSource, NamedImage, UploadedFiles, file_of_item
 from lmm_classifier.review.ordering import ordered_groups
@@ -83,12 +84,16 @@ class Reviewer:
         self._classifier, self._folder = classifier, folder
         self._database = ReviewDatabase(folder)
         self.runs, self.answers = RunStore(self._database), AnswerLog(self._database)
-        self.uploads = UploadedFiles(folder)
+        self.uploads, self.active = UploadedFiles(folder), ActiveRuns(folder)
         self._queue = ReviewQueue(self._database, self.runs)
         self._decisions = Decisions(classifier.editor(), folder, self.runs, self.answers)
         self._revoter = Revoter(self.runs, [encoder.fingerprint for encoder in classifier.encoders])
         self._landscape: tuple[str, Landscape] | None = None
         self._lock = RLock()  # one vote at a time: each needs memory and all processors
+        self.recover()
+
+    def recover(self) -> None:
+        """Finish or drop the answers that a crash interrupted, as the index tells."""
         self._decisions.recover()
 
     def classify_folder(self, folder: Path, progress: ProgressCallback | None = None) -> Run:
@@ -103,13 +108,14 @@ class Reviewer:
         source: ImageSource | None = None,
         batch_size: int | None = None,
     ) -> Run:
-        """Go on with a run over a folder where it ended; see `classify_run`."""
+        """Go on with a run over a folder where it ended; see `classify_run`. One program at a time works on a run."""
         if source is None:
             described = self.runs.run(run).source
             if described["kind"] != "folder":
                 raise ReviewError(f"The images of run {run} were uploaded. Upload those that are missing.")
             source = FolderImages(Path(described["folder"]))
-        classify_run(self.runs, run, source, self._classifier, progress, batch_size)
+        with self.active.working(run):
+            classify_run(self.runs, run, source, self._classifier, progress, batch_size)
         return self.runs.run(run)
 
     def add_uploads(self, run: int, images: Iterable[tuple[str, bytes]]) -> list[int]:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from lmm_classifier.core.errors import ReviewError
 from lmm_classifier.index.formats import is_durable
+from lmm_classifier.review.active_runs import lock_of
 from lmm_classifier.review.images import UploadedFiles
 from lmm_classifier.review.storage.database import FILE
 from lmm_classifier.review.storage.run_store import RunStore
@@ -25,3 +26,5 @@ def delete_runs(index_folder: Path, runs: RunStore, numbers: Sequence[int]) -> N
     The examples that they taught stay in the index.
     """
     UploadedFiles(index_folder).remove(runs.delete(numbers))
+    for number in numbers:
+        lock_of(index_folder, number).unlink(missing_ok=True)

@@ -5,17 +5,19 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from fastapi import FastAPI
+from fastapi import Depends, FastAPI
 from fastapi.openapi.utils import get_openapi
+from starlette.requests import Request
 from starlette.responses import Response
 
 from lmm_classifier import __version__
-from lmm_classifier.server.problems import MEDIA_TYPE
+from lmm_classifier.server.problems import MEDIA_TYPE, ProblemError
 from lmm_classifier.server.routes.bodies import body_schemas
 from lmm_classifier.server.routes.inference.tensors import inference_schemas
 from lmm_classifier.server.schemas.answers import SCHEMAS
 
 _ALWAYS = (400, 401, 403, 408, 431, 500, 503)  # may come from every address below /v1
+NOT_MODIFIED: Mapping[int, str | None] = {304: None}  # for the clients that have the current version
 _REASONS = {
     202: "It was started, and runs in the background",
     304: "The copy is current",
@@ -44,7 +46,7 @@ def described(
     body: Mapping[str, Any] | None = None,
     status: int = 200,
 ) -> dict[str, Any]:
-    """Return what a route says of itself.
+    """Return what a route says of itself. A request with a parameter that is not described is malformed.
 
     Args:
         text: what the answer is.
@@ -66,7 +68,31 @@ def described(
             "required": True,
             "content": {kind: {"schema": schema} for kind, schema in body.items()},
         }
-    return {"responses": responses, "openapi_extra": extra, "response_class": Response, "status_code": status}
+    return {
+        "responses": responses,
+        "openapi_extra": extra,
+        "response_class": Response,
+        "status_code": status,
+        "dependencies": [Depends(require_described)],
+    }
+
+
+async def require_described(request: Request) -> None:
+    """Raise ProblemError for a parameter of the query that the route does not describe, or that is given twice."""
+    given = request.query_params
+    if not given:
+        return
+    described_ones = (request.scope["route"].openapi_extra or {}).get("parameters", ())
+    known = {one["name"]: one["schema"].get("type") == "array" for one in described_ones if one["in"] == "query"}
+    for name in given:
+        if name not in known:
+            raise ProblemError("malformed-request", f"There is no parameter {name[:40]!r} here. {_existing([*known])}")
+        if not known[name] and len(given.getlist(name)) > 1:
+            raise ProblemError("malformed-request", f"The parameter {name} is given more than once.")
+
+
+def _existing(names: Sequence[str]) -> str:
+    return f"Those that exist: {', '.join(names)}." if names else "This address has none."
 
 
 def query(name: str, text: str, schema: Mapping[str, Any]) -> dict[str, Any]:
@@ -108,6 +134,7 @@ _IMAGES = {
                 "items": {"type": "string", "contentMediaType": "application/octet-stream"},
             }
         },
+        "additionalProperties": False,
     },
 }
 REFUSED = dict.fromkeys((413, 415, 422, 429, 504), "Problem")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -24,7 +25,9 @@ from lmm_classifier.core.errors import (
     EncoderError,
     ImageError,
     IndexFileError,
+    LastExampleError,
     LmmClassifierError,
+    NoSuchLabelError,
     NoSuchRunError,
     QueueFullError,
     ReviewError,
@@ -91,6 +94,12 @@ _TYPES = (
         "Another answer decided these images",
         "Nothing was changed. Read the run again, or undo the other answer first.",
     ),
+    ProblemType(
+        "last-example",
+        409,
+        "An index needs an example",
+        "Nothing was changed. Add another example first, then try again.",
+    ),
     ProblemType("body-too-large", 413, "The body is too large", "Send a smaller image, or fewer images in one form."),
     ProblemType(
         "unsupported-media-type",
@@ -101,6 +110,9 @@ _TYPES = (
     ProblemType(
         "unreadable-image", 422, "The image cannot be classified", "Send another image; the detail says what is wrong."
     ),
+    ProblemType(
+        "no-such-label", 422, "The index has no such label", "GET /v1/labels lists those that it has; compare the name."
+    ),
     ProblemType("refused-edit", 422, "The edit cannot be made", "Nothing was changed; the detail says why."),
     ProblemType("refused-run", 422, "The run cannot be started", "Nothing was changed; the detail says why."),
     ProblemType("refused-answer", 422, "The answer cannot be taken", "Nothing was changed; the detail says why."),
@@ -108,7 +120,8 @@ _TYPES = (
         "calibration-conflict",
         409,
         "The calibration cannot be changed now",
-        "Calibrate the index again, on the page Quality or by `recalibrate`, or wait for the calibration under way.",
+        "Calibrate the index on the page Quality, or by `recalibrate` in POST /v1/calibration; or wait for the "
+        "calibration under way.",
     ),
     ProblemType(
         "refused-calibration",
@@ -147,10 +160,25 @@ _SAID: Mapping[type[Exception], str] = {  # errors whose text says all, the spec
     ReviewError: "refused-answer",
     StaleCalibrationError: "calibration-conflict",
     CalibrationError: "refused-calibration",
+    NoSuchLabelError: "no-such-label",
+    LastExampleError: "last-example",
     DatasetError: "refused-edit",
     UndoError: "refused-edit",
 }
 PROBLEMS: Mapping[str, ProblemType] = {problem.slug: problem for problem in _TYPES}
+_COMMANDS = re.compile(r"(?:\b([Rr])un )?`lmm-classifier (\w+)[^`]*`(?:,? or `lmm-classifier \w+[^`]*`)*")
+_CALIBRATE = "by `recalibrate` in POST /v1/calibration, or on the page Quality"
+
+
+def over_http(text: str) -> str:
+    """Return a text of the library in which a client of the server is told what it can do instead of a command."""
+
+    def instead(found: re.Match[str]) -> str:
+        if "`lmm-classifier calibrate" in found[0]:
+            return f"{'C' if found[1] == 'R' else 'c'}alibrate ({_CALIBRATE})"
+        return f"{found[0]} on the machine of the server"
+
+    return _COMMANDS.sub(instead, text)
 
 
 class ProblemError(Exception):
@@ -200,9 +228,9 @@ def problem_of(error: Exception) -> ProblemError:
         case RunsFileError():
             logger.error("The runs cannot be used: %s", error)
             return ProblemError("review-unavailable", "Runs cannot be read or stored now.", {"Retry-After": "10"})
-        case DeadlineError() | ReviewError() | CalibrationError() | DatasetError() | UndoError():
+        case DeadlineError() | ReviewError() | CalibrationError() | DatasetError() | UndoError() | NoSuchLabelError():
             slug = next(slug for kind, slug in _SAID.items() if isinstance(error, kind))
-            return ProblemError(slug, str(error))
+            return ProblemError(slug, over_http(str(error)))
         case IndexFileError() | ConfigError():
             logger.error("The index cannot be used: %s", error)
             return ProblemError("index-unavailable", "The index cannot be read or changed.", {"Retry-After": "10"})

@@ -7,19 +7,23 @@ import json
 import re
 from bisect import bisect_left
 from collections import OrderedDict, defaultdict
+from collections.abc import Mapping
 from functools import cached_property
+from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
+from starlette.requests import Request
 from starlette.responses import Response
 
 from lmm_classifier.core.datatypes import Classification
+from lmm_classifier.evaluation.audit import THIN
 from lmm_classifier.index.contents import IndexContents
 from lmm_classifier.index.storage.editing.trash import Trash
 
 CONTENT_HASH = re.compile(r"[0-9a-f]{64}")
-
-
+_TAG = re.compile(r'"[^"]*"')
+_SAMPLES = 4  # examples of a label, for its thumbnails
 _NAMED = 20_000  # examples of former versions whose paths are kept
 
 
@@ -74,6 +78,13 @@ class ExampleIds:
         for row, label in enumerate(self.contents.labels):
             rows[label].append(row)
         return dict(sorted(rows.items()))
+
+    def label_values(self, label: str) -> dict[str, Any]:
+        """Return how many examples a label has, the ids of some that are spread over them, and whether it is thin."""
+        rows = self.rows_by_label[label]
+        step = max(len(rows) // _SAMPLES, 1)
+        samples = [self.contents.hashes[row] for row in rows[::step][:_SAMPLES]]
+        return {"label": label, "examples": len(rows), "samples": samples, "thin": len(rows) < THIN}
 
     @cached_property
     def _rows_by_hash(self) -> dict[str, list[int]]:
@@ -143,3 +154,24 @@ class AsciiJson(Response):
     def render(self, content: Any) -> bytes:
         """Return the bytes of the body."""
         return json.dumps(content).encode("ascii")
+
+
+def tagged(request: Request, values: Any) -> Response:
+    """Return plain values with an `ETag` that is another one whenever they differ; 304 where the client has them."""
+    response = AsciiJson(values)
+    tag = f'"{blake2b(response.body, digest_size=12).hexdigest()}"'
+    if is_current(request, tag):
+        return not_modified({"ETag": tag})
+    response.headers["ETag"] = tag
+    return response
+
+
+def is_current(request: Request, tag: str) -> bool:
+    """Return whether the client has the version with a tag: `If-None-Match` names it, weak or strong, or any."""
+    given = ",".join(request.headers.getlist("if-none-match"))
+    return given.strip() == "*" or tag in _TAG.findall(given)
+
+
+def not_modified(headers: Mapping[str, str]) -> Response:
+    """Return the answer to a client that has the current version."""
+    return Response(status_code=304, headers=dict(headers))

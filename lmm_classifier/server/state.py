@@ -15,12 +15,14 @@ from starlette.requests import Request
 from lmm_classifier.batching.classifier_queue import ClassifierQueue
 from lmm_classifier.config import PipelineConfig
 from lmm_classifier.core.datatypes import Classification
-from lmm_classifier.core.errors import LmmClassifierError
+from lmm_classifier.core.errors import Cancelled, LmmClassifierError
+from lmm_classifier.core.progress import Progress
 from lmm_classifier.core.protocols import Encoder
 from lmm_classifier.index.contents import IndexContents
 from lmm_classifier.index.staleness import stale_parts
 from lmm_classifier.pipeline.classifier import HybridClassifier
 from lmm_classifier.pipeline.index_info import describe_index
+from lmm_classifier.pipeline.slow_start import watched_start
 from lmm_classifier.server.background.auditing import Auditing
 from lmm_classifier.server.background.calibrating import Calibrating
 from lmm_classifier.server.background.mapping import DatasetMapping
@@ -60,6 +62,7 @@ class ServerState:
         self.is_draining = False
         self.failure: Exception | None = None  # why the classifier could not be opened
         self._opened: _Parts | None = None
+        self._fitting: Progress | None = None  # of the rule, while the classifier is opened
         self._watching: list[asyncio.Task[None]] = []
         self._drain: Thread | None = None
         self._ids: ExampleIds | None = None
@@ -70,13 +73,21 @@ class ServerState:
         """Open the classifier in another thread; keep the error where that fails."""
         try:
             opened = await asyncio.to_thread(self._open)
+        except Cancelled:  # the server ends
+            return
         except Exception as error:  # noqa: BLE001 - whoever runs the server tells it
             self.failure = error
             return
         self._opened = opened
         classifier, queue, editing, reviews = opened
         retention = Retention(self.settings, classifier, editing, reviews)
-        self._watching = [asyncio.create_task(self.readiness.watch(queue)), asyncio.create_task(retention.watch())]
+
+        async def edit_and_forget() -> None:
+            await editing.watch()  # another server may make the edits for a long time
+            await retention.watch()
+
+        watched = self.readiness.watch(queue), edit_and_forget()
+        self._watching = [asyncio.create_task(one) for one in watched]
 
     async def close(self) -> None:
         """End what is under way, and give everything back."""
@@ -93,6 +104,8 @@ class ServerState:
         if self._drain is None and self._opened is not None:
             queue = self._opened[1]
             self._opened[3].stop()
+            if "auditing" in self.__dict__:
+                self.auditing.stop()
             self._drain = Thread(target=queue.close, args=(self.settings.drain_seconds,), name="drain", daemon=True)
             self._drain.start()
 
@@ -186,10 +199,19 @@ class ServerState:
         if self.failure is not None:
             return "the index or the encoder cannot be opened"
         if self._opened is None:
-            return "the index and the encoder are being opened"
+            return self._starting
         if self.is_draining:
             return "the server ends"
         return "" if self.readiness.is_recent else self.readiness.failure
+
+    @property
+    def _starting(self) -> str:
+        """What the start waits for."""
+        fitting = self._fitting
+        if fitting is None:
+            return "the index and the encoder are being opened"
+        how_far = f"{fitting.stage}, {fitting.done} of {fitting.total}"
+        return f"the rule is fitted to the examples, because no stored calibration fits: {how_far}"
 
     def _serving(self) -> _Parts:
         if self.is_draining:
@@ -198,11 +220,17 @@ class ServerState:
 
     def _open_parts(self) -> _Parts:
         if self._opened is None:
-            raise ProblemError("starting", "The index and the encoder are being opened.", {"Retry-After": "2"})
+            raise ProblemError("starting", f"{self._starting[0].upper()}{self._starting[1:]}.", {"Retry-After": "2"})
         return self._opened
 
     def _open(self) -> _Parts:
-        classifier = HybridClassifier(self.config, self._encoder)
+        def report(progress: Progress) -> None:
+            self._fitting = progress
+            if self.is_draining:
+                raise Cancelled
+
+        with watched_start(report):
+            classifier = HybridClassifier(self.config, self._encoder)
         try:
             classifier.follow_in_background()
             settings = self.settings
@@ -214,6 +242,7 @@ class ServerState:
         except Exception:
             classifier.close()
             raise
+        editing.on_taking_over = reviews.recover
         if editing.why_not:
             logger.warning("%s", editing.why_not)
         return classifier, queue, editing, reviews

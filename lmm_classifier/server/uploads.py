@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
@@ -96,6 +96,16 @@ class Part:
     data: bytes
     is_file: bool
     filename: str = ""
+
+
+def known_part(part: Part, names: Sequence[str]) -> Part:
+    """Return a part with one of these names; raise ProblemError for another one, which would be ignored."""
+    if part.name not in names:
+        expected = ", ".join(names)
+        raise ProblemError(
+            "malformed-request", f"The form has a part {part.name[:40]!r}. Those that exist: {expected}.", _CLOSE
+        )
+    return part
 
 
 class FormParts:

@@ -37,7 +37,7 @@ def check(page):
 @pytest.fixture
 def audited(site):
     """The server, whose audit has ended."""
-    site.wait_until(lambda: site.state.auditing.view().audit is not None)
+    site.wait_until(lambda: site.state.auditing.view().state != "running")
     return site
 
 

@@ -1,16 +1,9 @@
 """The review in a browser: by keys alone, in two tabs, and while the server is killed."""
 
-import json
 import os
 import re
 import shutil
 import signal
-import socket
-import subprocess
-import sys
-import time
-import urllib.error
-import urllib.request
 
 import numpy as np
 import pytest
@@ -21,10 +14,10 @@ from lmm_classifier.index.build.builder import build_index_from_directory
 from tests.helpers.datasets import offline_config
 from tests.helpers.encoders import ColorEncoder, draw_sides
 from tests.helpers.live_server import LiveServer
-from tests.helpers.paths import ROOT
+from tests.helpers.server_process import ServerProcess, got
 
 HOSTILE = (b"<img src=x onerror=alert(1)>.png", '\u202egnp.\u202dx"\u2028.png'.encode(), b"bad\xff%2e%2e.png")
-LABEL = '"><img src=x onerror=alert(1)>\u202e..'
+LABEL = '"><img src=x onerror=alert(1)>..'
 COLORS = {"yellow": (170, 170, 0), "cyan": (0, 170, 170), "magenta": (170, 0, 170), "white": (170, 170, 170)}
 PATIENCE = 30_000  # milliseconds
 
@@ -52,42 +45,6 @@ def made(tmp_path_factory):
     return root
 
 
-class Process:
-    """A server in a process of its own, which can be killed and started again at the same address."""
-
-    def __init__(self, index, inbox):
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            self.port = free.getsockname()[1]
-        self.url, self._given = f"http://127.0.0.1:{self.port}", (str(index), str(self.port), str(inbox))
-        self.start()
-
-    def start(self):
-        command = [sys.executable, "-m", "tests.helpers.serve_colors", *self._given]
-        self._process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
-        assert self._process.stdout.readline().strip() == self.url
-        while not self._is_ready:
-            time.sleep(0.01)
-
-    def kill(self, how=signal.SIGKILL):
-        self._process.send_signal(how)
-        self._process.wait(30)
-        self._process.stdout.close()
-
-    @property
-    def _is_ready(self):
-        try:
-            return got(self, "/readyz")
-        except urllib.error.HTTPError:
-            assert self._process.poll() is None
-            return False
-
-
-def got(server, path):
-    """Return the JSON of an address."""
-    with urllib.request.urlopen(server.url + path, timeout=30) as reply:
-        return json.load(reply)
-
-
 @pytest.fixture
 def index(made, tmp_path):
     return shutil.copytree(made / "index", tmp_path / "index", ignore=shutil.ignore_patterns("*.lock"))
@@ -97,7 +54,7 @@ def index(made, tmp_path):
 def server(request, made, index):
     """A server in this process, or in one of its own where the test kills it."""
     if getattr(request, "param", None) == "killed":
-        running = Process(index, made / "inbox")
+        running = ServerProcess(index, made / "inbox")
         yield running
         running.kill(signal.SIGTERM)
         return
@@ -217,9 +174,10 @@ def test_a_whole_group(context, server):
     page.keyboard.press("Enter")
     saved(page)
     assert decisions(server)[0]["size"] == count
+    expect(page.locator("#version")).to_have_text("2")
     until_counts(page, f"{count} decided")
     server.state.classifier.wait_for_index()
-    assert {"label": "new one", "examples": count} in got(server, "/v1/labels")["labels"]
+    assert {row["label"]: row["examples"] for row in got(server, "/v1/labels")["labels"]}["new one"] == count
     page.keyboard.press("z")
     saved(page)
     until_counts(page, "31 open · 0 decided")
@@ -254,12 +212,56 @@ def test_a_killed_server_loses_nothing(context, server):
     again.goto("/review/1")
     again.wait_for_function("() => document.getElementById('counts').textContent.includes('5 decided')")
     assert len(decisions(server)) == 5
+    assert not [text for text in context.said if "net::ERR_" not in text]
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("server", ["killed"], indirect=True)
+def test_pages_tell_that_the_server_is_away(context, server, made):
+    """Each in its notice; nothing is changed, the console has what the browser itself says; then all works again."""
+    reviewed(context, server).close()
+    page = context.new_page()
+    page.goto("/")
+    page.set_input_files("#file", sorted((made / "inbox/new/cyan").iterdir())[:2])
+    expect(page.locator("article[data-id]")).to_have_count(2)
+    label, quality, review = (context.new_page() for _ in range(3))
+    label.goto("/dataset/labels/red")
+    quality.goto("/quality")
+    review.goto("/review/1")
+    expect(review.locator("#current")).to_have_attribute("data-item", any_number())
+    server.kill()
+    for key in "1z":
+        page.keyboard.press(key)
+        expect(page.locator("#notice")).to_contain_text("The server does not answer. Nothing was changed")
+    label.get_by_role("checkbox").first.check()
+    label.get_by_role("button", name="Remove").click()
+    expect(label.locator("#notice")).to_contain_text("The server does not answer. Nothing was changed")
+    quality.get_by_label("Confidence of the guarantee").select_option("0.8")
+    expect(quality.locator("#sentence")).to_contain_text("The server does not answer.")
+    review.keyboard.press("n")
+    expect(review.locator("#labeling")).to_be_visible()
+    review.keyboard.type("new")
+    review.keyboard.press("Enter")
+    expect(review.locator("#unsaved")).to_contain_text("1 not saved yet")
+    server.start()
+    saved(review)
+    label.get_by_role("button", name="Remove").click()
+    expect(label.locator("#notice")).to_contain_text("1 example removed")
+    page.set_input_files("#file", sorted((made / "inbox/new/cyan").iterdir())[2:3])
+    expect(page.locator("article[data-id]")).to_have_count(3)
+    page.keyboard.press("1")
+    expect(page.locator(".taught")).to_have_count(1)
+    page.keyboard.press("z")
+    expect(page.locator(".taught")).to_have_count(0)
+    assert not [text for text in context.said if "net::ERR_" not in text]
 
 
 @pytest.mark.long
 def test_two_tabs(context, server):
     """What one tab decides leaves the other; an image is never decided twice."""
     one = reviewed(context, server)
+    one.reload()  # the first question may have come before all images were classified
+    expect(one.locator("#current")).to_have_attribute("data-item", any_number())
     other = context.new_page()
     other.goto("/review/1")
     expect(other.locator("#current")).to_have_attribute("data-item", item_of(one))

@@ -142,3 +142,13 @@ def test_one_usable_row_is_enough():
     scores = np.array([[-np.inf, 1.0, 0.0], [2.0, 1.0, 0.0]])
     of_one = fit_temperature(scores, np.array([0, 1]))
     assert of_one == pytest.approx(np.std([1, 0, 2, 1, 0]) * np.exp(7), rel=1e-3)
+
+
+@pytest.mark.parametrize("held", [1, 9, 64])
+def test_losses_do_not_depend_on_the_size_of_blocks(monkeypatch, held):
+    """They are computed row by row, so every bit is the same."""
+    scores, label_ids = incomplete()
+    whole, fitted = log_losses(scores, label_ids, 0.3), fit_temperature(scores, label_ids)
+    monkeypatch.setattr("lmm_classifier.calibration.temperature._HELD", held)
+    assert (log_losses(scores, label_ids, 0.3) == whole).all()
+    assert fit_temperature(scores, label_ids) == fitted

@@ -20,7 +20,9 @@ def test_edits_are_listed_and_forgotten(editable):
     assert heads[0][2:] == ["undo", "undoes 3", "command line"]
     assert heads[1][2:4] == ["rename_label", "undone by 4"]
     assert heads[2][2:] == ["add", "command line", "from the shelf"]
-    assert len(edit("edits", "--limit", "1").stdout.splitlines()) == 2
+    *shown, more = edit("edits", "--limit", "1").stdout.splitlines()
+    assert (len(shown), more) == (2, "3 more: --before 4 lists older ones, --limit sets how many")
+    assert edit("edits", "--limit", "3", "--json").stderr.startswith("1 more: --before 2")
     listed = json.loads(edit("edits", "--before", "3", "--json").stdout)
     assert [(item["id"], item["kind"]) for item in listed] == [(2, "add"), (1, "build")]
     edit("edits", "--purge-before", "yesterday", code=2)

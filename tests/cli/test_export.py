@@ -1,5 +1,6 @@
 """`export` writes a durable index into one file, and `import` makes a durable index of it."""
 
+import json
 from dataclasses import replace
 
 import pytest
@@ -33,6 +34,18 @@ def test_no_file_is_overwritten_by_an_export(editable):
     assert (editable / "mine.npz").read_bytes() == b"measured"
     run("export", "--output", "mine.npz", "--overwrite", cwd=editable)
     assert len(read_index(editable / "mine.npz").paths) == len(read_index(editable / "index").paths)
+
+
+def test_the_history_is_exported_too(editable):
+    """Into a new folder, with what is kept besides the examples."""
+    run("add", "photo.png", "--label", "argyle", "--config", OFFLINE, cwd=editable)
+    done = run("export", "--output", "copy.npz", "--history", "history", cwd=editable).stdout
+    assert "history: 2 edits, 0 runs, 0 results, 0 answers, 1 added, 0 trash, 0 uploads" in done
+    kinds = [json.loads(line)["kind"] for line in (editable / "history/edits.jsonl").read_text().splitlines()]
+    assert kinds == ["add", "build"]
+    done = run("export", "--output", "other.npz", "--history", "history", cwd=editable, code=1)
+    assert "history exists already" in done.stderr
+    assert not (editable / "other.npz").exists()
 
 
 @pytest.mark.parametrize(("label", "reason"), [("Unknown", "cannot be told from unknown_label"), ("", "is no label")])

@@ -4,7 +4,10 @@ import json
 import shutil
 
 from lmm_classifier.pipeline.classifier import HybridClassifier
+from lmm_classifier.review.active_runs import ActiveRuns
 from lmm_classifier.review.reviewer import Reviewer
+from lmm_classifier.review.storage.database import ReviewDatabase
+from lmm_classifier.review.storage.run_store import RunStore
 from tests.helpers.command_line import OFFLINE, run
 from tests.helpers.datasets import offline_config
 
@@ -31,5 +34,13 @@ def test_runs_are_listed_and_deleted(editable):
     assert runs("--delete", "1") == "1 runs deleted\n"
     assert runs("--purge-before", "2000-01-01", "--json") == "[]\n"
     assert runs("--purge-before", "2100-01-01", "--json") == "[2]\n"
+    database = ReviewDatabase(editable / "index")
+    begun = RunStore(database).create({"kind": "folder", "folder": str(editable / "new")}, 5).id
+    assert runs().split("  ")[2] == "interrupted"  # its server was killed
+    with ActiveRuns(editable / "index").working(begun):
+        assert runs().split("  ")[2] == json.loads(runs("--json"))[0]["state"] == "running"
+    database.close()
+    assert runs("--delete", str(begun)) == "1 runs deleted\n"
+    assert not [file.name for file in (editable / "index").glob("run-*")]
     runs("--results", "1", code=1)
     runs("--delete", "1", "--results", "2", code=1)

@@ -11,6 +11,8 @@ from lmm_classifier.core.labels import (
     alike,
     alike_between,
     alike_warnings,
+    hidden_in,
+    look,
     normal_label,
     require_label,
     unknown_clash,
@@ -43,6 +45,59 @@ def test_different_labels_are_not_alike(others):
     assert alike(["hat", *others]) == []
     assert alike_between(others, ["hat"]) == []
     assert alike_between(["hat"], ["hat"]) == []
+
+
+HIDDEN = {
+    " red": "white space at its beginning or end",
+    "red\u00a0": "white space at its beginning or end",
+    "a  b": "several spaces in a row",
+    "a \u3000b": "several spaces in a row",
+    "\u202egnp": "the character U+202E",
+    "zero\u200cwidth": "the character U+200C",
+    "\u05d0\u200d\u05d1": "the character U+200D",
+    "\u200fmark": "the character U+200F",
+    "h\u00adat": "the character U+00AD",
+    "hat\ufe0f": "the character U+FE0F",
+    "a\tb": "the character U+0009",
+    "a\u2028b": "the character U+2028",
+    "x\u3164": "the character U+3164",
+    "x\U000e0067": "the character U+E0067",
+    "\u0645\u200c": "the character U+200C",  # at the end it joins nothing
+}
+SEEN = [
+    "red dress",
+    "red\u00a0dress",
+    "\u0645\u06cc\u200c\u062e\u0648\u0627\u0647\u0645",  # Persian
+    "\u0915\u094d\u200d\u0937",  # Hindi
+    "\u09b0\u200d\u09cd\u09af",  # Bengali
+    "\U0001f469\U0001f3fd\u200d\U0001f680",  # a woman astronaut
+    "\U0001f3f3\ufe0f\u200d\U0001f308",
+    "1\ufe0f\u20e3",
+    "\U0001f3f4\U000e0067\U000e0062\U000e0073\U000e0063\U000e0074\U000e007f",
+    "\u845b\U000e0100",
+    "\u05de\u05b7\u05d4",
+    "\udcff",
+]
+
+
+@pytest.mark.parametrize("text", HIDDEN)
+def test_what_cannot_be_seen_is_named(text):
+    """The look is what is left; it holds nothing that is hidden."""
+    assert hidden_in(text) == HIDDEN[text]
+    assert hidden_in(look(text)) == ""
+
+
+@pytest.mark.parametrize("text", SEEN)
+def test_what_a_script_needs_is_seen(text):
+    """Joiners in Persian, Hindi and emoji, and the variants of characters."""
+    assert hidden_in(text) == ""
+
+
+@given(text=st.text(st.sampled_from("aA \u200c\u200d\ufe0f\u202e\t\u0645\u094d\u2764\u00a0\u0301e")))
+def test_a_look_is_stable(text):
+    """A label that looks so has this look, and labels with one look are alike."""
+    assert look(look(text)) == look(text)
+    assert visible(look(text)) == visible(text)
 
 
 @pytest.mark.parametrize("text", ["", " ", "\u200b", "\t\n", "a\0b", "\ufe0f", 3, None, b"a"])

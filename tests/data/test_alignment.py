@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from lmm_classifier.data import alignment
 from lmm_classifier.data.alignment import align, detail_correlation, plane_correlation, refine, warped
 from lmm_classifier.data.synthetic.catalog import draw
 
@@ -63,3 +64,34 @@ def test_what_lies_outside_does_not_exist():
     images, exists = warped(np.ones((1, 8, 8), np.float32), np.array([[1.0, 1.0, 1.0, 0.0]]))
     assert images.shape == exists.shape == (1, 8, 8)
     assert exists.mean() == 0.5
+
+
+def test_pairs_do_not_change_each_other(monkeypatch):
+    """Pairs that are refined together have the warps that each has alone."""
+    rng = np.random.default_rng(8)
+    first = rng.normal(size=(5, 64, 64)).astype(np.float32).cumsum(axis=1).cumsum(axis=2)
+    second, warps = np.roll(first, 1, axis=2), np.tile([1.0, 0.0, 1.0, 0.0], (5, 1))
+    together = alignment.refine(first, second, warps)
+    monkeypatch.setattr(alignment, "_PIXELS", 1)
+    np.testing.assert_allclose(alignment.refine(first, second, warps), together, atol=1e-5)
+    alone = [alignment.refine(first[[row]], second[[row]], warps[[row]])[0] for row in range(5)]
+    np.testing.assert_allclose(alone, together, atol=1e-5)
+
+
+@pytest.mark.parametrize("block", [2, 4, 8])
+def test_pooled_images_are_means_of_blocks(block):
+    """As by the definition."""
+    images = np.random.default_rng(9).normal(size=(3, 16, 16)).astype(np.float32)
+    means = images.reshape(3, 16 // block, block, 16 // block, block).mean(axis=(2, 4))
+    np.testing.assert_allclose(alignment._pooled(images, block), means, atol=1e-6)
+
+
+def test_slopes_are_those_of_numpy():
+    """Along both axes, with one-sided differences at the edges; times the positions for the scales."""
+    images = np.random.default_rng(10).normal(size=(2, 8, 8)).astype(np.float32)
+    slopes = alignment._slopes(images, np.ones((2, 8, 8), bool), np.tile([0.5, 0.0, 2.0, 0.0], (2, 1)))
+    along_y, along_x = np.gradient(images, 2 / 8, axis=(1, 2))
+    centers = (np.arange(8) + 0.5) / 4 - 1
+    expected = [along_x / 0.5 * centers, along_x / 0.5, along_y / 2 * centers[:, None], along_y / 2, images]
+    for place, values in enumerate([*expected, np.ones_like(images)]):
+        np.testing.assert_allclose(slopes[:, place], values.reshape(2, -1), atol=1e-5)

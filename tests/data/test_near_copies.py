@@ -7,6 +7,7 @@ import pytest
 from PIL import Image
 
 from benchmarks.near_copies import CONFIRMED, KINDS, SETS, copy_of, false_pairs, plant
+from lmm_classifier.data import near_copies
 from lmm_classifier.data.image_folder import scan_image_folder
 from lmm_classifier.data.images import ImageLimits
 from lmm_classifier.data.near_copies import CopyFinder
@@ -101,3 +102,20 @@ def test_confirmed_copies_are_pairs_of_the_sets():
     confirmed = json.loads(CONFIRMED.read_text(encoding="utf-8"))
     assert set(confirmed) == set(SETS)
     assert all(len(set(pair)) == 2 for pairs in confirmed.values() for pair in pairs)
+
+
+def test_of_very_many_pairs_those_with_the_most_similar_outlines_are_compared(originals, tmp_path, monkeypatch):
+    """An exact copy is among them; the limit bounds the time."""
+    (tmp_path / "copy.png").write_bytes(originals[1].read_bytes())
+    files = [*originals, tmp_path / "copy.png"]
+    finder, every_pair = CopyFinder(files, ImageLimits(), 1), np.argwhere(np.triu(np.ones((len(files),) * 2), 1))
+    everything = finder.copies(every_pair)
+    assert [(pair.first, pair.second) for pair in everything] == [(1, len(files) - 1)]
+    chosen, choose = [], near_copies.chance_limit
+    monkeypatch.setattr(near_copies, "MOST_PAIRS", 3)
+    monkeypatch.setattr(
+        near_copies, "chance_limit", lambda pairs, *rest: chosen.append(pairs.tolist()) or choose(pairs, *rest)
+    )
+    assert finder.copies(every_pair) == everything
+    assert [1, len(files) - 1] in chosen[0]
+    assert len(chosen[0]) == 3

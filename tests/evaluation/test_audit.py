@@ -125,13 +125,31 @@ def test_from_the_command_line(tmp_path):
 
 
 def test_an_audit_can_be_stopped_between_its_batches(tmp_path, vectors):
-    """It reports how many examples are scored; `Cancelled` in the callback reaches the caller."""
+    """Every step reports how far it is; `Cancelled` in the callback reaches the caller, whatever the step."""
+    index, config, seen = index_of(tmp_path / "i.npz", vectors, LABELS), PipelineConfig.offline(), []
+    audit_opened_index([index], config, progress=seen.append)
+    assert all(0 < progress.done <= progress.total for progress in seen)
+    stages = {progress.stage: progress.total for progress in seen}
+    assert (stages["scoring held-out examples"], stages["reading pixels"]) == (123, 123)
+    for stage in stages:
 
-    def cancel(progress):
-        raise Cancelled(f"{progress.done} of {progress.total}")
+        def cancel(progress, stage=stage):
+            if progress.stage == stage:
+                raise Cancelled(stage)
 
-    with pytest.raises(Cancelled, match="of 123"):
-        audit_opened_index([index_of(tmp_path / "i.npz", vectors, LABELS)], PipelineConfig.offline(), progress=cancel)
+        with pytest.raises(Cancelled, match=stage):
+            audit_opened_index([index], config, progress=cancel)
+
+
+def test_labels_are_told_before_the_duplicates(tmp_path, vectors):
+    """What needs no pixels is known before images are read; the audit itself says the same, with the duplicates."""
+    vectors, early = np.concatenate([vectors, vectors[:1]]), []
+    index = index_of(tmp_path / "i.npz", vectors, [*LABELS, "a"])
+    audit = audit_opened_index([index], PipelineConfig.offline(), 0.999, on_labels=early.append)
+    (before,) = early
+    assert before.duplicates == []
+    assert audit.duplicates
+    assert replace(before, duplicates=audit.duplicates) == audit
 
 
 @pytest.mark.parametrize("name", ["i.npz", "index"])

@@ -7,7 +7,7 @@ import pytest
 
 from lmm_classifier.core.numerics import log_softmax
 from lmm_classifier.evaluation import label_noise
-from lmm_classifier.evaluation.label_noise import expected_wrong_labels
+from lmm_classifier.evaluation.label_noise import OrderedScores, expected_wrong_labels
 
 
 def predictions(rng, count, labels, wrong, temperature=1.0, hardness=3.0):
@@ -80,11 +80,11 @@ def test_confusions_are_those_of_expectation_maximization(seed):
     scores, label_ids = confused(seed)
     even = even_mistakes(3)
     fits = [mistakes_by_hand(scores.tolist(), label_ids.tolist(), even, t) for t in TEMPERATURES[::4]]
-    found = label_noise._confusions(scores, label_ids, np.array(even))
+    found = label_noise._confusions(OrderedScores.of(scores, label_ids), np.array(even))
     np.testing.assert_allclose(found, max(fits, key=lambda fit: fit[0])[1], rtol=1e-9)
     assert (np.diag(found) == 0).all()
     for (likelihood, mistakes), temperature in zip(fits[::3], TEMPERATURES[::12]):
-        at_once, fitted = label_noise._maximized(scores, label_ids, np.array(even), temperature)
+        at_once, fitted = label_noise._maximized(OrderedScores.of(scores, label_ids), np.array(even), temperature)
         assert at_once == pytest.approx(likelihood, rel=1e-9)
         np.testing.assert_allclose(fitted, mistakes, rtol=1e-9)
 
@@ -110,7 +110,7 @@ def test_the_estimate_is_that_of_the_definition(seed, count, labels):
         round(rate * count), int(min(low, other_low) * count), math.ceil(max(high, other_high) * count)
     )
     for mistakes, expected in ((even, (rate, low, high)), (confusions, (rate, other_low, other_high))):
-        profile = label_noise._profile(scores, label_ids, np.array(mistakes))
+        profile = label_noise._profile(OrderedScores.of(scores, label_ids), np.array(mistakes))
         assert label_noise._interval(profile)[1:] == pytest.approx(expected[1:])
 
 
@@ -121,7 +121,7 @@ def test_an_impossible_prediction_is_believed_to_a_floor():
     for rows in ([0, 1], [2, 2], [3, 3]):
         label_ids = np.ones(2, np.int64)
         floored = np.maximum(scores[rows], label_noise._FLOOR)
-        profiles.append(label_noise._profile(floored, label_ids, np.array(even_mistakes(2))))
+        profiles.append(label_noise._profile(OrderedScores.of(floored, label_ids), np.array(even_mistakes(2))))
         assert np.isfinite(profiles[-1]).all()
     np.testing.assert_allclose(profiles[0], profiles[1])
     np.testing.assert_allclose(profiles[2], profiles[1])

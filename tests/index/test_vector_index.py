@@ -7,6 +7,7 @@ from lmm_classifier.core.errors import IndexMismatchError
 from lmm_classifier.embeddings.whitening import BlockWhiteningFitter
 from lmm_classifier.index.vector_index import ExactIndex
 from lmm_classifier.testing import example_fingerprint, random_embeddings
+from tests.evaluation.indexes import index_of
 from tests.helpers.vector_indexes import write_encoders
 
 LABELS = "abcabcabcabc"
@@ -53,3 +54,18 @@ def test_a_part_has_the_vectors_of_its_encoder(path):
     np.testing.assert_array_equal(rest.vectors(), EACH[1][remaining])
     expected = FITTER.fit(lambda: iter([EACH[1][remaining]])).transform(EACH[1][remaining])
     np.testing.assert_allclose(rest.gallery.embeddings, expected, atol=1e-5)
+
+
+def test_nearest_others_are_those_of_each_row_alone(tmp_path, monkeypatch):
+    """Examples of the same content are left out; blocks do not matter, and each is reported."""
+    vectors = random_embeddings(np.random.default_rng(5), 12, 6)
+    vectors[7] = vectors[3]
+    hashes = [f"{number:064x}" for number in range(12)]
+    hashes[7] = hashes[3]
+    index, seen = index_of(tmp_path / "i.npz", vectors, ["a", "b"] * 6, hashes), []
+    rows = np.array([3, 0, 11, 7, 5])
+    monkeypatch.setattr("lmm_classifier.index.vector_index._ROWS", 2)
+    for row, nearest in zip(rows, index.nearest_others(rows, 4, seen.append), strict=True):
+        (alone,) = index.search(vectors[[row]], 4, [hashes[row]])
+        assert nearest == alone
+    assert [progress.done for progress in seen] == [2, 4, 5]

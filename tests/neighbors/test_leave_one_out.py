@@ -177,3 +177,17 @@ def test_by_default_512_examples_and_268_mb_of_similarities_are_held_at_a_time()
     gallery = Gallery(random_embeddings(np.random.default_rng(0), 600, 3), np.zeros(600, np.int64), 1)
     assert [len(rows) for rows, _ in LeaveOneOut(gallery).blocks()] == [512, 88]
     assert (4 * module._MOST_AT_ONCE, module._COLUMNS) == (268_435_456, 8192)
+
+
+@pytest.mark.parametrize("in_order", [False, True])
+@pytest.mark.parametrize("m", [1, 2, 5])
+def test_means_of_labels_whose_rows_follow_each_other_or_not(in_order, m):
+    """The mean of the best similarities of each label, asked for once or again."""
+    embeddings, label_ids = dataset(count=30)
+    label_ids = np.sort(label_ids) if in_order else label_ids
+    for _, block, place in every(LeaveOneOut(Gallery(embeddings, label_ids, 4))):
+        for label in range(4):
+            best = np.sort(block.similarities[place, label_ids == label])
+            best = best[np.isfinite(best)][-m:].astype(np.float64)
+            assert block.top_k_mean(m)[place, label] == pytest.approx(best.mean(), rel=1e-12)
+        assert block.top_k_mean(m) is block.top_k_mean(m)

@@ -187,9 +187,9 @@ def test_cancelling_while_examples_are_scored_stores_nothing(images, group_by):
     before = path.read_bytes()
 
     def cancel(progress):
-        assert progress.stage == "scoring held-out examples"
         assert 0 < progress.done <= progress.total
-        raise Cancelled("enough")
+        if progress.stage == "scoring held-out examples":
+            raise Cancelled("enough")
 
     with pytest.raises(Cancelled, match="enough"):
         calibrate_index(path, images, CalibrationRequest(group_by=group_by), cancel)

@@ -3,12 +3,14 @@
 import pytest
 
 from lmm_classifier.config import PipelineConfig
+from lmm_classifier.core.errors import Cancelled
 from lmm_classifier.embeddings.descriptor import DescriptorEncoder
 from lmm_classifier.index.build.builder import build_index_from_directory
 from lmm_classifier.index.opening import open_index
 from lmm_classifier.pipeline import slow_start
 from lmm_classifier.pipeline.calibrator import CalibrationRequest, calibrate_index
 from lmm_classifier.pipeline.flow import Flow
+from lmm_classifier.pipeline.slow_start import watched_start
 from tests.helpers.datasets import draw_dataset, offline_config
 
 
@@ -58,3 +60,25 @@ def test_a_fast_start_and_a_calibrated_one_say_nothing(opened, monkeypatch):
     calibrate_index(path, PipelineConfig.offline(), CalibrationRequest(keep_known=0.95))
     monkeypatch.setattr(slow_start, "SECONDS", 0.0)
     assert open_flow()[1] == []
+
+
+def test_whoever_watches_a_start_is_told_and_can_stop_it(opened):
+    """Each stage reports; outside of the block nobody is told."""
+    open_flow, _ = opened
+    seen = []
+    with watched_start(seen.append):
+        open_flow()
+    assert all(0 < progress.done <= progress.total for progress in seen)
+    stages = {progress.stage for progress in seen}
+    assert stages == {"choosing a metric", "searching neighbors", "scoring held-out examples"}
+    for stage in stages:
+
+        def cancel(progress, stage=stage):
+            if progress.stage == stage:
+                raise Cancelled(stage)
+
+        with watched_start(cancel), pytest.raises(Cancelled, match=stage):
+            open_flow()
+    told = len(seen)
+    open_flow()
+    assert len(seen) == told

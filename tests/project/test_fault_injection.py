@@ -14,6 +14,7 @@ from benchmarks.fault_injection.hostile import archives, configurations, names
 from benchmarks.fault_injection.images import malformed, mutations
 from benchmarks.fault_injection.interruptions import interruptions
 from benchmarks.fault_injection.outcome import Outcome
+from benchmarks.fault_injection.run_flips import run_flips
 from benchmarks.fault_injection.servers import forks, rate_limits, servers
 from benchmarks.fault_injection.writers import leftovers, read_only, small_disk, writers
 
@@ -64,6 +65,12 @@ def test_flipped_bits():
 def test_flipped_bits_of_caches():
     """No flipped bit of stored answers, exports, digests or search graphs changes an answer."""
     assert_nothing_lost(*cache_flips(150))
+
+
+@pytest.mark.long
+def test_flipped_bits_of_runs():
+    """Each flip is detected or changes nothing, and a repair keeps every row that is sound."""
+    assert_nothing_lost(run_flips(200))
 
 
 @pytest.mark.long

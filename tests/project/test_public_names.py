@@ -26,6 +26,7 @@ from tests.helpers.datasets import draw_dataset, offline_config
 from tests.helpers.paths import ROOT
 
 PUBLIC = [
+    "AnswerOptions",
     "Audit",
     "BuildReport",
     "CalibrationReport",
@@ -147,7 +148,7 @@ def test_signatures():
     assert build["batch_size"].default == 64
     assert build["config"].default is None
     assert next(iter(inspect.signature(HybridClassifier).parameters)) == "config"
-    assert list(inspect.signature(HybridClassifier.classify).parameters) == ["self", "image"]
+    assert list(inspect.signature(HybridClassifier.classify).parameters) == ["self", "image", "options"]
     assert list(inspect.signature(HybridClassifier.classify_paths).parameters)[:2] == ["self", "paths"]
     names = {field.name for field in fields(Classification)}
     assert {"label", "score", "used_reranker", "decision", "candidates"} <= names

@@ -180,7 +180,7 @@ def auditor(open_client, mistaken, tmp_path):
     shutil.copytree(mistaken / "index", tmp_path / "mistaken", ignore=shutil.ignore_patterns("*.lock"))
     made = open_client(offline_config(tmp_path / "mistaken", rerank__enabled=False))
     end = time.monotonic() + PATIENCE
-    while made.state.auditing.view().audit is None:
+    while made.state.auditing.view().state == "running":
         assert time.monotonic() < end, made.state.auditing.view()
         time.sleep(0.005)
     return made

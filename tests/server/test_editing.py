@@ -1,6 +1,8 @@
 """One server makes edits; the others follow. Edits are made one after the other, and none is lost half done."""
 
 import asyncio
+import subprocess
+import sys
 import threading
 
 import pytest
@@ -9,11 +11,14 @@ pytest.importorskip("fastapi", reason="the extra `server` is not installed")
 
 from lmm_classifier.core.errors import QueueFullError
 from lmm_classifier.pipeline.classifier import HybridClassifier
-from lmm_classifier.server.editing import Editing
+from lmm_classifier.server.editing import LOCK, Editing
 from lmm_classifier.server.metrics import Metrics
 from lmm_classifier.server.problems import ProblemError
 from tests.helpers.datasets import offline_config
 from tests.helpers.encoders import ColorEncoder
+
+READS = "This server only reads, because another one makes the edits."
+TAKEN = "The server that made the edits of this index has ended. This one makes them now."
 
 
 @pytest.fixture
@@ -30,21 +35,55 @@ def editing(classifier):
     made.close()
 
 
-def test_a_second_server_only_follows(open_client, place, images):
-    """It says so, and has what the first one taught; when the first one ended, a new one makes edits."""
+def test_a_second_server_follows_until_the_first_has_ended(open_client, place, images, caplog):
+    """It says so, and has what the first one taught; then it makes the edits, and says that once."""
     config = offline_config(place / "index", rerank__enabled=False)
     first, second = open_client(config), open_client(config)
     form = {"data": {"label": "new"}, "files": {"image": images[0]}}
     reply = second.post("/v1/examples", **form)
     assert (reply.status_code, reply.json()["type"]) == (403, "/problems/read-only")
-    assert second.get("/v1/index").json()["is_writer"] is False
+    assert second.get("/v1/index").json()["why_not_writer"] == READS
+    assert READS in second.get("/dataset").text
     assert first.post("/v1/examples", **form).status_code == 201
     assert second.state.classifier.wait_for_index()
     assert "new" in [row["label"] for row in second.get("/v1/labels").json()["labels"]]
     first.__exit__(None, None, None)
     first.__exit__ = lambda *_: None
+    caplog.clear()
+    for image in images[1:3]:
+        assert second.post("/v1/examples", data={"label": "new"}, files={"image": image}).status_code == 201
+    assert second.get("/v1/index").json()["is_writer"] is True
+    assert READS not in second.get("/dataset").text
+    assert [record.message for record in caplog.records if "has ended" in record.message] == [TAKEN]
     third = open_client(config)
-    assert third.get("/v1/index").json()["is_writer"] is True
+    assert third.get("/v1/index").json()["is_writer"] is False
+
+
+def test_the_other_server_takes_over_unasked(open_client, place):
+    """What the first one could not finish is finished before the next edit."""
+    config = offline_config(place / "index", rerank__enabled=False)
+    first, second = open_client(config), open_client(config)
+    recovered = threading.Event()
+    second.state.editing.on_taking_over = recovered.set
+    first.__exit__(None, None, None)
+    first.__exit__ = lambda *_: None
+    assert recovered.wait(60)
+    assert second.get("/v1/index").json()["is_writer"] is True
+
+
+def test_a_killed_server_leaves_the_edits_to_another(place, classifier):
+    """The system takes the right back with the process."""
+    code = "import sys, filelock; a = filelock.FileLock(sys.argv[1]); a.acquire(); print(1, flush=True); input()"
+    command = [sys.executable, "-c", code, str(place / "index" / LOCK)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
+        assert other.stdout.readline()
+        editing = Editing(classifier, Metrics(lambda: None))
+        assert editing.why_not == READS
+        assert not editing.take_over()
+        other.kill()
+    assert editing.take_over()
+    assert editing.why_not == ""
+    editing.close()
 
 
 def test_too_many_edits_are_refused(editing):

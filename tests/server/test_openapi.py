@@ -1,6 +1,7 @@
 """The description says what the server does: checked by requests that are made from it."""
 
 import json
+import re
 
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
@@ -32,6 +33,22 @@ def test_every_status_is_described(client):
         assert not any("HTTPValidationError" in str(response) for response in operation["responses"].values())
     described = {int(code) for operation in operations for code in operation["responses"]}
     assert {problem.status for problem in PROBLEMS.values()} - described == {405}  # of no operation
+
+
+def test_no_parameter_is_ignored(client):
+    """Every address refuses one that it does not describe, and names those that exist; and one that comes twice."""
+    for path, operations in client.get("/openapi.json").json()["paths"].items():
+        for method, operation in operations.items():
+            address = re.sub("{.*?}", "1", path)
+            query = [one for one in operation.get("parameters", ()) if one["in"] == "query"]
+            reply = client.request(method, address, params={"nope": 1, **{one["name"]: "1" for one in query}})
+            assert (reply.status_code, reply.json()["type"]) == (400, "/problems/malformed-request"), address
+            assert "'nope'" in reply.json()["detail"]
+            assert all(one["name"] in reply.json()["detail"] for one in query)
+            for one in query:
+                reply = client.request(method, address, params={one["name"]: ["1", "2"]})
+                is_refused = "more than once" in reply.json()["detail"]
+                assert is_refused == (one["schema"].get("type") != "array"), (address, one["name"])
 
 
 @pytest.mark.parametrize("examples", [2, pytest.param(200, marks=pytest.mark.long)])

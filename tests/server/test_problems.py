@@ -44,6 +44,26 @@ def test_other_errors_are_500(caplog):
     assert SECRET in caplog.text
 
 
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        (
+            "Run `lmm-classifier calibrate` again.",
+            "Calibrate (by `recalibrate` in POST /v1/calibration, or on the page",
+        ),
+        ("calibration: run `lmm-classifier calibrate` or `lmm-classifier sync --recalibrate` to", "calibrate (by"),
+        ("or run `lmm-classifier build` with it", "run `lmm-classifier build` on the machine of the server with it"),
+        ("Nothing was changed.", "Nothing was changed."),
+    ],
+)
+def test_a_client_is_told_what_it_can_do(text, told):
+    """Not what it would take the machine of the server for, where there is another way."""
+    detail = problem_of(errors.CalibrationError(text)).detail
+    assert told in detail
+    assert "lmm-classifier calibrate" not in detail
+    assert "lmm-classifier sync" not in detail
+
+
 @given(st.floats())
 def test_retry_after_is_a_whole_number(seconds):
     """Between 1 second and an hour, also for what is no number."""

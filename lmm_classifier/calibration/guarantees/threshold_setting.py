@@ -40,7 +40,9 @@ def set_thresholds(index_path: Path, config: RetrievalConfig, asked: Calibration
     state = load_calibration(contents, make_rule(config, label_ids, len(set(contents.labels))))
     former = contents.calibration
     if not isinstance(state, Loaded) or former is None or stale_parts(contents):
-        raise StaleCalibrationError("The thresholds are not set, because the index must be calibrated first.")
+        raise StaleCalibrationError(
+            "The thresholds are not set, because the index must be calibrated first. Run `lmm-classifier calibrate`."
+        )
     calibration = state.calibration
     measured = calibration.request.max_calls if calibration.request else None
     request = replace(asked.completed(calibration.request), max_calls=measured)
@@ -50,7 +52,10 @@ def set_thresholds(index_path: Path, config: RetrievalConfig, asked: Calibration
     values = changed.to_arrays(contents)
     names = ("confidence_threshold", "request", "date")  # what was fitted stays as it is, byte for byte
     if not write_calibration(index_path, contents, {**former, **{name: values[name] for name in names}}, former):
-        raise StaleCalibrationError("The thresholds are not set, because the index was calibrated again meanwhile.")
+        raise StaleCalibrationError(
+            "The thresholds are not set, because the index was calibrated again meanwhile. Read the new "
+            "calibration, then set them again."
+        )
     return changed
 
 

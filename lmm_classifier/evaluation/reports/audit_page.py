@@ -10,13 +10,14 @@ from lmm_classifier.data.limits import ImageLimits
 from lmm_classifier.evaluation.audit import Audit, Outlier
 from lmm_classifier.evaluation.duplicates import Duplicates
 from lmm_classifier.evaluation.reports.cards import Card, GroupCard, neighbor_items
-from lmm_classifier.evaluation.reports.page import MAX_CARDS, Section, write_page
+from lmm_classifier.evaluation.reports.page import MAX_CARDS, Folded, Section, write_page
 from lmm_classifier.evaluation.reports.suspect_cards import Correct, suspect_sections
-from lmm_classifier.evaluation.reports.tables import Table
+from lmm_classifier.evaluation.reports.tables import Cell, Table
 from lmm_classifier.evaluation.reports.thumbnails import Thumbnails, embed_image
 from lmm_classifier.index.formats import read_index
 
 _FileOf = Callable[[str], Path]  # the image file of an example
+_OPEN_ROWS = 20  # of a table, before the others
 _GROUP_IMAGES = 4  # images shown of a group of duplicates
 
 
@@ -53,8 +54,8 @@ def write_audit_page(
         _duplicates("contradictions", "Same image, several labels", contradictions, file_of, limits),
         _duplicates("duplicates", "Duplicates", consistent, file_of, limits),
         Section("outliers", "Outliers", len(audit.outliers), cards=outliers),
-        Section("pairs", "Confusable labels", len(audit.confusable), table=_pairs(audit)),
-        Section("thin", "Labels with few examples", len(audit.thin), table=_thin(audit)),
+        _pairs(audit),
+        _thin(audit),
     ]
     filled = [section for section in sections if section.count]
     write_page(path, "audit.html", "Audit of the dataset", summary(audit), filled, thumbnails)
@@ -101,12 +102,21 @@ def _group_card(group: Duplicates, file_of: _FileOf, limits: ImageLimits) -> Gro
     )
 
 
-def _pairs(audit: Audit) -> Table:
+def _pairs(audit: Audit) -> Section:
+    head = ["label", "predicted as", "examples", "of its examples"]
     rows = [
         [pair.label, pair.predicted_as, str(pair.count), f"{100 * pair.fraction:.0f}%"] for pair in audit.confusable
     ]
-    return Table(["label", "predicted as", "examples", "of its examples"], rows)
+    return _table("pairs", "Confusable labels", head, rows, "pairs")
 
 
-def _thin(audit: Audit) -> Table:
-    return Table(["label", "examples"], [[label, str(count)] for label, count in audit.thin.items()])
+def _thin(audit: Audit) -> Section:
+    rows = [[label, str(count)] for label, count in audit.thin.items()]
+    return _table("thin", "Labels with few examples", ["label", "examples"], rows, "labels")
+
+
+def _table(anchor: str, heading: str, head: Sequence[str], rows: Sequence[Sequence[Cell]], what: str) -> Section:
+    """Return a section with a table; what is beyond its first rows is folded."""
+    rest = rows[_OPEN_ROWS:]
+    folded = [Folded(f"{len(rest)} more {what}", table=Table(head, rest))] if rest else []
+    return Section(anchor, heading, len(rows), table=Table(head, rows[:_OPEN_ROWS]), folded=folded)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from lmm_classifier.core.errors import ConflictError, DatasetError
+from lmm_classifier.core.errors import ConflictError, DatasetError, LastExampleError
 from lmm_classifier.core.labels import normal_label
 from lmm_classifier.core.paths import expand_home
 from lmm_classifier.core.progress import Skipped
@@ -47,7 +47,10 @@ def require_expected(store: Store, expected: Mapping[str, str] | None) -> None:
 
 
 def require_some_remain(store: Store, fewer: int) -> None:
-    """Raise DatasetError if an edit that takes so many examples away would leave none."""
+    """Raise LastExampleError if an edit that takes so many examples away would leave none."""
     count = 0 if store.state is None else int(store.state.manifest["count"])
     if fewer and fewer >= count:
-        raise DatasetError(f"This would remove all {count} examples, but an index needs one. Nothing was changed.")
+        what = f"all {count} examples" if count > 1 else "the last example"
+        raise LastExampleError(
+            f"This would remove {what}, but an index needs one. Nothing was changed. Add another example first."
+        )

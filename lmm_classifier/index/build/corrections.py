@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from io import StringIO
@@ -18,7 +18,7 @@ from lmm_classifier.core.errors import DatasetError
 from lmm_classifier.core.paths import expand_home
 from lmm_classifier.index.build.chosen_examples import require_some_remain
 from lmm_classifier.index.build.edit_history import edit_report, require_manifest
-from lmm_classifier.index.build.new_labels import checked_label
+from lmm_classifier.index.build.new_labels import check_new, checked_label
 from lmm_classifier.index.build.reports import Changes, EditReport
 from lmm_classifier.index.dismissals import Dismissal
 from lmm_classifier.index.storage.editing.change import Change
@@ -108,7 +108,7 @@ def apply_corrections(
         _raise_if_any([f"line {row.line}: {row.path!r} is no example of the index" for row in missing], path)
         chosen = {action: [row for row in corrections if row.action == action] for action in ACTIONS}
         removed = [records[row.path] for row in chosen["remove"]]
-        labels = _checked_labels(corrections, unknown_label, path)
+        labels = _checked_labels(corrections, unknown_label, path, store.label_counts())
         wanted = [(records[row.path], labels[row.label]) for row in chosen["relabel"]]
         former = [(record, label) for record, label in wanted if record.label != label]
         require_some_remain(store, len(removed))
@@ -132,13 +132,17 @@ def apply_corrections(
         return edit_report(store, changes, (), edit)
 
 
-def _checked_labels(corrections: Sequence[Correction], unknown_label: str, path: Path) -> dict[str, str]:
+def _checked_labels(
+    corrections: Sequence[Correction], unknown_label: str, path: Path, known: Iterable[str]
+) -> dict[str, str]:
     """Return the normal form of each new label; raise DatasetError with the line of each that cannot be one."""
-    labels, problems = {}, []
+    labels, problems = dict[str, str](), []
     for row in corrections:
-        if row.action == "relabel":
+        if row.action == "relabel" and row.label not in labels:
             try:
-                labels[row.label] = checked_label(row.label, unknown_label)
+                label = checked_label(row.label, unknown_label)
+                check_new([label], [*known, *labels.values()])
+                labels[row.label] = label
             except DatasetError as error:
                 problems.append(f"line {row.line}: {error}")
     _raise_if_any(problems, path)

@@ -99,6 +99,17 @@ class EditHistory:
         with opened_rows(self.path) as rows:
             return [Edit.of(*edit) for edit in rows.edits(limit, before)]
 
+    def last_edit(self) -> Edit | None:
+        """Return the edit that `undo` without an id would undo, None where nothing is left to undo."""
+        with opened_rows(self.path) as rows:
+            found = rows.edit()
+            return None if found is None else Edit.of(*found)
+
+    def count_edits(self, before: int | None = None) -> int:
+        """Return the number of edits in the journal, or of those before an id."""
+        with opened_rows(self.path) as rows:
+            return rows.count_edits(before)
+
     def undo(self, edit: int | None = None, *, note: str = "", origin: str = "") -> EditReport:
         """Undo an edit, by default the newest one that is not undone and is no undo itself.
 

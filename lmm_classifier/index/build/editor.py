@@ -19,7 +19,7 @@ from lmm_classifier.index.build.added_examples import file_of, prepare_examples
 from lmm_classifier.index.build.chosen_examples import choose_examples, require_expected, require_some_remain
 from lmm_classifier.index.build.edit_history import EditHistory, edit_report, require_manifest
 from lmm_classifier.index.build.folder_scan import scan_dataset
-from lmm_classifier.index.build.new_labels import checked_label, warn_if_alike
+from lmm_classifier.index.build.new_labels import check_new, checked_label
 from lmm_classifier.index.build.reports import BuildReport, Changes, EditReport
 from lmm_classifier.index.build.sync import Sync
 from lmm_classifier.index.build.transform_fitters import fitters_of, known_fitters
@@ -153,7 +153,7 @@ class IndexEditor(EditHistory):
             raise IndexFileError(f"Got {len(images)} images and {len(names)} labels. Give one label each, or one.")
         names = [checked_label(name, self._config.unknown_label) for name in names]
         with self._store() as store:
-            warn_if_alike(names, store.label_counts())
+            check_new(names, store.label_counts())
             manifest = require_manifest(store)
             new_records, skipped = prepare_examples(store, manifest, images, names, self._config.images.limits)
             records, failed = self._encode_added(store, manifest, new_records, progress)
@@ -198,7 +198,7 @@ class IndexEditor(EditHistory):
         with self._store() as store:
             require_expected(store, expect)
             chosen, skipped = choose_examples(store, examples, require_manifest(store))
-            warn_if_alike([label], store.label_counts())
+            check_new([label], store.label_counts())
             return self._relabeled(store, chosen, label, skipped, NewEdit("relabel", origin, note))
 
     def rename_label(self, label: str, new: str, *, note: str = "", origin: str = "") -> EditReport:
@@ -211,7 +211,7 @@ class IndexEditor(EditHistory):
             records = store.records_of_label(label)
             if not records:
                 raise DatasetError(f"No example has the label {label!r}. Nothing was changed.")
-            warn_if_alike([new], set(store.label_counts()) - {label})
+            check_new({new} - {label}, set(store.label_counts()) - {label})
             return self._relabeled(store, records, new, (), NewEdit("rename_label", origin, note), former=label)
 
     def refit(self) -> bool:

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Iterable
 
 from lmm_classifier.core.errors import DatasetError
-from lmm_classifier.core.labels import alike_between, require_label, unknown_clash
+from lmm_classifier.core.labels import alike_between, hidden_in, look, require_label, unknown_clash
 
 logger = logging.getLogger(__name__)
 
@@ -19,7 +19,25 @@ def checked_label(text: str, unknown_label: str) -> str:
     return label
 
 
-def warn_if_alike(names: Iterable[str], labels: Iterable[str]) -> None:
-    """Log a warning for each name that is none of the index's labels, but can hardly be told from one."""
-    for name, label in alike_between(names, labels):
+def check_new(names: Iterable[str], labels: Iterable[str]) -> None:
+    """Check the names that are none of an index's labels, which keep whatever name they have.
+
+    A warning is logged where only the case or the form of letters differs from a label.
+
+    Raises:
+        DatasetError: a name holds something that cannot be seen, or looks the same as a label.
+    """
+    known = set(labels)
+    new = sorted(set(names) - known)
+    if not new:
+        return
+    by_look = {look(label): label for label in sorted(known)}
+    for name in new:
+        hidden, same = hidden_in(name), by_look.setdefault(look(name), name)
+        advice = f"Write {look(name)!r}." if same == name else f"The index has {same!r}: use that one, or rename it."
+        if hidden:
+            raise DatasetError(f"The label {name!r} has {hidden}, which cannot be seen. {advice}")
+        if same != name:
+            raise DatasetError(f"The label {name!r} looks the same as another one. {advice}")
+    for name, label in alike_between(new, known):
         logger.warning("The label %r is new, and the index has %r: is that the same?", name, label)

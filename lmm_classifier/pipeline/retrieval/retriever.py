@@ -111,6 +111,11 @@ class Retriever:
         first = self.first_encoders
         return tuple(place for place in self.calibration.cascade.encoders if place not in first)
 
+    @property
+    def encoder_places(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """Return the places of the encoders that are asked first, and of those that may be asked later."""
+        return self.first_encoders, self.later_encoders
+
     def score(self, vectors: QueryVectors, leave_out: Sequence[str | None] | None = None) -> RetrievalScores:
         """Score n images; examples with a content hash in `leave_out` (n,) do not count."""
         left_out = self.index.rows_with_hash(leave_out or ())

@@ -16,6 +16,7 @@ from lmm_classifier.core.protocols import Encoder, Preprocessed
 from lmm_classifier.data.image_inputs import ImageInput, path_of, read_input
 from lmm_classifier.data.images import read_image
 from lmm_classifier.data.limits import ImageLimits
+from lmm_classifier.pipeline.stages.answer_options import ANY, AnswerOptions
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +31,7 @@ class PreparedImage:
     load_image: Callable[[], Image.Image]  # raises ImageError where the file changed or is missing
     content_hash: str = ""  # empty where the image has no file
     path: str | None = None
+    options: AnswerOptions = ANY
 
     def input_of(self, place: int, encoder: Encoder) -> Preprocessed:
         """Return the input of the encoder at `place`; raise ImageError or EncoderError where it has none."""
@@ -52,7 +54,7 @@ class Preparation:
     later: Sequence[int] = ()
     keep_pixels: bool = False
 
-    def __call__(self, image: ImageInput) -> PreparedImage:
+    def __call__(self, image: ImageInput, options: AnswerOptions = ANY) -> PreparedImage:
         """Decode and preprocess an image that `check_input` accepts; raise ImageError or EncoderError."""
         if isinstance(image, bytearray | memoryview):
             image = bytes(image)  # it may change before it is decoded again
@@ -71,7 +73,7 @@ class Preparation:
         else:
             path = expand_home(Path(image))
             load_image = partial(read_again, path, decoded.content_hash, self.limits, self.min_side)
-        return PreparedImage(inputs, load_image, decoded.content_hash, path_of(image))
+        return PreparedImage(inputs, load_image, decoded.content_hash, path_of(image), options)
 
 
 def read_again(path: Path, content_hash: str, limits: ImageLimits, min_side: int | None) -> Image.Image:

@@ -120,6 +120,12 @@ class Answer:
             return ItemDecision(former.kind, former.label, True, self.id)
         return ItemDecision(self.kind, self.label, former.apart, self.id)
 
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values, ready for JSON."""
+        own = {"id": self.id, "run": self.run, "time": self.time, "state": self.state, "kind": self.kind}
+        what = {"label": self.label, "edit": self.edit, "examples": [*self.examples], "items": [*self.items]}
+        return {**own, **what}
+
     def to_row(self) -> tuple[int, str, str, bytes]:
         """Return the columns of its row."""
         about = {

@@ -153,7 +153,11 @@ class RunStore:
             changed = connection.execute(
                 "SELECT item FROM changes WHERE run = ? AND number > ? ORDER BY number LIMIT ?", (number, change, limit)
             )
-            return list(_items(connection, [item for (item,) in changed]))
+            wanted = [item for (item,) in changed]
+            found = list(_items(connection, wanted))
+        if len(found) < len(wanted):
+            raise ITEMS.damaged
+        return found
 
     def undecided(self, number: int) -> list[Undecided]:
         """Return the items that nobody decided, by their ids; unreadable and reranked ones are not among them."""
@@ -275,6 +279,8 @@ def _items(connection: sqlite3.Connection, ids: Sequence[int]) -> Iterator[Item]
         changes, decisions = dict(numbers.fetchall()), decisions_of(connection, part)
         for item in part:
             if item in own:
+                if item not in results or item not in changes:
+                    raise RESULTS.damaged
                 run, name, content_hash = own[item]
                 version, _, _, result = results[item]
                 decision = decisions.get(item, OPEN)

@@ -37,30 +37,36 @@ class Table:
 
     def put(self, connection: sqlite3.Connection, row: Sequence[object]) -> int:
         """Write a row in the place of the one with the same key; return its number, where SQLite numbers the rows."""
-        columns = [*self.columns, "crc"]
-        statement = "INSERT OR REPLACE" if self.key else "INSERT"
-        marks = ", ".join("?" for _ in columns)
-        cursor = connection.execute(
-            f"{statement} INTO {self.name} ({', '.join(columns)}) VALUES ({marks})", (*row, checksum(*row))
+        statement, values, number = "INSERT OR REPLACE" if self.key else "INSERT", tuple(row), 0
+        if not self.key:  # its checksum covers the number, so it must be known before
+            last = connection.execute("SELECT seq FROM sqlite_sequence WHERE name = ?", (self.name,)).fetchone()
+            number = int(last[0]) + 1 if last else 1
+            values = (number, *row)
+        marks = ", ".join("?" for _ in (*values, "crc"))
+        connection.execute(
+            f"{statement} INTO {self.name} ({self.names}) VALUES ({marks})", (*values, checksum(*values))
         )
-        return int(cursor.lastrowid or 0)
+        return number
 
     def replace(self, connection: sqlite3.Connection, number: int, row: Sequence[object]) -> None:
         """Write other values into the row of a number."""
         changes = ", ".join(f"{name} = ?" for name in (*self.columns, "crc"))
-        connection.execute(f"UPDATE {self.name} SET {changes} WHERE id = ?", (*row, checksum(*row), number))
+        connection.execute(f"UPDATE {self.name} SET {changes} WHERE id = ?", (*row, checksum(number, *row), number))
 
     def rows(
         self, connection: sqlite3.Connection, where: str = "", values: Sequence[object] = ()
     ) -> Iterator[tuple[Any, ...]]:
         """Yield rows without their checksums, the number first where SQLite numbers them; a damaged one raises."""
-        start = 0 if self.key else 1  # the number is not known when the checksum is computed
         for row in connection.execute(f"SELECT {self.names} FROM {self.name} {where}", values):
-            if checksum(*row[start:-1]) != row[-1]:
-                raise ReviewError(
-                    f"A row of the table {self.name} of runs is damaged. Delete the run, and classify the images again."
-                )
+            if checksum(*row[:-1]) != row[-1]:
+                raise self.damaged
             yield row[:-1]
+
+    @property
+    def damaged(self) -> ReviewError:
+        """Return the error for a row that is damaged or missing."""
+        advice = "Delete the run, and classify the images again."
+        return ReviewError(f"A row of the table {self.name} of runs is damaged. {advice}")
 
 
 RUNS = Table("runs", {"source": _BLOB, "created": _TEXT, "state": _TEXT, "total": _INTEGER})  # total -1: not known

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from threading import Event, Lock, Thread
@@ -23,19 +24,21 @@ logger = logging.getLogger(__name__)
 _STOPPING = 10.0  # seconds to wait for an audit when the server ends
 
 Finding = LabelIssue | Duplicates | Outlier
+AuditState = Literal["running", "done", "failed", "canceled"]
 
 
 @dataclass(frozen=True)
 class AuditView:
     """The findings that still hold; `audit` has the figures of the version that was audited."""
 
-    state: Literal["running", "done", "failed", "canceled"]
+    state: AuditState
     progress: Progress | None
     error: str  # why the last audit failed
     audit: Audit | None  # None before the first has ended
     audited_version: int | None
     index_version: int
     findings: dict[str, Sequence[Finding]]  # by kind: `label`, `duplicates`, `outlier`
+    missing: tuple[str, ...] = ()  # kinds that were not searched to the end in that version
 
     @property
     def is_current(self) -> bool:
@@ -47,6 +50,15 @@ class AuditView:
         return next((found for found in self.findings[kind] if found.dismissal.id == number), None)
 
 
+@dataclass(frozen=True, slots=True)
+class Confusion:
+    """Another label that a label was confused with, when each example was judged by the others."""
+
+    label: str
+    predicted_as: int  # examples of the label that were predicted as the other one
+    predicted_from: int  # examples of the other one that were predicted as the label
+
+
 @dataclass(frozen=True)
 class _Held:
     """The findings that hold in one version of the index."""
@@ -56,77 +68,129 @@ class _Held:
     findings: dict[str, Sequence[Finding]] | None = None
 
 
+class _Run:
+    """One audit, under way or ended."""
+
+    def __init__(self) -> None:
+        self.stop = Event()
+        self.version: int | None = None  # that is audited; None before the index is open
+        self.thread: Thread | None = None
+
+
 class Auditing:
     """Audits the index of one server; one audit runs at a time.
 
     An audit takes from a second to minutes. It starts when somebody asks for the first time, and again when somebody
-    asks for that; edits meanwhile do not start it. What an edit has settled is left out at once.
+    asks for that; edits meanwhile do not start it. What an edit has settled is left out at once. Labels and outliers
+    are shown while the duplicates are still searched.
     """
 
     def __init__(self, classifier: HybridClassifier) -> None:
         self._classifier = classifier
-        self._lock, self._stop = Lock(), Event()
-        self._thread: Thread | None = None
-        self._state: Literal["running", "done", "failed", "canceled"] = "done"
+        self._lock, self._closed = Lock(), Event()
+        self._run: _Run | None = None
+        self._state: AuditState = "done"
         self._progress: Progress | None = None
         self._error = ""
         self._last: tuple[Audit, int] | None = None
+        self._missing: tuple[str, ...] = ()
         self._held = _Held()
+        self._confusions: tuple[Audit | None, dict[str, list[Confusion]]] = None, {}
 
     def start(self) -> None:
-        """Start an audit, unless one runs."""
+        """Start an audit of the newest version; one of a former version is stopped, one of this version goes on."""
+        newest = self._classifier.index_version
         with self._lock:
-            if self._state == "running" or self._stop.is_set():
+            former, run = self._run if self._state == "running" else None, _Run()
+            if self._closed.is_set() or (former is not None and former.version in (None, newest)):
                 return
-            self._state, self._error, self._progress = "running", "", None
-            self._thread = Thread(target=self._run, name="audit", daemon=True)
-            self._thread.start()
+            self._state, self._error, self._progress, self._run = "running", "", None, run
+            run.thread = Thread(target=self._audit, args=(run, former), name="audit", daemon=True)
+            run.thread.start()
 
-    def view(self) -> AuditView:
-        """Return the findings that hold; the first call starts an audit. Call it in another thread."""
-        if self._last is None and self._state == "done":
+    def view(self, starts: bool = True) -> AuditView:
+        """Return the findings that hold; the first call starts an audit, if it may. Call it in another thread."""
+        if starts and self._last is None and self._state == "done":
             self.start()
         contents = self._classifier.index.contents
-        last = self._last
-        held = self._holding(contents, None if last is None else last[0])
-        return AuditView(
-            self._state,
-            self._progress,
-            self._error,
-            None if last is None else last[0],
-            None if last is None else last[1],
-            contents.version,
-            held,
-        )
+        with self._lock:
+            last, missing, state = self._last, self._missing, self._state
+            progress, error = self._progress, self._error
+        audit, version = (None, None) if last is None else last
+        findings = self._holding(contents, audit)
+        return AuditView(state, progress, error, audit, version, contents.version, findings, missing)
+
+    def stop(self) -> None:
+        """Ask the audit under way to stop, and start no other; return at once."""
+        self._closed.set()
+        run = self._run
+        if run is not None:
+            run.stop.set()
+
+    @property
+    def audited_version(self) -> int | None:
+        """Return the version of the index that the last audit judged; None before the first. This starts none."""
+        return None if self._last is None else self._last[1]
+
+    def confusions(self) -> dict[str, list[Confusion]] | None:
+        """Return by label what it was confused with, most often first; None before the first audit."""
+        if self._last is None:
+            return None
+        audit = self._last[0]
+        if self._confusions[0] is not audit:
+            self._confusions = audit, confusions_of(audit)
+        return self._confusions[1]
 
     def close(self) -> None:
-        """Stop the audit under way."""
-        self._stop.set()
-        if self._thread is not None:
-            self._thread.join(_STOPPING)
+        """Stop the audit under way, and wait for its end."""
+        self.stop()
+        run = self._run
+        if run is not None and run.thread is not None:
+            run.thread.join(_STOPPING)
 
-    def _run(self) -> None:
+    def _audit(self, run: _Run, former: _Run | None) -> None:
+        if former is not None and former.thread is not None:
+            former.stop.set()
+            former.thread.join()
+        state, error = self._audited(run)
+        with self._lock:
+            if self._run is run:
+                self._state, self._error = state, error
+
+    def _audited(self, run: _Run) -> tuple[AuditState, str]:
+        """Audit, and return the state after that, with why it failed."""
+
         def report(progress: Progress) -> None:
-            if self._stop.is_set():
+            if run.stop.is_set() or self._closed.is_set():
                 raise Cancelled
             self._progress = progress
 
         config = self._classifier.config
         try:
             indexes = ExactIndex.open_each(expand_home(config.retrieval.index_path))
-            audit = audit_opened_index(indexes, config, progress=report)
-            self._last = audit, indexes[0].contents.version
-            self._state = "done"
+            version = run.version = indexes[0].contents.version
+            audit = audit_opened_index(
+                indexes, config, progress=report, on_labels=lambda labels: self._keep_labels(labels, version)
+            )
+            with self._lock:
+                self._last, self._missing = (audit, version), ()
+            return "done", ""
         except Cancelled:
-            self._state = "canceled"
+            return "canceled", ""
         except CalibrationError as error:
-            self._error, self._state = str(error), "failed"
+            return "failed", str(error)
         except LmmClassifierError as error:
             logger.error("The audit failed: %s: %s", type(error).__name__, error)
-            self._error, self._state = "The index cannot be read.", "failed"
+            return "failed", "The index cannot be read."
         except Exception:
             logger.exception("The audit failed.")
-            self._error, self._state = "The server made a mistake. Its log has the details.", "failed"
+            return "failed", "The server made a mistake. Its log has the details."
+
+    def _keep_labels(self, audit: Audit, version: int) -> None:
+        """Show what is known before the duplicates; those of the audit before stay until then, where they hold."""
+        with self._lock:
+            former = [] if self._last is None else self._last[0].duplicates
+            self._last, self._missing = (replace(audit, duplicates=former), version), ("duplicates",)
 
     def _holding(self, contents: IndexContents, audit: Audit | None) -> dict[str, Sequence[Finding]]:
         held = self._held
@@ -157,6 +221,22 @@ def findings_that_hold(audit: Audit | None, contents: IndexContents) -> dict[str
         "duplicates": [*filter(is_open, groups)],
         "outlier": [*filter(is_open, outliers)],
     }
+
+
+def confusions_of(audit: Audit) -> dict[str, list[Confusion]]:
+    """Return by label what it was confused with, in both directions, most often first."""
+    counts = defaultdict[str, defaultdict[str, list[int]]](lambda: defaultdict(lambda: [0, 0]))
+    for pair in audit.confusable:
+        counts[pair.label][pair.predicted_as][0] = pair.count
+        counts[pair.predicted_as][pair.label][1] = pair.count
+    return {
+        label: sorted((Confusion(name, *both) for name, both in others.items()), key=_most_often)
+        for label, others in counts.items()
+    }
+
+
+def _most_often(confusion: Confusion) -> tuple[int, str]:
+    return -confusion.predicted_as - confusion.predicted_from, confusion.label
 
 
 def _remaining(group: Duplicates, now: dict[str, tuple[str, str]]) -> Duplicates | None:

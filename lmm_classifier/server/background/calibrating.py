@@ -26,7 +26,7 @@ from lmm_classifier.pipeline.calibrator import calibrate_index
 from lmm_classifier.pipeline.classifier import HybridClassifier
 from lmm_classifier.pipeline.thresholds import Thresholds
 from lmm_classifier.server.editing import Editing
-from lmm_classifier.server.problems import ProblemError
+from lmm_classifier.server.problems import ProblemError, over_http
 
 logger = logging.getLogger(__name__)
 
@@ -179,4 +179,4 @@ class Calibrating:
         for name in ("holdout", "target_images"):
             if (folder := getattr(request, name, None)) is not None:
                 text = text.replace(f" {folder}", "").replace(f" {folder.absolute()}", "")
-        return text
+        return over_http(text)

@@ -16,7 +16,7 @@ from lmm_classifier.evaluation.audit import LabelIssue
 from lmm_classifier.evaluation.duplicates import Duplicates
 from lmm_classifier.index.build.editor import IndexEditor
 from lmm_classifier.index.build.reports import EditReport
-from lmm_classifier.server.background.auditing import Finding
+from lmm_classifier.server.background.auditing import AuditView, Finding
 from lmm_classifier.server.pages.environment import render
 from lmm_classifier.server.pages.forms import Form, applied, field, label_of, number, read_form
 from lmm_classifier.server.pages.notices import notice_of
@@ -61,8 +61,9 @@ def finding(request: Request, name: str) -> Response:
         request,
         "finding.html",
         name=name,
+        kind_of_page=_kind(name),
         title=_TITLES[name],
-        kinds=[(kind, title, len(view.findings[KINDS[kind]])) for kind, title in _TITLES.items()],
+        kinds=kinds_of(view),
         audit=view,
         count=len(found),
         at=at,
@@ -84,6 +85,12 @@ async def decide(request: Request, name: str) -> Response:
     action = field(form, "action")
     then = f"/dataset/audit/{name}?{urlencode({'at': number(form.get('at', [''])[0])})}"
     return await applied(request, action, _edit_of(found, action, form), then, visible=True)
+
+
+def kinds_of(view: AuditView) -> list[tuple[str, str, int | None]]:
+    """Return the kinds of findings for the navigation: address, title and number, None before the first audit."""
+    counts = {kind: len(view.findings[KINDS[kind]]) if view.audit else None for kind in KINDS}
+    return [(kind, title, counts[kind]) for kind, title in _TITLES.items()]
 
 
 def _edit_of(found: Finding, action: str, form: Form) -> _Edit:
@@ -117,7 +124,7 @@ def _shown(state: ServerState, found: Finding) -> dict[str, Any]:
     values["examples"] = [{"id": found.content_hash, "path": found.path, "label": found.label}]
     values["is_group"] = False
     if isinstance(found, LabelIssue):
-        chance = f"{100 * found.probability:.0f} %"
+        chance = "less than 1 %" if found.probability < 0.01 else f"about {100 * found.probability:.0f} %"
         values["suggested"] = found.suggested
         values["says"] = f"The other examples give its label a probability of {chance}."
         names = (found.label, found.suggested)

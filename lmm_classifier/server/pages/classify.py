@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from hashlib import sha256
 from typing import cast
 
@@ -40,7 +41,10 @@ _PATIENCE = 60.0  # seconds that a person waits at most
 async def first(request: Request) -> Response:
     """Show the place for images, and the results of those that the address names."""
     named = [name for name in request.query_params.get("images", "").split(" ") if CONTENT_HASH.fullmatch(name)]
-    cards = [await _card(request, image) for name in named[:_MOST] if (image := _recent(request).get(name))]
+    kept = [image for name in named[:_MOST] if (image := _recent(request).get(name))]
+    cards = await asyncio.gather(*(_card(request, image) for image in kept))
+    if _is_partial(request):  # something was undone, which may be about any of them
+        return await run_in_threadpool(_cards, request, cards, are_alone=True)
     lost = len(named[:_MOST]) - len(cards)
     return await run_in_threadpool(_page, request, cards, lost)
 
@@ -63,7 +67,7 @@ async def given(request: Request) -> Response:
         recent = [await _answered(request, data) for data in images]
     if "hx-request" in request.headers:
         cards = [await _card(request, image) for image in recent]
-        return await run_in_threadpool(render, request, "cards_alone.html", cards=cards, notice=None)
+        return await run_in_threadpool(_cards, request, cards)
     names = list(dict.fromkeys(image.content_hash for image in recent))
     where = f"/results/{names[0]}" if len(names) == 1 else f"/?images={'+'.join(names)}"
     return RedirectResponse(where, 303)
@@ -73,9 +77,8 @@ async def given(request: Request) -> Response:
 async def result(request: Request, content_hash: str) -> Response:
     """Show the result of one image, as the index answers now."""
     card = await _card(request, _found(request, content_hash))
-    if "hx-request" in request.headers and "hx-boosted" not in request.headers:
-        notice = await run_in_threadpool(notice_of, request)
-        return await run_in_threadpool(render, request, "cards_alone.html", cards=[card], notice=notice)
+    if _is_partial(request):
+        return await run_in_threadpool(_cards, request, [card])
     return await run_in_threadpool(_page, request, [card], 0)
 
 
@@ -122,7 +125,16 @@ async def teach(request: Request, content_hash: str) -> Response:
     return await applied(request, "relabel" if paths else "add", edit, f"/results/{content_hash}")
 
 
-def _page(request: Request, cards: list[ResultCard], lost: int) -> Response:
+def _is_partial(request: Request) -> bool:
+    """Return whether a script asks for parts of the page."""
+    return "hx-request" in request.headers and "hx-boosted" not in request.headers
+
+
+def _cards(request: Request, cards: Sequence[ResultCard], are_alone: bool = False) -> Response:
+    return render(request, "cards_alone.html", cards=cards, are_alone=are_alone, notice=notice_of(request))
+
+
+def _page(request: Request, cards: Sequence[ResultCard], lost: int) -> Response:
     state = state_of(request)
     labels = state.classifier.index.label_names
     notice = notice_of(request)

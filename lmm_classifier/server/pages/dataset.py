@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Container
 from typing import Any
 
 from fastapi import APIRouter
@@ -11,21 +12,22 @@ from starlette.responses import RedirectResponse, Response
 
 from lmm_classifier.core.errors import ConflictError
 from lmm_classifier.core.labels import normal_label
+from lmm_classifier.evaluation.audit import ConfusablePair
 from lmm_classifier.index.build.editor import IndexEditor
 from lmm_classifier.index.build.reports import Edit, EditReport
+from lmm_classifier.server.pages.audit import kinds_of
 from lmm_classifier.server.pages.environment import last_segment, render, segment
 from lmm_classifier.server.pages.forms import Form, applied, label_of, number, read_form
 from lmm_classifier.server.pages.notices import named_edit, notice_of
 from lmm_classifier.server.problems import ProblemError
 from lmm_classifier.server.results import CONTENT_HASH, ExampleIds
 from lmm_classifier.server.routes.examples import ORIGIN
-from lmm_classifier.server.state import ServerState, state_of
+from lmm_classifier.server.state import state_of
 
 router = APIRouter(include_in_schema=False)
 
 LABELS = "/dataset/labels/"
-_LABELS_SHOWN, _EXAMPLES_SHOWN, _SAMPLES = 48, 96, 4
-_THIN = 5  # a label with fewer examples is thin
+_LABELS_SHOWN, _EXAMPLES_SHOWN, _PAIRS_SHOWN = 48, 96, 20
 _SORTS = ("name", "fewest", "most")
 
 
@@ -41,10 +43,11 @@ def dataset(request: Request) -> Response:
     page = _page_of(params.get("page", ""), len(names), _LABELS_SHOWN)
     start = (page - 1) * _LABELS_SHOWN
     view = state.auditing.view()
+    pairs = [] if view.audit is None else [pair for pair in view.audit.confusable if _is_there(pair, rows)]
     return render(
         request,
         "dataset.html",
-        labels=[_label_values(name, state.ids) for name in names[start : start + _LABELS_SHOWN]],
+        labels=[state.ids.label_values(name) for name in names[start : start + _LABELS_SHOWN]],
         wanted=wanted,
         sort=sort if sort in _SORTS else "name",
         sorts=_SORTS,
@@ -52,7 +55,9 @@ def dataset(request: Request) -> Response:
         count=len(names),
         size=_LABELS_SHOWN,
         audit=view,
-        confusable=_confusable(state),
+        kinds=kinds_of(view),
+        confusable=pairs[:_PAIRS_SHOWN],
+        more_pairs=max(len(pairs) - _PAIRS_SHOWN, 0),
         notice=notice_of(request),
     )
 
@@ -69,7 +74,8 @@ def label(request: Request, name: str) -> Response:  # noqa: ARG001 - a slash in
         raise ProblemError("not-found", f"No example has the label {wanted!r}.")
     page = _page_of(request.query_params.get("page", ""), len(rows), _EXAMPLES_SHOWN)
     shown = rows[(page - 1) * _EXAMPLES_SHOWN : page * _EXAMPLES_SHOWN]
-    contents = ids.contents
+    contents, view = ids.contents, state.auditing.view(starts=False)
+    confusions = state.auditing.confusions() or {}
     return render(
         request,
         "label.html",
@@ -79,7 +85,8 @@ def label(request: Request, name: str) -> Response:  # noqa: ARG001 - a slash in
         count=len(rows),
         size=_EXAMPLES_SHOWN,
         labels=[*ids.rows_by_label],
-        confusable=[pair for pair in _confusable(state) if wanted in (pair.label, pair.predicted_as)],
+        kinds=kinds_of(view),
+        confusable=[other.label for other in confusions.get(wanted, ()) if other.label in ids.rows_by_label],
         notice=notice_of(request),
     )
 
@@ -153,16 +160,9 @@ def _chosen(ids: ExampleIds, label: str, form: Form) -> dict[str, str]:
     return seen
 
 
-def _label_values(name: str, ids: ExampleIds) -> dict[str, Any]:
-    rows = ids.rows_by_label[name]
-    step = max(len(rows) // _SAMPLES, 1)
-    samples = [ids.contents.hashes[row] for row in rows[::step][:_SAMPLES]]
-    return {"name": name, "count": len(rows), "samples": samples, "is_thin": len(rows) < _THIN}
-
-
-def _confusable(state: ServerState) -> list[Any]:
-    audit = state.auditing.view().audit
-    return [] if audit is None else [*audit.confusable]
+def _is_there(pair: ConfusablePair, labels: Container[str]) -> bool:
+    """Return whether both labels still exist; edits may have come after the audit."""
+    return pair.label in labels and pair.predicted_as in labels
 
 
 def _page_of(text: str, count: int, size: int) -> int:

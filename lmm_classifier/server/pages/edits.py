@@ -7,14 +7,16 @@ from functools import partial
 from fastapi import APIRouter
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import RedirectResponse, Response
 
 from lmm_classifier.core.errors import ConflictError
 from lmm_classifier.index.build.editor import IndexEditor
-from lmm_classifier.index.build.reports import EditReport
+from lmm_classifier.index.build.reports import Edit, EditReport
+from lmm_classifier.index.formats import has_npz_name
+from lmm_classifier.server.pages.audit import kinds_of
 from lmm_classifier.server.pages.environment import render
-from lmm_classifier.server.pages.forms import applied, local, number, read_form
-from lmm_classifier.server.pages.notices import notice_of, sentence
+from lmm_classifier.server.pages.forms import Form, applied, local, number, read_form, told
+from lmm_classifier.server.pages.notices import NOTHING, notice_of, sentence
 from lmm_classifier.server.problems import ProblemError
 from lmm_classifier.server.routes.examples import ORIGIN
 from lmm_classifier.server.state import state_of
@@ -28,35 +30,56 @@ _PAGE = 50  # edits
 def edits(request: Request) -> Response:
     """Show a page of edits, the newest first."""
     before = number(request.query_params.get("before", ""))
-    editor = state_of(request).classifier.editor()
-    listed = editor.edits(_PAGE, before or None)
+    state = state_of(request)
+    is_kept = not has_npz_name(state.config.retrieval.index_path)  # an .npz file has no journal
+    listed = state.classifier.editor().edits(_PAGE, before or None) if is_kept else []
     return render(
         request,
         "edits.html",
         edits=[(edit, sentence(edit)) for edit in listed],
         older=listed[-1].id if len(listed) == _PAGE else None,
+        is_kept=is_kept,
         is_newest=not before,
+        kinds=kinds_of(state.auditing.view(starts=False)),
         notice=notice_of(request),
     )
+
+
+@router.post("/edits/undo")
+async def undo_last(request: Request) -> Response:
+    """Undo the newest edit that is not undone and is no undo, whoever made it; asked again, the one before."""
+    state, then = state_of(request), _then(await read_form(request, 10_000))
+    state.editing.require_writer()
+    last = await run_in_threadpool(state.classifier.editor().last_edit)
+    if last is None:
+        return RedirectResponse(told(then, NOTHING), 303)
+    return await _undone(request, last, then)
 
 
 @router.post("/edits/{edit}/undo")
 async def undo(request: Request, edit: str) -> Response:
     """Undo an edit, and show the page on which that was asked for."""
     state, wanted = state_of(request), number(edit)
-    form = await read_form(request, 10_000)
-    then = local(form.get("then", ["/edits"])[0], "/edits")
+    then = _then(await read_form(request, 10_000))
     state.editing.require_writer()
     known = await run_in_threadpool(state.classifier.editor().edits, 1, wanted + 1)
     if not known or known[0].id != wanted:
         raise ProblemError("not-found", "The journal has no such edit.")
+    return await _undone(request, known[0], then)
+
+
+async def _undone(request: Request, edit: Edit, then: str) -> Response:
     try:
-        return await applied(request, "undo", partial(_undo, wanted), then)
+        return await applied(request, "undo", partial(_undo, edit.id), then)
     except ConflictError as error:
         if "hx-request" in request.headers:
             raise
-        values = {"edit": known[0], "sentence": sentence(known[0]), "reason": str(error)}
+        values = {"edit": edit, "sentence": sentence(edit), "reason": str(error)}
         return await run_in_threadpool(render, request, "undo_refused.html", 409, **values)
+
+
+def _then(form: Form) -> str:
+    return local(form.get("then", ["/edits"])[0], "/edits")
 
 
 def _undo(edit: int, editor: IndexEditor) -> EditReport:

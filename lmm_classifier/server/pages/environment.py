@@ -17,6 +17,14 @@ from lmm_classifier.server.pages.assets import asset
 from lmm_classifier.server.problems import ProblemError
 from lmm_classifier.server.state import ServerState, state_of
 
+# what pages begin with that are reached from a page of the navigation
+_HOMES = {
+    "/": ("/results/",),
+    "/review": ("/review/",),
+    "/dataset": ("/dataset/", "/edits"),
+    "/map": ("/map/",),
+    "/quality": ("/quality/",),
+}
 NAVIGATION = (
     ("/", "Classify"),
     ("/review", "Review"),
@@ -24,6 +32,7 @@ NAVIGATION = (
     ("/map", "Map"),
     ("/quality", "Quality"),
 )
+_TOKEN = "Your token may only read."
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,14 +45,15 @@ class Frame:
     version: int
     is_stale: bool
     is_calibrated: bool
-    read_only: str  # why this server makes no edits, or that the token may only read; "" where it makes them
+    read_only: str  # why nothing can be changed here; "" where it can
+    may_ask: bool  # whether the token allows what changes no example, such as an audit
 
 
 def frame_of(request: Request) -> Frame | None:
     """Return what the head says; None while the index is being opened, and on a page that needs no token."""
     state = state_of(request)
     try:
-        classifier, editing = state.classifier, state.editing
+        classifier = state.classifier
     except ProblemError:
         return None
     contents = classifier.index.contents
@@ -55,8 +65,16 @@ def frame_of(request: Request) -> Frame | None:
         version=contents.version,
         is_stale=state.is_stale,
         is_calibrated=classifier.retriever.stored is not None,
-        read_only=editing.why_not or ("Your token may only read." if may_only_read else ""),
+        read_only=_TOKEN if may_only_read else _why_not(state),
+        may_ask=not may_only_read,
     )
+
+
+def _why_not(state: ServerState) -> str:
+    try:
+        return state.editing.why_not
+    except ProblemError as problem:  # the server ends
+        return problem.detail
 
 
 def render(request: Request, template: str, status: int = 200, **values: Any) -> HTMLResponse:
@@ -70,8 +88,16 @@ def render(request: Request, template: str, status: int = 200, **values: Any) ->
     """
     is_public = status == 401 or request.url.path == "/login"
     frame = None if is_public else frame_of(request)
-    text = environment().get_template(template).render(frame=frame, path=request.url.path, **values)
+    where = {"path": request.url.path, "url": address_of(request)}
+    text = environment().get_template(template).render(frame=frame, **where, **values)
     return HTMLResponse(text, status)
+
+
+def address_of(request: Request) -> str:
+    """Return the address of a page, without what it tells of an edit."""
+    raw = request.scope["raw_path"].partition(b"?")[0].decode("latin-1")
+    query = [part for part in request.url.query.split("&") if part and not part.startswith("edit=")]
+    return f"{raw}?{'&'.join(query)}" if query else raw
 
 
 @cache
@@ -86,8 +112,8 @@ def environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    made.globals |= {"asset": asset, "navigation": NAVIGATION}
-    made.filters |= {"number": lambda value: f"{value:,}", "segment": segment, "exact": exact}
+    made.globals |= {"asset": asset, "navigation": NAVIGATION, "homes": _HOMES}
+    made.filters |= {"number": lambda value: f"{value:,}", "segment": segment, "exact": exact, "marked": marked}
     return made
 
 
@@ -107,6 +133,14 @@ def exact(text: str) -> Markup:
     except UnicodeEncodeError:
         return Markup()
     return Markup(escape(text))
+
+
+def marked(text: str) -> Markup:
+    """Return a text whose parts between backticks are shown as code."""
+    parts = [escape(part) for part in text.split("`")]
+    return Markup("").join(
+        Markup("<code>{}</code>").format(part) if place % 2 else part for place, part in enumerate(parts)
+    )
 
 
 def text_of(segment: str) -> str:

@@ -46,6 +46,8 @@ def field(form: Form, name: str) -> str:
 def label_of(form: Form) -> str:
     """Return the label of a form: `choice`, which buttons hold as a segment of an address, else the text in `label`.
 
+    White space at the ends of the text is left out, which keyboards of phones add.
+
     Raises:
         ProblemError: there is none.
     """
@@ -54,7 +56,7 @@ def label_of(form: Form) -> str:
             return text_of(form["choice"][0])
         except UnicodeDecodeError:
             raise ProblemError("malformed-request", "The field choice is not one of this server.") from None
-    return field(form, "label")
+    return field(form, "label").strip()
 
 
 def number(text: str, most: int = 10**9) -> int:
@@ -75,8 +77,12 @@ async def applied(
         visible: wait until results take the edit into account.
     """
     report = await state_of(request).editing.run(kind, edit, visible)
-    mark = "&" if urlsplit(then).query else "?"
-    return RedirectResponse(then if report.edit is None else f"{then}{mark}edit={report.edit}", 303)
+    return RedirectResponse(then if report.edit is None else told(then, report.edit), 303)
+
+
+def told(address: str, edit: int | str) -> str:
+    """Return an address whose page tells of an edit."""
+    return f"{address}{'&' if urlsplit(address).query else '?'}edit={edit}"
 
 
 def local(address: str, default: str = "/") -> str:

@@ -13,19 +13,32 @@ from lmm_classifier.server.pages.forms import number
 from lmm_classifier.server.problems import ProblemError
 from lmm_classifier.server.state import state_of
 
+NOTHING = "none"  # in the place of an edit, where nothing was left to undo
+_AT_THE_END = "There is nothing more to undo."
+
 
 @dataclass(frozen=True, slots=True)
 class Notice:
-    """What was done, and the edit that can be undone."""
+    """What was done, and what can be undone then."""
 
     text: str
-    edit: int | None
+    edit: int | None  # the edit that a button undoes: this one; after an undo, the newest that is left
+    redo: int | None = None  # the undo that a button takes back
 
 
 def notice_of(request: Request) -> Notice | None:
     """Return what the member `edit` of the query tells, None where it names no edit; reads the journal."""
+    if request.query_params.get("edit") == NOTHING:
+        return Notice(_AT_THE_END, None)
     edit = named_edit(request)
-    return None if edit is None else Notice(f"{sentence(edit)}.", None if edit.undone_by else edit.id)
+    if edit is None:
+        return None
+    text = f"{sentence(edit)}."
+    if not edit.undoes:
+        return Notice(text, None if edit.undone_by else edit.id)
+    last = state_of(request).classifier.editor().last_edit()
+    redo = None if edit.undone_by else edit.id
+    return Notice(f"{text} {_AT_THE_END}", None, redo) if last is None else Notice(text, last.id, redo)
 
 
 def named_edit(request: Request) -> Edit | None:

@@ -15,6 +15,7 @@ from lmm_classifier.review.storage.records import Run
 from lmm_classifier.server.pages.environment import render
 from lmm_classifier.server.problems import ProblemError, problem_of
 from lmm_classifier.server.reviewing.reviews import Reviewing
+from lmm_classifier.server.reviewing.roots import FOLDERS_OFFERED
 from lmm_classifier.server.routes.bodies import whole_number
 from lmm_classifier.server.security.access import is_loopback
 from lmm_classifier.server.state import ServerState, state_of
@@ -79,14 +80,16 @@ def _runs(request: Request, refused: str = "", status: int = 200) -> Response:
     state = state_of(request)
     reviews, given = state.reviews, request.query_params.get("before")
     before = None if given is None else whole_number(given, "before")
-    listed = reviews.reviewer.runs.runs(_PAGE, before)
+    listed = [] if reviews.why_not else reviews.reviewer.runs.runs(_PAGE, before)
     return render(
         request,
         "review_runs.html",
         status,
         runs=[_with_title(reviews, run) for run in listed],
         next=listed[-1].id if len(listed) == _PAGE else None,
-        folders=reviews.roots.folders(),
+        why_not=reviews.why_not,
+        folders=(folders := reviews.roots.folders()),
+        are_more_folders=len(folders) == FOLDERS_OFFERED,
         refused=refused,
         is_local=is_loopback(state.settings.host),
     )

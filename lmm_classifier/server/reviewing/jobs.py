@@ -61,6 +61,7 @@ class RunJobs:
         with self._lock:
             if run in self._jobs or self._is_closing.is_set():
                 return
+            self._reviewer.active.begin(run)  # also while it waits: it is no interrupted one
             job = self._jobs[run] = _Job()
             self._failures.pop(run, None)
             job.future = self._folders.submit(self._work, run, job)
@@ -81,14 +82,12 @@ class RunJobs:
                 job.future.exception(_ENDING)
 
     def state_of(self, run: Run) -> str:
-        """Return the state of a run: what is stored, or more exactly what this server does about it."""
-        if run.source["kind"] == "upload":
-            return "receiving" if run.state == "running" else run.state
+        """Return the state of a run as it is now, more exactly where it is this server that works on it."""
         with self._lock:
             job = self._jobs.get(run.id)
             if job is not None:
                 return "running" if job.has_begun else "waiting"
-        return "interrupted" if run.state == "running" else run.state
+        return self._reviewer.active.state_of(run)
 
     def failure_of(self, run: int) -> str | None:
         """Return why a run failed, None where it did not, or where that was before the server started."""
@@ -112,6 +111,8 @@ class RunJobs:
         """Stop after the batches under way; runs that are not done can go on at the next start."""
         self._is_closing.set()
         self._folders.shutdown(cancel_futures=True)
+        for run in [*self._jobs]:  # those that waited
+            self._end(run)
         self._uploads.shutdown(cancel_futures=True)
 
     def _add(self, run: int, images: Sequence[tuple[str, bytes]]) -> list[int]:
@@ -174,4 +175,5 @@ class RunJobs:
 
     def _end(self, run: int) -> None:
         with self._lock:
-            self._jobs.pop(run, None)
+            if self._jobs.pop(run, None) is not None:
+                self._reviewer.active.end(run)

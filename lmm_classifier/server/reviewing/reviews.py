@@ -146,6 +146,12 @@ class Reviewing:
             counts = self.run_values(self.reviewer.runs.run(run))
             self.events.publish(run, kind, {**values, "run": counts})
 
+    def recover(self) -> None:
+        """Finish or drop the answers that another server could not finish."""
+        if self._parts is not None:
+            self.reviewer.recover()
+            self._count_open()
+
     def stop(self) -> None:
         """End the listeners, so that their connections end; jobs stop after the batches under way."""
         self.events.close()

@@ -11,7 +11,7 @@ from lmm_classifier.core.errors import ConfigError
 from lmm_classifier.core.redaction import quote_foreign
 from lmm_classifier.server.problems import ProblemError
 
-_LISTED = 200  # folders that are offered
+FOLDERS_OFFERED = 200  # folders that are offered
 
 
 class NamedRoots:
@@ -68,4 +68,4 @@ class NamedRoots:
             except OSError:
                 continue
             found += [(name, folder) for folder in inside if not folder.startswith(".")]
-        return found[:_LISTED]
+        return found[:FOLDERS_OFFERED]

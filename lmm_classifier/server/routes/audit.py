@@ -15,9 +15,9 @@ from lmm_classifier.evaluation.audit import LabelIssue, Outlier
 from lmm_classifier.evaluation.duplicates import Duplicates
 from lmm_classifier.index.dismissals import FINDING_KINDS, Dismissal
 from lmm_classifier.server.background.auditing import AuditView, Finding
-from lmm_classifier.server.openapi import described, query, reference
+from lmm_classifier.server.openapi import NOT_MODIFIED, described, query, reference
 from lmm_classifier.server.problems import ProblemError
-from lmm_classifier.server.results import AsciiJson, ExampleIds
+from lmm_classifier.server.results import AsciiJson, ExampleIds, tagged
 from lmm_classifier.server.routes.bodies import Dismissing, read_body
 from lmm_classifier.server.routes.examples import ORIGIN, PARAMETERS, PROBLEMS, edited
 from lmm_classifier.server.state import state_of
@@ -33,7 +33,7 @@ _MAX_CURSOR = 10**9
     **described(
         "A page of findings, the worst first",
         "Audit",
-        None,
+        NOT_MODIFIED,
         [
             query("kind", "Findings of this kind.", {"type": "string", "enum": [*FINDING_KINDS], "default": "label"}),
             query("cursor", "The member `next` of the page before.", {"type": "string"}),
@@ -47,7 +47,7 @@ async def audit(request: Request) -> Response:
         raise ProblemError("malformed-request", f"kind must be one of {', '.join(FINDING_KINDS)}, got {kind[:40]!r}.")
     start = _start(request.query_params.get("cursor", "0"))
     view = await asyncio.to_thread(state.auditing.view)
-    return AsciiJson(await asyncio.to_thread(_values, view, state.ids, kind, start))
+    return tagged(request, await asyncio.to_thread(_values, view, state.ids, kind, start))
 
 
 @router.post("/v1/audit", **described("The audit runs", "Audit", None, status=202))
@@ -101,6 +101,7 @@ def _values(view: AuditView, ids: ExampleIds, kind: str, start: int) -> dict[str
         "error": view.error or None,
         "audited_version": view.audited_version,
         "index_version": view.index_version,
+        "missing": [*view.missing],
         "counts": {name: len(findings) for name, findings in view.findings.items()},
         "accuracy": None if last is None else last.accuracy,
         "wrong_labels_expected": None if last is None else last.wrong_labels.expected,

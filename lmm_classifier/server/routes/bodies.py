@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, field_validator
+from pydantic_core import PydanticCustomError
 from starlette.requests import Request
 
 from lmm_classifier.index.dismissals import FindingKind
@@ -123,11 +124,23 @@ class Labeling(Body):
     label: LabelText
 
 
+AnswerWord = Literal["unknown", "skip", "not_in_group"]
+
+
 class NewAnswer(Body):
     """What a person decided about items of one run."""
 
     items: Annotated[list[Annotated[int, Field(ge=1, le=MAX_NUMBER)]], Field(min_length=1, max_length=10_000)]
-    decision: Labeling | Literal["unknown", "skip", "not_in_group"]
+    decision: Labeling | AnswerWord
+
+    @field_validator("decision", mode="before")
+    @classmethod
+    def _is_one_of_both(cls, value: Any) -> Any:
+        if isinstance(value, dict) or value in get_args(AnswerWord):
+            return value
+        words = ", ".join(f'"{word}"' for word in get_args(AnswerWord))
+        expected = f'{{"label": TEXT}}, or one of {words}'
+        raise PydanticCustomError("decision", "Input should be {expected}", {"expected": expected})
 
 
 _MODELS = (
@@ -145,6 +158,9 @@ _MODELS = (
     Labeling,
     NewAnswer,
 )
+
+
+_NAMES = {model.__name__ for model in _MODELS}  # in a place, of the type of a value that may have several
 
 
 def body_schemas() -> dict[str, Any]:
@@ -190,5 +206,8 @@ async def read_body(request: Request, state: ServerState, model: type[Model]) ->
             return model.model_validate_json(data)
         except ValidationError as error:
             first = error.errors(include_url=False, include_input=False)[0]
-            place = ".".join(map(str, first["loc"])) or "the body"
-            raise ProblemError("malformed-request", f"{place}: {first['msg']}.") from None
+            place = ".".join(str(part) for part in first["loc"] if part not in _NAMES) or "the body"
+            said = first["msg"]
+            if first["type"] == "extra_forbidden" and len(first["loc"]) == 1:
+                said = f"There is no such member. Those that exist: {', '.join(model.model_fields)}"
+            raise ProblemError("malformed-request", f"{place}: {said}.") from None

@@ -16,9 +16,9 @@ from lmm_classifier.calibration.guarantees.risk_control import NoGuarantee
 from lmm_classifier.calibration.request import DEFAULT_CONFIDENCE_LEVEL, DEFAULT_KEEP_KNOWN, CalibrationRequest
 from lmm_classifier.core.metrics import reliability, risk_coverage
 from lmm_classifier.server.background.calibrating import RATES, Calibrating, CalibrationJob, CalibrationView
-from lmm_classifier.server.openapi import described, query, reference
-from lmm_classifier.server.problems import ProblemError
-from lmm_classifier.server.results import AsciiJson
+from lmm_classifier.server.openapi import NOT_MODIFIED, described, query, reference
+from lmm_classifier.server.problems import ProblemError, over_http
+from lmm_classifier.server.results import AsciiJson, tagged
 from lmm_classifier.server.routes.bodies import LEAST_RATE, CalibrationTargets, read_body, switch
 from lmm_classifier.server.state import state_of
 
@@ -37,7 +37,7 @@ _QUERY = [
 ]
 
 
-@router.get("/v1/calibration", **described("The calibration in use", "Calibration", None, _QUERY))
+@router.get("/v1/calibration", **described("The calibration in use", "Calibration", NOT_MODIFIED, _QUERY))
 async def calibration(request: Request) -> Response:
     """Describe the calibration: curves of held-out examples, thresholds with their sources, and guarantees.
 
@@ -46,7 +46,7 @@ async def calibration(request: Request) -> Response:
     state = state_of(request)
     given = given_targets(request.query_params)
     choices = switch(request, "choices", False)
-    return AsciiJson(await asyncio.to_thread(_values, state.calibrating, given, choices))
+    return tagged(request, await asyncio.to_thread(_values, state.calibrating, given, choices))
 
 
 @router.post(
@@ -146,7 +146,7 @@ def _values(calibrating: Calibrating, given: CalibrationRequest, choices: bool) 
     results, targets = view.calibration.held_out, outlook_request(view, given)
     return {
         "state": view.state,
-        "notes": [*view.notes],
+        "notes": [*map(over_http, view.notes)],
         "date": view.calibration.date or None,
         "request": {name: value for name, value in view.request.to_dict().items() if name in RATE_NAMES},
         "examples": len(results),

@@ -11,14 +11,14 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from lmm_classifier.server.background.mapping import MapView
-from lmm_classifier.server.openapi import described
+from lmm_classifier.server.openapi import NOT_MODIFIED, described
 from lmm_classifier.server.problems import ProblemError
-from lmm_classifier.server.results import AsciiJson, packed
+from lmm_classifier.server.results import AsciiJson, is_current, not_modified, packed
 from lmm_classifier.server.state import ServerState, state_of
 
 router = APIRouter()
 
-_OTHERS = {202: "MapState", 304: None}
+_OTHERS = {202: "MapState", **NOT_MODIFIED}
 
 
 @router.get("/v1/map", **described("Six bytes an example", "application/octet-stream", _OTHERS))
@@ -35,8 +35,8 @@ async def positions(request: Request) -> Response:
     if view is None:
         return _not_yet(state)
     headers = _headers(state, view)
-    if request.headers.get("if-none-match") == view.tag:
-        return Response(status_code=304, headers=headers)
+    if is_current(request, view.tag):
+        return not_modified(headers)
     return Response(view.records.tobytes(), headers=headers, media_type="application/octet-stream")
 
 
@@ -48,8 +48,8 @@ async def ids(request: Request) -> Response:
     if view is None:
         return _not_yet(state)
     headers = _headers(state, view)
-    if request.headers.get("if-none-match") == view.tag:
-        return Response(status_code=304, headers=headers)
+    if is_current(request, view.tag):
+        return not_modified(headers)
     body, packing = await asyncio.to_thread(_packed, view, request.headers.get("accept-encoding", ""))
     return Response(body, headers={**headers, **packing}, media_type="application/json")
 

@@ -11,9 +11,9 @@ from starlette.responses import Response
 
 from lmm_classifier.core.labels import normal_label
 from lmm_classifier.index.build.reports import Edit
-from lmm_classifier.server.openapi import described, query, reference
+from lmm_classifier.server.openapi import NOT_MODIFIED, described, query, reference
 from lmm_classifier.server.problems import ProblemError
-from lmm_classifier.server.results import AsciiJson
+from lmm_classifier.server.results import tagged
 from lmm_classifier.server.routes.bodies import MAX_NUMBER, Renaming, Undoing, read_body, whole_number
 from lmm_classifier.server.routes.examples import ORIGIN, PARAMETERS, PROBLEMS, edited
 from lmm_classifier.server.state import state_of
@@ -28,7 +28,7 @@ _PAGE = 50  # edits
     **described(
         "A page of edits, the newest first",
         "Edits",
-        None,
+        NOT_MODIFIED,
         [query("before", "Only edits before this one: the member `next` of the page before.", {"type": "integer"})],
     ),
 )
@@ -38,7 +38,7 @@ async def edits(request: Request) -> Response:
     editor = state.classifier.editor()
     listed = await asyncio.to_thread(editor.edits, _PAGE, None if before is None else whole_number(before, "before"))
     following = listed[-1].id if len(listed) == _PAGE else None
-    return AsciiJson({"edits": [_values(edit) for edit in listed], "next": following})
+    return tagged(request, {"edits": [_values(edit) for edit in listed], "next": following})
 
 
 @router.post(

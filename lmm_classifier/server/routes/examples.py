@@ -15,11 +15,11 @@ from lmm_classifier.core.errors import ConflictError
 from lmm_classifier.index.build.editor import IndexEditor
 from lmm_classifier.index.build.reports import EditReport
 from lmm_classifier.server.openapi import described, header, query, reference
-from lmm_classifier.server.problems import ProblemError
+from lmm_classifier.server.problems import ProblemError, over_http
 from lmm_classifier.server.results import AsciiJson
 from lmm_classifier.server.routes.bodies import Relabeling, Removal, SeenExample, read_body, switch
 from lmm_classifier.server.state import ServerState, state_of
-from lmm_classifier.server.uploads import IMAGE, FormParts, Part, Upload, boundary_of
+from lmm_classifier.server.uploads import IMAGE, FormParts, Part, Upload, boundary_of, known_part
 
 router = APIRouter()
 
@@ -28,7 +28,7 @@ _KEY = header("Idempotency-Key", "Sent again with the same key, a request gets t
 _VISIBLE = query("visible", "Wait until results take the edit into account.", {"type": "boolean", "default": True})
 PARAMETERS = [_VISIBLE, _KEY]
 PROBLEMS = dict.fromkeys((409, 413, 415, 422, 429), "Problem")
-_FORM = {
+_FORM: dict[str, Any] = {
     "type": "object",
     "required": ["image", "label"],
     "properties": {
@@ -36,6 +36,7 @@ _FORM = {
         "label": {"type": "string"},
         "note": {"type": "string"},
     },
+    "additionalProperties": False,
 }
 
 
@@ -54,7 +55,8 @@ async def add(request: Request) -> Response:
         raise ProblemError("unsupported-media-type", "Expected multipart/form-data.", {"Connection": "close"})
     upload = Upload(request, state.held, state.settings.max_multipart)
     async with upload.opened():
-        parts = [part async for part in FormParts(upload, boundary, state.settings.max_body, state.settings.max_parts)]
+        form = FormParts(upload, boundary, state.settings.max_body, state.settings.max_parts)
+        parts = [known_part(part, [*_FORM["properties"]]) async for part in form]
         images = [part.data for part in parts if part.name == IMAGE]
         label, note = _field(parts, "label"), _field(parts, "note")
         if not images or label is None:
@@ -143,7 +145,7 @@ def _report_values(state: ServerState, report: EditReport) -> dict[str, Any]:
         "relabeled": [{"path": path, "former": former, "label": label} for path, former, label in changes.relabeled],
         "skipped": [{"path": file.path, "reason": file.reason, "kind": file.kind} for file in report.skipped],
         "examples": report.images,
-        "stale": [*report.stale],
+        "stale": [*map(over_http, report.stale)],
         "visible": state.classifier.index_lag == 0,
         "index_version": ids.contents.version,
     }
@@ -177,10 +179,12 @@ def _found(state: ServerState, seen: Sequence[SeenExample]) -> tuple[dict[str, s
 
 def _field(parts: Sequence[Part], name: str) -> str | None:
     """Return the text of a part, None where there is none."""
-    data = next((part.data for part in parts if part.name == name), None)
-    if data is None:
+    found = [part.data for part in parts if part.name == name]
+    if not found:
         return None
+    if len(found) > 1:
+        raise ProblemError("malformed-request", f"The form has the part {name} more than once.")
     try:
-        return data.decode()
+        return found[0].decode()
     except UnicodeDecodeError:
         raise ProblemError("malformed-request", f"The part {name} is no UTF-8.") from None

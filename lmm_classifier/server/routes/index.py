@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from bisect import bisect_right
-from collections import Counter
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +16,9 @@ from starlette.responses import Response
 from lmm_classifier.core.labels import normal_label
 from lmm_classifier.core.settings import Settings, holds_secrets
 from lmm_classifier.pipeline.run_identity import run_identity
-from lmm_classifier.server.openapi import described, query
-from lmm_classifier.server.problems import ProblemError
-from lmm_classifier.server.results import AsciiJson
+from lmm_classifier.server.openapi import NOT_MODIFIED, described, query
+from lmm_classifier.server.problems import ProblemError, over_http
+from lmm_classifier.server.results import tagged
 from lmm_classifier.server.state import ServerState, state_of
 
 router = APIRouter()
@@ -26,33 +26,30 @@ router = APIRouter()
 _PAGE = 200  # examples
 _HIDDEN = {"model", "model_name", "base_url", "proxy", "extra_body"}  # may hold paths, addresses or keys
 _SET = "…"  # stands for a value that is not shown
-_NOT_MODIFIED = {304: None}
 
 
-@router.get("/v1/index", **described("The index that answers", "Index", _NOT_MODIFIED))
+@router.get("/v1/index", **described("The index that answers", "Index", NOT_MODIFIED))
 async def index(request: Request) -> Response:
     """Describe the index that answers: its version, size, encoders, calibration and thresholds."""
     state = state_of(request)
     values = await asyncio.to_thread(_index_values, state)
-    return AsciiJson(values, headers={"ETag": f'"{values["version"]}"'})
+    return tagged(request, values)
 
 
-@router.get("/v1/config", **described("The settings in use", "Config"))
+@router.get("/v1/config", **described("The settings in use", "Config", NOT_MODIFIED))
 async def config(request: Request) -> Response:
     """Return the settings in use, without secrets and without paths of the server."""
-    return AsciiJson(_shown(state_of(request).classifier.config))
+    return tagged(request, _shown(state_of(request).classifier.config))
 
 
-@router.get("/v1/labels", **described("All labels with their numbers of examples", "Labels", _NOT_MODIFIED))
+@router.get("/v1/labels", **described("All labels", "Labels", NOT_MODIFIED))
 async def labels(request: Request) -> Response:
-    """List all labels."""
+    """List all labels, with the ids of some examples, and with the labels that the last audit found them confused with.
+
+    A label is `thin` where it has fewer than 5 examples. `confusable` is null before the first audit.
+    """
     state = state_of(request)
-    if (unchanged := _if_unchanged(request, state)) is not None:
-        return unchanged
-    contents = state.ids.contents
-    counts = await asyncio.to_thread(lambda: sorted(Counter(contents.labels).items()))
-    listed = [{"label": label, "examples": count} for label, count in counts]
-    return AsciiJson({"labels": listed, "index_version": contents.version}, headers=_tag(contents.version))
+    return tagged(request, await asyncio.to_thread(_labels_values, state))
 
 
 @router.get(
@@ -60,7 +57,7 @@ async def labels(request: Request) -> Response:
     **described(
         "A page of examples",
         "Examples",
-        _NOT_MODIFIED,
+        NOT_MODIFIED,
         [
             query("label", "Only examples of this label.", {"type": "string"}),
             query("cursor", "The member `next` of the page before.", {"type": "string"}),
@@ -70,11 +67,9 @@ async def labels(request: Request) -> Response:
 async def examples(request: Request) -> Response:
     """List examples in the order of their ids in the dataset, 200 on a page."""
     state = state_of(request)
-    if (unchanged := _if_unchanged(request, state)) is not None:
-        return unchanged
     label, cursor = request.query_params.get("label"), request.query_params.get("cursor")
     values = await asyncio.to_thread(_page, state, label, cursor)
-    return AsciiJson(values, headers=_tag(values["index_version"]))
+    return tagged(request, values)
 
 
 def _index_values(state: ServerState) -> dict[str, Any]:
@@ -89,14 +84,29 @@ def _index_values(state: ServerState) -> dict[str, Any]:
             {"name": name, "encoder": str(entry.fingerprint), "dim": entry.fingerprint.dim}
             for name, entry in zip(manifest.encoder_names, manifest.encoders, strict=True)
         ],
-        "calibration": described_index["calibration"],
+        "calibration": _over_http(described_index["calibration"]),
         "thresholds": classifier.thresholds.to_dict(),
-        "stale": described_index["stale"],
+        "stale": _over_http(described_index["stale"]),
         "lag_seconds": round(classifier.index_lag, 3),
         "is_writer": not editing.why_not,
         "why_not_writer": editing.why_not or None,
         "run": run_identity(classifier),
     }
+
+
+def _labels_values(state: ServerState) -> dict[str, Any]:
+    ids, auditing = state.ids, state.auditing
+    version, confusions = auditing.audited_version, auditing.confusions()
+    listed = [
+        {
+            **ids.label_values(label),
+            "confusable": None
+            if confusions is None
+            else [asdict(other) for other in confusions.get(label, ()) if other.label in ids.rows_by_label],
+        }
+        for label in ids.rows_by_label
+    ]
+    return {"labels": listed, "audited_version": version, "index_version": ids.contents.version}
 
 
 def _page(state: ServerState, label: str | None, cursor: str | None) -> dict[str, Any]:
@@ -126,15 +136,16 @@ def _after(cursor: str) -> str:
         raise ProblemError("malformed-request", "The cursor is not one that this server gave.") from None
 
 
-def _tag(version: int) -> dict[str, str]:
-    return {"ETag": f'"{version}"'}
-
-
-def _if_unchanged(request: Request, state: ServerState) -> Response | None:
-    version = state.ids.contents.version
-    if version and request.headers.get("if-none-match") == f'"{version}"':
-        return Response(status_code=304, headers=_tag(version))
-    return None
+def _over_http(value: Any) -> Any:
+    """Return plain values whose texts tell a client what it can do."""
+    match value:
+        case str():
+            return over_http(value)
+        case list():
+            return [_over_http(item) for item in value]
+        case dict():
+            return {name: _over_http(item) for name, item in value.items()}
+    return value
 
 
 def _shown(value: Any) -> Any:

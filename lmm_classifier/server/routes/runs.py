@@ -19,7 +19,7 @@ from lmm_classifier.server.reviewing.events import Listener, RunEvent
 from lmm_classifier.server.reviewing.values import item_values
 from lmm_classifier.server.routes.bodies import NewRun, read_body, whole_number
 from lmm_classifier.server.state import ServerState, state_of
-from lmm_classifier.server.uploads import IMAGE, FormParts, Upload, boundary_of
+from lmm_classifier.server.uploads import IMAGE, FormParts, Upload, boundary_of, known_part
 
 router = APIRouter()
 
@@ -34,6 +34,7 @@ _FORM = {
     "properties": {
         "image": {"type": "array", "minItems": 1, "items": {"type": "string", "contentMediaType": "image/*"}}
     },
+    "additionalProperties": False,
 }
 
 
@@ -120,8 +121,8 @@ async def add(request: Request, run: str) -> Response:
     settings = state.settings
     upload = Upload(request, state.held, settings.max_multipart)
     async with upload.opened():
-        parts = [part async for part in FormParts(upload, boundary, settings.max_body, settings.max_parts)]
-        images = [(part.filename, part.data) for part in parts if part.name == IMAGE]
+        form = FormParts(upload, boundary, settings.max_body, settings.max_parts)
+        images = [(part.filename, part.data) async for part in form if known_part(part, [IMAGE])]
         if not images:
             raise ProblemError("malformed-request", "The form has no part named `image`.")
         ids = await state.reviews.jobs.add(number, images)

@@ -10,7 +10,7 @@ from starlette.responses import Response
 
 from lmm_classifier.server.openapi import described, query
 from lmm_classifier.server.problems import ProblemError
-from lmm_classifier.server.results import CONTENT_HASH
+from lmm_classifier.server.results import CONTENT_HASH, is_current, not_modified
 from lmm_classifier.server.routes.bodies import whole_number
 from lmm_classifier.server.state import state_of
 from lmm_classifier.server.thumbnails import SIDES
@@ -44,8 +44,8 @@ async def thumb(request: Request, content_hash: str) -> Response:
         raise ProblemError("not-found", "Expected the id of an example, 64 hexadecimal digits.")
     tag = f'"{content_hash}-{side}"'
     headers = {"Cache-Control": _CACHING, "ETag": tag}
-    if request.headers.get("if-none-match") == tag:
-        return Response(status_code=304, headers=headers)
+    if is_current(request, tag):
+        return not_modified(headers)
     item = request.query_params.get("item")
     number = None if item is None else whole_number(item, "item")
     file_of = None if number is None else partial(state.reviews.file_of, number, content_hash)

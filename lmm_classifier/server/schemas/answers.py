@@ -23,6 +23,22 @@ from lmm_classifier.server.schemas.results import RESULT_SCHEMAS
 from lmm_classifier.server.schemas.review import REVIEW_SCHEMAS
 
 _EXAMPLE = object_of({"id": HASH, "path": TEXT, "label": TEXT})
+_CONFUSION = object_of(
+    {
+        "label": TEXT,
+        "predicted_as": {"type": "integer", "description": "Examples of the label that were predicted as this one"},
+        "predicted_from": {"type": "integer", "description": "Examples of this one that were predicted as the label"},
+    }
+)
+_LABEL = object_of(
+    {
+        "label": TEXT,
+        "examples": COUNT,
+        "samples": list_of(HASH),
+        "thin": {"type": "boolean", "description": "Whether it has fewer examples than the audit asks for"},
+        "confusable": or_null(list_of(_CONFUSION)),
+    }
+)
 _SKIPPED = object_of({"path": TEXT, "reason": TEXT, "kind": TEXT})
 _EDIT_REPORT = object_of(
     {
@@ -93,7 +109,9 @@ SCHEMAS: dict[str, Any] = {
     "Examples": object_of(
         {"examples": list_of(reference_to("Example")), "next": or_null(TEXT), "index_version": COUNT}
     ),
-    "Labels": object_of({"labels": list_of(object_of({"label": TEXT, "examples": COUNT})), "index_version": COUNT}),
+    "Labels": object_of(
+        {"labels": list_of(_LABEL), "audited_version": or_null(COUNT), "index_version": COUNT},
+    ),
     "EditReport": _EDIT_REPORT,
     "Edit": _EDIT,
     "Edits": object_of({"edits": list_of(reference_to("Edit")), "next": or_null(COUNT)}),

@@ -30,6 +30,10 @@ _AUDIT = object_of(
         "error": or_null(TEXT),
         "audited_version": {**or_null(COUNT), "description": "The version of the index that was audited last"},
         "index_version": COUNT,
+        "missing": {
+            **list_of({"enum": ["label", "duplicates", "outlier"]}),
+            "description": "Kinds that were not searched to the end in that version; it may still go on",
+        },
         "counts": object_of({"label": COUNT, "duplicates": COUNT, "outlier": COUNT}),
         "accuracy": {**or_null(_RATE), "description": "Held-out examples that are predicted as their label"},
         "wrong_labels_expected": or_null(COUNT),

@@ -23,6 +23,7 @@ from lmm_classifier.core.errors import (
 )
 from lmm_classifier.data.synthetic.catalog import draw
 from lmm_classifier.index.build.builder import build_index_from_directory
+from lmm_classifier.index.build.corrections import Correction, apply_corrections
 from lmm_classifier.index.build.editor import IndexEditor
 from lmm_classifier.index.formats import read_index, write_index
 from lmm_classifier.index.staleness import stale_parts
@@ -322,13 +323,31 @@ def test_labels_are_stored_in_one_normal_form(editor):
 def test_a_new_label_that_looks_like_another_is_named(editor, dataset, caplog):
     """When it is given, and in the report of the next sync."""
     editor.add([image()], "Stripes")
-    editor.relabel(["gingham/00.png"], "gingham ")
-    text = caplog.text
-    assert "The label 'Stripes' is new, and the index has 'stripes': is that the same?" in text
-    assert "The label 'gingham ' is new" in text
+    assert "The label 'Stripes' is new, and the index has 'stripes': is that the same?" in caplog.text
     warnings = editor.sync().warnings
     named = [warning.partition(" differ only in case")[0] for warning in warnings if " differ only" in warning]
-    assert named == ["the labels 'Stripes', 'stripes'", "the labels 'gingham', 'gingham '"]
+    assert named == ["the labels 'Stripes', 'stripes'"]
+
+
+def test_a_new_label_that_looks_the_same_is_refused(editor, dataset):
+    """By every edit that gives one. A folder may be called so, and then its label can be used and renamed."""
+    for label, message in (("gingham ", "The index has 'gingham'"), ("stripe\u200bd", "Write 'striped'")):
+        with pytest.raises(DatasetError, match=message):
+            editor.add([image()], label)
+        with pytest.raises(DatasetError, match=message):
+            editor.relabel(["gingham/00.png"], label)
+        with pytest.raises(DatasetError, match=message):
+            editor.rename_label("herringbone", label)
+        with pytest.raises(DatasetError, match=message):
+            apply_corrections(editor.path, [Correction("gingham/00.png", "relabel", label, 2)])
+    (dataset / "herringbone").rename(dataset / "herringbone  ")
+    editor.sync()
+    odd = editor.examples_of("herringbone  ")
+    editor.relabel(["gingham/00.png"], "herringbone  ")
+    with pytest.raises(DatasetError, match="The index has 'herringbone  ': use that one, or rename it"):
+        editor.relabel(odd, "herringbone")
+    editor.rename_label("herringbone  ", "herringbone")
+    assert editor.examples_of("herringbone") == sorted(["gingham/00.png", *odd])
 
 
 def test_parts_that_depend_on_the_examples_are_reported_as_stale(editor, dataset, config, caplog):

@@ -127,6 +127,20 @@ def test_an_old_edit_is_undone_while_later_ones_stay(place):
     assert newest.time.tzinfo is not None
 
 
+def test_the_last_edit_is_the_one_that_undo_takes(place):
+    """Undone edits and undos are passed over; one that is done again counts again."""
+    assert place.editor.last_edit() is None
+    first, second = (place.editor.rename_label(*names).edit for names in (("stripes", "lines"), ("lines", "bars")))
+    assert place.editor.last_edit().id == second
+    undo = place.editor.undo().edit
+    assert place.editor.last_edit().id == first
+    place.editor.undo(undo)
+    assert place.editor.last_edit().id == second
+    place.editor.undo()
+    place.editor.undo()
+    assert place.editor.last_edit() is None
+
+
 def test_an_edit_whose_examples_changed_since_is_refused_by_name(place):
     """Nothing is changed then, and a second undo of one edit is refused too."""
     editor = place.editor

@@ -65,8 +65,8 @@ def test_other_files_are_refused(tmp_path):
         ReviewDatabase(tmp_path)
     with closing(sqlite3.connect(file)) as own:
         own.execute("DROP TRIGGER evil")
-        own.execute("PRAGMA user_version=2")
-    with pytest.raises(ReviewError, match="format 2"):
+        own.execute("PRAGMA user_version=1")
+    with pytest.raises(ReviewError, match="format 1"):
         ReviewDatabase(tmp_path)
 
 

@@ -1,6 +1,10 @@
 """The journal is a page, on which any edit can be undone."""
 
+import re
+
 from tests.helpers.forms import PAGE, followed, send
+
+NOTHING = "There is nothing more to undo."
 
 
 def test_an_edit_is_told_and_undone(teacher):
@@ -26,3 +30,30 @@ def test_other_numbers_are_no_edits(teacher):
     reply = send(teacher, "/edits/2/undo", then="//evil.example/")
     assert reply.headers["location"].startswith("/edits?edit=")
     assert teacher.get("/edits?before=x&edit=77").status_code == 200
+
+
+def test_undoing_goes_back_step_by_step(teacher):
+    """Each time the newest edit that is left, whoever made it; then it says that nothing is left."""
+    teacher.post("/v1/labels/rename", json={"label": "red", "new": "crimson"})
+    send(teacher, "/dataset/labels/green", action="rename", label="lime")
+    send(teacher, "/dataset/labels/lime", action="rename", label="olive")
+    page = followed(teacher, send(teacher, "/edits/undo", then="/dataset"))
+    assert "Undone: 6 examples relabeled from olive to lime" in page
+    assert NOTHING not in page
+    for text in ("from lime to green", "from crimson to red"):
+        (action,) = re.findall(r'action="(/edits/\d+/undo)" data-undo.*data-key="z"', page)
+        page = followed(teacher, send(teacher, action, then="/dataset"))
+        assert f"Undone: 6 examples relabeled {text}" in page
+    assert NOTHING in page
+    assert NOTHING in followed(teacher, send(teacher, "/edits/undo", then="/dataset?q=r"))
+    assert teacher.get("/v1/index").json()["version"] == 7
+    (action,) = re.findall(r'action="(/edits/\d+/undo)" data-undo.*>Redo<', page)
+    assert "from red to crimson" in followed(teacher, send(teacher, action, then="/dataset"))
+    assert "from crimson to red" in followed(teacher, send(teacher, "/edits/undo", then="/dataset"))
+
+
+def test_the_page_belongs_to_the_dataset(client):
+    """Its tab is lit, and the pages of the dataset lead to it."""
+    assert re.search(r'href="/dataset" aria-current="page">Dataset<', client.get("/edits").text)
+    for address in ("/dataset", "/dataset/labels/red", "/dataset/audit/outliers"):
+        assert 'href="/edits"' in client.get(address).text

@@ -2,7 +2,7 @@
 
 import pytest
 
-from lmm_classifier.server.pages.forms import local, number
+from lmm_classifier.server.pages.forms import label_of, local, number
 
 
 @pytest.mark.parametrize(
@@ -29,3 +29,16 @@ def test_only_addresses_of_this_server(address, expected):
 def test_numbers_of_addresses_never_fail(text, expected):
     """Whatever somebody writes there."""
     assert number(text) == expected
+
+
+@pytest.mark.parametrize(
+    ("form", "label"),
+    [
+        ({"label": [" dress "]}, "dress"),  # a keyboard of a phone adds white space
+        ({"label": ["two words"]}, "two words"),
+        ({"choice": ["%20dress"], "label": ["ignored"]}, " dress"),  # a label that the index has
+    ],
+)
+def test_the_label_of_a_form(form, label):
+    """Typed text is trimmed, and a label that was chosen is not."""
+    assert label_of(form) == label

@@ -35,7 +35,8 @@ def test_an_index_that_is_not_calibrated(client, made_index):
     assert sum(values["curves"]["familiarity"]["known"]) == values["examples"]
     answer = client.post(ADDRESS, json={"target_precision": 0.7})
     assert (answer.status_code, answer.json()["type"]) == (409, "/problems/calibration-conflict")
-    assert "must be calibrated first" in answer.json()["detail"]
+    assert "must be calibrated first. Calibrate (by `recalibrate` in POST /v1/calibration" in answer.json()["detail"]
+    assert "lmm-classifier" not in answer.text
 
 
 def test_a_job_calibrates(teacher, place):

@@ -98,11 +98,30 @@ def test_an_example_that_another_program_added_can_be_relabeled(teacher, place, 
     assert teacher.patch("/v1/examples", json={"examples": [example], "label": "red"}).status_code == 200
 
 
-def test_the_last_examples_stay(teacher):
-    """An index needs one."""
+def test_the_last_examples_stay(teacher, images):
+    """An index needs one, whatever would remove the last: the removal of all, or an undo."""
     reply = teacher.request("DELETE", "/v1/examples", json={"examples": seen(*listed(teacher))})
-    assert (reply.status_code, reply.json()["type"]) == (422, "/problems/refused-edit")
-    assert len(listed(teacher)) == 24
+    assert (reply.status_code, reply.json()["type"]) == (409, "/problems/last-example")
+    assert "Add another example first" in reply.json()["detail"]
+    former = listed(teacher)
+    assert len(former) == 24
+    added = teacher.post("/v1/examples", data={"label": "x"}, files={"image": images[0]}).json()
+    assert teacher.request("DELETE", "/v1/examples", json={"examples": seen(*former)}).status_code == 200
+    reply = teacher.post(f"/v1/edits/{added['edit']}/undo", json={})
+    assert (reply.status_code, reply.json()["type"]) == (409, "/problems/last-example")
+    assert "the last example" in reply.json()["detail"]
+    assert [row["label"] for row in listed(teacher)] == ["x"]
+
+
+@pytest.mark.parametrize("path", ["/v1/examples", "/v1/classify", "/v1/runs/1/images"])
+def test_no_part_of_a_form_is_ignored(teacher, images, path):
+    """One that is misspelled is told, with those that exist; a label comes once."""
+    teacher.post("/v1/runs", json={})
+    reply = teacher.post(path, data={"labels": "x"}, files={"image": images[0]})
+    assert (reply.status_code, reply.json()["type"]) == (400, "/problems/malformed-request")
+    assert "'labels'. Those that exist: image" in reply.json()["detail"]
+    reply = teacher.post("/v1/examples", data={"label": ["x", "y"]}, files={"image": images[0]})
+    assert (reply.status_code, "more than once" in reply.json()["detail"]) == (400, True)
 
 
 HOSTILE = [

@@ -10,7 +10,7 @@ def test_the_index_is_described(client, made_index):
     values = reply.json()
     assert (values["examples"], values["labels"], values["lag_seconds"]) == (24, 4, 0)
     assert values["calibration"]["state"] == "missing"
-    assert reply.headers["etag"] == f'"{values["version"]}"' == f'"{reply.headers["x-index-version"]}"'
+    assert values["version"] == int(reply.headers["x-index-version"])
     assert str(made_index) not in reply.text
 
 
@@ -41,6 +41,57 @@ def test_labels_and_examples(client):
     for address in ("/v1/labels", "/v1/examples"):
         tag = client.get(address).headers["etag"]
         assert client.get(address, headers={"if-none-match": tag}).status_code == 304
+
+
+def test_labels_have_samples_and_what_they_are_confused_with(auditor, teacher):
+    """Null before the first audit, which asking does not start; thin are those that the audit calls so."""
+    for row in teacher.get("/v1/labels").json()["labels"]:
+        assert row["confusable"] is None
+        assert len(set(row["samples"])) == 4
+        assert teacher.get(f"/v1/thumbs/{row['samples'][0]}").status_code == 200
+    values, audit = auditor.get("/v1/labels").json(), auditor.state.auditing.view().audit
+    assert values["audited_version"] == values["index_version"]
+    assert {row["label"]: row["examples"] for row in values["labels"] if row["thin"]} == audit.thin
+    pairs = {
+        (row["label"], other["label"]): other["predicted_as"] for row in values["labels"] for other in row["confusable"]
+    }
+    assert {pair: count for pair, count in pairs.items() if count} == {
+        (pair.label, pair.predicted_as): pair.count for pair in audit.confusable
+    }
+    reverse = {(b, a): n for (a, b), n in pairs.items()}
+    for row in values["labels"]:
+        for other in row["confusable"]:
+            assert other["predicted_from"] == reverse.get((row["label"], other["label"]), 0)
+    auditor.post("/v1/labels/rename", json={"label": "green", "new": "grass"})
+    renamed = auditor.get("/v1/labels").json()["labels"]
+    assert "green" not in {other["label"] for row in renamed for other in row["confusable"]}
+
+
+def test_what_a_client_has_is_not_sent_again(client):
+    """Whether it names the tag strong or weak, alone or among others; another tag is not the one."""
+    addresses = ("/v1/index", "/v1/config", "/v1/labels", "/v1/examples?label=red", "/v1/calibration", "/v1/edits")
+    for address in addresses:
+        tag = client.get(address).headers["etag"]
+        for given in (tag, f"W/{tag}", f'"a,b", W/"x",{tag}', "*"):
+            reply = client.get(address, headers={"if-none-match": given})
+            assert (reply.status_code, reply.content, reply.headers["etag"]) == (304, b"", tag)
+        for given in ('"other"', tag.strip('"'), tag.replace('"', "'"), "", f'"{tag}"'):
+            assert client.get(address, headers={"if-none-match": given}).status_code == 200
+
+
+def test_the_tag_changes_with_all_that_is_told(teacher, images):
+    """A calibration and its staleness are news, whatever the version of the index is."""
+    tags = [teacher.get("/v1/index").headers["etag"]]
+    teacher.post("/v1/calibration", json={"recalibrate": True})
+    assert teacher.state.calibrating.wait()
+    tags.append(teacher.get("/v1/index").headers["etag"])
+    teacher.post("/v1/examples", data={"label": "red"}, files={"image": images[0]})
+    described = teacher.get("/v1/index")
+    assert len({*tags, described.headers["etag"]}) == 3
+    (stale,) = described.json()["stale"]
+    assert "POST /v1/calibration" in stale
+    assert "lmm-classifier calibrate" not in described.text
+    assert "lmm-classifier" not in teacher.get("/v1/calibration").text
 
 
 def test_pages_of_examples(client, monkeypatch):

@@ -142,8 +142,10 @@ def test_refused_answers(reviewer, run, items, decision, status):
 
 def test_hostile_labels(reviewer, run):
     """A label is text, whatever it holds."""
-    label = '"><script>alert(1)</script>\u202e../..'
+    label = '"><script>alert(1)</script>../..'
     item = of_name(reviewer, run, "yellow")[:1]
+    reply = decide(reviewer, item, {"label": f"{label}\u202e"})
+    assert (reply.status_code, "U+202E" in reply.json()["detail"]) == (422, True)
     assert decide(reviewer, item, {"label": label}).status_code == 200
     assert [line["decision"] for line in lines(reviewer, run) if line["id"] in item] == [
         {"kind": "label", "label": label}
@@ -158,6 +160,17 @@ def test_stopping(reviewer, run):
     for target in ("0", "2", "nan"):
         assert reviewer.get("/v1/review/stopping", params={"run": run, "target": target}).status_code == 422
     assert reviewer.get("/v1/review/stopping", params={"run": run, "target": "x"}).status_code == 400
+
+
+def test_a_decision_that_is_none(reviewer, run):
+    """The problem says which there are, and where the mistake is."""
+    reply = reviewer.post("/v1/review/decisions", json={"items": [1], "decision": "foo"})
+    expected = 'decision: Input should be {"label": TEXT}, or one of "unknown", "skip", "not_in_group".'
+    assert (reply.status_code, reply.json()["detail"]) == (400, expected)
+    reply = reviewer.post("/v1/review/decisions", json={"items": [1], "decision": {"name": "x"}})
+    assert reply.json()["detail"] == "decision.label: Field required."
+    reply = reviewer.post("/v1/review/decisions", json={"items": [1], "decisions": "skip", "decision": "skip"})
+    assert "decisions: There is no such member. Those that exist: items, decision." in reply.json()["detail"]
 
 
 @pytest.mark.parametrize(

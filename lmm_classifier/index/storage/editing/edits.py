@@ -81,6 +81,12 @@ def read_edits(connection: sqlite3.Connection, source: str, limit: int, before: 
     return (_edit(row, source) for row in rows)
 
 
+def count_edits(connection: sqlite3.Connection, before: int | None = None) -> int:
+    """Return the number of edits, or of those before an id."""
+    last = 2**62 if before is None else before
+    return int(connection.execute(f"SELECT count(*) FROM {EDITS.name} WHERE id < ?", (last,)).fetchone()[0])
+
+
 def find_edit(connection: sqlite3.Connection, source: str, number: int) -> EditRow | None:
     """Return the edit with this id, None where there is none."""
     row = connection.execute(f"{EDITS.select} WHERE id = ?", (number,)).fetchone()

@@ -13,7 +13,7 @@ from lmm_classifier.index.manifest import Manifest
 from lmm_classifier.index.staleness import FittedTo, named_stale
 from lmm_classifier.index.storage import database
 from lmm_classifier.index.storage.editing.dismissals import read_dismissals
-from lmm_classifier.index.storage.editing.edits import EditRow, find_edit, newest_to_undo, read_edits
+from lmm_classifier.index.storage.editing.edits import EditRow, count_edits, find_edit, newest_to_undo, read_edits
 from lmm_classifier.index.storage.editing.label_totals import read_label_totals
 from lmm_classifier.index.storage.editing.purge import referenced_images
 from lmm_classifier.index.storage.editing.row_changes import RowChanges, read_row_changes
@@ -119,6 +119,11 @@ class StoredRows:
         with database.translated(self.folder):
             rows = list(read_edits(self._connection, self.source, limit, before))
             return [(row, read_row_changes(self._connection, self.source, row.id, row.changed)) for row in rows]
+
+    def count_edits(self, before: int | None = None) -> int:
+        """Return the number of edits, or of those before an id."""
+        with database.translated(self.folder):
+            return count_edits(self._connection, before)
 
     def journal_images(self) -> set[str]:
         """Return the names of the images added by hand to which the journal refers."""

@@ -8,6 +8,7 @@ const form = /** @type {HTMLFormElement} */ (document.getElementById("give"));
 const input = /** @type {HTMLInputElement} */ (document.getElementById("file"));
 const results = /** @type {HTMLElement} */ (document.getElementById("results"));
 const most = Number(form.dataset.most);
+const isReadOnly = form.dataset.readOnly !== undefined;
 const ENDINGS = /\.(jpe?g|png|gif|bmp|webp|tiff?|heic|heif|avif|ppm|pgm|jp2|ico|tga)$/i;
 
 /**
@@ -18,6 +19,7 @@ async function take(files) {
   const images = files.filter((file) => file.type.startsWith("image/") || ENDINGS.test(file.name));
   if (!images.length) return tell(files.length ? "None of these files is an image." : "No file was given.");
   if (images.length < files.length) tell(`${files.length - images.length} files are no images, and are left out.`);
+  if (images.length > most && isReadOnly) return tell(`This server only reads, so at most ${most} images are answered together.`);
   if (images.length > most) return run(images);
   form.classList.add("slim");
   const cards = images.map(pending);
@@ -113,11 +115,25 @@ async function inParallel(items, act) {
   await Promise.all(Array.from({ length: AT_ONCE }, worker));
 }
 
+/** The cards with an answer. */
+function answered() {
+  return /** @type {HTMLElement[]} */ ([...results.querySelectorAll("article[data-id]")]);
+}
+
+/** @param {HTMLElement[]} cards */
+function addressOf(cards) {
+  const ids = [...new Set(cards.map((card) => card.dataset.id))].slice(0, most);
+  return ids.length ? `/?images=${ids.join("+")}` : "/";
+}
+
 /** Let the address name the results that are shown, so that it can be opened again. */
 function remember() {
-  const cards = /** @type {HTMLElement[]} */ ([...results.querySelectorAll("article[data-id]")]);
-  const ids = [...new Set(cards.map((card) => card.dataset.id))].slice(0, most);
-  if (ids.length) history.replaceState(null, "", `/?images=${ids.join("+")}`);
+  if (answered().length) history.replaceState(null, "", addressOf(answered()));
+}
+
+/** @param {HTMLElement} card */
+function isTaught(card) {
+  return card.querySelector(".taught") !== null;
 }
 
 /**
@@ -196,16 +212,26 @@ document.addEventListener("dragover", (event) => {
 document.addEventListener("dragleave", (event) => {
   if (!event.relatedTarget) form.classList.remove("over");
 });
-document.addEventListener("drop", async (event) => {
+document.addEventListener("drop", (event) => {
   event.preventDefault();
   form.classList.remove("over");
-  if (event.dataTransfer) take(await dropped(event.dataTransfer));
+  if (!event.dataTransfer) return;
+  dropped(event.dataTransfer).then(take, () => tell("What was dropped cannot be read."));
 });
 document.addEventListener("paste", (event) => {
   const files = [...(event.clipboardData?.files ?? [])];
   if (files.length) take(files);
 });
+/** @type {Set<string | undefined>} */
+let taught = new Set(); // ids of the images that were examples before a request
+document.addEventListener("htmx:configRequest", () => {
+  const cards = answered();
+  taught = new Set(cards.filter(isTaught).map((card) => card.dataset.id));
+  document.body.dataset.then = addressOf([...cards.filter(isTaught), ...cards.filter((card) => !isTaught(card))]);
+}, true);
 document.addEventListener("htmx:afterSettle", () => {
-  const open = [...document.querySelectorAll("article.answer")].find((card) => !card.querySelector(".taught"));
-  if (open && document.querySelector(".taught")) /** @type {HTMLElement} */ (open).focus();
+  const open = answered().filter((card) => !isTaught(card));
+  const undone = open.find((card) => taught.has(card.dataset.id));
+  const next = undone ?? (results.querySelector(".taught") ? open[0] : undefined);
+  next?.focus();
 });

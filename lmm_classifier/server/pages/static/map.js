@@ -256,7 +256,9 @@ function moved() {
   writing = setTimeout(() => {
     const label = view.only === null ? "" : get("map-label").value;
     const values = { x: view.x.toFixed(3), y: view.y.toFixed(3), zoom: view.zoom.toFixed(2), color: view.color, ...(label && { label }) };
-    history.replaceState(null, "", `?${new URLSearchParams(values)}`);
+    const address = `/map?${new URLSearchParams(values)}`;
+    history.replaceState(null, "", address);
+    document.querySelectorAll("[data-undo] [name=then]").forEach((field) => field.setAttribute("value", address));
   }, 200);
 }
 
@@ -283,10 +285,7 @@ get("map-lasso").addEventListener("click", () => lassoing(!gestures.isLasso));
 get("map-frame").addEventListener("click", () => framing(!frame));
 get("map-in").addEventListener("click", () => zoom(1.5));
 get("map-out").addEventListener("click", () => zoom(1 / 1.5));
-get("map-fit").addEventListener("click", () => {
-  view.fit();
-  moved();
-});
+get("map-fit").addEventListener("click", () => [view.fit(), moved()]);
 view.canvas.addEventListener("keydown", pressed);
 new ResizeObserver(() => view.draw()).observe(view.canvas);
 view.dark.addEventListener("change", () => {

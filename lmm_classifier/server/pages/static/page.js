@@ -1,6 +1,10 @@
 // What all pages with forms share: keys that press the buttons that carry them, the legend, and what htmx reports.
 
 const FOCUS = ".finding";
+const UNDO = "form[data-undo]";
+const UNDER_WAY = "form[data-undo].htmx-request";
+
+let presses = 0; // of the key that undoes, while an undo is under way: its answer says what comes next
 
 /**
  * Return the controls that a key presses: those of cards without an answer first, and there of the card with the focus.
@@ -13,7 +17,8 @@ function controls() {
   const shown = all.filter((control) => control.checkVisibility() && !(/** @type {HTMLButtonElement} */ (control).disabled));
   const later = (/** @type {HTMLElement} */ one) => {
     const isTaught = Boolean(one.closest("article")?.querySelector(".taught"));
-    return 2 * Number(isTaught) + Number(Boolean(own) && !own?.contains(one));
+    const isAside = Boolean(one.closest(".frame")); // a notice knows better what to undo than the head of the page
+    return 4 * Number(isAside) + 2 * Number(isTaught) + Number(Boolean(own) && !own?.contains(one));
   };
   return shown.sort((one, other) => later(one) - later(other));
 }
@@ -52,6 +57,10 @@ function pressed(event) {
   if (!found) return;
   event.preventDefault();
   if (event.repeat) return;
+  if (found.closest(UNDO) && document.querySelector(UNDER_WAY)) {
+    presses += 1;
+    return;
+  }
   if (found.matches("input:not([type=file]), textarea")) {
     found.focus();
     /** @type {HTMLInputElement} */ (found).select();
@@ -111,10 +120,34 @@ export function detailOf(body) {
   }
 }
 
+/** @param {string} why */
+function refused(why) {
+  presses = 0;
+  tell(why);
+}
+
 /** Move the focus to what a person decides about. */
 function focus() {
   const found = /** @type {HTMLElement | null} */ (document.querySelector(FOCUS));
   if (found) found.focus({ preventScroll: true });
+}
+
+/** Undo once more, where that was asked for meanwhile. */
+function undoNext() {
+  if (!presses || document.querySelector(UNDER_WAY)) return;
+  presses -= 1;
+  controls().find((control) => control.closest(UNDO) && control.dataset.key)?.click();
+}
+
+/**
+ * Let an undo lead back to what is shown now.
+ * @param {any} event
+ */
+function nameThen(event) {
+  if (!event.detail.elt.matches(UNDO)) return;
+  const query = location.search.slice(1).split("&").filter((part) => part && !part.startsWith("edit="));
+  const here = location.pathname + (query.length ? `?${query.join("&")}` : "");
+  event.detail.parameters.then = document.body.dataset.then ?? here;
 }
 
 function countChosen() {
@@ -124,16 +157,37 @@ function countChosen() {
   chosen.textContent = count ? `${count} chosen` : "Choose examples to change them.";
 }
 
+/** Leave what the notice tells out of the console. @param {any} htmx */
+function quiet(htmx) {
+  const told = ["htmx:sendError", "htmx:responseError", "htmx:timeout", "htmx:afterRequest"];
+  htmx.logger = (/** @type {Element} */ _, /** @type {string} */ name, /** @type {any} */ detail) => {
+    if (told.includes(name)) delete detail.error; // else htmx writes it
+  };
+}
+
+/** Show nothing in the place of an image that is gone. @param {any} image */
+function lost(image) {
+  if (image instanceof HTMLImageElement && image.complete && !image.naturalWidth) image.classList.add("broken");
+}
+
 const keys = Object.assign(document.createElement("button"), { type: "button", className: "keys" });
 keys.append("Keys ", Object.assign(document.createElement("kbd"), { textContent: "?" }));
 keys.addEventListener("click", legend);
 document.querySelector(".frame")?.append(keys);
 document.addEventListener("keydown", pressed);
 document.addEventListener("change", countChosen);
-document.addEventListener("htmx:afterSettle", () => { focus(); countChosen(); });
-document.addEventListener("htmx:responseError", (event) => tell(detailOf(/** @type {any} */ (event).detail.xhr.responseText)));
+document.addEventListener("error", (event) => lost(event.target), true);
+document.querySelectorAll("img").forEach(lost);
+document.addEventListener("htmx:configRequest", nameThen);
+document.addEventListener("htmx:afterSettle", () => {
+  focus();
+  countChosen();
+  undoNext();
+});
+document.addEventListener("htmx:responseError", (event) => refused(detailOf(/** @type {any} */ (event).detail.xhr.responseText)));
 for (const kind of ["htmx:sendError", "htmx:timeout"]) {
-  document.addEventListener(kind, () => tell("The server does not answer. Nothing was changed; try again."));
+  document.addEventListener(kind, () => refused("The server does not answer. Nothing was changed; try again."));
 }
+if ("htmx" in window) quiet(window.htmx);
 countChosen();
 focus();

@@ -78,7 +78,7 @@ async function show() {
     sentence.textContent = refusal;
     return;
   }
-  const asks = choices.ambiguous[row][column];
+  const asks = choices.ambiguous[row][column] ?? 0;
   draw("share-accepts", 0, accepted);
   draw("share-asks", accepted, asks);
   draw("share-unknown", accepted + asks, unknown);

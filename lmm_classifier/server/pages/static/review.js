@@ -2,10 +2,10 @@
 
 import { compare, LabelDialog, stepNeighbor } from "./review_dialogs.js";
 import { RunEvents } from "./review_events.js";
-import { drawLegend, listen } from "./review_keys.js";
+import { drawLegend, keysOf, listen } from "./review_keys.js";
 import { Notices } from "./review_notices.js";
 import { Outbox } from "./review_outbox.js";
-import { ReviewQueue } from "./review_queue.js";
+import { labels, ReviewQueue } from "./review_queue.js";
 import { draw, drawAdvice, drawCounts, drawDone, get, shown } from "./review_view.js";
 
 const LEAST = 3; // images of a group that are shown before the whole group gets a label
@@ -14,6 +14,8 @@ const ADVICE = 3000; // milliseconds between two questions whether a person may 
 const page = get("review");
 const number = Number(page.dataset.run);
 const isCalibrated = page.dataset.calibrated === "yes";
+const isReadOnly = page.dataset.readOnly !== undefined;
+const keys = keysOf(isReadOnly);
 const queue = new ReviewQueue(number);
 const notices = new Notices(get("notice"), () => act("undo", "z"));
 
@@ -66,6 +68,7 @@ function returned(items, why) {
 function show() {
   draw(queue, {
     isCalibrated,
+    isReadOnly,
     choose: (label) => decide([queue.item], { label }, `Taught as ${shown(label)}.`),
     go: (position) => moved(() => (queue.position = position)),
     goGroup: (place) => moved(() => ([queue.place, queue.position] = [place, 0])),
@@ -181,15 +184,11 @@ async function newest() {
   if (!reply?.ok) return null;
   const undone = outbox.entries.map((entry) => entry.answer);
   const answers = (await reply.json()).answers;
-  const last = answers.find((one) => one.state === "done" && !undone.includes(one.id));
+  const last = answers.find((/** @type {any} */ one) => one.state === "done" && !undone.includes(one.id));
   const did = last?.kind === "label" ? `Taught as ${shown(last.label)}.` : `Answered ${last?.kind}.`;
   return last ? { entry: null, answer: last.id, items: last.items, did } : null;
 }
 
-async function labels() {
-  const reply = await fetch("/v1/labels");
-  return (await reply.json()).labels.map((row) => row.label);
-}
 const labeling = new LabelDialog(labels);
 
 function wholeGroup() {
@@ -244,17 +243,14 @@ async function advise() {
 }
 
 for (const [kind, isBroken] of /** @type {[string, boolean][]} */ ([["error", true], ["load", false]])) {
-  page.addEventListener(kind, (event) => event.target.classList.toggle("broken", isBroken), true);
+  page.addEventListener(kind, (/** @type {any} */ event) => event.target.classList.toggle("broken", isBroken), true);
 }
-drawLegend(get("legend"));
-listen(act, () => (get("compare").open ? ["compare", "next", "previous", "choose", "first", "unknown"] : ["help"]));
+drawLegend(keys, get("legend"));
+listen(keys, act, () => (get("compare").open ? ["compare", "next", "previous", "choose", "first", "unknown"] : ["help"]));
 for (const button of page.querySelectorAll("[data-act]")) {
   button.addEventListener("click", () => act(button.dataset.act, ""));
 }
-await outbox.open();
-await reload();
-advise();
-new RunEvents(
+const follow = () => new RunEvents(
   number,
   {
     progress: ({ run: values }) => {
@@ -276,8 +272,9 @@ new RunEvents(
       for (const item of outbox.items) queue.gone.add(item);
       if (!queue.item) reload();
     },
-    revote: ({ run: values, newly_confident: count, confident }) => {
+    revote: ({ run: values, newly_confident: count, confident, index_version: version }) => {
       counted(values);
+      get("version").textContent = String(version);
       needsOrder = true;
       const seen = queue.item?.id;
       queue.drop(confident.filter((/** @type {number} */ item) => item !== seen));
@@ -297,3 +294,4 @@ new RunEvents(
     for (const image of page.querySelectorAll("img.broken")) image.src = image.src;
   },
 );
+outbox.open().then(reload).then(() => [advise(), follow()]);

@@ -95,7 +95,7 @@ export class LabelDialog {
     this.dialog.showModal();
     this.input.focus();
     this.input.select();
-    this.known = await this.labels();
+    this.known = await this.labels().catch(() => this.known); // the server is away: those that were known
     this.search();
   }
 

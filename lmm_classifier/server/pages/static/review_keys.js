@@ -8,6 +8,7 @@
  * @property {string} text what the legend says
  * @property {boolean} [shift] whether Shift is held
  * @property {boolean} [repeats] whether a key that is held down does it again
+ * @property {boolean} [looks] whether it changes nothing, so that it is there on a server that only reads
  */
 
 /** @type {Key[]} */
@@ -19,37 +20,47 @@ export const KEYS = [
   { keys: ["s", "S"], shown: "S", act: "skip", text: "skip: do not show this image again" },
   { keys: ["x", "X"], shown: "X", act: "apart", text: "take the image out of the group" },
   { keys: ["Enter"], shift: true, shown: "Shift + Enter", act: "group", text: "the whole group has one label" },
-  { keys: [" "], shown: "Space", act: "compare", text: "enlarge, and compare with the neighbors" },
-  { keys: ["ArrowRight"], shown: "→", act: "next", text: "the next image, without an answer", repeats: true },
-  { keys: ["ArrowLeft"], shown: "←", act: "previous", text: "the image before", repeats: true },
-  { keys: ["j", "J"], shown: "J", act: "nextGroup", text: "the next group" },
-  { keys: ["k", "K"], shown: "K", act: "previousGroup", text: "the group before" },
+  { keys: [" "], shown: "Space", act: "compare", text: "enlarge, and compare with the neighbors", looks: true },
+  { keys: ["ArrowRight"], shown: "→", act: "next", text: "the next image, without an answer", repeats: true, looks: true },
+  { keys: ["ArrowLeft"], shown: "←", act: "previous", text: "the image before", repeats: true, looks: true },
+  { keys: ["j", "J"], shown: "J", act: "nextGroup", text: "the next group", looks: true },
+  { keys: ["k", "K"], shown: "K", act: "previousGroup", text: "the group before", looks: true },
   { keys: ["z", "Z"], shown: "Z", act: "undo", text: "undo the last answer, whatever it was" },
-  { keys: ["?"], shown: "?", act: "help", text: "show these keys" },
+  { keys: ["?"], shown: "?", act: "help", text: "show these keys", looks: true },
 ];
 
 /**
+ * Return the keys that mean something here.
+ * @param {boolean} isReadOnly
+ */
+export function keysOf(isReadOnly) {
+  return KEYS.filter((key) => key.looks || !isReadOnly);
+}
+
+/**
  * Return the entry for a key press, none where it means nothing here.
+ * @param {Key[]} keys
  * @param {KeyboardEvent} event
  * @returns {Key | undefined}
  */
-export function keyOf(event) {
+export function keyOf(keys, event) {
   if (event.ctrlKey || event.altKey || event.metaKey || event.isComposing) return undefined;
   const isLetter = event.key.length === 1;
-  return KEYS.find((key) => key.keys.includes(event.key) && (isLetter || Boolean(key.shift) === event.shiftKey));
+  return keys.find((key) => key.keys.includes(event.key) && (isLetter || Boolean(key.shift) === event.shiftKey));
 }
 
 /**
  * Call an act for each key press, but not while a person types, and not for a key that a control uses itself.
+ * @param {Key[]} keys
  * @param {(act: string, key: string) => void} act
  * @param {() => string[]} allowed acts of the open dialog; without a dialog all are
  */
-export function listen(act, allowed) {
+export function listen(keys, act, allowed) {
   document.addEventListener("keydown", (event) => {
     const target = /** @type {Element} */ (event.target);
     if (target.closest("input, textarea, select")) return;
     if ((event.key === "Enter" || event.key === " ") && target.closest("a, button, summary")) return;
-    const key = keyOf(event);
+    const key = keyOf(keys, event);
     if (!key) return;
     const acts = document.querySelector("dialog[open]") ? allowed() : undefined;
     if (acts && !acts.includes(key.act)) return;
@@ -61,10 +72,11 @@ export function listen(act, allowed) {
 
 /**
  * Draw the legend.
+ * @param {Key[]} keys
  * @param {HTMLElement} list
  */
-export function drawLegend(list) {
-  for (const key of KEYS) {
+export function drawLegend(keys, list) {
+  for (const key of keys) {
     const term = document.createElement("dt");
     const shown = document.createElement("kbd");
     const text = document.createElement("dd");

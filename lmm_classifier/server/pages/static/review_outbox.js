@@ -158,7 +158,8 @@ export class Outbox {
       } catch {
         reply = null;
       }
-      if (!reply || reply.status >= 500 || reply.status === 429 || reply.status === 408) {
+      const isRefused = values?.type === "/problems/read-only"; // another server makes the edits, perhaps not for long
+      if (!reply || isRefused || reply.status >= 500 || reply.status === 429 || reply.status === 408) {
         this.isAway = true;
         this.changed();
         return false;

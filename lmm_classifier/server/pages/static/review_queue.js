@@ -20,6 +20,11 @@ async function read(url) {
   return values;
 }
 
+/** All labels of the index. @returns {Promise<string[]>} */
+export async function labels() {
+  return (await read("/v1/labels")).labels.map((/** @type {{label: string}} */ row) => row.label);
+}
+
 export class ReviewQueue {
   /** @param {number} run */
   constructor(run) {
@@ -68,7 +73,7 @@ export class ReviewQueue {
     const seen = this.item;
     const former = this.group;
     const page = await read(`/v1/review?run=${this.run}`);
-    this.groups = page.groups.map((group) => this.opened(group, page.cursor));
+    this.groups = page.groups.map((/** @type {any} */ group) => this.opened(group, page.cursor));
     this.next = page.next;
     this.place = this.position = 0;
     this.isLoaded = true;
@@ -101,7 +106,7 @@ export class ReviewQueue {
     this.next = null;
     try {
       const page = await read(`/v1/review?run=${this.run}&cursor=${encodeURIComponent(cursor)}`);
-      this.groups.push(...page.groups.map((group) => this.opened(group, page.cursor)));
+      this.groups.push(...page.groups.map((/** @type {any} */ group) => this.opened(group, page.cursor)));
       this.next = page.next;
       this.settle();
       return true;
@@ -117,7 +122,8 @@ export class ReviewQueue {
     const count = this.left().length;
     if (!group || count > AHEAD || this.all(group).length === count) return false;
     const page = await read(`/v1/review?run=${this.run}&cursor=${encodeURIComponent(group.start)}`);
-    const found = page.groups.find((other) => other.items.some((item) => group.rest.includes(item.id)));
+    const groups = /** @type {Group[]} */ (page.groups);
+    const found = groups.find((other) => other.items.some((item) => group.rest.includes(item.id)));
     if (!found) {
       group.rest = [];
       return true;

@@ -120,23 +120,29 @@ async function start(named) {
   }
 }
 
-for (const name of ["dragover", "dragenter"]) {
-  drop.addEventListener(name, (event) => {
+if (drop) offer();
+
+/** Take images; a server that only reads has no place for them, and without this script there is none either. */
+function offer() {
+  drop.hidden = false;
+  for (const name of ["dragover", "dragenter"]) {
+    drop.addEventListener(name, (event) => {
+      event.preventDefault();
+      drop.classList.add("over");
+    });
+  }
+  drop.addEventListener("dragleave", () => drop.classList.remove("over"));
+  drop.addEventListener("drop", (event) => {
     event.preventDefault();
-    drop.classList.add("over");
+    drop.classList.remove("over");
+    if (event.dataTransfer) start(droppedFiles(event.dataTransfer));
   });
-}
-drop.addEventListener("dragleave", () => drop.classList.remove("over"));
-drop.addEventListener("drop", (event) => {
-  event.preventDefault();
-  drop.classList.remove("over");
-  if (event.dataTransfer) start(droppedFiles(event.dataTransfer));
-});
-for (const id of ["files", "folder"]) {
-  const input = /** @type {HTMLInputElement} */ (document.getElementById(id));
-  input.addEventListener("change", () => {
-    start([...(input.files ?? [])].map((file) => ({ name: file.webkitRelativePath || file.name, file })));
-  });
+  for (const id of ["files", "folder"]) {
+    const input = /** @type {HTMLInputElement} */ (document.getElementById(id));
+    input.addEventListener("change", () => {
+      start([...(input.files ?? [])].map((file) => ({ name: file.webkitRelativePath || file.name, file })));
+    });
+  }
 }
 
 // rows of runs under way are brought up to date

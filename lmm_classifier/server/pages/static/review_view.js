@@ -3,12 +3,15 @@
 import { thumb } from "./review_queue.js";
 
 const NEIGHBORS = 3; // of a label
+/** @type {Record<string, string>} */
 const HEADLINES = {
   new_class: "Nothing like it in this dataset",
   compete: "Labels compete",
   near_threshold: "Just below the threshold",
 };
+/** @type {Record<string, string>} */
 const KINDS = { new_class: "New label?", compete: "Labels compete", near_threshold: "Nearly certain" };
+/** @type {[number, string][]} */
 const WORDS = [
   [0.97, "almost certainly"],
   [0.8, "probably"],
@@ -46,7 +49,7 @@ function percent(value) {
 
 /** @param {number} score */
 export function words(score) {
-  return /** @type {string} */ (WORDS.find(([least]) => score >= least)?.[1] ?? "");
+  return WORDS.find(([least]) => score >= least)?.[1] ?? "";
 }
 
 /**
@@ -61,7 +64,7 @@ export function neighborImage(id, label) {
 /**
  * Draw the item in sight, its group and the answers.
  * @param {import("./review_queue.js").ReviewQueue} queue
- * @param {{isCalibrated: boolean, choose: (label: string) => void, go: (position: number) => void,
+ * @param {{isCalibrated: boolean, isReadOnly: boolean, choose: (label: string) => void, go: (position: number) => void,
  *   goGroup: (place: number) => void}} on
  */
 export function draw(queue, on) {
@@ -72,7 +75,7 @@ export function draw(queue, on) {
   if (!isOpen) return;
   get("done").hidden = true;
   drawItem(queue, item, group, on.isCalibrated);
-  drawChoices(item, group, on.choose);
+  drawChoices(item, group, on.isReadOnly, on.choose);
   drawStrip(queue, on.go);
   drawGroups(queue, on.goGroup);
 }
@@ -96,7 +99,8 @@ function drawItem(queue, item, group, isCalibrated) {
   get("why").textContent = shown(item.why);
   get("name").textContent = shown(item.name);
   const count = queue.all(group).length;
-  const whole = get("whole");
+  const whole = get("whole"); // not there on a server that only reads
+  if (!whole) return;
   whole.hidden = count < 2;
   whole.querySelector("span").textContent = `All ${count} are…`;
 }
@@ -104,20 +108,22 @@ function drawItem(queue, item, group, isCalibrated) {
 /**
  * @param {import("./review_queue.js").Item} item
  * @param {import("./review_queue.js").Group} group
+ * @param {boolean} isReadOnly
  * @param {(label: string) => void} choose
  */
-function drawChoices(item, group, choose) {
+function drawChoices(item, group, isReadOnly, choose) {
   const first = item.candidates[0]?.label;
   const rows = group.labels.map((label, place) => {
     const candidate = item.candidates.find((other) => other.label === label);
     const neighbors = (candidate?.neighbors ?? []).slice(0, NEIGHBORS);
     const images = make("span", { className: "neighbors" }, ...neighbors.map((one) => neighborImage(one.id, "")));
     images.setAttribute("aria-hidden", "true");
-    const keys = make("span", { className: "keys" }, make("kbd", { textContent: String(place + 1) }));
-    if (label === first) keys.append(make("kbd", { textContent: "Enter" }));
+    const keys = make("span", { className: "keys" });
+    if (!isReadOnly) keys.append(make("kbd", { textContent: String(place + 1) }));
+    if (label === first && !isReadOnly) keys.append(make("kbd", { textContent: "Enter" }));
     const score = make("span", { className: "number quiet", textContent: candidate ? percent(candidate.score) : "" });
     const name = make("span", { className: "label", textContent: shown(label) });
-    const button = make("button", { type: "button", onclick: () => choose(label) }, keys, name, score, images);
+    const button = make("button", { type: "button", disabled: isReadOnly, onclick: () => choose(label) }, keys, name, score, images);
     button.classList.toggle("best", label === first);
     return make("li", {}, button);
   });

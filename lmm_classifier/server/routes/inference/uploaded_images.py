@@ -6,7 +6,7 @@ import asyncio
 import json
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Any
 
@@ -17,11 +17,12 @@ from starlette.types import Receive, Scope, Send
 from lmm_classifier.batching.queued_image import QueuedResult
 from lmm_classifier.core.datatypes import Classification
 from lmm_classifier.core.errors import EncoderError, ImageError, QueueFullError
+from lmm_classifier.pipeline.stages.answer_options import AnswerOptions
 from lmm_classifier.pipeline.stages.unreadable import unreadable
 from lmm_classifier.server.problems import ProblemError, instance_of, problem_of, problem_values
 from lmm_classifier.server.results import AsciiJson
 from lmm_classifier.server.state import ServerState, state_of
-from lmm_classifier.server.uploads import IMAGE, FormParts, Upload, boundary_of, closing
+from lmm_classifier.server.uploads import IMAGE, FormParts, Upload, boundary_of, closing, known_part
 
 _AHEAD = 16  # images of one form that wait in the queue together
 _LONGEST = 60_000  # milliseconds
@@ -37,6 +38,7 @@ class Asked:
     values: Callable[[Classification, QueuedResult], dict[str, Any]]  # the members of an answer
     may_rerank: bool = True
     is_counted: bool = True  # whether its results count in the metrics
+    options: AnswerOptions = field(default_factory=AnswerOptions)
 
 
 async def answered(request: Request, asked: Asked) -> Response:
@@ -89,8 +91,7 @@ async def _results(
         async with upload.opened():
             count = 0
             async for part in FormParts(upload, boundary, settings.max_body, settings.max_parts):
-                if part.name != IMAGE:
-                    continue
+                known_part(part, [IMAGE])
                 waiting.add(asyncio.create_task(result_of(count, part.data, upload, state, asked)))
                 count += 1
                 while len(waiting) >= min(_AHEAD, settings.queue):
@@ -113,7 +114,7 @@ async def result_of(place: int, data: bytes, upload: Upload, state: ServerState,
     end = asyncio.get_running_loop().time() + asked.deadline
     try:
         try:
-            future = await _submitted_in_time(state, data, end, asked.may_rerank)
+            future = await _submitted_in_time(state, data, end, asked)
         finally:
             upload.taken(len(data))
         waiter = asyncio.wrap_future(future)
@@ -134,19 +135,19 @@ async def result_of(place: int, data: bytes, upload: Upload, state: ServerState,
 def submitted(state: ServerState, data: bytes, asked: Asked) -> QueuedResult:
     """Let an image wait in the queue; raise QueueFullError where it is full."""
     try:
-        return state.queue.submit(data, asked.deadline, asked.may_rerank)
+        return state.queue.submit(data, asked.deadline, asked.may_rerank, asked.options)
     except QueueFullError:
         state.metrics.refused.labels("queue").inc()
         raise
 
 
-async def _submitted_in_time(state: ServerState, data: bytes, end: float, may_rerank: bool) -> QueuedResult:
+async def _submitted_in_time(state: ServerState, data: bytes, end: float, asked: Asked) -> QueuedResult:
     """Submit an image of a form; where the queue is full, wait for a place until the deadline."""
     loop = asyncio.get_running_loop()
     while True:
         seconds = end - loop.time()
         try:
-            return state.queue.submit(data, max(seconds, 0.001), may_rerank)
+            return state.queue.submit(data, max(seconds, 0.001), asked.may_rerank, asked.options)
         except QueueFullError:
             if seconds <= _RETRY:
                 state.metrics.refused.labels("queue").inc()

@@ -38,7 +38,7 @@ def edit(editor, kind, number, label):
         editor.remove([path])
     elif kind == "rename":
         editor.rename_label(contents.labels[number % len(contents.labels)], label)
-    elif kind == "undo" and len(editor.edits()) > 1:
+    elif kind == "undo" and editor.last_edit() is not None:
         editor.undo()
 
 

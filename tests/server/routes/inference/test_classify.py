@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from lmm_classifier.pipeline.classifier import HybridClassifier
+from lmm_classifier.pipeline.stages.answer_options import AnswerOptions
 from tests.helpers.encoders import ColorEncoder
 from tests.helpers.live_server import read_reply, request
 
@@ -45,6 +46,61 @@ def test_one_image_has_the_result_of_classify(client, images, expected):
         assert plain(reply.json()) == result
         assert reply.json()["id"] == result["content_hash"]
         assert reply.json()["index_version"] == int(reply.headers["x-index-version"])
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        AnswerOptions(allow_unknown=False),
+        AnswerOptions(allow_unknown=True),
+        AnswerOptions(["red"]),
+        AnswerOptions(["green", "blue_left"], allow_unknown=False),
+    ],
+)
+def test_options_of_a_request_are_those_of_classify(client, config, images, options):
+    """Bit by bit, alone and in a form, while other requests of the same batch ask for all labels."""
+    strange = io.BytesIO()
+    Image.new("RGB", (16, 16), (255, 255, 255)).save(strange, "PNG")
+    images = [*images[:4], strange.getvalue()]
+    with HybridClassifier(config, ColorEncoder()) as classifier:
+        expected = [classifier.classify(image, options) for image in images]
+        plainly = [classifier.classify(image) for image in images]
+    query = {"labels": sorted(options.labels or ()), "rounded": "false"}
+    if options.allow_unknown is not None:
+        query["allow_unknown"] = str(options.allow_unknown).lower()
+    with ThreadPoolExecutor(8) as threads:
+        asked = [
+            threads.submit(client.post, "/v1/classify", params=values, files=form(*images))
+            for values in (query, {"rounded": "false"}) * 3
+        ]
+    for number, future in enumerate(asked):
+        for values, result in zip(future.result().json()["results"], (expected, plainly)[number % 2], strict=True):
+            assert (values["label"], values["score"], values["reason"]) == (
+                result.label,
+                result.score,
+                result.decision.reason,
+            )
+            assert [(one["label"], one["score"]) for one in values["candidates"]] == [
+                (candidate.label, candidate.score) for candidate in result.candidates
+            ]
+    reply = client.post("/v1/classify", params=query, content=images[0], headers=PNG)
+    assert (reply.json()["label"], reply.json()["score"]) == (expected[0].label, expected[0].score)
+
+
+@pytest.mark.parametrize(
+    ("query", "status", "text"),
+    [
+        ("labels=gren", 422, "Is 'green' meant, for 'gren'?"),
+        ("labels=red&labels=", 422, "'' not in the index"),
+        ("allow_unknown=maybe", 400, "allow_unknown must be true or false"),
+    ],
+)
+def test_options_that_are_refused(client, images, query, status, text):
+    """Before the body is read, with the nearest names."""
+    for data in (images[0], b"x" * 1_000_000):
+        reply = client.post(f"/v1/classify?{query}", content=data, headers=PNG)
+        assert reply.status_code == status
+        assert text in reply.json()["detail"]
 
 
 def test_a_form_has_the_results_in_its_order(client, images, expected):
