@@ -2,6 +2,7 @@
 
 const CELLS = 256; // along each side
 const BYTES = 6; // of an example
+const TRIES = 5; // until the two parts of the map belong together
 const UNIT = 1000; // steps in a distance of 1
 
 /** @typedef {{x0: number, y0: number, x1: number, y1: number}} Bounds */
@@ -138,7 +139,7 @@ export class Points {
  * @returns {Promise<{points?: Points, tag: string, state: string, progress?: {stage: string, done: number, total: number}}>}
  */
 export async function load(known = "") {
-  for (;;) {
+  for (let tries = 0; tries < TRIES; tries += 1) {
     const headers = known ? { "if-none-match": known } : undefined;
     const reply = await fetch("/v1/map", { headers, signal: AbortSignal.timeout(60000) });
     const state = reply.headers.get("x-map-state") ?? "";
@@ -150,8 +151,9 @@ export async function load(known = "") {
       reply.arrayBuffer(),
       fetch("/v1/map/ids", { signal: AbortSignal.timeout(60000) }),
     ]);
-    if (others.status === 200 && others.headers.get("etag") === tag) {
-      return { points: new Points(positions, await others.json()), tag, state };
-    }
+    const values = await others.json();
+    if (!others.ok) throw new Error(values.detail);
+    if (others.headers.get("etag") === tag) return { points: new Points(positions, values), tag, state };
   }
+  throw new Error("The dataset changes too fast to be shown.");
 }
