@@ -1,12 +1,12 @@
 // The map of the dataset: loads it, shows what is near the pointer, and chooses by lasso, rectangle or keys.
 
-import { Choice, made } from "./map_choice.js";
+import { Choice } from "./map_choice.js";
 import { Gestures } from "./map_gestures.js";
+import { drawLegend } from "./map_legend.js";
 import { load } from "./map_points.js";
-import { MapView, colorOf } from "./map_view.js";
+import { MapView } from "./map_view.js";
 import { tell } from "./page.js";
 
-const LISTED = 60; // labels below the map
 const REACH = 12; // pixels from the pointer to an example
 const STEP = 60; // pixels that an arrow moves
 const POLL = 3000; // milliseconds
@@ -79,24 +79,8 @@ function say({ state, progress }) {
   if (get("map-state").textContent !== text) get("map-state").textContent = text;
 }
 
-/** Draw the labels with their colors and numbers; each is a button that shows its examples only. */
 function legend() {
-  const points = /** @type {import("./map_points.js").Points} */ (view.points);
-  const counts = new Uint32Array(points.labels.length);
-  for (const label of points.label) counts[label] += 1;
-  const places = points.labels.map((_, place) => place).sort((one, other) => counts[other] - counts[one]);
-  const items = places.slice(0, LISTED).map((place) => {
-    const dot = made("span", { className: "dot", ariaHidden: "true" });
-    dot.style.background = view.color === "label" ? `rgb(${colorOf(place, points.labels.length, view.dark.matches).join(" ")})` : "";
-    const button = made("button", { type: "button", ariaPressed: String(view.only === place) }, dot);
-    button.append(made("bdi", { textContent: points.labels[place] }), made("span", { className: "quiet", textContent: counts[place].toLocaleString("en") }));
-    button.addEventListener("click", () => filter(view.only === place ? "" : points.labels[place]));
-    return made("li", {}, button);
-  });
-  if (places.length > LISTED) items.push(made("li", { className: "quiet", textContent: `and ${places.length - LISTED} more labels` }));
-  const focused = [...get("map-legend").children].findIndex((item) => item.contains(document.activeElement));
-  get("map-legend").replaceChildren(...items);
-  if (focused >= 0) items[focused]?.querySelector("button")?.focus();
+  drawLegend(view, filter);
 }
 
 /**

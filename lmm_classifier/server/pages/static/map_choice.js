@@ -43,7 +43,10 @@ export class Choice {
       this.shown += SHOWN;
       this.draw();
     });
-    get("map-none").addEventListener("click", () => this.set([]));
+    get("map-none").addEventListener("click", () => {
+      this.set([]);
+      if (!get("notice").querySelector("button")) get("notice").replaceChildren(); // it told how many were chosen
+    });
     get("map-form").addEventListener("submit", (/** @type {Event} */ event) => {
       event.preventDefault();
       this.relabel();
