@@ -98,7 +98,7 @@ class Auditing:
         self._confusions: tuple[Audit | None, dict[str, list[Confusion]]] = None, {}
 
     def start(self) -> None:
-        """Start an audit of the newest version; one of a former version is stopped, one of this version is left alone."""
+        """Start an audit of the newest version; one of a former version is stopped, one of this version stays."""
         newest = self._classifier.index_version
         with self._lock:
             former, run = self._run if self._state == "running" else None, _Run()

@@ -20,14 +20,14 @@ from lmm_classifier.core.datatypes import Classification
 from lmm_classifier.core.errors import EncoderError, ImageError, NoSuchLabelError, QueueFullError
 from lmm_classifier.pipeline.stages.answer_options import AnswerOptions
 from lmm_classifier.pipeline.stages.unreadable import unreadable
-from lmm_classifier.server.openapi import CLASSIFY
+from lmm_classifier.server.openapi import CLASSIFY, DirectRoute
 from lmm_classifier.server.problems import ProblemError, instance_of, problem_of, problem_values
 from lmm_classifier.server.results import AsciiJson, result_values
 from lmm_classifier.server.routes.bodies import switch
 from lmm_classifier.server.state import ServerState, state_of
 from lmm_classifier.server.uploads import IMAGE, FormParts, Upload, boundary_of, closing, known_part
 
-router = APIRouter()
+router = APIRouter(route_class=DirectRoute)
 
 _AHEAD = 16  # images of one form that wait in the queue together
 _LONGEST = 60_000  # milliseconds
