@@ -14,7 +14,7 @@ from lmm_classifier.batching.queued_image import QueuedResult
 from lmm_classifier.core.datatypes import Classification
 from lmm_classifier.core.errors import NoSuchLabelError
 from lmm_classifier.pipeline.stages.answer_options import AnswerOptions
-from lmm_classifier.server.openapi import of_images, query
+from lmm_classifier.server.openapi import DirectRoute, of_images, query
 from lmm_classifier.server.problems import problem_of
 from lmm_classifier.server.results import result_values
 from lmm_classifier.server.routes.bodies import switch
@@ -22,7 +22,7 @@ from lmm_classifier.server.routes.inference.uploaded_images import Asked, answer
 from lmm_classifier.server.state import ServerState, state_of
 from lmm_classifier.server.uploads import closing
 
-router = APIRouter()
+router = APIRouter(route_class=DirectRoute)
 
 _PARAMETERS = [
     query("evidence", "Whether candidates have their neighbors.", {"type": "boolean", "default": True}),

@@ -10,11 +10,11 @@ from starlette.responses import Response
 
 from lmm_classifier.batching.queued_image import QueuedResult
 from lmm_classifier.core.datatypes import Classification
-from lmm_classifier.server.openapi import of_images
+from lmm_classifier.server.openapi import DirectRoute, of_images
 from lmm_classifier.server.routes.inference.uploaded_images import Asked, answered, deadline_of
 from lmm_classifier.server.state import state_of
 
-router = APIRouter()
+router = APIRouter(route_class=DirectRoute)
 
 
 @router.post(
