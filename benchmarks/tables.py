@@ -57,6 +57,7 @@ PARTS: dict[str, tuple[str, tuple[str, ...]]] = {
     "edits": ("edits", ("",)),
     "review_order": ("review_order", ("",)),
     "review_keys": ("review_keys", ("",)),
+    "dataset_map": ("dataset_map", ("",)),
     "gate": ("reranking", ("trained shapes",)),
     "orders": ("reranking", ("orders",)),
     "attack": ("reranking", ("typographic",)),

@@ -70,6 +70,7 @@ def addresses(state: ServerState) -> dict[str, str]:
         "suspects": "/dataset/audit/suspects",
         "duplicates": "/dataset/audit/duplicates",
         "outliers": "/dataset/audit/outliers",
+        "map": "/map",
         "quality": "/quality",
         "edits": "/edits",
         "docs": "/docs",
@@ -83,6 +84,9 @@ def take(page: Any, pages: dict[str, str], image: Path, target: Path, ending: st
         page.goto(address, wait_until="load" if name == "review" else "networkidle")
         if name == "review" and address != "/review":
             page.wait_for_selector("#current[data-item]")
+            page.wait_for_load_state("networkidle")
+        if name == "map":
+            page.wait_for_selector("#map-canvas[data-sight]")
             page.wait_for_load_state("networkidle")
         page.screenshot(path=target / f"{name}{ending}.png", full_page=whole and name != "docs")
     page.goto("/")
@@ -118,7 +122,7 @@ def show(browser: str, url: str, state: ServerState, image: Path, options: argpa
     pages = addresses(state)
     views = [(name, scheme) for name in WIDTHS for scheme in ("light", "dark")]
     if options.index is None:
-        views, pages = [("desktop", "light")], {name: pages[name] for name in ("dataset", "suspects", "quality")}
+        views, pages = [("desktop", "light")], {name: pages[name] for name in ("dataset", "suspects", "map", "quality")}
         run = state.reviews.create("new", "")
         wait_until(lambda: state.reviews.reviewer.runs.run(run.id).state == "done")
         pages["review"] = f"/review/{run.id}"

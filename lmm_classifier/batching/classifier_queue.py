@@ -215,6 +215,7 @@ class ClassifierQueue:
         answered = self._clock.now()
         self._rate.measure(len(images), min(queued.entered for queued, _ in images), answered)
         for place, ((queued, _), vote) in enumerate(zip(images, votes, strict=True)):
+            queued.future.vectors = encoded.vectors_of(place)
             if vote.ambiguity is not None and queued.may_rerank:
                 queued.vote = vote
                 self._let_wait_for_the_reranker(queued)

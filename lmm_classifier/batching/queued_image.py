@@ -11,6 +11,7 @@ from types import MappingProxyType
 import numpy as np
 from PIL import Image
 
+from lmm_classifier.core.arrays import Float32Array
 from lmm_classifier.core.datatypes import Classification
 from lmm_classifier.data.image_inputs import ImageInput
 from lmm_classifier.pipeline.stages.answer_options import ANY, AnswerOptions
@@ -23,9 +24,12 @@ class QueuedResult(Future[Classification]):
 
     When it is done, `stages` has the seconds of each stage: `queue` (waiting in all), `decode`, `encode`, `vote`,
     `rerank` and `total`. A stage that an image did not reach is missing. All images of a batch have its time.
+    `vectors` has the vectors (dim,) of the image, as the encoders that are asked about every image made them, by the
+    places of these encoders in the configuration.
     """
 
     stages: Mapping[str, float] = MappingProxyType({})
+    vectors: Mapping[int, Float32Array] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)

@@ -40,13 +40,13 @@ class Landscape:
         """
         gallery, labels = index.gallery, tuple(index.label_names)
         by_label = gallery.rows_of_label
-        rows = _even_sample(by_label, index.hashes, _MOST)
+        rows = even_sample(by_label, index.hashes, _MOST)
         vectors = vectors_digest(index.contents)
         is_same = former is not None and (former.labels, former.vectors) == (labels, vectors)
         if former is not None and is_same and len(index) <= _GROWTH * former.examples:
             space, cut, examples = former.space, former.cut, former.examples
         else:
-            few = _even_sample(by_label, index.hashes, _MOST_FOR_CUT)
+            few = even_sample(by_label, index.hashes, _MOST_FOR_CUT)
             space = DiscoverySpace.of_examples(gallery.embeddings[rows], index.label_ids[rows], len(labels))
             cut, examples = learned_cut(gallery.embeddings[few], index.label_ids[few], len(labels)), len(index)
         if wanted and len(rows) < len(index):
@@ -55,7 +55,7 @@ class Landscape:
         return cls(space, cut, space.map(gallery.embeddings[rows]), examples, labels, vectors)
 
 
-def _even_sample(by_label: Sequence[IntArray], hashes: Sequence[str], most: int) -> IntArray:
+def even_sample(by_label: Sequence[IntArray], hashes: Sequence[str], most: int) -> IntArray:
     """Return at most `most` rows, ascending: of each label equally many, those with the least content hashes."""
     if sum(map(len, by_label)) <= most:
         return np.sort(np.concatenate([np.empty(0, np.int64), *by_label]))

@@ -26,9 +26,11 @@ class DiscoverySpace:
     shrinkage: float = SHRINKAGE
 
     @classmethod
-    def of_examples(cls, embeddings: Float32Array, label_ids: IntArray, labels: int) -> DiscoverySpace:
+    def of_examples(
+        cls, embeddings: Float32Array, label_ids: IntArray, labels: int, shrinkage: float = SHRINKAGE
+    ) -> DiscoverySpace:
         """Fit to normalized rows (N, d) of examples, whose label numbers (N,) are below `labels`."""
-        return cls(fit_scatter(embeddings, label_ids, labels))
+        return cls(fit_scatter(embeddings, label_ids, labels), shrinkage)
 
     @classmethod
     def of_unlabeled(cls, embeddings: Float32Array) -> DiscoverySpace:

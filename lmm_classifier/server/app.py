@@ -22,14 +22,15 @@ from lmm_classifier.server.pages import audit as audit_page
 from lmm_classifier.server.pages import classify as classify_page
 from lmm_classifier.server.pages import description as page_description
 from lmm_classifier.server.pages import edits as edits_page
+from lmm_classifier.server.pages import map as map_page
 from lmm_classifier.server.pages import review as review_page
 from lmm_classifier.server.pages.errors import answer_error
-from lmm_classifier.server.pages.recent_images import RecentImages
+from lmm_classifier.server.pages.results.recent_images import RecentImages
 from lmm_classifier.server.problems import ProblemError
 from lmm_classifier.server.routes import (
     audit,
     calibration,
-    classify,
+    dataset_map,
     description,
     edits,
     examples,
@@ -41,16 +42,20 @@ from lmm_classifier.server.routes import (
     session,
     thumbs,
 )
+from lmm_classifier.server.routes.inference import classify, embed, open_inference
 from lmm_classifier.server.security.access import Access, AccessControl
 from lmm_classifier.server.security.head_requests import HeadRequests
 from lmm_classifier.server.security.headers import SecurityHeaders
 from lmm_classifier.server.state import ServerState
 
 _ROUTES = (
-    *(classify, examples, edits, index, calibration, audit, runs, review, thumbs),
+    *(classify, embed, open_inference, examples, edits, index, calibration, audit, dataset_map, runs, review, thumbs),
     *(session, health, metrics, description),
 )
-_PAGES = (assets, login, classify_page, audit_page, dataset, edits_page, review_page, quality, page_description)
+_PAGES = (
+    *(assets, login, classify_page, audit_page, dataset, edits_page, review_page, map_page, quality),
+    page_description,
+)
 
 
 def create_app(

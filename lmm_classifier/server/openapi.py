@@ -14,6 +14,7 @@ from starlette.responses import Response
 from lmm_classifier import __version__
 from lmm_classifier.server.problems import MEDIA_TYPE, ProblemError
 from lmm_classifier.server.routes.bodies import body_schemas
+from lmm_classifier.server.routes.inference.tensors import inference_schemas
 from lmm_classifier.server.schemas.answers import SCHEMAS
 
 _ALWAYS = (400, 401, 403, 408, 431, 500, 503)  # may come from every address below /v1
@@ -134,43 +135,42 @@ def _content(content: str | Mapping[str, Any]) -> dict[str, Any]:
     return {"application/json": {"schema": reference(content)}}
 
 
-CLASSIFY = described(
-    "The result of one image, or the results of a form in its order",
-    {
-        "application/json": {"anyOf": [reference("Result"), reference("Results")]},
-        "application/jsonl": {"type": "string", "description": "A result or a problem a line, with its `index`"},
-    },
-    dict.fromkeys((413, 415, 422, 429, 504), "Problem"),
-    [
-        query("evidence", "Whether candidates have their neighbors.", {"type": "boolean", "default": True}),
-        query(
-            "labels",
-            "Only this label, and others that are named so, may be answered. Scores stay those among all labels.",
-            {"type": "array", "items": {"type": "string"}, "minItems": 1},
-        ),
-        query("allow_unknown", "Whether images may be called unknown; by default as configured.", {"type": "boolean"}),
-        query("rerank", "Whether the reranker may be asked.", {"type": "boolean", "default": True}),
-        query("rounded", "Whether numbers have six digits, or all their bits.", {"type": "boolean", "default": True}),
-        header("X-Deadline-Ms", "Milliseconds to an answer.", {"type": "integer", "minimum": 1, "maximum": 60_000}),
-    ],
-    {
-        "application/octet-stream": {"type": "string", "contentMediaType": "application/octet-stream"},
-        "image/*": {"type": "string", "contentMediaType": "application/octet-stream"},
-        "multipart/form-data": {
-            "type": "object",
-            "required": ["image"],
-            "properties": {
-                "image": {
-                    "type": "array",
-                    "minItems": 1,
-                    "maxItems": 64,
-                    "items": {"type": "string", "contentMediaType": "application/octet-stream"},
-                }
-            },
-            "additionalProperties": False,
+_IMAGES = {
+    "application/octet-stream": {"type": "string", "contentMediaType": "application/octet-stream"},
+    "image/*": {"type": "string", "contentMediaType": "application/octet-stream"},
+    "multipart/form-data": {
+        "type": "object",
+        "required": ["image"],
+        "properties": {
+            "image": {
+                "type": "array",
+                "minItems": 1,
+                "maxItems": 64,
+                "items": {"type": "string", "contentMediaType": "application/octet-stream"},
+            }
         },
+        "additionalProperties": False,
     },
-)
+}
+REFUSED = dict.fromkeys((413, 415, 422, 429, 504), "Problem")
+DEADLINE = header("X-Deadline-Ms", "Milliseconds to an answer.", {"type": "integer", "minimum": 1, "maximum": 60_000})
+
+
+def of_images(text: str, one: str, several: str, parameters: Sequence[Mapping[str, Any]] = ()) -> dict[str, Any]:
+    """Return what a route says of itself that answers about images of a request.
+
+    Args:
+        text: what the answer is.
+        one: schema of the answer about one image.
+        several: schema of the answer about a form.
+        parameters: of the query.
+    """
+    lines = {"type": "string", "description": "An answer or a problem a line, with its `index`"}
+    content = {
+        "application/json": {"anyOf": [reference(one), reference(several)]},
+        "application/jsonl": lines,
+    }
+    return described(text, content, REFUSED, [*parameters, DEADLINE], _IMAGES)
 
 
 def describe(app: FastAPI) -> dict[str, Any]:
@@ -183,7 +183,7 @@ def describe(app: FastAPI) -> dict[str, Any]:
         routes=app.routes,
     )
     values["components"] = {
-        "schemas": SCHEMAS | body_schemas(),
+        "schemas": SCHEMAS | body_schemas() | inference_schemas(),
         "securitySchemes": {"token": {"type": "http", "scheme": "bearer"}},
     }
     values["security"] = [{"token": []}, {}]

@@ -141,6 +141,7 @@ _TYPES = (
     ProblemType("draining", 503, "The server is ending", "Try again; another server may answer then."),
     ProblemType("encoder-failed", 503, "The encoder failed", "The log of the server has the details."),
     ProblemType("index-unavailable", 503, "The index cannot be used now", "The log of the server has the details."),
+    ProblemType("map-unavailable", 503, "The map cannot be made now", "The log of the server has the details."),
     ProblemType("review-unavailable", 503, "Runs cannot be used now", "The log of the server has the details."),
     ProblemType(
         "too-many-connections", 503, "Too many connections are open", "Try again later, and use connections again."

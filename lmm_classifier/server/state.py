@@ -23,8 +23,9 @@ from lmm_classifier.index.staleness import stale_parts
 from lmm_classifier.pipeline.classifier import HybridClassifier
 from lmm_classifier.pipeline.index_info import describe_index
 from lmm_classifier.pipeline.slow_start import watched_start
-from lmm_classifier.server.auditing import Auditing
-from lmm_classifier.server.calibrating import Calibrating
+from lmm_classifier.server.background.auditing import Auditing
+from lmm_classifier.server.background.calibrating import Calibrating
+from lmm_classifier.server.background.mapping import DatasetMapping
 from lmm_classifier.server.editing import Editing
 from lmm_classifier.server.metrics import Gauges, Metrics
 from lmm_classifier.server.problems import ProblemError
@@ -182,6 +183,11 @@ class ServerState:
         """Return what audits the dataset; raise ProblemError while the server starts or ends."""
         return Auditing(self._serving()[0])
 
+    @cached_property
+    def mapping(self) -> DatasetMapping:
+        """Return what makes the map of the dataset; raise ProblemError while the server starts or ends."""
+        return DatasetMapping(self._serving()[0])
+
     def count(self, result: Classification, stages: Mapping[str, float]) -> None:
         """Count an image that was answered; the server is ready where the encoder and the vote had their part."""
         if "vote" in stages:
@@ -251,6 +257,8 @@ class ServerState:
             self.calibrating.close()
         if "auditing" in self.__dict__:
             self.auditing.close()
+        if "mapping" in self.__dict__:
+            self.mapping.close()
         if self._drain is not None:
             self._drain.join(self.settings.drain_seconds + 5)
         queue.close(0)

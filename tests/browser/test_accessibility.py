@@ -18,6 +18,7 @@ ADDRESSES = (
     "/dataset/audit/outliers",
     "/edits",
     "/review",
+    "/map",
     "/quality",
     "/login",
     "/docs",
@@ -100,6 +101,12 @@ def test_every_page(visit, audited, answered, reviewed, size, scheme):
     for address in ADDRESSES:
         page.goto(address)
         check(page)
+    page.goto("/map")
+    page.wait_for_selector("#map-canvas[data-sight]")
+    page.keyboard.press("r")
+    page.keyboard.press("Enter")
+    page.wait_for_selector("#map-list input")
+    check(page)
     page.goto(reviewed)
     question(page)
     check(page)

@@ -33,5 +33,5 @@ def test_of_many_examples_a_sample_takes_part(tmp_path, monkeypatch):
     assert len(sampled.labeled) == 12
     missing = [digest for digest in index.hashes if len(Landscape.of(index, {digest}, sampled).labeled) == 13]
     assert len(missing) == 48
-    rows = module._even_sample(index.gallery.rows_of_label, index.hashes, 10)
+    rows = module.even_sample(index.gallery.rows_of_label, index.hashes, 10)
     assert sorted(np.bincount(index.label_ids[rows]).tolist()) == [2, 2, 3, 3]

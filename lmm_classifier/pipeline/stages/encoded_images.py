@@ -9,6 +9,7 @@ from pathlib import Path
 
 from PIL import Image
 
+from lmm_classifier.core.arrays import Float32Array
 from lmm_classifier.core.protocols import Encoder
 from lmm_classifier.embeddings.encoded_batch import EncodedBatch
 from lmm_classifier.pipeline.retrieval.query_vectors import QueryVectors, Refusal
@@ -72,6 +73,13 @@ class EncodedImages:
 
     def __len__(self) -> int:
         return len(self.images)
+
+    def vectors_of(self, place: int) -> dict[int, Float32Array]:
+        """Return the vectors (dim,) of the image at a place, by the encoders that were asked; none of a refused one."""
+        if place in self.refused:
+            return {}
+        row = place - sum(refused < place for refused in self.refused)
+        return {encoder: vectors[row].copy() for encoder, vectors in self.vectors.known.items()}
 
     @property
     def accepted(self) -> list[PreparedImage]:

@@ -16,11 +16,11 @@ from lmm_classifier.evaluation.audit import LabelIssue
 from lmm_classifier.evaluation.duplicates import Duplicates
 from lmm_classifier.index.build.editor import IndexEditor
 from lmm_classifier.index.build.reports import EditReport
-from lmm_classifier.server.auditing import AuditView, Finding
+from lmm_classifier.server.background.auditing import AuditView, Finding
 from lmm_classifier.server.pages.environment import render
 from lmm_classifier.server.pages.forms import Form, applied, field, label_of, number, read_form
 from lmm_classifier.server.pages.notices import notice_of
-from lmm_classifier.server.pages.result_cards import Near
+from lmm_classifier.server.pages.results.result_cards import Near
 from lmm_classifier.server.problems import ProblemError
 from lmm_classifier.server.routes.examples import ORIGIN
 from lmm_classifier.server.state import ServerState, state_of

@@ -22,8 +22,8 @@ from lmm_classifier.pipeline.stages.unreadable import unreadable
 from lmm_classifier.server.pages.environment import render
 from lmm_classifier.server.pages.forms import applied, label_of, read_form
 from lmm_classifier.server.pages.notices import notice_of
-from lmm_classifier.server.pages.recent_images import RecentImage, RecentImages
-from lmm_classifier.server.pages.result_cards import ResultCard, result_card
+from lmm_classifier.server.pages.results.recent_images import RecentImage, RecentImages
+from lmm_classifier.server.pages.results.result_cards import ResultCard, result_card
 from lmm_classifier.server.problems import ProblemError
 from lmm_classifier.server.results import CONTENT_HASH
 from lmm_classifier.server.routes.examples import ORIGIN

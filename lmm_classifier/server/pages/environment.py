@@ -22,11 +22,16 @@ _HOMES = {
     "/": ("/results/",),
     "/review": ("/review/",),
     "/dataset": ("/dataset/", "/edits"),
+    "/map": ("/map/",),
     "/quality": ("/quality/",),
 }
-NAVIGATION = (("/", "Classify"), ("/review", "Review"), ("/dataset", "Dataset"), ("/quality", "Quality"))
-
-
+NAVIGATION = (
+    ("/", "Classify"),
+    ("/review", "Review"),
+    ("/dataset", "Dataset"),
+    ("/map", "Map"),
+    ("/quality", "Quality"),
+)
 _TOKEN = "Your token may only read."
 
 

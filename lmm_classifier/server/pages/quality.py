@@ -26,7 +26,7 @@ from lmm_classifier.evaluation.reports.charts import (
     risk_coverage_chart,
     unknowns_chart,
 )
-from lmm_classifier.server.calibrating import RATES, Calibrating, CalibrationView
+from lmm_classifier.server.background.calibrating import RATES, Calibrating, CalibrationView
 from lmm_classifier.server.pages.environment import render
 from lmm_classifier.server.problems import PROBLEMS, ProblemError, problem_of
 from lmm_classifier.server.routes.calibration import (

@@ -1,1 +1,1 @@
-"""What each address answers, one file per subject; read `classify.py` first."""
+"""What each address answers, one file per subject; read `inference/classify.py` first."""

@@ -14,7 +14,7 @@ from lmm_classifier.core.datatypes import Neighbor
 from lmm_classifier.evaluation.audit import LabelIssue, Outlier
 from lmm_classifier.evaluation.duplicates import Duplicates
 from lmm_classifier.index.dismissals import FINDING_KINDS, Dismissal
-from lmm_classifier.server.auditing import AuditView, Finding
+from lmm_classifier.server.background.auditing import AuditView, Finding
 from lmm_classifier.server.openapi import NOT_MODIFIED, described, query, reference
 from lmm_classifier.server.problems import ProblemError
 from lmm_classifier.server.results import AsciiJson, ExampleIds, tagged

@@ -15,7 +15,7 @@ from lmm_classifier.calibration.guarantees.outlook import Outlook, guarantee_of,
 from lmm_classifier.calibration.guarantees.risk_control import NoGuarantee
 from lmm_classifier.calibration.request import DEFAULT_CONFIDENCE_LEVEL, DEFAULT_KEEP_KNOWN, CalibrationRequest
 from lmm_classifier.core.metrics import reliability, risk_coverage
-from lmm_classifier.server.calibrating import RATES, Calibrating, CalibrationJob, CalibrationView
+from lmm_classifier.server.background.calibrating import RATES, Calibrating, CalibrationJob, CalibrationView
 from lmm_classifier.server.openapi import NOT_MODIFIED, described, query, reference
 from lmm_classifier.server.problems import ProblemError, over_http
 from lmm_classifier.server.results import AsciiJson, tagged

@@ -6,6 +6,8 @@ from typing import Any
 
 from lmm_classifier.server.schemas.audit import AUDIT_SCHEMAS
 from lmm_classifier.server.schemas.calibration import CALIBRATION_SCHEMAS
+from lmm_classifier.server.schemas.inference import INFERENCE_SCHEMAS
+from lmm_classifier.server.schemas.map import EMBED_SCHEMAS, MAP_SCHEMAS
 from lmm_classifier.server.schemas.parts import (
     COUNT,
     HASH,
@@ -82,6 +84,9 @@ SCHEMAS: dict[str, Any] = {
     **RESULT_SCHEMAS,
     **AUDIT_SCHEMAS,
     **CALIBRATION_SCHEMAS,
+    **EMBED_SCHEMAS,
+    **INFERENCE_SCHEMAS,
+    **MAP_SCHEMAS,
     **REVIEW_SCHEMAS,
     "Problem": object_of(
         {

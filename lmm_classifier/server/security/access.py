@@ -26,8 +26,13 @@ Permission = Literal["read", "teach"]
 COOKIE = "lmm_session"
 _HERE = {"localhost", "127.0.0.1", "::1"}
 _SAFE = {"GET", "HEAD", "OPTIONS"}
-_READING = {"/v1/classify", "/"}  # addresses that take a body and change nothing
-_PROBES = {"/healthz", "/readyz"}  # answered to everybody: they tell nothing but whether the server works
+_READING = {"/v1/classify", "/v1/embed", "/"}  # addresses that take a body and change nothing
+_PROBES = {
+    "/healthz",
+    "/readyz",
+    "/v2/health/live",
+    "/v2/health/ready",
+}  # answered to everybody: they tell nothing but whether the server works
 _PUBLIC = ("/problems/", "/v1/session", "/static/", "/login")  # answered without a token
 _LEAST = 16  # characters of a token
 
@@ -100,7 +105,7 @@ class Access:
             raise ProblemError(
                 "unauthorized", "A token is needed, and none or a wrong one was sent.", {"WWW-Authenticate": "Bearer"}
             )
-        if permission != "teach" and method not in _SAFE and path not in _READING:
+        if permission != "teach" and method not in _SAFE and not _only_reads(path):
             raise ProblemError("forbidden-scope", "The token allows to classify and read, not to change the index.")
 
     def permission(self, headers: Headers) -> Permission | None:
@@ -122,6 +127,10 @@ class Access:
             if secrets.compare_digest(token.encode(), given.encode("utf-8", "replace")):
                 allowed = permission
         return allowed
+
+
+def _only_reads(path: str) -> bool:
+    return path in _READING or (path.startswith("/v2/models/") and path.endswith("/infer"))
 
 
 def session_of(token: str) -> bytes:
@@ -161,7 +170,7 @@ class AccessControl:
         """Return the problem; a browser that visits a page without a token is led to the page that asks for it."""
         headers = Headers(raw=scope["headers"])
         is_visit = scope["method"] == "GET" and "text/html" in headers.get("accept", "")
-        if problem.slug == "unauthorized" and is_visit and not scope["path"].startswith("/v1/"):
+        if problem.slug == "unauthorized" and is_visit and not scope["path"].startswith(("/v1/", "/v2/")):
             return RedirectResponse(f"/login?then={quote(instance_of(scope), safe='')}", 303)
         return problem_response(problem, instance_of(scope))
 

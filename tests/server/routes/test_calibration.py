@@ -11,7 +11,7 @@ from lmm_classifier.calibration.request import CalibrationRequest
 from lmm_classifier.core.errors import CalibrationError
 from lmm_classifier.index.formats import read_index, write_calibration
 from lmm_classifier.pipeline.calibrator import calibrate_index
-from lmm_classifier.server import calibrating
+from lmm_classifier.server.background import calibrating
 from tests.helpers.datasets import offline_config
 from tests.helpers.live_server import PATIENCE
 

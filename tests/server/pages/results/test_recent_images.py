@@ -3,7 +3,7 @@
 import numpy as np
 
 from lmm_classifier.core.datatypes import Classification, Decision
-from lmm_classifier.server.pages.recent_images import RecentImage, RecentImages
+from lmm_classifier.server.pages.results.recent_images import RecentImage, RecentImages
 
 RESULT = Classification("cat", 0.9, False, Decision("accept", "confident"), ())
 

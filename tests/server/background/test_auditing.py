@@ -12,7 +12,7 @@ from lmm_classifier.evaluation.audit import audit_index
 from lmm_classifier.index.build.editor import IndexEditor
 from lmm_classifier.index.formats import read_index
 from lmm_classifier.pipeline.classifier import HybridClassifier
-from lmm_classifier.server.auditing import Auditing, findings_that_hold
+from lmm_classifier.server.background.auditing import Auditing, findings_that_hold
 from tests.helpers.datasets import offline_config
 from tests.helpers.encoders import ColorEncoder
 

@@ -1,33 +1,28 @@
-"""`POST /v1/classify`: the bytes of one image, or a form with several."""
+"""Images that requests bring go through the queue: the bytes of one image, or a form with several."""
 
 from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncGenerator, Iterable, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Any
 
-from fastapi import APIRouter
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from lmm_classifier.batching.queued_image import QueuedResult
 from lmm_classifier.core.datatypes import Classification
-from lmm_classifier.core.errors import EncoderError, ImageError, NoSuchLabelError, QueueFullError
+from lmm_classifier.core.errors import EncoderError, ImageError, QueueFullError
 from lmm_classifier.pipeline.stages.answer_options import AnswerOptions
 from lmm_classifier.pipeline.stages.unreadable import unreadable
-from lmm_classifier.server.openapi import CLASSIFY, DirectRoute
 from lmm_classifier.server.problems import ProblemError, instance_of, problem_of, problem_values
-from lmm_classifier.server.results import AsciiJson, result_values
-from lmm_classifier.server.routes.bodies import switch
+from lmm_classifier.server.results import AsciiJson
 from lmm_classifier.server.state import ServerState, state_of
 from lmm_classifier.server.uploads import IMAGE, FormParts, Upload, boundary_of, closing, known_part
-
-router = APIRouter(route_class=DirectRoute)
 
 _AHEAD = 16  # images of one form that wait in the queue together
 _LONGEST = 60_000  # milliseconds
@@ -36,30 +31,26 @@ _PLAIN = {"application/octet-stream"}
 
 
 @dataclass(frozen=True, slots=True)
-class _Asked:
+class Asked:
     """What a request asks for besides its images."""
 
-    deadline: float
-    with_evidence: bool
-    is_rounded: bool
-    may_rerank: bool
-    options: AnswerOptions
-
-    def values(self, result: Classification, state: ServerState) -> dict[str, Any]:
-        """Return the members of a result."""
-        return result_values(result, state.ids, self.with_evidence, self.is_rounded)
+    deadline: float  # seconds
+    values: Callable[[Classification, QueuedResult], dict[str, Any]]  # the members of an answer
+    may_rerank: bool = True
+    is_counted: bool = True  # whether its results count in the metrics
+    options: AnswerOptions = field(default_factory=AnswerOptions)
 
 
-@router.post("/v1/classify", **CLASSIFY)
-async def classify(request: Request) -> Response:
-    """Classify the bytes of one image, or the images of a form."""
+async def answered(request: Request, asked: Asked) -> Response:
+    """Answer a request with the bytes of one image, or a form with several.
+
+    Raises:
+        ProblemError: the request or the image is refused.
+    """
     state = state_of(request)
-    queue, asked = state.queue, _asked(request, state)
-    if asked.options.labels is not None:
-        await _require_labels(request, state, asked.options.labels)
     content_type = request.headers.get("content-type", "")
     boundary = boundary_of(content_type)
-    statistics = queue.statistics
+    statistics = state.queue.statistics
     if statistics.waiting >= state.settings.queue:  # before a byte of the body is read
         wait = statistics.waiting / statistics.rate if statistics.rate else 1.0
         raise _full(state, request, f"{statistics.waiting} images wait, which is the limit.", wait, statistics.waiting)
@@ -71,13 +62,13 @@ async def classify(request: Request) -> Response:
     upload = Upload(request, state.held, state.settings.max_body)
     async with upload.opened():
         data = await upload.whole()
-        future = _submitted(state, data, asked)
-    result = await _answer(request, state, future)
-    headers = {"Server-Timing": _timing(future.stages)}
-    return AsciiJson(asked.values(result, state), headers=headers)
+        future = submitted(state, data, asked)
+    result = await answer_of(request, state, future, asked)
+    headers = {"Server-Timing": timing(future.stages)}
+    return AsciiJson(asked.values(result, future), headers=headers)
 
 
-async def _form(request: Request, state: ServerState, asked: _Asked, boundary: bytes) -> Response:
+async def _form(request: Request, state: ServerState, asked: Asked, boundary: bytes) -> Response:
     upload = Upload(request, state.held, state.settings.max_multipart)
     lines = _results(upload, state, asked, boundary)
     if "application/jsonl" in request.headers.get("accept", ""):
@@ -91,7 +82,7 @@ async def _form(request: Request, state: ServerState, asked: _Asked, boundary: b
 
 
 async def _results(
-    upload: Upload, state: ServerState, asked: _Asked, boundary: bytes
+    upload: Upload, state: ServerState, asked: Asked, boundary: bytes
 ) -> AsyncGenerator[dict[str, Any], None]:
     """Yield the result or the problem of each image of a form as it is ready, with its place."""
     settings = state.settings
@@ -101,7 +92,7 @@ async def _results(
             count = 0
             async for part in FormParts(upload, boundary, settings.max_body, settings.max_parts):
                 known_part(part, [IMAGE])
-                waiting.add(asyncio.create_task(_part(count, part.data, upload, state, asked)))
+                waiting.add(asyncio.create_task(result_of(count, part.data, upload, state, asked)))
                 count += 1
                 while len(waiting) >= min(_AHEAD, settings.queue):
                     done, waiting = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
@@ -118,8 +109,8 @@ async def _results(
             task.cancel()
 
 
-async def _part(place: int, data: bytes, upload: Upload, state: ServerState, asked: _Asked) -> dict[str, Any]:
-    """Return the result of an image of a form; one that cannot be read has the result `unreadable`."""
+async def result_of(place: int, data: bytes, upload: Upload, state: ServerState, asked: Asked) -> dict[str, Any]:
+    """Return the result of one of several images, or its problem; one that cannot be read is `unreadable`."""
     end = asyncio.get_running_loop().time() + asked.deadline
     try:
         try:
@@ -135,13 +126,14 @@ async def _part(place: int, data: bytes, upload: Upload, state: ServerState, ask
                 raise reason from None
             content_hash = await asyncio.to_thread(lambda: sha256(data).hexdigest())
             result = unreadable(state.config.unknown_label, None, reason, content_hash)
-        state.count(result, future.stages)
-        return {"index": place, "result": asked.values(result, state), "problem": None}
+        _count(state, result, future, asked)
+        return {"index": place, "result": asked.values(result, future), "problem": None}
     except Exception as error:  # noqa: BLE001 - the other images are answered
         return {"index": place, "result": None, "problem": problem_of(error)}
 
 
-def _submitted(state: ServerState, data: bytes, asked: _Asked) -> QueuedResult:
+def submitted(state: ServerState, data: bytes, asked: Asked) -> QueuedResult:
+    """Let an image wait in the queue; raise QueueFullError where it is full."""
     try:
         return state.queue.submit(data, asked.deadline, asked.may_rerank, asked.options)
     except QueueFullError:
@@ -149,7 +141,7 @@ def _submitted(state: ServerState, data: bytes, asked: _Asked) -> QueuedResult:
         raise
 
 
-async def _submitted_in_time(state: ServerState, data: bytes, end: float, asked: _Asked) -> QueuedResult:
+async def _submitted_in_time(state: ServerState, data: bytes, end: float, asked: Asked) -> QueuedResult:
     """Submit an image of a form; where the queue is full, wait for a place until the deadline."""
     loop = asyncio.get_running_loop()
     while True:
@@ -163,7 +155,7 @@ async def _submitted_in_time(state: ServerState, data: bytes, end: float, asked:
         await asyncio.sleep(_RETRY)
 
 
-async def _answer(request: Request, state: ServerState, future: QueuedResult) -> Classification:
+async def answer_of(request: Request, state: ServerState, future: QueuedResult, asked: Asked) -> Classification:
     """Wait for a result; cancel its image where the client goes away."""
     waiter = asyncio.wrap_future(future)
     gone = asyncio.ensure_future(request.receive())  # the body was read: only the end of the connection is left
@@ -173,15 +165,20 @@ async def _answer(request: Request, state: ServerState, future: QueuedResult) ->
             raise ClientDisconnect
         result = waiter.result()
     except ImageError:
-        state.count(unreadable("", None, "", None), future.stages)
+        _count(state, unreadable("", None, "", None), future, asked)
         raise
     except EncoderError:
         raise _refused(state) from None
     finally:
         waiter.cancel()
         gone.cancel()
-    state.count(result, future.stages)
+    _count(state, result, future, asked)
     return result
+
+
+def _count(state: ServerState, result: Classification, future: QueuedResult, asked: Asked) -> None:
+    if asked.is_counted:
+        state.count(result, future.stages)
 
 
 def _refused(state: ServerState) -> ProblemError:
@@ -193,29 +190,14 @@ def _refused(state: ServerState) -> ProblemError:
     return ProblemError("encoder-failed", "The encoder gives no vectors.", {"Retry-After": "10"})
 
 
-def _asked(request: Request, state: ServerState) -> _Asked:
+def deadline_of(request: Request, state: ServerState) -> float:
+    """Return the seconds that a request allows; raise ProblemError where its header is malformed."""
     given = request.headers.get("x-deadline-ms")
-    deadline = state.settings.deadline
-    if given is not None:
-        if not (given.isascii() and given.isdecimal() and 1 <= len(given) <= 5 and 1 <= int(given) <= _LONGEST):
-            raise ProblemError(
-                "malformed-request", f"X-Deadline-Ms must be 1 to {_LONGEST} milliseconds, got {given!r}."
-            )
-        deadline = int(given) / 1000
-    allow_unknown = switch(request, "allow_unknown") if "allow_unknown" in request.query_params else None
-    options = AnswerOptions(request.query_params.getlist("labels") or None, allow_unknown)
-    evidence, rounded, rerank = (switch(request, name) for name in ("evidence", "rounded", "rerank"))
-    return _Asked(deadline, evidence, rounded, rerank, options)
-
-
-async def _require_labels(request: Request, state: ServerState, labels: Iterable[str]) -> None:
-    """Raise ProblemError for a label that the index does not have, before the body is read."""
-    try:
-        await asyncio.to_thread(state.classifier.index.require_labels, labels)
-    except NoSuchLabelError as error:
-        problem = problem_of(error)
-        problem.headers |= closing(request)
-        raise problem from None
+    if given is None:
+        return state.settings.deadline
+    if not (given.isascii() and given.isdecimal() and 1 <= len(given) <= 5 and 1 <= int(given) <= _LONGEST):
+        raise ProblemError("malformed-request", f"X-Deadline-Ms must be 1 to {_LONGEST} milliseconds, got {given!r}.")
+    return int(given) / 1000
 
 
 def _full(state: ServerState, request: Request, message: str, wait: float, depth: int) -> ProblemError:
@@ -225,7 +207,8 @@ def _full(state: ServerState, request: Request, message: str, wait: float, depth
     return problem
 
 
-def _timing(stages: Mapping[str, float]) -> str:
+def timing(stages: Mapping[str, float]) -> str:
+    """Return the header `Server-Timing` of the seconds of each stage."""
     return ", ".join(f"{stage};dur={seconds * 1000:.2f}" for stage, seconds in stages.items())
 
 

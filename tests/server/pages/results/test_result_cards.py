@@ -4,7 +4,7 @@ import pytest
 
 from lmm_classifier.core.datatypes import Candidate, Classification, Decision, Example, Neighbor
 from lmm_classifier.index.formats import read_index
-from lmm_classifier.server.pages.result_cards import confidence_words, result_card
+from lmm_classifier.server.pages.results.result_cards import confidence_words, result_card
 from lmm_classifier.server.results import ExampleIds
 
 

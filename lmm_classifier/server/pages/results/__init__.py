@@ -1,0 +1,1 @@
+"""Results of images that a person dropped, as cards."""
