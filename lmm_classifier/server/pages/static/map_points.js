@@ -29,6 +29,8 @@ export class Points {
     this.uncertainty = known.uncertainty;
     this.isSample = known.is_sample;
     this.bounds = this.bounded();
+    this.starts = new Uint32Array(CELLS * CELLS + 1);
+    this.members = new Uint32Array(this.count);
     this.index();
   }
 
@@ -46,8 +48,6 @@ export class Points {
 
   /** Sort the examples by the cell of a grid that they are in. */
   index() {
-    this.starts = new Uint32Array(CELLS * CELLS + 1);
-    this.members = new Uint32Array(this.count);
     const cells = new Uint32Array(this.count);
     for (let i = 0; i < this.count; i += 1) {
       cells[i] = this.column(this.x[i]) + CELLS * this.row(this.y[i]);
@@ -99,7 +99,8 @@ export class Points {
    * @param {(i: number) => void} found
    */
   within(bounds, found) {
-    const [left, right] = [this.column(bounds.x0), this.column(bounds.x1)];
+    const left = this.column(bounds.x0);
+    const right = this.column(bounds.x1);
     for (let row = this.row(bounds.y0); row <= this.row(bounds.y1); row += 1) {
       for (let at = this.starts[row * CELLS + left]; at < this.starts[row * CELLS + right + 1]; at += 1) {
         const i = this.members[at];
