@@ -1,5 +1,6 @@
 """Results computed ahead come in order, in bounded number, and no error is lost."""
 
+import os
 import subprocess
 import sys
 import threading
@@ -7,7 +8,7 @@ import time
 
 import pytest
 
-from lmm_classifier.core.concurrency import cpu_count, prefetch, threaded_map
+from lmm_classifier.core.concurrency import cpu_count, lower_priority, prefetch, threaded_map
 
 
 def test_results_come_in_order():
@@ -90,6 +91,23 @@ def test_closing_early_closes_the_source():
 def test_there_is_a_processor():
     """The count is at least one."""
     assert cpu_count() >= 1
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems have no priorities of threads")
+def test_only_the_thread_that_asks_has_a_lower_priority():
+    """The others keep theirs."""
+    found = []
+
+    def ask():
+        lower_priority()
+        found.append(os.getpriority(os.PRIO_PROCESS, threading.get_native_id()))
+
+    before = os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
+    thread = threading.Thread(target=ask)
+    thread.start()
+    thread.join()
+    assert found == [max(before, 10)]
+    assert os.getpriority(os.PRIO_PROCESS, threading.get_native_id()) == before
 
 
 def test_a_generator_that_is_collected_as_garbage_is_closed():

@@ -8,6 +8,7 @@ import weakref
 from collections.abc import Callable
 from threading import Event, Thread, current_thread
 
+from lmm_classifier.core.concurrency import lower_priority
 from lmm_classifier.core.errors import Cancelled
 from lmm_classifier.core.forking import ForkSafeLock, register_for_reset
 from lmm_classifier.core.progress import Progress
@@ -66,6 +67,7 @@ class BackgroundJob:
 
 
 def _repeat(method: weakref.WeakMethod[Callable[[], None]], stopping: Event) -> None:
+    lower_priority()
     while not stopping.wait(_EVERY):
         if (call := method()) is None:
             return

@@ -13,6 +13,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from lmm_classifier.core.concurrency import lower_priority
 from lmm_classifier.core.errors import Cancelled, LmmClassifierError
 from lmm_classifier.core.paths import expand_home
 from lmm_classifier.core.progress import Progress
@@ -106,6 +107,7 @@ class DatasetMapping:
                 raise Cancelled
             self.making = Making("running", progress)
 
+        lower_priority()
         began = time.monotonic()
         try:
             indexes = ExactIndex.open_each(expand_home(self._classifier.config.retrieval.index_path))
