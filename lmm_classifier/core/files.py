@@ -13,7 +13,9 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from lmm_classifier.core.errors import OutputError
+from lmm_classifier.core.forking import ForkSafeLock
 
+_UMASK = ForkSafeLock()
 _START = 64  # bytes of a file that show whether it is text
 
 
@@ -94,8 +96,9 @@ def content_hash(path: Path) -> str:
 
 def umask() -> int:
     """Return the permissions that new files of this process do not get."""
-    value = os.umask(0)
-    os.umask(value)
+    with _UMASK:  # it can be read only by setting it: another thread would read what this one set
+        value = os.umask(0o077)
+        os.umask(value)
     return value
 
 

@@ -85,7 +85,7 @@ class UploadedFiles:
                 temporary.replace(file)
                 sync_to_disk(self._folder)
             except OSError as error:
-                raise ReviewError(f"The image {name!r} cannot be stored: {error}.") from error
+                raise ReviewError(f"The image {name!r} cannot be stored: {error.strerror or error}.") from error
             finally:
                 temporary.unlink(missing_ok=True)
         return NamedImage(name, file)

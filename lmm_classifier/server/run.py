@@ -29,16 +29,20 @@ class GracefulServer(uvicorn.Server):
         super().__init__(config)
         self.state = state
         self.on_start: Callable[[], None] | None = None  # called when requests and signals are answered
+        self._loop: asyncio.AbstractEventLoop | None = None  # None: nothing was opened that could be drained
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Open the port, then say so: from here on a signal drains."""
+        self._loop = asyncio.get_running_loop()
         await super().startup(sockets)
         if self.on_start is not None:
             self.on_start()
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002 - the signature is uvicorn's
         """Begin to drain, or end at once."""
-        self.state.start_draining()
+        # in the loop: the signal may have stopped this thread while it holds a lock
+        if self._loop is not None:
+            self._loop.call_soon_threadsafe(self.state.start_draining)
         self.force_exit = self.should_exit
         self.should_exit = True
 

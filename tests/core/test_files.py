@@ -3,12 +3,13 @@
 import hashlib
 import os
 import stat
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from lmm_classifier.core.errors import OutputError
-from lmm_classifier.core.files import atomic_write, content_hash, require_place
+from lmm_classifier.core.files import atomic_write, content_hash, require_place, umask
 
 
 def test_a_file_is_replaced_only_at_the_end(tmp_path):
@@ -39,6 +40,14 @@ def test_a_result_is_readable_by_others(tmp_path):
     with atomic_write(tmp_path / "result") as temporary:
         temporary.touch()
     assert stat.S_IMODE((tmp_path / "result").stat().st_mode) == stat.S_IMODE((tmp_path / "plain").stat().st_mode)
+
+
+def test_threads_read_the_umask_at_once():
+    """None sees, or leaves, what another one set for a moment."""
+    before = umask()
+    with ThreadPoolExecutor(4) as pool:
+        assert set(pool.map(lambda _: umask(), range(4000))) == {before}
+    assert umask() == before
 
 
 def test_names_of_the_greatest_length_can_be_written(tmp_path):

@@ -9,7 +9,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
-from lmm_classifier.core.errors import ConflictError
+from lmm_classifier.core.errors import ConflictError, UndoError
 from lmm_classifier.index.build.editor import IndexEditor
 from lmm_classifier.index.build.reports import Edit, EditReport
 from lmm_classifier.index.formats import has_npz_name
@@ -53,7 +53,12 @@ async def undo_last(request: Request) -> Response:
     last = await run_in_threadpool(state.classifier.editor().last_edit)
     if last is None:
         return RedirectResponse(told(then, NOTHING), 303)
-    return await _undone(request, last, then)
+    try:
+        return await _undone(request, last, then, None)
+    except UndoError:
+        if await run_in_threadpool(state.classifier.editor().last_edit) is not None:
+            raise
+        return RedirectResponse(told(then, NOTHING), 303)  # somebody undid the last one meanwhile
 
 
 @router.post("/edits/{edit}/undo")
@@ -65,12 +70,13 @@ async def undo(request: Request, edit: str) -> Response:
     known = await run_in_threadpool(state.classifier.editor().edits, 1, wanted + 1)
     if not known or known[0].id != wanted:
         raise ProblemError("not-found", "The journal has no such edit.")
-    return await _undone(request, known[0], then)
+    return await _undone(request, known[0], then, known[0].id)
 
 
-async def _undone(request: Request, edit: Edit, then: str) -> Response:
+async def _undone(request: Request, edit: Edit, then: str, number: int | None) -> Response:
+    """Undo the edit of a number, or the newest one in its turn; `edit` is shown where that is refused."""
     try:
-        return await applied(request, "undo", partial(_undo, edit.id), then)
+        return await applied(request, "undo", partial(_undo, number), then)
     except ConflictError as error:
         if "hx-request" in request.headers:
             raise
@@ -82,5 +88,5 @@ def _then(form: Form) -> str:
     return local(form.get("then", ["/edits"])[0], "/edits")
 
 
-def _undo(edit: int, editor: IndexEditor) -> EditReport:
+def _undo(edit: int | None, editor: IndexEditor) -> EditReport:
     return editor.undo(edit, origin=ORIGIN)

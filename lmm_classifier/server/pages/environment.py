@@ -86,7 +86,7 @@ def render(request: Request, template: str, status: int = 200, **values: Any) ->
         status: of the answer.
         values: that the template needs.
     """
-    is_public = status == 401 or request.url.path == "/login"
+    is_public = status == 401 or request.url.path == "/login" or request.url.path.startswith("/problems/")
     frame = None if is_public else frame_of(request)
     where = {"path": request.url.path, "url": address_of(request)}
     text = environment().get_template(template).render(frame=frame, **where, **values)

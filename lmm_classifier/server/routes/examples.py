@@ -61,7 +61,7 @@ async def add(request: Request) -> Response:
         label, note = _field(parts, "label"), _field(parts, "note")
         if not images or label is None:
             raise ProblemError("malformed-request", "Expected parts named `image`, and one named `label`.")
-        digest = await asyncio.to_thread(lambda: sha256(repr((label, note, images)).encode()).hexdigest())
+        digest = await asyncio.to_thread(_digest_of, label, note or "", images)
         return await edited(
             request, "add", digest, lambda editor: editor.add(images, label, note=note or "", origin=ORIGIN), 201
         )
@@ -175,6 +175,15 @@ def _found(state: ServerState, seen: Sequence[SeenExample]) -> tuple[dict[str, s
         expected |= dict.fromkeys(chosen, example.seen_label)
         missing += [] if chosen else [example]
     return expected, missing
+
+
+def _digest_of(label: str, note: str, images: Sequence[bytes]) -> str:
+    """Return a digest of a request, without a copy of its images."""
+    digest = sha256()
+    for part in (label.encode("utf-8", "surrogatepass"), note.encode("utf-8", "surrogatepass"), *images):
+        digest.update(b"%d:" % len(part))
+        digest.update(part)
+    return digest.hexdigest()
 
 
 def _field(parts: Sequence[Part], name: str) -> str | None:

@@ -1,6 +1,7 @@
 """The journal is a page, on which any edit can be undone."""
 
 import re
+from concurrent.futures import ThreadPoolExecutor
 
 from tests.helpers.forms import PAGE, followed, send
 
@@ -50,6 +51,18 @@ def test_undoing_goes_back_step_by_step(teacher):
     (action,) = re.findall(r'action="(/edits/\d+/undo)" data-undo.*>Redo<', page)
     assert "from red to crimson" in followed(teacher, send(teacher, action, then="/dataset"))
     assert "from crimson to red" in followed(teacher, send(teacher, "/edits/undo", then="/dataset"))
+
+
+def test_two_undo_at_once(teacher):
+    """Each undoes another edit, as two presses of a key do."""
+    teacher.post("/v1/labels/rename", json={"label": "red", "new": "crimson"})
+    send(teacher, "/dataset/labels/green", action="rename", label="lime")
+    with ThreadPoolExecutor(2) as pool:
+        replies = list(pool.map(lambda _: send(teacher, "/edits/undo", then="/dataset"), range(2)))
+    assert [reply.status_code for reply in replies] == [303, 303]
+    labels = {entry["label"] for entry in teacher.get("/v1/labels").json()["labels"]}
+    assert {"red", "green"} <= labels
+    assert not {"crimson", "lime"} & labels
 
 
 def test_the_page_belongs_to_the_dataset(client):

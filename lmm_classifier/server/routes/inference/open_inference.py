@@ -17,7 +17,7 @@ from lmm_classifier.server.openapi import DEADLINE, REFUSED, described, header, 
 from lmm_classifier.server.problems import ProblemError
 from lmm_classifier.server.results import AsciiJson
 from lmm_classifier.server.routes.inference.tensors import IMAGE_TENSOR, read_inference
-from lmm_classifier.server.routes.inference.uploaded_images import Asked, deadline_of, result_of
+from lmm_classifier.server.routes.inference.uploaded_images import Asked, deadline_of, require_place, result_of
 from lmm_classifier.server.state import ServerState, state_of
 from lmm_classifier.server.uploads import Upload
 
@@ -97,6 +97,7 @@ async def infer(request: Request, name: str) -> Response:
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind not in _TYPES:
         raise ProblemError("unsupported-media-type", f"The content type is {kind!r}.", {"Connection": "close"})
+    require_place(request, state)
     asked = Asked(deadline_of(request, state), _values)
     settings, length = state.settings, request.headers.get("inference-header-content-length")
     upload = Upload(request, state.held, 2 * settings.max_body if length is None else settings.max_multipart)

@@ -50,10 +50,7 @@ async def answered(request: Request, asked: Asked) -> Response:
     state = state_of(request)
     content_type = request.headers.get("content-type", "")
     boundary = boundary_of(content_type)
-    statistics = state.queue.statistics
-    if statistics.waiting >= state.settings.queue:  # before a byte of the body is read
-        wait = statistics.waiting / statistics.rate if statistics.rate else 1.0
-        raise _full(state, request, f"{statistics.waiting} images wait, which is the limit.", wait, statistics.waiting)
+    require_place(request, state)
     if boundary is not None:
         return await _form(request, state, asked, boundary)
     kind = content_type.partition(";")[0].strip().lower()
@@ -130,6 +127,14 @@ async def result_of(place: int, data: bytes, upload: Upload, state: ServerState,
         return {"index": place, "result": asked.values(result, future), "problem": None}
     except Exception as error:  # noqa: BLE001 - the other images are answered
         return {"index": place, "result": None, "problem": problem_of(error)}
+
+
+def require_place(request: Request, state: ServerState) -> None:
+    """Raise ProblemError where the queue is full, before a byte of the body is read."""
+    statistics = state.queue.statistics
+    if statistics.waiting >= state.settings.queue:
+        wait = statistics.waiting / statistics.rate if statistics.rate else 1.0
+        raise _full(state, request, f"{statistics.waiting} images wait, which is the limit.", wait, statistics.waiting)
 
 
 def submitted(state: ServerState, data: bytes, asked: Asked) -> QueuedResult:

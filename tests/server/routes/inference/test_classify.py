@@ -234,7 +234,7 @@ def test_starting_and_draining_are_503(open_client, config, images):
     assert (reply.status_code, reply.json()["type"]) == (503, "/problems/draining")
 
 
-@pytest.mark.parametrize("kind", ["raw", "form"])
+@pytest.mark.parametrize("kind", ["raw", "form", "tensor"])
 def test_a_full_queue_is_429(open_client, config, encoder, images, kind):
     """Before the body is read, with the time after which to try again and what waits."""
     config.server.queue = 2
@@ -242,7 +242,9 @@ def test_a_full_queue_is_429(open_client, config, encoder, images, kind):
     encoder.gate.clear()
     futures = [client.state.queue.submit(image, 60) for image in images[:2]]
     sent = {"files": form(images[2])} if kind == "form" else {"content": images[2], "headers": PNG}
-    reply = client.post("/v1/classify", **sent)
+    if kind == "tensor":
+        sent = {"content": b"[]", "headers": {"content-type": "application/json"}}  # it is not read
+    reply = client.post("/v2/models/index/infer" if kind == "tensor" else "/v1/classify", **sent)
     encoder.gate.set()
     assert [future.result(60).label for future in futures]
     assert (reply.status_code, reply.json()["type"]) == (429, "/problems/queue-full")
