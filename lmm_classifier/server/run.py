@@ -40,7 +40,8 @@ class GracefulServer(uvicorn.Server):
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002 - the signature is uvicorn's
         """Begin to drain, or end at once."""
-        # in the loop: the signal may have stopped this thread while it holds a lock
+        # the rest in the loop: the signal may have stopped this thread while it holds a lock
+        self.state.is_draining = True
         if self._loop is not None:
             self._loop.call_soon_threadsafe(self.state.start_draining)
         self.force_exit = self.should_exit

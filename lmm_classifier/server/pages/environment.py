@@ -56,8 +56,10 @@ def frame_of(request: Request) -> Frame | None:
         classifier = state.classifier
     except ProblemError:
         return None
-    contents = classifier.index.contents
-    may_only_read = bool(state.access.tokens) and state.access.permission(request.headers) != "teach"
+    permission = state.access.permission(request.headers) if state.access.tokens else "teach"
+    if permission is None:  # pages that need no token say nothing of the index
+        return None
+    contents, may_only_read = classifier.index.contents, permission != "teach"
     return Frame(
         index=state.config.retrieval.index_path.absolute().name,
         examples=len(contents.paths),
@@ -86,7 +88,7 @@ def render(request: Request, template: str, status: int = 200, **values: Any) ->
         status: of the answer.
         values: that the template needs.
     """
-    is_public = status == 401 or request.url.path == "/login" or request.url.path.startswith("/problems/")
+    is_public = status == 401 or request.url.path == "/login"
     frame = None if is_public else frame_of(request)
     where = {"path": request.url.path, "url": address_of(request)}
     text = environment().get_template(template).render(frame=frame, **where, **values)

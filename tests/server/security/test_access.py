@@ -200,3 +200,12 @@ def test_requests_are_checked_before_anything_else(open_client, config):
     assert client.get("/v1/labels", headers=allowed).status_code == 200
     assert client.get("/healthz", headers={"host": "10.0.0.7:8321"}).status_code == 200
     assert "access-control-allow-origin" not in client.options("/v1/labels", headers=allowed).headers
+
+
+def test_pages_without_a_token_say_nothing_of_the_index(open_client, config):
+    """Also not how many examples it has."""
+    client = open_client(config, tokens=TOKENS)
+    public = [client.get(address) for address in ("/problems/queue-full", "/login")]
+    assert [(reply.status_code, "examples</" in reply.text) for reply in public] == [(200, False)] * 2
+    known = client.get("/problems/queue-full", headers={"authorization": f"Bearer {READ}"})
+    assert "examples" in known.text
