@@ -69,7 +69,9 @@ def answered(drawn):
     return show
 
 
-@pytest.mark.parametrize("address", ["/dataset/audit/suspects", "/dataset", f"/dataset/labels/{segment(ODD[1])}"])
+@pytest.mark.parametrize(
+    "address", ["/dataset/audit/suspects", pytest.param(f"/dataset/labels/{segment(ODD[1])}", marks=pytest.mark.long)]
+)
 def test_the_main_pages_on_a_phone_in_the_dark(visit, audited, address):
     """The hardest of the views; the long tests try all."""
     page = visit(viewport=PHONE, color_scheme="dark")

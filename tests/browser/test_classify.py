@@ -44,6 +44,7 @@ def test_an_image_is_answered_taught_and_undone_by_keys(page, images):
     expect(card).to_have_count(1)
 
 
+@pytest.mark.long
 def test_a_key_teaches_each_image_once_and_another_undoes_each(page, images):
     """The next press is about the next image without an answer; presses that come early are not lost."""
     page.goto("/")

@@ -77,6 +77,7 @@ def test_it_is_stored_without_a_script(window, calibrated):
     assert CalibrationRequest.from_json(str(stored["request"][0])).keep_known == 0.81
 
 
+@pytest.mark.long
 def test_a_stale_index_is_calibrated_again(window, calibrated):
     """The banner goes when the job has ended."""
     editor = calibrated.state.classifier.editor()

@@ -135,6 +135,7 @@ def decisions(server):
     return got(server, "/v1/review/answers?run=1")["answers"]
 
 
+@pytest.mark.long
 def test_by_keys_alone(context, server):
     """Twenty answers, one with a hostile label, then all are undone; nothing is said on the console."""
     page = reviewed(context, server)

@@ -59,6 +59,7 @@ def test_a_second_server_follows_until_the_first_has_ended(open_client, place, i
     assert third.get("/v1/index").json()["is_writer"] is False
 
 
+@pytest.mark.long
 def test_the_other_server_takes_over_unasked(open_client, place):
     """What the first one could not finish is finished before the next edit."""
     config = offline_config(place / "index", rerank__enabled=False)

@@ -51,7 +51,9 @@ def _settings(index, mistaken):
     return config
 
 
-@pytest.fixture(params=["follower", "npz", "token"])
+@pytest.fixture(
+    params=["follower", pytest.param("npz", marks=pytest.mark.long), pytest.param("token", marks=pytest.mark.long)]
+)
 def reader(request, auditor, mistaken, open_client, tmp_path):
     """An application that only reads, for each reason, with what it says."""
     if request.param == "follower":
