@@ -6,10 +6,14 @@ import http.client
 import json
 import logging
 import os
+import socket
 from collections.abc import Generator, Iterable
+from contextlib import suppress
+from functools import partial
 from hashlib import sha256
 from pathlib import Path
-from time import monotonic, sleep
+from threading import Event
+from time import monotonic
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -53,7 +57,7 @@ class RemoteClassifier:
         names = config.server.read_token_env, config.server.token_env
         self._token = next((os.environ[name] for name in names if os.environ.get(name)), "")
         self._token_env, self._limits = config.server.token_env, config.images.limits
-        self._idle = list[http.client.HTTPConnection]()
+        self._idle, self._used = list[http.client.HTTPConnection](), set[http.client.HTTPConnection]()
         try:
             self._unknown_label = self._get("/v1/config", "unknown_label")
             self.run_identity = self._get("/v1/index", "run")
@@ -63,8 +67,18 @@ class RemoteClassifier:
 
     def classify_paths(self, paths: Iterable[Path]) -> Generator[Classification, None, None]:
         """Classify files and yield one result per path, in order; then close all connections."""
+        ended = Event()
+
+        def end() -> None:
+            """Let no thread wait for the server any longer."""
+            ended.set()
+            for connection in list(self._used):
+                if connection.sock is not None:
+                    with suppress(OSError):
+                        connection.sock.shutdown(socket.SHUT_RDWR)
+
         try:
-            yield from threaded_map(self._classify, paths, _AT_ONCE)
+            yield from threaded_map(partial(self._classify, ended=ended), paths, _AT_ONCE, on_end=end)
         finally:
             self.close()
 
@@ -73,14 +87,14 @@ class RemoteClassifier:
         while self._idle:
             self._idle.pop().close()
 
-    def _classify(self, path: Path) -> Classification:
+    def _classify(self, path: Path, ended: Event) -> Classification:
         content_hash = None
         try:
             data = read_bytes(path, self._limits)
         except ImageError as error:
             return unreadable(self._unknown_label, str(path), f"{path}: {error}", None)
         content_hash = sha256(data).hexdigest()
-        status, values = self._ask("POST", "/v1/classify?rounded=false", data)
+        status, values = self._ask("POST", "/v1/classify?rounded=false", data, ended)
         if status in _ABOUT_THE_IMAGE:
             reason = f"{path}: {quote_foreign(str(values.get('detail')), limit=1000)}"
             return unreadable(self._unknown_label, str(path), reason, content_hash)
@@ -90,7 +104,7 @@ class RemoteClassifier:
             raise self._foreign() from None
 
     def _get(self, path: str, member: str) -> str:
-        value = self._ask("GET", path)[1].get(member)
+        value = self._ask("GET", path, None, Event())[1].get(member)
         if not isinstance(value, str):
             raise self._foreign()
         return value
@@ -98,7 +112,7 @@ class RemoteClassifier:
     def _foreign(self) -> ServerError:
         return ServerError(f"{self._url} gave something else than was asked for. Is it a server of this program?")
 
-    def _ask(self, method: str, path: str, body: bytes | None = None) -> tuple[int, dict[str, Any]]:
+    def _ask(self, method: str, path: str, body: bytes | None, ended: Event) -> tuple[int, dict[str, Any]]:
         """Return the status and the members of an answer; wait and ask again where the server says so."""
         end, lost = monotonic() + _PATIENCE, 0
         while True:
@@ -106,17 +120,17 @@ class RemoteClassifier:
                 status, headers, values = self._exchange(method, path, body)
             except (OSError, http.client.HTTPException) as error:
                 lost += 1
-                if lost >= _LOST or isinstance(error, ConnectionRefusedError):
+                if ended.is_set() or lost >= _LOST or isinstance(error, ConnectionRefusedError):
                     raise ServerError(f"{self._url} cannot be reached: {error or type(error).__name__}.") from error
-                sleep(0.1 * 2**lost)
+                _pause(ended, 0.1 * 2**lost)
                 continue
             if status == 200 or status in _ABOUT_THE_IMAGE:
                 return status, values
             wait = _wait(headers.get("Retry-After"))
-            if status not in (429, 503, 504) or monotonic() + wait > end:
+            if status not in (429, 503, 504) or monotonic() + wait > end or ended.is_set():
                 raise self._refusal(status, values)
             logger.debug("%s asks to wait %g seconds (%d).", self._url, wait, status)
-            sleep(wait)
+            _pause(ended, wait)
 
     def _taken(self) -> http.client.HTTPConnection | None:
         """Return a connection that no thread uses, None where there is none."""
@@ -134,6 +148,7 @@ class RemoteClassifier:
             headers |= {"Content-Type": "application/octet-stream", "X-Deadline-Ms": str(_DEADLINE)}
         if self._token:
             headers["Authorization"] = f"Bearer {self._token}"
+        self._used.add(connection)
         try:
             connection.request(method, self._prefix + path, body, headers)
             response = connection.getresponse()
@@ -141,6 +156,8 @@ class RemoteClassifier:
         except BaseException:
             connection.close()
             raise
+        finally:
+            self._used.discard(connection)
         self._idle.append(connection)
         try:
             values = json.loads(data)
@@ -164,6 +181,11 @@ def _parts(url: str) -> Any:
     if not is_usable or parts.query or parts.fragment:
         raise ServerError(f"Expected the URL of a server, such as http://127.0.0.1:8321, got {quote_foreign(url)!r}.")
     return parts
+
+
+def _pause(ended: Event, seconds: float) -> bool:
+    """Wait; return whether no answer is wanted any more, which ends the waiting."""
+    return ended.wait(seconds)
 
 
 def _wait(given: str | None) -> float:

@@ -24,12 +24,16 @@ def cpu_count() -> int:
 
 
 def threaded_map(
-    job: Callable[[Item], Result], items: Iterable[Item], threads: int, ahead: Callable[[], int] | None = None
+    job: Callable[[Item], Result],
+    items: Iterable[Item],
+    threads: int,
+    ahead: Callable[[], int] | None = None,
+    on_end: Callable[[], None] | None = None,
 ) -> Generator[Result, None, None]:
     """Yield `job(item)` for each item, in order, computed in threads.
 
     `ahead` returns how many items at most are computed or waiting before the caller takes the first; it may change. By
-    default it is 4 per thread.
+    default it is 4 per thread. `on_end` is called when no result is wanted any more, before the threads are waited for.
     """
     wanted = ahead or (lambda: 4 * threads)
     source = iter(items)
@@ -44,6 +48,8 @@ def threaded_map(
         finally:
             for future in waiting:
                 future.cancel()
+            if on_end is not None:
+                on_end()
 
 
 def prefetch(items: Generator[Item, None, None]) -> Iterator[Item]:

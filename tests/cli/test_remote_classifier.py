@@ -90,11 +90,11 @@ def test_a_full_queue_is_waited_for(place, tmp_path, monkeypatch):
     waits = []
     encoder = GatedEncoder()
 
-    def sleep(seconds):
+    def pause(_, seconds):
         waits.append(seconds)
         encoder.gate.set()
 
-    monkeypatch.setattr(remote_classifier, "sleep", sleep)
+    monkeypatch.setattr(remote_classifier, "_pause", pause)
     build_index_from_directory(
         place / "data", tmp_path / "index", config=offline_config(tmp_path / "index"), encoder=encoder
     )
@@ -150,10 +150,31 @@ GOOD = [answer(200, {"unknown_label": "unknown"}), answer(200, {"run": "a-b"})]
 )
 def test_passing_faults_are_tried_again(monkeypatch, answers, asked):
     """A lost connection, a server that starts, a gateway that gave up."""
-    monkeypatch.setattr(remote_classifier, "sleep", lambda seconds: None)
+    monkeypatch.setattr(remote_classifier, "_pause", lambda ended, seconds: None)
     server = ScriptedServer(*answers)
     assert RemoteClassifier(server.url, PipelineConfig()).run_identity == "a-b"
     assert server.asked == asked
+
+
+def test_an_interruption_ends_the_waiting(place, monkeypatch):
+    """Nobody waits for the minute that the server asks for."""
+    waiting, ended = threading.Event(), []
+    pause = remote_classifier._pause
+
+    def paused(event, seconds):
+        waiting.set()
+        ended.append((seconds, pause(event, seconds)))
+
+    def paths():
+        yield place / "new" / "stripes" / "00.png"
+        assert waiting.wait(60)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(remote_classifier, "_pause", paused)
+    server = ScriptedServer(*GOOD, answer(429, {"detail": "full"}, retry_after=60), answer(429, {"detail": "full"}))
+    with pytest.raises(KeyboardInterrupt):
+        list(RemoteClassifier(server.url, PipelineConfig()).classify_paths(paths()))
+    assert ended == [(60, True)]
 
 
 @pytest.mark.parametrize(
@@ -168,6 +189,6 @@ def test_passing_faults_are_tried_again(monkeypatch, answers, asked):
 )
 def test_other_answers_are_clear_errors(monkeypatch, answers, words):
     """Of a server that is another program."""
-    monkeypatch.setattr(remote_classifier, "sleep", lambda seconds: None)
+    monkeypatch.setattr(remote_classifier, "_pause", lambda ended, seconds: None)
     with pytest.raises(ServerError, match=words):
         RemoteClassifier(ScriptedServer(*answers).url, PipelineConfig())
