@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Callable
 from typing import Any
 
 from fastapi import APIRouter
@@ -18,6 +19,7 @@ from lmm_classifier.server.state import ServerState, state_of
 
 router = APIRouter()
 
+_Body = tuple[bytes, dict[str, str]]  # with headers of its own
 _OTHERS = {202: "MapState", **NOT_MODIFIED}
 
 
@@ -30,19 +32,17 @@ async def positions(request: Request) -> Response:
     labels of now. `X-Map-State` is `current`, `older`, or `running` while a newer one is made. `/v1/map/ids` tells
     which examples these are; the two belong together where their `ETag` is the same.
     """
-    state = state_of(request)
-    view = await asyncio.to_thread(state.mapping.view)
-    if view is None:
-        return _not_yet(state)
-    headers = _headers(state, view)
-    if is_current(request, view.tag):
-        return not_modified(headers)
-    return Response(view.records.tobytes(), headers=headers, media_type="application/octet-stream")
+    return await _answer(request, _records, "application/octet-stream")
 
 
 @router.get("/v1/map/ids", **described("The examples on the map, in its order", "Map", _OTHERS))
 async def ids(request: Request) -> Response:
     """Return the examples on the map, in the order of their positions, and the labels by their places."""
+    return await _answer(request, _packed, "application/json")
+
+
+async def _answer(request: Request, body_of: Callable[[MapView, str], _Body], media_type: str) -> Response:
+    """Answer with a body of the map, with 304 where the client has it, or with 202 until there is one."""
     state = state_of(request)
     view = await asyncio.to_thread(state.mapping.view)
     if view is None:
@@ -50,11 +50,15 @@ async def ids(request: Request) -> Response:
     headers = _headers(state, view)
     if is_current(request, view.tag):
         return not_modified(headers)
-    body, packing = await asyncio.to_thread(_packed, view, request.headers.get("accept-encoding", ""))
-    return Response(body, headers={**headers, **packing}, media_type="application/json")
+    body, packing = await asyncio.to_thread(body_of, view, request.headers.get("accept-encoding", ""))
+    return Response(body, headers={**headers, **packing}, media_type=media_type)
 
 
-def _packed(view: MapView, accepted: str) -> tuple[bytes, dict[str, str]]:
+def _records(view: MapView, _: str) -> _Body:
+    return view.records.tobytes(), {}
+
+
+def _packed(view: MapView, accepted: str) -> _Body:
     values = {
         "map_version": view.map_version,
         "index_version": view.index_version,
