@@ -23,7 +23,7 @@ class Admission:
     def __init__(self, limit: int, max_bytes: int, rate: ServiceRate) -> None:
         self.limit, self._max_bytes, self._rate = limit, max_bytes, rate
         self.count, self.bytes = 0, 0
-        self.refused = {"limit": 0, "bytes": 0, "deadline": 0}
+        self.refused = {"images": 0, "bytes": 0, "deadline": 0}
         self._lock = Lock()
 
     def enter(self, size: int, seconds: float) -> None:
@@ -31,7 +31,7 @@ class Admission:
         with self._lock:
             wait = self._rate.wait(self.count)
             if self.count >= self.limit:
-                self._refuse("limit", f"{self.count} images wait, which is the limit", wait)
+                self._refuse("images", f"{self.count} images wait, which is the limit", wait)
             if self.count and self.bytes + size > self._max_bytes:
                 self._refuse("bytes", f"the images that wait hold {self.bytes:,} of {self._max_bytes:,} bytes", wait)
             if self.count and wait is not None and wait > seconds:
@@ -52,5 +52,5 @@ class Admission:
         self.refused[why] += 1
         after = _UNKNOWN if wait is None else wait
         raise QueueFullError(
-            f"The image was not taken: {reason}. Try again in {after:.1f} s.", after, self.count, self.limit
+            f"The image was not taken: {reason}. Try again in {after:.1f} s.", after, self.count, self.limit, why
         )

@@ -129,7 +129,9 @@ class ClosedError(LmmClassifierError, RuntimeError):
 class QueueFullError(LmmClassifierError, RuntimeError):
     """A queue has no room, or no time, for one more image; it was not taken."""
 
-    def __init__(self, message: str, retry_after: float = 1.0, depth: int = 0, limit: int = 0) -> None:
+    def __init__(
+        self, message: str, retry_after: float = 1.0, depth: int = 0, limit: int = 0, why: str = "images"
+    ) -> None:
         super().__init__(message)
         self.retry_after = retry_after
         """Seconds in which the images that wait now will be answered, at the measured rate."""
@@ -137,6 +139,8 @@ class QueueFullError(LmmClassifierError, RuntimeError):
         """Images that wait."""
         self.limit = limit
         """Images that may wait."""
+        self.why = why
+        """What there is too much of, such as `images` or `bytes`; `deadline` where the time is too short."""
 
 
 class DeadlineError(LmmClassifierError, TimeoutError):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 import time
 from collections.abc import Iterator
-from contextlib import closing, suppress
+from contextlib import closing, nullcontext, suppress
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -146,10 +146,12 @@ def _check_folders(runs: RunStore) -> Iterator[Finding]:
 
 def _check_uploads(folder: Path, runs: RunStore, repair: bool) -> Iterator[Finding]:
     """Yield files that were uploaded for runs that are gone; those of the last hour may belong to an upload."""
-    unwanted = UploadedFiles(folder).others(runs.uploaded_hashes(), time.time())
-    if unwanted:
+    uploads = UploadedFiles(folder)
+    with uploads.alone() if repair else nullcontext():
+        unwanted = uploads.others(runs.uploaded_hashes(), time.time())
         if repair:
             for file in unwanted:
                 file.unlink(missing_ok=True)
+    if unwanted:
         problem = f"{len(unwanted)} files in {UPLOADS} belong to no run: {listed(file.name for file in unwanted)}"
         yield Finding("note", problem, "a repair removes them", repair)

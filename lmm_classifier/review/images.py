@@ -5,15 +5,19 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Collection, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
+
+from filelock import FileLock
 
 from lmm_classifier.core.errors import ReviewError
 from lmm_classifier.core.files import content_hash, sync_to_disk
 from lmm_classifier.data.image_folder import find_images
 
 UPLOADS = "uploads"  # folder in that of the index
+_LOCK = "uploads.lock"
 _RECENT = 3600.0  # seconds
 
 
@@ -64,10 +68,20 @@ class FolderImages:
 
 
 class UploadedFiles:
-    """Image files that came as bytes; they are kept, private, until their run is deleted."""
+    """Image files that came as bytes; they are kept, private, until their run is deleted.
+
+    Runs with the same content share a file. So whoever keeps files until their items are stored, or removes those that
+    no item needs, does it `alone`.
+    """
 
     def __init__(self, index_folder: Path) -> None:
-        self._folder = index_folder / UPLOADS
+        self._folder, self._lock = index_folder / UPLOADS, index_folder / _LOCK
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Keep other threads and programs from keeping and from removing files."""
+        with FileLock(self._lock):
+            yield
 
     def keep(self, name: str, data: bytes) -> NamedImage:
         """Store the bytes of a file under their hash; the name is only text and never a path."""

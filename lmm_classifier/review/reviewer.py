@@ -125,8 +125,9 @@ class Reviewer:
         """
         if self.runs.run(run).source["kind"] != "upload":
             raise ReviewError(f"Run {run} is over a folder, so no image can be added. Start another run.")
-        kept: list[NamedImage] = [self.uploads.keep(name, data) for name, data in images]
-        return self.runs.add(run, classify_items(self._classifier, kept))
+        with self.uploads.alone():
+            kept: list[NamedImage] = [self.uploads.keep(name, data) for name, data in images]
+            return self.runs.add(run, classify_items(self._classifier, kept))
 
     def revote(self, run: int) -> Revote:
         """Vote again on all items of a run that nobody decided, by the newest version of the index."""
@@ -173,7 +174,21 @@ class Reviewer:
             raise ReviewError(f"A target precision is above 0 and at most 1, got {target}.")
         with self._lock:
             flow, votes, _ = self._votes(run)
-        return stopping(flow, votes.votes, target)
+        return stopping(flow, votes, target)
+
+    def accept_rest(self, run: int, target: float | None = None) -> Decided:
+        """Accept the results of the open items that decide themselves at a target precision, in one answer.
+
+        Nothing is taught. Where no item can be accepted, there is no answer. Raises ReviewError where the index is not
+        calibrated, so that nobody knows how many of the results are right.
+        """
+        with self._lock:
+            self.revote(run)  # what is accepted is the newest result
+            advice = self.stopping(run, target)
+            if not advice.calibrated:
+                raise ReviewError("The index is not calibrated, so the results cannot be accepted. Calibrate it first.")
+            answer = self._decisions.take(advice.items, "accept") if advice.items else None
+        return Decided(answer, None, {})
 
     def teach(self, items: Sequence[int], label: str, vote: bool = True) -> Decided:
         """Add items as examples of a label, in one edit of the index, and vote again on the undecided ones.
@@ -184,7 +199,11 @@ class Reviewer:
         return Decided(answer, self.revote(answer.run) if vote and answer is not None else None, refused)
 
     def decide(self, items: Sequence[int], kind: AnswerKind) -> Decided:
-        """Take another answer than a label: `unknown`, `skip`, or `not_in_group`, after which the items stay open."""
+        """Take another answer than a label.
+
+        That is `unknown`; `skip`; `accept`, which takes the label of the result and teaches nothing; or `not_in_group`,
+        after which the items stay open.
+        """
         if kind == "label":
             raise ReviewError("A label is needed. Use `teach`.")
         return Decided(self._decisions.take(items, kind), None, {})

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from lmm_classifier.pipeline.flow import Flow
+from lmm_classifier.review.revote import OpenVotes
 from lmm_classifier.review.storage.records import DECIDE_THEMSELVES
-from lmm_classifier.review.votes import Votes
 
 DEFAULT_TARGET = 0.95
 _UNFAMILIAR = ("novel", "forced")
@@ -26,6 +26,7 @@ class Stopping:
     undecided: int  # items
     open: int  # of these, the ones that wait for a person
     deciding: int  # open ones that could be accepted in addition, best first, with the expected precision at the target
+    items: tuple[int, ...]  # the ids of these
     precision: float | None  # expected, of the items that decide themselves and these together; None: there are none
     calibrated: bool  # whether the index has a calibration; without one the scores are rougher
 
@@ -41,29 +42,34 @@ class Stopping:
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values, ready for JSON."""
-        return {**asdict(self), "share": self.share, "may_stop": self.may_stop}
+        values = {**asdict(self), "share": self.share, "may_stop": self.may_stop}
+        del values["items"]
+        return values
 
 
-def stopping(flow: Flow, votes: Votes, target: float | None = None) -> Stopping:
+def stopping(flow: Flow, open_votes: OpenVotes, target: float | None = None) -> Stopping:
     """Tell how many of n items decide themselves.
 
     Args:
         flow: the version of the index that voted.
-        votes: on the undecided items.
+        open_votes: on the undecided items.
         target: the precision to reach, 0 to 1; by default the one that the calibration was asked for, or 95%.
     """
     stored = flow.retriever.stored
     asked = stored.request.target_precision if stored is not None and stored.request is not None else None
     target = target if target is not None else asked if asked is not None else DEFAULT_TARGET
+    votes, ids = open_votes.votes, np.array([item.id for item in open_votes.items], np.int64)
     reasons = np.array(votes.reasons, dtype=np.str_)
     is_open = ~np.isin(reasons, DECIDE_THEMSELVES)
     scores = votes.scores
     # an image unlike all examples is right under no label, whatever its score
-    candidates = np.sort(scores[is_open & ~np.isin(reasons, _UNFAMILIAR)])[::-1]
+    candidates = np.flatnonzero(is_open & ~np.isin(reasons, _UNFAMILIAR))
+    candidates = candidates[np.argsort(-scores[candidates], kind="stable")]
     accepted = scores[~is_open]
-    sums = accepted.sum() + np.concatenate([[0.0], np.cumsum(candidates)])
+    sums = accepted.sum() + np.concatenate([[0.0], np.cumsum(scores[candidates])])
     counts = len(accepted) + np.arange(len(candidates) + 1)
     reached = np.flatnonzero(sums >= target * counts - 1e-12)
     deciding = int(reached[-1]) if len(reached) else 0
     precision = float(sums[deciding] / counts[deciding]) if counts[deciding] else None
-    return Stopping(target, len(scores), int(is_open.sum()), deciding, precision, stored is not None)
+    items = tuple(ids[candidates[:deciding]].tolist())
+    return Stopping(target, len(scores), int(is_open.sum()), deciding, items, precision, stored is not None)

@@ -25,6 +25,8 @@ def delete_runs(index_folder: Path, runs: RunStore, numbers: Sequence[int]) -> N
 
     The examples that they taught stay in the index.
     """
-    UploadedFiles(index_folder).remove(runs.delete(numbers))
+    uploads = UploadedFiles(index_folder)
+    with uploads.alone():
+        uploads.remove(runs.delete(numbers))
     for number in numbers:
         lock_of(index_folder, number).unlink(missing_ok=True)

@@ -103,7 +103,8 @@ class Editing:
         """
         self.require_writer()
         if self._waiting >= _WAITING:
-            raise QueueFullError(f"{self._waiting} edits wait, which is the limit.", 1.0, self._waiting, _WAITING)
+            message = f"{self._waiting} edits wait, which is the limit."
+            raise QueueFullError(message, 1.0, self._waiting, _WAITING, "edits")
         self._waiting += 1
         try:
             return await asyncio.get_running_loop().run_in_executor(self._edit_thread, work)

@@ -13,6 +13,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from lmm_classifier.batching.statistics import QueueStatistics
 from lmm_classifier.core.datatypes import Classification
+from lmm_classifier.core.errors import QueueFullError
 
 STAGES = ("queue", "decode", "encode", "vote", "rerank", "total")
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
@@ -55,7 +56,10 @@ class Metrics:
             "lmm_score", "Scores of results.", buckets=[step / 20 for step in range(1, 21)], registry=self.registry
         )
         self.refused = Counter(
-            "lmm_refused", "Requests refused by a limit, by the reason.", ["why"], registry=self.registry
+            "lmm_refused",
+            "Requests and connections refused, by what was too much.",
+            ["why"],
+            registry=self.registry,
         )
         self.edits = Counter("lmm_edits", "Edits of the index through this server.", ["kind"], registry=self.registry)
         self._stages = {stage: self.seconds.labels(stage) for stage in STAGES}
@@ -68,6 +72,11 @@ class Metrics:
             self.scores.observe(result.score)
         for stage, seconds in stages.items():
             self._stages[stage].observe(seconds)
+
+    def count_refusal(self, error: Exception) -> None:
+        """Count an error, where it is a refusal by a limit."""
+        if isinstance(error, QueueFullError):
+            self.refused.labels(error.why).inc()
 
     def text(self) -> bytes:
         """Return all figures in the text format of Prometheus."""

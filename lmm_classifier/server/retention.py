@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
 from lmm_classifier.core.errors import LmmClassifierError
@@ -20,13 +21,27 @@ _EVERY = 24 * 3600  # seconds
 
 
 class Retention:
-    """Deletes what is older than `server.keep_edits_days` and `server.keep_runs_days`; null keeps everything."""
+    """Deletes what is older than `server.keep_edits_days` and `server.keep_runs_days`; null keeps everything.
+
+    Args:
+        settings: with these days.
+        classifier: has the index.
+        editing: forgets edits.
+        reviews: deletes runs.
+        on_deleted: called after edits were forgotten, with the images of the trash.
+    """
 
     def __init__(
-        self, settings: ServerConfig, classifier: HybridClassifier, editing: Editing, reviews: Reviewing
+        self,
+        settings: ServerConfig,
+        classifier: HybridClassifier,
+        editing: Editing,
+        reviews: Reviewing,
+        on_deleted: Callable[[], object],
     ) -> None:
         self._edit_days, self._run_days = settings.keep_edits_days, settings.keep_runs_days
         self._classifier, self._editing, self._reviews = classifier, editing, reviews
+        self._on_deleted = on_deleted
 
     async def watch(self) -> None:
         """Delete what is too old now and once a day, until it is cancelled."""
@@ -43,6 +58,7 @@ class Retention:
         """Delete what is too old at a time; a run under way is stopped first."""
         if self._edit_days is not None:
             purged = await self._editing.in_turn(lambda: self._purge(now))
+            self._on_deleted()
             logger.info("%d edits and %d images of the trash were too old.", purged.edits, purged.images)
         if self._run_days is not None:
             before = now - timedelta(days=self._run_days)

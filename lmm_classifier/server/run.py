@@ -90,7 +90,7 @@ def open_server(
     logging.getLogger("uvicorn").setLevel(logging.WARNING)
     options = uvicorn.Config(
         app,
-        http=DeadlineProtocol.within(settings),
+        http=DeadlineProtocol.within(settings, lambda why: state.metrics.refused.labels(why).inc()),
         ws="none",
         loop="asyncio",
         lifespan="on",

@@ -80,7 +80,8 @@ class ServerState:
             return
         self._opened = opened
         classifier, queue, editing, reviews = opened
-        retention = Retention(self.settings, classifier, editing, reviews)
+        retention = Retention(self.settings, classifier, editing, reviews, self.thumbnails.forget)
+        reviews.on_deleted = self.thumbnails.forget
 
         async def edit_and_forget() -> None:
             await editing.watch()  # another server may make the edits for a long time
@@ -104,8 +105,8 @@ class ServerState:
         if self._drain is None and self._opened is not None:
             queue = self._opened[1]
             self._opened[3].stop()
-            if "auditing" in self.__dict__:
-                self.auditing.stop()
+            for work in self._background:
+                work.stop()
             self._drain = Thread(target=queue.close, args=(self.settings.drain_seconds,), name="drain", daemon=True)
             self._drain.start()
 
@@ -253,18 +254,19 @@ class ServerState:
         if self._opened is None:
             return
         classifier, queue, editing, reviews = self._opened
-        if "calibrating" in self.__dict__:
-            self.calibrating.close()
-        if "auditing" in self.__dict__:
-            self.auditing.close()
-        if "mapping" in self.__dict__:
-            self.mapping.close()
+        for work in self._background:
+            work.close()
         if self._drain is not None:
             self._drain.join(self.settings.drain_seconds + 5)
         queue.close(0)
         reviews.close()
         editing.close()
         classifier.close()
+
+    @property
+    def _background(self) -> list[Calibrating | Auditing | DatasetMapping]:
+        """What was used of the work in the background."""
+        return [self.__dict__[name] for name in ("calibrating", "auditing", "mapping") if name in self.__dict__]
 
     def _gauges(self) -> Gauges | None:
         version = self.index_version

@@ -20,6 +20,29 @@ _THREADS = 2
 _WAITING = 256  # images that may wait
 
 
+class _Kept:
+    """Small images by content and side, up to so many bytes; those that were used last stay. One thread uses it."""
+
+    def __init__(self, max_bytes: int) -> None:
+        self.max_bytes, self._bytes = max_bytes, 0
+        self._images: OrderedDict[tuple[str, int], bytes] = OrderedDict()
+
+    def get(self, key: tuple[str, int]) -> bytes | None:
+        """Return an image, None where it is not kept."""
+        if key not in self._images:
+            return None
+        self._images.move_to_end(key)
+        return self._images[key]
+
+    def keep(self, key: tuple[str, int], data: bytes) -> None:
+        """Keep an image, and drop those that were not used for the longest time."""
+        self._bytes += len(data) - len(self._images.pop(key, b""))
+        self._images[key] = data
+        while self._bytes > self.max_bytes:
+            _, dropped = self._images.popitem(last=False)
+            self._bytes -= len(dropped)
+
+
 class ThumbnailCache:
     """Makes each small image once, and keeps the ones that were used last in memory.
 
@@ -29,9 +52,8 @@ class ThumbnailCache:
     """
 
     def __init__(self, max_bytes: int, limits: ImageLimits) -> None:
-        self._max_bytes, self._limits = max_bytes, limits
-        self._kept: OrderedDict[tuple[str, int], bytes] = OrderedDict()
-        self._bytes, self._waiting = 0, 0
+        self._limits, self._waiting = limits, 0
+        self._kept = _Kept(max_bytes)
         self._threads = ThreadPoolExecutor(_THREADS, "thumbnails")
 
     async def get(
@@ -49,14 +71,12 @@ class ThumbnailCache:
             ProblemError: nothing has this content, or its file is gone, changed or unreadable.
             QueueFullError: too many wait.
         """
-        key = content_hash, side
-        if key in self._kept:
-            self._kept.move_to_end(key)
-            return self._kept[key]
+        key, kept = (content_hash, side), self._kept
+        if (known := kept.get(key)) is not None:
+            return known
         if self._waiting >= _WAITING:
-            raise QueueFullError(
-                f"{self._waiting} small images wait, which is the limit.", 1.0, self._waiting, _WAITING
-            )
+            message = f"{self._waiting} small images wait, which is the limit."
+            raise QueueFullError(message, 1.0, self._waiting, _WAITING, "thumbnails")
         self._waiting += 1
         try:
             data = await asyncio.get_running_loop().run_in_executor(
@@ -64,8 +84,12 @@ class ThumbnailCache:
             )
         finally:
             self._waiting -= 1
-        self._keep(key, data)
+        kept.keep(key, data)  # where all were forgotten meanwhile, this one is too
         return data
+
+    def forget(self) -> None:
+        """Forget all: what they show may have been deleted. Where it is still there, they are made again."""
+        self._kept = _Kept(self._kept.max_bytes)
 
     def close(self) -> None:
         """End the threads."""
@@ -83,10 +107,3 @@ class ThumbnailCache:
         is_known = bool(files) or file_of is not None
         detail = "The image is gone, unreadable or has changed." if is_known else "No example has this content."
         raise ProblemError("not-found", detail)
-
-    def _keep(self, key: tuple[str, int], data: bytes) -> None:
-        self._bytes += len(data) - len(self._kept.pop(key, b""))
-        self._kept[key] = data
-        while self._bytes > self._max_bytes:
-            _, dropped = self._kept.popitem(last=False)
-            self._bytes -= len(dropped)

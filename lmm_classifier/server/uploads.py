@@ -27,10 +27,13 @@ class HeldBytes:
         self.limit = limit
         self.count = 0
 
-    def add(self, size: int) -> None:
-        """Count bytes; raise QueueFullError where they are too many. One body is let in alone, whatever its size."""
-        if self.count and self.count + size > self.limit:
-            raise QueueFullError(f"The requests under way hold {self.limit:,} bytes, which is the limit.", 1.0)
+    def add(self, size: int, own: int = 0) -> None:
+        """Count bytes of a body of which `own` bytes count already; raise QueueFullError where all are too many.
+
+        One body is let in alone, whatever its size.
+        """
+        if self.count > own and self.count + size > self.limit:
+            raise QueueFullError(f"The requests under way hold {self.limit:,} bytes, which is the limit.", why="bodies")
         self.count += size
 
     def remove(self, size: int) -> None:
@@ -70,13 +73,17 @@ class Upload:
             size += len(chunk)
             if size > self._limit:
                 raise self._too_large()
-            self._held.add(len(chunk))
-            self._own += len(chunk)
+            self.holds(len(chunk))
             yield chunk
 
     async def whole(self) -> bytes:
         """Return the body."""
         return b"".join([chunk async for chunk in self.chunks()])
+
+    def holds(self, size: int) -> None:
+        """Let so many bytes more count; raise QueueFullError where all bodies hold too many."""
+        self._held.add(size, self._own)
+        self._own += size
 
     def taken(self, size: int) -> None:
         """Forget bytes that are somewhere else now."""

@@ -25,7 +25,7 @@ def test_it_refuses_by_number_and_by_bytes(rate):
     assert (admission.count, admission.bytes) == (2, 100)
     admission.leave(60)
     admission.enter(60, 5)
-    assert admission.refused == {"limit": 1, "bytes": 1, "deadline": 0}
+    assert admission.refused == {"images": 1, "bytes": 1, "deadline": 0}
 
 
 def test_a_very_large_image_is_let_in_alone(rate):

@@ -112,7 +112,7 @@ def test_a_full_queue_refuses_before_any_work(queue, encoder, paths):
     assert (refused.value.depth, refused.value.limit) == (4, 4)
     assert vars(pickle.loads(pickle.dumps(refused.value))) == vars(refused.value)
     assert encoder.preprocessed <= before + 3
-    assert queue.statistics.refused == {"limit": 1, "bytes": 1, "deadline": 0}
+    assert queue.statistics.refused == {"images": 1, "bytes": 1, "deadline": 0}
     encoder.gate.set()
     settle(first, *waiting)
     assert queue.submit(paths[4]).result(LONG).label

@@ -2,6 +2,7 @@
 
 import datetime
 import shutil
+import threading
 
 import pytest
 
@@ -12,6 +13,8 @@ from lmm_classifier.pipeline.calibrator import calibrate_index
 from lmm_classifier.pipeline.classifier import HybridClassifier
 from lmm_classifier.review.images import FolderImages
 from lmm_classifier.review.reviewer import UPLOAD, Reviewer
+from lmm_classifier.review.runner import classify_items
+from lmm_classifier.review.storage.run_store import RunStore
 from tests.helpers.datasets import draw_dataset, offline_config
 
 HOSTILE_NAME = "../../etc/\u202ex\udcff.png"
@@ -243,6 +246,35 @@ def test_uploads_are_kept_and_taught(review):
         reviewer.decide([ids[0], review.ids["argyle/00.png"]], "skip")
 
 
+def test_an_upload_is_kept_where_another_run_with_it_is_deleted(review, monkeypatch):
+    """Also where that happens while it is classified for the new run."""
+    reviewer, data = review.reviewer, (review.new / "argyle/00.png").read_bytes()
+    former, new = (reviewer.runs.create(UPLOAD).id for _ in range(2))
+    (item,) = reviewer.add_uploads(former, [("a", data)])
+    file = reviewer.file_of(item)
+
+    deletion = threading.Thread(target=reviewer.delete, args=[former])
+    deleted = threading.Event()
+
+    def delete(numbers):
+        deleted.set()
+        return RunStore.delete(reviewer.runs, numbers)
+
+    def deleted_meanwhile(*arguments):
+        deletion.start()
+        assert not deleted.wait(0.2)  # it waits for the upload
+        return classify_items(*arguments)
+
+    monkeypatch.setattr(reviewer.runs, "delete", delete)
+    monkeypatch.setattr("lmm_classifier.review.reviewer.classify_items", deleted_meanwhile)
+    (item,) = reviewer.add_uploads(new, [("a", data)])
+    deletion.join()
+    assert deleted.is_set()
+    assert reviewer.file_of(item).read_bytes() == data
+    reviewer.delete(new)
+    assert not file.exists()
+
+
 def test_a_stopped_run_is_resumed(built, tmp_path):
     """No image is classified twice, and none is lost."""
     config = offline_config(shutil.copytree(built / "index", tmp_path / "index"), rerank__enabled="false")
@@ -282,6 +314,40 @@ def test_stopping_tells_what_decides_itself(review):
     reviewer.decide([item.id for item in items_of(review) if item.is_open], "unknown")
     done = reviewer.stopping(review.run)
     assert (done.open, done.share, done.may_stop, done.target) == (0, 1, True, 0.95)
+
+
+def test_the_rest_is_accepted_in_one_answer(built, classified, tmp_path):
+    """What was accepted is decided with the label of its result, nothing is taught, and one undo takes it back."""
+    config = offline_config(shutil.copytree(classified, tmp_path / "index"), rerank__enabled="false")
+    calibrate_index(config.retrieval.index_path, config)
+    config.retrieval.confidence_threshold = 0.9999
+    with HybridClassifier(config) as classifier, Reviewer(classifier) as reviewer:
+        (run,) = reviewer.runs.runs()
+        reviewer.revote(run.id)
+        before = reviewer.runs.after(run.id)
+        advice = reviewer.stopping(run.id, 0.3)
+        assert len(advice.items) == advice.deciding > 0
+        version = classifier.index.contents.version
+        decided = reviewer.accept_rest(run.id, 0.3)
+        assert set(decided.answer.items) == set(advice.items)
+        assert classifier.index.contents.version == version
+        accepted = {item.id: item for item in reviewer.items(advice.items)}
+        labels = {item.id: item.result["label"] for item in before}
+        assert {item: each.to_dict()["decision"] for item, each in accepted.items()} == {
+            item: {"kind": "accept", "label": labels[item]} for item in advice.items
+        }
+        assert reviewer.runs.run(run.id).open == advice.open - advice.deciding
+        assert reviewer.accept_rest(run.id, 0.3).answer is None
+        reviewer.undo()
+        assert [(item.id, item.result, item.decision) for item in reviewer.items([item.id for item in before])] == [
+            (item.id, item.result, item.decision) for item in before
+        ]
+
+
+def test_without_a_calibration_nothing_is_accepted(review):
+    """Nobody knows how many of the results are right."""
+    with pytest.raises(ReviewError, match="not calibrated"):
+        review.reviewer.accept_rest(review.run, 0.01)
 
 
 def test_votes_that_are_used_again_are_those_of_a_new_start(review):

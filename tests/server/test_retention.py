@@ -24,7 +24,7 @@ def expire(client, edit_days, run_days, later):
     """Delete what is too old some days later."""
     state = client.state
     settings = state.settings.model_copy(update={"keep_edits_days": edit_days, "keep_runs_days": run_days})
-    retention = Retention(settings, state.classifier, state.editing, state.reviews)
+    retention = Retention(settings, state.classifier, state.editing, state.reviews, state.thumbnails.forget)
     asyncio.run(retention.delete_expired(datetime.now(UTC) + timedelta(days=later)))
     return len(client.get("/v1/edits").json()["edits"]), len(client.get("/v1/runs").json()["runs"])
 
@@ -44,5 +44,6 @@ def test_a_server_that_makes_no_edits_deletes_nothing(kept, open_client, reviewi
     other = open_client(reviewing_config)
     assert other.state.editing.why_not
     settings = other.state.settings.model_copy(update={"keep_runs_days": 0})
-    asyncio.run(Retention(settings, other.state.classifier, other.state.editing, other.state.reviews).watch())
+    parts = other.state.classifier, other.state.editing, other.state.reviews, other.state.thumbnails.forget
+    asyncio.run(Retention(settings, *parts).watch())
     assert len(kept.get("/v1/runs").json()["runs"]) == 1

@@ -22,18 +22,20 @@ def test_memory_is_bounded(made_index, max_bytes):
     """Whatever is asked for, in any order."""
     ids = ExampleIds(read_index(made_index / "index"))
     hashes = list(ids.contents.hashes)[:6]
-    cache = ThumbnailCache(max_bytes, ImageLimits())
+    cache, kept = ThumbnailCache(max_bytes, ImageLimits()), None
 
     async def ask():
+        nonlocal kept
         data = {}
         for content_hash in [*hashes, *hashes[::-1], hashes[0]]:
             made = await cache.get(ids, content_hash, 64)
             assert data.setdefault(content_hash, made) == made
-            assert sum(map(len, cache._kept.values())) == cache._bytes <= max_bytes
+            kept = cache._kept
+            assert sum(map(len, kept._images.values())) == kept._bytes <= max_bytes
 
     try:
         asyncio.run(ask())
-        assert len(cache._kept) == {0: 0, 10**9: 6}.get(max_bytes, len(cache._kept))
+        assert len(kept._images) == {0: 0, 10**9: 6}.get(max_bytes, len(kept._images))
     finally:
         cache.close()
 

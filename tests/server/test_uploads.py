@@ -118,6 +118,21 @@ def test_bytes_of_all_requests_are_bounded():
     assert held.count == 0
 
 
+def test_a_body_in_pieces_is_let_in_alone():
+    """Whatever its size, and with what is made of it."""
+    held = HeldBytes(100)
+
+    async def alone():
+        upload = Upload(body_of([b"x" * 80, b"x" * 80]), held, 1000)
+        async with upload.opened():
+            assert len(await upload.whole()) == 160
+            upload.holds(500)
+            assert held.count == 660
+
+    asyncio.run(alone())
+    assert held.count == 0
+
+
 def test_a_large_body_is_413(open_server, config, images):
     """By its header before it is read, and while it is read where it has none."""
     config.server.max_body = 1000

@@ -14,7 +14,7 @@ from lmm_classifier.review.storage.records import OPEN, Answer, ItemDecision
 from lmm_classifier.review.storage.run_store import decisions_of, mark_changed, now
 from lmm_classifier.review.storage.tables import ANSWERS, DECISIONS
 
-AnswerKind = Literal["label", "unknown", "skip", "not_in_group"]
+AnswerKind = Literal["label", "unknown", "skip", "not_in_group", "accept"]
 
 
 class AnswerLog:

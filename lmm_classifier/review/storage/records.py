@@ -11,7 +11,7 @@ from lmm_classifier.core.arrays import Float32Array
 from lmm_classifier.core.errors import ReviewError
 
 RunState = Literal["running", "done", "cancelled", "failed"]
-DecisionKind = Literal["", "label", "unknown", "skip"]
+DecisionKind = Literal["", "label", "unknown", "skip", "accept"]
 
 DECIDE_THEMSELVES = ("confident", "reranked")  # reasons of results that need no person
 UNREADABLE = "unreadable"  # no person can decide these
@@ -52,7 +52,8 @@ class NewItem:
 class ItemDecision:
     """What a person decided about an item.
 
-    `apart` says that it does not belong to the group that it was shown in. Without a kind the item is still open.
+    `apart` says that it does not belong to the group that it was shown in. Without a kind the item is still open. With
+    the kind `accept` its label is that of its result.
     """
 
     kind: DecisionKind = ""
@@ -84,7 +85,8 @@ class Item:
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values, ready for JSON: the result, the id of the item, and the version of the index."""
-        decision = None if not self.decision.kind else {"kind": self.decision.kind, "label": self.decision.label}
+        kind, label = self.decision.kind, self.decision.label
+        decision = {"kind": kind, "label": self.result["label"] if kind == "accept" else label} if kind else None
         own = {"id": self.id, "name": self.name, "index_version": self.index_version, "change": self.change}
         return {**self.result, **own, "decision": decision}
 
@@ -101,7 +103,7 @@ class Answer:
     run: int
     time: str  # ISO 8601, UTC
     state: Literal["teaching", "done", "undoing", "undone"]
-    kind: Literal["label", "unknown", "skip", "not_in_group"]
+    kind: Literal["label", "unknown", "skip", "not_in_group", "accept"]
     label: str
     former: Mapping[int, ItemDecision]  # of each item, before the answer
     present: tuple[str, ...] = ()  # content hashes that were examples of the label before

@@ -139,9 +139,13 @@ class Calibrating:
             self._thread.join(timeout)
         return not self.is_running
 
-    def close(self) -> None:
-        """Stop the job under way; what it did not store is lost, and the former calibration stays."""
+    def stop(self) -> None:
+        """Ask the job under way to stop, and return at once; what it did not store is lost, the former one stays."""
         self._stop.set()
+
+    def close(self) -> None:
+        """Stop the job under way, and wait for its end."""
+        self.stop()
         self.wait(_STOPPING)
 
     def _run(self, job: CalibrationJob, asked: CalibrationRequest) -> None:

@@ -86,9 +86,13 @@ class DatasetMapping:
             self._view = view = made, contents, view_of(made, contents)
         return view[2]
 
-    def close(self) -> None:
-        """Stop the map under way."""
+    def stop(self) -> None:
+        """Ask the map under way to stop, and start no other; return at once."""
         self._stop.set()
+
+    def close(self) -> None:
+        """Stop the map under way, and wait for its end."""
+        self.stop()
         if self._thread is not None:
             self._thread.join(_STOPPING)
 

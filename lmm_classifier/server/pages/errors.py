@@ -9,10 +9,12 @@ from starlette.responses import Response
 from lmm_classifier.core.redaction import quote_foreign
 from lmm_classifier.server.pages.environment import render
 from lmm_classifier.server.problems import PROBLEMS, answer_problem, problem_of
+from lmm_classifier.server.state import state_of
 
 
 async def answer_error(request: Request, error: Exception) -> Response:
     """Answer an error: as a page where a browser shows the answer, else as `answer_problem` does."""
+    state_of(request).metrics.count_refusal(error)
     if isinstance(error, ClientDisconnect) or not shows_pages(request):
         return await answer_problem(request, error)
     problem = problem_of(error)

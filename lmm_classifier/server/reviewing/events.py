@@ -82,7 +82,8 @@ class RunEvents:
         with self._lock:
             count = sum(map(len, self._listeners.values()))
             if count >= _LISTENERS:
-                raise QueueFullError(f"{count} programs follow runs, which is the limit.", 5.0, count, _LISTENERS)
+                message = f"{count} programs follow runs, which is the limit."
+                raise QueueFullError(message, 5.0, count, _LISTENERS, "listeners")
             listener.is_closed = self._is_closed
             self._listeners[run].add(listener)
         try:

@@ -100,7 +100,8 @@ class RunJobs:
             QueueFullError: too many requests wait; nothing was done.
         """
         if self._uploading >= _UPLOADS:
-            raise QueueFullError(f"{self._uploading} uploads wait, which is the limit.", 1.0, self._uploading, _UPLOADS)
+            message = f"{self._uploading} uploads wait, which is the limit."
+            raise QueueFullError(message, 1.0, self._uploading, _UPLOADS, "uploads")
         self._uploading += 1
         try:
             return await asyncio.get_running_loop().run_in_executor(self._uploads, self._add, run, images)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
@@ -42,6 +43,7 @@ class Reviewing:
         self.roots, self.events, self.why_not = NamedRoots(settings.roots), RunEvents(), ""
         self._teller = ThreadPoolExecutor(1, "tell")
         self.open = 0  # items of all runs that wait for a person
+        self.on_deleted: Callable[[], object] = lambda: None  # called in any thread, after a run was deleted
         self._counted: dict[int, float] = {}
         self._parts: tuple[Reviewer, RunJobs, RevoteWorker] | None = None
         try:
@@ -116,6 +118,7 @@ class Reviewing:
         self.reviewer.runs.run(number)
         self.jobs.cancel(number, wait=True)
         self.reviewer.delete(number)
+        self.on_deleted()
         self.events.publish(number, "deleted", {"run": number})
         self._count_open()
 

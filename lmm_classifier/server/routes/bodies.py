@@ -124,7 +124,14 @@ class Labeling(Body):
     label: LabelText
 
 
-AnswerWord = Literal["unknown", "skip", "not_in_group"]
+AnswerWord = Literal["unknown", "skip", "not_in_group", "accept"]
+
+
+class Acceptance(Body):
+    """The open items of a run whose results are to be accepted: those that decide themselves at a target precision."""
+
+    run: Annotated[int, Field(ge=1, le=MAX_NUMBER)]
+    target: Annotated[float, Field(gt=0, le=1)] | None = None
 
 
 class NewAnswer(Body):
@@ -157,6 +164,7 @@ _MODELS = (
     NewRun,
     Labeling,
     NewAnswer,
+    Acceptance,
 )
 
 

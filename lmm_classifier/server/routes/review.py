@@ -17,7 +17,7 @@ from lmm_classifier.server.openapi import described, query, reference
 from lmm_classifier.server.problems import ProblemError
 from lmm_classifier.server.results import AsciiJson, packed
 from lmm_classifier.server.reviewing.values import SHOWN_ITEMS, answer_values, group_values, item_values
-from lmm_classifier.server.routes.bodies import Labeling, NewAnswer, read_body, switch, whole_number
+from lmm_classifier.server.routes.bodies import Acceptance, Labeling, NewAnswer, read_body, switch, whole_number
 from lmm_classifier.server.state import ServerState, state_of
 
 router = APIRouter()
@@ -86,6 +86,22 @@ async def decide(request: Request) -> Response:
     else:
         decided = await state.editing.in_turn(lambda: reviewer.decide(body.items, decision))
     return AsciiJson(await _told(state, decided, "answer", is_waiting))
+
+
+@router.post(
+    "/v1/review/accept",
+    **described("The results are accepted", "Decided", _CHANGING, [], {"application/json": reference("Acceptance")}),
+)
+async def accept(request: Request) -> Response:
+    """Accept the results of the open items that decide themselves at a target precision, in one answer.
+
+    Nothing is taught. Where there are no such items, `answer` is null.
+    """
+    state = state_of(request)
+    body = await read_body(request, state, Acceptance)
+    reviewer = state.reviews.reviewer
+    decided = await state.editing.in_turn(lambda: reviewer.accept_rest(body.run, body.target))
+    return AsciiJson(await _told(state, decided, "answer", is_waiting=False))
 
 
 @router.get(

@@ -17,7 +17,7 @@ from lmm_classifier.server.schemas.parts import (
 )
 from lmm_classifier.server.schemas.results import RESULT
 
-_DECISION = object_of({"kind": {"enum": ["label", "unknown", "skip"]}, "label": TEXT})
+_DECISION = object_of({"kind": {"enum": ["label", "unknown", "skip", "accept"]}, "label": TEXT})
 _RUN = object_of(
     {
         "id": COUNT,
@@ -65,7 +65,7 @@ _ANSWER = object_of(
         "run": COUNT,
         "time": {"type": "string", "format": "date-time"},
         "state": {"enum": ["teaching", "done", "undoing", "undone"]},
-        "kind": {"enum": ["label", "unknown", "skip", "not_in_group"]},
+        "kind": {"enum": ["label", "unknown", "skip", "not_in_group", "accept"]},
         "label": TEXT,
         "edit": or_null(COUNT),
         "size": COUNT,

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import socket
+from collections.abc import Callable
 from typing import Any, ClassVar, Literal
 
 from starlette.types import Receive, Scope, Send
@@ -49,21 +50,31 @@ class DeadlineProtocol(HttpToolsProtocol):
         self._is_cut = False
 
     @classmethod
-    def within(cls, limits: ServerConfig) -> type[DeadlineProtocol]:
-        """Return this class with other limits."""
-        return type(cls.__name__, (cls,), {"limits": limits})
+    def within(cls, limits: ServerConfig, on_refused: Callable[[str], None]) -> type[DeadlineProtocol]:
+        """Return this class with other limits.
+
+        Args:
+            limits: of the connections.
+            on_refused: called with the type of the problem where a limit is passed.
+        """
+        return type(cls.__name__, (cls,), {"limits": limits, "on_refused": staticmethod(on_refused)})
+
+    @staticmethod
+    def on_refused(slug: str) -> None:
+        """Take the type of the problem for which a connection or a request is refused; `within` gives another one."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Begin to wait for a request; a connection above the limit gets a problem as its answer."""
         super().connection_made(transport)  # type: ignore[arg-type]
         _send_at_once(transport)
         above = len(self.connections) - self.limits.connections
-        if above > 0:
-            self.app = _too_many_connections
         if above > _SPARE:
             self._cut("too-many-connections", "Too many connections are open.")
-        else:
-            self._expect_headers()
+            return
+        if above > 0:
+            self.app = _too_many_connections
+            self.on_refused("too-many-connections")
+        self._expect_headers()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Forget the timers."""
@@ -191,6 +202,7 @@ class DeadlineProtocol(HttpToolsProtocol):
         if self._is_cut:
             return
         self._is_cut = True
+        self.on_refused(slug)
         self._stop(self._timer)
         self._unset_keepalive_if_required()
         self.pipeline.clear()

@@ -45,7 +45,7 @@ class Answers(RuleBasedStateMachine):
         self.standing.append(answer)
         self.states[answer.id] = self.decisions()
 
-    @rule(chosen=CHOICES, kind=st.sampled_from(["unknown", "skip", "not_in_group"]))
+    @rule(chosen=CHOICES, kind=st.sampled_from(["unknown", "skip", "not_in_group", "accept"]))
     def take(self, chosen, kind):
         ids = [self.ids[number] for number in chosen]
         labeled = any(self.decisions()[number][0] == "label" for number in chosen)

@@ -54,7 +54,7 @@ def test_edits_and_refusals_are_counted(teacher, open_client, config, encoder, i
     client.post("/v1/classify", content=images[1], headers=PNG)
     encoder.gate.set()
     future.result(60)
-    assert figures(client)["lmm_refused_total", "queue"] == 1
+    assert figures(client)["lmm_refused_total", "images"] == 1
 
 
 def test_before_the_index_is_open(open_client, config):

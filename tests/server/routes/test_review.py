@@ -162,10 +162,30 @@ def test_stopping(reviewer, run):
     assert reviewer.get("/v1/review/stopping", params={"run": run, "target": "x"}).status_code == 400
 
 
+def test_accepting_the_rest(reviewer, run):
+    """It is an answer that can be undone; without a calibration it is refused."""
+    address = "/v1/review/accept"
+    assert reviewer.post(address, json={"run": run}).status_code == 422
+    assert reviewer.post(address, json={"run": 99}).status_code == 404
+    for body in ({}, {"run": run, "target": 2}, {"run": run, "target": "x"}, {"run": run, "more": 1}):
+        assert reviewer.post(address, json=body).status_code == 400
+    assert reviewer.post("/v1/calibration", json={"recalibrate": True}).status_code == 202
+    assert reviewer.state.calibrating.wait()
+    before = state_of(reviewer, run)
+    reply = reviewer.post(address, json={"run": run, "target": 0.01})
+    assert (reply.status_code, reply.json()["edit"]) == (200, None), reply.json()
+    decisions = [line["decision"] for line in lines(reviewer, run) if line["decision"]]
+    assert decisions
+    assert {decision["kind"] for decision in decisions} == {"accept"}
+    assert reviewer.post(address, json={"run": run, "target": 0.01}).json()["answer"] is None
+    assert undo(reviewer, reply.json()["answer"]).status_code == 200
+    assert state_of(reviewer, run) == before
+
+
 def test_a_decision_that_is_none(reviewer, run):
     """The problem says which there are, and where the mistake is."""
     reply = reviewer.post("/v1/review/decisions", json={"items": [1], "decision": "foo"})
-    expected = 'decision: Input should be {"label": TEXT}, or one of "unknown", "skip", "not_in_group".'
+    expected = 'decision: Input should be {"label": TEXT}, or one of "unknown", "skip", "not_in_group", "accept".'
     assert (reply.status_code, reply.json()["detail"]) == (400, expected)
     reply = reviewer.post("/v1/review/decisions", json={"items": [1], "decision": {"name": "x"}})
     assert reply.json()["detail"] == "decision.label: Field required."

@@ -1,6 +1,7 @@
 """Small images are made anew: never a file itself, never metadata, never by a path."""
 
 import io
+import json
 from hashlib import sha256
 
 import pytest
@@ -9,6 +10,7 @@ from PIL import Image
 from lmm_classifier.index.build.builder import build_index_from_directory
 from tests.helpers.datasets import offline_config
 from tests.helpers.encoders import ColorEncoder, draw_sides
+from tests.helpers.live_server import LiveServer
 
 
 @pytest.fixture
@@ -62,6 +64,18 @@ def test_each_is_made_once(open_client, photograph):
     name = hash_of(photograph)
     photograph.unlink()
     assert client.get(f"/v1/thumbs/{name}").content == first.content
+
+
+def test_a_deleted_run_leaves_no_small_image(open_client, reviewing_config, images):
+    """Neither in memory: its items are gone, and nobody gets their images any more."""
+    client = open_client(reviewing_config)
+    run = client.post("/v1/runs", json={"root": "inbox", "folder": "new"}).json()["id"]
+    LiveServer.wait_until(None, lambda: client.get(f"/v1/runs/{run}").json()["state"] == "done")
+    item = json.loads(client.get(f"/v1/runs/{run}/results").text.splitlines()[0])
+    address = f"/v1/thumbs/{item['content_hash']}?item={item['id']}"
+    assert client.get(address).status_code == 200
+    assert client.delete(f"/v1/runs/{run}").status_code == 200
+    assert client.get(address).status_code == 404
 
 
 @pytest.mark.parametrize(

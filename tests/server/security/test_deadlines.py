@@ -216,6 +216,8 @@ def test_one_connection_too_many_is_told_so(open_server, config):
     with server.connect() as first, server.connect() as second:
         server.wait_until(lambda: server.connections == 2)
         assert problem(server.ask(request("GET", "/healthz"))) == (503, "too-many-connections")
+        first.sendall(request("GET", "/metrics"))
+        assert b'lmm_refused_total{why="too-many-connections"} 1.0' in read_reply(first).body
         for connection in (first, second):
             connection.sendall(request("GET", "/healthz"))
             assert read_reply(connection).status == 200

@@ -1,15 +1,16 @@
 // The review of one run: a key decides an image, the next one is there at once, and saving comes after.
 
+import { Advice } from "./review_advice.js";
 import { compare, LabelDialog, stepNeighbor } from "./review_dialogs.js";
 import { RunEvents } from "./review_events.js";
+import { DID, newest, taught } from "./review_history.js";
 import { drawLegend, keysOf, listen } from "./review_keys.js";
 import { Notices } from "./review_notices.js";
 import { Outbox } from "./review_outbox.js";
 import { labels, ReviewQueue } from "./review_queue.js";
-import { draw, drawAdvice, drawCounts, drawDone, get, shown } from "./review_view.js";
+import { draw, drawCounts, drawDone, get, shown } from "./review_view.js";
 
 const LEAST = 3; // images of a group that are shown before the whole group gets a label
-const ADVICE = 3000; // milliseconds between two questions whether a person may stop
 
 const page = get("review");
 const number = Number(page.dataset.run);
@@ -18,9 +19,9 @@ const isReadOnly = page.dataset.readOnly !== undefined;
 const keys = keysOf(isReadOnly);
 const queue = new ReviewQueue(number);
 const notices = new Notices(get("notice"), () => act("undo", "z"));
+const advice = new Advice(number);
 
-/** @typedef {{entry: string | null, answer: number | null, items: number[], did: string}} Done */
-/** @type {Done[]} */
+/** @type {import("./review_history.js").Done[]} */
 const history = [];
 /** @type {any} */
 let run = null;
@@ -29,17 +30,17 @@ let isLoading = false;
 let isWanted = false; // something changed while the next images were loaded
 let isForced = false; // a new order is needed now
 let undoing = Promise.resolve(); // one after the other: each has to know what the one before took back
-let asked = 0; // when the advice was asked for
 
-const outbox = new Outbox(`${number}@${page.dataset.created}`, {
+const outbox = new Outbox(number, page.dataset.created ?? "", {
   saved: (entry, reply) => {
     const refused = Object.keys(reply.refused ?? {}).map(Number);
     if (refused.length) returned(refused, `Not taught: ${Object.values(reply.refused)[0]}`);
     if (entry.kind === "undo") needsOrder = true;
+    if (entry.kind === "accept") reload().then(() => advice.ask(true));
     if (!queue.item) ahead();
   },
   refused: (entry, why) => {
-    if (entry.kind === "decide") {
+    if (entry.kind !== "undo") {
       const place = history.findIndex((done) => done.entry === entry.id);
       if (place >= 0) history.splice(place, 1);
     }
@@ -69,7 +70,7 @@ function show() {
   draw(queue, {
     isCalibrated,
     isReadOnly,
-    choose: (label) => decide([queue.item], { label }, `Taught as ${shown(label)}.`),
+    choose: (label) => decide([queue.item], { label }, taught(label)),
     go: (position) => moved(() => (queue.position = position)),
     goGroup: (place) => moved(() => ([queue.place, queue.position] = [place, 0])),
   });
@@ -140,14 +141,23 @@ function decide(items, decision, did) {
   const ids = items.filter((item) => item !== undefined).map((item) => item.id ?? item);
   if (!ids.length) return;
   get("compare").close();
-  const entry = outbox.add({ kind: "decide", items: ids, decision });
-  history.push({ entry: entry.id, answer: null, items: ids, did });
+  remember(outbox.add({ kind: "decide", items: ids, decision }), ids, did);
   if (decision === "not_in_group") setAside(ids[0]);
   else queue.drop(ids);
   if (decision.label !== undefined) needsOrder = true;
   show();
-  notices.say(did, true);
   ahead();
+}
+
+/**
+ * Let an answer be undone later, and tell it.
+ * @param {import("./review_outbox.js").Entry} entry
+ * @param {number[]} items
+ * @param {string} did
+ */
+function remember(entry, items, did) {
+  history.push({ entry: entry.id, answer: null, items, did });
+  notices.say(did, true);
 }
 
 /** Show an item that does not belong to its group later, in a group of its own. @param {number} id */
@@ -162,7 +172,7 @@ function setAside(id) {
 }
 
 async function undo() {
-  const last = history.pop() ?? (await newest());
+  const last = history.pop() ?? (await newest(number, outbox.entries));
   if (!last) {
     notices.say("There is no answer to undo.");
     return;
@@ -176,17 +186,6 @@ async function undo() {
   show();
   notices.say(`Undone: ${last.did}`);
   if (!isInSight) await reload();
-}
-
-/** The newest answer that was taken before this page was opened. @returns {Promise<Done | null>} */
-async function newest() {
-  const reply = await fetch(`/v1/review/answers?run=${number}`).catch(() => null);
-  if (!reply?.ok) return null;
-  const undone = outbox.entries.map((entry) => entry.answer);
-  const answers = (await reply.json()).answers;
-  const last = answers.find((/** @type {any} */ one) => one.state === "done" && !undone.includes(one.id));
-  const did = last?.kind === "label" ? `Taught as ${shown(last.label)}.` : `Answered ${last?.kind}.`;
-  return last ? { entry: null, answer: last.id, items: last.items, did } : null;
 }
 
 const labeling = new LabelDialog(labels);
@@ -206,21 +205,24 @@ function wholeGroup() {
 const ACTS = {
   choose: (key) => {
     const label = queue.group?.labels[Number(key) - 1];
-    if (label !== undefined && queue.item) decide([queue.item], { label }, `Taught as ${shown(label)}.`);
+    if (label !== undefined && queue.item) decide([queue.item], { label }, taught(label));
   },
   first: () => {
     const label = queue.item?.candidates[0]?.label;
-    if (label !== undefined) decide([queue.item], { label }, `Taught as ${shown(label)}.`);
+    if (label !== undefined) decide([queue.item], { label }, taught(label));
   },
-  unknown: () => decide([queue.item], "unknown", "Decided as unknown."),
-  skip: () => decide([queue.item], "skip", "Skipped."),
+  unknown: () => decide([queue.item], "unknown", DID.unknown),
+  skip: () => decide([queue.item], "skip", DID.skip),
+  accept: () => {
+    if (advice.acceptable) remember(outbox.add({ kind: "accept", items: [] }), [], DID.accept);
+  },
   apart: () => {
-    if (!queue.item?.apart) decide([queue.item], "not_in_group", "Taken out of the group.");
+    if (!queue.item?.apart) decide([queue.item], "not_in_group", DID.not_in_group);
     else moved(() => queue.move(1)); // it is in a group of its own already
   },
   label: () => {
     const item = queue.item;
-    if (item) labeling.open("It is…", "", [], (label) => decide([item], { label }, `Taught as ${shown(label)}.`));
+    if (item) labeling.open("It is…", "", [], (label) => decide([item], { label }, taught(label)));
   },
   group: wholeGroup,
   compare: () => (get("compare").open ? get("compare").close() : compare(queue)),
@@ -234,13 +236,6 @@ const ACTS = {
 
 /** @type {(name: string, key: string) => void} */
 const act = (name, key) => ACTS[name](key);
-
-async function advise() {
-  if (Date.now() - asked < ADVICE) return;
-  asked = Date.now();
-  const reply = await fetch(`/v1/review/stopping?run=${number}`).catch(() => null);
-  if (reply?.ok) drawAdvice(await reply.json());
-}
 
 for (const [kind, isBroken] of /** @type {[string, boolean][]} */ ([["error", true], ["load", false]])) {
   page.addEventListener(kind, (/** @type {any} */ event) => event.target.classList.toggle("broken", isBroken), true);
@@ -264,6 +259,7 @@ const follow = () => new RunEvents(
       counted(values);
       if (answer.kind === "not_in_group" || history.some((done) => done.items.includes(answer.items[0]))) return;
       queue.drop(answer.items);
+      if (answer.size > answer.items.length) reload();
       show();
     },
     undo: ({ run: values, answer }) => {
@@ -284,7 +280,7 @@ const follow = () => new RunEvents(
         notices.add(more);
       }
       ahead();
-      advise();
+      advice.ask();
     },
     deleted: () => location.assign("/review"),
   },
@@ -294,4 +290,4 @@ const follow = () => new RunEvents(
     for (const image of page.querySelectorAll("img.broken")) image.src = image.src;
   },
 );
-outbox.open().then(reload).then(() => [advise(), follow()]);
+outbox.open().then(reload).then(() => [advice.ask(), follow()]);

@@ -18,6 +18,7 @@ export const KEYS = [
   { keys: ["u", "U"], shown: "U", act: "unknown", text: "none of the labels: unknown" },
   { keys: ["n", "N"], shown: "N", act: "label", text: "any other label, or a new one" },
   { keys: ["s", "S"], shown: "S", act: "skip", text: "skip: do not show this image again" },
+  { keys: ["a", "A"], shown: "A", act: "accept", text: "accept the images that decide themselves at your target" },
   { keys: ["x", "X"], shown: "X", act: "apart", text: "take the image out of the group" },
   { keys: ["Enter"], shift: true, shown: "Shift + Enter", act: "group", text: "the whole group has one label" },
   { keys: [" "], shown: "Space", act: "compare", text: "enlarge, and compare with the neighbors", looks: true },

@@ -3,7 +3,7 @@
 /**
  * @typedef {object} Entry
  * @property {string} id
- * @property {"decide" | "undo"} kind
+ * @property {"decide" | "accept" | "undo"} kind `accept`: the items that decide themselves, whichever they are
  * @property {number[]} items
  * @property {any} [decision]
  * @property {string} [of] the entry whose answer is undone
@@ -22,11 +22,13 @@ const SLOWEST = 8000; // milliseconds between two tries
 
 export class Outbox {
   /**
-   * @param {string} scope names the run
+   * @param {number} run
+   * @param {string} created when the run was: another one may have its number later
    * @param {Told} told
    */
-  constructor(scope, told) {
-    this.scope = `lmm-review:${scope}:`;
+  constructor(run, created, told) {
+    this.run = run;
+    this.scope = `lmm-review:${run}@${created}:`;
     this.told = told;
     this.key = this.scope + (sessionStorage.getItem("lmm-tab") ?? this.newTab());
     /** @type {Entry[]} */
@@ -168,7 +170,7 @@ export class Outbox {
     this.isAway = false;
     this.wait = 500;
     this.entries.shift();
-    if (reply?.ok && entry.kind === "decide" && values.answer !== null) this.answers.push([entry.id, values.answer]);
+    if (reply?.ok && entry.kind !== "undo" && values.answer !== null) this.answers.push([entry.id, values.answer]);
     this.changed();
     if (reply?.ok) this.told.saved(entry, values);
     else if (reply) this.told.refused(entry, values?.detail ?? `The server answered ${reply.status}.`);
@@ -181,6 +183,10 @@ export class Outbox {
     if (entry.kind === "decide") {
       const body = JSON.stringify({ items: entry.items, decision: entry.decision });
       return { url: "/v1/review/decisions?vote=false", options: { method: "POST", headers, body } };
+    }
+    if (entry.kind === "accept") {
+      const body = JSON.stringify({ run: this.run });
+      return { url: "/v1/review/accept", options: { method: "POST", headers, body } };
     }
     const answer = entry.answer ?? this.answers.find(([id]) => id === entry.of)?.[1];
     if (answer === undefined) return null; // its answer was refused, so there is nothing to undo

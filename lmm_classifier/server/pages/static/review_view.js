@@ -43,7 +43,7 @@ export function shown(text) {
 }
 
 /** @param {number} value */
-function percent(value) {
+export function percent(value) {
   return `${Math.round(100 * value)} %`;
 }
 
@@ -238,19 +238,4 @@ export function drawDone(run, isComing) {
   get("done-text").textContent = isUnder
     ? "The first questions come while the images are classified."
     : `${count(run.decided)} decided by people; ${count(run.confident)} decided without.`;
-}
-
-/**
- * Draw whether a person may stop.
- * @param {any} advice
- */
-export function drawAdvice(advice) {
-  const box = get("advice");
-  const target = percent(advice.target);
-  box.hidden = advice.open === 0 || (!advice.may_stop && advice.deciding === 0);
-  const reach = advice.calibrated ? `your target of ${target}` : `about ${target}, roughly, because the index is not calibrated`;
-  box.textContent = advice.may_stop
-    ? `You may stop: the rest decide themselves at ${reach}.`
-    : `${advice.deciding} of the ${advice.open} open images would decide themselves at ${reach}.`;
-  box.classList.toggle("may-stop", advice.may_stop);
 }

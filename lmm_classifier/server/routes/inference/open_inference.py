@@ -16,8 +16,14 @@ from lmm_classifier.core.datatypes import Classification
 from lmm_classifier.server.openapi import DEADLINE, REFUSED, described, header, reference
 from lmm_classifier.server.problems import ProblemError
 from lmm_classifier.server.results import AsciiJson
-from lmm_classifier.server.routes.inference.tensors import IMAGE_TENSOR, read_inference
-from lmm_classifier.server.routes.inference.uploaded_images import Asked, deadline_of, require_place, result_of
+from lmm_classifier.server.routes.inference.tensors import IMAGE_TENSOR, Wanted, read_inference
+from lmm_classifier.server.routes.inference.uploaded_images import (
+    Asked,
+    deadline_of,
+    require_place,
+    result_of,
+    submitted,
+)
 from lmm_classifier.server.state import ServerState, state_of
 from lmm_classifier.server.uploads import Upload
 
@@ -102,13 +108,17 @@ async def infer(request: Request, name: str) -> Response:
     settings, length = state.settings, request.headers.get("inference-header-content-length")
     upload = Upload(request, state.held, 2 * settings.max_body if length is None else settings.max_multipart)
     async with upload.opened():
-        wanted, images = await asyncio.to_thread(read_inference, await upload.whole(), length, settings.max_parts)
+        wanted, images = await _read(upload, length, settings.max_parts)
         if any(len(image) > settings.max_body for image in images):
             raise ProblemError("body-too-large", f"An image has more than {settings.max_body:,} bytes.")
-        names = [output.name for output in wanted.outputs] or [*_OUTPUTS]
+        names = wanted.outputs or [*_OUTPUTS]
         if unknown := [output for output in names if output not in _OUTPUTS]:
             raise ProblemError("malformed-request", f"There is no output {unknown[0][:40]!r}.")
-        parts = (result_of(place, image, upload, state, asked) for place, image in enumerate(images))
+        first = submitted(state, images[0], asked)
+        parts = (
+            result_of(place, image, upload, state, asked, None if place else first)
+            for place, image in enumerate(images)
+        )
         answers = await asyncio.gather(*parts)
     for answer in answers:
         if answer["problem"] is not None:
@@ -121,6 +131,16 @@ async def infer(request: Request, name: str) -> Response:
             "outputs": [_output(output, [answer["result"] for answer in answers]) for output in names],
         }
     )
+
+
+async def _read(upload: Upload, length: str | None, most: int) -> tuple[Wanted, list[bytes]]:
+    """Read a body; afterwards only the bytes of its images count."""
+    body = await upload.whole()
+    copies = len(body) if length is not None else 2 * len(body)  # the images, and in JSON their texts before
+    upload.holds(copies)
+    wanted, images = await asyncio.to_thread(read_inference, body, length, most)
+    upload.taken(len(body) + copies - sum(map(len, images)))
+    return wanted, images
 
 
 def _values(result: Classification, _: QueuedResult) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -52,7 +53,15 @@ class InferenceRequest(_Lenient):
     outputs: Annotated[list[RequestedOutput], Field(max_length=16)] = []
 
 
-def read_inference(body: bytes, header_length: str | None, max_images: int) -> tuple[InferenceRequest, list[bytes]]:
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What a request asks for besides its images."""
+
+    id: str | None
+    outputs: Sequence[str]  # names
+
+
+def read_inference(body: bytes, header_length: str | None, max_images: int) -> tuple[Wanted, list[bytes]]:
     """Return what a request asks for, and the bytes of its images.
 
     Args:
@@ -80,7 +89,7 @@ def read_inference(body: bytes, header_length: str | None, max_images: int) -> t
         raise _malformed(f"The shape has {count} elements, but {len(images)} came.")
     if not 1 <= len(images) <= max_images:
         raise _malformed(f"Expected 1 to {max_images} images, got {len(images)}.")
-    return asked, images
+    return Wanted(asked.id, [output.name for output in asked.outputs]), images
 
 
 def _images(tensor: InputTensor, binary: bytes, most: int) -> list[bytes]:

@@ -89,7 +89,8 @@ async def _results(
             count = 0
             async for part in FormParts(upload, boundary, settings.max_body, settings.max_parts):
                 known_part(part, [IMAGE])
-                waiting.add(asyncio.create_task(result_of(count, part.data, upload, state, asked)))
+                first = None if count else submitted(state, part.data, asked)
+                waiting.add(asyncio.create_task(result_of(count, part.data, upload, state, asked, first)))
                 count += 1
                 while len(waiting) >= min(_AHEAD, settings.queue):
                     done, waiting = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
@@ -106,12 +107,18 @@ async def _results(
             task.cancel()
 
 
-async def result_of(place: int, data: bytes, upload: Upload, state: ServerState, asked: Asked) -> dict[str, Any]:
-    """Return the result of one of several images, or its problem; one that cannot be read is `unreadable`."""
+async def result_of(
+    place: int, data: bytes, upload: Upload, state: ServerState, asked: Asked, first: QueuedResult | None
+) -> dict[str, Any]:
+    """Return the result of one of several images, or its problem; one that cannot be read is `unreadable`.
+
+    The `first` of them was submitted already: where there is no place for it, its request was refused at once. Each of
+    the others waits for a place until the deadline.
+    """
     end = asyncio.get_running_loop().time() + asked.deadline
     try:
         try:
-            future = await _submitted_in_time(state, data, end, asked)
+            future = first or await _submitted_in_time(state, data, end, asked)
         finally:
             upload.taken(len(data))
         waiter = asyncio.wrap_future(future)
@@ -126,6 +133,7 @@ async def result_of(place: int, data: bytes, upload: Upload, state: ServerState,
         _count(state, result, future, asked)
         return {"index": place, "result": asked.values(result, future), "problem": None}
     except Exception as error:  # noqa: BLE001 - the other images are answered
+        state.metrics.count_refusal(error)
         return {"index": place, "result": None, "problem": problem_of(error)}
 
 
@@ -134,16 +142,17 @@ def require_place(request: Request, state: ServerState) -> None:
     statistics = state.queue.statistics
     if statistics.waiting >= state.settings.queue:
         wait = statistics.waiting / statistics.rate if statistics.rate else 1.0
-        raise _full(state, request, f"{statistics.waiting} images wait, which is the limit.", wait, statistics.waiting)
+        message = f"{statistics.waiting} images wait, which is the limit."
+        error = QueueFullError(message, wait, statistics.waiting, state.settings.queue)
+        state.metrics.count_refusal(error)
+        problem = problem_of(error)
+        problem.headers |= closing(request)
+        raise problem
 
 
 def submitted(state: ServerState, data: bytes, asked: Asked) -> QueuedResult:
     """Let an image wait in the queue; raise QueueFullError where it is full."""
-    try:
-        return state.queue.submit(data, asked.deadline, asked.may_rerank, asked.options)
-    except QueueFullError:
-        state.metrics.refused.labels("queue").inc()
-        raise
+    return state.queue.submit(data, asked.deadline, asked.may_rerank, asked.options)
 
 
 async def _submitted_in_time(state: ServerState, data: bytes, end: float, asked: Asked) -> QueuedResult:
@@ -155,7 +164,6 @@ async def _submitted_in_time(state: ServerState, data: bytes, end: float, asked:
             return state.queue.submit(data, max(seconds, 0.001), asked.may_rerank, asked.options)
         except QueueFullError:
             if seconds <= _RETRY:
-                state.metrics.refused.labels("queue").inc()
                 raise
         await asyncio.sleep(_RETRY)
 
@@ -203,13 +211,6 @@ def deadline_of(request: Request, state: ServerState) -> float:
     if not (given.isascii() and given.isdecimal() and 1 <= len(given) <= 5 and 1 <= int(given) <= _LONGEST):
         raise ProblemError("malformed-request", f"X-Deadline-Ms must be 1 to {_LONGEST} milliseconds, got {given!r}.")
     return int(given) / 1000
-
-
-def _full(state: ServerState, request: Request, message: str, wait: float, depth: int) -> ProblemError:
-    state.metrics.refused.labels("queue").inc()
-    problem = problem_of(QueueFullError(message, wait, depth, state.settings.queue))
-    problem.headers |= closing(request)
-    return problem
 
 
 def timing(stages: Mapping[str, float]) -> str:

@@ -3,6 +3,7 @@
 import io
 import json
 import tarfile
+from base64 import b64encode
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 
@@ -11,6 +12,7 @@ from PIL import Image
 
 from lmm_classifier.pipeline.classifier import HybridClassifier
 from lmm_classifier.pipeline.stages.answer_options import AnswerOptions
+from lmm_classifier.server.routes.inference import open_inference, uploaded_images
 from tests.helpers.encoders import ColorEncoder
 from tests.helpers.live_server import read_reply, request
 
@@ -251,6 +253,29 @@ def test_a_full_queue_is_429(open_client, config, encoder, images, kind):
     assert int(reply.headers["retry-after"]) >= 1
     assert reply.json()["queue"] | {"expected_wait_s": 0} == {"depth": 2, "limit": 2, "expected_wait_s": 0}
     assert client.post("/v1/classify", content=images[2], headers=PNG).status_code == 200
+
+
+@pytest.mark.parametrize("kind", ["form", "lines", "tensor"])
+def test_a_queue_that_fills_up_meanwhile_is_429(open_client, config, encoder, images, monkeypatch, kind):
+    """The first image of a form is refused at once, like the bytes of one image, and does not wait for a place."""
+    for module in (uploaded_images, open_inference):
+        monkeypatch.setattr(module, "require_place", lambda *_: None)  # there was one before the body came
+    config.server.queue = 1
+    client = open_client(config, encoder)
+    encoder.gate.clear()
+    future = client.state.queue.submit(images[0], 60)
+    headers = {"x-deadline-ms": "60000"}
+    sent = {"files": form(images[2]), "headers": headers}
+    if kind == "lines":
+        headers["accept"] = "application/jsonl"
+    if kind == "tensor":
+        tensor = {"name": "image", "datatype": "BYTES", "shape": [1], "data": [b64encode(images[2]).decode()]}
+        sent = {"json": {"inputs": [tensor]}, "headers": headers}
+    reply = client.post("/v2/models/index/infer" if kind == "tensor" else "/v1/classify", **sent)
+    encoder.gate.set()
+    future.result(60)
+    assert (reply.status_code, reply.json()["type"]) == (429, "/problems/queue-full")
+    assert client.state.held.count == 0
 
 
 def test_a_form_waits_for_places(open_client, config, images):

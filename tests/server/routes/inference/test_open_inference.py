@@ -4,6 +4,8 @@ import base64
 
 import pytest
 
+from lmm_classifier.server.routes.inference import open_inference
+from lmm_classifier.server.routes.inference.tensors import read_inference
 from tests.server.routes.inference.test_classify import form
 from tests.server.routes.inference.test_tensors import binary, header
 
@@ -49,6 +51,35 @@ def test_a_request_may_have_an_id_and_choose_outputs(client, images):
     assert reply["outputs"][0]["shape"] == [1]
     refused = client.post(INFER, json={**asked, "outputs": [{"name": "vector"}]})
     assert (refused.status_code, refused.json()["type"]) == (400, "/problems/malformed-request")
+
+
+@pytest.mark.parametrize("is_binary", [False, True])
+def test_every_copy_of_an_image_counts(client, expected, monkeypatch, is_binary):
+    """The body, the texts in it, and what they decode to, until it was read; then only the images."""
+    images, _ = expected
+    counts = []
+
+    async def watched(upload, *arguments):
+        read = await read_body(upload, *arguments)
+        counts.append(client.state.held.count)
+        return read
+
+    def watched_parser(body, *arguments):
+        counts.append((client.state.held.count, len(body)))
+        return read_inference(body, *arguments)
+
+    read_body = open_inference._read
+    monkeypatch.setattr(open_inference, "_read", watched)
+    monkeypatch.setattr(open_inference, "read_inference", watched_parser)
+    if is_binary:
+        body, length = binary(*images)
+        headers = {"inference-header-content-length": length}
+    else:
+        body = header(3, data=[base64.b64encode(image).decode() for image in images])
+        headers = JSON
+    client.post(INFER, content=body, headers=headers)
+    assert counts == [((2 if is_binary else 3) * len(body), len(body)), sum(map(len, images))]
+    assert client.state.held.count == 0
 
 
 def test_the_server_and_its_model_are_described(client):
