@@ -24,7 +24,13 @@ from lmm_classifier.index.storage.editing.table_update import updated_table
 from lmm_classifier.index.storage.npz import require_inside
 from lmm_classifier.index.storage.records import read_records
 from lmm_classifier.index.storage.salvage import finish_repair
-from lmm_classifier.index.storage.snapshot import Snapshot, read_snapshot, rows_in_memory, write_snapshot
+from lmm_classifier.index.storage.snapshot import (
+    Snapshot,
+    read_snapshot,
+    rows_in_memory,
+    seconds_since_written,
+    write_snapshot,
+)
 from lmm_classifier.index.storage.state import (
     BUILD,
     CALIBRATION,
@@ -41,6 +47,7 @@ logger = logging.getLogger(__name__)
 
 ADDED_FOLDER = "added"  # images that were added by hand
 _BLOCK = 1024
+_LARGE, _FEW, _NEW = 1 << 24, 1000, 60.0  # bytes of matrices; examples; seconds
 
 
 def read_store(folder: Path) -> IndexContents:
@@ -113,11 +120,25 @@ def _derived(
         widths.append(transform.transform(vectors.embeddings(hashes[:1])).shape[1])
         matrix = partial(_former_matrix, former, state.transforms[place])
         rows.append(partial(_rows, hashes, vectors, transform, former, matrix))
-    try:
-        return write_snapshot(folder, state.stamp, table, widths, rows), table, []
-    except OSError as error:
-        logger.debug("The derived files of %s could not be written: %s", folder, error)
-        return None, table, [rows_in_memory(len(hashes), *matrix) for matrix in zip(widths, rows)]
+    if former is None or not _suffices(folder, former, state, table):
+        try:
+            return write_snapshot(folder, state.stamp, table, widths, rows), table, []
+        except OSError as error:
+            logger.debug("The derived files of %s could not be written: %s", folder, error)
+    return None, table, [rows_in_memory(len(hashes), *matrix) for matrix in zip(widths, rows)]
+
+
+def _suffices(folder: Path, former: Snapshot, state: State, table: Table) -> bool:
+    """Return whether a former snapshot need not be replaced: it is large and new, and little was changed since.
+
+    So a reader that follows one edit after the other copies the rows in memory, and does not write them all each time.
+    """
+    return (
+        sum(matrix.nbytes for matrix in former.mapped) > _LARGE
+        and abs(len(table.paths) - len(former.table.paths)) <= _FEW
+        and former.stamp.transforms == state.stamp.transforms
+        and 0 <= seconds_since_written(folder, former.stamp.version) < _NEW
+    )
 
 
 def _whole_table(connection: sqlite3.Connection, source: str, state: State) -> Table:

@@ -7,9 +7,12 @@ version of the index. If they are out of date, opening the index makes new ones,
 from __future__ import annotations
 
 import logging
+import math
 import os
 import tempfile
+import time
 import zlib
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
@@ -28,6 +31,7 @@ logger = logging.getLogger(__name__)
 FOLDER = "derived"
 _BLOCK = 1 << 22  # bytes under one checksum
 _OFFSET = 128  # bytes of the header of the matrix
+_CHECKED = deque[object](maxlen=32)  # files whose checksums this process found right
 
 
 @dataclass(frozen=True)
@@ -50,11 +54,14 @@ class Snapshot:
     mapped: tuple[Float32Array, ...]  # (N, d), memory-mapped; they stay readable after a writer removes the files
     crcs: list[list[int]]
     is_checked: bool = False  # whether this process has just computed the checksums
+    files: tuple[object, ...] = ()  # of the matrices: differs where another file has the name
 
     def matrix(self, encoder: int) -> Float32Array:
-        """Return the matrix (N, d) of an encoder after checking it; raise IndexFileError if it is damaged."""
-        if not self.is_checked and _crcs(self.mapped[encoder]) != self.crcs[encoder]:
-            raise IndexFileError("the derived matrix is damaged")
+        """Return the matrix (N, d) of an encoder; raise IndexFileError if it is damaged. A file is checked once."""
+        if not self.is_checked and self.files[encoder] not in _CHECKED:
+            if _crcs(self.mapped[encoder]) != self.crcs[encoder]:
+                raise IndexFileError("the derived matrix is damaged")
+            _CHECKED.append(self.files[encoder])
         return self.mapped[encoder]
 
 
@@ -73,6 +80,14 @@ def read_snapshot(folder: Path, version: int | None = None) -> Snapshot | None:
 def has_snapshot(folder: Path, version: int) -> bool:
     """Return whether there is a snapshot of `version`, sound or not."""
     return _table_file(folder, version).exists()
+
+
+def seconds_since_written(folder: Path, version: int) -> float:
+    """Return the age of the snapshot of `version`, infinity where there is none."""
+    try:
+        return time.time() - _table_file(folder, version).stat().st_mtime
+    except OSError:
+        return math.inf
 
 
 def _versions(folder: Path) -> Iterator[int]:
@@ -99,7 +114,13 @@ def _parsed(folder: Path, version: int) -> Snapshot:
     )
     if not len(mapped) == len(about["crcs"]) == len(stamp.transforms):
         raise ValueError(f"it has {len(mapped)} matrices of {len(stamp.transforms)} encoders")
-    return Snapshot(stamp, table, mapped, about["crcs"])
+    files = tuple(_identity(_matrix_file(folder, version, encoder)) for encoder in range(len(mapped)))
+    return Snapshot(stamp, table, mapped, about["crcs"], files=files)
+
+
+def _identity(file: Path) -> object:
+    found = file.stat()
+    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
 
 
 def _mapped(file: Path, shape: tuple[int, int]) -> Float32Array:

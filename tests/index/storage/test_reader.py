@@ -1,7 +1,9 @@
 """A durable index of several encoders: a matrix of each, made again only where it must be."""
 
 import logging
+import os
 import sqlite3
+import time
 from contextlib import closing
 from dataclasses import replace
 
@@ -141,3 +143,38 @@ def test_a_vector_that_one_encoder_lacks_is_damage(folder):
         file.unlink()
     with pytest.raises(IndexFileError, match="is missing. `lmm-classifier doctor"):
         galleries(folder)
+
+
+def test_a_large_snapshot_is_not_written_again_at_once(folder, monkeypatch):
+    """A version shortly after it is read into memory, and is the same; later its files are written."""
+    monkeypatch.setattr("lmm_classifier.index.storage.reader._LARGE", 0)
+    for removed in range(1, 4):
+        with Store(folder) as store:
+            store.commit(Change([], [f"p/{removed:03}.jpg"]), store.manifest())
+        assert read_store(folder).paths[:2] == ["p/000.jpg", f"p/{removed + 1:03}.jpg"]
+        for matrix, vectors in zip(galleries(folder), EACH, strict=True):
+            assert not isinstance(matrix, np.memmap)
+            np.testing.assert_array_equal(matrix, np.delete(vectors, range(1, removed + 1), axis=0))
+        assert "1.table" in derived(folder)
+    os.utime(folder / FOLDER / "1.table", (0, time.time() - 61))
+    in_memory = galleries(folder)
+    assert derived(folder) == {"4.table", "4.0.npy", "4.1.npy", "4.2.npy"}
+    for matrix, former in zip(galleries(folder), in_memory, strict=True):
+        assert isinstance(matrix, np.memmap)
+        np.testing.assert_array_equal(matrix, former)
+
+
+def test_a_large_snapshot_is_written_after_a_large_change(folder, monkeypatch):
+    """A reader in memory would have to read many rows from the database each time; or another transform's."""
+    monkeypatch.setattr("lmm_classifier.index.storage.reader._LARGE", 0)
+    monkeypatch.setattr("lmm_classifier.index.storage.reader._FEW", 2)
+    with Store(folder) as store:
+        store.commit(Change([], [f"p/{removed:03}.jpg" for removed in range(3)]), store.manifest())
+    galleries(folder)
+    assert "2.table" in derived(folder)
+    with Store(folder) as store:
+        manifest = store.manifest()
+        changed = replace(manifest, encoders=(*manifest.encoders[1:], manifest.encoders[0]))
+        store.commit(Change([], transforms=[IdentityTransform()] * 3), changed)
+    galleries(folder)
+    assert "3.table" in derived(folder)
