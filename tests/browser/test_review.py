@@ -11,6 +11,7 @@ from PIL import Image
 from playwright.sync_api import expect
 
 from lmm_classifier.index.build.builder import build_index_from_directory
+from lmm_classifier.pipeline.calibrator import calibrate_index
 from tests.helpers.datasets import offline_config
 from tests.helpers.encoders import ColorEncoder, draw_sides
 from tests.helpers.live_server import LiveServer
@@ -51,7 +52,7 @@ def index(made, tmp_path):
 
 
 @pytest.fixture
-def server(request, made, index):
+def server(request, made, index, tmp_path):
     """A server in this process, or in one of its own where the test kills it."""
     if getattr(request, "param", None) == "killed":
         running = ServerProcess(index, made / "inbox")
@@ -60,6 +61,12 @@ def server(request, made, index):
         return
     config = offline_config(index, rerank__enabled=False, images__threads=2)
     config.server.roots = {"inbox": made / "inbox"}
+    if getattr(request, "param", None) == "calibrated":
+        shutil.rmtree(index)
+        dataset = draw_sides(tmp_path / "dataset", count=20)
+        build_index_from_directory(dataset, index, config=config, encoder=ColorEncoder())
+        calibrate_index(index, config)
+        config.retrieval.confidence_threshold = 0.9999  # so that the familiar images wait for a person
     with LiveServer(config, ColorEncoder()) as running:
         yield running
 
@@ -287,6 +294,34 @@ def test_dropped_files_become_a_run(context, server, made):
     page.locator("#files").set_input_files(sorted((made / "inbox/new/yellow").iterdir()))
     page.wait_for_url("**/review/1")
     page.wait_for_function("() => document.getElementById('counts').textContent.startsWith('7 open')")
+    assert not context.said
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("server", ["calibrated"], indirect=True)
+def test_the_rest_is_accepted_by_one_key(context, server, made):
+    """What the advice offers is decided in one answer, and one undo takes it back."""
+    draw_sides(made / "inbox" / "known", count=2, seed=5)
+    context.request.post("/v1/runs", data={"root": "inbox", "folder": "known"})
+    server.wait_until(lambda: got(server, "/v1/runs/1")["state"] == "done")
+    before = got(server, "/v1/runs/1")
+    page = context.new_page()
+    page.goto("/review/1")
+    expect(page.get_by_role("button", name="Accept")).to_be_visible()
+    expect(page.locator("#advice")).to_contain_text("at your target of")
+    page.keyboard.press("a")
+    expect(page.locator("#notice")).to_contain_text("Accepted what decides itself.")
+    saved(page)
+    (answer,) = decisions(server)
+    after = got(server, "/v1/runs/1")
+    assert (answer["kind"], answer["size"]) == ("accept", before["open"] - after["open"])
+    until_counts(page, f"{after['open']} open · {answer['size']} decided")
+    expect(page.get_by_role("button", name="Accept")).to_be_hidden()
+    page.keyboard.press("z")
+    until_counts(page, f"{before['open']} open · 0 decided")
+    expect(page.get_by_role("button", name="Accept")).to_be_visible()
+    saved(page)
+    assert got(server, "/v1/runs/1") == before
     assert not context.said
 
 

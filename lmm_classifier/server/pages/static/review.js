@@ -36,7 +36,8 @@ const outbox = new Outbox(number, page.dataset.created ?? "", {
     const refused = Object.keys(reply.refused ?? {}).map(Number);
     if (refused.length) returned(refused, `Not taught: ${Object.values(reply.refused)[0]}`);
     if (entry.kind === "undo") needsOrder = true;
-    if (entry.kind === "accept") reload().then(() => advice.ask(true));
+    if (entry.kind === "accept") reload();
+    advice.ask(entry.kind !== "decide");
     if (!queue.item) ahead();
   },
   refused: (entry, why) => {
