@@ -143,6 +143,27 @@ class Gallery:
             return self._plain._sums
         return np.stack([self.sum(rows) for rows in self.rows_of_label])  # (C, d)
 
+    def take_sums(self, former: Gallery, former_rows: Sequence[int]) -> None:
+        """Take the sums of the labels that have the rows of a former gallery, if it has summed them.
+
+        The order of the rows of a label must be the same too, so that the sums are those of a new gallery, bit for bit.
+
+        Args:
+            former: a gallery with the same rows (M, d) but for those that were added or removed.
+            former_rows: (N,) where each row is in `former`; -1 for new rows.
+        """
+        known = former.__dict__.get("_sums")
+        if known is None:  # nobody needed them
+            return
+        places = np.asarray(former_rows, np.int64)
+        sums = np.empty((self.labels, known.shape[1]))
+        for label, rows in enumerate(self.rows_of_label):
+            then = places[rows]
+            number = former.label_ids[then[0]] if len(then) and then[0] >= 0 else -1
+            is_same = number >= 0 and np.array_equal(then, former.rows_of_label[number])
+            sums[label] = known[number] if is_same else self.sum(rows)
+        self._sums = sums
+
     def _mapped(self, means: Float64Array) -> Float64Array:
         return means if self.projected is None else self.projected.mapped(means)
 

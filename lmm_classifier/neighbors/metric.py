@@ -245,7 +245,10 @@ def gallery_in_metric(
     for start in range(0, len(new), _BLOCK):
         part = new[start : start + _BLOCK]
         embeddings[part], norms[part] = directions(metric.whiten(gallery.embeddings[part]))
-    return Gallery(embeddings, gallery.label_ids, gallery.labels, norms)
+    mapped = Gallery(embeddings, gallery.label_ids, gallery.labels, norms)
+    if former is not None and former.projected is None:
+        mapped.take_sums(former, former_rows)
+    return mapped
 
 
 def is_projected(metric: WithinClassMetric, gallery: Gallery) -> bool:

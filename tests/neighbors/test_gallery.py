@@ -2,6 +2,8 @@
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from lmm_classifier.neighbors import gallery as module
 from lmm_classifier.neighbors.gallery import Gallery, ProjectedMetric, directions
@@ -27,6 +29,23 @@ def test_means_sums_and_norms_are_those_of_the_rows_before_normalization(rows):
     np.testing.assert_allclose(gallery.sum(np.array([0, 2, 5]), block=2), exact[[0, 2, 5]].sum(axis=0), rtol=1e-6)
     assert (gallery.labels, gallery.counts.tolist()) == (4, [3, 0, 2, 1])
     np.testing.assert_array_equal(Gallery(gallery.embeddings, LABEL_IDS, 4).squares, 1)
+
+
+@given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3), st.booleans()), min_size=1, max_size=12), st.randoms())
+def test_sums_that_a_former_gallery_has_are_taken_bit_for_bit(changes, random):
+    """Whichever rows came, went, moved to another label or to another place."""
+    matrix = np.random.default_rng(1).normal(size=(len(changes), 7)).astype(np.float32)
+    former_labels, labels = (np.array([change[place] for change in changes]) for place in (0, 1))
+    kept = np.flatnonzero([change[2] for change in changes])
+    order = np.array(random.sample(range(len(changes)), len(changes)))
+    former = Gallery.of(matrix[kept], former_labels[kept], 4)
+    row_of = {row: place for place, row in enumerate(kept.tolist())}
+    new, expected = (Gallery.of(matrix[order], labels[order], 4) for _ in range(2))
+    new.take_sums(former, [row_of.get(row, -1) for row in order.tolist()])
+    assert "_sums" not in vars(new)  # the former gallery has none
+    assert len(former.means) == 4
+    new.take_sums(former, [row_of.get(row, -1) for row in order.tolist()])
+    np.testing.assert_array_equal(vars(new)["_sums"], expected._sums)
 
 
 def test_columns_are_in_the_order_of_the_labels(rows):

@@ -60,6 +60,8 @@ class EncoderRetriever:
         same_metric = former is not None and former.fit.rule.metric.equals(fit.rule.metric)
         reusable = former if same_metric else None
         former_rows = _former_rows(reusable, index)
+        if reusable is not None:
+            index.gallery.take_sums(reusable.index.gallery, former_rows)
         fit = fit.completed(index.gallery, _former_norms(reusable, former_rows))
         metric_gallery = gallery_in_metric(
             fit.rule.metric,
