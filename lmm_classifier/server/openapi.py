@@ -12,6 +12,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from lmm_classifier import __version__
+from lmm_classifier.server.links import add_links
 from lmm_classifier.server.problems import MEDIA_TYPE, ProblemError
 from lmm_classifier.server.routes.bodies import body_schemas
 from lmm_classifier.server.routes.inference.tensors import inference_schemas
@@ -192,4 +193,5 @@ def describe(app: FastAPI) -> dict[str, Any]:
             refused = operation["responses"].get("422", {}).get("content", {}).get("application/json", {})
             if "HTTPValidationError" in str(refused):  # added for each path with a parameter, which is always text
                 del operation["responses"]["422"]
+    add_links(values["paths"])
     return values
