@@ -24,7 +24,8 @@ from lmm_classifier.server.uploads import IMAGE, FormParts, Part, Upload, bounda
 router = APIRouter()
 
 ORIGIN = "server"  # in the journal
-_KEY = header("Idempotency-Key", "Sent again with the same key, a request gets the first answer.", {"type": "string"})
+_KEY_SCHEMA = {"type": "string", "minLength": 1, "maxLength": 255}
+_KEY = header("Idempotency-Key", "Sent again with the same key, a request gets the first answer.", _KEY_SCHEMA)
 _VISIBLE = query("visible", "Wait until results take the edit into account.", {"type": "boolean", "default": True})
 PARAMETERS = [_VISIBLE, _KEY]
 PROBLEMS = dict.fromkeys((409, 413, 415, 422, 429), "Problem")
