@@ -43,7 +43,7 @@ def test_an_added_image_counts_at_once(teacher, images):
 
 
 def test_an_answer_that_does_not_wait_names_the_examples(teacher, images):
-    """Their ids and labels are those of the index, also while results do not count them; so it is where one is undone."""
+    """Their ids and labels are those of the index, also before results count them, and where a removal is undone."""
     files = [("image", ("a.png", images[0], "image/png"))]
     values = teacher.post("/v1/examples?visible=false", data={"label": "new label"}, files=files).json()
     added = [{"id": sha256(images[0]).hexdigest(), "path": values["added"][0]["path"], "label": "new label"}]
