@@ -53,6 +53,7 @@ PARTS: dict[str, tuple[str, tuple[str, ...]]] = {
     "serving_http": ("serving_http", ("",)),
     "teaching_http": ("teaching_http", ("",)),
     "serving": ("serving", ("",)),
+    "serving_checks": ("serving_checks", ("",)),
     "following": ("following", ("",)),
     "edits": ("edits", ("",)),
     "review_order": ("review_order", ("",)),

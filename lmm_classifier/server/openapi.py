@@ -12,13 +12,22 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from lmm_classifier import __version__
+from lmm_classifier.server.links import add_links
 from lmm_classifier.server.problems import MEDIA_TYPE, ProblemError
-from lmm_classifier.server.routes.bodies import body_schemas
+from lmm_classifier.server.routes.bodies import MAX_NUMBER, body_schemas
 from lmm_classifier.server.routes.inference.tensors import inference_schemas
 from lmm_classifier.server.schemas.answers import SCHEMAS
+from lmm_classifier.server.schemas.parts import HASH, TEXT
 
 _ALWAYS = (400, 401, 403, 408, 431, 500, 503)  # may come from every address below /v1
 NOT_MODIFIED: Mapping[int, str | None] = {304: None}  # for the clients that have the current version
+FROM_1: Mapping[str, Any] = {"type": "integer", "minimum": 1, "maximum": MAX_NUMBER}
+_IN_PATH: Mapping[str, Mapping[str, Any]] = {
+    **dict.fromkeys(("run", "edit", "answer"), FROM_1),
+    "content_hash": HASH,
+    "name": {**TEXT, "description": "Of the index: that of its folder"},
+    "slug": {**TEXT, "description": "The end of the `type` of a problem"},
+}
 _REASONS = {
     202: "It was started, and runs in the background",
     304: "The copy is current",
@@ -192,4 +201,8 @@ def describe(app: FastAPI) -> dict[str, Any]:
             refused = operation["responses"].get("422", {}).get("content", {}).get("application/json", {})
             if "HTTPValidationError" in str(refused):  # added for each path with a parameter, which is always text
                 del operation["responses"]["422"]
+            for parameter in operation.get("parameters", ()):
+                if parameter["in"] == "path":  # all of them are text for the routes
+                    parameter["schema"] = dict(_IN_PATH[parameter["name"]])
+    add_links(values["paths"])
     return values

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -25,7 +26,7 @@ from lmm_classifier.server.state import state_of
 router = APIRouter()
 
 _PAGE = 100  # findings
-_MAX_CURSOR = 10**9
+_CURSOR = {"type": "string", "pattern": "^[0-9]{1,9}$"}
 
 
 @router.get(
@@ -36,7 +37,7 @@ _MAX_CURSOR = 10**9
         NOT_MODIFIED,
         [
             query("kind", "Findings of this kind.", {"type": "string", "enum": [*FINDING_KINDS], "default": "label"}),
-            query("cursor", "The member `next` of the page before.", {"type": "string"}),
+            query("cursor", "The member `next` of the page before.", _CURSOR),
         ],
     ),
 )
@@ -151,6 +152,6 @@ def _neighbors(neighbors: Sequence[Neighbor], ids: ExampleIds) -> list[dict[str,
 
 
 def _start(cursor: str) -> int:
-    if not (cursor.isascii() and cursor.isdecimal() and len(cursor) <= 10 and int(cursor) <= _MAX_CURSOR):
+    if not re.fullmatch(_CURSOR["pattern"], cursor):
         raise ProblemError("malformed-request", "The cursor is not one that this server gave.")
     return int(cursor)

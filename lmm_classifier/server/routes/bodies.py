@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal, TypeVar, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, field_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, ValidationError, field_validator
 from pydantic_core import PydanticCustomError
 from starlette.requests import Request
 
@@ -21,6 +21,14 @@ Model = TypeVar("Model", bound=BaseModel)
 ContentHash = Annotated[str, StringConstraints(pattern="^[0-9a-f]{64}$")]
 LabelText = Annotated[str, StringConstraints(min_length=1, max_length=_LABEL)]
 Note = Annotated[str, StringConstraints(max_length=2000)]
+
+
+def _whole(value: Any) -> Any:
+    """Return 1 for 1.0: they are the same number in JSON."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+FromOne = Annotated[int, Field(ge=1, le=MAX_NUMBER), BeforeValidator(_whole)]
 
 
 class Body(BaseModel):
@@ -77,8 +85,16 @@ class FoundExample(Body):
     label: LabelText
 
 
+_OF_ONE_EXAMPLE: dict[str, Any] = {
+    "if": {"properties": {"kind": {"enum": ["label", "outlier"]}}},
+    "then": {"properties": {"examples": {"maxItems": 1}}},
+}
+
+
 class FindingSeen(Body):
     """A finding of the audit; one of the kinds `label` and `outlier` is about one example."""
+
+    model_config = ConfigDict(json_schema_extra=_OF_ONE_EXAMPLE)
 
     kind: FindingKind
     examples: Annotated[list[FoundExample], Field(min_length=1, max_length=10_000)]
@@ -130,14 +146,14 @@ AnswerWord = Literal["unknown", "skip", "not_in_group", "accept"]
 class Acceptance(Body):
     """The open items of a run whose results are to be accepted: those that decide themselves at a target precision."""
 
-    run: Annotated[int, Field(ge=1, le=MAX_NUMBER)]
+    run: FromOne
     target: Annotated[float, Field(gt=0, le=1)] | None = None
 
 
 class NewAnswer(Body):
     """What a person decided about items of one run."""
 
-    items: Annotated[list[Annotated[int, Field(ge=1, le=MAX_NUMBER)]], Field(min_length=1, max_length=10_000)]
+    items: Annotated[list[FromOne], Field(min_length=1, max_length=10_000)]
     decision: Labeling | AnswerWord
 
     @field_validator("decision", mode="before")

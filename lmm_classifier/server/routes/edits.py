@@ -11,7 +11,7 @@ from starlette.responses import Response
 
 from lmm_classifier.core.labels import normal_label
 from lmm_classifier.index.build.reports import Edit
-from lmm_classifier.server.openapi import NOT_MODIFIED, described, query, reference
+from lmm_classifier.server.openapi import FROM_1, NOT_MODIFIED, described, query, reference
 from lmm_classifier.server.problems import ProblemError
 from lmm_classifier.server.results import tagged
 from lmm_classifier.server.routes.bodies import MAX_NUMBER, Renaming, Undoing, read_body, whole_number
@@ -29,7 +29,7 @@ _PAGE = 50  # edits
         "A page of edits, the newest first",
         "Edits",
         NOT_MODIFIED,
-        [query("before", "Only edits before this one: the member `next` of the page before.", {"type": "integer"})],
+        [query("before", "Only edits before this one: the member `next` of the page before.", FROM_1)],
     ),
 )
 async def edits(request: Request) -> Response:

@@ -14,6 +14,7 @@ from starlette.responses import Response
 from lmm_classifier.core.errors import ConflictError
 from lmm_classifier.index.build.editor import IndexEditor
 from lmm_classifier.index.build.reports import EditReport
+from lmm_classifier.index.storage.editing.stored_rows import opened_rows
 from lmm_classifier.server.openapi import described, header, query, reference
 from lmm_classifier.server.problems import ProblemError, over_http
 from lmm_classifier.server.results import AsciiJson
@@ -24,7 +25,8 @@ from lmm_classifier.server.uploads import IMAGE, FormParts, Part, Upload, bounda
 router = APIRouter()
 
 ORIGIN = "server"  # in the journal
-_KEY = header("Idempotency-Key", "Sent again with the same key, a request gets the first answer.", {"type": "string"})
+_KEY_SCHEMA = {"type": "string", "minLength": 1, "maxLength": 255}
+_KEY = header("Idempotency-Key", "Sent again with the same key, a request gets the first answer.", _KEY_SCHEMA)
 _VISIBLE = query("visible", "Wait until results take the edit into account.", {"type": "boolean", "default": True})
 PARAMETERS = [_VISIBLE, _KEY]
 PROBLEMS = dict.fromkeys((409, 413, 415, 422, 429), "Problem")
@@ -129,7 +131,7 @@ async def edited(
 
     async def values() -> dict[str, Any]:
         report = await state.editing.run(kind, edit, visible)
-        return _report_values(state, report)
+        return await asyncio.to_thread(_report_values, state, report)
 
     identity = f"{request.method} {request.url.path} {body}"
     return AsciiJson(await state.editing.once(key, identity, values), status)
@@ -137,10 +139,9 @@ async def edited(
 
 def _report_values(state: ServerState, report: EditReport) -> dict[str, Any]:
     changes, ids = report.changes, state.ids
-    labels = dict(zip(ids.contents.paths, ids.contents.labels)) if changes.added else {}
     return {
         "edit": report.edit,
-        "added": [{"id": ids.hash_of(path), "path": path, "label": labels.get(path)} for path in changes.added],
+        "added": _added(state, changes.added),
         "removed": [*changes.removed],
         "relabeled": [{"path": path, "former": former, "label": label} for path, former, label in changes.relabeled],
         "skipped": [{"path": file.path, "reason": file.reason, "kind": file.kind} for file in report.skipped],
@@ -149,6 +150,17 @@ def _report_values(state: ServerState, report: EditReport) -> dict[str, Any]:
         "visible": state.classifier.index_lag == 0,
         "index_version": ids.contents.version,
     }
+
+
+def _added(state: ServerState, paths: Sequence[str]) -> list[dict[str, str]]:
+    """Return examples as the index has them now, which may be newer than what answers; without those that are gone."""
+    if not paths:
+        return []
+    with opened_rows(state.classifier.editor().path) as rows:
+        records = [record for record in map(rows.record, paths) if record is not None]
+    for record in records:
+        state.ids.hash_of(record.path)  # its thumbnail is found by it, also after the example is removed
+    return [{"id": record.content_hash, "path": record.path, "label": record.label} for record in records]
 
 
 async def _expected(state: ServerState, seen: Sequence[SeenExample]) -> dict[str, str]:

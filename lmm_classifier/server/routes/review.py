@@ -13,7 +13,7 @@ from starlette.responses import Response
 from lmm_classifier.core.errors import ReviewError
 from lmm_classifier.review.reviewer import Decided
 from lmm_classifier.review.revote import Revote
-from lmm_classifier.server.openapi import described, query, reference
+from lmm_classifier.server.openapi import FROM_1, described, query, reference
 from lmm_classifier.server.problems import ProblemError
 from lmm_classifier.server.results import AsciiJson, packed
 from lmm_classifier.server.reviewing.values import SHOWN_ITEMS, answer_values, group_values, item_values
@@ -25,7 +25,7 @@ router = APIRouter()
 _GROUPS = 5
 _MOST = 20  # groups on a page
 _ANSWERS = 50  # answers on a page
-_RUN = {**query("run", "The run.", {"type": "integer", "minimum": 1}), "required": True}
+_RUN = {**query("run", "The run.", FROM_1), "required": True}
 _VOTE = query(
     "vote", "Wait until the open images are voted on again; else that comes as an event.", {"type": "boolean"}
 )
@@ -110,7 +110,7 @@ async def accept(request: Request) -> Response:
         "A page of answers, the newest first",
         "Answers",
         {404: "Problem"},
-        [_RUN, query("before", "The member `next` of the page before.", {"type": "integer"})],
+        [_RUN, query("before", "The member `next` of the page before.", FROM_1)],
     ),
 )
 async def answers(request: Request) -> Response:
@@ -145,7 +145,7 @@ async def undo(request: Request, answer: str) -> Response:
         "Whether a person may stop",
         "Stopping",
         {404: "Problem", 422: "Problem"},
-        [_RUN, query("target", "Precision to reach, above 0 and at most 1.", {"type": "number"})],
+        [_RUN, query("target", "Precision to reach.", {"type": "number", "exclusiveMinimum": 0, "maximum": 1})],
     ),
 )
 async def stopping(request: Request) -> Response:

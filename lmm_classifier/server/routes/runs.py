@@ -12,7 +12,7 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
 from lmm_classifier.core.errors import LmmClassifierError
-from lmm_classifier.server.openapi import described, query, reference
+from lmm_classifier.server.openapi import FROM_1, described, query, reference
 from lmm_classifier.server.problems import ProblemError
 from lmm_classifier.server.results import AsciiJson
 from lmm_classifier.server.reviewing.events import Listener, RunEvent
@@ -44,7 +44,7 @@ _FORM = {
         "A page of runs, the newest first",
         "Runs",
         None,
-        [query("before", "Only runs before this one: the member `next` of the page before.", {"type": "integer"})],
+        [query("before", "Only runs before this one: the member `next` of the page before.", FROM_1)],
     ),
 )
 async def runs(request: Request) -> Response:
@@ -135,7 +135,7 @@ async def add(request: Request, run: str) -> Response:
         "An item with its result a line",
         {"application/jsonl": {"type": "string", "description": "An `Item` a line, in the order of their changes"}},
         _MISSING,
-        [query("after", "Only what changed after this: the member `change` of a line.", {"type": "integer"})],
+        [query("after", "Only what changed after this: the member `change` of a line.", {**FROM_1, "minimum": 0})],
     ),
 )
 async def results(request: Request, run: str) -> Response:

@@ -8,7 +8,7 @@ from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
 
-from lmm_classifier.server.openapi import described, query
+from lmm_classifier.server.openapi import FROM_1, described, query
 from lmm_classifier.server.problems import ProblemError
 from lmm_classifier.server.results import CONTENT_HASH, is_current, not_modified
 from lmm_classifier.server.routes.bodies import whole_number
@@ -21,7 +21,7 @@ _CACHING = "private, immutable, max-age=31536000"
 _SIDE = query(
     "side", "Pixels of the longer side; a smaller image stays as it is.", {"type": "integer", "enum": [*SIDES]}
 )
-_ITEM = query("item", "An item of a run with this content.", {"type": "integer", "minimum": 1})
+_ITEM = query("item", "An item of a run with this content.", FROM_1)
 
 
 @router.get(

@@ -42,6 +42,17 @@ def test_an_added_image_counts_at_once(teacher, images):
     assert (edit["kind"], edit["origin"], edit["note"], edit["counts"]["added"]) == ("add", "server", "seen by me", 2)
 
 
+def test_an_answer_that_does_not_wait_names_the_examples(teacher, images):
+    """Their ids and labels are those of the index, also before results count them, and where a removal is undone."""
+    files = [("image", ("a.png", images[0], "image/png"))]
+    values = teacher.post("/v1/examples?visible=false", data={"label": "new label"}, files=files).json()
+    added = [{"id": sha256(images[0]).hexdigest(), "path": values["added"][0]["path"], "label": "new label"}]
+    assert values["added"] == added
+    removed = teacher.request("DELETE", "/v1/examples", json={"examples": seen(*added)}).json()
+    undone = teacher.post(f"/v1/edits/{removed['edit']}/undo?visible=false", json={}).json()
+    assert undone["added"] == added
+
+
 def test_an_image_that_is_there_is_skipped(teacher, images):
     """And so is one that cannot be read; no path of the disk is told."""
     files = [("image", ("a.png", data, "image/png")) for data in (images[0], images[0], b"no image")]

@@ -286,7 +286,7 @@ def test_a_form_waits_for_places(open_client, config, images):
 
 
 @pytest.mark.long
-def test_many_malformed_files(shared, open_server, config):
+def test_many_malformed_files(shared, open_server, config, record_property):
     """Of 7,814 files from fuzzers and testers each is 200, or 422 with a kind; none is an error of the server."""
     with tarfile.open(shared / "badimages/badimages.tar.xz") as archive:
         files = [archive.extractfile(member).read() for member in archive if member.isfile()]
@@ -300,6 +300,8 @@ def test_many_malformed_files(shared, open_server, config):
 
     with ThreadPoolExecutor(4) as pool:
         list(pool.map(ask, (files[number::4] for number in range(4))))
+    record_property("files", sum(statuses.values()))
+    record_property("errors", sum(count for status, count in statuses.items() if not 200 <= status < 500))
     assert set(statuses) == {200, 422}
     assert sum(statuses.values()) == len(files) > 7000
     assert 1500 <= statuses[200] <= 2300
