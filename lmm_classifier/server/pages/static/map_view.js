@@ -38,6 +38,7 @@ export class MapView {
     this.inSight = 0;
     this.request = 0;
     this.drawn = () => {};
+    this.drawOver = () => {}; // what lies above the examples
   }
 
   /** Pixels of the canvas in a distance of 1. */
@@ -139,6 +140,7 @@ export class MapView {
     this.paper.putImageData(image, 0, 0);
     this.inSight = seen.length;
     if (seen.length < FEW) this.thumbs(points, seen);
+    this.drawOver();
     this.lines(points);
     this.drawn();
     return performance.now() - started;
