@@ -17,7 +17,8 @@ MOST = 5000  # items that are placed
 def items_on_map(view: MapView, runs: RunStore, run: int) -> dict[str, Any]:
     """Return the open items of a run with their places on a map; of more than `MOST`, evenly chosen ones.
 
-    An item lies at the mean of the places of its neighbors, weighted by their similarity. One without a neighbor on the
+    An item lies at the mean of the places of its neighbors, weighted by their similarity and by the score of their
+    label: between the labels that compete, and at its label where that is nearly certain. One without a neighbor on the
     map has no place, and is counted only.
 
     Raises:
@@ -46,19 +47,18 @@ def _place(view: MapView, candidates: Sequence[Mapping[str, Any]]) -> tuple[floa
     found = list(_neighbors(view, candidates))
     if not found:
         return None
-    rows, similarities = zip(*found, strict=True)
-    weights = np.maximum(similarities, 0.0)
+    rows, weights = map(np.array, zip(*found, strict=True))
     if not weights.any():
         weights = np.ones(len(rows))
-    records = view.records[list(rows)]
+    records = view.records[rows]
     x, y = (float(np.average(records[axis], weights=weights)) / UNIT for axis in ("x", "y"))
     return round(x, 3), round(y, 3)
 
 
 def _neighbors(view: MapView, candidates: Sequence[Mapping[str, Any]]) -> Iterator[tuple[int, float]]:
-    """Yield the rows of the map of all neighbors that are on it, with their similarities."""
+    """Yield the rows of the map of all neighbors that are on it, with their weights."""
     for candidate in candidates:
         for neighbor in candidate.get("neighbors", ()):
             row = view.rows.get(neighbor["path"])
             if row is not None:
-                yield row, neighbor["similarity"]
+                yield row, max(neighbor["similarity"], 0.0) * candidate["score"]

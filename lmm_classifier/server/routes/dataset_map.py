@@ -49,7 +49,7 @@ async def ids(request: Request) -> Response:
     **described("The open items of a run on the map", "ItemsOnMap", {202: "MapState", 404: "Problem"}, [_RUN]),
 )
 async def items(request: Request) -> Response:
-    """Return where the open items of a run lie: in the middle of the examples that they look like, by similarity.
+    """Return where the open items of a run lie: in the middle of their neighbors, by similarity and score.
 
     Positions are in the distances of the map. Of more than 5,000 open items, 5,000 are returned, and `is_sample` is
     true. An item without a neighbor on the map has no place; `without_place` counts these.

@@ -87,7 +87,7 @@ def test_a_failed_map_is_a_problem(teacher, monkeypatch):
 
 
 def test_open_items_lie_among_the_examples_that_they_look_like(open_client, reviewing_config):
-    """At the mean of their neighbors by similarity; those that a person decided or that decide themselves do not."""
+    """At the mean of their neighbors by similarity and score; what is decided, or decides itself, is not there."""
     client = open_client(reviewing_config)
     run = started(client)
     made(client)
@@ -104,9 +104,9 @@ def test_open_items_lie_among_the_examples_that_they_look_like(open_client, revi
     for item in values["items"]:
         line = waiting[item["item"]]
         assert (item["id"], item["name"], item["label"]) == (line["content_hash"], line["name"], line["label"])
-        near = [neighbor for candidate in line["candidates"] for neighbor in candidate["neighbors"]]
-        weights = [max(neighbor["similarity"], 0) for neighbor in near]
-        lie = [places[neighbor["path"]] for neighbor in near]
+        near = [(one, each["score"]) for each in line["candidates"] for one in each["neighbors"]]
+        weights = [max(neighbor["similarity"], 0) * score for neighbor, score in near]
+        lie = [places[neighbor["path"]] for neighbor, _ in near]
         mean = np.average(lie, axis=0, weights=weights if any(weights) else None)
         assert (item["x"], item["y"]) == pytest.approx(tuple(mean), abs=1e-3)
     first = values["items"][0]["item"]
