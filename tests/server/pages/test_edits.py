@@ -62,6 +62,8 @@ def test_a_redo_is_called_so(teacher):
         said = "from red to crimson" if did == "Redone" else "from crimson to red"
         page = followed(teacher, send(teacher, f"/edits/{edit}/undo", then="/edits"))
         assert page.count(f"{did}: 6 examples relabeled {said}") >= 2
+        undo = 2 if did == "Redone" else edit + 1  # a redo is undone at the edit that it does again
+        assert re.findall(r'action="/edits/(\d+)/undo"><', page)[0] == str(undo)
     kinds = [edit["kind"] for edit in teacher.get("/v1/edits").json()["edits"]]
     assert kinds == ["undo", "redo", "undo", "rename_label", "build"]
     assert ">Redo<" in page

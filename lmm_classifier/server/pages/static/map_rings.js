@@ -6,6 +6,7 @@ import { showCard } from "./map_card.js";
 /** @typedef {{item: number, id: string, name: string, label: string, x: number, y: number}} Placed */
 
 const RADIUS = 6; // pixels
+const EDGE = 3; // pixels around it
 
 /**
  * @param {string} id
@@ -61,17 +62,12 @@ export class Rings {
 
   draw() {
     const { paper, ratio, dark, canvas } = this.view;
-    const lines = [[5, dark.matches ? "#000" : "#fff"], [2.5, dark.matches ? "#ff9ecf" : "#a8005c"]];
-    const seen = this.items.map((item) => this.pixelOf(item)).filter(([across, down]) => across > 0 && down > 0 && across * ratio < canvas.width && down * ratio < canvas.height);
-    for (const [width, color] of lines) {
-      paper.lineWidth = Number(width) * ratio;
-      paper.strokeStyle = String(color);
-      paper.beginPath();
-      for (const [across, down] of seen) {
-        paper.moveTo((across + RADIUS) * ratio, down * ratio);
-        paper.arc(across * ratio, down * ratio, RADIUS * ratio, 0, 2 * Math.PI);
-      }
-      paper.stroke();
+    const half = Math.ceil((RADIUS + EDGE) * ratio);
+    const ring = ringOf(ratio, half, dark.matches);
+    for (const item of this.items) {
+      const [across, down] = this.pixelOf(item).map((value) => value * ratio);
+      if (across < -half || down < -half || across > canvas.width + half || down > canvas.height + half) continue;
+      paper.drawImage(ring, Math.round(across) - half, Math.round(down) - half);
     }
   }
 
@@ -95,6 +91,25 @@ export class Rings {
     showCard({ source, label: item.name, note: `looks like ${item.label}`, at: this.pixelOf(item) });
     return true;
   }
+}
+
+/**
+ * A ring with an edge that shows on any image; thousands are copied faster than drawn.
+ * @param {number} ratio
+ * @param {number} half
+ * @param {boolean} isDark
+ */
+function ringOf(ratio, half, isDark) {
+  const ring = Object.assign(document.createElement("canvas"), { width: 2 * half, height: 2 * half });
+  const paper = /** @type {CanvasRenderingContext2D} */ (ring.getContext("2d"));
+  for (const [width, color] of isDark ? [[5, "#000"], [2.5, "#ff9ecf"]] : [[5, "#fff"], [2.5, "#a8005c"]]) {
+    paper.lineWidth = Number(width) * ratio;
+    paper.strokeStyle = String(color);
+    paper.beginPath();
+    paper.arc(half, half, RADIUS * ratio, 0, 2 * Math.PI);
+    paper.stroke();
+  }
+  return ring;
 }
 
 /** @param {{open: number, is_sample: boolean, without_place: number, items: Placed[]}} found */
