@@ -185,9 +185,10 @@ def audit_opened_index(
     """
     index = indexes[0]
     if len(index.label_names) < 2 or len(index) <= len(index.label_names):
+        labels = f"{len(index.label_names)} label{'' if len(index.label_names) == 1 else 's'}"
         raise CalibrationError(
-            f"The index holds {len(index)} images of {len(index.label_names)} labels. An audit needs two labels, and "
-            "more than one image of some label. Add images to the dataset and build the index again."
+            f"The index holds {len(index)} images of {labels}. An audit needs two labels, and more than one image of "
+            "some label. Add images."
         )
     max_judged = max(_MAX_COMPARISONS // len(index), 1)
     calibration, predictions = fit_by_leave_one_out(config.retrieval, indexes, most=max_judged, progress=progress)

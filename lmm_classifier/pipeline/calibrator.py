@@ -193,8 +193,8 @@ def _check_size(index: ExactIndex, path: Path) -> None:
     labels = index.gallery.labels
     if labels < 2 or len(index) <= labels:
         raise CalibrationError(
-            f"{path} holds {len(index)} images of {labels} labels. Leave-one-out needs two labels, and more than one "
-            "image of some. Add images and build the index again."
+            f"{path} holds {len(index)} images of {labels} label{'' if labels == 1 else 's'}. Leave-one-out needs two "
+            "labels, and more than one image of some. Add images and build the index again."
         )
 
 

@@ -58,9 +58,14 @@ class Editing:
         """Return why this server makes no edits, "" where it makes them."""
         return self._writer.why_not
 
+    @property
+    def may_take_over(self) -> bool:
+        """Whether this server makes no edits now, and makes them when it can get the right to."""
+        return self._writer.may_change
+
     async def watch(self) -> None:
         """Try again and again to make edits, until this server makes them."""
-        while self._writer.may_change and not await asyncio.to_thread(self.take_over):
+        while self.may_take_over and not await asyncio.to_thread(self.take_over):
             await asyncio.sleep(_AGAIN)
 
     def take_over(self) -> bool:

@@ -77,7 +77,7 @@ _TYPES = (
         "This server only follows the index",
         "Another server on the same index makes the changes. Ask that one, or end it and start this one again.",
     ),
-    ProblemType("not-found", 404, "Nothing is there", "Compare the address with the description."),
+    ProblemType("not-found", 404, "Nothing is there", "It may have been renamed, removed or forgotten."),
     ProblemType("method-not-allowed", 405, "The method is not allowed here", "The header `Allow` names the methods."),
     ProblemType(
         "slow-client", 408, "The request came too slowly", "Send headers and body faster; the connection was closed."
@@ -244,7 +244,8 @@ def problem_of(error: Exception) -> ProblemError:
 def _of_framework(error: HTTPException) -> ProblemError:
     slugs = {404: "not-found", 405: "method-not-allowed", 413: "body-too-large"}
     slug = slugs.get(error.status_code, "malformed-request")
-    return ProblemError(slug, f"{error.detail}.", {**(error.headers or {})})
+    detail = "The address is not one of this server." if error.detail == "Not Found" else f"{error.detail}."
+    return ProblemError(slug, detail, {**(error.headers or {})})
 
 
 def whole_seconds(seconds: float) -> str:

@@ -157,3 +157,32 @@ def test_a_finger_pans_and_two_zoom(at_map):
     page.click("#map-fit")
     page.locator("#map-canvas").press("ArrowLeft")
     page.wait_for_selector("#map-near:visible")
+
+
+def test_open_images_of_a_run_are_rings_that_lead_to_its_review(at_map, site):
+    """The card shows the image; the address keeps the choice."""
+    reviews = site.state.reviews
+    run = reviews.create("inbox", "").id
+    site.wait_until(lambda: reviews.run_values(reviews.reviewer.runs.run(run))["state"] == "done")
+    count = reviews.reviewer.runs.run(run).open
+    page = at_map()
+    page.get_by_label("Open images of").select_option(str(run))
+    canvas = page.locator("#map-canvas")
+    expect(canvas).to_have_attribute("data-rings", str(count))
+    expect(page.locator("#map-run-said")).to_contain_text(f"{count} open image")
+    expect(page.get_by_role("link", name="Review them")).to_have_attribute("href", f"/review/{run}")
+    page.wait_for_url(f"**run={run}")
+    page.reload()
+    expect(canvas).to_have_attribute("data-rings", str(count))
+    placed = page.request.get(f"/v1/map/items?run={run}").json()["items"]
+    box = canvas.bounding_box()
+    middle = (box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+    page.goto(f"/map?x={placed[0]['x']}&y={placed[0]['y']}&zoom=400&run={run}")
+    expect(canvas).to_have_attribute("data-rings", str(count))
+    page.mouse.move(*middle)
+    expect(page.locator("#map-near")).to_contain_text(placed[0]["name"])
+    page.mouse.click(*middle)
+    page.wait_for_url(f"**/review/{run}")
+    expect(page.locator("#current[data-item]")).to_be_visible()
+    page.goto("about:blank")
+    reviews.delete(run)

@@ -113,8 +113,9 @@ class EditHistory:
     def undo(self, edit: int | None = None, *, note: str = "", origin: str = "") -> EditReport:
         """Undo an edit, by default the newest one that is not undone and is no undo itself.
 
-        That is an edit too, and undoing it does the first one again. The examples, the marks of removed ones, their
-        times and their images become what they were. A build or import that made the index cannot be undone.
+        That is an edit too, and undoing it, a `redo`, does the first one again. The examples, the marks of removed
+        ones, their times and their images become what they were. A build or import that made the
+        index cannot be undone.
 
         Raises:
             ConflictError: if an example changed since; it names these. Nothing is changed then.
@@ -125,7 +126,8 @@ class EditHistory:
             undo = Undo.of(store, edit)
             manifest = require_manifest(store)
             change = undo.change(manifest, partial(self._encode, store, manifest))
-            entry = NewEdit("undo", origin, note, undo.edit.id)
+            kind = "redo" if undo.edit.kind == "undo" else "undo"
+            entry = NewEdit(kind, origin, note, undo.edit.id)
             number = store.commit(change, replaced(undo.manifest(manifest), program=__version__), entry)
             return edit_report(store, _changes(store, number), (), number)
 

@@ -120,7 +120,7 @@ class Edit:
 
     id: int  # ascending; none is given twice
     time: datetime  # UTC
-    kind: str  # such as `add`, `relabel`, `sync` or `undo`
+    kind: str  # such as `add`, `relabel`, `sync`, `undo`, or `redo`, which undoes an undo
     origin: str  # who or what made it, as its caller said
     note: str
     changes: Changes

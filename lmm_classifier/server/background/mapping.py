@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from hashlib import blake2b
 from threading import Event, Lock, Thread
 from typing import Literal
@@ -47,6 +48,11 @@ class MapView:
     paths: Sequence[str]  # (n,) ids in the dataset
     hashes: Sequence[str]  # (n,)
     uncertainty: Sequence[int]  # (n,) how many of the nearest examples had another label, in percent
+
+    @cached_property
+    def rows(self) -> Mapping[str, int]:
+        """The rows of the examples by their paths."""
+        return {path: row for row, path in enumerate(self.paths)}
 
 
 @dataclass(frozen=True)

@@ -46,6 +46,7 @@ class Frame:
     is_stale: bool
     is_calibrated: bool
     read_only: str  # why nothing can be changed here; "" where it can
+    may_take_over: bool  # whether nothing can be changed only as long as another server makes the edits
     may_ask: bool  # whether the token allows what changes no example, such as an audit
 
 
@@ -68,6 +69,7 @@ def frame_of(request: Request) -> Frame | None:
         is_stale=state.is_stale,
         is_calibrated=classifier.retriever.stored is not None,
         read_only=_TOKEN if may_only_read else _why_not(state),
+        may_take_over=not may_only_read and _may_take_over(state),
         may_ask=not may_only_read,
     )
 
@@ -77,6 +79,13 @@ def _why_not(state: ServerState) -> str:
         return state.editing.why_not
     except ProblemError as problem:  # the server ends
         return problem.detail
+
+
+def _may_take_over(state: ServerState) -> bool:
+    try:
+        return state.editing.may_take_over
+    except ProblemError:  # the server ends
+        return False
 
 
 def render(request: Request, template: str, status: int = 200, **values: Any) -> HTMLResponse:

@@ -15,6 +15,10 @@ from lmm_classifier.server.state import state_of
 
 NOTHING = "none"  # in the place of an edit, where nothing was left to undo
 _AT_THE_END = "There is nothing more to undo."
+_EMPTY = {
+    "build": "The index was built",
+    "import": "The index was imported",
+}  # the journal has no list of what is in it
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +41,7 @@ def notice_of(request: Request) -> Notice | None:
     if not edit.undoes:
         return Notice(text, None if edit.undone_by else edit.id)
     last = state_of(request).classifier.editor().last_edit()
-    redo = None if edit.undone_by else edit.id
+    redo = None if edit.undone_by or edit.kind == "redo" else edit.id
     return Notice(f"{text} {_AT_THE_END}", None, redo) if last is None else Notice(text, last.id, redo)
 
 
@@ -68,8 +72,10 @@ def sentence(edit: Edit) -> str:
     others = len(changes.replaced) + len(changes.renamed)
     if others:
         parts.append(f"{_examples(others)} moved or replaced")
-    text = ", ".join(parts) or "Nothing changed"
-    return f"Undone: {text}" if edit.undoes else text[0].upper() + text[1:]
+    text = ", ".join(parts) or _EMPTY.get(edit.kind, "Nothing changed")
+    if edit.undoes:
+        return f"{'Redone' if edit.kind == 'redo' else 'Undone'}: {text}"
+    return text[0].upper() + text[1:]
 
 
 def _examples(count: int) -> str:

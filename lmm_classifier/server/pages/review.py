@@ -54,7 +54,7 @@ def review(request: Request, run: str) -> Response:
     reviews = state_of(request).reviews
     found = reviews.reviewer.runs.run(whole_number(run, "the run"))
     values = reviews.run_values(found)
-    return render(request, "review.html", run=values, title=_title(values))
+    return render(request, "review.html", run=values, title=title_of(values))
 
 
 @router.post("/review/{run}")
@@ -97,10 +97,11 @@ def _runs(request: Request, refused: str = "", status: int = 200) -> Response:
 
 def _with_title(reviews: Reviewing, run: Run) -> dict[str, Any]:
     values = reviews.run_values(run)
-    return {**values, "title": _title(values)}
+    return {**values, "title": title_of(values)}
 
 
-def _title(run: Mapping[str, Any]) -> str:
+def title_of(run: Mapping[str, Any]) -> str:
+    """Return what pages call a run, from its values."""
     source = run["source"]
     if source["kind"] == "upload":
         return f"Uploads, run {run['id']}"

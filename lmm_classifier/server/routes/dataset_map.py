@@ -12,14 +12,17 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from lmm_classifier.server.background.mapping import MapView
-from lmm_classifier.server.openapi import NOT_MODIFIED, described
+from lmm_classifier.server.openapi import NOT_MODIFIED, described, query
 from lmm_classifier.server.problems import ProblemError
 from lmm_classifier.server.results import AsciiJson, is_current, not_modified, packed
+from lmm_classifier.server.reviewing.run_map import items_on_map
+from lmm_classifier.server.routes.bodies import whole_number
 from lmm_classifier.server.state import ServerState, state_of
 
 router = APIRouter()
 
 _Body = tuple[bytes, dict[str, str]]  # with headers of its own
+_RUN = {**query("run", "The run.", {"type": "integer", "minimum": 1}), "required": True}
 _OTHERS = {202: "MapState", **NOT_MODIFIED}
 
 
@@ -39,6 +42,23 @@ async def positions(request: Request) -> Response:
 async def ids(request: Request) -> Response:
     """Return the examples on the map, in the order of their positions, and the labels by their places."""
     return await _answer(request, _packed, "application/json")
+
+
+@router.get(
+    "/v1/map/items",
+    **described("The open items of a run on the map", "ItemsOnMap", {202: "MapState", 404: "Problem"}, [_RUN]),
+)
+async def items(request: Request) -> Response:
+    """Return where the open items of a run lie: in the middle of their neighbors, by similarity and score.
+
+    Positions are in the distances of the map. Of more than 5,000 open items, 5,000 are returned, and `is_sample` is
+    true. An item without a neighbor on the map has no place; `without_place` counts these.
+    """
+    state, number = state_of(request), whole_number(request.query_params.get("run", ""), "run")
+    view = await asyncio.to_thread(state.mapping.view)
+    if view is None:
+        return _not_yet(state)
+    return AsciiJson(await asyncio.to_thread(items_on_map, view, state.reviews.reviewer.runs, number))
 
 
 async def _answer(request: Request, body_of: Callable[[MapView, str], _Body], media_type: str) -> Response:

@@ -32,6 +32,26 @@ _MAP = object_of(
         },
     }
 )
+_PLACED = object_of(
+    {
+        "item": COUNT,
+        "id": {**HASH, "description": "Of the content of the image"},
+        "name": TEXT,
+        "label": {**TEXT, "description": "What it looks like"},
+        "x": NUMBER,
+        "y": NUMBER,
+    }
+)
+_ITEMS = object_of(
+    {
+        "run": COUNT,
+        "map_version": COUNT,
+        "open": {**COUNT, "description": "All open items of the run"},
+        "is_sample": {**YES, "description": "Whether only some of the open items were placed"},
+        "without_place": {**COUNT, "description": "Those of them that have no neighbor on the map"},
+        "items": list_of(_PLACED),
+    }
+)
 _STATE = object_of(
     {
         "state": {"enum": ["running", "done", "failed", "canceled"]},
@@ -46,7 +66,7 @@ _VECTORS = object_of(
         "error": {**or_null(TEXT), "description": "Why an image of a form has no vectors"},
     }
 )
-MAP_SCHEMAS: dict[str, Any] = {"Map": _MAP, "MapState": _STATE}
+MAP_SCHEMAS: dict[str, Any] = {"Map": _MAP, "MapState": _STATE, "ItemsOnMap": _ITEMS}
 EMBED_SCHEMAS: dict[str, Any] = {
     "Vectors": _VECTORS,
     "VectorsOfImages": object_of({"results": list_of(reference_to("Vectors"))}),

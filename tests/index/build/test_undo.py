@@ -106,7 +106,7 @@ def test_each_kind_of_edit_is_undone_and_done_again(place):
         assert everything(place.index) == after
         newest = editor.edits(3)
         assert [(e.id, e.kind, e.undoes, e.undone_by) for e in newest[:2]] == [
-            (redo, "undo", undo, None),
+            (redo, "redo", undo, None),
             (undo, "undo", done, redo),
         ]
         assert (newest[2].id, newest[2].undone_by) == (done, None)  # it has its effect again

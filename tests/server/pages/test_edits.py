@@ -49,8 +49,25 @@ def test_undoing_goes_back_step_by_step(teacher):
     assert NOTHING in followed(teacher, send(teacher, "/edits/undo", then="/dataset?q=r"))
     assert teacher.get("/v1/index").json()["version"] == 7
     (action,) = re.findall(r'action="(/edits/\d+/undo)" data-undo.*>Redo<', page)
-    assert "from red to crimson" in followed(teacher, send(teacher, action, then="/dataset"))
+    page = followed(teacher, send(teacher, action, then="/dataset"))
+    assert "Redone: 6 examples relabeled from red to crimson" in page
+    assert ">Redo<" not in page
     assert "from crimson to red" in followed(teacher, send(teacher, "/edits/undo", then="/dataset"))
+
+
+def test_a_redo_is_called_so(teacher):
+    """In the list as in the notice; undone once more, it is an undo again."""
+    send(teacher, "/dataset/labels/red", action="rename", label="crimson")
+    for edit, did in ((2, "Undone"), (3, "Redone"), (4, "Undone")):
+        said = "from red to crimson" if did == "Redone" else "from crimson to red"
+        page = followed(teacher, send(teacher, f"/edits/{edit}/undo", then="/edits"))
+        assert page.count(f"{did}: 6 examples relabeled {said}") >= 2
+        undo = 2 if did == "Redone" else edit + 1  # a redo is undone at the edit that it does again
+        assert re.findall(r'action="/edits/(\d+)/undo"><', page)[0] == str(undo)
+    kinds = [edit["kind"] for edit in teacher.get("/v1/edits").json()["edits"]]
+    assert kinds == ["undo", "redo", "undo", "rename_label", "build"]
+    assert ">Redo<" in page
+    assert "The index was built" in page
 
 
 def test_two_undo_at_once(teacher):

@@ -10,8 +10,8 @@ from lmm_classifier.index.build.reports import Changes, Edit
 from lmm_classifier.server.pages.notices import sentence
 
 
-def edit(undoes=None, **changes):
-    return Edit(2, datetime.now(UTC), "any", "", "", Changes(**changes), None, undoes)
+def edit(kind="any", undoes=None, **changes):
+    return Edit(2, datetime.now(UTC), kind, "", "", Changes(**changes), None, undoes)
 
 
 @pytest.mark.parametrize(
@@ -29,9 +29,16 @@ def edit(undoes=None, **changes):
     ],
 )
 def test_each_change_is_told(changes, text):
-    """Counts with separators, one and many, both labels; an undo says that it is one."""
+    """Counts with separators, one and many, both labels; an undo and a redo say that they are one."""
     assert sentence(edit(**changes)) == text
-    assert sentence(edit(undoes=1, **changes)) == f"Undone: {text}"
+    assert sentence(edit("undo", 1, **changes)) == f"Undone: {text}"
+    assert sentence(edit("redo", 1, **changes)) == f"Redone: {text}"
+
+
+@pytest.mark.parametrize(("kind", "text"), [("build", "The index was built"), ("import", "The index was imported")])
+def test_the_first_edit_is_told(kind, text):
+    """Its examples are not listed in the journal; when the same is done again, nothing may change."""
+    assert sentence(edit(kind)) == text
 
 
 def test_the_two_largest_groups_of_labels_are_named():

@@ -1,9 +1,13 @@
 """`/v1/map` and its companion: one record an example, tags, and edits."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
+from lmm_classifier.server.reviewing import run_map
 from tests.server.background.test_mapping import wait_for
+from tests.server.routes.test_runs import lines, started
 
 RECORD = np.dtype([("x", "<i2"), ("y", "<i2"), ("label", "<u2")])
 
@@ -80,3 +84,49 @@ def test_a_failed_map_is_a_problem(teacher, monkeypatch):
     assert (reply.status_code, reply.json()["type"]) == (503, "/problems/map-unavailable")
     assert reply.headers["retry-after"] == "30"
     assert teacher.get("/problems/map-unavailable").status_code == 200
+
+
+def test_open_items_lie_among_the_examples_that_they_look_like(open_client, reviewing_config):
+    """At the mean of their neighbors by similarity and score; what is decided, or decides itself, is not there."""
+    client = open_client(reviewing_config)
+    run = started(client)
+    made(client)
+    known = client.get("/v1/map/ids").json()
+    records = np.frombuffer(client.get("/v1/map").content, RECORD)
+    places = {path: (row["x"] / 1000, row["y"] / 1000) for path, row in zip(known["paths"], records, strict=True)}
+    waiting = {
+        line["id"]: line for line in lines(client, run) if line["reason"] not in ("confident", "reranked", "unreadable")
+    }
+    values = client.get("/v1/map/items", params={"run": run}).json()
+    assert waiting
+    assert (values["open"], values["is_sample"], values["without_place"]) == (len(waiting), False, 0)
+    assert {item["item"] for item in values["items"]} == set(waiting)
+    for item in values["items"]:
+        line = waiting[item["item"]]
+        assert (item["id"], item["name"], item["label"]) == (line["content_hash"], line["name"], line["label"])
+        near = [(one, each["score"]) for each in line["candidates"] for one in each["neighbors"]]
+        weights = [max(neighbor["similarity"], 0) * score for neighbor, score in near]
+        lie = [places[neighbor["path"]] for neighbor, _ in near]
+        mean = np.average(lie, axis=0, weights=weights if any(weights) else None)
+        assert (item["x"], item["y"]) == pytest.approx(tuple(mean), abs=1e-3)
+    first = values["items"][0]["item"]
+    assert client.post("/v1/review/decisions", json={"items": [first], "decision": "skip"}).status_code == 200
+    left = client.get("/v1/map/items", params={"run": run}).json()
+    assert {item["item"] for item in left["items"]} == set(waiting) - {first}
+    assert client.get("/v1/map/items?run=99").status_code == 404
+    assert client.get("/v1/map/items").status_code == 400
+
+
+def test_items_on_the_map_are_bounded_and_may_have_no_place(open_client, reviewing_config, monkeypatch):
+    """The answer says so; an item whose neighbors were all removed is counted only."""
+    client = open_client(reviewing_config)
+    run = started(client)
+    made(client)
+    count = client.get("/v1/map/items", params={"run": run}).json()["open"]
+    assert count > 2
+    monkeypatch.setattr(run_map, "MOST", 2)
+    values = client.get("/v1/map/items", params={"run": run}).json()
+    assert (len(values["items"]), values["open"], values["is_sample"]) == (2, count, True)
+    view = replace(client.state.mapping.view(), paths=["gone"] * len(client.state.ids.contents.paths))
+    values = run_map.items_on_map(view, client.state.reviews.reviewer.runs, run)
+    assert (values["items"], values["without_place"]) == ([], 2)

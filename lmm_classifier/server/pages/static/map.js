@@ -1,9 +1,11 @@
 // The map of the dataset: loads it, shows what is near the pointer, and chooses by lasso, rectangle or keys.
 
+import { hideCard, showCard } from "./map_card.js";
 import { Choice } from "./map_choice.js";
 import { Gestures } from "./map_gestures.js";
 import { drawLegend } from "./map_legend.js";
 import { load } from "./map_points.js";
+import { Rings } from "./map_rings.js";
 import { MapView } from "./map_view.js";
 import { tell } from "./page.js";
 
@@ -18,6 +20,7 @@ const POLL = 3000; // milliseconds
 const get = (id) => document.getElementById(id);
 const view = new MapView(get("map-canvas"));
 const choice = new Choice(() => /** @type {any} */ (view.points), view.chosen, () => view.draw(), refresh);
+const rings = new Rings(view);
 const gestures = new Gestures(view, { chosen: choose, clicked, hovered, left: () => near(-1), moved });
 let tag = "";
 /** @type {[number, number, number, number] | null} */
@@ -53,6 +56,7 @@ async function renew() {
     near(-1);
     filter(get("map-label").value, false);
     if (!former) restore();
+    rings.show(get("map-run")?.value ?? "");
     legend();
     choice.draw();
     view.draw();
@@ -103,20 +107,12 @@ function filter(label, redraws = true) {
  */
 function near(i) {
   const points = view.points;
-  const card = get("map-near");
   if (view.marked !== i) view.draw();
   view.marked = i;
-  card.hidden = i < 0 || !points;
-  if (i < 0 || !points) return;
-  const source = `/v1/thumbs/${points.ids[i]}?side=128`;
-  if (get("map-near-image").getAttribute("src") !== source) get("map-near-image").src = source;
-  get("map-near-label").textContent = points.labels[points.label[i]];
+  if (i < 0 || !points) return hideCard();
   const uncertainty = points.uncertainty[i];
-  get("map-near-uncertainty").textContent = uncertainty ? `${uncertainty} % of its nearest have another label` : "";
-  const [across, down] = view.pixelOf(i);
-  const box = get("map-plane");
-  card.style.left = `${Math.max(4, Math.min(across + 14, box.clientWidth - card.offsetWidth - 4))}px`;
-  card.style.top = `${Math.max(4, Math.min(down + 14, box.clientHeight - card.offsetHeight - 4))}px`;
+  const note = uncertainty ? `${uncertainty} % of its nearest have another label` : "";
+  return showCard({ source: `/v1/thumbs/${points.ids[i]}?side=128`, label: points.labels[points.label[i]], note, at: view.pixelOf(i) });
 }
 
 /**
@@ -133,7 +129,8 @@ function found(clientX, clientY, reach = REACH) {
  * @param {number} clientY
  */
 function hovered(clientX, clientY) {
-  near(found(clientX, clientY));
+  near(-1);
+  if (!rings.near(clientX, clientY, REACH)) near(found(clientX, clientY));
 }
 
 /**
@@ -142,7 +139,15 @@ function hovered(clientX, clientY) {
  * @param {boolean} isTouch
  */
 function clicked(clientX, clientY, isTouch) {
-  const i = found(clientX, clientY, isTouch ? 24 : REACH);
+  const reach = isTouch ? 24 : REACH;
+  const former = rings.marked;
+  if (rings.near(clientX, clientY, reach)) {
+    near(-1);
+    rings.near(clientX, clientY, reach);
+    if (!isTouch || former === rings.marked) location.assign(`/review/${rings.run}`); // as below
+    return;
+  }
+  const i = found(clientX, clientY, reach);
   const isSeen = view.marked === i;
   near(i);
   if (i >= 0 && (!isTouch || isSeen)) choice.toggle(i); // a first touch shows, as hovering does
@@ -235,11 +240,12 @@ function zoom(factor) {
 /** Put the view into the address, a little later. */
 function moved() {
   if (view.marked >= 0) near(view.marked);
+  else hideCard();
   view.draw();
   clearTimeout(writing);
   writing = setTimeout(() => {
     const label = view.only === null ? "" : get("map-label").value;
-    const values = { x: view.x.toFixed(3), y: view.y.toFixed(3), zoom: view.zoom.toFixed(2), color: view.color, ...(label && { label }) };
+    const values = { x: view.x.toFixed(3), y: view.y.toFixed(3), zoom: view.zoom.toFixed(2), color: view.color, ...(label && { label }), ...(rings.run && { run: rings.run }) };
     const address = `/map?${new URLSearchParams(values)}`;
     history.replaceState(null, "", address);
     document.querySelectorAll("[data-undo] [name=then]").forEach((field) => field.setAttribute("value", address));
@@ -257,6 +263,7 @@ function restore() {
   view.color = asked.get("color") === "uncertainty" ? "uncertainty" : "label";
   get("map-color").value = view.color;
   filter(asked.get("label") ?? "", false);
+  if (get("map-run")) get("map-run").value = [...get("map-run").options].find(({ value }) => value === asked.get("run"))?.value ?? "";
 }
 
 get("map-color").addEventListener("change", (/** @type {any} */ event) => {
@@ -264,6 +271,11 @@ get("map-color").addEventListener("change", (/** @type {any} */ event) => {
   legend();
   moved();
 });
+get("map-run")?.addEventListener("change", async (/** @type {any} */ event) => {
+  await rings.show(event.target.value);
+  moved();
+});
+addEventListener("pageshow", ({ persisted }) => persisted && rings.show(rings.run)); // back from the review
 get("map-label").addEventListener("input", (/** @type {any} */ event) => filter(event.target.value));
 get("map-lasso").addEventListener("click", () => lassoing(!gestures.isLasso));
 get("map-frame").addEventListener("click", () => framing(!frame));

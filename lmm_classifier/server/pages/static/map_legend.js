@@ -1,7 +1,7 @@
 // The labels below the map, with their colors and numbers; each is a button that shows its examples only.
 
 import { made } from "./map_choice.js";
-import { colorOf } from "./map_view.js";
+import { colorOf } from "./map_colors.js";
 
 /** @typedef {import("./map_view.js").MapView} MapView */
 

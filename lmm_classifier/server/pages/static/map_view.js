@@ -1,37 +1,11 @@
 // Draws the map: dots into the pixels of an image, and thumbnails where few examples are in sight.
 
+import { colorOf, packed, uncertaintyColor } from "./map_colors.js";
+
 /** @typedef {import("./map_points.js").Points} Points */
 
 const FEW = 150; // examples in sight that are drawn as thumbnails
 const KEPT = 600; // thumbnails in memory
-const TABLEAU = [
-  [31, 119, 180], [214, 104, 0], [44, 140, 44], [200, 39, 40], [128, 90, 180],
-  [140, 86, 75], [205, 90, 170], [110, 110, 110], [140, 140, 20], [15, 150, 165],
-];
-
-/**
- * The color of a label: one of ten where they are enough, else evenly turned hues.
- * @param {number} place
- * @param {number} count
- * @param {boolean} isDark
- * @returns {number[]}
- */
-export function colorOf(place, count, isDark) {
-  const lift = isDark ? 0.35 : 0;
-  if (count <= TABLEAU.length) return TABLEAU[place].map((part) => Math.round(part + (255 - part) * lift));
-  const hue = (place * 137.508) % 360;
-  const light = (isDark ? 0.62 : 0.42) + 0.1 * ((place % 3) - 1);
-  const tone = (/** @type {number} */ n) => {
-    const k = (n + hue / 30) % 12;
-    return Math.round(255 * (light - 0.65 * Math.min(light, 1 - light) * Math.max(-1, Math.min(k - 3, 9 - k, 1))));
-  };
-  return [tone(0), tone(8), tone(4)];
-}
-
-/** @param {number[]} color */
-function packed([red, green, blue]) {
-  return ((255 << 24) | (blue << 16) | (green << 8) | red) >>> 0;
-}
 
 /**
  * The half widths of the rows of a disk.
@@ -64,13 +38,16 @@ export class MapView {
     this.inSight = 0;
     this.request = 0;
     this.drawn = () => {};
+    this.drawOver = () => {}; // what lies above the examples
   }
 
   /** Pixels of the canvas in a distance of 1. */
   get scale() {
     const bounds = this.points?.bounds ?? { x0: -1, y0: -1, x1: 1, y1: 1 };
-    const across = this.canvas.width / (bounds.x1 - bounds.x0 || 1);
-    const down = this.canvas.height / (bounds.y1 - bounds.y0 || 1);
+    const count = this.points?.count ?? 0;
+    const edge = count && count < FEW ? this.side(count) : 0; // half a thumbnail on each side
+    const across = (this.canvas.width - edge) / (bounds.x1 - bounds.x0 || 1);
+    const down = (this.canvas.height - edge) / (bounds.y1 - bounds.y0 || 1);
     return 0.9 * this.zoom * Math.min(across, down, this.canvas.width / 2);
   }
 
@@ -163,6 +140,7 @@ export class MapView {
     this.paper.putImageData(image, 0, 0);
     this.inSight = seen.length;
     if (seen.length < FEW) this.thumbs(points, seen);
+    this.drawOver();
     this.lines(points);
     this.drawn();
     return performance.now() - started;
@@ -221,6 +199,11 @@ export class MapView {
     return Math.round(Math.min(wide * this.ratio * Math.min(Math.max(this.zoom, 1) ** 0.3, 2), 8));
   }
 
+  /** The longer side of a thumbnail. @param {number} count */
+  side(count) {
+    return Math.round(Math.max(28, Math.min(96, 640 / Math.sqrt(count + 1))) * this.ratio);
+  }
+
   /** @param {Points} points */
   colors(points) {
     const isDark = this.dark.matches;
@@ -233,7 +216,7 @@ export class MapView {
    * @param {number[]} seen
    */
   thumbs(points, seen) {
-    const side = Math.round(Math.max(28, Math.min(96, 640 / Math.sqrt(seen.length + 1))) * this.ratio);
+    const side = this.side(seen.length);
     const colors = this.dark.matches;
     for (const i of seen) {
       const image = this.image(points.ids[i]);
@@ -286,14 +269,4 @@ export class MapView {
     paper.fill();
     paper.globalAlpha = 1;
   }
-}
-
-/**
- * From quiet to red.
- * @param {number} percent
- * @param {boolean} isDark
- */
-function uncertaintyColor(percent, isDark) {
-  const [from, to] = isDark ? [[92, 100, 106], [255, 130, 100]] : [[176, 184, 190], [196, 30, 20]];
-  return from.map((part, place) => Math.round(part + ((to[place] - part) * percent) / 100));
 }

@@ -165,7 +165,7 @@ function quiet(htmx) {
   };
 }
 
-/** Show nothing in the place of an image that is gone. @param {any} image */
+/** Show that there is none in the place of an image that is gone. @param {any} image */
 function lost(image) {
   if (image instanceof HTMLImageElement && image.complete && !image.naturalWidth) image.classList.add("broken");
 }

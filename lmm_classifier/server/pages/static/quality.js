@@ -73,6 +73,7 @@ async function show() {
   const column = place(choices.keep_known, keep);
   const [accepted, unknown, refusal] = [choices.accepted[row][column], choices.unknown[column], choices.refusals[row]];
   sentence.toggleAttribute("data-refused", accepted === null);
+  document.getElementById("store")?.toggleAttribute("disabled", accepted === null);
   find("shares").toggleAttribute("hidden", accepted === null);
   if (accepted === null) {
     sentence.textContent = refusal;
