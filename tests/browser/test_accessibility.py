@@ -92,6 +92,7 @@ def test_an_answer(visit, answered):
     check(page)
 
 
+@pytest.mark.long
 def test_a_question_of_a_review(visit, reviewed):
     """With its candidates in reach of a thumb."""
     page = visit(viewport=PHONE, color_scheme="dark")

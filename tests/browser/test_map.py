@@ -159,6 +159,7 @@ def test_a_finger_pans_and_two_zoom(at_map):
     page.wait_for_selector("#map-near:visible")
 
 
+@pytest.mark.long
 def test_open_images_of_a_run_are_rings_that_lead_to_its_review(at_map, site):
     """The card shows the image; the address keeps the choice."""
     reviews = site.state.reviews

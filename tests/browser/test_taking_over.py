@@ -3,6 +3,7 @@
 import shutil
 from contextlib import closing
 
+import pytest
 from playwright.sync_api import expect
 
 from tests.helpers.browser import Visit
@@ -10,6 +11,7 @@ from tests.helpers.datasets import offline_config
 from tests.helpers.live_server import LiveServer
 
 
+@pytest.mark.long
 def test_an_open_page_says_when_its_server_makes_the_edits(browser, drawn, tmp_path):
     """It asks now and then; a press loads the page again, with its acts."""
     shutil.copytree(drawn / "index", tmp_path / "index", ignore=shutil.ignore_patterns("*.lock"))

@@ -2,6 +2,7 @@
 
 import re
 import subprocess
+from functools import cache
 
 import pytest
 
@@ -21,6 +22,7 @@ BINARY = {".png", ".safetensors", ".onnx", ".jpg", ".npz", ".xz"}
 WORDS = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])")
 
 
+@cache
 def banned():
     """Map a banned word, or a phrase as a tuple of words, to what to write instead."""
     words, phrases = {}, {}
@@ -33,6 +35,13 @@ def banned():
         else:
             words.update(dict.fromkeys(left.split(), instead))
     return words, phrases
+
+
+@cache
+def any_word():
+    """What a text must hold to have a banned word, in whatever case."""
+    words, phrases = banned()
+    return re.compile("|".join(map(re.escape, sorted({*words, *(phrase[0] for phrase in phrases)}))), re.IGNORECASE)
 
 
 def files():
@@ -53,6 +62,8 @@ def files():
 def found_in(name, text):
     """Yield `file:line: word -> replacement` for each banned word of a text."""
     words, phrases = banned()
+    if not any_word().search(text):
+        return
     for number, line in enumerate(text.splitlines(), 1):
         if any(name.startswith(file) and exception in line for file, exception in EXCEPTIONS):
             continue

@@ -66,7 +66,7 @@ def test_a_batch_answers_each_image_as_it_was_asked(classifier, images):
 
 def test_scores_stay_those_among_all_labels(classifier, images):
     """So what is said of them by a calibration stays true; a set of labels that holds the true one is not given."""
-    for image in images:
+    for image in images[::3]:
         whole = classifier.encode([classifier.prepare(image)])
         (full,) = (vote.unasked() for vote in classifier.retrieve(whole))
         scores = {candidate.label: candidate.score for candidate in full.candidates}
