@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 def sync(
     dataset: Annotated[
-        Path | None, typer.Argument(help="Folder of labeled images. [default: the one it was built from]")
+        str | None, typer.Argument(help="Where the dataset is now. [default: where it was when it was built]")
     ] = None,
     index: IndexOption = None,
     batch_size: Annotated[
@@ -31,7 +31,7 @@ def sync(
     *,
     config: PipelineConfig,
 ) -> int:
-    """Bring an index up to date with its folder.
+    """Bring an index up to date with its dataset.
 
     Images may have been added, removed, renamed or moved. No image is encoded twice.
 
