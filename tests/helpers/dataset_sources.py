@@ -95,27 +95,27 @@ def shards(root: Path, images: Images) -> DatasetSpec:
     names = list(images)
     write_tar(root / "images-00.tar", samples({name: images[name] for name in names[::2]}))
     fields = {f"{n}.json": json.dumps({"cls": label_of(name)}).encode() for n, name in enumerate(names[1::2])}
-    pictures = {f"{n}.png": images[name] for n, name in enumerate(names[1::2])}
-    write_tar(root / "images-01.tar", {**fields, **pictures})
+    members = {f"{n}.png": images[name] for n, name in enumerate(names[1::2])}
+    write_tar(root / "images-01.tar", {**fields, **members})
     return DatasetSpec(str(root / "images-{00..01}.tar"))
 
 
 def table_rows(images: Images) -> list[dict[str, str]]:
     """Return rows with odd names of columns."""
     return [
-        {"picture": f"files/{name}", "kind": label_of(name), "object": f"o{number // 2}", "split": "train"}
+        {"photo": f"files/{name}", "kind": label_of(name), "object": f"o{number // 2}", "split": "train"}
         for number, name in enumerate(images)
     ]
 
 
-_COLUMNS = {"image_from": "picture", "label_from": "kind", "group_from": "object"}
+_COLUMNS = {"image_from": "photo", "label_from": "kind", "group_from": "object"}
 
 
 def csv_manifest(root: Path, images: Images) -> DatasetSpec:
     """Write files and a CSV file."""
     write_files(root / "files", images)
     with (root / "images.csv").open("w", newline="") as file:
-        writer = csv.DictWriter(file, ["picture", "kind", "object", "split"])
+        writer = csv.DictWriter(file, ["photo", "kind", "object", "split"])
         writer.writeheader()
         writer.writerows(table_rows(images))
     return DatasetSpec(str(root / "images.csv"), split="train", **_COLUMNS)
@@ -176,7 +176,7 @@ def hugging_face_parquet(root: Path, images: Images) -> DatasetSpec:
 
 
 def on_canvas(images: Images) -> bytes:
-    """Return one image with all images beside each other."""
+    """Return one image with all images next to each other."""
     opened = [Image.open(io.BytesIO(data)).convert("RGB") for data in images.values()]
     canvas = Image.new("RGB", (sum(image.width for image in opened), max(image.height for image in opened)))
     left = 0

@@ -70,7 +70,7 @@ def http_folder(url: str, folder: Path, images: Images) -> DatasetSpec:
 
 
 def http_manifest(url: str, folder: Path, images: Images) -> DatasetSpec:
-    """A table beside its files."""
+    """A table next to its files."""
     return _at(url, folder / "www", dataset_sources.csv_manifest(folder / "www", images))
 
 
@@ -87,10 +87,10 @@ def s3_server(folder: Path, monkeypatch: Any) -> Iterator[str]:
     for name, value in {**_KEYS, "AWS_ENDPOINT_URL": f"http://{host}:{port}"}.items():
         monkeypatch.setenv(name, value)
     (folder / "bucket").mkdir()
-    boto3.client("s3").create_bucket(Bucket="pictures")
+    boto3.client("s3").create_bucket(Bucket="dataset")
     fsspec.get_filesystem_class("s3").clear_instance_cache()
     try:
-        yield "s3://pictures"
+        yield "s3://dataset"
     finally:
         server.stop()
         fsspec.get_filesystem_class("s3").clear_instance_cache()
@@ -122,7 +122,7 @@ def _uploaded(url: str, folder: Path, spec: DatasetSpec) -> DatasetSpec:
     client = boto3.client("s3")
     for path in sorted((folder / "bucket").rglob("*")):
         if path.is_file():
-            client.upload_file(str(path), "pictures", path.relative_to(folder / "bucket").as_posix())
+            client.upload_file(str(path), "dataset", path.relative_to(folder / "bucket").as_posix())
     return _at(url, folder / "bucket", spec)
 
 

@@ -59,7 +59,7 @@ class ParquetTable:
                     yield {name: self._named(name, value) for name, value in row.items()}
 
     def image_names(self, column: str) -> Iterator[str]:
-        """Yield for each row the name that a struct has beside the bytes, empty where there is none."""
+        """Yield for each row the name that a struct has in addition to the bytes, empty where there is none."""
         kind = self._types[column]
         if str(kind) in _BINARY or kind.get_field_index("path") < 0:
             yield from ("" for _ in range(self.count))

@@ -59,7 +59,7 @@ class Shards:
 
 
 def is_webdataset(members: Mapping[str, Member]) -> bool:
-    """Return whether most images of a shard have a member with their label or fields beside them."""
+    """Return whether most images of a shard have a member with their label or fields next to them."""
     stems = {name.rpartition("/")[0] + "/" + _stem(name) for name in members if _ending(name) in (*_LABELS, _JSON)}
     images = [name for name in members if extension(name) in EXTENSIONS]
     return bool(stems) and sum(n.rpartition("/")[0] + "/" + _stem(n) in stems for n in images) * 2 > len(images)
