@@ -35,7 +35,7 @@ def list_coco(data: bytes, source: str, images: Root, group_from: str | None = N
         names = {category["id"]: category["name"] for category in values["categories"]}
         files = {image["id"]: image for image in values["images"]}
         rows = [_coco_row(annotation, files, names, group_from) for annotation in values["annotations"]]
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
         reason = f"{type(error).__name__}: {str(error)[:80]}"
         raise DatasetError(
             f"{source} is not a COCO file: expected JSON with images, annotations and categories ({reason})."

@@ -48,10 +48,16 @@ class HuggingFacePlace:
 
     def stat(self) -> MemberStatus:
         """Return a status without times: only reading tells whether the image changed."""
-        return MemberStatus(len(self.read_bytes()))
+        value = self._value()
+        return MemberStatus(len(value) if isinstance(value, bytes) else value.stat().st_size)
 
     def read_bytes(self) -> bytes:
         """Return the bytes of the image; raise OSError where there is none."""
+        value = self._value()
+        return value if isinstance(value, bytes) else value.read_bytes()
+
+    def _value(self) -> bytes | Path:
+        """Return the bytes in the row, or the file that it names."""
         split, _, rest = self.path.partition("/")
         digits = rest.partition("-")[0]
         try:
@@ -62,13 +68,11 @@ class HuggingFacePlace:
         if rows is None or not 0 <= row < len(rows):
             raise FileNotFoundError(f"{self.root.spec.source} has no row {self.path!r} now")
         value = rows[row][_image_column(rows.features, self.root.spec)]
-        if not isinstance(value, dict):
-            raise FileNotFoundError(f"row {self.path} of {self.root.spec.source} has no image")
-        if isinstance(value.get("bytes"), bytes):
+        if isinstance(value, dict) and isinstance(value.get("bytes"), bytes):
             return bytes(value["bytes"])
-        if not isinstance(value.get("path"), str) or "://" in value["path"]:
+        if not isinstance(value, dict) or not isinstance(value.get("path"), str) or "://" in value["path"]:
             raise FileNotFoundError(f"row {self.path} of {self.root.spec.source} has no image on this disk")
-        return Path(value["path"]).read_bytes()
+        return Path(value["path"])
 
     def __str__(self) -> str:
         return f"{self.root.spec.source}/{self.path}"

@@ -107,7 +107,10 @@ class _PathRule:
         if path is None:
             return cell, ("its path leaves the folder of the table", "outside")
         if self._folder is not None:
-            target = os.path.realpath(self._folder / path)
+            try:
+                target = os.path.realpath(self._folder / path)
+            except ValueError:  # a lone surrogate
+                return path, ("no file can have this name", "unreadable")
             if not target.startswith(self._inside):
                 return path, (f"a link to {target}, outside the folder of the table", "outside")
         return path, None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -81,6 +82,16 @@ def open_root(stored: str) -> Root:
     if ending == "parquet":
         return ParquetRoot(_file(spec.source), _parent(spec.source), spec.image_from)
     return _parent(spec.source) if ending else _folder(spec.source)
+
+
+def with_listing(root: Root) -> Root:
+    """Return a root that knows which files a server has, where it would ask for each one; else the root itself."""
+    if isinstance(root, CropRoot):
+        return CropRoot(with_listing(root.images))
+    if isinstance(root, RemoteFolder):
+        with suppress(DatasetError):  # then each place says what is wrong
+            return list_folder(root.url)[0]
+    return root
 
 
 def source_problem(stored: str) -> str:

@@ -33,7 +33,9 @@ def read_table(file: SourceFile, ending: str) -> tuple[Sequence[str], Table]:
         return table.columns, table
     try:
         text = _text(file)
-        rows = list(_json_lines(text, file) if ending in ("jsonl", "ndjson") else _cells(text, file, ending))
+        if ending not in ("jsonl", "ndjson"):
+            return _cells(text, file, ending)
+        rows = list(_json_lines(text, file))
     except UnicodeError:
         raise DatasetError(f"{file} is not UTF-8 text. Save it as UTF-8.") from None
     except OSError as error:
@@ -48,11 +50,13 @@ def _text(file: SourceFile) -> io.StringIO:
     return io.StringIO(data.decode(encoding), newline="")
 
 
-def _cells(text: io.StringIO, file: SourceFile, ending: str) -> Iterator[dict[str, Value]]:
+def _cells(text: io.StringIO, file: SourceFile, ending: str) -> tuple[list[str], Table]:
+    """Return the names in the first line, and the rows below it; empty lines are passed over."""
     first = text.readline()
     text.seek(0)
     separator = "\t" if ending == "tsv" else ";" if ";" in first and "," not in first else ","
     rows = csv.reader(text, delimiter=separator, strict=True)
+    table = list[dict[str, Value]]()
     try:
         head = next(rows, [])
         if len(set(head)) < len(head):
@@ -61,9 +65,10 @@ def _cells(text: io.StringIO, file: SourceFile, ending: str) -> Iterator[dict[st
             if row and len(row) != len(head):
                 raise DatasetError(f"{file}, line {rows.line_num}: {len(row)} cells, expected {len(head)}.")
             if row:
-                yield dict(zip(head, row))
+                table.append(dict(zip(head, row)))
     except csv.Error as error:
         raise DatasetError(f"{file}, line {rows.line_num}: not a CSV file ({error}).") from None
+    return head, table
 
 
 def _json_lines(text: io.StringIO, file: SourceFile) -> Iterator[dict[str, Value]]:

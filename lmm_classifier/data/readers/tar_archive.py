@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 import tarfile
 
 from lmm_classifier.core.errors import DatasetError
@@ -9,6 +10,8 @@ from lmm_classifier.data.readers.archive import ArchiveRoot, ArchiveTable, Membe
 from lmm_classifier.data.readers.listing import Row
 from lmm_classifier.data.readers.names import member_id
 from lmm_classifier.data.readers.source_file import SourceFile
+
+_DAMAGE = (tarfile.TarError, ValueError, EOFError, OverflowError, LookupError, struct.error, RecursionError)
 
 
 def tar_root(file: SourceFile) -> ArchiveRoot:
@@ -27,15 +30,19 @@ def _table(file: SourceFile) -> ArchiveTable:
     with file.open() as opened:
         try:
             archive = tarfile.open(fileobj=opened, mode="r:")  # noqa: SIM115 - it holds nothing but `opened`
-        except (tarfile.TarError, ValueError, EOFError) as error:
+        except _DAMAGE as error:
             raise DatasetError(f"{file} is not an uncompressed tar archive, or is damaged: {error}.") from error
         end = file.stat().st_size
         try:
+            last = -1
             for info in archive:
+                if info.offset_data <= last:  # a size below zero leads back, and would never end
+                    raise tarfile.ReadError("the members do not follow each other")
+                last = info.offset_data
                 _add(table, info, end)
                 vars(archive)["members"].clear()  # the library would keep them all
             damaged = any(file.read_range(archive.offset, tarfile.BLOCKSIZE))  # the library ends there silently
-        except (tarfile.TarError, ValueError, EOFError):
+        except _DAMAGE:
             damaged = True
         if damaged:
             problem = f"the archive is damaged from byte {archive.offset:,} on: what follows is not seen", "unreadable"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import stat
+import struct
 import zipfile
 from collections.abc import Iterator
 
@@ -52,7 +53,7 @@ def _entries(file: SourceFile) -> Iterator[tuple[str, zipfile.ZipInfo]]:
                 if not info.is_dir() and not info.external_attr & _DOS_FOLDER:
                     # zipfile cuts a name at NUL; that is another name than the archive has
                     yield (info.orig_filename if "\0" in info.orig_filename else info.filename), info
-    except (zipfile.BadZipFile, ValueError, NotImplementedError, EOFError) as error:
+    except (zipfile.BadZipFile, ValueError, RuntimeError, EOFError, OverflowError, LookupError, struct.error) as error:
         raise DatasetError(f"{file} is not a zip archive, or is damaged: {error}.") from error
 
 

@@ -6,6 +6,7 @@ import hashlib
 import os
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from functools import lru_cache
 from io import BytesIO
 from pathlib import Path
 
@@ -93,7 +94,10 @@ def file_of(store: Store, manifest: Manifest, path: str) -> Place:
     """Return the image file of the example with the id `path`."""
     if path.startswith(ADDED):
         return store.added_folder / path.removeprefix(ADDED)
-    return open_root(manifest.image_root) / path
+    return _root(manifest.image_root) / path
+
+
+_root = lru_cache(maxsize=1)(open_root)  # an archive is not opened again for each of many examples
 
 
 def _already_there(name: str, known: Record, label: str) -> Skipped:
