@@ -25,7 +25,7 @@ from lmm_classifier.data.readers.manifest import read_manifest
 from lmm_classifier.data.readers.names import why_no_image
 from lmm_classifier.data.readers.parquet_images import ParquetRoot
 from lmm_classifier.data.readers.remote import RemoteFile, RemoteFolder, list_folder
-from lmm_classifier.data.readers.source_file import LocalFile, SourceFile
+from lmm_classifier.data.readers.source_file import LocalFile, SourceFile, unreadable
 from lmm_classifier.data.readers.tar_archive import tar_root
 from lmm_classifier.data.readers.urls import is_url
 from lmm_classifier.data.readers.webdataset import Shards, is_webdataset, list_shards, shard_names
@@ -130,7 +130,7 @@ def _listing(spec: DatasetSpec, images: ImagesConfig) -> Listing:
         if ending == "tar":
             return _tar_listing(spec)
     except OSError as error:
-        raise _unreadable(spec.source, error) from error
+        raise unreadable(spec.source, error) from error
     if ending:
         return read_manifest(_file(spec.source), ending, _parent(spec.source), spec, images.follow_links)
     return _folder_listing(spec, images)
@@ -185,7 +185,7 @@ def _annotations(folder: Path) -> Iterator[tuple[str, bytes]]:
     try:
         files = sorted(path for path in folder.iterdir() if path.suffix.lower() == ".xml")
     except OSError as error:
-        raise _unreadable(str(folder), error) from error
+        raise unreadable(str(folder), error) from error
     for path in files:
         with path.open("rb") as file:
             yield path.name, file.read(_MOST_XML)
@@ -227,9 +227,4 @@ def _content(source: str) -> bytes:
         with _file(source).open() as file:
             return file.read()
     except OSError as error:
-        raise _unreadable(source, error) from error
-
-
-def _unreadable(source: str, error: OSError) -> DatasetError:
-    reason = "it does not exist" if isinstance(error, FileNotFoundError) else error.strerror or str(error)
-    return DatasetError(f"{source} cannot be read: {reason}.")
+        raise unreadable(source, error) from error

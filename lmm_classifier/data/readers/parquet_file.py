@@ -12,7 +12,7 @@ from lmm_classifier.core.errors import DatasetError
 from lmm_classifier.core.forking import ForkSafeLock
 from lmm_classifier.core.optional_imports import import_optional
 from lmm_classifier.data.readers.listing import Value
-from lmm_classifier.data.readers.source_file import SourceFile
+from lmm_classifier.data.readers.source_file import SourceFile, unreadable
 
 _ROWS = 1024  # read at a time
 _MOST = 2 << 30  # bytes of the images in a row group, unpacked
@@ -120,7 +120,7 @@ class ParquetTable:
                 yield opened
         except (arrow.ArrowException, OSError) as error:
             if isinstance(error, FileNotFoundError):
-                raise DatasetError(f"{self.file} does not exist.") from error
+                raise unreadable(self.file, error) from error
             raise DatasetError(f"{self.file} cannot be read as a Parquet file: {str(error)[:200]}.") from error
 
 

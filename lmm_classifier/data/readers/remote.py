@@ -145,7 +145,9 @@ def _translated(url: str) -> Iterator[None]:
     except (LmmClassifierError, KeyboardInterrupt):
         raise
     except FileNotFoundError as error:
-        raise FileNotFoundError(f"{url} does not exist") from error
+        # of a web server that cannot be reached the library says the same
+        unless = ", or its server cannot be reached" if url.startswith("http") else ""
+        raise FileNotFoundError(f"{url} does not exist{unless}") from error
     except Exception as error:
         text = quote_foreign(str(error)) or type(error).__name__
         raise OSError(f"{url} cannot be read: {text}") from error

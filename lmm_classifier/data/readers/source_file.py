@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
+from lmm_classifier.core.errors import DatasetError
 from lmm_classifier.data.places import FileStatus
 
 
@@ -44,3 +45,9 @@ class LocalFile:
 
     def __str__(self) -> str:
         return str(self.path)
+
+
+def unreadable(source: object, error: OSError) -> DatasetError:
+    """Return the error for a source that cannot be read now."""
+    reason = "it does not exist" if isinstance(error, FileNotFoundError) else error.strerror or str(error)
+    return DatasetError(f"{source} cannot be read: {reason}.")

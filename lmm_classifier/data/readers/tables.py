@@ -12,7 +12,7 @@ from typing import Any
 from lmm_classifier.core.errors import DatasetError
 from lmm_classifier.data.readers.listing import Value
 from lmm_classifier.data.readers.parquet_file import ParquetTable
-from lmm_classifier.data.readers.source_file import SourceFile
+from lmm_classifier.data.readers.source_file import SourceFile, unreadable
 
 _MARKS = {codecs.BOM_UTF8: "utf-8-sig", codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
 Table = ParquetTable | list[dict[str, Value]]
@@ -39,7 +39,7 @@ def read_table(file: SourceFile, ending: str) -> tuple[Sequence[str], Table]:
     except UnicodeError:
         raise DatasetError(f"{file} is not UTF-8 text. Save it as UTF-8.") from None
     except OSError as error:
-        raise DatasetError(f"{file} cannot be read: {error.strerror or error}.") from error
+        raise unreadable(file, error) from error
     return list(dict.fromkeys(name for row in rows for name in row)), rows
 
 

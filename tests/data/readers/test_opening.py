@@ -31,10 +31,10 @@ def test_levels_of_folders(tmp_path):
 
 def test_the_kind_is_told_by_the_form(tmp_path):
     """A folder may end like an archive; a file of another kind is named with what is read."""
-    folder = draw_dataset(tmp_path / "images.zip", ("a", "b"), 2, size=16)
+    folder = draw_dataset(tmp_path / "images.zip", ("stripes", "ogee"), 2, size=16)
     assert len(open_dataset(DatasetSpec(str(folder)), ImagesConfig()).examples) == 4
     assert not is_one_image(str(folder))
-    assert is_one_image(str(folder / "a/00.png"))
+    assert is_one_image(str(folder / "ogee/00.png"))
     assert is_one_image("no such file")
     assert not any(map(is_one_image, ["x.csv", "s3://bucket/x.png", "coco:a@b", "hf:a/b"]))
     with pytest.raises(DatasetError, match="expected a folder of labeled images"):
@@ -57,6 +57,6 @@ def test_a_root_of_what_is_gone_reads_nothing(tmp_path):
 
 def test_images_without_labels_are_found_too(tmp_path):
     """For `classify`, an image needs no label."""
-    draw_dataset(tmp_path / "images", ("a",), 2, size=16)
-    (tmp_path / "images/loose.png").write_bytes((tmp_path / "images/a/00.png").read_bytes())
+    draw_dataset(tmp_path / "images", ("ogee",), 2, size=16)
+    (tmp_path / "images/loose.png").write_bytes((tmp_path / "images/ogee/00.png").read_bytes())
     assert len(find_in_source(DatasetSpec(str(tmp_path / "images")), ImagesConfig()).places) == 3

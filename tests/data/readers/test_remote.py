@@ -36,7 +36,7 @@ def test_what_is_not_there(server):
         RemoteFile(f"{url}/nothing.png").stat()
     with pytest.raises(DatasetError, match=url):
         list_folder(f"{url}/nothing")
-    with pytest.raises(OSError, match="cannot be read"):
+    with pytest.raises(OSError, match="cannot be reached"):
         RemoteFile("http://127.0.0.1:9/x.png").read_bytes()
 
 
