@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from lmm_classifier.core.errors import DatasetError
+from lmm_classifier.core.errors import DatasetError, LmmClassifierError
 from lmm_classifier.core.forking import ForkSafeLock
 from lmm_classifier.core.optional_imports import import_optional
 from lmm_classifier.data.readers.listing import Value
@@ -92,6 +92,8 @@ class ParquetTable:
                     self._images.popitem(last=False)
             self._images.move_to_end(key)
             values = self._images[key]
+        if row - self._starts[group] >= len(values):
+            raise OSError(f"{self.file} is damaged: a row group has fewer rows than it announces")
         return values[row - self._starts[group]].as_py()
 
     def _read(self, column: str, group: int) -> Any:
@@ -118,7 +120,9 @@ class ParquetTable:
         try:
             with self.file.open() as file, parquet.ParquetFile(file) as opened:
                 yield opened
-        except (arrow.ArrowException, OSError) as error:
+        except LmmClassifierError:
+            raise
+        except (arrow.ArrowException, OSError, ValueError, LookupError, OverflowError, MemoryError) as error:
             if isinstance(error, FileNotFoundError):
                 raise unreadable(self.file, error) from error
             raise DatasetError(f"{self.file} cannot be read as a Parquet file: {str(error)[:200]}.") from error
