@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from lmm_classifier.cli.completion import complete_dataset
 from lmm_classifier.cli.dataset_options import (
     SOURCES,
     GroupFromOption,
@@ -25,7 +26,12 @@ if TYPE_CHECKING:
 
 
 def build(
-    dataset: Annotated[str, typer.Argument(help=f"Labeled images, such as DATASET/<label>/**/*.jpg: {SOURCES}.")],
+    dataset: Annotated[
+        str,
+        typer.Argument(
+            help=f"Labeled images, such as DATASET/<label>/**/*.jpg: {SOURCES}.", autocompletion=complete_dataset
+        ),
+    ],
     output: Annotated[
         Path | None, typer.Option(help="Index to write: NAME.npz, or a folder. [default: retrieval.index_path]")
     ] = None,
@@ -54,7 +60,7 @@ def build(
 
 
 def run_build(
-    dataset: DatasetSpec | Path,
+    dataset: DatasetSpec,
     output: Path | None,
     batch_size: int | None,
     config: PipelineConfig,

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from lmm_classifier.cli.completion import complete_dataset
 from lmm_classifier.cli.dataset_options import SOURCES, ImageFromOption, SplitFromOption, SplitOption, named_dataset
 from lmm_classifier.cli.options import FollowLinksOption
 
@@ -30,7 +31,10 @@ class Format(StrEnum):
 def classify(
     images: Annotated[
         list[str] | None,
-        typer.Argument(help=f"Image files, and datasets: {SOURCES}; - reads one image from standard input."),
+        typer.Argument(
+            help=f"Image files, and datasets: {SOURCES}; - reads one image from standard input.",
+            autocompletion=complete_dataset,
+        ),
     ] = None,
     index: Annotated[Path | None, typer.Option(help="Index. [default: retrieval.index_path]")] = None,
     output_format: Annotated[

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from lmm_classifier.cli.completion import complete_dataset
 from lmm_classifier.cli.dataset_options import (
     ImageFromOption,
     LabelFromOption,
@@ -28,7 +29,8 @@ def evaluate(
     folder: Annotated[
         str,
         typer.Argument(
-            help="Labeled images, as for build. Images of a label that the index does not have count as unknown."
+            help="Labeled images, as for build. Images of a label that the index does not have count as unknown.",
+            autocompletion=complete_dataset,
         ),
     ],
     index: Annotated[Path | None, typer.Option(help="Index. [default: retrieval.index_path]")] = None,

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from lmm_classifier.cli.completion import complete_dataset
 from lmm_classifier.cli.options import FollowLinksOption, IndexOption, ReplaceFlag
 
 if TYPE_CHECKING:
@@ -16,7 +17,8 @@ if TYPE_CHECKING:
 
 def sync(
     dataset: Annotated[
-        str | None, typer.Argument(help="Where the dataset is now. [default: where it was when it was built]")
+        str | None,
+        typer.Argument(help="Where the dataset is now. [default: where it was]", autocompletion=complete_dataset),
     ] = None,
     index: IndexOption = None,
     batch_size: Annotated[

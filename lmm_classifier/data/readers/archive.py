@@ -100,15 +100,20 @@ class ArchivePlace:
 
 
 _HEADER = 30  # bytes of a local header of a zip before the name
+_NAME = 300  # bytes of a usual name and its extra fields
 
 
 def _zip_content(file: SourceFile, member: Member) -> bytes:
     """Return an unpacked member, but never more than one byte beyond the size that the archive announces."""
-    header = file.read_range(member.offset, _HEADER)
+    # most names fit, so that one part of the file is enough
+    part = file.read_range(member.offset, _HEADER + _NAME + member.packed)
+    header = part[:_HEADER]
     if len(header) < _HEADER or not header.startswith(b"PK\3\4"):
         raise OSError("the archive is damaged: no member begins where its table says")
-    start = member.offset + _HEADER + int.from_bytes(header[26:28], "little") + int.from_bytes(header[28:30], "little")
-    data = file.read_range(start, member.packed)
+    start = _HEADER + int.from_bytes(header[26:28], "little") + int.from_bytes(header[28:30], "little")
+    data = part[start : start + member.packed]
+    if len(data) < member.packed:
+        data = file.read_range(member.offset + start, member.packed)
     if member.deflated:
         try:
             data = zlib.decompressobj(-zlib.MAX_WBITS).decompress(data, member.size + 1)

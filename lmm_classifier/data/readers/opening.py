@@ -100,6 +100,8 @@ def source_problem(stored: str) -> str:
     if spec.kind == "hf":
         return ""
     source = spec.pair()[1] if spec.kind else spec.source
+    if _ending(source) in _TABLES and _ending(source) != "parquet":
+        source = str(_parent(source))  # the table is not needed to read an image again
     if not is_url(source):
         what = "dataset" if _ending(source) else "dataset folder"
         names = shard_names(source) if _ending(source) == "tar" else [source]

@@ -81,6 +81,9 @@ class RemoteFolder:
     def __truediv__(self, path: str, /) -> RemoteFile:
         return RemoteFile(f"{self.url}/{path}", None if self.listed is None else self.listed.get(path))
 
+    def __str__(self) -> str:
+        return self.url
+
 
 def list_folder(url: str) -> tuple[RemoteFolder, list[Row]]:
     """Return the folder of a URL with the status of each file below it, and the names that were refused.
