@@ -93,8 +93,8 @@ def measure_on_predictions(
         raise CalibrationError("There is no reranker to measure: rerank.enabled is false")
     if problem := source_problem(index.manifest.image_root):
         raise CalibrationError(
-            f"The reranker is measured on the images of the dataset, but {problem}. Put it back, or build the index "
-            "again from where the images are now."
+            f"The reranker is measured on images of the dataset, but {problem}. Put it back, or build the index again "
+            "from where the images are now."
         )
     rankings, count = _rankings(index, config, predictions)
     confidence = predictions.confidence

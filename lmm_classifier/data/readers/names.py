@@ -19,12 +19,13 @@ def member_id(name: str) -> str | None:
 
     Backslashes count as separators in this check, because programs of Windows write and read them so.
     """
-    if "\0" in name or name.startswith(("/", "\\")) or _DRIVE.match(name):
-        return None
-    if ".." in name.replace("\\", "/").split("/"):
-        return None
     parts = [part for part in name.split("/") if part not in ("", ".")]
-    return "/".join(parts) if parts and parts[0] != _OWN else None
+    path = "/".join(parts)
+    if name.startswith("/") or "\0" in path or path.startswith("\\") or _DRIVE.match(path):
+        return None
+    if ".." in path.replace("\\", "/").split("/"):
+        return None
+    return path if parts and parts[0] != _OWN else None
 
 
 def why_no_image(path: str) -> Problem | None:

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, BinaryIO, cast
+from urllib.parse import unquote
 
 from lmm_classifier.core.errors import DatasetError, LmmClassifierError
 from lmm_classifier.core.optional_imports import import_optional
@@ -32,9 +33,12 @@ class RemoteFile:
 
     url: str
     known: MemberStatus | None = None  # from a listing, so that no request is needed for it
+    is_refused: bool = False  # the name leads out of the folder that it was found in
 
     def stat(self) -> MemberStatus:
         """Return the size and the time; raise OSError where the file is gone or the server cannot be reached."""
+        if self.is_refused:
+            raise OSError(f"{self.url}: its name leaves the folder, or is a query")
         if self.known is not None:
             return self.known
         with _translated(self.url):
@@ -79,7 +83,8 @@ class RemoteFolder:
     listed: Mapping[str, MemberStatus] | None = None
 
     def __truediv__(self, path: str, /) -> RemoteFile:
-        return RemoteFile(f"{self.url}/{path}", None if self.listed is None else self.listed.get(path))
+        known = None if self.listed is None else self.listed.get(path)
+        return RemoteFile(f"{self.url}/{path}", known, is_refused=not _stays_below(path))
 
     def __str__(self) -> str:
         return self.url
@@ -105,7 +110,7 @@ def list_folder(url: str) -> tuple[RemoteFolder, list[Row]]:
     listed, refused = dict[str, MemberStatus](), list[Row]()
     for name, about in found.items():
         path = member_id(name.removeprefix(f"{prefix}/")) if name.startswith(f"{prefix}/") else None
-        if path is None or any(sign in path for sign in "?#"):
+        if path is None or not name.endswith(f"/{path}") or not _stays_below(path):
             refused.append(Row(name, problem=("its name leaves the folder, or is a query", "outside")))
         elif about.get("type", "file") == "file" and not name.endswith("/"):
             try:
@@ -115,6 +120,11 @@ def list_folder(url: str) -> tuple[RemoteFolder, list[Row]]:
     known = {path: status for path, status in listed.items() if status.st_size >= 0}
     folder = RemoteFolder(url, known)
     return folder, refused + [Row(path) for path in listed]
+
+
+def _stays_below(path: str) -> bool:
+    """Return whether a server will look for this name below its folder: percent signs may hide `..`."""
+    return member_id(path) == path and member_id(unquote(path)) is not None and not any(sign in path for sign in "?#")
 
 
 def _filesystem(url: str) -> Any:

@@ -54,7 +54,7 @@ def test_an_annotation_that_cannot_be_used(annotation, kind):
     assert good.problem is None
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(
     st.recursive(
         st.none() | st.booleans() | st.integers() | st.text(max_size=4) | st.floats(),

@@ -75,7 +75,7 @@ def _file():
 FILE = _file()
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(
     changes=st.lists(st.tuples(st.integers(0, len(FILE) - 1), st.integers(0, 255)), max_size=6),
     cut=st.integers(0, len(FILE) // 2),

@@ -40,6 +40,15 @@ def test_what_is_not_there(server):
         RemoteFile("http://127.0.0.1:9/x.png").read_bytes()
 
 
+@pytest.mark.parametrize("path", ["../x", "a/%2e%2e/%2e%2e/x", "a.png?versionId=1", "a.png#x", "/x", "a//x", "%2Fx"])
+def test_an_id_never_leads_out_of_the_folder(path):
+    """Not by a percent sign either; a query would ask for something else."""
+    place = RemoteFolder("http://127.0.0.1:9/d") / path
+    for read in (place.stat, place.read_bytes):
+        with pytest.raises(OSError, match="leaves the folder, or is a query"):
+            read()
+
+
 def test_parts_of_a_file(server):
     """Nothing beyond the end."""
     url, folder = server

@@ -94,7 +94,7 @@ def _archive():
 ARCHIVE = _archive()
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(
     changes=st.lists(st.tuples(st.integers(0, len(ARCHIVE) - 1), st.integers(0, 255)), max_size=8),
     cut=st.integers(0, len(ARCHIVE)),

@@ -113,7 +113,7 @@ def _archive(method):
 ARCHIVES = [_archive(zipfile.ZIP_STORED), _archive(zipfile.ZIP_DEFLATED)]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(
     data=st.sampled_from(ARCHIVES),
     changes=st.lists(st.tuples(st.integers(0, 400), st.integers(0, 255)), max_size=6),
