@@ -1,13 +1,18 @@
 """The contract of every source of a dataset: the same images give the same index as a folder of them."""
 
+import asyncio
+import sys
 from importlib.util import find_spec
 
 import numpy as np
 import pytest
 
-from lmm_classifier.core.errors import DatasetError
+from lmm_classifier.core.errors import DatasetError, MissingExtraError
+from lmm_classifier.data.config import ImagesConfig
 from lmm_classifier.data.images import decode, read_image
+from lmm_classifier.data.limits import ImageLimits
 from lmm_classifier.data.readers.crops import Crop
+from lmm_classifier.data.readers.dataset_spec import DatasetSpec
 from lmm_classifier.data.readers.opening import find_in_source, open_dataset
 from lmm_classifier.evaluation.audit import audit_index
 from lmm_classifier.evaluation.evaluate import evaluate_folder
@@ -17,7 +22,9 @@ from lmm_classifier.index.build.builder import build_index_from_directory
 from lmm_classifier.index.build.editor import IndexEditor
 from lmm_classifier.index.doctor import check_index
 from lmm_classifier.index.formats import read_index
+from lmm_classifier.index.vector_index import ExactIndex
 from lmm_classifier.pipeline.classifier import HybridClassifier
+from lmm_classifier.pipeline.reference_images import ReferenceImages
 from tests.helpers import dataset_sources, remote_sources
 from tests.helpers.datasets import draw_dataset, offline_config
 
@@ -32,12 +39,17 @@ NEEDS = [(LOCAL, ()), (PARQUET, ["pyarrow"]), (HUB, ["datasets"]), (REMOTE, ["fs
 NEEDS += [(S3, ["moto", "flask", "s3fs"])]
 
 
+def needs(*libraries):
+    """Return the mark that skips a test where a library is missing."""
+    missing = [library for library in libraries if find_spec(library) is None]
+    return pytest.mark.skipif(bool(missing), reason=f"needs {', '.join(missing)}")
+
+
 def sources():
     """Return all kinds of sources, with the libraries that they need; most run with the long tests."""
     marked = []
     for names, libraries in NEEDS:
-        missing = [library for library in libraries if find_spec(library) is None]
-        skip = pytest.mark.skipif(bool(missing), reason=f"needs {', '.join(missing)}")
+        skip = needs(*libraries)
         marked += [
             pytest.param(name, id=name, marks=[skip] if name in QUICK else [skip, pytest.mark.long]) for name in names
         ]
@@ -118,16 +130,34 @@ def check_reopened(index, config, folder):
         assert read_image(contents.file_of(path)).content_hash == content_hash, path
     assert [finding.what for finding in check_index(index) if "missing" in finding.what] == []
     assert audit_index(index, config).examples == 8
+    (references,) = ReferenceImages([ExactIndex.open(index)], 8, config.images.limits).read([np.arange(8)])
+    assert len(references) == 8
+    check_thumbnails(contents)
     with HybridClassifier(config) as classifier:
         places = [contents.file_of(path) for path in contents.paths]
         results = list(classifier.classify_paths(places, leave_out_identical=True))
         assert [result.path for result in results] == [str(place) for place in places]
         entries = [LabeledResult(place, result) for place, result in zip(places, results)]
         stored = contents.manifest.image_root
-        dataset = dataset_sources.DatasetSpec.from_stored(stored)
+        dataset = DatasetSpec.from_stored(stored)
         write_contact_sheet(folder / "sheet.html", "Sheet", [], entries, dataset)
         assert "no image: " not in (folder / "sheet.html").read_text()
         assert classifier.classify(places[0]).content_hash == contents.hashes[0]
+
+
+def check_thumbnails(contents):
+    """The pages of the server show every example."""
+    if find_spec("fastapi") is None:
+        return
+    from lmm_classifier.server.results import ExampleIds
+    from lmm_classifier.server.thumbnails import ThumbnailCache
+
+    cache, ids = ThumbnailCache(10**6, ImageLimits()), ExampleIds(contents)
+    try:
+        for content_hash in contents.hashes:
+            assert asyncio.run(cache.get(ids, content_hash, 64)).startswith(b"\xff\xd8")
+    finally:
+        cache.close()
 
 
 def check_used(spec, config):
@@ -169,3 +199,53 @@ def test_boxes_of_one_image_are_decoded_once(images, tmp_path):
     for place in place_of:
         place.cut(place.read_bytes(), lambda data: decoded.append(1) or decode(data))
     assert len(decoded) == 2
+
+
+SHIFTED = ["csv_manifest", pytest.param("parquet_images", marks=needs("pyarrow")), "webdataset"]
+
+
+@pytest.mark.parametrize("make", SHIFTED, indirect=True)
+def test_a_corrected_label_stays(make, images, tmp_path):
+    """Also where another row comes before it, so that it has another number now."""
+    index = tmp_path / "index"
+    config = offline_config(index)
+    build_index_from_directory(make(first(images)), index, config=config)
+    contents = read_index(index)
+    corrected = next(row for row, label in enumerate(contents.labels) if label == "stripes")
+    IndexEditor(index, config).relabel([contents.paths[corrected]], "corrected")
+    make({"gingham/04.png": images["gingham/04.png"], **first(images)})
+    report = IndexEditor(index, config).sync()
+    assert (report.changes.encoded, report.indexed["corrected"]) == (1, 1)
+    after = read_index(index)
+    assert after.hashes[after.labels.index("corrected")] == contents.hashes[corrected]
+
+
+def test_a_damaged_archive_costs_no_example(images, tmp_path):
+    """What cannot be seen may still be there: the examples stay, and the damage is told."""
+    index, spec = tmp_path / "index", dataset_sources.tar(tmp_path, first(images))
+    config = offline_config(index)
+    build_index_from_directory(spec, index, config=config)
+    whole = (tmp_path / "images.tar").read_bytes()
+    (tmp_path / "images.tar").write_bytes(whole[: len(whole) // 3])
+    report = IndexEditor(index, config).sync()
+    assert (report.total, report.changes.removed) == (8, ())
+    assert any("damaged from byte" in file.reason or "is cut" in file.reason for file in report.skipped)
+
+
+@pytest.mark.parametrize(
+    ("source", "library", "extra"),
+    [
+        ("x.parquet", "pyarrow", "parquet"),
+        ("hf:owner/name", "datasets", "datasets"),
+        ("s3://bucket/x", "s3fs", "remote"),
+        ("https://host/x.zip", "aiohttp", "remote"),
+        ("gs://bucket/x.csv", "gcsfs", "gcs"),
+    ],
+)
+def test_a_missing_library_is_named_with_its_extra(source, library, extra, tmp_path, monkeypatch):
+    """So that one command installs it."""
+    pytest.importorskip("fsspec", reason="needs fsspec")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setitem(sys.modules, library, None)
+    with pytest.raises(MissingExtraError, match=rf"lmm-classifier\[{extra}\]"):
+        open_dataset(DatasetSpec(source), ImagesConfig())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -102,15 +102,17 @@ def source_problem(stored: str) -> str:
     source = spec.pair()[1] if spec.kind else spec.source
     if _ending(source) in _TABLES and _ending(source) != "parquet":
         source = str(_parent(source))  # the table is not needed to read an image again
-    if not is_url(source):
-        what = "dataset" if _ending(source) else "dataset folder"
-        names = shard_names(source) if _ending(source) == "tar" else [source]
-        gone = [name for name in names if not Path(name).exists()]
-        return f"the {what} {gone[0]} is missing" if gone else ""
-    if not _ending(source):
-        return ""  # a folder of a server is nothing by itself
+    names = shard_names(source) if _ending(source) == "tar" else [source]
+    if is_url(source):
+        return _remote_problem(names) if _ending(source) else ""  # a folder of a server is nothing by itself
+    gone = [name for name in names if not Path(name).exists()]
+    return f"the dataset {'' if _ending(source) else 'folder '}{gone[0]} is missing" if gone else ""
+
+
+def _remote_problem(urls: Sequence[str]) -> str:
     try:
-        RemoteFile(source).stat()
+        for url in urls:
+            RemoteFile(url).stat()
     except (OSError, LmmClassifierError) as error:
         return f"the dataset cannot be opened: {error}"
     return ""
