@@ -110,6 +110,8 @@ def list_hugging_face(spec: DatasetSpec) -> Listing:
 def _load(spec: DatasetSpec) -> Mapping[str, Any]:
     datasets = import_optional("datasets", "datasets")
     name = spec.source.removeprefix("hf:")
+    if not name:
+        raise DatasetError("hf: is followed by no name. Expected hf:OWNER/NAME, or hf:FOLDER.")
     try:
         if Path(name).is_dir() and not any(Path(name).glob("*.parquet")):
             loaded = datasets.load_dataset("imagefolder", data_dir=name)

@@ -35,7 +35,7 @@ def labeled_dataset(listing: Listing, spec: DatasetSpec) -> Dataset:
             label = normal_label(text)
             kept.append((Example(row.path, labels.setdefault(label, label)), text_of(row.group) or ""))
     if not kept:
-        raise DatasetError(_nothing(spec, skipped))
+        raise DatasetError(_nothing(spec, skipped, bool(listing.rows)))
     kept.sort(key=lambda pair: pair[0].path)
     examples = tuple(example for example, _ in kept)
     groups = tuple(group for _, group in kept) if any(group for _, group in kept) else ()
@@ -88,7 +88,9 @@ def _unique(rows: Iterable[Row], skipped: Iterable[Skipped]) -> tuple[list[Row],
     return list(kept.values()), left
 
 
-def _nothing(spec: DatasetSpec, skipped: Sequence[Skipped]) -> str:
+def _nothing(spec: DatasetSpec, skipped: Sequence[Skipped], has_rows: bool) -> str:
     failed = [file for file in skipped if file.failed] or skipped
     reason = f"; {len(skipped)} were skipped, such as {failed[0].path}: {failed[0].reason}" if failed else ""
+    if not has_rows and not reason:
+        reason = "; nothing is in it"
     return f"dataset {spec.source} holds no labeled image{reason}"

@@ -103,7 +103,7 @@ def list_folder(url: str) -> tuple[RemoteFolder, list[Row]]:
     except OSError as error:
         raise DatasetError(f"{error}.") from error
     if not found:
-        raise DatasetError(f"{url} does not exist, or no file is below it.")
+        raise DatasetError(f"{url} does not exist, its server cannot be reached, or no file is below it.")
     if len(found) > _MOST_FILES:
         raise DatasetError(f"{url} has more than {_MOST_FILES:,} files.")
     prefix = url if url.startswith("http") else url.partition("://")[2]

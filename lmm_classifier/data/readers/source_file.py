@@ -49,5 +49,7 @@ class LocalFile:
 
 def unreadable(source: object, error: OSError) -> DatasetError:
     """Return the error for a source that cannot be read now."""
-    reason = "it does not exist" if isinstance(error, FileNotFoundError) else error.strerror or str(error)
+    if error.errno is None:  # of a server, whose errors name the URL
+        return DatasetError(f"{error}." if str(source) in str(error) else f"{source} cannot be read: {error}.")
+    reason = "it does not exist" if isinstance(error, FileNotFoundError) else error.strerror
     return DatasetError(f"{source} cannot be read: {reason}.")
