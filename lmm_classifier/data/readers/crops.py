@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections import OrderedDict
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import NamedTuple
+from weakref import WeakValueDictionary
 
 from PIL.Image import Image
 
@@ -20,7 +22,7 @@ from lmm_classifier.core.forking import ForkSafeLock
 from lmm_classifier.data.places import FileStatus, Place, Root
 
 _BOX = re.compile(r"(?P<path>.*)#(?P<box>-?\d{1,9},-?\d{1,9},-?\d{1,9},-?\d{1,9})", re.DOTALL)
-_KEPT = 2  # decoded images in memory: two threads may be at the border of two images
+_KEPT = 2  # decoded images that no thread uses: the next box may be of one of them
 
 
 class Box(NamedTuple):
@@ -53,7 +55,9 @@ class CropRoot:
     """Images as a root whose ids may have a box; an id without one is the whole image."""
 
     images: Root
-    _decoded: OrderedDict[tuple[str, str], _Once] = field(default_factory=OrderedDict)
+    # those that a thread uses now are found however many there are; a few more are kept for the next box
+    _used: WeakValueDictionary[tuple[str, int, int], _Once] = field(default_factory=WeakValueDictionary)
+    _latest: deque[_Once] = field(default_factory=partial(deque, maxlen=_KEPT))
     _lock: ForkSafeLock = field(default_factory=ForkSafeLock)
 
     def __truediv__(self, path: str, /) -> Place:
@@ -64,12 +68,12 @@ class CropRoot:
 
     def decoded(self, name: str, data: bytes, decode: Callable[[bytes], Image]) -> Image:
         """Return the pixels of an image; threads that ask for the same one at the same time decode it once."""
-        key = name, hashlib.sha256(data).hexdigest()
+        key = name, len(data), hash(data)
         with self._lock:
-            once = self._decoded.setdefault(key, _Once())
-            self._decoded.move_to_end(key)
-            while len(self._decoded) > _KEPT:
-                self._decoded.popitem(last=False)
+            once = self._used.get(key) or _Once()
+            self._used[key] = once
+            if once not in self._latest:
+                self._latest.append(once)
         return once.get(lambda: decode(data))
 
 

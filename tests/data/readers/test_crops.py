@@ -1,5 +1,6 @@
 """Parts of images: pixels, hashes, boxes beyond the border, threads."""
 
+import gc
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -55,3 +56,23 @@ def test_threads_decode_an_image_once(root):
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(lambda p: p.cut(p.read_bytes(), lambda data: decoded.append(1) or decode(data)), places))
     assert len(decoded) == 1
+
+
+def test_an_image_in_use_is_found_however_many_are(tmp_path):
+    """While a thread decodes one, others may come and go; another box of it still waits for that thread."""
+    names = ["a", "b", "c", "d"]
+    for name in names:
+        Image.new("RGB", (9, 9)).save(tmp_path / f"{name}.png")
+    crops = CropRoot(tmp_path)
+    places = {name: crops / crop_id(f"{name}.png", Box(0, 0, 5, 5)) for name in names}
+
+    def decode_with_others(data):
+        for name in "bcd":
+            places[name].cut(places[name].read_bytes(), decode)
+        gc.collect()
+        assert {key[0].rpartition("/")[2] for key in crops._used} == {"a.png", "c.png", "d.png"}
+        return decode(data)
+
+    places["a"].cut(places["a"].read_bytes(), decode_with_others)
+    gc.collect()
+    assert len(crops._used) == 2
