@@ -9,6 +9,7 @@ from pathlib import Path
 import typer
 
 from lmm_classifier.cli.build import run_build
+from lmm_classifier.cli.dataset_options import named_dataset
 from lmm_classifier.cli.error_handling import exit_on_error
 from lmm_classifier.cli.given_configuration import given_configuration
 from lmm_classifier.cli.options import expanded, read_configuration
@@ -24,7 +25,7 @@ def main(arguments: list[str] | None = None) -> int:
         description="Build an index from a folder of labeled images. The same as `lmm-classifier build`.",
         epilog="Exit codes: 0 all images indexed, 3 some images skipped, 1 failed, 2 wrong usage.",
     )
-    parser.add_argument("dataset", type=Path, help="folder of labeled images: DATASET/<label>/**/*.jpg")
+    parser.add_argument("dataset", help="labeled images: DATASET/<label>/**/*.jpg, an archive, a table or a URL")
     parser.add_argument("--output", type=Path, help="index to write (default: retrieval.index_path)")
     parser.add_argument("--batch-size", type=int, help="images per commit (default: encoder.batch_size)")
     parser.add_argument("--config", help="YAML file or preset (default: SigLIP)")
@@ -34,8 +35,10 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         with given_configuration(options.config, None), exit_on_error(debug=False):
             config = read_configuration(options.config)
-            dataset, output, report = map(expanded, (options.dataset, options.output, options.report))
-            return run_build(dataset, output, options.batch_size, config, report, options.replace)
+            output, report = map(expanded, (options.output, options.report))
+            return run_build(
+                named_dataset(options.dataset), output, options.batch_size, config, report, options.replace
+            )
     except typer.Exit as ended:
         return ended.exit_code
 

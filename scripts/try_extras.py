@@ -25,6 +25,7 @@ from tests.fixtures import TRAINED_TEMPLATE
 from tests.fixtures.make_tiny_encoders import make
 from tests.fixtures.make_tiny_towers import make as make_tower
 from tests.helpers.fault_server import ChatServer
+from tests.helpers.remote_sources import web_server
 from tests.helpers.tiny_onnx import write_tiny_onnx
 from tests.helpers.tiny_qwen2_vl import CHECKPOINT
 
@@ -207,6 +208,29 @@ def _all(environment: Environment) -> None:
         check(environment)
 
 
+def _parquet(environment: Environment) -> None:
+    """Build an index from a Parquet file with the bytes of images."""
+    write = (
+        "import pathlib, pyarrow as pa, pyarrow.parquet as pq; files = sorted(pathlib.Path('data').rglob('*.png'));"
+        "pq.write_table(pa.table({'image': [f.read_bytes() for f in files],"
+        " 'label': [f.parent.name for f in files]}), 'data.parquet')"
+    )
+    environment.python(f"import os; os.chdir({str(environment.folder)!r}); {write}")
+    environment.run("build", "data.parquet", "--output", "index", "--config", "offline")
+
+
+def _datasets(environment: Environment) -> None:
+    """Build an index from a folder by the library of the hub."""
+    environment.run("build", "hf:data", "--output", "index", "--config", "offline")
+
+
+def _remote(environment: Environment) -> None:
+    """Build an index from a folder on a web server."""
+    with web_server(environment.folder, None) as url:
+        shutil.copytree(environment.folder / "data", environment.folder / "www/data")
+        environment.run("build", f"{url}/data", "--output", "index", "--config", "offline")
+
+
 CHECKS: dict[str, Callable[[Environment], None]] = {
     "siglip": _siglip,
     "openvino": _exported("openvino"),
@@ -220,9 +244,13 @@ CHECKS: dict[str, Callable[[Environment], None]] = {
     "search": _search,
     "ann": _ann,
     "server": _server,
+    "parquet": _parquet,
+    "datasets": _datasets,
+    "remote": _remote,
     "all": _all,
 }
 NOT_TRIED = {
+    "gcs": "it needs a bucket of Google",
     "resize": "a part of siglip, openvino, onnx and lite",
     "bench": "for developers, who run the benchmarks",
     "mutants": "for developers, who run `make mutants`",

@@ -8,7 +8,7 @@ numbers the groups; `fit.fit_by_groups` holds them out together, as scikit-learn
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -23,13 +23,15 @@ _SAMPLE = 2000  # examples that are compared
 _CUTS = 40  # similarities tried for the clusters
 
 
-def group_ids(paths: Sequence[str], pattern: str) -> IntArray:
+def group_ids(paths: Sequence[str], pattern: str, named: Mapping[str, str] | None = None) -> IntArray:
     """Number the groups of example paths, (N,).
 
     Args:
         paths: ids of the examples.
         pattern: `folder`, or a regular expression. Its first bracket names the group, or the whole match where it has
             none. A path without a match is a group of its own.
+        named: the group of each path, where the dataset names groups; the pattern does not count then. A path without
+            one is a group of its own.
 
     Raises:
         CalibrationError: if the expression is not valid.
@@ -38,11 +40,14 @@ def group_ids(paths: Sequence[str], pattern: str) -> IntArray:
         expression = re.compile(pattern)
     except re.error as error:
         raise CalibrationError(
-            f"The groups {pattern!r} are not valid: {error}. Expected 'folder' or a regular expression on the path."
+            f"The groups {pattern!r} are not valid: {error}. Expected 'folder', 'column' or a regular expression on "
+            "the path."
         ) from None
     numbers: dict[str, int] = {}
 
     def name(path: str) -> str:
+        if named is not None:
+            return f"named:{named[path]}" if named.get(path) else f"alone:{path}"
         folder, _, _ = path.rpartition("/")
         if pattern == "folder":
             return folder

@@ -13,8 +13,8 @@ from lmm_classifier.cli.options import with_config
 # The first line of each command's help stands here too, so that `--help` imports none of them; a test compares.
 PANELS = {
     "Build and edit": {
-        "build": "Build an index from a folder of labeled images.",
-        "sync": "Bring an index up to date with its folder.",
+        "build": "Build an index from a folder of labeled images, or from any other dataset.",
+        "sync": "Bring an index up to date with its dataset.",
         "add": "Add images of a label to an index.",
         "remove": "Remove examples from an index.",
         "relabel": "Correct the label of examples.",
@@ -32,7 +32,7 @@ PANELS = {
     },
     "Calibrate and evaluate": {
         "calibrate": "Fit the decision rule and set the thresholds.",
-        "evaluate": "Measure accuracy and unknowns on a labeled folder.",
+        "evaluate": "Measure accuracy and unknowns on a labeled folder, or on any other dataset.",
         "audit": "Find wrong labels, duplicates and outliers.",
         "report": "Show what each encoder and the reranker are worth.",
     },

@@ -8,14 +8,30 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from lmm_classifier.cli.completion import complete_dataset
+from lmm_classifier.cli.dataset_options import (
+    SOURCES,
+    GroupFromOption,
+    ImageFromOption,
+    LabelFromOption,
+    SplitFromOption,
+    SplitOption,
+    named_dataset,
+)
 from lmm_classifier.cli.options import FollowLinksOption, ReplaceFlag
 
 if TYPE_CHECKING:
     from lmm_classifier.config import PipelineConfig
+    from lmm_classifier.data.readers.dataset_spec import DatasetSpec
 
 
 def build(
-    dataset: Annotated[Path, typer.Argument(help="Folder of labeled images: DATASET/<label>/**/*.jpg")],
+    dataset: Annotated[
+        str,
+        typer.Argument(
+            help=f"Labeled images, such as DATASET/<label>/**/*.jpg: {SOURCES}.", autocompletion=complete_dataset
+        ),
+    ],
     output: Annotated[
         Path | None, typer.Option(help="Index to write: NAME.npz, or a folder. [default: retrieval.index_path]")
     ] = None,
@@ -25,20 +41,26 @@ def build(
     follow_links: FollowLinksOption = None,
     report: Annotated[Path | None, typer.Option(help="Write what was indexed and skipped to this JSON file.")] = None,
     replace: ReplaceFlag = False,
+    label_from: LabelFromOption = None,
+    image_from: ImageFromOption = None,
+    group_from: GroupFromOption = None,
+    split_from: SplitFromOption = None,
+    split: SplitOption = None,
     *,
     config: PipelineConfig,
 ) -> int:
-    """Build an index from a folder of labeled images.
+    """Build an index from a folder of labeled images, or from any other dataset.
 
     Exit codes: 0 all images indexed, 3 some images skipped, 1 failed.
     """
     if follow_links:
         config.images.follow_links = follow_links
-    return run_build(dataset, output, batch_size, config, report, replace)
+    spec = named_dataset(dataset, label_from, image_from, group_from, split_from, split)
+    return run_build(spec, output, batch_size, config, report, replace)
 
 
 def run_build(
-    dataset: Path,
+    dataset: DatasetSpec,
     output: Path | None,
     batch_size: int | None,
     config: PipelineConfig,

@@ -34,7 +34,8 @@ def calibrate(
         Path | None, typer.Option(help="Labeled folder to calibrate on instead of leave-one-out.")
     ] = None,
     group_by: Annotated[
-        str | None, typer.Option(help="Hold out together: 'folder', or a regular expression on the path.")
+        str | None,
+        typer.Option(help="Hold out together: 'folder', 'column' (build --group-from), or a regular expression."),
     ] = None,
     target_images: Annotated[
         Path | None,

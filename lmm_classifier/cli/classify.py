@@ -9,12 +9,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from lmm_classifier.cli.completion import complete_dataset
+from lmm_classifier.cli.dataset_options import SOURCES, ImageFromOption, SplitFromOption, SplitOption, named_dataset
 from lmm_classifier.cli.options import FollowLinksOption
 
 if TYPE_CHECKING:
     from lmm_classifier.cli.image_sources import ImageSources
     from lmm_classifier.config import PipelineConfig
     from lmm_classifier.data.label_folders import LabelFolders
+    from lmm_classifier.data.readers.dataset_spec import DatasetSpec
 
 
 class Format(StrEnum):
@@ -27,8 +30,11 @@ class Format(StrEnum):
 
 def classify(
     images: Annotated[
-        list[Path] | None,
-        typer.Argument(help="Image files, and folders that are searched; - reads one image from standard input."),
+        list[str] | None,
+        typer.Argument(
+            help=f"Image files, and datasets: {SOURCES}; - reads one image from standard input.",
+            autocompletion=complete_dataset,
+        ),
     ] = None,
     index: Annotated[Path | None, typer.Option(help="Index. [default: retrieval.index_path]")] = None,
     output_format: Annotated[
@@ -62,6 +68,9 @@ def classify(
     server: Annotated[
         str | None, typer.Option(metavar="URL", help="Ask a server of `serve`; its index and settings count.")
     ] = None,
+    image_from: ImageFromOption = None,
+    split_from: SplitFromOption = None,
+    split: SplitOption = None,
     *,
     config: PipelineConfig,
 ) -> int:
@@ -88,7 +97,8 @@ def classify(
     chosen = (output_format or _format_of(output)).value
     results = ResultOutput(output, chosen, resume, overwrite)
     with ExitStack() as stack:
-        sources = _sources(images or [], files_from, null, config, copy_to or link_to, stack)
+        named = [named_dataset(name, None, image_from, None, split_from, split) for name in images or []]
+        sources = _sources(named, files_from, null, config, copy_to or link_to, stack)
         if resume and move and output is not None and output.is_file():  # a former run may have moved all
             sources.accept_empty_folders()
         else:
@@ -123,7 +133,7 @@ def _format_of(output: Path | None) -> Format:
 
 
 def _sources(
-    images: list[Path],
+    images: list[DatasetSpec],
     files_from: Path | None,
     null: bool,
     config: PipelineConfig,
@@ -132,6 +142,7 @@ def _sources(
 ) -> ImageSources:
     """Collect the images; standard input is read at once, and its temporary file is removed with `stack`."""
     from lmm_classifier.cli.image_sources import STDIN, ImageSources, read_list, standard_input
+    from lmm_classifier.data.readers.dataset_spec import DatasetSpec
 
     if not images and files_from is None:
         raise typer.BadParameter(
@@ -139,12 +150,13 @@ def _sources(
         )
     if null and files_from is None:
         raise typer.BadParameter("--null is about the list of --files-from, which is not given.")
-    if files_from == STDIN and STDIN in images:
+    has_stdin = any(name.source == str(STDIN) for name in images)
+    if files_from == STDIN and has_stdin:
         raise typer.BadParameter("Standard input can be the list of files or an image, not both.")
     sources = ImageSources()
-    if STDIN in images:
+    if has_stdin:
         sources.stdin = stack.enter_context(standard_input(config.images.max_bytes))
-        images = [sources.stdin if name == STDIN else name for name in images]
+        images = [DatasetSpec(str(sources.stdin)) if name.source == str(STDIN) else name for name in images]
     sources.add(images, config.images, target)
     if files_from is not None:
         sources.add(read_list(files_from, null), config.images, target, literal=True)

@@ -25,14 +25,16 @@ from lmm_classifier.core.concurrency import threaded_map
 from lmm_classifier.core.datatypes import Classification
 from lmm_classifier.core.files import atomic_write, content_hash
 from lmm_classifier.core.progress import Progress, Skipped
+from lmm_classifier.data.images import hash_of
 from lmm_classifier.data.label_folders import LabelFolders
+from lmm_classifier.data.places import Place, exists
 from lmm_classifier.evaluation.reports.run_page import RunPage
 from lmm_classifier.pipeline.classifier import HybridClassifier
 from lmm_classifier.pipeline.run_identity import run_identity
 
 _LISTED = 20  # files that cannot be read, shown one by one
 
-_Classify = Callable[[list[Path]], Iterator[Classification]]
+_Classify = Callable[[list[Place]], Iterator[Classification]]
 
 
 @dataclass
@@ -94,7 +96,7 @@ class ClassifyRun:
         with atomic_write(path) as temporary:
             temporary.write_text(json.dumps(values, indent=1) + "\n", encoding="ascii")
 
-    def _not_stored(self, threads: int, show: ProgressDisplay) -> Iterator[Path]:
+    def _not_stored(self, threads: int, show: ProgressDisplay) -> Iterator[Place]:
         """Yield the images without a stored result of the same content; a failure that is stored is tried again."""
         stored = self.output.stored.by_path
         check = [path for path in self.sources.paths if self._name(path) in stored]
@@ -106,7 +108,7 @@ class ClassifyRun:
                 continue
             digest = next(digests)
             show(Progress("comparing with stored results", number + 1, len(self.sources.paths)))
-            if digest is None and not os.path.lexists(path):  # moved or removed since; its result stays
+            if digest is None and not _is_there(path):  # moved or removed since; its result stays
                 self._keep(result)
             elif digest != (result.content_hash or None) or result.outcome == "unreadable":
                 yield path
@@ -121,7 +123,7 @@ class ClassifyRun:
         if result.outcome == "unreadable":
             self.unreadable.append(f"{result.path}: it is still missing")
 
-    def _results(self, classify: _Classify, paths: list[Path]) -> Generator[tuple[Path, Classification], None, None]:
+    def _results(self, classify: _Classify, paths: list[Place]) -> Generator[tuple[Place, Classification], None, None]:
         for path, result in zip(paths, classify(paths)):
             if path == self.sources.stdin:
                 error = result.error.replace(str(path), str(STDIN)) if result.error else result.error
@@ -129,7 +131,7 @@ class ClassifyRun:
             else:
                 yield path, result
 
-    def _use(self, path: Path, result: Classification, page: RunPage) -> None:
+    def _use(self, path: Place, result: Classification, page: RunPage) -> None:
         group = outcome(result.decision.reason, result.is_unknown)
         self.counts[group] += 1
         if group == "unreadable":
@@ -147,7 +149,7 @@ class ClassifyRun:
         else:
             self.sorter.place(path, result.label, result.content_hash)
 
-    def _name(self, path: Path) -> str:
+    def _name(self, path: Place) -> str:
         return str(STDIN if path == self.sources.stdin else path)
 
     def _figures(self) -> list[tuple[str, str]]:
@@ -179,7 +181,7 @@ class ClassifyRun:
 
 def _classifier(
     config: PipelineConfig, leave_out_identical: bool, server: str | None
-) -> tuple[_Classify, str, Callable[[], Callable[[str], Path]]]:
+) -> tuple[_Classify, str, Callable[[], Callable[[str], Place]]]:
     """Return what classifies files, the identity of its runs, and what returns the file of an example."""
     if server is not None:
         from lmm_classifier.cli.remote_classifier import RemoteClassifier
@@ -191,8 +193,12 @@ def _classifier(
     return classify, run_identity(classifier, leave_out_identical), lambda: classifier.index.contents.file_of
 
 
-def _digest(path: Path) -> str | None:
+def _digest(place: Place) -> str | None:
     try:
-        return content_hash(path)
+        return content_hash(place) if isinstance(place, Path) else hash_of(place, place.read_bytes())
     except (OSError, ValueError):
         return None
+
+
+def _is_there(place: Place) -> bool:
+    return os.path.lexists(place) if isinstance(place, Path) else exists(place)

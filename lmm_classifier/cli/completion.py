@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 
@@ -9,16 +10,26 @@ def complete_configuration(incomplete: str) -> list[str]:
     """Return the presets and the YAML files and folders that begin with `incomplete`."""
     from lmm_classifier.config import preset_names
 
+    presets = [name for name in preset_names() if name.startswith(incomplete)]
+    return presets + _files(incomplete, lambda file: file.suffix in (".yaml", ".yml"))
+
+
+def complete_dataset(incomplete: str) -> list[str]:
+    """Return the files and folders that begin with `incomplete`; a URL is not looked up."""
+    return _files(incomplete, lambda _: True)
+
+
+def _files(incomplete: str, is_offered: Callable[[Path], bool]) -> list[str]:
+    """Return the folders, and those files that are offered."""
     folder, _, start = incomplete.rpartition("/")
     parent = Path(folder or ("/" if incomplete.startswith("/") else "."))
     try:
         entries = sorted(parent.iterdir())
-    except OSError:
+    except (OSError, ValueError):
         entries = []
     prefix = incomplete[: len(incomplete) - len(start)]
-    files = [
+    return [
         f"{prefix}{entry.name}{'/' if entry.is_dir() else ''}"
         for entry in entries
-        if entry.name.startswith(start) and (entry.is_dir() or entry.suffix in (".yaml", ".yml"))
+        if entry.name.startswith(start) and (entry.is_dir() or is_offered(entry))
     ]
-    return [name for name in preset_names() if name.startswith(incomplete)] + files

@@ -106,7 +106,7 @@ def rerank_confused_pairs(
     classifier = HybridClassifier(asking)
     pairs = _confused_pairs(report, classifier.index.label_names)
     chosen = [entry for entry in results if entry.truth in KNOWN and _best_two(entry) in pairs]
-    reranked = classifier.classify_paths([entry.image for entry in chosen])
+    reranked = classifier.classify_paths(entry.image for entry in chosen)
     after = [LabeledResult(entry.image, result, entry.truth) for entry, result in zip(chosen, reranked)]
     after.sort(key=lambda entry: retrieval_label(entry) == entry.result.label)  # changed answers come first
     names = [(first, second) for first, second in map(sorted, pairs)]

@@ -9,6 +9,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from lmm_classifier.cli.completion import complete_dataset
+from lmm_classifier.cli.dataset_options import (
+    ImageFromOption,
+    LabelFromOption,
+    SplitFromOption,
+    SplitOption,
+    named_dataset,
+)
 from lmm_classifier.cli.options import FollowLinksOption, JsonFile
 
 if TYPE_CHECKING:
@@ -19,9 +27,10 @@ _LISTED = 5  # lines of a kind on the terminal
 
 def evaluate(
     folder: Annotated[
-        Path,
+        str,
         typer.Argument(
-            help="FOLDER/<label>/**/*.jpg. Folders whose name is not a label of the index count as unknown."
+            help="Labeled images, as for build. Images of a label that the index does not have count as unknown.",
+            autocompletion=complete_dataset,
         ),
     ],
     index: Annotated[Path | None, typer.Option(help="Index. [default: retrieval.index_path]")] = None,
@@ -31,10 +40,14 @@ def evaluate(
     leave_out_identical: Annotated[
         bool, typer.Option("--leave-out-identical", help="Ignore examples with the same content as the query.")
     ] = False,
+    label_from: LabelFromOption = None,
+    image_from: ImageFromOption = None,
+    split_from: SplitFromOption = None,
+    split: SplitOption = None,
     *,
     config: PipelineConfig,
 ) -> int:
-    """Measure accuracy and unknowns on a labeled folder.
+    """Measure accuracy and unknowns on a labeled folder, or on any other dataset.
 
     The report covers accuracy, confidence, unknown images, and what the reranker changed.
 
@@ -51,9 +64,10 @@ def evaluate(
     if follow_links:
         config.images.follow_links = follow_links
     require_place(json_to, html_to)
+    spec = named_dataset(folder, label_from, image_from, None, split_from, split)
     classifier = HybridClassifier(config)
     with ProgressDisplay() as show:
-        evaluation = evaluate_folder(folder, classifier, leave_out_identical, show)
+        evaluation = evaluate_folder(spec, classifier, leave_out_identical, show)
     figures = evaluation.to_dict(classifier.retriever.calibration.familiarity_threshold)
     if json_to is not None:
         with atomic_write(json_to) as temporary:

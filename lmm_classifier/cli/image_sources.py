@@ -7,15 +7,19 @@ import os
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from lmm_classifier.core.errors import DatasetError
+from lmm_classifier.core.paths import expand_home
 from lmm_classifier.core.progress import Skipped
 from lmm_classifier.data.config import ImagesConfig
 from lmm_classifier.data.ignored_names import is_ignored_folder, why_ignored_file
 from lmm_classifier.data.image_folder import find_images, nothing_found
+from lmm_classifier.data.places import Place
+from lmm_classifier.data.readers.dataset_spec import DatasetSpec
+from lmm_classifier.data.readers.opening import find_in_source, is_one_image
 
 STDIN = Path("-")
 _ENCODINGS = {codecs.BOM_UTF8: "utf-8", codecs.BOM_UTF16_LE: "utf-16-le", codecs.BOM_UTF16_BE: "utf-16-be"}
@@ -28,38 +32,46 @@ class ImageSources:
     `stdin` is a temporary file with the bytes of standard input, which results name `-`.
     """
 
-    paths: list[Path] = field(default_factory=list)
+    paths: list[Place] = field(default_factory=list)
     skipped: list[Skipped] = field(default_factory=list)
     repeated: int = 0  # files that were given more than once
     stdin: Path | None = None
 
     def add(
-        self, names: Iterable[Path], images: ImagesConfig, leave_out: Path | None = None, literal: bool = False
+        self,
+        names: Iterable[DatasetSpec | Path],
+        images: ImagesConfig,
+        leave_out: Path | None = None,
+        literal: bool = False,
     ) -> None:
         """Add files, and the image files in folders.
 
         Args:
-            names: files and folders. Of several, those that are never images are passed over as in a folder, because a
-                shell may have listed them.
+            names: files, folders and other datasets. Of several, files that are never images are passed over as in a
+                folder, because a shell may have listed them.
             images: which links are followed.
             leave_out: a folder that is passed over in a search.
             literal: pass over no name.
         """
-        known, names = set(self.paths), list(names)
-        for name in names:
-            if not literal and len(names) > 1 and (reason := _why_ignored(name)):
-                self.skipped.append(Skipped(str(name), reason, "ignored"))
+        known, specs = set(self.paths), list(map(DatasetSpec.of, names))
+        for name in specs:
+            if not literal and len(specs) > 1 and (reason := _why_ignored(name.source)):
+                self.skipped.append(Skipped(name.source, reason, "ignored"))
                 continue
-            for path in self._found(name, images, leave_out):
+            for path in self._found(name, images, leave_out, literal):
                 if path in known:
                     self.repeated += 1
                 else:
                     known.add(path)
                     self.paths.append(path)
 
-    def _found(self, name: Path, images: ImagesConfig, leave_out: Path | None) -> Sequence[Path]:
-        if not os.path.isdir(name):  # noqa: PTH112 - it never raises, whatever the name
-            return [name]
+    def _found(self, spec: DatasetSpec, images: ImagesConfig, leave_out: Path | None, literal: bool) -> Sequence[Place]:
+        is_folder = os.path.isdir(spec.source) and not spec.has_choices  # noqa: PTH112 - it never raises
+        if not is_folder and (literal or is_one_image(spec.source)):
+            return [expand_home(spec.source)]
+        if not is_folder:
+            return self._in_dataset(spec, images)
+        name = expand_home(spec.source)
         found = find_images(name, images.follow_links)
         self.skipped += [Skipped(str(name / file.path), file.reason, file.kind) for file in found.skipped]
         paths = found.paths
@@ -71,6 +83,13 @@ class ImageSources:
         elif not paths:
             self.skipped.append(Skipped(str(name), "no image file in this folder", "empty"))
         return paths
+
+    def _in_dataset(self, spec: DatasetSpec, images: ImagesConfig) -> Sequence[Place]:
+        found = find_in_source(spec, images)
+        self.skipped += [replace(file, path=f"{spec.source}/{file.path}") for file in found.skipped]
+        if not found.places:
+            self.skipped.append(Skipped(spec.source, "no image in this dataset", "empty"))
+        return found.places
 
     def accept_empty_folders(self) -> None:
         """Do not count folders without images as skipped."""
@@ -123,10 +142,11 @@ def read_list(source: Path, null: bool) -> list[Path]:
     return paths
 
 
-def _why_ignored(name: Path) -> str | None:
-    if not os.path.isdir(name):  # noqa: PTH112 - it never raises
-        return why_ignored_file(name.name)
-    return "hidden, or a folder of another program" if is_ignored_folder(name.name) else None
+def _why_ignored(source: str) -> str | None:
+    name = Path(source).name
+    if not os.path.isdir(source):  # noqa: PTH112 - it never raises
+        return why_ignored_file(name)
+    return "hidden, or a folder of another program" if is_ignored_folder(name) else None
 
 
 def _is_inside(folder: Path, other: Path) -> bool:

@@ -11,7 +11,6 @@ from collections.abc import Generator, Iterable
 from contextlib import suppress
 from functools import partial
 from hashlib import sha256
-from pathlib import Path
 from threading import Event
 from time import monotonic
 from typing import Any
@@ -20,9 +19,11 @@ from urllib.parse import urlsplit
 from lmm_classifier.config import PipelineConfig
 from lmm_classifier.core.concurrency import threaded_map
 from lmm_classifier.core.datatypes import Candidate, Classification, Decision, Example, Neighbor
-from lmm_classifier.core.errors import ImageError, ServerError
+from lmm_classifier.core.errors import ImageError, ServerError, UnreadableImageError
 from lmm_classifier.core.redaction import quote_foreign
 from lmm_classifier.data.file_content import read_bytes
+from lmm_classifier.data.places import Place
+from lmm_classifier.data.readers.crops import Crop
 from lmm_classifier.pipeline.stages.unreadable import unreadable
 
 logger = logging.getLogger(__name__)
@@ -65,7 +66,7 @@ class RemoteClassifier:
             self.close()
             raise
 
-    def classify_paths(self, paths: Iterable[Path]) -> Generator[Classification, None, None]:
+    def classify_paths(self, paths: Iterable[Place]) -> Generator[Classification, None, None]:
         """Classify files and yield one result per path, in order; then close all connections."""
         ended = Event()
 
@@ -87,10 +88,12 @@ class RemoteClassifier:
         while self._idle:
             self._idle.pop().close()
 
-    def _classify(self, path: Path, ended: Event) -> Classification:
+    def _classify(self, path: Place, ended: Event) -> Classification:
         content_hash = None
         try:
             data = read_bytes(path, self._limits)
+            if isinstance(path, Crop):
+                raise UnreadableImageError("a part of an image cannot be sent to a server")
         except ImageError as error:
             return unreadable(self._unknown_label, str(path), f"{path}: {error}", None)
         content_hash = sha256(data).hexdigest()

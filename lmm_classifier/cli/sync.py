@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from lmm_classifier.cli.completion import complete_dataset
 from lmm_classifier.cli.options import FollowLinksOption, IndexOption, ReplaceFlag
 
 if TYPE_CHECKING:
@@ -16,7 +17,8 @@ if TYPE_CHECKING:
 
 def sync(
     dataset: Annotated[
-        Path | None, typer.Argument(help="Folder of labeled images. [default: the one it was built from]")
+        str | None,
+        typer.Argument(help="Where the dataset is now. [default: where it was]", autocompletion=complete_dataset),
     ] = None,
     index: IndexOption = None,
     batch_size: Annotated[
@@ -31,7 +33,7 @@ def sync(
     *,
     config: PipelineConfig,
 ) -> int:
-    """Bring an index up to date with its folder.
+    """Bring an index up to date with its dataset.
 
     Images may have been added, removed, renamed or moved. No image is encoded twice.
 

@@ -6,8 +6,14 @@ import os
 import stat
 from pathlib import Path
 
-from lmm_classifier.core.errors import ImageError, ImageTooLargeError, UnreadableImageError
+from lmm_classifier.core.errors import (
+    ImageError,
+    ImageTooLargeError,
+    LmmClassifierError,
+    UnreadableImageError,
+)
 from lmm_classifier.data.limits import ImageLimits
+from lmm_classifier.data.places import Place
 
 # opening a pipe or a device could wait for ever without O_NONBLOCK
 _READ = os.O_RDONLY
@@ -15,19 +21,32 @@ for _flag in ("O_NONBLOCK", "O_NOCTTY", "O_BINARY", "O_CLOEXEC"):
     _READ |= getattr(os, _flag, 0)
 
 
-def read_bytes(path: Path, limits: ImageLimits) -> bytes:
-    """Return the bytes of a regular file within the limits; raises ImageError."""
+def read_bytes(place: Place, limits: ImageLimits) -> bytes:
+    """Return the bytes of a regular file, or those at any other place, within the limits; raises ImageError."""
     try:
-        handle = os.open(path, _READ)
+        if not isinstance(place, Path):
+            return _read_place(place, limits.max_bytes)
+        handle = os.open(place, _READ)
         try:
             return _read_all(handle, limits.max_bytes)
         finally:
             os.close(handle)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, LmmClassifierError) as error:
         if isinstance(error, ImageError):
             raise
-        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-        raise UnreadableImageError(reason.lower()) from error
+        reason = error.strerror if isinstance(error, OSError) else None
+        raise UnreadableImageError(reason.lower() if reason else str(error)) from error
+
+
+def _read_place(place: Place, most: int) -> bytes:
+    """Read a place after its size was checked; what it gives is checked too."""
+    size = place.stat().st_size
+    if size > most:
+        raise ImageTooLargeError(f"{size:,} bytes, at most {most:,} are read")
+    data = place.read_bytes()
+    if len(data) > most:
+        raise ImageTooLargeError(f"more than {most:,} bytes, at most {most:,} are read")
+    return data
 
 
 def _read_all(handle: int, most: int) -> bytes:

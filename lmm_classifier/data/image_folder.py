@@ -7,37 +7,19 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol, overload
 
 from lmm_classifier.core.datatypes import Example
 from lmm_classifier.core.errors import DatasetError
-from lmm_classifier.core.labels import alike_between, alike_warnings, normal_label, visible
+from lmm_classifier.core.labels import alike_between, normal_label, visible
 from lmm_classifier.core.own_files import own_kind
 from lmm_classifier.core.progress import Skipped, describe_skipped
+from lmm_classifier.data.dataset import Dataset, label_warnings
 from lmm_classifier.data.ignored_names import is_ignored_folder, why_ignored_file
 from lmm_classifier.data.image_types import EXTENSIONS, UNSUPPORTED, extension, has_image_content
 from lmm_classifier.data.links import LinkRule, Problem
+from lmm_classifier.data.readers.dataset_spec import DatasetSpec
 
 _OWN = {"index": "an index of this program, not images", "output": "images that this program wrote"}
-
-
-class ImageFile(Protocol):
-    """A file of the dataset with an id."""
-
-    @property
-    def path(self) -> str:
-        """The id: the path relative to the dataset root, POSIX style."""
-        ...
-
-
-@dataclass(frozen=True, slots=True)
-class LabeledFolder:
-    """The labeled images under a root, sorted by id; all other files are in `skipped`."""
-
-    root: Path
-    examples: tuple[Example, ...]
-    skipped: tuple[Skipped, ...]
-    warnings: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +30,7 @@ class FoundImages:
     skipped: tuple[Skipped, ...]
 
 
-def scan_image_folder(root: Path, follow_links: Sequence[Path] = ()) -> LabeledFolder:
+def scan_image_folder(root: Path, follow_links: Sequence[Path] = ()) -> Dataset:
     """Find the images `root/<label>/**` in an order that does not depend on the file system.
 
     The first folder under the root, in its normal form, is the label of an image. Its relative path is its id.
@@ -79,29 +61,8 @@ def scan_image_folder(root: Path, follow_links: Sequence[Path] = ()) -> LabeledF
         raise DatasetError(nothing_found(what, skipped, expected))
     examples.sort(key=lambda example: example.path)
     skipped.sort(key=lambda file: file.path)
-    return LabeledFolder(root, tuple(examples), tuple(skipped), tuple(_label_warnings(walk.folders, examples)))
-
-
-class Files(Sequence[Path]):
-    """Paths of image files, from their ids under `root`.
-
-    A path is created when it is accessed: it takes more memory than all that a build stores of an image.
-    """
-
-    def __init__(self, root: Path, ids: Sequence[ImageFile]) -> None:
-        self._root, self._ids = root, ids
-
-    def __len__(self) -> int:
-        return len(self._ids)
-
-    @overload
-    def __getitem__(self, position: int) -> Path: ...
-    @overload
-    def __getitem__(self, position: slice) -> Files: ...
-    def __getitem__(self, position: int | slice) -> Path | Files:
-        if isinstance(position, slice):
-            return Files(self._root, self._ids[position])
-        return self._root / self._ids[position].path
+    source = DatasetSpec(str(root)).stored()
+    return Dataset(root, source, tuple(examples), tuple(skipped), tuple(_label_warnings(walk.folders, examples)))
 
 
 def find_images(folder: Path, follow_links: Sequence[Path] = ()) -> FoundImages:
@@ -143,7 +104,7 @@ def skipped_notes(folder: Path, skipped: Sequence[Skipped]) -> list[str]:
     return [f"{folder}: {describe_skipped(failed)}, such as {failed[0].path}: {failed[0].reason}"]
 
 
-def near_label_notes(folder: Path, examples: Sequence[Example], labels: Iterable[str]) -> list[str]:
+def near_label_notes(folder: Path | str, examples: Sequence[Example], labels: Iterable[str]) -> list[str]:
     """Return a line for each label of the folder that is none of `labels`, but can hardly be told from one."""
     near = alike_between({example.label for example in examples}, labels)
     return [
@@ -237,9 +198,4 @@ def _label_warnings(folders: Sequence[str], examples: Sequence[Example]) -> Iter
             yield f"label {label!r} is empty: no image file in its folder"
         if len(names) > 1:
             yield f"the folders {', '.join(map(ascii, names))} are one label: only their Unicode form differs"
-    for label, count in sorted(counts.items()):
-        if count == 1:
-            yield f"label {label!r} has a single image: give it at least a few"
-    yield from alike_warnings(counts)
-    if len(counts) == 1:
-        yield "there is only one label: every image that is similar enough will get it"
+    yield from label_warnings(examples)

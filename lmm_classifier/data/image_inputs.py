@@ -20,8 +20,9 @@ from lmm_classifier.core.errors import CorruptImageError, ImageError, ImageInput
 from lmm_classifier.core.paths import expand_home
 from lmm_classifier.data.images import DecodedImage, decode, read_image, upright_rgb
 from lmm_classifier.data.limits import ImageLimits
+from lmm_classifier.data.places import Place
 
-ImageInput = Image.Image | str | os.PathLike[str] | bytes | bytearray | memoryview | NDArray[Any]
+ImageInput = Image.Image | str | os.PathLike[str] | Place | bytes | bytearray | memoryview | NDArray[Any]
 
 _ACCEPTED = "a path, the bytes of a file, a NumPy array or a Pillow image"
 _MODES = {1: "L", 3: "RGB", 4: "RGBA"}
@@ -31,7 +32,7 @@ def check_input(image: object) -> None:
     """Raise ImageInputError unless `image` is of a type and shape that can be an image."""
     if isinstance(image, np.ndarray):
         _check_array(image)
-    elif not isinstance(image, Image.Image | str | os.PathLike | bytes | bytearray | memoryview):
+    elif not isinstance(image, Image.Image | str | os.PathLike | bytes | bytearray | memoryview | Place):
         raise ImageInputError(f"Expected {_ACCEPTED}, got {type(image).__name__}.{_hint(image)}")
 
 
@@ -42,7 +43,7 @@ def check_inputs(images: object) -> Sequence[ImageInput]:
             f"Expected several images, got an array of shape {images.shape}. Several images in one array have the "
             "shape (n, height, width, channels)."
         )
-    if isinstance(images, str | bytes | bytearray | memoryview | os.PathLike | Image.Image):
+    if isinstance(images, str | bytes | bytearray | memoryview | os.PathLike | Image.Image | Place):
         raise ImageInputError(f"Expected several images, got one {type(images).__name__}. Put it in a list.")
     if not isinstance(images, Iterable):
         raise ImageInputError(f"Expected several images, got {type(images).__name__}.")
@@ -52,9 +53,9 @@ def check_inputs(images: object) -> Sequence[ImageInput]:
     return several
 
 
-def check_paths(paths: object) -> Iterator[Path]:
+def check_paths(paths: object) -> Iterator[Place]:
     """Return the paths of several files with `~` expanded, each when it is asked for; else raise ImageInputError."""
-    if isinstance(paths, str | bytes | bytearray | memoryview | os.PathLike | Image.Image):
+    if isinstance(paths, str | bytes | bytearray | memoryview | os.PathLike | Image.Image | Place):
         raise ImageInputError(f"Expected several paths, got one {type(paths).__name__}. Put it in a list.")
     if not isinstance(paths, Iterable):
         raise ImageInputError(f"Expected several paths, got {type(paths).__name__}.")
@@ -62,8 +63,15 @@ def check_paths(paths: object) -> Iterator[Path]:
 
 
 def path_of(image: ImageInput) -> str | None:
-    """Return the path of an image that is a file, else None."""
+    """Return the path of an image that is a file, the name of another place, else None."""
+    if isinstance(image, Place) and not isinstance(image, os.PathLike):
+        return str(image)
     return os.fspath(image) if isinstance(image, str | os.PathLike) else None
+
+
+def place_of(image: str | os.PathLike[str] | Place) -> Place:
+    """Return where the bytes of an image are; `~` is expanded in a path."""
+    return expand_home(Path(image)) if isinstance(image, str | os.PathLike) else image
 
 
 def read_input(image: ImageInput, limits: ImageLimits, min_side: int | None = None) -> DecodedImage:
@@ -77,8 +85,8 @@ def read_input(image: ImageInput, limits: ImageLimits, min_side: int | None = No
     Raises:
         ImageError: it cannot be decoded, has no pixels, too many, or values out of range.
     """
-    if isinstance(image, str | os.PathLike):
-        return read_image(expand_home(Path(image)), limits, min_side)
+    if isinstance(image, str | os.PathLike | Place):
+        return read_image(place_of(image), limits, min_side)
     if isinstance(image, bytes | bytearray | memoryview):
         data = bytes(image)
         if len(data) > limits.max_bytes:
@@ -97,7 +105,9 @@ def read_input(image: ImageInput, limits: ImageLimits, min_side: int | None = No
         raise CorruptImageError(f"damaged image ({type(error).__name__}: {error})") from error
 
 
-def _checked_path(path: object) -> Path:
+def _checked_path(path: object) -> Place:
+    if isinstance(path, Place) and not isinstance(path, os.PathLike):
+        return path
     if not isinstance(path, str | os.PathLike):
         raise ImageInputError(f"Expected a path, got {type(path).__name__}. For other images use `classify_many`.")
     return expand_home(Path(path))

@@ -13,7 +13,6 @@ from collections.abc import Callable, Container, Iterable, Iterator
 from dataclasses import dataclass
 from functools import cache
 from io import BytesIO
-from pathlib import Path
 
 from PIL import Image, UnidentifiedImageError, features
 
@@ -37,6 +36,8 @@ from lmm_classifier.data.decoding.orientation import ORIENTATION, exif_orientati
 from lmm_classifier.data.decoding.strips import convert_by_strips
 from lmm_classifier.data.file_content import read_bytes
 from lmm_classifier.data.limits import ImageLimits, check_size, lacks_memory_error
+from lmm_classifier.data.places import Place
+from lmm_classifier.data.readers.crops import Crop, crop_hash
 
 # Pillow warns about odd metadata, and about sizes that are checked here anyway. Where warnings are errors, a warning
 # would cost a good image. warnings.catch_warnings is not safe in threads.
@@ -85,11 +86,11 @@ def accepted_formats() -> tuple[str, ...]:
     return (*formats, "HEIF")
 
 
-def read_image(path: Path, limits: ImageLimits = ImageLimits(), min_side: int | None = None) -> DecodedImage:
+def read_image(path: Place, limits: ImageLimits = ImageLimits(), min_side: int | None = None) -> DecodedImage:
     """Read a file once, and return its pixels and its hash.
 
     Args:
-        path: the file.
+        path: the file, or any other place.
         limits: the largest image to decode.
         min_side: the side in pixels that is needed. A large JPEG may then be decoded at a reduced scale, with a shorter
             side of at least three times as many pixels.
@@ -103,7 +104,7 @@ def read_image(path: Path, limits: ImageLimits = ImageLimits(), min_side: int | 
 
 
 def read_if_new(
-    path: Path, limits: ImageLimits, min_side: Callable[[], int | None], known: Container[str] = ()
+    path: Place, limits: ImageLimits, min_side: Callable[[], int | None], known: Container[str] = ()
 ) -> DecodedImage | KnownImage:
     """Do the same as `read_image`, but do not decode a file whose hash is in `known`.
 
@@ -112,14 +113,21 @@ def read_if_new(
     content_hash = None
     try:
         data = read_bytes(path, limits)
-        content_hash = hashlib.sha256(data).hexdigest()
+        content_hash = hash_of(path, data)
         if content_hash in known:
             return KnownImage(content_hash)
+        if isinstance(path, Crop):  # a reduced scale would lose the pixels of the box
+            return DecodedImage(path.cut(data, lambda data: decode(data, limits)), content_hash)
         return DecodedImage(decode(data, limits, min_side()), content_hash)
     except ImageError as error:
         named = type(error)(f"{path}: {error}")
         named.content_hash = content_hash
         raise named from error.__cause__
+
+
+def hash_of(place: Place, data: bytes) -> str:
+    """Return the hash of the content of a place, in hexadecimal: the SHA-256 of its bytes, and of the box if any."""
+    return crop_hash(data, place.box) if isinstance(place, Crop) else hashlib.sha256(data).hexdigest()
 
 
 def decode(data: bytes, limits: ImageLimits = ImageLimits(), min_side: int | None = None) -> Image.Image:
@@ -259,11 +267,11 @@ def _on_white(image: Image.Image) -> Image.Image:
 
 
 def read_images(
-    paths: Iterable[Path], limits: ImageLimits, min_side: int | None, threads: int
+    paths: Iterable[Place], limits: ImageLimits, min_side: int | None, threads: int
 ) -> Iterator[DecodedImage | ImageError]:
     """Read files in threads; yield an image or an error for each, in order, with a bounded number read ahead."""
 
-    def attempt(path: Path) -> DecodedImage | ImageError:
+    def attempt(path: Place) -> DecodedImage | ImageError:
         try:
             return read_image(path, limits, min_side)
         except ImageError as error:

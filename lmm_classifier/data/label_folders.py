@@ -13,7 +13,7 @@ from collections import Counter
 from contextlib import suppress
 from hashlib import sha256
 from pathlib import Path
-from tempfile import NamedTemporaryFile
+from tempfile import NamedTemporaryFile, TemporaryDirectory
 from typing import Literal
 
 from lmm_classifier.core.errors import OutputError
@@ -21,6 +21,8 @@ from lmm_classifier.core.files import content_hash
 from lmm_classifier.core.own_files import OUTPUT_MARK, own_kind
 from lmm_classifier.core.progress import Skipped
 from lmm_classifier.data.folder_names import folder_name
+from lmm_classifier.data.places import Place, file_name
+from lmm_classifier.data.readers.crops import Crop
 
 Action = Literal["copy", "link", "move"]
 _DONE = {"copy": "copied", "link": "linked", "move": "moved"}
@@ -58,11 +60,11 @@ class LabelFolders:
         except OSError as error:
             raise OutputError(f"Cannot write to {root}: {error.strerror}.") from error
 
-    def place(self, file: Path, label: str, expected: str) -> None:
+    def place(self, file: Place, label: str, expected: str) -> None:
         """Bring one image into the folder of its label, and count what was done.
 
         Args:
-            file: the image.
+            file: the image. One that is no file of its own can only be copied, and a part of one not even that.
             label: its label.
             expected: SHA-256 of its content in hexadecimal. A file that has changed is left where it is.
 
@@ -70,12 +72,26 @@ class LabelFolders:
             OutputError: the disk is full or cannot be written; what is there stays.
         """
         try:
-            self.counts[self._place(file, self._folder(label), expected)] += 1
+            if isinstance(file, Path):
+                self.counts[self._place(file, self._folder(label), expected)] += 1
+            else:
+                self.counts[self._copy_of(file, self._folder(label), expected)] += 1
         except OSError as error:
             if error.errno in _NO_USE:
                 raise OutputError(f"Cannot write to {self.root}: {error.strerror}.") from error
             self.counts["failed"] += 1
             self.problems.append(Skipped(str(file), (error.strerror or str(error)).lower(), "not_sorted"))
+
+    def _copy_of(self, place: Place, folder: Path, expected: str) -> str:
+        """Write the bytes of a member of an archive, a row or an object, and bring that file into the folder."""
+        if isinstance(place, Crop):
+            raise OSError("a part of an image is no file")
+        if self.action != "copy":
+            raise OSError("not a file of its own, so it can only be copied")
+        with TemporaryDirectory(prefix=".lmm-classifier-", dir=self.root) as temporary:
+            file = Path(temporary) / file_name(place)
+            file.write_bytes(place.read_bytes())
+            return self._place(file, folder, expected)
 
     def _folder(self, label: str) -> Path:
         """Return the folder of a label; two labels never share one, also where the file system ignores case."""

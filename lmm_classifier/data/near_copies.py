@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from pathlib import Path
 
 import numpy as np
 from PIL import Image
@@ -22,6 +21,7 @@ from lmm_classifier.core.tail import chance_limit
 from lmm_classifier.data.alignment import LUMA_SIDE, align, detail_correlation, plane_correlation, refine, warped
 from lmm_classifier.data.images import DecodedImage, read_image, read_images
 from lmm_classifier.data.limits import ImageLimits
+from lmm_classifier.data.places import Place
 
 _SHAPE = 8  # side of the outlines by which candidates are chosen
 _CROP = 0.9  # part of each side that remains where 5 % are cropped off at both ends
@@ -72,7 +72,7 @@ class CopyFinder:
 
     def __init__(
         self,
-        files: Sequence[Path],
+        files: Sequence[Place],
         limits: ImageLimits,
         threads: int,
         progress: ProgressCallback | None = None,

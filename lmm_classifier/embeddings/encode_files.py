@@ -11,7 +11,6 @@ import time
 from collections.abc import Container, Generator, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from PIL.Image import Image
@@ -22,6 +21,7 @@ from lmm_classifier.core.errors import EncoderError, ImageError
 from lmm_classifier.core.protocols import Encoder, Preprocessed
 from lmm_classifier.data.config import ImagesConfig
 from lmm_classifier.data.images import KnownImage, read_if_new
+from lmm_classifier.data.places import Place
 from lmm_classifier.embeddings.encoded_batch import EncodedBatch, EncodedFile, FailedImage, NewVectors
 from lmm_classifier.embeddings.lazy_encoder import LazyEncoder
 
@@ -80,14 +80,14 @@ class _Ready:
     seconds: Sequence[float]  # that preprocessing took, for each encoder
 
 
-def encode_files(files: Iterable[Path], encoding: Encoding) -> Iterator[EncodedBatch]:
+def encode_files(files: Iterable[Place], encoding: Encoding) -> Iterator[EncodedBatch]:
     """Read image files and encode them.
 
     Yields:
         Batches in the order of the files; every file is in exactly one.
     """
 
-    def attempt(numbered: tuple[int, Path]) -> _Ready | EncodedFile | FailedImage:
+    def attempt(numbered: tuple[int, Place]) -> _Ready | EncodedFile | FailedImage:
         position, path = numbered
         try:
             image = read_if_new(path, encoding.images.limits, encoding.min_side, encoding)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import numpy as np
 
 from lmm_classifier.core.arrays import Float32Array, IntArray
 from lmm_classifier.core.protocols import Preprocessed
+from lmm_classifier.data.places import Place
 
 _MAX_UNENCODED = 1024  # files without a new vector in one batch, so that a run without new files shows progress
 
@@ -19,7 +19,7 @@ class EncodedFile:
     """A file with a vector: its position in the list, its path, and the hash of its content."""
 
     position: int
-    path: Path
+    path: Place
     content_hash: str
 
 
@@ -32,7 +32,7 @@ class FailedImage:
     """
 
     position: int
-    path: Path
+    path: Place
     content_hash: str | None
     kind: str
     reason: str

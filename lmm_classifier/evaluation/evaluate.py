@@ -11,9 +11,11 @@ import numpy as np
 from lmm_classifier.core.arrays import BoolArray, IntArray
 from lmm_classifier.core.errors import DatasetError
 from lmm_classifier.core.labels import alike_warnings
-from lmm_classifier.core.paths import expand_home
 from lmm_classifier.core.progress import Progress, ProgressCallback
-from lmm_classifier.data.image_folder import near_label_notes, scan_image_folder
+from lmm_classifier.data.dataset import Files
+from lmm_classifier.data.image_folder import near_label_notes
+from lmm_classifier.data.readers.dataset_spec import DatasetSpec
+from lmm_classifier.data.readers.opening import open_dataset
 from lmm_classifier.evaluation.results import Evaluation, LabeledResult
 from lmm_classifier.index.vector_index import ExactIndex
 from lmm_classifier.pipeline.classifier import HybridClassifier
@@ -21,7 +23,7 @@ from lmm_classifier.pipeline.near_copies import is_in_index, is_near_copy
 
 
 def evaluate_folder(
-    folder: Path | str,
+    folder: DatasetSpec | Path | str,
     classifier: HybridClassifier,
     leave_out_identical: bool = False,
     progress: ProgressCallback | None = None,
@@ -32,8 +34,8 @@ def evaluate_folder(
     resized, cropped a little, or mirrored.
 
     Args:
-        folder: a folder per label. Images in a folder that is not a label of the index, such as `unknown`, count as
-            unknown images.
+        folder: a folder per label, or any other dataset, as for a build. Images of a label that the index does not
+            have, such as `unknown`, count as unknown images.
         classifier: the classifier to evaluate.
         leave_out_identical: ignore examples with the same content as the image. Use it to evaluate on images that are
             in the index (leave-one-out); they count then.
@@ -49,10 +51,10 @@ def evaluate_folder(
         >>> len(evaluation.known) > 0, len(evaluation.unreadable)
         (True, 0)
     """
-    folder = expand_home(folder)
-    dataset = scan_image_folder(folder, classifier.config.images.follow_links)
+    spec = DatasetSpec.of(folder)
+    dataset = open_dataset(spec, classifier.config.images)
     examples = dataset.examples
-    paths = [folder / example.path for example in examples]
+    paths = Files(dataset.root, examples)
     results, unreadable = [], 0
     for number, result in enumerate(classifier.classify_paths(paths, leave_out_identical)):
         results.append(LabeledResult(paths[number], result, examples[number].label))
@@ -64,7 +66,7 @@ def evaluate_folder(
     near = _near_copies(classifier, index, results, ~identical, progress)
     if results and (identical | near).all():
         raise DatasetError(
-            f"{folder}: the index holds all {len(results)} images ({identical.sum()}) or near copies of them "
+            f"{spec.source}: the index holds all {len(results)} images ({identical.sum()}) or near copies of them "
             f"({near.sum()}), so there is nothing to evaluate on. Give images that the index does not hold, or leave "
             "identical examples out."
         )
@@ -76,16 +78,16 @@ def evaluate_folder(
         [entry for entry, copy in zip(results, identical) if copy],
         [entry for entry, copy in zip(results, near) if copy],
     )
-    warnings = (*alike, *near_label_notes(folder, examples, labels), *_repeated(folder, evaluation))
+    warnings = (*alike, *near_label_notes(spec.source, examples, labels), *_repeated(spec.source, evaluation))
     return replace(evaluation, skipped=dataset.skipped, warnings=warnings)
 
 
-def _repeated(folder: Path, evaluation: Evaluation) -> list[str]:
+def _repeated(source: str, evaluation: Evaluation) -> list[str]:
     """Say how many of the evaluated images are not the first with their content."""
     hashes = [entry.result.content_hash for entry in (*evaluation.known, *evaluation.unknowns)]
     if not (more := len(hashes) - len(set(hashes))):
         return []
-    return [f"{folder}: {more} images are identical to others in it and count again, so the intervals are too narrow"]
+    return [f"{source}: {more} images are identical to others in it and count again, so the intervals are too narrow"]
 
 
 def _near_copies(

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,6 +13,7 @@ from lmm_classifier.core import metrics
 from lmm_classifier.core.arrays import BoolArray, Float64Array
 from lmm_classifier.core.datatypes import Candidate, Classification
 from lmm_classifier.core.progress import Skipped
+from lmm_classifier.data.places import Place
 
 KEEP_KNOWN_RATES = (0.95, 0.9, 0.8)  # true-positive rates of known images, to show what each costs
 _RISKS = (0.01, 0.02, 0.05, 0.1)  # error rates among the answers
@@ -33,8 +33,8 @@ class LabeledResult:
         'stripes'
     """
 
-    image: Path
-    """The image file."""
+    image: Place
+    """The image file, or where else its bytes are."""
     result: Classification
     """What the classifier answered."""
     truth: str | None = None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,8 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from lmm_classifier.core.arrays import Float32Array
+from lmm_classifier.data.places import Place, Root
+from lmm_classifier.data.readers.opening import open_root
 from lmm_classifier.index.dismissals import Dismissal
 from lmm_classifier.index.manifest import Manifest
 
@@ -45,8 +48,13 @@ class IndexContents:
     version: int = 0  # number of changes of a durable index
     stamp: str = ""  # differs between any two states of durable indexes on which results depend
 
-    def file_of(self, path: str) -> Path:
-        """Return the image file of the example with the id `path`."""
+    @cached_property
+    def root(self) -> Root:
+        """Return the dataset, whose images are opened by their ids."""
+        return open_root(self.manifest.image_root)
+
+    def file_of(self, path: str) -> Place:
+        """Return the image of the example with the id `path`: a file, or a place in whatever holds the dataset."""
         if path.startswith(ADDED) and self.added_folder is not None:
             return self.added_folder / path.removeprefix(ADDED)
-        return Path(self.manifest.image_root) / path
+        return self.root / path

@@ -16,7 +16,9 @@ from lmm_classifier.core.errors import IndexFileError, LmmClassifierError
 from lmm_classifier.core.paths import expand_home
 from lmm_classifier.core.progress import Progress, ProgressCallback
 from lmm_classifier.core.sqlite_errors import SQLITE_ERRORS
-from lmm_classifier.index.contents import IndexContents
+from lmm_classifier.data.places import exists
+from lmm_classifier.data.readers.opening import source_problem, with_listing
+from lmm_classifier.index.contents import ADDED, IndexContents
 from lmm_classifier.index.formats import is_durable, read_index
 from lmm_classifier.index.leftovers import find_leftovers, listed
 from lmm_classifier.index.storage import database
@@ -242,10 +244,11 @@ def _check_references(contents: IndexContents) -> Iterator[Finding]:
         require_inside(contents.paths, "the index")
     except IndexFileError as error:
         yield Finding("damage", _problem(error), "build the index again")
-    missing = [path for path in contents.paths if not contents.file_of(path).is_file()]
-    root = Path(contents.manifest.image_root)
-    if not root.is_dir():
-        yield Finding("note", f"the dataset folder {root} is missing", "classification works, but shows no examples")
+    root = with_listing(contents.root)
+    places = (contents.file_of(path) if path.startswith(ADDED) else root / path for path in contents.paths)
+    missing = [path for path, place in zip(contents.paths, places) if not exists(place)]
+    if problem := source_problem(contents.manifest.image_root):
+        yield Finding("note", problem, "classification works, but shows no examples")
     elif missing:
         yield Finding("note", f"{len(missing)} images are missing: {listed(missing)}", "a sync removes them")
     if not contents.transforms_are_current:

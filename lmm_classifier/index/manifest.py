@@ -7,8 +7,9 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from lmm_classifier.core.errors import IndexFileError
+from lmm_classifier.core.errors import IndexFileError, LmmClassifierError
 from lmm_classifier.core.fingerprint import Fingerprint, encoder_names
+from lmm_classifier.data.readers.dataset_spec import DatasetSpec
 
 FORMAT = "lmm-classifier-index"
 FORMAT_VERSION = 3
@@ -67,6 +68,10 @@ class Manifest:
         texts += [text for entry in self.encoders for text in (entry.transform, *_texts_of(entry.fingerprint))]
         if not all(isinstance(text, str) for text in texts):
             raise IndexFileError(f"{source} has a damaged manifest: expected text in every descriptive field.")
+        try:
+            DatasetSpec.from_stored(self.image_root).fixed()
+        except LmmClassifierError as error:
+            raise IndexFileError(f"{source} has a damaged manifest: {error}") from None
         if not self.encoders or len(set(self.space_ids)) < len(self.encoders):
             raise IndexFileError(f"{source} has a damaged manifest: expected one encoder or several different ones.")
         numbers = [("count", self.count), *(("dim", entry.fingerprint.dim) for entry in self.encoders)]

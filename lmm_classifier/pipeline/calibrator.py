@@ -38,6 +38,7 @@ from lmm_classifier.data.image_folder import (
 from lmm_classifier.embeddings.whitening import IdentityTransform
 from lmm_classifier.index.build.editor import IndexEditor
 from lmm_classifier.index.formats import is_durable, write_calibration
+from lmm_classifier.index.named_groups import named_groups
 from lmm_classifier.index.vector_index import ExactIndex
 from lmm_classifier.pipeline.former_calibration import FormerCalibration, RerankerMeasurement
 from lmm_classifier.pipeline.fusion_report import compare_ladders, fused_tradeoff, fusion_notes
@@ -240,13 +241,12 @@ def _groups(
     """Return the groups to hold out together (None: each example alone), and notes."""
     index, groups, notes = indexes[0], None, list[str]()
     if request.group_by is not None:
-        groups = group_ids([example.path for example in index.examples], request.group_by)
+        named = named_groups(index.manifest, request.group_by, config.images)
+        groups = group_ids([example.path for example in index.examples], request.group_by, named)
         single = [name for number, name in enumerate(index.label_names) if len(set(groups[index.rows_of(number)])) < 2]
         if len(single) == len(index.label_names):
-            raise CalibrationError(
-                f"The groups {request.group_by!r} put each label into one group, so no example of a held-out label "
-                "remains. Choose smaller groups."
-            )
+            what = f"The groups {request.group_by!r} put each label into one group"
+            raise CalibrationError(f"{what}, so no example of a held-out label remains. Choose smaller groups.")
         notes += [f"{name}: one group only, so its examples count as errors" for name in single]
     if request.target_images is None:
         return groups, notes

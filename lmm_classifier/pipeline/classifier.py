@@ -14,6 +14,7 @@ from lmm_classifier.core.errors import ClosedError, ImageError
 from lmm_classifier.core.paths import absolute
 from lmm_classifier.core.protocols import DecisionPolicy, Encoder, Reranker
 from lmm_classifier.data.image_inputs import ImageInput, check_input, check_inputs, check_paths, path_of
+from lmm_classifier.data.places import Place
 from lmm_classifier.embeddings.opening import Given, backends_of, close_encoders, open_encoders
 from lmm_classifier.index.build.editor import IndexEditor
 from lmm_classifier.index.opening import open_index
@@ -165,7 +166,7 @@ class HybridClassifier:
         return results
 
     def classify_paths(
-        self, paths: Iterable[Path | str], leave_out_identical: bool = False
+        self, paths: Iterable[Place | str], leave_out_identical: bool = False
     ) -> Iterator[Classification]:
         """Classify files and yield one result per path, in order; memory does not grow with their number.
 
@@ -173,17 +174,16 @@ class HybridClassifier:
         and encoded in background threads while results are taken.
 
         Args:
-            paths: image files.
+            paths: image files, or other places of a dataset.
             leave_out_identical: ignore examples with the same content as the query (leave-one-out). On few examples
                 such results are better than those of new images: the metric was fitted with the query.
 
-        Raises:
-            ImageInputError: it is not several paths. A wrong element raises when its turn comes.
+        Raises ImageInputError where it is not several paths; a wrong element raises when its turn comes.
         """
         self._check_open()
         return self._classify_paths(check_paths(paths), leave_out_identical)
 
-    def _classify_paths(self, files: Iterable[Path], leave_out_identical: bool) -> Iterator[Classification]:
+    def _classify_paths(self, files: Iterable[Place], leave_out_identical: bool) -> Iterator[Classification]:
         first, later = self.retriever.encoder_places
         for batch, encoded in encoded_files(files, lambda: self.encoders, first, later, self.config):
             classified = rerank_votes(self.retrieve(encoded, leave_out_identical))

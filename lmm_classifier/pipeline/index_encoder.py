@@ -15,6 +15,7 @@ from lmm_classifier.core.errors import CalibrationError, EncoderError, IndexMism
 from lmm_classifier.core.fingerprint import backend_name
 from lmm_classifier.core.progress import Progress, ProgressCallback
 from lmm_classifier.core.protocols import Encoder, TextEncoder
+from lmm_classifier.data.places import Place
 from lmm_classifier.embeddings.encode_files import Encoding, encode_files
 from lmm_classifier.embeddings.encoded_batch import EncodedFile
 from lmm_classifier.embeddings.lazy_encoder import LazyEncoder
@@ -46,7 +47,7 @@ def open_encoders_of(indexes: Sequence[ExactIndex], config: PipelineConfig, path
 
 def encode_readable(
     encoders: Sequence[Encoder],
-    files: Sequence[Path],
+    files: Sequence[Place],
     config: PipelineConfig,
     progress: ProgressCallback | None = None,
 ) -> tuple[list[Float32Array], list[EncodedFile]]:

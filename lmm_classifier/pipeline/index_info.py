@@ -14,6 +14,7 @@ from lmm_classifier.calibration.fusion.encoder_fit import EncoderFit
 from lmm_classifier.calibration.loading import Loaded, Missing, Stale, load_calibration, stored_request
 from lmm_classifier.config import PipelineConfig
 from lmm_classifier.core.paths import expand_home
+from lmm_classifier.data.readers.dataset_spec import DatasetSpec
 from lmm_classifier.index.contents import IndexContents
 from lmm_classifier.index.formats import read_index
 from lmm_classifier.index.matching import likely_places
@@ -62,7 +63,7 @@ def describe_index(index_path: Path | str, config: PipelineConfig | None = None)
         "labels": dict(sorted(Counter(contents.labels).items())),
         "stored_dtype": np.dtype(contents.dtype).name,
         "bytes": sum(file.stat().st_size for file in files),
-        "dataset": manifest.image_root,
+        "dataset": str(DatasetSpec.from_stored(manifest.image_root)),
         "created": manifest.created,
         "program": manifest.program,
         "version": contents.version or None,

@@ -18,6 +18,7 @@ from lmm_classifier.core.protocols import Encoder
 from lmm_classifier.data.config import ImagesConfig
 from lmm_classifier.data.images import DecodedImage, read_images
 from lmm_classifier.data.near_copies import CopyFinder
+from lmm_classifier.data.places import Place
 from lmm_classifier.embeddings.encode_images import encode_images
 from lmm_classifier.index.vector_index import ExactIndex
 from lmm_classifier.neighbors.near_duplicates import duplicate_cosine, nearest_pairs
@@ -43,7 +44,7 @@ def encode_unseen(
     indexes: Sequence[ExactIndex],
     config: PipelineConfig,
     path: Path,
-    files: Sequence[Path],
+    files: Sequence[Place],
     source: Path,
     progress: ProgressCallback | None = None,
 ) -> UnseenImages:
@@ -92,7 +93,7 @@ def encode_unseen(
 
 def _repeats(
     queries: Float32Array,
-    files: Sequence[Path],
+    files: Sequence[Place],
     hashes: Sequence[str],
     images: ImagesConfig,
     progress: ProgressCallback | None,
@@ -127,7 +128,7 @@ def is_in_index(index: ExactIndex, hashes: Sequence[str | None]) -> BoolArray:
 
 def is_near_copy(
     index: ExactIndex,
-    files: Sequence[Path],
+    files: Sequence[Place],
     candidates: IntArray,
     encoder: Encoder,
     images: ImagesConfig,
@@ -161,7 +162,7 @@ def is_near_copy(
 
 
 def _similar(
-    index: ExactIndex, files: Sequence[Path], new: IntArray, rows: IntArray, encoder: Encoder, images: ImagesConfig
+    index: ExactIndex, files: Sequence[Place], new: IntArray, rows: IntArray, encoder: Encoder, images: ImagesConfig
 ) -> BoolArray:
     """Return which new images are more similar to examples without a file than examples ever are by chance, (n,)."""
     embeddings = index.gallery.embeddings
@@ -179,7 +180,7 @@ def _similar(
     return found
 
 
-def _mirrored_candidates(index: ExactIndex, files: Sequence[Path], encoder: Encoder, images: ImagesConfig) -> IntArray:
+def _mirrored_candidates(index: ExactIndex, files: Sequence[Place], encoder: Encoder, images: ImagesConfig) -> IntArray:
     """Return pairs (m, 2) of new images and the examples nearest to their mirror images.
 
     An encoder that gives an image and its mirror image similar vectors finds them anyway, so that nothing is encoded
@@ -204,7 +205,7 @@ def _mirrored_candidates(index: ExactIndex, files: Sequence[Path], encoder: Enco
 
 
 def _encoded(
-    index: ExactIndex, files: Sequence[Path], encoder: Encoder, images: ImagesConfig, mirrored: bool
+    index: ExactIndex, files: Sequence[Place], encoder: Encoder, images: ImagesConfig, mirrored: bool
 ) -> tuple[Float32Array, IntArray]:
     """Return the queries of readable files (n, d), mirrored first if wanted, and their positions (n,)."""
     decoded = list(read_images(files, images.limits, encoder.image_size if images.fast_jpeg else None, images.readers))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
 import numpy as np
 from PIL import Image
@@ -15,6 +14,7 @@ from lmm_classifier.core.errors import ImageError, RerankerError, UnreadableImag
 from lmm_classifier.core.forking import ForkSafeLock
 from lmm_classifier.data.images import read_image
 from lmm_classifier.data.limits import ImageLimits
+from lmm_classifier.data.readers.opening import source_problem
 from lmm_classifier.index.vector_index import ExactIndex
 
 logger = logging.getLogger(__name__)
@@ -40,11 +40,10 @@ class ReferenceImages:
         self._indexes, self._index, self._count, self._limits = indexes, indexes[0], count, limits
         self._cache: OrderedDict[int, Image.Image | None] = OrderedDict()
         self._lock = ForkSafeLock()  # of the cache: several threads ask
-        root = Path(self._index.manifest.image_root)
-        if count and not root.is_dir():
+        if count and (problem := source_problem(self._index.manifest.image_root)):
             raise RerankerError(
-                f"Reference images cannot be shown: the dataset folder {root} does not exist. Put it back, build the "
-                "index again from where the images are now, or set rerank.prompt.mode: names."
+                f"Reference images cannot be shown: {problem}. Put it back, build the index again from where the "
+                "images are now, or set rerank.prompt.mode: names."
             )
 
     def of(self, nearest: NearestOfLabel, labels: Sequence[str]) -> tuple[tuple[Image.Image, ...], ...]:

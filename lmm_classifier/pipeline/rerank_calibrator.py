@@ -24,6 +24,7 @@ from lmm_classifier.core.paths import expand_home
 from lmm_classifier.core.progress import Progress, ProgressCallback
 from lmm_classifier.core.protocols import Reranker
 from lmm_classifier.data.images import DecodedImage, read_images
+from lmm_classifier.data.readers.opening import source_problem
 from lmm_classifier.index.vector_index import ExactIndex
 from lmm_classifier.pipeline.index_encoder import open_encoders_of
 from lmm_classifier.pipeline.label_scorer import LabelScorer
@@ -90,11 +91,10 @@ def measure_on_predictions(
     index, predictions = indexes[0], fit[1]
     if not config.rerank.enabled:
         raise CalibrationError("There is no reranker to measure: rerank.enabled is false")
-    root = Path(index.manifest.image_root)
-    if not root.is_dir():
+    if problem := source_problem(index.manifest.image_root):
         raise CalibrationError(
-            f"The reranker is measured on the images of the dataset, but the folder {root} does not exist. Put it "
-            "back, or build the index again from where the images are now."
+            f"The reranker is measured on images of the dataset, but {problem}. Put it back, or build the index again "
+            "from where the images are now."
         )
     rankings, count = _rankings(index, config, predictions)
     confidence = predictions.confidence

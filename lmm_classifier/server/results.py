@@ -10,13 +10,13 @@ from collections import OrderedDict, defaultdict
 from collections.abc import Mapping
 from functools import cached_property
 from hashlib import blake2b
-from pathlib import Path
 from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import Response
 
 from lmm_classifier.core.datatypes import Classification
+from lmm_classifier.data.places import Place, file_name
 from lmm_classifier.evaluation.audit import THIN
 from lmm_classifier.index.contents import IndexContents
 from lmm_classifier.index.storage.editing.trash import Trash
@@ -62,14 +62,14 @@ class ExampleIds:
         """Return the rows of the examples with this content; usually there is one."""
         return self._rows_by_hash.get(content_hash, [])
 
-    def files_of(self, content_hash: str) -> list[Path]:
+    def files_of(self, content_hash: str) -> list[Place]:
         """Return where the image with this content may be; it may belong to an example that was removed."""
         paths = [self.contents.paths[row] for row in self.rows_of(content_hash)]
         if paths or content_hash not in self._named:
             return [self.contents.file_of(path) for path in paths]
         file = self.contents.file_of(self._named[content_hash])
         added = self.contents.added_folder
-        return [file] if added is None else [file, Trash(added.parent).folder / file.name]
+        return [file] if added is None else [file, Trash(added.parent).folder / file_name(file)]
 
     @cached_property
     def rows_by_label(self) -> dict[str, list[int]]:

@@ -6,11 +6,11 @@ import asyncio
 from collections import OrderedDict
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 from lmm_classifier.core.errors import ImageError, QueueFullError
 from lmm_classifier.data.images import read_image
 from lmm_classifier.data.limits import ImageLimits
+from lmm_classifier.data.places import Place
 from lmm_classifier.evaluation.reports.thumbnails import jpeg, reduced
 from lmm_classifier.server.problems import ProblemError
 from lmm_classifier.server.results import ExampleIds
@@ -57,7 +57,7 @@ class ThumbnailCache:
         self._threads = ThreadPoolExecutor(_THREADS, "thumbnails")
 
     async def get(
-        self, ids: ExampleIds, content_hash: str, side: int, file_of: Callable[[], Path] | None = None
+        self, ids: ExampleIds, content_hash: str, side: int, file_of: Callable[[], Place] | None = None
     ) -> bytes:
         """Return the JPEG of an example, or of an item of a run.
 
@@ -95,7 +95,7 @@ class ThumbnailCache:
         """End the threads."""
         self._threads.shutdown(cancel_futures=True)
 
-    def _made(self, ids: ExampleIds, content_hash: str, side: int, file_of: Callable[[], Path] | None) -> bytes:
+    def _made(self, ids: ExampleIds, content_hash: str, side: int, file_of: Callable[[], Place] | None) -> bytes:
         files = ids.files_of(content_hash)
         for file in files or ([file_of()] if file_of is not None else []):
             try:

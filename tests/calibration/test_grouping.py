@@ -32,7 +32,7 @@ def test_a_folder_is_the_whole_path_and_a_match_belongs_to_its_label():
 
 def test_an_invalid_pattern_is_an_error():
     """The message quotes it and says what was expected."""
-    with pytest.raises(CalibrationError, match=r"The groups '\(' are not valid.*'folder' or a regular expression"):
+    with pytest.raises(CalibrationError, match=r"The groups '\(' are not valid.*'folder', 'column' or a regular"):
         group_ids(PATHS, "(")
 
 

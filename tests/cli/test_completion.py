@@ -4,7 +4,7 @@ import pytest
 from typer.testing import CliRunner
 
 from lmm_classifier.cli.app import app
-from lmm_classifier.cli.completion import complete_configuration
+from lmm_classifier.cli.completion import complete_configuration, complete_dataset
 from lmm_classifier.config import preset_names
 
 
@@ -54,3 +54,13 @@ def test_configurations_are_presets_yaml_files_and_folders(tmp_path, monkeypatch
     assert complete_configuration("./o") == ["./off.yml", "./own.yaml"]
     assert complete_configuration(f"{tmp_path}/ow") == [f"{tmp_path}/own.yaml"]
     assert complete_configuration("nowhere/x") == []
+
+
+def test_a_dataset_is_any_file_or_folder(tmp_path, monkeypatch):
+    """Archives and tables are offered as folders are; a URL is not looked up."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "images").mkdir()
+    (tmp_path / "images.zip").touch()
+    assert complete_dataset("im") == ["images/", "images.zip"]
+    assert complete_dataset("s3://bucket/x") == []
+    assert complete_dataset("a\0/") == []

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from lmm_classifier.core.datatypes import Example
 from lmm_classifier.core.errors import DatasetError
+from lmm_classifier.data.dataset import Files
 from lmm_classifier.data.image_folder import (
-    Files,
     duplicate_warnings,
     find_images,
     near_label_notes,

@@ -54,5 +54,5 @@ def test_without_references_nothing_is_read(index, nearest, dataset):
     """Then the dataset folder need not exist; otherwise the error says what to set."""
     dataset.rename(dataset.with_name("moved"))
     assert ReferenceImages([index], 0, ImageLimits()).of(nearest, ["stripes"]) == ()
-    with pytest.raises(RerankerError, match=r"dataset does not exist.*rerank\.prompt\.mode: names"):
+    with pytest.raises(RerankerError, match=r"dataset is missing.*rerank\.prompt\.mode: names"):
         ReferenceImages([index], 1, ImageLimits())

@@ -154,7 +154,7 @@ def test_reference_images_need_the_dataset(place, original):
     try:
         with pytest.raises(RerankerError, match=r"rerank\.prompt\.mode: names"):
             HybridClassifier(config)
-        with pytest.raises(CalibrationError, match="the folder .*dataset does not exist"):
+        with pytest.raises(CalibrationError, match="the dataset folder .*dataset is missing"):
             calibrated_benefit(config, max_calls=30)
     finally:
         (original / "elsewhere").rename(original / "dataset")

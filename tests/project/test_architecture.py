@@ -44,6 +44,7 @@ SERVED = {  # modules that import the libraries of the extra `server`; only the 
 HEAVY = ["torch", "transformers", "onnxruntime", "onnx", "openvino", "huggingface_hub", "pandas", "sklearn", "scipy"]
 HEAVY += ["fastapi", "starlette", "uvicorn", "httptools", "python_multipart", "prometheus_client"]
 HEAVY += ["nncf", "ray", "lancedb", "faiss", "usearch", "cykooz_resizer", "jinja2"]
+HEAVY += ["pyarrow", "datasets", "fsspec", "s3fs", "gcsfs", "aiohttp", "botocore"]
 
 
 def imports(path):

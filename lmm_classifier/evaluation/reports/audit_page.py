@@ -7,6 +7,7 @@ from pathlib import Path
 
 from lmm_classifier.core.paths import expand_home
 from lmm_classifier.data.limits import ImageLimits
+from lmm_classifier.data.places import Place
 from lmm_classifier.evaluation.audit import Audit, Outlier
 from lmm_classifier.evaluation.duplicates import Duplicates
 from lmm_classifier.evaluation.reports.cards import Card, GroupCard, neighbor_items
@@ -16,7 +17,7 @@ from lmm_classifier.evaluation.reports.tables import Cell, Table
 from lmm_classifier.evaluation.reports.thumbnails import Thumbnails, embed_image
 from lmm_classifier.index.formats import read_index
 
-_FileOf = Callable[[str], Path]  # the image file of an example
+_FileOf = Callable[[str], Place]  # the image file of an example
 _OPEN_ROWS = 20  # of a table, before the others
 _GROUP_IMAGES = 4  # images shown of a group of duplicates
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from lmm_classifier.core.datatypes import Classification, Neighbor
 from lmm_classifier.evaluation.reports.thumbnails import MISSING, EmbeddedImage, Thumbnails, embed_image
@@ -76,7 +77,7 @@ def grade_result(entry: LabeledResult, labels: Collection[str]) -> Grade:
 
 def result_card(entry: LabeledResult, grade: Grade, thumbnails: Thumbnails) -> Card:
     """Show an image with its result and its nearest examples."""
-    result, name = entry.result, "/".join(entry.image.parts[-2:])
+    result, name = entry.result, "/".join(Path(str(entry.image)).parts[-2:])
     numbers = ""
     if result.candidates:
         best = f"best label {result.candidates[0].label}, " if result.is_unknown else ""

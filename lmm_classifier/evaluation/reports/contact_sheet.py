@@ -8,8 +8,9 @@ from pathlib import Path
 
 from lmm_classifier.core.datatypes import Classification
 from lmm_classifier.core.labels import normal_label
-from lmm_classifier.core.paths import expand_home
 from lmm_classifier.data.limits import ImageLimits
+from lmm_classifier.data.readers.dataset_spec import DatasetSpec, local_path
+from lmm_classifier.data.readers.opening import open_root
 from lmm_classifier.evaluation.reports.cards import Card, Grade, grade_result, result_card
 from lmm_classifier.evaluation.reports.filters import filtered
 from lmm_classifier.evaluation.reports.page import Section, write_page
@@ -29,7 +30,7 @@ def write_contact_sheet(
     title: str,
     summary: Sequence[tuple[str, str]],
     entries: Iterable[LabeledResult],
-    image_root: Path | str,
+    image_root: DatasetSpec | Path | str,
     limits: ImageLimits = ImageLimits(),
 ) -> None:
     """Write a page with a card for every result, mistakes first. The page is written whole or not at all.
@@ -39,7 +40,7 @@ def write_contact_sheet(
         title: heading of the page.
         summary: names and values at the top.
         entries: images with their results. An image that cannot be read gets a placeholder.
-        image_root: folder of the dataset, where the images of the neighbors are. Its folders are the labels: an image
+        image_root: the dataset, where the images of the neighbors are. Of a folder the folders are the labels: an image
             whose truth is none of them is correct when it is called unknown.
         limits: the largest image to show, and what reading it may cost; `config.images.limits` are the configured ones.
 
@@ -54,9 +55,10 @@ def write_contact_sheet(
         >>> Path("sheet.html").read_text(encoding="utf-8").count("</article>") == len(images)
         True
     """
-    entries, image_root = list(entries), expand_home(image_root)
-    labels = _labels(image_root, entries)
-    thumbnails = Thumbnails(image_root.joinpath, limits)
+    entries, stored = list(entries), DatasetSpec.of(image_root).stored()
+    root = open_root(stored)
+    labels = _labels(local_path(stored), entries)
+    thumbnails = Thumbnails(lambda path: root / path, limits)
     cards: dict[str, list[tuple[str, Card]]] = {anchor: [] for anchor in _SECTIONS}
     for entry in entries:
         grade = grade_result(entry, labels)
@@ -85,12 +87,13 @@ def _name(entry: LabeledResult) -> str:
     return given if entry.truth in (None, given) else f"{entry.truth} as {given}"
 
 
-def _labels(image_root: Path, entries: Sequence[LabeledResult]) -> set[str]:
+def _labels(folder: Path | None, entries: Sequence[LabeledResult]) -> set[str]:
     """Return all labels of the dataset that are known from its folders and from the candidates."""
     candidates = {candidate.label for entry in entries for candidate in entry.result.candidates}
     folders = set()
     with suppress(OSError):  # a folder that cannot be listed must not cost the page
-        folders = {normal_label(child.name) for child in image_root.iterdir() if child.is_dir()}
+        children = [] if folder is None else folder.iterdir()
+        folders = {normal_label(child.name) for child in children if child.is_dir()}
     return candidates | folders
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from lmm_classifier.core.datatypes import Classification
 from lmm_classifier.data.limits import ImageLimits
+from lmm_classifier.data.places import Place
 from lmm_classifier.evaluation.reports.cards import Grade, result_card
 from lmm_classifier.evaluation.reports.contact_sheet import result_section
 from lmm_classifier.evaluation.reports.page import MAX_CARDS, write_page
@@ -28,7 +29,7 @@ class RunPage:
         self.counts: Counter[str] = Counter()
         self._shown: dict[str, list[tuple[float, int, LabeledResult]]] = {group: [] for group in _HEADINGS}
 
-    def add(self, image: Path, result: Classification, group: str) -> None:
+    def add(self, image: Place, result: Classification, group: str) -> None:
         """Add a result; `group` is `reranked`, `unknown`, `accepted` or `unreadable`."""
         self.counts[group] += 1
         entry = (-result.score, -self.counts[group], LabeledResult(image, result))
@@ -42,7 +43,7 @@ class RunPage:
         path: Path,
         title: str,
         figures: Sequence[tuple[str, str]],
-        file_of: Callable[[str], Path],
+        file_of: Callable[[str], Place],
         limits: ImageLimits = ImageLimits(),
     ) -> None:
         """Write the page, whole or not at all.

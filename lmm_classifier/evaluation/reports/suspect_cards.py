@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
+from lmm_classifier.data.places import Place
 from lmm_classifier.evaluation.audit import Audit, LabelIssue
 from lmm_classifier.evaluation.reports.cards import Card, Grade, neighbor_items
 from lmm_classifier.evaluation.reports.filters import filtered
@@ -16,7 +16,7 @@ from lmm_classifier.evaluation.reports.thumbnails import Thumbnails, embed_image
 _WITH_IMAGES = 600  # labels to check that are shown with images; others are listed in tables
 _TABLE_ROWS = 500
 
-_FileOf = Callable[[str], Path]  # the image file of an example
+_FileOf = Callable[[str], Place]  # the image file of an example
 Correct = Callable[[LabelIssue], str]  # the command that gives an example the suggested label
 
 

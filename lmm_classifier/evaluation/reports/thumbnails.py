@@ -6,7 +6,6 @@ import base64
 import io
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 from PIL import ImageOps
 from PIL.Image import Image, Resampling
@@ -14,6 +13,7 @@ from PIL.Image import Image, Resampling
 from lmm_classifier.core.errors import ImageError
 from lmm_classifier.data.images import read_image
 from lmm_classifier.data.limits import ImageLimits
+from lmm_classifier.data.places import Place
 
 _SIDE = 128  # pixels of an image's longer side
 _NEIGHBOR_SIDE = 64  # pixels of a neighbor's square
@@ -33,7 +33,7 @@ class EmbeddedImage:
     error: str = ""
 
 
-def embed_image(path: Path, name: str, limits: ImageLimits) -> EmbeddedImage:
+def embed_image(path: Place, name: str, limits: ImageLimits) -> EmbeddedImage:
     """Read the image at `path` within the limits, and reduce it to 128 pixels; keep its shape, but no side below 1."""
     try:
         image = read_image(path, limits, _SIDE).image
@@ -65,7 +65,7 @@ def jpeg(image: Image) -> bytes:
 class Thumbnails:
     """Images of neighbors. Each is read once and written once, as the background of a CSS class."""
 
-    def __init__(self, file_of: Callable[[str], Path], limits: ImageLimits) -> None:
+    def __init__(self, file_of: Callable[[str], Place], limits: ImageLimits) -> None:
         self._file_of = file_of  # returns the image file of an example
         self.limits = limits  # of all images on the page
         self._urls: dict[str, str | None] = {}  # example -> data URL, None where the image cannot be read
@@ -82,7 +82,7 @@ class Thumbnails:
         """Return the CSS class and the data URL of each image that was asked for."""
         return [(f"n{self._numbers[path]}", url) for path, url in self._urls.items() if url is not None]
 
-    def _read(self, path: Path) -> str | None:
+    def _read(self, path: Place) -> str | None:
         try:
             image = read_image(path, self.limits, _NEIGHBOR_SIDE).image
         except ImageError:

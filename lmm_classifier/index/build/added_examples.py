@@ -6,18 +6,22 @@ import hashlib
 import os
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from functools import lru_cache
 from io import BytesIO
 from pathlib import Path
 
 from lmm_classifier.core.errors import ImageError
 from lmm_classifier.core.files import atomic_write
 from lmm_classifier.core.own_files import lies_in_own_folder
-from lmm_classifier.core.paths import expand_home
 from lmm_classifier.core.progress import Skipped
 from lmm_classifier.data.file_content import read_bytes
 from lmm_classifier.data.ignored_names import is_ignored_folder
-from lmm_classifier.data.image_inputs import ImageInput, path_of, read_input
+from lmm_classifier.data.image_inputs import ImageInput, path_of, place_of, read_input
 from lmm_classifier.data.limits import ImageLimits
+from lmm_classifier.data.places import Place
+from lmm_classifier.data.readers.crops import Crop
+from lmm_classifier.data.readers.dataset_spec import DatasetSpec, local_path
+from lmm_classifier.data.readers.opening import open_root
 from lmm_classifier.index.contents import ADDED
 from lmm_classifier.index.manifest import Manifest
 from lmm_classifier.index.storage.records import Record, file_stamp, provenance
@@ -38,15 +42,18 @@ def prepare_examples(
 
     A file in the dataset folder stays there; every other image is copied into the index.
     """
-    root = Path(manifest.image_root)
+    root, folder = open_root(manifest.image_root), dataset_folder(manifest)
     by_hash: dict[str, Record] = {}
     new_records: dict[str, Record] = {}
     skipped = []
     for number, (image, label) in enumerate(zip(images, labels)):
         file = path_of(image)
         name = f"image {number}" if file is None else file
+        place = place_of(image) if isinstance(image, str | os.PathLike | Place) else None
         try:
-            data = _content(image, limits) if file is None else read_bytes(expand_home(file), limits)
+            # a part of an image has no bytes of its own
+            is_whole = place is not None and not isinstance(place, Crop)
+            data = read_bytes(place, limits) if place is not None and is_whole else _content(image, limits)
         except ImageError as error:
             skipped.append(Skipped(name, str(error), error.kind))
             continue
@@ -55,7 +62,7 @@ def prepare_examples(
         if known is not None:
             skipped.append(_already_there(name, known, label))
             continue
-        path = None if file is None else id_in_folder(root, expand_home(file))
+        path = id_in_folder(folder, place) if folder is not None and isinstance(place, Path) else None
         if path is None:
             copy = _copy(store, data, _file_name(content_hash, file or _NAMELESS[data.startswith(b"\x89PNG")]))
             record = _record(ADDED + copy.name, label, content_hash, copy)
@@ -63,6 +70,13 @@ def prepare_examples(
             record = _record(path, label, content_hash, root / path)
         new_records[name] = by_hash[content_hash] = record
     return new_records, skipped
+
+
+def dataset_folder(manifest: Manifest) -> Path | None:
+    """Return the folder of the dataset; None where it is an archive, a table or anything else."""
+    spec = DatasetSpec.from_stored(manifest.image_root)
+    root = open_root(manifest.image_root)
+    return root if isinstance(root, Path) and root == local_path(manifest.image_root) and not spec.has_choices else None
 
 
 def id_in_folder(root: Path, file: Path | str) -> str | None:
@@ -76,11 +90,14 @@ def id_in_folder(root: Path, file: Path | str) -> str | None:
     return relative.as_posix() if is_scanned and not lies_in_own_folder(path, folder) else None
 
 
-def file_of(store: Store, manifest: Manifest, path: str) -> Path:
+def file_of(store: Store, manifest: Manifest, path: str) -> Place:
     """Return the image file of the example with the id `path`."""
     if path.startswith(ADDED):
         return store.added_folder / path.removeprefix(ADDED)
-    return Path(manifest.image_root) / path
+    return _root(manifest.image_root) / path
+
+
+_root = lru_cache(maxsize=1)(open_root)  # an archive is not opened again for each of many examples
 
 
 def _already_there(name: str, known: Record, label: str) -> Skipped:
@@ -97,7 +114,7 @@ def _copy(store: Store, data: bytes, name: str) -> Path:
     return copy
 
 
-def _record(path: str, label: str, content_hash: str, file: Path) -> Record:
+def _record(path: str, label: str, content_hash: str, file: Place) -> Record:
     stat, now = file.stat(), datetime.now(UTC).isoformat(timespec="seconds")
     return Record(path, label, content_hash, stat.st_size, file_stamp(stat), now, provenance(path, label))
 

@@ -22,7 +22,8 @@ from lmm_classifier.core.fingerprint import Fingerprint
 from lmm_classifier.core.paths import expand_home
 from lmm_classifier.core.progress import Progress, ProgressCallback, Skipped
 from lmm_classifier.core.protocols import Encoder, Transform
-from lmm_classifier.data.image_folder import Files, LabeledFolder
+from lmm_classifier.data.dataset import Dataset, Files
+from lmm_classifier.data.readers.dataset_spec import DatasetSpec
 from lmm_classifier.embeddings.encode_files import Encoding, encode_files
 from lmm_classifier.embeddings.lazy_encoder import LazyEncoder
 from lmm_classifier.embeddings.opening import open_encoders
@@ -40,7 +41,7 @@ from lmm_classifier.index.storage.store import Store
 
 
 def build_index_from_directory(
-    image_root: Path | str,
+    image_root: DatasetSpec | Path | str,
     output_path: Path | str,
     batch_size: int = 64,
     config: PipelineConfig | None = None,
@@ -48,12 +49,13 @@ def build_index_from_directory(
     encoder: Encoder | Sequence[Encoder] | None = None,
     replace: bool = False,
 ) -> BuildReport:
-    """Index the images `image_root/<label>/**`.
+    """Index the images `image_root/<label>/**`, or those of any other dataset.
 
     Bad images are skipped and listed in the report. Memory grows only with the list of files.
 
     Args:
-        image_root: folder with one folder of images per label.
+        image_root: folder with one folder of images per label, or any other dataset: an archive, a table, a URL. A
+            `DatasetSpec` says in which folder or column the labels are.
         output_path: index to write. A name that ends in `.npz` gives one file, which appears when it is complete. Any
             other name gives a durable index in a folder. There, each batch is committed: an interrupted build resumes
             when it is run again, and an existing index is updated. No image is encoded twice.
@@ -84,7 +86,7 @@ def build_index_from_directory(
         raise ConfigError(f"batch_size is {batch_size}. It must be at least 1.")
     started = time.monotonic()
     config = config or PipelineConfig()
-    dataset = scan_dataset(expand_home(image_root), config)
+    dataset = scan_dataset(image_root, config)
     scanned = time.monotonic()
     encoders = open_encoders(config.encoders, encoder)
     loaded = time.monotonic()
@@ -99,7 +101,7 @@ class Build:
     """One build: dataset, encoders, settings and output. Its methods return the seconds by stage too."""
 
     output: Path
-    dataset: LabeledFolder
+    dataset: Dataset
     encoders: Sequence[Encoder]
     config: PipelineConfig
     batch_size: int
@@ -111,7 +113,7 @@ class Build:
         started = time.monotonic()
         with Store(self.output, create=True) as store, _discarded_if_empty(store):
             if not self.replace:
-                require_same_dataset(self.output, store.image_root(), self.dataset.root)
+                require_same_dataset(self.output, store.image_root(), self.dataset.source)
             report = Sync(
                 store=store,
                 dataset=self.dataset,
@@ -137,7 +139,7 @@ class Build:
             if not examples:
                 raise nothing_indexed(self.dataset, skipped)
             if not self.replace:
-                require_replaceable_archive(self.output, self.dataset.root, hashes)
+                require_replaceable_archive(self.output, self.dataset.source, hashes)
             order = sorted(range(len(hashes)), key=hashes.__getitem__)  # the transform must not depend on names
             transforms = [
                 encoder.transform_fitter.fit(partial(spool.in_order, order))
@@ -172,7 +174,7 @@ class Build:
                 for fingerprint, transform in zip(self._fingerprints, transforms, strict=True)
             ),
             count=count,
-            image_root=str(self.dataset.root.absolute()),
+            image_root=self.dataset.source,
             created=datetime.now(UTC).isoformat(timespec="seconds"),
             program=__version__,
         )

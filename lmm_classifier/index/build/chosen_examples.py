@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 
 from lmm_classifier.core.errors import ConflictError, DatasetError, LastExampleError
 from lmm_classifier.core.labels import normal_label
 from lmm_classifier.core.paths import expand_home
 from lmm_classifier.core.progress import Skipped
-from lmm_classifier.index.build.added_examples import id_in_folder
+from lmm_classifier.index.build.added_examples import dataset_folder, id_in_folder
 from lmm_classifier.index.manifest import Manifest
 from lmm_classifier.index.storage.records import Record
 from lmm_classifier.index.storage.store import Store
@@ -24,7 +23,8 @@ def choose_examples(store: Store, examples: Iterable[str], manifest: Manifest) -
     for name in examples:
         record = store.record(name)
         if record is None:
-            path = id_in_folder(Path(manifest.image_root), expand_home(name))
+            folder = dataset_folder(manifest)
+            path = None if folder is None else id_in_folder(folder, expand_home(name))
             record = None if path is None else store.record(path)
         if record is not None:
             chosen[record.path] = record

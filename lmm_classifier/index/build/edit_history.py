@@ -15,6 +15,7 @@ from lmm_classifier.core.labels import normal_label
 from lmm_classifier.core.paths import expand_home
 from lmm_classifier.core.progress import Progress, ProgressCallback, Skipped
 from lmm_classifier.core.protocols import Encoder
+from lmm_classifier.data.places import Place
 from lmm_classifier.embeddings.encode_files import Encoding, encode_files
 from lmm_classifier.embeddings.encoded_batch import FailedImage
 from lmm_classifier.index.build.configured_encoders import ConfiguredEncoders
@@ -157,7 +158,7 @@ class EditHistory:
         self,
         store: Store,
         manifest: Manifest,
-        files: Sequence[Path],
+        files: Sequence[Place],
         records: Sequence[Record],
         progress: ProgressCallback | None = None,
     ) -> dict[int, FailedImage]:

@@ -11,10 +11,11 @@ from lmm_classifier import __version__
 from lmm_classifier.config import PipelineConfig
 from lmm_classifier.core.errors import DatasetError, IndexFileError
 from lmm_classifier.core.labels import normal_label
-from lmm_classifier.core.paths import expand_home
 from lmm_classifier.core.progress import ProgressCallback, Skipped
 from lmm_classifier.core.protocols import Encoder
 from lmm_classifier.data.image_inputs import ImageInput, check_inputs
+from lmm_classifier.data.places import file_name
+from lmm_classifier.data.readers.dataset_spec import DatasetSpec, moved
 from lmm_classifier.index.build.added_examples import file_of, prepare_examples
 from lmm_classifier.index.build.chosen_examples import choose_examples, require_expected, require_some_remain
 from lmm_classifier.index.build.edit_history import EditHistory, edit_report, require_manifest
@@ -33,7 +34,7 @@ from lmm_classifier.index.storage.store import Store
 
 def sync_index(
     index_path: Path | str,
-    image_root: Path | str | None = None,
+    image_root: DatasetSpec | Path | str | None = None,
     config: PipelineConfig | None = None,
     batch_size: int | None = None,
     progress: ProgressCallback | None = None,
@@ -46,7 +47,8 @@ def sync_index(
 
     Args:
         index_path: a durable index (folder).
-        image_root: the dataset folder; None is the one that the index was built from.
+        image_root: the dataset; None is the one that the index was built from. A path or a URL alone keeps where the
+            labels were found.
         config: names the encoders, which must be those of the index. One more is added: it encodes all images. None:
             SigLIP.
         batch_size: images per commit; None takes `encoder.batch_size` of `config`.
@@ -94,7 +96,7 @@ class IndexEditor(EditHistory):
 
     def sync(
         self,
-        dataset: Path | str | None = None,
+        dataset: DatasetSpec | Path | str | None = None,
         batch_size: int | None = None,
         progress: ProgressCallback | None = None,
         replace: bool = False,
@@ -107,10 +109,10 @@ class IndexEditor(EditHistory):
         with self._store() as store:
             manifest = require_manifest(store)
             encoders = self._encoders.for_sync(manifest, str(self.path))
-            root = expand_home(dataset) if dataset is not None else Path(manifest.image_root)
+            source = moved(DatasetSpec.from_stored(manifest.image_root), dataset)
             report = Sync(
                 store=store,
-                dataset=scan_dataset(root, self._config),
+                dataset=scan_dataset(source, self._config),
                 fingerprints=encoders.fingerprints,
                 encoders=encoders.lazy,
                 transform_fitters=lambda: [
@@ -237,7 +239,7 @@ class IndexEditor(EditHistory):
         failed = self._encode(store, manifest, files, records, progress)
         for position in failed:
             if records[position].path.startswith(ADDED):
-                files[position].unlink(missing_ok=True)
+                (store.added_folder / file_name(files[position])).unlink(missing_ok=True)
         skipped = [  # under the given name, not under that of the copy
             Skipped(names[position], image.reason.removeprefix(f"{files[position]}: "), image.kind)
             for position, image in failed.items()

@@ -11,12 +11,14 @@ from PIL import __version__ as pillow_version
 
 from lmm_classifier.config import PipelineConfig
 from lmm_classifier.core.datatypes import Example
-from lmm_classifier.core.errors import DatasetError
+from lmm_classifier.core.errors import DatasetError, LmmClassifierError
 from lmm_classifier.core.labels import unknown_clash
 from lmm_classifier.core.progress import Progress, ProgressCallback, Skipped
 from lmm_classifier.data.config import ImagesConfig
-from lmm_classifier.data.image_folder import Files, LabeledFolder, scan_image_folder
+from lmm_classifier.data.dataset import Dataset, Files
 from lmm_classifier.data.images import accepted_formats
+from lmm_classifier.data.readers.dataset_spec import DatasetSpec
+from lmm_classifier.data.readers.opening import open_dataset
 from lmm_classifier.embeddings.encode_files import Encoding, encode_files
 from lmm_classifier.embeddings.encoded_batch import EncodedBatch
 from lmm_classifier.embeddings.lazy_encoder import LazyEncoder
@@ -25,15 +27,16 @@ from lmm_classifier.index.storage.records import KnownFile, file_stamp
 from lmm_classifier.index.storage.store import Store
 
 
-def scan_dataset(root: Path, config: PipelineConfig) -> LabeledFolder:
-    """Scan a folder whose labels are to be those of an index.
+def scan_dataset(source: DatasetSpec | Path | str, config: PipelineConfig) -> Dataset:
+    """Find the images of a source whose labels are to be those of an index.
 
     Raises:
-        DatasetError: the folder cannot be used, or one of its labels cannot be told from that of unknown images.
+        DatasetError: the source cannot be used, or one of its labels cannot be told from that of unknown images.
     """
-    dataset = scan_image_folder(root, config.images.follow_links)
+    spec = DatasetSpec.of(source)
+    dataset = open_dataset(spec, config.images)
     if message := unknown_clash({example.label for example in dataset.examples}, config.unknown_label):
-        raise DatasetError(f"dataset {root}: {message}")
+        raise DatasetError(f"dataset {spec.source}: {message}")
     return dataset
 
 
@@ -47,7 +50,7 @@ class FolderScan:
     """
 
     store: Store
-    dataset: LabeledFolder
+    dataset: Dataset
     space_ids: Sequence[str]  # Fingerprint.space_id of each encoder
     encoders: Sequence[LazyEncoder]
     images: ImagesConfig
@@ -102,7 +105,7 @@ class FolderScan:
         """Return the file with its current size and stamp, without reading it; size -1 if they are unknown."""
         try:
             stat = (self.dataset.root / example.path).stat()
-        except (OSError, ValueError):
+        except (OSError, ValueError, LmmClassifierError):
             return ScannedFile(example.path, example.label, "", -1, 0)  # reading it will give the reason
         size = stat.st_size if S_ISREG(stat.st_mode) else -1
         return ScannedFile(example.path, example.label, "", size, file_stamp(stat))

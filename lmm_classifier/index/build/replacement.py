@@ -10,36 +10,43 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from lmm_classifier.core.errors import IndexFileError, ReplacementError
+from lmm_classifier.data.readers.dataset_spec import DatasetSpec, local_path
 from lmm_classifier.index.formats import read_index
 
 MOST_LOST = 0.5  # fraction of the images of a dataset that may disappear between two builds or syncs
 _FEW = 10  # so many images may always disappear
 
 
-def require_same_dataset(output: Path, former_root: str | None, root: Path) -> None:
-    """Raise ReplacementError if the index at `output` was built from another folder; None: it is new."""
-    if former_root is None or _is_same_folder(Path(former_root), root):
+def require_same_dataset(output: Path, former: str | None, current: str) -> None:
+    """Raise ReplacementError if the index at `output` was built from another source.
+
+    `former` and `current` are stored specifications; None: the index is new. Labels may be taken from another place of
+    the same source.
+    """
+    if former is None or _is_same_source(former, current):
         return
+    before, now = DatasetSpec.from_stored(former), DatasetSpec.from_stored(current)
     raise ReplacementError(
-        f"The index {output} was built from {former_root}, but this is a build of {root.absolute()}. Nothing was "
-        f"changed. If the dataset moved, run `lmm-classifier sync {root}`: it keeps every image that is still there. "
+        f"The index {output} was built from {before.source}, but this is a build of {now.source}. Nothing was changed. "
+        f"If the dataset moved, run `lmm-classifier sync {now.source}`: it keeps every image that is still there. "
         "If this is another dataset, choose another output, or replace the index."
     )
 
 
-def require_most_remain(former: Sequence[str], current: Iterable[str], output: Path, root: Path) -> None:
+def require_most_remain(former: Sequence[str], current: Iterable[str], output: Path, source: str) -> None:
     """Raise ReplacementError if most of the content hashes `former` are not among `current`."""
     remaining = set(current)
     lost = sum(content_hash not in remaining for content_hash in former)
     if lost > max(_FEW, MOST_LOST * len(former)):
         raise ReplacementError(
-            f"{lost} of the {len(former)} images from the dataset of {output} are not in {root.absolute()}. They would "
-            f"be removed or replaced, which is more than {MOST_LOST:.0%}. Nothing was changed. Check that this is the "
+            f"{lost} of the {len(former)} images from the dataset of {output} are not in "
+            f"{DatasetSpec.from_stored(source).source}. They would be removed or replaced, which is more than "
+            f"{MOST_LOST:.0%}. Nothing was changed. Check that this is the "
             "right folder and that its disk is mounted, or replace the index."
         )
 
 
-def require_replaceable_archive(output: Path, root: Path, current: Iterable[str]) -> None:
+def require_replaceable_archive(output: Path, source: str, current: Iterable[str]) -> None:
     """Raise ReplacementError if the `.npz` file at `output` is of another dataset, or would lose most of its images.
 
     A file that is not a readable index may hold arrays of another program.
@@ -53,12 +60,15 @@ def require_replaceable_archive(output: Path, root: Path, current: Iterable[str]
             f"{output} exists and is not a readable index ({str(error).rstrip('.')}). Nothing was changed. Choose "
             "another output, or replace the file."
         ) from None
-    require_same_dataset(output, former.manifest.image_root, root)
-    require_most_remain(list(former.hashes), current, output, root)
+    require_same_dataset(output, former.manifest.image_root, source)
+    require_most_remain(list(former.hashes), current, output, source)
 
 
-def _is_same_folder(former: Path, root: Path) -> bool:
+def _is_same_source(former: str, current: str) -> bool:
+    before, now = local_path(former), local_path(current)
+    if before is None or now is None:
+        return DatasetSpec.from_stored(former).source == DatasetSpec.from_stored(current).source
     try:
-        return former.samefile(root)
+        return before.samefile(now)
     except OSError:
-        return os.path.realpath(former) == os.path.realpath(root)
+        return os.path.realpath(before) == os.path.realpath(now)

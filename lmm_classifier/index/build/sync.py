@@ -15,7 +15,9 @@ from lmm_classifier.core.fingerprint import Fingerprint, encoder_names
 from lmm_classifier.core.labels import alike_warnings
 from lmm_classifier.core.progress import ProgressCallback, Skipped
 from lmm_classifier.core.protocols import Transform, TransformFitter
-from lmm_classifier.data.image_folder import LabeledFolder, duplicate_warnings
+from lmm_classifier.data.dataset import Dataset
+from lmm_classifier.data.image_folder import duplicate_warnings
+from lmm_classifier.data.readers.dataset_spec import DatasetSpec
 from lmm_classifier.embeddings.encode_files import Encoding, encode_files
 from lmm_classifier.embeddings.lazy_encoder import LazyEncoder
 from lmm_classifier.index.build.folder_scan import FolderScan
@@ -35,7 +37,7 @@ class Sync:
     """One update of `store` from `dataset`, with vectors of the encoders `fingerprints`."""
 
     store: Store
-    dataset: LabeledFolder
+    dataset: Dataset
     fingerprints: Sequence[Fingerprint]
     encoders: Sequence[LazyEncoder]
     transform_fitters: Callable[[], Sequence[TransformFitter]]
@@ -52,7 +54,7 @@ class Sync:
         Raises DatasetError if no image remains, because an index needs at least one example, and ReplacementError if
         most images would be removed and `replace` is not set.
         """
-        self.store.begin(str(self.dataset.root.absolute()), self.config.retrieval.stored_dtype)
+        self.store.begin(self.dataset.source, self.config.retrieval.stored_dtype)
         records = self.store.records()
         scan = FolderScan(
             self.store, self.dataset, self._space_ids, self.encoders, self.config.images, self.batch_size, self.progress
@@ -93,7 +95,7 @@ class Sync:
             return
         try:
             former, current = ([record.content_hash for record in part] for part in (from_folder, plan.final))
-            require_most_remain(former, current, self.store.folder, self.dataset.root)
+            require_most_remain(former, current, self.store.folder, self.dataset.source)
         except ReplacementError:
             self.store.touch([])  # this sync is over, not interrupted
             raise
@@ -111,7 +113,7 @@ class Sync:
             self.store.put_vectors({space: batch.pairs(place) for place, space in enumerate(self._space_ids)})
             self.encoded_by |= batch.with_new
             for file in batch.failed:
-                if not file.proven and file.kind != "no_vector" and file.path.exists():
+                if not file.proven and file.kind != "no_vector" and files[file.position].exists():
                     raise DatasetError(
                         f"The image {missing[file.position].path}, which was added by hand, could not be read now "
                         f"({file.reason}). No example was changed: try again, or remove this example."
@@ -161,7 +163,7 @@ class Sync:
         manifest = Manifest(
             encoders=entries,
             count=len(plan.final),
-            image_root=str(self.dataset.root.absolute()),
+            image_root=self.dataset.source,
             created=now if former is None else former.created,
             program=__version__,
         )
@@ -192,17 +194,17 @@ def _vanished_labels(former: Sequence[Record], plan: Plan) -> Iterator[str]:
         yield f"label {label!r} was removed, because none of its {count} images is in the dataset any more"
 
 
-def nothing_indexed(dataset: LabeledFolder, skipped: Sequence[Skipped]) -> DatasetError:
+def nothing_indexed(dataset: Dataset, skipped: Sequence[Skipped]) -> DatasetError:
     """Return the error for a dataset of which no image could be indexed, with the first reasons."""
     reasons = "; ".join(f"{file.path}: {file.reason}" for file in skipped[:3])
     return DatasetError(
-        f"None of the {len(dataset.examples)} images in {dataset.root} could be indexed: "
+        f"None of the {len(dataset.examples)} images in {DatasetSpec.from_stored(dataset.source)} could be indexed: "
         f"{reasons or 'all of them were removed by hand'}."
     )
 
 
 def make_report(
-    dataset: LabeledFolder,
+    dataset: Dataset,
     output_path: str,
     encoders: Sequence[Fingerprint],
     examples: Sequence[Example],
@@ -213,7 +215,7 @@ def make_report(
     """Return the report of a build or a sync; `examples`, with the content `hashes`, are all examples of the index."""
     alike = alike_warnings(example.label for example in examples)
     return BuildReport(
-        image_root=str(dataset.root),
+        image_root=str(DatasetSpec.from_stored(dataset.source)),
         output_path=output_path,
         encoders=tuple(map(str, encoders)),
         indexed=dict(sorted(Counter(example.label for example in examples).items())),

@@ -130,7 +130,7 @@ def _is_added(record: Record) -> bool:
 
 
 def _folder(path: str) -> str:
-    return path.partition("/")[0]
+    return path.partition("/")[0] if "/" in path else ""  # rows of a table and samples of a shard are in no folder
 
 
 def _record(file: ScannedFile, former: Record | None, now: str) -> Record:

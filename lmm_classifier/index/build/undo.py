@@ -5,9 +5,9 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 from lmm_classifier.core.errors import ConflictError, UndoError
+from lmm_classifier.data.places import Place, exists
 from lmm_classifier.index.build.added_examples import file_of
 from lmm_classifier.index.build.chosen_examples import require_some_remain
 from lmm_classifier.index.contents import ADDED
@@ -21,7 +21,7 @@ from lmm_classifier.index.storage.store import Store
 
 logger = logging.getLogger(__name__)
 
-Encode = Callable[[Sequence[Path], Sequence[Record]], object]  # commits missing vectors of image files
+Encode = Callable[[Sequence[Place], Sequence[Record]], object]  # commits missing vectors of image files
 
 
 @dataclass(frozen=True)
@@ -111,15 +111,17 @@ class Undo:
         known = set.intersection(*(self.store.encoded_among(space, hashes) for space in manifest.space_ids))
         return [record for record in records if record.content_hash not in known]
 
-    def _file_of(self, manifest: Manifest, path: str) -> Path:
+    def _file_of(self, manifest: Manifest, path: str) -> Place:
         """Return the image file of an example that is to come back; it may be in the trash."""
         file = file_of(self.store, self.manifest(manifest), path)
-        return file if file.exists() or not path.startswith(ADDED) else Trash(self.store.folder).folder / file.name
+        if not path.startswith(ADDED) or exists(file):
+            return file
+        return Trash(self.store.folder).folder / path.removeprefix(ADDED)
 
     def _warn_of_missing_images(self, records: Iterable[Record], now: Mapping[str, Record]) -> None:
         manifest = self.store.manifest()
         for record in records:
-            if record.path not in now and manifest is not None and not self._file_of(manifest, record.path).exists():
+            if record.path not in now and manifest is not None and not exists(self._file_of(manifest, record.path)):
                 logger.warning("%s is an example again, but its image is missing", record.path)
 
 

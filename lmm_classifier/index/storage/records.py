@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import sqlite3
 import time
 from collections.abc import Iterable, Iterator
@@ -12,6 +11,7 @@ from typing import Any
 
 from lmm_classifier.core.errors import IndexFileError
 from lmm_classifier.core.labels import normal_label
+from lmm_classifier.data.places import FileStatus
 from lmm_classifier.index.storage.database import checksum, decoded, encoded
 from lmm_classifier.index.storage.schema import EXAMPLES, FILES, REMOVED
 
@@ -23,13 +23,16 @@ _REPAIR = "`lmm-classifier doctor` can repair the index."
 _TICK = 2_000_000_000  # nanoseconds; the coarsest clock of a file system (FAT)
 
 
-def file_stamp(status: os.stat_result) -> int:
+def file_stamp(status: FileStatus) -> int:
     """Return a number that changes with a file, from the times of its content and of its status; 0: read it again.
 
     A copy that keeps the time of the content, such as that of `cp -p`, has a new time of the status. A file that
     changed just now may change once more within one tick of the clock, so it has no stamp yet.
     """
-    times = status.st_mtime_ns, status.st_ctime_ns
+    # `UPath` and objects of a server have one time, or none
+    times = getattr(status, "st_mtime_ns", 0), getattr(status, "st_ctime_ns", 0)
+    if not max(times):
+        return 0
     if time.time_ns() - max(times) <= _TICK:
         return 0
     return int.from_bytes(hashlib.blake2b(repr(times).encode(), digest_size=8).digest()) >> 1

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
-from pathlib import Path
 
 from lmm_classifier.config import PipelineConfig
 from lmm_classifier.core.protocols import Encoder
+from lmm_classifier.data.places import Place
 from lmm_classifier.embeddings.encode_files import Encoding, encode_files
 from lmm_classifier.embeddings.encoded_batch import EncodedBatch
 from lmm_classifier.embeddings.lazy_encoder import LazyEncoder
@@ -16,7 +16,7 @@ from lmm_classifier.pipeline.stages.prepared_image import read_again
 
 
 def encoded_files(
-    files: Iterable[Path],
+    files: Iterable[Place],
     encoders: Callable[[], Sequence[Encoder]],
     first: Sequence[int],
     later: Sequence[int],

@@ -5,17 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 
 from PIL import Image
 
 from lmm_classifier.core.arrays import Float32Array
 from lmm_classifier.core.protocols import Encoder
+from lmm_classifier.data.places import Place
 from lmm_classifier.embeddings.encoded_batch import EncodedBatch
 from lmm_classifier.pipeline.retrieval.query_vectors import QueryVectors, Refusal
 from lmm_classifier.pipeline.stages.prepared_image import PreparedImage
 
-ReadAgain = Callable[[Path, str], Image.Image]  # path, content hash -> its pixels; raises ImageError
+ReadAgain = Callable[[Place, str], Image.Image]  # path, content hash -> its pixels; raises ImageError
 
 
 @dataclass(frozen=True)

@@ -6,16 +6,15 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 
 from PIL import Image
 
 from lmm_classifier.core.errors import EncoderError, UnreadableImageError
-from lmm_classifier.core.paths import expand_home
 from lmm_classifier.core.protocols import Encoder, Preprocessed
-from lmm_classifier.data.image_inputs import ImageInput, path_of, read_input
+from lmm_classifier.data.image_inputs import ImageInput, path_of, place_of, read_input
 from lmm_classifier.data.images import read_image
 from lmm_classifier.data.limits import ImageLimits
+from lmm_classifier.data.places import Place
 from lmm_classifier.pipeline.stages.answer_options import ANY, AnswerOptions
 
 
@@ -66,17 +65,16 @@ class Preparation:
             except EncoderError:  # it refuses the image again when it is asked
                 if place in self.first and not self.keep_pixels:
                     raise
-        if self.keep_pixels or not isinstance(image, str | os.PathLike | bytes):
+        if self.keep_pixels or not isinstance(image, str | os.PathLike | bytes | Place):
             load_image = partial(_same, decoded.image)
         elif isinstance(image, bytes):
             load_image = partial(_decoded, image, self.limits, self.min_side)
         else:
-            path = expand_home(Path(image))
-            load_image = partial(read_again, path, decoded.content_hash, self.limits, self.min_side)
+            load_image = partial(read_again, place_of(image), decoded.content_hash, self.limits, self.min_side)
         return PreparedImage(inputs, load_image, decoded.content_hash, path_of(image), options)
 
 
-def read_again(path: Path, content_hash: str, limits: ImageLimits, min_side: int | None) -> Image.Image:
+def read_again(path: Place, content_hash: str, limits: ImageLimits, min_side: int | None) -> Image.Image:
     """Return the pixels that the encoder saw; raise ImageError if the file changed meanwhile."""
     decoded = read_image(path, limits, min_side)
     if decoded.content_hash != content_hash:
