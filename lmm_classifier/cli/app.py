@@ -77,7 +77,7 @@ class _PanelGroup(TyperGroup):
                 formatter.write_dl(list(commands.items()))
 
 
-app = typer.Typer(
+app: typer.Typer = typer.Typer(
     cls=_PanelGroup,
     no_args_is_help=True,
     help="Classify images by a folder of labeled ones, without training.",

@@ -33,7 +33,7 @@ from lmm_classifier.embeddings.exported_model import ALIKE, write_description
 from lmm_classifier.embeddings.model_types import Pooling
 from lmm_classifier.embeddings.preprocessing import Preprocessing, Source
 
-logger = logging.getLogger(__name__)
+logger: logging.Logger = logging.getLogger(__name__)
 
 Form = Literal["openvino", "onnx"]
 SUFFIX = {"openvino": ".xml", "onnx": ".onnx"}

@@ -17,7 +17,7 @@ from lmm_classifier.server.problems import ProblemError
 from lmm_classifier.server.results import AsciiJson, is_current, not_modified, packed
 from lmm_classifier.server.state import ServerState, state_of
 
-router = APIRouter()
+router: APIRouter = APIRouter()
 
 _Body = tuple[bytes, dict[str, str]]  # with headers of its own
 _OTHERS = {202: "MapState", **NOT_MODIFIED}

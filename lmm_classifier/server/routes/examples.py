@@ -21,7 +21,7 @@ from lmm_classifier.server.routes.bodies import Relabeling, Removal, SeenExample
 from lmm_classifier.server.state import ServerState, state_of
 from lmm_classifier.server.uploads import IMAGE, FormParts, Part, Upload, boundary_of, known_part
 
-router = APIRouter()
+router: APIRouter = APIRouter()
 
 ORIGIN = "server"  # in the journal
 _KEY = header("Idempotency-Key", "Sent again with the same key, a request gets the first answer.", {"type": "string"})
