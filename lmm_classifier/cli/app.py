@@ -81,7 +81,8 @@ app: typer.Typer = typer.Typer(
     cls=_PanelGroup,
     no_args_is_help=True,
     help="Classify images by a folder of labeled ones, without training.",
-    epilog="A setting comes from its flag, then from --set, then from the --config file, then from the defaults.",
+    epilog="A setting comes from its flag, then from --set, then from the environment (LMM_CLASSIFIER__SECTION__KEY), "
+    "then from the --config file, then from the defaults.",
     **_PLAIN,
 )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from functools import wraps
 from inspect import Parameter, Signature, signature
@@ -89,7 +90,7 @@ def with_config(command: Callable[..., int | None], offline: bool = False) -> Ca
 
 
 def read_configuration(name: str | None, settings: list[str] | None = None, offline: bool = False) -> PipelineConfig:
-    """Read a preset or a file, change settings, and set up logging by them. A preset comes before a file."""
+    """Read a preset or a file, then the environment, then `settings`, and set up logging. A preset precedes a file."""
     from lmm_classifier.config import PipelineConfig, preset_names
     from lmm_classifier.logging_config import configure_logging
 
@@ -97,6 +98,7 @@ def read_configuration(name: str | None, settings: list[str] | None = None, offl
         config = PipelineConfig.offline() if offline else PipelineConfig()
     else:
         config = PipelineConfig.preset(name) if name in preset_names() else PipelineConfig.from_yaml(name)
+    config.set_from_environment(os.environ)
     for setting in settings or []:
         config.set(setting)
     log = config.logging

@@ -23,7 +23,7 @@ def test_help_lists_every_command_in_four_panels():
     for panel, commands in PANELS.items():
         section = text[text.index(f"\n{panel}:\n") :].removeprefix(f"\n{panel}:\n").split("\n\n")[0]
         assert re.findall(r"^  (\S+)  +\S", section, flags=re.MULTILINE) == list(commands)
-    assert "A setting comes from its flag, then from --set, then from the --config file" in " ".join(text.split())
+    assert "A setting comes from its flag, then from --set, then from the environment" in " ".join(text.split())
 
 
 @pytest.mark.parametrize("command", COMMANDS)
