@@ -92,7 +92,7 @@ def _describe(section: type[BaseModel], schema: dict[str, Any], named: dict[type
         node.pop("title", None)
         kind = section_type(field.annotation)
         if kind is None:
-            node = _with_words(node)
+            node = _with_words(node) | _default_of(section, name)
             if node.get("type") == "array" and any(isinstance(mark, BeforeValidator) for mark in field.metadata):
                 default = {"default": node.pop("default")}
                 node = {"anyOf": [node["items"], node], **default}  # one path stands for a list of one
@@ -105,6 +105,11 @@ def _describe(section: type[BaseModel], schema: dict[str, Any], named: dict[type
             schema["properties"][name] = {"description": meaning, "anyOf": [one, *several, {"type": "null"}]}
     if inner:
         schema["patternProperties"] = {rf"^({'|'.join(map(re.escape, inner))})\.": {}}
+
+
+def _default_of(section: type[BaseModel], name: str) -> dict[str, Any]:
+    """Return the default of a key as JSON has it; a section whose keys need no value can be made without any."""
+    return {"default": section().model_dump(mode="json")[name]}
 
 
 def _with_words(node: Any) -> Any:

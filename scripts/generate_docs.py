@@ -1,4 +1,4 @@
-"""Write the generated pages: config/*.yaml and docs/reference/{configuration,cli,python}.md.
+"""Write what is generated: the presets, their schema, docs/reference/{configuration,cli,python}.md, the manual page.
 
 `--check` writes nothing, and exits with 1 if a file is not current.
 """
@@ -21,6 +21,7 @@ from lmm_classifier.config import PipelineConfig
 from lmm_classifier.core.settings import section_type
 from lmm_classifier.core.yaml_loader import load_yaml
 from scripts.configuration_schema import configuration_schema, schema_text, texts_of
+from scripts.man_page import man_page
 from scripts.python_reference import python_page
 
 ROOT = Path(__file__).parent.parent
@@ -53,8 +54,13 @@ def scalar(value: Any) -> str:
 _CONFIGURATION = """\
 # Configuration
 
-A setting comes from its command-line flag, then from `--set KEY=VALUE`, then from the `--config` file. The default
-below is last. An unknown key or a wrong type is an error that names the key.
+A setting comes from its command-line flag, then from `--set KEY=VALUE`, then from an environment variable, then from
+the file or preset of `--config`. The default below is last. An unknown key or a wrong type is an error that names the
+key. `lmm-classifier config` shows the settings in force.
+
+`lmm-classifier init` writes a file with a comment for each key. Its first line names the JSON schema of the settings,
+by which an editor with a YAML language server completes and checks the file. `lmm-classifier config --schema` writes
+the schema. It is `config.schema.json` in the package.
 
 `--config` takes a YAML file, or the name of a preset that comes with the package. `default` holds every default.
 `offline` needs no download. `lite` needs none either, and fuses a trained encoder of the extra `lite` with the
@@ -68,6 +74,12 @@ shows them.
 starts at the folder in which the program runs, as does the default of `retrieval.index_path`. `~` is the home folder
 everywhere. A model's name such as `encoder.model: tiny` is a folder where there is one, else a name on the hub; names
 that begin with `.`, `/` or `~`, or have more than one `/`, are always folders.
+
+**Environment.** `LMM_CLASSIFIER__RETRIEVAL__K=10` sets `retrieval.k`: the prefix, then the keys, with two underscores
+between them. The value is written as after `--set`, so `LMM_CLASSIFIER__LABELS='[cat, dog]'` is a list and
+`LMM_CLASSIFIER__ENCODER__1__VIEW` is about the second encoder. A name with this prefix that is no setting is an error.
+Only the command line reads the environment, and no `.env` file is read. In Python:
+`config.set_from_environment(os.environ)`.
 
 **Values** follow YAML 1.2: only `true` and `false` are booleans, so `off`, `no` and `12:30` are words. Where only text
 can stand, such as a label or a revision, a value counts as it is written: `labels: [no, 010, 2024-01-01]`. A key may
@@ -110,8 +122,9 @@ _CLI = """\
 Every command takes `--config FILE|PRESET`, `--set KEY=VALUE`, `--quiet` (`-q`: only results and errors) and `--debug`.
 `-h` shows the help. `lmm-classifier --install-completion` sets up completion for your shell.
 
-A setting comes from its flag, then from `--set`, then from the `--config` file, then from the defaults. See
-[configuration](configuration.md).
+A setting comes from its flag, then from `--set`, then from an environment variable such as
+`LMM_CLASSIFIER__RETRIEVAL__K`, then from the `--config` file, then from the defaults. See
+[configuration](configuration.md). The manual page `man lmm-classifier` comes with the package.
 
 Results go to standard output. Progress, warnings and errors go to standard error. Exit code 0 means success, 1 failure,
 130 an interruption. Some commands have further codes, which their help lists.
@@ -188,6 +201,7 @@ def files() -> dict[Path, str]:
         ROOT / "lmm_classifier/config.schema.json": schema_text(),
         ROOT / "docs/reference/configuration.md": configuration_page(),
         ROOT / "docs/reference/cli.md": cli_page(),
+        ROOT / "man/lmm-classifier.1": man_page(),
         ROOT / "docs/reference/python.md": python_page(_NOTE),
     }
 

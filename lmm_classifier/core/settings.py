@@ -57,10 +57,12 @@ class Settings(BaseModel):
 
     def start_paths_at(self, folder: Path) -> None:
         """Let the relative paths that were set start at `folder`; those that are defaults stay as they are."""
-        for name in self.model_fields_set:
+        for name in type(self).model_fields:
             value = getattr(self, name)
             if isinstance(value, Settings):
                 value.start_paths_at(folder)
+            elif name not in self.model_fields_set:
+                continue
             elif isinstance(value, Path):
                 setattr(self, name, folder / value)
             elif isinstance(value, list) and all(isinstance(item, Path) for item in value):
