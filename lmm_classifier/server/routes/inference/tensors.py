@@ -20,6 +20,8 @@ Size = Annotated[int, Field(ge=0, le=2**40)]
 
 
 class _Lenient(BaseModel):
+    """A part of a request whose unknown members are passed over, as the protocol asks."""
+
     model_config: ClassVar[ConfigDict] = ConfigDict(extra="ignore", strict=True)
 
 
