@@ -18,6 +18,7 @@ from hatchling.metadata.plugin.interface import MetadataHookInterface
 VARIABLE = "SOURCE_REPOSITORY_URL"
 _LINK = re.compile(r"(?P<image>!?)\[(?P<text>[^\]]*)\]\((?!https?:|#|mailto:)(?P<target>[^)\s]+)\)")
 _DIAGRAM = re.compile(r"```mermaid\n(.*?)```", re.DOTALL)
+_CODE = re.compile(r"(```.*?```)", re.DOTALL)
 _NODE = re.compile(r'\w+\["(.+?)<br>(.+?)"\]')
 _PROJECT = "lmm-classifier"
 
@@ -82,7 +83,8 @@ def readme(text: str, repository: str | None, release: str) -> str:
         nodes = _NODE.findall(found[1])
         return "\n".join(f"{number}. **{name}**: {meaning}" for number, (name, meaning) in enumerate(nodes, 1))
 
-    text = _LINK.sub(link, _DIAGRAM.sub(diagram, text))
+    parts = _CODE.split(_DIAGRAM.sub(diagram, text))  # every second part is code
+    text = "".join(part if number % 2 else _LINK.sub(link, part) for number, part in enumerate(parts))
     text = re.sub(r"'\.\[([\w,-]+)\]'", rf"'{_PROJECT}[\1]'", text)
     text = re.sub(r"\bpip install \.(?=[`\s])", f"pip install {_PROJECT}", text)
     return re.sub(r"# in a checkout; ", "# ", re.sub(r"\n{3,}", "\n\n", text))

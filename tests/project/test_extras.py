@@ -58,6 +58,7 @@ def test_every_extra_has_a_check(extras):
         "search",
         "ann",
         "server",
+        "recommended",
         "all",
     ],
 )
