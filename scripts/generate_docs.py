@@ -165,7 +165,7 @@ def presets() -> dict[str, str]:
     folder, schema = ROOT / "lmm_classifier/presets", configuration_schema()
     offline = (folder / "offline.yaml").read_text(encoding="utf-8")
     return {
-        **{file.name: file.read_text(encoding="utf-8").partition("\n")[2] for file in sorted(folder.glob("*.yaml"))},
+        **{file.name: without_schema(file.read_text(encoding="utf-8")) for file in sorted(folder.glob("*.yaml"))},
         "default.yaml": commented_settings(
             schema,
             default_values(),
@@ -182,6 +182,12 @@ def presets() -> dict[str, str]:
             show_unset=False,
         ),
     }
+
+
+def without_schema(text: str) -> str:
+    """Return a preset without the line that names the schema, where it has one."""
+    first, _, rest = text.partition("\n")
+    return rest if first.startswith(schema_line("")) else text
 
 
 def with_schema(text: str, folder: str) -> str:

@@ -61,7 +61,7 @@ def draw_images(work: Path) -> None:
 
 
 def use(programs: Path, work: Path) -> None:
-    """Run the commands, and look at what they wrote."""
+    """Run the commands, and check what they wrote."""
     command = programs / "lmm-classifier"
     code = "import importlib.util as u; print([name for name in ('torch', 'transformers') if u.find_spec(name)])"
     assert _run([programs / "python", "-c", code], work).strip() == "[]", "torch can be imported"
