@@ -26,9 +26,10 @@ format: $(VENV)/.dev
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-docs: $(VENV)/.dev  ## write the generated pages and configuration files
+docs: $(VENV)/.dev  ## write the generated pages and files, then build the site of docs/ and check its links
 	$(BIN)/python -m scripts.generate_docs
 	$(BIN)/python -m benchmarks.tables
+	$(BIN)/python -m scripts.build_site
 
 wheel: $(VENV)/.dev  ## build the wheel and try it in an empty environment
 	scripts/smoke_wheel

@@ -14,7 +14,7 @@ These measurements explain some constants. They come from 2 cores of an AMD EPYC
   pair takes 0.5 us from the cache and 0.9 us from memory. Five rows of each of 100 labels are 500 pairs per image.
 - the graph: HNSW of faiss. A list of 500 held 99.9 % (clusters) and 99.7 % (48 even dimensions and noise) of the ten
   nearest of 50,000 rows. Inverted lists held 24 to 81 % of the latter. usearch is as good, but importing onnxruntime
-  after it ends the process (2.26.6 and 1.32.0). hnswlib has no wheels.
+  after it ends the process (2.26.6 and 1.32.0).
 - `index.hnsw.ANN_FROM` 1,000,000: explained there.
 """
 
@@ -49,13 +49,11 @@ def rows(quick: bool = False) -> list[Row]:
 
 
 def search_rows(count: int, quick: bool) -> list[Row]:
-    """Search with one query and with 256 at once: this program, faiss, numpy, scikit-learn, and a graph."""
+    """Search with one query and with 256 at once: this program, faiss, numpy and scikit-learn."""
     embeddings, queries = random_vectors(count)
     search = BruteForceSearch(embeddings)
     libraries = exact_libraries(embeddings)
-    if not quick and count <= 20_000:
-        libraries |= {"hnswlib HNSW": hnswlib_search(embeddings)}
-    place = where("faiss-cpu", "onnxruntime", "scikit-learn", "hnswlib", "usearch")
+    place = where("faiss-cpu", "onnxruntime", "scikit-learn", "usearch")
     nearest = search.search(queries, K)[0]
     best = np.argpartition(-(queries @ embeddings.T), K, axis=1)[:, :K]
     recall = float(np.mean([np.isin(expected, rows).mean() for expected, rows in zip(best, nearest)]))
@@ -103,17 +101,6 @@ def exact_libraries(embeddings: Float32Array) -> dict[str, Search]:
         "numpy": search_with_numpy,
         "scikit-learn brute": lambda queries: brute.kneighbors(queries, return_distance=False),
     }
-
-
-def hnswlib_search(embeddings: Float32Array) -> Search:
-    """Return the approximate search of hnswlib."""
-    import hnswlib
-
-    index = hnswlib.Index("ip", DIM)
-    index.init_index(len(embeddings), ef_construction=100, M=16)
-    index.add_items(embeddings, num_threads=cpu_count())
-    index.set_ef(64)
-    return lambda queries: index.knn_query(queries, K, num_threads=cpu_count())
 
 
 if __name__ == "__main__":

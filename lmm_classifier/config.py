@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, Literal, Self
 
 from pydantic import ValidationError, field_validator, model_validator
 
+from lmm_classifier.core.environment_settings import environment_settings
 from lmm_classifier.core.errors import ConfigError
 from lmm_classifier.core.labels import normal_label, require_label, unknown_clash
 from lmm_classifier.core.paths import absolute, expand_home
@@ -182,6 +183,20 @@ class PipelineConfig(Settings):
             setattr(section, last, value)
         except ConfigError as error:
             raise ConfigError(f"{shown}: {error}") from None
+
+    def set_from_environment(self, environment: Mapping[str, str]) -> None:
+        """Change the values that variables name, such as `LMM_CLASSIFIER__RETRIEVAL__K=10`, each as by `set`.
+
+        The command line does so with `os.environ`. The library reads no setting from the environment by itself.
+
+        Raises:
+            ConfigError: a variable with this prefix names no setting, or its value is wrong.
+        """
+        for name, setting in environment_settings(environment).items():
+            try:
+                self.set(setting)
+            except ConfigError as error:
+                raise ConfigError(f"The environment variable {name}: {error}") from None
 
     def _section(self, path: Sequence[str]) -> Settings:
         """Return the section at these keys; one of several has its number, from 0, as a key."""

@@ -202,6 +202,13 @@ def _server(environment: Environment) -> None:
         raise SystemExit(f"[{environment.extra}]: the server gave no result:\n{answer}")
 
 
+def _recommended(environment: Environment) -> None:
+    environment.python("import importlib.util; assert importlib.util.find_spec('torch') is None, 'torch is installed'")
+    for check in (_lite, _heif, _search, _ann):
+        shutil.rmtree(environment.folder / "index", ignore_errors=True)
+        check(environment)
+
+
 def _all(environment: Environment) -> None:
     for check in (_siglip, _openai_api, _heif, _search, _server):
         shutil.rmtree(environment.folder / "index", ignore_errors=True)
@@ -247,6 +254,7 @@ CHECKS: dict[str, Callable[[Environment], None]] = {
     "parquet": _parquet,
     "datasets": _datasets,
     "remote": _remote,
+    "recommended": _recommended,
     "all": _all,
 }
 NOT_TRIED = {

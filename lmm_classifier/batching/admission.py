@@ -21,9 +21,11 @@ class Admission:
     """
 
     def __init__(self, limit: int, max_bytes: int, rate: ServiceRate) -> None:
-        self.limit, self._max_bytes, self._rate = limit, max_bytes, rate
-        self.count, self.bytes = 0, 0
-        self.refused = {"images": 0, "bytes": 0, "deadline": 0}
+        self.limit: int = limit
+        self._max_bytes, self._rate = max_bytes, rate
+        self.count: int = 0
+        self.bytes: int = 0
+        self.refused: dict[str, int] = {"images": 0, "bytes": 0, "deadline": 0}
         self._lock = Lock()
 
     def enter(self, size: int, seconds: float) -> None:

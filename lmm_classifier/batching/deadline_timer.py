@@ -12,7 +12,7 @@ from typing import Generic, TypeVar
 
 from lmm_classifier.batching.clock import Clock
 
-logger = logging.getLogger(__name__)
+logger: logging.Logger = logging.getLogger(__name__)
 
 Item = TypeVar("Item", bound=Hashable)
 

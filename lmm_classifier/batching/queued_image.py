@@ -62,12 +62,16 @@ class QueuedImage:
         at_end: Callable[[QueuedImage], None],
     ) -> None:
         self.image: ImageInput | None = image
-        self.may_rerank, self.options = asked.may_rerank, asked.options
-        self.size, self.entered, self.seconds, self.deadline = size, now, seconds, now + seconds
+        self.may_rerank: bool = asked.may_rerank
+        self.options: AnswerOptions = asked.options
+        self.size: int = size
+        self.entered: float = now
+        self.seconds: float = seconds
+        self.deadline: float = now + seconds
         self.prepared: PreparedImage | None = None
         self.vote: Vote | None = None  # retrieval's, while the reranker is asked
         self.is_admitted = True  # whether it counts in the queue before the vote
-        self.future = QueuedResult()
+        self.future: QueuedResult = QueuedResult()
         self._stages: dict[str, float] = {}
         self._last = now
         self._is_ending = False

@@ -9,7 +9,7 @@ from collections.abc import Callable, Hashable
 from threading import Condition, Thread, current_thread
 from typing import Generic, TypeVar
 
-logger = logging.getLogger(__name__)
+logger: logging.Logger = logging.getLogger(__name__)
 
 Item = TypeVar("Item", bound=Hashable)
 

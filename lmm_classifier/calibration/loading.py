@@ -23,7 +23,7 @@ from lmm_classifier.neighbors.novelty import Familiarity
 from lmm_classifier.neighbors.voting import RuleSpec
 from lmm_classifier.rerank.benefit import RerankerBenefit
 
-logger = logging.getLogger(__name__)
+logger: logging.Logger = logging.getLogger(__name__)
 
 _AGAIN = "Run `lmm-classifier calibrate` again."
 OTHER_RULE = (

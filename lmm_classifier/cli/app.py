@@ -12,6 +12,10 @@ from lmm_classifier.cli.options import with_config
 
 # The first line of each command's help stands here too, so that `--help` imports none of them; a test compares.
 PANELS = {
+    "Set up": {
+        "init": "Write a file of settings with a comment for each key.",
+        "config": "Show the settings in force, or their schema.",
+    },
     "Build and edit": {
         "build": "Build an index from a folder of labeled images, or from any other dataset.",
         "sync": "Bring an index up to date with its dataset.",
@@ -43,6 +47,7 @@ PANELS = {
         "demo": "Show everything on drawn images.",
     },
 }
+_MODULES = {"import": "import_index", "config": "show_configuration"}  # commands whose names serve for something else
 COMMANDS = [name for commands in PANELS.values() for name in commands]
 _PLAIN: dict[str, Any] = {
     "rich_markup_mode": None,
@@ -62,11 +67,11 @@ class _PanelGroup(TyperGroup):
         """Return a command, None for a name that is none."""
         if cmd_name not in COMMANDS:
             return None
-        name = {"import": "import_index"}.get(cmd_name, cmd_name.replace("-", "_"))
-        function = getattr(import_module(f"lmm_classifier.cli.{name}"), name)
+        name = _MODULES.get(cmd_name, cmd_name.replace("-", "_"))
+        module = import_module(f"lmm_classifier.cli.{name}")
         single = typer.Typer(add_completion=False, **_PLAIN)
         single.command(cmd_name, context_settings=_PLAIN["context_settings"])(
-            with_config(function, offline=cmd_name == "demo")
+            with_config(getattr(module, name), getattr(module, "choose_preset", None))
         )
         return typer.main.get_command(single)
 
@@ -77,11 +82,12 @@ class _PanelGroup(TyperGroup):
                 formatter.write_dl(list(commands.items()))
 
 
-app = typer.Typer(
+app: typer.Typer = typer.Typer(
     cls=_PanelGroup,
     no_args_is_help=True,
     help="Classify images by a folder of labeled ones, without training.",
-    epilog="A setting comes from its flag, then from --set, then from the --config file, then from the defaults.",
+    epilog="A setting comes from its flag, then from --set, then from the environment (LMM_CLASSIFIER__SECTION__KEY), "
+    "then from the --config file, then from the defaults.",
     **_PLAIN,
 )
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -85,3 +85,8 @@ def _calibrate(config: PipelineConfig) -> tuple[list[str], CalibrationReport | N
     if report.calibration.reranker_benefit is not None:
         lines.append(summary(report.calibration.reranker_benefit)[0])
     return lines, report
+
+
+def choose_preset(options: dict[str, Any]) -> str:  # noqa: ARG001 - any options
+    """Return the preset that needs no download."""
+    return "offline"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from functools import wraps
 from inspect import Parameter, Signature, signature
@@ -50,6 +51,8 @@ FollowLinksOption = Annotated[
     typer.Option(metavar="FOLDER", help="Follow links that lead into this folder; may be repeated."),
 ]
 
+PresetChoice = Callable[[dict[str, Any]], str]  # of the options of a command
+
 _COMMON: dict[str, tuple[Any, Any]] = {
     "config": (ConfigOption, None),
     "settings": (SetOption, None),
@@ -58,18 +61,19 @@ _COMMON: dict[str, tuple[Any, Any]] = {
 }
 
 
-def with_config(command: Callable[..., int | None], offline: bool = False) -> Callable[..., None]:
+def with_config(command: Callable[..., int | None], choose_preset: PresetChoice | None = None) -> Callable[..., None]:
     """Add `--config`, `--set`, `--quiet` and `--debug` to a command, and pass it their configuration as `config`.
 
-    The command returns its exit code, None for 0. Errors become one line. With `offline` the default configuration is
-    the one that needs no download.
+    The command returns its exit code, None for 0. Errors become one line. Without `--config`, `choose_preset` names
+    the preset by the options of the command.
     """
 
     @wraps(command)
     def run(config: str | None, settings: list[str] | None, quiet: bool, debug: bool, **options: Any) -> None:
         with given_configuration(config, settings), exit_on_error(debug), quiet_if(quiet):
-            read = read_configuration(config, settings, offline)
-            raise typer.Exit(command(config=read, **{name: expanded(value) for name, value in options.items()}) or 0)
+            own = {name: expanded(value) for name, value in options.items()}
+            name = choose_preset(own) if config is None and choose_preset is not None else config
+            raise typer.Exit(command(config=read_configuration(name, settings), **own) or 0)
 
     # the configuration's class is imported only where a command runs, so that help does not load it
     names = {**command.__globals__, "PipelineConfig": object}
@@ -88,15 +92,16 @@ def with_config(command: Callable[..., int | None], offline: bool = False) -> Ca
     return run
 
 
-def read_configuration(name: str | None, settings: list[str] | None = None, offline: bool = False) -> PipelineConfig:
-    """Read a preset or a file, change settings, and set up logging by them. A preset comes before a file."""
+def read_configuration(name: str | None, settings: list[str] | None = None) -> PipelineConfig:
+    """Read a preset or a file, then the environment, then `settings`, and set up logging. A preset precedes a file."""
     from lmm_classifier.config import PipelineConfig, preset_names
     from lmm_classifier.logging_config import configure_logging
 
     if name is None:
-        config = PipelineConfig.offline() if offline else PipelineConfig()
+        config = PipelineConfig()
     else:
         config = PipelineConfig.preset(name) if name in preset_names() else PipelineConfig.from_yaml(name)
+    config.set_from_environment(os.environ)
     for setting in settings or []:
         config.set(setting)
     log = config.logging

@@ -26,7 +26,7 @@ from lmm_classifier.data.places import Place
 from lmm_classifier.data.readers.crops import Crop
 from lmm_classifier.pipeline.stages.unreadable import unreadable
 
-logger = logging.getLogger(__name__)
+logger: logging.Logger = logging.getLogger(__name__)
 
 _AT_ONCE = 8  # images under way
 _DEADLINE = 60_000  # milliseconds that the server may take for an image
@@ -61,7 +61,7 @@ class RemoteClassifier:
         self._idle, self._used = list[http.client.HTTPConnection](), set[http.client.HTTPConnection]()
         try:
             self._unknown_label = self._get("/v1/config", "unknown_label")
-            self.run_identity = self._get("/v1/index", "run")
+            self.run_identity: str = self._get("/v1/index", "run")
         except ServerError:
             self.close()
             raise

@@ -16,7 +16,7 @@ from lmm_classifier.core.datatypes import Classification
 from lmm_classifier.core.errors import OutputError
 from lmm_classifier.pipeline.run_identity import same_settings
 
-logger = logging.getLogger(__name__)
+logger: logging.Logger = logging.getLogger(__name__)
 
 
 class ResultOutput:
@@ -33,9 +33,10 @@ class ResultOutput:
     """
 
     def __init__(self, path: Path | None, output_format: str, resume: bool, overwrite: bool) -> None:
-        self.path, self.format = path, output_format
-        self.written = 0  # results of this run
-        self.stored = StoredResults()
+        self.path: Path | None = path
+        self.format: str = output_format
+        self.written: int = 0  # results of this run
+        self.stored: StoredResults = StoredResults()
         self._resume, self._overwrite = resume, overwrite
         self._file: AppendedFile | None = None
         self._run = ""

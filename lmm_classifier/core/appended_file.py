@@ -42,7 +42,7 @@ class AppendedFile:
         except OSError as error:
             raise OutputError(f"Cannot write {path}: {error.strerror}.") from error
         try:
-            self.is_regular = stat.S_ISREG(os.fstat(self._handle).st_mode)
+            self.is_regular: bool = stat.S_ISREG(os.fstat(self._handle).st_mode)
             if self.is_regular:
                 self._lock()
                 self._prepare(mode)

@@ -182,7 +182,7 @@ class ConflictError(LmmClassifierError, ValueError):
 
     def __init__(self, message: str, conflicts: Mapping[str, tuple[str, str | None]]) -> None:
         super().__init__(message)
-        self.conflicts = dict(conflicts)
+        self.conflicts: dict[str, tuple[str, str | None]] = dict(conflicts)
 
     def __reduce__(self) -> tuple[type[Self], tuple[str, dict[str, tuple[str, str | None]]]]:
         return type(self), (str(self), self.conflicts)

@@ -6,6 +6,8 @@ import difflib
 import os
 from pathlib import Path
 
+from platformdirs import user_cache_path
+
 from lmm_classifier.core.errors import ConfigError
 
 
@@ -62,10 +64,15 @@ def home_is_known() -> bool:
 
 
 def cache_folder() -> Path:
-    """Return the folder for files that can be made again: XDG_CACHE_HOME, else `.cache` in the home folder.
+    """Return the program's folder for files that can be made again, where the system keeps such files.
+
+    On Linux it is `$XDG_CACHE_HOME/lmm-classifier`, by default below `~/.cache`; on macOS it is below
+    `~/Library/Caches`, on Windows below `%LOCALAPPDATA%`. It may not exist, and it may not be writable.
 
     Raises:
-        ConfigError: neither is known.
+        ConfigError: the home folder is unknown, and no variable of the environment names another place.
     """
-    chosen = os.environ.get("XDG_CACHE_HOME", "")
-    return Path(chosen) if Path(chosen).is_absolute() else expand_home("~/.cache")  # XDG ignores relative ones
+    try:
+        return expand_home(user_cache_path("lmm-classifier", appauthor=False))
+    except RuntimeError:
+        raise ConfigError("The folder for caches is unknown. Set HOME, or XDG_CACHE_HOME to a whole path.") from None

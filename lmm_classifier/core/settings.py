@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin
+from typing import Annotated, Any, ClassVar, Literal, TypeVar, get_args, get_origin
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag, ValidationError
 
@@ -41,7 +41,9 @@ def section_type(annotation: Any) -> type[BaseModel] | None:
 class Settings(BaseModel):
     """A section with strict types and without unknown keys; assignments are checked too."""
 
-    model_config = ConfigDict(extra="forbid", strict=True, validate_assignment=True, protected_namespaces=())
+    model_config: ClassVar[ConfigDict] = ConfigDict(
+        extra="forbid", strict=True, validate_assignment=True, protected_namespaces=()
+    )
 
     def __setattr__(self, name: str, value: Any) -> None:
         if name not in type(self).model_fields:
@@ -55,10 +57,12 @@ class Settings(BaseModel):
 
     def start_paths_at(self, folder: Path) -> None:
         """Let the relative paths that were set start at `folder`; those that are defaults stay as they are."""
-        for name in self.model_fields_set:
+        for name in type(self).model_fields:
             value = getattr(self, name)
             if isinstance(value, Settings):
                 value.start_paths_at(folder)
+            elif name not in self.model_fields_set:
+                continue
             elif isinstance(value, Path):
                 setattr(self, name, folder / value)
             elif isinstance(value, list) and all(isinstance(item, Path) for item in value):

@@ -9,11 +9,8 @@ from lmm_classifier.core.paths import cache_folder
 
 
 def user_cache() -> Path | None:
-    """Return `$XDG_CACHE_HOME/lmm-classifier`, by default below `~/.cache`; None for a user without a home.
-
-    The folder may not exist, and it may not be writable.
-    """
+    """Return `cache_folder()`, None for a user without a home. It may not exist, and it may not be writable."""
     try:
-        return cache_folder() / "lmm-classifier"
+        return cache_folder()
     except ConfigError:
         return None

@@ -43,7 +43,8 @@ class LabelFolders:
     """
 
     def __init__(self, root: Path, action: Action) -> None:
-        self.root, self.action = root, action
+        self.root: Path = root
+        self.action = action
         self.counts: Counter[str] = Counter()  # what was done, in words
         self.problems: list[Skipped] = []  # images that are not there, with the reason
         self.folders: dict[str, Path] = {}  # label -> its folder

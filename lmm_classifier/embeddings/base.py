@@ -18,7 +18,7 @@ class CosineEncoder(Reopened):
     `encode`. A copy opens the model again.
     """
 
-    transform_fitter = IdentityFitter()  # these embeddings are compared as they are
+    transform_fitter: IdentityFitter = IdentityFitter()  # these embeddings are compared as they are
     fingerprint: Fingerprint
     image_size: int
 

@@ -50,8 +50,8 @@ class DescriptorEncoder:
     """
 
     image_size = _LONG_SIDE
-    transform_fitter = BlockWhiteningFitter(_SIZES, _WEIGHTS, _NORM)
-    fingerprint = Fingerprint(
+    transform_fitter: BlockWhiteningFitter = BlockWhiteningFitter(_SIZES, _WEIGHTS, _NORM)
+    fingerprint: Fingerprint = Fingerprint(
         backend="descriptor",
         model="descriptor",
         revision="1",

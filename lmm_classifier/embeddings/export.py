@@ -33,7 +33,7 @@ from lmm_classifier.embeddings.exported_model import ALIKE, write_description
 from lmm_classifier.embeddings.model_types import Pooling
 from lmm_classifier.embeddings.preprocessing import Preprocessing, Source
 
-logger = logging.getLogger(__name__)
+logger: logging.Logger = logging.getLogger(__name__)
 
 Form = Literal["openvino", "onnx"]
 SUFFIX = {"openvino": ".xml", "onnx": ".onnx"}
@@ -62,7 +62,7 @@ def exported_or_converted(config: EncoderConfig) -> Path:
             f"cannot load the encoder {config.model!r} ({error}): set encoder.model to a checkpoint, by hub name or "
             "folder, or to the folder of an export (`lmm-classifier export-encoder`)"
         ) from error
-    cache = config.converted_dir or cache_folder() / "lmm-classifier" / "converted"
+    cache = config.converted_dir or cache_folder() / "converted"
     converted = cache / f"{Path(model_name(config.model)).name}-{_identity(folder, config.pooling)}"
     if not (converted / "model.yaml").is_file():
         try:

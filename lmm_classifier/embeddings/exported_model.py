@@ -111,8 +111,8 @@ class ExportedEncoder(CosineEncoder, ABC):
         self.exported = exported
         self._threads = threads or cpu_count()
         self._turn = ForkSafeLock()  # all threads work on one batch
-        self.image_size = exported.preprocessing.side
-        self.batch_size = images_per_thread * self._threads  # so that every thread is busy most of the time
+        self.image_size: int = exported.preprocessing.side
+        self.batch_size: int = images_per_thread * self._threads  # so that every thread is busy most of the time
 
     def preprocess(self, image: Image) -> Bytes:
         """Resize or crop an upright RGB image to the model's input size, (height, width, 3)."""

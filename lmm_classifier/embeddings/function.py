@@ -72,9 +72,9 @@ class FunctionEncoder(CosineEncoder):
         self._fn, self._preprocess, self._batch = fn, preprocess, batch_size
         self._turn = ForkSafeLock()
         self.image_size = image_size
-        self.batch_size = batch_size * -(-_MIN_IMAGES // batch_size)
+        self.batch_size: int = batch_size * -(-_MIN_IMAGES // batch_size)
         steps = "of the function" if preprocess is None else "of the function, before it"
-        self.fingerprint = Fingerprint("function", name, "", steps, int(dim), "float32")
+        self.fingerprint: Fingerprint = Fingerprint("function", name, "", steps, int(dim), "float32")
 
     def preprocess(self, image: Image.Image) -> NDArray[Any]:
         """Return what `preprocess` makes of an upright RGB image, without one its pixels (height, width, 3)."""

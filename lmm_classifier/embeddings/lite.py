@@ -29,7 +29,7 @@ from lmm_classifier.embeddings.exported_model import ExportedModel, write_descri
 from lmm_classifier.embeddings.preprocessing import Preprocessing, Source
 from lmm_classifier.embeddings.torch_weights import read_torch_weights
 
-logger = logging.getLogger(__name__)
+logger: logging.Logger = logging.getLogger(__name__)
 
 _EXTRA = "lite"
 _VERSION = "1"  # of the converted files; those of another version are not used

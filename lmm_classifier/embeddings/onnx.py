@@ -36,7 +36,7 @@ class OnnxEncoder(ExportedEncoder):
         super().__init__(ExportedModel.find(model, ".onnx", preprocessing), threads, _IMAGES_PER_THREAD)
         self._input, self._type = self._find_input()
         self._output = self._find_output()
-        self.fingerprint = self._identify()
+        self.fingerprint: Fingerprint = self._identify()
 
     def encode(self, preprocessed: Sequence[Preprocessed]) -> Float32Array:
         """Return normalized embeddings (n, dim); raises EncoderError on values that are not finite."""

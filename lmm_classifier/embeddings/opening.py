@@ -13,7 +13,7 @@ from lmm_classifier.embeddings.config import EncoderConfig
 from lmm_classifier.embeddings.registry import compatible_backends, open_encoder
 from lmm_classifier.embeddings.view import CenterView
 
-logger = logging.getLogger(__name__)
+logger: logging.Logger = logging.getLogger(__name__)
 
 _DESCRIPTOR_NOTICE = (
     "using the weight-free descriptor: it needs no download, but a trained encoder is far more accurate; "

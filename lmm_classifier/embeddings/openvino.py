@@ -53,7 +53,7 @@ class OpenvinoEncoder(ExportedEncoder):
         self._dtype = self._choose_dtype(dtype)
         self._model = self._read_model()
         self._takes_bytes = self._fix_shape()
-        self.fingerprint = self._identify()
+        self.fingerprint: Fingerprint = self._identify()
 
     def encode(self, preprocessed: Sequence[Preprocessed]) -> Float32Array:
         """Return normalized embeddings (n, dim); raises EncoderError on values that are not finite."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -44,7 +44,7 @@ _RESAMPLE = {int(Image.Resampling[name.upper()]): name for name in ("nearest", "
 class Source(BaseModel):
     """The checkpoint that a model was exported from; its vectors may be compared with the checkpoint's own."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config: ClassVar[ConfigDict] = ConfigDict(extra="forbid", frozen=True)
 
     backend: str
     model: str
@@ -60,7 +60,7 @@ class Source(BaseModel):
 class Preprocessing(BaseModel):
     """How an image becomes the model's input. A model whose input takes bytes scales them itself."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config: ClassVar[ConfigDict] = ConfigDict(extra="forbid", frozen=True)
 
     size: Side | tuple[Side, Side]
     fit: Literal["squash", "crop"] = "squash"

@@ -17,7 +17,7 @@ from lmm_classifier.core.forking import ForkSafeLock
 from lmm_classifier.core.optional_imports import import_optional
 from lmm_classifier.core.protocols import Preprocessed
 
-logger = logging.getLogger(__name__)
+logger: logging.Logger = logging.getLogger(__name__)
 
 _EXTRA = "siglip"
 _TOKENS = 32_768  # patches in one forward pass: enough for the matrix products to fill a large GPU
@@ -59,7 +59,7 @@ class BatchedTorchModel:
         self._device = device
         self._on_cuda = device.startswith("cuda")
         chosen = max(8, _TOKENS // tokens // 8 * 8) if self._on_cuda else _MPS_BATCH if device == "mps" else 1
-        self.batch = forward.batch or chosen
+        self.batch: int = forward.batch or chosen
         self._turn = ForkSafeLock()  # one batch size, one device
 
     def __call__(self, preprocessed: Sequence[Preprocessed], dim: int) -> Float32Array:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -82,9 +83,9 @@ class TransformersEncoder(CosineEncoder):
         if forward.threads:
             self._torch.set_num_threads(forward.threads)
         try:
-            self.folder = resolve_checkpoint(model, hub.revision, hub.cache_dir, hub.allow_download, _EXTRA)
+            self.folder: Path = resolve_checkpoint(model, hub.revision, hub.cache_dir, hub.allow_download, _EXTRA)
             self._open(pooling)
-            self.fingerprint = self._identify(model)
+            self.fingerprint: Fingerprint = self._identify(model)
         except EncoderError as error:
             raise EncoderError(f"cannot load the encoder {model!r}: {error}") from error
         except LmmClassifierError:
@@ -184,7 +185,7 @@ class TransformersEncoder(CosineEncoder):
         else:
             self._settings = read_image_processor(self.folder)
             self.preprocessing = preprocessing_of(self._settings, self.folder)
-            self.image_size = self.preprocessing.side
+            self.image_size: int = self.preprocessing.side
             self._tower = load_image_tower(self.folder, self._kind, chosen, self._device, self._dtype)
             self._tower.require_size(self.preprocessing.shape)
             patches = self._tower.patches(*self.preprocessing.shape)

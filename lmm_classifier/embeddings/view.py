@@ -47,7 +47,8 @@ class CenterView:
     """
 
     def __init__(self, encoder: Encoder, view: str) -> None:
-        self.encoder, self._fraction = encoder, center_fraction(view)
+        self.encoder: Encoder = encoder
+        self._fraction = center_fraction(view)
         self.fingerprint: Fingerprint = replace(encoder.fingerprint, view=f"center {self._fraction:g}")
 
     @property

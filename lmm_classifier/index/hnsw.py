@@ -31,7 +31,7 @@ from lmm_classifier.index.storage.snapshot import FOLDER
 from lmm_classifier.index.vector_index import ExactIndex
 from lmm_classifier.neighbors.brute_force import BruteForceSearch
 
-logger = logging.getLogger(__name__)
+logger: logging.Logger = logging.getLogger(__name__)
 
 EXTRA = "ann"
 FILE = "graph-{encoder}.faiss"  # one for each encoder, named by its `Fingerprint.space_id`

@@ -12,7 +12,7 @@ from lmm_classifier.embeddings.config import EncoderConfig
 from lmm_classifier.embeddings.opening import backends_of
 from lmm_classifier.index.manifest import Manifest
 
-logger = logging.getLogger(__name__)
+logger: logging.Logger = logging.getLogger(__name__)
 
 
 def places_of(manifest: Manifest, encoders: Sequence[Fingerprint], source: str) -> tuple[int, ...]:

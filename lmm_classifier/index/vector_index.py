@@ -58,7 +58,7 @@ class ExactIndex:
         self.fingerprint: Fingerprint = contents.manifest.encoders[encoder].fingerprint
         self.transform = transform
         self.encoder = encoder  # its place in the manifest
-        self.hashes = contents.hashes
+        self.hashes: Sequence[str] = contents.hashes
         labels = Labels.of(contents.labels)
         self.label_names: Sequence[str] = labels.names
         self.label_ids: IntArray = labels.ids

@@ -89,7 +89,7 @@ class Gallery:
         self.projected = projected
         self._plain = plain
         self.rows_of_label: list[IntArray] = plain.rows_of_label if plain else rows_by_label(label_ids, labels)
-        self.counts = np.bincount(label_ids, minlength=labels)  # (C,)
+        self.counts: NDArray[np.intp] = np.bincount(label_ids, minlength=labels)  # (C,)
 
     @classmethod
     def of(cls, rows: Float32Array, label_ids: IntArray, labels: int) -> Gallery:

@@ -69,7 +69,7 @@ class Int8Block:
     """A block of rows (b, d), stored as 8-bit integers in the order in which the processor multiplies them."""
 
     def __init__(self, rows: Float32Array) -> None:
-        self.count = len(rows)
+        self.count: int = len(rows)
         self._scales = np.empty(len(rows), np.float32)
         self._largest_norm = self._largest_residual = 0.0
         columns = np.empty(rows.shape[::-1], np.int8)

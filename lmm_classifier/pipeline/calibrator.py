@@ -46,7 +46,7 @@ from lmm_classifier.pipeline.index_encoder import encode_label_names
 from lmm_classifier.pipeline.near_copies import encode_unseen
 from lmm_classifier.pipeline.rerank_calibrator import measure_on_predictions
 
-logger = logging.getLogger(__name__)
+logger: logging.Logger = logging.getLogger(__name__)
 
 _FEW_NEW = 50  # new images below which a shift is easily missed
 

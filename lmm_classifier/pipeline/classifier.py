@@ -61,7 +61,7 @@ class HybridClassifier:
     _closed = False
 
     def __init__(self, config: PipelineConfig, encoder: Encoder | Sequence[Encoder] | None = None) -> None:
-        self.config = config.model_copy(deep=True)
+        self.config: PipelineConfig = config.model_copy(deep=True)
         self._given = encoder
         watcher = IndexWatcher(absolute(config.retrieval.index_path))
         indexes = open_index(config.retrieval, backends_of(config.encoders, encoder))

@@ -33,7 +33,7 @@ from lmm_classifier.pipeline.thresholds import Thresholds
 from lmm_classifier.rerank.benefit import RerankerBenefit
 from lmm_classifier.rerank.registry import open_reranker
 
-logger = logging.getLogger(__name__)
+logger: logging.Logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)

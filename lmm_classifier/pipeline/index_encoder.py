@@ -24,7 +24,7 @@ from lmm_classifier.embeddings.registry import may_embed_text, open_encoder
 from lmm_classifier.index.matching import places_of, require_backends
 from lmm_classifier.index.vector_index import ExactIndex
 
-logger = logging.getLogger(__name__)
+logger: logging.Logger = logging.getLogger(__name__)
 
 
 def open_encoders_of(indexes: Sequence[ExactIndex], config: PipelineConfig, path: Path) -> tuple[Encoder, ...]:

@@ -17,7 +17,7 @@ from lmm_classifier.data.limits import ImageLimits
 from lmm_classifier.data.readers.opening import source_problem
 from lmm_classifier.index.vector_index import ExactIndex
 
-logger = logging.getLogger(__name__)
+logger: logging.Logger = logging.getLogger(__name__)
 
 _NEAREST = 8  # examples of a label among which the typical ones are chosen
 _CACHED = 256  # decoded images in memory

@@ -39,7 +39,7 @@ from lmm_classifier.rerank.benefit import (
 )
 from lmm_classifier.rerank.registry import open_reranker
 
-logger = logging.getLogger(__name__)
+logger: logging.Logger = logging.getLogger(__name__)
 
 _CHUNK = 32  # images read and asked about at a time
 _MIN_ANSWERS = 20  # fewer answers say nothing about a reranker

@@ -11,7 +11,7 @@ from time import monotonic
 from lmm_classifier.calibration.predictions import SCORING
 from lmm_classifier.core.progress import Progress, ProgressCallback
 
-logger = logging.getLogger(__name__)
+logger: logging.Logger = logging.getLogger(__name__)
 
 SECONDS = 3.0  # of fitting, from which a start counts as slow
 

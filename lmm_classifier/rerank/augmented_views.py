@@ -42,7 +42,8 @@ class AugmentedViewsReranker:
     """Scores the candidates on five views of the image; works with every encoder and voting rule."""
 
     references = 0
-    trust = (1 / (1 + _WEIGHT), _WEIGHT / (1 + _WEIGHT))  # a weighted mean of retrieval's score and the views'
+    # a weighted mean of retrieval's score and the views'
+    trust: tuple[float, float] = (1 / (1 + _WEIGHT), _WEIGHT / (1 + _WEIGHT))
 
     def __init__(self, score_labels: ScoreLabels) -> None:
         self._score_labels = score_labels

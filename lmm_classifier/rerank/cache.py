@@ -23,7 +23,7 @@ from lmm_classifier.core.protocols import Reranker
 from lmm_classifier.core.reopening import Closable, Reopened
 from lmm_classifier.core.sqlite_errors import SQLITE_ERRORS, reason_of
 
-logger = logging.getLogger(__name__)
+logger: logging.Logger = logging.getLogger(__name__)
 
 _BUSY_SECONDS = 10.0  # to wait while another process writes
 _TRIM_EVERY = 256  # answers added between two checks of the size
@@ -45,13 +45,15 @@ class CachedReranker(Reopened):
     """
 
     def __init__(self, inner: Reranker, path: Path, max_entries: int) -> None:
-        self.inner, self.path, self._max_entries = inner, path, max_entries
+        self.inner: Reranker = inner
+        self.path: Path = path
+        self._max_entries = max_entries
         self._added = 0  # since the last check of the size
         self._lock = threading.Lock()
         self._database: sqlite3.Connection | None = None
         self._closing: weakref.finalize[..., CachedReranker] | None = None
         self._usable = True
-        self.hits = 0  # answers that came from the file
+        self.hits: int = 0  # answers that came from the file
         register_for_reset(self)
 
     @property

@@ -43,11 +43,11 @@ class ChatClient:
     def __init__(self, options: ServerOptions) -> None:
         self.options = options
         self._httpx = import_http()
-        self.endpoints = tuple(Endpoint(url, options) for url in options.base_urls)
+        self.endpoints: tuple[Endpoint, ...] = tuple(Endpoint(url, options) for url in options.base_urls)
         self._starting = threading.Lock()
         self._session: HttpSession | None = None
         self._closing: weakref.finalize[..., ChatClient] | None = None
-        self.calls = 0  # requests that were sent
+        self.calls: int = 0  # requests that were sent
         register_for_reset(self)
 
     def run(self, function: Callable[[*Arguments], Awaitable[T]], *arguments: *Arguments) -> T:

@@ -52,7 +52,8 @@ class ReplyError(ValueError):
 
     def __init__(self, fault: ReplyFault, foreign: str = "", status: int | None = None) -> None:
         super().__init__(_SENTENCES[fault])
-        self.fault, self._foreign, self.status = fault, foreign, status
+        self.status: int | None = status
+        self.fault, self._foreign = fault, foreign
 
     def describe(self, secrets: Collection[str] = ()) -> str:
         """Return the reason, with the server's text in quotes and without the secrets."""

@@ -21,12 +21,14 @@ class Endpoint:
 
     def __init__(self, url: str, options: ServerOptions) -> None:
         self.url = url
-        self.proxy = proxy_for(url, options.proxy)
-        self.circuit_breaker = CircuitBreaker(options.circuit_breaker_failures, options.circuit_breaker_seconds)
-        self.pacer = Pacer(time.monotonic)  # the clock of an event loop
+        self.proxy: str | None = proxy_for(url, options.proxy)
+        self.circuit_breaker: CircuitBreaker = CircuitBreaker(
+            options.circuit_breaker_failures, options.circuit_breaker_seconds
+        )
+        self.pacer: Pacer = Pacer(time.monotonic)  # the clock of an event loop
         self.abilities: Abilities | None = None
         self.compared = False  # whether its model was compared with those of the other servers
-        self.under_way = 0  # images that it is asked about
+        self.under_way: int = 0  # images that it is asked about
 
     def unavailable(self, seconds: float) -> str | None:
         """Return why no request can be sent within `seconds`; None where one can."""

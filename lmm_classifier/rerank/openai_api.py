@@ -22,7 +22,7 @@ from lmm_classifier.rerank.server_errors import CallError, UnusableServerError
 from lmm_classifier.rerank.server_options import ServerOptions
 from lmm_classifier.rerank.server_probe import ServerProbe
 
-logger = logging.getLogger(__name__)
+logger: logging.Logger = logging.getLogger(__name__)
 
 _PROBE_DEADLINES = 10.0  # the time for a probe, in deadlines of an image
 _COMPARE_SECONDS = 5.0  # to probe the other servers, where the name of a model is another
@@ -43,7 +43,7 @@ class OpenAIReranker(Reopened):
         revision: names the version of the model where that may change.
     """
 
-    trust = (1.0, 1.0)  # equal weights until `calibrate --rerank` measures them
+    trust: tuple[float, float] = (1.0, 1.0)  # equal weights until `calibrate --rerank` measures them
 
     def __init__(
         self,
@@ -54,10 +54,10 @@ class OpenAIReranker(Reopened):
         revision: str | None = None,
     ) -> None:
         self.options = options
-        self.prompt_options = prompt_options or PromptOptions()
-        self.budget = budget or VisualTokenBudget()
+        self.prompt_options: PromptOptions = prompt_options or PromptOptions()
+        self.budget: VisualTokenBudget = budget or VisualTokenBudget()
         self.min_option_mass = min_option_mass
-        self.client = ChatClient(options)
+        self.client: ChatClient = ChatClient(options)
         self._revision = revision
 
     @property

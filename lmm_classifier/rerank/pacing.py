@@ -33,7 +33,8 @@ class SlowDownError(Exception):
 
     def __init__(self, reason: str, wait: float | None = None) -> None:
         super().__init__(reason)
-        self.reason, self.wait = reason, wait
+        self.reason: str = reason
+        self.wait: float | None = wait
 
 
 class Pacer:
@@ -45,15 +46,15 @@ class Pacer:
 
     def __init__(self, now: Callable[[], float]) -> None:
         self._now = now
-        self.rate = math.inf  # requests per second
+        self.rate: float = math.inf  # requests per second
         self._free_at = -math.inf  # when the rate allows the next request
         self._paused_until = -math.inf
         self._lowered_at = -math.inf
         self._sent = 0  # since the last decrease
         self._refusals = 0  # in a row
         self._recent: deque[float] = deque(maxlen=4096)  # when requests were sent that were not refused
-        self.reason = ""  # of the last refusal
-        self.progress_at = now()  # when the server last answered a request
+        self.reason: str = ""  # of the last refusal
+        self.progress_at: float = now()  # when the server last answered a request
 
     def delay(self) -> float:
         """Return the seconds until the next request may be sent; 0 where it may be sent now."""

@@ -20,7 +20,7 @@ from lmm_classifier.rerank.prompts import PromptOptions, PromptVariant
 from lmm_classifier.rerank.shared_prefix import SharedPrefixScorer
 from lmm_classifier.rerank.whole_forward import WholeForwardScorer
 
-logger = logging.getLogger(__name__)
+logger: logging.Logger = logging.getLogger(__name__)
 
 Scorer = Callable[[Sequence[Sequence[PromptVariant]]], list[list[Float64Array]]]
 Logs = list[list[Float64Array]]

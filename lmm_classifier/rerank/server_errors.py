@@ -15,7 +15,9 @@ class CallError(Exception):
 
     def __init__(self, reason: str, retry: bool = False, status: int | None = None, fault: bool = True) -> None:
         super().__init__(reason)
-        self.retry, self.status, self.fault = retry, status, fault
+        self.retry: bool = retry
+        self.status: int | None = status
+        self.fault: bool = fault
 
 
 class UnusableServerError(Exception):

@@ -24,7 +24,7 @@ from lmm_classifier.rerank.prompts import PromptOptions, PromptVariant
 from lmm_classifier.rerank.responses import read_json_choice, read_log_probabilities, read_text_choice
 from lmm_classifier.rerank.server_errors import CallError, UnusableServerError
 
-logger = logging.getLogger(__name__)
+logger: logging.Logger = logging.getLogger(__name__)
 
 Fetch = Callable[[str, dict[str, Any] | None], Awaitable[bytes]]
 

@@ -62,8 +62,9 @@ class SharedPrefixScorer:
 
     def __init__(self, torch: Any, model: Any, processor: Any, share: bool = True) -> None:
         self._torch, self._model = torch, model
-        self.processor, self.share = processor, share
-        self.answers = AnswerTokens(processor.tokenizer)
+        self.processor: Any = processor
+        self.share: bool = share
+        self.answers: AnswerTokens = AnswerTokens(processor.tokenizer)
         self._chat = ChatFormat(processor, model.config.model_type)
         self._batches = TokenBatches(torch, str(model.device))
         self._features: OrderedDict[bytes, tuple[Any, Any]] = OrderedDict()  # image -> features (t, d), grid (3,)

@@ -12,7 +12,7 @@ from typing import Any
 from lmm_classifier.core.devices import is_out_of_memory
 from lmm_classifier.core.errors import RerankerError
 
-logger = logging.getLogger(__name__)
+logger: logging.Logger = logging.getLogger(__name__)
 
 MAX_BATCH_TOKENS = 32_768  # with padding; at the width of a 7B model their activations and keys take some gigabytes
 
@@ -27,7 +27,8 @@ class TokenBatches:
     """
 
     def __init__(self, torch: Any, device: str, most: int = MAX_BATCH_TOKENS) -> None:
-        self._torch, self._device, self.most = torch, device, most
+        self._torch, self._device = torch, device
+        self.most: int = most
 
     def run(
         self, lengths: Sequence[int], requests: Sequence[int], compute: Callable[[list[int]], Sequence[Any]]

@@ -73,7 +73,7 @@ class VlmReranker(Reopened):
         MissingExtraError: if a library is missing, also one that its quantized weights need.
     """
 
-    trust = (1.0, 1.0)  # equal weights until `calibrate --rerank` measures them
+    trust: tuple[float, float] = (1.0, 1.0)  # equal weights until `calibrate --rerank` measures them
 
     def __init__(
         self,
@@ -82,7 +82,7 @@ class VlmReranker(Reopened):
         budget: VisualTokenBudget | None = None,
     ) -> None:
         self.options = options
-        self.prompt_options = prompt_options or PromptOptions()
+        self.prompt_options: PromptOptions = prompt_options or PromptOptions()
         for library in ("torch", "transformers", "accelerate"):
             require_optional(library, EXTRA)  # importing them takes seconds, and a run may never need the reranker
         with self._explained():

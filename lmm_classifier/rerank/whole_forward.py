@@ -32,7 +32,7 @@ class WholeForwardScorer:
     def __init__(self, torch: Any, model: Any, processor: Any, resized: bool) -> None:
         self._torch, self._model = torch, model
         self.processor = processor
-        self.answers = AnswerTokens(processor.tokenizer)
+        self.answers: AnswerTokens = AnswerTokens(processor.tokenizer)
         self._chat = ChatFormat(processor, model.config.model_type)
         self._batches = TokenBatches(torch, str(model.device))
         self._options = {"do_resize": False} if resized else {}

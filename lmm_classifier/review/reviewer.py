@@ -83,8 +83,10 @@ class Reviewer:
             raise ReviewError(f"{folder} is no durable index, so it cannot be taught. Import it into a folder first.")
         self._classifier, self._folder = classifier, folder
         self._database = ReviewDatabase(folder)
-        self.runs, self.answers = RunStore(self._database), AnswerLog(self._database)
-        self.uploads, self.active = UploadedFiles(folder), ActiveRuns(folder)
+        self.runs: RunStore = RunStore(self._database)
+        self.answers: AnswerLog = AnswerLog(self._database)
+        self.uploads: UploadedFiles = UploadedFiles(folder)
+        self.active: ActiveRuns = ActiveRuns(folder)
         self._queue = ReviewQueue(self._database, self.runs)
         self._decisions = Decisions(classifier.editor(), folder, self.runs, self.answers)
         self._revoter = Revoter(self.runs, [encoder.fingerprint for encoder in classifier.encoders])

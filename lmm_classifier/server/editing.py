@@ -23,7 +23,7 @@ from lmm_classifier.pipeline.classifier import HybridClassifier
 from lmm_classifier.server.metrics import Metrics
 from lmm_classifier.server.problems import ProblemError
 
-logger = logging.getLogger(__name__)
+logger: logging.Logger = logging.getLogger(__name__)
 
 LOCK = "server.lock"  # in the folder of the index, held by the server that makes edits
 _WAITING = 32  # edits that may wait

@@ -40,28 +40,30 @@ class Metrics:
     """
 
     def __init__(self, gauges: Callable[[], Gauges | None]) -> None:
-        self.registry = CollectorRegistry()
-        self.requests = Counter(
+        self.registry: CollectorRegistry = CollectorRegistry()
+        self.requests: Counter = Counter(
             "lmm_requests", "Requests by the pattern of their address.", ["route", "code"], registry=self.registry
         )
-        self.seconds = Histogram(
+        self.seconds: Histogram = Histogram(
             "lmm_request_seconds",
             "Seconds of answered images in each stage.",
             ["stage"],
             buckets=_SECONDS,
             registry=self.registry,
         )
-        self.results = Counter("lmm_results", "Results by their reason.", ["reason"], registry=self.registry)
-        self.scores = Histogram(
+        self.results: Counter = Counter("lmm_results", "Results by their reason.", ["reason"], registry=self.registry)
+        self.scores: Histogram = Histogram(
             "lmm_score", "Scores of results.", buckets=[step / 20 for step in range(1, 21)], registry=self.registry
         )
-        self.refused = Counter(
+        self.refused: Counter = Counter(
             "lmm_refused",
             "Requests and connections refused, by what was too much.",
             ["why"],
             registry=self.registry,
         )
-        self.edits = Counter("lmm_edits", "Edits of the index through this server.", ["kind"], registry=self.registry)
+        self.edits: Counter = Counter(
+            "lmm_edits", "Edits of the index through this server.", ["kind"], registry=self.registry
+        )
         self._stages = {stage: self.seconds.labels(stage) for stage in STAGES}
         self.registry.register(_State(gauges))
 

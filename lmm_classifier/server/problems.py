@@ -37,7 +37,7 @@ from lmm_classifier.core.errors import (
 )
 from lmm_classifier.core.redaction import quote_foreign
 
-logger = logging.getLogger(__name__)
+logger: logging.Logger = logging.getLogger(__name__)
 
 MEDIA_TYPE = "application/problem+json"
 _GONE = 499  # a status that nobody receives, for the metrics: the client closed the connection
@@ -199,8 +199,10 @@ class ProblemError(Exception):
         members: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__(detail)
-        self.slug, self.detail = slug, detail
-        self.headers, self.members = dict(headers or {}), dict(members or {})
+        self.slug: str = slug
+        self.detail: str = detail
+        self.headers: dict[str, str] = dict(headers or {})
+        self.members: dict[str, Any] = dict(members or {})
 
 
 def problem_of(error: Exception) -> ProblemError:

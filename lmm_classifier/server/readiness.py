@@ -12,7 +12,7 @@ from PIL import Image
 from lmm_classifier.batching.classifier_queue import ClassifierQueue
 from lmm_classifier.core.errors import LmmClassifierError, QueueFullError
 
-logger = logging.getLogger(__name__)
+logger: logging.Logger = logging.getLogger(__name__)
 
 _EVERY = 10.0  # seconds after the last answer until an image is classified to see whether that works
 RECENT = 30.0  # seconds that an answer counts
@@ -24,7 +24,7 @@ class Readiness:
 
     def __init__(self) -> None:
         self._answered: float | None = None
-        self.failure = "no image was classified yet"
+        self.failure: str = "no image was classified yet"
 
     @property
     def is_recent(self) -> bool:

@@ -15,7 +15,7 @@ from lmm_classifier.server.editing import Editing
 from lmm_classifier.server.problems import ProblemError
 from lmm_classifier.server.reviewing.reviews import Reviewing
 
-logger = logging.getLogger(__name__)
+logger: logging.Logger = logging.getLogger(__name__)
 
 _EVERY = 24 * 3600  # seconds
 

@@ -44,7 +44,7 @@ class GracefulServer(uvicorn.Server):
         self.state.is_draining = True
         if self._loop is not None:
             self._loop.call_soon_threadsafe(self.state.start_draining)
-        self.force_exit = self.should_exit
+        self.force_exit: bool = self.should_exit
         self.should_exit = True
 
 

@@ -26,6 +26,7 @@ from lmm_classifier.pipeline.slow_start import watched_start
 from lmm_classifier.server.background.auditing import Auditing
 from lmm_classifier.server.background.calibrating import Calibrating
 from lmm_classifier.server.background.mapping import DatasetMapping
+from lmm_classifier.server.config import ServerConfig
 from lmm_classifier.server.editing import Editing
 from lmm_classifier.server.metrics import Gauges, Metrics
 from lmm_classifier.server.problems import ProblemError
@@ -37,7 +38,7 @@ from lmm_classifier.server.security.access import Access
 from lmm_classifier.server.thumbnails import ThumbnailCache
 from lmm_classifier.server.uploads import HeldBytes
 
-logger = logging.getLogger(__name__)
+logger: logging.Logger = logging.getLogger(__name__)
 
 _Parts = tuple[HybridClassifier, ClassifierQueue, Editing, Reviewing]
 
@@ -54,12 +55,14 @@ class ServerState:
     def __init__(
         self, config: PipelineConfig, access: Access, encoder: Encoder | Sequence[Encoder] | None = None
     ) -> None:
-        self.config, self.settings, self.access = config, config.server, access
+        self.config: PipelineConfig = config
+        self.settings: ServerConfig = config.server
+        self.access: Access = access
         self._encoder = encoder
-        self.metrics = Metrics(self._gauges)
-        self.held = HeldBytes(config.server.max_bytes)
-        self.readiness = Readiness()
-        self.is_draining = False
+        self.metrics: Metrics = Metrics(self._gauges)
+        self.held: HeldBytes = HeldBytes(config.server.max_bytes)
+        self.readiness: Readiness = Readiness()
+        self.is_draining: bool = False
         self.failure: Exception | None = None  # why the classifier could not be opened
         self._opened: _Parts | None = None
         self._fitting: Progress | None = None  # of the rule, while the classifier is opened

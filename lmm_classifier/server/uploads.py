@@ -25,7 +25,7 @@ class HeldBytes:
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
-        self.count = 0
+        self.count: int = 0
 
     def add(self, size: int, own: int = 0) -> None:
         """Count bytes of a body of which `own` bytes count already; raise QueueFullError where all are too many.

@@ -12,18 +12,17 @@ from tests.helpers.command_line import COMMAND, OFFLINE, run, run_process
 SUMMARIES = {name: text for commands in PANELS.values() for name, text in commands.items()}
 
 
-def test_help_lists_every_command_in_four_panels():
+def test_help_lists_every_command_in_its_panel():
     """Each panel has its commands below it, each with one line."""
     text = run("--help").stdout
     assert run("-h").stdout == text
-    places = [
-        text.index(f"\n{panel}:\n") for panel in ("Build and edit", "Classify", "Calibrate and evaluate", "Maintain")
-    ]
+    panels = ("Set up", "Build and edit", "Classify", "Calibrate and evaluate", "Maintain")
+    places = [text.index(f"\n{panel}:\n") for panel in panels]
     assert places == sorted(places)
     for panel, commands in PANELS.items():
         section = text[text.index(f"\n{panel}:\n") :].removeprefix(f"\n{panel}:\n").split("\n\n")[0]
         assert re.findall(r"^  (\S+)  +\S", section, flags=re.MULTILINE) == list(commands)
-    assert "A setting comes from its flag, then from --set, then from the --config file" in " ".join(text.split())
+    assert "A setting comes from its flag, then from --set, then from the environment" in " ".join(text.split())
 
 
 @pytest.mark.parametrize("command", COMMANDS)

@@ -1,5 +1,6 @@
 """Paths as people write them: `~`, hub names, misspelt names, and no home folder."""
 
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -48,14 +49,28 @@ def test_an_unknown_home_folder_is_a_config_error_never_a_folder_of_that_name(mo
     assert expand_home("x") == Path("x")
     assert model_name("~/x") == "~/x"
     monkeypatch.setenv("XDG_CACHE_HOME", "/var/cache")
-    assert cache_folder() == Path("/var/cache")
+    assert cache_folder() == Path("/var/cache/lmm-classifier")
 
 
 def test_a_relative_cache_folder_is_ignored(monkeypatch):
     """The XDG specification asks for that; it would be another folder for each current folder."""
     monkeypatch.setenv("HOME", "/elsewhere")
     monkeypatch.setenv("XDG_CACHE_HOME", "cache")
-    assert cache_folder() == Path("/elsewhere/.cache")
+    assert cache_folder() == Path("/elsewhere/.cache/lmm-classifier")
+
+
+@pytest.mark.parametrize(
+    ("system", "folder"),
+    [("macos.MacOS", "Library/Caches/lmm-classifier"), ("unix.Unix", ".cache/lmm-classifier")],
+)
+def test_the_cache_folder_is_where_the_system_keeps_such_files(monkeypatch, system, folder):
+    """As `platformdirs` finds it for each system."""
+    module, name = system.split(".")
+    directories = getattr(import_module(f"platformdirs.{module}"), name)
+    monkeypatch.setattr("platformdirs.PlatformDirs", directories)
+    monkeypatch.setenv("HOME", "/elsewhere")
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    assert cache_folder() == Path("/elsewhere") / folder
 
 
 def test_paths_are_told_from_names_on_the_hub():

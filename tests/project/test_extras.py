@@ -62,6 +62,7 @@ def test_every_extra_has_a_check(extras):
         "parquet",
         "datasets",
         "remote",
+        "recommended",
         "all",
     ],
 )

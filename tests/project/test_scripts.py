@@ -1,6 +1,9 @@
 """The scripts that README and Makefile name do what they say."""
 
 import json
+import subprocess
+import sys
+import tempfile
 
 import pytest
 
@@ -39,3 +42,15 @@ def test_the_reranker_demo_corrects_more_than_it_breaks(tmp_path, capsys):
     assert 0 < int(figures["asked"].split()[0]) < int(figures["new images"]) / 2
     assert "<svg" in (tmp_path / "reranking.html").read_text(encoding="utf-8")
     assert (tmp_path / "index.html").stat().st_size > 100_000
+
+
+@pytest.mark.long
+def test_the_wheel_works_in_an_empty_folder():
+    """With the extra `lite` and without a network; see the script."""
+    from scripts import try_wheel
+
+    asked = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--no-cache-dir", "--dest"]
+    with tempfile.TemporaryDirectory() as folder:
+        if subprocess.run([*asked, folder, "filelock"], capture_output=True, check=False).returncode != 0:
+            pytest.skip("no package index can be reached")
+    try_wheel.main()

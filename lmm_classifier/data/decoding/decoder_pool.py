@@ -48,10 +48,11 @@ class DecoderPool:
     """Decoder processes, started when needed and used again; as many as there are threads that call `decode`."""
 
     def __init__(self, program: str = PROGRAM, seconds: float = SECONDS) -> None:
-        self.program, self._seconds = program, seconds
+        self.program: str = program
+        self._seconds = seconds
         self._idle: list[subprocess.Popen[bytes]] = []
         self._reset()
-        self.started = 0
+        self.started: int = 0
         register_for_reset(self)
 
     def decode(self, data: bytes, limits: ImageLimits, min_side: int | None = None, memory: int = 0) -> Image.Image:

@@ -22,7 +22,8 @@ class MemoryBudget:
     """
 
     def __init__(self, total: int) -> None:
-        self.total, self.used = total, 0
+        self.total: int = total
+        self.used: int = 0
         self._changed = Condition()
         register_for_reset(self)
 

@@ -65,7 +65,7 @@ def write_contact_sheet(
         cards[_anchor(entry.result, grade)].append((_name(entry), result_card(entry, grade, thumbnails)))
     sections = [result_section(anchor, heading, cards[anchor]) for anchor, heading in _SECTIONS.items()]
     sections = [section for section in sections if section.count]
-    write_page(path, "contact_sheet.html", title, summary, sections, thumbnails)
+    write_page(path, "results.html", title, summary, sections, thumbnails)
 
 
 def result_section(anchor: str, heading: str, cards: Sequence[tuple[str, Card]], total: int | None = None) -> Section:

@@ -58,7 +58,7 @@ def write_evaluation_page(path: Path | str, evaluation: Evaluation, classifier: 
         _classes(figures),
         *images,
     ]
-    write_page(path, "evaluation.html", "Evaluation", summary(figures), sections, thumbnails)
+    write_page(path, "results.html", "Evaluation", summary(figures), sections, thumbnails)
 
 
 def summary(figures: dict[str, Any]) -> list[tuple[str, str]]:

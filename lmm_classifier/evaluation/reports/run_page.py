@@ -62,4 +62,4 @@ class RunPage:
             cards = [(entry.result.label, result_card(entry, Grade(None), thumbnails)) for entry in entries]
             if cards:
                 sections.append(result_section(group, heading, cards, self.counts[group]))
-        write_page(path, "contact_sheet.html", title, figures, sections, thumbnails)
+        write_page(path, "results.html", title, figures, sections, thumbnails)

@@ -43,7 +43,7 @@ class EditHistory:
         encoder: Encoder | Sequence[Encoder] | None = None,
         wait: float = WAIT,
     ) -> None:
-        self.path = expand_home(path)
+        self.path: Path = expand_home(path)
         self._config, self._wait = config, wait
         self._encoders = ConfiguredEncoders(config.encoders, encoder)
         if has_npz_name(self.path):

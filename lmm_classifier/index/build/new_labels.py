@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from lmm_classifier.core.errors import DatasetError
 from lmm_classifier.core.labels import alike_between, hidden_in, look, require_label, unknown_clash
 
-logger = logging.getLogger(__name__)
+logger: logging.Logger = logging.getLogger(__name__)
 
 
 def checked_label(text: str, unknown_label: str) -> str:

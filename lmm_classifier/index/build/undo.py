@@ -19,7 +19,7 @@ from lmm_classifier.index.storage.editing.trash import Trash
 from lmm_classifier.index.storage.records import Record
 from lmm_classifier.index.storage.store import Store
 
-logger = logging.getLogger(__name__)
+logger: logging.Logger = logging.getLogger(__name__)
 
 Encode = Callable[[Sequence[Place], Sequence[Record]], object]  # commits missing vectors of image files
 

@@ -95,7 +95,7 @@ class VectorSpool:
         self._path = path
         self._file = path.open("w+b")
         self.dim = dim
-        self.count = 0
+        self.count: int = 0
 
     def append(self, vectors: Float32Array) -> None:
         """Add vectors (n, dim)."""

@@ -6,7 +6,7 @@ Opening a large index decodes none of them. Iterating over a column decodes all 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import TypeVar, overload
+from typing import ClassVar, TypeVar, overload
 
 import numpy as np
 
@@ -50,7 +50,7 @@ class Column(Sequence[T]):
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Sequence) and list(self) == list(other)
 
-    __hash__ = None  # type: ignore[assignment] # as a list
+    __hash__: ClassVar[None] = None  # type: ignore[assignment] # as a list
 
 
 class Labels(Column[str]):

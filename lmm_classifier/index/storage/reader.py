@@ -43,7 +43,7 @@ from lmm_classifier.index.storage.state import (
 from lmm_classifier.index.storage.table import Table
 from lmm_classifier.index.storage.times import read_milliseconds
 
-logger = logging.getLogger(__name__)
+logger: logging.Logger = logging.getLogger(__name__)
 
 ADDED_FOLDER = "added"  # images that were added by hand
 _BLOCK = 1024

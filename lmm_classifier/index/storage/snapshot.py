@@ -26,7 +26,7 @@ from lmm_classifier.core.errors import IndexFileError
 from lmm_classifier.core.files import umask
 from lmm_classifier.index.storage.table import Table, from_bytes, to_bytes
 
-logger = logging.getLogger(__name__)
+logger: logging.Logger = logging.getLogger(__name__)
 
 FOLDER = "derived"
 _BLOCK = 1 << 22  # bytes under one checksum

@@ -179,7 +179,7 @@ class Store(StoredRows):
             put_state(self._connection, state)
             self._connection.execute("DELETE FROM meta WHERE name = ?", (BUILD,))
         number = state.edits if self.state is None or state.edits > self.state.edits else None
-        self.state = state
+        self.state: State | None = state
         if change.tidy:
             database.shrink(self._connection)
         trash.put(applied.vanished)

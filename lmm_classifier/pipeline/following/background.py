@@ -13,7 +13,7 @@ from lmm_classifier.core.errors import Cancelled
 from lmm_classifier.core.forking import ForkSafeLock, register_for_reset
 from lmm_classifier.core.progress import Progress
 
-logger = logging.getLogger(__name__)
+logger: logging.Logger = logging.getLogger(__name__)
 
 _EVERY = 0.1  # seconds between two calls
 _PATIENCE = 10.0  # seconds that `stop` waits; a call that lasts longer ends later, without effect

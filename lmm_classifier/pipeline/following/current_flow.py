@@ -20,7 +20,7 @@ from lmm_classifier.pipeline.flow import Flow
 from lmm_classifier.pipeline.following.background import BackgroundJob
 from lmm_classifier.pipeline.following.pending_change import PendingChange
 
-logger = logging.getLogger(__name__)
+logger: logging.Logger = logging.getLogger(__name__)
 
 _WAIT = 1.0  # seconds until an unchanged index that could not be opened is tried again; doubled each time
 _LONGEST_WAIT = 60.0

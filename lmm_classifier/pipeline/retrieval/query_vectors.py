@@ -14,7 +14,7 @@ from lmm_classifier.core.errors import EncoderError, ImageError
 from lmm_classifier.core.protocols import Encoder, Preprocessed
 from lmm_classifier.embeddings.encode_files import encode_each
 
-logger = logging.getLogger(__name__)
+logger: logging.Logger = logging.getLogger(__name__)
 
 Refusal = ImageError | EncoderError
 LoadInput = Callable[[int, int], Preprocessed]  # row, place of an encoder -> input; raises ImageError or EncoderError

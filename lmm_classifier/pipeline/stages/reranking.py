@@ -17,7 +17,7 @@ from lmm_classifier.pipeline.reference_images import NearestOfLabel, ReferenceIm
 from lmm_classifier.rerank.benefit import RerankerBenefit
 from lmm_classifier.rerank.fusion import Fusion
 
-logger = logging.getLogger(__name__)
+logger: logging.Logger = logging.getLogger(__name__)
 
 LoadImage = Callable[[], Image.Image]
 

@@ -123,7 +123,8 @@ class ReviewDatabase:
     """One open database, which the threads of a program share; one of them uses it at a time."""
 
     def __init__(self, folder: Path) -> None:
-        self.folder, self.file = folder, folder / FILE
+        self.folder: Path = folder
+        self.file: Path = folder / FILE
         self._lock = ForkSafeLock(RLock)
         self._connection: sqlite3.Connection | None = connect(folder)
         self._closed = False

@@ -19,7 +19,7 @@ from lmm_classifier.index.dismissals import DismissedFindings
 from lmm_classifier.index.vector_index import ExactIndex
 from lmm_classifier.pipeline.classifier import HybridClassifier
 
-logger = logging.getLogger(__name__)
+logger: logging.Logger = logging.getLogger(__name__)
 
 _STOPPING = 10.0  # seconds to wait for an audit when the server ends
 

@@ -28,7 +28,7 @@ from lmm_classifier.pipeline.thresholds import Thresholds
 from lmm_classifier.server.editing import Editing
 from lmm_classifier.server.problems import ProblemError, over_http
 
-logger = logging.getLogger(__name__)
+logger: logging.Logger = logging.getLogger(__name__)
 
 RATES = tuple(percent / 100 for percent in range(60, 100))  # target precisions and fractions of known images to choose
 _VISIBLE = 10.0  # seconds to wait until a calibration counts

@@ -23,7 +23,7 @@ from lmm_classifier.index.contents import IndexContents
 from lmm_classifier.index.vector_index import ExactIndex
 from lmm_classifier.pipeline.classifier import HybridClassifier
 
-logger = logging.getLogger(__name__)
+logger: logging.Logger = logging.getLogger(__name__)
 
 UNIT = 1000  # steps of the whole numbers in a distance of 1; positions are well within -32 and 32
 _STOPPING = 10.0  # seconds to wait for a map when the server ends
@@ -78,7 +78,7 @@ class DatasetMapping:
         self._made: ExampleMap | None = None
         self._rest_until = 0.0  # by the monotonic clock
         self._view: tuple[ExampleMap, IndexContents, MapView] | None = None
-        self.making = Making()
+        self.making: Making = Making()
 
     def view(self) -> MapView | None:
         """Return the last map, None before there is one; start to make a newer one. Call it in another thread."""

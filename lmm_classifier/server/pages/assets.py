@@ -15,7 +15,7 @@ from starlette.responses import Response
 from lmm_classifier.server.problems import ProblemError
 from lmm_classifier.server.results import packed
 
-router = APIRouter(include_in_schema=False)
+router: APIRouter = APIRouter(include_in_schema=False)
 
 _TYPES = {"css": "text/css", "js": "text/javascript", "svg": "image/svg+xml"}
 _SHARED = {"style.css": "lmm_classifier.evaluation.reports"}  # the style of the reports is that of the pages

@@ -25,7 +25,7 @@ from lmm_classifier.server.problems import ProblemError
 from lmm_classifier.server.routes.examples import ORIGIN
 from lmm_classifier.server.state import ServerState, state_of
 
-router = APIRouter(include_in_schema=False)
+router: APIRouter = APIRouter(include_in_schema=False)
 
 KINDS = {"suspects": "label", "duplicates": "duplicates", "outliers": "outlier"}  # in addresses: kinds of findings
 _TITLES = {"suspects": "Labels to check", "duplicates": "Duplicates", "outliers": "Outliers"}

@@ -31,7 +31,7 @@ from lmm_classifier.server.state import ServerState, state_of
 from lmm_classifier.server.thumbnails import SIDES
 from lmm_classifier.server.uploads import IMAGE, FormParts, Upload, boundary_of
 
-router = APIRouter(include_in_schema=False)
+router: APIRouter = APIRouter(include_in_schema=False)
 
 _MOST = 20  # images that are shown together; more become a run
 _PATIENCE = 60.0  # seconds that a person waits at most

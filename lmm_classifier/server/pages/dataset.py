@@ -24,7 +24,7 @@ from lmm_classifier.server.results import CONTENT_HASH, ExampleIds
 from lmm_classifier.server.routes.examples import ORIGIN
 from lmm_classifier.server.state import state_of
 
-router = APIRouter(include_in_schema=False)
+router: APIRouter = APIRouter(include_in_schema=False)
 
 LABELS = "/dataset/labels/"
 _LABELS_SHOWN, _EXAMPLES_SHOWN, _PAIRS_SHOWN = 48, 96, 20

@@ -10,7 +10,7 @@ from lmm_classifier.server.openapi import described
 from lmm_classifier.server.pages.environment import render
 from lmm_classifier.server.problems import PROBLEMS, ProblemError
 
-router = APIRouter()
+router: APIRouter = APIRouter()
 
 
 @router.get("/problems/{slug}", **described("What a type of problem means", "text/html", {404: "Problem"}))

@@ -21,7 +21,7 @@ from lmm_classifier.server.problems import ProblemError
 from lmm_classifier.server.routes.examples import ORIGIN
 from lmm_classifier.server.state import state_of
 
-router = APIRouter(include_in_schema=False)
+router: APIRouter = APIRouter(include_in_schema=False)
 
 _PAGE = 50  # edits
 

@@ -15,7 +15,7 @@ from lmm_classifier.server.routes.session import set_session
 from lmm_classifier.server.state import state_of
 from lmm_classifier.server.uploads import Upload
 
-router = APIRouter(include_in_schema=False)
+router: APIRouter = APIRouter(include_in_schema=False)
 
 _MOST = 10_000  # bytes of the form
 

@@ -11,7 +11,7 @@ from lmm_classifier.server.pages.notices import notice_of
 from lmm_classifier.server.pages.review import title_of
 from lmm_classifier.server.state import state_of
 
-router = APIRouter(include_in_schema=False)
+router: APIRouter = APIRouter(include_in_schema=False)
 
 _LABELS = 2000  # offered for completion
 _RUNS = 50  # whose open images can be shown

@@ -40,7 +40,7 @@ from lmm_classifier.server.routes.calibration import (
 from lmm_classifier.server.state import ServerState, state_of
 from lmm_classifier.server.uploads import Upload
 
-router = APIRouter(include_in_schema=False)
+router: APIRouter = APIRouter(include_in_schema=False)
 
 _MAX_FORM = 10_000  # bytes
 _LEVELS = (0.8, 0.9, 0.95, 0.99)  # confidence levels to choose

@@ -21,7 +21,7 @@ from lmm_classifier.server.security.access import is_loopback
 from lmm_classifier.server.state import ServerState, state_of
 from lmm_classifier.server.uploads import Upload
 
-router = APIRouter(include_in_schema=False)
+router: APIRouter = APIRouter(include_in_schema=False)
 
 _PAGE = 50  # runs
 _MOST = 10_000  # bytes of a form

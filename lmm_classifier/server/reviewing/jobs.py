@@ -19,7 +19,7 @@ from lmm_classifier.review.storage.records import Run
 from lmm_classifier.server.config import ServerConfig
 from lmm_classifier.server.reviewing.courtesy import BATCH, Courtesy
 
-logger = logging.getLogger(__name__)
+logger: logging.Logger = logging.getLogger(__name__)
 
 _UPLOADS = 16  # requests with images for runs that may wait
 _ENDING = 60.0  # seconds to wait for the batch under way

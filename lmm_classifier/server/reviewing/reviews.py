@@ -24,7 +24,7 @@ from lmm_classifier.server.reviewing.jobs import RunJobs
 from lmm_classifier.server.reviewing.revoting import RevoteWorker
 from lmm_classifier.server.reviewing.roots import NamedRoots
 
-logger = logging.getLogger(__name__)
+logger: logging.Logger = logging.getLogger(__name__)
 
 _TOLD = 5000  # ids of items that need no person any more, in one event
 _OFTEN = 0.5  # seconds between two counts of a run under way
@@ -40,9 +40,11 @@ class Reviewing:
     """
 
     def __init__(self, classifier: HybridClassifier, queue: ClassifierQueue, settings: ServerConfig) -> None:
-        self.roots, self.events, self.why_not = NamedRoots(settings.roots), RunEvents(), ""
+        self.roots: NamedRoots = NamedRoots(settings.roots)
+        self.events: RunEvents = RunEvents()
+        self.why_not: str = ""
         self._teller = ThreadPoolExecutor(1, "tell")
-        self.open = 0  # items of all runs that wait for a person
+        self.open: int = 0  # items of all runs that wait for a person
         self.on_deleted: Callable[[], object] = lambda: None  # called in any thread, after a run was deleted
         self._counted: dict[int, float] = {}
         self._parts: tuple[Reviewer, RunJobs, RevoteWorker] | None = None

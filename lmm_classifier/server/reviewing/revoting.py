@@ -13,7 +13,7 @@ from lmm_classifier.pipeline.classifier import HybridClassifier
 from lmm_classifier.review.reviewer import Reviewer
 from lmm_classifier.review.revote import Revote
 
-logger = logging.getLogger(__name__)
+logger: logging.Logger = logging.getLogger(__name__)
 
 _VISIBLE = 60.0  # seconds to wait until the edits of the answers count
 

@@ -22,7 +22,7 @@ class NamedRoots:
     """
 
     def __init__(self, roots: Mapping[str, Path]) -> None:
-        self.roots = {name: Path(os.path.abspath(path)) for name, path in roots.items()}  # noqa: PTH100 - keeps links
+        self.roots: dict[str, Path] = {name: Path(os.path.abspath(path)) for name, path in roots.items()}  # noqa: PTH100 - keeps links
         for name, path in self.roots.items():
             if not path.is_dir():
                 raise ConfigError(f"server.roots: {name} is {path}, which is no folder. Name a folder with images.")

@@ -23,7 +23,7 @@ from lmm_classifier.server.routes.bodies import Dismissing, read_body
 from lmm_classifier.server.routes.examples import ORIGIN, PARAMETERS, PROBLEMS, edited
 from lmm_classifier.server.state import state_of
 
-router = APIRouter()
+router: APIRouter = APIRouter()
 
 _PAGE = 100  # findings
 _CURSOR = {"type": "string", "pattern": "^[0-9]{1,9}$"}

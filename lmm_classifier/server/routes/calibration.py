@@ -22,7 +22,7 @@ from lmm_classifier.server.results import AsciiJson, tagged
 from lmm_classifier.server.routes.bodies import LEAST_RATE, CalibrationTargets, read_body, switch
 from lmm_classifier.server.state import state_of
 
-router = APIRouter()
+router: APIRouter = APIRouter()
 
 DEFAULT_TARGET = 0.95
 RATE_NAMES = ("target_precision", "confidence_level", "keep_known")  # shown; folders and patterns are not

@@ -19,7 +19,7 @@ from lmm_classifier.server.reviewing.run_map import items_on_map
 from lmm_classifier.server.routes.bodies import whole_number
 from lmm_classifier.server.state import ServerState, state_of
 
-router = APIRouter()
+router: APIRouter = APIRouter()
 
 _Body = tuple[bytes, dict[str, str]]  # with headers of its own
 _RUN = {**query("run", "The run.", {"type": "integer", "minimum": 1}), "required": True}

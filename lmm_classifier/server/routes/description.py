@@ -8,7 +8,7 @@ from starlette.responses import JSONResponse, Response
 
 from lmm_classifier.server.openapi import described
 
-router = APIRouter()
+router: APIRouter = APIRouter()
 
 
 @router.get("/openapi.json", **described("This description", "OpenAPI"))

@@ -18,7 +18,7 @@ from lmm_classifier.server.routes.bodies import MAX_NUMBER, Renaming, Undoing, r
 from lmm_classifier.server.routes.examples import ORIGIN, PARAMETERS, PROBLEMS, edited
 from lmm_classifier.server.state import state_of
 
-router = APIRouter()
+router: APIRouter = APIRouter()
 
 _PAGE = 50  # edits
 

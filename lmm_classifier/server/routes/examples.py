@@ -22,7 +22,7 @@ from lmm_classifier.server.routes.bodies import Relabeling, Removal, SeenExample
 from lmm_classifier.server.state import ServerState, state_of
 from lmm_classifier.server.uploads import IMAGE, FormParts, Part, Upload, boundary_of, known_part
 
-router = APIRouter()
+router: APIRouter = APIRouter()
 
 ORIGIN = "server"  # in the journal
 _KEY_SCHEMA = {"type": "string", "minLength": 1, "maxLength": 255}

@@ -9,7 +9,7 @@ from starlette.responses import JSONResponse, Response
 from lmm_classifier.server.openapi import described
 from lmm_classifier.server.state import state_of
 
-router = APIRouter()
+router: APIRouter = APIRouter()
 
 
 @router.get("/healthz", **described("The server lives", "State", {}))

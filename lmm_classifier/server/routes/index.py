@@ -21,7 +21,7 @@ from lmm_classifier.server.problems import ProblemError, over_http
 from lmm_classifier.server.results import tagged
 from lmm_classifier.server.state import ServerState, state_of
 
-router = APIRouter()
+router: APIRouter = APIRouter()
 
 _PAGE = 200  # examples
 _HIDDEN = {"model", "model_name", "base_url", "proxy", "extra_body"}  # may hold paths, addresses or keys

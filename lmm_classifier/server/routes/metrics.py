@@ -10,7 +10,7 @@ from starlette.responses import Response
 from lmm_classifier.server.openapi import described
 from lmm_classifier.server.state import state_of
 
-router = APIRouter()
+router: APIRouter = APIRouter()
 
 
 @router.get("/metrics", **described("Figures in the text format of Prometheus", "text/plain"))

@@ -20,7 +20,7 @@ from lmm_classifier.server.reviewing.values import SHOWN_ITEMS, answer_values, g
 from lmm_classifier.server.routes.bodies import Acceptance, Labeling, NewAnswer, read_body, switch, whole_number
 from lmm_classifier.server.state import ServerState, state_of
 
-router = APIRouter()
+router: APIRouter = APIRouter()
 
 _GROUPS = 5
 _MOST = 20  # groups on a page

@@ -21,7 +21,7 @@ from lmm_classifier.server.routes.bodies import NewRun, read_body, whole_number
 from lmm_classifier.server.state import ServerState, state_of
 from lmm_classifier.server.uploads import IMAGE, FormParts, Upload, boundary_of, known_part
 
-router = APIRouter()
+router: APIRouter = APIRouter()
 
 _PAGE = 50  # runs
 _LINES = 200  # results that are read together

@@ -13,7 +13,7 @@ from lmm_classifier.server.routes.bodies import Login, read_body
 from lmm_classifier.server.security.access import COOKIE, session_of
 from lmm_classifier.server.state import state_of
 
-router = APIRouter()
+router: APIRouter = APIRouter()
 
 _SECONDS = 30 * 24 * 3600  # that a cookie is kept
 

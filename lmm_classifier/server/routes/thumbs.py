@@ -15,7 +15,7 @@ from lmm_classifier.server.routes.bodies import whole_number
 from lmm_classifier.server.state import state_of
 from lmm_classifier.server.thumbnails import SIDES
 
-router = APIRouter()
+router: APIRouter = APIRouter()
 
 _CACHING = "private, immutable, max-age=31536000"
 _SIDE = query(

@@ -62,5 +62,5 @@ def test_a_missing_value_is_an_error_and_writes_nothing(tmp_path):
 
 def test_a_page_without_sections(tmp_path):
     """A page without sections says so."""
-    write_page(tmp_path / "page.html", "contact_sheet.html", "Title", [], [])
+    write_page(tmp_path / "page.html", "results.html", "Title", [], [])
     assert "No images." in HtmlPage((tmp_path / "page.html").read_text(encoding="utf-8")).text

@@ -12,8 +12,9 @@ class CostEstimate:
     """
 
     def __init__(self, max_seconds: float, memory: int = 0) -> None:
-        self.max_seconds, self.memory = max_seconds, memory
-        self.seconds = 0.0
+        self.max_seconds: float = max_seconds
+        self.memory: int = memory
+        self.seconds: float = 0.0
         self.size: tuple[int, int] | None = None  # width and height in pixels, where the header could be read
         self._largest, self._reason = 0.0, "its structure"
         self._numbers: tuple[int, ...] = ()

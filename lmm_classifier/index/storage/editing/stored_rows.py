@@ -33,9 +33,11 @@ class StoredRows:
     """The rows of a durable index, read through an open connection."""
 
     def __init__(self, connection: sqlite3.Connection, folder: Path) -> None:
-        self._connection, self.folder, self.source = connection, folder, str(folder)
+        self.folder: Path = folder
+        self.source: str = str(folder)
+        self._connection = connection
         with database.translated(folder):
-            self.state = State.read(connection, self.source)
+            self.state: State | None = State.read(connection, self.source)
 
     def manifest(self) -> Manifest | None:
         """Return the manifest; None before the first build is finished."""

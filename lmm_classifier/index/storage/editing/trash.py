@@ -15,7 +15,7 @@ from lmm_classifier.core.files import sync_to_disk
 from lmm_classifier.index.contents import ADDED
 from lmm_classifier.index.storage.reader import ADDED_FOLDER
 
-logger = logging.getLogger(__name__)
+logger: logging.Logger = logging.getLogger(__name__)
 
 TRASH_FOLDER = "trash"
 
@@ -30,7 +30,8 @@ class Trash:
     """The removed images of the index in `folder`."""
 
     def __init__(self, folder: Path) -> None:
-        self.added, self.folder = folder / ADDED_FOLDER, folder / TRASH_FOLDER
+        self.added: Path = folder / ADDED_FOLDER
+        self.folder: Path = folder / TRASH_FOLDER
 
     def restore(self, paths: Iterable[str]) -> None:
         """Move the images of these examples back, where they are in the trash; raise IndexFileError if that fails."""

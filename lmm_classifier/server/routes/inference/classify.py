@@ -22,7 +22,7 @@ from lmm_classifier.server.routes.inference.uploaded_images import Asked, answer
 from lmm_classifier.server.state import ServerState, state_of
 from lmm_classifier.server.uploads import closing
 
-router = APIRouter(route_class=DirectRoute)
+router: APIRouter = APIRouter(route_class=DirectRoute)
 
 _PARAMETERS = [
     query("evidence", "Whether candidates have their neighbors.", {"type": "boolean", "default": True}),

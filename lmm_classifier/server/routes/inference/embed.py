@@ -14,7 +14,7 @@ from lmm_classifier.server.openapi import DirectRoute, of_images
 from lmm_classifier.server.routes.inference.uploaded_images import Asked, answered, deadline_of
 from lmm_classifier.server.state import state_of
 
-router = APIRouter(route_class=DirectRoute)
+router: APIRouter = APIRouter(route_class=DirectRoute)
 
 
 @router.post(

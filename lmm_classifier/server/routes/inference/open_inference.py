@@ -27,7 +27,7 @@ from lmm_classifier.server.routes.inference.uploaded_images import (
 from lmm_classifier.server.state import ServerState, state_of
 from lmm_classifier.server.uploads import Upload
 
-router = APIRouter()
+router: APIRouter = APIRouter()
 
 _OUTPUTS = {"label": "BYTES", "score": "FP64", "reason": "BYTES"}
 _TYPES = {"", "application/json", "application/octet-stream"}

@@ -6,7 +6,7 @@ import base64
 import binascii
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -20,7 +20,9 @@ Size = Annotated[int, Field(ge=0, le=2**40)]
 
 
 class _Lenient(BaseModel):
-    model_config = ConfigDict(extra="ignore", strict=True)
+    """A part of a request whose unknown members are passed over, as the protocol asks."""
+
+    model_config: ClassVar[ConfigDict] = ConfigDict(extra="ignore", strict=True)
 
 
 class TensorParameters(_Lenient):
