@@ -37,13 +37,13 @@ _LISTED = 20  # labels in a message
 _ROWS = 256  # compared with all others at a time
 
 
-class ExactIndex:
+class Index:
     """The examples of a dataset and their transformed vectors of one encoder, in memory or memory-mapped.
 
     Example:
         >>> from pathlib import Path
-        >>> from lmm_classifier.index import ExactIndex
-        >>> index = ExactIndex.open(Path("index"))
+        >>> from lmm_classifier.index import Index
+        >>> index = Index.open(Path("index"))
         >>> list(index.label_names)
         ['gingham', 'herringbone', 'polka_dots', 'stripes']
         >>> index.vectors().shape == (len(index), index.fingerprint.dim)
@@ -91,7 +91,7 @@ class ExactIndex:
         return rows
 
     @classmethod
-    def open(cls, path: Path, encoder: Fingerprint | None = None) -> ExactIndex:
+    def open(cls, path: Path, encoder: Fingerprint | None = None) -> Index:
         """Open the index at `path` with its vectors of `encoder`, by default the first of its encoders.
 
         Raises IndexMismatchError if the index has no vectors of `encoder`.
@@ -101,13 +101,13 @@ class ExactIndex:
         return cls._opened(contents, place, path)
 
     @classmethod
-    def open_each(cls, path: Path) -> tuple[ExactIndex, ...]:
+    def open_each(cls, path: Path) -> tuple[Index, ...]:
         """Open the index at `path` once for each of its encoders, in their order."""
         contents = read_index(path)
         return tuple(cls._opened(contents, place, path) for place in range(len(contents.vectors)))
 
     @classmethod
-    def _opened(cls, contents: IndexContents, encoder: int, path: Path) -> ExactIndex:
+    def _opened(cls, contents: IndexContents, encoder: int, path: Path) -> Index:
         vectors = contents.vectors[encoder]
         transform = transform_from_arrays(contents.manifest.encoders[encoder].transform, vectors.transform_arrays)
         matrix = None if vectors.search_matrix is not None else _search_matrix(contents, encoder, transform, path)
@@ -203,19 +203,19 @@ class ExactIndex:
         names = ", ".join(map(repr, missing))
         raise NoSuchLabelError(f"labels: {names} not in the index. Its labels are {known}.{''.join(meant)}")
 
-    def only(self, labels: Iterable[str]) -> ExactIndex:
+    def only(self, labels: Iterable[str]) -> Index:
         """Return the index of only these labels; raises what `require_labels` raises."""
         wanted = set(labels)
         self.require_labels(wanted)
         rows = np.flatnonzero(np.array([name in wanted for name in self.label_names])[self.label_ids])
-        return ExactIndex(self._part(rows), self.transform, self.gallery.embeddings[rows])
+        return Index(self._part(rows), self.transform, self.gallery.embeddings[rows])
 
-    def without(self, rows: IntArray) -> ExactIndex:
+    def without(self, rows: IntArray) -> Index:
         """Return the index as it would be without these rows, with the transform fitted to the other rows."""
         remaining = np.setdiff1d(np.arange(len(self)), rows)
         vectors = self.vectors()[remaining]
         transform = self.transform.fitter.fit(lambda: [vectors])
-        return ExactIndex(self._part(remaining), transform, transform.transform(vectors))
+        return Index(self._part(remaining), transform, transform.transform(vectors))
 
     def _part(self, rows: IntArray) -> IndexContents:
         part = self.contents

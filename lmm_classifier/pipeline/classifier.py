@@ -17,7 +17,7 @@ from lmm_classifier.data.image_inputs import ImageInput, check_input, check_inpu
 from lmm_classifier.embeddings.opening import Given, backends_of, close_encoders, open_encoders
 from lmm_classifier.index.build.editor import IndexEditor
 from lmm_classifier.index.opening import open_index
-from lmm_classifier.index.vector_index import ExactIndex
+from lmm_classifier.index.vector_index import Index
 from lmm_classifier.index.watcher import IndexWatcher
 from lmm_classifier.pipeline.flow import Query
 from lmm_classifier.pipeline.following.current_flow import CurrentFlow
@@ -267,7 +267,7 @@ class HybridClassifier:
         return IndexEditor(self.config.retrieval.index_path, self.config, self.encoders)
 
     @property
-    def index(self) -> ExactIndex:
+    def index(self) -> Index:
         """Return the examples that are searched, with the vectors of the first encoder."""
         return self._current_flow().index
 

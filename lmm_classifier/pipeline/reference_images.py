@@ -15,7 +15,7 @@ from lmm_classifier.core.errors import ImageError, RerankerError, UnreadableImag
 from lmm_classifier.core.forking import ForkSafeLock
 from lmm_classifier.data.images import read_image
 from lmm_classifier.data.limits import ImageLimits
-from lmm_classifier.index.vector_index import ExactIndex
+from lmm_classifier.index.vector_index import Index
 
 logger = logging.getLogger(__name__)
 
@@ -35,7 +35,7 @@ class ReferenceImages:
     seldom typical even where it is similar, and a wrong reference does more harm than none.
     """
 
-    def __init__(self, indexes: Sequence[ExactIndex], count: int, limits: ImageLimits) -> None:
+    def __init__(self, indexes: Sequence[Index], count: int, limits: ImageLimits) -> None:
         """Take the examples, with the vectors of each encoder."""
         self._indexes, self._index, self._count, self._limits = indexes, indexes[0], count, limits
         self._cache: OrderedDict[int, Image.Image | None] = OrderedDict()
@@ -72,7 +72,7 @@ class ReferenceImages:
                 images.append(image)
         return tuple(images)
 
-    def _typicality(self, index: ExactIndex, label: int, rows: IntArray) -> Float64Array:
+    def _typicality(self, index: Index, label: int, rows: IntArray) -> Float64Array:
         """Return the cosine of each row (n,) to the mean of its label."""
         gallery = index.gallery
         mean = gallery.means[label]

@@ -32,7 +32,7 @@ from lmm_classifier.embeddings.registry import open_encoder
 from lmm_classifier.index.build.builder import build_index_from_directory
 from lmm_classifier.index.build.editor import IndexEditor
 from lmm_classifier.index.formats import read_index, write_calibration
-from lmm_classifier.index.vector_index import ExactIndex
+from lmm_classifier.index.vector_index import Index
 from lmm_classifier.pipeline.calibrator import calibrate_index
 from lmm_classifier.pipeline.classifier import HybridClassifier
 from tests.helpers.datasets import LABELS, draw_dataset, offline_config
@@ -559,7 +559,7 @@ def test_the_editor_of_a_classifier_adds_a_vector_of_each_encoder(sides, tmp_pat
         assert len(report.changes.added) == 1
         result = classifier.classify(image)
         assert result.label == "gray"
-    assert [len(each.vectors()) for each in ExactIndex.open_each(index)] == [41, 41]
+    assert [len(each.vectors()) for each in Index.open_each(index)] == [41, 41]
 
 
 @pytest.mark.long
