@@ -84,7 +84,7 @@ def _groups_of_copies(
     embeddings = index.gallery.embeddings[rows]
     nearest, cosines = nearest_pairs(embeddings, count=_PARTNERS, progress=progress)
     unreadable = np.ones(len(rows), bool)
-    if len(rows) <= MOST_COMPARED:
+    if len(rows) <= MOST_COMPARED and index.manifest.has_images:
         files = [index.contents.file_of(index.examples[row].path) for row in rows]
         finder = CopyFinder(files, images.limits, images.readers, progress)
         pairs = np.unique(np.concatenate([nearest, finder.candidates()]), axis=0)

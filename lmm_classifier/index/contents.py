@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,6 +16,7 @@ from lmm_classifier.index.dismissals import Dismissal
 from lmm_classifier.index.manifest import Manifest
 
 Array = NDArray[Any]
+NO_IMAGE = Path(os.devnull, "the example was made from a vector and has no image")  # nothing can be there
 ADDED = ".added/"  # prefix of the ids of images added by hand; no folder of a dataset has this name
 
 
@@ -46,7 +48,9 @@ class IndexContents:
     stamp: str = ""  # differs between any two states of durable indexes on which results depend
 
     def file_of(self, path: str) -> Path:
-        """Return the image file of the example with the id `path`."""
+        """Return the image file of the example with the id `path`; `NO_IMAGE` where it was made from a vector."""
         if path.startswith(ADDED) and self.added_folder is not None:
             return self.added_folder / path.removeprefix(ADDED)
+        if not self.manifest.has_images:
+            return NO_IMAGE
         return Path(self.manifest.image_root) / path

@@ -16,7 +16,7 @@ from lmm_classifier.core.errors import IndexFileError, LmmClassifierError
 from lmm_classifier.core.paths import expand_home
 from lmm_classifier.core.progress import Progress, ProgressCallback
 from lmm_classifier.core.sqlite_errors import SQLITE_ERRORS
-from lmm_classifier.index.contents import IndexContents
+from lmm_classifier.index.contents import ADDED, IndexContents
 from lmm_classifier.index.formats import is_durable, read_index
 from lmm_classifier.index.leftovers import find_leftovers, listed
 from lmm_classifier.index.storage import database
@@ -239,12 +239,13 @@ def _check_image_files(path: Path, repair: bool) -> Iterator[Finding]:  # noqa: 
 def _check_references(contents: IndexContents) -> Iterator[Finding]:
     """Find images that are missing, and a transform that was fitted to other images."""
     try:
-        require_inside(contents.paths, "the index")
+        require_inside(contents.paths, "the index", contents.manifest.has_images)
     except IndexFileError as error:
         yield Finding("damage", _problem(error), "build the index again")
-    missing = [path for path in contents.paths if not contents.file_of(path).is_file()]
     root = Path(contents.manifest.image_root)
-    if not root.is_dir():
+    files = [path for path in contents.paths if path.startswith(ADDED) or contents.manifest.has_images]
+    missing = [path for path in files if not contents.file_of(path).is_file()]
+    if contents.manifest.has_images and not root.is_dir():
         yield Finding("note", f"the dataset folder {root} is missing", "classification works, but shows no examples")
     elif missing:
         yield Finding("note", f"{len(missing)} images are missing: {listed(missing)}", "a sync removes them")

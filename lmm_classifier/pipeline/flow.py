@@ -124,7 +124,7 @@ class Flow:
         vectors = [np.eye(1, encoder.index.fingerprint.dim, dtype=np.float32) for encoder in self.retriever.encoders]
         for encoder, vector in zip(self.retriever.encoders, vectors):
             encoder.score(vector, [])
-        self.vote(QueryVectors.given(*vectors), [Query(_no_pixels)])
+        self.vote(QueryVectors.given(*vectors), [Query(no_pixels)])
 
     def classify(
         self, vectors: QueryVectors, queries: Sequence[Query], leave_out: bool = False
@@ -243,7 +243,8 @@ def _measured_benefit(
     return benefit
 
 
-def _no_pixels() -> Image.Image:
+def no_pixels() -> Image.Image:
+    """Raise ImageError: only a vector is there."""
     raise ImageError("expected no use of the pixels of a vector")
 
 

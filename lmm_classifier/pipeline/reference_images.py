@@ -40,6 +40,11 @@ class ReferenceImages:
         self._indexes, self._index, self._count, self._limits = indexes, indexes[0], count, limits
         self._cache: OrderedDict[int, Image.Image | None] = OrderedDict()
         self._lock = ForkSafeLock()  # of the cache: several threads ask
+        if count and not self._index.manifest.has_images:
+            raise RerankerError(
+                "Reference images cannot be shown: the index was made from vectors and has no images. Set "
+                "rerank.prompt.mode: names."
+            )
         root = Path(self._index.manifest.image_root)
         if count and not root.is_dir():
             raise RerankerError(

@@ -90,6 +90,10 @@ def measure_on_predictions(
     index, predictions = indexes[0], fit[1]
     if not config.rerank.enabled:
         raise CalibrationError("There is no reranker to measure: rerank.enabled is false")
+    if not index.manifest.has_images:
+        raise CalibrationError(
+            "The reranker is measured on the images of the dataset, but the index was made from vectors and has none."
+        )
     root = Path(index.manifest.image_root)
     if not root.is_dir():
         raise CalibrationError(

@@ -18,7 +18,7 @@ from lmm_classifier.data.file_content import read_bytes
 from lmm_classifier.data.ignored_names import is_ignored_folder
 from lmm_classifier.data.image_inputs import ImageInput, path_of, read_input
 from lmm_classifier.data.limits import ImageLimits
-from lmm_classifier.index.contents import ADDED
+from lmm_classifier.index.contents import ADDED, NO_IMAGE
 from lmm_classifier.index.manifest import Manifest
 from lmm_classifier.index.storage.records import Record, file_stamp, provenance
 from lmm_classifier.index.storage.store import Store
@@ -55,7 +55,7 @@ def prepare_examples(
         if known is not None:
             skipped.append(_already_there(name, known, label))
             continue
-        path = None if file is None else id_in_folder(root, expand_home(file))
+        path = None if file is None or not manifest.has_images else id_in_folder(root, expand_home(file))
         if path is None:
             copy = _copy(store, data, _file_name(content_hash, file or _NAMELESS[data.startswith(b"\x89PNG")]))
             record = _record(ADDED + copy.name, label, content_hash, copy)
@@ -80,6 +80,8 @@ def file_of(store: Store, manifest: Manifest, path: str) -> Path:
     """Return the image file of the example with the id `path`."""
     if path.startswith(ADDED):
         return store.added_folder / path.removeprefix(ADDED)
+    if not manifest.has_images:
+        return NO_IMAGE
     return Path(manifest.image_root) / path
 
 

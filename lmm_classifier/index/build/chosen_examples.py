@@ -23,7 +23,7 @@ def choose_examples(store: Store, examples: Iterable[str], manifest: Manifest) -
     skipped = []
     for name in examples:
         record = store.record(name)
-        if record is None:
+        if record is None and manifest.has_images:
             path = id_in_folder(Path(manifest.image_root), expand_home(name))
             record = None if path is None else store.record(path)
         if record is not None:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from lmm_classifier.core.errors import IndexFileError, ReplacementError
 from lmm_classifier.index.formats import read_index
+from lmm_classifier.index.manifest import Manifest
 
 MOST_LOST = 0.5  # fraction of the images of a dataset that may disappear between two builds or syncs
 _FEW = 10  # so many images may always disappear
@@ -18,6 +19,11 @@ _FEW = 10  # so many images may always disappear
 
 def require_same_dataset(output: Path, former_root: str | None, root: Path) -> None:
     """Raise ReplacementError if the index at `output` was built from another folder; None: it is new."""
+    if former_root == "":
+        raise ReplacementError(
+            f"The index {output} was made from vectors, but this is a build of {root.absolute()}. Nothing was changed. "
+            "Choose another output."
+        )
     if former_root is None or _is_same_folder(Path(former_root), root):
         return
     raise ReplacementError(
@@ -25,6 +31,15 @@ def require_same_dataset(output: Path, former_root: str | None, root: Path) -> N
         f"changed. If the dataset moved, run `lmm-classifier sync {root}`: it keeps every image that is still there. "
         "If this is another dataset, choose another output, or replace the index."
     )
+
+
+def require_images(manifest: Manifest | None, source: str) -> None:
+    """Raise ReplacementError if an index was made from vectors; None: it is new. It has no dataset to follow."""
+    if manifest is not None and not manifest.has_images:
+        raise ReplacementError(
+            f"The index {source} was made from vectors, so there is no folder of images to bring it up to date with. "
+            "Nothing was changed. Make a new index from the new vectors or from the images."
+        )
 
 
 def require_most_remain(former: Sequence[str], current: Iterable[str], output: Path, root: Path) -> None:

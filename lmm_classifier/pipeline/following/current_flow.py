@@ -15,7 +15,7 @@ from lmm_classifier.embeddings.opening import backends_of
 from lmm_classifier.index.matching import places_of
 from lmm_classifier.index.opening import open_index
 from lmm_classifier.index.vector_index import Index
-from lmm_classifier.index.watcher import IndexWatcher
+from lmm_classifier.index.watcher import IndexWatcher, NoWatcher
 from lmm_classifier.pipeline.flow import Flow
 from lmm_classifier.pipeline.following.background import BackgroundJob
 from lmm_classifier.pipeline.following.pending_change import PendingChange
@@ -37,7 +37,11 @@ class CurrentFlow:
     """
 
     def __init__(
-        self, config: PipelineConfig, encoders: Sequence[Encoder], indexes: Sequence[Index], watcher: IndexWatcher
+        self,
+        config: PipelineConfig,
+        encoders: Sequence[Encoder],
+        indexes: Sequence[Index],
+        watcher: IndexWatcher | NoWatcher,
     ) -> None:
         """Start with `indexes`, which were opened after `watcher`, so that no change is missed."""
         self._config, self._encoders = config, encoders
