@@ -9,10 +9,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lmm_classifier.cli.options import FollowLinksOption
+from lmm_classifier.cli.options import FollowLinksOption, IdColumnOption, VectorColumnOption
 
 if TYPE_CHECKING:
+    from collections import Counter
+
     from lmm_classifier.cli.image_sources import ImageSources
+    from lmm_classifier.cli.result_output import ResultOutput
     from lmm_classifier.config import PipelineConfig
     from lmm_classifier.data.label_folders import LabelFolders
 
@@ -51,6 +54,12 @@ def classify(
     move: Annotated[bool, typer.Option("--move", help="Move the images to --copy-to instead of copying them.")] = False,
     report: Annotated[Path | None, typer.Option(help="Write counts and all skipped files to this JSON file.")] = None,
     follow_links: FollowLinksOption = None,
+    vectors: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Classify vectors instead of images: .parquet, a folder of them, or .npy."),
+    ] = None,
+    vector_column: VectorColumnOption = None,
+    id_column: IdColumnOption = None,
     fail_on_unknown: Annotated[bool, typer.Option("--fail-on-unknown", help="Exit with 4 if any is unknown.")] = False,
     leave_out_identical: Annotated[
         bool,
@@ -87,6 +96,12 @@ def classify(
     require_place(output, html, report)
     chosen = (output_format or _format_of(output)).value
     results = ResultOutput(output, chosen, resume, overwrite)
+    if vectors is not None:
+        others = (images, files_from, html, copy_to, link_to, report, server)
+        if any(others) or resume or move or leave_out_identical:
+            raise typer.BadParameter("With --vectors there are no images: leave out what is about images and files.")
+        counts = _classify_vectors(vectors, vector_column, id_column, results, config)
+        return 4 if fail_on_unknown and counts["unknown"] else 0
     with ExitStack() as stack:
         sources = _sources(images or [], files_from, null, config, copy_to or link_to, stack)
         if resume and move and output is not None and output.is_file():  # a former run may have moved all
@@ -100,6 +115,15 @@ def classify(
     if counts["unreadable"] or any(file.failed for file in run.skipped):
         return 3
     return 4 if fail_on_unknown and counts["unknown"] else 0
+
+
+def _classify_vectors(
+    file: Path, vector_column: str | None, id_column: str | None, results: ResultOutput, config: PipelineConfig
+) -> Counter[str]:
+    from lmm_classifier.cli.given_vectors import classify_vectors
+    from lmm_classifier.data.vectors.named_vectors import VectorColumns
+
+    return classify_vectors(file, VectorColumns(vector_column, None, id_column), results, config)
 
 
 _ENDINGS = {

@@ -17,12 +17,13 @@ _ROWS = 1024  # normalized at a time
 _UNIT = 1e-6  # a norm this close to 1 is 1: the vector was normalized before, and keeps its bits
 
 
-def normalized_vectors(vectors: Any, dim: int | None = None) -> Float32Array:
+def normalized_vectors(vectors: Any, dim: int | None = None, first_row: int = 0) -> Float32Array:
     """Return vectors (n, dim) in float32 with norm 1. Rows that have norm 1 already keep their bits.
 
     Args:
         vectors: n rows of numbers: an array of floating-point numbers or integers, a tensor of torch, or lists.
         dim: the numbers in a row that are expected; None: any.
+        first_row: the number of the first row, for messages.
 
     Raises:
         VectorError: they are no such rows, or a row has no direction: it is zero, or holds NaN or infinity.
@@ -31,7 +32,7 @@ def normalized_vectors(vectors: Any, dim: int | None = None) -> Float32Array:
     normalized = np.empty(rows.shape, np.float32)
     for start in range(0, len(rows), _ROWS):
         part = slice(start, start + _ROWS)
-        normalized[part] = _normalized(np.ascontiguousarray(rows[part], np.float64), start)
+        normalized[part] = _normalized(np.ascontiguousarray(rows[part], np.float64), first_row + start)
     return normalized
 
 

@@ -116,7 +116,7 @@ class Index:
             labels: n labels.
             ids: n different names, such as paths or keys; they are shown as evidence. None: numbers.
             encoder: what made the vectors. With an `Encoder` or its fingerprint, images that this encoder encodes can
-                be classified. A text names the model and its version: vectors of another name are refused.
+                be classified. A text names the model and its version; if `encoder.model` is set, it must be the same.
             transform: fits the transform in which vectors are compared; None: that of the encoder, or none.
 
         Raises:

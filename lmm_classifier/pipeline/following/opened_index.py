@@ -8,12 +8,14 @@ from pathlib import Path
 from typing import Any, Self
 
 from lmm_classifier.config import PipelineConfig
-from lmm_classifier.core.errors import ClosedError, ConfigError, IndexFileError
+from lmm_classifier.core.errors import ClosedError, ConfigError, IndexFileError, IndexMismatchError
 from lmm_classifier.core.paths import absolute
 from lmm_classifier.core.protocols import DecisionPolicy, Encoder, Reranker
+from lmm_classifier.embeddings.config import EncoderConfig
 from lmm_classifier.embeddings.given import BACKEND, GivenVectors
 from lmm_classifier.embeddings.opening import backends_of, close_encoders, open_encoders
 from lmm_classifier.index.build.editor import IndexEditor
+from lmm_classifier.index.manifest import Manifest
 from lmm_classifier.index.matching import require_backends
 from lmm_classifier.index.vector_index import Index
 from lmm_classifier.index.watcher import IndexWatcher, NoWatcher
@@ -38,6 +40,7 @@ class OpenedIndex:
         indexes = Index.open_each(config.retrieval.index_path) if index is None else _alone(index)
         manifest = indexes[0].manifest
         if encoder is None and [section.backend for section in config.encoders] == [BACKEND]:
+            _require_name(config.encoders[0], manifest, str(config.retrieval.index_path))
             # whatever made the vectors of the index made those that are given
             self._encoders: tuple[Encoder, ...] = tuple(map(GivenVectors, manifest.fingerprints))
             self.config.rerank.enabled = False  # it would need an image
@@ -151,6 +154,15 @@ class OpenedIndex:
     def reranker_benefit(self) -> RerankerBenefit | None:
         """Return what was measured of this reranker, None where it was not."""
         return self._current_flow().reranker_benefit
+
+
+def _require_name(section: EncoderConfig, manifest: Manifest, source: str) -> None:
+    """Raise IndexMismatchError where the configuration names other vectors than those of the index."""
+    names = [fingerprint.model for fingerprint in manifest.fingerprints]
+    if "model" in section.model_fields_set and section.model not in names:
+        raise IndexMismatchError(
+            f"Index {source} has vectors of {', '.join(map(repr, names))}, but encoder.model is {section.model!r}."
+        )
 
 
 def _alone(index: Index) -> tuple[Index, ...]:

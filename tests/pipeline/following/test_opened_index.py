@@ -60,6 +60,16 @@ def test_an_index_of_another_encoder_is_refused(config, index):
         HybridClassifier(config, index=index)
 
 
+def test_vectors_of_another_name_are_refused(config, index):
+    """Where the configuration names them; the right name changes nothing."""
+    config.set("encoder.model=clip@1")
+    with HybridClassifier(config, index=index) as classifier:
+        assert len(classifier.classify_vectors(VECTORS)) == 23
+    config.set("encoder.model=clip@2")
+    with pytest.raises(IndexMismatchError, match="has vectors of 'clip@1', but encoder.model is 'clip@2'"):
+        HybridClassifier(config, index=index)
+
+
 def test_an_index_of_several_encoders_is_named_by_its_path(config, tmp_path):
     """One in memory has the vectors of one encoder."""
     path = write_encoders(tmp_path / "two.npz", LABELS, [VECTORS, VECTORS])
