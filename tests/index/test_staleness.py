@@ -23,6 +23,13 @@ def digests(pairs):
     return ExampleDigests(np.array([content for content, _ in pairs], np.uint64), label_ids, tuple(labels))
 
 
+@given(CONTENTS)
+def test_the_same_examples_are_unchanged(pairs):
+    """Also where two labels hold the same contents, in whatever order they come."""
+    changes = ChangesSince.of(digests(pairs), digests(pairs[::-1]))
+    assert (changes.added, changes.removed, changes.new_labels, dict(changes.renamed)) == (0, 0, (), {})
+
+
 @given(CONTENTS, CONTENTS)
 def test_added_and_removed_examples_are_counted(former, current):
     """As multisets of content and label. An unchanged example gets a row that it had."""
