@@ -69,6 +69,8 @@ def vector_hashes(vectors: Float32Array) -> Iterator[str]:
 def _as_rows(vectors: Any, dim: int | None) -> NDArray[Any]:
     if hasattr(vectors, "detach"):  # a tensor of torch, of any device and number type
         vectors = vectors.detach().float().cpu().numpy()
+    if np.ma.isMaskedArray(vectors):
+        raise VectorError("Expected vectors without a mask. Give masked numbers a value with `vectors.filled(...)`.")
     if isinstance(vectors, str | bytes):
         raise VectorError(f"Expected vectors, got the text {vectors!r}.")
     try:

@@ -189,6 +189,8 @@ class _Quantizer:
         self._encoder, self._form, self._threads = encoder, form, threads
         self._rows = np.sort(np.random.default_rng(0).permutation(len(index))[:_MOST])
         self._shown = _preprocessed(index, encoder, self._rows, config)
+        if not index.manifest.has_images:
+            raise CalibrationError(f"{path} was made from vectors, so it has no images to quantize the encoder with")
         if not self._shown:
             raise CalibrationError(f"no image of {path} can be read below {index.manifest.image_root}")
 

@@ -47,9 +47,8 @@ class Index:
     """The examples of a dataset and their transformed vectors of one encoder, in memory or memory-mapped.
 
     Example:
-        >>> from pathlib import Path
-        >>> from lmm_classifier.index import Index
-        >>> index = Index.open(Path("index"))
+        >>> from lmm_classifier import Index
+        >>> index = Index.open("index")
         >>> list(index.label_names)
         ['gingham', 'herringbone', 'polka_dots', 'stripes']
         >>> index.vectors().shape == (len(index), index.fingerprint.dim)
@@ -144,18 +143,20 @@ class Index:
         write_index(expand_home(path), self.contents)
 
     @classmethod
-    def open(cls, path: Path, encoder: Fingerprint | None = None) -> Index:
+    def open(cls, path: Path | str, encoder: Fingerprint | None = None) -> Index:
         """Open the index at `path` with its vectors of `encoder`, by default the first of its encoders.
 
         Raises IndexMismatchError if the index has no vectors of `encoder`.
         """
+        path = expand_home(path)
         contents = read_index(path)
         place = 0 if encoder is None else places_of(contents.manifest, [encoder], str(path))[0]
         return cls._opened(contents, place, path)
 
     @classmethod
-    def open_each(cls, path: Path) -> tuple[Index, ...]:
+    def open_each(cls, path: Path | str) -> tuple[Index, ...]:
         """Open the index at `path` once for each of its encoders, in their order."""
+        path = expand_home(path)
         contents = read_index(path)
         return tuple(cls._opened(contents, place, path) for place in range(len(contents.vectors)))
 

@@ -190,8 +190,7 @@ class HybridClassifier(OpenedIndex):
 
         Example:
             >>> from lmm_classifier import HybridClassifier, Index, PipelineConfig
-            >>> from pathlib import Path
-            >>> vectors = Index.open(Path("index")).vectors()
+            >>> vectors = Index.open("index").vectors()
             >>> with HybridClassifier(PipelineConfig.preset("vectors")) as classifier:
             ...     results = classifier.classify_vectors(vectors[:2])
             >>> len(results), results[0].path is None, results[0].used_reranker

@@ -57,6 +57,7 @@ def test_number_types(dtype):
         ([["a", "b"]], "got <U1"),
         ([[True, False]], "got bool"),
         ([[1j, 2]], "got complex128"),
+        (np.ma.masked_equal([[1.0, 2.0]], 2.0), "without a mask"),
         (np.array([np.ones(2), np.ones(2)], object), r"object|Stack"),
         ([[1.0, 2.0], [3.0]], "same number of values"),
         (np.array([("a", 1)], [("x", "U1"), ("y", "f4")]), "got "),
@@ -85,6 +86,7 @@ def test_no_vector_has_the_expected_width():
         normalized_vectors(np.ones((2, 4)), 5)
 
 
+@pytest.mark.long
 def test_a_tensor_is_taken():
     """Of any number type, also where it has a gradient."""
     torch = pytest.importorskip("torch", reason="torch is not installed")

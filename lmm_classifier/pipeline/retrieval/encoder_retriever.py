@@ -70,7 +70,8 @@ class EncoderRetriever:
         )
         graph = None
         if wants_graph(config.search, len(index)):
-            folder = config.index_path if whole and is_durable(config.index_path) else None
+            is_stored = whole and index.contents.version > 0 and is_durable(config.index_path)  # else it is in memory
+            folder = config.index_path if is_stored else None
             graph = HnswGraph(index, folder, former.graph if former else None)
         return cls(index, fit, metric_gallery, graph)
 

@@ -50,6 +50,7 @@ def test_the_vectors_are_those_of_an_index(images, tmp_path):
     assert len(encoder.get_feature_names_out()) == vectors.shape[1]
 
 
+@pytest.mark.long
 def test_it_joins_a_pipeline(images, tmp_path):
     """Labels of folders are learned from paths; a search with a memory encodes once."""
     labels = [path.parent.name for path in images]

@@ -60,6 +60,20 @@ def test_an_index_of_another_encoder_is_refused(config, index):
         HybridClassifier(config, index=index)
 
 
+def test_its_search_graph_is_not_stored(config, index):
+    """The durable index at the configured path is another one, and stays as it is."""
+    pytest.importorskip("faiss", reason="faiss is not installed")
+    Index.from_vectors(VECTORS[::-1].copy(), LABELS, encoder="clip@1").save(config.retrieval.index_path)
+    config.set("retrieval.search=ann")
+    with HybridClassifier(config):
+        pass
+    before = {file: file.read_bytes() for file in config.retrieval.index_path.rglob("*") if file.is_file()}
+    assert any("graph" in file.name or "hnsw" in file.name for file in before)
+    with HybridClassifier(config, index=index) as classifier:
+        assert classifier.classify_vectors(VECTORS[:1])[0].candidates[0].neighbors[0].example.path == "00"
+    assert {file: file.read_bytes() for file in config.retrieval.index_path.rglob("*") if file.is_file()} == before
+
+
 def test_vectors_of_another_name_are_refused(config, index):
     """Where the configuration names them; the right name changes nothing."""
     config.set("encoder.model=clip@1")
