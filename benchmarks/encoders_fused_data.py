@@ -25,7 +25,7 @@ from lmm_classifier.embeddings.whitening import IdentityFitter
 from lmm_classifier.index.build.builder import build_index_from_directory
 from lmm_classifier.index.contents import EncoderVectors, IndexContents
 from lmm_classifier.index.manifest import EncoderEntry, Manifest
-from lmm_classifier.index.vector_index import ExactIndex
+from lmm_classifier.index.vector_index import Index
 from lmm_classifier.neighbors.config import RetrievalConfig
 from lmm_classifier.pipeline.retrieval.encoder_retriever import EncoderRetriever
 from lmm_classifier.pipeline.retrieval.query_vectors import QueryVectors
@@ -52,7 +52,7 @@ class Images:
         """Return the images with the vectors of one encoder."""
         return LabeledVectors(self.vectors[encoder], self.labels)
 
-    def indexes(self, encoders: Sequence[str], labels: Strings | None = None) -> list[ExactIndex]:
+    def indexes(self, encoders: Sequence[str], labels: Strings | None = None) -> list[Index]:
         """Return an index in memory for each encoder, with other labels if given."""
         names = list(map(str, self.labels if labels is None else labels))
         hashes = [f"{number:064x}" for number in range(len(names))]
@@ -66,7 +66,7 @@ class Images:
         manifest = Manifest(tuple(entries), len(names), "dataset", "", "")
         contents = IndexContents(manifest, names, hashes, hashes, tuple(parts))
         return [
-            ExactIndex(contents, transform, transform.transform(self.vectors[encoder]), number)
+            Index(contents, transform, transform.transform(self.vectors[encoder]), number)
             for number, (encoder, transform) in enumerate(zip(encoders, transforms))
         ]
 
@@ -200,7 +200,7 @@ def encode(folder: Path, models: Path, work: Path) -> Images:
     ]
     output = work / f"index-{number}.npz"
     build_index_from_directory(folder, output, config=config)
-    indexes = ExactIndex.open_each(output)
+    indexes = Index.open_each(output)
     labels = np.array([example.label for example in indexes[0].examples])
     return Images({name: index.vectors() for name, index in zip(ENCODERS, indexes)}, labels)
 

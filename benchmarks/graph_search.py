@@ -14,7 +14,7 @@ from benchmarks.side_by_side import in_turns, ratio
 from benchmarks.vectors import DIM, contents_of, random_vectors
 from lmm_classifier.embeddings.whitening import IdentityTransform
 from lmm_classifier.index.hnsw import HnswGraph
-from lmm_classifier.index.vector_index import ExactIndex
+from lmm_classifier.index.vector_index import Index
 from lmm_classifier.neighbors.brute_force import BruteForceSearch
 from lmm_classifier.neighbors.gallery import Gallery
 from lmm_classifier.neighbors.shortlist import ShortlistSimilarities
@@ -28,7 +28,7 @@ def graph_rows(command: str, count: int = 200_000) -> list[Row]:
     """Build a graph of `count` rows, and measure its recall and speed."""
     embeddings, queries = random_vectors(count)
     gallery = Gallery(embeddings, np.arange(count) // 200, count // 200 + 1)
-    index = ExactIndex(contents_of(embeddings, ["label"] * count), IdentityTransform(), embeddings)
+    index = Index(contents_of(embeddings, ["label"] * count), IdentityTransform(), embeddings)
     started = time.perf_counter()
     graph = HnswGraph(index)
     seconds = time.perf_counter() - started

@@ -29,7 +29,7 @@ from lmm_classifier.embeddings.quantization import Form
 from lmm_classifier.embeddings.registry import open_encoder
 from lmm_classifier.evaluation.encoder_quantization import QuantizationReport, quantize_encoder
 from lmm_classifier.index.build.builder import build_index_from_directory
-from lmm_classifier.index.vector_index import ExactIndex
+from lmm_classifier.index.vector_index import Index
 
 COMMAND = "python -m benchmarks.int8 --data DATA --models MODELS"
 FORMS: tuple[Form, ...] = ("onnx", "openvino")
@@ -50,7 +50,7 @@ class Subject:
         config.encoder = encoder or config.encoder
         output = self.folder / f"{len(list(self.folder.iterdir()))}.npz"
         build_index_from_directory(dataset, output, config=config)
-        index = ExactIndex.open(output)
+        index = Index.open(output)
         return output, LabeledVectors(index.vectors(), np.array([example.label for example in index.examples]))
 
 

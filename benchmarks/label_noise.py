@@ -23,7 +23,7 @@ from lmm_classifier.config import PipelineConfig
 from lmm_classifier.core.arrays import BoolArray, IntArray
 from lmm_classifier.evaluation.audit import audit_opened_index
 from lmm_classifier.index.build.builder import build_index_from_directory
-from lmm_classifier.index.vector_index import ExactIndex
+from lmm_classifier.index.vector_index import Index
 
 COMMAND = "python -m benchmarks.label_noise --shared SHARED"
 _SETS = {"trashnet": "trashnet", "clothing": "clothing/train"}
@@ -104,7 +104,7 @@ def _precision(values: list[float | None]) -> str:
 
 def _encoded(source: Path, config: PipelineConfig, output: Path) -> LabeledVectors:
     build_index_from_directory(source, output, config=config)
-    index = ExactIndex.open(output)
+    index = Index.open(output)
     return LabeledVectors(index.gallery.embeddings, np.array([example.label for example in index.examples]))
 
 

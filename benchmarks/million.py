@@ -28,7 +28,7 @@ from lmm_classifier.index.formats import write_index
 from lmm_classifier.index.hnsw import FILE
 from lmm_classifier.index.manifest import EncoderEntry, Manifest
 from lmm_classifier.index.storage.snapshot import FOLDER
-from lmm_classifier.index.vector_index import ExactIndex
+from lmm_classifier.index.vector_index import Index
 from lmm_classifier.neighbors.brute_force import BruteForceSearch
 from lmm_classifier.pipeline.calibrator import calibrate_index
 from lmm_classifier.pipeline.retrieval.query_vectors import QueryVectors
@@ -93,15 +93,15 @@ def rows(quick: bool = False) -> list[Row]:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "index"
         write_index(path, dataset.contents())
-        ExactIndex.open(path)  # makes the derived files
+        Index.open(path)  # makes the derived files
         parts = (index_rows, search_rows, calibration_rows, retrieval_rows)
         return [row for part in parts for row in part(path, dataset)]
 
 
 def index_rows(path: Path, dataset: _RandomDataset) -> list[Row]:
     """Open the durable index, and search it for the first time, which checks the matrix on disk."""
-    times = in_turns({"open": lambda: ExactIndex.open(path)}, 5)
-    index, started = ExactIndex.open(path), time.perf_counter()
+    times = in_turns({"open": lambda: Index.open(path)}, 5)
+    index, started = Index.open(path), time.perf_counter()
     index.search(dataset.queries(1), K)
     first_search = time.perf_counter() - started
     size = sum(file.stat().st_size for file in path.rglob("*") if file.is_file()) / 1e9
@@ -115,7 +115,7 @@ def index_rows(path: Path, dataset: _RandomDataset) -> list[Row]:
 
 def search_rows(path: Path, dataset: _RandomDataset) -> list[Row]:
     """Measure memory and latency of the exact search."""
-    embeddings, queries = ExactIndex.open(path).gallery.embeddings, dataset.queries(256)
+    embeddings, queries = Index.open(path).gallery.embeddings, dataset.queries(256)
     memory_before, started = _private_mb(), time.perf_counter()
     search = BruteForceSearch(embeddings)
     preparation = time.perf_counter() - started
@@ -206,7 +206,7 @@ def _scores(retriever: Retriever, queries: Float32Array) -> Float64Array:
 
 
 def _open_retriever(path: Path, search: str) -> Retriever:
-    return Retriever.open(_config(path, search).retrieval, [ExactIndex.open(path)])
+    return Retriever.open(_config(path, search).retrieval, [Index.open(path)])
 
 
 def _config(path: Path, search: str) -> PipelineConfig:

@@ -23,7 +23,7 @@ from lmm_classifier.core.arrays import IntArray
 from lmm_classifier.data.image_folder import scan_image_folder
 from lmm_classifier.evaluation.duplicates import find_duplicates
 from lmm_classifier.index.build.builder import build_index_from_directory
-from lmm_classifier.index.vector_index import ExactIndex
+from lmm_classifier.index.vector_index import Index
 from lmm_classifier.neighbors.near_duplicates import duplicate_cosine, nearest_pairs
 from lmm_classifier.pipeline.index_encoder import encode_readable, open_encoders_of
 from lmm_classifier.pipeline.near_copies import is_near_copy
@@ -93,7 +93,7 @@ def measure(name: str, source: Path, config: PipelineConfig, work: Path, command
 
 def _of_new_images(
     title: str,
-    index: ExactIndex,
+    index: Index,
     work: Path,
     originals: dict[str, str],
     config: PipelineConfig,
@@ -122,9 +122,9 @@ def false_pairs(name: str, pairs: set[frozenset[str]], copies: set[str]) -> list
     return sorted((pair for pair in pairs if not pair & copies and pair not in confirmed), key=sorted)
 
 
-def _index(folder: Path, output: Path, config: PipelineConfig) -> ExactIndex:
+def _index(folder: Path, output: Path, config: PipelineConfig) -> Index:
     build_index_from_directory(folder, output, config=config)
-    return ExactIndex.open(output)
+    return Index.open(output)
 
 
 def _copy(file: Path, mixed: Path) -> None:

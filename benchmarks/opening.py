@@ -25,7 +25,7 @@ from lmm_classifier.index.storage.editing.change import Change
 from lmm_classifier.index.storage.records import FROM_FOLDER, Record
 from lmm_classifier.index.storage.snapshot import FOLDER
 from lmm_classifier.index.storage.store import Store
-from lmm_classifier.index.vector_index import ExactIndex
+from lmm_classifier.index.vector_index import Index
 from lmm_classifier.testing import random_embeddings
 
 COMMAND = "python -m benchmarks.opening"
@@ -67,7 +67,7 @@ def seconds_after_additions(index: Path, rounds: int) -> Iterator[float]:
     for number in range(rounds):
         add_example(index, number)
         started = time.perf_counter()
-        ExactIndex.open(index)
+        Index.open(index)
         yield time.perf_counter() - started
 
 
@@ -80,9 +80,9 @@ def measure(work: Path, rounds: int) -> tuple[dict[str, Times], float]:
     bytes_per_example = table.stat().st_size / ROWS
     jobs = {
         "numpy": lambda: load_archive(archive),
-        "open": lambda: ExactIndex.open(index),
-        "checked": lambda: ExactIndex.open(index).gallery,
-        "npz": lambda: ExactIndex.open(archive),
+        "open": lambda: Index.open(index),
+        "checked": lambda: Index.open(index).gallery,
+        "npz": lambda: Index.open(archive),
     }
     times = in_turns(jobs, rounds)
     times["added"] = Times(tuple(itertools.islice(seconds_after_additions(index, rounds), 1, None)))

@@ -15,7 +15,7 @@ from lmm_classifier.embeddings.whitening import IdentityTransform
 from lmm_classifier.index.build.builder import build_index_from_directory
 from lmm_classifier.index.contents import EncoderVectors, IndexContents
 from lmm_classifier.index.manifest import EncoderEntry, Manifest
-from lmm_classifier.index.vector_index import ExactIndex
+from lmm_classifier.index.vector_index import Index
 from lmm_classifier.neighbors.config import RetrievalConfig
 from lmm_classifier.pipeline.retrieval.query_vectors import QueryVectors
 from lmm_classifier.pipeline.retrieval.retriever import Retriever
@@ -75,18 +75,18 @@ def encode_folder(folder: Path, models: Path, work: Path) -> LabeledVectors:
     model_folder = work / f"model-{output.stem}"
     model_folder.mkdir()
     build_index_from_directory(folder, output, config=mobilenet(models, model_folder))
-    index = ExactIndex.open(output)
+    index = Index.open(output)
     return LabeledVectors(index.vectors(), np.array([example.label for example in index.examples]))
 
 
-def index_of(images: LabeledVectors, labels: Strings | None = None) -> ExactIndex:
+def index_of(images: LabeledVectors, labels: Strings | None = None) -> Index:
     """Return an index of these vectors in memory, with other labels if given."""
     names = list(map(str, images.labels if labels is None else labels))
     n, dim = images.vectors.shape
     manifest = Manifest((EncoderEntry(example_fingerprint(dim), "identity"),), n, "dataset", "", "")
     hashes = [f"{number:064x}" for number in range(n)]
     contents = IndexContents(manifest, names, hashes, hashes, (EncoderVectors({}, lambda: [images.vectors]),))
-    return ExactIndex(contents, IdentityTransform(), images.vectors)
+    return Index(contents, IdentityTransform(), images.vectors)
 
 
 def predict(dataset: LabeledVectors, new: LabeledVectors) -> Predictions:

@@ -20,7 +20,7 @@ from lmm_classifier.calibration.grouping import group_ids
 from lmm_classifier.calibration.repeated_objects import RepeatedObjects
 from lmm_classifier.config import PipelineConfig
 from lmm_classifier.index.build.builder import build_index_from_directory
-from lmm_classifier.index.vector_index import ExactIndex
+from lmm_classifier.index.vector_index import Index
 from lmm_classifier.neighbors.config import RetrievalConfig
 from lmm_classifier.neighbors.gallery import Gallery
 
@@ -29,7 +29,7 @@ VIEWS = {2: 25, 3: 20, 5: 12, 10: 8, 20: 6}  # views of an object -> objects per
 PER_LABEL, DRAWS = (10, 25, 50, 100), 20  # random parts of the independent photographs
 
 
-def independent(index: ExactIndex, rng: np.random.Generator) -> Iterator[RepeatedObjects]:
+def independent(index: Index, rng: np.random.Generator) -> Iterator[RepeatedObjects]:
     """Measure the whole index, and random parts of it with few images per label."""
     gallery = index.gallery
     yield RepeatedObjects.of(gallery)
@@ -77,9 +77,9 @@ def measure(data: Path, models: Path) -> Iterator[Row]:
                     yield _row(f"repeated objects: {views} views each, {name}, {encoder}", index)
 
 
-def _index(root: Path, output: Path, config: PipelineConfig) -> ExactIndex:
+def _index(root: Path, output: Path, config: PipelineConfig) -> Index:
     build_index_from_directory(root, output, config=config)
-    return ExactIndex.open(output)
+    return Index.open(output)
 
 
 def _alarms(name: str, found: list[RepeatedObjects], goal: int, data: str) -> Row:
@@ -91,7 +91,7 @@ def _alarms(name: str, found: list[RepeatedObjects], goal: int, data: str) -> Ro
     return Row(name, alarms, f"of {len(found)}", goal, "lower", against, where("onnxruntime"), COMMAND)
 
 
-def _row(name: str, index: ExactIndex) -> Row:
+def _row(name: str, index: Index) -> Row:
     """Say whether there is an alarm, and how optimistic leave-one-out is."""
     repeated, config = RepeatedObjects.of(index.gallery), RetrievalConfig()
     groups = group_ids([example.path for example in index.examples], r"/(\d+)_")

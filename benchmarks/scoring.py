@@ -18,7 +18,7 @@ from lmm_classifier.calibration.fit import fit_by_leave_one_out
 from lmm_classifier.config import PipelineConfig
 from lmm_classifier.core.arrays import Float32Array
 from lmm_classifier.embeddings.whitening import IdentityTransform
-from lmm_classifier.index.vector_index import ExactIndex
+from lmm_classifier.index.vector_index import Index
 from lmm_classifier.pipeline.flow import Flow, Query
 from lmm_classifier.pipeline.retrieval.query_vectors import QueryVectors
 
@@ -84,8 +84,8 @@ def _make_flow(count: int, labels: int) -> tuple[Flow, Float32Array]:
     queries = normalized(queries + centers[rng.integers(0, labels, BATCH)])
     contents = contents_of(embeddings, [f"label {label:05}" for label in label_ids])
     config = PipelineConfig.model_validate({"rerank": {"enabled": False}})
-    index = ExactIndex(contents, IdentityTransform(), embeddings)
+    index = Index(contents, IdentityTransform(), embeddings)
     calibration = fit_by_leave_one_out(config.retrieval, [index], most=_SAMPLE)[0]
     contents = replace(contents, calibration=calibration.to_arrays(contents))
     encoder: Any = NoEncoder()
-    return Flow.open(config, [encoder], [ExactIndex(contents, IdentityTransform(), embeddings)]), queries
+    return Flow.open(config, [encoder], [Index(contents, IdentityTransform(), embeddings)]), queries

@@ -9,11 +9,13 @@ from .core.datatypes import Neighbor as Neighbor
 from .core.errors import Cancelled as Cancelled
 from .core.errors import ConflictError as ConflictError
 from .core.errors import LmmClassifierError as LmmClassifierError
+from .core.errors import VectorError as VectorError
 from .core.progress import Progress as Progress
 from .embeddings.function import FunctionEncoder as FunctionEncoder
 from .evaluation.audit import Audit as Audit
 from .evaluation.audit import audit_index as audit_index
 from .evaluation.evaluate import evaluate_folder as evaluate_folder
+from .evaluation.evaluate_vectors import evaluate_vectors as evaluate_vectors
 from .evaluation.reports.audit_page import write_audit_page as write_audit_page
 from .evaluation.reports.contact_sheet import write_contact_sheet as write_contact_sheet
 from .evaluation.reports.cost_page import write_cost_page as write_cost_page
@@ -29,6 +31,7 @@ from .index.build.reports import EditReport as EditReport
 from .index.dismissals import Dismissal as Dismissal
 from .index.doctor import Finding as Finding
 from .index.doctor import check_index as check_index
+from .index.vector_index import Index as Index
 from .logging_config import configure_logging as configure_logging
 from .pipeline.calibrator import CalibrationReport as CalibrationReport
 from .pipeline.calibrator import calibrate_index as calibrate_index

@@ -144,7 +144,8 @@ class PipelineConfig(Settings):
         """Return settings that come with the package.
 
         `default`; `offline`, which needs no download; `lite`, a trained encoder by pip alone, fused with the
-        descriptor; `fused`, SigLIP and the descriptor; `cascade`, a small and a large SigLIP.
+        descriptor; `fused`, SigLIP and the descriptor; `cascade`, a small and a large SigLIP; `vectors`, for vectors
+        instead of images.
 
         Raises:
             ConfigError: there is no such preset.

@@ -65,6 +65,7 @@ the schema. It is `config.schema.json` in the package.
 `--config` takes a YAML file, or the name of a preset that comes with the package. `default` holds every default.
 `offline` needs no download. `lite` needs none either, and fuses a trained encoder of the extra `lite` with the
 descriptor. `fused` fuses SigLIP with the descriptor. `cascade` asks a large SigLIP only where a small one is unsure.
+`vectors` opens no encoder: vectors are given instead of images.
 A preset's name comes before a file of that name: write `./offline` for the file. In a checkout, the folder `config`
 shows them.
 

@@ -95,17 +95,30 @@ def _class_entry(name: str, value: type) -> str:
     source = inspect.getsource(value)
     node = ast.parse(source).body[0]
     assert isinstance(node, ast.ClassDef)
-    constructor = next((item for item in node.body if _is_function(item, "__init__")), None)
+    body = [*node.body, *_inherited(value)]
+    constructor = next((item for item in body if _is_function(item, "__init__")), None)
     signature = f"class {name}({_arguments(constructor)})" if _has_arguments(constructor) else f"class {name}"
     if issubclass(value, Exception):
         signature = f"class {name}({', '.join(base.__name__ for base in value.__bases__)})"
     parts = [f"### {name}\n\n```python\n{signature}\n```\n\n{_docstring(value)}"]
     if fields := list(_fields(node, source, getattr(value, "model_fields", {}))):
         parts.append("\n".join(["| field | type | meaning |", "|---|---|---|", *fields]))
-    for item in node.body:
+    for item in body:
         if isinstance(item, ast.FunctionDef) and not item.name.startswith("_") and not _is_internal(item):
             parts.append(_method(name, item, inspect.getattr_static(value, item.name)))
     return "\n\n".join(parts)
+
+
+def _inherited(value: type) -> Iterator[ast.stmt]:
+    """Yield the members that a class has from the other classes of its room; those of `core` are of no interest."""
+    known = set(vars(value))
+    for base in value.__mro__[1:]:
+        if not base.__module__.startswith("lmm_classifier.") or base.__module__.startswith("lmm_classifier.core."):
+            continue
+        (node,) = _source_of(base).body
+        assert isinstance(node, ast.ClassDef)
+        yield from (item for item in node.body if not isinstance(item, ast.FunctionDef) or item.name not in known)
+        known |= set(vars(base))
 
 
 def _is_function(item: ast.stmt, name: str) -> bool:

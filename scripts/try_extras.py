@@ -172,6 +172,27 @@ def _ann(environment: Environment) -> None:
     environment.whole(["encoder.backend=descriptor", "rerank.enabled=false", "retrieval.search=ann"])
 
 
+def _parquet(environment: Environment) -> None:
+    _parquet_images(environment)
+    environment.python(
+        "import numpy, pyarrow, pyarrow.parquet\n"
+        "vectors = numpy.random.default_rng(0).normal(size=(30, 4)) + 5 * numpy.repeat(numpy.eye(2, 4), 15, axis=0)\n"
+        "table = pyarrow.table({'vector': list(vectors), 'label': ['cat'] * 15 + ['dog'] * 15})\n"
+        "pyarrow.parquet.write_table(table, 'vectors.parquet')"
+    )
+    environment.run("import", "vectors.parquet", "--output", "index")
+    environment.run("classify", "--vectors", "vectors.parquet", "--index", "index", "--format", "csv")
+
+
+def _sklearn(environment: Environment) -> None:
+    environment.python(
+        "from sklearn.datasets import load_iris\n"
+        "from lmm_classifier.integrations.sklearn import TrainFreeClassifier\n"
+        "X, y = load_iris(return_X_y=True)\n"
+        "assert TrainFreeClassifier(metric='euclidean').fit(X, y).score(X, y) > 0.9"
+    )
+
+
 def _server(environment: Environment) -> None:
     offline = ["encoder.backend=descriptor", "rerank.enabled=false"]
     environment.run("build", "data", "--output", "index", settings=offline)
@@ -215,7 +236,7 @@ def _all(environment: Environment) -> None:
         check(environment)
 
 
-def _parquet(environment: Environment) -> None:
+def _parquet_images(environment: Environment) -> None:
     """Build an index from a Parquet file with the bytes of images."""
     write = (
         "import pathlib, pyarrow as pa, pyarrow.parquet as pq; files = sorted(pathlib.Path('data').rglob('*.png'));"
@@ -250,8 +271,9 @@ CHECKS: dict[str, Callable[[Environment], None]] = {
     "heif": _heif,
     "search": _search,
     "ann": _ann,
-    "server": _server,
     "parquet": _parquet,
+    "sklearn": _sklearn,
+    "server": _server,
     "datasets": _datasets,
     "remote": _remote,
     "recommended": _recommended,

@@ -51,7 +51,7 @@ def test_the_preset_default_has_every_key_with_its_default():
 
 def test_the_preset_offline_needs_no_download():
     """It is `PipelineConfig.offline()`, by its name and as a file."""
-    assert preset_names() == ["cascade", "default", "fused", "lite", "offline"]
+    assert preset_names() == ["cascade", "default", "fused", "lite", "offline", "vectors"]
     config = PipelineConfig.preset("offline")
     assert (config.encoder.backend, config.rerank.backend) == ("descriptor", "views")
     assert PipelineConfig.offline() == config
@@ -62,7 +62,7 @@ def test_an_unknown_preset_is_refused_with_the_names():
     """A misspelt name is answered by the most similar; a file that does not exist too."""
     with pytest.raises(
         ConfigError,
-        match=r"no preset 'ofline'. Presets: cascade, default, fused, lite, offline. Did you mean 'offline'",
+        match=r"no preset 'ofline'. Presets: cascade, default, fused, lite, offline, vectors. Did you mean 'offline'",
     ):
         PipelineConfig.preset("ofline")
     with pytest.raises(ConfigError, match=r"Cannot read the configuration defaultt.*Did you mean 'default'"):
@@ -106,7 +106,7 @@ def test_documented_keys_and_defaults():
         ("labels: []", "at least one label"),
         (
             "encoder:\n  backend: clip",
-            "expected 'transformers', 'siglip', 'openvino', 'onnx', 'lite' or 'descriptor', got 'clip'",
+            "expected 'transformers', 'siglip', 'openvino', 'onnx', 'lite', 'descriptor' or 'vectors', got 'clip'",
         ),
         ("rerank:\n  prompt_template: 'Which?'", "{options} is missing"),
         ("rerank:\n  prompt_template: '{options} {labels}'", "'{labels}' is not a placeholder"),

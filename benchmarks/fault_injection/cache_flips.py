@@ -28,7 +28,7 @@ from lmm_classifier.index.contents import EncoderVectors, IndexContents
 from lmm_classifier.index.formats import write_index
 from lmm_classifier.index.hnsw import HnswGraph
 from lmm_classifier.index.manifest import EncoderEntry, Manifest
-from lmm_classifier.index.vector_index import ExactIndex
+from lmm_classifier.index.vector_index import Index
 from lmm_classifier.rerank.cache import CachedReranker
 from lmm_classifier.testing import random_embeddings
 
@@ -156,7 +156,7 @@ def _make_graph(folder: Path) -> None:
 
 
 def _search(folder: Path) -> object:
-    index = ExactIndex.open(folder / "index.npz")
+    index = Index.open(folder / "index.npz")
     queries = random_embeddings(np.random.default_rng(1), 20, _DIM)
     (folder / "kept").mkdir(exist_ok=True)
     return np.sort(HnswGraph(index, folder / "kept").search(queries, 10)).tolist()

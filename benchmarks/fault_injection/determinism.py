@@ -20,7 +20,7 @@ from benchmarks.fault_injection.outcome import Outcome
 from lmm_classifier.config import PipelineConfig
 from lmm_classifier.data.synthetic.catalog import KNOWN, UNKNOWN, draw
 from lmm_classifier.index.build.builder import build_index_from_directory
-from lmm_classifier.index.vector_index import ExactIndex
+from lmm_classifier.index.vector_index import Index
 from lmm_classifier.pipeline.classifier import HybridClassifier
 
 _ROOT = Path(__file__).parents[2]
@@ -82,7 +82,7 @@ def digests_of(dataset: Path, batch: int, threads: int, order: int) -> dict[str,
         for kind in ("index", "index.npz"):
             config.retrieval.index_path = Path(name) / kind
             build_index_from_directory(dataset, config.retrieval.index_path, batch, config)
-            index = ExactIndex.open(config.retrieval.index_path)
+            index = Index.open(config.retrieval.index_path)
             rows = index.gallery.embeddings.tobytes() + index.vectors().tobytes()
             table = json.dumps([list(index.contents.paths), list(index.contents.labels), list(index.hashes)])
             digests[f"{kind} rows"] = hashlib.sha256(rows).hexdigest()

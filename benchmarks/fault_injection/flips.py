@@ -22,7 +22,7 @@ from lmm_classifier.core.errors import LmmClassifierError
 from lmm_classifier.index.build.builder import build_index_from_directory
 from lmm_classifier.index.doctor import check_index
 from lmm_classifier.index.formats import write_index
-from lmm_classifier.index.vector_index import ExactIndex
+from lmm_classifier.index.vector_index import Index
 from lmm_classifier.pipeline.calibrator import calibrate_index
 
 IndexState = dict[str, Any]
@@ -30,7 +30,7 @@ IndexState = dict[str, Any]
 
 def read_state(path: Path) -> IndexState:
     """Return all that a result depends on."""
-    index = ExactIndex.open(path)
+    index = Index.open(path)
     calibration = usable_calibration(index.contents)
     state: IndexState = {
         "paths": list(index.contents.paths),
@@ -95,7 +95,7 @@ def archive_flips(count: int) -> Outcome:
     with without_warnings(), tempfile.TemporaryDirectory() as name:
         folder = Path(name).resolve()
         good, bad = folder / "good.npz", folder / "bad.npz"
-        write_index(good, ExactIndex.open(_make_index(folder)).contents)
+        write_index(good, Index.open(_make_index(folder)).contents)
         expected, data = read_state(good), good.read_bytes()
         rng = random.Random(2)
         for _ in range(count):

@@ -17,7 +17,7 @@ from lmm_classifier.core.errors import ConfigError, LmmClassifierError
 from lmm_classifier.index.build.builder import build_index_from_directory
 from lmm_classifier.index.build.editor import IndexEditor
 from lmm_classifier.index.formats import write_index
-from lmm_classifier.index.vector_index import ExactIndex
+from lmm_classifier.index.vector_index import Index
 from lmm_classifier.pipeline.classifier import HybridClassifier
 
 _WORDS = (
@@ -42,7 +42,7 @@ def archives(count: int) -> Outcome:
             jobs.draw_datasets(root)
             index = root / "index"
             build_index_from_directory(root / "before", index, config=PipelineConfig.offline())
-            write_index(root / "index.npz", ExactIndex.open(index).contents)
+            write_index(root / "index.npz", Index.open(index).contents)
             originals = [(root / "index.npz").read_bytes(), (index / "index.sqlite").read_bytes()]
             rng = random.Random(3)
             for number in range(count):
@@ -61,7 +61,7 @@ def archives(count: int) -> Outcome:
 
 def _open(path: Path) -> str | None:
     try:
-        index = ExactIndex.open(path)
+        index = Index.open(path)
         return None if len(index.gallery.embeddings) == len(index.examples) == 16 else "opened with different examples"
     except LmmClassifierError:
         return None
@@ -138,7 +138,7 @@ def _build_and_classify(dataset: Path, path: Path, count: int) -> str | None:
             return f"skipped as {sorted(kinds)}"
         if path.suffix != ".npz" and IndexEditor(path, config).sync(dataset).changes.any:  # type: ignore[union-attr]
             return "a sync without changes found changes"
-        files = [dataset / example for example in ExactIndex.open(path).contents.paths]
+        files = [dataset / example for example in Index.open(path).contents.paths]
         lines = [result.to_json() for result in HybridClassifier(config).classify_paths(files)]
         return (
             None

@@ -30,7 +30,7 @@ from lmm_classifier.index.storage.editing.change import Change
 from lmm_classifier.index.storage.editing.stored_rows import opened_rows
 from lmm_classifier.index.storage.records import BY_HAND
 from lmm_classifier.index.storage.store import Store
-from lmm_classifier.index.vector_index import ExactIndex
+from lmm_classifier.index.vector_index import Index
 
 BATCH = 3
 Report = Callable[[int], None]  # called with the number of committed images; a bad image is never committed
@@ -207,7 +207,7 @@ def encoded_contents(index: Path) -> set[str]:
 
 def state_of(index: Path) -> State:
     """Return ids, labels and contents, after a check of the matrix."""
-    opened = ExactIndex.open(index)
+    opened = Index.open(index)
     assert np.isfinite(opened.gallery.embeddings).all()
     return list(zip(opened.contents.paths, opened.contents.labels, opened.hashes))
 

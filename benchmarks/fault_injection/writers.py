@@ -150,11 +150,11 @@ import mmap, os, sys
 from pathlib import Path
 from lmm_classifier.index.doctor import check_index
 from lmm_classifier.core.errors import IndexFileError
-from lmm_classifier.index.vector_index import ExactIndex
+from lmm_classifier.index.vector_index import Index
 from lmm_classifier.index.storage.store import Store
 if os.geteuid() == 0:  # permissions do not apply to root
     os.setuid(65534)
-index = ExactIndex.open(Path(sys.argv[1]))
+index = Index.open(Path(sys.argv[1]))
 print(len(index.gallery.embeddings))
 try:
     Store(Path(sys.argv[1]))

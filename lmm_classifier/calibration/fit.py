@@ -26,7 +26,7 @@ from lmm_classifier.calibration.rule_fitting import (
 from lmm_classifier.core.arrays import Float32Array, Float64Array, IntArray
 from lmm_classifier.core.progress import ProgressCallback, part_of
 from lmm_classifier.embeddings.whitening import IdentityTransform
-from lmm_classifier.index.vector_index import SEARCH_FROM, ExactIndex
+from lmm_classifier.index.vector_index import SEARCH_FROM, Index
 from lmm_classifier.neighbors.brute_force import BruteForceSearch
 from lmm_classifier.neighbors.config import RetrievalConfig
 from lmm_classifier.neighbors.metric import gallery_in_metric, is_projected, norms_in
@@ -40,7 +40,7 @@ Each = Sequence[Float32Array | None]  # something for each encoder
 
 def fit_by_leave_one_out(
     config: RetrievalConfig,
-    indexes: Sequence[ExactIndex],
+    indexes: Sequence[Index],
     most: int | None = None,
     texts: Each = (),
     other_vectors: Each = (),
@@ -72,7 +72,7 @@ def fit_by_leave_one_out(
 
 def _leave_one_out(
     config: RetrievalConfig,
-    index: ExactIndex,
+    index: Index,
     texts: Float32Array | None,
     other_vectors: Float32Array | None,
     most: int | None,
@@ -90,7 +90,7 @@ def _leave_one_out(
 
 def fit_by_groups(
     config: RetrievalConfig,
-    indexes: Sequence[ExactIndex],
+    indexes: Sequence[Index],
     groups: IntArray,
     texts: Each = (),
     progress: ProgressCallback | None = None,
@@ -111,7 +111,7 @@ def fit_by_groups(
 
 def fit_on_held_out(
     config: RetrievalConfig,
-    indexes: Sequence[ExactIndex],
+    indexes: Sequence[Index],
     vectors: Sequence[Float32Array],
     label_ids: IntArray,
     texts: Each = (),
@@ -129,7 +129,7 @@ def fit_on_held_out(
     return _fused(config, indexes, parts, equal=False)
 
 
-def fusion_fit(indexes: Sequence[ExactIndex], predictions: HeldOutPredictions, equal: bool) -> FusionFit:
+def fusion_fit(indexes: Sequence[Index], predictions: HeldOutPredictions, equal: bool) -> FusionFit:
     """Return what fits fusions to the predictions of several encoders, or of one."""
     each = predictions.each or (predictions,)
     # an example that is alone under its label has no chance when it is held out, whatever the encoder
@@ -153,7 +153,7 @@ def fuse(fits: Sequence[EncoderFit], fusion: FusionFit, rule: str, cascade: bool
     return Calibration(tuple(fits), fitted, HeldOutResults.of(fused), conformity_scores, rule), fused
 
 
-def _fused(config: RetrievalConfig, indexes: Sequence[ExactIndex], parts: Sequence[_Part], equal: bool) -> Fit:
+def _fused(config: RetrievalConfig, indexes: Sequence[Index], parts: Sequence[_Part], equal: bool) -> Fit:
     predictions = parts[0][1]
     if len(parts) > 1:  # strategies differ in the order in which they hold out the same examples
         each = tuple(part.in_order_of_rows() for _, part in parts)
@@ -162,7 +162,7 @@ def _fused(config: RetrievalConfig, indexes: Sequence[ExactIndex], parts: Sequen
     return fuse([fit for fit, _ in parts], fusion_fit(indexes, predictions, equal), spec.name, config.cascade)
 
 
-def _each(values: Each, indexes: Sequence[ExactIndex]) -> Each:
+def _each(values: Each, indexes: Sequence[Index]) -> Each:
     return values or [None] * len(indexes)
 
 
@@ -171,7 +171,7 @@ class _Basis:
     """What every strategy needs: the rule with its metric, and the density around each example."""
 
     config: RetrievalConfig
-    index: ExactIndex
+    index: Index
     spec: RuleSpec
     chosen: ChosenMetric
     sample: IntArray  # rows to hold out
@@ -180,7 +180,7 @@ class _Basis:
 
     @classmethod
     def of(
-        cls, config: RetrievalConfig, index: ExactIndex, most: int | None, progress: ProgressCallback | None = None
+        cls, config: RetrievalConfig, index: Index, most: int | None, progress: ProgressCallback | None = None
     ) -> _Basis:
         gallery = index.gallery
         spec = make_rule(config, gallery.label_ids, gallery.labels)
@@ -216,7 +216,7 @@ class _Basis:
         return EncoderFit(rule, familiarity, self.norms), predictions
 
 
-def _without_copies(index: ExactIndex, sample: IntArray) -> IntArray:
+def _without_copies(index: Index, sample: IntArray) -> IntArray:
     """Return the rows of the sample whose content their label holds only once; all where fewer than half are left."""
     copies = Counter(zip(index.hashes, index.label_ids.tolist()))
     alone = [row for row in sample.tolist() if copies[index.hashes[row], int(index.label_ids[row])] == 1]

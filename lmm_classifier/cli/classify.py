@@ -11,10 +11,13 @@ import typer
 
 from lmm_classifier.cli.completion import complete_dataset
 from lmm_classifier.cli.dataset_options import SOURCES, ImageFromOption, SplitFromOption, SplitOption, named_dataset
-from lmm_classifier.cli.options import FollowLinksOption
+from lmm_classifier.cli.options import FollowLinksOption, IdColumnOption, VectorColumnOption
 
 if TYPE_CHECKING:
+    from collections import Counter
+
     from lmm_classifier.cli.image_sources import ImageSources
+    from lmm_classifier.cli.result_output import ResultOutput
     from lmm_classifier.config import PipelineConfig
     from lmm_classifier.data.label_folders import LabelFolders
     from lmm_classifier.data.readers.dataset_spec import DatasetSpec
@@ -57,6 +60,12 @@ def classify(
     move: Annotated[bool, typer.Option("--move", help="Move the images to --copy-to instead of copying them.")] = False,
     report: Annotated[Path | None, typer.Option(help="Write counts and all skipped files to this JSON file.")] = None,
     follow_links: FollowLinksOption = None,
+    vectors: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Classify vectors instead of images: .parquet, a folder of them, or .npy."),
+    ] = None,
+    vector_column: VectorColumnOption = None,
+    id_column: IdColumnOption = None,
     fail_on_unknown: Annotated[bool, typer.Option("--fail-on-unknown", help="Exit with 4 if any is unknown.")] = False,
     leave_out_identical: Annotated[
         bool,
@@ -96,6 +105,12 @@ def classify(
     require_place(output, html, report)
     chosen = (output_format or _format_of(output)).value
     results = ResultOutput(output, chosen, resume, overwrite)
+    if vectors is not None:
+        others = (images, files_from, html, copy_to, link_to, report, server)
+        if any(others) or resume or move or leave_out_identical:
+            raise typer.BadParameter("With --vectors there are no images: leave out what is about images and files.")
+        counts = _classify_vectors(vectors, vector_column, id_column, results, config)
+        return 4 if fail_on_unknown and counts["unknown"] else 0
     with ExitStack() as stack:
         named = [named_dataset(name, None, image_from, None, split_from, split) for name in images or []]
         sources = _sources(named, files_from, null, config, copy_to or link_to, stack)
@@ -110,6 +125,15 @@ def classify(
     if counts["unreadable"] or any(file.failed for file in run.skipped):
         return 3
     return 4 if fail_on_unknown and counts["unknown"] else 0
+
+
+def _classify_vectors(
+    file: Path, vector_column: str | None, id_column: str | None, results: ResultOutput, config: PipelineConfig
+) -> Counter[str]:
+    from lmm_classifier.cli.given_vectors import classify_vectors
+    from lmm_classifier.data.vectors.named_vectors import VectorColumns
+
+    return classify_vectors(file, VectorColumns(vector_column, None, id_column), results, config)
 
 
 _ENDINGS = {

@@ -17,22 +17,31 @@ from lmm_classifier.cli.dataset_options import (
     SplitOption,
     named_dataset,
 )
-from lmm_classifier.cli.options import FollowLinksOption, JsonFile
+from lmm_classifier.cli.options import (
+    FollowLinksOption,
+    IdColumnOption,
+    JsonFile,
+    LabelColumnOption,
+    LabelsOption,
+    VectorColumnOption,
+)
 
 if TYPE_CHECKING:
     from lmm_classifier.config import PipelineConfig
+    from lmm_classifier.evaluation.results import Evaluation
+    from lmm_classifier.pipeline.classifier import HybridClassifier
 
 _LISTED = 5  # lines of a kind on the terminal
 
 
 def evaluate(
     folder: Annotated[
-        str,
+        str | None,
         typer.Argument(
             help="Labeled images, as for build. Images of a label that the index does not have count as unknown.",
             autocompletion=complete_dataset,
         ),
-    ],
+    ] = None,
     index: Annotated[Path | None, typer.Option(help="Index. [default: retrieval.index_path]")] = None,
     json_to: JsonFile = None,
     html_to: Annotated[Path | None, typer.Option("--html", help="Write charts and images to this page.")] = None,
@@ -44,12 +53,21 @@ def evaluate(
     image_from: ImageFromOption = None,
     split_from: SplitFromOption = None,
     split: SplitOption = None,
+    vectors: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Evaluate labeled vectors instead: .parquet, a folder of them, or .npy."),
+    ] = None,
+    vector_column: VectorColumnOption = None,
+    label_column: LabelColumnOption = "label",
+    id_column: IdColumnOption = None,
+    labels: LabelsOption = None,
     *,
     config: PipelineConfig,
 ) -> int:
     """Measure accuracy and unknowns on a labeled folder, or on any other dataset.
 
-    The report covers accuracy, confidence, unknown images, and what the reranker changed.
+    Or on labeled vectors, with --vectors. The report covers accuracy, confidence, unknown images, and what the
+    reranker changed.
 
     Exit codes: 0 done, 3 some files are not images or were skipped, 1 failed.
     """
@@ -64,10 +82,17 @@ def evaluate(
     if follow_links:
         config.images.follow_links = follow_links
     require_place(json_to, html_to)
-    spec = named_dataset(folder, label_from, image_from, None, split_from, split)
-    classifier = HybridClassifier(config)
-    with ProgressDisplay() as show:
-        evaluation = evaluate_folder(spec, classifier, leave_out_identical, show)
+    if (folder is None) == (vectors is None):
+        raise typer.BadParameter("Expected a folder of labeled images, or --vectors; one of them.")
+    if vectors is not None:
+        if leave_out_identical:
+            raise typer.BadParameter("--leave-out-identical is about images, and --vectors has none.")
+        classifier, evaluation = _evaluate_vectors(vectors, (vector_column, label_column, id_column), labels, config)
+    elif folder is not None:
+        spec = named_dataset(folder, label_from, image_from, None, split_from, split)
+        classifier = HybridClassifier(config)
+        with ProgressDisplay() as show:
+            evaluation = evaluate_folder(spec, classifier, leave_out_identical, show)
     figures = evaluation.to_dict(classifier.retriever.calibration.familiarity_threshold)
     if json_to is not None:
         with atomic_write(json_to) as temporary:
@@ -81,6 +106,15 @@ def evaluate(
     print_skipped(evaluation.skipped)
     is_incomplete = evaluation.unreadable or any(file.failed for file in evaluation.skipped)
     return 3 if is_incomplete else 0
+
+
+def _evaluate_vectors(
+    file: Path, columns: tuple[str | None, str, str | None], labels: Path | None, config: PipelineConfig
+) -> tuple[HybridClassifier, Evaluation]:
+    from lmm_classifier.cli.given_vectors import evaluate_given
+    from lmm_classifier.data.vectors.named_vectors import VectorColumns
+
+    return evaluate_given(file, VectorColumns(*columns), labels, config)
 
 
 def _lines(figures: dict[str, Any]) -> list[str]:

@@ -2,24 +2,50 @@
 
 from __future__ import annotations
 
+import sys
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from lmm_classifier.cli.options import IdColumnOption, LabelColumnOption, LabelsOption, VectorColumnOption
+
 if TYPE_CHECKING:
     from lmm_classifier.config import PipelineConfig
 
 
+class Source(StrEnum):
+    """What an index is made of."""
+
+    NPZ = "npz"
+    PARQUET = "parquet"
+    NPY = "npy"
+
+
 def import_index(
-    file: Annotated[Path, typer.Argument(help="Index in one .npz file.")],
+    file: Annotated[
+        Path, typer.Argument(help="Index in one .npz file; or vectors: .parquet, a folder of them, or .npy.")
+    ],
     output: Annotated[Path, typer.Option(help="Folder of the new durable index.")] = Path("index"),
+    source: Annotated[
+        Source | None, typer.Option("--from", help="What the file holds. [default: by its ending]")
+    ] = None,
+    vector_column: VectorColumnOption = None,
+    label_column: LabelColumnOption = "label",
+    id_column: IdColumnOption = None,
+    labels: LabelsOption = None,
+    ids: Annotated[Path | None, typer.Option(help=".npy: the ids, in a list like that of --labels.")] = None,
+    encoder: Annotated[
+        str, typer.Option(metavar="NAME", help="What made the vectors, with its version; info shows it.")
+    ] = "vectors",
     *,
     config: PipelineConfig,
 ) -> int:
-    """Make a durable index of an .npz file.
+    """Make a durable index of an .npz file, or of vectors.
 
-    Nothing is encoded.
+    Nothing is encoded. An index of vectors has no images: it is classified with `classify --vectors`, and can be
+    calibrated, audited and edited.
     """
     from lmm_classifier.cli.export import copy_index
     from lmm_classifier.core.errors import IndexFileError
@@ -29,4 +55,49 @@ def import_index(
         raise IndexFileError(
             f"{output} is the name of an .npz file. Expected a folder for the durable index: --output index"
         )
-    return copy_index(file, output, config)
+    kind = source or _kind_of(file)
+    if (labels is not None or ids is not None) and kind != Source.NPY:
+        raise typer.BadParameter("--labels and --ids belong to an .npy file; in a table they are columns.")
+    if kind == Source.NPZ:
+        return copy_index(file, output, config)
+    if kind == Source.NPY and labels is None:
+        raise typer.BadParameter("An .npy file has no labels. Name their list with --labels.")
+    return _import_vectors(file, kind, output, (vector_column, label_column, id_column), labels, ids, encoder, config)
+
+
+def _kind_of(file: Path) -> Source:
+    """Return what a file holds by its ending; a folder holds tables."""
+    ending = file.suffix.lower()
+    if ending in (".parquet", ".npy"):
+        return Source(ending[1:])
+    return Source.PARQUET if file.is_dir() else Source.NPZ
+
+
+def _import_vectors(
+    file: Path,
+    kind: Source,
+    output: Path,
+    columns: tuple[str | None, str, str | None],
+    labels: Path | None,
+    ids: Path | None,
+    encoder: str,
+    config: PipelineConfig,
+) -> int:
+    from lmm_classifier.cli.console import escape_for_terminal
+    from lmm_classifier.data.vectors.named_vectors import VectorColumns
+    from lmm_classifier.data.vectors.npy_vectors import read_npy
+    from lmm_classifier.data.vectors.parquet_vectors import read_parquet
+    from lmm_classifier.index.build.new_labels import checked_label
+    from lmm_classifier.index.formats import require_new
+    from lmm_classifier.index.vector_index import Index
+
+    require_new(output)
+    given = read_npy(file, labels, ids) if kind == Source.NPY else read_parquet(file, VectorColumns(*columns))
+    for label in sorted(set(given.labels or ())):
+        checked_label(label, config.unknown_label)
+    index = Index.from_vectors(given.vectors, given.labels or (), given.ids, encoder)
+    index.save(output)
+    what = f"{len(index)} vectors of {index.fingerprint.dim} numbers, {len(index.label_names)} labels"
+    read = f" ({given.columns})" if given.columns else ""
+    sys.stdout.write(escape_for_terminal(f"{output}: {what} of {file}{read}") + "\n")
+    return 0

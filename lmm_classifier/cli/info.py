@@ -36,6 +36,7 @@ def info(index: IndexArgument = None, as_json: JsonFlag = False, *, config: Pipe
         "program",
         "version",
     )
+    described["dataset"] = described["dataset"] or "none: made from vectors, without images"
     rows = [(name, described[name]) for name in plain if described[name] is not None]
     rows[1:1] = [("encoder", line) for entry in described["encoders"] for line in _encoder_lines(entry)]
     rows.append(("size", f"{described['bytes'] / 1e6:.1f} MB"))

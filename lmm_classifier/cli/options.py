@@ -36,6 +36,19 @@ QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="Write only res
 DebugOption = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
 
 IndexArgument = Annotated[Path | None, typer.Argument(help="Index. [default: retrieval.index_path]")]
+VectorColumnOption = Annotated[
+    str | None,
+    typer.Option(metavar="NAME", help="Parquet: the column of vectors. [default: the only one of lists of numbers]"),
+]
+LabelColumnOption = Annotated[
+    str, typer.Option(metavar="NAME", help="Parquet: the column of the labels, text or whole numbers.")
+]
+LabelsOption = Annotated[
+    Path | None, typer.Option(help=".npy: the labels, one a line; or .csv with a column label; or .npy.")
+]
+IdColumnOption = Annotated[
+    str | None, typer.Option(metavar="NAME", help="Parquet: the column of ids or paths. [default: numbers of rows]")
+]
 IndexOption = Annotated[Path | None, typer.Option("--index", help="Index. [default: retrieval.index_path]")]
 JsonFlag = Annotated[bool, typer.Option("--json", help="Write one JSON object.")]
 JsonFile = Annotated[Path | None, typer.Option("--json", help="Write all figures to this JSON file.")]

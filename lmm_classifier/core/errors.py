@@ -14,6 +14,7 @@ LmmClassifierError                  Exception     never itself; it is the root
 │   ├── ImageTooLargeError                        it has more pixels or bytes, or costs more, than the limits allow
 │   └── UndecodedImageError                       decoding was stopped; another try may succeed
 ├── ImageInputError                 TypeError     an argument is not of a type or shape that can be an image
+├── VectorError                     ValueError    given vectors are no rows of finite numbers, or of another length
 ├── ClosedError                     RuntimeError  a classifier is used after it was closed
 ├── QueueFullError                  RuntimeError  a queue has no room, or no time, for one more image
 ├── DeadlineError                   TimeoutError  an image was not answered before its deadline
@@ -120,6 +121,20 @@ class UndecodedImageError(ImageError):
 
 class ImageInputError(LmmClassifierError, TypeError):
     """An argument is not of a type or shape that can be an image; the message says what is accepted."""
+
+
+class VectorError(LmmClassifierError, ValueError):
+    """Vectors that were given cannot be compared: their shape, their number type, or a row without a direction.
+
+    Example:
+        >>> import numpy as np
+        >>> from lmm_classifier import Index, VectorError
+        >>> try:
+        ...     Index.from_vectors(np.zeros((1, 8)), ["cat"])
+        ... except VectorError as error:
+        ...     print(error)
+        The vector in row 0 is zero, so it has no direction. Leave it out.
+    """
 
 
 class ClosedError(LmmClassifierError, RuntimeError):

@@ -14,7 +14,7 @@ from lmm_classifier.discovery.landscape import even_sample
 from lmm_classifier.discovery.layout import first_positions, lay_out, lay_out_again, principal_axes
 from lmm_classifier.discovery.nearest_rows import nearest_others
 from lmm_classifier.discovery.space import DiscoverySpace
-from lmm_classifier.index.vector_index import ExactIndex
+from lmm_classifier.index.vector_index import Index
 from lmm_classifier.neighbors.gallery import directions
 
 MOST = 50_000  # examples on a map
@@ -39,7 +39,7 @@ class ExampleMap:
 
     @classmethod
     def of(
-        cls, indexes: Sequence[ExactIndex], former: ExampleMap | None = None, progress: ProgressCallback | None = None
+        cls, indexes: Sequence[Index], former: ExampleMap | None = None, progress: ProgressCallback | None = None
     ) -> ExampleMap:
         """Make a map. Of more than `MOST` examples a sample is on it, of each label equally many as far as there are.
 
@@ -68,7 +68,7 @@ class ExampleMap:
         return cls(contents.version, contents.stamp, len(index), paths, hashes, positions, uncertainty)
 
 
-def map_vectors(indexes: Sequence[ExactIndex], rows: IntArray) -> Float32Array:
+def map_vectors(indexes: Sequence[Index], rows: IntArray) -> Float32Array:
     """Return unit vectors (n, m) of examples in the within-class metric, in few dimensions; all encoders count alike.
 
     Args:

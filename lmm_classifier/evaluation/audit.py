@@ -21,7 +21,7 @@ from lmm_classifier.core.progress import ProgressCallback
 from lmm_classifier.evaluation.duplicates import Duplicates, find_duplicates
 from lmm_classifier.evaluation.label_noise import WrongLabels, expected_wrong_labels
 from lmm_classifier.index.dismissals import Dismissal, DismissedFindings
-from lmm_classifier.index.vector_index import ExactIndex
+from lmm_classifier.index.vector_index import Index
 
 _NEIGHBORS = 5
 _MAX_OUTLIERS = 0.01  # fraction of the examples that may count as outliers
@@ -167,12 +167,12 @@ def audit_index(
             f"near_duplicate is {near_duplicate}. Expected a cosine similarity of 0 to 1, or none to compare pixels."
         )
     return audit_opened_index(
-        ExactIndex.open_each(expand_home(index_path)), config or PipelineConfig(), near_duplicate, progress
+        Index.open_each(expand_home(index_path)), config or PipelineConfig(), near_duplicate, progress
     )
 
 
 def audit_opened_index(
-    indexes: Sequence[ExactIndex],
+    indexes: Sequence[Index],
     config: PipelineConfig,
     near_duplicate: float | None = None,
     progress: ProgressCallback | None = None,
@@ -247,7 +247,7 @@ class _LabelQuality:
 
 
 def _label_issues(
-    index: ExactIndex,
+    index: Index,
     predictions: HeldOutPredictions,
     quality: _LabelQuality,
     expected: int,
@@ -273,7 +273,7 @@ def _label_issues(
         )
 
 
-def _outliers(index: ExactIndex, rows: IntArray, familiarity: Float64Array) -> Iterator[Outlier]:
+def _outliers(index: Index, rows: IntArray, familiarity: Float64Array) -> Iterator[Outlier]:
     most = max(int(_MAX_OUTLIERS * len(rows)), 1)
     least = np.argsort(familiarity, kind="stable")[:most]
     least = least[familiarity[least] < _OUTLIER_FAMILIARITY]
@@ -283,7 +283,7 @@ def _outliers(index: ExactIndex, rows: IntArray, familiarity: Float64Array) -> I
         yield Outlier(example.path, example.label, float(familiarity[position]), tuple(nearest), index.hashes[row])
 
 
-def _confusable(index: ExactIndex, predictions: HeldOutPredictions) -> list[ConfusablePair]:
+def _confusable(index: Index, predictions: HeldOutPredictions) -> list[ConfusablePair]:
     names, size = index.label_names, len(index.label_names)
     answers = predictions.log_probabilities.argmax(axis=1)
     counts = np.bincount(predictions.label_ids * size + answers, minlength=size * size).reshape(size, size)

@@ -14,7 +14,7 @@ from lmm_classifier.core.progress import ProgressCallback
 from lmm_classifier.data.config import ImagesConfig
 from lmm_classifier.data.near_copies import CopyFinder
 from lmm_classifier.index.dismissals import Dismissal
-from lmm_classifier.index.vector_index import ExactIndex
+from lmm_classifier.index.vector_index import Index
 from lmm_classifier.neighbors.near_duplicates import duplicate_cosine, nearest_pairs
 
 MOST_COMPARED = 100_000  # images whose pixels are compared: their thumbnails take 4 kB each
@@ -47,7 +47,7 @@ class Duplicates:
 
 
 def find_duplicates(
-    index: ExactIndex,
+    index: Index,
     images: ImagesConfig,
     near_duplicate: float | None = None,
     progress: ProgressCallback | None = None,
@@ -79,12 +79,12 @@ def find_duplicates(
 
 
 def _groups_of_copies(
-    index: ExactIndex, rows: IntArray, images: ImagesConfig, progress: ProgressCallback | None
+    index: Index, rows: IntArray, images: ImagesConfig, progress: ProgressCallback | None
 ) -> Iterator[Duplicates]:
     embeddings = index.gallery.embeddings[rows]
     nearest, cosines = nearest_pairs(embeddings, count=_PARTNERS, progress=progress)
     unreadable = np.ones(len(rows), bool)
-    if len(rows) <= MOST_COMPARED:
+    if len(rows) <= MOST_COMPARED and index.manifest.has_images:
         files = [index.contents.file_of(index.examples[row].path) for row in rows]
         finder = CopyFinder(files, images.limits, images.readers, progress)
         pairs = np.unique(np.concatenate([nearest, finder.candidates()]), axis=0)
@@ -95,12 +95,12 @@ def _groups_of_copies(
     yield from _groups(index, [_pair(index, rows[first], rows[second]) for first, second in nearest[near]], "vectors")
 
 
-def _pair(index: ExactIndex, first: int, second: int) -> _Pair:
+def _pair(index: Index, first: int, second: int) -> _Pair:
     embeddings = index.gallery.embeddings
     return int(first), int(second), min(float(embeddings[first] @ embeddings[second]), 1.0)
 
 
-def _pairs_above(index: ExactIndex, rows: IntArray, near_duplicate: float) -> list[_Pair]:
+def _pairs_above(index: Index, rows: IntArray, near_duplicate: float) -> list[_Pair]:
     """Return pairs of `rows` with their cosine similarity, where it reaches `near_duplicate`."""
     embeddings = index.gallery.embeddings[rows]
     pairs: list[_Pair] = []
@@ -112,7 +112,7 @@ def _pairs_above(index: ExactIndex, rows: IntArray, near_duplicate: float) -> li
     return pairs
 
 
-def _groups(index: ExactIndex, pairs: Sequence[_Pair], compared: str) -> Iterator[Duplicates]:
+def _groups(index: Index, pairs: Sequence[_Pair], compared: str) -> Iterator[Duplicates]:
     """Yield the connected components of near pairs, each as one group."""
     components = connected_components(len(index), [(first, second) for first, second, _ in pairs])
     rows_of: dict[int, set[int]] = defaultdict(set)
@@ -125,7 +125,7 @@ def _groups(index: ExactIndex, pairs: Sequence[_Pair], compared: str) -> Iterato
         yield _group(index, sorted(rows), compared, lowest[component])
 
 
-def _group(index: ExactIndex, rows: Sequence[int], compared: str, similarity: float) -> Duplicates:
+def _group(index: Index, rows: Sequence[int], compared: str, similarity: float) -> Duplicates:
     examples = [index.examples[row] for row in rows]
     paths, labels = tuple(example.path for example in examples), tuple(example.label for example in examples)
     hashes = tuple(index.hashes[row] for row in rows)

@@ -37,7 +37,7 @@ from lmm_classifier.embeddings.registry import open_encoder
 from lmm_classifier.embeddings.whitening import IdentityTransform
 from lmm_classifier.index.contents import EncoderVectors, IndexContents
 from lmm_classifier.index.manifest import EncoderEntry
-from lmm_classifier.index.vector_index import ExactIndex
+from lmm_classifier.index.vector_index import Index
 from lmm_classifier.pipeline.index_encoder import encode_readable
 
 LEAST_AGREEMENT = 0.995  # fraction of held-out answers that must stay the same
@@ -130,7 +130,7 @@ def quantize_encoder(
         config.encoders[position].threads,
         f"encoder.{position}" if len(config.encoders) > 1 else "encoder",
     )
-    index = ExactIndex.open(path, encoder.fingerprint)
+    index = Index.open(path, encoder.fingerprint)
     form = form or default_form(encoder)
     require_quantizer(form)
     _require_examples(index.label_ids, path)
@@ -177,7 +177,7 @@ class _Quantizer:
 
     def __init__(
         self,
-        index: ExactIndex,
+        index: Index,
         path: Path,
         config: PipelineConfig,
         encoder: ExportedEncoder,
@@ -189,6 +189,8 @@ class _Quantizer:
         self._encoder, self._form, self._threads = encoder, form, threads
         self._rows = np.sort(np.random.default_rng(0).permutation(len(index))[:_MOST])
         self._shown = _preprocessed(index, encoder, self._rows, config)
+        if not index.manifest.has_images:
+            raise CalibrationError(f"{path} was made from vectors, so it has no images to quantize the encoder with")
         if not self._shown:
             raise CalibrationError(f"no image of {path} can be read below {index.manifest.image_root}")
 
@@ -220,9 +222,7 @@ def _require_examples(label_ids: IntArray, path: Path) -> None:
         )
 
 
-def _preprocessed(
-    index: ExactIndex, encoder: ExportedEncoder, rows: IntArray, config: PipelineConfig
-) -> list[Preprocessed]:
+def _preprocessed(index: Index, encoder: ExportedEncoder, rows: IntArray, config: PipelineConfig) -> list[Preprocessed]:
     """Preprocess some images, drawn over all labels alike in their order."""
     drawn = np.random.default_rng(1).permutation(rows)[:_SHOWN]
     files = [index.contents.file_of(index.contents.paths[row]) for row in drawn]
@@ -231,7 +231,7 @@ def _preprocessed(
 
 
 def _encoded(
-    index: ExactIndex, encoder: Encoder, rows: IntArray, config: PipelineConfig, progress: ProgressCallback | None
+    index: Index, encoder: Encoder, rows: IntArray, config: PipelineConfig, progress: ProgressCallback | None
 ) -> tuple[Float32Array, IntArray]:
     """Encode the images of some rows; return the vectors and rows of those whose content is that of the index."""
     files = [index.contents.file_of(index.contents.paths[row]) for row in rows]
@@ -240,7 +240,7 @@ def _encoded(
     return vectors[same], rows[[encoded[n].position for n in same]]
 
 
-def _compared(index: ExactIndex, vectors: Float32Array, rows: IntArray, config: PipelineConfig) -> QuantizationReport:
+def _compared(index: Index, vectors: Float32Array, rows: IntArray, config: PipelineConfig) -> QuantizationReport:
     """Compare new vectors of some rows with those of the index; what is not of vectors is filled in later."""
     former = index.vectors()[rows]
     compared = [_in_memory(index, rows, part) for part in (former, vectors)]
@@ -265,7 +265,7 @@ def _compared(index: ExactIndex, vectors: Float32Array, rows: IntArray, config: 
     )
 
 
-def _in_memory(index: ExactIndex, rows: IntArray, vectors: Float32Array) -> ExactIndex:
+def _in_memory(index: Index, rows: IntArray, vectors: Float32Array) -> Index:
     """Return an index of some of the rows with these vectors."""
     contents = IndexContents(
         replace(index.manifest, count=len(rows), encoders=(EncoderEntry(index.fingerprint, "identity"),)),
@@ -274,7 +274,7 @@ def _in_memory(index: ExactIndex, rows: IntArray, vectors: Float32Array) -> Exac
         [index.hashes[row] for row in rows],
         (EncoderVectors({}, lambda: [vectors]),),
     )
-    return ExactIndex(contents, IdentityTransform(), vectors)
+    return Index(contents, IdentityTransform(), vectors)
 
 
 def _speedup(encoder: Encoder, quantized: Encoder, images: Sequence[Preprocessed]) -> float:

@@ -17,7 +17,7 @@ from lmm_classifier.data.image_folder import near_label_notes
 from lmm_classifier.data.readers.dataset_spec import DatasetSpec
 from lmm_classifier.data.readers.opening import open_dataset
 from lmm_classifier.evaluation.results import Evaluation, LabeledResult
-from lmm_classifier.index.vector_index import ExactIndex
+from lmm_classifier.index.vector_index import Index
 from lmm_classifier.pipeline.classifier import HybridClassifier
 from lmm_classifier.pipeline.near_copies import is_in_index, is_near_copy
 
@@ -92,7 +92,7 @@ def _repeated(source: str, evaluation: Evaluation) -> list[str]:
 
 def _near_copies(
     classifier: HybridClassifier,
-    index: ExactIndex,
+    index: Index,
     results: Sequence[LabeledResult],
     wanted: BoolArray,
     progress: ProgressCallback | None,
@@ -108,7 +108,7 @@ def _near_copies(
     return found
 
 
-def _candidates(index: ExactIndex, results: Sequence[LabeledResult]) -> IntArray:
+def _candidates(index: Index, results: Sequence[LabeledResult]) -> IntArray:
     """Return pairs (m, 2) of a result and of a row of the index, from the neighbors that each result has."""
     row_of = {path: row for row, path in enumerate(index.contents.paths)}
     pairs = [

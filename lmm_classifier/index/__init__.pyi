@@ -4,4 +4,4 @@ from .build.editor import sync_index as sync_index
 from .doctor import Finding as Finding
 from .doctor import check_index as check_index
 from .opening import open_index as open_index
-from .vector_index import ExactIndex as ExactIndex
+from .vector_index import Index as Index

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -18,6 +19,7 @@ from lmm_classifier.index.dismissals import Dismissal
 from lmm_classifier.index.manifest import Manifest
 
 Array = NDArray[Any]
+NO_IMAGE = Path(os.devnull, "the example was made from a vector and has no image")  # nothing can be there
 ADDED = ".added/"  # prefix of the ids of images added by hand; no folder of a dataset has this name
 
 
@@ -54,7 +56,12 @@ class IndexContents:
         return open_root(self.manifest.image_root)
 
     def file_of(self, path: str) -> Place:
-        """Return the image of the example with the id `path`: a file, or a place in whatever holds the dataset."""
+        """Return the image of the example with the id `path`: a file, or a place in whatever holds the dataset.
+
+        It is `NO_IMAGE` where the example was made from a vector.
+        """
         if path.startswith(ADDED) and self.added_folder is not None:
             return self.added_folder / path.removeprefix(ADDED)
+        if not self.manifest.has_images:
+            return NO_IMAGE
         return self.root / path

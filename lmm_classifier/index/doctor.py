@@ -241,13 +241,19 @@ def _check_image_files(path: Path, repair: bool) -> Iterator[Finding]:  # noqa: 
 def _check_references(contents: IndexContents) -> Iterator[Finding]:
     """Find images that are missing, and a transform that was fitted to other images."""
     try:
-        require_inside(contents.paths, "the index")
+        require_inside(contents.paths, "the index", contents.manifest.has_images)
     except IndexFileError as error:
         yield Finding("damage", _problem(error), "build the index again")
-    root = with_listing(contents.root)
-    places = (contents.file_of(path) if path.startswith(ADDED) else root / path for path in contents.paths)
-    missing = [path for path, place in zip(contents.paths, places) if not exists(place)]
-    if problem := source_problem(contents.manifest.image_root):
+    has_images = contents.manifest.has_images
+    root = with_listing(contents.root) if has_images else None
+    places = [
+        (path, contents.file_of(path) if root is None or path.startswith(ADDED) else root / path)
+        for path in contents.paths
+        if has_images or path.startswith(ADDED)
+    ]
+    missing = [path for path, place in places if not exists(place)]
+    problem = source_problem(contents.manifest.image_root) if has_images else ""
+    if problem:
         yield Finding("note", problem, "classification works, but shows no examples")
     elif missing:
         yield Finding("note", f"{len(missing)} images are missing: {listed(missing)}", "a sync removes them")

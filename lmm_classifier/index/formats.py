@@ -53,8 +53,23 @@ def write_index(path: Path, contents: IndexContents) -> None:
         return
     with Store(path, create=True) as store:
         if store.state is not None:
-            raise IndexFileError(f"{path} holds an index already, and nothing was changed. Choose another output.")
+            raise _taken(path)
         _fill(store, contents)
+
+
+def require_new(path: Path) -> None:
+    """Raise IndexFileError if there is a durable index at `path` already, before anything costly is done."""
+    if not is_durable(path):
+        return
+    try:
+        read_store(path)
+    except IndexFileError:  # none, or one that was never finished; writing decides
+        return
+    raise _taken(path)
+
+
+def _taken(path: Path) -> IndexFileError:
+    return IndexFileError(f"{path} holds an index already, and nothing was changed. Choose another output.")
 
 
 def _fill(store: Store, contents: IndexContents) -> None:

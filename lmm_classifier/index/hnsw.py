@@ -28,7 +28,7 @@ from lmm_classifier.core.arrays import Float32Array, IntArray
 from lmm_classifier.core.files import umask
 from lmm_classifier.core.optional_imports import import_optional
 from lmm_classifier.index.storage.snapshot import FOLDER
-from lmm_classifier.index.vector_index import ExactIndex
+from lmm_classifier.index.vector_index import Index
 from lmm_classifier.neighbors.brute_force import BruteForceSearch
 
 logger: logging.Logger = logging.getLogger(__name__)
@@ -82,7 +82,7 @@ class StoredGraph:
 class HnswGraph:
     """Finds rows of an index that are close to queries; most of the nearest rows are among them."""
 
-    def __init__(self, index: ExactIndex, folder: Path | None = None, former: HnswGraph | None = None) -> None:
+    def __init__(self, index: Index, folder: Path | None = None, former: HnswGraph | None = None) -> None:
         """Reuse the graph of a `former` version or the one stored in the index `folder`; make one otherwise."""
         import_optional("faiss", EXTRA)
         embeddings, keys, stamp = index.gallery.embeddings, _keys(index.hashes), _stamp(index)
@@ -133,7 +133,7 @@ def _if_it_fits(stored: StoredGraph | None, stamp: str, keys: NDArray[np.void]) 
     return stored if changed <= _MAX_CHANGED * max(len(keys), 1) else None
 
 
-def _stamp(index: ExactIndex) -> str:
+def _stamp(index: Index) -> str:
     """Return a digest of encoder and transform, on which the vectors depend besides the images."""
     arrays = index.transform.to_arrays()
     digest = hashlib.sha256(json.dumps([index.fingerprint.space_id, index.transform.name]).encode())

@@ -37,7 +37,7 @@ class Manifest:
 
     encoders: tuple[EncoderEntry, ...]  # every example has a vector of each; those of a cascade in their order
     count: int  # examples
-    image_root: str  # absolute path of the dataset folder when the index was built; example images are read from it
+    image_root: str  # absolute path of the dataset folder when the index was built; empty: made from vectors, no images
     created: str  # ISO 8601, UTC
     program: str  # version of the program that wrote it
 
@@ -79,6 +79,11 @@ class Manifest:
             if type(number) is not int or not 1 <= number < 2**40:
                 raise IndexFileError(f"{source} has a damaged manifest: {name} is {number!r}.")
         return self
+
+    @property
+    def has_images(self) -> bool:
+        """Return whether the examples have images; those of given vectors have none."""
+        return bool(self.image_root)
 
     @property
     def fingerprints(self) -> tuple[Fingerprint, ...]:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from lmm_classifier.index.matching import require_backends
-from lmm_classifier.index.vector_index import ExactIndex
+from lmm_classifier.index.vector_index import Index
 from lmm_classifier.neighbors.config import RetrievalConfig
 
 
-def open_index(config: RetrievalConfig, backends: Sequence[Sequence[str]]) -> tuple[ExactIndex, ...]:
+def open_index(config: RetrievalConfig, backends: Sequence[Sequence[str]]) -> tuple[Index, ...]:
     """Open the configured index once for each of its encoders.
 
     Args:
@@ -20,6 +20,6 @@ def open_index(config: RetrievalConfig, backends: Sequence[Sequence[str]]) -> tu
         IndexMismatchError: if an encoder cannot be one of the index. This check needs no encoder, so it runs before
             gigabytes are loaded.
     """
-    indexes = ExactIndex.open_each(config.index_path)
+    indexes = Index.open_each(config.index_path)
     require_backends(indexes[0].manifest, backends, str(config.index_path))
     return indexes

@@ -182,12 +182,23 @@ def _former_labels(former: ExampleDigests, current: ExampleDigests) -> dict[int,
     found, counts = np.unique(pairs, axis=0, return_counts=True)
     of_former = np.bincount(pairs[:, 0], minlength=len(former.labels))
     of_current = np.bincount(pairs[:, 1], minlength=len(current.labels))
-    same = {int(now): int(before) for before, now in found if former.labels[before] == current.labels[now]}
+    same = _labels_of_the_same_name(former, current)
     taken = set(same.values())
     for (before, now), count in zip(found, counts):
         if now not in same and before not in taken and 2 * count > max(of_former[before], of_current[now]):
             same[int(now)] = int(before)
     return same
+
+
+def _labels_of_the_same_name(former: ExampleDigests, current: ExampleDigests) -> dict[int, int]:
+    """Return the former number of each current label that keeps its name and at least one example.
+
+    Another label may hold the same contents.
+    """
+    number_of = {name: number for number, name in enumerate(former.labels)}
+    numbers = np.array([number_of.get(name, len(former.labels)) for name in current.labels], np.int64)
+    is_kept = np.isin(current.labeled(numbers[current.label_ids]), former.labeled(former.label_ids))
+    return {int(label): int(numbers[label]) for label in np.unique(current.label_ids[is_kept])}
 
 
 def is_stale(contents: IndexContents) -> bool:

@@ -6,23 +6,28 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from difflib import get_close_matches
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from lmm_classifier.core.arrays import Float32Array, Float64Array, IntArray
 from lmm_classifier.core.datatypes import Example, Neighbor
-from lmm_classifier.core.errors import IndexFileError, NoSuchLabelError
+from lmm_classifier.core.errors import NoSuchLabelError
 from lmm_classifier.core.fingerprint import Fingerprint
 from lmm_classifier.core.labels import alike_between
+from lmm_classifier.core.paths import expand_home
 from lmm_classifier.core.progress import Progress, ProgressCallback
-from lmm_classifier.core.protocols import Transform
+from lmm_classifier.core.protocols import Encoder, Transform, TransformFitter
+from lmm_classifier.core.vectors import normalized_vectors
 from lmm_classifier.embeddings.whitening import transform_from_arrays
 from lmm_classifier.index.contents import EncoderVectors, IndexContents
-from lmm_classifier.index.formats import read_index
+from lmm_classifier.index.formats import read_index, write_index
+from lmm_classifier.index.given_vectors import contents_of_vectors
 from lmm_classifier.index.manifest import Manifest
 from lmm_classifier.index.matching import places_of
+from lmm_classifier.index.search_matrix import search_matrix
 from lmm_classifier.index.storage.columns import Column, Labels
 from lmm_classifier.index.storage.state import as_embeddings
 from lmm_classifier.neighbors.brute_force import BruteForceSearch
@@ -35,15 +40,15 @@ SEARCH_FROM = 20_000
 _QUERIES = 1024  # searched at a time
 _LISTED = 20  # labels in a message
 _ROWS = 256  # compared with all others at a time
+_NOT_PICKLED = ("examples", "_nearest_rows")  # they are made again when they are needed
 
 
-class ExactIndex:
+class Index:
     """The examples of a dataset and their transformed vectors of one encoder, in memory or memory-mapped.
 
     Example:
-        >>> from pathlib import Path
-        >>> from lmm_classifier.index import ExactIndex
-        >>> index = ExactIndex.open(Path("index"))
+        >>> from lmm_classifier import Index
+        >>> index = Index.open("index")
         >>> list(index.label_names)
         ['gingham', 'herringbone', 'polka_dots', 'stripes']
         >>> index.vectors().shape == (len(index), index.fingerprint.dim)
@@ -63,7 +68,7 @@ class ExactIndex:
         self.label_names: Sequence[str] = labels.names
         self.label_ids: IntArray = labels.ids
         self.contents = contents
-        load_matrix = contents.vectors[encoder].search_matrix if matrix is None else lambda: matrix
+        load_matrix = contents.vectors[encoder].search_matrix if matrix is None else partial(_same, matrix)
         if load_matrix is None:
             raise ValueError("expected a matrix (N, d), or contents with a search matrix")
         self._load_matrix: Callable[[], Float32Array] = load_matrix
@@ -91,26 +96,75 @@ class ExactIndex:
         return rows
 
     @classmethod
-    def open(cls, path: Path, encoder: Fingerprint | None = None) -> ExactIndex:
+    def from_vectors(
+        cls,
+        vectors: Any,
+        labels: Sequence[str],
+        ids: Sequence[str] | None = None,
+        encoder: Encoder | Fingerprint | str = "vectors",
+        transform: TransformFitter | None = None,
+    ) -> Index:
+        """Make an index in memory from vectors that are there already; no image is needed.
+
+        `save` writes it, and then all that works on stored vectors works: calibrate, audit, relabel, remove. Whatever
+        needs an image of an example says that there is none. Equal vectors count as the same content.
+
+        Args:
+            vectors: (n, dim), an array of numbers or a tensor of torch. They are normalized, and compared by their
+                cosine.
+            labels: n labels.
+            ids: n different names, such as paths or keys; they are shown as evidence. None: numbers.
+            encoder: what made the vectors. With an `Encoder` or its fingerprint, images that this encoder encodes can
+                be classified. A text names the model and its version; if `encoder.model` is set, it must be the same.
+            transform: fits the transform in which vectors are compared; None: that of the encoder, or none.
+
+        Raises:
+            VectorError: the vectors are no rows of finite numbers, or a row is zero.
+            DatasetError: there is none, or labels or ids are too many, too few, or no labels or ids.
+
+        Example:
+            >>> import numpy as np
+            >>> from lmm_classifier import HybridClassifier, Index, PipelineConfig
+            >>> vectors = np.random.default_rng(0).normal(size=(40, 8)) + np.repeat(np.eye(2, 8) * 9, 20, axis=0)
+            >>> index = Index.from_vectors(vectors, ["cat"] * 20 + ["dog"] * 20)
+            >>> with HybridClassifier(PipelineConfig.preset("vectors"), index=index) as classifier:
+            ...     [result.label for result in classifier.classify_vectors(vectors[[0, 39]])]
+            ['cat', 'dog']
+        """
+        rows = normalized_vectors(vectors)
+        contents, fitted = contents_of_vectors(rows, labels, ids, encoder, transform)
+        return cls(contents, fitted, fitted.transform(rows))
+
+    def save(self, path: Path | str) -> None:
+        """Write the index: to one file if the name ends in `.npz`, else as a durable index in a new folder.
+
+        An existing `.npz` file is replaced; IndexFileError is raised where there is a durable index.
+        """
+        write_index(expand_home(path), self.contents)
+
+    @classmethod
+    def open(cls, path: Path | str, encoder: Fingerprint | None = None) -> Index:
         """Open the index at `path` with its vectors of `encoder`, by default the first of its encoders.
 
         Raises IndexMismatchError if the index has no vectors of `encoder`.
         """
+        path = expand_home(path)
         contents = read_index(path)
         place = 0 if encoder is None else places_of(contents.manifest, [encoder], str(path))[0]
         return cls._opened(contents, place, path)
 
     @classmethod
-    def open_each(cls, path: Path) -> tuple[ExactIndex, ...]:
+    def open_each(cls, path: Path | str) -> tuple[Index, ...]:
         """Open the index at `path` once for each of its encoders, in their order."""
+        path = expand_home(path)
         contents = read_index(path)
         return tuple(cls._opened(contents, place, path) for place in range(len(contents.vectors)))
 
     @classmethod
-    def _opened(cls, contents: IndexContents, encoder: int, path: Path) -> ExactIndex:
+    def _opened(cls, contents: IndexContents, encoder: int, path: Path) -> Index:
         vectors = contents.vectors[encoder]
         transform = transform_from_arrays(contents.manifest.encoders[encoder].transform, vectors.transform_arrays)
-        matrix = None if vectors.search_matrix is not None else _search_matrix(contents, encoder, transform, path)
+        matrix = None if vectors.search_matrix is not None else search_matrix(contents, encoder, transform, path)
         return cls(contents, transform, matrix, encoder)
 
     def __len__(self) -> int:
@@ -203,21 +257,24 @@ class ExactIndex:
         names = ", ".join(map(repr, missing))
         raise NoSuchLabelError(f"labels: {names} not in the index. Its labels are {known}.{''.join(meant)}")
 
-    def only(self, labels: Iterable[str]) -> ExactIndex:
+    def only(self, labels: Iterable[str]) -> Index:
         """Return the index of only these labels; raises what `require_labels` raises."""
         wanted = set(labels)
         self.require_labels(wanted)
         rows = np.flatnonzero(np.array([name in wanted for name in self.label_names])[self.label_ids])
-        return ExactIndex(self._part(rows), self.transform, self.gallery.embeddings[rows])
+        return Index(self._part(rows, self.transform), self.transform, self.gallery.embeddings[rows])
 
-    def without(self, rows: IntArray) -> ExactIndex:
+    def without(self, rows: IntArray) -> Index:
         """Return the index as it would be without these rows, with the transform fitted to the other rows."""
         remaining = np.setdiff1d(np.arange(len(self)), rows)
         vectors = self.vectors()[remaining]
         transform = self.transform.fitter.fit(lambda: [vectors])
-        return ExactIndex(self._part(remaining), transform, transform.transform(vectors))
+        return Index(self._part(remaining, transform), transform, transform.transform(vectors))
 
-    def _part(self, rows: IntArray) -> IndexContents:
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in self.__dict__.items() if name not in _NOT_PICKLED}
+
+    def _part(self, rows: IntArray, transform: Transform) -> IndexContents:
         part = self.contents
         labels, paths, hashes = list(part.labels), list(part.paths), list(part.hashes)
         return replace(
@@ -228,21 +285,10 @@ class ExactIndex:
             manifest=replace(
                 part.manifest, count=len(rows), encoders=part.manifest.encoders[self.encoder : self.encoder + 1]
             ),
-            vectors=(EncoderVectors({}, lambda: [self.vectors()[rows]]),),
+            vectors=(EncoderVectors(transform.to_arrays(), lambda: [self.vectors()[rows]]),),
             calibration=None,
         )
 
 
-def _search_matrix(contents: IndexContents, encoder: int, transform: Transform, path: Path) -> Float32Array:
-    """Transform the stored vectors block by block; return normalized rows (N, d), float32."""
-    matrix: Float32Array | None = None
-    start = 0
-    for block in contents.vectors[encoder].blocks():
-        rows = transform.transform(as_embeddings(block))
-        if matrix is None:
-            matrix = np.empty((contents.manifest.count, rows.shape[1]), np.float32)
-        matrix[start : start + len(rows)] = rows
-        start += len(rows)
-    if matrix is None or not np.isfinite(matrix).all():
-        raise IndexFileError(f"{path} holds vectors that are not finite. Build it again with `lmm-classifier build`.")
+def _same(matrix: Float32Array) -> Float32Array:
     return matrix

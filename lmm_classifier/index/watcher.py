@@ -73,5 +73,16 @@ class IndexWatcher:
         self._connection = None
 
 
+class NoWatcher:
+    """The watcher of an index in memory, which never changes."""
+
+    def changed(self) -> bool:
+        """Return False."""
+        return False
+
+    def close(self) -> None:
+        """Close nothing."""
+
+
 def _nothing() -> None:
     """Close nothing: no database is open."""

@@ -39,7 +39,7 @@ from lmm_classifier.embeddings.whitening import IdentityTransform
 from lmm_classifier.index.build.editor import IndexEditor
 from lmm_classifier.index.formats import is_durable, write_calibration
 from lmm_classifier.index.named_groups import named_groups
-from lmm_classifier.index.vector_index import ExactIndex
+from lmm_classifier.index.vector_index import Index
 from lmm_classifier.pipeline.former_calibration import FormerCalibration, RerankerMeasurement
 from lmm_classifier.pipeline.fusion_report import compare_ladders, fused_tradeoff, fusion_notes
 from lmm_classifier.pipeline.index_encoder import encode_label_names
@@ -118,7 +118,7 @@ def calibrate_index(
     path, config, asked = expand_home(index_path), config or PipelineConfig(), request or CalibrationRequest()
     asked.check()
     refitted = is_durable(path) and IndexEditor(path, config).refit()
-    indexes = ExactIndex.open_each(path)
+    indexes = Index.open_each(path)
     index = indexes[0]
     _check_size(index, path)
     former = FormerCalibration() if reset else FormerCalibration.of(index, config)
@@ -160,7 +160,7 @@ def _fitted_again(refitted: bool, calibration: Calibration, texts: Sequence[Floa
             yield f"zero-shot text: weight {text.weight:g}" if text else "zero-shot text: does not help, not used"
 
 
-def _warning(indexes: Sequence[ExactIndex], request: CalibrationRequest) -> str:
+def _warning(indexes: Sequence[Index], request: CalibrationRequest) -> str:
     """Say why leave-one-out is too optimistic here, where nothing in the request prevents it."""
     if request.holdout is not None or request.group_by is not None or request.target_images is not None:
         return ""
@@ -176,7 +176,7 @@ def _warning(indexes: Sequence[ExactIndex], request: CalibrationRequest) -> str:
 
 
 def _measured(
-    indexes: Sequence[ExactIndex],
+    indexes: Sequence[Index],
     path: Path,
     config: PipelineConfig,
     fit: Fit,
@@ -190,7 +190,7 @@ def _measured(
     return RerankerMeasurement(benefit, today(), request.max_calls)
 
 
-def _check_size(index: ExactIndex, path: Path) -> None:
+def _check_size(index: Index, path: Path) -> None:
     labels = index.gallery.labels
     if labels < 2 or len(index) <= labels:
         raise CalibrationError(
@@ -200,7 +200,7 @@ def _check_size(index: ExactIndex, path: Path) -> None:
 
 
 def _fit(
-    indexes: Sequence[ExactIndex],
+    indexes: Sequence[Index],
     config: PipelineConfig,
     path: Path,
     request: CalibrationRequest,
@@ -232,7 +232,7 @@ def _older_guarantee(
 
 
 def _groups(
-    indexes: Sequence[ExactIndex],
+    indexes: Sequence[Index],
     config: PipelineConfig,
     path: Path,
     request: CalibrationRequest,
@@ -262,7 +262,7 @@ def _groups(
 
 
 def _match_target(
-    index: ExactIndex, new: Float32Array, target_images: Path, groups: IntArray | None, notes: list[str]
+    index: Index, new: Float32Array, target_images: Path, groups: IntArray | None, notes: list[str]
 ) -> tuple[IntArray | None, list[str]]:
     """Compare the examples with new vectors (n, d), and group them where leave-one-out is too optimistic."""
     z = shift_z_score(index.gallery, np.arange(len(index)) if groups is None else groups, new)
@@ -281,7 +281,7 @@ def _match_target(
 
 
 def _holdout(
-    indexes: Sequence[ExactIndex], config: PipelineConfig, path: Path, folder: Path, progress: ProgressCallback | None
+    indexes: Sequence[Index], config: PipelineConfig, path: Path, folder: Path, progress: ProgressCallback | None
 ) -> tuple[Sequence[Float32Array], IntArray, list[str]]:
     """Encode a labeled folder: vectors (n, dim) of each encoder, label numbers (n,), and notes."""
     index = indexes[0]

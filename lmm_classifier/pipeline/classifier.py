@@ -2,38 +2,27 @@
 
 from __future__ import annotations
 
-import gc
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
-from pathlib import Path
-from typing import Self
+from typing import Any
 
-from lmm_classifier.config import PipelineConfig
 from lmm_classifier.core.datatypes import Classification
-from lmm_classifier.core.errors import ClosedError, ImageError
-from lmm_classifier.core.paths import absolute
-from lmm_classifier.core.protocols import DecisionPolicy, Encoder, Reranker
+from lmm_classifier.core.errors import ImageError
+from lmm_classifier.core.vectors import vectors_of_each
 from lmm_classifier.data.image_inputs import ImageInput, check_input, check_inputs, check_paths, path_of
 from lmm_classifier.data.places import Place
-from lmm_classifier.embeddings.opening import Given, backends_of, close_encoders, open_encoders
-from lmm_classifier.index.build.editor import IndexEditor
-from lmm_classifier.index.opening import open_index
-from lmm_classifier.index.vector_index import ExactIndex
-from lmm_classifier.index.watcher import IndexWatcher
-from lmm_classifier.pipeline.flow import Query
-from lmm_classifier.pipeline.following.current_flow import CurrentFlow
-from lmm_classifier.pipeline.retrieval.retriever import Retriever
+from lmm_classifier.pipeline.flow import Query, no_pixels
+from lmm_classifier.pipeline.following.opened_index import OpenedIndex
+from lmm_classifier.pipeline.retrieval.query_vectors import QueryVectors
 from lmm_classifier.pipeline.stages.answer_options import ANY, AnswerOptions
 from lmm_classifier.pipeline.stages.encoded_files import encoded_files
 from lmm_classifier.pipeline.stages.encoded_images import EncodedImages
 from lmm_classifier.pipeline.stages.prepared_image import Preparation, PreparedImage
 from lmm_classifier.pipeline.stages.reranking import Vote, rerank_votes
 from lmm_classifier.pipeline.stages.unreadable import unreadable
-from lmm_classifier.pipeline.thresholds import Thresholds
-from lmm_classifier.rerank.benefit import RerankerBenefit
 
 
-class HybridClassifier:
+class HybridClassifier(OpenedIndex):
     """Classifies images by the examples of an index.
 
     A durable index is followed: examples that another thread or program adds, removes or relabels count from the next
@@ -43,6 +32,7 @@ class HybridClassifier:
     Args:
         config: names the index, the encoder and the reranker. It is copied: later changes have no effect.
         encoder: an encoder that is already loaded, to share it, or several; by default the configured ones are loaded.
+        index: an index in memory, such as `Index.from_vectors` makes; by default that at `retrieval.index_path`.
 
     Raises:
         IndexFileError: if there is no sound index at `retrieval.index_path`.
@@ -57,18 +47,6 @@ class HybridClassifier:
         >>> isinstance(result.label, str), 0 <= result.score <= 1, result.used_reranker in (True, False)
         (True, True, True)
     """
-
-    _closed = False
-
-    def __init__(self, config: PipelineConfig, encoder: Encoder | Sequence[Encoder] | None = None) -> None:
-        self.config: PipelineConfig = config.model_copy(deep=True)
-        self._given = encoder
-        watcher = IndexWatcher(absolute(config.retrieval.index_path))
-        indexes = open_index(config.retrieval, backends_of(config.encoders, encoder))
-        self._encoders = open_encoders(config.encoders, encoder)
-        self.config.start_paths_at(Path.cwd())  # the program may go to another folder, and so may a copy
-        self.config.retrieval.index_path = absolute(config.retrieval.index_path)
-        self._current_flow = CurrentFlow(self.config, self._encoders, indexes, watcher)
 
     def classify(self, image: ImageInput, options: AnswerOptions = ANY) -> Classification:
         """Classify one image: a path, the bytes of a file, a NumPy array or a Pillow image of any mode.
@@ -194,107 +172,36 @@ class HybridClassifier:
             for position in sorted(results):
                 yield results[position]
 
-    def close(self) -> None:
-        """Give back the index, the model and the connections to a server; closing it twice is no error.
+    def classify_vectors(self, vectors: Any, options: AnswerOptions = ANY) -> list[Classification]:
+        """Classify images by their vectors alone, and return one result each, in order.
 
-        An encoder that was given to the constructor stays open. Close a classifier when no thread uses it: after that,
-        every use raises ClosedError.
-        """
-        if self._closed or not self._current_flow.close():
-            return
-        self._closed = True
-        if self._given is None:
-            close_encoders(self._encoders)
-        del self._encoders, self._given
-        backends = {self.config.rerank.backend, *(encoder.backend for encoder in self.config.encoders)}
-        if backends - {"descriptor", "views"}:
-            gc.collect()  # models refer to themselves, so their memory would stay in use for a while
+        The results are those of `classify` for images with these vectors, without a path and a content hash. The
+        reranker is never asked, because there is no image. With `encoder.backend: vectors` no encoder is opened.
 
-    def __enter__(self) -> Self:
-        self._check_open()
-        return self
+        Args:
+            vectors: (n, dim) of the encoder of the index; they are normalized where they are not. Of several encoders a
+                list or tuple with the array of each, in the order of `encoders`.
+            options: say what these images may be answered with.
 
-    def __exit__(self, *_: object) -> None:
-        self.close()
+        Raises:
+            VectorError: the vectors are no such rows of finite numbers, or a row is zero.
+            NoSuchLabelError: the options name a label that is not in the index.
 
-    def __reduce__(self) -> tuple[type[HybridClassifier], tuple[PipelineConfig, Given], bool]:
-        """Pickle as the configuration: a copy, also in another process, opens the index and the model again."""
-        self._check_open()
-        return type(self), (self.config, self._given), self._current_flow.in_background
-
-    def __setstate__(self, in_background: bool) -> None:
-        if in_background:
-            self.follow_in_background()
-
-    def _check_open(self) -> None:
-        if self._closed:
-            raise ClosedError("This classifier is closed. Open another one with HybridClassifier(config).")
-
-    @property
-    def encoders(self) -> tuple[Encoder, ...]:
-        """Return the encoders in use, in the order of the configuration."""
-        self._check_open()
-        return self._encoders
-
-    def follow_in_background(self) -> None:
-        """Let a thread follow the index from now on, so that no call waits until a new version is open.
-
-        Until then answers come from the former version. A rule that was fitted because the index is not calibrated is
-        kept while few examples change. So answers may differ slightly from those of a classifier that is opened anew;
-        `retriever.is_carried` says whether they can. Calibrate the index to have the same answers everywhere.
+        Example:
+            >>> from lmm_classifier import HybridClassifier, Index, PipelineConfig
+            >>> vectors = Index.open("index").vectors()
+            >>> with HybridClassifier(PipelineConfig.preset("vectors")) as classifier:
+            ...     results = classifier.classify_vectors(vectors[:2])
+            >>> len(results), results[0].path is None, results[0].used_reranker
+            (2, True, False)
         """
         self._check_open()
-        self._current_flow.follow_in_background()
-
-    def wait_for_index(self, timeout: float = 60.0) -> bool:
-        """Wait at most `timeout` seconds until all edits made before count; return whether they do."""
-        self._check_open()
-        return self._current_flow.wait(timeout)
-
-    @property
-    def index_version(self) -> int:
-        """Return the version of the index that answers."""
-        return self.index.contents.version
-
-    @property
-    def index_lag(self) -> float:
-        """Return the seconds since the oldest edit that does not count yet; 0 where all count."""
-        self._check_open()
-        return self._current_flow.lag
-
-    def editor(self) -> IndexEditor:
-        """Return an editor of the index in use, with the encoders in use; its edits count from the next image on."""
-        return IndexEditor(self.config.retrieval.index_path, self.config, self.encoders)
-
-    @property
-    def index(self) -> ExactIndex:
-        """Return the examples that are searched, with the vectors of the first encoder."""
-        return self._current_flow().index
-
-    @property
-    def retriever(self) -> Retriever:
-        """Return the index with its fitted rule."""
-        return self._current_flow().retriever
-
-    @property
-    def thresholds(self) -> Thresholds:
-        """Return the thresholds in use, each with its source."""
-        return self._current_flow().thresholds
-
-    @property
-    def policy(self) -> DecisionPolicy:
-        """Return the policy that turns scores into decisions."""
-        return self._current_flow().policy
-
-    @property
-    def reranker(self) -> Reranker | None:
-        """Return the reranker that is asked where labels compete, None where it is switched off."""
-        return self._current_flow().reranker
-
-    @property
-    def reranker_benefit(self) -> RerankerBenefit | None:
-        """Return what was measured of this reranker, None where it was not."""
-        return self._current_flow().reranker_benefit
+        flow = self._current_flow()
+        flow.index.require_labels(options.labels)
+        dims = [encoder.index.fingerprint.dim for encoder in flow.retriever.encoders]
+        given = QueryVectors.given(*vectors_of_each(vectors, dims))
+        votes = flow.vote(given, [Query(no_pixels, options=options)] * len(given))
+        return [vote.unasked() for vote in votes]
 
     def _unreadable(self, path: str | None, reason: object, content_hash: str | None) -> Classification:
         return unreadable(self.config.unknown_label, path, reason, content_hash)

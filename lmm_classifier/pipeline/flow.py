@@ -19,7 +19,7 @@ from lmm_classifier.core.errors import ConfigError, ImageError
 from lmm_classifier.core.labels import unknown_clash
 from lmm_classifier.core.progress import ProgressCallback
 from lmm_classifier.core.protocols import DecisionPolicy, Encoder, Reranker
-from lmm_classifier.index.vector_index import ExactIndex
+from lmm_classifier.index.vector_index import Index
 from lmm_classifier.pipeline.label_scorer import LabelScorer
 from lmm_classifier.pipeline.policy import ThresholdPolicy
 from lmm_classifier.pipeline.reference_images import ReferenceImages
@@ -65,7 +65,7 @@ class Flow:
         cls,
         config: PipelineConfig,
         encoders: Sequence[Encoder],
-        indexes: Sequence[ExactIndex],
+        indexes: Sequence[Index],
         former: Flow | None = None,
         progress: ProgressCallback | None = None,
         carry: bool = False,
@@ -107,7 +107,7 @@ class Flow:
         return cls(config, retriever, thresholds, policy, reranker, benefit, references)
 
     @property
-    def index(self) -> ExactIndex:
+    def index(self) -> Index:
         """Return the examples that are searched."""
         return self.retriever.index
 
@@ -124,7 +124,7 @@ class Flow:
         vectors = [np.eye(1, encoder.index.fingerprint.dim, dtype=np.float32) for encoder in self.retriever.encoders]
         for encoder, vector in zip(self.retriever.encoders, vectors):
             encoder.score(vector, [])
-        self.vote(QueryVectors.given(*vectors), [Query(_no_pixels)])
+        self.vote(QueryVectors.given(*vectors), [Query(no_pixels)])
 
     def classify(
         self, vectors: QueryVectors, queries: Sequence[Query], leave_out: bool = False
@@ -243,7 +243,8 @@ def _measured_benefit(
     return benefit
 
 
-def _no_pixels() -> Image.Image:
+def no_pixels() -> Image.Image:
+    """Raise ImageError: only a vector is there."""
     raise ImageError("expected no use of the pixels of a vector")
 
 

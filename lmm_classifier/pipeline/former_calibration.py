@@ -10,7 +10,7 @@ from lmm_classifier.calibration.loading import OTHER_RULE, Loaded, Missing, Stal
 from lmm_classifier.calibration.request import CalibrationRequest
 from lmm_classifier.config import PipelineConfig
 from lmm_classifier.core.errors import CalibrationError
-from lmm_classifier.index.vector_index import ExactIndex
+from lmm_classifier.index.vector_index import Index
 from lmm_classifier.neighbors.voting import make_rule
 from lmm_classifier.rerank.benefit import RerankerBenefit
 
@@ -33,7 +33,7 @@ class FormerCalibration:
     state: Loaded | Stale | Missing = field(default_factory=Missing)
 
     @classmethod
-    def of(cls, index: ExactIndex, config: PipelineConfig) -> FormerCalibration:
+    def of(cls, index: Index, config: PipelineConfig) -> FormerCalibration:
         """Read the calibration that is stored with an index, as far as it still holds."""
         state = load_calibration(
             index.contents, make_rule(config.retrieval, index.gallery.label_ids, index.gallery.labels)

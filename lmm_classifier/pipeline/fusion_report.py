@@ -14,12 +14,12 @@ from lmm_classifier.config import PipelineConfig
 from lmm_classifier.embeddings.whitening import IdentityTransform
 from lmm_classifier.index.manifest import Manifest
 from lmm_classifier.index.matching import likely_places
-from lmm_classifier.index.vector_index import ExactIndex
+from lmm_classifier.index.vector_index import Index
 
 _KEEP_KNOWN_RATES = (0.99, 0.98, 0.97, 0.96, 0.95, 0.94, 0.92, 0.9, 0.85, 0.8, 0.7, 0.6, 0.5)
 
 
-def fusion_notes(index: ExactIndex, calibration: Calibration, config: PipelineConfig) -> Iterator[str]:
+def fusion_notes(index: Index, calibration: Calibration, config: PipelineConfig) -> Iterator[str]:
     """Say how several encoders are fused, which of them are not asked, and whether others are configured."""
     names, stages = index.manifest.encoder_names, calibration.cascade.stages
     if note := other_encoders(index.manifest, config):
@@ -58,7 +58,7 @@ def other_encoders(manifest: Manifest, config: PipelineConfig) -> str:
 
 
 def compare_ladders(
-    indexes: Sequence[ExactIndex], predictions: HeldOutPredictions, request: CalibrationRequest, equal: bool
+    indexes: Sequence[Index], predictions: HeldOutPredictions, request: CalibrationRequest, equal: bool
 ) -> tuple[Ladder, ...]:
     """Measure what other orders of asking the encoders would give."""
     manifest, milliseconds = indexes[0].manifest, indexes[0].contents.milliseconds
@@ -71,7 +71,7 @@ def compare_ladders(
     )
 
 
-def fused_tradeoff(indexes: Sequence[ExactIndex], calibration: Calibration) -> OpenSetTradeoff | None:
+def fused_tradeoff(indexes: Sequence[Index], calibration: Calibration) -> OpenSetTradeoff | None:
     """Estimate the price of accepting known images; None where a transform was fitted to all of them."""
     stage = calibration.cascade.stages[-1]
     asked = [indexes[place] for place in stage.encoders]

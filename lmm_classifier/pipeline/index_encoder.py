@@ -22,12 +22,12 @@ from lmm_classifier.embeddings.lazy_encoder import LazyEncoder
 from lmm_classifier.embeddings.opening import backends_of, open_encoders
 from lmm_classifier.embeddings.registry import may_embed_text, open_encoder
 from lmm_classifier.index.matching import places_of, require_backends
-from lmm_classifier.index.vector_index import ExactIndex
+from lmm_classifier.index.vector_index import Index
 
 logger: logging.Logger = logging.getLogger(__name__)
 
 
-def open_encoders_of(indexes: Sequence[ExactIndex], config: PipelineConfig, path: Path) -> tuple[Encoder, ...]:
+def open_encoders_of(indexes: Sequence[Index], config: PipelineConfig, path: Path) -> tuple[Encoder, ...]:
     """Open the configured encoders, and return that of each index, which has the vectors of one.
 
     Raises IndexMismatchError where the vectors of an index are of none of them.
@@ -68,7 +68,7 @@ def encode_readable(
     return [np.concatenate(of_encoder) for of_encoder in vectors], encoded
 
 
-def encode_label_names(indexes: Sequence[ExactIndex], config: PipelineConfig, path: Path) -> list[Float32Array | None]:
+def encode_label_names(indexes: Sequence[Index], config: PipelineConfig, path: Path) -> list[Float32Array | None]:
     """Return for each encoder the embeddings of the label names (C, d).
 
     None where an encoder has no text tower, or where they are not wanted.
@@ -78,7 +78,7 @@ def encode_label_names(indexes: Sequence[ExactIndex], config: PipelineConfig, pa
     return [_embedded_names(index, config, path) if wanted else None for index in indexes]
 
 
-def _embedded_names(index: ExactIndex, config: PipelineConfig, path: Path) -> Float32Array | None:
+def _embedded_names(index: Index, config: PipelineConfig, path: Path) -> Float32Array | None:
     settings, backend = config.retrieval, index.fingerprint.backend
     chosen = [section for section in config.encoders if backend_name(section.backend) == backend and not section.view]
     if not may_embed_text(backend) or index.fingerprint.view or not chosen:

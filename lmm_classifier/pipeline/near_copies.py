@@ -20,7 +20,7 @@ from lmm_classifier.data.images import DecodedImage, read_images
 from lmm_classifier.data.near_copies import CopyFinder
 from lmm_classifier.data.places import Place
 from lmm_classifier.embeddings.encode_images import encode_images
-from lmm_classifier.index.vector_index import ExactIndex
+from lmm_classifier.index.vector_index import Index
 from lmm_classifier.neighbors.near_duplicates import duplicate_cosine, nearest_pairs
 from lmm_classifier.pipeline.index_encoder import encode_readable, open_encoders_of
 
@@ -41,7 +41,7 @@ class UnseenImages:
 
 
 def encode_unseen(
-    indexes: Sequence[ExactIndex],
+    indexes: Sequence[Index],
     config: PipelineConfig,
     path: Path,
     files: Sequence[Place],
@@ -121,13 +121,13 @@ def left_out_notes(source: Path, identical: int, near: int) -> list[str]:
     ]
 
 
-def is_in_index(index: ExactIndex, hashes: Sequence[str | None]) -> BoolArray:
+def is_in_index(index: Index, hashes: Sequence[str | None]) -> BoolArray:
     """Return whether the index holds images of these content hashes, (n,)."""
     return np.array([len(rows) > 0 for rows in index.rows_with_hash(hashes)], bool)
 
 
 def is_near_copy(
-    index: ExactIndex,
+    index: Index,
     files: Sequence[Place],
     candidates: IntArray,
     encoder: Encoder,
@@ -162,7 +162,7 @@ def is_near_copy(
 
 
 def _similar(
-    index: ExactIndex, files: Sequence[Place], new: IntArray, rows: IntArray, encoder: Encoder, images: ImagesConfig
+    index: Index, files: Sequence[Place], new: IntArray, rows: IntArray, encoder: Encoder, images: ImagesConfig
 ) -> BoolArray:
     """Return which new images are more similar to examples without a file than examples ever are by chance, (n,)."""
     embeddings = index.gallery.embeddings
@@ -180,7 +180,7 @@ def _similar(
     return found
 
 
-def _mirrored_candidates(index: ExactIndex, files: Sequence[Place], encoder: Encoder, images: ImagesConfig) -> IntArray:
+def _mirrored_candidates(index: Index, files: Sequence[Place], encoder: Encoder, images: ImagesConfig) -> IntArray:
     """Return pairs (m, 2) of new images and the examples nearest to their mirror images.
 
     An encoder that gives an image and its mirror image similar vectors finds them anyway, so that nothing is encoded
@@ -205,7 +205,7 @@ def _mirrored_candidates(index: ExactIndex, files: Sequence[Place], encoder: Enc
 
 
 def _encoded(
-    index: ExactIndex, files: Sequence[Place], encoder: Encoder, images: ImagesConfig, mirrored: bool
+    index: Index, files: Sequence[Place], encoder: Encoder, images: ImagesConfig, mirrored: bool
 ) -> tuple[Float32Array, IntArray]:
     """Return the queries of readable files (n, d), mirrored first if wanted, and their positions (n,)."""
     decoded = list(read_images(files, images.limits, encoder.image_size if images.fast_jpeg else None, images.readers))

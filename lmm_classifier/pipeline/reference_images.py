@@ -15,7 +15,7 @@ from lmm_classifier.core.forking import ForkSafeLock
 from lmm_classifier.data.images import read_image
 from lmm_classifier.data.limits import ImageLimits
 from lmm_classifier.data.readers.opening import source_problem
-from lmm_classifier.index.vector_index import ExactIndex
+from lmm_classifier.index.vector_index import Index
 
 logger: logging.Logger = logging.getLogger(__name__)
 
@@ -35,11 +35,16 @@ class ReferenceImages:
     seldom typical even where it is similar, and a wrong reference does more harm than none.
     """
 
-    def __init__(self, indexes: Sequence[ExactIndex], count: int, limits: ImageLimits) -> None:
+    def __init__(self, indexes: Sequence[Index], count: int, limits: ImageLimits) -> None:
         """Take the examples, with the vectors of each encoder."""
         self._indexes, self._index, self._count, self._limits = indexes, indexes[0], count, limits
         self._cache: OrderedDict[int, Image.Image | None] = OrderedDict()
         self._lock = ForkSafeLock()  # of the cache: several threads ask
+        if count and not self._index.manifest.has_images:
+            raise RerankerError(
+                "Reference images cannot be shown: the index was made from vectors and has no images. Set "
+                "rerank.prompt.mode: names."
+            )
         if count and (problem := source_problem(self._index.manifest.image_root)):
             raise RerankerError(
                 f"Reference images cannot be shown: {problem}. Put it back, build the index again from where the "
@@ -71,7 +76,7 @@ class ReferenceImages:
                 images.append(image)
         return tuple(images)
 
-    def _typicality(self, index: ExactIndex, label: int, rows: IntArray) -> Float64Array:
+    def _typicality(self, index: Index, label: int, rows: IntArray) -> Float64Array:
         """Return the cosine of each row (n,) to the mean of its label."""
         gallery = index.gallery
         mean = gallery.means[label]

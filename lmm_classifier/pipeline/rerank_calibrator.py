@@ -25,7 +25,7 @@ from lmm_classifier.core.progress import Progress, ProgressCallback
 from lmm_classifier.core.protocols import Reranker
 from lmm_classifier.data.images import DecodedImage, read_images
 from lmm_classifier.data.readers.opening import source_problem
-from lmm_classifier.index.vector_index import ExactIndex
+from lmm_classifier.index.vector_index import Index
 from lmm_classifier.pipeline.index_encoder import open_encoders_of
 from lmm_classifier.pipeline.label_scorer import LabelScorer
 from lmm_classifier.pipeline.reference_images import ReferenceImages
@@ -74,13 +74,13 @@ def measure_reranker(
         ('views:five', True)
     """
     path, config = expand_home(index_path), config or PipelineConfig()
-    indexes = ExactIndex.open_each(path)
+    indexes = Index.open_each(path)
     fit = fit_by_leave_one_out(config.retrieval, indexes)
     return measure_on_predictions(indexes, path, config, fit, max_calls, progress)
 
 
 def measure_on_predictions(
-    indexes: Sequence[ExactIndex],
+    indexes: Sequence[Index],
     path: Path,
     config: PipelineConfig,
     fit: Fit,
@@ -91,6 +91,10 @@ def measure_on_predictions(
     index, predictions = indexes[0], fit[1]
     if not config.rerank.enabled:
         raise CalibrationError("There is no reranker to measure: rerank.enabled is false")
+    if not index.manifest.has_images:
+        raise CalibrationError(
+            "The reranker is measured on the images of the dataset, but the index was made from vectors and has none."
+        )
     if problem := source_problem(index.manifest.image_root):
         raise CalibrationError(
             f"The reranker is measured on images of the dataset, but {problem}. Put it back, or build the index again "
@@ -117,7 +121,7 @@ def measure_on_predictions(
     return replace(fit_benefit(identity, in_order, rankings, gate.target_gain, most_calls), candidates=count)
 
 
-def _rankings(index: ExactIndex, config: PipelineConfig, predictions: HeldOutPredictions) -> tuple[list[_Ranking], int]:
+def _rankings(index: Index, config: PipelineConfig, predictions: HeldOutPredictions) -> tuple[list[_Ranking], int]:
     """Return the candidates of every held-out example, and how many there are of each."""
     probabilities = np.exp(predictions.log_probabilities)  # (n, C)
     most = min(config.retrieval.candidates, probabilities.shape[1])
@@ -142,7 +146,7 @@ def _check_answers(trials: Sequence[Trial], asked: int, examples: int) -> None:
 
 
 def _rerankers(
-    indexes: Sequence[ExactIndex], path: Path, config: PipelineConfig, predictions: HeldOutPredictions, chosen: IntArray
+    indexes: Sequence[Index], path: Path, config: PipelineConfig, predictions: HeldOutPredictions, chosen: IntArray
 ) -> Iterator[tuple[Reranker, IntArray]]:
     """Yield the reranker with the positions in `predictions` to ask it about.
 
@@ -170,7 +174,7 @@ def _rerankers(
 
 
 def _answers(
-    indexes: Sequence[ExactIndex],
+    indexes: Sequence[Index],
     config: PipelineConfig,
     reranker: Reranker,
     fit: Fit,
@@ -206,14 +210,14 @@ def _answers(
 class _HeldOutNeighbors:
     """Finds examples that are near to a held-out one, by the encoder that supports most their label."""
 
-    indexes: Sequence[ExactIndex]
+    indexes: Sequence[Index]
     vectors: Sequence[Float32Array]  # (N, dim) of each encoder
     rows: IntArray  # (n,) of the held-out examples
     strongest: IntArray  # (n, C) place of that encoder
 
     @classmethod
     def of(
-        cls, indexes: Sequence[ExactIndex], calibration: Calibration, predictions: HeldOutPredictions
+        cls, indexes: Sequence[Index], calibration: Calibration, predictions: HeldOutPredictions
     ) -> _HeldOutNeighbors:
         stage = calibration.cascade.stages[-1]
         each = predictions.each or (predictions,)
@@ -236,7 +240,7 @@ def _ask(reranker: Reranker, requests: Sequence[RerankRequest]) -> list[RerankRe
         return [RerankResult((), 0.0, f"{type(error).__name__}: {error}")] * len(requests)
 
 
-def _chances(index: ExactIndex, rows: IntArray) -> Float64Array:
+def _chances(index: Index, rows: IntArray) -> Float64Array:
     """Return a number from 0 to 1 per row that depends on the image's content alone."""
     return np.array([int(index.hashes[row][:13], 16) / 16**13 for row in rows])
 

@@ -61,7 +61,7 @@ def serve(
         on_start: called with the URL of the server when its port is open; images are classified soon after.
 
     Raises:
-        ConfigError: the address cannot be used, or other machines reach it and there is no token.
+        ConfigError: the address cannot be used, other machines reach it and there is no token, or there is no encoder.
         LmmClassifierError: the index or the encoder cannot be opened.
     """
     server, listening = open_server(config, encoder)
@@ -84,6 +84,8 @@ def open_server(
     def stop() -> None:
         servers[0].should_exit = True
 
+    if encoder is None and any(section.backend == "vectors" for section in config.encoders):
+        raise ConfigError("The server classifies images, but encoder.backend is vectors: there is no encoder for them.")
     settings = config.server
     app, state = create_app(config, encoder, on_failure=stop)
     listening = _listening(settings.host, settings.port)

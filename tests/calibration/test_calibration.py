@@ -10,14 +10,14 @@ from lmm_classifier.calibration.loading import Loaded, load_calibration
 from lmm_classifier.calibration.request import CalibrationRequest
 from lmm_classifier.calibration.simulated_unknowns import OpenSetTradeoff
 from lmm_classifier.index.formats import write_index
-from lmm_classifier.index.vector_index import ExactIndex
+from lmm_classifier.index.vector_index import Index
 from lmm_classifier.neighbors.config import RetrievalConfig
 from tests.helpers.vector_indexes import write_clusters
 
 
 @pytest.fixture
 def index(tmp_path):
-    return ExactIndex.open(write_clusters(tmp_path / "index.npz"))
+    return Index.open(write_clusters(tmp_path / "index.npz"))
 
 
 def test_the_stored_arrays_have_documented_names_and_no_objects(index):
@@ -50,7 +50,7 @@ def test_a_stored_calibration_is_read_back_unchanged(index, tmp_path, confidence
     )
     path = tmp_path / "stored.npz"
     write_index(path, replace(index.contents, calibration=stored.to_arrays(index.contents)))
-    loaded = load_calibration(ExactIndex.open(path).contents, fitted.fits[0].rule.spec)
+    loaded = load_calibration(Index.open(path).contents, fitted.fits[0].rule.spec)
     assert isinstance(loaded, Loaded)
     read = loaded.calibration
     assert (read.confidence_threshold, read.keep_known, read.date) == (confidence, keep, "2026-02-03")

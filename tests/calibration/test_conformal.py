@@ -7,7 +7,7 @@ from sklearn.base import BaseEstimator, ClassifierMixin
 
 from lmm_classifier.calibration.conformal import conformal_threshold, prediction_set
 from lmm_classifier.calibration.fit import fit_by_leave_one_out
-from lmm_classifier.index.vector_index import ExactIndex
+from lmm_classifier.index.vector_index import Index
 from lmm_classifier.neighbors.config import RetrievalConfig
 from lmm_classifier.pipeline.retrieval.query_vectors import QueryVectors
 from lmm_classifier.pipeline.retrieval.retriever import Retriever
@@ -76,7 +76,7 @@ def test_sets_contain_the_true_label_as_often_as_guaranteed(tmp_path):
     truth = [ord(label) - ord("a") for label in LABELS]
     for seed in range(6):
         vectors = clustered_embeddings(np.random.default_rng(seed), LABELS * 2, DIM, 2.0)
-        index = ExactIndex.open(write_vectors(tmp_path / f"{seed}.npz", LABELS, vectors[: len(LABELS)]))
+        index = Index.open(write_vectors(tmp_path / f"{seed}.npz", LABELS, vectors[: len(LABELS)]))
         calibration, _ = fit_by_leave_one_out(RetrievalConfig(), [index])
         threshold = conformal_threshold(calibration.conformity_scores, 0.1)
         scores = Retriever.open(RetrievalConfig(), [index]).score(QueryVectors.given(vectors[len(LABELS) :]))

@@ -8,7 +8,7 @@ import pytest
 from lmm_classifier.calibration.fit import fit_by_leave_one_out
 from lmm_classifier.calibration.fitted_rule import FittedRule
 from lmm_classifier.core.numerics import softmax
-from lmm_classifier.index.vector_index import ExactIndex
+from lmm_classifier.index.vector_index import Index
 from lmm_classifier.neighbors.config import RetrievalConfig
 from lmm_classifier.neighbors.metric import gallery_in_metric
 from lmm_classifier.testing import random_embeddings
@@ -17,7 +17,7 @@ from tests.helpers.vector_indexes import DIM, write_clusters
 
 @pytest.fixture
 def index(tmp_path):
-    return ExactIndex.open(write_clusters(tmp_path / "index.npz"))
+    return Index.open(write_clusters(tmp_path / "index.npz"))
 
 
 @pytest.fixture

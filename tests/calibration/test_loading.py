@@ -19,7 +19,7 @@ from lmm_classifier.calibration.loading import (
 from lmm_classifier.calibration.request import CalibrationRequest
 from lmm_classifier.calibration.zero_shot_text import ZeroShotText
 from lmm_classifier.index.formats import write_index
-from lmm_classifier.index.vector_index import ExactIndex
+from lmm_classifier.index.vector_index import Index
 from lmm_classifier.neighbors.config import RetrievalConfig
 from lmm_classifier.neighbors.voting import make_rule
 from lmm_classifier.pipeline.calibrator import calibrate_index
@@ -44,7 +44,7 @@ def path(calibrated, tmp_path):
 
 @pytest.fixture
 def contents(path):
-    return ExactIndex.open(path).contents
+    return Index.open(path).contents
 
 
 def spec(rule="auto"):
@@ -77,7 +77,7 @@ def test_another_rule_makes_it_stale(path, contents, caplog):
     assert state.reason.startswith("The calibration is of the rule 'auto")
     assert "'knn" in state.reason
     with caplog.at_level(logging.WARNING):
-        retriever = Retriever.open(RetrievalConfig(rule="knn"), [ExactIndex.open(path)])
+        retriever = Retriever.open(RetrievalConfig(rule="knn"), [Index.open(path)])
     assert retriever.stored is None
     assert "of the rule 'auto" in caplog.text
     assert "It is not used. Use the configuration that it was calibrated with" in caplog.text
@@ -140,14 +140,14 @@ def test_another_order_of_encoders_needs_a_build(path, contents, caplog):
 def test_damage_is_reported_and_the_rule_is_fitted_again(path, contents, name, caplog):
     """The answers are those of an index that was never calibrated."""
     queries = QueryVectors.given(random_embeddings(np.random.default_rng(5), 3, DIM))
-    expected = Retriever.open(RetrievalConfig(), [ExactIndex.open(path)]).score(queries).log_probabilities
+    expected = Retriever.open(RetrievalConfig(), [Index.open(path)]).score(queries).log_probabilities
     damaged = replace(contents, calibration={**contents.calibration, name: np.array([-1.0])})
     state = load_calibration(damaged)
     assert isinstance(state, Stale)
     assert "damaged" in state.reason
     write_index(path, damaged)
     with caplog.at_level(logging.WARNING):
-        retriever = Retriever.open(RetrievalConfig(), [ExactIndex.open(path)])
+        retriever = Retriever.open(RetrievalConfig(), [Index.open(path)])
     assert "damaged" in caplog.text
     np.testing.assert_array_equal(retriever.score(queries).log_probabilities, expected)
 
@@ -244,13 +244,13 @@ def test_damaged_norms_are_computed_again(tmp_path, monkeypatch, caplog, damage)
     monkeypatch.setattr("lmm_classifier.neighbors.metric.PROJECT_FROM", 0)
     path = write_clusters(tmp_path / "sound")
     calibrate_index(path, request=CalibrationRequest(keep_known=0.8))
-    contents = ExactIndex.open(path).contents
+    contents = Index.open(path).contents
     norms = contents.calibration["encoder.0.norms"]
     write_index(
         tmp_path / "damaged", replace(contents, calibration={**contents.calibration, "encoder.0.norms": damage})
     )
     with caplog.at_level(logging.WARNING):
-        opened = Retriever.open(RetrievalConfig(), [ExactIndex.open(tmp_path / "damaged")])
+        opened = Retriever.open(RetrievalConfig(), [Index.open(tmp_path / "damaged")])
     assert "norms stored with the calibration are damaged" in caplog.text
     np.testing.assert_array_equal(opened.encoders[0].metric_gallery.projected.norms, norms)
     assert opened.stored.keep_known == 0.8
@@ -260,7 +260,7 @@ def test_text_of_other_labels_is_dropped(tmp_path):
     """The stored texts are those of the former labels, so the rule works without them where a label is new."""
     labels = [*LABELS, "d"]
     path = write_clusters(tmp_path / "index.npz", labels)
-    index = ExactIndex.open(path)
+    index = Index.open(path)
     fitted, _ = fit_by_leave_one_out(RetrievalConfig(), [index])
     text = ZeroShotText(random_embeddings(np.random.default_rng(0), 4, DIM), 0.1, 1.0)
     fit = replace(fitted.fits[0], rule=replace(fitted.fits[0].rule, text=text))
@@ -302,8 +302,8 @@ def test_a_new_label_is_named_and_the_rest_carries_over(tmp_path):
     labels = ["a"] * 60 + ["b"] * 50 + ["c"] * 40 + ["d"] * 60  # more than a quarter are new
     small, large = write_clusters(tmp_path / "small.npz", labels[:150]), write_clusters(tmp_path / "large.npz", labels)
     calibrate_index(small, request=CalibrationRequest(0.9))
-    calibration = ExactIndex.open(small).contents.calibration
-    state = load_calibration(replace(ExactIndex.open(large).contents, calibration=calibration), spec())
+    calibration = Index.open(small).contents.calibration
+    state = load_calibration(replace(Index.open(large).contents, calibration=calibration), spec())
     assert isinstance(state, Loaded)
     assert "60 of 210 examples were added" in state.note
     assert "It does not know the new labels d." in state.note

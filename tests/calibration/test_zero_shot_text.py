@@ -11,7 +11,7 @@ from lmm_classifier.calibration.zero_shot_text import ZeroShotText, fit_text_wei
 from lmm_classifier.config import PipelineConfig
 from lmm_classifier.core.errors import ConfigError
 from lmm_classifier.index.formats import write_index
-from lmm_classifier.index.vector_index import ExactIndex
+from lmm_classifier.index.vector_index import Index
 from lmm_classifier.neighbors.config import RetrievalConfig
 from lmm_classifier.neighbors.voting import product
 from lmm_classifier.pipeline.retrieval.query_vectors import QueryVectors
@@ -25,7 +25,7 @@ LABELS = [f"label {number:02}" for number in range(8) for _ in range(5)]
 @pytest.fixture
 def index(tmp_path):
     """Few examples of labels that spread widely, so that names can help."""
-    return ExactIndex.open(write_clusters(tmp_path / "index.npz", LABELS, spread=2.5))
+    return Index.open(write_clusters(tmp_path / "index.npz", LABELS, spread=2.5))
 
 
 @pytest.fixture
@@ -148,10 +148,10 @@ def test_a_stored_text_expert_scores_again(index, helpful, tmp_path):
     path = tmp_path / "with_text.npz"
     write_index(path, replace(index.contents, calibration=calibration.to_arrays(index.contents)))
     queries = QueryVectors.given(random_embeddings(np.random.default_rng(3), 5, DIM))
-    with_text = Retriever.open(config, [ExactIndex.open(path)]).score(queries).log_probabilities
+    with_text = Retriever.open(config, [Index.open(path)]).score(queries).log_probabilities
     without_text = Retriever.open(config, [index]).score(queries).log_probabilities
     assert not np.allclose(with_text, without_text)
-    restricted = Retriever.open(config, [ExactIndex.open(path)], index.label_names[2:5])
+    restricted = Retriever.open(config, [Index.open(path)], index.label_names[2:5])
     assert restricted.score(queries).log_probabilities.shape == (5, 3)
     assert restricted.calibration.fits[0].rule.text is None
 

@@ -10,7 +10,7 @@ from lmm_classifier.index import vector_index
 from lmm_classifier.index.contents import EncoderVectors, IndexContents
 from lmm_classifier.index.formats import write_index
 from lmm_classifier.index.manifest import EncoderEntry, Manifest
-from lmm_classifier.index.vector_index import ExactIndex
+from lmm_classifier.index.vector_index import Index
 from lmm_classifier.neighbors import brute_force
 from lmm_classifier.testing import example_fingerprint, random_embeddings
 
@@ -50,7 +50,7 @@ def make(request, tmp_path, monkeypatch):
     def make(vectors, **rest):
         path = tmp_path / ("index.npz" if kind == "npz" else "index")
         write(path, vectors, dtype=np.float16 if half else np.float32, **rest)
-        return ExactIndex.open(path)
+        return Index.open(path)
 
     make.tolerance = 1e-3 if half else 1e-7
     return make
@@ -136,10 +136,10 @@ def test_another_encoder_is_rejected_by_name(tmp_path, kind, field, value):
     """The message names the differences and both fingerprints. Another number type is accepted."""
     path = write(tmp_path / kind, random_embeddings(np.random.default_rng(8), 4, DIM))
     fields = {name: getattr(example_fingerprint(DIM), name) for name in Fingerprint.__slots__}
-    ExactIndex.open(path, Fingerprint(**{**fields, "dtype": "bfloat16"}))
+    Index.open(path, Fingerprint(**{**fields, "dtype": "bfloat16"}))
     encoder = Fingerprint(**{**fields, field: value})
     with pytest.raises(IndexMismatchError) as caught:
-        ExactIndex.open(path, encoder)
+        Index.open(path, encoder)
     for part in (f"{field} differ", str(encoder), str(example_fingerprint(DIM)), str(path), "lmm-classifier build"):
         assert part in str(caught.value)
 
@@ -147,11 +147,11 @@ def test_another_encoder_is_rejected_by_name(tmp_path, kind, field, value):
 def test_the_same_weights_under_another_name_are_accepted(tmp_path):
     """A hub name and a folder with the same weights are one encoder. Without a revision the name decides."""
     path = write(tmp_path / "index", random_embeddings(np.random.default_rng(9), 4, DIM))
-    ExactIndex.open(path, Fingerprint("given", "folder", "1", "none", DIM, "float32"))
+    Index.open(path, Fingerprint("given", "folder", "1", "none", DIM, "float32"))
     path = write(
         tmp_path / "named",
         random_embeddings(np.random.default_rng(9), 4, DIM),
         fingerprint=example_fingerprint(DIM, revision=""),
     )
     with pytest.raises(IndexMismatchError, match="model differ"):
-        ExactIndex.open(path, Fingerprint("given", "folder", "", "none", DIM, "float32"))
+        Index.open(path, Fingerprint("given", "folder", "", "none", DIM, "float32"))

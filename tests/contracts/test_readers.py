@@ -22,7 +22,7 @@ from lmm_classifier.index.build.builder import build_index_from_directory
 from lmm_classifier.index.build.editor import IndexEditor
 from lmm_classifier.index.doctor import check_index
 from lmm_classifier.index.formats import read_index
-from lmm_classifier.index.vector_index import ExactIndex
+from lmm_classifier.index.vector_index import Index
 from lmm_classifier.pipeline.classifier import HybridClassifier
 from lmm_classifier.pipeline.reference_images import ReferenceImages
 from tests.helpers import dataset_sources, remote_sources
@@ -130,7 +130,7 @@ def check_reopened(index, config, folder):
         assert read_image(contents.file_of(path)).content_hash == content_hash, path
     assert [finding.what for finding in check_index(index) if "missing" in finding.what] == []
     assert audit_index(index, config).examples == 8
-    (references,) = ReferenceImages([ExactIndex.open(index)], 8, config.images.limits).read([np.arange(8)])
+    (references,) = ReferenceImages([Index.open(index)], 8, config.images.limits).read([np.arange(8)])
     assert len(references) == 8
     check_thumbnails(contents)
     with HybridClassifier(config) as classifier:

@@ -7,7 +7,7 @@ import pytest
 
 from lmm_classifier.core.errors import IndexFileError
 from lmm_classifier.core.sqlite_errors import SQLITE_ERRORS, reason_of
-from lmm_classifier.index.vector_index import ExactIndex
+from lmm_classifier.index.vector_index import Index
 from tests.helpers.vector_indexes import write_clusters
 
 
@@ -34,4 +34,4 @@ def test_an_index_with_such_bytes_is_damaged(tmp_path):
     for file in index.glob("*.sqlite"):
         damage(file)
     with pytest.raises(IndexFileError, match=r"(?s)damaged: .*TA\\x81LE.*lmm-classifier doctor"):
-        ExactIndex.open(index)
+        Index.open(index)

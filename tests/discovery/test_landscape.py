@@ -4,7 +4,7 @@ import numpy as np
 
 from lmm_classifier.discovery import landscape as module
 from lmm_classifier.discovery.landscape import Landscape
-from lmm_classifier.index.vector_index import ExactIndex
+from lmm_classifier.index.vector_index import Index
 from tests.helpers.vector_indexes import write_vectors
 
 
@@ -13,7 +13,7 @@ def index_of(folder, count, labels=4, seed=0):
     rows = rng.normal(size=(count, 12)).astype(np.float32)
     rows /= np.linalg.norm(rows, axis=1, keepdims=True)
     names = [f"label{number % labels}" for number in range(count)]
-    return ExactIndex.open(write_vectors(folder / f"{count}-{labels}.npz", names, rows))
+    return Index.open(write_vectors(folder / f"{count}-{labels}.npz", names, rows))
 
 
 def test_a_space_is_used_again_while_few_examples_are_new(tmp_path):

@@ -7,7 +7,7 @@ from sklearn.neighbors import KNeighborsClassifier
 from lmm_classifier.core.errors import EncoderError
 from lmm_classifier.embeddings.encode_images import encode_images
 from lmm_classifier.embeddings.onnx import OnnxEncoder
-from lmm_classifier.index.vector_index import ExactIndex
+from lmm_classifier.index.vector_index import Index
 from tests.conftest import MOBILENET
 from tests.contracts.test_index import write
 from tests.embeddings.test_preprocessing import gradient
@@ -24,7 +24,7 @@ from tests.embeddings.test_preprocessing import gradient
 def test_five_nearest_neighbors_agree_with_scikit_learn(clothing_mobilenet, tmp_path, step, least, most):
     """Plain 5-NN over the index gives the labels of scikit-learn, image by image."""
     data = clothing_mobilenet(step)
-    index = ExactIndex.open(write(tmp_path / "index.npz", data.train, labels=data.train_labels))
+    index = Index.open(write(tmp_path / "index.npz", data.train, labels=data.train_labels))
     names = np.array(index.label_names)
     ours = []
     for neighbors in index.search(data.new, 5):
@@ -45,7 +45,7 @@ def test_weighted_knn_on_clothing(clothing_mobilenet, tmp_path, step, least):
     from lmm_classifier.neighbors.voting import WeightedKnn
 
     data = clothing_mobilenet(step)
-    index = ExactIndex.open(write(tmp_path / "index", data.train, labels=data.train_labels))
+    index = Index.open(write(tmp_path / "index", data.train, labels=data.train_labels))
     scores = WeightedKnn(index.label_ids, len(index.label_names), k=20, temperature=0.05).scores(
         index.compare(data.new)
     )

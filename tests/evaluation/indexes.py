@@ -3,7 +3,7 @@
 from lmm_classifier.index.contents import EncoderVectors, IndexContents
 from lmm_classifier.index.formats import write_index
 from lmm_classifier.index.manifest import EncoderEntry, Manifest
-from lmm_classifier.index.vector_index import ExactIndex
+from lmm_classifier.index.vector_index import Index
 from lmm_classifier.testing import example_fingerprint
 
 
@@ -15,4 +15,4 @@ def index_of(path, vectors, labels, hashes=None, root="dataset"):
         (EncoderEntry(example_fingerprint(vectors.shape[1]), "identity"),), len(labels), str(root), "2026-01-01", "0"
     )
     write_index(path, IndexContents(manifest, list(labels), paths, hashes, (EncoderVectors({}, lambda: [vectors]),)))
-    return ExactIndex.open(path)
+    return Index.open(path)

@@ -14,7 +14,7 @@ from lmm_classifier.core.errors import CalibrationError, EncoderError, IndexMism
 from lmm_classifier.embeddings.quantization import QuantizedLayers
 from lmm_classifier.embeddings.registry import open_encoder
 from lmm_classifier.evaluation.encoder_quantization import QuantizationReport, quantize_encoder
-from lmm_classifier.index.vector_index import ExactIndex
+from lmm_classifier.index.vector_index import Index
 from tests.helpers.command_line import run
 from tests.helpers.datasets import draw_dataset, offline_config
 from tests.helpers.tiny_onnx import write_tiny_onnx
@@ -143,9 +143,7 @@ def test_what_cannot_be_quantized(index, config, tmp_path):
     with pytest.raises(EncoderError, match="out cannot be written: .*; choose another folder"):
         quantize_encoder(index, tmp_path / "used" / "file" / "out", config)
     offline = offline_config(tmp_path / "descriptor")
-    build_index_from_directory(
-        Path(ExactIndex.open(index).manifest.image_root), tmp_path / "descriptor", config=offline
-    )
+    build_index_from_directory(Path(Index.open(index).manifest.image_root), tmp_path / "descriptor", config=offline)
     with pytest.raises(EncoderError, match="expected one encoder with.*onnx or openvino.*got descriptor"):
         quantize_encoder(tmp_path / "descriptor", tmp_path / "out", offline)
     dataset = draw_dataset(tmp_path / "gone", ("stripes", "gingham"), 3, size=48)

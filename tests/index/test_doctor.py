@@ -13,7 +13,7 @@ from lmm_classifier.index.doctor import check_index
 from lmm_classifier.index.formats import write_index
 from lmm_classifier.index.storage.database import FILE
 from lmm_classifier.index.storage.store import Store
-from lmm_classifier.index.vector_index import ExactIndex
+from lmm_classifier.index.vector_index import Index
 from tests.helpers.datasets import draw_dataset, offline_config
 
 
@@ -44,7 +44,7 @@ def findings(index, repair=False):
 def encoded_by_sync(index, original):
     """Sync a repaired index, compare it with the original, and return how many images were encoded."""
     report = IndexEditor(index, offline_config(index)).sync(original / "dataset")
-    repaired, before = ExactIndex.open(index), ExactIndex.open(original / "index")
+    repaired, before = Index.open(index), Index.open(original / "index")
     assert repaired.examples == before.examples
     np.testing.assert_array_equal(repaired.gallery.embeddings, before.gallery.embeddings)
     assert check_index(index) == []
@@ -171,7 +171,7 @@ def test_missing_images_interrupted_syncs_and_damaged_archives_are_reported(inde
     assert [text for _, _, text in findings(index)] == ["1 images are missing: stripes/00.png"]
     shutil.rmtree(moved)
     assert "is missing" in findings(index)[0][2]
-    write_index(tmp_path / "x.npz", ExactIndex.open(original / "index").contents)
+    write_index(tmp_path / "x.npz", Index.open(original / "index").contents)
     assert check_index(tmp_path / "x.npz") == []
     data = bytearray((tmp_path / "x.npz").read_bytes())
     data[5000] ^= 1

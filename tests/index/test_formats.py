@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from lmm_classifier.core.errors import IndexFileError
 from lmm_classifier.index.formats import read_index, write_index
 from lmm_classifier.index.storage.arrays import VectorSpool, read_header
-from lmm_classifier.index.vector_index import ExactIndex
+from lmm_classifier.index.vector_index import Index
 from lmm_classifier.testing import random_embeddings
 from tests.contracts.test_index import write
 
@@ -71,7 +71,7 @@ def test_a_member_under_another_name_is_damage(npz):
 def test_a_durable_index_is_memory_mapped(tmp_path):
     """Opening it does not read the search matrix."""
     path = write(tmp_path / "index", random_embeddings(np.random.default_rng(0), 5, 4))
-    assert isinstance(ExactIndex.open(path).gallery.embeddings, np.memmap)
+    assert isinstance(Index.open(path).gallery.embeddings, np.memmap)
 
 
 def test_writing_again_replaces_a_file_but_no_durable_index(tmp_path):
@@ -79,10 +79,10 @@ def test_writing_again_replaces_a_file_but_no_durable_index(tmp_path):
     for kind in ("index.npz", "index"):
         write(tmp_path / kind, random_embeddings(np.random.default_rng(0), 5, 4))
     write(tmp_path / "index.npz", random_embeddings(np.random.default_rng(0), 7, 4))
-    assert len(ExactIndex.open(tmp_path / "index.npz")) == 7
+    assert len(Index.open(tmp_path / "index.npz")) == 7
     with pytest.raises(IndexFileError, match="holds an index already"):
         write(tmp_path / "index", random_embeddings(np.random.default_rng(0), 7, 4))
-    assert len(ExactIndex.open(tmp_path / "index")) == 5
+    assert len(Index.open(tmp_path / "index")) == 5
     assert sorted(path.name for path in tmp_path.iterdir()) == ["index", "index.npz"]
 
 
@@ -145,7 +145,7 @@ def test_manipulated_archives_are_rejected(npz, members, message):
     """A wrong header allocates nothing large."""
     rewritten(npz, **members)
     with pytest.raises(IndexFileError) as caught:
-        ExactIndex.open(npz)
+        Index.open(npz)
     assert message in str(caught.value)
 
 
@@ -164,7 +164,7 @@ def test_a_flipped_bit_is_detected(npz):
         data[archive.getinfo("vectors.0.npy").header_offset + 250] ^= 1
     npz.write_bytes(data)
     with pytest.raises(IndexFileError, match=r"index\.npz"):
-        ExactIndex.open(npz)
+        Index.open(npz)
 
 
 @pytest.mark.parametrize("content", [b"", b"PK", b"hello", b"\x93NUMPY"])

@@ -16,7 +16,7 @@ from lmm_classifier.index.formats import read_index, write_calibration, write_in
 from lmm_classifier.index.opening import open_index
 from lmm_classifier.index.storage.database import FILE
 from lmm_classifier.index.storage.store import Store
-from lmm_classifier.index.vector_index import ExactIndex
+from lmm_classifier.index.vector_index import Index
 from lmm_classifier.neighbors.config import RetrievalConfig
 from lmm_classifier.testing import random_embeddings
 from tests.contracts.test_index import write
@@ -76,7 +76,7 @@ def former(request, tmp_path):
     "open_it",
     [
         read_index,
-        ExactIndex.open,
+        Index.open,
         lambda path: open_index(RetrievalConfig(index_path=path), [["descriptor"]]),
     ],
 )
@@ -127,4 +127,4 @@ def test_a_damaged_format_number_is_repaired(tmp_path):
     findings = check_index(path)
     assert "has index format 2, but this program reads format 6" in findings[0].what
     assert check_index(path, repair=True)[0].repaired
-    np.testing.assert_array_equal(ExactIndex.open(path).vectors(), VECTORS)
+    np.testing.assert_array_equal(Index.open(path).vectors(), VECTORS)

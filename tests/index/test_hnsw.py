@@ -9,7 +9,7 @@ import pytest
 from lmm_classifier.core.errors import MissingExtraError
 from lmm_classifier.index import hnsw
 from lmm_classifier.index.hnsw import HnswGraph, wants_graph
-from lmm_classifier.index.vector_index import ExactIndex
+from lmm_classifier.index.vector_index import Index
 from lmm_classifier.neighbors.config import RetrievalConfig
 from lmm_classifier.pipeline.retrieval.query_vectors import QueryVectors
 from lmm_classifier.pipeline.retrieval.retriever import Retriever
@@ -37,7 +37,7 @@ def file_in(folder):
 @pytest.mark.parametrize("rule", ["auto", "knn", "top_k_mean_prototype", "gda"])
 def test_a_shortlist_of_all_rows_gives_the_exact_scores(folder, rule):
     """For every rule: the same scores, familiarity and neighbors, with and without rows left out."""
-    index = ExactIndex.open(folder)
+    index = Index.open(folder)
     queries = random_embeddings(np.random.default_rng(1), 20, 32) / 3 + rows()[:20]
     out = [index.hashes[n] if n % 2 else None for n in range(20)]
     exact = Retriever.open(RetrievalConfig(index_path=folder, rule=rule, search="exact"), [index])
@@ -55,7 +55,7 @@ def test_a_shortlist_of_all_rows_gives_the_exact_scores(folder, rule):
 def test_recall_is_nearly_one(tmp_path):
     """A shortlist of 500 of 5,000 rows holds nearly all of the ten nearest."""
     dataset = clustered_embeddings(np.random.default_rng(0), [str(n % 100) for n in range(5000)], 64, 0.8)
-    index = ExactIndex.open(write(tmp_path / "index", dataset))
+    index = Index.open(write(tmp_path / "index", dataset))
     embeddings = index.gallery.embeddings  # in the order of their ids
     shortlists = HnswGraph(index).search(embeddings[:100], 500)
     expected = np.argsort(-(embeddings[:100] @ embeddings.T), axis=1)[:, :10]
@@ -64,7 +64,7 @@ def test_recall_is_nearly_one(tmp_path):
 
 def test_scores_do_not_depend_on_the_batch(folder):
     """They are equal bit for bit."""
-    retriever = Retriever.open(RetrievalConfig(index_path=folder, search="ann"), [ExactIndex.open(folder)])
+    retriever = Retriever.open(RetrievalConfig(index_path=folder, search="ann"), [Index.open(folder)])
     queries = random_embeddings(np.random.default_rng(2), 30, 32)
     whole = retriever.score(QueryVectors.given(queries)).log_probabilities
     for size in (1, 7):
@@ -77,17 +77,17 @@ def test_scores_do_not_depend_on_the_batch(folder):
 
 def test_the_graph_is_stored_and_read_again(folder, monkeypatch):
     """The second process that opens the index makes none."""
-    first = HnswGraph(ExactIndex.open(folder), folder)
+    first = HnswGraph(Index.open(folder), folder)
     monkeypatch.setattr(hnsw, "_made", lambda embeddings: pytest.fail("made again"))
-    again = HnswGraph(ExactIndex.open(folder), folder)
+    again = HnswGraph(Index.open(folder), folder)
     np.testing.assert_array_equal(first.search(rows()[:9], 20), again.search(rows()[:9], 20))
-    HnswGraph(ExactIndex.open(folder), None, again)
+    HnswGraph(Index.open(folder), None, again)
 
 
 @pytest.mark.parametrize("damage", ["truncated", "flipped", "empty", "text", "other vectors"])
 def test_a_damaged_graph_is_made_again(folder, damage, caplog):
     """The results are those of the rows, and the file is sound then."""
-    HnswGraph(ExactIndex.open(folder), folder)
+    HnswGraph(Index.open(folder), folder)
     data = bytearray(file_in(folder).read_bytes())
     if damage == "truncated":
         del data[-100:]
@@ -96,7 +96,7 @@ def test_a_damaged_graph_is_made_again(folder, damage, caplog):
     elif damage == "other vectors":
         data = data.replace(b'"stamp": "', b'"stamp": "x')
     file_in(folder).write_bytes({"empty": b"", "text": b"hello\nworld"}.get(damage, data))
-    index = ExactIndex.open(folder)
+    index = Index.open(folder)
     nearest = HnswGraph(index, folder).search(rows()[:9], 400)
     assert (np.sort(nearest) == np.arange(400)).all()
     caplog.clear()
@@ -109,23 +109,23 @@ def test_only_large_changes_make_a_new_graph(tmp_path, monkeypatch):
     hashes = [f"hash{n}" for n in range(400)]
     hashes[7] = hashes[6]
     embeddings = rows()
-    former = HnswGraph(ExactIndex.open(write(tmp_path / "one", embeddings, LABELS, hashes)))
+    former = HnswGraph(Index.open(write(tmp_path / "one", embeddings, LABELS, hashes)))
     unchanged = np.r_[3:400]  # three rows are removed, and five are added at the front
     changed = np.concatenate([rows(5, seed=9), embeddings[unchanged]])
     current_hashes = [f"new{n}" for n in range(5)] + [hashes[n] for n in unchanged]
-    index = ExactIndex.open(write(tmp_path / "two", changed, hashes=current_hashes))
+    index = Index.open(write(tmp_path / "two", changed, hashes=current_hashes))
     monkeypatch.setattr(hnsw, "_made", lambda embeddings: pytest.fail("made again"))
     nearest = HnswGraph(index, None, former).search(changed[:8], 400)
     assert [sorted(set(row.tolist()) - {-1}) for row in nearest] == [list(range(402))] * 8
     monkeypatch.undo()
-    small = ExactIndex.open(write(tmp_path / "three", embeddings[:50], hashes=hashes[:50]))
+    small = Index.open(write(tmp_path / "three", embeddings[:50], hashes=hashes[:50]))
     assert len(HnswGraph(small, None, former).stored.keys) == 50
 
 
 def test_a_read_only_folder_is_no_problem(folder, monkeypatch):
     """The graph is made for this process only."""
     monkeypatch.setattr(hnsw.tempfile, "mkstemp", lambda **_: (_ for _ in ()).throw(OSError("read only")))
-    assert HnswGraph(ExactIndex.open(folder), folder).search(rows()[:1], 3).shape[0] == 1
+    assert HnswGraph(Index.open(folder), folder).search(rows()[:1], 3).shape[0] == 1
     assert not file_in(folder).exists()
 
 
@@ -149,8 +149,6 @@ def test_when_a_graph_is_used(monkeypatch, caplog):
 def test_an_index_of_some_labels_stores_no_graph(folder):
     """Its graph must not replace the one of all labels."""
     some = RetrievalConfig(index_path=folder, search="ann")
-    retrieved = Retriever.open(some, [ExactIndex.open(folder)], ["label 1", "label 2"]).score(
-        QueryVectors.given(rows()[:3])
-    )
+    retrieved = Retriever.open(some, [Index.open(folder)], ["label 1", "label 2"]).score(QueryVectors.given(rows()[:3]))
     assert retrieved.log_probabilities.shape == (3, 2)
     assert not file_in(folder).exists()

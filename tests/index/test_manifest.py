@@ -14,7 +14,7 @@ from lmm_classifier.embeddings.view import CenterView
 from lmm_classifier.index.build.builder import build_index_from_directory
 from lmm_classifier.index.build.editor import IndexEditor
 from lmm_classifier.index.manifest import EncoderEntry, Manifest
-from lmm_classifier.index.vector_index import ExactIndex
+from lmm_classifier.index.vector_index import Index
 from lmm_classifier.pipeline.classifier import HybridClassifier
 from tests.helpers.datasets import draw_dataset, offline_config
 from tests.helpers.encoders import ColorEncoder, LayoutEncoder
@@ -82,7 +82,7 @@ def test_edits_by_hand_survive_the_new_build(place):
         editor.sync()
     report = build_index_from_directory(place / "images", path, config=config)
     assert report.changes.encoded == 9
-    index = ExactIndex.open(path, DescriptorEncoder.fingerprint)
+    index = Index.open(path, DescriptorEncoder.fingerprint)
     assert len(index) == 10
     labels = {example.path: example.label for example in index.examples}
     assert labels["stripes/00.png"] == "lines"

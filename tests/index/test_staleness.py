@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lmm_classifier.index.staleness import ChangesSince, ExampleDigests, is_stale, stale_parts, vectors_digest
-from lmm_classifier.index.vector_index import ExactIndex
+from lmm_classifier.index.vector_index import Index
 from tests.helpers.vector_indexes import write_clusters
 
 CONTENTS = st.lists(st.tuples(st.integers(0, 6), st.sampled_from("abc")), max_size=12)
@@ -21,6 +21,13 @@ def digests(pairs):
     labels = sorted({label for _, label in pairs})
     label_ids = np.array([labels.index(label) for _, label in pairs], np.int64)
     return ExampleDigests(np.array([content for content, _ in pairs], np.uint64), label_ids, tuple(labels))
+
+
+@given(CONTENTS)
+def test_the_same_examples_are_unchanged(pairs):
+    """Also where two labels hold the same contents, in whatever order they come."""
+    changes = ChangesSince.of(digests(pairs), digests(pairs[::-1]))
+    assert (changes.added, changes.removed, changes.new_labels, dict(changes.renamed)) == (0, 0, (), {})
 
 
 @given(CONTENTS, CONTENTS)
@@ -147,7 +154,7 @@ def test_digests_that_do_not_fit_their_labels_are_refused(name, damage):
 
 def test_a_calibration_is_stale_where_examples_or_vectors_changed(tmp_path):
     """And where it is damaged; an index without one has none that could be stale."""
-    contents = ExactIndex.open(write_clusters(tmp_path / "index.npz")).contents
+    contents = Index.open(write_clusters(tmp_path / "index.npz")).contents
     arrays = {**ExampleDigests.of(contents).to_arrays(), "vectors": np.array([vectors_digest(contents)])}
     fresh = replace(contents, calibration=arrays)
     assert not is_stale(fresh)
@@ -174,7 +181,7 @@ def with_arrays(contents, arrays):
 
 def test_the_digest_of_vectors_depends_on_the_arrays_of_the_transform(tmp_path):
     """On their numbers and on their names, in any order."""
-    contents = ExactIndex.open(write_clusters(tmp_path / "index.npz")).contents
+    contents = Index.open(write_clusters(tmp_path / "index.npz")).contents
     made = [
         vectors_digest(with_arrays(contents, arrays))
         for arrays in ({}, {"a": np.ones(2)}, {"b": np.ones(2)}, {"a": np.zeros(2)}, {"a": np.ones(2), "b": np.ones(2)})
@@ -185,7 +192,7 @@ def test_the_digest_of_vectors_depends_on_the_arrays_of_the_transform(tmp_path):
 
 def test_the_digest_of_vectors_stays_what_it_was(tmp_path):
     """An index keeps it: another way to compute it would make every calibration stale. It ends in a plain CRC-32."""
-    contents = ExactIndex.open(write_clusters(tmp_path / "index.npz")).contents
+    contents = Index.open(write_clusters(tmp_path / "index.npz")).contents
     arrays = {"b": np.arange(4.0), "a": np.ones((2, 3), np.float32)}
     data = b"a" + arrays["a"].tobytes() + b"b" + arrays["b"].tobytes()
     space = f"{contents.manifest.space_ids[0]} {contents.manifest.encoders[0].transform}"

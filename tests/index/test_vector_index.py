@@ -5,7 +5,7 @@ import pytest
 
 from lmm_classifier.core.errors import IndexMismatchError
 from lmm_classifier.embeddings.whitening import BlockWhiteningFitter
-from lmm_classifier.index.vector_index import ExactIndex
+from lmm_classifier.index.vector_index import Index
 from lmm_classifier.testing import example_fingerprint, random_embeddings
 from tests.evaluation.indexes import index_of
 from tests.helpers.vector_indexes import write_encoders
@@ -17,31 +17,31 @@ FITTER = BlockWhiteningFitter((8, 7), (1.0, 1.0), 0.5)
 
 @pytest.fixture(params=["index", "index.npz"])
 def path(request, tmp_path):
-    identity = ExactIndex.open(write_encoders(tmp_path / "identity.npz", LABELS, EACH[:1])).transform
+    identity = Index.open(write_encoders(tmp_path / "identity.npz", LABELS, EACH[:1])).transform
     whitening = FITTER.fit(lambda: iter([EACH[1]]))
     return write_encoders(tmp_path / request.param, LABELS, EACH, transforms=[identity, whitening])
 
 
 def test_each_encoder_has_an_index_of_the_same_examples(path):
     """With its own vectors; one is opened by its fingerprint, the first by default."""
-    first, second = ExactIndex.open_each(path)
+    first, second = Index.open_each(path)
     assert first.examples == second.examples
     for index, vectors, place in ((first, EACH[0], 0), (second, EACH[1], 1)):
         assert (index.encoder, index.fingerprint) == (place, example_fingerprint(vectors.shape[1], f"{place}"))
         np.testing.assert_array_equal(index.vectors(), vectors)
-        again = ExactIndex.open(path, index.fingerprint)
+        again = Index.open(path, index.fingerprint)
         np.testing.assert_array_equal(again.gallery.embeddings, index.gallery.embeddings)
         assert index.search(vectors[3:4], 1)[0][0].example.path == "p/003.jpg"
-    assert ExactIndex.open(path).fingerprint == first.fingerprint
+    assert Index.open(path).fingerprint == first.fingerprint
     with pytest.raises(IndexMismatchError, match="was built by another encoder"):
-        ExactIndex.open(path, example_fingerprint(9))
+        Index.open(path, example_fingerprint(9))
     with pytest.raises(ValueError, match=r"\(n, 16\), got \(1, 8\)"):
         second.search(EACH[0][:1], 1)
 
 
 def test_a_part_has_the_vectors_of_its_encoder(path):
     """Those of some labels, or without some rows; the transform is then fitted to the rest."""
-    _, second = ExactIndex.open_each(path)
+    _, second = Index.open_each(path)
     some = second.only(["a", "c"])
     rows = [row for row, label in enumerate(LABELS) if label != "b"]
     assert some.fingerprint == second.fingerprint

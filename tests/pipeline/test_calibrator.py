@@ -11,7 +11,7 @@ from lmm_classifier.config import PipelineConfig
 from lmm_classifier.core.errors import CalibrationError, Cancelled
 from lmm_classifier.index.build.builder import build_index_from_directory
 from lmm_classifier.index.formats import read_index
-from lmm_classifier.index.vector_index import ExactIndex
+from lmm_classifier.index.vector_index import Index
 from lmm_classifier.neighbors.config import RetrievalConfig
 from lmm_classifier.pipeline.calibrator import calibrate_index
 from lmm_classifier.pipeline.thresholds import Thresholds
@@ -46,7 +46,7 @@ def images(drawn, tmp_path):
 @pytest.mark.parametrize(("precision", "level"), [(0.9, 0.9), (0.93, 0.6)])
 def test_a_guarantee_is_that_of_the_held_out_predictions(path, precision, level):
     """With risk 1 - precision and delta 1 - level, neither more nor less; and so is that of SGR."""
-    _, predictions = fit_by_leave_one_out(RetrievalConfig(), [ExactIndex.open(path)])
+    _, predictions = fit_by_leave_one_out(RetrievalConfig(), [Index.open(path)])
     report = calibrate_index(path, request=CalibrationRequest(precision, level))
     for made, procedure in ((report.guarantee, fixed_sequence_threshold), (report.sgr_guarantee, sgr_threshold)):
         expected = procedure(predictions.confidence, predictions.correct, 1 - precision, 1 - level)

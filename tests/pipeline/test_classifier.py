@@ -26,15 +26,18 @@ from lmm_classifier.core.errors import (
     ImageInputError,
     IndexFileError,
     IndexMismatchError,
+    NoSuchLabelError,
+    VectorError,
 )
 from lmm_classifier.data.synthetic.catalog import draw
 from lmm_classifier.embeddings.registry import open_encoder
 from lmm_classifier.index.build.builder import build_index_from_directory
 from lmm_classifier.index.build.editor import IndexEditor
 from lmm_classifier.index.formats import read_index, write_calibration
-from lmm_classifier.index.vector_index import ExactIndex
+from lmm_classifier.index.vector_index import Index
 from lmm_classifier.pipeline.calibrator import calibrate_index
 from lmm_classifier.pipeline.classifier import HybridClassifier
+from lmm_classifier.pipeline.stages.answer_options import AnswerOptions
 from tests.helpers.datasets import LABELS, draw_dataset, offline_config
 from tests.helpers.encoders import ColorEncoder, LayoutEncoder, NoiseEncoder, draw_sides
 
@@ -559,7 +562,7 @@ def test_the_editor_of_a_classifier_adds_a_vector_of_each_encoder(sides, tmp_pat
         assert len(report.changes.added) == 1
         result = classifier.classify(image)
         assert result.label == "gray"
-    assert [len(each.vectors()) for each in ExactIndex.open_each(index)] == [41, 41]
+    assert [len(each.vectors()) for each in Index.open_each(index)] == [41, 41]
 
 
 @pytest.mark.long
@@ -572,3 +575,75 @@ def test_augmented_views_are_scored_by_the_cascade(sides):
         results = classifier.classify_many(new_images(sides)[::3])
     assert {result.decision.reason for result in results} == {"reranked"}
     assert all(result.used_reranker and 0 < result.score <= 1 for result in results)
+
+
+def without_file(result):
+    """A result as it is for a vector, which has no file."""
+    return replace(result, path=None, content_hash=None)
+
+
+def test_vectors_get_the_answer_of_their_images(place, config):
+    """Bit for bit those of `classify`, alone and in any batch, with and without an encoder for images."""
+    encoder = open_encoder(config.encoder)
+    images = [Image.open(path).convert("RGB") for path in new_images(place)]
+    vectors = encoder.encode([encoder.preprocess(image) for image in images])
+    with HybridClassifier(config, encoder) as classifier:
+        expected = [without_file(classifier.classify(image)) for image in images]
+        assert classifier.classify_vectors(vectors) == expected
+        assert classifier.classify_vectors(vectors[3:4]) == expected[3:4]
+        assert classifier.classify_vectors(vectors.astype(np.float64)) == expected
+        assert classifier.classify_vectors([]) == []
+        options = AnswerOptions(["stripes"], allow_unknown=False)
+        assert {result.label for result in classifier.classify_vectors(vectors, options)} == {"stripes"}
+    config.set("encoder.backend=vectors")
+    with HybridClassifier(config) as classifier:
+        assert classifier.classify_vectors(vectors) == expected
+        assert [encoder.fingerprint for encoder in classifier.encoders] == [classifier.index.fingerprint]
+        with pytest.raises(ConfigError, match="there is no encoder for images"):
+            list(classifier.classify_paths(new_images(place)))
+
+
+def test_vectors_never_reach_the_reranker(place):
+    """Labels that compete stay ambiguous; the preset opens no reranker at all."""
+    config = offline_config(place / "index.npz", retrieval__confidence_threshold=1.0, rerank__gate__mode="threshold")
+    vectors = Index.open(place / "index.npz").vectors()
+    with HybridClassifier(config) as classifier:
+        assert classifier.reranker is not None
+        results = classifier.classify_vectors(vectors)
+    assert {result.decision.reason for result in results} <= {"ambiguous", "novel"}
+    assert not any(result.used_reranker or result.decision.action == "rerank" for result in results)
+    config.set("encoder.backend=vectors")
+    with HybridClassifier(config) as classifier:
+        assert classifier.reranker is None
+        assert classifier.classify_vectors(vectors) == results
+
+
+def test_vectors_of_several_encoders(tmp_path):
+    """A list has the vectors of each encoder, in their order."""
+    draw_sides(tmp_path / "dataset", count=4)
+    encoders = [ColorEncoder(), LayoutEncoder()]
+    config = offline_config(tmp_path / "index.npz", rerank__enabled=False)
+    build_index_from_directory(tmp_path / "dataset", tmp_path / "index.npz", config=config, encoder=encoders)
+    images = [Image.open(path).convert("RGB") for path in sorted((tmp_path / "dataset").rglob("*.png"))]
+    each = [encoder.encode([encoder.preprocess(image) for image in images]) for encoder in encoders]
+    with HybridClassifier(config, encoders) as classifier:
+        expected = [without_file(classifier.classify(image)) for image in images]
+        assert classifier.classify_vectors(each) == expected
+    config.set("encoder.backend=vectors")
+    with HybridClassifier(config) as classifier:
+        assert classifier.classify_vectors(each) == expected
+        with pytest.raises(VectorError, match="a list of 2 arrays"):
+            classifier.classify_vectors(each[0])
+
+
+def test_wrong_vectors_are_refused(config):
+    """By their shape and values; a label that is not there, too; and nothing after it was closed."""
+    config.set("encoder.backend=vectors")
+    classifier = HybridClassifier(config)
+    with pytest.raises(VectorError, match=r"\(n, \d+\), got \(2, 3\)"):
+        classifier.classify_vectors(np.ones((2, 3)))
+    with pytest.raises(NoSuchLabelError, match="wolf"):
+        classifier.classify_vectors([], AnswerOptions(["wolf"]))
+    classifier.close()
+    with pytest.raises(ClosedError):
+        classifier.classify_vectors([])

@@ -11,7 +11,7 @@ from lmm_classifier.calibration.fusion.encoder_fusion import EncoderFusion
 from lmm_classifier.calibration.request import CalibrationRequest
 from lmm_classifier.config import PipelineConfig
 from lmm_classifier.index.build.builder import build_index_from_directory
-from lmm_classifier.index.vector_index import ExactIndex
+from lmm_classifier.index.vector_index import Index
 from lmm_classifier.pipeline.calibrator import calibrate_index
 from lmm_classifier.pipeline.fusion_report import compare_ladders, fused_tradeoff, fusion_notes, other_encoders
 from tests.helpers.encoders import ColorEncoder, LayoutEncoder, NoiseEncoder, draw_sides
@@ -34,7 +34,7 @@ def replaced(calibration, *stages):
 
 def test_notes_name_the_encoders_of_each_stage(sides):
     """Their weights, where the next one is asked, and what to do with one that is never asked."""
-    indexes = ExactIndex.open_each(sides / "index.npz")
+    indexes = Index.open_each(sides / "index.npz")
     calibration, _ = fit_by_leave_one_out(PipelineConfig().retrieval, indexes)
     one, two = EncoderFusion(np.ones(1)), EncoderFusion(np.array([0.6, 0.25]))
     cascade = replaced(calibration, Stage((2,), one, 0.75), Stage((2, 0), two))
@@ -52,7 +52,7 @@ def test_notes_name_the_encoders_of_each_stage(sides):
 
 def test_settings_of_several_encoders_without_effect_are_said(tmp_path):
     """A cascade of one encoder, and encoders that the index lacks."""
-    index = ExactIndex.open(write_clusters(tmp_path / "index.npz"))
+    index = Index.open(write_clusters(tmp_path / "index.npz"))
     calibration, _ = fit_by_leave_one_out(PipelineConfig().retrieval, [index])
     config = PipelineConfig(retrieval={"cascade": True})
     assert list(fusion_notes(index, calibration, config)) == [
@@ -67,7 +67,7 @@ def test_settings_of_several_encoders_without_effect_are_said(tmp_path):
 
 def test_one_encoder_needs_no_notes(tmp_path):
     """Nor ladders."""
-    index = ExactIndex.open(write_clusters(tmp_path / "index.npz"))
+    index = Index.open(write_clusters(tmp_path / "index.npz"))
     calibration, predictions = fit_by_leave_one_out(PipelineConfig().retrieval, [index])
     assert list(fusion_notes(index, calibration, PipelineConfig())) == []
     assert compare_ladders([index], predictions, CalibrationRequest(), equal=False) == ()

@@ -6,7 +6,7 @@ import pytest
 from lmm_classifier.config import PipelineConfig
 from lmm_classifier.core.errors import CalibrationError, IndexMismatchError
 from lmm_classifier.index.build.builder import build_index_from_directory
-from lmm_classifier.index.vector_index import ExactIndex
+from lmm_classifier.index.vector_index import Index
 from lmm_classifier.pipeline.calibrator import calibrate_index
 from lmm_classifier.pipeline.index_encoder import encode_label_names, encode_readable, open_encoders_of
 from tests.helpers.datasets import draw_dataset, offline_config
@@ -17,7 +17,7 @@ def test_unreadable_files_are_skipped_and_positions_kept(tmp_path, caplog):
     dataset = draw_dataset(tmp_path / "dataset", count=2, size=48)
     config = offline_config(tmp_path / "index.npz")
     build_index_from_directory(dataset, tmp_path / "index.npz", config=config)
-    index = ExactIndex.open(tmp_path / "index.npz")
+    index = Index.open(tmp_path / "index.npz")
     (tmp_path / "bad.png").write_bytes(b"no image")
     files = [dataset / index.examples[3].path, tmp_path / "bad.png", dataset / index.examples[0].path]
     encoders = open_encoders_of([index], config, tmp_path)
@@ -39,7 +39,7 @@ def test_label_names_of_an_untrained_text_tower_are_encoded_and_not_used(tiny_en
     config.retrieval.zero_shot_template = "{label}"
     path = tmp_path / "index.npz"
     build_index_from_directory(draw_dataset(tmp_path / "dataset", count=6, size=48), path, config=config)
-    index = ExactIndex.open(path)
+    index = Index.open(path)
     (texts,) = encode_label_names([index], config, path)
     assert texts.shape == (len(index.label_names), index.gallery.embeddings.shape[1])
     assert "zero-shot text: does not help, not used" in calibrate_index(path, config).notes

@@ -7,7 +7,7 @@ from lmm_classifier.config import PipelineConfig
 from lmm_classifier.embeddings.descriptor import DescriptorEncoder
 from lmm_classifier.embeddings.encode_images import encode_images
 from lmm_classifier.index.build.builder import build_index_from_directory
-from lmm_classifier.index.vector_index import ExactIndex
+from lmm_classifier.index.vector_index import Index
 from lmm_classifier.pipeline.label_scorer import LabelScorer
 from lmm_classifier.pipeline.retrieval.query_vectors import QueryVectors
 from lmm_classifier.pipeline.retrieval.retriever import Retriever
@@ -18,7 +18,7 @@ def test_scores_of_wanted_labels_are_those_of_the_retriever(tmp_path):
     """In the order in which labels are named, in batches of any size, with examples left out."""
     dataset = draw_dataset(tmp_path / "dataset", count=3, size=48)
     build_index_from_directory(dataset, tmp_path / "index.npz", config=PipelineConfig.offline())
-    index = ExactIndex.open(tmp_path / "index.npz")
+    index = Index.open(tmp_path / "index.npz")
     retriever = Retriever.open(offline_config(tmp_path / "index.npz").retrieval, [index])
     encoder = DescriptorEncoder()
     rows = [0, 4, 8]

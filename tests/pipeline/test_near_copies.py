@@ -8,7 +8,7 @@ from PIL import Image
 from lmm_classifier.config import PipelineConfig
 from lmm_classifier.core.errors import CalibrationError
 from lmm_classifier.index.build.builder import build_index_from_directory
-from lmm_classifier.index.vector_index import ExactIndex
+from lmm_classifier.index.vector_index import Index
 from lmm_classifier.pipeline.calibrator import CalibrationRequest, calibrate_index
 from lmm_classifier.pipeline.near_copies import encode_unseen
 from tests.helpers.datasets import draw_dataset
@@ -29,7 +29,7 @@ def place(tmp_path_factory):
 
 def test_unseen_images_keep_their_positions(place):
     """The copies are left out and counted."""
-    config, index = PipelineConfig.offline(), ExactIndex.open(place / "index.npz")
+    config, index = PipelineConfig.offline(), Index.open(place / "index.npz")
     files = sorted((place / "new").rglob("*.*"))
     unseen = encode_unseen([index], config, place / "index.npz", files, place / "new")
     assert [files[position].name for position in unseen.positions] == ["00.png"] * 4
@@ -41,7 +41,7 @@ def test_unseen_images_keep_their_positions(place):
 
 def test_copies_among_the_new_images_count_once(place, tmp_path):
     """A folder with each image several times is no larger sample, so it gives no stronger guarantee."""
-    config, index = PipelineConfig.offline(), ExactIndex.open(place / "index.npz")
+    config, index = PipelineConfig.offline(), Index.open(place / "index.npz")
     folder = draw_dataset(tmp_path / "new", count=2, seed=1, size=96)
     for file in sorted(folder.rglob("*.png")):
         shutil.copy(file, file.with_name(f"{file.stem}-same.png"))

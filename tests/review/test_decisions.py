@@ -7,7 +7,7 @@ from filelock import FileLock
 
 from lmm_classifier.core.errors import IndexFileError
 from lmm_classifier.index.storage.lock import locked
-from lmm_classifier.index.vector_index import ExactIndex
+from lmm_classifier.index.vector_index import Index
 from lmm_classifier.review import decisions
 from lmm_classifier.review.reviewer import Reviewer
 
@@ -17,7 +17,7 @@ def argyle(review):
 
 
 def labels(review):
-    return list(ExactIndex.open(review.config.retrieval.index_path).contents.labels)
+    return list(Index.open(review.config.retrieval.index_path).contents.labels)
 
 
 def decided(reviewer, ids):

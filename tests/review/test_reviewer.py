@@ -8,7 +8,7 @@ import pytest
 
 from lmm_classifier.core.errors import Cancelled, ClosedError, DatasetError, ReviewError
 from lmm_classifier.index.build.builder import build_index_from_directory
-from lmm_classifier.index.vector_index import ExactIndex
+from lmm_classifier.index.vector_index import Index
 from lmm_classifier.pipeline.calibrator import calibrate_index
 from lmm_classifier.pipeline.classifier import HybridClassifier
 from lmm_classifier.review.images import FolderImages
@@ -37,7 +37,7 @@ def classified_again(review, ids):
 
 
 def examples(review):
-    index = ExactIndex.open(review.config.retrieval.index_path)
+    index = Index.open(review.config.retrieval.index_path)
     return sorted(zip(index.contents.hashes, index.contents.labels))
 
 

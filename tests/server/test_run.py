@@ -30,6 +30,13 @@ from tests.helpers.live_server import LiveServer, read_reply, request
 PNG = {"content_type": "image/png"}
 
 
+def test_a_server_needs_an_encoder(config):
+    """With vectors instead of images there is nothing that it could answer; it says so and does not start."""
+    config.set("encoder.backend=vectors")
+    with pytest.raises(ConfigError, match="The server classifies images, but encoder.backend is vectors"):
+        serve(config)
+
+
 def test_images_inside_are_answered_at_the_end(config, encoder, images):
     """What asks after that is refused; the connections are closed."""
     with LiveServer(config, encoder) as server, server.connect() as connection, server.connect() as idle:

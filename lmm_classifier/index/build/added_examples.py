@@ -22,7 +22,7 @@ from lmm_classifier.data.places import Place
 from lmm_classifier.data.readers.crops import Crop
 from lmm_classifier.data.readers.dataset_spec import DatasetSpec, local_path
 from lmm_classifier.data.readers.opening import open_root
-from lmm_classifier.index.contents import ADDED
+from lmm_classifier.index.contents import ADDED, NO_IMAGE
 from lmm_classifier.index.manifest import Manifest
 from lmm_classifier.index.storage.records import Record, file_stamp, provenance
 from lmm_classifier.index.storage.store import Store
@@ -62,7 +62,9 @@ def prepare_examples(
         if known is not None:
             skipped.append(_already_there(name, known, label))
             continue
-        path = id_in_folder(folder, place) if folder is not None and isinstance(place, Path) else None
+        path = None
+        if manifest.has_images and folder is not None and isinstance(place, Path):
+            path = id_in_folder(folder, place)
         if path is None:
             copy = _copy(store, data, _file_name(content_hash, file or _NAMELESS[data.startswith(b"\x89PNG")]))
             record = _record(ADDED + copy.name, label, content_hash, copy)
@@ -94,6 +96,8 @@ def file_of(store: Store, manifest: Manifest, path: str) -> Place:
     """Return the image file of the example with the id `path`."""
     if path.startswith(ADDED):
         return store.added_folder / path.removeprefix(ADDED)
+    if not manifest.has_images:
+        return NO_IMAGE
     return _root(manifest.image_root) / path
 
 

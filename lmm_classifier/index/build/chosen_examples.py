@@ -22,7 +22,7 @@ def choose_examples(store: Store, examples: Iterable[str], manifest: Manifest) -
     skipped = []
     for name in examples:
         record = store.record(name)
-        if record is None:
+        if record is None and manifest.has_images:
             folder = dataset_folder(manifest)
             path = None if folder is None else id_in_folder(folder, expand_home(name))
             record = None if path is None else store.record(path)

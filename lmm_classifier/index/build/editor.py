@@ -21,6 +21,7 @@ from lmm_classifier.index.build.chosen_examples import choose_examples, require_
 from lmm_classifier.index.build.edit_history import EditHistory, edit_report, require_manifest
 from lmm_classifier.index.build.folder_scan import scan_dataset
 from lmm_classifier.index.build.new_labels import check_new, checked_label
+from lmm_classifier.index.build.replacement import require_images
 from lmm_classifier.index.build.reports import BuildReport, Changes, EditReport
 from lmm_classifier.index.build.sync import Sync
 from lmm_classifier.index.build.transform_fitters import fitters_of, known_fitters
@@ -108,6 +109,7 @@ class IndexEditor(EditHistory):
         started = monotonic()
         with self._store() as store:
             manifest = require_manifest(store)
+            require_images(manifest, str(self.path))
             encoders = self._encoders.for_sync(manifest, str(self.path))
             source = moved(DatasetSpec.from_stored(manifest.image_root), dataset)
             report = Sync(

@@ -12,6 +12,7 @@ from pathlib import Path
 from lmm_classifier.core.errors import IndexFileError, ReplacementError
 from lmm_classifier.data.readers.dataset_spec import DatasetSpec, local_path
 from lmm_classifier.index.formats import read_index
+from lmm_classifier.index.manifest import Manifest
 
 MOST_LOST = 0.5  # fraction of the images of a dataset that may disappear between two builds or syncs
 _FEW = 10  # so many images may always disappear
@@ -23,6 +24,12 @@ def require_same_dataset(output: Path, former: str | None, current: str) -> None
     `former` and `current` are stored specifications; None: the index is new. Labels may be taken from another place of
     the same source.
     """
+    if former == "":
+        source = DatasetSpec.from_stored(current).source
+        raise ReplacementError(
+            f"The index {output} was made from vectors, but this is a build of {source}. Nothing was changed. "
+            "Choose another output."
+        )
     if former is None or _is_same_source(former, current):
         return
     before, now = DatasetSpec.from_stored(former), DatasetSpec.from_stored(current)
@@ -31,6 +38,15 @@ def require_same_dataset(output: Path, former: str | None, current: str) -> None
         f"If the dataset moved, run `lmm-classifier sync {now.source}`: it keeps every image that is still there. "
         "If this is another dataset, choose another output, or replace the index."
     )
+
+
+def require_images(manifest: Manifest | None, source: str) -> None:
+    """Raise ReplacementError if an index was made from vectors; None: it is new. It has no dataset to follow."""
+    if manifest is not None and not manifest.has_images:
+        raise ReplacementError(
+            f"The index {source} was made from vectors, so there is no folder of images to bring it up to date with. "
+            "Nothing was changed. Make a new index from the new vectors or from the images."
+        )
 
 
 def require_most_remain(former: Sequence[str], current: Iterable[str], output: Path, source: str) -> None:

@@ -21,7 +21,7 @@ from lmm_classifier.data.readers.dataset_spec import DatasetSpec
 from lmm_classifier.embeddings.encode_files import Encoding, encode_files
 from lmm_classifier.embeddings.lazy_encoder import LazyEncoder
 from lmm_classifier.index.build.folder_scan import FolderScan
-from lmm_classifier.index.build.replacement import require_most_remain
+from lmm_classifier.index.build.replacement import require_images, require_most_remain
 from lmm_classifier.index.build.reports import BuildReport, Changes
 from lmm_classifier.index.build.sync_plan import Plan, plan_sync
 from lmm_classifier.index.contents import ADDED
@@ -54,6 +54,7 @@ class Sync:
         Raises DatasetError if no image remains, because an index needs at least one example, and ReplacementError if
         most images would be removed and `replace` is not set.
         """
+        require_images(self.store.manifest(), str(self.store.folder))
         self.store.begin(self.dataset.source, self.config.retrieval.stored_dtype)
         records = self.store.records()
         scan = FolderScan(

@@ -120,8 +120,10 @@ class Undo:
 
     def _warn_of_missing_images(self, records: Iterable[Record], now: Mapping[str, Record]) -> None:
         manifest = self.store.manifest()
+        if manifest is None or not manifest.has_images:
+            return
         for record in records:
-            if record.path not in now and manifest is not None and not exists(self._file_of(manifest, record.path)):
+            if record.path not in now and not exists(self._file_of(manifest, record.path)):
                 logger.warning("%s is an example again, but its image is missing", record.path)
 
 

@@ -144,7 +144,7 @@ class _Members:
 def _contents(members: _Members, manifest: Manifest) -> IndexContents:
     labels, paths, hashes = (members.texts(name, manifest.count) for name in _TABLE)
     labels = [normal_label(label) for label in labels]  # another program may have written it
-    require_inside(paths, str(members.path))
+    require_inside(paths, str(members.path), manifest.has_images)
     stored = _vectors(members, manifest)
     vectors = [
         EncoderVectors(members.arrays_under(f"{TRANSFORM}.{place}"), member.blocks)
@@ -213,10 +213,10 @@ def _dismissals(members: _Members) -> list[Dismissal]:
         raise IndexFileError(f"{members.path}: {_DISMISSALS} are damaged: {error}.") from None
 
 
-def require_inside(paths: Iterable[str], source: str) -> None:
-    """Raise IndexFileError if an id leads out of the dataset folder."""
+def require_inside(paths: Iterable[str], source: str, has_images: bool = True) -> None:
+    """Raise IndexFileError if an id leads out of the dataset folder; without images, an id names no file."""
     for path in paths:
-        if path.startswith("/") or ".." in path.split("/") or "\0" in path:
+        if "\0" in path or (has_images and (path.startswith("/") or ".." in path.split("/"))):
             raise IndexFileError(f"{source}: the example {path!r} leads out of the dataset folder.")
         if path.startswith(ADDED) and "/" in path.removeprefix(ADDED):
             raise IndexFileError(f"{source}: the example {path!r} leads out of the folder of added images.")

@@ -97,6 +97,8 @@ def _unfinished(connection: sqlite3.Connection, folder: Path) -> str:
     count = connection.execute("SELECT count(DISTINCT hash) FROM vectors").fetchone()[0]
     entry = database.get_meta(connection, BUILD, str(folder))
     root = database.as_json(entry, str(folder)).get("image_root") if entry else None
+    if root == "":
+        return f"The import of {folder} did not finish: it was interrupted after {count} vectors. Import it again."
     dataset = f" of {root}" if root else ""
     return (
         f"The build of {folder} did not finish: it was interrupted after {count} images. "
@@ -112,7 +114,10 @@ def _derived(
     former = read_snapshot(folder)
     if former is not None and former.stamp.index != state.index:
         former = None
-    table = updated_table(connection, source, former.table, former.stamp, state.stamp) if former else None
+    table = None
+    if former is not None:
+        has_images = bool(state.manifest["image_root"])
+        table = updated_table(connection, source, former.table, former.stamp, state.stamp, has_images)
     if table is None or len(table.paths) != state.manifest["count"]:
         table = _whole_table(connection, source, state)
     hashes, rows, widths = table.hashes, [], []
@@ -153,7 +158,7 @@ def _whole_table(connection: sqlite3.Connection, source: str, state: State) -> T
             f"{source} has {len(paths)} examples, but {state.manifest['count']} were written, or their digests differ. "
             f"`lmm-classifier doctor {source}` can repair the index."
         )
-    require_inside(paths, source)
+    require_inside(paths, source, bool(state.manifest["image_root"]))
     return Table(Labels.of(labels), paths, hashes)
 
 

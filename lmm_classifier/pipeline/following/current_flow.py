@@ -14,8 +14,8 @@ from lmm_classifier.core.reopening import Closable
 from lmm_classifier.embeddings.opening import backends_of
 from lmm_classifier.index.matching import places_of
 from lmm_classifier.index.opening import open_index
-from lmm_classifier.index.vector_index import ExactIndex
-from lmm_classifier.index.watcher import IndexWatcher
+from lmm_classifier.index.vector_index import Index
+from lmm_classifier.index.watcher import IndexWatcher, NoWatcher
 from lmm_classifier.pipeline.flow import Flow
 from lmm_classifier.pipeline.following.background import BackgroundJob
 from lmm_classifier.pipeline.following.pending_change import PendingChange
@@ -37,7 +37,11 @@ class CurrentFlow:
     """
 
     def __init__(
-        self, config: PipelineConfig, encoders: Sequence[Encoder], indexes: Sequence[ExactIndex], watcher: IndexWatcher
+        self,
+        config: PipelineConfig,
+        encoders: Sequence[Encoder],
+        indexes: Sequence[Index],
+        watcher: IndexWatcher | NoWatcher,
     ) -> None:
         """Start with `indexes`, which were opened after `watcher`, so that no change is missed."""
         self._config, self._encoders = config, encoders
@@ -159,7 +163,7 @@ class CurrentFlow:
         logger.info("The index changed: version %d, %d examples.", index.contents.version, len(index))
         return newest
 
-    def _with_existing_labels(self, index: ExactIndex) -> PipelineConfig:
+    def _with_existing_labels(self, index: Index) -> PipelineConfig:
         """Return the configuration without the labels that lost their last example while the classifier runs."""
         missing = index.missing_labels(self._config.labels or ())
         if not missing:
@@ -174,9 +178,7 @@ class CurrentFlow:
         return self._config.model_copy(update={"labels": remaining or self._config.labels})
 
 
-def matched(
-    indexes: Sequence[ExactIndex], encoders: Sequence[Encoder], config: PipelineConfig
-) -> tuple[ExactIndex, ...]:
+def matched(indexes: Sequence[Index], encoders: Sequence[Encoder], config: PipelineConfig) -> tuple[Index, ...]:
     """Return the index with the vectors of each encoder; raise IndexMismatchError where it has none of one."""
     fingerprints, source = [encoder.fingerprint for encoder in encoders], str(config.retrieval.index_path)
     return tuple(indexes[place] for place in places_of(indexes[0].manifest, fingerprints, source))

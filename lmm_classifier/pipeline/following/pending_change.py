@@ -6,7 +6,7 @@ import time
 from threading import Condition
 
 from lmm_classifier.core.forking import register_for_reset
-from lmm_classifier.index.watcher import IndexWatcher
+from lmm_classifier.index.watcher import IndexWatcher, NoWatcher
 
 
 class PendingChange:
@@ -15,7 +15,7 @@ class PendingChange:
     One thread takes a change, follows it, and says that it is done. Any thread may ask how old the oldest one is.
     """
 
-    def __init__(self, watcher: IndexWatcher) -> None:
+    def __init__(self, watcher: IndexWatcher | NoWatcher) -> None:
         self._watcher = watcher
         self._seen, self._taken, self._done = 0, 0, 0  # numbers of changes
         self._since: float | None = None  # when the oldest change was seen that is not done

@@ -13,7 +13,7 @@ from lmm_classifier.core.linalg import threads_for
 from lmm_classifier.core.numerics import log_softmax
 from lmm_classifier.index.formats import is_durable
 from lmm_classifier.index.hnsw import HnswGraph, wants_graph
-from lmm_classifier.index.vector_index import ExactIndex
+from lmm_classifier.index.vector_index import Index
 from lmm_classifier.neighbors.config import RetrievalConfig
 from lmm_classifier.neighbors.gallery import Gallery, directions
 from lmm_classifier.neighbors.metric import gallery_in_metric
@@ -39,14 +39,14 @@ class EncoderScores:
 class EncoderRetriever:
     """Compares the vectors of one encoder with the examples, and scores the labels by the fitted rule."""
 
-    index: ExactIndex
+    index: Index
     fit: EncoderFit
     metric_gallery: Gallery  # the examples in the within-class metric
     graph: HnswGraph | None = None
 
     @classmethod
     def open(
-        cls, config: RetrievalConfig, index: ExactIndex, fit: EncoderFit, former: EncoderRetriever | None, whole: bool
+        cls, config: RetrievalConfig, index: Index, fit: EncoderFit, former: EncoderRetriever | None, whole: bool
     ) -> EncoderRetriever:
         """Open retrieval over an index.
 
@@ -72,7 +72,8 @@ class EncoderRetriever:
         )
         graph = None
         if wants_graph(config.search, len(index)):
-            folder = config.index_path if whole and is_durable(config.index_path) else None
+            is_stored = whole and index.contents.version > 0 and is_durable(config.index_path)  # else it is in memory
+            folder = config.index_path if is_stored else None
             graph = HnswGraph(index, folder, former.graph if former else None)
         return cls(index, fit, metric_gallery, graph)
 
@@ -106,7 +107,7 @@ class EncoderRetriever:
         return plain, ShortlistSimilarities.of(self.metric_gallery, mapped, shortlist, left_out)
 
 
-def _former_rows(former: EncoderRetriever | None, index: ExactIndex) -> list[int]:
+def _former_rows(former: EncoderRetriever | None, index: Index) -> list[int]:
     """Return the row of each example in a former index, -1 for new ones; nothing where there is no former one."""
     if former is None:
         return []

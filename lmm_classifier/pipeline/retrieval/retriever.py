@@ -15,7 +15,7 @@ from lmm_classifier.core.arrays import Float32Array, IntArray
 from lmm_classifier.core.fingerprint import encoder_names
 from lmm_classifier.core.progress import ProgressCallback
 from lmm_classifier.embeddings.whitening import IdentityTransform
-from lmm_classifier.index.vector_index import ExactIndex
+from lmm_classifier.index.vector_index import Index
 from lmm_classifier.neighbors.config import RetrievalConfig
 from lmm_classifier.neighbors.voting import make_rule
 from lmm_classifier.pipeline.retrieval.carried_fit import CarriedFit
@@ -43,7 +43,7 @@ class Retriever:
     def open(
         cls,
         config: RetrievalConfig,
-        indexes: Sequence[ExactIndex],
+        indexes: Sequence[Index],
         labels: Sequence[str] | None = None,
         former: Retriever | None = None,
         progress: ProgressCallback | None = None,
@@ -91,7 +91,7 @@ class Retriever:
         return cls(encoders, calibration, stored, similarity_encoder, fitted, is_carried)
 
     @property
-    def index(self) -> ExactIndex:
+    def index(self) -> Index:
         """Return the examples, with the vectors of the first encoder."""
         return self.encoders[0].index
 
@@ -151,9 +151,7 @@ class Retriever:
             yield part, self.score(vectors.part(part), leave_out[part] if leave_out is not None else None)
 
 
-def _carried(
-    fitted: CarriedFit | None, config: RetrievalConfig, index: ExactIndex, whole: ExactIndex
-) -> Calibration | None:
+def _carried(fitted: CarriedFit | None, config: RetrievalConfig, index: Index, whole: Index) -> Calibration | None:
     if fitted is None:
         return None
     spec = make_rule(config, index.label_ids, len(index.label_names))

@@ -16,7 +16,7 @@ from lmm_classifier.evaluation.audit import Audit, LabelIssue, Outlier, audit_op
 from lmm_classifier.evaluation.duplicates import Duplicates
 from lmm_classifier.index.contents import IndexContents
 from lmm_classifier.index.dismissals import DismissedFindings
-from lmm_classifier.index.vector_index import ExactIndex
+from lmm_classifier.index.vector_index import Index
 from lmm_classifier.pipeline.classifier import HybridClassifier
 
 logger: logging.Logger = logging.getLogger(__name__)
@@ -167,7 +167,7 @@ class Auditing:
 
         config = self._classifier.config
         try:
-            indexes = ExactIndex.open_each(expand_home(config.retrieval.index_path))
+            indexes = Index.open_each(expand_home(config.retrieval.index_path))
             version = run.version = indexes[0].contents.version
             audit = audit_opened_index(
                 indexes, config, progress=report, on_labels=lambda labels: self._keep_labels(labels, version)

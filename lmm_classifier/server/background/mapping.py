@@ -20,7 +20,7 @@ from lmm_classifier.core.paths import expand_home
 from lmm_classifier.core.progress import Progress
 from lmm_classifier.discovery.example_map import ExampleMap
 from lmm_classifier.index.contents import IndexContents
-from lmm_classifier.index.vector_index import ExactIndex
+from lmm_classifier.index.vector_index import Index
 from lmm_classifier.pipeline.classifier import HybridClassifier
 
 logger: logging.Logger = logging.getLogger(__name__)
@@ -120,7 +120,7 @@ class DatasetMapping:
         lower_priority()
         began = time.monotonic()
         try:
-            indexes = ExactIndex.open_each(expand_home(self._classifier.config.retrieval.index_path))
+            indexes = Index.open_each(expand_home(self._classifier.config.retrieval.index_path))
             self._made = ExampleMap.of(indexes, self._made, report)
             ended = Making()
         except Cancelled:

@@ -9,7 +9,7 @@ from lmm_classifier.calibration.fit import fit_by_leave_one_out
 from lmm_classifier.calibration.fusion import encoder_fit as module
 from lmm_classifier.calibration.fusion.encoder_fit import with_knn_distance
 from lmm_classifier.index.formats import write_index
-from lmm_classifier.index.vector_index import ExactIndex
+from lmm_classifier.index.vector_index import Index
 from lmm_classifier.neighbors.config import RetrievalConfig
 from lmm_classifier.neighbors.gallery import Gallery, directions
 from lmm_classifier.neighbors.novelty import NeighborDensity
@@ -21,7 +21,7 @@ from tests.helpers.vector_indexes import DIM, LABELS, write_clusters
 
 @pytest.fixture
 def index(tmp_path):
-    return ExactIndex.open(write_clusters(tmp_path / "index.npz"))
+    return Index.open(write_clusters(tmp_path / "index.npz"))
 
 
 def test_only_missing_knn_distances_are_computed(index):
@@ -79,10 +79,10 @@ def test_norms_in_a_projected_metric_are_stored(tmp_path, monkeypatch):
     path = write_clusters(tmp_path / "index")
     calibrate_index(path)
     config = RetrievalConfig(index_path=path)
-    contents = ExactIndex.open(path).contents
+    contents = Index.open(path).contents
     norms = contents.calibration["encoder.0.norms"]
-    np.testing.assert_array_equal(opened_norms(Retriever.open(config, [ExactIndex.open(path)])), norms)
-    vectors = np.concatenate([random_embeddings(np.random.default_rng(7), 1, DIM), ExactIndex.open(path).vectors()[1:]])
+    np.testing.assert_array_equal(opened_norms(Retriever.open(config, [Index.open(path)])), norms)
+    vectors = np.concatenate([random_embeddings(np.random.default_rng(7), 1, DIM), Index.open(path).vectors()[1:]])
     hashes = ["f" * 64, *contents.hashes[1:]]
     write_index(
         tmp_path / "changed",
@@ -92,7 +92,7 @@ def test_norms_in_a_projected_metric_are_stored(tmp_path, monkeypatch):
     monkeypatch.setattr(
         "lmm_classifier.neighbors.metric.directions", lambda rows: mapped.append(len(rows)) or directions(rows)
     )
-    changed = Retriever.open(config, [ExactIndex.open(tmp_path / "changed")])
+    changed = Retriever.open(config, [Index.open(tmp_path / "changed")])
     assert mapped == [1]
     np.testing.assert_array_equal(opened_norms(changed)[1:], norms[1:])
     expected = directions(changed.calibration.fits[0].rule.metric.whiten(changed.index.gallery.embeddings[:1]))[1]
@@ -100,7 +100,7 @@ def test_norms_in_a_projected_metric_are_stored(tmp_path, monkeypatch):
     mapped.clear()
     without_norms = {name: array for name, array in contents.calibration.items() if name != "encoder.0.norms"}
     write_index(tmp_path / "no_norms", replace(contents, calibration=without_norms))
-    reopened = Retriever.open(RetrievalConfig(), [ExactIndex.open(tmp_path / "no_norms")], former=changed)
+    reopened = Retriever.open(RetrievalConfig(), [Index.open(tmp_path / "no_norms")], former=changed)
     assert mapped == [1]
     np.testing.assert_array_equal(opened_norms(reopened), norms)
 

@@ -10,7 +10,7 @@ from lmm_classifier.calibration.guarantees.outlook import Outlook, refusal
 from lmm_classifier.calibration.guarantees.risk_control import NoGuarantee
 from lmm_classifier.calibration.request import CalibrationRequest
 from lmm_classifier.core.errors import CalibrationError
-from lmm_classifier.index.vector_index import ExactIndex
+from lmm_classifier.index.vector_index import Index
 from lmm_classifier.neighbors.config import RetrievalConfig
 from tests.helpers.vector_indexes import write_clusters
 
@@ -18,7 +18,7 @@ from tests.helpers.vector_indexes import write_clusters
 @pytest.fixture(scope="module")
 def calibration(tmp_path_factory):
     path = write_clusters(tmp_path_factory.mktemp("outlook") / "index.npz")
-    return fit_by_leave_one_out(RetrievalConfig(), [ExactIndex.open(path)])[0]
+    return fit_by_leave_one_out(RetrievalConfig(), [Index.open(path)])[0]
 
 
 @given(st.floats(0.5, 0.999), st.floats(0.5, 0.99), st.floats(0.01, 0.99))

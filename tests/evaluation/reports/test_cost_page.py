@@ -9,7 +9,7 @@ from lmm_classifier.calibration.fit import fit_by_leave_one_out
 from lmm_classifier.calibration.fusion.ladders import Ladder
 from lmm_classifier.core.datatypes import RerankResult
 from lmm_classifier.evaluation.reports.cost_page import CURVE_HEAD, write_cost_page
-from lmm_classifier.index.vector_index import ExactIndex
+from lmm_classifier.index.vector_index import Index
 from lmm_classifier.neighbors.config import RetrievalConfig
 from lmm_classifier.rerank.benefit import Trial, fit_benefit
 from tests.evaluation.reports.html_page import assert_harmless
@@ -34,7 +34,7 @@ def measured(skill):
 def calibration(tmp_path_factory):
     """A calibration of one encoder, without a reranker."""
     path = write_clusters(tmp_path_factory.mktemp("cost") / "index.npz")
-    return fit_by_leave_one_out(RetrievalConfig(), [ExactIndex.open(path)])[0]
+    return fit_by_leave_one_out(RetrievalConfig(), [Index.open(path)])[0]
 
 
 @pytest.mark.parametrize(

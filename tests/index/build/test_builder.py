@@ -15,7 +15,7 @@ from lmm_classifier.index.build.builder import build_index_from_directory
 from lmm_classifier.index.build.editor import IndexEditor
 from lmm_classifier.index.formats import read_index
 from lmm_classifier.index.storage.store import Store
-from lmm_classifier.index.vector_index import ExactIndex
+from lmm_classifier.index.vector_index import Index
 from lmm_classifier.index_builder import main
 from tests.helpers.datasets import draw_dataset
 
@@ -47,7 +47,7 @@ def test_every_file_is_indexed_or_reported(dataset, tmp_path):
     }
     assert "stripes/notes.txt" in {file.path for file in report.skipped}
     assert any("bare" in warning for warning in report.warnings)
-    assert len(ExactIndex.open(tmp_path / "index.npz", DescriptorEncoder().fingerprint)) == 16
+    assert len(Index.open(tmp_path / "index.npz", DescriptorEncoder().fingerprint)) == 16
     json.dumps(report.to_dict())
 
 
@@ -129,7 +129,7 @@ def test_a_cancelled_build_of_a_durable_index_is_resumed(dataset, tmp_path):
     assert build(dataset, index, batch_size=4, encoder=encoder).total == 16
     assert encoder.count == 8
     build(dataset, tmp_path / "complete")
-    resumed, complete = ExactIndex.open(index), ExactIndex.open(tmp_path / "complete")
+    resumed, complete = Index.open(index), Index.open(tmp_path / "complete")
     assert resumed.examples == complete.examples
     np.testing.assert_array_equal(resumed.gallery.embeddings, complete.gallery.embeddings)
 

@@ -13,7 +13,7 @@ from lmm_classifier.index.build.editor import IndexEditor, sync_index
 from lmm_classifier.index.doctor import check_index
 from lmm_classifier.index.formats import read_index
 from lmm_classifier.index.storage.store import Store
-from lmm_classifier.index.vector_index import ExactIndex
+from lmm_classifier.index.vector_index import Index
 from tests.helpers.datasets import draw_dataset, offline_config
 from tests.helpers.encoders import ColorEncoder, LayoutEncoder, NoiseEncoder
 
@@ -46,7 +46,7 @@ def counts(*encoders):
 
 def assert_sound(path, *encoders):
     """The index has exactly the vectors that these encoders give its images."""
-    indexes = ExactIndex.open_each(path)
+    indexes = Index.open_each(path)
     assert [index.fingerprint for index in indexes] == [encoder.fingerprint for encoder in encoders]
     files = [indexes[0].contents.file_of(example.path) for example in indexes[0].examples]
     images = [Image.open(file).convert("RGB") for file in files]
@@ -169,7 +169,7 @@ def test_an_interrupted_addition_of_an_encoder_changes_nothing(dataset, path):
         layout = LayoutEncoder()
         with pytest.raises(Cancelled):
             build(dataset, path, ColorEncoder(), layout, progress=cancel)
-        (index,) = ExactIndex.open_each(path)
+        (index,) = Index.open_each(path)
         assert index.fingerprint == ColorEncoder.fingerprint
     layout = LayoutEncoder()
     build(dataset, path, ColorEncoder(), layout)
@@ -221,7 +221,7 @@ def test_an_edit_without_an_encoder_of_the_index_is_refused(dataset, path):
         IndexEditor(path, offline_config(path)).add([draw("argyle", np.random.default_rng(0), 24)], "argyle")
     editor.relabel(["stripes/00.png"], "gingham")
     editor.remove(["stripes/01.png"])
-    assert len(ExactIndex.open(path)) == COUNT - 1
+    assert len(Index.open(path)) == COUNT - 1
 
 
 @pytest.mark.parametrize("damaged", [ColorEncoder, LayoutEncoder])
@@ -233,7 +233,7 @@ def test_a_repair_costs_only_the_vectors_that_were_damaged(dataset, path, damage
         store._connection.execute(f"UPDATE vectors SET vector = zeroblob(9) WHERE key IN ({keys})")
     assert next(finding.severity for finding in check_index(path)) == "damage"
     assert any(finding.repaired for finding in check_index(path, repair=True))
-    assert len(ExactIndex.open(path)) == COUNT - 2
+    assert len(Index.open(path)) == COUNT - 2
     encoders = [ColorEncoder(), LayoutEncoder()]
     sync(path, *encoders)
     assert counts(*encoders) == [2 if isinstance(encoder, damaged) else 0 for encoder in encoders]

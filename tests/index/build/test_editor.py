@@ -28,7 +28,7 @@ from lmm_classifier.index.build.editor import IndexEditor
 from lmm_classifier.index.formats import read_index, write_index
 from lmm_classifier.index.staleness import stale_parts
 from lmm_classifier.index.storage.editing.stored_rows import opened_rows
-from lmm_classifier.index.vector_index import ExactIndex
+from lmm_classifier.index.vector_index import Index
 from lmm_classifier.pipeline.calibrator import calibrate_index
 from lmm_classifier.pipeline.classifier import HybridClassifier
 from tests.helpers.datasets import LABELS, draw_dataset, offline_config
@@ -77,7 +77,7 @@ def editor(config):
 
 
 def paths(config):
-    return ExactIndex.open(config.retrieval.index_path).contents.paths
+    return Index.open(config.retrieval.index_path).contents.paths
 
 
 def test_an_added_label_is_known_at_once(config):
@@ -141,7 +141,7 @@ def test_edits_survive_a_sync(editor, dataset, config, tmp_path):
     changes = editor.sync(dataset).changes
     assert changes.left_out == ("stripes/01.png",)
     assert not changes.any
-    index = ExactIndex.open(config.retrieval.index_path)
+    index = Index.open(config.retrieval.index_path)
     labels = dict(zip(index.contents.paths, index.contents.labels))
     assert labels[added[0]] == "argyle"
     assert added[0].endswith("-photo.png")
@@ -149,7 +149,7 @@ def test_edits_survive_a_sync(editor, dataset, config, tmp_path):
     assert "stripes/01.png" not in labels
     (dataset / "stripes" / "00.png").rename(dataset / "herringbone" / "moved.png")
     editor.sync(dataset)
-    index = ExactIndex.open(config.retrieval.index_path)
+    index = Index.open(config.retrieval.index_path)
     assert dict(zip(index.contents.paths, index.contents.labels))["herringbone/moved.png"] == "herringbone"
 
 
@@ -271,7 +271,7 @@ def test_adding_can_be_cancelled(editor, dataset):
 
 def test_impossible_edits_change_nothing(editor, config):
     """Wrong numbers, empty labels, unknown ids, and the removal of all examples."""
-    version = ExactIndex.open(editor.path).contents.version
+    version = Index.open(editor.path).contents.version
     with pytest.raises(IndexFileError, match="1 images and 2 labels"):
         editor.add([image()], ["a", "b"])
     with pytest.raises(DatasetError, match="is no label"):
@@ -290,7 +290,7 @@ def test_impossible_edits_change_nothing(editor, config):
     siglip = offline_config(editor.path, encoder__backend="siglip")
     with pytest.raises(IndexMismatchError, match="descriptor"):
         IndexEditor(editor.path, siglip).add([image()], "a")
-    assert ExactIndex.open(editor.path).contents.version == version
+    assert Index.open(editor.path).contents.version == version
 
 
 @pytest.mark.parametrize("name", ["unknown", "Unknown", "UNKNOWN "])
@@ -376,9 +376,9 @@ def test_a_sync_fits_the_transform_again(editor, dataset, config):
     """It is that of a new build, so a calibration with the former one is not used."""
     calibrate_index(editor.path, config, CalibrationRequest())
     editor.add([image(1)], "argyle")
-    assert not ExactIndex.open(editor.path).contents.transforms_are_current
+    assert not Index.open(editor.path).contents.transforms_are_current
     editor.sync(dataset)
-    assert ExactIndex.open(editor.path).contents.transforms_are_current
+    assert Index.open(editor.path).contents.transforms_are_current
     assert len(stale(editor.path)) == 1
 
 

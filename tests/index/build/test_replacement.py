@@ -10,7 +10,7 @@ from lmm_classifier.data.synthetic.catalog import draw
 from lmm_classifier.index.build.builder import build_index_from_directory
 from lmm_classifier.index.build.editor import IndexEditor, sync_index
 from lmm_classifier.index.doctor import check_index
-from lmm_classifier.index.vector_index import ExactIndex
+from lmm_classifier.index.vector_index import Index
 from tests.helpers.command_line import OFFLINE, run
 from tests.helpers.datasets import draw_dataset, offline_config
 
@@ -42,7 +42,7 @@ def build(dataset, output, **options):
 
 
 def contents(index):
-    opened = ExactIndex.open(index).contents
+    opened = Index.open(index).contents
     return opened.manifest.image_root, list(zip(opened.paths, opened.hashes))
 
 
@@ -129,7 +129,7 @@ def test_images_added_by_hand_survive_a_replacement(place):
     index = place / "index"
     added = IndexEditor(index, offline_config(index)).add([draw("argyle", np.random.default_rng(0), 32)], "argyle")
     build(place / "two", index, replace=True)
-    assert added.changes.added[0] in ExactIndex.open(index).contents.paths
+    assert added.changes.added[0] in Index.open(index).contents.paths
 
 
 def test_the_command_line_names_its_option(place):

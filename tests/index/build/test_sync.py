@@ -22,7 +22,7 @@ from lmm_classifier.index.build.builder import build_index_from_directory
 from lmm_classifier.index.build.editor import IndexEditor, sync_index
 from lmm_classifier.index.build.sync import Sync
 from lmm_classifier.index.storage.store import Store
-from lmm_classifier.index.vector_index import ExactIndex
+from lmm_classifier.index.vector_index import Index
 from tests.helpers.datasets import draw_dataset, offline_config
 
 
@@ -60,7 +60,7 @@ def assert_as_new(index, dataset):
     """Compare the index with a new build: rows, order and bits."""
     with tempfile.TemporaryDirectory() as name:
         build(dataset, Path(name) / "new")
-        fresh, synced = ExactIndex.open(Path(name) / "new"), ExactIndex.open(index)
+        fresh, synced = Index.open(Path(name) / "new"), Index.open(index)
         assert synced.examples == fresh.examples
         assert synced.hashes == fresh.hashes
         np.testing.assert_array_equal(synced.gallery.embeddings, fresh.gallery.embeddings)
@@ -81,14 +81,14 @@ def index(dataset, tmp_path):
 
 def test_an_unchanged_dataset_changes_nothing(dataset, index):
     """No image is encoded, and the version stays."""
-    before = ExactIndex.open(index).contents.version
+    before = Index.open(index).contents.version
     report = sync(dataset, index)
     assert (report.changes.encoded, report.changes.unchanged, report.changes.any) == (0, 16, False)
-    assert ExactIndex.open(index).contents.version == before
+    assert Index.open(index).contents.version == before
     for file in dataset.rglob("*.png"):
         os.utime(file)  # looks changed, but holds the same
     assert not sync(dataset, index).changes.any
-    assert ExactIndex.open(index).contents.version == before
+    assert Index.open(index).contents.version == before
 
 
 def test_a_change_that_keeps_size_and_time_is_found(dataset, index):
@@ -207,7 +207,7 @@ def test_examples_of_an_unreadable_folder_stay(dataset, index, monkeypatch):
     dataset.rename(dataset.with_name("away"))
     with pytest.raises(DatasetError, match="does not exist"):
         sync(dataset, index)
-    assert len(ExactIndex.open(index)) == 16
+    assert len(Index.open(index)) == 16
 
 
 def test_examples_behind_links_stay(dataset, index, tmp_path):
@@ -242,7 +242,7 @@ def test_a_moved_dataset_is_not_encoded_again(dataset, index):
     """Example images are read from the new folder."""
     moved = dataset.rename(dataset.with_name("elsewhere"))
     assert sync(moved, index).changes.encoded == 0
-    assert ExactIndex.open(index).contents.file_of("stripes/00.png").is_file()
+    assert Index.open(index).contents.file_of("stripes/00.png").is_file()
 
 
 def test_an_interrupted_build_is_resumed(dataset, tmp_path):
@@ -262,7 +262,7 @@ def test_an_interrupted_build_is_resumed(dataset, tmp_path):
     with pytest.raises(KeyboardInterrupt):
         run(Stops())
     with pytest.raises(ValueError, match=r"interrupted after 8 images.*again to resume it"):
-        ExactIndex.open(index)
+        Index.open(index)
     encoder = CountingEncoder()
     assert run(encoder).total == 16
     assert encoder.count == 8
@@ -288,7 +288,7 @@ def test_a_cancelled_sync_changes_no_example(dataset, index):
 
     with pytest.raises(Cancelled):
         sync_index(index, config=offline_config(index), batch_size=4, progress=cancel)
-    assert len(ExactIndex.open(index)) == 16
+    assert len(Index.open(index)) == 16
     encoder = CountingEncoder()
     assert sync_index(index, config=offline_config(index), encoder=encoder).total == 22
     assert encoder.count == 2
@@ -309,7 +309,7 @@ def test_only_a_build_may_change_the_encoder(dataset, index):
     with Store(index, create=True) as store:
         update(store, dataset, encoder)
     assert encoder.count == 17
-    assert ExactIndex.open(index).fingerprint.revision == "other"
+    assert Index.open(index).fingerprint.revision == "other"
 
 
 def png(number):
@@ -367,12 +367,12 @@ def test_any_sequence_of_changes_ends_as_a_new_build(steps):
             if step != ("sync",):
                 take(root, step)
                 continue
-            before = set(ExactIndex.open(index).hashes)
+            before = set(Index.open(index).hashes)
             try:
                 changes = sync(root, index).changes
             except DatasetError:
                 return  # nothing is left
-            new = set(ExactIndex.open(index).hashes) - before
+            new = set(Index.open(index).hashes) - before
             assert changes.encoded <= len(changes.added) + len(changes.replaced)
             assert changes.encoded >= len(new)
             assert not new or changes.added or changes.replaced

@@ -11,7 +11,7 @@ import pytest
 from lmm_classifier.core.errors import IndexFileError
 from lmm_classifier.embeddings.whitening import BlockWhiteningFitter, IdentityTransform
 from lmm_classifier.index.formats import read_index, write_index
-from lmm_classifier.index.vector_index import ExactIndex
+from lmm_classifier.index.vector_index import Index
 from lmm_classifier.testing import random_embeddings
 from tests.helpers.vector_indexes import write_encoders
 
@@ -59,7 +59,7 @@ def test_vectors_and_transforms_of_each_encoder_are_read_back(tmp_path, name, dt
             assert vectors.transform_arrays.keys() == transform.to_arrays().keys()
             for key, array in transform.to_arrays().items():
                 np.testing.assert_array_equal(vectors.transform_arrays[key], array)
-        for index, expected, transform in zip(ExactIndex.open_each(place), EACH, TRANSFORMS, strict=True):
+        for index, expected, transform in zip(Index.open_each(place), EACH, TRANSFORMS, strict=True):
             rows = expected.astype(dtype).astype(np.float32)
             rows /= np.linalg.norm(rows, axis=1, keepdims=True)
             np.testing.assert_allclose(index.gallery.embeddings, transform.transform(rows), atol=1e-6)
@@ -105,5 +105,5 @@ def test_the_time_of_each_encoder_is_kept(tmp_path, npz):
 def test_what_does_not_fit_the_encoders_is_damage(npz, members, message):
     """Of whichever encoder."""
     with pytest.raises(IndexFileError) as caught:
-        ExactIndex.open_each(changed(npz, **members))
+        Index.open_each(changed(npz, **members))
     assert message in str(caught.value)

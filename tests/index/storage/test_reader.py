@@ -17,7 +17,7 @@ from lmm_classifier.index.storage.editing.change import Change
 from lmm_classifier.index.storage.reader import read_store
 from lmm_classifier.index.storage.snapshot import FOLDER, read_snapshot
 from lmm_classifier.index.storage.store import Store
-from lmm_classifier.index.vector_index import ExactIndex
+from lmm_classifier.index.vector_index import Index
 from lmm_classifier.testing import random_embeddings
 from tests.helpers.vector_indexes import write_encoders
 
@@ -49,7 +49,7 @@ def overwrite(folder, but=""):
 
 
 def galleries(folder):
-    return [index.gallery.embeddings for index in ExactIndex.open_each(folder)]
+    return [index.gallery.embeddings for index in Index.open_each(folder)]
 
 
 def derived(folder):

@@ -24,7 +24,7 @@ from lmm_classifier.index.storage.reader import read_store
 from lmm_classifier.index.storage.records import FROM_FOLDER, Record
 from lmm_classifier.index.storage.snapshot import FOLDER
 from lmm_classifier.index.storage.store import Store
-from lmm_classifier.index.vector_index import ExactIndex
+from lmm_classifier.index.vector_index import Index
 from lmm_classifier.testing import random_embeddings
 from tests.contracts.test_index import write
 from tests.helpers.vector_indexes import write_encoders
@@ -56,7 +56,7 @@ def test_a_commit_makes_a_new_version(folder):
     contents = read_store(folder)
     assert contents.version == 2
     assert contents.paths == sorted(contents.paths)
-    index = ExactIndex.open(folder)
+    index = Index.open(folder)
     assert index.manifest.count == len(index) == 12
     for number in (20, 30, 3):
         row = index.hashes.index(f"hash{number}")
@@ -92,7 +92,7 @@ def test_examples_are_dropped_and_replaced(folder):
 
 def test_an_open_index_does_not_change(folder):
     """Not even when a writer removes the old derived files."""
-    lazy, used = ExactIndex.open(folder), ExactIndex.open(folder)
+    lazy, used = Index.open(folder), Index.open(folder)
     np.testing.assert_array_equal(used.gallery.embeddings, ROWS[:10])
     with Store(folder) as store:
         add(store, range(20, 40))
@@ -103,7 +103,7 @@ def test_an_open_index_does_not_change(folder):
     for index in (lazy, used):
         assert len(index) == 10
         np.testing.assert_array_equal(index.gallery.embeddings, ROWS[:10])
-    assert len(ExactIndex.open(folder)) == 31
+    assert len(Index.open(folder)) == 31
 
 
 def test_readers_see_complete_versions_while_a_writer_commits(folder):
@@ -113,7 +113,7 @@ def test_readers_see_complete_versions_while_a_writer_commits(folder):
     def read():
         try:
             while not done.is_set():
-                index = ExactIndex.open(folder)
+                index = Index.open(folder)
                 versions.append((index.contents.version, len(index), len(index.gallery.embeddings)))
         except Exception as error:  # noqa: BLE001
             errors.append(error)
@@ -174,12 +174,12 @@ def test_damaged_derived_files_are_made_again(folder, caplog):
         data = bytearray(file.read_bytes())
         data[place] ^= 8
         file.write_bytes(data)
-        index = ExactIndex.open(folder)
+        index = Index.open(folder)
         np.testing.assert_array_equal(index.gallery.embeddings, ROWS[:10])
         assert index.contents.paths == [f"p/{number:03}.jpg" for number in range(10)]
     assert "damaged" in caplog.text
     (folder / FOLDER / "1.0.npy").write_bytes(b"short")
-    np.testing.assert_array_equal(ExactIndex.open(folder).gallery.embeddings, ROWS[:10])
+    np.testing.assert_array_equal(Index.open(folder).gallery.embeddings, ROWS[:10])
 
 
 def test_a_new_version_reads_only_the_vectors_of_new_rows(folder):
@@ -189,7 +189,7 @@ def test_a_new_version_reads_only_the_vectors_of_new_rows(folder):
         add(store, [20])
         store._connection.execute("UPDATE vectors SET vector = zeroblob(32) WHERE hash <> CAST('hash20' AS BLOB)")
     expected = np.concatenate([ROWS[20:21], ROWS[:10]])  # c/020.jpg comes before p/000.jpg
-    np.testing.assert_array_equal(ExactIndex.open(folder).gallery.embeddings, expected)
+    np.testing.assert_array_equal(Index.open(folder).gallery.embeddings, expected)
 
 
 @pytest.mark.parametrize(
@@ -219,7 +219,7 @@ def test_a_manipulated_database_is_rejected(folder, statement, message):
         connection.execute(statement)
     connection.close()
     with pytest.raises(IndexFileError) as caught:
-        ExactIndex.open(folder).gallery  # noqa: B018
+        Index.open(folder).gallery  # noqa: B018
     assert message in str(caught.value)
 
 
@@ -259,12 +259,12 @@ AS_NOBODY = """
 import os, sys
 from pathlib import Path
 from lmm_classifier.core.errors import IndexFileError
-from lmm_classifier.index.vector_index import ExactIndex
+from lmm_classifier.index.vector_index import Index
 from lmm_classifier.index.storage.editing.change import Change
 from lmm_classifier.index.storage.store import Store
 if os.geteuid() == 0:  # permissions do not bind root
     os.setuid(65534)
-index = ExactIndex.open(Path(sys.argv[1]))
+index = Index.open(Path(sys.argv[1]))
 print(len(index), index.gallery.embeddings.shape)
 try:
     Store(Path(sys.argv[1]))
@@ -304,7 +304,7 @@ def test_tidying_drops_the_vectors_of_other_encoders(several):
         assert (len(store.encoded_hashes(first)), len(store.encoded_hashes(second))) == (10, 11)
         store.commit(Change([], transforms=[IdentityTransform()], tidy=True), one)
         assert (len(store.encoded_hashes(first)), len(store.encoded_hashes(second))) == (0, 10)
-    (index,) = ExactIndex.open_each(several)
+    (index,) = Index.open_each(several)
     np.testing.assert_array_equal(index.gallery.embeddings, -ROWS[10:20])
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from lmm_classifier.calibration.fit import fit_by_leave_one_out
 from lmm_classifier.calibration.loading import Loaded, load_calibration
-from lmm_classifier.index.vector_index import ExactIndex
+from lmm_classifier.index.vector_index import Index
 from lmm_classifier.neighbors.config import RetrievalConfig
 from lmm_classifier.neighbors.voting import make_rule
 from lmm_classifier.pipeline.retrieval.carried_fit import CarriedFit
@@ -29,7 +29,7 @@ def versions(tmp_path_factory):
         rows = [*range(removed, COUNT), *range(COUNT, COUNT + added)]
         names = [new_label if new_label and row >= COUNT else labels[row] for row in rows]
         hashes = [f"{row:064x}" for row in rows]
-        return ExactIndex.open(write_vectors(root / f"{removed}-{added}-{new_label}.npz", names, vectors[rows], hashes))
+        return Index.open(write_vectors(root / f"{removed}-{added}-{new_label}.npz", names, vectors[rows], hashes))
 
     return opened
 

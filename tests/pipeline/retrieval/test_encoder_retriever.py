@@ -7,7 +7,7 @@ import pytest
 
 from lmm_classifier.calibration.fit import fit_by_leave_one_out
 from lmm_classifier.index import hnsw
-from lmm_classifier.index.vector_index import ExactIndex
+from lmm_classifier.index.vector_index import Index
 from lmm_classifier.neighbors import metric as metric_module
 from lmm_classifier.neighbors.config import RetrievalConfig
 from lmm_classifier.pipeline.retrieval import encoder_retriever as module
@@ -26,7 +26,7 @@ def path(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def index(path):
-    return ExactIndex.open(path)
+    return Index.open(path)
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +58,7 @@ def edited(index, fit, tmp_path):
     former_row = np.concatenate([kept[:70], [-1, -1], kept[70:]])
     known = np.where(former_row < 0, np.nan, fit.familiarity.knn_distance[former_row])
     incomplete = replace(fit, familiarity=replace(fit.familiarity, knn_distance=known), norms=None)
-    return ExactIndex.open(write_vectors(tmp_path / "edited", labels, vectors, hashes)), incomplete
+    return Index.open(write_vectors(tmp_path / "edited", labels, vectors, hashes)), incomplete
 
 
 @pytest.fixture
@@ -196,14 +196,14 @@ def test_the_graph_of_a_durable_index_is_stored(fit, tmp_path, caplog, monkeypat
     """One of some labels is not, nor one of an index in a file; these cause no warning either."""
     pytest.importorskip("faiss")
     folder, file = write_clusters(tmp_path / "index"), write_clusters(tmp_path / "index.npz")
-    opened(ExactIndex.open(folder), fit, config=ann(folder), whole=False)
-    opened(ExactIndex.open(file), fit, config=ann(file))
+    opened(Index.open(folder), fit, config=ann(folder), whole=False)
+    opened(Index.open(file), fit, config=ann(file))
     assert graph_files(tmp_path) == []
     assert not [record for record in caplog.records if record.levelname != "INFO"]
-    opened(ExactIndex.open(folder), fit, config=ann(folder))
+    opened(Index.open(folder), fit, config=ann(folder))
     assert len(graph_files(folder)) == 1
     monkeypatch.setattr(hnsw, "_made", lambda _: pytest.fail("made again"))
-    opened(ExactIndex.open(folder), fit, config=ann(folder))
+    opened(Index.open(folder), fit, config=ann(folder))
 
 
 def test_the_graph_of_a_former_retriever_is_reused(index, fit, edited, monkeypatch, tmp_path):
@@ -222,7 +222,7 @@ def test_a_shortlist_loses_little(tmp_path, monkeypatch):
     pytest.importorskip("faiss")
     labels = [f"{number % 30}" for number in range(300)]
     rows = clustered_embeddings(np.random.default_rng(0), labels, DIM, 0.5)
-    index = ExactIndex.open(write_vectors(tmp_path / "index.npz", labels, rows))
+    index = Index.open(write_vectors(tmp_path / "index.npz", labels, rows))
     fit = fit_by_leave_one_out(CONFIG, [index])[0].fits[0]
     monkeypatch.setattr(module, "_SHORTLIST", 20)
     exact, searched = opened(index, fit), opened(index, fit, config=ann(tmp_path / "index.npz"))

@@ -9,7 +9,7 @@ import pytest
 from lmm_classifier.calibration.fit import fit_by_leave_one_out, fusion_fit
 from lmm_classifier.calibration.request import CalibrationRequest
 from lmm_classifier.embeddings.whitening import BlockWhiteningFitter
-from lmm_classifier.index.vector_index import ExactIndex
+from lmm_classifier.index.vector_index import Index
 from lmm_classifier.neighbors import metric as metric_module
 from lmm_classifier.neighbors.config import RetrievalConfig
 from lmm_classifier.pipeline.calibrator import calibrate_index
@@ -41,7 +41,7 @@ def path(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def indexes(path):
-    return ExactIndex.open_each(path)
+    return Index.open_each(path)
 
 
 @cache
@@ -82,7 +82,7 @@ def test_a_stored_calibration_saves_the_fit(tmp_path, calls):
     """For all labels; for some of them the rules are fitted, and the stored calibration is still known."""
     path = write_encoders(tmp_path / "index.npz", LABELS, EACH[1:])
     calibrate_index(path, request=CalibrationRequest(0.9))
-    indexes = ExactIndex.open_each(path)
+    indexes = Index.open_each(path)
     every = Retriever.open(RetrievalConfig(), indexes)
     assert calls == []
     assert every.calibration.cascade.to_json() == every.stored.cascade.to_json()
@@ -106,13 +106,13 @@ def test_examples_of_other_labels_join_where_a_transform_was_fitted_to_them(tmp_
     wide /= np.linalg.norm(wide, axis=1, keepdims=True)
     whitening = BlockWhiteningFitter((8, 8), (1.0, 1.0), 0.5).fit(lambda: [wide])
     path = write_encoders(tmp_path / "index.npz", LABELS, [wide], transforms=[whitening])
-    (index,) = ExactIndex.open_each(path)
+    (index,) = Index.open_each(path)
     Retriever.open(CONFIG, [index], ["b", "c"])
     ((others,),) = [given for _, given in calls]
     np.testing.assert_array_equal(others, index.vectors()[np.isin(LABELS, ["a", "d", "e"])])
     calls.clear()
     Retriever.open(CONFIG, [index])
-    plain = ExactIndex.open(write_encoders(tmp_path / "plain.npz", LABELS, EACH[1:2]))
+    plain = Index.open(write_encoders(tmp_path / "plain.npz", LABELS, EACH[1:2]))
     Retriever.open(CONFIG, [plain], ["b", "c"])
     assert [given for _, given in calls] == [[None], [None]]
 

@@ -11,7 +11,7 @@ from lmm_classifier.config import PipelineConfig
 from lmm_classifier.core.errors import CalibrationError, ConfigError, UnreadableImageError
 from lmm_classifier.index.build.builder import build_index_from_directory
 from lmm_classifier.index.formats import write_index
-from lmm_classifier.index.vector_index import ExactIndex
+from lmm_classifier.index.vector_index import Index
 from lmm_classifier.neighbors.config import RetrievalConfig
 from lmm_classifier.pipeline.calibrator import calibrate_index
 from lmm_classifier.pipeline.retrieval.query_vectors import QueryVectors
@@ -30,9 +30,9 @@ def test_a_stored_calibration_scores_as_the_fitted_one(tmp_path, name):
     path = write_clusters(tmp_path / name)
     config = RetrievalConfig(index_path=path)
     queries = QueryVectors.given(random_embeddings(np.random.default_rng(5), 9, DIM))
-    fitted = Retriever.open(config, [ExactIndex.open(path)])
+    fitted = Retriever.open(config, [Index.open(path)])
     calibrate_index(path)
-    stored = Retriever.open(config, [ExactIndex.open(path)])
+    stored = Retriever.open(config, [Index.open(path)])
     assert fitted.stored is None
     assert stored.stored is not None
     np.testing.assert_array_equal(stored.score(queries).log_probabilities, fitted.score(queries).log_probabilities)
@@ -47,7 +47,7 @@ def test_every_rule_answers_where_nothing_can_be_calibrated(tmp_path, labels):
     with pytest.raises(CalibrationError, match="needs two labels, and more than one image"):
         calibrate_index(path)
     for rule in RULES:
-        retriever = Retriever.open(RetrievalConfig(rule=rule), [ExactIndex.open(path)])
+        retriever = Retriever.open(RetrievalConfig(rule=rule), [Index.open(path)])
         scored = retriever.score(QueryVectors.given(random_embeddings(np.random.default_rng(0), 3, DIM)))
         assert not np.isnan(scored.log_probabilities).any()
         assert np.isfinite(scored.familiarity).all()
@@ -57,7 +57,7 @@ def test_restricted_labels_are_fitted_among_themselves(tmp_path):
     """The other labels have no score, and as many known images as asked for are still familiar."""
     path = write_clusters(tmp_path / "index.npz")
     calibrate_index(path, request=CalibrationRequest(0.9, keep_known=0.9))
-    index = ExactIndex.open(path)
+    index = Index.open(path)
     restricted = Retriever.open(RetrievalConfig(), [index], ["a", "c"])
     thresholds = Thresholds.resolve(RetrievalConfig(), restricted.calibration, restricted.stored)
     rows = np.flatnonzero(np.array(LABELS) != "b")
@@ -72,7 +72,7 @@ def test_restricted_labels_are_fitted_among_themselves(tmp_path):
 
 def test_an_example_is_scored_without_itself(tmp_path):
     """It is less familiar then, and is not among its own neighbors, in either space."""
-    index = ExactIndex.open(write_clusters(tmp_path / "index.npz"))
+    index = Index.open(write_clusters(tmp_path / "index.npz"))
     retriever = Retriever.open(RetrievalConfig(), [index])
     own = QueryVectors.given(index.vectors()[:1])
     with_itself, without_itself = retriever.score(own), retriever.score(own, [index.hashes[0]])
@@ -84,7 +84,7 @@ def test_an_example_is_scored_without_itself(tmp_path):
 
 def test_batches_do_not_change_the_scores(tmp_path, monkeypatch):
     """Parts cover all queries in order; each row is the same as in one call."""
-    index = ExactIndex.open(write_clusters(tmp_path / "index.npz"))
+    index = Index.open(write_clusters(tmp_path / "index.npz"))
     retriever = Retriever.open(RetrievalConfig(), [index])
     queries = QueryVectors.given(random_embeddings(np.random.default_rng(5), 9, DIM))
     expected = retriever.score(queries).log_probabilities
@@ -99,8 +99,8 @@ def test_a_former_retriever_changes_no_score(tmp_path):
     path = write_clusters(tmp_path / "index.npz")
     config = RetrievalConfig(index_path=path)
     queries = QueryVectors.given(random_embeddings(np.random.default_rng(5), 9, DIM))
-    former = Retriever.open(config, [ExactIndex.open(path)])
-    again = Retriever.open(config, [ExactIndex.open(path)], former=former)
+    former = Retriever.open(config, [Index.open(path)])
+    again = Retriever.open(config, [Index.open(path)], former=former)
     np.testing.assert_array_equal(again.score(queries).log_probabilities, former.score(queries).log_probabilities)
 
 
@@ -117,8 +117,8 @@ def sides(tmp_path_factory):
         build_index_from_directory(
             root / name.partition(".")[0], root / name, config=PipelineConfig.offline(), encoder=encoders
         )
-    new = [index.vectors() for index in ExactIndex.open_each(root / "new.npz")]
-    return ExactIndex.open_each(root / "index.npz"), new, np.array(ExactIndex.open(root / "new.npz").contents.labels)
+    new = [index.vectors() for index in Index.open_each(root / "new.npz")]
+    return Index.open_each(root / "index.npz"), new, np.array(Index.open(root / "new.npz").contents.labels)
 
 
 def accuracy(retriever, vectors, labels):
@@ -289,7 +289,7 @@ def test_a_calibration_of_other_encoders_is_not_used(sides, tmp_path, caplog, pl
     path = tmp_path / "index.npz"
     write_index(path, sides[0][0].contents)
     calibrate_index(path, PipelineConfig.offline())
-    indexes = ExactIndex.open_each(path)
+    indexes = Index.open_each(path)
     assert Retriever.open(RetrievalConfig(), indexes).stored is not None
     assert "calibration" not in caplog.text
     retriever = Retriever.open(RetrievalConfig(), [indexes[place] for place in places])
@@ -309,7 +309,7 @@ def test_a_fit_is_carried_only_where_that_is_asked_for(tmp_path):
 
     def version(count):
         path = write_vectors(tmp_path / f"{count}.npz", labels[:count], vectors[:count])
-        return ExactIndex.open(path)
+        return Index.open(path)
 
     def scores(retriever):
         return retriever.score(queries).log_probabilities
@@ -321,7 +321,7 @@ def test_a_fit_is_carried_only_where_that_is_asked_for(tmp_path):
     assert third.fitted is first.fitted
     stored = replace(third.index.contents, calibration=first.calibration.to_arrays(first.index.contents))
     write_index(tmp_path / "stored.npz", stored)
-    by_stored = Retriever.open(config, [ExactIndex.open(tmp_path / "stored.npz")])
+    by_stored = Retriever.open(config, [Index.open(tmp_path / "stored.npz")])
     assert by_stored.fitted is None
     np.testing.assert_array_equal(scores(third), scores(by_stored))
     refitted = Retriever.open(config, [version(170)], former=second)

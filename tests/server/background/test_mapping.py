@@ -8,7 +8,7 @@ import pytest
 
 from lmm_classifier.discovery.example_map import ExampleMap
 from lmm_classifier.index.formats import read_index
-from lmm_classifier.index.vector_index import ExactIndex
+from lmm_classifier.index.vector_index import Index
 from lmm_classifier.server.background import mapping as module
 from lmm_classifier.server.background.mapping import DatasetMapping, view_of
 from tests.helpers.live_server import PATIENCE
@@ -26,7 +26,7 @@ def wait_for(condition):
 def mapped(made_index):
     """A map, and the contents that it was made of."""
     contents = read_index(made_index / "index")
-    return ExampleMap.of(ExactIndex.open_each(made_index / "index")), contents
+    return ExampleMap.of(Index.open_each(made_index / "index")), contents
 
 
 def test_a_view_has_all_examples(mapped):

@@ -22,7 +22,12 @@ _MOST = 2000  # changed rows; all rows of a large index are read in the time tha
 
 
 def updated_table(
-    connection: sqlite3.Connection, source: str, former: Table, former_stamp: Stamp, stamp: Stamp
+    connection: sqlite3.Connection,
+    source: str,
+    former: Table,
+    former_stamp: Stamp,
+    stamp: Stamp,
+    has_images: bool = True,
 ) -> Table | None:
     """Return the table of a version without reading the rows that did not change since a former one.
 
@@ -32,6 +37,7 @@ def updated_table(
         former: the former table.
         former_stamp: of the former table.
         stamp: of the version.
+        has_images: whether ids name files of a dataset, which they must not lead out of.
 
     Returns:
         None where the journal does not name every change: the digest of the examples tells that.
@@ -46,7 +52,7 @@ def updated_table(
     for path in paths:
         digest -= table.take(path)
         for record in find_records(connection, source, "path", path):
-            require_inside([path], source)
+            require_inside([path], source, has_images)
             table.put(record)
             digest += record.digest
     if digest % 2**64 != stamp.digest:

@@ -1,0 +1,61 @@
+"""What `classify --vectors` and `evaluate --vectors` share: no image is read and no encoder is opened."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from lmm_classifier.cli.quiet import write_note
+from lmm_classifier.cli.result_output import ResultOutput
+from lmm_classifier.cli.stored_results import outcome
+from lmm_classifier.config import PipelineConfig
+from lmm_classifier.core.errors import DatasetError
+from lmm_classifier.data.vectors.named_vectors import VectorColumns
+from lmm_classifier.data.vectors.vector_files import read_vectors
+from lmm_classifier.embeddings.config import EncoderConfig
+from lmm_classifier.pipeline.classifier import HybridClassifier
+from lmm_classifier.pipeline.run_identity import run_identity
+
+if TYPE_CHECKING:
+    from lmm_classifier.evaluation.results import Evaluation
+
+_BATCH = 1024
+
+
+def open_for_vectors(config: PipelineConfig) -> HybridClassifier:
+    """Open the index without an encoder."""
+    if [section.backend for section in config.encoders] != ["vectors"]:
+        config.encoder = EncoderConfig(backend="vectors")
+    return HybridClassifier(config)
+
+
+def classify_vectors(file: Path, columns: VectorColumns, output: ResultOutput, config: PipelineConfig) -> Counter[str]:
+    """Write a result for each vector, named by its id or by the number of its row; return the counts by outcome."""
+    given = read_vectors(file, columns)
+    counts = Counter[str]()
+    with open_for_vectors(config) as classifier, output.opened(run_identity(classifier)):
+        for start in range(0, len(given.vectors), _BATCH):
+            part = given.vectors[start : start + _BATCH]
+            names = range(start, start + len(part)) if given.ids is None else given.ids[start : start + len(part)]
+            for name, result in zip(names, classifier.classify_vectors(part)):
+                named = replace(result, path=str(name))
+                output.write(named)
+                counts[outcome(named.decision.reason, named.is_unknown)] += 1
+    outcomes = ", ".join(f"{number} {name}" for name, number in counts.items())
+    write_note(f"{sum(counts.values())} vectors: {outcomes or 'nothing to do'}")
+    return counts
+
+
+def evaluate_given(
+    file: Path, columns: VectorColumns, labels: Path | None, config: PipelineConfig
+) -> tuple[HybridClassifier, Evaluation]:
+    """Evaluate labeled vectors; return the classifier too."""
+    from lmm_classifier.evaluation.evaluate_vectors import evaluate_vectors
+
+    given = read_vectors(file, columns, labels)
+    if given.labels is None:
+        raise DatasetError(f"{file} has no labels, so there is nothing to compare the results with.")
+    classifier = open_for_vectors(config)
+    return classifier, evaluate_vectors(given.vectors, given.labels, classifier, given.ids)

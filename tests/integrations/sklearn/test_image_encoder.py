@@ -1,0 +1,92 @@
+"""The transformer gives the vectors of the encoder, for every kind of image, and joins pipelines."""
+
+import pickle
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+pytest.importorskip("sklearn", reason="scikit-learn is not installed")
+
+from sklearn.base import clone
+from sklearn.model_selection import GridSearchCV
+from sklearn.pipeline import make_pipeline
+
+from lmm_classifier.config import PipelineConfig
+from lmm_classifier.core.errors import ConfigError, ImageError, ImageInputError
+from lmm_classifier.index.build.builder import build_index_from_directory
+from lmm_classifier.index.vector_index import Index
+from lmm_classifier.integrations.sklearn import ImageEncoder, TrainFreeClassifier
+from tests.helpers.datasets import draw_dataset
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory):
+    root = tmp_path_factory.mktemp("images")
+    draw_dataset(root, count=6)
+    return sorted(root.rglob("*.png"))
+
+
+def test_the_vectors_are_those_of_an_index(images, tmp_path):
+    """Bit for bit, in any batch, and for each kind of input."""
+    build_index_from_directory(images[0].parent.parent, tmp_path / "index.npz", config=PipelineConfig.offline())
+    index = Index.open(tmp_path / "index.npz")
+    stored = dict(zip(index.contents.paths, index.vectors()))
+    expected = np.array([stored[f"{path.parent.name}/{path.name}"] for path in images])
+    encoder = ImageEncoder("descriptor")
+    vectors = encoder.transform(images)
+    assert vectors.dtype == np.float32
+    assert (vectors == expected).all()
+    assert (
+        ImageEncoder(config=PipelineConfig.offline()).fit_transform([str(path) for path in images]) == vectors
+    ).all()
+    assert (encoder.transform(images[3:4]) == vectors[3:4]).all()
+    opened = [Image.open(path).convert("RGB") for path in images[:4]]
+    others = [opened[0], images[1].read_bytes(), np.asarray(opened[2]), images[3]]
+    assert (encoder.transform(others) == vectors[:4]).all()
+    assert (encoder.transform(np.stack([np.asarray(image) for image in opened])) == vectors[:4]).all()
+    assert encoder.transform([]).shape == (0, vectors.shape[1])
+    assert len(encoder.get_feature_names_out()) == vectors.shape[1]
+
+
+@pytest.mark.long
+def test_it_joins_a_pipeline(images, tmp_path):
+    """Labels of folders are learned from paths; a search with a memory encodes once."""
+    labels = [path.parent.name for path in images]
+    encoder = ImageEncoder("descriptor")
+    pipeline = make_pipeline(
+        encoder, TrainFreeClassifier(transform_fitter=encoder.transform_fitter), memory=str(tmp_path / "memory")
+    )
+    search = GridSearchCV(pipeline, {"trainfreeclassifier__rule": ["auto", "knn"]}, cv=2).fit(images, labels)
+    assert search.best_score_ > 0.7
+    assert "ImageEncoder" in search.best_estimator_._repr_html_()
+    copy = pickle.loads(pickle.dumps(search.best_estimator_))
+    assert copy.predict(images).tolist() == search.predict(images).tolist()
+
+
+def test_copies_have_no_model(images):
+    """A copy opens the encoder when it is asked; other parameters open another one."""
+    encoder = ImageEncoder("descriptor")
+    vectors = encoder.transform(images[:1])
+    assert "_opened" not in clone(encoder).__dict__
+    assert "_opened" not in encoder.__getstate__()
+    assert (pickle.loads(pickle.dumps(encoder)).transform(images[:1]) == vectors).all()
+    encoder.set_params(backend="onnx", model=str(Path("nothing") / "there"))
+    with pytest.raises(Exception, match="nothing"):
+        encoder.transform(images[:1])
+
+
+def test_wrong_images_and_parameters(images, tmp_path):
+    """The file is named; one image is not several; several encoders are not one."""
+    broken = tmp_path / "broken.png"
+    broken.write_bytes(images[0].read_bytes()[:100])
+    encoder = ImageEncoder("descriptor")
+    with pytest.raises(ImageError, match=r"broken.png"):
+        encoder.transform([images[0], broken])
+    with pytest.raises(ImageInputError, match="Put it in a list"):
+        encoder.transform(str(images[0]))
+    with pytest.raises(ConfigError, match="config has 2 encoders"):
+        ImageEncoder(config=PipelineConfig.preset("fused")).transform(images[:1])
+    with pytest.raises(ConfigError, match="backend"):
+        ImageEncoder("clip").transform(images[:1])
