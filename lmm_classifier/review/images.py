@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from filelock import FileLock
+from filelock import FileLock, Timeout
 
 from lmm_classifier.core.errors import ReviewError
 from lmm_classifier.core.files import content_hash, sync_to_disk
@@ -18,15 +18,17 @@ from lmm_classifier.data.image_folder import find_images
 
 UPLOADS = "uploads"  # folder in that of the index
 _LOCK = "uploads.lock"
+_WAIT = 10.0  # seconds
 _RECENT = 3600.0  # seconds
 
 
 @dataclass(frozen=True)
 class NamedImage:
-    """An image file of a run, and its name there."""
+    """An image file of a run, and its name there; `data` are its bytes, where the file is not stored yet."""
 
     name: str
     file: Path
+    data: bytes | None = None
 
 
 class ImageSource(Protocol):
@@ -70,8 +72,8 @@ class FolderImages:
 class UploadedFiles:
     """Image files that came as bytes; they are kept, private, until their run is deleted.
 
-    Runs with the same content share a file. So whoever keeps files until their items are stored, or removes those that
-    no item needs, does it `alone`.
+    Runs with the same content share a file. So whoever keeps files and stores their items, or removes those that no
+    item needs any more, does it `alone`.
     """
 
     def __init__(self, index_folder: Path) -> None:
@@ -79,17 +81,32 @@ class UploadedFiles:
 
     @contextmanager
     def alone(self) -> Iterator[None]:
-        """Keep other threads and programs from keeping and from removing files."""
-        with FileLock(self._lock):
-            yield
+        """Keep other threads and programs from keeping and removing files in this block, which must be short.
 
-    def keep(self, name: str, data: bytes) -> NamedImage:
-        """Store the bytes of a file under their hash; the name is only text and never a path."""
-        digest = hashlib.sha256(data).hexdigest()
-        file = self.file_of(digest)
-        if not file.is_file():
+        Raises ReviewError where another one takes too long.
+        """
+        lock = FileLock(self._lock, timeout=_WAIT)
+        try:
+            lock.acquire()
+        except Timeout:
+            raise ReviewError(
+                f"Another program has kept the uploaded images for {_WAIT:g} seconds. Try again, or end that program."
+            ) from None
+        try:
+            yield
+        finally:
+            lock.release()
+
+    def received(self, name: str, data: bytes) -> NamedImage:
+        """Return an image that is not stored yet, with the file in which `keep` will store it."""
+        return NamedImage(name, self.file_of(hashlib.sha256(data).hexdigest()), data)
+
+    def keep(self, image: NamedImage) -> None:
+        """Store the bytes of a received image under their hash; its name is only text and never a path."""
+        file, data = image.file, image.data
+        if data is not None and not file.is_file():
             self._folder.mkdir(mode=0o700, exist_ok=True)
-            temporary = self._folder / f".{digest}-{os.getpid()}-{os.urandom(4).hex()}.tmp"
+            temporary = self._folder / f".{file.name}-{os.getpid()}-{os.urandom(4).hex()}.tmp"
             try:
                 handle = os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
                 with os.fdopen(handle, "wb") as stream:
@@ -99,10 +116,9 @@ class UploadedFiles:
                 temporary.replace(file)
                 sync_to_disk(self._folder)
             except OSError as error:
-                raise ReviewError(f"The image {name!r} cannot be stored: {error.strerror or error}.") from error
+                raise ReviewError(f"The image {image.name!r} cannot be stored: {error.strerror or error}.") from error
             finally:
                 temporary.unlink(missing_ok=True)
-        return NamedImage(name, file)
 
     def file_of(self, digest: str) -> Path:
         """Return the file of a content."""

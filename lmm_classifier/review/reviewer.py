@@ -18,7 +18,7 @@ from lmm_classifier.pipeline.classifier import HybridClassifier
 from lmm_classifier.pipeline.flow import Flow
 from lmm_classifier.review.active_runs import ActiveRuns
 from lmm_classifier.review.decisions import Decisions
-from lmm_classifier.review.images import FolderImages, ImageSource, NamedImage, UploadedFiles, file_of_item
+from lmm_classifier.review.images import FolderImages, ImageSource, UploadedFiles, file_of_item
 from lmm_classifier.review.ordering import ordered_groups
 from lmm_classifier.review.queue_pages import ReviewPage, ReviewQueue
 from lmm_classifier.review.revote import OpenVotes, Revote, Revoter
@@ -127,9 +127,16 @@ class Reviewer:
         """
         if self.runs.run(run).source["kind"] != "upload":
             raise ReviewError(f"Run {run} is over a folder, so no image can be added. Start another run.")
+        received = [self.uploads.received(name, data) for name, data in images]
+        items = classify_items(self._classifier, received)
         with self.uploads.alone():
-            kept: list[NamedImage] = [self.uploads.keep(name, data) for name, data in images]
-            return self.runs.add(run, classify_items(self._classifier, kept))
+            try:
+                for image in received:
+                    self.uploads.keep(image)
+                return self.runs.add(run, items)
+            except ReviewError:  # such as for a run that was deleted meanwhile
+                self.uploads.remove({image.file.name for image in received} - self.runs.uploaded_hashes())
+                raise
 
     def revote(self, run: int) -> Revote:
         """Vote again on all items of a run that nobody decided, by the newest version of the index."""
@@ -181,7 +188,8 @@ class Reviewer:
     def accept_rest(self, run: int, target: float | None = None) -> Decided:
         """Accept the results of the open items that decide themselves at a target precision, in one answer.
 
-        Nothing is taught. Where no item can be accepted, there is no answer. Raises ReviewError where the index is not
+        Nothing is taught. Where no item can be accepted, the newest answer about the run is returned if it accepted
+        some, so that the same request may be sent again; else there is none. Raises ReviewError where the index is not
         calibrated, so that nobody knows how many of the results are right.
         """
         with self._lock:
@@ -189,7 +197,9 @@ class Reviewer:
             advice = self.stopping(run, target)
             if not advice.calibrated:
                 raise ReviewError("The index is not calibrated, so the results cannot be accepted. Calibrate it first.")
-            answer = self._decisions.take(advice.items, "accept") if advice.items else None
+            answer = self._decisions.take(advice.items, "accept") if advice.items else self.answers.newest(run)
+        if answer is not None and answer.kind != "accept":
+            answer = None
         return Decided(answer, None, {})
 
     def teach(self, items: Sequence[int], label: str, vote: bool = True) -> Decided:
@@ -216,7 +226,7 @@ class Reviewer:
         Raises ReviewError where there is none, or where a later answer decided the same items.
         """
         undone = self._decisions.undo(answer, run)
-        return Decided(undone, self.revote(undone.run) if vote and undone.kind == "label" else None, {})
+        return Decided(undone, self.revote(undone.run) if vote else None, {})
 
     def delete(self, run: int) -> None:
         """Delete a run and the images that were uploaded for it; the examples that it taught stay in the index."""

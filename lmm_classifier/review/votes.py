@@ -93,7 +93,8 @@ def classify_with_vectors(classifier: HybridClassifier, images: Sequence[NamedIm
     for image, ready in zip(images, prepared):
         if not isinstance(ready, PreparedImage):
             content_hash = getattr(ready, "content_hash", None)
-            voted.append(VotedImage(unreadable(unknown_label, str(image.file), ready, content_hash), {}, version))
+            path = str(image.file) if image.data is None else None
+            voted.append(VotedImage(unreadable(unknown_label, path, ready, content_hash), {}, version))
             continue
         result = next(results)
         asked = dict[str, Float32Array]()
@@ -106,7 +107,7 @@ def classify_with_vectors(classifier: HybridClassifier, images: Sequence[NamedIm
 
 def _prepared(classifier: HybridClassifier, image: NamedImage) -> PreparedImage | ImageError | EncoderError:
     try:
-        return classifier.prepare(image.file)
+        return classifier.prepare(image.file if image.data is None else image.data)
     except (ImageError, EncoderError) as error:
         return error
 

@@ -132,8 +132,8 @@ _TYPES = (
     ProblemType(
         "queue-full",
         429,
-        "Too many images wait",
-        "The image was not taken. Send it again after the seconds of the header `Retry-After`.",
+        "Too much waits already",
+        "What was sent was not taken. Send it again after the seconds of the header `Retry-After`.",
     ),
     ProblemType("headers-too-large", 431, "The headers are too large", "Send fewer or shorter headers."),
     ProblemType("internal-error", 500, "The server made a mistake", "The log of the server has the details."),
@@ -212,9 +212,8 @@ def problem_of(error: Exception) -> ProblemError:
             return error if isinstance(error, ProblemError) else _of_framework(error)
         case QueueFullError():
             queue = {"depth": error.depth, "limit": error.limit, "expected_wait_s": round(error.retry_after, 3)}
-            return ProblemError(
-                "queue-full", str(error), {"Retry-After": whole_seconds(error.retry_after)}, {"queue": queue}
-            )
+            headers, is_counted = {"Retry-After": whole_seconds(error.retry_after)}, error.limit > 0
+            return ProblemError("queue-full", str(error), headers, {"queue": queue} if is_counted else {})
         case ImageError():
             return ProblemError("unreadable-image", str(error), members={"kind": error.kind})
         case ClosedError():

@@ -30,8 +30,11 @@ def test_a_folder(tmp_path):
 def test_uploads(tmp_path):
     """The same bytes are one file; no name leads out of the folder; unneeded files are found later."""
     uploads = UploadedFiles(tmp_path)
-    first, second = uploads.keep("../../a", b"one"), uploads.keep("b", b"one")
-    other = uploads.keep("", b"two")
+    first, second, other = (uploads.received(*one) for one in (("../../a", b"one"), ("b", b"one"), ("", b"two")))
+    assert not first.file.exists()
+    with uploads.alone():
+        for image in (first, second, other):
+            uploads.keep(image)
     assert first.file == second.file != other.file
     assert [file.parent for file in (first.file, other.file)] == [tmp_path / "uploads"] * 2
     assert first.file.read_bytes() == b"one"

@@ -2,19 +2,17 @@
 
 import datetime
 import shutil
-import threading
 
 import pytest
 
-from lmm_classifier.core.errors import Cancelled, ClosedError, DatasetError, ReviewError
+from lmm_classifier.core.errors import Cancelled, ClosedError, DatasetError, NoSuchRunError, ReviewError
 from lmm_classifier.index.build.builder import build_index_from_directory
 from lmm_classifier.index.vector_index import Index
 from lmm_classifier.pipeline.calibrator import calibrate_index
 from lmm_classifier.pipeline.classifier import HybridClassifier
-from lmm_classifier.review.images import FolderImages
+from lmm_classifier.review.images import FolderImages, UploadedFiles
 from lmm_classifier.review.reviewer import UPLOAD, Reviewer
 from lmm_classifier.review.runner import classify_items
-from lmm_classifier.review.storage.run_store import RunStore
 from tests.helpers.datasets import draw_dataset, offline_config
 
 HOSTILE_NAME = "../../etc/\u202ex\udcff.png"
@@ -246,33 +244,43 @@ def test_uploads_are_kept_and_taught(review):
         reviewer.decide([ids[0], review.ids["argyle/00.png"]], "skip")
 
 
-def test_an_upload_is_kept_where_another_run_with_it_is_deleted(review, monkeypatch):
-    """Also where that happens while it is classified for the new run."""
+@pytest.mark.parametrize("deleted", ["another run", "this run"])
+def test_a_run_is_deleted_while_an_upload_is_classified(review, monkeypatch, deleted):
+    """What another run with the same content has is kept; of a run that is gone nothing stays."""
     reviewer, data = review.reviewer, (review.new / "argyle/00.png").read_bytes()
     former, new = (reviewer.runs.create(UPLOAD).id for _ in range(2))
     (item,) = reviewer.add_uploads(former, [("a", data)])
     file = reviewer.file_of(item)
 
-    deletion = threading.Thread(target=reviewer.delete, args=[former])
-    deleted = threading.Event()
-
-    def delete(numbers):
-        deleted.set()
-        return RunStore.delete(reviewer.runs, numbers)
-
-    def deleted_meanwhile(*arguments):
-        deletion.start()
-        assert not deleted.wait(0.2)  # it waits for the upload
+    def classify(*arguments):
+        reviewer.delete(former)  # it does not wait for the image
+        if deleted == "this run":
+            reviewer.delete(new)
         return classify_items(*arguments)
 
-    monkeypatch.setattr(reviewer.runs, "delete", delete)
-    monkeypatch.setattr("lmm_classifier.review.reviewer.classify_items", deleted_meanwhile)
-    (item,) = reviewer.add_uploads(new, [("a", data)])
-    deletion.join()
-    assert deleted.is_set()
-    assert reviewer.file_of(item).read_bytes() == data
-    reviewer.delete(new)
+    monkeypatch.setattr("lmm_classifier.review.reviewer.classify_items", classify)
+    if deleted == "this run":
+        with pytest.raises(NoSuchRunError):
+            reviewer.add_uploads(new, [("a", data)])
+    else:
+        (item,) = reviewer.add_uploads(new, [("a", data)])
+        assert reviewer.file_of(item).read_bytes() == data
+        reviewer.delete(new)
     assert not file.exists()
+    assert list(file.parent.iterdir()) == []
+
+
+def test_a_program_that_keeps_the_uploads_is_not_waited_for_without_end(review, monkeypatch):
+    """The error says what to do, and nothing is lost."""
+    reviewer, data = review.reviewer, (review.new / "argyle/00.png").read_bytes()
+    run = reviewer.runs.create(UPLOAD).id
+    monkeypatch.setattr("lmm_classifier.review.images._WAIT", 0.01)
+    with UploadedFiles(review.config.retrieval.index_path).alone():
+        for act in (lambda: reviewer.add_uploads(run, [("a", data)]), lambda: reviewer.delete(run)):
+            with pytest.raises(ReviewError, match="Another program"):
+                act()
+    assert len(reviewer.add_uploads(run, [("a", data)])) == 1
+    reviewer.delete(run)
 
 
 def test_a_stopped_run_is_resumed(built, tmp_path):
@@ -337,11 +345,27 @@ def test_the_rest_is_accepted_in_one_answer(built, classified, tmp_path):
             item: {"kind": "accept", "label": labels[item]} for item in advice.items
         }
         assert reviewer.runs.run(run.id).open == advice.open - advice.deciding
-        assert reviewer.accept_rest(run.id, 0.3).answer is None
+        assert reviewer.accept_rest(run.id, 0.3).answer == decided.answer  # sent again
         reviewer.undo()
+        assert reviewer.accept_rest(run.id, 1.0).answer is None
         assert [(item.id, item.result, item.decision) for item in reviewer.items([item.id for item in before])] == [
             (item.id, item.result, item.decision) for item in before
         ]
+
+
+@pytest.mark.parametrize("kind", ["unknown", "skip", "accept"])
+def test_an_item_that_is_open_again_has_the_newest_result(review, kind):
+    """While it was decided, nobody voted on it."""
+    reviewer, items = review.reviewer, of_label(review, "chevron")
+    answer = reviewer.decide(items, kind).answer
+    reviewer.teach(of_label(review, "argyle")[:1], "argyle")
+    review.classifier.editor().rename_label("stripes", "other name")
+    assert review.classifier.wait_for_index()
+    reviewer.undo(answer.id)
+    results = {item.id: item.result["label"] for item in reviewer.runs.items(items)}
+    fresh = review.classifier.classify_many([reviewer.file_of(item) for item in items])
+    assert results == {item: result.label for item, result in zip(items, fresh, strict=True)}
+    assert "stripes" not in results.values()
 
 
 def test_without_a_calibration_nothing_is_accepted(review):

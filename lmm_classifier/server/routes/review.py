@@ -95,7 +95,7 @@ async def decide(request: Request) -> Response:
 async def accept(request: Request) -> Response:
     """Accept the results of the open items that decide themselves at a target precision, in one answer.
 
-    Nothing is taught. Where there are no such items, `answer` is null.
+    Nothing is taught. Sent again, it returns the same answer; where no item could be accepted, `answer` is null.
     """
     state = state_of(request)
     body = await read_body(request, state, Acceptance)
@@ -187,11 +187,12 @@ async def _told(state: ServerState, decided: Decided, kind: str, is_waiting: boo
     answer, reviews, revote, is_unknown = decided.answer, state.reviews, None, False
     if answer is not None:
         reviews.tell_later(answer.run, kind, {"answer": answer_values(answer)})
-        is_label = answer.kind == "label"
-        if is_label:
+        # an item that is open again was not voted on while it was decided
+        is_voting = answer.kind == "label" or kind == "undo"
+        if is_voting:
             asked = reviews.revotes.ask(answer.run, answer.id)
             revote = await _vote(asked) if is_waiting else None
-        is_unknown = is_label and revote is None
+        is_unknown = is_voting and revote is None
     values = Decided(answer, revote, decided.refused).to_dict()
     counts = dict.fromkeys(("re_voted", "newly_confident", "newly_open")) if is_unknown else {}
     return {**values, **counts, "index_version": state.ids.contents.version}

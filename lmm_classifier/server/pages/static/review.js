@@ -3,7 +3,7 @@
 import { Advice } from "./review_advice.js";
 import { compare, LabelDialog, stepNeighbor } from "./review_dialogs.js";
 import { RunEvents } from "./review_events.js";
-import { DID, newest, taught } from "./review_history.js";
+import { DID, forget, newest, taught } from "./review_history.js";
 import { drawLegend, keysOf, listen } from "./review_keys.js";
 import { Notices } from "./review_notices.js";
 import { Outbox } from "./review_outbox.js";
@@ -33,6 +33,10 @@ let undoing = Promise.resolve(); // one after the other: each has to know what t
 
 const outbox = new Outbox(number, page.dataset.created ?? "", {
   saved: (entry, reply) => {
+    if (entry.kind === "accept" && reply.answer === null) {
+      forget(history, entry.id);
+      notices.say("Nothing was left to accept.");
+    }
     const refused = Object.keys(reply.refused ?? {}).map(Number);
     if (refused.length) returned(refused, `Not taught: ${Object.values(reply.refused)[0]}`);
     if (entry.kind === "undo") needsOrder = true;
@@ -41,10 +45,7 @@ const outbox = new Outbox(number, page.dataset.created ?? "", {
     if (!queue.item) ahead();
   },
   refused: (entry, why) => {
-    if (entry.kind !== "undo") {
-      const place = history.findIndex((done) => done.entry === entry.id);
-      if (place >= 0) history.splice(place, 1);
-    }
+    if (entry.kind !== "undo") forget(history, entry.id);
     returned([], `Not saved: ${why}`);
   },
   changed: (count, isAway) => {
@@ -215,7 +216,7 @@ const ACTS = {
   unknown: () => decide([queue.item], "unknown", DID.unknown),
   skip: () => decide([queue.item], "skip", DID.skip),
   accept: () => {
-    if (advice.acceptable) remember(outbox.add({ kind: "accept", items: [] }), [], DID.accept);
+    if (advice.take()) remember(outbox.add({ kind: "accept", items: [] }), [], DID.accept);
   },
   apart: () => {
     if (!queue.item?.apart) decide([queue.item], "not_in_group", DID.not_in_group);

@@ -20,6 +20,14 @@ export class Advice {
     if (reply?.ok) this.draw(await reply.json());
   }
 
+  /** Return whether something can be accepted, once. */
+  take() {
+    const count = this.acceptable;
+    this.acceptable = 0;
+    if (get("accept")) get("accept").hidden = true;
+    return count > 0;
+  }
+
   /** @param {any} advice */
   draw({ target, calibrated, open, deciding, may_stop: mayStop }) {
     const reach = calibrated

@@ -32,3 +32,13 @@ export async function newest(run, entries) {
   const did = last?.kind === "label" ? taught(last.label) : DID[last?.kind];
   return last ? { entry: null, answer: last.id, items: last.items, did } : null;
 }
+
+/**
+ * An answer had no effect, so there is nothing to undo.
+ * @param {Done[]} history
+ * @param {string} entry
+ */
+export function forget(history, entry) {
+  const place = history.findIndex((done) => done.entry === entry);
+  if (place >= 0) history.splice(place, 1);
+}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from hashlib import sha256
@@ -16,13 +16,14 @@ from starlette.types import Receive, Scope, Send
 
 from lmm_classifier.batching.queued_image import QueuedResult
 from lmm_classifier.core.datatypes import Classification
-from lmm_classifier.core.errors import EncoderError, ImageError, QueueFullError
+from lmm_classifier.core.errors import EncoderError, ImageError, LmmClassifierError, QueueFullError
 from lmm_classifier.pipeline.stages.answer_options import AnswerOptions
 from lmm_classifier.pipeline.stages.unreadable import unreadable
+from lmm_classifier.server.metrics import Metrics
 from lmm_classifier.server.problems import ProblemError, instance_of, problem_of, problem_values
 from lmm_classifier.server.results import AsciiJson
 from lmm_classifier.server.state import ServerState, state_of
-from lmm_classifier.server.uploads import IMAGE, FormParts, Upload, boundary_of, closing, known_part
+from lmm_classifier.server.uploads import IMAGE, FormParts, Part, Upload, boundary_of, closing, known_part
 
 _AHEAD = 16  # images of one form that wait in the queue together
 _LONGEST = 60_000  # milliseconds
@@ -69,7 +70,7 @@ async def _form(request: Request, state: ServerState, asked: Asked, boundary: by
     upload = Upload(request, state.held, state.settings.max_multipart)
     lines = _results(upload, state, asked, boundary)
     if "application/jsonl" in request.headers.get("accept", ""):
-        return _JsonLines(lines, instance_of(request.scope))
+        return _JsonLines(lines, instance_of(request.scope), state.metrics)
     async with aclosing(lines):
         results = [values async for values in lines]
     for values in results:
@@ -83,28 +84,39 @@ async def _results(
 ) -> AsyncGenerator[dict[str, Any], None]:
     """Yield the result or the problem of each image of a form as it is ready, with its place."""
     settings = state.settings
-    waiting = set[asyncio.Task[dict[str, Any]]]()
+    waiting, reading, count = set[asyncio.Task[dict[str, Any]]](), set[asyncio.Task[Part | None]](), 0
     try:
         async with upload.opened():
-            count = 0
-            async for part in FormParts(upload, boundary, settings.max_body, settings.max_parts):
-                known_part(part, [IMAGE])
-                first = None if count else submitted(state, part.data, asked)
-                waiting.add(asyncio.create_task(result_of(count, part.data, upload, state, asked, first)))
-                count += 1
-                while len(waiting) >= min(_AHEAD, settings.queue):
-                    done, waiting = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
-                    for task in done:
-                        yield task.result()
+            parts = aiter(FormParts(upload, boundary, settings.max_body, settings.max_parts))
+            has_more = True
+            while True:
+                if has_more and not reading and len(waiting) < min(_AHEAD, settings.queue):
+                    reading.add(asyncio.create_task(_next(parts)))
+                tasks: list[asyncio.Task[Any]] = [*waiting, *reading]
+                if not tasks:
+                    break
+                done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+                for ready in waiting & done:
+                    waiting.remove(ready)
+                    yield ready.result()
+                for read in reading & done:
+                    reading.remove(read)
+                    part = read.result()
+                    has_more = part is not None
+                    if part is not None:
+                        known_part(part, [IMAGE])
+                        first = None if count else submitted(state, part.data, asked)
+                        waiting.add(asyncio.create_task(result_of(count, part.data, upload, state, asked, first)))
+                        count += 1
             if not count:
                 raise ProblemError("malformed-request", "The form has no part named `image`.")
-            while waiting:
-                done, waiting = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
-                for task in done:
-                    yield task.result()
     finally:
-        for task in waiting:
+        for task in (*waiting, *reading):
             task.cancel()
+
+
+async def _next(parts: AsyncIterator[Part]) -> Part | None:
+    return await anext(parts, None)
 
 
 async def result_of(
@@ -226,10 +238,10 @@ class _JsonLines(Response):
 
     media_type = "application/jsonl"
 
-    def __init__(self, lines: AsyncGenerator[dict[str, Any], None], instance: str) -> None:
+    def __init__(self, lines: AsyncGenerator[dict[str, Any], None], instance: str, metrics: Metrics) -> None:
         super().__init__(headers={})
         del self.headers["content-length"]
-        self._lines, self._instance = lines, instance
+        self._lines, self._instance, self._metrics = lines, instance, metrics
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002 - the body is `lines`
         """Send the lines."""
@@ -241,10 +253,11 @@ class _JsonLines(Response):
                         await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
                         has_begun = True
                     await send({"type": "http.response.body", "body": self._line(values), "more_body": True})
-            except ProblemError as problem:
+            except (ProblemError, LmmClassifierError) as error:
                 if not has_begun:
                     raise
-                line = {"index": None, "problem": problem_values(problem, self._instance)}
+                self._metrics.count_refusal(error)
+                line = {"index": None, "problem": problem_values(problem_of(error), self._instance)}
                 await send({"type": "http.response.body", "body": _encoded(line), "more_body": True})
         await send({"type": "http.response.body", "body": b"", "more_body": False})
 
