@@ -174,6 +174,7 @@ def test_what_needs_images_says_so(tmp_path):
     with pytest.raises(ConfigError, match="no encoder for images"):
         editor(path).add([images / "stripes" / "00.png"], "cat")
     assert len(read_index(path).paths) == len(read_index(tmp_path / "index.npz").paths) == 55
+    assert check_index(path) == []
     with pytest.raises(IndexFileError, match="holds an index already"):
         Index.from_vectors(VECTORS, LABELS).save(path)
 
