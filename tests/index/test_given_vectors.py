@@ -113,6 +113,9 @@ def test_wrong_vectors():
         Index.from_vectors([], [])
     with pytest.raises(VectorError, match="row 1 holds NaN"):
         Index.from_vectors([[1, 0], [0, np.nan]], ["cat", "dog"])
+    for encoder in (3, "", " ", None, DescriptorEncoder):
+        with pytest.raises(DatasetError, match="Expected the name of what made the vectors, or an encoder"):
+            Index.from_vectors(np.eye(2), ["cat", "dog"], encoder=encoder)
     with pytest.raises(DatasetError, match="The vectors have 2 numbers each, but those of descriptor"):
         Index.from_vectors(np.eye(2), ["cat", "dog"], encoder=DescriptorEncoder())
 

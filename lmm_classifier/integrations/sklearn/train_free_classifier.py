@@ -51,7 +51,8 @@ class TrainFreeClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     Attributes:
         classes_: the classes (C,), sorted.
         familiarity_threshold_: below it, `score_samples` says that a row is of no known class.
-        index_: the examples with the calibration; `index_.save(path)` writes them for the program.
+        index_: the examples with the calibration. With the metric `cosine`, `index_.save(path)` writes them for the
+            program; Euclidean rows have one number more.
         retriever_: what votes.
         n_features_in_: numbers in a row.
 
