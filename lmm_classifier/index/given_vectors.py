@@ -50,7 +50,8 @@ def contents_of_vectors(
         raise DatasetError("Expected at least one vector, got none.")
     names = _labels(labels, len(vectors))
     fingerprint = _fingerprint(encoder, vectors.shape[1])
-    fitter = transform or (IdentityFitter() if isinstance(encoder, str | Fingerprint) else encoder.transform_fitter)
+    own = IdentityFitter() if isinstance(encoder, str | Fingerprint) else encoder.transform_fitter
+    fitter = own if transform is None else transform
     blocks = VectorBlocks(vectors)
     fitted = fitter.fit(blocks)
     manifest = Manifest(
@@ -66,8 +67,10 @@ def contents_of_vectors(
 
 
 def _fingerprint(encoder: Encoder | Fingerprint | str, dim: int) -> Fingerprint:
-    if isinstance(encoder, str):
+    if isinstance(encoder, str) and encoder.strip():
         return given_fingerprint(encoder, dim)
+    if isinstance(encoder, type) or not isinstance(encoder, Fingerprint | Encoder):
+        raise DatasetError(f"encoder is {encoder!r}. Expected the name of what made the vectors, or an encoder.")
     fingerprint = encoder if isinstance(encoder, Fingerprint) else encoder.fingerprint
     if fingerprint.dim != dim:
         raise DatasetError(f"The vectors have {dim} numbers each, but those of {fingerprint} have {fingerprint.dim}.")

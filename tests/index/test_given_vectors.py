@@ -113,6 +113,9 @@ def test_wrong_vectors():
         Index.from_vectors([], [])
     with pytest.raises(VectorError, match="row 1 holds NaN"):
         Index.from_vectors([[1, 0], [0, np.nan]], ["cat", "dog"])
+    for encoder in (3, "", " ", None, DescriptorEncoder):
+        with pytest.raises(DatasetError, match="Expected the name of what made the vectors, or an encoder"):
+            Index.from_vectors(np.eye(2), ["cat", "dog"], encoder=encoder)
     with pytest.raises(DatasetError, match="The vectors have 2 numbers each, but those of descriptor"):
         Index.from_vectors(np.eye(2), ["cat", "dog"], encoder=DescriptorEncoder())
 
@@ -174,6 +177,7 @@ def test_what_needs_images_says_so(tmp_path):
     with pytest.raises(ConfigError, match="no encoder for images"):
         editor(path).add([images / "stripes" / "00.png"], "cat")
     assert len(read_index(path).paths) == len(read_index(tmp_path / "index.npz").paths) == 55
+    assert check_index(path) == []
     with pytest.raises(IndexFileError, match="holds an index already"):
         Index.from_vectors(VECTORS, LABELS).save(path)
 

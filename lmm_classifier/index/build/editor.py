@@ -238,10 +238,19 @@ class IndexEditor(EditHistory):
         """Commit missing vectors of new images; return the records that have one, and the images that failed."""
         names, records = list(new_records), list(new_records.values())
         files = [file_of(store, manifest, record.path) for record in records]
-        failed = self._encode(store, manifest, files, records, progress)
-        for position in failed:
-            if records[position].path.startswith(ADDED):
-                (store.added_folder / file_name(files[position])).unlink(missing_ok=True)
+        copies = {
+            place: store.added_folder / file_name(files[place])
+            for place, record in enumerate(records)
+            if record.path.startswith(ADDED)
+        }
+        try:
+            failed = self._encode(store, manifest, files, records, progress)
+        except BaseException:  # no example will refer to the copies
+            for copy in copies.values():
+                copy.unlink(missing_ok=True)
+            raise
+        for place in copies.keys() & failed.keys():
+            copies[place].unlink(missing_ok=True)
         skipped = [  # under the given name, not under that of the copy
             Skipped(names[position], image.reason.removeprefix(f"{files[position]}: "), image.kind)
             for position, image in failed.items()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import islice
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,10 +20,21 @@ from lmm_classifier.embeddings.config import EncoderConfig
 from lmm_classifier.embeddings.opening import open_encoders
 
 require_optional("sklearn", "sklearn")  # before it is imported, so that the error names the extra
-from sklearn.base import BaseEstimator, TransformerMixin  # noqa: E402
+if TYPE_CHECKING:  # scikit-learn has no types, and every checker guesses others
+
+    class BaseEstimator:
+        """What estimators are to a type checker."""
+
+        def __sklearn_tags__(self) -> Any: ...
+        def __getstate__(self) -> dict[str, Any]: ...
+
+    class TransformerMixin:
+        """The same of this kind."""
+else:
+    from sklearn.base import BaseEstimator, TransformerMixin
 
 
-class ImageEncoder(TransformerMixin, BaseEstimator):  # type: ignore[misc] # scikit-learn has no types
+class ImageEncoder(TransformerMixin, BaseEstimator):
     """Turns images into vectors: paths, bytes, arrays or Pillow images, as `HybridClassifier.classify` takes them.
 
     There is nothing to fit. The encoder is opened when the first image comes, and copies open their own. A search over

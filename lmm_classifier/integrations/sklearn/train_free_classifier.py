@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,12 +27,20 @@ from lmm_classifier.pipeline.retrieval.retrieval_scores import RetrievalScores
 from lmm_classifier.pipeline.retrieval.retriever import Retriever
 
 require_optional("sklearn", "sklearn")  # before it is imported, so that the error names the extra
-from sklearn.base import BaseEstimator, ClassifierMixin  # noqa: E402
+if TYPE_CHECKING:  # scikit-learn has no types, and every checker guesses others
+
+    class BaseEstimator:
+        """What estimators are to a type checker."""
+
+    class ClassifierMixin:
+        """The same of this kind."""
+else:
+    from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils.multiclass import check_classification_targets  # noqa: E402
 from sklearn.utils.validation import check_is_fitted, column_or_1d, validate_data  # noqa: E402
 
 
-class TrainFreeClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc] # scikit-learn has no types
+class TrainFreeClassifier(ClassifierMixin, BaseEstimator):
     """Classifies rows by their nearest examples, as `HybridClassifier` does with images.
 
     It is made for embeddings. The probabilities are calibrated by leave-one-out when it is fitted, so that
@@ -51,7 +59,8 @@ class TrainFreeClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     Attributes:
         classes_: the classes (C,), sorted.
         familiarity_threshold_: below it, `score_samples` says that a row is of no known class.
-        index_: the examples with the calibration; `index_.save(path)` writes them for the program.
+        index_: the examples with the calibration. With the metric `cosine`, `index_.save(path)` writes them for the
+            program; Euclidean rows have one number more.
         retriever_: what votes.
         n_features_in_: numbers in a row.
 
@@ -100,7 +109,8 @@ class TrainFreeClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         config = self._config()
         X, y = validate_data(self, X, y, dtype=[np.float64, np.float32], ensure_min_samples=2)  # noqa: N806
         check_classification_targets(y)
-        self.classes_, numbers = np.unique(column_or_1d(y, warn=True), return_inverse=True)
+        classes, numbers = np.unique(column_or_1d(y, warn=True), return_inverse=True)
+        self.classes_: NDArray[Any] = classes
         if len(self.classes_) < 2:
             raise ValueError("The classifier needs examples of two classes, but y holds only one class.")
         self._space: Space = EuclideanSpace.of(X) if self.metric == "euclidean" else CosineSpace()
@@ -113,9 +123,9 @@ class TrainFreeClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         else:
             calibration = fit_by_groups(config, [index], _group_numbers(groups, len(X)))[0]
         contents = replace(contents, calibration=calibration.to_arrays(contents))
-        self.index_ = Index(contents, index.transform, index.gallery.embeddings)
-        self.retriever_ = Retriever.open(config, [self.index_])
-        self.familiarity_threshold_ = self.retriever_.calibration.familiarity_threshold(self.keep_known)
+        self.index_: Index = Index(contents, index.transform, index.gallery.embeddings)
+        self.retriever_: Retriever = Retriever.open(config, [self.index_])
+        self.familiarity_threshold_: float = self.retriever_.calibration.familiarity_threshold(self.keep_known)
         place = {name: number for number, name in enumerate(self.index_.label_names)}
         self._columns: IntArray = np.array([place[require_label(name)] for name in names])
         return self

@@ -166,6 +166,8 @@ def _require_name(section: EncoderConfig, manifest: Manifest, source: str) -> No
 
 
 def _alone(index: Index) -> tuple[Index, ...]:
+    if not isinstance(index, Index):
+        raise ConfigError(f"expected an Index, such as Index.from_vectors makes, got {type(index).__name__}")
     if len(index.contents.vectors) != 1:
         raise ConfigError(
             f"The index has vectors of {len(index.contents.vectors)} encoders, but expected those of one. Name it by "

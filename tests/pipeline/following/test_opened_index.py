@@ -55,6 +55,8 @@ def test_it_can_be_followed_in_the_background(config, index):
 
 def test_an_index_of_another_encoder_is_refused(config, index):
     """As one on disk."""
+    with pytest.raises(ConfigError, match="expected an Index, such as Index.from_vectors makes, got str"):
+        HybridClassifier(config, index="index")
     config.set("encoder.backend=descriptor")
     with pytest.raises(IndexMismatchError, match="set encoder.backend to 'vectors'"):
         HybridClassifier(config, index=index)
