@@ -119,6 +119,31 @@ def test_lines_come_with_their_place(client, images, expected):
     assert [plain(line) for line in sorted(lines, key=lambda line: line["index"])] == expected
 
 
+def test_a_line_comes_while_the_form_arrives_and_a_problem_is_the_last_one(open_server, config, images):
+    """A result waits for no other image; where the form is refused later, the stream says so and ends in order."""
+    server = open_server(config)
+    part = b'--b\r\ncontent-disposition: form-data; name="image"; filename="x.png"\r\n\r\n'
+    whole = part + images[0] + b"\r\n" + part + images[1]
+    headers = {"content_type": "multipart/form-data; boundary=b", "accept": "application/jsonl"}
+    begun = request("POST", "/v1/classify", **headers).replace(b"content-length: 0", b"content-length: 9999999")
+    with server.connect() as connection:
+        connection.sendall(begun + whole)  # the second image does not end
+        answer = b""
+        while b'"label"' not in answer:
+            assert (more := connection.recv(65536))
+            answer += more
+        assert b'"index": 0' in answer
+        server.state.held.count += server.state.held.limit  # another body takes all the room
+        connection.sendall(images[1])
+        while not answer.endswith(b"0\r\n\r\n"):
+            assert (more := connection.recv(65536))
+            answer += more
+        server.state.held.remove(server.state.held.limit)
+    assert b'"index": null' in answer
+    assert b"/problems/queue-full" in answer
+    assert server.state.metrics.refused.labels("bodies")._value.get() == 1
+
+
 def test_a_bad_image_of_a_form_is_unreadable(client, images, expected):
     """The others have their results."""
     results = client.post("/v1/classify", files=form(images[0], b"no image", images[1])).json()["results"]
