@@ -94,7 +94,7 @@ _OF_ONE_EXAMPLE: dict[str, Any] = {
 class FindingSeen(Body):
     """A finding of the audit; one of the kinds `label` and `outlier` is about one example."""
 
-    model_config = ConfigDict(json_schema_extra=_OF_ONE_EXAMPLE)
+    model_config: ClassVar[ConfigDict] = ConfigDict(json_schema_extra=_OF_ONE_EXAMPLE)
 
     kind: FindingKind
     examples: Annotated[list[FoundExample], Field(min_length=1, max_length=10_000)]
