@@ -130,13 +130,15 @@ def test_a_line_comes_while_the_form_arrives_and_a_problem_is_the_last_one(open_
         connection.sendall(begun + whole)  # the second image does not end
         answer = b""
         while b'"label"' not in answer:
-            assert (more := connection.recv(65536))
+            more = connection.recv(65536)
+            assert more, "the answer ends too early"
             answer += more
         assert b'"index": 0' in answer
         server.state.held.count += server.state.held.limit  # another body takes all the room
         connection.sendall(images[1])
         while not answer.endswith(b"0\r\n\r\n"):
-            assert (more := connection.recv(65536))
+            more = connection.recv(65536)
+            assert more, "the answer ends too early"
             answer += more
         server.state.held.remove(server.state.held.limit)
     assert b'"index": null' in answer
