@@ -7,12 +7,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lmm_classifier.core.errors import DatasetError, ImageError
+from lmm_classifier.core.errors import DatasetError
 from lmm_classifier.data.config import ImagesConfig
-from lmm_classifier.data.file_content import read_bytes
-from lmm_classifier.data.limits import ImageLimits
 from lmm_classifier.data.readers.dataset_spec import DatasetSpec
 from lmm_classifier.data.readers.opening import open_dataset
+from tests.helpers.damage import assert_clear_errors
 from tests.helpers.dataset_sources import write_tar
 
 GOOD = {"a/1.png": b"one" * 300, "b/2.png": b"two" * 300, "c/3.png": b"three" * 300}
@@ -101,18 +100,5 @@ ARCHIVE = _archive()
 )
 def test_a_damaged_archive_gives_clear_errors(tmp_path_factory, changes, cut):
     """Whatever the bytes are, reading ends with an error of this program, or with bytes of the announced size."""
-    damaged = bytearray(ARCHIVE)
-    for place, value in changes:
-        damaged[place] = value
     path = tmp_path_factory.getbasetemp() / "damaged.tar"
-    path.write_bytes(damaged[: len(damaged) - cut // 2])
-    try:
-        dataset = open_dataset(DatasetSpec(str(path)), ImagesConfig())
-    except DatasetError:
-        return
-    for example in dataset.examples:
-        place = dataset.root / example.path
-        try:
-            assert len(read_bytes(place, ImageLimits())) == place.stat().st_size
-        except ImageError:
-            continue
+    assert_clear_errors(path, ARCHIVE, changes, cut // 2)
