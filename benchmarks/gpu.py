@@ -1,8 +1,8 @@
 """Throughput on a GPU: images per second by batch, the fraction of its matrix products, and the cores that feed it.
 
 Run `python -m benchmarks.performance --only gpu` on a machine with CUDA. `--device cpu` tries the code on a tiny model.
-With a folder of Qwen2-VL's tokenizer, `python -m benchmarks.gpu TOKENIZER` adds requests per second for the shapes of
-the 7B model: with its shared prefix read once, and with every prompt read separately.
+With a folder of Qwen2-VL's tokenizer, `python -m benchmarks.gpu TOKENIZER` measures requests per second for the shapes
+of the 7B model: with its shared prefix read once, and with every prompt read separately.
 """
 
 from __future__ import annotations
@@ -142,8 +142,7 @@ def rerank_rows(tokenizer: Path, device: str) -> list[Row]:
     from lmm_classifier.rerank.prompts import PromptOptions, make_prompts
     from lmm_classifier.rerank.shared_prefix import SharedPrefixScorer
 
-    model, processor = random_model(tokenizer, SEVEN_B)
-    model.to(device)
+    model, processor = random_model(tokenizer, SEVEN_B, device)
     requests = make_requests(large_images(), 5, references=False)[:4]
     budget = VisualTokenBudget(256, 256, 4096)
     prompts = [[budget.fit(prompt) for prompt in make_prompts(PromptOptions(), request)] for request in requests]
@@ -177,7 +176,7 @@ def rows(quick: bool = False) -> list[Row]:
 
 
 def main() -> None:
-    """Measure and write benchmarks/results/gpu.json, or try the code on a CPU."""
+    """Measure the reranker and write benchmarks/results/gpu.json, or try the encoder's code on a CPU."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("tokenizer", nargs="?", type=Path, help="a folder with Qwen2-VL's tokenizer")
     parser.add_argument("--device", default="cuda", help="cuda, or cpu to try the code on a tiny model")
@@ -187,8 +186,9 @@ def main() -> None:
             for row in rows_of_shape(TINY, "cpu", (1, 2), Path(folder), 16):
                 print(f"{row.name}: {row.value:g} {row.unit} ({row.against})")
         return
-    reranks = rerank_rows(arguments.tokenizer, arguments.device) if arguments.tokenizer else []
-    write_rows("gpu", rows() + reranks)
+    if arguments.tokenizer is None:
+        parser.error("expected TOKENIZER, a folder with Qwen2-VL's tokenizer")
+    write_rows("gpu", rerank_rows(arguments.tokenizer, arguments.device))
 
 
 if __name__ == "__main__":

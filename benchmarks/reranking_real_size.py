@@ -32,8 +32,10 @@ TWO_B = (1536, 8960, 28, 12, 2, True)
 SEVEN_B = (3584, 18944, 28, 28, 4, False)
 
 
-def random_model(tokenizer: Path, shape: tuple[int, int, int, int, int, bool] = TWO_B) -> tuple[Any, Any]:
-    """Return a Qwen2-VL of a real shape with random weights, and its processor."""
+def random_model(
+    tokenizer: Path, shape: tuple[int, int, int, int, int, bool] = TWO_B, device: str = "cpu"
+) -> tuple[Any, Any]:
+    """Return a Qwen2-VL of a real shape with random weights, drawn on the device, and its processor."""
     from transformers import (
         Qwen2Tokenizer,
         Qwen2VLConfig,
@@ -53,7 +55,8 @@ def random_model(tokenizer: Path, shape: tuple[int, int, int, int, int, bool] = 
     config: Any = Qwen2VLConfig(text_config=text, vision_config=vision, image_token_id=151655, tie_word_embeddings=tied)
     torch.manual_seed(0)
     torch.set_default_dtype(torch.bfloat16)
-    model = Qwen2VLForConditionalGeneration(config).eval()
+    with torch.device(device):
+        model = Qwen2VLForConditionalGeneration(config).eval()
     torch.set_default_dtype(torch.float32)
     # A folder with the vocabulary alone lacks the control tokens. They are the next numbers, in this order.
     control = "im_start im_end object_ref_start object_ref_end box_start box_end quad_start quad_end vision_start " \

@@ -50,6 +50,7 @@ PARTS: dict[str, tuple[str, tuple[str, ...]]] = {
     "durability": ("durability", ("",)),
     "start": ("performance", ("start",)),
     "gpu": ("performance", ("GPU",)),
+    "gpu_reranks": ("gpu", ("GPU reranks",)),
     "serving_http": ("serving_http", ("",)),
     "teaching_http": ("teaching_http", ("",)),
     "serving": ("serving", ("",)),
