@@ -93,13 +93,13 @@ def label_studio_tasks(
     interface_of(labels)  # a label that XML cannot hold is refused before a long run
     with ExitStack() as stack:
         try:
-            beside = stack.enter_context(atomic_write(interface))
+            interface_output = stack.enter_context(atomic_write(interface))
             items = stack.enter_context(json_list(stack.enter_context(atomic_write(output))))
         except OSError as error:
             raise OutputError(f"Cannot write {output}: {error.strerror}.") from error
         tasks = LabelStudioTasks(items, ImageUrls(url_prefix), labels)
         yield tasks
-        beside.write_text(interface_of(sorted(tasks.labels)), encoding="utf-8")
+        interface_output.write_text(interface_of(sorted(tasks.labels)), encoding="utf-8")
 
 
 def require_new_tasks(output: Path, overwrite: bool) -> None:
