@@ -98,10 +98,10 @@ def _export_examples(
     state = "What was copied stays." if to == "folder" else f"{output} was not written."
     with told_if_interrupted(lambda: f"Interrupted. {state}"), ProgressDisplay() as show:
         report = export_index(source, output, to, config, options, show)
-    done = "" if report.counts is None else f" ({', '.join(f'{n} {what}' for what, n in report.counts.items())})"
+    counts = ", ".join(f"{count} {what}" for what, count in report.counts.items())
+    done = f" ({counts})" if counts else ""
     lines = [f"{output}: {report.examples} examples of {source}{done}"]
-    folders = (report.folders or {}).items()
-    lines += [f"the folder of {label!r} is {folder!r}" for label, folder in folders if folder != label]
+    lines += [f"the folder of {label!r} is {folder!r}" for label, folder in report.folders.items() if folder != label]
     _print(*lines)
     print_skipped(report.skipped)
     return 3 if report.skipped else 0

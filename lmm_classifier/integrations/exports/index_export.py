@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
@@ -42,9 +42,9 @@ class ExportReport:
     """Number of examples of the index."""
     skipped: tuple[Skipped, ...] = ()
     """Examples that are not in the export, or whose image is not, with reasons."""
-    folders: dict[str, str] | None = None
+    folders: dict[str, str] = field(default_factory=dict)
     """Of an export to folders: the name of the folder of each label, which differs where no folder can have it."""
-    counts: dict[str, int] | None = None
+    counts: dict[str, int] = field(default_factory=dict)
     """Of an export to folders: what was done, such as `copied` or `already there`."""
 
 
@@ -108,7 +108,7 @@ class _Export:
         folders: dict[str, str] | None = None,
         counts: dict[str, int] | None = None,
     ) -> ExportReport:
-        return ExportReport(str(self.output), len(self.indexes[0]), tuple(problems), folders, counts)
+        return ExportReport(str(self.output), len(self.indexes[0]), tuple(problems), folders or {}, counts or {})
 
 
 def export_index(
