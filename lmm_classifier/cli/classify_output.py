@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import typer
 
 from lmm_classifier.cli.result_output import ResultOutput
 from lmm_classifier.cli.whole_result_output import WholeResultOutput
+from lmm_classifier.core.errors import OutputError
 from lmm_classifier.core.files import require_place
 from lmm_classifier.integrations.exports.export_options import ExportOptions
 from lmm_classifier.integrations.exports.result_export import RESULT_FORMATS, ResultExport
@@ -75,5 +77,7 @@ def chosen_output(
     if resume:
         raise typer.BadParameter(f"--resume needs --format jsonl or csv: {chosen} is written as a whole.")
     require_place(*others)
+    if any(os.path.realpath(other) == os.path.realpath(output) for other in others if other is not None):
+        raise OutputError(f"Cannot write two outputs to {output}. Give each a file of its own.")
     options = ExportOptions(wanted.images, wanted.url_prefix, overwrite=overwrite)
     return WholeResultOutput(ResultExport(output, chosen, options), limit)

@@ -6,8 +6,10 @@ from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from lmm_classifier.cli.image_sources import STDIN
 from lmm_classifier.cli.stored_results import StoredResults
 from lmm_classifier.core.datatypes import Classification
+from lmm_classifier.core.errors import OutputError
 from lmm_classifier.core.progress import Skipped
 from lmm_classifier.data.places import Place
 from lmm_classifier.integrations.exports.result_export import ResultExport, ResultWriter
@@ -38,9 +40,11 @@ class WholeResultOutput:
         self._is_whole = True
 
     def write(self, result: Classification, place: Place | None = None) -> None:
-        """Write one result."""
+        """Write one result; raise OutputError where it is of standard input, and the format needs a file."""
         if self._writer is None:
             raise ValueError("expected an output that was opened")
+        if result.path == str(STDIN) and self.format != "parquet":
+            raise OutputError(f"Standard input has no file that {self.format} could show. Name the file.")
         self._writer.write(result, place, self._run)
         self.written += 1
 

@@ -101,6 +101,21 @@ def test_options_that_do_not_belong_together(new, tmp_path, options, reason):
     assert reason in " ".join(run(*arguments, *options, cwd=tmp_path, code=2).stderr.split())
 
 
+def test_standard_input_has_no_file(place, tmp_path):
+    """Another program could not show it; a table can hold its bytes."""
+    image = next((place / "new/stripes").glob("*.png")).read_bytes()
+    new = ["classify", "-", "--index", place / "index.npz", "--config", OFFLINE]
+    done = run(*new, "--format", "fiftyone", "--output", "out", cwd=tmp_path, code=1, stdin=image)
+    assert "Standard input has no file that fiftyone could show" in done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_two_outputs_of_one_name(new, tmp_path):
+    """One would replace the other."""
+    done = run(*new, "--format", "label-studio", "--output", "x", "--report", "./x", cwd=tmp_path, code=1)
+    assert "Cannot write two outputs to x" in done.stderr
+
+
 def test_nothing_is_replaced(new, tmp_path):
     """An earlier output needs --overwrite; a file of a user is never replaced."""
     (tmp_path / "t.json").write_text("mine", "utf-8")

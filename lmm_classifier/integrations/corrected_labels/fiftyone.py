@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from lmm_classifier.core.errors import DatasetError
@@ -62,8 +62,14 @@ def _files(folder: Path) -> dict[str, str]:
     if (folder / DATA).is_file():
         listed = read_json(folder / DATA)
         known = listed if isinstance(listed, dict) else {}
-        return {str(name).rpartition(".")[0] or str(name): str(folder / str(file)) for name, file in known.items()}
-    return {file.stem: str(file) for file in (folder / "data").glob("*")}
+        return {_name(str(name)): str(folder / str(file)) for name, file in known.items()}
+    data = folder / "data"
+    return {_name(file.relative_to(data).as_posix()): str(file) for file in data.rglob("*") if file.is_file()}
+
+
+def _name(file: str) -> str:
+    """Return the name of an image, which is that of its file without the ending."""
+    return str(PurePosixPath(file).with_suffix("")) if PurePosixPath(file).suffix else file
 
 
 def _field(samples: list[dict[str, Any]], field: str | None, file: Path) -> str:

@@ -62,8 +62,10 @@ class ImageUrls:
             name: what follows the prefix: the id of an example, or a path as it was given.
 
         Raises:
-            OutputError: there is no prefix, and the image is neither a file nor a URL.
+            OutputError: it is a part of an image, or there is no prefix and it is neither a file nor a URL.
         """
+        if isinstance(place, Crop):
+            raise OutputError(f"{place} is a part of an image, which has no URL. Choose another format.")
         if self.prefix is not None:
             return self.prefix + quote(os.fsencode(name.removeprefix("./").lstrip("/")))
         if isinstance(place, Path):

@@ -10,6 +10,7 @@ from typing import Literal, Protocol
 
 from lmm_classifier.core.datatypes import Classification
 from lmm_classifier.core.errors import OutputError
+from lmm_classifier.core.optional_imports import require_optional
 from lmm_classifier.core.paths import expand_home
 from lmm_classifier.data.limits import ImageLimits
 from lmm_classifier.data.places import Place
@@ -53,6 +54,7 @@ class ResultExport:
         elif self.format == "label-studio":
             require_new_tasks(self.output, self.options.overwrite)
         else:
+            require_optional("pyarrow", "parquet")  # before a long run
             require_new_file(self.output, MAGIC, self.options.overwrite)
 
     def opened(self, labels: Collection[str], limit: int) -> AbstractContextManager[ResultWriter]:

@@ -131,6 +131,22 @@ def test_fiftyone_there_and_back(index, tmp_path):
     ]
 
 
+def test_images_of_fiftyone_are_found_by_their_files(index, tmp_path):
+    """The names are those of files without the ending, in `data.json` or in the folder `data`."""
+    root = absolute(read_index(index).manifest.image_root)
+    values = {"classes": ["a", "b"], "labels": {"x.y/0": 1, "1": {"label": 1}, "2": 1}}
+    file = write_json(tmp_path / "labels.json", values)
+    write_json(tmp_path / "data.json", {"x.y/0.jpg": f"{root}/a/0.jpg", "1": f"{root}/a/1.jpg"})
+    done = import_labels(index, file, "fiftyone", dry_run=True)
+    assert done.relabeled == (("a/0.jpg", "a", "b"), ("a/1.jpg", "a", "b"))
+    assert [(one.path, one.kind) for one in done.skipped] == [("image 2", "not_there")]
+    (tmp_path / "data.json").unlink()
+    (tmp_path / "data/x.y").mkdir(parents=True)
+    (tmp_path / "data/x.y/0.jpg").write_bytes(b"")
+    done = import_labels(index, file, "fiftyone", dry_run=True)
+    assert done.skipped[0].path == str(tmp_path / "data/x.y/0.jpg")
+
+
 def test_samples_of_fiftyone(index, tmp_path):
     """Its own format has the labels in a field of each sample; without attributes the file names the example."""
     root = absolute(read_index(index).manifest.image_root)

@@ -5,7 +5,9 @@ from urllib.parse import unquote
 
 import pytest
 
+from lmm_classifier.core.errors import OutputError
 from lmm_classifier.core.files import content_hash
+from lmm_classifier.data.readers.crops import Box, CropRoot, crop_id
 from lmm_classifier.integrations.exports.image_access import LOCAL_FILES, ImageUrls, image_bytes, reason_of
 
 
@@ -24,6 +26,14 @@ def test_bytes_of_the_same_file_only(tmp_path):
     with pytest.raises(OSError) as missing:
         image_bytes(tmp_path / "none.png", digest, 6)
     assert reason_of(missing.value) == "no such file or directory"
+
+
+def test_a_part_of_an_image_has_no_url(tmp_path):
+    """With a prefix neither: the address would be that of nothing."""
+    part = CropRoot(tmp_path) / crop_id("a.png", Box(0, 0, 8, 8))
+    for urls in (ImageUrls(), ImageUrls("https://example.org/")):
+        with pytest.raises(OutputError, match="is a part of an image"):
+            urls.url(part, "a.png#0,0,8,8")
 
 
 def test_urls(tmp_path):
