@@ -25,7 +25,7 @@ PANELS = {
         "undo": "Undo an edit of an index.",
         "edits": "List the edits of an index, or forget old ones.",
         "dismiss": "Call findings of an audit right.",
-        "import": "Make a durable index of an .npz file or of vectors, or apply corrected labels to one.",
+        "import": "Make a durable index of a file, or apply corrected labels.",
         "export": "Write an index into one .npz file, or its examples for another program.",
         "export-encoder": "Export the encoder to a folder that needs no torch.",
         "quantize-encoder": "Make a faster 8-bit encoder from the encoder and the images of an index.",

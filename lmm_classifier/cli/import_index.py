@@ -67,9 +67,9 @@ def import_index(
     *,
     config: PipelineConfig,
 ) -> int:
-    """Make a durable index of an .npz file or of vectors, or apply corrected labels to one.
+    """Make a durable index of a file, or apply corrected labels.
 
-    Nothing is encoded. An index of vectors has no images: it is classified with `classify --vectors`, and can be
+    The file is an .npz file or holds vectors. Nothing is encoded. An index of vectors has no images: it is classified with `classify --vectors`, and can be
     calibrated, audited and edited. Corrected labels are one edit, which `undo` takes back. Exit code 3 says that some
     were not used: no example of the index has that name, or two people disagree.
     """
