@@ -69,9 +69,10 @@ def import_index(
 ) -> int:
     """Make a durable index of a file, or apply corrected labels.
 
-    The file is an .npz file or holds vectors. Nothing is encoded. An index of vectors has no images: it is classified with `classify --vectors`, and can be
-    calibrated, audited and edited. Corrected labels are one edit, which `undo` takes back. Exit code 3 says that some
-    were not used: no example of the index has that name, or two people disagree.
+    The file is an index in one .npz file, or holds vectors. Nothing is encoded. An index of vectors has no images: it
+    is classified with `classify --vectors`, and can be calibrated, audited and edited. Corrected labels are one edit,
+    which `undo` takes back. Exit code 3 says that some were not used: no example of the index has that name, or two
+    people disagree.
     """
     from lmm_classifier.cli.export import copy_index
     from lmm_classifier.core.errors import IndexFileError
