@@ -32,6 +32,12 @@ from .index.dismissals import Dismissal as Dismissal
 from .index.doctor import Finding as Finding
 from .index.doctor import check_index as check_index
 from .index.vector_index import Index as Index
+from .integrations.corrected_labels.label_import import LabelImport as LabelImport
+from .integrations.corrected_labels.label_import import import_labels as import_labels
+from .integrations.exports.export_options import ExportOptions as ExportOptions
+from .integrations.exports.index_export import ExportReport as ExportReport
+from .integrations.exports.index_export import export_index as export_index
+from .integrations.exports.result_export import write_results as write_results
 from .logging_config import configure_logging as configure_logging
 from .pipeline.calibrator import CalibrationReport as CalibrationReport
 from .pipeline.calibrator import calibrate_index as calibrate_index

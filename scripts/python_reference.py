@@ -24,6 +24,7 @@ _TITLES = {  # module that a name comes from, as its first parts -> heading; the
     "calibration": "Calibrate",
     "evaluation.reports": "Write pages",
     "evaluation": "Evaluate and audit",
+    "integrations": "Other programs",
     "index": "Maintain",
     "embeddings": "Encoders",
     "config": "Configuration and logging",

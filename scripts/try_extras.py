@@ -182,6 +182,8 @@ def _parquet(environment: Environment) -> None:
     )
     environment.run("import", "vectors.parquet", "--output", "index")
     environment.run("classify", "--vectors", "vectors.parquet", "--index", "index", "--format", "csv")
+    environment.run("export", "index", "--to", "parquet", "--output", "examples.parquet")
+    environment.run("import", "examples.parquet", "--id-column", "path", "--output", "again")
 
 
 def _sklearn(environment: Environment) -> None:

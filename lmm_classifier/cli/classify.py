@@ -16,8 +16,8 @@ from lmm_classifier.cli.options import FollowLinksOption, IdColumnOption, Vector
 if TYPE_CHECKING:
     from collections import Counter
 
+    from lmm_classifier.cli.classify_output import AnyOutput, Wanted
     from lmm_classifier.cli.image_sources import ImageSources
-    from lmm_classifier.cli.result_output import ResultOutput
     from lmm_classifier.config import PipelineConfig
     from lmm_classifier.data.label_folders import LabelFolders
     from lmm_classifier.data.readers.dataset_spec import DatasetSpec
@@ -29,6 +29,9 @@ class Format(StrEnum):
     TABLE = "table"
     JSONL = "jsonl"
     CSV = "csv"
+    PARQUET = "parquet"
+    LABEL_STUDIO = "label-studio"
+    FIFTYONE = "fiftyone"
 
 
 def classify(
@@ -43,7 +46,13 @@ def classify(
     output_format: Annotated[
         Format | None, typer.Option("--format", help="How results are written. [default: by the name of --output]")
     ] = None,
-    output: Annotated[Path | None, typer.Option(help="Append each result to this file as soon as it is there.")] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            help="Append each result to this file as soon as it is there. parquet, label-studio and fiftyone, which is "
+            "a folder, appear when the run is done."
+        ),
+    ] = None,
     resume: Annotated[
         bool, typer.Option("--resume", help="Continue the file of --output; skip what it holds.")
     ] = False,
@@ -77,6 +86,19 @@ def classify(
     server: Annotated[
         str | None, typer.Option(metavar="URL", help="Ask a server of `serve`; its index and settings count.")
     ] = None,
+    all_labels: Annotated[
+        bool, typer.Option("--all-labels", help="jsonl, parquet: add the probability of every label.")
+    ] = False,
+    with_vectors: Annotated[
+        bool, typer.Option("--with-vectors", help="parquet: add the vector of each image.")
+    ] = False,
+    with_images: Annotated[
+        bool, typer.Option("--with-images", help="parquet: add the bytes of the image files.")
+    ] = False,
+    url_prefix: Annotated[
+        str | None,
+        typer.Option(metavar="URL", help="label-studio: what makes a URL of a path. [default: files of its machine]"),
+    ] = None,
     image_from: ImageFromOption = None,
     split_from: SplitFromOption = None,
     split: SplitOption = None,
@@ -88,28 +110,24 @@ def classify(
     Exit codes: 0 done, 3 some files could not be read or were skipped, 4 some are unknown (with --fail-on-unknown),
     1 failed, 2 wrong usage, 130 interrupted by Ctrl-C, 143 ended by SIGTERM.
     """
+    from lmm_classifier.cli.classify_output import Wanted, chosen_output
     from lmm_classifier.cli.classify_run import ClassifyRun
-    from lmm_classifier.cli.result_output import ResultOutput
-    from lmm_classifier.core.files import require_place
 
     if index is not None:
         config.retrieval.index_path = index
     if follow_links:
         config.images.follow_links = follow_links
-    if (resume or overwrite) and output is None:
-        raise typer.BadParameter("--resume and --overwrite are about the file of --output, which is not given.")
-    if resume and overwrite:
-        raise typer.BadParameter("--resume and --overwrite exclude each other.")
     if server is not None and (index is not None or html is not None or leave_out_identical):
         raise typer.BadParameter("--server excludes --index, --html and --leave-out-identical.")
-    require_place(output, html, report)
     chosen = (output_format or _format_of(output)).value
-    results = ResultOutput(output, chosen, resume, overwrite)
+    wanted = Wanted(all_labels, with_vectors, with_images, url_prefix)
+    wanted.require_for(chosen, server)
+    results = chosen_output(output, chosen, resume, overwrite, wanted, (html, report), config.images.max_bytes)
     if vectors is not None:
-        others = (images, files_from, html, copy_to, link_to, report, server)
-        if any(others) or resume or move or leave_out_identical:
+        others = (images, files_from, html, copy_to, link_to, report, server, with_images)
+        if any(others) or resume or move or leave_out_identical or chosen in ("label-studio", "fiftyone"):
             raise typer.BadParameter("With --vectors there are no images: leave out what is about images and files.")
-        counts = _classify_vectors(vectors, vector_column, id_column, results, config)
+        counts = _classify_vectors(vectors, (vector_column, id_column), results, config, wanted)
         return 4 if fail_on_unknown and counts["unknown"] else 0
     with ExitStack() as stack:
         named = [named_dataset(name, None, image_from, None, split_from, split) for name in images or []]
@@ -118,7 +136,7 @@ def classify(
             sources.accept_empty_folders()
         else:
             sources.require_any()
-        run = ClassifyRun(sources, results, _sorter(copy_to, link_to, move), html)
+        run = ClassifyRun(sources, results, _sorter(copy_to, link_to, move), html, wanted.answers)
         counts = run.run(config, leave_out_identical, server)
     if report is not None:
         run.write_report(report)
@@ -128,12 +146,13 @@ def classify(
 
 
 def _classify_vectors(
-    file: Path, vector_column: str | None, id_column: str | None, results: ResultOutput, config: PipelineConfig
+    file: Path, columns: tuple[str | None, str | None], results: AnyOutput, config: PipelineConfig, wanted: Wanted
 ) -> Counter[str]:
     from lmm_classifier.cli.given_vectors import classify_vectors
     from lmm_classifier.data.vectors.named_vectors import VectorColumns
 
-    return classify_vectors(file, VectorColumns(vector_column, None, id_column), results, config)
+    vector, path = columns
+    return classify_vectors(file, VectorColumns(vector, None, path), results, config, wanted.answers)
 
 
 _ENDINGS = {
@@ -141,6 +160,7 @@ _ENDINGS = {
     ".ndjson": Format.JSONL,
     ".csv": Format.CSV,
     ".txt": Format.TABLE,
+    ".parquet": Format.PARQUET,
 }
 
 

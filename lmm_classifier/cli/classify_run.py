@@ -7,18 +7,18 @@ import os
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+from lmm_classifier.cli.classify_output import AnyOutput
 from lmm_classifier.cli.console import ProgressDisplay, escape_for_terminal, print_skipped
 from lmm_classifier.cli.image_sources import STDIN, ImageSources
 from lmm_classifier.cli.interruption import told_if_interrupted
 from lmm_classifier.cli.quiet import write_note
-from lmm_classifier.cli.result_output import ResultOutput
 from lmm_classifier.cli.stored_results import StoredResult, outcome
 from lmm_classifier.config import PipelineConfig
 from lmm_classifier.core.concurrency import threaded_map
@@ -31,6 +31,7 @@ from lmm_classifier.data.places import Place, exists
 from lmm_classifier.evaluation.reports.run_page import RunPage
 from lmm_classifier.pipeline.classifier import HybridClassifier
 from lmm_classifier.pipeline.run_identity import run_identity
+from lmm_classifier.pipeline.stages.answer_options import ANY, AnswerOptions
 
 _LISTED = 20  # files that cannot be read, shown one by one
 
@@ -42,9 +43,10 @@ class ClassifyRun:
     """One run over `sources`; `run` returns the counts by outcome, of stored results too."""
 
     sources: ImageSources
-    output: ResultOutput
+    output: AnyOutput
     sorter: LabelFolders | None = None
     html: Path | None = None
+    options: AnswerOptions = ANY
     counts: Counter[str] = field(default_factory=Counter)
     kept: int = 0  # images whose result was stored already
     unreadable: list[str] = field(default_factory=list)  # files that could not be read, each with the reason
@@ -54,16 +56,16 @@ class ClassifyRun:
         started = time.monotonic()
         page = RunPage()
         with told_if_interrupted(lambda: f"Interrupted. {self.output.state()}"):
-            classify, identity, file_of = _classifier(config, leave_out_identical, server)
+            way = _classifier(config, leave_out_identical, server, self.options)
             try:
-                with self.output.opened(identity), ProgressDisplay() as show:
-                    count = self._classify(classify, config.images.readers, page, show)
+                with self.output.opened(way.identity, way.labels()), ProgressDisplay() as show:
+                    count = self._classify(way.classify, config.images.readers, page, show)
             except Exception:
                 if self.output.written:
                     sys.stderr.write(escape_for_terminal(self.output.state()) + "\n")
                 raise
             if self.html is not None:
-                page.write(self.html, "Classified images", self._figures(), file_of(), config.images.limits)
+                page.write(self.html, "Classified images", self._figures(), way.file_of(), config.images.limits)
         self._summarize(count, time.monotonic() - started)
         return self.counts
 
@@ -80,7 +82,7 @@ class ClassifyRun:
     @property
     def skipped(self) -> list[Skipped]:
         """Return what was not used: files that were passed over, and images that could not be sorted."""
-        return [*self.sources.skipped, *(self.sorter.problems if self.sorter else ())]
+        return [*self.sources.skipped, *(self.sorter.problems if self.sorter else ()), *self.output.problems]
 
     def write_report(self, path: Path) -> None:
         """Write counts and all skipped files as JSON."""
@@ -139,7 +141,7 @@ class ClassifyRun:
         stored = self.output.stored.by_path.get(str(result.path))
         failed_again = group == "unreadable" and stored is not None and stored.outcome == group
         if not (failed_again and stored is not None and stored.content_hash == (result.content_hash or "")):
-            self.output.write(result)
+            self.output.write(result, path)
         if self.html is not None:
             page.add(path, result, group)
         if self.sorter is None or group == "unreadable" or result.content_hash is None:
@@ -179,18 +181,26 @@ class ClassifyRun:
         print_skipped(self.skipped)
 
 
-def _classifier(
-    config: PipelineConfig, leave_out_identical: bool, server: str | None
-) -> tuple[_Classify, str, Callable[[], Callable[[str], Place]]]:
-    """Return what classifies files, the identity of its runs, and what returns the file of an example."""
+@dataclass(frozen=True)
+class _Way:
+    """What classifies files, and what is known of its index."""
+
+    classify: _Classify
+    identity: str  # of its runs
+    file_of: Callable[[], Callable[[str], Place]]  # returns what returns the file of an example
+    labels: Callable[[], Sequence[str]]  # of the index; of that of a server none are known
+
+
+def _classifier(config: PipelineConfig, leave_out_identical: bool, server: str | None, options: AnswerOptions) -> _Way:
     if server is not None:
         from lmm_classifier.cli.remote_classifier import RemoteClassifier
 
         remote = RemoteClassifier(server, config)
-        return remote.classify_paths, remote.run_identity, lambda: Path
+        return _Way(remote.classify_paths, remote.run_identity, lambda: Path, tuple)
     classifier = HybridClassifier(config)
-    classify = partial(classifier.classify_paths, leave_out_identical=leave_out_identical)
-    return classify, run_identity(classifier, leave_out_identical), lambda: classifier.index.contents.file_of
+    classify = partial(classifier.classify_paths, leave_out_identical=leave_out_identical, options=options)
+    identity = run_identity(classifier, leave_out_identical)
+    return _Way(classify, identity, lambda: classifier.index.contents.file_of, lambda: classifier.index.label_names)
 
 
 def _digest(place: Place) -> str | None:

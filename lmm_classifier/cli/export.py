@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import sys
+from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
@@ -12,41 +13,104 @@ from lmm_classifier.cli.options import IndexArgument
 
 if TYPE_CHECKING:
     from lmm_classifier.config import PipelineConfig
+    from lmm_classifier.integrations.exports.export_options import ExportOptions
+    from lmm_classifier.integrations.exports.index_export import IndexFormat
+
+
+class Target(StrEnum):
+    """What an index is written as."""
+
+    NPZ = "npz"
+    FOLDER = "folder"
+    CSV = "csv"
+    PARQUET = "parquet"
+    CLEANLAB = "cleanlab"
+    LABEL_STUDIO = "label-studio"
+    FIFTYONE = "fiftyone"
 
 
 def export(
     index: IndexArgument = None,
-    output: Annotated[Path, typer.Option(help="File to write, NAME.npz.")] = Path("index.npz"),
+    to: Annotated[Target, typer.Option("--to", help="What the index is written as.")] = Target.NPZ,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            help="File to write; a folder for folder, cleanlab and fiftyone. [default: index.npz; others need one]"
+        ),
+    ] = None,
     history: Annotated[
         Path | None,
         typer.Option(
             metavar="FOLDER",
-            help="Write what else is kept into this new folder: edits, runs, results and answers as JSON lines, and "
-            "copies of added, removed and uploaded images.",
+            help="npz: write what else is kept into this new folder: edits, runs, results and answers as JSON lines, "
+            "and copies of added, removed and uploaded images.",
         ),
     ] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing file.")] = False,
+    with_images: Annotated[
+        bool, typer.Option("--with-images", help="parquet: add the bytes of the image files.")
+    ] = False,
+    url_prefix: Annotated[
+        str | None,
+        typer.Option(metavar="URL", help="label-studio: what makes a URL of an id. [default: files of its machine]"),
+    ] = None,
+    link: Annotated[bool, typer.Option("--link", help="folder: make links instead of copies.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an earlier export.")] = False,
     *,
     config: PipelineConfig,
 ) -> int:
-    """Write a durable index into one .npz file.
+    """Write an index into one .npz file, or its examples for another program.
 
-    The file holds what answers: examples, vectors, calibration, dismissed findings. With --history, edits and runs of
-    the server with their results and answers are written too, for other programs; `import` does not read them.
+    The .npz file holds what answers: examples, vectors, calibration, dismissed findings. With --history, edits and runs
+    of the server with their results and answers are written too, for other programs; `import` does not read them.
+
+    The others hold the examples: folder has images by label, csv a manifest, parquet a table with vectors, cleanlab
+    arrays with held-out probabilities, label-studio tasks, fiftyone a dataset. Exit code 3 says that some images or
+    examples are not in it.
     """
     from lmm_classifier.core.errors import OutputError
+    from lmm_classifier.integrations.exports.export_options import ExportOptions
 
-    if output.is_file() and not overwrite:
-        raise OutputError(f"{output} exists already. --overwrite replaces it.")
     source = index or config.retrieval.index_path
+    options = ExportOptions(with_images, url_prefix, link, overwrite)
+    options.require_for(to.value)
+    if to != Target.NPZ:
+        if output is None or history is not None:
+            raise typer.BadParameter("--to needs --output. --history belongs to npz.")
+        return _export_examples(source, output, cast("IndexFormat", to.value), options, config)
+    file = output or Path("index.npz")
+    if file.is_file() and not overwrite:
+        raise OutputError(f"{file} exists already. --overwrite replaces it.")
     counts = {} if history is None else _export_history(source, history)
-    code = copy_index(source, output, config)
+    code = copy_index(source, file, config)
     if counts:
-        from lmm_classifier.cli.console import escape_for_terminal
-
         what = ", ".join(f"{count} {name}" for name, count in counts.items())
-        sys.stdout.write(escape_for_terminal(f"{history}: {what}") + "\n")
+        _print(f"{history}: {what}")
     return code
+
+
+def _export_examples(
+    source: Path, output: Path, to: IndexFormat, options: ExportOptions, config: PipelineConfig
+) -> int:
+    from lmm_classifier.cli.console import ProgressDisplay, print_skipped
+    from lmm_classifier.cli.interruption import told_if_interrupted
+    from lmm_classifier.integrations.exports.index_export import export_index
+
+    state = "What was copied stays." if to == "folder" else f"{output} was not written."
+    with told_if_interrupted(lambda: f"Interrupted. {state}"), ProgressDisplay() as show:
+        report = export_index(source, output, to, config, options, show)
+    counts = ", ".join(f"{count} {what}" for what, count in report.counts.items())
+    done = f" ({counts})" if counts else ""
+    lines = [f"{output}: {report.examples} examples of {source}{done}"]
+    lines += [f"the folder of {label!r} is {folder!r}" for label, folder in report.folders.items() if folder != label]
+    _print(*lines)
+    print_skipped(report.skipped)
+    return 3 if report.skipped else 0
+
+
+def _print(*lines: str) -> None:
+    from lmm_classifier.cli.console import escape_for_terminal
+
+    sys.stdout.write("\n".join(map(escape_for_terminal, lines)) + "\n")
 
 
 def _export_history(source: Path, output: Path) -> dict[str, int]:
@@ -57,7 +121,6 @@ def _export_history(source: Path, output: Path) -> dict[str, int]:
 
 def copy_index(source: Path, output: Path, config: PipelineConfig) -> int:
     """Copy an index between its two forms: a durable folder and one .npz file."""
-    from lmm_classifier.cli.console import escape_for_terminal
     from lmm_classifier.core.errors import IndexFileError
     from lmm_classifier.index.formats import has_npz_name, read_index, write_index
 
@@ -67,7 +130,7 @@ def copy_index(source: Path, output: Path, config: PipelineConfig) -> int:
     if not has_npz_name(output):
         _check_labels(set(contents.labels), source, config.unknown_label)
     write_index(output, contents)
-    sys.stdout.write(escape_for_terminal(f"{output}: {len(contents.paths)} examples of {source}") + "\n")
+    _print(f"{output}: {len(contents.paths)} examples of {source}")
     return 0
 
 

@@ -7,8 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from lmm_classifier.cli.classify_output import AnyOutput
 from lmm_classifier.cli.quiet import write_note
-from lmm_classifier.cli.result_output import ResultOutput
 from lmm_classifier.cli.stored_results import outcome
 from lmm_classifier.config import PipelineConfig
 from lmm_classifier.core.errors import DatasetError
@@ -17,6 +17,7 @@ from lmm_classifier.data.vectors.vector_files import read_vectors
 from lmm_classifier.embeddings.config import EncoderConfig
 from lmm_classifier.pipeline.classifier import HybridClassifier
 from lmm_classifier.pipeline.run_identity import run_identity
+from lmm_classifier.pipeline.stages.answer_options import ANY, AnswerOptions
 
 if TYPE_CHECKING:
     from lmm_classifier.evaluation.results import Evaluation
@@ -31,15 +32,17 @@ def open_for_vectors(config: PipelineConfig) -> HybridClassifier:
     return HybridClassifier(config)
 
 
-def classify_vectors(file: Path, columns: VectorColumns, output: ResultOutput, config: PipelineConfig) -> Counter[str]:
+def classify_vectors(
+    file: Path, columns: VectorColumns, output: AnyOutput, config: PipelineConfig, options: AnswerOptions = ANY
+) -> Counter[str]:
     """Write a result for each vector, named by its id or by the number of its row; return the counts by outcome."""
     given = read_vectors(file, columns)
     counts = Counter[str]()
-    with open_for_vectors(config) as classifier, output.opened(run_identity(classifier)):
+    with open_for_vectors(config) as classifier, output.opened(run_identity(classifier), classifier.index.label_names):
         for start in range(0, len(given.vectors), _BATCH):
             part = given.vectors[start : start + _BATCH]
             names = range(start, start + len(part)) if given.ids is None else given.ids[start : start + len(part)]
-            for name, result in zip(names, classifier.classify_vectors(part)):
+            for name, result in zip(names, classifier.classify_vectors(part, options)):
                 named = replace(result, path=str(name))
                 output.write(named)
                 counts[outcome(named.decision.reason, named.is_unknown)] += 1

@@ -9,23 +9,33 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lmm_classifier.cli.options import IdColumnOption, LabelColumnOption, LabelsOption, VectorColumnOption
+from lmm_classifier.cli.options import IdColumnOption, JsonFlag, LabelColumnOption, LabelsOption, VectorColumnOption
 
 if TYPE_CHECKING:
     from lmm_classifier.config import PipelineConfig
 
 
 class Source(StrEnum):
-    """What an index is made of."""
+    """What an index is made of, or where its corrected labels come from."""
 
     NPZ = "npz"
     PARQUET = "parquet"
     NPY = "npy"
+    LABEL_STUDIO = "label-studio"
+    FIFTYONE = "fiftyone"
+    CSV = "csv"
+
+
+_LABELS = (Source.LABEL_STUDIO, Source.FIFTYONE, Source.CSV)  # corrected ones, for an index that is there
 
 
 def import_index(
     file: Annotated[
-        Path, typer.Argument(help="Index in one .npz file; or vectors: .parquet, a folder of them, or .npy.")
+        Path,
+        typer.Argument(
+            help="Index in one .npz file; vectors: .parquet, a folder of them, or .npy; or corrected labels: an export "
+            "of Label Studio or FiftyOne, or a .csv table."
+        ),
     ],
     output: Annotated[Path, typer.Option(help="Folder of the new durable index.")] = Path("index"),
     source: Annotated[
@@ -39,13 +49,30 @@ def import_index(
     encoder: Annotated[
         str, typer.Option(metavar="NAME", help="What made the vectors, with its version; info shows it.")
     ] = "vectors",
+    index: Annotated[
+        Path | None, typer.Option(help="Corrected labels: the index. [default: retrieval.index_path]")
+    ] = None,
+    label_field: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="Corrected labels: the choices of Label Studio, the field of FiftyOne, or the column. "
+            "[default: label; ground_truth in samples.json]",
+        ),
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Corrected labels: show what would change, and change nothing.")
+    ] = False,
+    as_json: JsonFlag = False,
     *,
     config: PipelineConfig,
 ) -> int:
-    """Make a durable index of an .npz file, or of vectors.
+    """Make a durable index of a file, or apply corrected labels.
 
-    Nothing is encoded. An index of vectors has no images: it is classified with `classify --vectors`, and can be
-    calibrated, audited and edited.
+    The file is an index in one .npz file, or holds vectors. Nothing is encoded. An index of vectors has no images: it
+    is classified with `classify --vectors`, and can be calibrated, audited and edited. Corrected labels are one edit,
+    which `undo` takes back. Exit code 3 says that some were not used: no example of the index has that name, or two
+    people disagree.
     """
     from lmm_classifier.cli.export import copy_index
     from lmm_classifier.core.errors import IndexFileError
@@ -56,6 +83,12 @@ def import_index(
             f"{output} is the name of an .npz file. Expected a folder for the durable index: --output index"
         )
     kind = source or _kind_of(file)
+    if kind in _LABELS:
+        from lmm_classifier.cli.corrected_labels import import_corrected_labels
+
+        return import_corrected_labels(file, kind.value, index, label_field, dry_run, as_json, config)
+    if index is not None or label_field is not None or dry_run or as_json:
+        raise typer.BadParameter("--index, --label-field, --dry-run and --json belong to corrected labels (--from).")
     if (labels is not None or ids is not None) and kind != Source.NPY:
         raise typer.BadParameter("--labels and --ids belong to an .npy file; in a table they are columns.")
     if kind == Source.NPZ:
@@ -70,6 +103,10 @@ def _kind_of(file: Path) -> Source:
     ending = file.suffix.lower()
     if ending in (".parquet", ".npy"):
         return Source(ending[1:])
+    if ending in (".csv", ".tsv"):
+        return Source.CSV
+    if ending == ".json":
+        raise typer.BadParameter(f"What {file} holds is not known by its ending. Expected --from.")
     return Source.PARQUET if file.is_dir() else Source.NPZ
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -14,6 +14,8 @@ from lmm_classifier.cli.writers import HEADS, RECORDS
 from lmm_classifier.core.appended_file import AppendedFile, Mode
 from lmm_classifier.core.datatypes import Classification
 from lmm_classifier.core.errors import OutputError
+from lmm_classifier.core.progress import Skipped
+from lmm_classifier.data.places import Place
 from lmm_classifier.pipeline.run_identity import same_settings
 
 logger: logging.Logger = logging.getLogger(__name__)
@@ -36,6 +38,7 @@ class ResultOutput:
         self.path: Path | None = path
         self.format: str = output_format
         self.written: int = 0  # results of this run
+        self.problems: list[Skipped] = []  # none: each result is there as soon as it is written
         self.stored: StoredResults = StoredResults()
         self._resume, self._overwrite = resume, overwrite
         self._file: AppendedFile | None = None
@@ -46,7 +49,7 @@ class ResultOutput:
             raise OutputError(f"{path} exists already. --resume continues it, --overwrite replaces it.")
 
     @contextmanager
-    def opened(self, run: str) -> Iterator[None]:
+    def opened(self, run: str, labels: Collection[str] = ()) -> Iterator[None]:  # noqa: ARG002 - of all outputs
         """Open the output for the results of a run with this identity; read what the file holds where it is resumed."""
         if self.path is None:
             if hasattr(sys.stdout, "reconfigure"):
@@ -66,7 +69,7 @@ class ResultOutput:
                 self._write(HEADS[self.format])
             yield
 
-    def write(self, result: Classification) -> None:
+    def write(self, result: Classification, place: Place | None = None) -> None:  # noqa: ARG002 - of all outputs
         """Write one result at once."""
         self._write(RECORDS[self.format](result, self._run))
         self.written += 1

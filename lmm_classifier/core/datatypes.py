@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 from lmm_classifier.core.explain import explain
 
 if TYPE_CHECKING:
     from PIL.Image import Image
+
+    from lmm_classifier.core.arrays import Float32Array
 
 Action = Literal["accept", "rerank", "reject"]
 Reason = Literal[
@@ -191,6 +194,13 @@ class Classification:
     """Names of the encoders that were asked; empty where there is only one."""
     disagreement: float | None = None
     """How far the reranker's answers in other orders, references or views differ, 0 to 1; None without an answer."""
+    probabilities: Mapping[str, float] | None = field(default=None, hash=False)
+    """Probability that retrieval gives to each label of the index, likeliest first; they sum to 1.
+
+    Labels that the options exclude have 0. None unless `AnswerOptions.all_labels` asks for it.
+    """
+    vector: Float32Array | None = field(default=None, compare=False, repr=False)
+    """Normalized vector (dim,) of the first encoder that was asked; None unless `AnswerOptions.vector` asks for it."""
 
     @property
     def is_unknown(self) -> bool:
@@ -210,7 +220,7 @@ class Classification:
         )
 
     def to_dict(self) -> dict[str, Any]:
-        """Return plain values, ready for JSON: the result first, then the candidates."""
+        """Return plain values, ready for JSON: the result first, then the candidates. The vector is left out."""
         return {
             "path": self.path,
             "label": self.label,
@@ -228,11 +238,16 @@ class Classification:
             **({"encoders": list(self.encoders)} if self.encoders else {}),
             "prediction_set": None if self.prediction_set is None else list(self.prediction_set),
             "candidates": [_candidate_to_dict(candidate) for candidate in self.candidates],
+            **({} if self.probabilities is None else {"probabilities": _rounded(self.probabilities)}),
         }
 
     def to_json(self) -> str:
         """Return one line of ASCII JSON; file names of any bytes survive the round trip."""
         return json.dumps(self.to_dict())
+
+
+def _rounded(probabilities: Mapping[str, float]) -> dict[str, float]:
+    return {label: round(probability, 6) for label, probability in probabilities.items()}
 
 
 def _candidate_to_dict(candidate: Candidate) -> dict[str, Any]:

@@ -1,1 +1,1 @@
-"""The classifier inside other libraries: one room for each of them, imported only by those who use it."""
+"""The classifier inside other libraries, and files for other programs, each imported only by those who use it."""

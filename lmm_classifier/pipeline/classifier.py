@@ -144,7 +144,7 @@ class HybridClassifier(OpenedIndex):
         return results
 
     def classify_paths(
-        self, paths: Iterable[Place | str], leave_out_identical: bool = False
+        self, paths: Iterable[Place | str], leave_out_identical: bool = False, options: AnswerOptions = ANY
     ) -> Iterator[Classification]:
         """Classify files and yield one result per path, in order; memory does not grow with their number.
 
@@ -155,15 +155,21 @@ class HybridClassifier(OpenedIndex):
             paths: image files, or other places of a dataset.
             leave_out_identical: ignore examples with the same content as the query (leave-one-out). On few examples
                 such results are better than those of new images: the metric was fitted with the query.
+            options: say what these images may be answered with.
 
-        Raises ImageInputError where it is not several paths; a wrong element raises when its turn comes.
+        Raises ImageInputError where it is not several paths; a wrong element raises when its turn comes. Raises
+        NoSuchLabelError where the options name a label that is not in the index.
         """
         self._check_open()
-        return self._classify_paths(check_paths(paths), leave_out_identical)
+        if options.labels is not None:
+            self.retriever.index.require_labels(options.labels)
+        return self._classify_paths(check_paths(paths), leave_out_identical, options)
 
-    def _classify_paths(self, files: Iterable[Place], leave_out_identical: bool) -> Iterator[Classification]:
+    def _classify_paths(
+        self, files: Iterable[Place], leave_out_identical: bool, options: AnswerOptions
+    ) -> Iterator[Classification]:
         first, later = self.retriever.encoder_places
-        for batch, encoded in encoded_files(files, lambda: self.encoders, first, later, self.config):
+        for batch, encoded in encoded_files(files, lambda: self.encoders, first, later, self.config, options):
             classified = rerank_votes(self.retrieve(encoded, leave_out_identical))
             results = dict(zip((file.position for file in batch.encoded), classified))
             results |= {

@@ -163,9 +163,26 @@ class Flow:
                 labels = self._prediction_set(probabilities[row], order[row]) if options.labels is None else None
                 result = self._decide(reranking.policy, scored, row, candidates[row], labels)
                 result = replace(result, content_hash=query.content_hash or None, encoders=asked[row])
+                result = self._detailed(result, options, probabilities[row], order[row], vectors, part.start + row)
                 nearest = partial(scored.nearest_of_label, row)
                 votes.append(reranking.vote(result, query.load_image, left_out[part][row], nearest))
             yield votes
+
+    def _detailed(
+        self,
+        result: Classification,
+        options: AnswerOptions,
+        probabilities: Float64Array,
+        order: IntArray,
+        vectors: QueryVectors,
+        row: int,
+    ) -> Classification:
+        """Add the probabilities of all labels, and the vector, where the options ask for them."""
+        if options.all_labels:
+            names = self.index.label_names
+            every = {names[label]: float(probabilities[label]) for label in order.tolist()}
+            result = replace(result, probabilities=every)
+        return replace(result, vector=vectors.known[min(vectors.known)][row].copy()) if options.vector else result
 
     def _candidates(
         self, scored: RetrievalScores, probabilities: Float64Array, order: IntArray

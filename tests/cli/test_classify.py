@@ -103,8 +103,8 @@ def signal_after(monkeypatch):
     real = HybridClassifier.classify_paths
 
     def arm(number, results):
-        def classify_paths(self, paths, leave_out_identical=False):
-            for done, result in enumerate(real(self, paths, leave_out_identical), start=1):
+        def classify_paths(self, *arguments, **options):
+            for done, result in enumerate(real(self, *arguments, **options), start=1):
                 yield result
                 if done == results:
                     monkeypatch.setattr(HybridClassifier, "classify_paths", real)
@@ -223,7 +223,7 @@ def test_the_ending_of_the_output_tells_its_format(work):
         classify(work, "new/stripes/00.png", "--output", name)
         assert (work / name).read_text().startswith(start)
     refused = " ".join(classify(work, "new", "--output", "x.json", code=2).stderr.split())
-    assert "Expected .jsonl, .ndjson, .csv, .txt, or --format." in refused
+    assert "Expected .jsonl, .ndjson, .csv, .txt, .parquet, or --format." in refused
     classify(work, "new/stripes/00.png", "--output", "x.json", "--format", "jsonl")
     assert (work / "x.json").read_text().startswith("{")
 

@@ -63,3 +63,26 @@ def test_a_label_called_unknown_is_imported_where_unknown_images_have_another(ed
     contents = read_index(editable / "index")
     write_index(editable / "other.npz", replace(contents, labels=["unknown", *contents.labels[1:]]))
     run("import", "other.npz", "--output", "other", "--set", "unknown_label=none of these", cwd=editable)
+
+
+def test_examples_for_other_programs(editable):
+    """Each needs an output; what is not in it is named, and tells by the exit code."""
+    run("export", "--to", "csv", cwd=editable, code=2)
+    done = run("export", "--to", "csv", "--output", "x.csv", "--link", cwd=editable, code=1)
+    assert "link belongs to the format folder, not to csv" in done.stderr
+    assert "x.csv: 16 examples of index" in run("export", "--to", "csv", "--output", "x.csv", cwd=editable).stdout
+    run("relabel", "stripes/00.png", "--to", "a/b", cwd=editable)
+    done = run("export", "--to", "folder", "--output", "sorted", "--link", cwd=editable).stdout
+    assert "sorted: 16 examples of index (16 linked)" in done
+    assert "the folder of 'a/b' is 'a%2Fb'" in done
+    assert (editable / "sorted/a%2Fb/00.png").is_symlink()
+    (editable / "dataset/gingham/01.png").unlink()
+    done = run("export", "--to", "folder", "--output", "copied", cwd=editable, code=3)
+    assert "gingham/01.png: no such file or directory" in done.stderr
+
+
+def test_an_exported_folder_is_a_dataset(editable):
+    """It is built like any other one."""
+    run("export", "--to", "folder", "--output", "sorted", cwd=editable)
+    done = run("build", "sorted", "--output", "again", "--config", OFFLINE, cwd=editable)
+    assert "16 images" in done.stderr + done.stdout

@@ -104,7 +104,8 @@ def test_python_of_other_pages_runs(tmp_path):
     draw_quickstart(tmp_path)
     for output in (tmp_path / "index", tmp_path / "index.npz"):
         build_index_from_directory(tmp_path / "photos", output, config=PipelineConfig.offline())
-    pages = ("guides/editing.md", "guides/programs.md", "guides/review.md", "reference/index-format.md")
+    pages = ["guides/editing.md", "guides/programs.md", "guides/review.md", "reference/index-format.md"]
+    pages += ["guides/exports.md"]
     for page_name in pages:
         code = "\n".join(blocks((ROOT / "docs" / page_name).read_text(encoding="utf-8"), "python"))
         assert run([sys.executable, "-W", "error", "-c", code], tmp_path)

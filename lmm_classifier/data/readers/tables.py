@@ -9,6 +9,7 @@ import json
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from lmm_classifier.core.csv_cells import unescape_cell
 from lmm_classifier.core.errors import DatasetError
 from lmm_classifier.data.readers.listing import Value
 from lmm_classifier.data.readers.parquet_file import ParquetTable
@@ -51,7 +52,10 @@ def _text(file: SourceFile) -> io.StringIO:
 
 
 def _cells(text: io.StringIO, file: SourceFile, ending: str) -> tuple[list[str], Table]:
-    """Return the names in the first line, and the rows below it; empty lines are passed over."""
+    """Return the names in the first line, and the rows below it; empty lines are passed over.
+
+    An apostrophe that keeps a spreadsheet from taking a cell for a formula is no part of its text.
+    """
     first = text.readline()
     text.seek(0)
     separator = "\t" if ending == "tsv" else ";" if ";" in first and "," not in first else ","
@@ -65,7 +69,7 @@ def _cells(text: io.StringIO, file: SourceFile, ending: str) -> tuple[list[str],
             if row and len(row) != len(head):
                 raise DatasetError(f"{file}, line {rows.line_num}: {len(row)} cells, expected {len(head)}.")
             if row:
-                table.append(dict(zip(head, row)))
+                table.append(dict(zip(head, map(unescape_cell, row))))
     except csv.Error as error:
         raise DatasetError(f"{file}, line {rows.line_num}: not a CSV file ({error}).") from None
     return head, table

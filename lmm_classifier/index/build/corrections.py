@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from io import StringIO
@@ -16,7 +16,7 @@ from lmm_classifier import __version__
 from lmm_classifier.core.csv_cells import unescape_cell
 from lmm_classifier.core.errors import DatasetError
 from lmm_classifier.core.paths import expand_home
-from lmm_classifier.index.build.chosen_examples import require_some_remain
+from lmm_classifier.index.build.chosen_examples import require_expected, require_some_remain
 from lmm_classifier.index.build.edit_history import edit_report, require_manifest
 from lmm_classifier.index.build.new_labels import check_new, checked_label
 from lmm_classifier.index.build.reports import Changes, EditReport
@@ -83,6 +83,7 @@ def apply_corrections(
     corrections: Sequence[Correction],
     unknown_label: str = "unknown",
     *,
+    expect: Mapping[str, str] | None = None,
     note: str = "",
     origin: str = "",
 ) -> EditReport:
@@ -92,6 +93,7 @@ def apply_corrections(
         index_path: a durable index (folder).
         corrections: what `read_corrections` returned.
         unknown_label: the label of images that are called unknown, which no example may have.
+        expect: for ids the labels that the caller saw. ConflictError is raised where one differs now.
         note: why; stored in the journal.
         origin: by whom or by which program; stored in the journal.
 
@@ -102,6 +104,7 @@ def apply_corrections(
     """
     path = expand_home(index_path)
     with Store(path) as store:
+        require_expected(store, expect)
         manifest = require_manifest(store)
         records = {row.path: record for row in corrections if (record := store.record(row.path)) is not None}
         missing = [row for row in corrections if row.path not in records]

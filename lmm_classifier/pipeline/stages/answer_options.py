@@ -16,7 +16,7 @@ _LEAST = float(np.finfo(np.float64).tiny)  # a probability above 0
 
 @dataclass(frozen=True, slots=True)
 class AnswerOptions:
-    """What one image may be answered with.
+    """What one image may be answered with, and what its result holds.
 
     The probabilities stay those among all labels of the index: a low score says that the image likely shows another
     label than those that were asked for. So what a calibration says of scores and thresholds stays true. With
@@ -39,6 +39,10 @@ class AnswerOptions:
     """Only these may be answered; None means what the configuration says. It becomes a frozen set."""
     allow_unknown: bool | None = None
     """Whether the image may be called unknown; None means what the configuration says."""
+    all_labels: bool = False
+    """Whether the result holds the probability of every label (`Classification.probabilities`)."""
+    vector: bool = False
+    """Whether the result holds the vector of the image (`Classification.vector`)."""
 
     def __post_init__(self) -> None:
         if isinstance(self.labels, str):

@@ -11,6 +11,7 @@ from lmm_classifier.data.places import Place
 from lmm_classifier.embeddings.encode_files import Encoding, encode_files
 from lmm_classifier.embeddings.encoded_batch import EncodedBatch
 from lmm_classifier.embeddings.lazy_encoder import LazyEncoder
+from lmm_classifier.pipeline.stages.answer_options import ANY, AnswerOptions
 from lmm_classifier.pipeline.stages.encoded_images import EncodedImages
 from lmm_classifier.pipeline.stages.prepared_image import read_again
 
@@ -21,6 +22,7 @@ def encoded_files(
     first: Sequence[int],
     later: Sequence[int],
     config: PipelineConfig,
+    options: AnswerOptions = ANY,
 ) -> Iterator[tuple[EncodedBatch, EncodedImages]]:
     """Yield batches of files, and their encoded images.
 
@@ -30,6 +32,7 @@ def encoded_files(
         first: places of those that encode every file.
         later: places of those for which files are only preprocessed.
         config: names the limits and the batch size.
+        options: say what these images may be answered with.
     """
     lazy = [LazyEncoder(partial(_at, encoders, place)) for place in range(len(encoders()))]
     encoding = Encoding(
@@ -39,7 +42,7 @@ def encoded_files(
         opened = encoders()
         min_side = max(encoder.image_size for encoder in opened) if config.images.fast_jpeg else None
         again = partial(read_again, limits=config.images.limits, min_side=min_side)
-        yield batch, EncodedImages.of_files(batch, opened, first, later, again)
+        yield batch, EncodedImages.of_files(batch, opened, first, later, again, options)
 
 
 def _at(encoders: Callable[[], Sequence[Encoder]], place: int) -> Encoder:

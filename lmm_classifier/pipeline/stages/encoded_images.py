@@ -13,6 +13,7 @@ from lmm_classifier.core.protocols import Encoder
 from lmm_classifier.data.places import Place
 from lmm_classifier.embeddings.encoded_batch import EncodedBatch
 from lmm_classifier.pipeline.retrieval.query_vectors import QueryVectors, Refusal
+from lmm_classifier.pipeline.stages.answer_options import ANY, AnswerOptions
 from lmm_classifier.pipeline.stages.prepared_image import PreparedImage
 
 ReadAgain = Callable[[Place, str], Image.Image]  # path, content hash -> its pixels; raises ImageError
@@ -48,6 +49,7 @@ class EncodedImages:
         first: Sequence[int],
         later: Sequence[int],
         again: ReadAgain,
+        options: AnswerOptions = ANY,
     ) -> EncodedImages:
         """Take the encoded files of a batch.
 
@@ -57,13 +59,14 @@ class EncodedImages:
             first: places of encoders.
             later: places of encoders.
             again: reads the pixels of a file whose content hash is known.
+            options: of all these files.
         """
         images = []
         for number, file in enumerate(batch.encoded):
             inputs = zip(later, batch.inputs[number]) if batch.inputs else ()
             given = {place: array for place, array in inputs if array is not None}
             load_image = partial(again, file.path, file.content_hash)
-            images.append(PreparedImage(given, load_image, file.content_hash, str(file.path)))
+            images.append(PreparedImage(given, load_image, file.content_hash, str(file.path), options))
         known = dict(zip(first, batch.vectors))
         # an input is missing where the index was calibrated anew meanwhile, or where an encoder refuses the image
         vectors = QueryVectors(

@@ -1,6 +1,7 @@
 """What an image may be answered with changes its answer alone, and no number that is said of it."""
 
 import itertools
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -104,3 +105,35 @@ def test_labels_that_the_index_does_not_have(classifier, images):
     for labels in ([], "red"):
         with pytest.raises(ConfigError, match="labels: expected"):
             AnswerOptions(labels)
+
+
+def test_a_result_holds_all_labels_and_its_vector_where_that_is_asked(classifier, place):
+    """They change nothing else, are those of retrieval, and come the same from files, images and vectors."""
+    paths = sorted((place / "new").rglob("*.png"))
+    options = AnswerOptions(all_labels=True, vector=True)
+    plain = list(classifier.classify_paths(paths))
+    assert {(result.probabilities, result.vector is None) for result in plain} == {(None, True)}
+    asked = list(classifier.classify_paths(paths, options=options))
+    assert [replace(result, probabilities=None) for result in asked] == plain
+    for result, same in zip(asked, classifier.classify_many(paths, options)):
+        assert sorted(result.probabilities) == NAMES
+        assert list(result.probabilities.values()) == sorted(result.probabilities.values(), reverse=True)
+        assert sum(result.probabilities.values()) == pytest.approx(1)
+        for candidate in result.candidates:
+            assert result.probabilities[candidate.label] == candidate.score
+        assert result.to_dict()["probabilities"].keys() == result.probabilities.keys()
+        assert result.vector.dtype == np.float32
+        assert (result.vector == same.vector).all()
+    vectors = np.stack([result.vector for result in asked])
+    again = classifier.classify_vectors(vectors, options)
+    assert [result.probabilities for result in again] == [result.probabilities for result in asked]
+    assert (np.stack([result.vector for result in again]) == vectors).all()
+
+
+def test_files_are_answered_by_their_options(classifier, place):
+    """An unknown label is refused at once, before a file is read."""
+    paths = sorted((place / "new").rglob("*.png"))
+    only = classifier.classify_paths(paths, options=AnswerOptions(labels=["red"], allow_unknown=False))
+    assert {result.label for result in only} == {"red"}
+    with pytest.raises(NoSuchLabelError):
+        classifier.classify_paths(paths, options=AnswerOptions(labels=["mauve"]))
