@@ -23,12 +23,13 @@ class Grade:
 
 @dataclass(frozen=True, slots=True)
 class NeighborItem:
-    """A neighbor on a card; `css_class` shows its image."""
+    """A neighbor on a card; `css_class` shows its image, or `url` does where there is one."""
 
     css_class: str
     path: str
     label: str
     similarity: float
+    url: str = ""  # of a card that is not on a page of its own, where CSS classes would be those of other outputs
 
     @property
     def is_missing(self) -> bool:
@@ -96,14 +97,15 @@ def card_of(
     )
 
 
-def neighbor_items(neighbors: Sequence[Neighbor], thumbnails: Thumbnails) -> list[NeighborItem]:
-    """Show neighbors, small, with label and similarity."""
+def neighbor_items(neighbors: Sequence[Neighbor], thumbnails: Thumbnails, inline: bool = False) -> list[NeighborItem]:
+    """Show neighbors, small, with label and similarity; with `inline` each has its image in itself."""
     return [
         NeighborItem(
             thumbnails.css_class(neighbor.example.path),
             neighbor.example.path,
             neighbor.example.label,
             neighbor.similarity,
+            (thumbnails.url(neighbor.example.path) or "") if inline else "",
         )
         for neighbor in neighbors
     ]

@@ -22,8 +22,8 @@ from lmm_classifier import (
     write_evaluation_page,
 )
 from lmm_classifier.data.limits import ImageLimits
-from lmm_classifier.evaluation.audit import Outlier
 from lmm_classifier.evaluation.duplicates import Duplicates
+from lmm_classifier.evaluation.findings import Outlier
 from lmm_classifier.html.thumbnails import MISSING, Thumbnails, embed_image
 from tests.helpers.datasets import draw_dataset, offline_config
 from tests.html.html_page import assert_harmless

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 
 from lmm_classifier.data.places import Place
-from lmm_classifier.evaluation.audit import Audit, LabelIssue
+from lmm_classifier.evaluation.findings import Audit, LabelIssue
 from lmm_classifier.html.cards import Card, Grade, neighbor_items
 from lmm_classifier.html.filters import filtered
 from lmm_classifier.html.page import MAX_CARDS, Folded, Section

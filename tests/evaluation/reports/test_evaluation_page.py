@@ -5,7 +5,8 @@ import pytest
 
 from lmm_classifier import HybridClassifier, build_index_from_directory
 from lmm_classifier.evaluation.evaluate import evaluate_folder
-from lmm_classifier.evaluation.reports.evaluation_page import percent, summary, write_evaluation_page
+from lmm_classifier.evaluation.figures import percent, summary
+from lmm_classifier.evaluation.reports.evaluation_page import write_evaluation_page
 from lmm_classifier.evaluation.results import Evaluation
 from tests.helpers.datasets import draw_dataset, offline_config
 from tests.html.html_page import assert_harmless
