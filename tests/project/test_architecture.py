@@ -18,7 +18,7 @@ FLOORS = [
     {"calibration"},
     {"pipeline"},
     {"evaluation", "batching", "discovery"},
-    {"review"},
+    {"review", "plots"},
     {"server", "integrations"},
     {"cli"},
     {"index_builder", "__main__"},
@@ -48,6 +48,7 @@ SERVED |= {  # and those that the classes of another library are made of
 HEAVY = ["torch", "transformers", "onnxruntime", "onnx", "openvino", "huggingface_hub", "pandas", "sklearn", "scipy"]
 HEAVY += ["fastapi", "starlette", "uvicorn", "httptools", "python_multipart", "prometheus_client"]
 HEAVY += ["nncf", "ray", "lancedb", "faiss", "usearch", "cykooz_resizer", "jinja2"]
+HEAVY += ["matplotlib", "IPython", "ipywidgets"]
 HEAVY += ["pyarrow", "datasets", "fsspec", "s3fs", "gcsfs", "aiohttp", "botocore"]
 
 
