@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure, SubFigure
 
 _MOST_LABELS = 30  # drawn: with more, names overlap
-_WITH_NUMBERS = 20  # labels up to which each cell has its number
+_WITH_NUMBERS = 24  # labels up to which each cell has its number
 _LETTERS = 20  # of a name that are drawn
 
 
@@ -37,7 +37,7 @@ class ConfusionDisplay:
     Attributes:
         ax_: the axes, after `plot`.
         figure_: the figure of the axes, after `plot`.
-        image_: the heat map, whose array (C, C) has the shares, after `plot`.
+        image_: the heat map, whose array (C, C) has the shares, after `plot`; empty cells are masked.
         texts_: the numbers of the cells that are not empty by row and column, after `plot`.
 
     Example:
@@ -100,7 +100,8 @@ class ConfusionDisplay:
         side = min(3.0 + 0.32 * count, 12.0)
         ax = axes_for(ax, side + 0.9, side)
         shares = self.shares
-        self.image_ = ax.imshow(shares, cmap="cividis", vmin=0, vmax=1)
+        empty = np.ma.masked_equal(shares, 0)  # has the color of the background, so that rare mistakes stand out
+        self.image_ = ax.imshow(empty, cmap="cividis", vmin=0, vmax=1)
         self.texts_ = {}
         if count <= _WITH_NUMBERS:
             for row, column in np.argwhere(self.counts > 0).tolist():

@@ -24,8 +24,8 @@ class CostLadderDisplay:
     """Accuracy or coverage of each ladder of encoders over its time for an image.
 
     A ladder asks encoders all at once (`a + b`) or one after the other (`a -> b`), the later ones only where those
-    before are unsure. The line joins the ladders that no cheaper one equals; these have their names. Ladders of models
-    by cost: Chen, Zaharia & Zou, "FrugalGPT", arXiv 2305.05176.
+    before are unsure. The line joins the ladders that no cheaper one equals; these are numbered and named. Ladders of
+    models by cost: Chen, Zaharia & Zou, "FrugalGPT", arXiv 2305.05176.
 
     Args:
         ladders: measured on held-out examples, each with its time.
@@ -108,14 +108,17 @@ class CostLadderDisplay:
             times[frontier], values[frontier], color=BLUE, marker="o", markersize=5, linewidth=1.5,
             drawstyle="steps-post", label="no cheaper one is as good",
         )  # fmt: skip
-        for place in frontier:
-            name = self.ladders[place].name.replace("$", r"\$")
-            ax.annotate(name, (times[place], values[place]), xytext=(5, -9), textcoords="offset points", fontsize=8)
+        for number, place in enumerate(frontier, 1):
+            name = self.ladders[place].name.replace("$", r"\$")  # or matplotlib would read a formula
+            side, offset = ("right", (-5, 3)) if number % 2 else ("left", (5, -11))  # neighbors may be close
+            place_of_point = (times[place], values[place])
+            ax.annotate(str(number), place_of_point, xytext=offset, textcoords="offset points", ha=side)
+            ax.plot([], [], linestyle="", label=f"{number}: {name}")
         ax.set_xlabel("time for an image (ms)")
         target = f" at {100 * self.ladders[0].target:g}% precision" if self.measure == "coverage" else ""
         ax.set_ylabel(f"{self.measure}{target} (0 to 1)")
-        ax.margins(x=0.2, y=0.12)
-        ax.set_xlim(left=0)
+        ax.margins(x=0.08, y=0.12)
+        ax.set_xlim(left=-0.06 * float(times.max()))  # room for the first number
         ax.legend(loc="lower right", frameon=False)
         self.ax_, self.figure_ = ax, ax.figure
         return self

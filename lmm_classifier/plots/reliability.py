@@ -88,6 +88,6 @@ class ReliabilityDisplay:
         )  # fmt: skip
         self.line_ = drawn.lines[0]
         fraction_axis(ax, "confidence", "accuracy")
-        ax.legend(loc="upper left", frameon=False)
+        ax.legend(loc="lower right", frameon=False)
         self.ax_, self.figure_ = ax, ax.figure
         return self

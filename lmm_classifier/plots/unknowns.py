@@ -96,12 +96,11 @@ class UnknownsDisplay:
             place = float(np.clip(self.threshold, -_MOST, _MOST))
             label = f"threshold {self.threshold:.2f}"
             self.threshold_ = ax.axvline(place, color=GRAY, linestyle=":", linewidth=1.5, label=label)
-        if len(self.known) and len(self.unknown):
-            ax.set_title(f"AUROC {auroc(self.known, self.unknown):.3f}", fontsize="medium")
         ax.set_xlabel("familiarity (robust standard deviations)")
         ax.set_ylabel("fraction of images")
         ax.set_xlim(-_MOST - 0.1, _MOST + 0.1)
-        ax.set_ylim(bottom=0)
-        ax.legend(loc="upper left", frameon=False)
+        ax.set_ylim(0, 1.4 * max(float(bars.get_data().values.max()) for bars in self.bars_.values()))
+        area = f"AUROC {auroc(self.known, self.unknown):.3f}" if len(self.known) and len(self.unknown) else None
+        ax.legend(loc="upper right", frameon=False, title=area, alignment="left")
         self.ax_, self.figure_ = ax, ax.figure
         return self

@@ -23,20 +23,25 @@ LADDERS = [
 ]
 
 
+def legend(display):
+    return [text.get_text() for text in display.ax_.get_legend().get_texts()]
+
+
 def test_what_is_drawn_are_the_ladders():
     """All as dots; the line holds those that no cheaper one equals, with their names."""
     display = CostLadderDisplay(LADDERS).plot()
     points = [(ladder.milliseconds, ladder.accuracy) for ladder in LADDERS]
     assert np.allclose(display.points_.get_offsets(), points)
     assert np.allclose(display.line_.get_xydata(), [points[1], points[2]])
-    assert [text.get_text() for text in display.ax_.texts] == ["small", "small -> large"]
+    assert [(text.get_text(), text.xy) for text in display.ax_.texts] == [("1", points[1]), ("2", points[2])]
+    assert legend(display)[2:] == ["1: small", "2: small -> large"]
     assert display.ax_.get_ylabel() == "accuracy (0 to 1)"
 
 
 def test_coverage_is_drawn_at_its_precision():
     """It has another frontier."""
     display = CostLadderDisplay(LADDERS, "coverage").plot()
-    assert [text.get_text() for text in display.ax_.texts] == ["other", "small -> large", "large"]
+    assert legend(display)[2:] == ["1: other", "2: small -> large", "3: large"]
     assert display.ax_.get_ylabel() == "coverage at 95% precision (0 to 1)"
 
 

@@ -20,7 +20,10 @@ def test_what_is_drawn_are_the_fractions():
         expected = ((values >= -0.25) & (values < 0)).mean()
         assert drawn.values[15] == pytest.approx(expected)
     assert list(display.threshold_.get_xdata()) == [-1.6, -1.6]
-    assert display.ax_.get_title() == f"AUROC {auroc(results.familiarity, results.unknown_familiarity):.3f}"
+    assert (
+        display.ax_.get_legend().get_title().get_text()
+        == f"AUROC {auroc(results.familiarity, results.unknown_familiarity):.3f}"
+    )
     assert [text.get_text() for text in display.ax_.get_legend().get_texts()] == [
         "known images, 200",
         "unknown images, 60",
@@ -40,7 +43,7 @@ def test_one_kind_alone_is_drawn():
     """Without unknown images there is no AUROC, and without a threshold no line."""
     display = UnknownsDisplay.from_evaluation(evaluation(unknowns=0))
     assert set(display.bars_) == {"known"}
-    assert display.ax_.get_title() == ""
+    assert display.ax_.get_legend().get_title().get_text() in ("", "None")
     assert display.threshold_ is None
     assert set(UnknownsDisplay.from_evaluation(evaluation(known=0)).bars_) == {"unknown"}
 
