@@ -1,7 +1,7 @@
 """Draws docs/images/plots/*.png: every display of `lmm_classifier.plots`, of an evaluation and a calibration made here.
 
 `python -m scripts.draw_plots [FOLDER]`. The images are drawn patterns, and three encoders without a model are fused, so
-that there is a ladder. With `--dark` the style is that of a dark notebook, to look at.
+that there is a ladder. With `--dark` the style is that of a dark notebook.
 """
 
 from __future__ import annotations
