@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from lmm_classifier.html.tables import Cell, Proportion
+
 
 def summary(figures: dict[str, Any]) -> list[tuple[str, str]]:
     """Return names and values of the figures at the top of the page, from `Evaluation.to_dict`."""
@@ -34,6 +36,17 @@ def summary(figures: dict[str, Any]) -> list[tuple[str, str]]:
     if images["unreadable"]:
         lines.append(("unreadable files", str(images["unreadable"])))
     return lines
+
+
+LABEL_HEAD = ("label", "recall", "precision", "most frequent mistake")
+
+
+def label_rows(figures: dict[str, Any]) -> list[list[Cell]]:
+    """Return recall and precision of each label, the least recall first, from `Evaluation.to_dict`."""
+    return [
+        [row["label"], Proportion.of(row), Proportion.of(row["precision"]), row["most_often_instead"] or ""]
+        for row in sorted(figures["classes"], key=lambda row: row["fraction"])
+    ]
 
 
 def percent(fraction: float | None) -> str:

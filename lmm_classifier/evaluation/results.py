@@ -14,12 +14,11 @@ from lmm_classifier.core.arrays import BoolArray, Float64Array
 from lmm_classifier.core.datatypes import Candidate, Classification
 from lmm_classifier.core.progress import Skipped
 from lmm_classifier.data.places import Place
-from lmm_classifier.evaluation.figures import summary
+from lmm_classifier.evaluation.figures import LABEL_HEAD, label_rows, summary
 from lmm_classifier.html.charts import reliability_chart
 from lmm_classifier.html.confusion_matrix import Pair, pairs_table
 from lmm_classifier.html.fragment import fragment, skipped_section, table_section
 from lmm_classifier.html.page import Section
-from lmm_classifier.html.tables import Cell, Proportion
 
 KEEP_KNOWN_RATES = (0.95, 0.9, 0.8)  # true-positive rates of known images, to show what each costs
 _RISKS = (0.01, 0.02, 0.05, 0.1)  # error rates among the answers
@@ -151,16 +150,12 @@ class Evaluation:
     def _repr_html_(self) -> str:
         """Return figures, confidence, confusions and labels, for a notebook; `write_evaluation_page` shows images."""
         figures = self.to_dict()
-        rows: list[list[Cell]] = [
-            [row["label"], Proportion.of(row), Proportion.of(row["precision"]), row["most_often_instead"] or ""]
-            for row in sorted(figures["classes"], key=lambda row: row["fraction"])
-        ]
         pairs = pairs_table(self.confusion_counts(), {})
         charts = [reliability_chart(metrics.reliability(self.confidence, self.correct))] if self.known else []
         sections = [
             Section("charts", "Confidence", None if charts else 0, charts=charts),
             table_section("confusions", "Confusions", pairs.head, pairs.rows),
-            table_section("labels", "Labels", ["label", "recall", "precision", "most frequent mistake"], rows),
+            table_section("labels", "Labels", LABEL_HEAD, label_rows(figures)),
             skipped_section(self.skipped),
         ]
         return fragment("Evaluation", summary(figures), sections, self.warnings)

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from lmm_classifier.core.metrics import reliability, risk_coverage
-from lmm_classifier.evaluation.figures import percent, summary
+from lmm_classifier.evaluation.figures import LABEL_HEAD, label_rows, percent, summary
 from lmm_classifier.evaluation.reports.grading import entry_card, grade_result
 from lmm_classifier.evaluation.results import Evaluation, LabeledResult
 from lmm_classifier.html.charts import familiarity_chart, reliability_chart, risk_coverage_chart
@@ -22,7 +22,7 @@ from lmm_classifier.html.confusion_matrix import (
 )
 from lmm_classifier.html.filters import filtered, spread
 from lmm_classifier.html.page import MAX_CARDS, Folded, Section, write_page
-from lmm_classifier.html.tables import Cell, Proportion, Table
+from lmm_classifier.html.tables import Table
 from lmm_classifier.html.thumbnails import Thumbnails
 from lmm_classifier.pipeline.classifier import HybridClassifier
 from lmm_classifier.pipeline.thresholds import Thresholds
@@ -83,14 +83,10 @@ def _tradeoff(unknown: dict[str, Any]) -> Section:
 
 def _classes(figures: dict[str, Any]) -> Section:
     """Return recall and precision of each label, the least recall first."""
-    head = ["label", "recall", "precision", "most frequent mistake"]
-    rows: list[list[Cell]] = [
-        [row["label"], Proportion.of(row), Proportion.of(row["precision"]), row["most_often_instead"] or ""]
-        for row in sorted(figures["classes"], key=lambda row: row["fraction"])
-    ]
+    rows = label_rows(figures)
     rest = rows[_OPEN_ROWS:]
-    folded = [Folded(f"{len(rest)} more labels", table=Table(head, rest))] if rest else []
-    return Section("classes", "Labels", len(rows), table=Table(head, rows[:_OPEN_ROWS]), folded=folded)
+    folded = [Folded(f"{len(rest)} more labels", table=Table(LABEL_HEAD, rest))] if rest else []
+    return Section("classes", "Labels", len(rows), table=Table(LABEL_HEAD, rows[:_OPEN_ROWS]), folded=folded)
 
 
 def _confusions(evaluation: Evaluation, anchors: Mapping[Pair, str]) -> list[Section]:
