@@ -1,4 +1,5 @@
 from .batching.classifier_queue import ClassifierQueue as ClassifierQueue
+from .calibration.calibration_report import CalibrationReport as CalibrationReport
 from .calibration.request import CalibrationRequest as CalibrationRequest
 from .config import PipelineConfig as PipelineConfig
 from .core.datatypes import Candidate as Candidate
@@ -12,16 +13,17 @@ from .core.errors import LmmClassifierError as LmmClassifierError
 from .core.errors import VectorError as VectorError
 from .core.progress import Progress as Progress
 from .embeddings.function import FunctionEncoder as FunctionEncoder
-from .evaluation.audit import Audit as Audit
 from .evaluation.audit import audit_index as audit_index
 from .evaluation.evaluate import evaluate_folder as evaluate_folder
 from .evaluation.evaluate_vectors import evaluate_vectors as evaluate_vectors
+from .evaluation.findings import Audit as Audit
 from .evaluation.reports.audit_page import write_audit_page as write_audit_page
 from .evaluation.reports.contact_sheet import write_contact_sheet as write_contact_sheet
 from .evaluation.reports.cost_page import write_cost_page as write_cost_page
 from .evaluation.reports.evaluation_page import write_evaluation_page as write_evaluation_page
 from .evaluation.results import Evaluation as Evaluation
 from .evaluation.results import LabeledResult as LabeledResult
+from .html.shown_results import ShownResults as ShownResults
 from .index.build.builder import build_index_from_directory as build_index_from_directory
 from .index.build.editor import IndexEditor as IndexEditor
 from .index.build.editor import sync_index as sync_index
@@ -39,7 +41,6 @@ from .integrations.exports.index_export import ExportReport as ExportReport
 from .integrations.exports.index_export import export_index as export_index
 from .integrations.exports.result_export import write_results as write_results
 from .logging_config import configure_logging as configure_logging
-from .pipeline.calibrator import CalibrationReport as CalibrationReport
 from .pipeline.calibrator import calibrate_index as calibrate_index
 from .pipeline.classifier import HybridClassifier as HybridClassifier
 from .pipeline.index_info import describe_index as describe_index

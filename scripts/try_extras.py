@@ -186,6 +186,23 @@ def _parquet(environment: Environment) -> None:
     environment.run("import", "examples.parquet", "--id-column", "path", "--output", "again")
 
 
+def _plot(environment: Environment) -> None:
+    """Draw a chart of an evaluation into a file, without a screen."""
+    printed = environment.python(
+        "import matplotlib\nmatplotlib.use('agg')\n"
+        "from lmm_classifier import HybridClassifier, PipelineConfig, build_index_from_directory, evaluate_folder\n"
+        "from lmm_classifier.plots import ReliabilityDisplay\n"
+        "config = PipelineConfig.offline()\n"
+        "config.retrieval.index_path = 'index'\n"
+        "build_index_from_directory('data', 'index', config=config)\n"
+        "evaluation = evaluate_folder('data', HybridClassifier(config), leave_out_identical=True)\n"
+        "ReliabilityDisplay.from_evaluation(evaluation).figure_.savefig('chart.png')\n"
+        "print(open('chart.png', 'rb').read(4))"
+    )
+    if "PNG" not in printed:
+        raise SystemExit(f"[{environment.extra}]: no chart was written:\n{printed}")
+
+
 def _sklearn(environment: Environment) -> None:
     environment.python(
         "from sklearn.datasets import load_iris\n"
@@ -275,6 +292,7 @@ CHECKS: dict[str, Callable[[Environment], None]] = {
     "ann": _ann,
     "parquet": _parquet,
     "sklearn": _sklearn,
+    "plot": _plot,
     "server": _server,
     "datasets": _datasets,
     "remote": _remote,

@@ -44,7 +44,7 @@ def audit(
     The findings also list thin labels, which have few examples, and labels that are easily confused.
     """
     from lmm_classifier.cli.audit_output import finding_rows, lines, relabel_command, suspect_rows, write_table
-    from lmm_classifier.cli.console import ProgressDisplay, escape_for_terminal
+    from lmm_classifier.cli.console import command_progress, escape_for_terminal
     from lmm_classifier.core.errors import OutputError
     from lmm_classifier.core.files import atomic_write, require_place
     from lmm_classifier.evaluation.audit import audit_index
@@ -57,7 +57,7 @@ def audit(
     require_place(json_to, csv_to, html_to, edits_to)
     if edits_to is not None and edits_to.is_file() and edits_to.stat().st_size:
         raise OutputError(f"{edits_to} exists already and may hold your corrections. Apply it, or name another file.")
-    with ProgressDisplay() as show:
+    with command_progress() as show:
         findings = audit_index(path, config, near, show)
     if json_to is not None:
         with atomic_write(json_to) as temporary:

@@ -8,13 +8,12 @@ from pathlib import Path
 from lmm_classifier.core.csv_cells import Cell, write_row
 from lmm_classifier.core.files import atomic_write
 from lmm_classifier.core.text import quote_for_shell
-from lmm_classifier.evaluation.audit import Audit, LabelIssue
-from lmm_classifier.evaluation.reports.audit_page import summary
+from lmm_classifier.evaluation.findings import Audit, LabelIssue
 
 
 def lines(findings: Audit, limit: int, offset: int) -> Iterator[str]:
     """Yield the lines for the terminal: at most `limit` findings of each kind, the labels to check from `offset` on."""
-    for name, value in summary(findings):
+    for name, value in findings.figures:
         yield f"{name:<28} {value}"
     issues = findings.label_issues[offset : offset + limit]
     for number, issue in enumerate(issues, offset + 1):

@@ -68,7 +68,7 @@ def run_build(
     replace: bool,
 ) -> int:
     """Build with a progress bar and a closing table; return the exit code."""
-    from lmm_classifier.cli.console import ProgressDisplay, escape_for_terminal, resumable, show_report
+    from lmm_classifier.cli.console import command_progress, escape_for_terminal, resumable, show_report
     from lmm_classifier.cli.edit_output import stale_lines
     from lmm_classifier.cli.quiet import write_note
     from lmm_classifier.core.files import atomic_write, require_place
@@ -76,7 +76,7 @@ def run_build(
 
     output = output or config.retrieval.index_path
     require_place(report_path)
-    with resumable(output), ProgressDisplay() as show:
+    with resumable(output), command_progress() as show:
         size = batch_size or config.batch_size
         report = build_index_from_directory(dataset, output, size, config, show, replace=replace)
     show_report(report)

@@ -11,9 +11,9 @@ import typer
 from lmm_classifier.cli.options import FollowLinksOption, IndexArgument
 
 if TYPE_CHECKING:
+    from lmm_classifier.calibration.calibration_report import CalibrationReport
     from lmm_classifier.calibration.request import CalibrationRequest
     from lmm_classifier.config import PipelineConfig
-    from lmm_classifier.pipeline.calibrator import CalibrationReport
 
 
 def calibrate(
@@ -74,13 +74,13 @@ def print_calibration(
     path: Path, config: PipelineConfig, request: CalibrationRequest | None = None, reset: bool = False
 ) -> None:
     """Calibrate an index with a progress bar, and print what was found; None repeats the stored request."""
-    from lmm_classifier.cli.console import ProgressDisplay, escape_for_terminal
+    from lmm_classifier.cli.console import command_progress, escape_for_terminal
     from lmm_classifier.cli.given_configuration import complete_commands
     from lmm_classifier.cli.interruption import told_if_interrupted
     from lmm_classifier.pipeline.calibrator import calibrate_index
 
     unchanged = "Interrupted. The stored calibration was not changed. Answers in the reranker's cache are used again."
-    with told_if_interrupted(lambda: unchanged), ProgressDisplay() as show:
+    with told_if_interrupted(lambda: unchanged), command_progress() as show:
         report = calibrate_index(path, config, request, show, reset=reset)
     sys.stdout.write("\n".join(escape_for_terminal(complete_commands(line)) for line in _lines(path, report)) + "\n")
 

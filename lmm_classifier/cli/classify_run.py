@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from lmm_classifier.cli.classify_output import AnyOutput
-from lmm_classifier.cli.console import ProgressDisplay, escape_for_terminal, print_skipped
+from lmm_classifier.cli.console import command_progress, escape_for_terminal, print_skipped
 from lmm_classifier.cli.image_sources import STDIN, ImageSources
 from lmm_classifier.cli.interruption import told_if_interrupted
 from lmm_classifier.cli.quiet import write_note
@@ -24,7 +24,7 @@ from lmm_classifier.config import PipelineConfig
 from lmm_classifier.core.concurrency import threaded_map
 from lmm_classifier.core.datatypes import Classification
 from lmm_classifier.core.files import atomic_write, content_hash
-from lmm_classifier.core.progress import Progress, Skipped
+from lmm_classifier.core.progress import Progress, ProgressCallback, Skipped
 from lmm_classifier.data.images import hash_of
 from lmm_classifier.data.label_folders import LabelFolders
 from lmm_classifier.data.places import Place, exists
@@ -58,7 +58,7 @@ class ClassifyRun:
         with told_if_interrupted(lambda: f"Interrupted. {self.output.state()}"):
             way = _classifier(config, leave_out_identical, server, self.options)
             try:
-                with self.output.opened(way.identity, way.labels()), ProgressDisplay() as show:
+                with self.output.opened(way.identity, way.labels()), command_progress() as show:
                     count = self._classify(way.classify, config.images.readers, page, show)
             except Exception:
                 if self.output.written:
@@ -69,7 +69,7 @@ class ClassifyRun:
         self._summarize(count, time.monotonic() - started)
         return self.counts
 
-    def _classify(self, classify: _Classify, readers: int, page: RunPage, show: ProgressDisplay) -> int:
+    def _classify(self, classify: _Classify, readers: int, page: RunPage, show: ProgressCallback) -> int:
         """Classify what has no stored result, and return the number of these images."""
         paths = list(self._not_stored(readers, show))
         with closing(self._results(classify, paths)) as results:
@@ -98,7 +98,7 @@ class ClassifyRun:
         with atomic_write(path) as temporary:
             temporary.write_text(json.dumps(values, indent=1) + "\n", encoding="ascii")
 
-    def _not_stored(self, threads: int, show: ProgressDisplay) -> Iterator[Place]:
+    def _not_stored(self, threads: int, show: ProgressCallback) -> Iterator[Place]:
         """Yield the images without a stored result of the same content; a failure that is stored is tried again."""
         stored = self.output.stored.by_path
         check = [path for path in self.sources.paths if self._name(path) in stored]

@@ -3,23 +3,21 @@
 from __future__ import annotations
 
 import sys
-import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 from lmm_classifier.cli.given_configuration import complete_commands
 from lmm_classifier.cli.interruption import told_if_interrupted
 from lmm_classifier.cli.quiet import is_quiet, write_note
 from lmm_classifier.core.errors import ReplacementError
-from lmm_classifier.core.progress import Progress, Skipped, describe_skipped
+from lmm_classifier.core.progress import Skipped, describe_skipped
+from lmm_classifier.core.progress_display import ProgressDisplay
 from lmm_classifier.core.text import escape_unprintable
 from lmm_classifier.index.build.reports import BuildReport
 
-_PLAIN_SECONDS = 5.0  # between two lines where the output is no terminal
 _LISTED = 20  # skipped files shown one by one; the JSON report has them all
 
 
@@ -34,64 +32,9 @@ def print_error(message: str) -> None:
     sys.stderr.write(f"error: {escape_for_terminal(complete_commands(message))}\n")
 
 
-class ProgressDisplay:
-    """Shows progress: a bar with rate, time left and counts on a terminal, plain lines elsewhere."""
-
-    def __init__(self) -> None:
-        self._bar: Any = None
-        self._task: Any = None
-        self._stage = ""
-        self._started = self._latest = self._last_line = time.monotonic()
-
-    def __enter__(self) -> Self:
-        if sys.stderr.isatty() and not is_quiet():
-            from rich.console import Console
-            from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
-            from rich.progress import Progress as RichProgress
-
-            self._bar = RichProgress(
-                TextColumn("{task.description}"),
-                BarColumn(),
-                MofNCompleteColumn(),
-                TextColumn("{task.fields[rate]}"),
-                TextColumn("skipped {task.fields[skipped]}"),
-                TimeRemainingColumn(),
-                console=Console(stderr=True),
-            )
-            self._bar.start()
-        return self
-
-    def __call__(self, progress: Progress) -> None:
-        """Show the newest state."""
-        if progress.stage != self._stage:
-            self._stage, self._started = progress.stage, self._latest
-        self._latest = time.monotonic()
-        seconds = max(self._latest - self._started, 1e-9)
-        rate = f"{progress.done / seconds:.1f}/s"
-        if self._bar is not None:
-            if self._task is None:
-                self._task = self._bar.add_task(progress.stage, total=progress.total, rate=rate, skipped=0)
-            self._bar.update(
-                self._task,
-                description=progress.stage,
-                completed=progress.done,
-                total=progress.total,
-                rate=rate,
-                skipped=progress.skipped,
-            )
-        elif time.monotonic() - self._last_line >= _PLAIN_SECONDS or progress.done == progress.total:
-            self._last_line = time.monotonic()
-            of = "" if progress.total is None else f"/{progress.total}"
-            left = ""
-            if progress.total is not None and 0 < progress.done < progress.total:
-                left = f", {seconds * (progress.total - progress.done) / progress.done:.0f} s left"
-            write_note(f"{progress.stage} {progress.done}{of}, {rate}, skipped {progress.skipped}{left}")
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self._bar is not None:
-            self._bar.stop()
+def command_progress() -> ProgressDisplay:
+    """Return the display of a command: a bar on a terminal, plain lines elsewhere, nothing where it is quiet."""
+    return ProgressDisplay(write_note, bar=not is_quiet())
 
 
 @contextmanager

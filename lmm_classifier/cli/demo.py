@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
+    from lmm_classifier.calibration.calibration_report import CalibrationReport
     from lmm_classifier.config import PipelineConfig
-    from lmm_classifier.pipeline.calibrator import CalibrationReport
 
 _TARGET = 0.95  # precision to guarantee
 _MAX_CALLS = 400  # held-out examples that the reranker is measured on
@@ -26,7 +26,7 @@ def demo(
 
     Draws a dataset of patterns, indexes and calibrates it, classifies new and unknown images, and writes pages.
     """
-    from lmm_classifier.cli.console import ProgressDisplay, escape_for_terminal
+    from lmm_classifier.cli.console import command_progress, escape_for_terminal
     from lmm_classifier.cli.demo_data import draw_demo_data, is_planted
     from lmm_classifier.cli.demo_results import classify_folder, pages, rerank_confused_pairs, summarize
     from lmm_classifier.evaluation.audit import audit_index
@@ -40,7 +40,7 @@ def demo(
     dataset, new = draw_demo_data(output, seed)
     (output / "reranking.html").unlink(missing_ok=True)  # of a former run; it is written only if reranking is tried
     config.retrieval.index_path = output / "index"
-    with ProgressDisplay() as show:
+    with command_progress() as show:
         build = build_index_from_directory(dataset, config.retrieval.index_path, 64, config, show)
     lines = [f"{build.total} images of {len(build.indexed)} patterns indexed in {build.seconds:.1f} s"]
     calibrated, report = _calibrate(config)

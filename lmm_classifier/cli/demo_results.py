@@ -9,10 +9,10 @@ from pathlib import Path
 
 import numpy as np
 
+from lmm_classifier.calibration.calibration_report import CalibrationReport
 from lmm_classifier.config import PipelineConfig
 from lmm_classifier.data.synthetic.catalog import KNOWN
 from lmm_classifier.evaluation.results import LabeledResult
-from lmm_classifier.pipeline.calibrator import CalibrationReport
 from lmm_classifier.pipeline.classifier import HybridClassifier
 
 _PAIRS = 5  # pairs of labels that leave-one-out confuses most

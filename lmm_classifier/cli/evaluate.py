@@ -71,7 +71,7 @@ def evaluate(
 
     Exit codes: 0 done, 3 some files are not images or were skipped, 1 failed.
     """
-    from lmm_classifier.cli.console import ProgressDisplay, escape_for_terminal, print_skipped
+    from lmm_classifier.cli.console import command_progress, escape_for_terminal, print_skipped
     from lmm_classifier.core.files import atomic_write, require_place
     from lmm_classifier.evaluation.evaluate import evaluate_folder
     from lmm_classifier.evaluation.reports.evaluation_page import write_evaluation_page
@@ -91,7 +91,7 @@ def evaluate(
     elif folder is not None:
         spec = named_dataset(folder, label_from, image_from, None, split_from, split)
         classifier = HybridClassifier(config)
-        with ProgressDisplay() as show:
+        with command_progress() as show:
             evaluation = evaluate_folder(spec, classifier, leave_out_identical, show)
     figures = evaluation.to_dict(classifier.retriever.calibration.familiarity_threshold)
     if json_to is not None:
@@ -118,7 +118,7 @@ def _evaluate_vectors(
 
 
 def _lines(figures: dict[str, Any]) -> list[str]:
-    from lmm_classifier.evaluation.reports.evaluation_page import percent, summary
+    from lmm_classifier.evaluation.figures import percent, summary
 
     images = figures["images"]
     lines = [f"{images['known']} images of known labels, {images['unknowns']} unknown images"]

@@ -91,12 +91,12 @@ def export(
 def _export_examples(
     source: Path, output: Path, to: IndexFormat, options: ExportOptions, config: PipelineConfig
 ) -> int:
-    from lmm_classifier.cli.console import ProgressDisplay, print_skipped
+    from lmm_classifier.cli.console import command_progress, print_skipped
     from lmm_classifier.cli.interruption import told_if_interrupted
     from lmm_classifier.integrations.exports.index_export import export_index
 
     state = "What was copied stays." if to == "folder" else f"{output} was not written."
-    with told_if_interrupted(lambda: f"Interrupted. {state}"), ProgressDisplay() as show:
+    with told_if_interrupted(lambda: f"Interrupted. {state}"), command_progress() as show:
         report = export_index(source, output, to, config, options, show)
     counts = ", ".join(f"{count} {what}" for what, count in report.counts.items())
     done = f" ({counts})" if counts else ""

@@ -39,7 +39,7 @@ def sync(
 
     Exit codes: 0 done, 3 some images skipped, 1 failed.
     """
-    from lmm_classifier.cli.console import ProgressDisplay, resumable, show_report
+    from lmm_classifier.cli.console import command_progress, resumable, show_report
     from lmm_classifier.cli.edit_output import ORIGIN, print_changes
     from lmm_classifier.core.files import atomic_write, require_place
     from lmm_classifier.index.build.editor import IndexEditor
@@ -49,7 +49,7 @@ def sync(
         config.images.follow_links = follow_links
     path = index or config.retrieval.index_path
     require_place(report)
-    with resumable(path), ProgressDisplay() as show:
+    with resumable(path), command_progress() as show:
         result = IndexEditor(path, config).sync(dataset, batch_size, show, replace, origin=ORIGIN)
     show_report(result)
     if report is not None:

@@ -56,6 +56,9 @@ def describe_skipped(files: Sequence[Skipped]) -> str:
 ProgressCallback = Callable[[Progress], None]
 """Called between two batches of a long run; raise `Cancelled` in it to stop the run there."""
 
+ProgressOption = ProgressCallback | bool
+"""What a long run takes: True shows its progress, a function is called with it."""
+
 
 def part_of(progress: ProgressCallback | None, part: int, parts: int) -> ProgressCallback | None:
     """Return a callback for one of several parts of a step, which are equally long; its images count once."""

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -13,129 +12,28 @@ from lmm_classifier.calibration.fit import fit_by_leave_one_out
 from lmm_classifier.calibration.predictions import HeldOutPredictions
 from lmm_classifier.config import PipelineConfig
 from lmm_classifier.core.arrays import Float64Array, IntArray
-from lmm_classifier.core.datatypes import Neighbor
 from lmm_classifier.core.errors import CalibrationError, ConfigError
 from lmm_classifier.core.metrics import wilson_interval
 from lmm_classifier.core.paths import expand_home
-from lmm_classifier.core.progress import ProgressCallback
-from lmm_classifier.evaluation.duplicates import Duplicates, find_duplicates
-from lmm_classifier.evaluation.label_noise import WrongLabels, expected_wrong_labels
-from lmm_classifier.index.dismissals import Dismissal, DismissedFindings
+from lmm_classifier.core.progress import ProgressCallback, ProgressOption
+from lmm_classifier.core.progress_display import displayed
+from lmm_classifier.evaluation.duplicates import find_duplicates
+from lmm_classifier.evaluation.findings import THIN, Audit, ConfusablePair, LabelIssue, Outlier
+from lmm_classifier.evaluation.label_noise import expected_wrong_labels
+from lmm_classifier.index.dismissals import DismissedFindings
 from lmm_classifier.index.vector_index import Index
 
 _NEIGHBORS = 5
 _MAX_OUTLIERS = 0.01  # fraction of the examples that may count as outliers
 _OUTLIER_FAMILIARITY = -2.5  # an outlier is less familiar, in robust standard deviations
-THIN = 5  # a label with fewer examples is thin
 _MAX_COMPARISONS = 20_000_000_000  # judged examples times examples: all of 140,000
-
-
-@dataclass(frozen=True, slots=True)
-class LabelIssue:
-    """An example whose label may be wrong: the other examples give another label a higher probability.
-
-    `label_quality` is 1 - (2 (1 - p(own)) + p(suggested) - p(own)) / 3, where p are the probabilities of the labels
-    when the example is held out.
-    """
-
-    path: str
-    label: str
-    suggested: str  # the most probable other label
-    label_quality: float  # 0 to 1, lower is worse
-    probability: float  # of its own label, 0 to 1
-    neighbors: tuple[Neighbor, ...]  # nearest first
-    likely: bool = False  # among the worst, as many as labels are expected to be wrong
-    content_hash: str = ""  # SHA-256 of the image file, hexadecimal
-
-    @property
-    def dismissal(self) -> Dismissal:
-        """Return what `IndexEditor.dismiss` takes where the label is right."""
-        return Dismissal.of("label", [(self.content_hash, self.label)])
-
-
-@dataclass(frozen=True, slots=True)
-class Outlier:
-    """An example that is similar to nothing else in the dataset."""
-
-    path: str
-    label: str
-    familiarity: float  # in robust standard deviations; 0 is typical, lower is less familiar
-    neighbors: tuple[Neighbor, ...]  # nearest first
-    content_hash: str = ""  # SHA-256 of the image file, hexadecimal
-
-    @property
-    def dismissal(self) -> Dismissal:
-        """Return what `IndexEditor.dismiss` takes where the image belongs to the dataset."""
-        return Dismissal.of("outlier", [(self.content_hash, self.label)])
-
-
-@dataclass(frozen=True, slots=True)
-class ConfusablePair:
-    """Two labels of which the first is predicted as the second when its examples are held out."""
-
-    label: str
-    predicted_as: str
-    count: int  # such examples
-    fraction: float  # of the examples of `label`, 0 to 1
-
-
-@dataclass(frozen=True)
-class Audit:
-    """What an audit found in a dataset; the worst findings of each kind come first.
-
-    Example:
-        >>> from lmm_classifier import Audit, PipelineConfig, audit_index
-        >>> audit = audit_index("index", PipelineConfig.offline())
-        >>> isinstance(audit, Audit), audit.judged == audit.examples
-        (True, True)
-        >>> sorted(audit.to_dict())[:3]
-        ['accuracy', 'confusable', 'dismissed']
-    """
-
-    examples: int
-    """Examples in the index."""
-    judged: int
-    """Examples that were held out and judged by the others; a sample where there are very many."""
-    accuracy: float
-    """Fraction of the judged examples that are predicted as their label, 0 to 1."""
-    interval: tuple[float, float]
-    """95% confidence interval of the accuracy."""
-    label_issues: list[LabelIssue]
-    """Labels that may be wrong, the lowest label quality first; the first are marked as likely wrong."""
-    wrong_labels: WrongLabels
-    """How many of the judged labels are expected to be wrong, with a 95% interval."""
-    duplicates: list[Duplicates]
-    """Groups of the same or nearly the same image, groups with several labels first."""
-    outliers: list[Outlier]
-    """Examples that are similar to nothing else, the least familiar first."""
-    thin: dict[str, int]
-    """Labels with fewer than 5 examples, and the number of their examples."""
-    confusable: list[ConfusablePair]
-    """Pairs of labels that are mistaken for each other, the most frequent first."""
-    dismissed: int
-    """Findings that are left out, because a person dismissed them with `IndexEditor.dismiss`."""
-    ranking: dict[int, float]
-    """1 - label quality of each judged example by its row in the index, higher is worse; in full precision."""
-
-    @property
-    def likely_issues(self) -> list[LabelIssue]:
-        """Return the labels that are likely wrong: the worst, as many as are expected to be wrong."""
-        return [issue for issue in self.label_issues if issue.likely]
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return plain values, ready for JSON; without `ranking`."""
-        values = asdict(self)
-        del values["ranking"]
-        for group, duplicates in zip(values["duplicates"], self.duplicates):
-            group["contradict"] = duplicates.contradict
-        return values
 
 
 def audit_index(
     index_path: Path | str,
     config: PipelineConfig | None = None,
     near_duplicate: float | None = None,
-    progress: ProgressCallback | None = None,
+    progress: ProgressOption | None = None,
 ) -> Audit:
     """Find mistakes in the dataset of an index. The index is not changed, and dismissed findings are left out.
 
@@ -147,7 +45,7 @@ def audit_index(
         config: names the rule that judges; `rule: auto` by default.
         near_duplicate: cosine similarity from which two images count as near duplicates, 0 to 1; no image is read
             then. None: the pixels decide, and the vectors where an image cannot be read; see `duplicates`.
-        progress: called between two batches; raise `Cancelled` in it to stop.
+        progress: True shows it; a function is called between two batches, and may raise `Cancelled` to stop.
 
     Raises:
         ConfigError: if `near_duplicate` is outside 0 to 1.
@@ -166,9 +64,9 @@ def audit_index(
         raise ConfigError(
             f"near_duplicate is {near_duplicate}. Expected a cosine similarity of 0 to 1, or none to compare pixels."
         )
-    return audit_opened_index(
-        Index.open_each(expand_home(index_path)), config or PipelineConfig(), near_duplicate, progress
-    )
+    indexes = Index.open_each(expand_home(index_path))
+    with displayed(progress) as show:
+        return audit_opened_index(indexes, config or PipelineConfig(), near_duplicate, show)
 
 
 def audit_opened_index(

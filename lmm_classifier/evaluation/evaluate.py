@@ -11,7 +11,8 @@ import numpy as np
 from lmm_classifier.core.arrays import BoolArray, IntArray
 from lmm_classifier.core.errors import DatasetError
 from lmm_classifier.core.labels import alike_warnings
-from lmm_classifier.core.progress import Progress, ProgressCallback
+from lmm_classifier.core.progress import Progress, ProgressCallback, ProgressOption
+from lmm_classifier.core.progress_display import displayed
 from lmm_classifier.data.dataset import Files
 from lmm_classifier.data.image_folder import near_label_notes
 from lmm_classifier.data.readers.dataset_spec import DatasetSpec
@@ -26,7 +27,7 @@ def evaluate_folder(
     folder: DatasetSpec | Path | str,
     classifier: HybridClassifier,
     leave_out_identical: bool = False,
-    progress: ProgressCallback | None = None,
+    progress: ProgressOption | None = None,
 ) -> Evaluation:
     """Classify the images `folder/<label>/**` and compare the results with their labels.
 
@@ -39,7 +40,7 @@ def evaluate_folder(
         classifier: the classifier to evaluate.
         leave_out_identical: ignore examples with the same content as the image. Use it to evaluate on images that are
             in the index (leave-one-out); they count then.
-        progress: called after each image; raise `Cancelled` in it to stop.
+        progress: True shows it; a function is called after each image, and may raise `Cancelled` to stop.
 
     Raises:
         DatasetError: if the folder holds no labeled image, or only copies of images that the index holds.
@@ -56,14 +57,15 @@ def evaluate_folder(
     examples = dataset.examples
     paths = Files(dataset.root, examples)
     results, unreadable = [], 0
-    for number, result in enumerate(classifier.classify_paths(paths, leave_out_identical)):
-        results.append(LabeledResult(paths[number], result, examples[number].label))
-        unreadable += result.decision.reason == "unreadable"
-        if progress is not None:
-            progress(Progress("evaluating", number + 1, len(paths), unreadable))
-    index = classifier.index
-    identical = is_in_index(index, [entry.result.content_hash for entry in results]) & (not leave_out_identical)
-    near = _near_copies(classifier, index, results, ~identical, progress)
+    with displayed(progress) as show:
+        for number, result in enumerate(classifier.classify_paths(paths, leave_out_identical)):
+            results.append(LabeledResult(paths[number], result, examples[number].label))
+            unreadable += result.decision.reason == "unreadable"
+            if show is not None:
+                show(Progress("evaluating", number + 1, len(paths), unreadable))
+        index = classifier.index
+        identical = is_in_index(index, [entry.result.content_hash for entry in results]) & (not leave_out_identical)
+        near = _near_copies(classifier, index, results, ~identical, show)
     if results and (identical | near).all():
         raise DatasetError(
             f"{spec.source}: the index holds all {len(results)} images ({identical.sum()}) or near copies of them "

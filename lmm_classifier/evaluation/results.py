@@ -14,6 +14,11 @@ from lmm_classifier.core.arrays import BoolArray, Float64Array
 from lmm_classifier.core.datatypes import Candidate, Classification
 from lmm_classifier.core.progress import Skipped
 from lmm_classifier.data.places import Place
+from lmm_classifier.evaluation.figures import LABEL_HEAD, label_rows, summary
+from lmm_classifier.html.charts import reliability_chart
+from lmm_classifier.html.confusion_matrix import Pair, pairs_table
+from lmm_classifier.html.fragment import fragment, skipped_section, table_section
+from lmm_classifier.html.page import Section
 
 KEEP_KNOWN_RATES = (0.95, 0.9, 0.8)  # true-positive rates of known images, to show what each costs
 _RISKS = (0.01, 0.02, 0.05, 0.1)  # error rates among the answers
@@ -106,11 +111,12 @@ class Evaluation:
             near_copies=list(near_copies),
         )
 
-    def to_dict(self, threshold_for: Callable[[float], float]) -> dict[str, Any]:
+    def to_dict(self, threshold_for: Callable[[float], float] | None = None) -> dict[str, Any]:
         """Return all figures as plain values, ready for JSON; fractions are 0 to 1.
 
         Args:
             threshold_for: returns the familiarity threshold at which a fraction (0 to 1) of known images is accepted.
+                None: the tradeoff between known and unknown images stays empty.
         """
         return {
             "images": {
@@ -132,6 +138,27 @@ class Evaluation:
             "unknown": self._unknown(threshold_for) if self.unknowns and self.known else None,
             "reranking": self._reranking(),
         }
+
+    def confusion_counts(self) -> Counter[Pair]:
+        """Count the images of each pair of a true and a given label, also where both agree.
+
+        The true label is None for an unknown image, and the given label is None where an image was called unknown.
+        """
+        known = ((entry.truth, _given_label(entry)) for entry in self.known)
+        return Counter([*known, *((None, _given_label(entry)) for entry in self.unknowns)])
+
+    def _repr_html_(self) -> str:
+        """Return figures, confidence, confusions and labels, for a notebook; `write_evaluation_page` shows images."""
+        figures = self.to_dict()
+        pairs = pairs_table(self.confusion_counts(), {})
+        charts = [reliability_chart(metrics.reliability(self.confidence, self.correct))] if self.known else []
+        sections = [
+            Section("charts", "Confidence", None if charts else 0, charts=charts),
+            table_section("confusions", "Confusions", pairs.head, pairs.rows),
+            table_section("labels", "Labels", LABEL_HEAD, label_rows(figures)),
+            skipped_section(self.skipped),
+        ]
+        return fragment("Evaluation", summary(figures), sections, self.warnings)
 
     def _classes(self) -> list[dict[str, Any]]:
         rows = []
@@ -169,9 +196,10 @@ class Evaluation:
             ],
         }
 
-    def _unknown(self, threshold_for: Callable[[float], float]) -> dict[str, Any]:
+    def _unknown(self, threshold_for: Callable[[float], float] | None) -> dict[str, Any]:
         known, unknown = self.familiarity, self.unknown_familiarity
         caught = np.array([entry.result.is_unknown for entry in self.unknowns])
+        thresholds = [(rate, threshold_for(rate)) for rate in KEEP_KNOWN_RATES] if threshold_for else []
         return {
             "caught": _fraction(caught),
             "auroc": metrics.auroc(known, unknown),
@@ -182,10 +210,10 @@ class Evaluation:
             "tradeoff": [
                 {
                     "keep_known": rate,
-                    "known_accepted": float((known >= threshold_for(rate)).mean()),
-                    "unknowns_accepted": float((unknown >= threshold_for(rate)).mean()),
+                    "known_accepted": float((known >= threshold).mean()),
+                    "unknowns_accepted": float((unknown >= threshold).mean()),
                 }
-                for rate in KEEP_KNOWN_RATES
+                for rate, threshold in thresholds
             ],
         }
 
@@ -203,6 +231,11 @@ class Evaluation:
             "corrected": int((after & ~before).sum()),
             "newly_wrong": int((before & ~after).sum()),
         }
+
+
+def _given_label(entry: LabeledResult) -> str | None:
+    """Return the label that was given, None where the image was called unknown."""
+    return None if entry.result.is_unknown else entry.result.label
 
 
 def _best_label(entry: LabeledResult) -> str | None:

@@ -14,7 +14,8 @@ import numpy as np
 
 from lmm_classifier.core.errors import IndexFileError, LmmClassifierError
 from lmm_classifier.core.paths import expand_home
-from lmm_classifier.core.progress import Progress, ProgressCallback
+from lmm_classifier.core.progress import Progress, ProgressOption
+from lmm_classifier.core.progress_display import displayed
 from lmm_classifier.core.sqlite_errors import SQLITE_ERRORS
 from lmm_classifier.data.places import exists
 from lmm_classifier.data.readers.opening import source_problem, with_listing
@@ -57,15 +58,14 @@ _FINISHED = Finding(
 )
 
 
-def check_index(
-    index_path: Path | str, repair: bool = False, progress: ProgressCallback | None = None
-) -> list[Finding]:
+def check_index(index_path: Path | str, repair: bool = False, progress: ProgressOption | None = None) -> list[Finding]:
     """Check all parts of an index: database, vectors, derived files, image files.
 
     Args:
         index_path: a durable index (folder) or an `.npz` file, which is only checked.
         repair: repair what can be repaired. Sound rows are never removed, unless they refer to a damaged row.
-        progress: called after each part that is checked; raise `Cancelled` in it to stop there.
+        progress: True shows it; a function is called after each part that is checked, and may raise `Cancelled` to stop
+            there.
 
     Returns:
         The problems; an empty list if the index is sound.
@@ -93,10 +93,11 @@ def check_index(
     try:
         findings = [_FINISHED] if interrupted else []
         parts = (_check_database, _check_derived_files, _check_leftovers, _check_image_files)
-        for number, check in enumerate(parts, 1):
-            findings += check(path, repair)
-            if progress is not None:
-                progress(Progress("checking parts of the index", number, len(parts)))
+        with displayed(progress) as show:
+            for number, check in enumerate(parts, 1):
+                findings += check(path, repair)
+                if show is not None:
+                    show(Progress("checking parts of the index", number, len(parts)))
         return findings
     finally:
         if lock is not None:

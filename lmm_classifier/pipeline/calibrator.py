@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from lmm_classifier.calibration.calibration import Calibration
+from lmm_classifier.calibration.calibration_report import CalibrationReport
 from lmm_classifier.calibration.fit import Fit, fit_by_groups, fit_by_leave_one_out, fit_on_held_out
 from lmm_classifier.calibration.grouping import SHIFT_ALARM, group_ids, match_query_distance, shift_z_score
 from lmm_classifier.calibration.guarantees.outlook import required_guarantee
@@ -22,12 +23,12 @@ from lmm_classifier.calibration.guarantees.threshold_setting import today
 from lmm_classifier.calibration.predictions import HeldOutPredictions
 from lmm_classifier.calibration.repeated_objects import RepeatedObjects
 from lmm_classifier.calibration.request import CalibrationRequest
-from lmm_classifier.calibration.simulated_unknowns import OpenSetTradeoff
 from lmm_classifier.config import PipelineConfig
 from lmm_classifier.core.arrays import Float32Array, IntArray
 from lmm_classifier.core.errors import CalibrationError
 from lmm_classifier.core.paths import expand_home
-from lmm_classifier.core.progress import ProgressCallback
+from lmm_classifier.core.progress import ProgressCallback, ProgressOption
+from lmm_classifier.core.progress_display import displayed
 from lmm_classifier.data.image_folder import (
     find_images,
     near_label_notes,
@@ -51,45 +52,11 @@ logger: logging.Logger = logging.getLogger(__name__)
 _FEW_NEW = 50  # new images below which a shift is easily missed
 
 
-@dataclass(frozen=True)
-class CalibrationReport:
-    """A calibration that was stored, how it was made, and the guarantee behind its threshold.
-
-    Example:
-        >>> from lmm_classifier import PipelineConfig, calibrate_index
-        >>> report = calibrate_index("index", PipelineConfig.offline())
-        >>> 0 <= report.accuracy <= 1, report.guarantee is None
-        (True, True)
-    """
-
-    calibration: Calibration
-    predictions: HeldOutPredictions
-    method: str  # how examples were held out, in words
-    notes: tuple[str, ...]  # what a user should know
-    guarantee: RiskGuarantee | None  # None: no target precision was asked for
-    sgr_guarantee: RiskGuarantee | NoGuarantee | None  # what selection with guaranteed risk would give instead
-
-    @property
-    def warning(self) -> str:
-        """Return why the figures are too optimistic; empty where they are not."""
-        return self.calibration.warning
-
-    @property
-    def tradeoff(self) -> OpenSetTradeoff | None:
-        """Return how many unknown images are accepted; None where the index is small, or its transform was fitted."""
-        return self.calibration.tradeoff
-
-    @property
-    def accuracy(self) -> float:
-        """Return the fraction of held-out examples whose most likely label is the true one, 0 to 1."""
-        return float(self.predictions.correct.mean())
-
-
 def calibrate_index(
     index_path: Path | str,
     config: PipelineConfig | None = None,
     request: CalibrationRequest | None = None,
-    progress: ProgressCallback | None = None,
+    progress: ProgressOption | None = None,
     *,
     reset: bool = False,
 ) -> CalibrationReport:
@@ -102,7 +69,8 @@ def calibrate_index(
         index_path: a durable index (folder) or an `.npz` file.
         config: names the rule, and the encoder where images must be encoded.
         request: what is asked for; None repeats what was asked for before.
-        progress: called between two batches; raise `Cancelled` in it to stop. No calibration is stored then.
+        progress: True shows it; a function is called between two batches, and may raise `Cancelled` to stop. No
+            calibration is stored then.
         reset: forget what former calibrations were asked for, and what they measured of the reranker.
 
     Raises:
@@ -124,13 +92,14 @@ def calibrate_index(
     former = FormerCalibration() if reset else FormerCalibration.of(index, config)
     request = former.merged(asked)
     texts = encode_label_names(indexes, config, path)
-    fit, method, notes = _fit(indexes, config, path, request, texts, progress)
-    fitted, predictions = fit
-    guarantee = required_guarantee(fitted.held_out, request)
-    warning = _warning(indexes, request)
     reranking = former.reranking
-    if request.max_calls is not None:
-        reranking = _measured(indexes, path, config, fit, request, progress)
+    with displayed(progress) as show:
+        fit, method, notes = _fit(indexes, config, path, request, texts, show)
+        fitted, predictions = fit
+        guarantee = required_guarantee(fitted.held_out, request)
+        if request.max_calls is not None:
+            reranking = _measured(indexes, path, config, fit, request, show)
+    warning = _warning(indexes, request)
     calibration = replace(
         fitted,
         ladders=compare_ladders(indexes, predictions, request, equal=bool(warning)),

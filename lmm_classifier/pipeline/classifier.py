@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence, Sized
 from dataclasses import replace
 from typing import Any
 
 from lmm_classifier.core.datatypes import Classification
 from lmm_classifier.core.errors import ImageError
+from lmm_classifier.core.progress import ProgressOption
 from lmm_classifier.core.vectors import vectors_of_each
 from lmm_classifier.data.image_inputs import ImageInput, check_input, check_inputs, check_paths, path_of
 from lmm_classifier.data.places import Place
+from lmm_classifier.html.shown_results import ShownResults
 from lmm_classifier.pipeline.flow import Query, no_pixels
 from lmm_classifier.pipeline.following.opened_index import OpenedIndex
 from lmm_classifier.pipeline.retrieval.query_vectors import QueryVectors
 from lmm_classifier.pipeline.stages.answer_options import ANY, AnswerOptions
+from lmm_classifier.pipeline.stages.counted_results import counted
 from lmm_classifier.pipeline.stages.encoded_files import encoded_files
 from lmm_classifier.pipeline.stages.encoded_images import EncodedImages
 from lmm_classifier.pipeline.stages.prepared_image import Preparation, PreparedImage
@@ -144,7 +147,11 @@ class HybridClassifier(OpenedIndex):
         return results
 
     def classify_paths(
-        self, paths: Iterable[Place | str], leave_out_identical: bool = False, options: AnswerOptions = ANY
+        self,
+        paths: Iterable[Place | str],
+        leave_out_identical: bool = False,
+        options: AnswerOptions = ANY,
+        progress: ProgressOption | None = None,
     ) -> Iterator[Classification]:
         """Classify files and yield one result per path, in order; memory does not grow with their number.
 
@@ -156,6 +163,7 @@ class HybridClassifier(OpenedIndex):
             leave_out_identical: ignore examples with the same content as the query (leave-one-out). On few examples
                 such results are better than those of new images: the metric was fitted with the query.
             options: say what these images may be answered with.
+            progress: True shows it; a function is called after each result that is taken.
 
         Raises ImageInputError where it is not several paths; a wrong element raises when its turn comes. Raises
         NoSuchLabelError where the options name a label that is not in the index.
@@ -163,11 +171,14 @@ class HybridClassifier(OpenedIndex):
         self._check_open()
         if options.labels is not None:
             self.retriever.index.require_labels(options.labels)
-        return self._classify_paths(check_paths(paths), leave_out_identical, options)
+        results = self._classify_paths(check_paths(paths), leave_out_identical, options)
+        if progress is None or progress is False:
+            return results
+        return counted(results, len(paths) if isinstance(paths, Sized) else None, progress)
 
     def _classify_paths(
         self, files: Iterable[Place], leave_out_identical: bool, options: AnswerOptions
-    ) -> Iterator[Classification]:
+    ) -> Generator[Classification, None, None]:
         first, later = self.retriever.encoder_places
         for batch, encoded in encoded_files(files, lambda: self.encoders, first, later, self.config, options):
             classified = rerank_votes(self.retrieve(encoded, leave_out_identical))
@@ -208,6 +219,30 @@ class HybridClassifier(OpenedIndex):
         given = QueryVectors.given(*vectors_of_each(vectors, dims))
         votes = flow.vote(given, [Query(no_pixels, options=options)] * len(given))
         return [vote.unasked() for vote in votes]
+
+    def show(self, results: Classification | Iterable[Classification], max_cards: int = 24) -> ShownResults:
+        """Return results for a notebook, which shows each with its image, its label, why, and the nearest examples.
+
+        A result whose image is gone, was changed, or was given as an array or as bytes says so instead. The images are
+        read now, and kept small inside the HTML.
+
+        Args:
+            results: one result or several, such as `classify` and `classify_paths` give.
+            max_cards: results that get a card, at least 1; the others are counted.
+
+        Raises:
+            ConfigError: the argument is no result, or `max_cards` is less than 1.
+
+        Example:
+            >>> from pathlib import Path
+            >>> from lmm_classifier import HybridClassifier, PipelineConfig
+            >>> with HybridClassifier(PipelineConfig.offline()) as classifier:
+            ...     shown = classifier.show(classifier.classify_paths(sorted(Path("new").glob("*.png"))[:2]))
+            >>> len(shown.results), shown.html.count("</article>")
+            (2, 2)
+        """
+        self._check_open()
+        return ShownResults.of(results, self.index.contents.file_of, self.config.images.limits, max_cards)
 
     def _unreadable(self, path: str | None, reason: object, content_hash: str | None) -> Classification:
         return unreadable(self.config.unknown_label, path, reason, content_hash)

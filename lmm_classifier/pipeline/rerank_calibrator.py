@@ -21,7 +21,8 @@ from lmm_classifier.core.arrays import Float32Array, Float64Array, IntArray
 from lmm_classifier.core.datatypes import Candidate, RerankRequest, RerankResult
 from lmm_classifier.core.errors import CalibrationError
 from lmm_classifier.core.paths import expand_home
-from lmm_classifier.core.progress import Progress, ProgressCallback
+from lmm_classifier.core.progress import Progress, ProgressCallback, ProgressOption
+from lmm_classifier.core.progress_display import displayed
 from lmm_classifier.core.protocols import Reranker
 from lmm_classifier.data.images import DecodedImage, read_images
 from lmm_classifier.data.readers.opening import source_problem
@@ -51,7 +52,7 @@ def measure_reranker(
     index_path: Path | str,
     config: PipelineConfig | None = None,
     max_calls: int = 400,
-    progress: ProgressCallback | None = None,
+    progress: ProgressOption | None = None,
 ) -> RerankerBenefit:
     """Measure the configured reranker on held-out examples of an index; the index is not changed.
 
@@ -62,7 +63,7 @@ def measure_reranker(
         config: names the rule and the reranker.
         max_calls: most examples to ask about. Answers are stored next to the index, so that a run that was
             interrupted resumes.
-        progress: called after each answer; raise `Cancelled` in it to stop.
+        progress: True shows it; a function is called after each answer, and may raise `Cancelled` to stop.
 
     Raises:
         CalibrationError: if there is nothing to measure, or the reranker gives too few answers.
@@ -76,7 +77,8 @@ def measure_reranker(
     path, config = expand_home(index_path), config or PipelineConfig()
     indexes = Index.open_each(path)
     fit = fit_by_leave_one_out(config.retrieval, indexes)
-    return measure_on_predictions(indexes, path, config, fit, max_calls, progress)
+    with displayed(progress) as show:
+        return measure_on_predictions(indexes, path, config, fit, max_calls, show)
 
 
 def measure_on_predictions(

@@ -17,7 +17,7 @@ from starlette.responses import Response
 
 from lmm_classifier.core.datatypes import Classification
 from lmm_classifier.data.places import Place, file_name
-from lmm_classifier.evaluation.audit import THIN
+from lmm_classifier.evaluation.findings import THIN
 from lmm_classifier.index.contents import IndexContents
 from lmm_classifier.index.storage.editing.trash import Trash
 

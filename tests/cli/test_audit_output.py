@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from lmm_classifier.cli.audit_output import lines, relabel_command
-from lmm_classifier.evaluation.audit import Audit, ConfusablePair, LabelIssue
 from lmm_classifier.evaluation.duplicates import Duplicates
+from lmm_classifier.evaluation.findings import Audit, ConfusablePair, LabelIssue
 from lmm_classifier.evaluation.label_noise import WrongLabels
 
 

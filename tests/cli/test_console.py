@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from lmm_classifier.cli import console
-from lmm_classifier.cli.console import ProgressDisplay, escape_for_terminal, print_error, resumable, show_report
+from lmm_classifier.cli.console import command_progress, escape_for_terminal, print_error, resumable, show_report
+from lmm_classifier.cli.quiet import quiet_if
 from lmm_classifier.core.progress import Progress, Skipped
 from lmm_classifier.index.build.reports import BuildReport, Changes
 
@@ -17,21 +17,12 @@ def test_control_characters_and_odd_bytes_are_escaped(capsys):
     assert capsys.readouterr().err == "error: a\\nb\n"
 
 
-def test_progress_is_plain_lines_where_there_is_no_terminal(capsys, monkeypatch):
-    """The last line always comes; lines in between only every few seconds."""
-    with ProgressDisplay() as show:
-        for done in range(1, 4):
-            show(Progress("encoding", done, 3, skipped=1))
-    (line,) = capsys.readouterr().err.splitlines()
-    assert line.startswith("encoding 3/3, ")
-    assert line.endswith("skipped 1")
-    monkeypatch.setattr(console, "_PLAIN_SECONDS", 0.0)
-    with ProgressDisplay() as show:
-        show(Progress("encoding", 1, None))
-        show(Progress("encoding", 2, 4))
-    without_total, with_total = capsys.readouterr().err.splitlines()
-    assert without_total.startswith("encoding 1, ")
-    assert with_total.endswith("s left")
+def test_the_progress_of_a_quiet_command_is_silent(capsys):
+    """Otherwise it writes lines where there is no terminal."""
+    for quiet in (False, True):
+        with quiet_if(quiet), command_progress() as show:
+            show(Progress("encoding", 3, 3))
+        assert capsys.readouterr().err.startswith("encoding 3/3, ") is not quiet
 
 
 def test_an_interrupted_build_says_that_it_can_be_resumed(capsys):

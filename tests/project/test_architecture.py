@@ -12,13 +12,13 @@ from tests.helpers.syntax import nodes
 FLOORS = [
     {"core", "logging_config"},
     {"data", "neighbors", "rerank"},
-    {"embeddings"},
+    {"embeddings", "html"},
     {"config", "testing"},
     {"index"},
     {"calibration"},
     {"pipeline"},
     {"evaluation", "batching", "discovery"},
-    {"review"},
+    {"review", "plots"},
     {"server", "integrations"},
     {"cli"},
     {"index_builder", "__main__"},
@@ -28,8 +28,9 @@ ONLY = {  # what a room may import where its floor alone would allow more
     "config": {"core", "data.config", "embeddings.config", "neighbors.config", "rerank.config", "server.config"},
     "testing": {"core"},
     "embeddings": {"core", "data"},
-    "index": {"core", "data", "embeddings", "neighbors", "config"},
-    "calibration": {"core", "neighbors", "index", "embeddings.whitening", "rerank.benefit"},
+    "html": {"core", "data"},
+    "index": {"core", "data", "embeddings", "html", "neighbors", "config"},
+    "calibration": {"core", "html", "neighbors", "index", "embeddings.whitening", "rerank.benefit"},
     "index_builder": {"cli", "config", "core", "logging_config", "index.build.builder"},
     "__main__": {"cli"},
 }
@@ -47,6 +48,7 @@ SERVED |= {  # and those that the classes of another library are made of
 HEAVY = ["torch", "transformers", "onnxruntime", "onnx", "openvino", "huggingface_hub", "pandas", "sklearn", "scipy"]
 HEAVY += ["fastapi", "starlette", "uvicorn", "httptools", "python_multipart", "prometheus_client"]
 HEAVY += ["nncf", "ray", "lancedb", "faiss", "usearch", "cykooz_resizer", "jinja2"]
+HEAVY += ["matplotlib", "IPython", "ipywidgets"]
 HEAVY += ["pyarrow", "datasets", "fsspec", "s3fs", "gcsfs", "aiohttp", "botocore"]
 
 

@@ -55,6 +55,7 @@ PUBLIC = [
     "Neighbor",
     "PipelineConfig",
     "Progress",
+    "ShownResults",
     "VectorError",
     "audit_index",
     "build_index_from_directory",

@@ -33,6 +33,26 @@ def test_the_image_of_the_readme_is_what_the_demo_draws(tmp_path):
 
 
 @pytest.mark.long
+def test_every_display_is_drawn(tmp_path):
+    """Each display of `lmm_classifier.plots` has its image in the guide."""
+    pytest.importorskip("matplotlib", reason="matplotlib is not installed")
+    from PIL import Image
+
+    from lmm_classifier import plots
+    from scripts import draw_plots
+
+    draw_plots.main([str(tmp_path)])
+    drawn = {path.name for path in tmp_path.iterdir()}
+    assert len(drawn) == len(plots.__all__)
+    assert drawn == {path.name for path in draw_plots.TARGET.iterdir()}
+    guide = (ROOT / "docs/guides/notebooks.md").read_text(encoding="utf-8")
+    for path in tmp_path.iterdir():
+        assert f"images/plots/{path.name}" in guide
+        with Image.open(path) as image:
+            assert min(image.size) > 300
+
+
+@pytest.mark.long
 def test_the_reranker_demo_corrects_more_than_it_breaks(tmp_path, capsys):
     """The tiny Qwen2-VL is asked about some images only, and the pages are written."""
     pytest.importorskip("transformers")

@@ -8,13 +8,13 @@ from pathlib import Path
 from lmm_classifier.core.paths import expand_home
 from lmm_classifier.data.limits import ImageLimits
 from lmm_classifier.data.places import Place
-from lmm_classifier.evaluation.audit import Audit, Outlier
 from lmm_classifier.evaluation.duplicates import Duplicates
-from lmm_classifier.evaluation.reports.cards import Card, GroupCard, neighbor_items
-from lmm_classifier.evaluation.reports.page import MAX_CARDS, Folded, Section, write_page
+from lmm_classifier.evaluation.findings import Audit, Outlier
 from lmm_classifier.evaluation.reports.suspect_cards import Correct, suspect_sections
-from lmm_classifier.evaluation.reports.tables import Cell, Table
-from lmm_classifier.evaluation.reports.thumbnails import Thumbnails, embed_image
+from lmm_classifier.html.cards import Card, GroupCard, neighbor_items
+from lmm_classifier.html.page import MAX_CARDS, Folded, Section, write_page
+from lmm_classifier.html.tables import Cell, Table
+from lmm_classifier.html.thumbnails import Thumbnails, embed_image
 from lmm_classifier.index.formats import read_index
 
 _FileOf = Callable[[str], Place]  # the image file of an example
@@ -59,23 +59,7 @@ def write_audit_page(
         _thin(audit),
     ]
     filled = [section for section in sections if section.count]
-    write_page(path, "audit.html", "Audit of the dataset", summary(audit), filled, thumbnails)
-
-
-def summary(audit: Audit) -> list[tuple[str, str]]:
-    """Return names and values of the figures at the top of the page."""
-    (low, high), wrong = audit.interval, audit.wrong_labels
-    return [
-        ("leave-one-out accuracy", f"{100 * audit.accuracy:.1f}% ({100 * low:.0f} to {100 * high:.0f}%)"),
-        ("examples judged", f"{audit.judged} of {audit.examples}"),
-        ("wrong labels expected", f"{wrong.expected} ({wrong.low} to {wrong.high})"),
-        ("labels to check", str(len(audit.label_issues))),
-        ("same image, several labels", str(sum(group.contradict for group in audit.duplicates))),
-        ("groups of duplicates", str(sum(not group.contradict for group in audit.duplicates))),
-        ("outliers", str(len(audit.outliers))),
-        ("labels with few examples", str(len(audit.thin))),
-        *([("dismissed findings", str(audit.dismissed))] if audit.dismissed else []),
-    ]
+    write_page(path, "audit.html", "Audit of the dataset", audit.figures, filled, thumbnails)
 
 
 def _outlier_card(outlier: Outlier, file_of: _FileOf, thumbnails: Thumbnails) -> Card:

@@ -10,20 +10,20 @@ from typing import Any
 import numpy as np
 
 from lmm_classifier.core.metrics import reliability, risk_coverage
-from lmm_classifier.evaluation.reports.cards import grade_result, result_card
-from lmm_classifier.evaluation.reports.charts import familiarity_chart, reliability_chart, risk_coverage_chart
-from lmm_classifier.evaluation.reports.confusion_matrix import (
+from lmm_classifier.evaluation.figures import LABEL_HEAD, label_rows, percent, summary
+from lmm_classifier.evaluation.reports.grading import entry_card, grade_result
+from lmm_classifier.evaluation.results import Evaluation, LabeledResult
+from lmm_classifier.html.charts import familiarity_chart, reliability_chart, risk_coverage_chart
+from lmm_classifier.html.confusion_matrix import (
     Pair,
-    confusion_counts,
     confusion_matrix,
     describe_pair,
     pairs_table,
 )
-from lmm_classifier.evaluation.reports.filters import filtered, spread
-from lmm_classifier.evaluation.reports.page import MAX_CARDS, Folded, Section, write_page
-from lmm_classifier.evaluation.reports.tables import Cell, Proportion, Table
-from lmm_classifier.evaluation.reports.thumbnails import Thumbnails
-from lmm_classifier.evaluation.results import Evaluation, LabeledResult
+from lmm_classifier.html.filters import filtered, spread
+from lmm_classifier.html.page import MAX_CARDS, Folded, Section, write_page
+from lmm_classifier.html.tables import Table
+from lmm_classifier.html.thumbnails import Thumbnails
 from lmm_classifier.pipeline.classifier import HybridClassifier
 from lmm_classifier.pipeline.thresholds import Thresholds
 
@@ -61,42 +61,6 @@ def write_evaluation_page(path: Path | str, evaluation: Evaluation, classifier: 
     write_page(path, "results.html", "Evaluation", summary(figures), sections, thumbnails)
 
 
-def summary(figures: dict[str, Any]) -> list[tuple[str, str]]:
-    """Return names and values of the figures at the top of the page, from `Evaluation.to_dict`."""
-    images, confidence, unknown = figures["images"], figures["confidence"], figures["unknown"]
-    lines = []
-    if images["known"]:
-        accuracy = figures["accuracy"]
-        lines += [
-            ("accuracy (95% interval)", f"{percent(accuracy['fraction'])} ({_interval(accuracy)})"),
-            ("accuracy without rejection", percent(figures["accuracy_if_a_label_is_forced"]["fraction"])),
-            ("known images called unknown", percent(figures["known_called_unknown"]["fraction"])),
-            ("expected calibration error", percent(confidence["expected_calibration_error"])),
-            ("AURC × 100", f"{100 * confidence['area_under_risk_coverage']:.1f}"),
-            ("coverage at 5% risk", percent(confidence["coverage_at_risk"]["0.05"])),
-        ]
-    if unknown:
-        lines += [
-            ("unknown images caught", f"{percent(unknown['caught']['fraction'])} of {images['unknowns']}"),
-            ("unknown AUROC", f"{100 * unknown['auroc']:.1f}"),
-            ("unknown FPR at 95% TPR", percent(unknown["fpr_at_95_tpr"])),
-        ]
-    reranking = figures["reranking"]
-    changes = f"{reranking['corrected']} corrected, {reranking['newly_wrong']} newly wrong"
-    lines.append(("reranking", f"{reranking['asked']} asked, {changes}"))
-    if left_out := images["left_out_identical"] + images["left_out_near_copies"]:
-        kinds = f"{images['left_out_identical']} identical, {images['left_out_near_copies']} near copies"
-        lines.insert(0, ("left out, held by the index", f"{left_out} ({kinds})"))
-    if images["unreadable"]:
-        lines.append(("unreadable files", str(images["unreadable"])))
-    return lines
-
-
-def percent(fraction: float | None) -> str:
-    """Write a fraction (0 to 1) as percent; a dash where there is none."""
-    return "-" if fraction is None else f"{100 * fraction:.1f}%"
-
-
 def _charts(evaluation: Evaluation, thresholds: Thresholds) -> Section:
     confidence, correct = evaluation.confidence, evaluation.correct
     threshold = thresholds.novelty.value if thresholds.statistic == "familiarity" else None
@@ -119,18 +83,14 @@ def _tradeoff(unknown: dict[str, Any]) -> Section:
 
 def _classes(figures: dict[str, Any]) -> Section:
     """Return recall and precision of each label, the least recall first."""
-    head = ["label", "recall", "precision", "most frequent mistake"]
-    rows: list[list[Cell]] = [
-        [row["label"], Proportion.of(row), Proportion.of(row["precision"]), row["most_often_instead"] or ""]
-        for row in sorted(figures["classes"], key=lambda row: row["fraction"])
-    ]
+    rows = label_rows(figures)
     rest = rows[_OPEN_ROWS:]
-    folded = [Folded(f"{len(rest)} more labels", table=Table(head, rest))] if rest else []
-    return Section("classes", "Labels", len(rows), table=Table(head, rows[:_OPEN_ROWS]), folded=folded)
+    folded = [Folded(f"{len(rest)} more labels", table=Table(LABEL_HEAD, rest))] if rest else []
+    return Section("classes", "Labels", len(rows), table=Table(LABEL_HEAD, rows[:_OPEN_ROWS]), folded=folded)
 
 
 def _confusions(evaluation: Evaluation, anchors: Mapping[Pair, str]) -> list[Section]:
-    counts = confusion_counts(evaluation)
+    counts = evaluation.confusion_counts()
     wrong = sum(count for (truth, given), count in counts.items() if truth != given)
     if not counts:
         return []
@@ -157,7 +117,7 @@ def _images(
     ):
         pairs = [_pair(entry, labels) for entry in entries]
         cards = [
-            (pairs[place], result_card(entries[place], grade_result(entries[place], labels), thumbnails))
+            (pairs[place], entry_card(entries[place], grade_result(entries[place], labels), thumbnails))
             for place in spread(pairs, most)
         ]
         found = filtered(anchor, cards, describe_pair, Counter(pairs))
@@ -170,8 +130,3 @@ def _images(
 def _pair(entry: LabeledResult, labels: set[str]) -> Pair:
     result = entry.result
     return entry.truth if entry.truth in labels else None, None if result.is_unknown else result.label
-
-
-def _interval(figure: dict[str, Any]) -> str:
-    low, high = figure["interval"]
-    return f"{100 * low:.0f} to {100 * high:.0f}%"

@@ -20,7 +20,8 @@ from lmm_classifier.core.datatypes import Example
 from lmm_classifier.core.errors import ConfigError, DatasetError, IndexFileError
 from lmm_classifier.core.fingerprint import Fingerprint
 from lmm_classifier.core.paths import expand_home
-from lmm_classifier.core.progress import Progress, ProgressCallback, Skipped
+from lmm_classifier.core.progress import Progress, ProgressCallback, ProgressOption, Skipped
+from lmm_classifier.core.progress_display import displayed
 from lmm_classifier.core.protocols import Encoder, Transform
 from lmm_classifier.data.dataset import Dataset, Files
 from lmm_classifier.data.readers.dataset_spec import DatasetSpec
@@ -45,7 +46,7 @@ def build_index_from_directory(
     output_path: Path | str,
     batch_size: int = 64,
     config: PipelineConfig | None = None,
-    progress: ProgressCallback | None = None,
+    progress: ProgressOption | None = None,
     encoder: Encoder | Sequence[Encoder] | None = None,
     replace: bool = False,
 ) -> BuildReport:
@@ -61,7 +62,8 @@ def build_index_from_directory(
             when it is run again, and an existing index is updated. No image is encoded twice.
         batch_size: images per commit.
         config: names the encoders, limits images and chooses the number type of stored vectors. None: SigLIP.
-        progress: called after each batch; raise `Cancelled` in it to stop. Committed images stay in a durable index.
+        progress: True shows it; a function is called after each batch, and may raise `Cancelled` to stop. Committed
+            images stay in a durable index.
         encoder: an encoder that is loaded already, or several; None opens the configured ones. An existing index keeps
             its vectors of these encoders, gets those that are missing, and loses those of others.
         replace: let an index that was built from another folder become one of `image_root`, and let most images of an
@@ -90,8 +92,9 @@ def build_index_from_directory(
     scanned = time.monotonic()
     encoders = open_encoders(config.encoders, encoder)
     loaded = time.monotonic()
-    build = Build(expand_home(output_path), dataset, encoders, config, batch_size, progress, replace)
-    report, stages = build.npz() if has_npz_name(build.output) else build.durable()
+    with displayed(progress) as show:
+        build = Build(expand_home(output_path), dataset, encoders, config, batch_size, show, replace)
+        report, stages = build.npz() if has_npz_name(build.output) else build.durable()
     stages = {"scan": scanned - started, "load encoder": loaded - scanned, **stages}
     return replaced(report, seconds=time.monotonic() - started, stages=stages)
 

@@ -11,7 +11,8 @@ from lmm_classifier import __version__
 from lmm_classifier.config import PipelineConfig
 from lmm_classifier.core.errors import DatasetError, IndexFileError
 from lmm_classifier.core.labels import normal_label
-from lmm_classifier.core.progress import ProgressCallback, Skipped
+from lmm_classifier.core.progress import ProgressCallback, ProgressOption, Skipped
+from lmm_classifier.core.progress_display import displayed
 from lmm_classifier.core.protocols import Encoder
 from lmm_classifier.data.image_inputs import ImageInput, check_inputs
 from lmm_classifier.data.places import file_name
@@ -38,7 +39,7 @@ def sync_index(
     image_root: DatasetSpec | Path | str | None = None,
     config: PipelineConfig | None = None,
     batch_size: int | None = None,
-    progress: ProgressCallback | None = None,
+    progress: ProgressOption | None = None,
     encoder: Encoder | Sequence[Encoder] | None = None,
     replace: bool = False,
 ) -> BuildReport:
@@ -53,8 +54,8 @@ def sync_index(
         config: names the encoders, which must be those of the index. One more is added: it encodes all images. None:
             SigLIP.
         batch_size: images per commit; None takes `encoder.batch_size` of `config`.
-        progress: called after each batch; raise `Cancelled` in it to stop. The index is then unchanged, but the images
-            that were encoded need not be encoded again.
+        progress: True shows it; a function is called after each batch, and may raise `Cancelled` to stop. The index is
+            then unchanged, but the images that were encoded need not be encoded again.
         encoder: an encoder that is loaded already, or several; None opens the configured ones when they are needed.
         replace: let more than half of the images be removed.
 
@@ -99,7 +100,7 @@ class IndexEditor(EditHistory):
         self,
         dataset: DatasetSpec | Path | str | None = None,
         batch_size: int | None = None,
-        progress: ProgressCallback | None = None,
+        progress: ProgressOption | None = None,
         replace: bool = False,
         *,
         note: str = "",
@@ -107,7 +108,7 @@ class IndexEditor(EditHistory):
     ) -> BuildReport:
         """Update the index from a dataset folder, as `sync_index` does."""
         started = monotonic()
-        with self._store() as store:
+        with self._store() as store, displayed(progress) as show:
             manifest = require_manifest(store)
             require_images(manifest, str(self.path))
             encoders = self._encoders.for_sync(manifest, str(self.path))
@@ -123,7 +124,7 @@ class IndexEditor(EditHistory):
                 ],
                 config=self._config,
                 batch_size=batch_size or self._config.batch_size,
-                progress=progress,
+                progress=show,
                 replace=replace,
                 edit=NewEdit("sync", origin, note),
             ).run()
@@ -134,7 +135,7 @@ class IndexEditor(EditHistory):
         self,
         images: Sequence[ImageInput],
         labels: Sequence[str] | str,
-        progress: ProgressCallback | None = None,
+        progress: ProgressOption | None = None,
         *,
         note: str = "",
         origin: str = "",
@@ -147,7 +148,8 @@ class IndexEditor(EditHistory):
             images: images of the kinds that `HybridClassifier.classify` takes. All but the files in the dataset folder
                 are copied into the index. One that cannot be read or decoded is listed under `skipped`.
             labels: one label for each image, or one for all.
-            progress: called after each batch; raise `Cancelled` in it to stop. No example is added then.
+            progress: True shows it; a function is called after each batch, and may raise `Cancelled` to stop. No
+                example is added then.
             note: why; stored in the journal.
             origin: by whom or by which program; stored in the journal.
         """
@@ -156,11 +158,11 @@ class IndexEditor(EditHistory):
         if len(names) != len(images):
             raise IndexFileError(f"Got {len(images)} images and {len(names)} labels. Give one label each, or one.")
         names = [checked_label(name, self._config.unknown_label) for name in names]
-        with self._store() as store:
+        with self._store() as store, displayed(progress) as show:
             check_new(names, store.label_counts())
             manifest = require_manifest(store)
             new_records, skipped = prepare_examples(store, manifest, images, names, self._config.images.limits)
-            records, failed = self._encode_added(store, manifest, new_records, progress)
+            records, failed = self._encode_added(store, manifest, new_records, show)
             hashes = [record.content_hash for record in records]
             edit = self._commit(store, Change(records, readmitted=hashes), NewEdit("add", origin, note))
             changes = Changes(added=tuple(record.path for record in records), encoded=len(records))

@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Any
 
 from lmm_classifier.core.progress import Skipped
+from lmm_classifier.html.fragment import fragment, skipped_section, table_section
 from lmm_classifier.index.storage.editing.edits import EditRow
 from lmm_classifier.index.storage.editing.row_changes import RowChanges
 from lmm_classifier.index.storage.records import Record
@@ -76,6 +77,20 @@ class BuildReport:
         """Return plain values, ready for JSON."""
         return {**asdict(self), "total": self.total}
 
+    def _repr_html_(self) -> str:
+        """Return counts, labels and skipped files, for a notebook."""
+        encoded = self.total if self.changes is None else self.changes.encoded
+        figures = [
+            ("images", str(self.total)),
+            ("labels", str(len(self.indexed))),
+            ("encoded now", str(encoded)),
+            ("seconds", f"{self.seconds:.1f}"),
+            *(_change_figures(self.changes) if self.changes else ()),
+        ]
+        labels = [[label, str(count)] for label, count in self.indexed.items()]
+        sections = [table_section("labels", "Labels", ["label", "images"], labels), skipped_section(self.skipped)]
+        return fragment(f"Index {self.output_path}", figures, sections, [*self.warnings, *self.stale])
+
 
 @dataclass(frozen=True, slots=True)
 class EditReport:
@@ -97,6 +112,12 @@ class EditReport:
     skipped: tuple[Skipped, ...] = ()  # images that were not edited, with reasons
     stale: tuple[str, ...] = ()  # parts that were fitted to other examples, with what to do
     edit: int | None = None  # id of the edit in the journal; None where nothing changed
+
+    def _repr_html_(self) -> str:
+        """Return what changed, for a notebook."""
+        figures = [("images", str(self.images)), *_change_figures(self.changes)]
+        title = "No change" if self.edit is None else f"Edit {self.edit}"
+        return fragment(title, figures, [skipped_section(self.skipped, "Not edited")], self.stale)
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,6 +158,15 @@ class Edit:
     def to_dict(self) -> dict[str, Any]:
         """Return plain values, ready for JSON."""
         return {**asdict(self), "time": self.time.isoformat()}
+
+
+def _change_figures(changes: Changes) -> list[tuple[str, str]]:
+    """Return the kinds of changes that occurred with their numbers; unchanged examples are always counted."""
+    kinds = ("added", "removed", "replaced", "renamed", "relabeled")
+    figures = [(kind, str(len(getattr(changes, kind)))) for kind in kinds if getattr(changes, kind)]
+    counts = (("dismissed", changes.dismissed), ("restored", changes.restored))
+    figures += [(f"{name} findings", str(count)) for name, count in counts if count]
+    return [*figures, ("unchanged", str(changes.unchanged))]
 
 
 def changes_of(rows: RowChanges, images: int) -> Changes:

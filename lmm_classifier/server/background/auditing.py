@@ -12,8 +12,9 @@ from typing import Literal
 from lmm_classifier.core.errors import CalibrationError, Cancelled, LmmClassifierError
 from lmm_classifier.core.paths import expand_home
 from lmm_classifier.core.progress import Progress
-from lmm_classifier.evaluation.audit import Audit, LabelIssue, Outlier, audit_opened_index
+from lmm_classifier.evaluation.audit import audit_opened_index
 from lmm_classifier.evaluation.duplicates import Duplicates
+from lmm_classifier.evaluation.findings import Audit, LabelIssue, Outlier
 from lmm_classifier.index.contents import IndexContents
 from lmm_classifier.index.dismissals import DismissedFindings
 from lmm_classifier.index.vector_index import Index

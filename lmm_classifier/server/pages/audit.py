@@ -12,8 +12,8 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
-from lmm_classifier.evaluation.audit import LabelIssue
 from lmm_classifier.evaluation.duplicates import Duplicates
+from lmm_classifier.evaluation.findings import LabelIssue
 from lmm_classifier.index.build.editor import IndexEditor
 from lmm_classifier.index.build.reports import EditReport
 from lmm_classifier.server.background.auditing import AuditView, Finding

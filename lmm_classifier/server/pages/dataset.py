@@ -12,7 +12,7 @@ from starlette.responses import RedirectResponse, Response
 
 from lmm_classifier.core.errors import ConflictError
 from lmm_classifier.core.labels import normal_label
-from lmm_classifier.evaluation.audit import ConfusablePair
+from lmm_classifier.evaluation.findings import ConfusablePair
 from lmm_classifier.index.build.editor import IndexEditor
 from lmm_classifier.index.build.reports import Edit, EditReport
 from lmm_classifier.server.pages.audit import kinds_of

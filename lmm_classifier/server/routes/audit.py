@@ -12,8 +12,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from lmm_classifier.core.datatypes import Neighbor
-from lmm_classifier.evaluation.audit import LabelIssue, Outlier
 from lmm_classifier.evaluation.duplicates import Duplicates
+from lmm_classifier.evaluation.findings import LabelIssue, Outlier
 from lmm_classifier.index.dismissals import FINDING_KINDS, Dismissal
 from lmm_classifier.server.background.auditing import AuditView, Finding
 from lmm_classifier.server.openapi import NOT_MODIFIED, described, query, reference

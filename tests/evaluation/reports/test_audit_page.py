@@ -6,12 +6,12 @@ from dataclasses import replace
 import pytest
 
 from lmm_classifier import PipelineConfig, audit_index, build_index_from_directory
-from lmm_classifier.evaluation.audit import ConfusablePair
 from lmm_classifier.evaluation.duplicates import Duplicates
+from lmm_classifier.evaluation.findings import ConfusablePair
 from lmm_classifier.evaluation.reports import suspect_cards
-from lmm_classifier.evaluation.reports.audit_page import summary, write_audit_page
-from tests.evaluation.reports.html_page import assert_harmless
+from lmm_classifier.evaluation.reports.audit_page import write_audit_page
 from tests.helpers.datasets import draw_dataset
+from tests.html.html_page import assert_harmless
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +30,7 @@ def test_the_page_shows_the_findings(place, tmp_path):
     audit = audit_index(place / "index", PipelineConfig.offline())
     write_audit_page(str(tmp_path / "page.html"), audit, str(place / "index"))
     page = assert_harmless((tmp_path / "page.html").read_text(encoding="utf-8"))
-    for name, value in summary(audit):
+    for name, value in audit.figures:
         assert name in page.text
         assert value in page.text
     assert "✗ labeled stripes" in page.text

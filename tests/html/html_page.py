@@ -59,3 +59,16 @@ def assert_harmless(text):
     policy = [meta["content"] for meta in page.all("meta") if meta.get("http-equiv") == "Content-Security-Policy"]
     assert policy == ["default-src 'none'; img-src data:; style-src 'unsafe-inline'"]
     return page
+
+
+def assert_harmless_fragment(text):
+    """Assert that a fragment has one root, no script, and fetches nothing."""
+    page = HtmlPage(text)
+    assert page.tags[0] == ("div", {"class": "lmm-classifier"})
+    assert not {tag for tag, _ in page.tags} & {"script", "link", "iframe", "html", "body", "base", "form"}
+    assert not [attrs for _, attrs in page.tags if any(name.startswith("on") or name == "id" for name in attrs)]
+    urls = [value for _, attrs in page.tags for name, value in attrs.items() if name in ("src", "href", "srcset")]
+    assert all(url.startswith("data:image/jpeg;base64,") for url in urls)
+    assert "@import" not in text
+    assert "url(" not in text
+    return page

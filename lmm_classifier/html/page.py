@@ -4,25 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
-from importlib.resources import files
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from lmm_classifier.core.files import atomic_write
 from lmm_classifier.core.paths import expand_home
-from lmm_classifier.core.text import escape_unprintable
-from lmm_classifier.evaluation.reports.cards import Card, GroupCard
-from lmm_classifier.evaluation.reports.charts import Chart
-from lmm_classifier.evaluation.reports.confusion_matrix import ConfusionMatrix
-from lmm_classifier.evaluation.reports.filters import Filter
-from lmm_classifier.evaluation.reports.tables import Table
-from lmm_classifier.evaluation.reports.thumbnails import Thumbnails
+from lmm_classifier.html.cards import Card, GroupCard
+from lmm_classifier.html.charts import Chart
+from lmm_classifier.html.confusion_matrix import ConfusionMatrix
+from lmm_classifier.html.environment import environment
+from lmm_classifier.html.filters import Filter
+from lmm_classifier.html.tables import Table
+from lmm_classifier.html.thumbnails import Thumbnails
 
-if TYPE_CHECKING:
-    from jinja2 import Environment
-
-_PACKAGE = "lmm_classifier.evaluation.reports"
 MAX_CARDS = 60  # per section of a page that shows a selection
 
 
@@ -78,7 +72,7 @@ def write_page(
         legend: values that the legend of the template needs.
     """
     content = (
-        _environment()
+        environment()
         .get_template(template)
         .render(
             title=title,
@@ -90,30 +84,3 @@ def write_page(
     )
     with atomic_write(expand_home(path)) as temporary:
         temporary.write_text(content, encoding="utf-8")
-
-
-@cache
-def _environment() -> Environment:
-    """Return the jinja2 environment: every value is escaped, and a missing one is an error."""
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-    from markupsafe import Markup
-
-    environment = Environment(
-        loader=PackageLoader(_PACKAGE),
-        autoescape=True,
-        finalize=_finalize,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    style = files(_PACKAGE).joinpath("style.css").read_text(encoding="utf-8")
-    environment.globals["style"] = Markup(style)  # a file of this package, so that it needs no escaping
-    return environment
-
-
-def _finalize(value: object) -> object:
-    """Escape characters that UTF-8 or a reader does not take; jinja2 then escapes markup.
-
-    The output of a macro is markup already, and its values went through here.
-    """
-    return value if hasattr(value, "__html__") else escape_unprintable(str(value))

@@ -33,12 +33,18 @@ class EmbeddedImage:
     error: str = ""
 
 
-def embed_image(path: Place, name: str, limits: ImageLimits) -> EmbeddedImage:
-    """Read the image at `path` within the limits, and reduce it to 128 pixels; keep its shape, but no side below 1."""
+def embed_image(path: Place, name: str, limits: ImageLimits, content_hash: str | None = None) -> EmbeddedImage:
+    """Read the image at `path` within the limits, and reduce it to 128 pixels; keep its shape, but no side below 1.
+
+    With `content_hash`, a file of another content is not shown, because it is not the image that is meant.
+    """
     try:
-        image = read_image(path, limits, _SIDE).image
+        read = read_image(path, limits, _SIDE)
     except ImageError as error:
         return EmbeddedImage(name, error=str(error))
+    if content_hash not in (None, read.content_hash):
+        return EmbeddedImage(name, error="The file was changed since it was classified.")
+    image = read.image
     small = resized(image, _SIDE)
     return EmbeddedImage(name, _data_url(small), *small.size)
 
@@ -73,10 +79,14 @@ class Thumbnails:
 
     def css_class(self, path: str) -> str:
         """Return the CSS class that shows the image of an example, `MISSING` where it cannot be read."""
+        return MISSING if self.url(path) is None else f"n{self._numbers[path]}"
+
+    def url(self, path: str) -> str | None:
+        """Return the image of an example as a data URL, None where it cannot be read."""
         if path not in self._urls:
             self._numbers[path] = len(self._numbers)
             self._urls[path] = self._read(self._file_of(path))
-        return MISSING if self._urls[path] is None else f"n{self._numbers[path]}"
+        return self._urls[path]
 
     def urls(self) -> list[tuple[str, str]]:
         """Return the CSS class and the data URL of each image that was asked for."""

@@ -1,0 +1,75 @@
+"""What a calibration reports: the figures of the held-out examples, and the guarantee behind the threshold."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from lmm_classifier.calibration.calibration import Calibration
+from lmm_classifier.calibration.guarantees.risk_control import NoGuarantee, RiskGuarantee
+from lmm_classifier.calibration.predictions import HeldOutPredictions
+from lmm_classifier.calibration.request import DEFAULT_KEEP_KNOWN
+from lmm_classifier.calibration.simulated_unknowns import OpenSetTradeoff
+from lmm_classifier.core.metrics import reliability
+from lmm_classifier.html.charts import reliability_chart, unknowns_chart
+from lmm_classifier.html.fragment import fragment
+from lmm_classifier.html.page import Section
+
+
+@dataclass(frozen=True)
+class CalibrationReport:
+    """A calibration that was stored, how it was made, and the guarantee behind its threshold.
+
+    Example:
+        >>> from lmm_classifier import PipelineConfig, calibrate_index
+        >>> report = calibrate_index("index", PipelineConfig.offline())
+        >>> 0 <= report.accuracy <= 1, report.guarantee is None
+        (True, True)
+    """
+
+    calibration: Calibration
+    predictions: HeldOutPredictions
+    method: str  # how examples were held out, in words
+    notes: tuple[str, ...]  # what a user should know
+    guarantee: RiskGuarantee | None  # None: no target precision was asked for
+    sgr_guarantee: RiskGuarantee | NoGuarantee | None  # what selection with guaranteed risk would give instead
+
+    @property
+    def warning(self) -> str:
+        """Return why the figures are too optimistic; empty where they are not."""
+        return self.calibration.warning
+
+    @property
+    def tradeoff(self) -> OpenSetTradeoff | None:
+        """Return how many unknown images are accepted; None where the index is small, or its transform was fitted."""
+        return self.calibration.tradeoff
+
+    @property
+    def accuracy(self) -> float:
+        """Return the fraction of held-out examples whose most likely label is the true one, 0 to 1."""
+        return float(self.predictions.correct.mean())
+
+    def _repr_html_(self) -> str:
+        """Return figures, guarantee and charts, for a notebook."""
+        predictions, calibration = self.predictions, self.calibration
+        keep = calibration.keep_known or DEFAULT_KEEP_KNOWN
+        figures = [
+            ("accuracy", f"{100 * self.accuracy:.1f}%"),
+            ("mean confidence", f"{100 * predictions.confidence.mean():.1f}%"),
+            ("examples", f"{len(predictions.rows)}, {self.method}"),
+            (f"familiarity threshold, accepts {100 * keep:g}%", f"{calibration.familiarity_threshold(keep):.2f}"),
+            *(_guarantee_figures(self.guarantee) if self.guarantee else ()),
+        ]
+        charts = [reliability_chart(reliability(predictions.confidence, predictions.correct))]
+        if self.tradeoff is not None:
+            charts.append(unknowns_chart(self.tradeoff.accepted, self.tradeoff.auroc))
+        warning = [f"Not certified: {self.warning}"] if self.warning else []
+        return fragment("Calibration", figures, [Section("charts", "", charts=charts)], [*warning, *self.notes])
+
+
+def _guarantee_figures(guarantee: RiskGuarantee) -> list[tuple[str, str]]:
+    certain = f"with probability {1 - guarantee.delta:g}"
+    return [
+        ("confidence threshold", f"{guarantee.threshold:.4f}"),
+        (f"wrong among accepted answers, {certain}", f"at most {100 * guarantee.risk:g}%"),
+        ("expected coverage", f"{100 * guarantee.coverage:.1f}%"),
+    ]
