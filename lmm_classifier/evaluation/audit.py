@@ -21,6 +21,7 @@ from lmm_classifier.core.progress import ProgressCallback
 from lmm_classifier.evaluation.duplicates import Duplicates, find_duplicates
 from lmm_classifier.evaluation.label_noise import WrongLabels, expected_wrong_labels
 from lmm_classifier.index.dismissals import Dismissal, DismissedFindings
+from lmm_classifier.index.settings.remembered import config_of_index
 from lmm_classifier.index.vector_index import Index
 
 _NEIGHBORS = 5
@@ -167,7 +168,7 @@ def audit_index(
             f"near_duplicate is {near_duplicate}. Expected a cosine similarity of 0 to 1, or none to compare pixels."
         )
     return audit_opened_index(
-        Index.open_each(expand_home(index_path)), config or PipelineConfig(), near_duplicate, progress
+        Index.open_each(expand_home(index_path)), config or config_of_index(index_path), near_duplicate, progress
     )
 
 

@@ -13,7 +13,7 @@ from lmm_classifier.core.fingerprint import Fingerprint
 from lmm_classifier.core.labels import require_label
 from lmm_classifier.core.protocols import Encoder, Transform, TransformFitter
 from lmm_classifier.core.vectors import vector_hashes
-from lmm_classifier.embeddings.given import given_fingerprint
+from lmm_classifier.embeddings.given import BACKEND, given_fingerprint
 from lmm_classifier.embeddings.whitening import IdentityFitter
 from lmm_classifier.index.build.new_labels import check_new
 from lmm_classifier.index.contents import ADDED, EncoderVectors, IndexContents
@@ -60,6 +60,9 @@ def contents_of_vectors(
         image_root="",
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         program=__version__,
+        settings={"encoder": [{"backend": fingerprint.backend}], "rerank": {"enabled": False}}
+        if fingerprint.backend == BACKEND
+        else {},
     )
     hashes = list(vector_hashes(vectors))
     of_encoder = EncoderVectors(fitted.to_arrays(), blocks)

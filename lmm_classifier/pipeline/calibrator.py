@@ -39,6 +39,7 @@ from lmm_classifier.embeddings.whitening import IdentityTransform
 from lmm_classifier.index.build.editor import IndexEditor
 from lmm_classifier.index.formats import is_durable, write_calibration
 from lmm_classifier.index.named_groups import named_groups
+from lmm_classifier.index.settings.remembered import config_of_index
 from lmm_classifier.index.vector_index import Index
 from lmm_classifier.pipeline.former_calibration import FormerCalibration, RerankerMeasurement
 from lmm_classifier.pipeline.fusion_report import compare_ladders, fused_tradeoff, fusion_notes
@@ -100,7 +101,7 @@ def calibrate_index(
 
     Args:
         index_path: a durable index (folder) or an `.npz` file.
-        config: names the rule, and the encoder where images must be encoded.
+        config: names the rule, and the encoder where images must be encoded; None: as in `config_of_index`.
         request: what is asked for; None repeats what was asked for before.
         progress: called between two batches; raise `Cancelled` in it to stop. No calibration is stored then.
         reset: forget what former calibrations were asked for, and what they measured of the reranker.
@@ -115,7 +116,8 @@ def calibrate_index(
         >>> calibrate_index("index", PipelineConfig.offline()).calibration.keep_known
         0.9
     """
-    path, config, asked = expand_home(index_path), config or PipelineConfig(), request or CalibrationRequest()
+    path, config = expand_home(index_path), config or config_of_index(index_path)
+    asked = request or CalibrationRequest()
     asked.check()
     refitted = is_durable(path) and IndexEditor(path, config).refit()
     indexes = Index.open_each(path)

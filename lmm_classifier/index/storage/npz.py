@@ -64,6 +64,12 @@ def read_archive(path: Path) -> IndexContents:
         return _read(path)
 
 
+def read_archive_manifest(path: Path) -> Manifest:
+    """Read only the manifest; raise IndexFileError unless the file is an index by it."""
+    with _translated(path), zipfile.ZipFile(path) as archive:
+        return _manifest(archive, path, _sizes(archive, path))
+
+
 @contextmanager
 def _translated(path: Path) -> Iterator[None]:
     """Turn errors of the archive into an IndexFileError that says what to do."""
@@ -78,9 +84,13 @@ def _translated(path: Path) -> Iterator[None]:
 def _read(path: Path) -> IndexContents:
     with zipfile.ZipFile(path) as archive:
         sizes = _sizes(archive, path)
-        manifest = Manifest.from_json(archive.read(MANIFEST), str(path))
-        _check_names(path, sizes, manifest)
-        return _contents(_Members(path, archive, sizes), manifest)
+        return _contents(_Members(path, archive, sizes), _manifest(archive, path, sizes))
+
+
+def _manifest(archive: zipfile.ZipFile, path: Path, sizes: Mapping[str, int]) -> Manifest:
+    manifest = Manifest.from_json(archive.read(MANIFEST), str(path))
+    _check_names(path, sizes, manifest)
+    return manifest
 
 
 def _sizes(archive: zipfile.ZipFile, path: Path) -> dict[str, int]:
