@@ -94,13 +94,16 @@ def with_listing(root: Root) -> Root:
     return root
 
 
-def source_problem(stored: str) -> str:
-    """Return why the source of a stored specification cannot be opened now; empty where it can."""
+def source_problem(stored: str, to_list: bool = False) -> str:
+    """Return why the source of a stored specification cannot be opened now; empty where it can.
+
+    `to_list` asks for what lists the images too; without it only the images themselves are needed.
+    """
     spec = DatasetSpec.from_stored(stored)
     if spec.kind == "hf":
         return ""
-    source = spec.pair()[1] if spec.kind else spec.source
-    if _ending(source) in _TABLES and _ending(source) != "parquet":
+    source = spec.pair()[not to_list] if spec.kind else spec.source
+    if _ending(source) in _TABLES and _ending(source) != "parquet" and not to_list:
         source = str(_parent(source))  # the table is not needed to read an image again
     names = shard_names(source) if _ending(source) == "tar" else [source]
     if is_url(source):
