@@ -10,7 +10,7 @@ from lmm_classifier.data.readers.dataset_spec import DatasetSpec
 from lmm_classifier.data.readers.opening import open_dataset
 from lmm_classifier.index.manifest import Manifest
 
-_NAMED = "column"
+BY_COLUMN = "column"  # groups are those that the dataset names
 
 
 def named_groups(manifest: Manifest, group_by: str, images: ImagesConfig) -> Mapping[str, str] | None:
@@ -19,7 +19,7 @@ def named_groups(manifest: Manifest, group_by: str, images: ImagesConfig) -> Map
     Raises:
         CalibrationError: the dataset cannot be opened now, or names no groups.
     """
-    if group_by != _NAMED:
+    if group_by != BY_COLUMN:
         return None
     spec = DatasetSpec.from_stored(manifest.image_root)
     try:
