@@ -20,6 +20,8 @@ from lmm_classifier.cli.dataset_options import (
 )
 from lmm_classifier.cli.options import (
     FollowLinksOption,
+    GroupColumnOption,
+    GroupsOption,
     IdColumnOption,
     JsonFile,
     LabelColumnOption,
@@ -69,7 +71,9 @@ def evaluate(
     vector_column: VectorColumnOption = None,
     label_column: LabelColumnOption = "label",
     id_column: IdColumnOption = None,
+    group_column: GroupColumnOption = None,
     labels: LabelsOption = None,
+    groups: GroupsOption = None,
     *,
     config: PipelineConfig,
 ) -> int:
@@ -98,7 +102,9 @@ def evaluate(
             raise typer.BadParameter(
                 "--leave-out-identical, --group-by and --group-from are about images, and --vectors has none."
             )
-        classifier, evaluation = _evaluate_vectors(vectors, (vector_column, label_column, id_column), labels, config)
+        classifier, evaluation = _evaluate_vectors(
+            vectors, (vector_column, label_column, id_column, group_column), (labels, None, groups), config
+        )
     elif folder is not None:
         spec = named_dataset(folder, label_from, image_from, group_from, split_from, split)
         classifier = HybridClassifier(config)
@@ -121,12 +127,15 @@ def evaluate(
 
 
 def _evaluate_vectors(
-    file: Path, columns: tuple[str | None, str, str | None], labels: Path | None, config: PipelineConfig
+    file: Path,
+    columns: tuple[str | None, str, str | None, str | None],
+    lists: tuple[Path | None, None, Path | None],
+    config: PipelineConfig,
 ) -> tuple[HybridClassifier, Evaluation]:
     from lmm_classifier.cli.given_vectors import evaluate_given
     from lmm_classifier.data.vectors.named_vectors import VectorColumns
 
-    return evaluate_given(file, VectorColumns(*columns), labels, config)
+    return evaluate_given(file, VectorColumns(*columns), lists, config)
 
 
 def _lines(figures: dict[str, Any]) -> list[str]:

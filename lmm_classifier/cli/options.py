@@ -50,6 +50,12 @@ LabelsOption = Annotated[
 IdColumnOption = Annotated[
     str | None, typer.Option(metavar="NAME", help="Parquet: the column of ids or paths. [default: numbers of rows]")
 ]
+GroupColumnOption = Annotated[
+    str | None, typer.Option(metavar="NAME", help="Parquet: the column of groups, such as objects. [default: none]")
+]
+GroupsOption = Annotated[
+    Path | None, typer.Option(help=".npy: the groups, such as objects, in a list like that of --labels.")
+]
 IndexOption = Annotated[Path | None, typer.Option("--index", help="Index. [default: retrieval.index_path]")]
 JsonFlag = Annotated[bool, typer.Option("--json", help="Write one JSON object.")]
 JsonFile = Annotated[Path | None, typer.Option("--json", help="Write all figures to this JSON file.")]

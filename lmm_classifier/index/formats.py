@@ -107,6 +107,8 @@ def _fill(store: Store, contents: IndexContents) -> None:
     change = Change(records, transforms=transforms, dismissed=contents.dismissals)
     store.commit(change, manifest, NewEdit("import"))
     store.put_vectors({}, times={space: (time / 1000, 1) for space, time in contents.milliseconds.items()})
+    if contents.groups:
+        store.set_groups(contents.groups)
     if contents.calibration:
         store.set_calibration(contents.calibration)
 

@@ -55,7 +55,7 @@ class HoldOut:
         """Return the groups to hold out together (None: each example alone), and notes."""
         index, groups, notes = self.indexes[0], None, list[str]()
         if request.group_by is not None:
-            named = named_groups(index.manifest, request.group_by, self.config.images)
+            named = named_groups(index.contents, request.group_by, self.config.images)
             groups = group_ids([example.path for example in index.examples], request.group_by, named)
             names = enumerate(index.label_names)
             single = [name for number, name in names if len(set(groups[index.rows_of(number)])) < 2]
