@@ -54,8 +54,10 @@ def find_in_source(spec: DatasetSpec, images: ImagesConfig) -> FoundPlaces:
     """Find the images of a source, labeled or not; raises as `open_dataset` does where it cannot be read."""
     spec = spec.fixed()
     if _is_folder(spec) and not spec.has_choices:
-        found = find_images(Path(spec.source), images.follow_links)
-        return FoundPlaces(found.paths, found.skipped)
+        folder = Path(spec.source)
+        found = find_images(folder, images.follow_links)
+        ids = tuple(path.relative_to(folder).as_posix() for path in found.paths)
+        return FoundPlaces(found.paths, found.skipped, ids)
     return found_places(_listing(spec, images), spec)
 
 
