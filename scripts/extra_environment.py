@@ -31,7 +31,7 @@ class Environment:
         return run_checked([str(self._bin / "lmm-classifier"), *map(str, arguments), *options], self.folder)
 
     def python(self, code: str) -> str:
-        """Run Python code; a failure ends the program with its output."""
+        """Run Python code in the folder; a failure ends the program with its output."""
         return run_checked([str(self._bin / "python"), "-c", code], self.folder)
 
     def whole(self, settings: list[str]) -> str:

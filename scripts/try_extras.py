@@ -127,8 +127,8 @@ def _parquet(environment: Environment) -> None:
         "table = pyarrow.table({'vector': list(vectors), 'label': ['cat'] * 15 + ['dog'] * 15})\n"
         "pyarrow.parquet.write_table(table, 'vectors.parquet')"
     )
-    environment.run("import", "vectors.parquet", "--output", "index")
-    environment.run("classify", "--vectors", "vectors.parquet", "--index", "index", "--format", "csv")
+    environment.run("import", "vectors.parquet", "--output", "vectors")
+    environment.run("classify", "--vectors", "vectors.parquet", "--index", "vectors", "--format", "csv")
 
 
 def _sklearn(environment: Environment) -> None:
