@@ -33,6 +33,7 @@ from .index.build.reports import EditReport as EditReport
 from .index.dismissals import Dismissal as Dismissal
 from .index.doctor import Finding as Finding
 from .index.doctor import check_index as check_index
+from .index.settings.remembered import config_of_index as config_of_index
 from .index.vector_index import Index as Index
 from .integrations.corrected_labels.label_import import LabelImport as LabelImport
 from .integrations.corrected_labels.label_import import import_labels as import_labels

@@ -108,7 +108,7 @@ class PipelineConfig(Settings):
     @property
     def names_encoders(self) -> bool:
         """Return whether encoders were named; else they are the default one."""
-        return "encoder" in self.model_fields_set or self.encoder != EncoderConfig()
+        return isinstance(self.encoder, list) or self.encoder.names_encoder
 
     @property
     def batch_size(self) -> int:

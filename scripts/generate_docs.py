@@ -69,6 +69,13 @@ descriptor. `fused` fuses SigLIP with the descriptor. `cascade` asks a large Sig
 A preset's name comes before a file of that name: write `./offline` for the file. In a checkout, the folder `config`
 shows them.
 
+**The index remembers** the encoders and the reranker that it was built with. A command on an index takes them where no
+encoder is named: neither by `--config`, nor by `--set`, nor by a variable. So `lmm-classifier classify new/` may follow
+`lmm-classifier build photos/ --config lite`. Keys that do not name an encoder, such as `encoder.device`, can be set
+alone. An encoder that is named and differs from that of the index is an error. `lmm-classifier info` shows what is
+remembered. No path and no address is stored: where a model is in a folder, name the configuration in each command; a
+reranker on a server is only asked with it. In Python: `HybridClassifier.open("index")`, or `config_of_index("index")`.
+
 `encoder` is one section or a list of them. One of a list has its number in its key, from 0: `encoder.1.view`.
 
 **Paths.** A relative path in a file starts at the folder of that file. On the command line, in `--set` and in Python it

@@ -9,10 +9,8 @@ from __future__ import annotations
 
 import argparse
 import shutil
-import subprocess
 import sys
 import tempfile
-import tomllib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -21,6 +19,7 @@ from PIL import Image
 
 from lmm_classifier.data.synthetic.catalog import draw
 from lmm_classifier.embeddings.export import export_encoder
+from scripts.extra_environment import ROOT, Environment, run_checked
 from tests.fixtures import TRAINED_TEMPLATE
 from tests.fixtures.make_tiny_encoders import make
 from tests.fixtures.make_tiny_towers import make as make_tower
@@ -29,60 +28,8 @@ from tests.helpers.remote_sources import web_server
 from tests.helpers.tiny_onnx import write_tiny_onnx
 from tests.helpers.tiny_qwen2_vl import CHECKPOINT
 
-ROOT = Path(__file__).parent.parent
-TORCH = "torch==2.13.0"  # first and alone: a range in another package would choose a build of several gigabytes
 _LABELS = ("stripes", "polka_dots", "gingham")
 _ALWAYS_ASK = ["retrieval.confidence_threshold=1", "rerank.gate.mode=threshold", "retrieval.open_set_threshold=-1"]
-
-
-class Environment:
-    """An empty environment with one extra, and a folder with what its commands work on."""
-
-    def __init__(self, folder: Path, wheel: Path, extra: str) -> None:
-        self.folder, self.extra = folder, extra
-        self._bin = folder / "venv" / "bin"
-        _check([sys.executable, "-m", "venv", str(folder / "venv")])
-        if needs_torch(extra):
-            self._pip(TORCH)
-        self._pip("--constraint", str(ROOT / "constraints.txt"), f"lmm-classifier[{extra}] @ {wheel.as_uri()}")
-
-    def _pip(self, *arguments: str) -> None:
-        _check([str(self._bin / "python"), "-m", "pip", "install", "--quiet", *arguments])
-
-    def run(self, *arguments: object, settings: list[str] | None = None) -> str:
-        """Run the command with some settings; a failure ends the program with the command's output."""
-        options = [option for setting in settings or [] for option in ("--set", setting)]
-        return _check([str(self._bin / "lmm-classifier"), *map(str, arguments), *options], self.folder)
-
-    def python(self, code: str) -> str:
-        """Run Python code; a failure ends the program with its output."""
-        return _check([str(self._bin / "python"), "-c", code], self.folder)
-
-    def whole(self, settings: list[str]) -> str:
-        """Build an index, calibrate it and classify images; return the results as CSV."""
-        self.run("build", "data", "--output", "index", settings=settings)
-        self.run("calibrate", "index", settings=settings)
-        return self.run("classify", "data", "--index", "index", "--format", "csv", settings=settings)
-
-
-def needs_torch(extra: str, seen: frozenset[str] = frozenset()) -> bool:
-    """Return whether an extra, or one that it names, requires torch."""
-    requirements = extras()[extra]
-    named = {name for text in requirements if text.startswith("lmm-classifier[") for name in _named(text)}
-    return any(text.startswith("torch") for text in requirements) or any(
-        needs_torch(name, seen | {extra}) for name in named - seen
-    )
-
-
-def extras() -> dict[str, list[str]]:
-    """Return the extras of the project with their requirements."""
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    optional: dict[str, list[str]] = project["optional-dependencies"]
-    return optional
-
-
-def _named(requirement: str) -> list[str]:
-    return requirement.partition("[")[2].rstrip("]").split(",")
 
 
 def _siglip(environment: Environment) -> None:
@@ -180,9 +127,9 @@ def _parquet(environment: Environment) -> None:
         "table = pyarrow.table({'vector': list(vectors), 'label': ['cat'] * 15 + ['dog'] * 15})\n"
         "pyarrow.parquet.write_table(table, 'vectors.parquet')"
     )
-    environment.run("import", "vectors.parquet", "--output", "index")
-    environment.run("classify", "--vectors", "vectors.parquet", "--index", "index", "--format", "csv")
-    environment.run("export", "index", "--to", "parquet", "--output", "examples.parquet")
+    environment.run("import", "vectors.parquet", "--output", "vectors")
+    environment.run("classify", "--vectors", "vectors.parquet", "--index", "vectors", "--format", "csv")
+    environment.run("export", "vectors", "--to", "parquet", "--output", "examples.parquet")
     environment.run("import", "examples.parquet", "--id-column", "path", "--output", "again")
 
 
@@ -310,7 +257,7 @@ NOT_TRIED = {
 
 def build_wheel(folder: Path) -> Path:
     """Build the wheel of this checkout into `folder`."""
-    _check([sys.executable, "-m", "build", "--wheel", "--outdir", str(folder), str(ROOT)])
+    run_checked([sys.executable, "-m", "build", "--wheel", "--outdir", str(folder), str(ROOT)])
     (wheel,) = folder.glob("*.whl")
     return wheel
 
@@ -326,13 +273,6 @@ def try_extra(extra: str, wheel: Path) -> None:
                 image = draw(label, rng, 64).resize((56, 56), Image.Resampling.BICUBIC)
                 image.save(folder / "data" / label / f"{number}.png")
         CHECKS[extra](Environment(folder, wheel, extra))
-
-
-def _check(command: list[str], folder: Path | None = None) -> str:
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
-    if done.returncode != 0:
-        raise SystemExit(f"{' '.join(command)} ended with {done.returncode}:\n{done.stdout}{done.stderr}")
-    return done.stdout
 
 
 def main() -> None:

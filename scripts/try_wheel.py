@@ -69,7 +69,8 @@ def use(programs: Path, work: Path) -> None:
     done = subprocess.run(guarded, capture_output=True, text=True, check=False)
     assert "the program used the network" in done.stderr, "the network is not guarded"
     _run([command, "build", "images", "--config", "lite"], work)
-    lines = _run([command, "classify", "new", "--config", "lite", "--format", "jsonl"], work).splitlines()
+    _run([command, "classify", "new"], work)  # the index remembers its encoders
+    lines = _run([command, "classify", "new", "--format", "jsonl"], work).splitlines()
     labels = {Path(result["path"]).stem: result["label"] for result in map(json.loads, lines)}
     assert labels == {label: label for label in _LABELS}, labels
     _run([command, "init", "own.yaml"], work)

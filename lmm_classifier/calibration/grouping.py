@@ -59,6 +59,12 @@ def group_ids(paths: Sequence[str], pattern: str, named: Mapping[str, str] | Non
     return np.array([numbers.setdefault(name(path), len(numbers)) for path in paths], np.int64)
 
 
+def number_groups(names: Sequence[str]) -> IntArray:
+    """Number the groups of examples by their names, (N,); an example without a name is a group of its own."""
+    numbers: dict[str | int, int] = {}
+    return np.array([numbers.setdefault(name or row, len(numbers)) for row, name in enumerate(names)], np.int64)
+
+
 def shift_z_score(gallery: Gallery, groups: IntArray, new: Float32Array) -> float:
     """Return how much more similar examples are to each other than new images are to the examples.
 

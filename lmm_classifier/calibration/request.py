@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from lmm_classifier.core.errors import CalibrationError
-from lmm_classifier.core.paths import expand_home
+from lmm_classifier.core.errors import CalibrationError, LmmClassifierError
+from lmm_classifier.data.readers.dataset_spec import DatasetSpec
 
 DEFAULT_CONFIDENCE_LEVEL = 0.9
 DEFAULT_KEEP_KNOWN = 0.95
 
 _RATES = ("target_precision", "confidence_level", "keep_known")
-_FOLDERS = ("holdout", "target_images")
+_DATASETS = ("holdout", "target_images")
 
 
 @dataclass(frozen=True)
@@ -37,19 +37,19 @@ class CalibrationRequest:
     """Probability, 0 to 1, that the guarantee holds. The default is 0.9."""
     keep_known: float | None = None
     """True-positive rate, 0 to 1, of images of known labels. The default is 0.95."""
-    holdout: Path | None = None
-    """Labeled folder that takes the place of leave-one-out."""
+    holdout: DatasetSpec | Path | str | None = None
+    """Labeled dataset, a folder or any other, that takes the place of leave-one-out; stored as a `DatasetSpec`."""
     group_by: str | None = None
     """Examples that are held out together: `folder`, or a regular expression on the path."""
-    target_images: Path | None = None
-    """Folder of unlabeled images from production, to find out about a shift."""
+    target_images: DatasetSpec | Path | str | None = None
+    """Unlabeled images from production, in a folder or any other dataset, to find out about a shift."""
     max_calls: int | None = None
     """Measure the reranker now, with at most this many questions. None keeps what was measured before."""
 
     def __post_init__(self) -> None:
-        for name in _FOLDERS:  # also where a caller gives text, or a path that begins with `~`
-            if (folder := getattr(self, name)) is not None:
-                object.__setattr__(self, name, expand_home(folder))
+        for name in _DATASETS:  # a caller may give a path
+            if (dataset := getattr(self, name)) is not None:
+                object.__setattr__(self, name, DatasetSpec.of(dataset))
 
     def completed(self, former: CalibrationRequest | None = None) -> CalibrationRequest:
         """Return the request with each field filled in from a former one, or by its default.
@@ -78,9 +78,10 @@ class CalibrationRequest:
             )
 
     def to_dict(self) -> dict[str, Any]:
-        """Return what was asked for as plain values, ready for JSON; folders are absolute paths."""
-        values = {name: value for name, value in asdict(self).items() if value is not None}
-        return {name: str(value.absolute()) if name in _FOLDERS else value for name, value in values.items()}
+        """Return what was asked for as plain values, ready for JSON; a dataset is its stored specification."""
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        values |= {name: dataset.stored() for name in _DATASETS if (dataset := values[name]) is not None}
+        return {name: value for name, value in values.items() if value is not None}
 
     def describe(self) -> dict[str, Any]:
         """Return as plain values what was asked for and is not the default, without the reranker."""
@@ -103,11 +104,11 @@ class CalibrationRequest:
             raise ValueError(f"expected numbers, got {numbers}")
         if not all(isinstance(value, str) for value in texts.values()):
             raise ValueError(f"expected texts, got {texts}")
-        folders = {name: Path(value) for name, value in texts.items() if name in _FOLDERS}
-        request = cls(**{**numbers, **texts, **folders})
         try:
+            datasets = {name: DatasetSpec.from_stored(texts[name]) for name in _DATASETS if name in texts}
+            request = cls(**{**numbers, **texts, **datasets})
             request.check()
-        except CalibrationError as error:
+        except LmmClassifierError as error:
             raise ValueError(str(error)) from None
         return request
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from lmm_classifier.cli.completion import complete_dataset
+from lmm_classifier.cli.dataset_options import SOURCES, ImageFromOption, SplitFromOption, SplitOption, named_dataset
 from lmm_classifier.cli.options import FollowLinksOption, IndexOption, JsonFlag, NoteOption
 
 if TYPE_CHECKING:
@@ -14,12 +15,21 @@ if TYPE_CHECKING:
 
 
 def add(
-    images: Annotated[list[Path], typer.Argument(help="Image files, and folders that are searched.")],
+    images: Annotated[
+        list[str],
+        typer.Argument(
+            help=f"Image files, and datasets whose images all get the label: {SOURCES}.",
+            autocompletion=complete_dataset,
+        ),
+    ],
     label: Annotated[str, typer.Option(help="The label of all of them.")],
     index: IndexOption = None,
     note: NoteOption = "",
     as_json: JsonFlag = False,
     follow_links: FollowLinksOption = None,
+    image_from: ImageFromOption = None,
+    split_from: SplitFromOption = None,
+    split: SplitOption = None,
     *,
     config: PipelineConfig,
 ) -> int:
@@ -37,7 +47,7 @@ def add(
     if follow_links:
         config.images.follow_links = follow_links
     sources = ImageSources()
-    sources.add(images, config.images)
+    sources.add([named_dataset(name, None, image_from, None, split_from, split) for name in images], config.images)
     sources.require_any()
     path = index or config.retrieval.index_path
     code = print_edit(path, IndexEditor(path, config).add(sources.paths, label, note=note, origin=ORIGIN), as_json)

@@ -73,8 +73,10 @@ def run_build(
     from lmm_classifier.cli.quiet import write_note
     from lmm_classifier.core.files import atomic_write, require_place
     from lmm_classifier.index.build.builder import build_index_from_directory
+    from lmm_classifier.index.settings.remembered import config_of_index
 
     output = output or config.retrieval.index_path
+    config = config_of_index(output, config)
     require_place(report_path)
     with resumable(output), command_progress() as show:
         size = batch_size or config.batch_size

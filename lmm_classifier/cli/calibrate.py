@@ -8,6 +8,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from lmm_classifier.cli.completion import complete_dataset
+from lmm_classifier.cli.dataset_options import (
+    ImageFromOption,
+    LabelFromOption,
+    SplitFromOption,
+    SplitOption,
+    named_dataset,
+)
 from lmm_classifier.cli.options import FollowLinksOption, IndexArgument
 
 if TYPE_CHECKING:
@@ -31,16 +39,30 @@ def calibrate(
         ),
     ] = None,
     holdout: Annotated[
-        Path | None, typer.Option(help="Labeled folder to calibrate on instead of leave-one-out.")
+        str | None,
+        typer.Option(
+            metavar="DATASET",
+            help="Labeled dataset, as for build, to calibrate on instead of leave-one-out.",
+            autocompletion=complete_dataset,
+        ),
     ] = None,
     group_by: Annotated[
         str | None,
         typer.Option(help="Hold out together: 'folder', 'column' (build --group-from), or a regular expression."),
     ] = None,
     target_images: Annotated[
-        Path | None,
-        typer.Option(help="Unlabeled images from production: finds out whether leave-one-out is too optimistic."),
+        str | None,
+        typer.Option(
+            metavar="DATASET",
+            help="Unlabeled images from production, in a folder or any other dataset: finds out whether leave-one-out "
+            "is too optimistic.",
+            autocompletion=complete_dataset,
+        ),
     ] = None,
+    label_from: LabelFromOption = None,
+    image_from: ImageFromOption = None,
+    split_from: SplitFromOption = None,
+    split: SplitOption = None,
     follow_links: FollowLinksOption = None,
     rerank: Annotated[
         bool, typer.Option("--rerank", help="Measure the reranker on held-out examples: which images to ask about.")
@@ -63,8 +85,12 @@ def calibrate(
 
     if follow_links:
         config.images.follow_links = follow_links
+    choices = (label_from, image_from, None, split_from, split)
+    if any(choices) and holdout is None and target_images is None:
+        raise typer.BadParameter("Labels, columns and splits are chosen of a dataset. Name it by --holdout.")
+    labeled, target = (name and named_dataset(name, *choices) for name in (holdout, target_images))
     request = CalibrationRequest(
-        target_precision, confidence_level, keep_known, holdout, group_by, target_images, max_calls if rerank else None
+        target_precision, confidence_level, keep_known, labeled, group_by, target, max_calls if rerank else None
     )
     print_calibration(index or config.retrieval.index_path, config, request, reset)
     return 0

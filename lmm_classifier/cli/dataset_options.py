@@ -23,6 +23,9 @@ ImageFromOption = Annotated[
 GroupFromOption = Annotated[
     str | None, typer.Option(metavar="LEVEL|COLUMN", help="Where groups are, for calibrate --group-by column.")
 ]
+EvaluatedGroupFromOption = Annotated[
+    str | None, typer.Option("--group-from", metavar="LEVEL|COLUMN", help="Where groups are, for --group-by column.")
+]
 SplitFromOption = Annotated[str | None, typer.Option(metavar="LEVEL|COLUMN", help="Where splits are. [default: split]")]
 SplitOption = Annotated[str | None, typer.Option(metavar="NAME", help="Use only this split, e.g. train.")]
 

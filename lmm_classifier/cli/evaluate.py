@@ -11,6 +11,7 @@ import typer
 
 from lmm_classifier.cli.completion import complete_dataset
 from lmm_classifier.cli.dataset_options import (
+    EvaluatedGroupFromOption,
     ImageFromOption,
     LabelFromOption,
     SplitFromOption,
@@ -19,6 +20,8 @@ from lmm_classifier.cli.dataset_options import (
 )
 from lmm_classifier.cli.options import (
     FollowLinksOption,
+    GroupColumnOption,
+    GroupsOption,
     IdColumnOption,
     JsonFile,
     LabelColumnOption,
@@ -49,8 +52,16 @@ def evaluate(
     leave_out_identical: Annotated[
         bool, typer.Option("--leave-out-identical", help="Ignore examples with the same content as the query.")
     ] = False,
+    group_by: Annotated[
+        str | None,
+        typer.Option(
+            help="Images of one group are no independent trials, and intervals are by groups: 'folder', 'column' "
+            "(--group-from), or a regular expression on the path."
+        ),
+    ] = None,
     label_from: LabelFromOption = None,
     image_from: ImageFromOption = None,
+    group_from: EvaluatedGroupFromOption = None,
     split_from: SplitFromOption = None,
     split: SplitOption = None,
     vectors: Annotated[
@@ -60,7 +71,9 @@ def evaluate(
     vector_column: VectorColumnOption = None,
     label_column: LabelColumnOption = "label",
     id_column: IdColumnOption = None,
+    group_column: GroupColumnOption = None,
     labels: LabelsOption = None,
+    groups: GroupsOption = None,
     *,
     config: PipelineConfig,
 ) -> int:
@@ -85,14 +98,19 @@ def evaluate(
     if (folder is None) == (vectors is None):
         raise typer.BadParameter("Expected a folder of labeled images, or --vectors; one of them.")
     if vectors is not None:
-        if leave_out_identical:
-            raise typer.BadParameter("--leave-out-identical is about images, and --vectors has none.")
-        classifier, evaluation = _evaluate_vectors(vectors, (vector_column, label_column, id_column), labels, config)
+        if leave_out_identical or group_by is not None or group_from is not None:
+            raise typer.BadParameter(
+                "--leave-out-identical, --group-by and --group-from are about images, and --vectors has none."
+            )
+        classifier, evaluation = _evaluate_vectors(
+            vectors, (vector_column, label_column, id_column, group_column), (labels, None, groups), config
+        )
     elif folder is not None:
-        spec = named_dataset(folder, label_from, image_from, None, split_from, split)
+        spec = named_dataset(folder, label_from, image_from, group_from, split_from, split)
         classifier = HybridClassifier(config)
+        grouping = group_by or (None if group_from is None else "column")
         with command_progress() as show:
-            evaluation = evaluate_folder(spec, classifier, leave_out_identical, show)
+            evaluation = evaluate_folder(spec, classifier, leave_out_identical, show, group_by=grouping)
     figures = evaluation.to_dict(classifier.retriever.calibration.familiarity_threshold)
     if json_to is not None:
         with atomic_write(json_to) as temporary:
@@ -109,12 +127,15 @@ def evaluate(
 
 
 def _evaluate_vectors(
-    file: Path, columns: tuple[str | None, str, str | None], labels: Path | None, config: PipelineConfig
+    file: Path,
+    columns: tuple[str | None, str, str | None, str | None],
+    lists: tuple[Path | None, None, Path | None],
+    config: PipelineConfig,
 ) -> tuple[HybridClassifier, Evaluation]:
     from lmm_classifier.cli.given_vectors import evaluate_given
     from lmm_classifier.data.vectors.named_vectors import VectorColumns
 
-    return evaluate_given(file, VectorColumns(*columns), labels, config)
+    return evaluate_given(file, VectorColumns(*columns), lists, config)
 
 
 def _lines(figures: dict[str, Any]) -> list[str]:

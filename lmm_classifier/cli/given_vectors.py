@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -52,13 +53,13 @@ def classify_vectors(
 
 
 def evaluate_given(
-    file: Path, columns: VectorColumns, labels: Path | None, config: PipelineConfig
+    file: Path, columns: VectorColumns, lists: Sequence[Path | None], config: PipelineConfig
 ) -> tuple[HybridClassifier, Evaluation]:
-    """Evaluate labeled vectors; return the classifier too."""
+    """Evaluate labeled vectors; return the classifier too. `lists` are the files of labels, ids and groups."""
     from lmm_classifier.evaluation.evaluate_vectors import evaluate_vectors
 
-    given = read_vectors(file, columns, labels)
+    given = read_vectors(file, columns, *lists)
     if given.labels is None:
         raise DatasetError(f"{file} has no labels, so there is nothing to compare the results with.")
     classifier = open_for_vectors(config)
-    return classifier, evaluate_vectors(given.vectors, given.labels, classifier, given.ids)
+    return classifier, evaluate_vectors(given.vectors, given.labels, classifier, given.ids, groups=given.groups)

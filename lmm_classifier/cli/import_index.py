@@ -9,7 +9,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lmm_classifier.cli.options import IdColumnOption, JsonFlag, LabelColumnOption, LabelsOption, VectorColumnOption
+from lmm_classifier.cli.options import (
+    GroupColumnOption,
+    GroupsOption,
+    IdColumnOption,
+    JsonFlag,
+    LabelColumnOption,
+    LabelsOption,
+    VectorColumnOption,
+)
 
 if TYPE_CHECKING:
     from lmm_classifier.config import PipelineConfig
@@ -44,7 +52,9 @@ def import_index(
     vector_column: VectorColumnOption = None,
     label_column: LabelColumnOption = "label",
     id_column: IdColumnOption = None,
+    group_column: GroupColumnOption = None,
     labels: LabelsOption = None,
+    groups: GroupsOption = None,
     ids: Annotated[Path | None, typer.Option(help=".npy: the ids, in a list like that of --labels.")] = None,
     encoder: Annotated[
         str, typer.Option(metavar="NAME", help="What made the vectors, with its version; info shows it.")
@@ -89,13 +99,15 @@ def import_index(
         return import_corrected_labels(file, kind.value, index, label_field, dry_run, as_json, config)
     if index is not None or label_field is not None or dry_run or as_json:
         raise typer.BadParameter("--index, --label-field, --dry-run and --json belong to corrected labels (--from).")
-    if (labels is not None or ids is not None) and kind != Source.NPY:
-        raise typer.BadParameter("--labels and --ids belong to an .npy file; in a table they are columns.")
+    lists = (labels, ids, groups)
+    if any(lists) and kind != Source.NPY:
+        raise typer.BadParameter("--labels, --ids and --groups belong to an .npy file; in a table they are columns.")
     if kind == Source.NPZ:
         return copy_index(file, output, config)
     if kind == Source.NPY and labels is None:
         raise typer.BadParameter("An .npy file has no labels. Name their list with --labels.")
-    return _import_vectors(file, kind, output, (vector_column, label_column, id_column), labels, ids, encoder, config)
+    columns = (vector_column, label_column, id_column, group_column)
+    return _import_vectors(file, kind, output, columns, lists, encoder, config)
 
 
 def _kind_of(file: Path) -> Source:
@@ -114,9 +126,8 @@ def _import_vectors(
     file: Path,
     kind: Source,
     output: Path,
-    columns: tuple[str | None, str, str | None],
-    labels: Path | None,
-    ids: Path | None,
+    columns: tuple[str | None, str, str | None, str | None],
+    lists: tuple[Path | None, Path | None, Path | None],
     encoder: str,
     config: PipelineConfig,
 ) -> int:
@@ -129,10 +140,10 @@ def _import_vectors(
     from lmm_classifier.index.vector_index import Index
 
     require_new(output)
-    given = read_npy(file, labels, ids) if kind == Source.NPY else read_parquet(file, VectorColumns(*columns))
+    given = read_npy(file, *lists) if kind == Source.NPY else read_parquet(file, VectorColumns(*columns))
     for label in sorted(set(given.labels or ())):
         checked_label(label, config.unknown_label)
-    index = Index.from_vectors(given.vectors, given.labels or (), given.ids, encoder)
+    index = Index.from_vectors(given.vectors, given.labels or (), given.ids, encoder, groups=given.groups)
     index.save(output)
     what = f"{len(index)} vectors of {index.fingerprint.dim} numbers, {len(index.label_names)} labels"
     read = f" ({given.columns})" if given.columns else ""

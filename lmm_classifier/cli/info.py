@@ -39,6 +39,7 @@ def info(index: IndexArgument = None, as_json: JsonFlag = False, *, config: Pipe
     described["dataset"] = described["dataset"] or "none: made from vectors, without images"
     rows = [(name, described[name]) for name in plain if described[name] is not None]
     rows[1:1] = [("encoder", line) for entry in described["encoders"] for line in _encoder_lines(entry)]
+    rows.append(("remembers", _remembered(described["settings"])))
     rows.append(("size", f"{described['bytes'] / 1e6:.1f} MB"))
     calibration = _calibration_lines(described["calibration"], str(path), config.rerank.enabled)
     rows += [("calibration", complete_commands(line)) for line in calibration]
@@ -48,6 +49,15 @@ def info(index: IndexArgument = None, as_json: JsonFlag = False, *, config: Pipe
     rows.append(("labels", f"{len(counts)}, {fewest if fewest == most else f'{fewest} to {most}'} images each"))
     lines = [*_aligned(rows), *(f"  {count:>7}  {label}" for label, count in counts.items())]
     sys.stdout.write("\n".join(escape_for_terminal(line) for line in lines) + "\n")
+
+
+def _remembered(settings: dict[str, Any]) -> str:
+    """Say which settings commands take from the index where no encoder is named."""
+    if not settings:
+        return "no settings: --config names its encoder"
+    sections = [("encoder", section) for section in settings["encoder"]]
+    sections += [(name, settings[name]) for name in settings if name != "encoder"]
+    return ", ".join(f"{name}.{key} {value}" for name, section in sections for key, value in section.items())
 
 
 def _encoder_lines(encoder: dict[str, Any]) -> list[str]:

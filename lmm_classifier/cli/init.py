@@ -8,6 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from lmm_classifier.cli.completion import complete_dataset
+from lmm_classifier.cli.dataset_options import SOURCES
+
 if TYPE_CHECKING:
     from lmm_classifier.config import PipelineConfig
 
@@ -15,8 +18,13 @@ if TYPE_CHECKING:
 def init(
     output: Annotated[Path, typer.Argument(metavar="FILE", help="File of settings to write.")] = Path("config.yaml"),
     images: Annotated[
-        Path | None,
-        typer.Option("--images", metavar="FOLDER", help="Folder of labeled images, for the commands that are shown."),
+        str | None,
+        typer.Option(
+            "--images",
+            metavar="DATASET",
+            help="Labeled images, as for build, for the commands that are shown.",
+            autocompletion=complete_dataset,
+        ),
     ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing file.")] = False,
     *,
@@ -34,10 +42,12 @@ def init(
     from lmm_classifier.core.files import atomic_write
     from lmm_classifier.core.paths import absolute
     from lmm_classifier.core.text import quote_for_shell
+    from lmm_classifier.data.readers.dataset_spec import DatasetSpec
+    from lmm_classifier.data.readers.opening import source_problem
 
     _require_new(output, overwrite)
-    if images is not None and not images.is_dir():
-        raise OutputError(f"There is no folder {images}. Expected a folder with one folder of images for each label.")
+    if images is not None and (problem := source_problem(DatasetSpec(images).stored(), to_list=True)):
+        raise OutputError(f"{problem[0].upper()}{problem[1:]}. Expected labeled images, as for build: {SOURCES}.")
     head = [
         schema_line(schema_file().as_uri()),
         "# Settings of lmm_classifier. A key after `#` has its default; remove the `#` to change it.",
@@ -48,7 +58,7 @@ def init(
     text = commented_settings(read_schema(), changed_settings(config), head, show_unset=True)
     with atomic_write(output) as temporary:
         temporary.write_text(text, encoding="utf-8")
-    folder, option = quote_for_shell(str(images or "FOLDER")), f"--config {quote_for_shell(str(output))}"
+    folder, option = quote_for_shell(images or "DATASET"), f"--config {quote_for_shell(str(output))}"
     lines = [
         f"Settings written to {output}. Next:",
         *(f"  {command}" for command in missing_installation(config)),

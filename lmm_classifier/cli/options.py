@@ -25,7 +25,8 @@ ConfigOption = Annotated[
     typer.Option(
         "--config",
         metavar="FILE|PRESET",
-        help="YAML file, or a preset: default, offline, lite, fused, cascade. [default: SigLIP and Qwen2-VL]",
+        help="YAML file, or a preset: default, offline, lite, fused, cascade. [default: what the index remembers, else "
+        "SigLIP and Qwen2-VL]",
         autocompletion=complete_configuration,
     ),
 ]
@@ -48,6 +49,12 @@ LabelsOption = Annotated[
 ]
 IdColumnOption = Annotated[
     str | None, typer.Option(metavar="NAME", help="Parquet: the column of ids or paths. [default: numbers of rows]")
+]
+GroupColumnOption = Annotated[
+    str | None, typer.Option(metavar="NAME", help="Parquet: the column of groups, such as objects. [default: none]")
+]
+GroupsOption = Annotated[
+    Path | None, typer.Option(help=".npy: the groups, such as objects, in a list like that of --labels.")
 ]
 IndexOption = Annotated[Path | None, typer.Option("--index", help="Index. [default: retrieval.index_path]")]
 JsonFlag = Annotated[bool, typer.Option("--json", help="Write one JSON object.")]
@@ -78,7 +85,8 @@ def with_config(command: Callable[..., int | None], choose_preset: PresetChoice 
     """Add `--config`, `--set`, `--quiet` and `--debug` to a command, and pass it their configuration as `config`.
 
     The command returns its exit code, None for 0. Errors become one line. Without `--config`, `choose_preset` names
-    the preset by the options of the command.
+    the preset by the options of the command. A command with an option `index` gets the encoders that the index
+    remembers where none is named.
     """
 
     @wraps(command)
@@ -86,7 +94,12 @@ def with_config(command: Callable[..., int | None], choose_preset: PresetChoice 
         with given_configuration(config, settings), exit_on_error(debug), quiet_if(quiet):
             own = {name: expanded(value) for name, value in options.items()}
             name = choose_preset(own) if config is None and choose_preset is not None else config
-            raise typer.Exit(command(config=read_configuration(name, settings), **own) or 0)
+            configuration = read_configuration(name, settings)
+            if "index" in own and not own.get("server"):  # a server has an index of its own
+                from lmm_classifier.index.settings.remembered import config_of_index
+
+                configuration = config_of_index(own["index"] or configuration.retrieval.index_path, configuration)
+            raise typer.Exit(command(config=configuration, **own) or 0)
 
     # the configuration's class is imported only where a command runs, so that help does not load it
     names = {**command.__globals__, "PipelineConfig": object}

@@ -22,7 +22,10 @@ def serve(
     ] = None,
     root: Annotated[
         list[str] | None,
-        typer.Option(metavar="NAME=PATH", help="A folder whose images a browser may let classify; may be repeated."),
+        typer.Option(
+            metavar="NAME=PATH",
+            help="A folder, archive or table whose images a browser may let classify; may be repeated.",
+        ),
     ] = None,
     *,
     config: PipelineConfig,

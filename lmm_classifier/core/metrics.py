@@ -7,12 +7,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lmm_classifier.core.arrays import BoolArray, Float64Array
+from lmm_classifier.core.arrays import BoolArray, Float64Array, IntArray
 
+_Z = 1.96  # 97.5% quantile of the normal distribution
 BINS = 15  # bins of the reliability diagram, equally filled
 
 
-def wilson_interval(right: int, count: int, z: float = 1.96) -> tuple[float, float]:
+def wilson_interval(right: float, count: float, z: float = _Z) -> tuple[float, float]:
     """Return the 95% interval of a proportion (Wilson, 1927); it holds for few trials and near 0 and 1."""
     if count == 0:
         return 0.0, 1.0
@@ -20,6 +21,33 @@ def wilson_interval(right: int, count: int, z: float = 1.96) -> tuple[float, flo
     middle = (fraction + z * z / (2 * count)) / (1 + z * z / count)
     half = z * math.sqrt(fraction * (1 - fraction) / count + z * z / (4 * count * count)) / (1 + z * z / count)
     return max(0.0, middle - half), min(1.0, middle + half)
+
+
+def clustered_interval(right: BoolArray, groups: IntArray) -> tuple[float, float]:
+    """Return the 95% interval of a proportion whose trials (n,) come in groups (n,), such as images of one object.
+
+    The interval of Wilson, for as many independent trials as have the variance between the groups, and for the few
+    degrees of freedom of few groups (Korn & Graubard, 1998). Of one group it is 0 to 1.
+    """
+    _, place = np.unique(groups, return_inverse=True)
+    count, clusters = len(right), int(place.max(initial=-1)) + 1
+    if clusters < 2:
+        return 0.0, 1.0
+    fraction = float(right.mean())
+    sums = np.bincount(place, right - fraction)
+    variance = clusters / (clusters - 1) * float(np.square(sums).sum()) / count**2
+    # without any variance between them, each group is one trial
+    trials = min(float(count), fraction * (1 - fraction) / variance) if variance > 0 else float(clusters)
+    trials *= (_Z / _student(clusters - 1)) ** 2
+    return wilson_interval(fraction * trials, trials)
+
+
+def _student(freedom: int) -> float:
+    """Return the 97.5% quantile of Student's t (Abramowitz & Stegun 26.7.5)."""
+    z = _Z
+    first, second = (z**3 + z) / 4, (5 * z**5 + 16 * z**3 + 3 * z) / 96
+    third = (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / 384
+    return z + first / freedom + second / freedom**2 + third / freedom**3
 
 
 @dataclass(frozen=True, slots=True)

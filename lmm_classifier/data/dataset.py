@@ -44,6 +44,7 @@ class FoundPlaces:
 
     places: tuple[Place, ...]
     skipped: tuple[Skipped, ...]
+    ids: tuple[str, ...] = ()  # of each place, below the root of the source
 
 
 class Files(Sequence[Place]):

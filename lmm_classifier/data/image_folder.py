@@ -96,12 +96,12 @@ def nothing_found(what: str, skipped: Sequence[Skipped], expected: str) -> str:
     return f"{what}: {hint}"
 
 
-def skipped_notes(folder: Path, skipped: Sequence[Skipped]) -> list[str]:
+def skipped_notes(source: str, skipped: Sequence[Skipped]) -> list[str]:
     """Return a line that counts the files which should be images but were skipped, with the first; none if none."""
     failed = [file for file in skipped if file.failed]
     if not failed:
         return []
-    return [f"{folder}: {describe_skipped(failed)}, such as {failed[0].path}: {failed[0].reason}"]
+    return [f"{source}: {describe_skipped(failed)}, such as {failed[0].path}: {failed[0].reason}"]
 
 
 def near_label_notes(folder: Path | str, examples: Sequence[Example], labels: Iterable[str]) -> list[str]:

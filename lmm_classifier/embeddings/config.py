@@ -64,6 +64,11 @@ class EncoderConfig(Settings):
     """Images after which vectors are stored and results returned; from 64 on, a GPU gets as many as it computes at
     once. It changes the speed, never a result. Of several encoders, that of the first counts."""
 
+    @property
+    def names_encoder(self) -> bool:
+        """Return whether a key was set that says which encoder it is, and not only how it computes."""
+        return bool(self.model_fields_set & {"backend", "model", "pooling", "revision", "view"})
+
     def start_paths_at(self, folder: Path) -> None:
         """Do so with the model too, where it is a path or lies in `folder`."""
         super().start_paths_at(folder)

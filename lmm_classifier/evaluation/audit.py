@@ -21,6 +21,7 @@ from lmm_classifier.evaluation.duplicates import find_duplicates
 from lmm_classifier.evaluation.findings import THIN, Audit, ConfusablePair, LabelIssue, Outlier
 from lmm_classifier.evaluation.label_noise import expected_wrong_labels
 from lmm_classifier.index.dismissals import DismissedFindings
+from lmm_classifier.index.settings.remembered import config_of_index
 from lmm_classifier.index.vector_index import Index
 
 _NEIGHBORS = 5
@@ -66,7 +67,7 @@ def audit_index(
         )
     indexes = Index.open_each(expand_home(index_path))
     with displayed(progress) as show:
-        return audit_opened_index(indexes, config or PipelineConfig(), near_duplicate, show)
+        return audit_opened_index(indexes, config or config_of_index(index_path), near_duplicate, show)
 
 
 def audit_opened_index(

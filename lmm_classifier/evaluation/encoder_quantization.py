@@ -37,6 +37,7 @@ from lmm_classifier.embeddings.registry import open_encoder
 from lmm_classifier.embeddings.whitening import IdentityTransform
 from lmm_classifier.index.contents import EncoderVectors, IndexContents
 from lmm_classifier.index.manifest import EncoderEntry
+from lmm_classifier.index.settings.remembered import config_of_index
 from lmm_classifier.index.vector_index import Index
 from lmm_classifier.pipeline.index_encoder import encode_readable
 
@@ -111,7 +112,7 @@ def quantize_encoder(
     Args:
         index_path: the index; its images show the ranges of the activations, and are compared. At most 5,000 are.
         output: the folder to create.
-        config: names the encoder of the index: backend `lite`, `onnx` or `openvino`.
+        config: names the encoder of the index: backend `lite`, `onnx` or `openvino`. None: what it remembers.
         form: `openvino` or `onnx`; None is that of the encoder's model.
         keep_anyway: keep it whatever the figures are.
         progress: called between two batches; raise `Cancelled` in it to stop.
@@ -122,7 +123,7 @@ def quantize_encoder(
         IndexMismatchError: the index was built with another encoder.
         MissingExtraError: a library is missing.
     """
-    path, folder, config = expand_home(index_path), expand_home(output), config or PipelineConfig()
+    path, folder, config = expand_home(index_path), expand_home(output), config or config_of_index(index_path)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise EncoderError(f"{folder} exists and is not empty: it is not changed; choose another folder")
     position, encoder = _quantizable(config)

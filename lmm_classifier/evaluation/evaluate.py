@@ -8,16 +8,18 @@ from pathlib import Path
 
 import numpy as np
 
+from lmm_classifier.calibration.grouping import group_ids
 from lmm_classifier.core.arrays import BoolArray, IntArray
 from lmm_classifier.core.errors import DatasetError
 from lmm_classifier.core.labels import alike_warnings
 from lmm_classifier.core.progress import Progress, ProgressCallback, ProgressOption
 from lmm_classifier.core.progress_display import displayed
-from lmm_classifier.data.dataset import Files
+from lmm_classifier.data.dataset import Dataset, Files
 from lmm_classifier.data.image_folder import near_label_notes
 from lmm_classifier.data.readers.dataset_spec import DatasetSpec
 from lmm_classifier.data.readers.opening import open_dataset
 from lmm_classifier.evaluation.results import Evaluation, LabeledResult
+from lmm_classifier.index.named_groups import BY_COLUMN
 from lmm_classifier.index.vector_index import Index
 from lmm_classifier.pipeline.classifier import HybridClassifier
 from lmm_classifier.pipeline.near_copies import is_in_index, is_near_copy
@@ -28,6 +30,8 @@ def evaluate_folder(
     classifier: HybridClassifier,
     leave_out_identical: bool = False,
     progress: ProgressOption | None = None,
+    *,
+    group_by: str | None = None,
 ) -> Evaluation:
     """Classify the images `folder/<label>/**` and compare the results with their labels.
 
@@ -41,9 +45,14 @@ def evaluate_folder(
         leave_out_identical: ignore examples with the same content as the image. Use it to evaluate on images that are
             in the index (leave-one-out); they count then.
         progress: True shows it; a function is called after each image, and may raise `Cancelled` to stop.
+        group_by: which images are of one object, and so no independent trials: `folder` (those of one folder),
+            `column` (`group_from` of the `DatasetSpec`), or a regular expression on the path within the dataset, as in
+            `CalibrationRequest`. Every interval is then by groups. None: each image is independent.
 
     Raises:
-        DatasetError: if the folder holds no labeled image, or only copies of images that the index holds.
+        CalibrationError: if `group_by` is no regular expression.
+        DatasetError: if the dataset names no groups but `group_by` asks for them, it holds no labeled image, or
+            only copies of images that the index holds.
 
     Example:
         >>> from lmm_classifier import HybridClassifier, PipelineConfig, evaluate_folder
@@ -54,7 +63,7 @@ def evaluate_folder(
     """
     spec = DatasetSpec.of(folder)
     dataset = open_dataset(spec, classifier.config.images)
-    examples = dataset.examples
+    examples, groups = dataset.examples, _groups(dataset, spec, group_by)
     paths = Files(dataset.root, examples)
     results, unreadable = [], 0
     with displayed(progress) as show:
@@ -74,14 +83,30 @@ def evaluate_folder(
         )
     labels = set(index.label_names)
     alike = alike_warnings(example.label for example in examples)
+    left = ~(identical | near)
     evaluation = Evaluation.of(
-        [entry for entry, copy in zip(results, identical | near) if not copy],
+        [entry for entry, is_left in zip(results, left) if is_left],
         labels,
         [entry for entry, copy in zip(results, identical) if copy],
         [entry for entry, copy in zip(results, near) if copy],
+        None if groups is None else groups[left],
     )
     warnings = (*alike, *near_label_notes(spec.source, examples, labels), *_repeated(spec.source, evaluation))
     return replace(evaluation, skipped=dataset.skipped, warnings=warnings)
+
+
+def _groups(dataset: Dataset, spec: DatasetSpec, group_by: str | None) -> IntArray | None:
+    """Return the number of the group of each example, (n,); None where they are not grouped."""
+    if group_by is None:
+        return None
+    paths, named = [example.path for example in dataset.examples], None
+    if group_by == BY_COLUMN:
+        if not dataset.groups:
+            raise DatasetError(
+                f"The dataset {spec} names no groups. Say in which column or level they are (group_from)."
+            )
+        named = dict(zip(paths, dataset.groups))
+    return group_ids(paths, group_by, named)
 
 
 def _repeated(source: str, evaluation: Evaluation) -> list[str]:

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from lmm_classifier.calibration.grouping import number_groups
 from lmm_classifier.core.errors import DatasetError
 from lmm_classifier.core.labels import alike_warnings, require_label
 from lmm_classifier.core.vectors import vector_hashes, vectors_of_each
@@ -17,7 +18,12 @@ from lmm_classifier.pipeline.near_copies import is_in_index
 
 
 def evaluate_vectors(
-    vectors: Any, labels: Sequence[str], classifier: HybridClassifier, ids: Sequence[str] | None = None
+    vectors: Any,
+    labels: Sequence[str],
+    classifier: HybridClassifier,
+    ids: Sequence[str] | None = None,
+    *,
+    groups: Sequence[str] | None = None,
 ) -> Evaluation:
     """Classify vectors and compare the results with their labels.
 
@@ -29,9 +35,11 @@ def evaluate_vectors(
         labels: n labels. One that is not a label of the index, such as `unknown`, counts as unknown.
         classifier: the classifier to evaluate.
         ids: n names that stand for the images in the results; None: numbers.
+        groups: n names of groups, such as objects: vectors of one group are no independent trials, so every interval is
+            by groups. An empty one is a group of its own. None: each vector is independent.
 
     Raises:
-        DatasetError: there is no vector or another number of labels or ids, or the index holds all of them.
+        DatasetError: there is no vector or another number of labels, ids or groups, or the index holds all of them.
         VectorError: the vectors are no such rows of finite numbers, or a row is zero.
 
     Example:
@@ -51,6 +59,8 @@ def evaluate_vectors(
     names = [str(row) for row in range(count)] if ids is None else list(map(str, ids))
     if not count or isinstance(labels, str) or not count == len(labels) == len(names):
         raise DatasetError(f"Got {count} vectors, {len(labels)} labels and {len(names)} ids. Expected one for each.")
+    if groups is not None and len(groups) != count:
+        raise DatasetError(f"Got {count} vectors and {len(groups)} groups. Expected one for each.")
     truths = [require_label(label) for label in labels]
     results = classifier.classify_vectors(each if len(each) > 1 else each[0])
     entries = [
@@ -64,6 +74,7 @@ def evaluate_vectors(
         [entry for entry, copy in zip(entries, identical) if not copy],
         set(classifier.index.label_names),
         [entry for entry, copy in zip(entries, identical) if copy],
+        groups=None if groups is None else number_groups(groups)[~identical],
     )
     return replace(evaluation, warnings=tuple(alike_warnings(truths)))
 

@@ -27,6 +27,9 @@ def summary(figures: dict[str, Any]) -> list[tuple[str, str]]:
             ("unknown AUROC", f"{100 * unknown['auroc']:.1f}"),
             ("unknown FPR at 95% TPR", percent(unknown["fpr_at_95_tpr"])),
         ]
+    if groups := figures["groups"]:
+        counts = f"{groups['known']} of known images, {groups['unknowns']} of unknown ones"
+        lines.insert(0, ("groups, which the intervals are by", f"{counts}; at most {groups['largest']} images in one"))
     reranking = figures["reranking"]
     changes = f"{reranking['corrected']} corrected, {reranking['newly_wrong']} newly wrong"
     lines.append(("reranking", f"{reranking['asked']} asked, {changes}"))

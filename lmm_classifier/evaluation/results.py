@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from lmm_classifier.core import metrics
-from lmm_classifier.core.arrays import BoolArray, Float64Array
+from lmm_classifier.core.arrays import BoolArray, Float64Array, IntArray
 from lmm_classifier.core.datatypes import Candidate, Classification
 from lmm_classifier.core.progress import Skipped
 from lmm_classifier.data.places import Place
@@ -85,6 +85,10 @@ class Evaluation:
     """Results on images that the index holds; no figure stands on them."""
     near_copies: list[LabeledResult] = field(default_factory=list)
     """Results on near copies of images that the index holds; no figure stands on them."""
+    groups: IntArray | None = None
+    """Number of the group of each known image, (n,): images of one object belong together. None: each is alone."""
+    unknown_groups: IntArray | None = None
+    """The same of the unknown images, (m,)."""
 
     @classmethod
     def of(
@@ -93,11 +97,21 @@ class Evaluation:
         labels: Collection[str],
         identical: Sequence[LabeledResult] = (),
         near_copies: Sequence[LabeledResult] = (),
+        groups: Sequence[int] | IntArray | None = None,
     ) -> Evaluation:
-        """Sort results into known, unknown and unreadable images; `labels` are those of the index."""
+        """Sort results into known, unknown and unreadable images.
+
+        Args:
+            results: n results.
+            labels: those of the index.
+            identical: results on images that the index holds.
+            near_copies: results on near copies of such images.
+            groups: the number of the group of each result, (n,): intervals are by groups then.
+        """
         readable = [entry for entry in results if entry.result.decision.reason != "unreadable"]
         known = [entry for entry in readable if entry.truth in labels]
         unknowns = [entry for entry in readable if entry.truth not in labels]
+        group_of = {} if groups is None else {id(entry): int(group) for entry, group in zip(results, groups)}
         return cls(
             known=known,
             unknowns=unknowns,
@@ -109,6 +123,8 @@ class Evaluation:
             unknown_familiarity=_familiarity(unknowns),
             identical=list(identical),
             near_copies=list(near_copies),
+            groups=None if groups is None else np.array([group_of[id(entry)] for entry in known], np.int64),
+            unknown_groups=None if groups is None else np.array([group_of[id(entry)] for entry in unknowns], np.int64),
         )
 
     def to_dict(self, threshold_for: Callable[[float], float] | None = None) -> dict[str, Any]:
@@ -126,12 +142,13 @@ class Evaluation:
                 "left_out_identical": len(self.identical),
                 "left_out_near_copies": len(self.near_copies),
             },
+            "groups": self._group_figures(),
             "skipped": [asdict(file) for file in self.skipped],
             "warnings": list(self.warnings),
-            "accuracy": _fraction(self.correct & self.accepted),
-            "accuracy_if_a_label_is_forced": _fraction(self.correct),
-            "known_called_unknown": _fraction(~self.accepted),
-            "precision_of_answers": _fraction(self.correct[self.accepted]),
+            "accuracy": _fraction(self.correct & self.accepted, self.groups),
+            "accuracy_if_a_label_is_forced": _fraction(self.correct, self.groups),
+            "known_called_unknown": _fraction(~self.accepted, self.groups),
+            "precision_of_answers": _fraction(self.correct[self.accepted], _of(self.groups, self.accepted)),
             "classes": self._classes(),
             "confusions": self._confusions(),
             "confidence": self._confidence(),
@@ -160,18 +177,30 @@ class Evaluation:
         ]
         return fragment("Evaluation", summary(figures), sections, self.warnings)
 
+    def _group_figures(self) -> dict[str, Any] | None:
+        """Return how many groups there are and how large the largest is; None where no groups were told."""
+        if self.groups is None or self.unknown_groups is None:
+            return None
+        _, sizes = np.unique(np.concatenate([self.groups, self.unknown_groups]), return_counts=True)
+        known, unknown = len(np.unique(self.groups)), len(np.unique(self.unknown_groups))
+        return {"known": known, "unknowns": unknown, "largest": int(sizes.max(initial=0))}
+
     def _classes(self) -> list[dict[str, Any]]:
         rows = []
-        given = Counter(entry.result.label for entry in (*self.known, *self.unknowns) if not entry.result.is_unknown)
-        right = Counter(str(entry.truth) for entry, flag in zip(self.known, self.correct & self.accepted) if flag)
+        entries = [*self.known, *self.unknowns]
+        answers = np.array([None if entry.result.is_unknown else entry.result.label for entry in entries], object)
+        truths = np.array([str(entry.truth) for entry in entries], object)
+        both = self.groups is not None and self.unknown_groups is not None
+        groups = np.concatenate([self.groups, self.unknown_groups]) if both else None
         for label in sorted({str(entry.truth) for entry in self.known}):
-            of_label = np.array([entry.truth == label for entry in self.known])
-            answers = Counter(entry.result.label for entry in self.known if entry.truth == label)
-            del answers[label]
-            instead = next((answer for answer, _ in answers.most_common(1)), None)
-            correct = (self.correct & self.accepted)[of_label]
-            precision = _fraction_of(right[label], given[label])
-            rows.append({"label": label, **_fraction(correct), "precision": precision, "most_often_instead": instead})
+            of_label = truths[: len(self.known)] == label
+            others = Counter(entry.result.label for entry in self.known if entry.truth == label)
+            del others[label]
+            instead = next((answer for answer, _ in others.most_common(1)), None)
+            recall = _fraction((self.correct & self.accepted)[of_label], _of(self.groups, of_label))
+            given = answers == label
+            precision = _fraction(truths[given] == label, _of(groups, given))
+            rows.append({"label": label, **recall, "precision": precision, "most_often_instead": instead})
         return rows
 
     def _confusions(self) -> list[dict[str, Any]]:
@@ -201,7 +230,7 @@ class Evaluation:
         caught = np.array([entry.result.is_unknown for entry in self.unknowns])
         thresholds = [(rate, threshold_for(rate)) for rate in KEEP_KNOWN_RATES] if threshold_for else []
         return {
-            "caught": _fraction(caught),
+            "caught": _fraction(caught, self.unknown_groups),
             "auroc": metrics.auroc(known, unknown),
             "fpr_at_95_tpr": metrics.fpr_at_tpr(known, unknown),
             "ccr_at_fpr": {
@@ -261,13 +290,17 @@ def _familiarity(entries: Sequence[LabeledResult]) -> Float64Array:
     return np.array([-np.inf if value is None else value for value in values], np.float64)
 
 
-def _fraction(flags: BoolArray) -> dict[str, Any]:
+def _of(groups: IntArray | None, chosen: BoolArray) -> IntArray | None:
+    return None if groups is None else groups[chosen]
+
+
+def _fraction(flags: BoolArray, groups: IntArray | None) -> dict[str, Any]:
     """Return the fraction of true flags with its 95% confidence interval; None where there are no flags."""
-    return _fraction_of(int(flags.sum()), len(flags))
-
-
-def _fraction_of(successes: int, count: int) -> dict[str, Any]:
-    low, high = metrics.wilson_interval(successes, count)
+    successes, count = int(flags.sum()), len(flags)
+    if groups is None:
+        low, high = metrics.wilson_interval(successes, count)
+    else:
+        low, high = metrics.clustered_interval(flags, groups)
     return {
         "fraction": successes / count if count else None,
         "count": successes,

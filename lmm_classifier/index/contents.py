@@ -47,6 +47,7 @@ class IndexContents:
     added_folder: Path | None = None  # folder with the images that were added by hand
     dismissals: Sequence[Dismissal] = ()  # findings of an audit that a person calls right
     milliseconds: Mapping[str, float] = field(default_factory=dict)  # `space_id` -> time of an encoder per image
+    groups: Mapping[str, str] = field(default_factory=dict)  # id -> group, where vectors came with groups
     version: int = 0  # number of changes of a durable index
     stamp: str = ""  # differs between any two states of durable indexes on which results depend
 

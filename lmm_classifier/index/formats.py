@@ -15,9 +15,11 @@ import numpy as np
 from lmm_classifier.core.errors import IndexFileError
 from lmm_classifier.embeddings.whitening import transform_from_arrays
 from lmm_classifier.index.contents import Array, IndexContents
+from lmm_classifier.index.manifest import Manifest
 from lmm_classifier.index.storage.editing.change import Change
 from lmm_classifier.index.storage.editing.edits import NewEdit
-from lmm_classifier.index.storage.npz import read_archive, write_archive
+from lmm_classifier.index.storage.editing.stored_rows import opened_rows
+from lmm_classifier.index.storage.npz import read_archive, read_archive_manifest, write_archive
 from lmm_classifier.index.storage.reader import read_store
 from lmm_classifier.index.storage.records import UNKNOWN_SIZE, Record, provenance
 from lmm_classifier.index.storage.store import Store
@@ -41,6 +43,16 @@ def read_index(path: Path) -> IndexContents:
         return read_store(path) if is_durable(path) else read_archive(path)
     except OSError as error:
         raise IndexFileError(f"{path} is not a readable index ({error}).") from None
+
+
+def read_manifest(path: Path) -> Manifest | None:
+    """Read the manifest alone, None where there is no finished index; raise IndexFileError where it is damaged."""
+    if not path.exists():
+        return None
+    if not is_durable(path):
+        return read_archive_manifest(path)
+    with opened_rows(path) as rows:
+        return rows.manifest()
 
 
 def write_index(path: Path, contents: IndexContents) -> None:
@@ -95,6 +107,8 @@ def _fill(store: Store, contents: IndexContents) -> None:
     change = Change(records, transforms=transforms, dismissed=contents.dismissals)
     store.commit(change, manifest, NewEdit("import"))
     store.put_vectors({}, times={space: (time / 1000, 1) for space, time in contents.milliseconds.items()})
+    if contents.groups:
+        store.set_groups(contents.groups)
     if contents.calibration:
         store.set_calibration(contents.calibration)
 

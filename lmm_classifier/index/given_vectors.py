@@ -13,7 +13,7 @@ from lmm_classifier.core.fingerprint import Fingerprint
 from lmm_classifier.core.labels import require_label
 from lmm_classifier.core.protocols import Encoder, Transform, TransformFitter
 from lmm_classifier.core.vectors import vector_hashes
-from lmm_classifier.embeddings.given import given_fingerprint
+from lmm_classifier.embeddings.given import BACKEND, given_fingerprint
 from lmm_classifier.embeddings.whitening import IdentityFitter
 from lmm_classifier.index.build.new_labels import check_new
 from lmm_classifier.index.contents import ADDED, EncoderVectors, IndexContents
@@ -40,11 +40,12 @@ def contents_of_vectors(
     ids: Sequence[str] | None,
     encoder: Encoder | Fingerprint | str,
     transform: TransformFitter | None,
+    groups: Sequence[str] | None = None,
 ) -> tuple[IndexContents, Transform]:
     """Return the contents of an index of normalized vectors (n, dim), and the transform fitted to them.
 
     Raises:
-        DatasetError: there is no vector, the labels or ids are not one for each, or one cannot be used.
+        DatasetError: there is no vector, the labels, ids or groups are not one for each, or one cannot be used.
     """
     if not len(vectors):
         raise DatasetError("Expected at least one vector, got none.")
@@ -60,10 +61,15 @@ def contents_of_vectors(
         image_root="",
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         program=__version__,
+        settings={"encoder": [{"backend": fingerprint.backend}], "rerank": {"enabled": False}}
+        if fingerprint.backend == BACKEND
+        else {},
     )
     hashes = list(vector_hashes(vectors))
     of_encoder = EncoderVectors(fitted.to_arrays(), blocks)
-    return IndexContents(manifest, names, _ids(ids, len(vectors)), hashes, (of_encoder,)), fitted
+    paths = _ids(ids, len(vectors))
+    named = {} if groups is None else _groups(groups, paths)
+    return IndexContents(manifest, names, paths, hashes, (of_encoder,), groups=named), fitted
 
 
 def _fingerprint(encoder: Encoder | Fingerprint | str, dim: int) -> Fingerprint:
@@ -98,6 +104,15 @@ def _ids(ids: Sequence[str] | None, count: int) -> list[str]:
             raise DatasetError(f"The id {path!r} is given more than once. Give each vector its own.")
         seen.add(path)
     return list(map(str, given))
+
+
+def _groups(groups: Sequence[str], paths: Sequence[str]) -> dict[str, str]:
+    """Return the group of each id that has one."""
+    given = _listed(groups, "groups", len(paths))
+    for group in given:
+        if not isinstance(group, str):
+            raise DatasetError(f"{group!r} is no group. Expected text, empty for a vector that is in none.")
+    return {path: group for path, group in zip(paths, given) if group}
 
 
 def _listed(values: Sequence[str], what: str, count: int) -> list[str]:

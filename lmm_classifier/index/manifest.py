@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from lmm_classifier.core.errors import IndexFileError, LmmClassifierError
@@ -40,6 +40,7 @@ class Manifest:
     image_root: str  # absolute path of the dataset folder when the index was built; empty: made from vectors, no images
     created: str  # ISO 8601, UTC
     program: str  # version of the program that wrote it
+    settings: Mapping[str, Any] = field(default_factory=dict)  # what it remembers of those it was built with
 
     def to_json(self) -> str:
         """Return readable JSON with the keys in a fixed order."""
@@ -68,6 +69,8 @@ class Manifest:
         texts += [text for entry in self.encoders for text in (entry.transform, *_texts_of(entry.fingerprint))]
         if not all(isinstance(text, str) for text in texts):
             raise IndexFileError(f"{source} has a damaged manifest: expected text in every descriptive field.")
+        if not isinstance(self.settings, Mapping):
+            raise IndexFileError(f"{source} has a damaged manifest: its settings are no sections.")
         try:
             DatasetSpec.from_stored(self.image_root).fixed()
         except LmmClassifierError as error:

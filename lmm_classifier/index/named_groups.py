@@ -1,4 +1,4 @@
-"""The groups that a dataset names, such as a column of objects or of patients, read again from where it is."""
+"""The groups that a dataset names, such as a column of objects: read again from where it is, or stored with vectors."""
 
 from __future__ import annotations
 
@@ -8,20 +8,24 @@ from lmm_classifier.core.errors import CalibrationError, LmmClassifierError
 from lmm_classifier.data.config import ImagesConfig
 from lmm_classifier.data.readers.dataset_spec import DatasetSpec
 from lmm_classifier.data.readers.opening import open_dataset
-from lmm_classifier.index.manifest import Manifest
+from lmm_classifier.index.contents import IndexContents
 
-_NAMED = "column"
+BY_COLUMN = "column"  # groups are those that the dataset names
 
 
-def named_groups(manifest: Manifest, group_by: str, images: ImagesConfig) -> Mapping[str, str] | None:
+def named_groups(contents: IndexContents, group_by: str, images: ImagesConfig) -> Mapping[str, str] | None:
     """Return the group of each example by its id, None unless `group_by` is `column`.
 
     Raises:
         CalibrationError: the dataset cannot be opened now, or names no groups.
     """
-    if group_by != _NAMED:
+    if group_by != BY_COLUMN:
         return None
-    spec = DatasetSpec.from_stored(manifest.image_root)
+    if not contents.manifest.has_images:
+        if not contents.groups:
+            raise CalibrationError("The index was made of vectors without groups. Make it again with their groups.")
+        return contents.groups
+    spec = DatasetSpec.from_stored(contents.manifest.image_root)
     try:
         dataset = open_dataset(spec, images)
     except LmmClassifierError as error:

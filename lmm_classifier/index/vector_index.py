@@ -103,6 +103,8 @@ class Index:
         ids: Sequence[str] | None = None,
         encoder: Encoder | Fingerprint | str = "vectors",
         transform: TransformFitter | None = None,
+        *,
+        groups: Sequence[str] | None = None,
     ) -> Index:
         """Make an index in memory from vectors that are there already; no image is needed.
 
@@ -117,6 +119,8 @@ class Index:
             encoder: what made the vectors. With an `Encoder` or its fingerprint, images that this encoder encodes can
                 be classified. A text names the model and its version; if `encoder.model` is set, it must be the same.
             transform: fits the transform in which vectors are compared; None: that of the encoder, or none.
+            groups: n names of groups, such as objects, which a calibration `group_by` `column` holds out together. An
+                empty one is none.
 
         Raises:
             VectorError: the vectors are no rows of finite numbers, or a row is zero.
@@ -132,7 +136,7 @@ class Index:
             ['cat', 'dog']
         """
         rows = normalized_vectors(vectors)
-        contents, fitted = contents_of_vectors(rows, labels, ids, encoder, transform)
+        contents, fitted = contents_of_vectors(rows, labels, ids, encoder, transform, groups)
         return cls(contents, fitted, fitted.transform(rows))
 
     def save(self, path: Path | str) -> None:

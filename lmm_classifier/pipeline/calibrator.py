@@ -12,7 +12,6 @@ import numpy as np
 from lmm_classifier.calibration.calibration import Calibration
 from lmm_classifier.calibration.calibration_report import CalibrationReport
 from lmm_classifier.calibration.fit import Fit, fit_by_groups, fit_by_leave_one_out, fit_on_held_out
-from lmm_classifier.calibration.grouping import SHIFT_ALARM, group_ids, match_query_distance, shift_z_score
 from lmm_classifier.calibration.guarantees.outlook import required_guarantee
 from lmm_classifier.calibration.guarantees.risk_control import (
     NoGuarantee,
@@ -24,32 +23,24 @@ from lmm_classifier.calibration.predictions import HeldOutPredictions
 from lmm_classifier.calibration.repeated_objects import RepeatedObjects
 from lmm_classifier.calibration.request import CalibrationRequest
 from lmm_classifier.config import PipelineConfig
-from lmm_classifier.core.arrays import Float32Array, IntArray
+from lmm_classifier.core.arrays import Float32Array
 from lmm_classifier.core.errors import CalibrationError
 from lmm_classifier.core.paths import expand_home
 from lmm_classifier.core.progress import ProgressCallback, ProgressOption
 from lmm_classifier.core.progress_display import displayed
-from lmm_classifier.data.image_folder import (
-    find_images,
-    near_label_notes,
-    nothing_found,
-    scan_image_folder,
-    skipped_notes,
-)
+from lmm_classifier.data.readers.dataset_spec import DatasetSpec
 from lmm_classifier.embeddings.whitening import IdentityTransform
 from lmm_classifier.index.build.editor import IndexEditor
 from lmm_classifier.index.formats import is_durable, write_calibration
-from lmm_classifier.index.named_groups import named_groups
+from lmm_classifier.index.settings.remembered import config_of_index
 from lmm_classifier.index.vector_index import Index
-from lmm_classifier.pipeline.former_calibration import FormerCalibration, RerankerMeasurement
+from lmm_classifier.pipeline.calibrating.former_calibration import FormerCalibration, RerankerMeasurement
+from lmm_classifier.pipeline.calibrating.held_out import HoldOut
 from lmm_classifier.pipeline.fusion_report import compare_ladders, fused_tradeoff, fusion_notes
 from lmm_classifier.pipeline.index_encoder import encode_label_names
-from lmm_classifier.pipeline.near_copies import encode_unseen
 from lmm_classifier.pipeline.rerank_calibrator import measure_on_predictions
 
 logger: logging.Logger = logging.getLogger(__name__)
-
-_FEW_NEW = 50  # new images below which a shift is easily missed
 
 
 def calibrate_index(
@@ -67,7 +58,7 @@ def calibrate_index(
 
     Args:
         index_path: a durable index (folder) or an `.npz` file.
-        config: names the rule, and the encoder where images must be encoded.
+        config: names the rule, and the encoder where images must be encoded; None: as in `config_of_index`.
         request: what is asked for; None repeats what was asked for before.
         progress: True shows it; a function is called between two batches, and may raise `Cancelled` to stop. No
             calibration is stored then.
@@ -83,7 +74,8 @@ def calibrate_index(
         >>> calibrate_index("index", PipelineConfig.offline()).calibration.keep_known
         0.9
     """
-    path, config, asked = expand_home(index_path), config or PipelineConfig(), request or CalibrationRequest()
+    path, config = expand_home(index_path), config or config_of_index(index_path)
+    asked = request or CalibrationRequest()
     asked.check()
     refitted = is_durable(path) and IndexEditor(path, config).refit()
     indexes = Index.open_each(path)
@@ -177,11 +169,13 @@ def _fit(
     progress: ProgressCallback | None,
 ) -> tuple[Fit, str, list[str]]:
     """Fit by the strategy that the request asks for; return the fit, the method in words, and notes."""
+    hold_out = HoldOut(indexes, config, path, progress)
     if request.holdout is not None:
-        vectors, label_ids, notes = _holdout(indexes, config, path, request.holdout, progress)
+        spec = DatasetSpec.of(request.holdout)
+        vectors, label_ids, notes = hold_out.labeled(spec)
         fit = fit_on_held_out(config.retrieval, indexes, vectors, label_ids, texts)
-        return fit, f"of {request.holdout}", notes
-    groups, notes = _groups(indexes, config, path, request, progress)
+        return fit, f"of {spec}", notes
+    groups, notes = hold_out.groups(request)
     if groups is not None:
         fit = fit_by_groups(config.retrieval, indexes, groups, texts, progress)
         return fit, f"held out with their group, of {len(np.unique(groups))} groups", notes
@@ -198,72 +192,3 @@ def _older_guarantee(
         return None
     risk, delta = 1 - request.target_precision, 1 - request.confidence_level
     return sgr_threshold(predictions.confidence, predictions.correct, risk, delta)
-
-
-def _groups(
-    indexes: Sequence[Index],
-    config: PipelineConfig,
-    path: Path,
-    request: CalibrationRequest,
-    progress: ProgressCallback | None,
-) -> tuple[IntArray | None, list[str]]:
-    """Return the groups to hold out together (None: each example alone), and notes."""
-    index, groups, notes = indexes[0], None, list[str]()
-    if request.group_by is not None:
-        named = named_groups(index.manifest, request.group_by, config.images)
-        groups = group_ids([example.path for example in index.examples], request.group_by, named)
-        single = [name for number, name in enumerate(index.label_names) if len(set(groups[index.rows_of(number)])) < 2]
-        if len(single) == len(index.label_names):
-            what = f"The groups {request.group_by!r} put each label into one group"
-            raise CalibrationError(f"{what}, so no example of a held-out label remains. Choose smaller groups.")
-        notes += [f"{name}: one group only, so its examples count as errors" for name in single]
-    if request.target_images is None:
-        return groups, notes
-    found = find_images(request.target_images, config.images.follow_links)
-    if not found.paths:
-        what = f"{request.target_images} holds no readable image"
-        raise CalibrationError(nothing_found(what, found.skipped, "expected image files"))
-    notes += skipped_notes(request.target_images, found.skipped)
-    unseen = encode_unseen(indexes, config, path, found.paths, request.target_images, progress)
-    return _match_target(
-        index, index.queries(unseen.vectors[0]), request.target_images, groups, [*notes, *unseen.notes]
-    )
-
-
-def _match_target(
-    index: Index, new: Float32Array, target_images: Path, groups: IntArray | None, notes: list[str]
-) -> tuple[IntArray | None, list[str]]:
-    """Compare the examples with new vectors (n, d), and group them where leave-one-out is too optimistic."""
-    z = shift_z_score(index.gallery, np.arange(len(index)) if groups is None else groups, new)
-    if len(new) < _FEW_NEW:
-        notes.append(f"{target_images}: only {len(new)} images; with fewer than {_FEW_NEW} a shift is easily missed")
-    if z <= SHIFT_ALARM:
-        text = "no shift found: new images are as similar to the examples as the examples are to each other"
-        return groups, [*notes, f"{text} (z = {z:.1f})"]
-    clusters = match_query_distance(index.gallery, new)
-    notes.append(
-        f"shift found: examples are more similar to each other than new images are to them (z = {z:.1f}). The dataset "
-        "has several images of one object, or the new images are of another kind. "
-        f"Examples are held out in {len(np.unique(clusters))} clusters instead"
-    )
-    return clusters, notes
-
-
-def _holdout(
-    indexes: Sequence[Index], config: PipelineConfig, path: Path, folder: Path, progress: ProgressCallback | None
-) -> tuple[Sequence[Float32Array], IntArray, list[str]]:
-    """Encode a labeled folder: vectors (n, dim) of each encoder, label numbers (n,), and notes."""
-    index = indexes[0]
-    dataset = scan_image_folder(folder, config.images.follow_links)
-    examples = dataset.examples
-    numbers = {name: number for number, name in enumerate(index.label_names)}
-    known = [example for example in examples if example.label in numbers]
-    ignored = len(examples) - len(known)
-    notes = [f"{folder}: {ignored} images of other labels ignored"] if ignored else []
-    notes += [*skipped_notes(folder, dataset.skipped), *near_label_notes(folder, examples, numbers)]
-    files: Sequence[Path] = [folder / example.path for example in known]
-    if not files:
-        raise CalibrationError(f"{folder} holds no readable image of a label of the index")
-    unseen = encode_unseen(indexes, config, path, files, folder, progress)
-    label_ids = np.array([numbers[known[position].label] for position in unseen.positions], np.int64)
-    return unseen.vectors, label_ids, [*notes, *unseen.notes]

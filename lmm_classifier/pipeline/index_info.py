@@ -18,6 +18,7 @@ from lmm_classifier.data.readers.dataset_spec import DatasetSpec
 from lmm_classifier.index.contents import IndexContents
 from lmm_classifier.index.formats import read_index
 from lmm_classifier.index.matching import likely_places
+from lmm_classifier.index.settings.remembered import config_of_index
 from lmm_classifier.index.staleness import stale_parts
 from lmm_classifier.neighbors.voting import make_rule
 from lmm_classifier.pipeline.thresholds import Thresholds
@@ -34,7 +35,8 @@ def describe_index(index_path: Path | str, config: PipelineConfig | None = None)
 
     Args:
         index_path: a durable index (folder) or an `.npz` file.
-        config: names the rule, and may set thresholds that come before the stored ones.
+        config: names the rule, and may set thresholds that come before the stored ones. None: what the index
+            remembers.
 
     Returns:
         Plain values, ready for JSON. `thresholds` holds value and source of each threshold that a
@@ -46,7 +48,7 @@ def describe_index(index_path: Path | str, config: PipelineConfig | None = None)
         >>> described["images"], described["calibration"]["state"]
         (32, 'loaded')
     """
-    path, config = expand_home(index_path), config or PipelineConfig()
+    path, config = expand_home(index_path), config or config_of_index(index_path)
     contents = read_index(path)
     manifest = contents.manifest
     files = [path] if path.is_file() else sorted(file for file in path.rglob("*") if file.is_file())
@@ -67,6 +69,7 @@ def describe_index(index_path: Path | str, config: PipelineConfig | None = None)
         "created": manifest.created,
         "program": manifest.program,
         "version": contents.version or None,
+        "settings": dict(manifest.settings),
         "stale": list(stale_parts(contents)),
         "calibration": _describe_calibration(state, contents),
         "thresholds": _thresholds(state, config, contents).to_dict(),

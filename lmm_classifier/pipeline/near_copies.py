@@ -45,7 +45,7 @@ def encode_unseen(
     config: PipelineConfig,
     path: Path,
     files: Sequence[Place],
-    source: Path,
+    source: str,
     progress: ProgressCallback | None = None,
 ) -> UnseenImages:
     """Encode the readable ones of some files, and leave out those of which the index at `path` holds a copy.
@@ -111,7 +111,7 @@ def _repeats(
     return np.asarray(components != np.arange(len(files)))
 
 
-def left_out_notes(source: Path, identical: int, near: int) -> list[str]:
+def left_out_notes(source: str, identical: int, near: int) -> list[str]:
     """Say in words how many images were left out; nothing where none was."""
     if not identical + near:
         return []

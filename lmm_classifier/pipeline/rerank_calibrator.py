@@ -26,6 +26,7 @@ from lmm_classifier.core.progress_display import displayed
 from lmm_classifier.core.protocols import Reranker
 from lmm_classifier.data.images import DecodedImage, read_images
 from lmm_classifier.data.readers.opening import source_problem
+from lmm_classifier.index.settings.remembered import config_of_index
 from lmm_classifier.index.vector_index import Index
 from lmm_classifier.pipeline.index_encoder import open_encoders_of
 from lmm_classifier.pipeline.label_scorer import LabelScorer
@@ -60,7 +61,7 @@ def measure_reranker(
 
     Args:
         index_path: a durable index (folder) or an `.npz` file, whose image files exist.
-        config: names the rule and the reranker.
+        config: names the rule and the reranker. None: what the index remembers.
         max_calls: most examples to ask about. Answers are stored next to the index, so that a run that was
             interrupted resumes.
         progress: True shows it; a function is called after each answer, and may raise `Cancelled` to stop.
@@ -74,7 +75,7 @@ def measure_reranker(
         >>> benefit.identity, benefit.outcomes.pays in (True, False)
         ('views:five', True)
     """
-    path, config = expand_home(index_path), config or PipelineConfig()
+    path, config = expand_home(index_path), config or config_of_index(index_path)
     indexes = Index.open_each(path)
     fit = fit_by_leave_one_out(config.retrieval, indexes)
     with displayed(progress) as show:

@@ -137,7 +137,7 @@ def _check_folders(runs: RunStore) -> Iterator[Finding]:
     """Yield runs whose images are gone."""
     for run in runs.runs():
         source = run.source
-        if source["kind"] == "folder" and run.open and not Path(source["folder"]).is_dir():
+        if source["kind"] == "folder" and run.open and not Path(source["folder"]).exists():
             problem = f"the folder of run {run.id} is not there: {source['folder']}"
             yield Finding(
                 "note", problem, f"its {run.open} open images cannot be taught; delete the run or bring it back"

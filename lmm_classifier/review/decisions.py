@@ -10,6 +10,7 @@ from filelock import FileLock, Timeout
 
 from lmm_classifier.core.errors import ReviewError
 from lmm_classifier.core.labels import require_label
+from lmm_classifier.data.places import Place
 from lmm_classifier.index.build.editor import IndexEditor
 from lmm_classifier.review.edits import Taught, edit_of, examples_of, take_back, teach
 from lmm_classifier.review.images import file_of_item
@@ -49,7 +50,7 @@ class Decisions:
             return self._answers.answer(asked[0].decision.answer), {}
         require_unlabeled({item.id: item.decision for item in chosen})
         known = examples_of(self._folder, {item.content_hash for item in chosen})
-        files, refused = dict[int, Path](), dict[int, str]()
+        files, refused = dict[int, Place](), dict[int, str]()
         source = self._runs.run(chosen[0].run).source
         for item in chosen:
             path, former = known.get(item.content_hash, ("", label))

@@ -6,6 +6,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from lmm_classifier.data.places import Place
 from lmm_classifier.index.build.editor import IndexEditor
 from lmm_classifier.index.storage.reader import read_store
 
@@ -18,7 +19,7 @@ class Taught:
     examples: tuple[str, ...]
 
 
-def teach(editor: IndexEditor, files: Sequence[Path], label: str, origin: str) -> Taught:
+def teach(editor: IndexEditor, files: Sequence[Place], label: str, origin: str) -> Taught:
     """Add image files as examples of a label, in one edit; the journal of the index shows its origin."""
     report = editor.add(files, label, origin=origin)
     return Taught(report.edit, report.changes.added)

@@ -7,14 +7,19 @@ import os
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Protocol
 
 from filelock import FileLock, Timeout
 
 from lmm_classifier.core.errors import ReviewError
-from lmm_classifier.core.files import content_hash, sync_to_disk
-from lmm_classifier.data.image_folder import find_images
+from lmm_classifier.core.files import sync_to_disk
+from lmm_classifier.data.config import ImagesConfig
+from lmm_classifier.data.images import hash_of
+from lmm_classifier.data.places import Place
+from lmm_classifier.data.readers.dataset_spec import DatasetSpec
+from lmm_classifier.data.readers.opening import find_in_source, open_root
 
 UPLOADS = "uploads"  # folder in that of the index
 _LOCK = "uploads.lock"
@@ -24,10 +29,10 @@ _RECENT = 3600.0  # seconds
 
 @dataclass(frozen=True)
 class NamedImage:
-    """An image file of a run, and its name there; `data` are its bytes, where the file is not stored yet."""
+    """An image of a run, and its name there; `data` are its bytes, where its file is not stored yet."""
 
     name: str
-    file: Path
+    file: Place
     data: bytes | None = None
 
 
@@ -48,25 +53,24 @@ class ImageSource(Protocol):
 
 
 class FolderImages:
-    """The image files in a folder and its subfolders; their names are paths relative to it.
+    """The images in a folder and its subfolders, or in an archive or a table; their names are ids in it.
 
-    Raises DatasetError where it is not a folder.
+    Raises DatasetError where it is none of these.
     """
 
     def __init__(self, folder: Path) -> None:
         self._folder = Path(os.path.abspath(folder))  # noqa: PTH100 - a link to the folder stays a link
-        self._paths = find_images(self._folder).paths
+        self._found = find_in_source(DatasetSpec(str(self._folder)), ImagesConfig())
 
     def describe(self) -> Mapping[str, Any]:
-        """Return the folder."""
+        """Return the folder, or the file of the dataset."""
         return {"kind": "folder", "folder": str(self._folder)}
 
     def __len__(self) -> int:
-        return len(self._paths)
+        return len(self._found.places)
 
     def __iter__(self) -> Iterator[NamedImage]:
-        for path in self._paths:
-            yield NamedImage(path.relative_to(self._folder).as_posix(), path)
+        yield from map(NamedImage, self._found.ids, self._found.places)
 
 
 class UploadedFiles:
@@ -103,8 +107,11 @@ class UploadedFiles:
 
     def keep(self, image: NamedImage) -> None:
         """Store the bytes of a received image under their hash; its name is only text and never a path."""
-        file, data = image.file, image.data
-        if data is not None and not file.is_file():
+        data = image.data
+        if data is None:
+            return
+        file = self.file_of(hashlib.sha256(data).hexdigest())
+        if not file.is_file():
             self._folder.mkdir(mode=0o700, exist_ok=True)
             temporary = self._folder / f".{file.name}-{os.getpid()}-{os.urandom(4).hex()}.tmp"
             try:
@@ -141,8 +148,8 @@ class UploadedFiles:
         return [file for file in self._folder.iterdir() if file.name not in wanted and file.stat().st_mtime < limit]
 
 
-def file_of_item(source: Mapping[str, Any], index_folder: Path, name: str, digest: str) -> Path:
-    """Return the file of an item of a run; raise ReviewError where it is not there any more, or has changed.
+def file_of_item(source: Mapping[str, Any], index_folder: Path, name: str, digest: str) -> Place:
+    """Return the image of an item of a run; raise ReviewError where it is not there any more, or has changed.
 
     Args:
         source: as `ImageSource.describe` tells.
@@ -151,11 +158,15 @@ def file_of_item(source: Mapping[str, Any], index_folder: Path, name: str, diges
         digest: SHA-256 of the content that was classified.
     """
     is_upload = source["kind"] == "upload"
-    file = UploadedFiles(index_folder).file_of(digest) if is_upload else Path(source["folder"]) / name
+    stored = DatasetSpec(str(source["folder"])).stored() if not is_upload else ""
+    file: Place = UploadedFiles(index_folder).file_of(digest) if is_upload else _root(stored) / name
     try:
-        found = content_hash(file)
+        found = hash_of(file, file.read_bytes())
     except OSError as error:
         raise ReviewError(f"The image cannot be read any more: {error.strerror or type(error).__name__}.") from error
     if found != digest:
         raise ReviewError("The file changed after it was classified. Classify it again.")
     return file
+
+
+_root = lru_cache(maxsize=4)(open_root)  # an archive is not opened again for each of many items

@@ -12,6 +12,7 @@ from typing import Any, Self
 
 from lmm_classifier.core.errors import ReviewError
 from lmm_classifier.core.progress import ProgressCallback
+from lmm_classifier.data.places import Place, file_name
 from lmm_classifier.discovery.landscape import Landscape
 from lmm_classifier.index.formats import is_durable
 from lmm_classifier.pipeline.classifier import HybridClassifier
@@ -99,7 +100,7 @@ class Reviewer:
         self._decisions.recover()
 
     def classify_folder(self, folder: Path, progress: ProgressCallback | None = None) -> Run:
-        """Classify the images in a folder, in a new run; raise DatasetError where it is not a folder."""
+        """Classify the images in a folder, an archive or a table, in a new run; raise DatasetError for others."""
         source = FolderImages(folder)
         return self.resume(self.runs.create(source.describe(), len(source)).id, progress, source)
 
@@ -135,7 +136,7 @@ class Reviewer:
                     self.uploads.keep(image)
                 return self.runs.add(run, items)
             except ReviewError:  # such as for a run that was deleted meanwhile
-                self.uploads.remove({image.file.name for image in received} - self.runs.uploaded_hashes())
+                self.uploads.remove({file_name(image.file) for image in received} - self.runs.uploaded_hashes())
                 raise
 
     def revote(self, run: int) -> Revote:
@@ -172,7 +173,7 @@ class Reviewer:
                 self.runs.put_results(run, self._revoter.results(run, flow, undecided))
         return self.runs.items(ids)
 
-    def file_of(self, item: int) -> Path:
+    def file_of(self, item: int) -> Place:
         """Return the image file of an item; raise ReviewError where it is gone or has changed."""
         found = self.runs.items([item])[0]
         return file_of_item(self.runs.run(found.run).source, self._folder, found.name, found.content_hash)

@@ -65,7 +65,8 @@ class ServerConfig(Settings):
     keep_runs_days: float | None = Field(default=None, ge=0)
     """Days after which runs are deleted, with their results, answers and uploaded images; null keeps them."""
     roots: dict[RootName, PathField] = Field(default={})
-    """Folders whose images people may let classify from their browser, by a short name; no other folder is read."""
+    """Folders, or archives and tables, whose images people may let classify from their browser, by a short name; no
+    other folder is read."""
     max_run_images: int = Field(default=100_000, ge=1)
     """Images of one run."""
     max_upload_bytes: int = Field(default=10_000_000_000, ge=0)

@@ -1,9 +1,11 @@
 """`add` adds images of a label; adding one twice changes nothing."""
 
 import json
+import zipfile
 
 import pytest
 
+from lmm_classifier.index.build.editor import IndexEditor
 from tests.helpers.command_line import OFFLINE, run
 
 
@@ -33,3 +35,14 @@ def test_what_cannot_be_added(editable, arguments, message):
     (editable / "empty").mkdir()
     done = run("add", *arguments, "--config", OFFLINE, cwd=editable, code=1)
     assert message in " ".join(done.stderr.split())
+
+
+def test_all_images_of_an_archive_get_the_label(editable):
+    """The members of a .zip file are copied into the index, and one that is no image is listed."""
+    with zipfile.ZipFile(editable / "new.zip", "w") as archive:
+        archive.write(editable / "photo.png", "any/photo.png")
+        archive.writestr("any/broken.png", b"no image")
+    done = run("add", "new.zip", "--label", "argyle", cwd=editable, code=3)
+    assert "broken.png" in done.stdout
+    (added,) = IndexEditor(editable / "index").examples_of("argyle")
+    assert added.endswith("-photo.png")

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 
 import pytest
 
@@ -172,3 +173,18 @@ def test_several_encoders_through_every_other_command(several):
         assert described(call, index)["calibration"]["state"] == "loaded"
     call("sync")
     call("doctor", "index")
+
+
+def test_a_holdout_is_named_as_a_dataset_of_build(place, index_file, tmp_path):
+    """Options choose its labels and its split; without a dataset they are wrong usage."""
+    shutil.copytree(place / "new", tmp_path / "files")
+    rows = [f"{file.relative_to(tmp_path)},{file.parent.name},test" for file in (tmp_path / "files").glob("*/*.*")]
+    rows.append("nowhere.png,stripes,train")
+    (tmp_path / "new.csv").write_text("\n".join(["path,kind,part", *rows]), encoding="utf-8")
+    chosen = ["--label-from", "kind", "--split-from", "part", "--split", "test"]
+    done = run("calibrate", index_file, "--holdout", tmp_path / "new.csv", *chosen)
+    assert f"images of {tmp_path / 'new.csv'} (label_from kind, split_from part, split test)" in done.stdout
+    refused = run("calibrate", index_file, "--holdout", tmp_path / "new.csv", *chosen[2:], code=1).stderr
+    assert "label" in refused
+    assert "Name it by --holdout" in run("calibrate", index_file, "--split", "test", code=2).stderr
+    assert "does not exist" in run("calibrate", index_file, "--target-images", "nowhere.zip", code=1).stderr

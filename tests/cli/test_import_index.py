@@ -89,3 +89,36 @@ def test_what_is_refused(folder):
         "classify", "--vectors", "new.npy", "--config", "vectors", "--set", "encoder.model=x", cwd=folder, code=1
     )
     assert "encoder.model is 'x'" in done.stderr
+
+
+def test_groups_of_a_table_and_of_a_list(folder):
+    """They are stored with the vectors, `calibrate` holds them out, and `evaluate` has its intervals by them."""
+    arrow = pytest.importorskip("pyarrow", reason="pyarrow is not installed")
+    parquet = pytest.importorskip("pyarrow.parquet", reason="pyarrow is not installed")
+    groups = [None if row == 0 else f"object {row // 3}" for row in range(24)]
+    (folder / "groups.txt").write_text("".join(f"{group or ''}\n" for group in groups), encoding="utf-8")
+    new = np.load(folder / "new.npy")
+    for name, vectors in (("table", VECTORS), ("new", new)):
+        rows = arrow.table({"emb": list(vectors), "label": LABELS, "object": groups})
+        parquet.write_table(rows, folder / f"{name}.parquet")
+    done = run("import", "table.parquet", "--group-column", "object", cwd=folder)
+    assert "groups of 'object'" in done.stdout
+    run("import", "vectors.npy", "--labels", "labels.txt", "--groups", "groups.txt", "--output", "other", cwd=folder)
+    assert read_index(folder / "other").groups == read_index(folder / "index").groups
+    assert len(read_index(folder / "index").groups) == 23
+    for index in ("index", "other"):
+        assert "of 9 groups" in run("calibrate", index, "--group-by", "column", cwd=folder).stdout
+    common = ["evaluate", "--vectors"]
+    figures = []
+    for options in (
+        ["new.parquet", "--group-column", "object"],
+        ["new.npy", "--labels", "labels.txt", "--groups", "groups.txt"],
+    ):
+        run(*common, *options, "--json", "figures.json", cwd=folder)
+        figures.append(json.loads((folder / "figures.json").read_text(encoding="utf-8")))
+    assert figures[0]["groups"] == {"known": 9, "unknowns": 0, "largest": 3}
+    assert figures[0] == figures[1]
+    refused = run("import", "table.parquet", "--groups", "groups.txt", "--output", "x", cwd=folder, code=2)
+    assert "in a table they are columns" in refused.stderr
+    unknown = run("import", "table.parquet", "--group-column", "nope", "--output", "x", cwd=folder, code=1)
+    assert "no column 'nope'" in unknown.stderr

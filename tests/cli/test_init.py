@@ -114,7 +114,7 @@ def test_the_commands_that_follow_are_shown(tmp_path):
         (["no/where.yaml"], "does not exist"),
         (["."], "is a folder"),
         (["image.png"], "exists and is no text file"),
-        (["--images", "nowhere"], "There is no folder nowhere"),
+        (["--images", "nowhere"], "nowhere is missing. Expected labeled images, as for build"),
     ],
 )
 def test_what_cannot_be_written(tmp_path, arguments, message):

@@ -3,8 +3,11 @@
 import json
 from pathlib import Path
 
+import pytest
+
 from lmm_classifier import index_builder
 from tests.helpers.command_line import OFFLINE, run
+from tests.helpers.datasets import draw_dataset
 
 
 def test_flags_come_before_set_before_the_file(place, tmp_path):
@@ -67,3 +70,42 @@ def test_the_index_builder_takes_presets_and_home_folders(place, tmp_path, monke
     assert index_builder.main([str(place / "dataset"), "--output", "~/index.npz", "--config", "offline"]) == 0
     assert (tmp_path / "home/index.npz").is_file()
     assert index_builder.main([str(place / "dataset"), "--config", "ofline"]) == 1
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["classify", "new"],
+        ["evaluate", "new"],
+        ["calibrate"],
+        ["calibrate", "--holdout", "new"],
+        ["audit"],
+        ["sync"],
+        ["add", "new", "--label", "stripes"],
+        ["info"],
+        ["build", "dataset"],
+    ],
+    ids=" ".join,
+)
+def test_an_index_needs_no_configuration(editable, command):
+    """A command without a configuration takes the encoder of the index."""
+    draw_dataset(editable / "new", count=2, seed=5, size=48)
+    run(*command, cwd=editable)  # with the default encoder each of those that open one would be refused
+
+
+def test_a_named_encoder_comes_before_that_of_the_index(editable, monkeypatch):
+    """A preset, a setting and a variable name an encoder, and the difference is an error as ever."""
+    wrong = "but encoder.backend is 'onnx'. Use the configuration that it was built with"
+    assert wrong in run("classify", "photo.png", "--set", "encoder.backend=onnx", cwd=editable, code=1).stderr
+    Path(editable, "own.yaml").write_text("encoder: {backend: onnx}", encoding="utf-8")
+    assert wrong in run("classify", "photo.png", "--config", "own.yaml", cwd=editable, code=1).stderr
+    refused = run("classify", "photo.png", "--config", "default", cwd=editable, code=1).stderr
+    assert "but encoder.backend is 'transformers'" in refused
+    run("classify", "photo.png", "--set", "encoder.batch_size=3", cwd=editable)
+    monkeypatch.setenv("LMM_CLASSIFIER__ENCODER__BACKEND", "onnx")
+    assert wrong in run("classify", "photo.png", cwd=editable, code=1).stderr
+
+
+def test_info_says_what_the_index_remembers(durable):
+    """The settings that commands take from the index stand in its description."""
+    assert "remembers     encoder.backend descriptor, rerank.backend views\n" in run("info", cwd=durable).stdout

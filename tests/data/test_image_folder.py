@@ -115,7 +115,7 @@ def test_near_labels_of_another_folder_are_named(root):
     dataset = scan_image_folder(root)
     (note,) = near_label_notes(root, dataset.examples, ["hat", "coat"])
     assert "'Hat' is not a label of the index. It has 'hat'" in note
-    (note,) = skipped_notes(root, dataset.skipped)
+    (note,) = skipped_notes(str(root), dataset.skipped)
     assert "1 file skipped: 1 unsupported, such as new/x.jp2" in note
 
 

@@ -9,7 +9,8 @@ from PIL import Image
 
 from benchmarks.near_copies import KINDS, copy_of
 from lmm_classifier import Cancelled, HybridClassifier, build_index_from_directory
-from lmm_classifier.core.errors import DatasetError
+from lmm_classifier.core.errors import CalibrationError, DatasetError
+from lmm_classifier.data.readers.dataset_spec import DatasetSpec
 from lmm_classifier.evaluation.evaluate import evaluate_folder
 from tests.helpers.command_line import OFFLINE, run
 from tests.helpers.datasets import draw_dataset, offline_config
@@ -175,3 +176,44 @@ def test_unreadable_files_are_counted(place, tmp_path):
     (tmp_path / "new" / "stripes" / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\n nothing")
     done = run("evaluate", tmp_path / "new", "--index", place / "index.npz", "--config", OFFLINE, code=3)
     assert "unreadable files" in done.stdout
+
+
+def test_groups_of_a_folder_of_a_column_and_of_names(place, classifier, tmp_path):
+    """The three forms of `calibrate --group-by` give the same groups, of images that are not left out."""
+    new = [*sorted((place / "new").glob("*/*.*")), next((place / "dataset" / "stripes").glob("*.*"))]
+    rows = ["path,label,object"]
+    for number, file in enumerate(new):
+        path = f"files/{file.parent.name}/object-{number // 2}/{number}{file.suffix}"
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(file, tmp_path / path)
+        rows.append(f"{path},{file.parent.name},{number // 2}")
+    (tmp_path / "rows.csv").write_text("\n".join(rows), encoding="utf-8")
+    column = DatasetSpec(str(tmp_path / "rows.csv"), group_from="object")
+    found = [
+        evaluate_folder(source, classifier, group_by=group_by).to_dict(lambda keep: 0.0)
+        for source, group_by in [
+            (tmp_path / "files", "folder"),
+            (column, "column"),
+            (tmp_path / "files", r"object-(\d+)"),
+        ]
+    ]
+    assert found[0]["images"]["left_out_identical"] == 1
+    assert found[0]["groups"] == {"known": 8, "unknowns": 2, "largest": 2}
+    for figures in found[1:]:
+        assert figures["groups"] == found[0]["groups"]
+        assert figures["accuracy"] == found[0]["accuracy"]
+    with pytest.raises(DatasetError, match=r"names no groups. Say in which column or level"):
+        evaluate_folder(tmp_path / "files", classifier, group_by="column")
+    with pytest.raises(CalibrationError, match="are not valid"):
+        evaluate_folder(tmp_path / "files", classifier, group_by="(")
+
+
+def test_the_command_reports_groups(place):
+    """`--group-by` names them, `--group-from` alone asks for the column, and vectors have neither."""
+    common = ["--index", "index.npz", "--config", OFFLINE]
+    done = run("evaluate", "new", "--group-by", "folder", *common, cwd=place)
+    assert "groups, which the intervals are by 4 of known images, 1 of unknown ones; at most 4 images" in done.stdout
+    levels = run("evaluate", "new", "--group-from", "1", *common, cwd=place)
+    assert "4 of known images, 1 of unknown ones" in levels.stdout
+    refused = run("evaluate", "--vectors", "x.npy", "--group-by", "folder", *common, cwd=place, code=2)
+    assert "--vectors has none" in refused.stderr

@@ -74,3 +74,15 @@ def test_wrong_vectors_and_labels(classifier):
         evaluate_vectors(np.ones((1, 3)), ["cat"], classifier)
     with pytest.raises(DatasetError, match="is no label"):
         evaluate_vectors(NEW[:1], [3], classifier)
+
+
+def test_groups_of_vectors(classifier):
+    """Vectors of one group are no independent trials; those without a group are alone, and the number must fit."""
+    names = [f"object {row // 4}" for row in range(len(NEW))]
+    names[0] = names[1] = ""
+    figures = evaluate_vectors(NEW, NEW_LABELS, classifier, groups=names).to_dict(lambda keep: 0.0)
+    counted = figures["groups"]["known"] + figures["groups"]["unknowns"]
+    assert counted == len({name for name in names if name}) + 2
+    assert figures["accuracy"]["fraction"] is not None
+    with pytest.raises(DatasetError, match="groups. Expected one for each"):
+        evaluate_vectors(NEW, NEW_LABELS, classifier, groups=names[1:])

@@ -2,9 +2,12 @@
 
 import json
 
+import numpy as np
 import pytest
 
 from lmm_classifier.core.datatypes import Candidate, Classification, Decision
+from lmm_classifier.core.metrics import clustered_interval
+from lmm_classifier.evaluation.reports.evaluation_page import summary
 from lmm_classifier.evaluation.results import Evaluation, LabeledResult
 
 
@@ -70,3 +73,33 @@ def test_every_part_alone_has_figures(entries):
     figures = Evaluation.of(entries, {"a", "b"}).to_dict(lambda keep: 0.0)
     json.dumps(figures, allow_nan=False)
     assert figures["unknown"] is None
+
+
+def test_intervals_are_by_groups():
+    """All fractions stay; their intervals are those of the groups, and the groups are counted."""
+    entries = [entry("a", "a" if group % 3 else "b") for group in range(12) for _ in range(5)]
+    entries += [
+        entry("moon", "a", reason="novel" if group % 2 else "confident") for group in range(4) for _ in range(5)
+    ]
+    groups = np.repeat(np.arange(16), 5)
+    alone, grouped = (Evaluation.of(entries, {"a", "b"}, groups=g).to_dict(lambda keep: 0.0) for g in (None, groups))
+    assert alone["groups"] is None
+    assert grouped["groups"] == {"known": 12, "unknowns": 4, "largest": 5}
+    row, of_alone = grouped["classes"][0], alone["classes"][0]
+    right = np.repeat(np.arange(12) % 3 > 0, 5)
+    assert tuple(grouped["accuracy"]["interval"]) == clustered_interval(right, groups[:60])
+    for found, former in [
+        (grouped["accuracy"], alone["accuracy"]),
+        (grouped["accuracy_if_a_label_is_forced"], alone["accuracy_if_a_label_is_forced"]),
+        (grouped["known_called_unknown"], alone["known_called_unknown"]),
+        (grouped["precision_of_answers"], alone["precision_of_answers"]),
+        (grouped["unknown"]["caught"], alone["unknown"]["caught"]),
+        (row, of_alone),
+        (row["precision"], of_alone["precision"]),
+    ]:
+        assert (found["fraction"], found["count"], found["of"]) == (former["fraction"], former["count"], former["of"])
+        assert found["interval"][1] - found["interval"][0] > former["interval"][1] - former["interval"][0]
+    assert row["precision"]["of"] == 50, "answers to unknown images count for the precision of a label"
+    assert ("groups, which the intervals are by", "12 of known images, 4 of unknown ones; at most 5 images in one") in (
+        summary(grouped)
+    )

@@ -1,6 +1,7 @@
 """An index is calibrated as asked, or a typed error says why not and the index is unchanged."""
 
 import shutil
+from pathlib import Path
 
 import pytest
 
@@ -9,6 +10,7 @@ from lmm_classifier.calibration.guarantees.risk_control import fixed_sequence_th
 from lmm_classifier.calibration.request import CalibrationRequest
 from lmm_classifier.config import PipelineConfig
 from lmm_classifier.core.errors import CalibrationError, Cancelled
+from lmm_classifier.data.readers.dataset_spec import DatasetSpec
 from lmm_classifier.index.build.builder import build_index_from_directory
 from lmm_classifier.index.formats import read_index
 from lmm_classifier.index.vector_index import Index
@@ -155,7 +157,7 @@ def test_production_images_are_compared_with_the_examples(drawn, images, tmp_pat
 
 def test_a_shift_is_answered_by_clusters(drawn, images, monkeypatch):
     """Where new images are less similar to the examples than these to each other, clusters are held out."""
-    monkeypatch.setattr("lmm_classifier.pipeline.calibrator.shift_z_score", lambda *_: 9.0)
+    monkeypatch.setattr("lmm_classifier.pipeline.calibrating.held_out.shift_z_score", lambda *_: 9.0)
     report = calibrate_index(images.retrieval.index_path, images, CalibrationRequest(target_images=drawn / "new"))
     assert "shift found" in report.notes[-1]
     assert "held out with their group" in report.method
@@ -246,7 +248,10 @@ def test_a_remembered_folder_that_is_gone_is_named(drawn, images, tmp_path):
     calibrate_index(path, images, CalibrationRequest(holdout=other))
     shutil.rmtree(other)
     before = path.read_bytes()
-    with pytest.raises(CalibrationError, match=r"The former calibration used holdout .*other, but this folder does"):
+    with pytest.raises(
+        CalibrationError,
+        match=r"The former calibration used holdout .*, but the dataset folder .* is missing",
+    ):
         calibrate_index(path, images)
     assert path.read_bytes() == before
     calibrate_index(path, images, reset=True)
@@ -289,3 +294,31 @@ def test_a_guarantee_on_repeated_objects_is_not_certified(tmp_path):
     grouped = calibrate_index(path, request=CalibrationRequest(group_by=r"(\d+)_"), reset=True)
     assert grouped.warning == grouped.calibration.not_certified == ""
     assert grouped.accuracy < report.accuracy
+
+
+@pytest.mark.parametrize("kind", ["zip", "csv"])
+def test_a_holdout_and_target_images_may_be_any_dataset(drawn, images, tmp_path, kind):
+    """An archive and a table give the calibration of the folder, are remembered, and are missed when they are gone."""
+    path, expected = images.retrieval.index_path, {}
+    for name in ("holdout", "target_images"):
+        request = CalibrationRequest(keep_known=0.9, **{name: drawn / "new"})
+        expected[name] = calibrate_index(path, images, request, reset=True)
+    if kind == "zip":
+        dataset = Path(shutil.make_archive(str(tmp_path / "new"), "zip", drawn / "new"))
+        spec = DatasetSpec(str(dataset))
+    else:
+        dataset = tmp_path / "new.csv"
+        shutil.copytree(drawn / "new", tmp_path / "files")
+        rows = [f"{file.relative_to(tmp_path)},{file.parent.name}" for file in (tmp_path / "files").glob("*/*.*")]
+        dataset.write_text("\n".join(["path,kind", *rows]), encoding="utf-8")
+        spec = DatasetSpec(str(dataset), label_from="kind")
+    for name, former in expected.items():
+        request = CalibrationRequest(keep_known=0.9, **{name: spec})
+        report = calibrate_index(path, images, request, reset=True)
+        assert report.accuracy == former.accuracy
+        assert report.calibration.familiarity_threshold(0.9) == former.calibration.familiarity_threshold(0.9)
+        assert getattr(report.calibration.request, name) == spec.fixed()
+        assert calibrate_index(path, images).accuracy == former.accuracy, "it is read again by what is remembered"
+    dataset.unlink()
+    with pytest.raises(CalibrationError, match=rf"used target_images .*new\.{kind}.*, but .* is missing"):
+        calibrate_index(path, images)

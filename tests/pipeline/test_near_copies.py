@@ -31,7 +31,7 @@ def test_unseen_images_keep_their_positions(place):
     """The copies are left out and counted."""
     config, index = PipelineConfig.offline(), Index.open(place / "index.npz")
     files = sorted((place / "new").rglob("*.*"))
-    unseen = encode_unseen([index], config, place / "index.npz", files, place / "new")
+    unseen = encode_unseen([index], config, place / "index.npz", files, str(place / "new"))
     assert [files[position].name for position in unseen.positions] == ["00.png"] * 4
     (vectors,) = unseen.vectors
     assert vectors.shape == (4, index.fingerprint.dim)
@@ -48,7 +48,7 @@ def test_copies_among_the_new_images_count_once(place, tmp_path):
         with Image.open(file) as image:
             image.convert("RGB").save(file.with_name(f"{file.stem}-saved.jpg"), quality=70)
     files = sorted(folder.rglob("*.*"))
-    unseen = encode_unseen([index], config, place / "index.npz", files, folder)
+    unseen = encode_unseen([index], config, place / "index.npz", files, str(folder))
     assert len(unseen.positions) == 8
     assert unseen.notes == (f"{folder}: 16 images are left out, because they are copies of others in it",)
 

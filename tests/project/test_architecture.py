@@ -30,7 +30,15 @@ ONLY = {  # what a room may import where its floor alone would allow more
     "embeddings": {"core", "data"},
     "html": {"core", "data"},
     "index": {"core", "data", "embeddings", "html", "neighbors", "config"},
-    "calibration": {"core", "html", "neighbors", "index", "embeddings.whitening", "rerank.benefit"},
+    "calibration": {
+        "core",
+        "html",
+        "neighbors",
+        "index",
+        "embeddings.whitening",
+        "rerank.benefit",
+        "data.readers.dataset_spec",  # the name of a dataset, no image
+    },
     "index_builder": {"cli", "config", "core", "logging_config", "index.build.builder"},
     "__main__": {"cli"},
 }

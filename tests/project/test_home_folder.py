@@ -44,7 +44,7 @@ def test_paths_may_begin_with_the_home_folder(home, tmp_path):
     assert describe_index("~/index")["images"] == 12
     assert not [finding for finding in check_index("~/index") if finding.severity == "damage"]
     calibrate_index("~/index", config)
-    assert CalibrationRequest(target_images="~/new").target_images == home / "new"
+    assert CalibrationRequest(target_images="~/new").target_images.fixed().source == str(home / "new")
     audit = audit_index("~/index", config, near_duplicate=1.0)
     write_audit_page("~/audit.html", audit, "~/index")
     with HybridClassifier(config) as classifier:

@@ -11,6 +11,7 @@ SEVERAL = {
     "batching/test_queue_states.py": "classifier_queue, admission, deadline_timer, worker_pool: any order of events",
     "embeddings/test_hub_layout.py": "transformers, image_tower, text_tower: the files of the default model",
     "index/test_former_format.py": "storage, npz, doctor: an index of the former format gets one clear error",
+    "pipeline/test_cascaded_classifier.py": "classifier, encoded_files, cascade: several encoders in use",
     "pipeline/retrieval/test_opening.py": "retriever, encoder_retriever, fit, loading: what is fitted, read or reused",
     "rerank/test_server_faults.py": "openai_api, chat_client, circuit_breaker, pipeline: what a faulty server does",
     "rerank/test_transformers_serve.py": "openai_api, server_probe: a real server",

@@ -61,6 +61,7 @@ PUBLIC = [
     "build_index_from_directory",
     "calibrate_index",
     "check_index",
+    "config_of_index",
     "configure_logging",
     "describe_index",
     "evaluate_folder",

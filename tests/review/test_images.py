@@ -1,5 +1,6 @@
 """Images of a run: files in a folder under their relative names, and uploaded bytes under their hash."""
 
+import shutil
 import time
 
 import pytest
@@ -25,6 +26,29 @@ def test_a_folder(tmp_path):
         file_of_item(described, tmp_path, "stripes/02.png", digest)
     with pytest.raises(DatasetError):
         FolderImages(tmp_path / "missing")
+
+
+def test_an_archive_and_a_table(tmp_path):
+    """Their images have the same names and contents as those of the folder, and a changed one is noticed."""
+    root = draw_dataset(tmp_path / "new", ("stripes",), count=2, size=16)
+    shutil.make_archive(str(tmp_path / "new"), "zip", root)
+    (tmp_path / "new.csv").write_text("path,label\nnew/stripes/00.png,stripes\nnew/stripes/01.png,stripes\n")
+    digest = content_hash(root / "stripes/00.png")
+    for file, name in (("new.zip", "stripes/00.png"), ("new.csv", "new/stripes/00.png")):
+        images = FolderImages(tmp_path / file)
+        assert next(iter(images)).name == name
+        assert len(images) == 2
+        found = file_of_item(images.describe(), tmp_path, name, digest)
+        assert found.read_bytes() == (root / "stripes/00.png").read_bytes()
+        with pytest.raises(ReviewError, match="changed"):
+            file_of_item(images.describe(), tmp_path, name, "0" * 64)
+        with pytest.raises(ReviewError, match="cannot be read"):
+            file_of_item(images.describe(), tmp_path, "stripes/02.png", digest)
+        (tmp_path / file).rename(tmp_path / f"gone-{file}")
+        with pytest.raises(DatasetError):
+            FolderImages(tmp_path / file)
+    with pytest.raises(ReviewError, match="cannot be read"):
+        file_of_item({"kind": "folder", "folder": str(tmp_path / "new.zip")}, tmp_path, "stripes/00.png", digest)
 
 
 def test_uploads(tmp_path):

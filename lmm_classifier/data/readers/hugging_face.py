@@ -15,7 +15,7 @@ from lmm_classifier.core.redaction import quote_foreign
 from lmm_classifier.data.places import MemberStatus
 from lmm_classifier.data.readers.dataset_spec import DatasetSpec
 from lmm_classifier.data.readers.listing import Listing, Row
-from lmm_classifier.data.readers.parquet_images import image_row_id
+from lmm_classifier.data.readers.parquet_images import image_row_id, row_of_image
 
 _ROWS = 1000  # read at a time
 
@@ -59,12 +59,11 @@ class HuggingFacePlace:
     def _value(self) -> bytes | Path:
         """Return the bytes in the row, or the file that it names."""
         split, _, rest = self.path.partition("/")
-        digits = rest.partition("-")[0]
         try:
             rows = self.root.splits().get(split)
         except LmmClassifierError as error:
             raise OSError(str(error)) from error
-        row = int(digits) if digits.isascii() and digits.isdigit() and len(digits) < 20 else -1
+        row = row_of_image(rest)
         if rows is None or not 0 <= row < len(rows):
             raise FileNotFoundError(f"{self.root.spec.source} has no row {self.path!r} now")
         value = rows[row][_image_column(rows.features, self.root.spec)]

@@ -48,7 +48,8 @@ def found_places(listing: Listing, spec: DatasetSpec) -> FoundPlaces:
     """Return the images of a listing, whether they have labels or not."""
     rows, skipped = _unique(_chosen(listing, spec), listing.skipped)
     paths = sorted(row.path for row in rows)
-    return FoundPlaces(tuple(listing.root / path for path in paths), tuple(sorted(skipped, key=lambda f: f.path)))
+    places = tuple(listing.root / path for path in paths)
+    return FoundPlaces(places, tuple(sorted(skipped, key=lambda file: file.path)), tuple(paths))
 
 
 def text_of(value: Value) -> str | None:

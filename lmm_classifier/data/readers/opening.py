@@ -54,8 +54,10 @@ def find_in_source(spec: DatasetSpec, images: ImagesConfig) -> FoundPlaces:
     """Find the images of a source, labeled or not; raises as `open_dataset` does where it cannot be read."""
     spec = spec.fixed()
     if _is_folder(spec) and not spec.has_choices:
-        found = find_images(Path(spec.source), images.follow_links)
-        return FoundPlaces(found.paths, found.skipped)
+        folder = Path(spec.source)
+        found = find_images(folder, images.follow_links)
+        ids = tuple(path.relative_to(folder).as_posix() for path in found.paths)
+        return FoundPlaces(found.paths, found.skipped, ids)
     return found_places(_listing(spec, images), spec)
 
 
@@ -94,13 +96,16 @@ def with_listing(root: Root) -> Root:
     return root
 
 
-def source_problem(stored: str) -> str:
-    """Return why the source of a stored specification cannot be opened now; empty where it can."""
+def source_problem(stored: str, to_list: bool = False) -> str:
+    """Return why the source of a stored specification cannot be opened now; empty where it can.
+
+    `to_list` asks for what lists the images too; without it only the images themselves are needed.
+    """
     spec = DatasetSpec.from_stored(stored)
     if spec.kind == "hf":
         return ""
-    source = spec.pair()[1] if spec.kind else spec.source
-    if _ending(source) in _TABLES and _ending(source) != "parquet":
+    source = spec.pair()[not to_list] if spec.kind else spec.source
+    if _ending(source) in _TABLES and _ending(source) != "parquet" and not to_list:
         source = str(_parent(source))  # the table is not needed to read an image again
     names = shard_names(source) if _ending(source) == "tar" else [source]
     if is_url(source):

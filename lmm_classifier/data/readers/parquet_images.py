@@ -22,6 +22,12 @@ def image_row_id(row: int, name: str) -> str:
     return f"{row:0{_DIGITS}}-{name}" if name else f"{row:0{_DIGITS}}"
 
 
+def row_of_image(path: str) -> int:
+    """Return the row that an id of `image_row_id` names, -1 for any other text."""
+    digits = path.partition("-")[0]
+    return int(digits) if digits.isascii() and digits.isdigit() and len(digits) < 20 else -1
+
+
 @dataclass
 class ParquetRoot:
     """A Parquet file as the root of a dataset: it holds the bytes of images, or names files in its folder."""
@@ -96,8 +102,7 @@ class ParquetPlace:
             return self.root.table().image(name, self._row())
 
     def _row(self) -> int:
-        digits = self.path.partition("-")[0]
-        return int(digits) if digits.isascii() and digits.isdigit() and len(digits) < 20 else -1
+        return row_of_image(self.path)
 
     def __str__(self) -> str:
         return f"{self.root.file}/{self.path}"

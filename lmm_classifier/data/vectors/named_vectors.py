@@ -10,11 +10,12 @@ from lmm_classifier.core.arrays import Float32Array
 
 @dataclass(frozen=True)
 class NamedVectors:
-    """Normalized vectors (n, dim), with n labels and n ids; None where the file has none."""
+    """Normalized vectors (n, dim), with n labels, n ids and n groups; None where the file has none."""
 
     vectors: Float32Array
     labels: Sequence[str] | None = None
     ids: Sequence[str] | None = None
+    groups: Sequence[str] | None = None
     columns: str = ""  # the columns that were read, in words; empty where there are none
 
 
@@ -28,3 +29,5 @@ class VectorColumns:
     """None: labels are not wanted."""
     path: str | None = None
     """The column of the ids; None: the rows are numbered."""
+    group: str | None = None
+    """The column of groups, such as objects; None: there are none. An empty cell is no group."""

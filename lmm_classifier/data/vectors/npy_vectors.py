@@ -16,11 +16,13 @@ from lmm_classifier.core.vectors import normalized_vectors
 from lmm_classifier.data.vectors.named_vectors import NamedVectors
 
 
-def read_npy(vectors: Path, labels: Path | None = None, ids: Path | None = None) -> NamedVectors:
-    """Read an array (n, dim) with a list of n labels and one of n ids, where they are given.
+def read_npy(
+    vectors: Path, labels: Path | None = None, ids: Path | None = None, groups: Path | None = None
+) -> NamedVectors:
+    """Read an array (n, dim) with lists of n labels, n ids and n groups, where they are given.
 
-    A list is a text file with one value a line, a CSV file with a column `label` or `id`, or an array `.npy` of text or
-    whole numbers.
+    A list is a text file with one value a line, a CSV file with a column `label`, `id` or `group`, or an array `.npy`
+    of text or whole numbers.
 
     Raises:
         DatasetError: a file cannot be read, or a list has another length.
@@ -31,6 +33,7 @@ def read_npy(vectors: Path, labels: Path | None = None, ids: Path | None = None)
         rows,
         None if labels is None else _read_list(labels, "label", len(rows), vectors),
         None if ids is None else _read_list(ids, "id", len(rows), vectors),
+        None if groups is None else _read_list(groups, "group", len(rows), vectors),
     )
 
 

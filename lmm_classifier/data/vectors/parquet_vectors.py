@@ -53,16 +53,19 @@ class _Table:
         self._parts: list[Float32Array] = []
         self._labels: list[str] = []
         self._ids: list[str] = []
+        self._groups: list[str] = []
         self._count, self._dim = 0, 0
         self._vector = ""
 
     def named_vectors(self) -> NamedVectors:
         """Return all rows."""
         chosen = {"vectors": self._vector, "labels": self._columns.label, "ids": self._columns.path}
+        chosen["groups"] = self._columns.group
         return NamedVectors(
             np.concatenate(self._parts) if self._parts else np.empty((0, 0), np.float32),
             None if self._columns.label is None else self._labels,
             None if self._columns.path is None else self._ids,
+            None if self._columns.group is None else self._groups,
             ", ".join(f"{what} of {name!r}" for what, name in chosen.items() if name),
         )
 
@@ -83,11 +86,13 @@ class _Table:
                     self._dim = rows.shape[1]
                 self._parts.append(normalized_vectors(rows, self._dim, self._count))
                 for name, into in texts:
-                    into.extend(_texts(batch.column(name), names[name], f"{path}, column {name!r}", self._count))
+                    source = f"{path}, column {name!r}"
+                    into.extend(_texts(batch.column(name), names[name], source, self._count, into is self._groups))
                 self._count += batch.num_rows
 
     def _texts(self) -> list[tuple[str | None, list[str]]]:
-        return [(self._columns.label, self._labels), (self._columns.path, self._ids)]
+        columns = self._columns
+        return [(columns.label, self._labels), (columns.path, self._ids), (columns.group, self._groups)]
 
 
 def _only_vector_column(schema: Any, path: Path) -> str:
@@ -125,13 +130,18 @@ def _numbers(column: Any, source: str, start: int) -> NDArray[Any]:
     return np.asarray(values.to_numpy(zero_copy_only=False)).reshape(len(column), width)
 
 
-def _texts(column: Any, names: Sequence[str], source: str, start: int) -> Iterator[str]:
-    """Yield the values of a column of texts or whole numbers; the numbers of classes that have names as these."""
+def _texts(column: Any, names: Sequence[str], source: str, start: int, may_lack: bool) -> Iterator[str]:
+    """Yield the values of a column of texts or whole numbers; the numbers of classes that have names as these.
+
+    Where one may lack, it is empty.
+    """
     for row, value in enumerate(column.to_pylist(), start):
         if isinstance(value, int) and not isinstance(value, bool):
             yield names[value] if 0 <= value < len(names) else str(value)
         elif isinstance(value, str):
             yield value
+        elif value is None and may_lack:
+            yield ""
         else:
             found = "no value" if value is None else type(value).__name__
             raise DatasetError(f"{source} has {found} in row {row}. Expected text or a whole number.")

@@ -15,6 +15,7 @@ def read_vectors(
     columns: VectorColumns = VectorColumns(),  # noqa: B008 - it is frozen
     labels: Path | None = None,
     ids: Path | None = None,
+    groups: Path | None = None,
 ) -> NamedVectors:
     """Read a `.npy` file with its lists, or a table: a `.parquet` file, or a folder of them.
 
@@ -24,9 +25,9 @@ def read_vectors(
         MissingExtraError: the library that reads the file is not installed.
     """
     if path.suffix.lower() == ".npy":
-        return read_npy(path, labels, ids)
+        return read_npy(path, labels, ids, groups)
     if path.suffix.lower() != ".parquet" and not path.is_dir():
         raise DatasetError(f"{path} has no known ending. Expected .npy, .parquet, or a folder of .parquet files.")
-    if labels is not None or ids is not None:
-        raise DatasetError(f"{path} is a table, so its labels and ids are columns and no other files.")
+    if labels is not None or ids is not None or groups is not None:
+        raise DatasetError(f"{path} is a table, so its labels, ids and groups are columns and no other files.")
     return read_parquet(path, columns)

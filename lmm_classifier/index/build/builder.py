@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from dataclasses import replace as replaced
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -35,6 +36,8 @@ from lmm_classifier.index.build.sync import Sync, make_report, nothing_indexed
 from lmm_classifier.index.contents import EncoderVectors, IndexContents
 from lmm_classifier.index.formats import has_npz_name, write_index
 from lmm_classifier.index.manifest import EncoderEntry, Manifest
+from lmm_classifier.index.settings.kept import kept_settings
+from lmm_classifier.index.settings.remembered import config_of_index
 from lmm_classifier.index.staleness import stale_parts
 from lmm_classifier.index.storage.arrays import VectorSpool
 from lmm_classifier.index.storage.editing.edits import NewEdit
@@ -61,7 +64,8 @@ def build_index_from_directory(
             other name gives a durable index in a folder. There, each batch is committed: an interrupted build resumes
             when it is run again, and an existing index is updated. No image is encoded twice.
         batch_size: images per commit.
-        config: names the encoders, limits images and chooses the number type of stored vectors. None: SigLIP.
+        config: names the encoders, limits images and chooses the number type of stored vectors. None: what an
+            existing index remembers, else SigLIP.
         progress: True shows it; a function is called after each batch, and may raise `Cancelled` to stop. Committed
             images stay in a durable index.
         encoder: an encoder that is loaded already, or several; None opens the configured ones. An existing index keeps
@@ -87,13 +91,14 @@ def build_index_from_directory(
     if batch_size < 1:
         raise ConfigError(f"batch_size is {batch_size}. It must be at least 1.")
     started = time.monotonic()
-    config = config or PipelineConfig()
+    config = config or config_of_index(output_path)
     dataset = scan_dataset(image_root, config)
     scanned = time.monotonic()
     encoders = open_encoders(config.encoders, encoder)
     loaded = time.monotonic()
+    settings = kept_settings(config) if encoder is None else {}
     with displayed(progress) as show:
-        build = Build(expand_home(output_path), dataset, encoders, config, batch_size, show, replace)
+        build = Build(expand_home(output_path), dataset, encoders, config, batch_size, show, replace, settings)
         report, stages = build.npz() if has_npz_name(build.output) else build.durable()
     stages = {"scan": scanned - started, "load encoder": loaded - scanned, **stages}
     return replaced(report, seconds=time.monotonic() - started, stages=stages)
@@ -110,6 +115,7 @@ class Build:
     batch_size: int
     progress: ProgressCallback | None = None
     replace: bool = False
+    settings: Mapping[str, Any] = field(default_factory=dict)  # what the index remembers
 
     def durable(self) -> tuple[BuildReport, dict[str, float]]:
         """Write a durable index, or update an existing one."""
@@ -128,6 +134,7 @@ class Build:
                 progress=self.progress,
                 replace=self.replace,
                 edit=NewEdit("build"),
+                settings=self.settings,
             ).run()
             encoded = time.monotonic()
             report = replaced(report, stale=stale_parts(store.contents()))  # this makes the derived files too
@@ -180,6 +187,7 @@ class Build:
             image_root=self.dataset.source,
             created=datetime.now(UTC).isoformat(timespec="seconds"),
             program=__version__,
+            settings=self.settings,
         )
 
     @property

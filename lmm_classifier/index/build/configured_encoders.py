@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import partial
+from typing import Any
 
+from lmm_classifier.config import PipelineConfig
 from lmm_classifier.core.errors import IndexMismatchError
 from lmm_classifier.core.fingerprint import Fingerprint
 from lmm_classifier.core.protocols import Encoder
-from lmm_classifier.embeddings.config import EncoderConfig
 from lmm_classifier.embeddings.lazy_encoder import LazyEncoder
 from lmm_classifier.embeddings.opening import Given, backends_of, open_encoders
 from lmm_classifier.index.manifest import Manifest
 from lmm_classifier.index.matching import places_of, require_backends
+from lmm_classifier.index.settings.kept import kept_settings
 
 
 @dataclass(frozen=True)
@@ -22,13 +24,14 @@ class EncodersOfSync:
 
     fingerprints: tuple[Fingerprint, ...]
     lazy: tuple[LazyEncoder, ...]
+    settings: Mapping[str, Any] = field(default_factory=dict)  # that the index remembers from now on, if there are any
 
 
 class ConfiguredEncoders:
     """The configured encoders, or those that were given. They are loaded when the first image needs one."""
 
-    def __init__(self, configs: Sequence[EncoderConfig], given: Given = None) -> None:
-        self._configs, self._given = configs, given
+    def __init__(self, config: PipelineConfig, given: Given = None) -> None:
+        self._config, self._configs, self._given = config, config.encoders, given
         self._opened: tuple[Encoder, ...] | None = None
 
     def for_sync(self, manifest: Manifest, source: str) -> EncodersOfSync:
@@ -50,7 +53,9 @@ class ConfiguredEncoders:
                 )
         stored_as = {fingerprint.space_id: fingerprint for fingerprint in manifest.fingerprints}
         fingerprints = tuple(stored_as.get(fingerprint.space_id, fingerprint) for fingerprint in configured)
-        return EncodersOfSync(fingerprints, tuple(LazyEncoder(partial(_same, encoder)) for encoder in self._open()))
+        settings = kept_settings(self._config) if self._given is None else {}
+        lazy = tuple(LazyEncoder(partial(_same, encoder)) for encoder in self._open())
+        return EncodersOfSync(fingerprints, lazy, settings)
 
     def for_edit(self, manifest: Manifest, source: str) -> tuple[LazyEncoder, ...]:
         """Return an encoder for each of those of the index.

@@ -24,6 +24,7 @@ from lmm_classifier.index.build.undo import Undo
 from lmm_classifier.index.dismissals import Dismissal
 from lmm_classifier.index.formats import has_npz_name
 from lmm_classifier.index.manifest import Manifest
+from lmm_classifier.index.settings.remembered import config_of_index
 from lmm_classifier.index.storage.editing.change import Change
 from lmm_classifier.index.storage.editing.edits import NewEdit, edit_time
 from lmm_classifier.index.storage.editing.purge import PurgeReport
@@ -39,13 +40,14 @@ class EditHistory:
     def __init__(
         self,
         path: Path | str,
-        config: PipelineConfig,
+        config: PipelineConfig | None = None,
         encoder: Encoder | Sequence[Encoder] | None = None,
         wait: float = WAIT,
     ) -> None:
         self.path: Path = expand_home(path)
-        self._config, self._wait = config, wait
-        self._encoders = ConfiguredEncoders(config.encoders, encoder)
+        self._config: PipelineConfig = config or config_of_index(self.path)
+        self._wait = wait
+        self._encoders = ConfiguredEncoders(self._config, encoder)
         if has_npz_name(self.path):
             raise IndexFileError(
                 f"{path} is a .npz file, which cannot be edited. Make a durable index of it with "

@@ -52,7 +52,7 @@ def sync_index(
         image_root: the dataset; None is the one that the index was built from. A path or a URL alone keeps where the
             labels were found.
         config: names the encoders, which must be those of the index. One more is added: it encodes all images. None:
-            SigLIP.
+            what the index remembers.
         batch_size: images per commit; None takes `encoder.batch_size` of `config`.
         progress: True shows it; a function is called after each batch, and may raise `Cancelled` to stop. The index is
             then unchanged, but the images that were encoded need not be encoded again.
@@ -72,7 +72,7 @@ def sync_index(
         >>> sync_index("synced-index", config=config).changes.any
         False
     """
-    return IndexEditor(index_path, config or PipelineConfig(), encoder).sync(image_root, batch_size, progress, replace)
+    return IndexEditor(index_path, config, encoder).sync(image_root, batch_size, progress, replace)
 
 
 class IndexEditor(EditHistory):
@@ -127,6 +127,7 @@ class IndexEditor(EditHistory):
                 progress=show,
                 replace=replace,
                 edit=NewEdit("sync", origin, note),
+                settings=encoders.settings,
             ).run()
             store.contents()  # makes the derived files
             return replaced(report, seconds=monotonic() - started, stale=store.stale_parts())

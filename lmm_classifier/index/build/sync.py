@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from typing import Any
 
 from lmm_classifier import __version__
 from lmm_classifier.config import PipelineConfig
@@ -47,6 +48,7 @@ class Sync:
     replace: bool = False  # whether most of the examples may be removed
     encoded_by: set[int] = field(default_factory=set)  # places of the encoders that had to encode an image
     edit: NewEdit | None = None  # what the journal says of it
+    settings: Mapping[str, Any] = field(default_factory=dict)  # to remember; empty: those of before, if they still hold
 
     def run(self) -> BuildReport:
         """Encode images without a vector, then change the examples in one commit.
@@ -167,6 +169,7 @@ class Sync:
             image_root=self.dataset.source,
             created=now if former is None else former.created,
             program=__version__,
+            settings=self.settings if former is None or self.settings else former.settings,
         )
         same = former is not None and replace(manifest, program=former.program) == former
         if same and transforms is None and not (plan.put or plan.drop):

@@ -21,6 +21,7 @@ from lmm_classifier.index.contents import ADDED, Array, EncoderVectors, IndexCon
 from lmm_classifier.index.dismissals import Dismissal
 from lmm_classifier.index.manifest import Manifest
 from lmm_classifier.index.storage.arrays import read_array, read_blocks, read_header, write_array
+from lmm_classifier.index.storage.state import GROUPS, groups_from_arrays, groups_to_arrays
 
 MANIFEST = "manifest.json"
 VECTORS, TRANSFORM, CALIBRATION = "vectors", "transform", "calibration"  # prefixes of arrays, followed by a dot
@@ -52,6 +53,7 @@ def _arrays(contents: IndexContents) -> Iterator[tuple[str, Iterable[Array], tup
     for place, vectors in enumerate(contents.vectors):
         fitted |= nest(f"{TRANSFORM}.{place}", vectors.transform_arrays)
     fitted[_TIMES] = np.array([contents.milliseconds.get(space, np.nan) for space in manifest.space_ids])
+    fitted |= nest(GROUPS, groups_to_arrays(contents.groups))
     if contents.dismissals:
         fitted[_DISMISSALS] = np.array([dismissal.to_json() for dismissal in contents.dismissals], np.str_)
     for name, array in fitted.items():
@@ -62,6 +64,12 @@ def read_archive(path: Path) -> IndexContents:
     """Read everything but the vectors, which stay in the file; raise IndexFileError unless the index is sound."""
     with _translated(path):
         return _read(path)
+
+
+def read_archive_manifest(path: Path) -> Manifest:
+    """Read only the manifest; raise IndexFileError unless the file is an index by it."""
+    with _translated(path), zipfile.ZipFile(path) as archive:
+        return _manifest(archive, path, _sizes(archive, path))
 
 
 @contextmanager
@@ -78,9 +86,13 @@ def _translated(path: Path) -> Iterator[None]:
 def _read(path: Path) -> IndexContents:
     with zipfile.ZipFile(path) as archive:
         sizes = _sizes(archive, path)
-        manifest = Manifest.from_json(archive.read(MANIFEST), str(path))
-        _check_names(path, sizes, manifest)
-        return _contents(_Members(path, archive, sizes), manifest)
+        return _contents(_Members(path, archive, sizes), _manifest(archive, path, sizes))
+
+
+def _manifest(archive: zipfile.ZipFile, path: Path, sizes: Mapping[str, int]) -> Manifest:
+    manifest = Manifest.from_json(archive.read(MANIFEST), str(path))
+    _check_names(path, sizes, manifest)
+    return manifest
 
 
 def _sizes(archive: zipfile.ZipFile, path: Path) -> dict[str, int]:
@@ -102,7 +114,7 @@ def _check_names(path: Path, sizes: Mapping[str, int], manifest: Manifest) -> No
     required = {f"{name}.npy" for name in (*(f"{VECTORS}.{place}" for place in places), *_TABLE)}
     if missing := sorted(required - set(sizes)):
         raise IndexFileError(f"{path} is incomplete: {', '.join(missing)} missing.")
-    prefixes = (f"{TRANSFORM}.", f"{CALIBRATION}.")
+    prefixes = (f"{TRANSFORM}.", f"{CALIBRATION}.", f"{GROUPS}.")
     optional = {MANIFEST, f"{_TIMES}.npy", f"{_DISMISSALS}.npy"}
     if other := sorted(name for name in set(sizes) - required - optional if not name.startswith(prefixes)):
         raise IndexFileError(f"{path} is damaged or not an index of this program: it has a member {other[0]!r}.")
@@ -160,6 +172,7 @@ def _contents(members: _Members, manifest: Manifest) -> IndexContents:
         members.arrays_under(CALIBRATION) or None,
         dismissals=_dismissals(members),
         milliseconds=_milliseconds(members, manifest),
+        groups=groups_from_arrays(members.arrays_under(GROUPS), str(members.path)),
     )
 
 

@@ -38,6 +38,7 @@ from lmm_classifier.index.storage.state import (
     Vectors,
     as_embeddings,
     read_arrays,
+    read_groups,
     transform_prefix,
 )
 from lmm_classifier.index.storage.table import Table
@@ -63,7 +64,7 @@ def read_store(folder: Path) -> IndexContents:
         transforms = [transform_from_arrays(*pair) for pair in zip((e.transform for e in manifest.encoders), arrays)]
         calibration = read_arrays(connection, source, CALIBRATION)
         calibrated = database.get_meta(connection, CALIBRATION, source) or b""
-        milliseconds = read_milliseconds(connection, source)
+        groups, milliseconds = read_groups(connection, source), read_milliseconds(connection, source)
         dismissals = read_dismissals(connection, source)
         snapshot = read_snapshot(folder, state.version)
         matrices: list[Float32Array] = []
@@ -88,6 +89,7 @@ def read_store(folder: Path) -> IndexContents:
         added_folder=folder / ADDED_FOLDER,
         dismissals=dismissals,
         milliseconds=milliseconds,
+        groups=groups,
         version=state.version,
         stamp=f"{state.index} {state.version} {calibrated.decode()}",
     )

@@ -16,6 +16,7 @@ from lmm_classifier.index.storage.schema import META, TABLES, VECTORS
 from lmm_classifier.index.storage.state import (
     CALIBRATED,
     CALIBRATION,
+    GROUPS,
     STATE,
     STATE_COPY,
     TRANSFORM,
@@ -48,17 +49,19 @@ def drop_damaged(connection: sqlite3.Connection, drop: bool) -> dict[str, list[s
 
 
 def _drop_dependents(connection: sqlite3.Connection, names: list[str]) -> None:
-    for prefix in (CALIBRATION, TRANSFORM):
+    for prefix in (CALIBRATION, GROUPS, TRANSFORM):
         if any(name == prefix or name.startswith(f"{prefix}.") for name in names):
             _drop_group(connection, prefix)
 
 
 def _drop_group(connection: sqlite3.Connection, prefix: str) -> None:
-    """Remove a calibration of which an array is damaged; let the next build fit a damaged transform, without encoding.
+    """Remove a calibration, or groups, of which an array is damaged; let the next build fit a damaged transform.
 
-    For that, the transform is marked as fitted to no examples.
+    Nothing is encoded for that: the transform is marked as fitted to no examples.
     """
-    if prefix == CALIBRATION:
+    if prefix == GROUPS:
+        drop_arrays(connection, prefix)
+    elif prefix == CALIBRATION:
         drop_arrays(connection, prefix)
         connection.execute("DELETE FROM meta WHERE name = ?", (CALIBRATED,))
     elif (state := State.read(connection, "the index")) is not None:
@@ -66,9 +69,13 @@ def _drop_group(connection: sqlite3.Connection, prefix: str) -> None:
 
 
 def repair_arrays(connection: sqlite3.Connection, state: State, source: str, repair: bool) -> Iterator[str]:
-    """Yield whether the calibration or a transform is incomplete; with `repair`, see `drop_damaged`."""
+    """Yield whether the calibration, the groups or a transform are incomplete; with `repair`, see `drop_damaged`."""
     encoders = range(len(state.checked_manifest(source).encoders))
-    groups = [(CALIBRATION, CALIBRATION), *((TRANSFORM, transform_prefix(place)) for place in encoders)]
+    groups = [
+        (CALIBRATION, CALIBRATION),
+        (GROUPS, GROUPS),
+        *((TRANSFORM, transform_prefix(place)) for place in encoders),
+    ]
     for group, prefix in groups:
         try:
             read_arrays(connection, source, prefix)

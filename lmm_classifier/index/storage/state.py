@@ -23,7 +23,11 @@ from lmm_classifier.index.storage import database
 from lmm_classifier.index.storage.arrays import read_array, read_header, write_array
 from lmm_classifier.index.storage.snapshot import Stamp
 
-TRANSFORM, CALIBRATION = "transform", "calibration"  # prefixes of the names of their arrays, followed by a dot
+TRANSFORM, CALIBRATION, GROUPS = (
+    "transform",
+    "calibration",
+    "groups",
+)  # prefixes of the names of their arrays, followed by a dot
 CALIBRATED = "calibrated"  # entry with the `FittedTo` of the calibration
 TIMES = "times"  # entry with the time that each encoder took
 STATE, STATE_COPY, BUILD = "state", "state.copy", "build"  # names of entries; the state matters most: stored twice
@@ -188,6 +192,29 @@ def put_arrays(connection: sqlite3.Connection, prefix: str, arrays: Arrays) -> i
     if stored:
         database.set_meta(connection, prefix, _digest_entry(stored))
     return database.checksum(_digest_entry(stored))
+
+
+def groups_to_arrays(groups: Mapping[str, str]) -> dict[str, Array]:
+    """Return the groups of examples as bytes: an array of texts would be as wide as the longest."""
+    return {"by_id": np.frombuffer(json.dumps(groups).encode("ascii"), np.uint8)} if groups else {}
+
+
+def groups_from_arrays(arrays: Arrays, source: str) -> dict[str, str]:
+    """Return the group of each example that has one; raise IndexFileError where the arrays hold something else."""
+    if not arrays:
+        return {}
+    try:
+        groups = json.loads(np.asarray(arrays["by_id"], np.uint8).tobytes())
+    except (KeyError, ValueError, RecursionError) as error:
+        raise IndexFileError(f"{source}: the groups of the examples are damaged: {error}.") from None
+    if not isinstance(groups, dict) or not all(isinstance(name, str) for name in groups.values()):
+        raise IndexFileError(f"{source}: the groups of the examples are damaged: expected a name for each.")
+    return groups
+
+
+def read_groups(connection: sqlite3.Connection, source: str) -> dict[str, str]:
+    """Read the groups of examples by their ids."""
+    return groups_from_arrays(read_arrays(connection, source, GROUPS), source)
 
 
 def drop_arrays(connection: sqlite3.Connection, prefix: str) -> None:

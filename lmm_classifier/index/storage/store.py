@@ -48,8 +48,10 @@ from lmm_classifier.index.storage.state import (
     BUILD,
     CALIBRATED,
     CALIBRATION,
+    GROUPS,
     State,
     Vectors,
+    groups_to_arrays,
     put_arrays,
     put_state,
     put_transforms,
@@ -222,6 +224,11 @@ class Store(StoredRows):
             put_arrays(self._connection, CALIBRATION, calibration or {})
             database.set_meta(self._connection, CALIBRATED, b"{}" if fitted is None else fitted.to_json())
             return True
+
+    def set_groups(self, groups: Mapping[str, str]) -> None:
+        """Store the groups of examples by their ids, which stay with the ids through all edits."""
+        with self._changing():
+            put_arrays(self._connection, GROUPS, groups_to_arrays(groups))
 
     def purge(self, before: datetime) -> PurgeReport:
         """Forget the edits before a time, then delete the images in the trash to which no other edit refers.

@@ -17,6 +17,7 @@ from lmm_classifier.embeddings.opening import backends_of, close_encoders, open_
 from lmm_classifier.index.build.editor import IndexEditor
 from lmm_classifier.index.manifest import Manifest
 from lmm_classifier.index.matching import require_backends
+from lmm_classifier.index.settings.remembered import config_of_index
 from lmm_classifier.index.vector_index import Index
 from lmm_classifier.index.watcher import IndexWatcher, NoWatcher
 from lmm_classifier.pipeline.following.current_flow import CurrentFlow
@@ -50,6 +51,25 @@ class OpenedIndex:
         self.config.start_paths_at(Path.cwd())  # the program may go to another folder, and so may a copy
         self.config.retrieval.index_path = path
         self._current_flow = CurrentFlow(self.config, self._encoders, indexes, watcher)
+
+    @classmethod
+    def open(cls, index_path: Path | str, config: PipelineConfig | None = None) -> Self:
+        """Open an index with the encoders and the reranker that it remembers; see `config_of_index`.
+
+        Args:
+            index_path: a durable index (folder) or an `.npz` file.
+            config: further settings, which come before what the index remembers. Its `retrieval.index_path` is not
+                used.
+
+        Example:
+            >>> from lmm_classifier import HybridClassifier
+            >>> with HybridClassifier.open("index") as classifier:
+            ...     [encoder.fingerprint.backend for encoder in classifier.encoders]
+            ['descriptor']
+        """
+        chosen = config_of_index(index_path, config).model_copy(deep=True)
+        chosen.retrieval.index_path = Path(index_path)
+        return cls(chosen)
 
     def close(self) -> None:
         """Give back the index, the model and the connections to a server; closing it twice is no error.

@@ -181,6 +181,7 @@ class Calibrating:
         text = str(error).replace(str(self._classifier.config.retrieval.index_path), "The index")
         request = stored_request(index.contents)
         for name in ("holdout", "target_images"):
-            if (folder := getattr(request, name, None)) is not None:
-                text = text.replace(f" {folder}", "").replace(f" {folder.absolute()}", "")
+            if (dataset := getattr(request, name, None)) is not None:
+                for shown in (str(dataset), str(dataset.fixed()), dataset.source, dataset.fixed().source):
+                    text = text.replace(f" {shown}", "")
         return over_http(text)

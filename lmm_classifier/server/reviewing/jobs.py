@@ -158,7 +158,7 @@ class RunJobs:
 
     def _classify(self, run: int, after_batch: Callable[[Progress], None]) -> None:
         folder = Path(self._reviewer.runs.run(run).source["folder"])
-        if not folder.is_dir():
+        if not folder.exists():
             raise DatasetError("The folder is not there any more.")
         source = FolderImages(folder)
         if len(source) > self._max:

@@ -7,11 +7,11 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from pathlib import Path
 from typing import Any
 
 from lmm_classifier.batching.classifier_queue import ClassifierQueue
 from lmm_classifier.core.errors import LmmClassifierError, ReviewError
+from lmm_classifier.data.places import Place
 from lmm_classifier.pipeline.classifier import HybridClassifier
 from lmm_classifier.review.reviewer import UPLOAD, Reviewer
 from lmm_classifier.review.revote import Revote
@@ -131,7 +131,7 @@ class Reviewing:
         state, failure = self.jobs.state_of(run), self.jobs.failure_of(run.id)
         return {**run.to_dict(), "source": source, "state": state, "failure": failure}
 
-    def file_of(self, item: int, content_hash: str) -> Path:
+    def file_of(self, item: int, content_hash: str) -> Place:
         """Return the file of an item with a content; raise ProblemError where there is none, or where it changed."""
         reviewer = self.reviewer
         with suppress(ReviewError):

@@ -1,4 +1,4 @@
-"""Folders of the server whose images may be classified: those below a root that has a name, and no other."""
+"""Datasets of the server whose images may be classified: roots that have a name, folders below them, and no other."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 
 from lmm_classifier.core.errors import ConfigError
 from lmm_classifier.core.redaction import quote_foreign
+from lmm_classifier.data.readers.opening import is_one_image
 from lmm_classifier.server.problems import ProblemError
 
 FOLDERS_OFFERED = 200  # folders that are offered
@@ -18,17 +19,20 @@ class NamedRoots:
     """The roots of one server by their names.
 
     Raises:
-        ConfigError: a root is no folder.
+        ConfigError: a root is no folder, and no archive or table either.
     """
 
     def __init__(self, roots: Mapping[str, Path]) -> None:
         self.roots: dict[str, Path] = {name: Path(os.path.abspath(path)) for name, path in roots.items()}  # noqa: PTH100 - keeps links
         for name, path in self.roots.items():
-            if not path.is_dir():
-                raise ConfigError(f"server.roots: {name} is {path}, which is no folder. Name a folder with images.")
+            if not (path.is_dir() or _is_dataset(path)):
+                raise ConfigError(
+                    f"server.roots: {name} is {path}, which is no folder. Name a folder with images, or a .zip, .tar, "
+                    ".csv, .jsonl or .parquet file."
+                )
 
     def folder(self, root: str, inside: str) -> Path:
-        """Return a folder below a root; it reads the disk.
+        """Return a folder below a root, or the root itself where it is an archive or a table; it reads the disk.
 
         Raises:
             ProblemError: there is no such root, or no such folder below it, also where a link leads out of it.
@@ -40,6 +44,8 @@ class NamedRoots:
         refused = ProblemError("refused-run", f"There is no folder {quote_foreign(inside)} below the root {root}.")
         if "\x00" in inside or inside.startswith(("/", "\\")) or ".." in Path(inside).parts:
             raise refused
+        if inside in ("", ".") and _is_dataset(top):
+            return top
         try:
             folder = top / inside
             is_below = folder.is_dir() and folder.resolve().is_relative_to(top.resolve())
@@ -69,3 +75,7 @@ class NamedRoots:
                 continue
             found += [(name, folder) for folder in inside if not folder.startswith(".")]
         return found[:FOLDERS_OFFERED]
+
+
+def _is_dataset(path: Path) -> bool:
+    return path.is_file() and not is_one_image(str(path))

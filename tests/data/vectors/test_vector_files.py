@@ -17,7 +17,7 @@ def test_each_kind_of_file(tmp_path):
     parquet.write_table(arrow.table({"vector": [[1.0, 0.0]], "label": ["a"]}), tmp_path / "b.parquet")
     assert read_vectors(tmp_path / "b.parquet").labels == ["a"]
     assert read_vectors(tmp_path, VectorColumns(None, None)).labels is None
-    with pytest.raises(DatasetError, match="its labels and ids are columns"):
+    with pytest.raises(DatasetError, match="its labels, ids and groups are columns"):
         read_vectors(tmp_path / "b.parquet", labels=tmp_path / "a.txt")
 
 

@@ -14,7 +14,6 @@ from PIL import Image
 from lmm_classifier.calibration.request import CalibrationRequest
 from lmm_classifier.core.errors import (
     Cancelled,
-    ConfigError,
     ConflictError,
     DatasetError,
     ImageInputError,
@@ -23,7 +22,6 @@ from lmm_classifier.core.errors import (
 )
 from lmm_classifier.data.synthetic.catalog import draw
 from lmm_classifier.index.build.builder import build_index_from_directory
-from lmm_classifier.index.build.corrections import Correction, apply_corrections
 from lmm_classifier.index.build.editor import IndexEditor
 from lmm_classifier.index.formats import read_index, write_index
 from lmm_classifier.index.staleness import stale_parts
@@ -31,7 +29,7 @@ from lmm_classifier.index.storage.editing.stored_rows import opened_rows
 from lmm_classifier.index.vector_index import Index
 from lmm_classifier.pipeline.calibrator import calibrate_index
 from lmm_classifier.pipeline.classifier import HybridClassifier
-from tests.helpers.datasets import LABELS, draw_dataset, offline_config
+from tests.helpers.datasets import LABELS, offline_config
 
 
 def image(seed=0, label="argyle"):
@@ -44,36 +42,6 @@ def stale(path):
     with opened_rows(path) as rows:
         assert rows.stale_parts() == parts
     return parts
-
-
-@pytest.fixture
-def dataset(tmp_path):
-    return draw_dataset(tmp_path / "dataset", count=6, size=48)
-
-
-@pytest.fixture(scope="module")
-def built(tmp_path_factory):
-    """An index, and its dataset, which no test changes."""
-    root = tmp_path_factory.mktemp("editor")
-    draw_dataset(root / "dataset", count=6, size=48)
-    build_index_from_directory(root / "dataset", root / "index", config=offline_config(root / "index"))
-    return root
-
-
-@pytest.fixture
-def config(request, built, tmp_path):
-    """The configuration of an index: a copy, or one of the test's own dataset where it has one."""
-    config = offline_config(tmp_path / "index", rerank__enabled="false")
-    if "dataset" in request.fixturenames:
-        build_index_from_directory(request.getfixturevalue("dataset"), tmp_path / "index", config=config)
-    else:
-        shutil.copytree(built / "index", tmp_path / "index", ignore=shutil.ignore_patterns("*.lock"))
-    return config
-
-
-@pytest.fixture
-def editor(config):
-    return IndexEditor(config.retrieval.index_path, config)
 
 
 def paths(config):
@@ -291,63 +259,6 @@ def test_impossible_edits_change_nothing(editor, config):
     with pytest.raises(IndexMismatchError, match="descriptor"):
         IndexEditor(editor.path, siglip).add([image()], "a")
     assert Index.open(editor.path).contents.version == version
-
-
-@pytest.mark.parametrize("name", ["unknown", "Unknown", "UNKNOWN "])
-def test_no_label_may_be_that_of_unknown_images(editor, config, dataset, name):
-    """Wherever a label comes in: build, sync, add, relabel, opening. Another unknown_label makes it free."""
-    with pytest.raises(DatasetError, match="cannot be told from unknown_label"):
-        editor.add([image()], name)
-    with pytest.raises(DatasetError, match="cannot be told from unknown_label"):
-        editor.relabel(["stripes/00.png"], name)
-    (dataset / "stripes").rename(dataset / name)
-    with pytest.raises(DatasetError, match=f"dataset {dataset}: The label '{name}' cannot be told"):
-        editor.sync()
-    with pytest.raises(DatasetError, match="Rename the label, or set unknown_label"):
-        build_index_from_directory(dataset, config.retrieval.index_path, config=config)
-    other = config.model_copy(deep=True)
-    other.unknown_label = "none"
-    assert name in build_index_from_directory(dataset, config.retrieval.index_path, config=other).indexed
-    HybridClassifier(other)
-    with pytest.raises(ConfigError, match="cannot be told from unknown_label"):
-        HybridClassifier(config)
-
-
-def test_labels_are_stored_in_one_normal_form(editor):
-    """An accent that is a character of its own makes no other label."""
-    editor.add([image()], "cafe\u0301")
-    editor.relabel(["stripes/00.png"], "cafe\u0301")
-    assert len(editor.examples_of("caf\u00e9")) == len(editor.examples_of("cafe\u0301")) == 2
-
-
-def test_a_new_label_that_looks_like_another_is_named(editor, dataset, caplog):
-    """When it is given, and in the report of the next sync."""
-    editor.add([image()], "Stripes")
-    assert "The label 'Stripes' is new, and the index has 'stripes': is that the same?" in caplog.text
-    warnings = editor.sync().warnings
-    named = [warning.partition(" differ only in case")[0] for warning in warnings if " differ only" in warning]
-    assert named == ["the labels 'Stripes', 'stripes'"]
-
-
-def test_a_new_label_that_looks_the_same_is_refused(editor, dataset):
-    """By every edit that gives one. A folder may be called so, and then its label can be used and renamed."""
-    for label, message in (("gingham ", "The index has 'gingham'"), ("stripe\u200bd", "Write 'striped'")):
-        with pytest.raises(DatasetError, match=message):
-            editor.add([image()], label)
-        with pytest.raises(DatasetError, match=message):
-            editor.relabel(["gingham/00.png"], label)
-        with pytest.raises(DatasetError, match=message):
-            editor.rename_label("herringbone", label)
-        with pytest.raises(DatasetError, match=message):
-            apply_corrections(editor.path, [Correction("gingham/00.png", "relabel", label, 2)])
-    (dataset / "herringbone").rename(dataset / "herringbone  ")
-    editor.sync()
-    odd = editor.examples_of("herringbone  ")
-    editor.relabel(["gingham/00.png"], "herringbone  ")
-    with pytest.raises(DatasetError, match="The index has 'herringbone  ': use that one, or rename it"):
-        editor.relabel(odd, "herringbone")
-    editor.rename_label("herringbone  ", "herringbone")
-    assert editor.examples_of("herringbone") == sorted(["gingham/00.png", *odd])
 
 
 def test_parts_that_depend_on_the_examples_are_reported_as_stale(editor, dataset, config, caplog):

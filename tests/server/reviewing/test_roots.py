@@ -1,5 +1,6 @@
 """Only folders below a root are read, and its path is not told."""
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -46,3 +47,18 @@ def test_nothing_leads_out(roots, parts):
     except ProblemError:
         return
     assert Path(folder).resolve().is_relative_to(roots.roots["in"].resolve())
+
+
+def test_an_archive_is_a_root(tmp_path):
+    """Nothing is below it; a file that is an image by its name is no root."""
+    shutil.make_archive(str(tmp_path / "new"), "zip", tmp_path)
+    (tmp_path / "image.png").write_bytes(b"")
+    roots = NamedRoots({"new": tmp_path / "new.zip"})
+    assert roots.folder("new", "") == tmp_path / "new.zip"
+    assert roots.shown(str(tmp_path / "new.zip")) == {"kind": "folder", "root": "new", "folder": "."}
+    assert roots.folders() == [("new", "")]
+    for inside in ("a", "..", "../other.zip", "/etc"):
+        with pytest.raises(ProblemError):
+            roots.folder("new", inside)
+    with pytest.raises(ConfigError, match="or a .zip"):
+        NamedRoots({"x": tmp_path / "image.png"})

@@ -156,7 +156,7 @@ def test_folders_of_the_server_are_not_told(calibrated, tmp_path):
     assert calibrated.post(ADDRESS, json={"recalibrate": True}).status_code == 202
     job = finished(calibrated)["job"]
     assert job["state"] == "failed"
-    assert "this folder does not exist" in job["error"]
+    assert "the dataset folder is missing" in job["error"]
     assert str(tmp_path) not in job["error"]
 
 

@@ -1,6 +1,7 @@
 """Runs over HTTP: folders and uploads in the background, results that can be asked for again, events."""
 
 import json
+import shutil
 import time
 
 import pytest
@@ -254,3 +255,23 @@ def wait_for_items(client, run):
     while not client.get(f"/v1/runs/{run}").json()["items"]:
         assert time.monotonic() < end
         time.sleep(0.005)
+
+
+def test_a_run_over_an_archive(open_client, reviewing_config, inbox, tmp_path):
+    """It has the results of the folder; its images are shown, and teach."""
+    shutil.make_archive(str(tmp_path / "new"), "zip", inbox / "new")
+    reviewing_config.server.roots = {"inbox": inbox, "packed": tmp_path / "new.zip"}
+    client = open_client(reviewing_config)
+    expected = {item["name"]: item["content_hash"] for item in lines(client, started(client))}
+    run = client.post("/v1/runs", json={"root": "packed", "folder": ""}).json()["id"]
+    wait_for(client, lambda: run_of(client, run)["state"] == "done")
+    assert run_of(client, run)["source"] == {"kind": "folder", "root": "packed", "folder": "."}
+    items = lines(client, run)
+    assert {item["name"]: item["content_hash"] for item in items} == expected
+    item = items[0]
+    assert client.get(f"/v1/thumbs/{item['content_hash']}?side=64&item={item['id']}").status_code == 200
+    decision, before = {"items": [item["id"]], "decision": {"label": "new pattern"}}, client.get("/v1/index").json()
+    taught = client.post("/v1/review/decisions", json=decision)
+    assert taught.status_code in (200, 201), taught.json()
+    after = client.get("/v1/index").json()
+    assert (after["examples"], after["labels"]) == (before["examples"] + 1, before["labels"] + 1)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from lmm_classifier.calibration.loading import OTHER_RULE, Loaded, Missing, Stale, load_calibration, stored_request
 from lmm_classifier.calibration.request import CalibrationRequest
 from lmm_classifier.config import PipelineConfig
 from lmm_classifier.core.errors import CalibrationError
+from lmm_classifier.data.readers.dataset_spec import DatasetSpec
+from lmm_classifier.data.readers.opening import source_problem
 from lmm_classifier.index.vector_index import Index
 from lmm_classifier.neighbors.voting import make_rule
 from lmm_classifier.rerank.benefit import RerankerBenefit
@@ -49,15 +50,17 @@ class FormerCalibration:
     def merged(self, request: CalibrationRequest) -> CalibrationRequest:
         """Return the request, completed by the former one.
 
-        Raises CalibrationError if a folder that was asked for before does not exist any more.
+        Raises CalibrationError if a dataset that was asked for before is not there any more.
         """
         completed = request.completed(self.request)
         for name in ("holdout", "target_images"):
-            folder: Path | None = getattr(completed, name)
-            if folder is not None and getattr(request, name) is None and not folder.is_dir():
+            dataset: DatasetSpec | None = getattr(completed, name)
+            if dataset is None or getattr(request, name) is not None:
+                continue
+            if problem := source_problem(dataset.stored(), to_list=True):
                 raise CalibrationError(
-                    f"The former calibration used {name} {folder}, but this folder does not exist. Put it back, name "
-                    "another one, or reset the request."
+                    f"The former calibration used {name} {dataset}, but {problem}. Put it back, name another one, or "
+                    "reset the request."
                 )
         return completed
 

@@ -1,0 +1,95 @@
+"""What is held out in a calibration: groups of examples, or the images of another dataset, of any kind."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from lmm_classifier.calibration.grouping import SHIFT_ALARM, group_ids, match_query_distance, shift_z_score
+from lmm_classifier.calibration.request import CalibrationRequest
+from lmm_classifier.config import PipelineConfig
+from lmm_classifier.core.arrays import Float32Array, IntArray
+from lmm_classifier.core.errors import CalibrationError
+from lmm_classifier.core.progress import ProgressCallback
+from lmm_classifier.data.dataset import Files
+from lmm_classifier.data.image_folder import near_label_notes, nothing_found, skipped_notes
+from lmm_classifier.data.readers.dataset_spec import DatasetSpec
+from lmm_classifier.data.readers.opening import find_in_source, open_dataset
+from lmm_classifier.index.named_groups import named_groups
+from lmm_classifier.index.vector_index import Index
+from lmm_classifier.pipeline.near_copies import encode_unseen
+
+_FEW_NEW = 50  # new images below which a shift is easily missed
+
+
+@dataclass(frozen=True)
+class HoldOut:
+    """Finds what to hold out, for the index at `path`, opened once for each of its encoders."""
+
+    indexes: Sequence[Index]
+    config: PipelineConfig
+    path: Path
+    progress: ProgressCallback | None = None
+
+    def labeled(self, spec: DatasetSpec) -> tuple[Sequence[Float32Array], IntArray, list[str]]:
+        """Encode a labeled dataset: vectors (n, dim) of each encoder, label numbers (n,), and notes."""
+        index, source = self.indexes[0], spec.source
+        dataset = open_dataset(spec, self.config.images)
+        examples = dataset.examples
+        numbers = {name: number for number, name in enumerate(index.label_names)}
+        known = [example for example in examples if example.label in numbers]
+        ignored = len(examples) - len(known)
+        notes = [f"{source}: {ignored} images of other labels ignored"] if ignored else []
+        notes += [*skipped_notes(source, dataset.skipped), *near_label_notes(source, examples, numbers)]
+        if not known:
+            raise CalibrationError(f"{source} holds no readable image of a label of the index")
+        files = Files(dataset.root, known)
+        unseen = encode_unseen(self.indexes, self.config, self.path, files, source, self.progress)
+        label_ids = np.array([numbers[known[position].label] for position in unseen.positions], np.int64)
+        return unseen.vectors, label_ids, [*notes, *unseen.notes]
+
+    def groups(self, request: CalibrationRequest) -> tuple[IntArray | None, list[str]]:
+        """Return the groups to hold out together (None: each example alone), and notes."""
+        index, groups, notes = self.indexes[0], None, list[str]()
+        if request.group_by is not None:
+            named = named_groups(index.contents, request.group_by, self.config.images)
+            groups = group_ids([example.path for example in index.examples], request.group_by, named)
+            names = enumerate(index.label_names)
+            single = [name for number, name in names if len(set(groups[index.rows_of(number)])) < 2]
+            if len(single) == len(index.label_names):
+                what = f"The groups {request.group_by!r} put each label into one group"
+                raise CalibrationError(f"{what}, so no example of a held-out label remains. Choose smaller groups.")
+            notes += [f"{name}: one group only, so its examples count as errors" for name in single]
+        if request.target_images is None:
+            return groups, notes
+        target = DatasetSpec.of(request.target_images)
+        found = find_in_source(target, self.config.images)
+        if not found.places:
+            what = f"{target.source} holds no readable image"
+            raise CalibrationError(nothing_found(what, found.skipped, "expected image files"))
+        notes += skipped_notes(target.source, found.skipped)
+        unseen = encode_unseen(self.indexes, self.config, self.path, found.places, target.source, self.progress)
+        vectors = index.queries(unseen.vectors[0])
+        return _match_target(index, vectors, target.source, groups, [*notes, *unseen.notes])
+
+
+def _match_target(
+    index: Index, new: Float32Array, source: str, groups: IntArray | None, notes: list[str]
+) -> tuple[IntArray | None, list[str]]:
+    """Compare the examples with new vectors (n, d), and group them where leave-one-out is too optimistic."""
+    z = shift_z_score(index.gallery, np.arange(len(index)) if groups is None else groups, new)
+    if len(new) < _FEW_NEW:
+        notes.append(f"{source}: only {len(new)} images; with fewer than {_FEW_NEW} a shift is easily missed")
+    if z <= SHIFT_ALARM:
+        text = "no shift found: new images are as similar to the examples as the examples are to each other"
+        return groups, [*notes, f"{text} (z = {z:.1f})"]
+    clusters = match_query_distance(index.gallery, new)
+    notes.append(
+        f"shift found: examples are more similar to each other than new images are to them (z = {z:.1f}). The dataset "
+        "has several images of one object, or the new images are of another kind. "
+        f"Examples are held out in {len(np.unique(clusters))} clusters instead"
+    )
+    return clusters, notes
