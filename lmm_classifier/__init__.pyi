@@ -17,12 +17,12 @@ from .evaluation.audit import audit_index as audit_index
 from .evaluation.evaluate import evaluate_folder as evaluate_folder
 from .evaluation.evaluate_vectors import evaluate_vectors as evaluate_vectors
 from .evaluation.findings import Audit as Audit
+from .evaluation.labeled_result import LabeledResult as LabeledResult
 from .evaluation.reports.audit_page import write_audit_page as write_audit_page
 from .evaluation.reports.contact_sheet import write_contact_sheet as write_contact_sheet
 from .evaluation.reports.cost_page import write_cost_page as write_cost_page
 from .evaluation.reports.evaluation_page import write_evaluation_page as write_evaluation_page
 from .evaluation.results import Evaluation as Evaluation
-from .evaluation.results import LabeledResult as LabeledResult
 from .html.shown_results import ShownResults as ShownResults
 from .index.build.builder import build_index_from_directory as build_index_from_directory
 from .index.build.editor import IndexEditor as IndexEditor

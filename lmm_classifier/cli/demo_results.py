@@ -12,7 +12,7 @@ import numpy as np
 from lmm_classifier.calibration.calibration_report import CalibrationReport
 from lmm_classifier.config import PipelineConfig
 from lmm_classifier.data.synthetic.catalog import KNOWN
-from lmm_classifier.evaluation.results import LabeledResult
+from lmm_classifier.evaluation.labeled_result import LabeledResult
 from lmm_classifier.pipeline.classifier import HybridClassifier
 
 _PAIRS = 5  # pairs of labels that leave-one-out confuses most

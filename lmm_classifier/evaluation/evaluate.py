@@ -18,7 +18,8 @@ from lmm_classifier.data.dataset import Dataset, Files
 from lmm_classifier.data.image_folder import near_label_notes
 from lmm_classifier.data.readers.dataset_spec import DatasetSpec
 from lmm_classifier.data.readers.opening import open_dataset
-from lmm_classifier.evaluation.results import Evaluation, LabeledResult
+from lmm_classifier.evaluation.labeled_result import LabeledResult
+from lmm_classifier.evaluation.results import Evaluation
 from lmm_classifier.index.named_groups import BY_COLUMN
 from lmm_classifier.index.vector_index import Index
 from lmm_classifier.pipeline.classifier import HybridClassifier

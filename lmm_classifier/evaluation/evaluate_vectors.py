@@ -11,7 +11,8 @@ from lmm_classifier.calibration.grouping import number_groups
 from lmm_classifier.core.errors import DatasetError
 from lmm_classifier.core.labels import alike_warnings, require_label
 from lmm_classifier.core.vectors import vector_hashes, vectors_of_each
-from lmm_classifier.evaluation.results import Evaluation, LabeledResult
+from lmm_classifier.evaluation.labeled_result import LabeledResult
+from lmm_classifier.evaluation.results import Evaluation
 from lmm_classifier.index.contents import NO_IMAGE
 from lmm_classifier.pipeline.classifier import HybridClassifier
 from lmm_classifier.pipeline.near_copies import is_in_index

@@ -11,10 +11,9 @@ import numpy as np
 
 from lmm_classifier.core import metrics
 from lmm_classifier.core.arrays import BoolArray, Float64Array, IntArray
-from lmm_classifier.core.datatypes import Candidate, Classification
 from lmm_classifier.core.progress import Skipped
-from lmm_classifier.data.places import Place
 from lmm_classifier.evaluation.figures import LABEL_HEAD, label_rows, summary
+from lmm_classifier.evaluation.labeled_result import LabeledResult
 from lmm_classifier.html.charts import reliability_chart
 from lmm_classifier.html.confusion_matrix import Pair, pairs_table
 from lmm_classifier.html.fragment import fragment, skipped_section, table_section
@@ -23,27 +22,6 @@ from lmm_classifier.html.page import Section
 KEEP_KNOWN_RATES = (0.95, 0.9, 0.8)  # true-positive rates of known images, to show what each costs
 _RISKS = (0.01, 0.02, 0.05, 0.1)  # error rates among the answers
 _FALSE_POSITIVE_RATES = (0.01, 0.1)  # of unknown images that are accepted, for CCR
-
-
-@dataclass(frozen=True, slots=True)
-class LabeledResult:
-    """One image file with its result, and its true label where that is known.
-
-    Example:
-        >>> from pathlib import Path
-        >>> from lmm_classifier import HybridClassifier, LabeledResult, PipelineConfig
-        >>> image = sorted(Path("test_images/stripes").glob("*.png"))[0]
-        >>> (result,) = HybridClassifier(PipelineConfig.offline()).classify_paths([image])
-        >>> LabeledResult(image, result, truth="stripes").truth
-        'stripes'
-    """
-
-    image: Place
-    """The image file, or where else its bytes are."""
-    result: Classification
-    """What the classifier answered."""
-    truth: str | None = None
-    """The true label; None where it is not known."""
 
 
 @dataclass(frozen=True)
@@ -117,7 +95,7 @@ class Evaluation:
             unknowns=unknowns,
             unreadable=[entry for entry in results if entry.result.decision.reason == "unreadable"],
             confidence=np.array([entry.result.score for entry in known], np.float64),
-            correct=np.array([_best_label(entry) == entry.truth for entry in known], bool),
+            correct=np.array([entry.best_label == entry.truth for entry in known], bool),
             accepted=np.array([not entry.result.is_unknown for entry in known], bool),
             familiarity=_familiarity(known),
             unknown_familiarity=_familiarity(unknowns),
@@ -161,8 +139,8 @@ class Evaluation:
 
         The true label is None for an unknown image, and the given label is None where an image was called unknown.
         """
-        known = ((entry.truth, _given_label(entry)) for entry in self.known)
-        return Counter([*known, *((None, _given_label(entry)) for entry in self.unknowns)])
+        known = ((entry.truth, entry.given_label) for entry in self.known)
+        return Counter([*known, *((None, entry.given_label) for entry in self.unknowns)])
 
     def _repr_html_(self) -> str:
         """Return figures, confidence, confusions and labels, for a notebook; `write_evaluation_page` shows images."""
@@ -205,9 +183,7 @@ class Evaluation:
 
     def _confusions(self) -> list[dict[str, Any]]:
         pairs = Counter(
-            (str(entry.truth), str(_best_label(entry)))
-            for entry, correct in zip(self.known, self.correct)
-            if not correct
+            (str(entry.truth), str(entry.best_label)) for entry, correct in zip(self.known, self.correct) if not correct
         )
         return [{"truth": truth, "answer": answer, "count": count} for (truth, answer), count in pairs.most_common()]
 
@@ -247,10 +223,10 @@ class Evaluation:
         }
 
     def _reranking(self) -> dict[str, Any]:
-        known = [entry for entry in self.known if _was_asked(entry)]
-        unknowns = [entry for entry in self.unknowns if _was_asked(entry)]
-        before = np.array([_best_label_of_retrieval(entry) == entry.truth for entry in known], bool)
-        after = np.array([_best_label(entry) == entry.truth for entry in known], bool)
+        known = [entry for entry in self.known if entry.was_asked]
+        unknowns = [entry for entry in self.unknowns if entry.was_asked]
+        before = np.array([entry.best_label_of_retrieval == entry.truth for entry in known], bool)
+        after = np.array([entry.best_label == entry.truth for entry in known], bool)
         asked, readable = len(known) + len(unknowns), len(self.known) + len(self.unknowns)
         failed = [entry for entry in (*known, *unknowns) if entry.result.decision.reason == "reranker_failed"]
         return {
@@ -260,29 +236,6 @@ class Evaluation:
             "corrected": int((after & ~before).sum()),
             "newly_wrong": int((before & ~after).sum()),
         }
-
-
-def _given_label(entry: LabeledResult) -> str | None:
-    """Return the label that was given, None where the image was called unknown."""
-    return None if entry.result.is_unknown else entry.result.label
-
-
-def _best_label(entry: LabeledResult) -> str | None:
-    """Return the label that would be given if one had to be."""
-    return entry.result.candidates[0].label if entry.result.candidates else None
-
-
-def _best_label_of_retrieval(entry: LabeledResult) -> str | None:
-    """Return the label that retrieval alone would have given."""
-
-    def score(candidate: Candidate) -> float:
-        return candidate.score
-
-    return max(entry.result.candidates, key=score).label if entry.result.candidates else None
-
-
-def _was_asked(entry: LabeledResult) -> bool:
-    return entry.result.decision.reason in ("reranked", "reranker_failed")
 
 
 def _familiarity(entries: Sequence[LabeledResult]) -> Float64Array:

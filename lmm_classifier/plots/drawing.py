@@ -44,7 +44,8 @@ def axes_for(ax: Axes | None, width: float = 4.8, height: float = 4.2) -> Axes:
         figure = import_optional("matplotlib.pyplot", _EXTRA).figure(figsize=(width, height), layout="constrained")
         created: Axes = figure.add_subplot()
         return created
-    if not isinstance(ax, import_optional("matplotlib.axes", _EXTRA).Axes):
+    is_axes = isinstance(ax, import_optional("matplotlib.axes", _EXTRA).Axes)
+    if not is_axes:
         raise ConfigError(f"ax is of type {type(ax).__name__}. Expected axes of matplotlib, or None for a new figure.")
     return ax
 

@@ -5,7 +5,7 @@ from pathlib import Path
 from lmm_classifier.cli.demo_results import RerankTrial, pages, summarize
 from lmm_classifier.core.datatypes import Classification, Decision
 from lmm_classifier.data.synthetic.catalog import KNOWN, UNKNOWN
-from lmm_classifier.evaluation.results import LabeledResult
+from lmm_classifier.evaluation.labeled_result import LabeledResult
 
 FIRST, SECOND = KNOWN[:2]
 

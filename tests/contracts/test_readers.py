@@ -16,8 +16,8 @@ from lmm_classifier.data.readers.dataset_spec import DatasetSpec
 from lmm_classifier.data.readers.opening import find_in_source, open_dataset
 from lmm_classifier.evaluation.audit import audit_index
 from lmm_classifier.evaluation.evaluate import evaluate_folder
+from lmm_classifier.evaluation.labeled_result import LabeledResult
 from lmm_classifier.evaluation.reports.contact_sheet import write_contact_sheet
-from lmm_classifier.evaluation.results import LabeledResult
 from lmm_classifier.index.build.builder import build_index_from_directory
 from lmm_classifier.index.build.editor import IndexEditor
 from lmm_classifier.index.doctor import check_index

@@ -7,8 +7,9 @@ import pytest
 
 from lmm_classifier.core.datatypes import Candidate, Classification, Decision
 from lmm_classifier.core.metrics import clustered_interval
+from lmm_classifier.evaluation.labeled_result import LabeledResult
 from lmm_classifier.evaluation.reports.evaluation_page import summary
-from lmm_classifier.evaluation.results import Evaluation, LabeledResult
+from lmm_classifier.evaluation.results import Evaluation
 
 
 def entry(truth, answer, score=0.9, familiarity=0.0, reason="confident", others=()):

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from lmm_classifier.core.datatypes import Candidate, Classification, Decision
-from lmm_classifier.evaluation.results import Evaluation, LabeledResult
+from lmm_classifier.evaluation.labeled_result import LabeledResult
+from lmm_classifier.evaluation.results import Evaluation
 from lmm_classifier.html.confusion_matrix import (
     MOST_LABELS,
     confusion_matrix,

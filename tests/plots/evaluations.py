@@ -5,7 +5,8 @@ from pathlib import Path
 import numpy as np
 
 from lmm_classifier.core.datatypes import Candidate, Classification, Decision
-from lmm_classifier.evaluation.results import Evaluation, LabeledResult
+from lmm_classifier.evaluation.labeled_result import LabeledResult
+from lmm_classifier.evaluation.results import Evaluation
 
 LABELS = ("apple", "banana", "cherry", "damson")
 

@@ -11,8 +11,8 @@ from lmm_classifier.core.labels import normal_label
 from lmm_classifier.data.limits import ImageLimits
 from lmm_classifier.data.readers.dataset_spec import DatasetSpec, local_path
 from lmm_classifier.data.readers.opening import open_root
+from lmm_classifier.evaluation.labeled_result import LabeledResult
 from lmm_classifier.evaluation.reports.grading import entry_card, grade_result
-from lmm_classifier.evaluation.results import LabeledResult
 from lmm_classifier.html.cards import Card, Grade
 from lmm_classifier.html.filters import filtered
 from lmm_classifier.html.page import Section, write_page

@@ -11,8 +11,9 @@ import numpy as np
 
 from lmm_classifier.core.metrics import reliability, risk_coverage
 from lmm_classifier.evaluation.figures import LABEL_HEAD, label_rows, percent, summary
+from lmm_classifier.evaluation.labeled_result import LabeledResult
 from lmm_classifier.evaluation.reports.grading import entry_card, grade_result
-from lmm_classifier.evaluation.results import Evaluation, LabeledResult
+from lmm_classifier.evaluation.results import Evaluation
 from lmm_classifier.html.charts import familiarity_chart, reliability_chart, risk_coverage_chart
 from lmm_classifier.html.confusion_matrix import (
     Pair,

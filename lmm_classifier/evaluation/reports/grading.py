@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from lmm_classifier.evaluation.results import LabeledResult
+from lmm_classifier.evaluation.labeled_result import LabeledResult
 from lmm_classifier.html.cards import Card, Grade, result_card
 from lmm_classifier.html.thumbnails import Thumbnails
 

@@ -10,9 +10,9 @@ from pathlib import Path
 from lmm_classifier.core.datatypes import Classification
 from lmm_classifier.data.limits import ImageLimits
 from lmm_classifier.data.places import Place
+from lmm_classifier.evaluation.labeled_result import LabeledResult
 from lmm_classifier.evaluation.reports.contact_sheet import result_section
 from lmm_classifier.evaluation.reports.grading import entry_card
-from lmm_classifier.evaluation.results import LabeledResult
 from lmm_classifier.html.cards import Grade
 from lmm_classifier.html.page import MAX_CARDS, write_page
 from lmm_classifier.html.thumbnails import Thumbnails

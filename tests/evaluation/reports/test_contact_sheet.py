@@ -8,8 +8,8 @@ import pytest
 
 from lmm_classifier.core.datatypes import Candidate, Classification, Decision, Example, Neighbor
 from lmm_classifier.data.synthetic.catalog import draw
+from lmm_classifier.evaluation.labeled_result import LabeledResult
 from lmm_classifier.evaluation.reports.contact_sheet import write_contact_sheet
-from lmm_classifier.evaluation.results import LabeledResult
 from tests.html.html_page import HtmlPage, assert_harmless
 
 
