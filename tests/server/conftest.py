@@ -35,7 +35,7 @@ def opened(config, encoder=None, tokens=None, wait=True):
     made.state = state
     made.__enter__()
     end = time.monotonic() + PATIENCE
-    while wait and state.why_not_ready():
+    while wait and (state.why_not_ready() or state.queue.statistics.waiting):  # the first image may be on its way out
         assert time.monotonic() < end, state.why_not_ready()
         time.sleep(0.005)
     return made
