@@ -14,6 +14,7 @@ from lmm_classifier.core.arrays import BoolArray, Float64Array
 from lmm_classifier.core.datatypes import Candidate, Classification
 from lmm_classifier.core.progress import Skipped
 from lmm_classifier.data.places import Place
+from lmm_classifier.html.confusion_matrix import Pair
 
 KEEP_KNOWN_RATES = (0.95, 0.9, 0.8)  # true-positive rates of known images, to show what each costs
 _RISKS = (0.01, 0.02, 0.05, 0.1)  # error rates among the answers
@@ -133,6 +134,14 @@ class Evaluation:
             "reranking": self._reranking(),
         }
 
+    def confusion_counts(self) -> Counter[Pair]:
+        """Count the images of each pair of a true and a given label, also where both agree.
+
+        The true label is None for an unknown image, and the given label is None where an image was called unknown.
+        """
+        known = ((entry.truth, _given_label(entry)) for entry in self.known)
+        return Counter([*known, *((None, _given_label(entry)) for entry in self.unknowns)])
+
     def _classes(self) -> list[dict[str, Any]]:
         rows = []
         given = Counter(entry.result.label for entry in (*self.known, *self.unknowns) if not entry.result.is_unknown)
@@ -203,6 +212,11 @@ class Evaluation:
             "corrected": int((after & ~before).sum()),
             "newly_wrong": int((before & ~after).sum()),
         }
+
+
+def _given_label(entry: LabeledResult) -> str | None:
+    """Return the label that was given, None where the image was called unknown."""
+    return None if entry.result.is_unknown else entry.result.label
 
 
 def _best_label(entry: LabeledResult) -> str | None:

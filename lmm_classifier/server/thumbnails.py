@@ -11,7 +11,7 @@ from lmm_classifier.core.errors import ImageError, QueueFullError
 from lmm_classifier.data.images import read_image
 from lmm_classifier.data.limits import ImageLimits
 from lmm_classifier.data.places import Place
-from lmm_classifier.evaluation.reports.thumbnails import jpeg, reduced
+from lmm_classifier.html.thumbnails import jpeg, reduced
 from lmm_classifier.server.problems import ProblemError
 from lmm_classifier.server.results import ExampleIds
 

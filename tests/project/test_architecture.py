@@ -12,7 +12,7 @@ from tests.helpers.syntax import nodes
 FLOORS = [
     {"core", "logging_config"},
     {"data", "neighbors", "rerank"},
-    {"embeddings"},
+    {"embeddings", "html"},
     {"config", "testing"},
     {"index"},
     {"calibration"},
@@ -28,8 +28,9 @@ ONLY = {  # what a room may import where its floor alone would allow more
     "config": {"core", "data.config", "embeddings.config", "neighbors.config", "rerank.config", "server.config"},
     "testing": {"core"},
     "embeddings": {"core", "data"},
-    "index": {"core", "data", "embeddings", "neighbors", "config"},
-    "calibration": {"core", "neighbors", "index", "embeddings.whitening", "rerank.benefit"},
+    "html": {"core", "data"},
+    "index": {"core", "data", "embeddings", "html", "neighbors", "config"},
+    "calibration": {"core", "html", "neighbors", "index", "embeddings.whitening", "rerank.benefit"},
     "index_builder": {"cli", "config", "core", "logging_config", "index.build.builder"},
     "__main__": {"cli"},
 }

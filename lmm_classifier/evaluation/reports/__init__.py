@@ -1,4 +1,4 @@
 """HTML pages for people: contact sheet, evaluation, audit, reranking.
 
-Start with `page`. The markup is in `templates`, the style in `style.css`; a page is one file without scripts.
+Start with `contact_sheet`. Each page is one file without scripts; its parts come from the room `html`.
 """

@@ -10,11 +10,11 @@ from lmm_classifier.data.limits import ImageLimits
 from lmm_classifier.data.places import Place
 from lmm_classifier.evaluation.audit import Audit, Outlier
 from lmm_classifier.evaluation.duplicates import Duplicates
-from lmm_classifier.evaluation.reports.cards import Card, GroupCard, neighbor_items
-from lmm_classifier.evaluation.reports.page import MAX_CARDS, Folded, Section, write_page
 from lmm_classifier.evaluation.reports.suspect_cards import Correct, suspect_sections
-from lmm_classifier.evaluation.reports.tables import Cell, Table
-from lmm_classifier.evaluation.reports.thumbnails import Thumbnails, embed_image
+from lmm_classifier.html.cards import Card, GroupCard, neighbor_items
+from lmm_classifier.html.page import MAX_CARDS, Folded, Section, write_page
+from lmm_classifier.html.tables import Cell, Table
+from lmm_classifier.html.thumbnails import Thumbnails, embed_image
 from lmm_classifier.index.formats import read_index
 
 _FileOf = Callable[[str], Place]  # the image file of an example

@@ -11,11 +11,12 @@ from lmm_classifier.core.labels import normal_label
 from lmm_classifier.data.limits import ImageLimits
 from lmm_classifier.data.readers.dataset_spec import DatasetSpec, local_path
 from lmm_classifier.data.readers.opening import open_root
-from lmm_classifier.evaluation.reports.cards import Card, Grade, grade_result, result_card
-from lmm_classifier.evaluation.reports.filters import filtered
-from lmm_classifier.evaluation.reports.page import Section, write_page
-from lmm_classifier.evaluation.reports.thumbnails import Thumbnails
+from lmm_classifier.evaluation.reports.grading import entry_card, grade_result
 from lmm_classifier.evaluation.results import LabeledResult
+from lmm_classifier.html.cards import Card, Grade
+from lmm_classifier.html.filters import filtered
+from lmm_classifier.html.page import Section, write_page
+from lmm_classifier.html.thumbnails import Thumbnails
 
 _SECTIONS = {
     "mistakes": "Mistakes",
@@ -62,7 +63,7 @@ def write_contact_sheet(
     cards: dict[str, list[tuple[str, Card]]] = {anchor: [] for anchor in _SECTIONS}
     for entry in entries:
         grade = grade_result(entry, labels)
-        cards[_anchor(entry.result, grade)].append((_name(entry), result_card(entry, grade, thumbnails)))
+        cards[_anchor(entry.result, grade)].append((_name(entry), entry_card(entry, grade, thumbnails)))
     sections = [result_section(anchor, heading, cards[anchor]) for anchor, heading in _SECTIONS.items()]
     sections = [section for section in sections if section.count]
     write_page(path, "results.html", title, summary, sections, thumbnails)

@@ -10,9 +10,9 @@ import numpy as np
 from lmm_classifier.calibration.calibration import Calibration
 from lmm_classifier.calibration.fusion.ladders import Ladder, prices
 from lmm_classifier.core.arrays import Float64Array
-from lmm_classifier.evaluation.reports.charts import Chart, accuracy_ends, calls_chart, ladders_chart
-from lmm_classifier.evaluation.reports.page import Section, write_page
-from lmm_classifier.evaluation.reports.tables import Table
+from lmm_classifier.html.charts import Chart, accuracy_ends, calls_chart, ladders_chart
+from lmm_classifier.html.page import Section, write_page
+from lmm_classifier.html.tables import Table
 from lmm_classifier.rerank.benefit import RerankerBenefit
 from lmm_classifier.rerank.summary import cost_accuracy_curve, curve_rows, figures, pair_rows
 

@@ -10,20 +10,19 @@ from typing import Any
 import numpy as np
 
 from lmm_classifier.core.metrics import reliability, risk_coverage
-from lmm_classifier.evaluation.reports.cards import grade_result, result_card
-from lmm_classifier.evaluation.reports.charts import familiarity_chart, reliability_chart, risk_coverage_chart
-from lmm_classifier.evaluation.reports.confusion_matrix import (
+from lmm_classifier.evaluation.reports.grading import entry_card, grade_result
+from lmm_classifier.evaluation.results import Evaluation, LabeledResult
+from lmm_classifier.html.charts import familiarity_chart, reliability_chart, risk_coverage_chart
+from lmm_classifier.html.confusion_matrix import (
     Pair,
-    confusion_counts,
     confusion_matrix,
     describe_pair,
     pairs_table,
 )
-from lmm_classifier.evaluation.reports.filters import filtered, spread
-from lmm_classifier.evaluation.reports.page import MAX_CARDS, Folded, Section, write_page
-from lmm_classifier.evaluation.reports.tables import Cell, Proportion, Table
-from lmm_classifier.evaluation.reports.thumbnails import Thumbnails
-from lmm_classifier.evaluation.results import Evaluation, LabeledResult
+from lmm_classifier.html.filters import filtered, spread
+from lmm_classifier.html.page import MAX_CARDS, Folded, Section, write_page
+from lmm_classifier.html.tables import Cell, Proportion, Table
+from lmm_classifier.html.thumbnails import Thumbnails
 from lmm_classifier.pipeline.classifier import HybridClassifier
 from lmm_classifier.pipeline.thresholds import Thresholds
 
@@ -130,7 +129,7 @@ def _classes(figures: dict[str, Any]) -> Section:
 
 
 def _confusions(evaluation: Evaluation, anchors: Mapping[Pair, str]) -> list[Section]:
-    counts = confusion_counts(evaluation)
+    counts = evaluation.confusion_counts()
     wrong = sum(count for (truth, given), count in counts.items() if truth != given)
     if not counts:
         return []
@@ -157,7 +156,7 @@ def _images(
     ):
         pairs = [_pair(entry, labels) for entry in entries]
         cards = [
-            (pairs[place], result_card(entries[place], grade_result(entries[place], labels), thumbnails))
+            (pairs[place], entry_card(entries[place], grade_result(entries[place], labels), thumbnails))
             for place in spread(pairs, most)
         ]
         found = filtered(anchor, cards, describe_pair, Counter(pairs))

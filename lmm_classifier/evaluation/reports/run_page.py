@@ -10,11 +10,12 @@ from pathlib import Path
 from lmm_classifier.core.datatypes import Classification
 from lmm_classifier.data.limits import ImageLimits
 from lmm_classifier.data.places import Place
-from lmm_classifier.evaluation.reports.cards import Grade, result_card
 from lmm_classifier.evaluation.reports.contact_sheet import result_section
-from lmm_classifier.evaluation.reports.page import MAX_CARDS, write_page
-from lmm_classifier.evaluation.reports.thumbnails import Thumbnails
+from lmm_classifier.evaluation.reports.grading import entry_card
 from lmm_classifier.evaluation.results import LabeledResult
+from lmm_classifier.html.cards import Grade
+from lmm_classifier.html.page import MAX_CARDS, write_page
+from lmm_classifier.html.thumbnails import Thumbnails
 
 _HEADINGS = {"reranked": "Reranked", "unknown": "Unknown", "accepted": "Accepted", "unreadable": "Unreadable"}
 
@@ -59,7 +60,7 @@ class RunPage:
         sections = []
         for group, heading in _HEADINGS.items():
             entries = [entry for _, _, entry in sorted(self._shown[group], reverse=True)]
-            cards = [(entry.result.label, result_card(entry, Grade(None), thumbnails)) for entry in entries]
+            cards = [(entry.result.label, entry_card(entry, Grade(None), thumbnails)) for entry in entries]
             if cards:
                 sections.append(result_section(group, heading, cards, self.counts[group]))
         write_page(path, "results.html", title, figures, sections, thumbnails)

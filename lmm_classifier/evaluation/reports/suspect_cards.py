@@ -7,11 +7,11 @@ from collections.abc import Callable, Sequence
 
 from lmm_classifier.data.places import Place
 from lmm_classifier.evaluation.audit import Audit, LabelIssue
-from lmm_classifier.evaluation.reports.cards import Card, Grade, neighbor_items
-from lmm_classifier.evaluation.reports.filters import filtered
-from lmm_classifier.evaluation.reports.page import MAX_CARDS, Folded, Section
-from lmm_classifier.evaluation.reports.tables import Table
-from lmm_classifier.evaluation.reports.thumbnails import Thumbnails, embed_image
+from lmm_classifier.html.cards import Card, Grade, neighbor_items
+from lmm_classifier.html.filters import filtered
+from lmm_classifier.html.page import MAX_CARDS, Folded, Section
+from lmm_classifier.html.tables import Table
+from lmm_classifier.html.thumbnails import Thumbnails, embed_image
 
 _WITH_IMAGES = 600  # labels to check that are shown with images; others are listed in tables
 _TABLE_ROWS = 500

@@ -18,7 +18,7 @@ from lmm_classifier.server.results import packed
 router: APIRouter = APIRouter(include_in_schema=False)
 
 _TYPES = {"css": "text/css", "js": "text/javascript", "svg": "image/svg+xml"}
-_SHARED = {"style.css": "lmm_classifier.evaluation.reports"}  # the style of the reports is that of the pages
+_SHARED = {"style.css": "lmm_classifier.html"}  # the style of the reports is that of the pages
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ from starlette.responses import RedirectResponse, Response
 from lmm_classifier.core.datatypes import Classification
 from lmm_classifier.core.errors import ImageError
 from lmm_classifier.data.images import decode
-from lmm_classifier.evaluation.reports.thumbnails import jpeg, reduced
+from lmm_classifier.html.thumbnails import jpeg, reduced
 from lmm_classifier.index.build.editor import IndexEditor
 from lmm_classifier.index.build.reports import EditReport
 from lmm_classifier.pipeline.stages.unreadable import unreadable

@@ -114,7 +114,7 @@ def address_of(request: Request) -> str:
 @cache
 def environment() -> Environment:
     """Return the templates of the pages, and those of the reports, which they share."""
-    packages = ("lmm_classifier.server.pages", "lmm_classifier.evaluation.reports")
+    packages = ("lmm_classifier.server.pages", "lmm_classifier.html")
     made = Environment(
         loader=ChoiceLoader([PackageLoader(package) for package in packages]),
         autoescape=True,

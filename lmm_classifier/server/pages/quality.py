@@ -19,7 +19,7 @@ from lmm_classifier.calibration.guarantees.risk_control import NoGuarantee
 from lmm_classifier.calibration.request import CalibrationRequest
 from lmm_classifier.core.errors import CalibrationError
 from lmm_classifier.core.metrics import reliability, risk_coverage
-from lmm_classifier.evaluation.reports.charts import (
+from lmm_classifier.html.charts import (
     Chart,
     familiarity_chart,
     reliability_chart,

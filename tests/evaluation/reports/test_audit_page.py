@@ -10,8 +10,8 @@ from lmm_classifier.evaluation.audit import ConfusablePair
 from lmm_classifier.evaluation.duplicates import Duplicates
 from lmm_classifier.evaluation.reports import suspect_cards
 from lmm_classifier.evaluation.reports.audit_page import summary, write_audit_page
-from tests.evaluation.reports.html_page import assert_harmless
 from tests.helpers.datasets import draw_dataset
+from tests.html.html_page import assert_harmless
 
 
 @pytest.fixture(scope="module")

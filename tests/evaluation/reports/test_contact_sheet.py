@@ -10,7 +10,7 @@ from lmm_classifier.core.datatypes import Candidate, Classification, Decision, E
 from lmm_classifier.data.synthetic.catalog import draw
 from lmm_classifier.evaluation.reports.contact_sheet import write_contact_sheet
 from lmm_classifier.evaluation.results import LabeledResult
-from tests.evaluation.reports.html_page import HtmlPage, assert_harmless
+from tests.html.html_page import HtmlPage, assert_harmless
 
 
 @pytest.fixture

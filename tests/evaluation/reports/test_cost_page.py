@@ -12,8 +12,8 @@ from lmm_classifier.evaluation.reports.cost_page import CURVE_HEAD, write_cost_p
 from lmm_classifier.index.vector_index import Index
 from lmm_classifier.neighbors.config import RetrievalConfig
 from lmm_classifier.rerank.benefit import Trial, fit_benefit
-from tests.evaluation.reports.html_page import assert_harmless
 from tests.helpers.vector_indexes import write_clusters
+from tests.html.html_page import assert_harmless
 
 
 def measured(skill):

@@ -7,8 +7,8 @@ from lmm_classifier import HybridClassifier, build_index_from_directory
 from lmm_classifier.evaluation.evaluate import evaluate_folder
 from lmm_classifier.evaluation.reports.evaluation_page import percent, summary, write_evaluation_page
 from lmm_classifier.evaluation.results import Evaluation
-from tests.evaluation.reports.html_page import assert_harmless
 from tests.helpers.datasets import draw_dataset, offline_config
+from tests.html.html_page import assert_harmless
 
 
 @pytest.fixture(scope="module")
@@ -87,7 +87,7 @@ def test_the_former_page_stays_when_writing_fails(place, tmp_path, monkeypatch):
     def fail(*_):
         raise RuntimeError("stop")
 
-    monkeypatch.setattr("lmm_classifier.evaluation.reports.cards.embed_image", fail)
+    monkeypatch.setattr("lmm_classifier.html.cards.embed_image", fail)
     with pytest.raises(RuntimeError, match="stop"):
         page_of(place, tmp_path)
     assert (tmp_path / "page.html").read_text() == "old"

@@ -6,9 +6,9 @@ import numpy as np
 
 from lmm_classifier.core.datatypes import Candidate, Classification, Decision
 from lmm_classifier.data.synthetic.catalog import draw
-from lmm_classifier.evaluation.reports.page import MAX_CARDS
 from lmm_classifier.evaluation.reports.run_page import RunPage
-from tests.evaluation.reports.html_page import assert_harmless
+from lmm_classifier.html.page import MAX_CARDS
+from tests.html.html_page import assert_harmless
 
 
 def result(score, label="<b>=1", reason="confident"):

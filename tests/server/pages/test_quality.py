@@ -9,8 +9,8 @@ from lmm_classifier.core.errors import CalibrationError
 from lmm_classifier.index.formats import read_index
 from lmm_classifier.pipeline.calibrator import calibrate_index
 from lmm_classifier.server.pages.quality import sentence, whole
-from tests.evaluation.reports.html_page import HtmlPage
 from tests.helpers.datasets import offline_config
+from tests.html.html_page import HtmlPage
 
 PAGE = {"accept": "text/html"}
 

@@ -6,8 +6,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from lmm_classifier.evaluation.reports.tables import Cell, Link, Table
-from lmm_classifier.evaluation.results import Evaluation
+from lmm_classifier.html.tables import Cell, Link, Table
 
 MOST_LABELS = 60  # drawn: with more, cells were too small to see and to press
 UNKNOWN = "unknown"  # the row of unknown images, and the column of images that were called unknown
@@ -57,13 +56,6 @@ class ConfusionMatrix:
     def has_numbers(self) -> bool:
         """Return whether there is room for numbers in the cells."""
         return self.side >= 18
-
-
-def confusion_counts(evaluation: Evaluation) -> Counter[Pair]:
-    """Count the images of each pair of a true and a given label, also where both agree."""
-    known = ((entry.truth, None if entry.result.is_unknown else entry.result.label) for entry in evaluation.known)
-    unknown = ((None, None if entry.result.is_unknown else entry.result.label) for entry in evaluation.unknowns)
-    return Counter([*known, *unknown])
 
 
 def confusion_matrix(counts: Mapping[Pair, int], anchors: Mapping[Pair, str]) -> ConfusionMatrix:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from lmm_classifier.core.datatypes import Classification, Neighbor
-from lmm_classifier.evaluation.reports.thumbnails import MISSING, EmbeddedImage, Thumbnails, embed_image
-from lmm_classifier.evaluation.results import LabeledResult
+from lmm_classifier.data.places import Place
+from lmm_classifier.html.thumbnails import MISSING, EmbeddedImage, Thumbnails, embed_image
 
 _NEIGHBORS = 5
 
@@ -63,30 +63,31 @@ class GroupCard:
     not_shown: int  # images of the group that have no room
 
 
-def grade_result(entry: LabeledResult, labels: Collection[str]) -> Grade:
-    """Compare a result with the truth; an image of none of `labels` is correct when it is called unknown."""
-    result, truth = entry.result, entry.truth
-    if truth is None or result.decision.reason == "unreadable":
-        return Grade(None)
-    if truth not in labels:
-        words = "correct, an unknown image" if result.is_unknown else "wrong, an unknown image"
-        return Grade(result.is_unknown, f"{words}: {truth}")
-    correct = not result.is_unknown and result.label == truth
-    return Grade(correct, "correct" if correct else f"wrong, truth: {truth}")
-
-
-def result_card(entry: LabeledResult, grade: Grade, thumbnails: Thumbnails) -> Card:
+def result_card(image: Place, result: Classification, grade: Grade, thumbnails: Thumbnails) -> Card:
     """Show an image with its result and its nearest examples."""
-    result, name = entry.result, "/".join(Path(str(entry.image)).parts[-2:])
+    name = short_name(image)
+    shown = embed_image(image, name, thumbnails.limits)
+    return card_of(shown, result, grade, neighbor_items(nearest(result), thumbnails))
+
+
+def short_name(image: Place | str) -> str:
+    """Return the name of an image with that of its folder."""
+    return "/".join(Path(str(image)).parts[-2:])
+
+
+def card_of(
+    image: EmbeddedImage, result: Classification, grade: Grade = Grade(None), neighbors: Sequence[NeighborItem] = ()
+) -> Card:
+    """Show a result next to an image."""
     numbers = ""
     if result.candidates:
         best = f"best label {result.candidates[0].label}, " if result.is_unknown else ""
         numbers = f"{best}score {result.score:.2f}"
     return Card(
-        image=embed_image(entry.image, name, thumbnails.limits),
+        image=image,
         heading=result.label,
         numbers=numbers,
-        neighbors=neighbor_items(_nearest(result), thumbnails),
+        neighbors=neighbors,
         grade=grade,
         is_unknown=result.is_unknown,
         percent=100 * min(max(result.score, 0.0), 1.0) if result.candidates else None,
@@ -108,6 +109,7 @@ def neighbor_items(neighbors: Sequence[Neighbor], thumbnails: Thumbnails) -> lis
     ]
 
 
-def _nearest(result: Classification) -> list[Neighbor]:
+def nearest(result: Classification) -> list[Neighbor]:
+    """Return at most 5 neighbors of all candidates, nearest first."""
     neighbors = [neighbor for candidate in result.candidates for neighbor in candidate.neighbors]
     return sorted(neighbors, key=lambda neighbor: -neighbor.similarity)[:_NEIGHBORS]

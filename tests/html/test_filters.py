@@ -3,11 +3,11 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lmm_classifier.evaluation.reports.cards import Card
-from lmm_classifier.evaluation.reports.filters import filtered, spread
-from lmm_classifier.evaluation.reports.page import Section, write_page
-from lmm_classifier.evaluation.reports.thumbnails import EmbeddedImage
-from tests.evaluation.reports.html_page import assert_harmless
+from lmm_classifier.html.cards import Card
+from lmm_classifier.html.filters import filtered, spread
+from lmm_classifier.html.page import Section, write_page
+from lmm_classifier.html.thumbnails import EmbeddedImage
+from tests.html.html_page import assert_harmless
 
 
 def card(heading):

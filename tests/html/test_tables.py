@@ -1,8 +1,8 @@
 """Cells of tables: text, links and proportions with their interval, all escaped."""
 
-from lmm_classifier.evaluation.reports.page import Section, write_page
-from lmm_classifier.evaluation.reports.tables import Link, Proportion, Table
-from tests.evaluation.reports.html_page import assert_harmless
+from lmm_classifier.html.page import Section, write_page
+from lmm_classifier.html.tables import Link, Proportion, Table
+from tests.html.html_page import assert_harmless
 
 
 def test_every_kind_of_cell(tmp_path):

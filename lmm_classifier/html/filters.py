@@ -7,7 +7,7 @@ from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Generic, TypeVar
 
-from lmm_classifier.evaluation.reports.cards import Card
+from lmm_classifier.html.cards import Card
 
 Name = TypeVar("Name", bound=Hashable)
 

@@ -12,17 +12,17 @@ from typing import TYPE_CHECKING, Any
 from lmm_classifier.core.files import atomic_write
 from lmm_classifier.core.paths import expand_home
 from lmm_classifier.core.text import escape_unprintable
-from lmm_classifier.evaluation.reports.cards import Card, GroupCard
-from lmm_classifier.evaluation.reports.charts import Chart
-from lmm_classifier.evaluation.reports.confusion_matrix import ConfusionMatrix
-from lmm_classifier.evaluation.reports.filters import Filter
-from lmm_classifier.evaluation.reports.tables import Table
-from lmm_classifier.evaluation.reports.thumbnails import Thumbnails
+from lmm_classifier.html.cards import Card, GroupCard
+from lmm_classifier.html.charts import Chart
+from lmm_classifier.html.confusion_matrix import ConfusionMatrix
+from lmm_classifier.html.filters import Filter
+from lmm_classifier.html.tables import Table
+from lmm_classifier.html.thumbnails import Thumbnails
 
 if TYPE_CHECKING:
     from jinja2 import Environment
 
-_PACKAGE = "lmm_classifier.evaluation.reports"
+_PACKAGE = "lmm_classifier.html"
 MAX_CARDS = 60  # per section of a page that shows a selection
 
 

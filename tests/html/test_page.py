@@ -6,12 +6,12 @@ from importlib.resources import files
 import pytest
 from jinja2 import UndefinedError
 
-from lmm_classifier.evaluation.reports.cards import GroupCard
-from lmm_classifier.evaluation.reports.page import Section, Table, write_page
-from lmm_classifier.evaluation.reports.thumbnails import EmbeddedImage
-from tests.evaluation.reports.html_page import HtmlPage, assert_harmless
+from lmm_classifier.html.cards import GroupCard
+from lmm_classifier.html.page import Section, Table, write_page
+from lmm_classifier.html.thumbnails import EmbeddedImage
+from tests.html.html_page import HtmlPage, assert_harmless
 
-REPORTS = files("lmm_classifier.evaluation.reports")
+REPORTS = files("lmm_classifier.html")
 TEMPLATES = [file for file in REPORTS.joinpath("templates").iterdir() if file.name.endswith(".html")]
 
 

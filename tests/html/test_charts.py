@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from lmm_classifier.core.metrics import ReliabilityBin, risk_coverage
-from lmm_classifier.evaluation.reports.charts import (
+from lmm_classifier.html.charts import (
     calls_chart,
     familiarity_chart,
     reliability_chart,

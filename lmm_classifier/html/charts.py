@@ -10,7 +10,7 @@ import numpy as np
 
 from lmm_classifier.core.arrays import Float64Array
 from lmm_classifier.core.metrics import ReliabilityBin
-from lmm_classifier.evaluation.reports.tables import Table
+from lmm_classifier.html.tables import Table
 
 _WIDTH, _HEIGHT = 320, 240
 _LEFT, _BOTTOM, _TOP, _RIGHT = 36, 30, 22, 8  # room for numbers and names of the axes

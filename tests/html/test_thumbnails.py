@@ -24,9 +24,9 @@ from lmm_classifier import (
 from lmm_classifier.data.limits import ImageLimits
 from lmm_classifier.evaluation.audit import Outlier
 from lmm_classifier.evaluation.duplicates import Duplicates
-from lmm_classifier.evaluation.reports.thumbnails import MISSING, Thumbnails, embed_image
-from tests.evaluation.reports.html_page import assert_harmless
+from lmm_classifier.html.thumbnails import MISSING, Thumbnails, embed_image
 from tests.helpers.datasets import draw_dataset, offline_config
+from tests.html.html_page import assert_harmless
 
 SIZES = [(3000, 1), (1, 3000), (60_000, 1), (1, 60_000), (1, 1), (2, 1), (127, 3), (129, 128)]
 SIZES += [(65_000, 60), pytest.param((65_000, 900), marks=pytest.mark.long)]

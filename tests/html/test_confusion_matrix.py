@@ -7,16 +7,15 @@ import numpy as np
 import pytest
 
 from lmm_classifier.core.datatypes import Candidate, Classification, Decision
-from lmm_classifier.evaluation.reports.confusion_matrix import (
+from lmm_classifier.evaluation.results import Evaluation, LabeledResult
+from lmm_classifier.html.confusion_matrix import (
     MOST_LABELS,
-    confusion_counts,
     confusion_matrix,
     describe_pair,
     pairs_table,
 )
-from lmm_classifier.evaluation.reports.page import Section, write_page
-from lmm_classifier.evaluation.results import Evaluation, LabeledResult
-from tests.evaluation.reports.html_page import assert_harmless
+from lmm_classifier.html.page import Section, write_page
+from tests.html.html_page import assert_harmless
 
 
 def evaluation(pairs, labels):
@@ -36,7 +35,7 @@ PAIRS = [("a", "a"), ("a", "b"), ("a", "b"), ("b", None), ("z", "a"), ("z", None
 
 def test_unknown_images_have_a_row_and_a_column():
     """A truth that is no label is an unknown image; the label `unknown` is another thing."""
-    counts = confusion_counts(evaluation(PAIRS, {"a", "b"}))
+    counts = evaluation(PAIRS, {"a", "b"}).confusion_counts()
     assert counts == {
         ("a", "a"): 1, ("a", "b"): 2, ("b", None): 1, (None, "a"): 1, (None, None): 1,
     }  # fmt: skip
@@ -60,7 +59,7 @@ def test_any_number_of_labels_fits(labels, tmp_path):
     rng = np.random.default_rng(labels)
     names = [f"{'x' * 30} <{number}> \u202e" for number in range(labels)]
     pairs = [(names[row], names[column]) for row, column in rng.integers(labels, size=(2000, 2))]
-    counts = confusion_counts(evaluation(pairs, names))
+    counts = evaluation(pairs, names).confusion_counts()
     matrix = confusion_matrix(counts, {})
     drawn = min(labels, MOST_LABELS)
     assert len(matrix.names) == drawn
