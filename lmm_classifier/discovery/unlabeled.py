@@ -90,7 +90,7 @@ class UnlabeledImages:
             skipped: files that a search passed over.
         """
         by_name = {str(place): place for place in places}
-        chosen = _sample(list(by_name), most)
+        chosen = sample_of(list(by_name), most)
         flow = classifier._current_flow()
         first, later = flow.retriever.encoder_places
         parts, failed, done = list[_Part](), list[Skipped](), 0
@@ -143,7 +143,7 @@ class UnlabeledImages:
                 f"{len(names)} names. Give each image a name of its own."
             )
         row_of = {name: row for row, name in enumerate(names)}
-        chosen = sorted(_sample(names, most))
+        chosen = sorted(sample_of(names, most))
         rows = np.array([row_of[name] for name in chosen], np.int64)
         parts = []
         for start in range(0, len(chosen), _AT_ONCE):
@@ -203,6 +203,6 @@ class _Part:
         )
 
 
-def _sample(names: Sequence[str], most: int) -> Sequence[str]:
+def sample_of(names: Sequence[str], most: int) -> Sequence[str]:
     """Return at most `most` names, those with the least hashes."""
     return names if len(names) <= most else sorted(names, key=drawn_number)[:most]

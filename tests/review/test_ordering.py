@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from lmm_classifier.discovery.landscape import Landscape
 from lmm_classifier.discovery.fused_space import FusedSpace
+from lmm_classifier.discovery.landscape import Landscape
 from lmm_classifier.discovery.votes import Votes
 from lmm_classifier.pipeline.thresholds import Threshold, Thresholds
 from lmm_classifier.review.ordering import ReviewGroup, ordered_groups
