@@ -21,13 +21,13 @@ def hdbscan(rows: Float32Array) -> IntArray:
     return np.asarray(HDBSCAN(min_cluster_size=_SMALLEST, copy=True).fit_predict(rows), np.int64)
 
 
-def k_means(rows: Float32Array, count: int, seed: int) -> IntArray:
-    """Return the cluster of unit rows (n, d) by k-means with ten starts."""
+def k_means(rows: Float32Array, count: int, seed: int, starts: int = 10) -> IntArray:
+    """Return the cluster of unit rows (n, d) by k-means, the best of some starts."""
     from sklearn.cluster import KMeans
 
     if len(rows) <= count:
         return np.arange(len(rows))
-    return np.asarray(KMeans(count, n_init=10, random_state=seed).fit_predict(rows), np.int64)
+    return np.asarray(KMeans(count, n_init=starts, random_state=seed).fit_predict(rows), np.int64)
 
 
 def finch(rows: Float32Array) -> IntArray:
@@ -66,7 +66,7 @@ def typical_first(rows: Float32Array, labeled: Float32Array, count: int, seed: i
     Rows and labeled rows form as many clusters as there will be labels. Of the largest clusters without a label, the
     most typical row comes first: the one whose 20 nearest in its cluster are nearest.
     """
-    clusters = k_means(np.concatenate([labeled, rows]), len(labeled) + count, seed)
+    clusters = k_means(np.concatenate([labeled, rows]), len(labeled) + count, seed, starts=1)
     has_label, own = np.unique(clusters[: len(labeled)]), clusters[len(labeled) :]
     numbers, sizes = np.unique(own, return_counts=True)
     is_covered = np.isin(numbers, has_label)
