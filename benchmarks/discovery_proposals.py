@@ -25,7 +25,11 @@ from benchmarks.quality_data import LabeledVectors
 from benchmarks.rows import Better, Row, where
 from lmm_classifier.config import PipelineConfig
 from lmm_classifier.core.arrays import BoolArray, Float32Array, Float64Array, IntArray
+from lmm_classifier.core.datatypes import DECIDE_THEMSELVES
+from lmm_classifier.discovery.groups import find_groups
 from lmm_classifier.discovery.proposals.discover import discover
+from lmm_classifier.discovery.proposals.known_labels import known_labels
+from lmm_classifier.discovery.proposals.propose import FEWEST, propose
 from lmm_classifier.discovery.suggestions.options import SuggestionOptions
 from lmm_classifier.discovery.suggestions.suggest import suggest
 from lmm_classifier.discovery.unlabeled import UnlabeledImages
@@ -88,14 +92,20 @@ def measure_draw(draw: Draw, seed: int) -> tuple[Found, Found]:
 
 def _groups(draw: Draw, images: UnlabeledImages, classifier: HybridClassifier, seed: int) -> Found:
     found = discover(images, classifier)
-    true_k = discover(images, classifier, groups=draw.unknown)
+    votes, known = images.votes, known_labels(images.flow, images.landscape)
+    true_k = propose(images.mapped, votes.familiarity, images.names, known, draw.unknown).groups
+    open_rows = np.flatnonzero(~np.isin(np.array(votes.reasons), DECIDE_THEMSELVES))
+    names = [images.names[row] for row in open_rows.tolist()]
+    of_open = propose(images.mapped[open_rows], votes.familiarity[open_rows], names, known).groups
     calibration = images.flow.retriever.calibration
-    unknown = np.flatnonzero(images.votes.familiarity < calibration.familiarity_threshold(_KEEP))
+    unknown = np.flatnonzero(votes.familiarity < calibration.familiarity_threshold(_KEEP))
     raw = _raw(images)
     inside = raw[unknown]
     groups = {
         "proposals": _numbers([group.members for group in found.groups], len(images)),
-        "proposals with the true number": _numbers([group.members for group in true_k.groups], len(images)),
+        "proposals with the true number": np.maximum(true_k, -1),
+        "proposals among open images": _scattered(open_rows, np.maximum(of_open, -1), len(images)),
+        "average link of the unknown": _scattered(unknown, _linked(images, unknown, known.cut), len(images)),
         "group test": _numbers([group.members for group in found.tested_groups], len(images)),
         "HDBSCAN of the unknown": _scattered(unknown, hdbscan(inside), len(images)),
         "k-means of the unknown, true number": _scattered(unknown, k_means(inside, draw.unknown, seed), len(images)),
@@ -104,6 +114,12 @@ def _groups(draw: Draw, images: UnlabeledImages, classifier: HybridClassifier, s
     figures = {name: _figures(numbers, draw) for name, numbers in groups.items()}
     figures["proposals"]["k error"] = abs(found.about - draw.unknown)
     return figures
+
+
+def _linked(images: UnlabeledImages, rows: IntArray, cut: float) -> IntArray:
+    """Return the groups of some images, -1 for those of few images."""
+    groups = find_groups(images.mapped[rows], [images.names[row] for row in rows.tolist()], cut)
+    return np.where(np.bincount(groups)[groups] >= FEWEST, groups, -1) if len(rows) else groups
 
 
 def _figures(groups: IntArray, draw: Draw) -> dict[str, float]:

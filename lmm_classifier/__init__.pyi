@@ -14,6 +14,7 @@ from .core.progress import Progress as Progress
 from .discovery.proposals.discover import discover as discover
 from .discovery.proposals.discovery import Discovery as Discovery
 from .discovery.proposals.discovery import ProposedGroup as ProposedGroup
+from .discovery.proposals.page import write_discovery_page as write_discovery_page
 from .discovery.suggestions.first_labels import suggest_without_index as suggest_without_index
 from .discovery.suggestions.options import SuggestionOptions as SuggestionOptions
 from .discovery.suggestions.suggest import suggest as suggest

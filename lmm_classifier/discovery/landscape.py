@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lmm_classifier.core.arrays import Float32Array, IntArray
+from lmm_classifier.core.arrays import Float32Array, Float64Array, IntArray
 from lmm_classifier.discovery.fused_space import FusedSpace
 from lmm_classifier.discovery.groups import learned_cut
 from lmm_classifier.index.staleness import vectors_digest
@@ -25,6 +25,7 @@ class Landscape:
     space: FusedSpace
     cut: float  # mean cosine within a group
     labeled: Float32Array  # (m, d) unit vectors
+    label_sums: Float64Array  # (C, d) of the unit vectors of the examples of each label; a sample stands for many
     examples: int  # of the index that the space was fitted to
     labels: Sequence[str]
     vectors: str  # names the encoders, transforms and weights that gave the vectors
@@ -61,7 +62,17 @@ class Landscape:
         if wanted and len(rows) < len(index):
             also = [row for each in index.rows_with_hash(sorted(wanted)) for row in each]
             rows = np.union1d(rows, np.array(also, np.int64))
-        return cls(space, cut, space.map([each[rows] for each in embeddings]), examples, labels, vectors)
+        labeled = space.map([each[rows] for each in embeddings])
+        sums = _label_sums(labeled, index.label_ids[rows], list(map(len, by_label)))
+        return cls(space, cut, labeled, sums, examples, labels, vectors)
+
+
+def _label_sums(labeled: Float32Array, label_ids: IntArray, counts: Sequence[int]) -> Float64Array:
+    """Return the sums (C, d) of m unit vectors by label, as if all the examples of each label were there."""
+    sums = np.zeros((len(counts), labeled.shape[1]))
+    np.add.at(sums, label_ids, labeled)
+    sampled = np.bincount(label_ids, minlength=len(counts))
+    return np.asarray(sums * (np.array(counts) / np.maximum(sampled, 1))[:, None])
 
 
 def even_sample(by_label: Sequence[IntArray], hashes: Sequence[str], most: int) -> IntArray:

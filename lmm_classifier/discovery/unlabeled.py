@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +52,16 @@ class UnlabeledImages:
 
     def __len__(self) -> int:
         return len(self.names)
+
+    @cached_property
+    def landscape(self) -> Landscape:
+        """Return the space of discovery of the index, and what it tells there."""
+        return landscape_of(self.flow)
+
+    @cached_property
+    def mapped(self) -> Float32Array:
+        """Return the unit vectors (n, d) of the images in that space."""
+        return self.landscape.space.map(self.embeddings)
 
     @classmethod
     def find(

@@ -43,7 +43,8 @@ def votes(rows):
 def landscape():
     examples = unit(np.eye(8)[[0, 1, 2]] + 0.01)
     space = FusedSpace.of_unlabeled([unit(np.eye(8) + 0.1 - 0.2 * (np.arange(8) % 2)[:, None])])
-    return Landscape(space, 0.5, space.map([examples]), 3, LABELS, "")
+    labeled = space.map([examples])
+    return Landscape(space, 0.5, labeled, 10.0 * labeled, 3, LABELS, "")
 
 
 def test_kinds(landscape):

@@ -16,7 +16,7 @@ from lmm_classifier.discovery.proposals.discovery import Discovery, ProposedGrou
 from lmm_classifier.discovery.proposals.group_test import tested_groups
 from lmm_classifier.discovery.proposals.known_labels import known_labels, usual_familiarity
 from lmm_classifier.discovery.proposals.propose import KNOWN, REMAINDER, KnownLabels, Proposals, propose
-from lmm_classifier.discovery.unlabeled import UnlabeledImages, landscape_of
+from lmm_classifier.discovery.unlabeled import UnlabeledImages
 from lmm_classifier.neighbors.gallery import directions
 from lmm_classifier.pipeline.classifier import HybridClassifier
 
@@ -57,9 +57,7 @@ def discover(
         raise ConfigError(f"Expected a number of groups of at least 1, got {groups}.")
     found = images if isinstance(images, UnlabeledImages) else UnlabeledImages.find(images, classifier, progress)
     flow, votes = found.flow, found.votes
-    landscape = landscape_of(flow)
-    known = known_labels(flow, landscape)
-    embeddings = landscape.space.map(found.embeddings)
+    known, embeddings = known_labels(flow, found.landscape), found.mapped
     proposals = propose(embeddings, votes.familiarity, found.names, known, groups)
     usual = usual_familiarity(flow)
     tested = tested_groups(embeddings, votes.familiarity, found.names, known.sums, known.cut, usual)
@@ -80,6 +78,7 @@ def discover(
         flow.index.contents.version,
         found.skipped,
         dict(zip(names, found.places)),
+        dict(zip(names, found.hashes)) if found.places else {},
     )
 
 

@@ -63,6 +63,8 @@ class Discovery:
     """Files that could not be read, and what a search passed over."""
     places: Mapping[str, Place] = field(default_factory=dict, repr=False)
     """Where the images are, by name; empty where only vectors are known."""
+    hashes: Mapping[str, str] = field(default_factory=dict, repr=False)
+    """SHA-256 of their contents, by name; empty where only vectors are known."""
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values, ready for JSON."""

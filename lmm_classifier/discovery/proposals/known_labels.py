@@ -5,36 +5,18 @@ from __future__ import annotations
 import numpy as np
 
 from lmm_classifier.core.arrays import Float64Array, IntArray
-from lmm_classifier.discovery.fused_space import FusedSpace
 from lmm_classifier.discovery.landscape import Landscape, even_sample
 from lmm_classifier.discovery.proposals.group_test import UsualFamiliarity
 from lmm_classifier.discovery.proposals.propose import KnownLabels
-from lmm_classifier.discovery.unlabeled import encoder_places
 from lmm_classifier.pipeline.flow import Flow
 from lmm_classifier.pipeline.retrieval.query_vectors import QueryVectors
 
-_MOST = 20_000  # examples that are summed; of more, a sample stands for the others
 _MOST_HELD_OUT = 1200  # examples whose familiarity is computed by label
-_BLOCK = 4096
 
 
 def known_labels(flow: Flow, landscape: Landscape) -> KnownLabels:
     """Return the known labels of a version of an index, in its space of discovery."""
-    return KnownLabels(_label_sums(flow, landscape.space), landscape.cut, flow.retriever.calibration.familiarity)
-
-
-def _label_sums(flow: Flow, space: FusedSpace) -> Float64Array:
-    """Return the sums (C, d) of the unit vectors of the examples of each label."""
-    index, places = flow.index, encoder_places(flow)
-    rows = even_sample(index.gallery.rows_of_label, index.hashes, _MOST)
-    embeddings = [flow.retriever.encoders[place].index.gallery.embeddings for place in places]
-    sums = np.zeros((len(index.label_names), sum(each.shape[1] for each in embeddings)))
-    for start in range(0, len(rows), _BLOCK):
-        part = rows[start : start + _BLOCK]
-        np.add.at(sums, index.label_ids[part], space.map([each[part] for each in embeddings]))
-    counts = np.bincount(index.label_ids, minlength=len(sums))
-    sampled = np.bincount(index.label_ids[rows], minlength=len(sums))
-    return np.asarray(sums * (counts / np.maximum(sampled, 1))[:, None])
+    return KnownLabels(landscape.label_sums, landscape.cut, flow.retriever.calibration.familiarity)
 
 
 def usual_familiarity(flow: Flow) -> UsualFamiliarity:

@@ -10,7 +10,7 @@ from lmm_classifier.discovery.suggestions.label_order import LabelWeights, label
 from lmm_classifier.discovery.suggestions.options import DEFAULT_OPTIONS, SuggestionOptions
 from lmm_classifier.discovery.suggestions.stopping import stopping
 from lmm_classifier.discovery.suggestions.suggestion import Suggestion, Suggestions
-from lmm_classifier.discovery.unlabeled import UnlabeledImages, landscape_of
+from lmm_classifier.discovery.unlabeled import UnlabeledImages
 from lmm_classifier.pipeline.classifier import HybridClassifier
 
 
@@ -43,10 +43,9 @@ def suggest(
     """
     found = images if isinstance(images, UnlabeledImages) else UnlabeledImages.find(images, classifier, progress)
     flow, votes = found.flow, found.votes
-    landscape = landscape_of(flow)
     weights = LabelWeights.of(votes, flow.retriever.calibration.familiarity, options.by)
-    labeled = landscape.labeled if options.by != "new" else None
-    picks = label_order(landscape.space.map(found.embeddings), weights, found.names, options.count, labeled)
+    labeled = found.landscape.labeled if options.by != "new" else None
+    picks = label_order(found.mapped, weights, found.names, options.count, labeled)
     suggestions = [
         Suggestion(
             place + 1,
