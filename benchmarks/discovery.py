@@ -8,22 +8,23 @@ from __future__ import annotations
 
 import argparse
 from importlib import import_module
-from importlib.util import find_spec
+from pathlib import Path
 
 from benchmarks.rows import Row, print_rows, read_rows, write_rows
 
-PARTS = ("proposals", "next_labels", "hierarchy", "drift", "few_shots")
 NAME = "discovery"
+_PREFIX = "discovery_"
+
+
+def parts() -> list[str]:
+    """Return the names of the parts: those of the modules that measure something."""
+    found = sorted(path.stem for path in Path(__file__).parent.glob(f"{_PREFIX}*.py"))
+    return [name.removeprefix(_PREFIX) for name in found if hasattr(import_module(f"benchmarks.{name}"), "rows")]
 
 
 def measure(part: str, quick: bool) -> list[Row]:
     """Return the rows of one part."""
-    return list(import_module(f"benchmarks.discovery_{part}").rows(quick))
-
-
-def parts() -> list[str]:
-    """Return the parts that this version has."""
-    return [part for part in PARTS if find_spec(f"benchmarks.discovery_{part}") is not None]
+    return list(import_module(f"benchmarks.{_PREFIX}{part}").rows(quick))
 
 
 def with_new(new: list[Row], stored: list[Row]) -> list[Row]:

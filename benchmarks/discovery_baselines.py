@@ -33,8 +33,8 @@ def k_means(rows: Float32Array, count: int, seed: int, starts: int = 10) -> IntA
 def finch(rows: Float32Array) -> IntArray:
     """Return the cluster of unit rows (n, d) in the last partition that has more than one.
 
-    FINCH joins each row with its nearest other one, and goes on with the means (Sarfraz, Sharma & Stiefelhagen, CVPR
-    2019, "Efficient parameter-free clustering using first neighbor relations").
+    FINCH joins each row with its nearest other one, then each mean with its nearest other one (Sarfraz, Sharma &
+    Stiefelhagen, CVPR 2019, "Efficient parameter-free clustering using first neighbor relations").
     """
     found = np.arange(len(rows))
     means = rows

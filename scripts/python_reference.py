@@ -20,6 +20,7 @@ _TITLES = {  # module that a name comes from, as its first parts -> heading; the
     "pipeline.classifier": "Classify",
     "batching": "Classify",
     "core.datatypes": "Results",
+    "discovery": "Discover",
     "pipeline": "Calibrate",
     "calibration": "Calibrate",
     "evaluation.reports": "Write pages",

@@ -45,8 +45,8 @@ def discover(
 ) -> int:
     """Propose new labels among unlabeled images.
 
-    Groups of images that no label of the index explains are shown, each with images to look at. Name a group, and add
-    it.
+    Groups of images that no label of the index explains are shown, each with images from its center to its rim.
+    Name a group, and add it.
 
     Exit codes: 0 done, 3 some files could not be read or were skipped, 1 failed.
     """

@@ -40,7 +40,7 @@ def _lines(found: Discovery) -> Iterator[str]:
     yield summary(found)
     yield from _of_groups(found.groups)
     if found.tested_groups:
-        yield "Groups that pass the group test, which are smaller and purer on average:"
+        yield "Groups that pass the group test: less familiar than any known label would be:"
         yield from _of_groups(found.tested_groups[:_TESTED])
         more = len(found.tested_groups) - _TESTED
         if more > 0:
@@ -59,7 +59,8 @@ def summary(found: Discovery) -> str:
         return f"No new label is proposed among {found.images} images."
     count = sum(len(group.members) for group in found.groups)
     labels = "label" if found.about == 1 else "labels"
-    return f"{found.images} images: about {found.about} new {labels}, {count} images in {len(found.groups)} groups"
+    groups = "group" if len(found.groups) == 1 else "groups"
+    return f"{found.images} images: about {found.about} new {labels}, {count} images in {len(found.groups)} {groups}"
 
 
 def _of_groups(groups: Sequence[ProposedGroup]) -> Iterator[str]:

@@ -13,14 +13,14 @@ from lmm_classifier.core.errors import ConfigError
 from lmm_classifier.core.progress import ProgressCallback
 from lmm_classifier.data.readers.dataset_spec import DatasetSpec
 from lmm_classifier.discovery.proposals.discovery import Discovery, ProposedGroup
-from lmm_classifier.discovery.proposals.group_test import tested_groups
+from lmm_classifier.discovery.proposals.group_test import unfamiliar_groups
 from lmm_classifier.discovery.proposals.known_labels import known_labels, usual_familiarity
 from lmm_classifier.discovery.proposals.propose import KNOWN, REMAINDER, KnownLabels, Proposals, propose
 from lmm_classifier.discovery.unlabeled import UnlabeledImages
 from lmm_classifier.neighbors.gallery import directions
 from lmm_classifier.pipeline.classifier import HybridClassifier
 
-_SHOWN = 6  # members to look at
+_SHOWN = 6  # members that are shown
 
 
 def discover(
@@ -60,7 +60,7 @@ def discover(
     known, embeddings = known_labels(flow, found.landscape), found.mapped
     proposals = propose(embeddings, votes.familiarity, found.names, known, groups)
     usual = usual_familiarity(flow)
-    tested = tested_groups(embeddings, votes.familiarity, found.names, known.sums, known.cut, usual)
+    tested = unfamiliar_groups(embeddings, votes.familiarity, found.names, known.sums, known.cut, usual)
     labels, names = flow.index.label_names, found.names
     is_unfamiliar = np.isin(np.array(votes.reasons, dtype=np.str_), ("novel", "forced"))
     is_known = (proposals.groups == KNOWN) & ~is_unfamiliar

@@ -24,7 +24,7 @@ class ProposedGroup:
     members: Sequence[str]
     """All images of the group, from its center to its rim."""
     shown: Sequence[str]
-    """Images to look at, spread from the center to the rim."""
+    """Images that show the group, spread from the center to the rim."""
     nearest_label: str | None
     """The known label that resembles the group most: the group may be a look of it."""
     nearest_similarity: float | None
@@ -44,7 +44,7 @@ class Discovery:
     about: int
     """Estimated number of new labels. It is off by one or two where there are two to five."""
     tested_groups: Sequence[ProposedGroup]
-    """Groups that pass the group test, the largest first: fewer images, and purer ones on average."""
+    """Groups that pass the group test, the largest first: they are less familiar than a known label would be."""
     known: Mapping[str, int]
     """How many images the known labels explain, by label."""
     remainder: Sequence[str]

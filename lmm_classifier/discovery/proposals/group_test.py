@@ -57,7 +57,7 @@ class UsualFamiliarity:
 
 
 @single_threaded_blas
-def tested_groups(
+def unfamiliar_groups(
     embeddings: Float32Array,
     familiarity: Float64Array,
     names: Sequence[str],
@@ -67,7 +67,7 @@ def tested_groups(
 ) -> list[IntArray]:
     """Return the images of each group that passes the test, the largest group first; ascending in each.
 
-    They are fewer than those of `propose`, and purer on average.
+    They hold fewer images than the groups of `propose`.
 
     Args:
         embeddings: (n, d) unit vectors in the space of discovery.
