@@ -176,12 +176,7 @@ def _scattered(rows: IntArray, groups: IntArray, count: int) -> IntArray:
     return whole
 
 
-_FIGURES = {  # figure -> unit, goal of the proposals (over HDBSCAN where it is a difference)
-    "clicks saved": "%",
-    "new images right": "%",
-    "purity": "%",
-    "known images in no group": "%",
-}
+_FIGURES = ("clicks saved", "new images right", "purity", "known images in no group")
 
 
 def rows(quick: bool) -> list[Row]:
@@ -218,9 +213,11 @@ def _order_rows(name: str, draws: list[Found]) -> list[Row]:
         for order in draws[0]:
             values = np.array([draw[order][figure] for draw in draws])
             rows.append(_row(f"new labels met after {clicks} answers, {name}, {order}", values, None, data))
-    gain = np.array([draw["suggest"]["after 5"] - draw["random"]["after 5"] for draw in draws])
-    title = f"new labels met after 5 answers, {name}, suggest over random"
-    return [*rows, _row(title, gain, 35.0, data, "points")]
+    for order in ("suggest, by new", "suggest"):
+        gain = np.array([draw[order]["after 5"] - draw["random"]["after 5"] for draw in draws])
+        title = f"new labels met after 5 answers, {name}, {order}, over random"
+        rows.append(_row(title, gain, 35.0, data, "points"))
+    return rows
 
 
 def _row(

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 UnlabeledArgument = Annotated[
     list[str],
     typer.Argument(
-        help=f"Image files, and datasets, whose labels are not looked at: {SOURCES}.", autocompletion=complete_dataset
+        help=f"Image files, and datasets, whose labels are ignored: {SOURCES}.", autocompletion=complete_dataset
     ),
 ]
 

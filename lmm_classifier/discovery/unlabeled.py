@@ -37,6 +37,14 @@ class UnlabeledImages:
 
     Of more than `MOST` images those take part whose names have the least hashes: it looks like a random sample, and is
     always the same. Memory is that of the vectors, 4 bytes a number: 512 MB for 100,000 images and 1,280 numbers.
+
+    Example:
+        >>> from lmm_classifier import HybridClassifier, PipelineConfig, UnlabeledImages, discover, suggest
+        >>> with HybridClassifier(PipelineConfig.offline()) as classifier:
+        ...     images = UnlabeledImages.find("new", classifier)  # encoded once, used twice
+        ...     discovery, suggestions = discover(images, classifier), suggest(images, classifier)
+        >>> discovery.images == suggestions.images == len(images)
+        True
     """
 
     flow: Flow  # the version of the index that voted

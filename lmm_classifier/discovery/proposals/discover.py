@@ -36,7 +36,7 @@ def discover(
     sample takes part; the result tells.
 
     Args:
-        images: a folder or any other dataset, whose labels are not looked at; or images that were encoded before.
+        images: a folder or any other dataset, whose labels are ignored; or images that were encoded before.
         classifier: knows the labels.
         groups: number of groups to look for; by default it is estimated.
         progress: called while images are encoded; raise `Cancelled` in it to stop.

@@ -15,6 +15,12 @@ class ProposedGroup:
     """Images that may be of one new label. A person decides, by the images that are shown.
 
     No purity is given: how pure groups are on average is known, but not how pure one of them is.
+
+    Example:
+        >>> from lmm_classifier import ProposedGroup
+        >>> group = ProposedGroup(1, "new/3.png", ["new/3.png", "new/7.png"], ["new/3.png"], "stripes", 0.4)
+        >>> group.to_dict()["size"], group.nearest_label
+        (2, 'stripes')
     """
 
     number: int
@@ -37,7 +43,15 @@ class ProposedGroup:
 
 @dataclass(frozen=True)
 class Discovery:
-    """What `discover` found among images without a label."""
+    """What `discover` found among images without a label.
+
+    Example:
+        >>> from lmm_classifier import HybridClassifier, PipelineConfig, discover
+        >>> with HybridClassifier(PipelineConfig.offline()) as classifier:
+        ...     discovery = discover("new", classifier)
+        >>> discovery.images == discovery.found - discovery.labeled - discovery.sampled_out
+        True
+    """
 
     groups: Sequence[ProposedGroup]
     """Proposed new labels, the largest group first."""

@@ -38,7 +38,7 @@ def suggest_without_index(
     """Suggest the images to label first where no image has a label yet: those that stand for most others.
 
     Args:
-        images: a folder or any other dataset, whose labels are not looked at; or image files.
+        images: a folder or any other dataset, whose labels are ignored; or image files.
         config: names the encoders, and the limits of images.
         options: how many; `by` is not used, because nothing is known of any image.
         progress: called while images are encoded; raise `Cancelled` in it to stop.

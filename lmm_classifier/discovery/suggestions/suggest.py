@@ -26,7 +26,7 @@ def suggest(
     example and no image before it resembles.
 
     Args:
-        images: a folder or any other dataset, whose labels are not looked at; or images that were encoded before.
+        images: a folder or any other dataset, whose labels are ignored; or images that were encoded before.
         classifier: knows the labeled images.
         options: how many, and by what they are weighed.
         progress: called while images are encoded; raise `Cancelled` in it to stop.

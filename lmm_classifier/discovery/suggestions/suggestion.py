@@ -14,7 +14,14 @@ from lmm_classifier.discovery.suggestions.stopping import Stopping
 
 @dataclass(frozen=True, slots=True)
 class Suggestion:
-    """An image to label, and why."""
+    """An image to label, and why.
+
+    Example:
+        >>> from lmm_classifier import Suggestion
+        >>> suggestion = Suggestion(1, 1, "new/3.png", "ambiguous", weight=0.9, gain=2.4, label="stripes", score=0.5)
+        >>> suggestion.to_dict()["reason"]
+        'ambiguous'
+    """
 
     rank: int
     """Place in the order, 1 for the first."""
@@ -40,7 +47,14 @@ class Suggestion:
 
 @dataclass(frozen=True)
 class Suggestions:
-    """What `suggest` found: images to label next."""
+    """What `suggest` found: images to label next.
+
+    Example:
+        >>> from lmm_classifier import Suggestion, Suggestions
+        >>> some = [Suggestion(rank, 1, f"{rank}.png", "new", weight=1.0, gain=1.0) for rank in (1, 2)]
+        >>> Suggestions(some, None, images=9, found=9, sampled_out=0, labeled=0, index_version=1).priorities()
+        {'1.png': 1.0, '2.png': 0.5}
+    """
 
     suggestions: Sequence[Suggestion]
     """In the order in which to label them."""
