@@ -76,6 +76,7 @@ def suggest(
         raise typer.BadParameter("--without-index excludes --index and other weights: no image has a label yet.")
     if index is not None:
         config.retrieval.index_path = index
+    config.rerank.enabled = False  # it is never asked here, and may be a large model
     if follow_links:
         config.images.follow_links = follow_links
     require_place(output)

@@ -144,6 +144,11 @@ def drawn_number(name: str) -> float:
     return (int.from_bytes(digest, "big") + 0.5) / 2**64
 
 
+def shuffled(names: Sequence[str]) -> list[str]:
+    """Return texts that sort as if the names were drawn at random, always the same for a name."""
+    return [f"{drawn_number(name):.18f} {name}" for name in names]
+
+
 def _greedy(
     similarities: Float32Array, weights: Float32Array, covered: Float32Array, count: int
 ) -> tuple[IntArray, Float64Array]:

@@ -14,6 +14,7 @@ import numpy as np
 
 from lmm_classifier.core.arrays import BoolArray, Float32Array, Float64Array, IntArray
 from lmm_classifier.core.linalg import single_threaded_blas
+from lmm_classifier.discovery.cover import shuffled
 from lmm_classifier.discovery.groups import find_groups
 from lmm_classifier.discovery.proposals.propose import FEWEST
 from lmm_classifier.neighbors.gallery import directions
@@ -79,10 +80,10 @@ def unfamiliar_groups(
     """
     if not len(names):
         return []
-    new = np.flatnonzero(usual.is_new(familiarity, find_groups(embeddings, names, _TIGHTER * cut)))
+    new = np.flatnonzero(usual.is_new(familiarity, find_groups(embeddings, shuffled(names), _TIGHTER * cut)))
     if not len(new):
         return []
-    groups = find_groups(embeddings[new], [names[row] for row in new.tolist()], cut)
+    groups = find_groups(embeddings[new], shuffled([names[row] for row in new.tolist()]), cut)
     count = int(groups.max()) + 1
     sums = np.zeros((count, embeddings.shape[1]))
     np.add.at(sums, groups, embeddings[new])

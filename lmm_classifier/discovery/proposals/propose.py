@@ -10,7 +10,7 @@ import numpy as np
 from lmm_classifier.core.arrays import Float32Array, Float64Array, IntArray
 from lmm_classifier.core.errors import VectorError
 from lmm_classifier.core.linalg import single_threaded_blas
-from lmm_classifier.discovery.cover import cover, novelty
+from lmm_classifier.discovery.cover import cover, novelty, shuffled
 from lmm_classifier.discovery.groups import find_groups
 from lmm_classifier.discovery.nearest_rows import nearest_of
 from lmm_classifier.discovery.proposals.competition import compete
@@ -126,7 +126,7 @@ def estimated_groups(
     below = np.flatnonzero(familiarity < keep_known_threshold(known.held_out, _KEEP_KNOWN))
     if not len(below):
         return 0
-    groups = find_groups(embeddings[below], [names[row] for row in below.tolist()], known.cut)
+    groups = find_groups(embeddings[below], shuffled([names[row] for row in below.tolist()]), known.cut)
     return int((np.bincount(groups) >= FEWEST).sum())
 
 
