@@ -16,7 +16,7 @@ ROOT = Path(__file__).parent.parent
 README = ROOT / "README.md"
 PAGES = tuple(
     ROOT / "docs" / "results" / f"{name}.md"
-    for name in ("quality", "performance", "reranking", "serving", "reliability")
+    for name in ("quality", "discovery", "performance", "reranking", "serving", "reliability")
 )
 RELIABILITY = "reliability"  # faults are tried and survived, not measured: its file has another form
 
@@ -33,6 +33,9 @@ PARTS: dict[str, tuple[str, tuple[str, ...]]] = {
     "audit": ("quality", ("audit",)),
     "label_noise": ("label_noise", ("",)),
     "near_copies": ("near_copies", ("",)),
+    "proposals": ("discovery", ("clicks saved", "new images right", "purity", "known images in", "number of new")),
+    "new_labels_met": ("discovery", ("new labels met",)),
+    "next_labels": ("discovery", ("labels a class", "mean gain over random order")),
     "calibration": ("quality", ("calibration",)),
     "repeated_objects": ("repeated_objects", ("",)),
     "pipeline": ("accuracy", ("",)),

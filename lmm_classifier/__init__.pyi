@@ -12,6 +12,16 @@ from .core.errors import ConflictError as ConflictError
 from .core.errors import LmmClassifierError as LmmClassifierError
 from .core.errors import VectorError as VectorError
 from .core.progress import Progress as Progress
+from .discovery.proposals.discover import discover as discover
+from .discovery.proposals.discovery import Discovery as Discovery
+from .discovery.proposals.discovery import ProposedGroup as ProposedGroup
+from .discovery.proposals.page import write_discovery_page as write_discovery_page
+from .discovery.suggestions.first_labels import suggest_without_index as suggest_without_index
+from .discovery.suggestions.options import SuggestionOptions as SuggestionOptions
+from .discovery.suggestions.suggest import suggest as suggest
+from .discovery.suggestions.suggestion import Suggestion as Suggestion
+from .discovery.suggestions.suggestion import Suggestions as Suggestions
+from .discovery.unlabeled import UnlabeledImages as UnlabeledImages
 from .embeddings.function import FunctionEncoder as FunctionEncoder
 from .evaluation.audit import audit_index as audit_index
 from .evaluation.evaluate import evaluate_folder as evaluate_folder

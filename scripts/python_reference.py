@@ -21,6 +21,7 @@ _TITLES = {  # module that a name comes from, as its first parts -> heading; the
     "batching": "Classify",
     "core.datatypes": "Results",
     "html": "Results",
+    "discovery": "Discover",
     "pipeline": "Calibrate",
     "calibration": "Calibrate",
     "evaluation.reports": "Write pages",

@@ -34,6 +34,10 @@ PANELS = {
         "classify": "Classify images by the examples of an index.",
         "serve": "Answer HTTP requests: classify images, and change the index.",
     },
+    "Discover": {
+        "suggest": "Suggest which images to label next.",
+        "discover": "Propose new labels among unlabeled images.",
+    },
     "Calibrate and evaluate": {
         "calibrate": "Fit the decision rule and set the thresholds.",
         "evaluate": "Measure accuracy and unknowns on a labeled folder, or on any other dataset.",

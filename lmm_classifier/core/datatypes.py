@@ -25,6 +25,8 @@ Reason = Literal[
     "unreadable",  # the file could not be decoded
 ]
 
+DECIDE_THEMSELVES: tuple[Reason, ...] = ("confident", "reranked")  # results that need no person
+
 
 @dataclass(frozen=True, slots=True)
 class Example:

@@ -129,7 +129,7 @@ def _sample(weights: Float64Array, ids: Sequence[str], most: int) -> tuple[IntAr
     """Return at most `most` rows, ascending, and weights for them whose sums estimate those of all."""
     if len(weights) <= most:
         return np.arange(len(weights)), weights
-    uniform = np.array([_uniform(name) for name in ids])
+    uniform = np.array([drawn_number(name) for name in ids])
     if not weights.any():
         return np.sort(np.argsort(uniform, kind="stable")[:most]), np.zeros(most)
     priorities = weights / uniform
@@ -138,10 +138,15 @@ def _sample(weights: Float64Array, ids: Sequence[str], most: int) -> tuple[IntAr
     return rows, np.where(weights[rows] > 0, np.maximum(weights[rows], priorities[in_order[most]]), 0)
 
 
-def _uniform(name: str) -> float:
+def drawn_number(name: str) -> float:
     """Return a number between 0 and 1 that looks drawn, and is always the same for a name."""
     digest = hashlib.blake2b(name.encode("utf-8", "surrogatepass"), digest_size=8).digest()
     return (int.from_bytes(digest, "big") + 0.5) / 2**64
+
+
+def shuffled(names: Sequence[str]) -> list[str]:
+    """Return texts that sort as if the names were drawn at random, always the same for a name."""
+    return [f"{drawn_number(name):.18f} {name}" for name in names]
 
 
 def _greedy(

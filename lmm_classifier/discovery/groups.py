@@ -9,7 +9,7 @@ import numpy as np
 from lmm_classifier.core.arrays import Float32Array, Float64Array, IntArray
 from lmm_classifier.core.linalg import single_threaded_blas
 from lmm_classifier.discovery.average_link import average_link
-from lmm_classifier.discovery.space import DiscoverySpace
+from lmm_classifier.discovery.fused_space import FusedSpace
 
 MOST = 2000  # images that form groups; others join them
 DEFAULT_CUT = 0.2  # mean cosine within a group, where too few labels are known to learn it
@@ -65,7 +65,9 @@ def _by_size(groups: IntArray, in_order: IntArray) -> IntArray:
     return numbered
 
 
-def learned_cut(embeddings: Float32Array, label_ids: IntArray, labels: int) -> float:
+def learned_cut(
+    embeddings: Sequence[Float32Array], label_ids: IntArray, labels: int, weights: Sequence[float] | None = None
+) -> float:
     """Return the mean cosine at which groups agree best with labels that the space was not fitted to.
 
     A part of the labels is held out and plays unknown ones: the space is fitted to the others, and the held-out
@@ -74,9 +76,10 @@ def learned_cut(embeddings: Float32Array, label_ids: IntArray, labels: int) -> f
     `DEFAULT_CUT` where fewer than four labels have three examples.
 
     Args:
-        embeddings: normalized rows (N, d) of the examples.
+        embeddings: normalized rows (N, d) of the examples, of each encoder.
         label_ids: (N,) numbers below `labels`.
         labels: C.
+        weights: of the encoders, 0 or more; by default they count alike.
     """
     counts = np.bincount(label_ids, minlength=labels)
     usable = np.flatnonzero(counts >= _FEWEST)
@@ -88,21 +91,26 @@ def learned_cut(embeddings: Float32Array, label_ids: IntArray, labels: int) -> f
         names = rng.permutation(usable)[:_MOST_LABELS]
         parts = 2 if len(names) < 6 else 3
         for part in range(parts):
-            agreement += _agreement(embeddings, label_ids, names[part::parts], rng)
+            agreement += _agreement(embeddings, label_ids, names[part::parts], weights, rng)
     return float(_CUTS[agreement.argmax()])
 
 
 def _agreement(
-    embeddings: Float32Array, label_ids: IntArray, held_out: IntArray, rng: np.random.Generator
+    embeddings: Sequence[Float32Array],
+    label_ids: IntArray,
+    held_out: IntArray,
+    weights: Sequence[float] | None,
+    rng: np.random.Generator,
 ) -> Float64Array:
     """Return the adjusted Rand index of groups with the held-out labels, for each of the cuts."""
     others = ~np.isin(label_ids, held_out)
     names, known = np.unique(label_ids[others], return_inverse=True)
-    space = DiscoverySpace.of_examples(embeddings[others], known.astype(np.int64), len(names))
+    fitted = [rows[others] for rows in embeddings]
+    space = FusedSpace.of_examples(fitted, known.astype(np.int64), len(names), weights)
     rows = np.concatenate(
         [rng.permutation(np.flatnonzero(label_ids == label))[:_MOST_OF_A_LABEL] for label in held_out]
     )
-    tree = average_link(space.map(embeddings[rows]))
+    tree = average_link(space.map([each[rows] for each in embeddings]))
     return np.array([adjusted_rand_index(tree.cut(cut), label_ids[rows]) for cut in _CUTS])
 
 

@@ -9,12 +9,13 @@ from typing import Any, Literal
 import numpy as np
 
 from lmm_classifier.core.arrays import Float32Array, Float64Array, IntArray
-from lmm_classifier.discovery.cover import ambiguity, cold_start, cover, either, novelty
+from lmm_classifier.core.datatypes import DECIDE_THEMSELVES
 from lmm_classifier.discovery.groups import find_groups
 from lmm_classifier.discovery.landscape import Landscape
+from lmm_classifier.discovery.proposals.propose import KnownLabels, propose
+from lmm_classifier.discovery.suggestions.label_order import LabelWeights, label_order
 from lmm_classifier.pipeline.thresholds import Thresholds
 from lmm_classifier.review.revote import OpenVotes
-from lmm_classifier.review.storage.records import DECIDE_THEMSELVES
 
 Kind = Literal["new_class", "compete", "near_threshold"]
 _UNFAMILIAR = ("novel", "forced")
@@ -27,8 +28,8 @@ _PICKS = 200  # groups that are ordered by what they teach; the others follow by
 class ReviewGroup:
     """Similar open items of one kind; the first one represents them, and the next is the most similar to it.
 
-    `new_class`: nothing like them is in the index. `compete`: labels compete. `near_threshold`: a threshold is missed
-    by little.
+    `new_class`: they may be of a label that the index does not have. `compete`: labels compete. `near_threshold`: a
+    threshold is missed by little.
     """
 
     kind: Kind
@@ -69,12 +70,17 @@ def ordered_groups(
     rows = np.array([row for row, reason in enumerate(votes.reasons) if reason not in DECIDE_THEMSELVES], np.int64)
     if not len(rows):
         return []
-    embeddings = landscape.space.map(open_votes.embeddings[rows])
+    embeddings = landscape.space.map([each[rows] for each in open_votes.embeddings])
     names = [f"{open_votes.items[row].id:015}" for row in rows]
-    kinds = [_kind(open_votes, row, thresholds) for row in rows.tolist()]
-    members = _members(open_votes, rows, kinds, embeddings, names, landscape.cut)
-    weights = _weights(open_votes, rows, held_out)
-    picks = cover(embeddings, weights, names, min(_PICKS, len(rows)), landscape.labeled).rows
+    known = KnownLabels(landscape.label_sums, landscape.cut, held_out)
+    proposals = propose(embeddings, votes.familiarity[rows], names, known).groups
+    kinds = [
+        "new_class" if proposal >= 0 else _kind(open_votes, row, thresholds)
+        for row, proposal in zip(rows.tolist(), proposals.tolist())
+    ]
+    members = _members(open_votes, rows, kinds, proposals, embeddings, names, landscape.cut)
+    weights = LabelWeights.of(votes.at(rows.tolist()), held_out)
+    picks = label_order(embeddings, weights, names, min(_PICKS, len(rows)), landscape.labeled).rows
     group_of = {row: number for number, group in enumerate(members) for row in group.tolist()}
     representative = {group_of[pick]: pick for pick in reversed(picks.tolist())}
     first = list(dict.fromkeys(group_of[pick] for pick in picks.tolist()))
@@ -101,34 +107,33 @@ def _members(
     open_votes: OpenVotes,
     rows: IntArray,
     kinds: Sequence[Kind],
+    proposals: IntArray,
     embeddings: Float32Array,
     names: Sequence[str],
     cut: float,
 ) -> list[IntArray]:
-    """Return the places of each group: items of one kind, and but for new classes of one best label, that are alike."""
+    """Return the places of each group.
+
+    That is a proposed new label, or items of one kind, and but for new classes of one best label, that are alike.
+    """
     parts: dict[tuple[str, int], list[int]] = {}
     for place, kind in enumerate(kinds):
         if open_votes.items[rows[place]].apart:
             key = ("apart", place)  # a person said that it belongs to no group
+        elif proposals[place] >= 0:
+            key = ("proposal", int(proposals[place]))
         else:
             key = (kind, -1 if kind == "new_class" else int(open_votes.votes.label_ids[rows[place]]))
         parts.setdefault(key, []).append(place)
     groups = []
-    for places in parts.values():
+    for (origin, _), places in parts.items():
         inside = np.array(places, np.int64)
+        if origin == "proposal":
+            groups.append(inside)
+            continue
         numbers = find_groups(embeddings[inside], [names[place] for place in places], cut)
         groups += [inside[numbers == number] for number in range(int(numbers.max()) + 1)]
     return groups
-
-
-def _weights(open_votes: OpenVotes, rows: IntArray, held_out: Float64Array) -> Float64Array:
-    """Return how much it matters that an item is covered, (n,): labels compete, or it may be of a new one."""
-    votes = open_votes.votes
-    if len(votes.labels) < 2:
-        return cold_start(len(rows))
-    competing = ambiguity(np.stack([votes.second[rows], votes.scores[rows]], axis=1))
-    new = novelty(votes.familiarity[rows], held_out)
-    return either(competing, new)
 
 
 def _group(

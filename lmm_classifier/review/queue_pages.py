@@ -8,10 +8,11 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from lmm_classifier.core.datatypes import DECIDE_THEMSELVES
 from lmm_classifier.core.errors import ReviewError
 from lmm_classifier.review.ordering import ReviewGroup
 from lmm_classifier.review.storage.database import ReviewDatabase
-from lmm_classifier.review.storage.records import DECIDE_THEMSELVES, as_bytes, from_bytes
+from lmm_classifier.review.storage.records import as_bytes, from_bytes
 from lmm_classifier.review.storage.run_store import RunStore
 from lmm_classifier.review.storage.tables import ORDERS
 

@@ -14,6 +14,8 @@ from lmm_classifier.core.errors import ReviewError
 from lmm_classifier.core.progress import ProgressCallback
 from lmm_classifier.data.places import Place, file_name
 from lmm_classifier.discovery.landscape import Landscape
+from lmm_classifier.discovery.suggestions.stopping import Stopping, stopping
+from lmm_classifier.discovery.unlabeled import landscape_of
 from lmm_classifier.index.formats import is_durable
 from lmm_classifier.pipeline.classifier import HybridClassifier
 from lmm_classifier.pipeline.flow import Flow
@@ -24,7 +26,6 @@ from lmm_classifier.review.ordering import ordered_groups
 from lmm_classifier.review.queue_pages import ReviewPage, ReviewQueue
 from lmm_classifier.review.revote import OpenVotes, Revote, Revoter
 from lmm_classifier.review.runner import classify_items, classify_run
-from lmm_classifier.review.stopping import Stopping, stopping
 from lmm_classifier.review.storage.answer_log import AnswerKind, AnswerLog
 from lmm_classifier.review.storage.database import ReviewDatabase
 from lmm_classifier.review.storage.records import Answer, Item, Run
@@ -184,7 +185,7 @@ class Reviewer:
             raise ReviewError(f"A target precision is above 0 and at most 1, got {target}.")
         with self._lock:
             flow, votes, _ = self._votes(run)
-        return stopping(flow, votes, target)
+        return stopping(flow, votes.votes, [item.id for item in votes.items], target)
 
     def accept_rest(self, run: int, target: float | None = None) -> Decided:
         """Accept the results of the open items that decide themselves at a target precision, in one answer.
@@ -266,8 +267,7 @@ class Reviewer:
         stamp = flow.index.contents.stamp
         former = self._landscape
         if former is None or former[0] != stamp:
-            index = flow.retriever.encoders[flow.retriever.first_encoders[0]].index
             taught = self.answers.taught_hashes(run)
-            self._landscape = stamp, Landscape.of(index, taught, former[1] if former else None)
+            self._landscape = stamp, landscape_of(flow, taught, former[1] if former else None)
         assert self._landscape is not None
         return self._landscape[1]

@@ -10,12 +10,14 @@ from itertools import groupby
 import numpy as np
 
 from lmm_classifier.core.arrays import Float32Array, IntArray
+from lmm_classifier.core.datatypes import DECIDE_THEMSELVES
 from lmm_classifier.core.fingerprint import Fingerprint
+from lmm_classifier.discovery.unlabeled import encoder_places
+from lmm_classifier.discovery.votes import Votes, vote
 from lmm_classifier.neighbors.gallery import directions
 from lmm_classifier.pipeline.flow import Flow
-from lmm_classifier.review.storage.records import DECIDE_THEMSELVES
 from lmm_classifier.review.storage.run_store import Revoted, RunStore, Undecided
-from lmm_classifier.review.votes import StoredVectors, Votes, classify_stored, vote
+from lmm_classifier.review.votes import StoredVectors, classify_stored
 
 _BLOCK = 2048  # items voted on at a time, with consecutive ids
 _CACHED = 256 << 20  # bytes of vectors that stay in memory between two votes
@@ -28,7 +30,7 @@ class OpenVotes:
     index_version: int
     items: Sequence[Undecided]  # n
     votes: Votes
-    embeddings: Float32Array  # (n, d) normalized, in the space of the encoder that is asked first
+    embeddings: tuple[Float32Array, ...]  # (n, d) normalized, of each encoder whose similarities are fused
 
 
 @dataclass(frozen=True)
@@ -68,17 +70,18 @@ class Revoter:
         return self._last.on(undecided), self._last.missing
 
     def _vote(self, run: int, flow: Flow, undecided: Sequence[Undecided]) -> tuple[OpenVotes, tuple[int, ...]]:
-        first = flow.retriever.first_encoders[0]
-        index = flow.retriever.encoders[first].index
-        parts, items, rows, missing = [vote(flow, _NOTHING)], list[Undecided](), list[Float32Array](), list[int]()
+        indexes = {place: flow.retriever.encoders[place].index for place in encoder_places(flow)}
+        rows = {place: [index.gallery.embeddings[:0]] for place, index in indexes.items()}
+        parts, items, missing = [Votes.nothing(flow)], list[Undecided](), list[int]()
         for block in _blocks(undecided):
             usable, vectors = self._usable(run, block, flow)
             missing += sorted({item.id for item in block} - {item.id for item in usable})
             if usable:
                 items += usable
                 parts.append(vote(flow, vectors))
-                rows.append(directions(index.queries(vectors.known[first]))[0])
-        embeddings = np.concatenate([np.empty((0, index.gallery.embeddings.shape[1]), np.float32), *rows])
+                for place, index in indexes.items():
+                    rows[place].append(directions(index.queries(vectors.known[place]))[0])
+        embeddings = tuple(np.concatenate(each) for each in rows.values())
         return OpenVotes(flow.index.contents.version, tuple(items), Votes.joined(parts), embeddings), tuple(missing)
 
     def store_changes(self, run: int, flow: Flow, open_votes: OpenVotes, not_voted: tuple[int, ...]) -> Revote:
@@ -174,7 +177,9 @@ class _LastVote:
         items = {item.id: item for item in undecided}
         rows = [row for row, item in enumerate(self.votes.items) if item.id in items]
         chosen = tuple(items[self.votes.items[row].id] for row in rows)
-        embeddings = self.votes.embeddings if len(rows) == len(self.votes.items) else self.votes.embeddings[rows]
+        embeddings = self.votes.embeddings
+        if len(rows) < len(self.votes.items):
+            embeddings = tuple(each[rows] for each in embeddings)
         return OpenVotes(self.votes.index_version, chosen, self.votes.votes.at(rows), embeddings)
 
 

@@ -8,13 +8,13 @@ from dataclasses import dataclass, field, fields, replace
 import numpy as np
 from PIL import Image
 
-from lmm_classifier.core.arrays import Float32Array, Float64Array, IntArray
+from lmm_classifier.core.arrays import Float32Array, IntArray
 from lmm_classifier.core.concurrency import cpu_count, threaded_map
-from lmm_classifier.core.datatypes import Candidate, Classification
+from lmm_classifier.core.datatypes import Classification
 from lmm_classifier.core.errors import EncoderError, ImageError, UnreadableImageError
+from lmm_classifier.discovery.votes import policy_without_reranker
 from lmm_classifier.pipeline.classifier import HybridClassifier
 from lmm_classifier.pipeline.flow import Flow, Query
-from lmm_classifier.pipeline.policy import ThresholdPolicy
 from lmm_classifier.pipeline.retrieval.query_vectors import QueryVectors
 from lmm_classifier.pipeline.stages.prepared_image import PreparedImage
 from lmm_classifier.pipeline.stages.unreadable import unreadable
@@ -112,76 +112,10 @@ def _prepared(classifier: HybridClassifier, image: NamedImage) -> PreparedImage 
         return error
 
 
-@dataclass(frozen=True)
-class Votes:
-    """What an index says of n images, without the reranker; C labels."""
-
-    labels: Sequence[str]  # the C names
-    label_ids: IntArray  # (n,) the best label
-    scores: Float64Array  # (n,) its probability
-    second: Float64Array  # (n,) probability of the next label
-    familiarity: Float64Array  # (n,)
-    reasons: Sequence[str]  # n
-    results: Sequence[str]  # n labels as a result shows them; the best one's, or that of unknown images
-
-    def at(self, rows: Sequence[int]) -> Votes:
-        """Return those of some of the images."""
-        chosen = np.array(rows, np.int64)
-        return Votes(
-            self.labels,
-            self.label_ids[chosen],
-            self.scores[chosen],
-            self.second[chosen],
-            self.familiarity[chosen],
-            [self.reasons[row] for row in rows],
-            [self.results[row] for row in rows],
-        )
-
-    @classmethod
-    def joined(cls, parts: Sequence[Votes]) -> Votes:
-        """Return the votes of several parts, in order."""
-        arrays = {
-            name: np.concatenate([getattr(part, name) for part in parts])
-            for name in ("label_ids", "scores", "second", "familiarity")
-        }
-        reasons = [reason for part in parts for reason in part.reasons]
-        return cls(
-            parts[0].labels, **arrays, reasons=reasons, results=[name for part in parts for name in part.results]
-        )
-
-
-def vote(flow: Flow, vectors: StoredVectors) -> Votes:
-    """Vote on images by their stored vectors; each has one of every encoder that is asked first."""
-    policy = _policy(flow)
-    names, parts = flow.index.label_names, list[Votes]()
-    for _, scored in flow.retriever.score_in_batches(vectors):
-        probabilities = scored.probabilities  # (n, C)
-        best = probabilities.argmax(axis=1)
-        scores = probabilities[np.arange(len(best)), best]
-        rest = probabilities.copy()
-        rest[np.arange(len(best)), best] = 0
-        reasons, results = list[str](), list[str]()
-        nearest = scored.nearest
-        for row, label in enumerate(best.tolist()):
-            # without a score no label has an example, as in `Flow.classify`
-            candidates = (Candidate(names[label], float(scores[row]), ()),) if scores[row] > 0 else ()
-            decision = policy.decide(candidates, float(scored.familiarity[row]), float(nearest[row]))
-            reasons.append(decision.reason)
-            results.append(flow.config.unknown_label if decision.action == "reject" else names[label])
-        second = rest.max(axis=1, initial=0)
-        parts.append(Votes(names, best, scores, second, scored.familiarity, reasons, results))
-    empty = np.empty(0)
-    return Votes.joined([Votes(names, np.empty(0, np.int64), empty, empty, empty, [], []), *parts])
-
-
 def classify_stored(flow: Flow, vectors: StoredVectors, hashes: Sequence[str]) -> Iterator[Classification]:
     """Yield the whole results of images by their stored vectors, with supporting neighbors."""
-    without_reranker = replace(flow, reranker=None, policy=_policy(flow))
+    without_reranker = replace(flow, reranker=None, policy=policy_without_reranker(flow))
     yield from without_reranker.classify(vectors, [Query(_no_image, content_hash) for content_hash in hashes])
-
-
-def _policy(flow: Flow) -> ThresholdPolicy:
-    return ThresholdPolicy(flow.thresholds, flow.config.allow_unknown, can_rerank=False)
 
 
 def _no_image() -> Image.Image:

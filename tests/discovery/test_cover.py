@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lmm_classifier.discovery.cover import ambiguity, cold_start, cover, either, novelty
+from lmm_classifier.discovery.cover import ambiguity, cold_start, cover, either, novelty, shuffled
 
 
 def unit(rows):
@@ -140,3 +140,13 @@ def test_weights():
     np.testing.assert_allclose(novelty(np.array([-9.0, 0, 9]), np.array([-1.0, 0, 1])), [0.75**2, 0.25**2, 0])
     np.testing.assert_allclose(novelty(np.array([1.0]), np.empty(0)), [0])
     np.testing.assert_allclose(either(np.array([0, 0.5, 1]), np.array([0, 0.5, 0.3])), [0, 0.75, 1])
+
+
+def test_shuffled_names_are_an_order_of_their_own():
+    """Not that of the names, but always the same; names that differ stay different."""
+    given = [f"folder/{number:03}" for number in range(200)]
+    texts = shuffled(given)
+    assert shuffled(given[::-1]) == texts[::-1]
+    assert len(set(texts)) == 200
+    first = sorted(range(200), key=texts.__getitem__)[:100]
+    assert 30 <= sum(row < 100 for row in first) <= 70

@@ -65,14 +65,14 @@ def test_the_cut_is_learned_from_the_labels():
     cuts = []
     for noise in (0.08, 0.25):
         embeddings, numbers = clusters(2, [12] * 8, noise)
-        cuts.append(learned_cut(embeddings, numbers, 8))
+        cuts.append(learned_cut([embeddings], numbers, 8))
     assert cuts[1] < cuts[0]
 
 
 def test_few_labels_teach_no_cut():
     """Then the default is taken."""
     embeddings, numbers = clusters(3, [9, 9, 9, 2])
-    assert learned_cut(embeddings, numbers, 4) == DEFAULT_CUT
+    assert learned_cut([embeddings], numbers, 4) == DEFAULT_CUT
 
 
 @pytest.mark.parametrize(

@@ -3,13 +3,13 @@
 import numpy as np
 import pytest
 
+from lmm_classifier.discovery.fused_space import FusedSpace
 from lmm_classifier.discovery.landscape import Landscape
-from lmm_classifier.discovery.space import DiscoverySpace
+from lmm_classifier.discovery.votes import Votes
 from lmm_classifier.pipeline.thresholds import Threshold, Thresholds
 from lmm_classifier.review.ordering import ReviewGroup, ordered_groups
 from lmm_classifier.review.revote import OpenVotes
 from lmm_classifier.review.storage.run_store import Undecided
-from lmm_classifier.review.votes import Votes
 
 THRESHOLDS = Thresholds(Threshold(0.8, "test"), Threshold(-2.0, "test"))
 HELD_OUT = np.linspace(-3, 3, 101)
@@ -36,14 +36,15 @@ def votes(rows):
         list(columns[1]),
     )
     items = [Undecided(number + 1, row[0], row[1], apart=False) for number, row in enumerate(rows)]
-    return OpenVotes(1, items, parts, embeddings)
+    return OpenVotes(1, items, parts, (embeddings,))
 
 
 @pytest.fixture
 def landscape():
     examples = unit(np.eye(8)[[0, 1, 2]] + 0.01)
-    space = DiscoverySpace.of_unlabeled(unit(np.eye(8) + 0.1 - 0.2 * (np.arange(8) % 2)[:, None]))
-    return Landscape(space, 0.5, space.map(examples), 3, LABELS, "")
+    space = FusedSpace.of_unlabeled([unit(np.eye(8) + 0.1 - 0.2 * (np.arange(8) % 2)[:, None])])
+    labeled = space.map([examples])
+    return Landscape(space, 0.5, labeled, 10.0 * labeled, 3, LABELS, "")
 
 
 def test_kinds(landscape):

@@ -8,12 +8,12 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from lmm_classifier.core.arrays import Float32Array
+from lmm_classifier.core.datatypes import DECIDE_THEMSELVES
 from lmm_classifier.core.errors import ReviewError
 
 RunState = Literal["running", "done", "cancelled", "failed"]
 DecisionKind = Literal["", "label", "unknown", "skip", "accept"]
 
-DECIDE_THEMSELVES = ("confident", "reranked")  # reasons of results that need no person
 UNREADABLE = "unreadable"  # no person can decide these
 
 

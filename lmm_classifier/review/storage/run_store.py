@@ -11,12 +11,12 @@ from typing import Any
 import numpy as np
 
 from lmm_classifier.core.arrays import Float32Array, IntArray
+from lmm_classifier.core.datatypes import DECIDE_THEMSELVES
 from lmm_classifier.core.errors import NoSuchRunError, ReviewError
 from lmm_classifier.index.storage.database import encoded
 from lmm_classifier.review.storage.database import ReviewDatabase
 from lmm_classifier.review.storage.deletion import delete_rows, uploaded_hashes
 from lmm_classifier.review.storage.records import (
-    DECIDE_THEMSELVES,
     OPEN,
     UNREADABLE,
     Item,

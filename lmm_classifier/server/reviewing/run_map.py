@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from lmm_classifier.review.storage.records import DECIDE_THEMSELVES
+from lmm_classifier.core.datatypes import DECIDE_THEMSELVES
 from lmm_classifier.review.storage.run_store import RunStore
 from lmm_classifier.server.background.mapping import UNIT, MapView
 

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 
+from lmm_classifier.core.datatypes import DECIDE_THEMSELVES
+from lmm_classifier.discovery.votes import Votes
 from lmm_classifier.pipeline.flow import Flow
-from lmm_classifier.review.revote import OpenVotes
-from lmm_classifier.review.storage.records import DECIDE_THEMSELVES
 
 DEFAULT_TARGET = 0.95
 _UNFAMILIAR = ("novel", "forced")
@@ -47,18 +48,19 @@ class Stopping:
         return values
 
 
-def stopping(flow: Flow, open_votes: OpenVotes, target: float | None = None) -> Stopping:
+def stopping(flow: Flow, votes: Votes, items: Sequence[int], target: float | None = None) -> Stopping:
     """Tell how many of n items decide themselves.
 
     Args:
         flow: the version of the index that voted.
-        open_votes: on the undecided items.
+        votes: on the undecided items.
+        items: the n ids of these.
         target: the precision to reach, 0 to 1; by default the one that the calibration was asked for, or 95%.
     """
     stored = flow.retriever.stored
     asked = stored.request.target_precision if stored is not None and stored.request is not None else None
     target = target if target is not None else asked if asked is not None else DEFAULT_TARGET
-    votes, ids = open_votes.votes, np.array([item.id for item in open_votes.items], np.int64)
+    ids = np.array(items, np.int64)
     reasons = np.array(votes.reasons, dtype=np.str_)
     is_open = ~np.isin(reasons, DECIDE_THEMSELVES)
     scores = votes.scores
