@@ -59,6 +59,12 @@ def classify(
     link_to: Annotated[Path | None, typer.Option(help="Make links in this folder, by label.")] = None,
     move: Annotated[bool, typer.Option("--move", help="Move the images to --copy-to instead of copying them.")] = False,
     report: Annotated[Path | None, typer.Option(help="Write counts and all skipped files to this JSON file.")] = None,
+    drift: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="Test whether the images change over time; the file continues the test of former runs."
+        ),
+    ] = None,
     follow_links: FollowLinksOption = None,
     vectors: Annotated[
         Path | None,
@@ -100,13 +106,13 @@ def classify(
         raise typer.BadParameter("--resume and --overwrite are about the file of --output, which is not given.")
     if resume and overwrite:
         raise typer.BadParameter("--resume and --overwrite exclude each other.")
-    if server is not None and (index is not None or html is not None or leave_out_identical):
-        raise typer.BadParameter("--server excludes --index, --html and --leave-out-identical.")
-    require_place(output, html, report)
+    if server is not None and (index is not None or html is not None or drift is not None or leave_out_identical):
+        raise typer.BadParameter("--server excludes --index, --html, --drift and --leave-out-identical.")
+    require_place(output, html, report, drift)
     chosen = (output_format or _format_of(output)).value
     results = ResultOutput(output, chosen, resume, overwrite)
     if vectors is not None:
-        others = (images, files_from, html, copy_to, link_to, report, server)
+        others = (images, files_from, html, copy_to, link_to, report, server, drift)
         if any(others) or resume or move or leave_out_identical:
             raise typer.BadParameter("With --vectors there are no images: leave out what is about images and files.")
         counts = _classify_vectors(vectors, vector_column, id_column, results, config)
@@ -118,7 +124,7 @@ def classify(
             sources.accept_empty_folders()
         else:
             sources.require_any()
-        run = ClassifyRun(sources, results, _sorter(copy_to, link_to, move), html)
+        run = ClassifyRun(sources, results, _sorter(copy_to, link_to, move), html, drift)
         counts = run.run(config, leave_out_identical, server)
     if report is not None:
         run.write_report(report)

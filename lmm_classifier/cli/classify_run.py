@@ -8,11 +8,13 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Generator, Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from lmm_classifier.cli.console import ProgressDisplay, escape_for_terminal, print_skipped
 from lmm_classifier.cli.image_sources import STDIN, ImageSources
@@ -21,13 +23,16 @@ from lmm_classifier.cli.quiet import write_note
 from lmm_classifier.cli.result_output import ResultOutput
 from lmm_classifier.cli.stored_results import StoredResult, outcome
 from lmm_classifier.config import PipelineConfig
+from lmm_classifier.core.arrays import Float64Array
 from lmm_classifier.core.concurrency import threaded_map
 from lmm_classifier.core.datatypes import Classification
+from lmm_classifier.core.errors import CalibrationError
 from lmm_classifier.core.files import atomic_write, content_hash
 from lmm_classifier.core.progress import Progress, Skipped
 from lmm_classifier.data.images import hash_of
 from lmm_classifier.data.label_folders import LabelFolders
 from lmm_classifier.data.places import Place, exists
+from lmm_classifier.discovery.drift.drift_log import DriftLog
 from lmm_classifier.evaluation.reports.run_page import RunPage
 from lmm_classifier.pipeline.classifier import HybridClassifier
 from lmm_classifier.pipeline.run_identity import run_identity
@@ -45,7 +50,9 @@ class ClassifyRun:
     output: ResultOutput
     sorter: LabelFolders | None = None
     html: Path | None = None
+    drift: Path | None = None  # the file of a drift test
     counts: Counter[str] = field(default_factory=Counter)
+    _log: DriftLog | None = None
     kept: int = 0  # images whose result was stored already
     unreadable: list[str] = field(default_factory=list)  # files that could not be read, each with the reason
 
@@ -54,18 +61,29 @@ class ClassifyRun:
         started = time.monotonic()
         page = RunPage()
         with told_if_interrupted(lambda: f"Interrupted. {self.output.state()}"):
-            classify, identity, file_of = _classifier(config, leave_out_identical, server)
+            opened = _classifier(config, leave_out_identical, server)
             try:
-                with self.output.opened(identity), ProgressDisplay() as show:
-                    count = self._classify(classify, config.images.readers, page, show)
+                with self.output.opened(opened.identity), self._drift_log(opened), ProgressDisplay() as show:
+                    count = self._classify(opened.classify, config.images.readers, page, show)
             except Exception:
                 if self.output.written:
                     sys.stderr.write(escape_for_terminal(self.output.state()) + "\n")
                 raise
             if self.html is not None:
-                page.write(self.html, "Classified images", self._figures(), file_of(), config.images.limits)
+                page.write(self.html, "Classified images", self._figures(), opened.file_of(), config.images.limits)
         self._summarize(count, time.monotonic() - started)
         return self.counts
+
+    @contextmanager
+    def _drift_log(self, opened: _Opened) -> Iterator[None]:
+        if self.drift is None:
+            yield
+            return
+        held_out = opened.familiarity()
+        if not len(held_out):
+            raise CalibrationError("A drift test compares with held-out examples, and this index is too small for one.")
+        with DriftLog(self.drift, held_out) as self._log:
+            yield
 
     def _classify(self, classify: _Classify, readers: int, page: RunPage, show: ProgressDisplay) -> int:
         """Classify what has no stored result, and return the number of these images."""
@@ -92,6 +110,7 @@ class ClassifyRun:
             "sorted": dict(self.sorter.counts) if self.sorter else None,
             "unreadable": self.unreadable,
             "skipped": [{"path": file.path, "reason": file.reason, "kind": file.kind} for file in self.skipped],
+            **({"drift": self._log.test.report().to_dict()} if self._log else {}),
         }
         with atomic_write(path) as temporary:
             temporary.write_text(json.dumps(values, indent=1) + "\n", encoding="ascii")
@@ -138,6 +157,9 @@ class ClassifyRun:
             self.unreadable.append(result.error or str(path))
         stored = self.output.stored.by_path.get(str(result.path))
         failed_again = group == "unreadable" and stored is not None and stored.outcome == group
+        if self._log is not None and result.familiarity is not None and result.content_hash is not None:
+            # before its result: so no image with a result is missing here after a kill
+            self._log.observe(str(result.path), result.content_hash, result.familiarity)
         if not (failed_again and stored is not None and stored.content_hash == (result.content_hash or "")):
             self.output.write(result)
         if self.html is not None:
@@ -155,6 +177,8 @@ class ClassifyRun:
     def _figures(self) -> list[tuple[str, str]]:
         figures = [("images", str(sum(self.counts.values())))]
         figures += [(name, str(count)) for name, count in self.counts.items()]
+        if self._log is not None:
+            figures.append(("drift", self._log.test.report().text.removeprefix("drift: ")))
         return [*figures, ("of a former run, not shown", str(self.kept))] if self.kept else figures
 
     def _summarize(self, count: int, seconds: float) -> None:
@@ -172,6 +196,7 @@ class ClassifyRun:
             for label, folder in self.sorter.folders.items():
                 if folder.name != label:
                     lines.append(f"the folder of {label!r} is {folder.name!r}")
+        lines += self._log.test.report().lines if self._log else []
         lines += [f"not readable: {reason}" for reason in self.unreadable[:_LISTED]]
         if len(self.unreadable) > _LISTED:
             lines.append(f"and {len(self.unreadable) - _LISTED} more that are not readable")
@@ -179,18 +204,29 @@ class ClassifyRun:
         print_skipped(self.skipped)
 
 
-def _classifier(
-    config: PipelineConfig, leave_out_identical: bool, server: str | None
-) -> tuple[_Classify, str, Callable[[], Callable[[str], Place]]]:
-    """Return what classifies files, the identity of its runs, and what returns the file of an example."""
+@dataclass(frozen=True)
+class _Opened:
+    """What classifies files, here or by a server."""
+
+    classify: _Classify
+    identity: str  # of its runs
+    file_of: Callable[[], Callable[[str], Place]]  # returns what returns the file of an example
+    familiarity: Callable[[], Float64Array]  # of held-out examples
+
+
+def _classifier(config: PipelineConfig, leave_out_identical: bool, server: str | None) -> _Opened:
     if server is not None:
         from lmm_classifier.cli.remote_classifier import RemoteClassifier
 
         remote = RemoteClassifier(server, config)
-        return remote.classify_paths, remote.run_identity, lambda: Path
+        return _Opened(remote.classify_paths, remote.run_identity, lambda: Path, lambda: np.empty(0))
     classifier = HybridClassifier(config)
-    classify = partial(classifier.classify_paths, leave_out_identical=leave_out_identical)
-    return classify, run_identity(classifier, leave_out_identical), lambda: classifier.index.contents.file_of
+    return _Opened(
+        partial(classifier.classify_paths, leave_out_identical=leave_out_identical),
+        run_identity(classifier, leave_out_identical),
+        lambda: classifier.index.contents.file_of,
+        lambda: classifier.retriever.calibration.familiarity,
+    )
 
 
 def _digest(place: Place) -> str | None:

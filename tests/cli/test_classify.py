@@ -11,10 +11,13 @@ import time
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from lmm_classifier.cli.stored_results import StoredResults
+from lmm_classifier.data.synthetic.catalog import UNKNOWN
 from lmm_classifier.pipeline.classifier import HybridClassifier
 from tests.helpers.command_line import COMMAND, OFFLINE, run
+from tests.helpers.datasets import draw_dataset
 
 
 def test_all_formats_show_the_same_results(place):
@@ -297,8 +300,6 @@ def test_no_cell_is_a_formula(work):
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_process_group_is_interrupted(work, number):
     """As a terminal does it: decoder processes get the signal too, and no traceback is seen."""
-    from PIL import Image
-
     for path in sorted((work / "new").rglob("*.png")):
         for copy in range(60):
             Image.open(path).save(path.with_name(f"{path.stem}-{copy}.tif"))
@@ -314,3 +315,34 @@ def test_a_process_group_is_interrupted(work, number):
     assert "The same command with --resume continues." in errors.splitlines()[-1]
     run("classify", "new", *command[3:], "--resume", cwd=work)
     assert len(paths_in(work / "r.jsonl")) == 8 * 61
+
+
+def test_a_drift_test_continues_over_runs(work, signal_after):
+    """Interrupted and resumed, or on several days, it is the test of one run; an alarm is shown and reported."""
+    whole = classify(work, "new", "--drift", "whole.drift", "--report", "report.json")
+    assert "drift: no change found in 8 images" in whole.stderr
+    assert json.loads((work / "report.json").read_text())["drift"]["images"] == 8
+    signal_after(signal.SIGINT, 3)
+    output = ["--output", "results.jsonl", "--drift", "days.drift"]
+    classify(work, "new", *output, code=130)
+    classify(work, "new", *output, "--resume")
+    assert (work / "days.drift").read_text() == (work / "whole.drift").read_text()
+    draw_dataset(work / "other", UNKNOWN, count=20, seed=1, size=64)
+    changed = classify(work, "other", "--drift", "days.drift", "--report", "report.json", "--html", "page.html")
+    assert "the images changed, they are less familiar; alarm at image" in changed.stderr
+    assert "images with the most evidence:\n  other" in changed.stderr
+    drift = json.loads((work / "report.json").read_text())["drift"]
+    assert drift["is_alarm"]
+    assert drift["images"] > 40
+    assert "the images changed" in (work / "page.html").read_text()
+    again = classify(work, "other", "new", "--drift", "days.drift")  # a copy is no news
+    assert f"of {drift['images']} (" in again.stderr
+
+
+def test_a_drift_test_needs_images_and_an_index(work):
+    """The reference is the index here; a file of results is no drift test, and is not changed."""
+    assert "--drift" in classify(work, "new", "--drift", "d", "--server", "http://localhost:1", code=2).stderr
+    classify(work, "new", "--output", "results.jsonl")
+    text = (work / "results.jsonl").read_text()
+    assert "no line of a drift test" in classify(work, "new", "--drift", "results.jsonl", code=1).stderr
+    assert (work / "results.jsonl").read_text() == text
