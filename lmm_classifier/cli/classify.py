@@ -65,6 +65,20 @@ def classify(
             metavar="FILE", help="Test whether the images change over time; the file continues the test of former runs."
         ),
     ] = None,
+    learn_from: Annotated[
+        str | None,
+        typer.Option(
+            metavar="IMAGES",
+            help="Experiment: let these unlabeled images help to fit the metric, where there are few examples.",
+            autocompletion=complete_dataset,
+        ),
+    ] = None,
+    estimate_priors: Annotated[
+        bool,
+        typer.Option(
+            "--estimate-priors", help="Estimate how frequent each label is among the images; each is encoded twice."
+        ),
+    ] = False,
     follow_links: FollowLinksOption = None,
     vectors: Annotated[
         Path | None,
@@ -102,17 +116,17 @@ def classify(
         config.retrieval.index_path = index
     if follow_links:
         config.images.follow_links = follow_links
-    if (resume or overwrite) and output is None:
-        raise typer.BadParameter("--resume and --overwrite are about the file of --output, which is not given.")
-    if resume and overwrite:
-        raise typer.BadParameter("--resume and --overwrite exclude each other.")
-    if server is not None and (index is not None or html is not None or drift is not None or leave_out_identical):
-        raise typer.BadParameter("--server excludes --index, --html, --drift and --leave-out-identical.")
+    _check_output(output, resume, overwrite)
+    local = (index, html, drift, learn_from, estimate_priors, leave_out_identical)
+    if server is not None and any(local):
+        raise typer.BadParameter(
+            "--server excludes --index, --html, --drift, --learn-from, --estimate-priors and --leave-out-identical."
+        )
     require_place(output, html, report, drift)
     chosen = (output_format or _format_of(output)).value
     results = ResultOutput(output, chosen, resume, overwrite)
     if vectors is not None:
-        others = (images, files_from, html, copy_to, link_to, report, server, drift)
+        others = (images, files_from, html, copy_to, link_to, report, server, drift, learn_from, estimate_priors)
         if any(others) or resume or move or leave_out_identical:
             raise typer.BadParameter("With --vectors there are no images: leave out what is about images and files.")
         counts = _classify_vectors(vectors, vector_column, id_column, results, config)
@@ -124,13 +138,22 @@ def classify(
             sources.accept_empty_folders()
         else:
             sources.require_any()
-        run = ClassifyRun(sources, results, _sorter(copy_to, link_to, move), html, drift)
+        unlabeled = _unlabeled(learn_from, config) if learn_from else None
+        sorter = _sorter(copy_to, link_to, move)
+        run = ClassifyRun(sources, results, sorter, html, drift, unlabeled, estimate_priors)
         counts = run.run(config, leave_out_identical, server)
     if report is not None:
         run.write_report(report)
     if counts["unreadable"] or any(file.failed for file in run.skipped):
         return 3
     return 4 if fail_on_unknown and counts["unknown"] else 0
+
+
+def _check_output(output: Path | None, resume: bool, overwrite: bool) -> None:
+    if (resume or overwrite) and output is None:
+        raise typer.BadParameter("--resume and --overwrite are about the file of --output, which is not given.")
+    if resume and overwrite:
+        raise typer.BadParameter("--resume and --overwrite exclude each other.")
 
 
 def _classify_vectors(
@@ -190,6 +213,17 @@ def _sources(
     sources.add(images, config.images, target)
     if files_from is not None:
         sources.add(read_list(files_from, null), config.images, target, literal=True)
+    return sources
+
+
+def _unlabeled(source: str, config: PipelineConfig) -> ImageSources:
+    from lmm_classifier.cli.image_sources import STDIN, ImageSources
+
+    if source == str(STDIN):
+        raise typer.BadParameter("--learn-from takes a folder or another dataset, not standard input.")
+    sources = ImageSources()
+    sources.add([named_dataset(source)], config.images)
+    sources.require_any()
     return sources
 
 

@@ -34,6 +34,7 @@ from lmm_classifier.data.label_folders import LabelFolders
 from lmm_classifier.data.places import Place, exists
 from lmm_classifier.discovery.drift.drift_log import DriftLog
 from lmm_classifier.evaluation.reports.run_page import RunPage
+from lmm_classifier.pipeline.adapting.reports import LearningReport, PriorReport
 from lmm_classifier.pipeline.classifier import HybridClassifier
 from lmm_classifier.pipeline.run_identity import run_identity
 
@@ -51,8 +52,11 @@ class ClassifyRun:
     sorter: LabelFolders | None = None
     html: Path | None = None
     drift: Path | None = None  # the file of a drift test
+    learn_from: ImageSources | None = None  # unlabeled images that may help to fit the metric
+    estimate_priors: bool = False  # from the images that are classified
     counts: Counter[str] = field(default_factory=Counter)
     _log: DriftLog | None = None
+    _adaptations: list[LearningReport | PriorReport] = field(default_factory=list)
     kept: int = 0  # images whose result was stored already
     unreadable: list[str] = field(default_factory=list)  # files that could not be read, each with the reason
 
@@ -61,7 +65,7 @@ class ClassifyRun:
         started = time.monotonic()
         page = RunPage()
         with told_if_interrupted(lambda: f"Interrupted. {self.output.state()}"):
-            opened = _classifier(config, leave_out_identical, server)
+            opened = self._opened(config, leave_out_identical, server)
             try:
                 with self.output.opened(opened.identity), self._drift_log(opened), ProgressDisplay() as show:
                     count = self._classify(opened.classify, config.images.readers, page, show)
@@ -73,6 +77,24 @@ class ClassifyRun:
                 page.write(self.html, "Classified images", self._figures(), opened.file_of(), config.images.limits)
         self._summarize(count, time.monotonic() - started)
         return self.counts
+
+    def _opened(self, config: PipelineConfig, leave_out_identical: bool, server: str | None) -> _Opened:
+        if server is not None:
+            from lmm_classifier.cli.remote_classifier import RemoteClassifier
+
+            remote = RemoteClassifier(server, config)
+            return _Opened(remote.classify_paths, remote.run_identity, lambda: Path, lambda: np.empty(0))
+        classifier = HybridClassifier(config)
+        if self.learn_from is not None:
+            self._adaptations.append(classifier.learn_from(self.learn_from.paths))
+        if self.estimate_priors:
+            self._adaptations.append(classifier.estimate_priors(self.sources.paths))
+        return _Opened(
+            partial(classifier.classify_paths, leave_out_identical=leave_out_identical),
+            run_identity(classifier, leave_out_identical),
+            lambda: classifier.index.contents.file_of,
+            lambda: classifier.retriever.calibration.familiarity,
+        )
 
     @contextmanager
     def _drift_log(self, opened: _Opened) -> Iterator[None]:
@@ -98,7 +120,8 @@ class ClassifyRun:
     @property
     def skipped(self) -> list[Skipped]:
         """Return what was not used: files that were passed over, and images that could not be sorted."""
-        return [*self.sources.skipped, *(self.sorter.problems if self.sorter else ())]
+        unlabeled = self.learn_from.skipped if self.learn_from else ()
+        return [*self.sources.skipped, *unlabeled, *(self.sorter.problems if self.sorter else ())]
 
     def write_report(self, path: Path) -> None:
         """Write counts and all skipped files as JSON."""
@@ -110,6 +133,7 @@ class ClassifyRun:
             "sorted": dict(self.sorter.counts) if self.sorter else None,
             "unreadable": self.unreadable,
             "skipped": [{"path": file.path, "reason": file.reason, "kind": file.kind} for file in self.skipped],
+            **{report.kind: report.to_dict() for report in self._adaptations},
             **({"drift": self._log.test.report().to_dict()} if self._log else {}),
         }
         with atomic_write(path) as temporary:
@@ -177,6 +201,7 @@ class ClassifyRun:
     def _figures(self) -> list[tuple[str, str]]:
         figures = [("images", str(sum(self.counts.values())))]
         figures += [(name, str(count)) for name, count in self.counts.items()]
+        figures += [(report.kind.replace("_", " "), report.text.partition(": ")[2]) for report in self._adaptations]
         if self._log is not None:
             figures.append(("drift", self._log.test.report().text.removeprefix("drift: ")))
         return [*figures, ("of a former run, not shown", str(self.kept))] if self.kept else figures
@@ -196,6 +221,7 @@ class ClassifyRun:
             for label, folder in self.sorter.folders.items():
                 if folder.name != label:
                     lines.append(f"the folder of {label!r} is {folder.name!r}")
+        lines += [report.text for report in self._adaptations]
         lines += self._log.test.report().lines if self._log else []
         lines += [f"not readable: {reason}" for reason in self.unreadable[:_LISTED]]
         if len(self.unreadable) > _LISTED:
@@ -212,21 +238,6 @@ class _Opened:
     identity: str  # of its runs
     file_of: Callable[[], Callable[[str], Place]]  # returns what returns the file of an example
     familiarity: Callable[[], Float64Array]  # of held-out examples
-
-
-def _classifier(config: PipelineConfig, leave_out_identical: bool, server: str | None) -> _Opened:
-    if server is not None:
-        from lmm_classifier.cli.remote_classifier import RemoteClassifier
-
-        remote = RemoteClassifier(server, config)
-        return _Opened(remote.classify_paths, remote.run_identity, lambda: Path, lambda: np.empty(0))
-    classifier = HybridClassifier(config)
-    return _Opened(
-        partial(classifier.classify_paths, leave_out_identical=leave_out_identical),
-        run_identity(classifier, leave_out_identical),
-        lambda: classifier.index.contents.file_of,
-        lambda: classifier.retriever.calibration.familiarity,
-    )
 
 
 def _digest(place: Place) -> str | None:

@@ -191,6 +191,8 @@ class Classification:
     """Names of the encoders that were asked; empty where there is only one."""
     disagreement: float | None = None
     """How far the reranker's answers in other orders, references or views differ, 0 to 1; None without an answer."""
+    adaptations: tuple[str, ...] = ()
+    """How the classifier was adapted to new images: `experimental_learned_metric`, `estimated_priors`, or not."""
 
     @property
     def is_unknown(self) -> bool:
@@ -226,6 +228,7 @@ class Classification:
             "error": self.error,
             "content_hash": self.content_hash,
             **({"encoders": list(self.encoders)} if self.encoders else {}),
+            **({"adaptations": list(self.adaptations)} if self.adaptations else {}),
             "prediction_set": None if self.prediction_set is None else list(self.prediction_set),
             "candidates": [_candidate_to_dict(candidate) for candidate in self.candidates],
         }

@@ -10,11 +10,12 @@ import subprocess
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 
 from lmm_classifier.cli.stored_results import StoredResults
-from lmm_classifier.data.synthetic.catalog import UNKNOWN
+from lmm_classifier.data.synthetic.catalog import UNKNOWN, draw
 from lmm_classifier.pipeline.classifier import HybridClassifier
 from tests.helpers.command_line import COMMAND, OFFLINE, run
 from tests.helpers.datasets import draw_dataset
@@ -346,3 +347,32 @@ def test_a_drift_test_needs_images_and_an_index(work):
     text = (work / "results.jsonl").read_text()
     assert "no line of a drift test" in classify(work, "new", "--drift", "results.jsonl", code=1).stderr
     assert (work / "results.jsonl").read_text() == text
+
+
+def test_a_metric_is_learned_only_where_the_guard_allows_it(work):
+    """The descriptor is refused by name, and the run goes on; the report says that it is an experiment."""
+    done = classify(work, "new", "--learn-from", "new", "--report", "report.json")
+    assert "learned metric (experiment): not used; descriptor: its vectors are whitened" in done.stderr
+    learned = json.loads((work / "report.json").read_text())["learned_metric"]
+    assert (learned["experiment"], learned["is_used"], learned["images"]) == (True, False, 8)
+    (work / "empty").mkdir()
+    assert "No image files in empty" in classify(work, "new", "--learn-from", "empty", code=1).stderr
+    assert "standard input" in classify(work, "new", "--learn-from", "-", code=2).stderr
+
+
+def test_priors_are_estimated_from_the_images_of_the_run(work):
+    """A folder of one label changes them; such results are not continued by a run without."""
+    shutil.copytree(work / "new" / "stripes", work / "one")
+    for number in range(30):
+        draw("stripes", np.random.default_rng(number), 64).save(work / "one" / f"{number}.png")
+    done = classify(
+        work, "one", "--estimate-priors", "--output", "r.jsonl", "--report", "report.json", "--html", "p.html"
+    )
+    assert "label priors: estimated from 32 images" in done.stderr
+    assert "estimated from 32 images" in (work / "p.html").read_text()
+    priors = json.loads((work / "report.json").read_text())["label_priors"]
+    assert priors["shares"]["stripes"]["images"] > 0.5
+    results = [json.loads(line) for line in (work / "r.jsonl").read_text().splitlines()]
+    assert all(result["adaptations"] == ["estimated_priors"] for result in results)
+    assert "another run" in classify(work, "one", "--output", "r.jsonl", "--resume", code=1).stderr
+    classify(work, "one", "--estimate-priors", "--output", "r.jsonl", "--resume")
