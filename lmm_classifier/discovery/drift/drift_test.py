@@ -72,7 +72,7 @@ class DriftTest:
         Raises:
             ValueError: there are no held-out examples, or a familiarity is not finite.
         """
-        values = sorted(round(float(value), DIGITS) for value in held_out)
+        values = rounded_and_sorted(held_out)
         if not values or not all(map(math.isfinite, values)):
             raise ValueError("expected the finite familiarity of at least one held-out example")
         test = cls(reference_digest(values), values)
@@ -123,6 +123,11 @@ class DriftTest:
         """Return the state of the test."""
         mean = self.sum_of_p / self.compared if self.compared else 0.5
         return DriftReport(self.compared, self.martingale.log, self.peak, self.alarm_at, mean, tuple(self.shown))
+
+
+def rounded_and_sorted(familiarity: Float64Array) -> list[float]:
+    """Return the familiarity of held-out examples (n,) as it is compared, ascending."""
+    return sorted(round(float(value), DIGITS) for value in familiarity)
 
 
 def reference_digest(values: Sequence[float]) -> str:
