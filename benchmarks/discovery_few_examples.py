@@ -36,6 +36,8 @@ class Draw:
     error_before: float  # expected calibration error of new images, without the unlabeled ones
     error_after: float  # and with them, where they are used
     error_told: float  # by virtual splits of the examples
+    excess: float  # mean confidence minus accuracy, of new images with the unlabeled ones
+    excess_told: float  # by virtual splits
 
 
 def drawn(images: LabeledVectors, per_label: int, seed: int) -> Draw:
@@ -45,18 +47,21 @@ def drawn(images: LabeledVectors, per_label: int, seed: int) -> Draw:
     config, index = RetrievalConfig(), index_of(task.dataset)
     truth = np.searchsorted(np.array(index.label_names), new.labels)
 
-    def measured(fit: EncoderFit) -> tuple[float, float]:
+    def measured(fit: EncoderFit) -> tuple[float, float, float]:
         retriever = EncoderRetriever.open(config, index, fit, None, whole=False)
         logs: Float64Array = retriever.score(new.vectors, []).log_probabilities
         correct = logs.argmax(axis=1) == truth
-        return 100 * float(correct.mean()), 100 * expected_calibration_error(np.exp(logs.max(axis=1)), correct)
+        confidence, accuracy = np.exp(logs.max(axis=1)), float(correct.mean())
+        error = expected_calibration_error(confidence, correct)
+        return 100 * accuracy, 100 * error, 100 * (float(confidence.mean()) - accuracy)
 
-    before, error_before = measured(fit_by_leave_one_out(config, [index])[0].fits[0])
+    before, error_before, _ = measured(fit_by_leave_one_out(config, [index])[0].fits[0])
     learned = LearnedMetric.fit(config, [index], [new.vectors])
-    if learned.calibration is None or learned.calibration_error is None:
-        return Draw(0.0, False, error_before, np.nan, np.nan)
-    after, error_after = measured(learned.calibration.fits[0])
-    return Draw(after - before, True, error_before, error_after, 100 * learned.calibration_error)
+    if learned.calibration is None:
+        return Draw(0.0, False, error_before, *[np.nan] * 4)
+    after, error_after, excess = measured(learned.calibration.fits[0])
+    told = [100 * (value or 0.0) for value in (learned.calibration_error, learned.confidence, learned.accuracy)]
+    return Draw(after - before, True, error_before, error_after, told[0], excess, told[1] - told[2])
 
 
 def measure(images: dict[str, LabeledVectors], draws: int) -> Iterator[Row]:
@@ -79,6 +84,9 @@ def measure(images: dict[str, LabeledVectors], draws: int) -> Iterator[Row]:
         without, after, told = errors.mean(axis=0)
         among = f"{len(used)} draws; without unlabeled images {without:.1f}; told by virtual splits {told:.1f}"
         yield _row(f"few examples: ECE, {per_label} per label", float(after), "%", None, "lower", among)
+        excess, excess_told = np.mean([(draw.excess, draw.excess_told) for draw in used] or [[np.nan] * 2], axis=0)
+        name = f"few examples: mean confidence minus accuracy, {per_label} per label"
+        yield _row(name, float(excess), "points", None, "lower", f"told by virtual splits {excess_told:.1f}")
 
 
 def _error(found: list[Draw]) -> float:

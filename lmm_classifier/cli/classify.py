@@ -212,6 +212,7 @@ def _sources(
         images = [DatasetSpec(str(sources.stdin)) if name.source == str(STDIN) else name for name in images]
     sources.add(images, config.images, target)
     if files_from is not None:
+        sources.is_list = True
         sources.add(read_list(files_from, null), config.images, target, literal=True)
     return sources
 

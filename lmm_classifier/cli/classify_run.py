@@ -33,6 +33,7 @@ from lmm_classifier.data.images import hash_of
 from lmm_classifier.data.label_folders import LabelFolders
 from lmm_classifier.data.places import Place, exists
 from lmm_classifier.discovery.drift.drift_log import DriftLog
+from lmm_classifier.discovery.drift.stream_order import in_stream_order
 from lmm_classifier.evaluation.reports.run_page import RunPage
 from lmm_classifier.pipeline.adapting.reports import LearningReport, PriorReport
 from lmm_classifier.pipeline.classifier import HybridClassifier
@@ -110,6 +111,8 @@ class ClassifyRun:
     def _classify(self, classify: _Classify, readers: int, page: RunPage, show: ProgressDisplay) -> int:
         """Classify what has no stored result, and return the number of these images."""
         paths = list(self._not_stored(readers, show))
+        if self._log is not None and not self.sources.is_list:
+            paths = in_stream_order(paths, str)
         with closing(self._results(classify, paths)) as results:
             for done, (path, result) in enumerate(results, start=1):
                 self._use(path, result, page)

@@ -15,6 +15,7 @@ from filelock import FileLock, Timeout
 from lmm_classifier.core.errors import ReviewError
 from lmm_classifier.core.files import content_hash, sync_to_disk
 from lmm_classifier.data.image_folder import find_images
+from lmm_classifier.discovery.drift.stream_order import in_stream_order
 
 UPLOADS = "uploads"  # folder in that of the index
 _LOCK = "uploads.lock"
@@ -50,6 +51,8 @@ class ImageSource(Protocol):
 class FolderImages:
     """The image files in a folder and its subfolders; their names are paths relative to it.
 
+    Their order has nothing to do with what they show, so that a drift test is not misled by a folder sorted by label.
+
     Raises DatasetError where it is not a folder.
     """
 
@@ -65,8 +68,8 @@ class FolderImages:
         return len(self._paths)
 
     def __iter__(self) -> Iterator[NamedImage]:
-        for path in self._paths:
-            yield NamedImage(path.relative_to(self._folder).as_posix(), path)
+        named = (NamedImage(path.relative_to(self._folder).as_posix(), path) for path in self._paths)
+        yield from in_stream_order(named, lambda image: image.name)
 
 
 class UploadedFiles:

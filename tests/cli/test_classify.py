@@ -350,7 +350,7 @@ def test_a_drift_test_needs_images_and_an_index(work):
 
 
 def test_a_metric_is_learned_only_where_the_guard_allows_it(work):
-    """The descriptor is refused by name, and the run goes on; the report says that it is an experiment."""
+    """The descriptor is refused by name, and the run continues; the report calls it an experiment."""
     done = classify(work, "new", "--learn-from", "new", "--report", "report.json")
     assert "learned metric (experiment): not used; descriptor: its vectors are whitened" in done.stderr
     learned = json.loads((work / "report.json").read_text())["learned_metric"]
@@ -376,3 +376,19 @@ def test_priors_are_estimated_from_the_images_of_the_run(work):
     assert all(result["adaptations"] == ["estimated_priors"] for result in results)
     assert "another run" in classify(work, "one", "--output", "r.jsonl", "--resume", code=1).stderr
     classify(work, "one", "--estimate-priors", "--output", "r.jsonl", "--resume")
+
+
+def test_a_drift_test_does_not_depend_on_how_a_folder_is_sorted(work):
+    """The images of a folder come in another order than their names; those of a list keep theirs."""
+    draw_dataset(work / "many", count=8, seed=5, size=64)
+    names = [str(path.relative_to(work)) for path in sorted((work / "many").rglob("*.png"))]
+    classify(work, "many", "--drift", "folder.drift")
+    (work / "list.txt").write_text("\n".join(names))
+    classify(work, "--files-from", "list.txt", "--drift", "list.drift")
+    folder, listed = (
+        [json.loads(line)["name"] for line in (work / file).read_text().splitlines()]
+        for file in ("folder.drift", "list.drift")
+    )
+    assert listed == names
+    assert sorted(folder) == names
+    assert folder != names

@@ -51,10 +51,15 @@ class LearnedMetric:
         return None if self.predictions is None else float(self.predictions.correct.mean())
 
     @property
+    def confidence(self) -> float | None:
+        """Return the mean confidence in the virtual splits, 0 to 1, to compare with the accuracy there."""
+        return None if self.predictions is None else float(self.predictions.confidence.mean())
+
+    @property
     def calibration_error(self) -> float | None:
         """Return the expected calibration error in the virtual splits, 0 to 1; None where nothing is fitted.
 
-        It is a little optimistic, because the temperatures were fitted there too.
+        With less than some hundred examples chance makes it too high: each of its bins has a few examples only.
         """
         if self.predictions is None:
             return None

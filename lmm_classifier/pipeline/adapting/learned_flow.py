@@ -32,6 +32,7 @@ def with_learned_metric(flow: Flow, encoders: Sequence[Encoder], images: NewImag
         learned.guards[0].examples_per_label,
         {name: guard.accuracy for name, guard in guards.items() if guard.accuracy is not None},
         learned.accuracy,
+        learned.confidence,
         learned.calibration_error,
     )
     if learned.calibration is None or learned.predictions is None:

@@ -22,16 +22,17 @@ class LearningReport:
     examples_per_label: float
     accuracy_before: Mapping[str, float]  # cross-fitted, by the name of an encoder that was measured, 0 to 1
     accuracy: float | None  # in virtual splits of the dataset, with the unlabeled images, 0 to 1
-    calibration_error: float | None  # in the same splits, 0 to 1
+    confidence: float | None  # mean in the same splits, 0 to 1: as large as the accuracy where it is calibrated
+    calibration_error: float | None  # in the same splits, 0 to 1; too high where examples are few
 
     @property
     def text(self) -> str:
         """Return one line for people."""
         refused = "; ".join(f"{name}: {reason}" for name, reason in self.refusals.items())
-        if not self.is_used or self.accuracy is None or self.calibration_error is None:
+        if not self.is_used or self.accuracy is None or self.confidence is None:
             return f"learned metric (experiment): not used; {refused}"
         before = ", ".join(f"{name} {accuracy:.1%}" for name, accuracy in self.accuracy_before.items())
-        measured = f"accuracy {self.accuracy:.1%} (without: {before}), calibration error {self.calibration_error:.1%}"
+        measured = f"accuracy {self.accuracy:.1%} (without: {before}), mean confidence {self.confidence:.1%}"
         kept = f"; not used for {refused}" if refused else ""
         return (
             f"learned metric (experiment): {self.images} unlabeled images; in virtual splits of the dataset "

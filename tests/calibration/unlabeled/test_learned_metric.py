@@ -52,6 +52,7 @@ def test_every_example_is_held_out_once():
     assert learned.predictions.rows.tolist() == list(range(len(index)))
     assert learned.accuracy == learned.predictions.correct.mean()
     assert 0 <= learned.calibration_error <= 1
+    assert learned.confidence == learned.predictions.confidence.mean()
     assert learned.calibration.confidence_threshold is None  # no guarantee was made
     assert len(learned.calibration.familiarity) == len(index)
 

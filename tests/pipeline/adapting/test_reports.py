@@ -7,17 +7,17 @@ from lmm_classifier.pipeline.adapting.reports import LearningReport, PriorReport
 
 def test_a_learned_metric_is_called_an_experiment():
     """Used for one encoder, not for the other."""
-    report = LearningReport(True, 40, 1, {"descriptor": "too few"}, 4.0, {"lite": 0.5}, 0.625, 0.08)
+    report = LearningReport(True, 40, 1, {"descriptor": "too few"}, 4.0, {"lite": 0.5}, 0.625, 0.61, 0.08)
     assert report.text == (
         "learned metric (experiment): 40 unlabeled images; in virtual splits of the dataset accuracy 62.5% (without: "
-        "lite 50.0%), calibration error 8.0%; no guarantee holds; not used for descriptor: too few"
+        "lite 50.0%), mean confidence 61.0%; no guarantee holds; not used for descriptor: too few"
     )
     assert json.loads(json.dumps(report.to_dict()))["experiment"]
 
 
 def test_a_refusal_says_why():
     """No figure is made up."""
-    report = LearningReport(False, 40, 0, {"lite": "no unlabeled image is there"}, 4.0, {}, None, None)
+    report = LearningReport(False, 40, 0, {"lite": "no unlabeled image is there"}, 4.0, {}, None, None, None)
     assert report.text == "learned metric (experiment): not used; lite: no unlabeled image is there"
 
 
