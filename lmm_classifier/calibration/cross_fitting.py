@@ -113,9 +113,11 @@ class _Blocks:
             yield self._others[start : start + 1024]
 
 
-def stratified_folds(label_ids: IntArray) -> list[IntArray]:
-    """Deal rows (N,) into folds that all have the same mixture of labels."""
-    count = min(_FOLDS if len(label_ids) < _MANY else _FOLDS_OF_MANY, len(label_ids))
+def stratified_folds(label_ids: IntArray, count: int | None = None) -> list[IntArray]:
+    """Deal rows (N,) into `count` folds that all have the same mixture of labels; by default 10, or 5 of many rows."""
+    if count is None:
+        count = _FOLDS if len(label_ids) < _MANY else _FOLDS_OF_MANY
+    count = min(count, len(label_ids))
     shuffled = np.random.default_rng(0).permutation(len(label_ids))
     order = shuffled[np.argsort(label_ids[shuffled], kind="stable")]
     return [np.sort(order[number::count]) for number in range(count)]

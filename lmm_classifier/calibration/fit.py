@@ -34,7 +34,7 @@ from lmm_classifier.neighbors.novelty import Familiarity, NeighborDensity
 from lmm_classifier.neighbors.voting import RuleSpec, make_rule
 
 Fit = tuple[Calibration, HeldOutPredictions]
-_Part = tuple[EncoderFit, HeldOutPredictions]  # of one encoder
+FittedPart = tuple[EncoderFit, HeldOutPredictions]  # of one encoder
 Each = Sequence[Float32Array | None]  # something for each encoder
 
 
@@ -67,7 +67,7 @@ def fit_by_leave_one_out(
         for place, given in enumerate(zip(indexes, _each(texts, indexes), _each(other_vectors, indexes)))
     ]
     equal = len(indexes) > 1 and any(RepeatedObjects.of(index.gallery).likely for index in indexes)
-    return _fused(config, indexes, parts, equal)
+    return fuse_parts(config, indexes, parts, equal)
 
 
 def _leave_one_out(
@@ -77,7 +77,7 @@ def _leave_one_out(
     other_vectors: Float32Array | None,
     most: int | None,
     progress: ProgressCallback | None,
-) -> _Part:
+) -> FittedPart:
     basis = _Basis.of(config, index, most, progress)
     if not isinstance(index.transform, IdentityTransform) and len(index) > 1:
         folds = stratified_folds(index.gallery.label_ids)
@@ -106,7 +106,7 @@ def fit_by_groups(
         basis = _Basis.of(config, index, None, of_part)
         scores = basis.score_folds(group_folds(groups), None, of_part)
         parts.append(basis.finish(scores, index.gallery.embeddings, names))
-    return _fused(config, indexes, parts, equal=False)
+    return fuse_parts(config, indexes, parts, equal=False)
 
 
 def fit_on_held_out(
@@ -126,7 +126,7 @@ def fit_on_held_out(
         knn_distance = basis.density.knn_distance
         held_out = score_queries(basis.spec, metric, gallery, in_metric, knn_distance, embeddings, label_ids)
         parts.append(basis.finish(held_out, embeddings, names))
-    return _fused(config, indexes, parts, equal=False)
+    return fuse_parts(config, indexes, parts, equal=False)
 
 
 def fusion_fit(indexes: Sequence[Index], predictions: HeldOutPredictions, equal: bool) -> FusionFit:
@@ -153,7 +153,8 @@ def fuse(fits: Sequence[EncoderFit], fusion: FusionFit, rule: str, cascade: bool
     return Calibration(tuple(fits), fitted, HeldOutResults.of(fused), conformity_scores, rule), fused
 
 
-def _fused(config: RetrievalConfig, indexes: Sequence[Index], parts: Sequence[_Part], equal: bool) -> Fit:
+def fuse_parts(config: RetrievalConfig, indexes: Sequence[Index], parts: Sequence[FittedPart], equal: bool) -> Fit:
+    """Fuse what is fitted to each of several encoders, or to one, and held out the same examples."""
     predictions = parts[0][1]
     if len(parts) > 1:  # strategies differ in the order in which they hold out the same examples
         each = tuple(part.in_order_of_rows() for _, part in parts)
@@ -208,7 +209,7 @@ class _Basis:
             other_vectors,
         )
 
-    def finish(self, held_out: HeldOutScores, embeddings: Float32Array, texts: Float32Array | None) -> _Part:
+    def finish(self, held_out: HeldOutScores, embeddings: Float32Array, texts: Float32Array | None) -> FittedPart:
         """Fit temperatures and familiarity to the scores of held-out examples."""
         familiarity = Familiarity.fit(self.density.knn_distance, held_out.signals)
         of_examples = familiarity.of_signals(held_out.signals)

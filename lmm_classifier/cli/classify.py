@@ -68,6 +68,26 @@ def classify(
     link_to: Annotated[Path | None, typer.Option(help="Make links in this folder, by label.")] = None,
     move: Annotated[bool, typer.Option("--move", help="Move the images to --copy-to instead of copying them.")] = False,
     report: Annotated[Path | None, typer.Option(help="Write counts and all skipped files to this JSON file.")] = None,
+    drift: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="Test whether the images change over time; the file continues the test of former runs."
+        ),
+    ] = None,
+    learn_from: Annotated[
+        str | None,
+        typer.Option(
+            metavar="IMAGES",
+            help="Experiment: let these unlabeled images help to fit the metric, where there are few examples.",
+            autocompletion=complete_dataset,
+        ),
+    ] = None,
+    estimate_priors: Annotated[
+        bool,
+        typer.Option(
+            "--estimate-priors", help="Estimate how frequent each label is among the images; each is encoded twice."
+        ),
+    ] = False,
     follow_links: FollowLinksOption = None,
     vectors: Annotated[
         Path | None,
@@ -117,15 +137,19 @@ def classify(
         config.retrieval.index_path = index
     if follow_links:
         config.images.follow_links = follow_links
-    if server is not None and (index is not None or html is not None or leave_out_identical):
-        raise typer.BadParameter("--server excludes --index, --html and --leave-out-identical.")
+    local = (index, html, drift, learn_from, estimate_priors, leave_out_identical)
+    if server is not None and any(local):
+        raise typer.BadParameter(
+            "--server excludes --index, --html, --drift, --learn-from, --estimate-priors and --leave-out-identical."
+        )
     chosen = (output_format or _format_of(output)).value
     wanted = Wanted(all_labels, with_vectors, with_images, url_prefix)
     wanted.require_for(chosen, server)
-    results = chosen_output(output, chosen, resume, overwrite, wanted, (html, report), config.images.max_bytes)
+    results = chosen_output(output, chosen, resume, overwrite, wanted, (html, report, drift), config.images.max_bytes)
     if vectors is not None:
-        others = (images, files_from, html, copy_to, link_to, report, server, with_images)
-        if any(others) or resume or move or leave_out_identical or chosen in ("label-studio", "fiftyone"):
+        others = (images, files_from, html, copy_to, link_to, report, server, drift, learn_from, estimate_priors)
+        about_files = resume or move or leave_out_identical or with_images or chosen in ("label-studio", "fiftyone")
+        if any(others) or about_files:
             raise typer.BadParameter("With --vectors there are no images: leave out what is about images and files.")
         counts = _classify_vectors(vectors, (vector_column, id_column), results, config, wanted)
         return 4 if fail_on_unknown and counts["unknown"] else 0
@@ -136,7 +160,9 @@ def classify(
             sources.accept_empty_folders()
         else:
             sources.require_any()
-        run = ClassifyRun(sources, results, _sorter(copy_to, link_to, move), html, wanted.answers)
+        unlabeled = _unlabeled(learn_from, config) if learn_from else None
+        sorter = _sorter(copy_to, link_to, move)
+        run = ClassifyRun(sources, results, sorter, html, wanted.answers, drift, unlabeled, estimate_priors)
         counts = run.run(config, leave_out_identical, server)
     if report is not None:
         run.write_report(report)
@@ -203,7 +229,19 @@ def _sources(
         images = [DatasetSpec(str(sources.stdin)) if name.source == str(STDIN) else name for name in images]
     sources.add(images, config.images, target)
     if files_from is not None:
+        sources.is_list = True
         sources.add(read_list(files_from, null), config.images, target, literal=True)
+    return sources
+
+
+def _unlabeled(source: str, config: PipelineConfig) -> ImageSources:
+    from lmm_classifier.cli.image_sources import STDIN, ImageSources
+
+    if source == str(STDIN):
+        raise typer.BadParameter("--learn-from takes a folder or another dataset, not standard input.")
+    sources = ImageSources()
+    sources.add([named_dataset(source)], config.images)
+    sources.require_any()
     return sources
 
 

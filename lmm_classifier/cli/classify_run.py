@@ -8,11 +8,13 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from lmm_classifier.cli.classify_output import AnyOutput
 from lmm_classifier.cli.console import command_progress, escape_for_terminal, print_skipped
@@ -21,14 +23,19 @@ from lmm_classifier.cli.interruption import told_if_interrupted
 from lmm_classifier.cli.quiet import write_note
 from lmm_classifier.cli.stored_results import StoredResult, outcome
 from lmm_classifier.config import PipelineConfig
+from lmm_classifier.core.arrays import Float64Array
 from lmm_classifier.core.concurrency import threaded_map
 from lmm_classifier.core.datatypes import Classification
+from lmm_classifier.core.errors import CalibrationError
 from lmm_classifier.core.files import atomic_write, content_hash
 from lmm_classifier.core.progress import Progress, ProgressCallback, Skipped
 from lmm_classifier.data.images import hash_of
 from lmm_classifier.data.label_folders import LabelFolders
 from lmm_classifier.data.places import Place, exists
+from lmm_classifier.discovery.drift.drift_log import DriftLog
+from lmm_classifier.discovery.drift.stream_order import in_stream_order
 from lmm_classifier.evaluation.reports.run_page import RunPage
+from lmm_classifier.pipeline.adapting.reports import LearningReport, PriorReport
 from lmm_classifier.pipeline.classifier import HybridClassifier
 from lmm_classifier.pipeline.run_identity import run_identity
 from lmm_classifier.pipeline.stages.answer_options import ANY, AnswerOptions
@@ -47,7 +54,12 @@ class ClassifyRun:
     sorter: LabelFolders | None = None
     html: Path | None = None
     options: AnswerOptions = ANY
+    drift: Path | None = None  # the file of a drift test
+    learn_from: ImageSources | None = None  # unlabeled images that may help to fit the metric
+    estimate_priors: bool = False  # from the images that are classified
     counts: Counter[str] = field(default_factory=Counter)
+    _log: DriftLog | None = None
+    _adaptations: list[LearningReport | PriorReport] = field(default_factory=list)
     kept: int = 0  # images whose result was stored already
     unreadable: list[str] = field(default_factory=list)  # files that could not be read, each with the reason
 
@@ -56,22 +68,55 @@ class ClassifyRun:
         started = time.monotonic()
         page = RunPage()
         with told_if_interrupted(lambda: f"Interrupted. {self.output.state()}"):
-            way = _classifier(config, leave_out_identical, server, self.options)
+            opened = self._opened(config, leave_out_identical, server)
             try:
-                with self.output.opened(way.identity, way.labels()), command_progress() as show:
-                    count = self._classify(way.classify, config.images.readers, page, show)
+                output = self.output.opened(opened.identity, opened.labels())
+                with output, self._drift_log(opened), command_progress() as show:
+                    count = self._classify(opened.classify, config.images.readers, page, show)
             except Exception:
                 if self.output.written:
                     sys.stderr.write(escape_for_terminal(self.output.state()) + "\n")
                 raise
             if self.html is not None:
-                page.write(self.html, "Classified images", self._figures(), way.file_of(), config.images.limits)
+                page.write(self.html, "Classified images", self._figures(), opened.file_of(), config.images.limits)
         self._summarize(count, time.monotonic() - started)
         return self.counts
+
+    def _opened(self, config: PipelineConfig, leave_out_identical: bool, server: str | None) -> _Opened:
+        if server is not None:
+            from lmm_classifier.cli.remote_classifier import RemoteClassifier
+
+            remote = RemoteClassifier(server, config)
+            return _Opened(remote.classify_paths, remote.run_identity, lambda: Path, tuple, lambda: np.empty(0))
+        classifier = HybridClassifier(config)
+        if self.learn_from is not None:
+            self._adaptations.append(classifier.learn_from(self.learn_from.paths))
+        if self.estimate_priors:
+            self._adaptations.append(classifier.estimate_priors(self.sources.paths))
+        return _Opened(
+            partial(classifier.classify_paths, leave_out_identical=leave_out_identical, options=self.options),
+            run_identity(classifier, leave_out_identical),
+            lambda: classifier.index.contents.file_of,
+            lambda: classifier.index.label_names,
+            lambda: classifier.retriever.calibration.familiarity,
+        )
+
+    @contextmanager
+    def _drift_log(self, opened: _Opened) -> Iterator[None]:
+        if self.drift is None:
+            yield
+            return
+        held_out = opened.familiarity()
+        if not len(held_out):
+            raise CalibrationError("A drift test compares with held-out examples, and this index is too small for one.")
+        with DriftLog(self.drift, held_out) as self._log:
+            yield
 
     def _classify(self, classify: _Classify, readers: int, page: RunPage, show: ProgressCallback) -> int:
         """Classify what has no stored result, and return the number of these images."""
         paths = list(self._not_stored(readers, show))
+        if self._log is not None and not self.sources.is_list:
+            paths = in_stream_order(paths, str)
         with closing(self._results(classify, paths)) as results:
             for done, (path, result) in enumerate(results, start=1):
                 self._use(path, result, page)
@@ -82,7 +127,9 @@ class ClassifyRun:
     @property
     def skipped(self) -> list[Skipped]:
         """Return what was not used: files that were passed over, and images that could not be sorted."""
-        return [*self.sources.skipped, *(self.sorter.problems if self.sorter else ()), *self.output.problems]
+        unlabeled = self.learn_from.skipped if self.learn_from else ()
+        unsorted = self.sorter.problems if self.sorter else ()
+        return [*self.sources.skipped, *unlabeled, *unsorted, *self.output.problems]
 
     def write_report(self, path: Path) -> None:
         """Write counts and all skipped files as JSON."""
@@ -94,6 +141,8 @@ class ClassifyRun:
             "sorted": dict(self.sorter.counts) if self.sorter else None,
             "unreadable": self.unreadable,
             "skipped": [{"path": file.path, "reason": file.reason, "kind": file.kind} for file in self.skipped],
+            **{report.kind: report.to_dict() for report in self._adaptations},
+            **({"drift": self._log.test.report().to_dict()} if self._log else {}),
         }
         with atomic_write(path) as temporary:
             temporary.write_text(json.dumps(values, indent=1) + "\n", encoding="ascii")
@@ -140,6 +189,9 @@ class ClassifyRun:
             self.unreadable.append(result.error or str(path))
         stored = self.output.stored.by_path.get(str(result.path))
         failed_again = group == "unreadable" and stored is not None and stored.outcome == group
+        if self._log is not None and result.familiarity is not None and result.content_hash is not None:
+            # before its result: so no image with a result is missing here after a kill
+            self._log.observe(str(result.path), result.content_hash, result.familiarity)
         if not (failed_again and stored is not None and stored.content_hash == (result.content_hash or "")):
             self.output.write(result, path)
         if self.html is not None:
@@ -157,6 +209,9 @@ class ClassifyRun:
     def _figures(self) -> list[tuple[str, str]]:
         figures = [("images", str(sum(self.counts.values())))]
         figures += [(name, str(count)) for name, count in self.counts.items()]
+        figures += [(report.kind.replace("_", " "), report.text.partition(": ")[2]) for report in self._adaptations]
+        if self._log is not None:
+            figures.append(("drift", self._log.test.report().text.removeprefix("drift: ")))
         return [*figures, ("of a former run, not shown", str(self.kept))] if self.kept else figures
 
     def _summarize(self, count: int, seconds: float) -> None:
@@ -174,6 +229,8 @@ class ClassifyRun:
             for label, folder in self.sorter.folders.items():
                 if folder.name != label:
                     lines.append(f"the folder of {label!r} is {folder.name!r}")
+        lines += [report.text for report in self._adaptations]
+        lines += self._log.test.report().lines if self._log else []
         lines += [f"not readable: {reason}" for reason in self.unreadable[:_LISTED]]
         if len(self.unreadable) > _LISTED:
             lines.append(f"and {len(self.unreadable) - _LISTED} more that are not readable")
@@ -182,25 +239,14 @@ class ClassifyRun:
 
 
 @dataclass(frozen=True)
-class _Way:
-    """What classifies files, and what is known of its index."""
+class _Opened:
+    """What classifies files, here or by a server."""
 
     classify: _Classify
     identity: str  # of its runs
     file_of: Callable[[], Callable[[str], Place]]  # returns what returns the file of an example
     labels: Callable[[], Sequence[str]]  # of the index; of that of a server none are known
-
-
-def _classifier(config: PipelineConfig, leave_out_identical: bool, server: str | None, options: AnswerOptions) -> _Way:
-    if server is not None:
-        from lmm_classifier.cli.remote_classifier import RemoteClassifier
-
-        remote = RemoteClassifier(server, config)
-        return _Way(remote.classify_paths, remote.run_identity, lambda: Path, tuple)
-    classifier = HybridClassifier(config)
-    classify = partial(classifier.classify_paths, leave_out_identical=leave_out_identical, options=options)
-    identity = run_identity(classifier, leave_out_identical)
-    return _Way(classify, identity, lambda: classifier.index.contents.file_of, lambda: classifier.index.label_names)
+    familiarity: Callable[[], Float64Array]  # of held-out examples
 
 
 def _digest(place: Place) -> str | None:

@@ -36,6 +36,7 @@ class ImageSources:
     skipped: list[Skipped] = field(default_factory=list)
     repeated: int = 0  # files that were given more than once
     stdin: Path | None = None
+    is_list: bool = False  # a list was read, whose order means something
 
     def add(
         self,

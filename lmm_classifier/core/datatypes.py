@@ -203,6 +203,8 @@ class Classification:
     """
     vector: Float32Array | None = field(default=None, compare=False, repr=False)
     """Normalized vector (dim,) of the first encoder that was asked; None unless `AnswerOptions.vector` asks for it."""
+    adaptations: tuple[str, ...] = ()
+    """How the classifier was adapted to new images: `experimental_learned_metric`, `estimated_priors`, or not."""
 
     @property
     def is_unknown(self) -> bool:
@@ -238,6 +240,7 @@ class Classification:
             "error": self.error,
             "content_hash": self.content_hash,
             **({"encoders": list(self.encoders)} if self.encoders else {}),
+            **({"adaptations": list(self.adaptations)} if self.adaptations else {}),
             "prediction_set": None if self.prediction_set is None else list(self.prediction_set),
             "candidates": [_candidate_to_dict(candidate) for candidate in self.candidates],
             **({} if self.probabilities is None else {"probabilities": _rounded(self.probabilities)}),

@@ -159,10 +159,32 @@ def fit_scatter(
     means = sums / np.maximum(counts, 1)[:, None]
     freedom = max(len(embeddings) - int((counts > 0).sum()), 1)
     deviations = (rows - means[ids] for ids, rows in _float64_blocks(embeddings, label_ids, power_normalize))
-    find_axes = _axes_by_gram_matrix if len(embeddings) < embeddings.shape[1] else _axes_by_scatter_matrix
-    axes, squares = find_axes(deviations, embeddings.shape[1])
     center = (sums.sum(axis=0) / len(embeddings)).astype(np.float32)
-    if axes.shape[1] < embeddings.shape[1]:
+    return scatter_of(deviations, len(embeddings), freedom, means, center, power_normalize)
+
+
+@single_threaded_blas
+def scatter_of(
+    deviations: Iterator[Float64Array],
+    count: int,
+    freedom: int,
+    means: Float64Array,
+    center: Float32Array,
+    power_normalize: bool,
+) -> WithinClassScatter:
+    """Return the scatter that deviations from the means of labels have.
+
+    Args:
+        deviations: blocks (b, d) of them.
+        count: how many there are.
+        freedom: their degrees of freedom.
+        means: of the labels, (C, d).
+        center: what the metric subtracts from a row, (d,).
+        power_normalize: whether rows are signed square roots.
+    """
+    find_axes = _axes_by_gram_matrix if count < len(center) else _axes_by_scatter_matrix
+    axes, squares = find_axes(deviations, len(center))
+    if axes.shape[1] < len(center):
         axes, squares = _with_axes_of(means - center, axes, squares)
     return WithinClassScatter(power_normalize, center, axes, squares / freedom, freedom, means)
 

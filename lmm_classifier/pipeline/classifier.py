@@ -13,8 +13,8 @@ from lmm_classifier.core.vectors import vectors_of_each
 from lmm_classifier.data.image_inputs import ImageInput, check_input, check_inputs, check_paths, path_of
 from lmm_classifier.data.places import Place
 from lmm_classifier.html.shown_results import ShownResults
+from lmm_classifier.pipeline.adapting.adaptable_index import AdaptableIndex
 from lmm_classifier.pipeline.flow import Query, no_pixels
-from lmm_classifier.pipeline.following.opened_index import OpenedIndex
 from lmm_classifier.pipeline.retrieval.query_vectors import QueryVectors
 from lmm_classifier.pipeline.stages.answer_options import ANY, AnswerOptions
 from lmm_classifier.pipeline.stages.counted_results import counted
@@ -25,7 +25,7 @@ from lmm_classifier.pipeline.stages.reranking import Vote, rerank_votes
 from lmm_classifier.pipeline.stages.unreadable import unreadable
 
 
-class HybridClassifier(OpenedIndex):
+class HybridClassifier(AdaptableIndex):
     """Classifies images by the examples of an index.
 
     A durable index is followed: examples that another thread or program adds, removes or relabels count from the next

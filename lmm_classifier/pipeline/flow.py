@@ -59,6 +59,7 @@ class Flow:
     reranker: Reranker | None
     reranker_benefit: RerankerBenefit | None  # None: not measured, or measured with another reranker
     references: ReferenceImages
+    adaptations: tuple[str, ...] = ()  # to new images, as results name them
 
     @classmethod
     def open(
@@ -110,6 +111,15 @@ class Flow:
     def index(self) -> Index:
         """Return the examples that are searched."""
         return self.retriever.index
+
+    def with_retriever(self, retriever: Retriever, thresholds: Thresholds, encoders: Sequence[Encoder]) -> Flow:
+        """Return a flow over the same examples that scores and decides by others."""
+        reranker, config = self.reranker, self.config
+        if config.rerank.backend == "views":  # it scores by retrieval
+            scorer = LabelScorer(encoders, retriever, config.batch_size)
+            reranker = open_reranker(config.rerank, scorer, config.retrieval.index_path)
+        policy = replace(self.policy, thresholds=thresholds)
+        return replace(self, retriever=retriever, thresholds=thresholds, policy=policy, reranker=reranker)
 
     @cached_property
     def _rerankings(self) -> dict[bool | None, Reranking]:
@@ -239,6 +249,7 @@ class Flow:
             similarity=nearest if np.isfinite(nearest) else None,  # all examples may be left out
             familiarity=familiarity if candidates else None,
             prediction_set=labels,
+            adaptations=self.adaptations,
         )
 
 

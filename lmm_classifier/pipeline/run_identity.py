@@ -6,10 +6,14 @@ Results of runs with the same identity agree. The identity is short, so that eac
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from hashlib import sha256
 from typing import Any
 
+from numpy.typing import NDArray
+
 from lmm_classifier.pipeline.classifier import HybridClassifier
+from lmm_classifier.pipeline.retrieval.retriever import Retriever
 
 # these change the speed or the place of a run, not its answers
 _NO_MATTER: dict[str, Any] = {
@@ -36,7 +40,22 @@ def run_identity(classifier: HybridClassifier, leave_out_identical: bool = False
     for name, array in sorted((contents.calibration or {}).items()):
         state.update(name.encode())
         state.update(array.tobytes())
-    return f"{_digest(json.dumps([settings, spaces, leave_out_identical], sort_keys=True))}-{state.hexdigest()[:8]}"
+    of_settings = [settings, spaces, leave_out_identical]
+    flow = classifier._current_flow()
+    if flow.adaptations:
+        of_settings.append([*flow.adaptations])
+        for part in _adapted(flow.retriever):
+            state.update(part.tobytes())
+    return f"{_digest(json.dumps(of_settings, sort_keys=True))}-{state.hexdigest()[:8]}"
+
+
+def _adapted(retriever: Retriever) -> Iterator[NDArray[Any]]:
+    """Yield the arrays that new images changed, or may have."""
+    if retriever.priors is not None:
+        yield retriever.priors.log_factors
+    if retriever.predictions is not None:
+        for encoder in retriever.encoders:
+            yield encoder.fit.rule.metric.projection
 
 
 def same_settings(first: str, second: str) -> bool:

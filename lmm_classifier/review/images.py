@@ -20,6 +20,7 @@ from lmm_classifier.data.images import hash_of
 from lmm_classifier.data.places import Place
 from lmm_classifier.data.readers.dataset_spec import DatasetSpec
 from lmm_classifier.data.readers.opening import find_in_source, open_root
+from lmm_classifier.discovery.drift.stream_order import in_stream_order
 
 UPLOADS = "uploads"  # folder in that of the index
 _LOCK = "uploads.lock"
@@ -55,6 +56,8 @@ class ImageSource(Protocol):
 class FolderImages:
     """The images in a folder and its subfolders, or in an archive or a table; their names are ids in it.
 
+    Their order has nothing to do with what they show, so that a drift test is not misled by a folder sorted by label.
+
     Raises DatasetError where it is none of these.
     """
 
@@ -70,7 +73,8 @@ class FolderImages:
         return len(self._found.places)
 
     def __iter__(self) -> Iterator[NamedImage]:
-        yield from map(NamedImage, self._found.ids, self._found.places)
+        named = map(NamedImage, self._found.ids, self._found.places)
+        yield from in_stream_order(named, lambda image: image.name)
 
 
 class UploadedFiles:

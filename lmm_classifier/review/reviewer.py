@@ -21,13 +21,15 @@ from lmm_classifier.pipeline.classifier import HybridClassifier
 from lmm_classifier.pipeline.flow import Flow
 from lmm_classifier.review.active_runs import ActiveRuns
 from lmm_classifier.review.decisions import Decisions
+from lmm_classifier.review.drift import DriftTests
 from lmm_classifier.review.images import FolderImages, ImageSource, UploadedFiles, file_of_item
 from lmm_classifier.review.ordering import ordered_groups
 from lmm_classifier.review.queue_pages import ReviewPage, ReviewQueue
 from lmm_classifier.review.revote import OpenVotes, Revote, Revoter
-from lmm_classifier.review.runner import classify_items, classify_run
+from lmm_classifier.review.runner import add_items, classify_items, classify_run
 from lmm_classifier.review.storage.answer_log import AnswerKind, AnswerLog
 from lmm_classifier.review.storage.database import ReviewDatabase
+from lmm_classifier.review.storage.drift_store import DriftStore
 from lmm_classifier.review.storage.records import Answer, Item, Run
 from lmm_classifier.review.storage.run_store import RunStore
 from lmm_classifier.review.stored_runs import delete_runs
@@ -86,6 +88,7 @@ class Reviewer:
         self._classifier, self._folder = classifier, folder
         self._database = ReviewDatabase(folder)
         self.runs: RunStore = RunStore(self._database)
+        self.drift: DriftTests = DriftTests(DriftStore(self._database), classifier)
         self.answers: AnswerLog = AnswerLog(self._database)
         self.uploads: UploadedFiles = UploadedFiles(folder)
         self.active: ActiveRuns = ActiveRuns(folder)
@@ -119,7 +122,7 @@ class Reviewer:
                 raise ReviewError(f"The images of run {run} were uploaded. Upload those that are missing.")
             source = FolderImages(Path(described["folder"]))
         with self.active.working(run):
-            classify_run(self.runs, run, source, self._classifier, progress, batch_size)
+            classify_run(self.runs, run, source, self._classifier, self.drift, progress, batch_size)
         return self.runs.run(run)
 
     def add_uploads(self, run: int, images: Iterable[tuple[str, bytes]]) -> list[int]:
@@ -135,7 +138,7 @@ class Reviewer:
             try:
                 for image in received:
                     self.uploads.keep(image)
-                return self.runs.add(run, items)
+                return add_items(self.runs, self.drift, run, items)
             except ReviewError:  # such as for a run that was deleted meanwhile
                 self.uploads.remove({file_name(image.file) for image in received} - self.runs.uploaded_hashes())
                 raise

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from lmm_classifier.core.errors import Cancelled
 from lmm_classifier.core.progress import Progress, ProgressCallback
 from lmm_classifier.pipeline.classifier import HybridClassifier
+from lmm_classifier.review.drift import DriftTests
 from lmm_classifier.review.images import ImageSource, NamedImage
 from lmm_classifier.review.storage.records import UNREADABLE, NewItem
 from lmm_classifier.review.storage.run_store import RunStore
@@ -18,6 +19,7 @@ def classify_run(
     run: int,
     source: ImageSource,
     classifier: HybridClassifier,
+    drift: DriftTests,
     progress: ProgressCallback | None = None,
     batch_size: int | None = None,
 ) -> None:
@@ -28,6 +30,7 @@ def classify_run(
         run: its number.
         source: its images; one with the name of an item is not read again.
         classifier: classifies them.
+        drift: tests whether they change.
         progress: called after each batch; raise `Cancelled` in it to stop. What is done stays, and the run can go on.
         batch_size: images that are classified together; by default what the configuration says.
     """
@@ -38,7 +41,7 @@ def classify_run(
     try:
         for batch in _batches((image for image in source if image.name not in known), size):
             items = classify_items(classifier, batch)
-            store.add(run, items)
+            add_items(store, drift, run, items)
             done += len(items)
             unreadable += sum(item.result["reason"] == UNREADABLE for item in items)
             if progress is not None:
@@ -50,6 +53,18 @@ def classify_run(
         store.set_state(run, "failed")
         raise
     store.set_state(run, "done")
+
+
+def add_items(store: RunStore, drift: DriftTests, run: int, items: Sequence[NewItem]) -> list[int]:
+    """Store images with their results, and test whether the images change, in one commit; return their ids."""
+    try:
+        with drift.store.database.writing():
+            ids = store.add(run, items)
+            drift.add(run, items)
+    except BaseException:
+        drift.forget(run)
+        raise
+    return ids
 
 
 def classify_items(classifier: HybridClassifier, images: Sequence[NamedImage]) -> list[NewItem]:

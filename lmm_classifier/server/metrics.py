@@ -30,6 +30,8 @@ class Gauges:
     examples: int
     is_stale: bool
     review_open: int
+    drift_log10: float
+    drift_alarms: int
 
 
 class Metrics:
@@ -134,6 +136,8 @@ class _State:
             ("lmm_examples", "Examples of the index.", gauges.examples),
             ("lmm_calibration_stale", "1 where parts were fitted to other examples.", float(gauges.is_stale)),
             ("lmm_review_open", "Images of runs that wait for a person.", gauges.review_open),
+            ("lmm_drift_log10", "Evidence that the images of the last run changed; alarm from 2.", gauges.drift_log10),
+            ("lmm_drift_alarms", "Runs whose images changed, by an alarm of the drift test.", gauges.drift_alarms),
         ):
             yield GaugeMetricFamily(name, text, value)
         ended = CounterMetricFamily("lmm_images", "Images that left the queue, by how.", labels=["end"])

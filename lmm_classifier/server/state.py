@@ -277,7 +277,14 @@ class ServerState:
             return None
         classifier, queue, _, reviews = self._opened
         return Gauges(
-            queue.statistics, version, classifier.index_lag, len(classifier.index), self.is_stale, reviews.open
+            queue.statistics,
+            version,
+            classifier.index_lag,
+            len(classifier.index),
+            self.is_stale,
+            reviews.open,
+            reviews.drift.log10_evidence,
+            reviews.drift.alarms,
         )
 
 

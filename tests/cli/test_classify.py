@@ -10,11 +10,15 @@ import subprocess
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from lmm_classifier.cli.stored_results import StoredResults
+from lmm_classifier.data.synthetic.catalog import UNKNOWN, draw
 from lmm_classifier.pipeline.classifier import HybridClassifier
 from tests.helpers.command_line import COMMAND, OFFLINE, run
+from tests.helpers.datasets import draw_dataset
 
 
 def test_all_formats_show_the_same_results(place):
@@ -297,8 +301,6 @@ def test_no_cell_is_a_formula(work):
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_process_group_is_interrupted(work, number):
     """As a terminal does it: decoder processes get the signal too, and no traceback is seen."""
-    from PIL import Image
-
     for path in sorted((work / "new").rglob("*.png")):
         for copy in range(60):
             Image.open(path).save(path.with_name(f"{path.stem}-{copy}.tif"))
@@ -314,3 +316,79 @@ def test_a_process_group_is_interrupted(work, number):
     assert "The same command with --resume continues." in errors.splitlines()[-1]
     run("classify", "new", *command[3:], "--resume", cwd=work)
     assert len(paths_in(work / "r.jsonl")) == 8 * 61
+
+
+def test_a_drift_test_continues_over_runs(work, signal_after):
+    """Interrupted and resumed, or on several days, it is the test of one run; an alarm is shown and reported."""
+    whole = classify(work, "new", "--drift", "whole.drift", "--report", "report.json")
+    assert "drift: no change found in 8 images" in whole.stderr
+    assert json.loads((work / "report.json").read_text())["drift"]["images"] == 8
+    signal_after(signal.SIGINT, 3)
+    output = ["--output", "results.jsonl", "--drift", "days.drift"]
+    classify(work, "new", *output, code=130)
+    classify(work, "new", *output, "--resume")
+    assert (work / "days.drift").read_text() == (work / "whole.drift").read_text()
+    draw_dataset(work / "other", UNKNOWN, count=20, seed=1, size=64)
+    changed = classify(work, "other", "--drift", "days.drift", "--report", "report.json", "--html", "page.html")
+    assert "the images changed, they are less familiar; alarm at image" in changed.stderr
+    assert "images with the most evidence:\n  other" in changed.stderr
+    drift = json.loads((work / "report.json").read_text())["drift"]
+    assert drift["is_alarm"]
+    assert drift["images"] > 40
+    assert "the images changed" in (work / "page.html").read_text()
+    again = classify(work, "other", "new", "--drift", "days.drift")  # a copy is no news
+    assert f"of {drift['images']} (" in again.stderr
+
+
+def test_a_drift_test_needs_images_and_an_index(work):
+    """The reference is the index here; a file of results is no drift test, and is not changed."""
+    assert "--drift" in classify(work, "new", "--drift", "d", "--server", "http://localhost:1", code=2).stderr
+    classify(work, "new", "--output", "results.jsonl")
+    text = (work / "results.jsonl").read_text()
+    assert "no line of a drift test" in classify(work, "new", "--drift", "results.jsonl", code=1).stderr
+    assert (work / "results.jsonl").read_text() == text
+
+
+def test_a_metric_is_learned_only_where_the_guard_allows_it(work):
+    """The descriptor is refused by name, and the run continues; the report calls it an experiment."""
+    done = classify(work, "new", "--learn-from", "new", "--report", "report.json")
+    assert "learned metric (experiment): not used; descriptor: its vectors are whitened" in done.stderr
+    learned = json.loads((work / "report.json").read_text())["learned_metric"]
+    assert (learned["experiment"], learned["is_used"], learned["images"]) == (True, False, 8)
+    (work / "empty").mkdir()
+    assert "No image files in empty" in classify(work, "new", "--learn-from", "empty", code=1).stderr
+    assert "standard input" in classify(work, "new", "--learn-from", "-", code=2).stderr
+
+
+def test_priors_are_estimated_from_the_images_of_the_run(work):
+    """A folder of one label changes them; such results are not continued by a run without."""
+    shutil.copytree(work / "new" / "stripes", work / "one")
+    for number in range(30):
+        draw("stripes", np.random.default_rng(number), 64).save(work / "one" / f"{number}.png")
+    done = classify(
+        work, "one", "--estimate-priors", "--output", "r.jsonl", "--report", "report.json", "--html", "p.html"
+    )
+    assert "label priors: estimated from 32 images" in done.stderr
+    assert "estimated from 32 images" in (work / "p.html").read_text()
+    priors = json.loads((work / "report.json").read_text())["label_priors"]
+    assert priors["shares"]["stripes"]["images"] > 0.5
+    results = [json.loads(line) for line in (work / "r.jsonl").read_text().splitlines()]
+    assert all(result["adaptations"] == ["estimated_priors"] for result in results)
+    assert "another run" in classify(work, "one", "--output", "r.jsonl", "--resume", code=1).stderr
+    classify(work, "one", "--estimate-priors", "--output", "r.jsonl", "--resume")
+
+
+def test_a_drift_test_does_not_depend_on_how_a_folder_is_sorted(work):
+    """The images of a folder come in another order than their names; those of a list keep theirs."""
+    draw_dataset(work / "many", count=8, seed=5, size=64)
+    names = [str(path.relative_to(work)) for path in sorted((work / "many").rglob("*.png"))]
+    classify(work, "many", "--drift", "folder.drift")
+    (work / "list.txt").write_text("\n".join(names))
+    classify(work, "--files-from", "list.txt", "--drift", "list.drift")
+    folder, listed = (
+        [json.loads(line)["name"] for line in (work / file).read_text().splitlines()]
+        for file in ("folder.drift", "list.drift")
+    )
+    assert listed == names
+    assert sorted(folder) == names
+    assert folder != names

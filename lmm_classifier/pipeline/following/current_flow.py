@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from lmm_classifier.config import PipelineConfig
 from lmm_classifier.core.errors import Cancelled, ClosedError, ConfigError
@@ -49,6 +49,7 @@ class CurrentFlow:
         self._change = PendingChange(watcher)
         self._background: BackgroundJob | None = None
         self._failures, self._next_try = 0, 0.0
+        self._adaptations = list[Callable[[Flow], Flow]]()
         self._refusal: ConfigError | None = None  # why the newest version must not be followed
         self._lock = ForkSafeLock()  # held while a version is opened
         self._swap = ForkSafeLock()  # held while the flow is replaced
@@ -69,6 +70,17 @@ class CurrentFlow:
         if refusal is not None:
             raise refusal
         return flow
+
+    def adapt(self, adaptation: Callable[[Flow], Flow]) -> None:
+        """Change the flow, and in the same way those of all later versions; raises ClosedError after `close`."""
+        self()
+        with self._lock:
+            if self._flow is None:
+                raise ClosedError("This classifier is closed. Open another one with HybridClassifier(config).")
+            flow = adaptation(self._flow)
+            with self._swap:
+                self._flow = flow if self._flow is not None else None
+            self._adaptations.append(adaptation)
 
     def follow_in_background(self) -> None:
         """Let a thread open the next versions from now on; again is no error."""
@@ -158,6 +170,8 @@ class CurrentFlow:
         # only in the background: otherwise an answer would depend on the edits that the classifier saw
         progress, carry = (None, False) if background is None else (background.check, True)
         newest = Flow.open(config, self._encoders, indexes, former, progress, carry)
+        for adaptation in self._adaptations:
+            newest = adaptation(newest)
         if background is not None:
             newest.warm_up()
         logger.info("The index changed: version %d, %d examples.", index.contents.version, len(index))

@@ -77,6 +77,12 @@ class EncoderRetriever:
             graph = HnswGraph(index, folder, former.graph if former else None)
         return cls(index, fit, metric_gallery, graph)
 
+    def fitted_by(self, fit: EncoderFit) -> EncoderRetriever:
+        """Return retrieval over the same examples by another fit."""
+        fit = fit.completed(self.index.gallery)
+        metric_gallery = gallery_in_metric(fit.rule.metric, self.index.gallery, fit.norms)
+        return EncoderRetriever(self.index, fit, metric_gallery, self.graph)
+
     def score(self, vectors: Float32Array, left_out: Sequence[IntArray]) -> EncoderScores:
         """Score encoder vectors (n, dim); the rows `left_out` of each query, if any are given, do not count."""
         with threads_for(len(vectors) * self.index.gallery.embeddings.size):

@@ -11,6 +11,8 @@ import numpy as np
 from lmm_classifier.calibration.calibration import Calibration
 from lmm_classifier.calibration.fit import fit_by_leave_one_out
 from lmm_classifier.calibration.loading import usable_calibration
+from lmm_classifier.calibration.predictions import HeldOutPredictions
+from lmm_classifier.calibration.priors.prior_estimate import PriorEstimate
 from lmm_classifier.core.arrays import Float32Array, IntArray
 from lmm_classifier.core.fingerprint import encoder_names
 from lmm_classifier.core.progress import ProgressCallback
@@ -38,6 +40,8 @@ class Retriever:
     similarity_encoder: int  # place of the encoder whose nearest similarity is given
     fitted: CarriedFit | None = None  # the fit on opening that is used, here or of a former version; None: a stored one
     is_carried: bool = False  # whether that fit is of a former version
+    predictions: HeldOutPredictions | None = None  # behind a calibration that new images helped to fit
+    priors: PriorEstimate | None = None  # of new images; None: those of the dataset are used
 
     @classmethod
     def open(
@@ -85,10 +89,7 @@ class Retriever:
             for place, (index, fit) in enumerate(zip(indexes, calibration.fits, strict=True))
         )
         calibration = replace(calibration, fits=tuple(encoder.fit for encoder in encoders))
-        # a threshold of similarity that was set by hand belongs to the first encoder, even if it is not asked otherwise
-        by_hand = config.open_set_threshold is not None
-        similarity_encoder = 0 if by_hand else calibration.cascade.stages[0].encoders[0]
-        return cls(encoders, calibration, stored, similarity_encoder, fitted, is_carried)
+        return cls(encoders, calibration, stored, _similarity_encoder(config, calibration), fitted, is_carried)
 
     @property
     def index(self) -> Index:
@@ -116,6 +117,15 @@ class Retriever:
         """Return the places of the encoders that are asked first, and of those that may be asked later."""
         return self.first_encoders, self.later_encoders
 
+    def calibrated_by(
+        self, config: RetrievalConfig, calibration: Calibration, predictions: HeldOutPredictions
+    ) -> Retriever:
+        """Return retrieval over the same examples that scores with another calibration, which is not stored."""
+        encoders = tuple(encoder.fitted_by(fit) for encoder, fit in zip(self.encoders, calibration.fits, strict=True))
+        calibration = replace(calibration, fits=tuple(encoder.fit for encoder in encoders))
+        place = _similarity_encoder(config, calibration)
+        return Retriever(encoders, calibration, None, place, predictions=predictions)
+
     def score(self, vectors: QueryVectors, leave_out: Sequence[str | None] | None = None) -> RetrievalScores:
         """Score n images; examples with a content hash in `leave_out` (n,) do not count."""
         left_out = self.index.rows_with_hash(leave_out or ())
@@ -134,6 +144,8 @@ class Retriever:
             asked = asked[np.exp(scored.log_probabilities[asked].max(axis=1, initial=-np.inf)) <= stage.ask_up_to]
             if not len(asked):
                 break
+        if self.priors is not None:
+            scored.log_probabilities = self.priors.apply(scored.log_probabilities)
         return scored
 
     def _part(self, place: int, vectors: QueryVectors, rows: IntArray, left_out: Sequence[IntArray]) -> ScoresOfEncoder:
@@ -149,6 +161,11 @@ class Retriever:
         for start in range(0, len(vectors), step):
             part = slice(start, start + step)
             yield part, self.score(vectors.part(part), leave_out[part] if leave_out is not None else None)
+
+
+def _similarity_encoder(config: RetrievalConfig, calibration: Calibration) -> int:
+    # a threshold of similarity that was set by hand belongs to the first encoder, even if it is not asked otherwise
+    return 0 if config.open_set_threshold is not None else calibration.cascade.stages[0].encoders[0]
 
 
 def _carried(fitted: CarriedFit | None, config: RetrievalConfig, index: Index, whole: Index) -> Calibration | None:

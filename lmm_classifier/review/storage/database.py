@@ -17,7 +17,7 @@ from lmm_classifier.index.storage.database import closed_on_error, transaction
 from lmm_classifier.review.storage.tables import STATEMENTS
 
 FILE = "review.sqlite"
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 _APPLICATION = 0x4C4D4D52  # "LMMR", in the header of the file
 _BUSY = 30.0  # seconds to wait for another connection
 _ADVICE = {

@@ -4,7 +4,16 @@ from __future__ import annotations
 
 import sqlite3
 
-from lmm_classifier.review.storage.tables import ANSWERS, DECISIONS, ITEMS, ORDERS, RESULTS, VECTORS
+from lmm_classifier.review.storage.tables import (
+    ANSWERS,
+    DECISIONS,
+    DRIFT,
+    DRIFT_REPORTS,
+    ITEMS,
+    ORDERS,
+    RESULTS,
+    VECTORS,
+)
 
 
 def uploaded_hashes(connection: sqlite3.Connection) -> set[str]:
@@ -22,6 +31,6 @@ def delete_rows(connection: sqlite3.Connection, run: int) -> None:
     items = "(SELECT id FROM items WHERE run = ?)"
     for table in (RESULTS, VECTORS, DECISIONS):
         connection.execute(f"DELETE FROM {table.name} WHERE item IN {items}", (run,))
-    for name in ("changes", ITEMS.name, ANSWERS.name, ORDERS.name):
+    for name in ("changes", ITEMS.name, ANSWERS.name, ORDERS.name, DRIFT.name, DRIFT_REPORTS.name):
         connection.execute(f"DELETE FROM {name} WHERE run = ?", (run,))
     connection.execute("DELETE FROM runs WHERE id = ?", (run,))

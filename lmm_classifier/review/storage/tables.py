@@ -83,8 +83,14 @@ DECISIONS = Table(
 )
 ANSWERS = Table("answers", {"run": _INTEGER, "time": _TEXT, "state": _TEXT, "answer": _BLOB})
 ORDERS = Table("orders", {"run": _INTEGER, "groups": _BLOB})
-TABLES = (RUNS, ITEMS, RESULTS, VECTORS, DECISIONS, ANSWERS, ORDERS)
+DRIFT = Table("drift", {"run": _INTEGER, "lines": _BLOB})  # a batch of a run, as `discovery.drift.drift_log` writes it
+# what the drift test of a run says after its last batch, and whether there ever was an alarm
+DRIFT_REPORTS = Table(
+    "drift_reports", {"run": _INTEGER, "batch": _INTEGER, "alarm": _INTEGER, "report": _BLOB}, key="run"
+)
+TABLES = (RUNS, ITEMS, RESULTS, VECTORS, DECISIONS, ANSWERS, ORDERS, DRIFT, DRIFT_REPORTS)
 # the newest change of each item: a reader asks for those after the last number that it has seen
 CHANGES = "CREATE TABLE changes (number INTEGER PRIMARY KEY AUTOINCREMENT, run INTEGER NOT NULL, item INTEGER UNIQUE)"
 BY_RUN = "CREATE INDEX changes_of_run ON changes (run, number)"
-STATEMENTS = (*(table.create for table in TABLES), CHANGES, BY_RUN)
+DRIFT_BY_RUN = "CREATE INDEX drift_of_run ON drift (run, id)"
+STATEMENTS = (*(table.create for table in TABLES), CHANGES, BY_RUN, DRIFT_BY_RUN)

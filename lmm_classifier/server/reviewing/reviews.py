@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import Any
 
 from lmm_classifier.batching.classifier_queue import ClassifierQueue
@@ -30,6 +31,14 @@ _TOLD = 5000  # ids of items that need no person any more, in one event
 _OFTEN = 0.5  # seconds between two counts of a run under way
 
 
+@dataclass(frozen=True, slots=True)
+class DriftFigures:
+    """What the drift tests of all runs say."""
+
+    log10_evidence: float = 0.0  # of the run that was under way last
+    alarms: int = 0  # runs that had an alarm
+
+
 class Reviewing:
     """Runs and their review. Where the index cannot have any, `why_not` says so, and every use raises ProblemError.
 
@@ -45,6 +54,7 @@ class Reviewing:
         self.why_not: str = ""
         self._teller = ThreadPoolExecutor(1, "tell")
         self.open: int = 0  # items of all runs that wait for a person
+        self.drift: DriftFigures = DriftFigures()
         self.on_deleted: Callable[[], object] = lambda: None  # called in any thread, after a run was deleted
         self._counted: dict[int, float] = {}
         self._parts: tuple[Reviewer, RunJobs, RevoteWorker] | None = None
@@ -129,7 +139,8 @@ class Reviewing:
         is_upload = run.source["kind"] == "upload"
         source = {"kind": "upload", "root": None, "folder": None} if is_upload else self._source(run)
         state, failure = self.jobs.state_of(run), self.jobs.failure_of(run.id)
-        return {**run.to_dict(), "source": source, "state": state, "failure": failure}
+        drift = self.reviewer.drift.store.report(run.id)
+        return {**run.to_dict(), "source": source, "state": state, "failure": failure, "drift": drift}
 
     def file_of(self, item: int, content_hash: str) -> Place:
         """Return the file of an item with a content; raise ProblemError where there is none, or where it changed."""
@@ -188,6 +199,9 @@ class Reviewing:
 
     def _count_open(self) -> None:
         self.open = self.reviewer.runs.count_open()
+        drift = self.reviewer.drift.store
+        newest = drift.newest()
+        self.drift = DriftFigures(newest["log10_evidence"] if newest else 0.0, drift.alarms())
 
     def _opened(self) -> tuple[Reviewer, RunJobs, RevoteWorker]:
         if self._parts is None:

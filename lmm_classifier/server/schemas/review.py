@@ -18,6 +18,18 @@ from lmm_classifier.server.schemas.parts import (
 from lmm_classifier.server.schemas.results import RESULT
 
 _DECISION = object_of({"kind": {"enum": ["label", "unknown", "skip", "accept"]}, "label": TEXT})
+_DRIFT = object_of(
+    {
+        "images": COUNT,
+        "log10_evidence": NUMBER,
+        "log10_highest": NUMBER,
+        "log10_alarm": NUMBER,
+        "is_alarm": YES,
+        "alarm_at": or_null(COUNT),
+        "mean_p": NUMBER,
+        "evidence": list_of(object_of({"name": TEXT, "familiarity": NUMBER, "p": NUMBER, "factor": NUMBER})),
+    }
+)
 _RUN = object_of(
     {
         "id": COUNT,
@@ -31,6 +43,7 @@ _RUN = object_of(
         "confident": COUNT,
         "unreadable": COUNT,
         "failure": or_null(TEXT),
+        "drift": or_null(_DRIFT),
     }
 )
 _ITEM = object_of(

@@ -7,6 +7,7 @@ import pickle
 import shutil
 import threading
 import weakref
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -304,3 +305,21 @@ def test_a_forked_process_follows_in_the_background_too(index, followers):
         assert classifier.wait_for_index(LONG)
         assert classifier.index_version == before + 1
     assert followers() == []
+
+
+def test_an_adaptation_is_repeated_for_each_version(index):
+    """What was fitted to new images is fitted again to the examples that are there then."""
+    classifier = HybridClassifier(config_of(index))
+    seen = []
+
+    def adapted(flow):
+        seen.append(flow.index.contents.version)
+        return replace(flow, adaptations=(*flow.adaptations, "tried"))
+
+    classifier._current_flow.adapt(adapted)
+    IndexEditor(index, classifier.config).remove(["gingham/00.png"])
+    assert classifier.classify(an_image()).adaptations == ("tried",)
+    assert seen == [classifier.index_version - 1, classifier.index_version]
+    classifier.close()
+    with pytest.raises(ClosedError):
+        classifier._current_flow.adapt(adapted)

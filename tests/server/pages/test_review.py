@@ -1,6 +1,10 @@
 """The pages of the review, without a browser: runs are listed, started, stopped and deleted with forms."""
 
+import shutil
+
+import numpy as np
 import pytest
+from PIL import Image
 
 from tests.server.routes.test_runs import HOSTILE, run_of, wait_for
 
@@ -69,3 +73,29 @@ def test_no_such_page(reviewer, path, status):
     reply = reviewer.get(path, headers=PAGE)
     assert reply.status_code == status
     assert reply.headers["content-type"].startswith("text/html")
+
+
+def test_a_run_whose_images_change_says_so(open_client, reviewing_config, inbox, tmp_path):
+    """The page names images as text, the run and the metrics have the figures."""
+    root = reviewing_config.server.roots["inbox"] = shutil.copytree(inbox, tmp_path / "inbox")
+    reviewer, folder = open_client(reviewing_config), root / "other & more"
+    folder.mkdir()
+    for number in range(60):
+        pixels = np.random.default_rng(number).integers(120, 255, (16, 16, 3), np.uint8)
+        Image.fromarray(pixels).save(folder / f"<b>{number}.png")
+    start(reviewer, folder="inbox/", inside="new")
+    wait_for(reviewer, lambda: run_of(reviewer, 1)["state"] == "done")
+    assert not run_of(reviewer, 1)["drift"]["is_alarm"]
+    start(reviewer, folder="inbox/", inside=folder.name)
+    wait_for(reviewer, lambda: run_of(reviewer, 2)["state"] == "done")
+    drift = run_of(reviewer, 2)["drift"]
+    assert drift["is_alarm"]
+    assert drift["images"] == 60
+    page = reviewer.get("/review").text
+    assert "The images changed, from image" in page
+    assert "less familiar than held-out examples" in page
+    assert "No change found in" in page
+    assert "&lt;b&gt;" in page
+    assert "<b>" not in page
+    assert "lmm_drift_alarms 1.0" in reviewer.get("/metrics").text
+    assert f"lmm_drift_log10 {drift['log10_evidence']}" in reviewer.get("/metrics").text

@@ -1,0 +1,60 @@
+"""A flow whose probabilities are by the label priors of new images."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from lmm_classifier.calibration.fit import fit_by_leave_one_out
+from lmm_classifier.calibration.predictions import HeldOutPredictions
+from lmm_classifier.calibration.priors.bias_correction import BiasCorrection
+from lmm_classifier.calibration.priors.prior_estimate import PriorEstimate, estimate_priors
+from lmm_classifier.core.arrays import Float64Array
+from lmm_classifier.core.protocols import Encoder
+from lmm_classifier.pipeline.adapting.new_images import NewImages
+from lmm_classifier.pipeline.adapting.reports import ESTIMATED, PriorReport
+from lmm_classifier.pipeline.flow import Flow
+from lmm_classifier.pipeline.retrieval.query_vectors import QueryVectors
+from lmm_classifier.pipeline.retrieval.retriever import Retriever
+
+
+def with_estimated_priors(flow: Flow, encoders: Sequence[Encoder], images: NewImages) -> tuple[Flow, PriorReport]:
+    """Estimate the label priors of new images and use them, where the gate is open; else return the flow as it is."""
+    retriever = flow.retriever
+    vectors = QueryVectors.given(*images.vectors)
+    parts = [scored.log_probabilities for _, scored in retriever.score_in_batches(vectors)]
+    logs = np.concatenate([np.empty((0, len(flow.index.label_names))), *parts])
+    held_out = _held_out(flow, retriever)
+    estimate = estimate_priors(logs, BiasCorrection.fit(held_out.log_probabilities, held_out.label_ids))
+    report = _report(flow.index.label_names, estimate, logs, images.unreadable)
+    if not estimate.is_used:
+        return flow, report
+    confidence = flow.thresholds.confidence
+    source = f"{confidence.source}, not certified for other label priors"
+    thresholds = replace(flow.thresholds, confidence=replace(confidence, source=source))
+    adapted = flow.with_retriever(replace(retriever, priors=estimate), thresholds, encoders)
+    return replace(adapted, adaptations=(*flow.adaptations, ESTIMATED)), report
+
+
+def _held_out(flow: Flow, retriever: Retriever) -> HeldOutPredictions:
+    if retriever.predictions is not None:
+        return retriever.predictions
+    texts = [encoder.fit.rule.text.embeddings if encoder.fit.rule.text else None for encoder in retriever.encoders]
+    indexes = [encoder.index for encoder in retriever.encoders]
+    return fit_by_leave_one_out(flow.config.retrieval, indexes, texts=texts)[1]
+
+
+def _report(labels: Sequence[str], estimate: PriorEstimate, logs: Float64Array, unreadable: int) -> PriorReport:
+    pairs = zip(labels, estimate.former.tolist(), estimate.shares.tolist())
+    changed = int((estimate.apply(logs).argmax(axis=1) != logs.argmax(axis=1)).sum()) if len(logs) else 0
+    return PriorReport(
+        estimate.is_used,
+        estimate.images,
+        unreadable,
+        estimate.gain,
+        estimate.usual_gain,
+        {label: (former, new) for label, former, new in pairs if not np.isnan(new)},
+        changed,
+    )
