@@ -98,7 +98,7 @@ def rows_of(name: str, curves: dict[str, Float64Array]) -> list[Row]:
     needed, gains = list[Row](), list[Row]()
     for order in ORDERS[1:]:
         value, error = labels_needed(curves[order], curves["random"])
-        goal = 5.2 if order == "suggest" else None
+        goal = 5.2 if order.startswith("suggest") else None
         title = f"labels a class for the accuracy of random order's {_TARGET}, {name}, {order}"
         needed.append(_row(title, value, error, "labels a class", goal, data))
         gain = 100 * (curves[order] - curves["random"]).mean(axis=1)
@@ -117,13 +117,14 @@ def _row(title: str, value: float, error: float, unit: str, goal: float | None, 
 def labels_needed(curves: Float64Array, random: Float64Array) -> tuple[float, float]:
     """Return the labels a class that an order needs for what random order reaches with `_TARGET`, and its error.
 
-    NaN where it never gets there.
+    An order that never gets there counts as needing `_TARGET`, in its favor.
     """
     rng = np.random.default_rng(0)
     choices: list[Sequence[int] | IntArray] = [np.arange(len(curves))]
     choices += list(rng.integers(0, len(curves), (RESAMPLES, len(curves))))
-    needed = []
+    needed = list[float]()
     for draws in choices:
         target = float(rising(random[draws].mean(axis=0))[-1])
-        needed.append(_START + answers_for(target, rising(curves[draws].mean(axis=0)), 1))
-    return needed[0], float(np.nanstd(needed[1:]))
+        answers = answers_for(target, rising(curves[draws].mean(axis=0)), 1)
+        needed.append(_TARGET if np.isnan(answers) else _START + answers)
+    return float(needed[0]), float(np.std(needed[1:]))
