@@ -14,7 +14,7 @@ from benchmarks.discovery_baselines import typical_first
 from benchmarks.discovery_data import FOLDERS, labeled_vectors
 from benchmarks.quality_data import LabeledVectors, drawn_rows
 from benchmarks.review_order import answers_for, rising
-from benchmarks.rows import Row, where
+from benchmarks.rows import Better, Row, where
 from lmm_classifier.config import PipelineConfig
 from lmm_classifier.core.arrays import Float64Array, IntArray
 from lmm_classifier.discovery.suggestions.options import SuggestionOptions
@@ -87,37 +87,44 @@ def rows(quick: bool) -> list[Row]:
     for name in FOLDERS:
         images, draws = labeled_vectors(name), QUICK if quick else DRAWS
         curves = {order: np.array([curve(images, order, seed) for seed in range(draws)]) for order in ORDERS}
-        data = f"{name}, {draws} draws, pool of {_POOL} images, from {_START} labels a class"
-        for order in ORDERS[1:]:
-            value, error = labels_needed(curves[order], curves["random"])
-            goal = 5.2 if order == "suggest" else None
-            title = f"labels a class for the accuracy of random order's {_TARGET}, {name}, {order}"
-            spread = f"± {error:.1f} (standard error)"
-            unit = "labels a class"
-            measured.append(
-                Row(title, round(value, 1), unit, goal, "lower", data, where("scikit-learn"), COMMAND, spread)
-            )
-        for order in ORDERS[1:]:
-            gain = 100 * (curves[order] - curves["random"]).mean(axis=1)
-            error = float(gain.std(ddof=1) / len(gain) ** 0.5) if len(gain) > 1 else float("nan")
-            title = f"mean gain over random order, 2 to {_TARGET} labels a class, {name}, {order}"
-            spread = f"± {error:.1f} (standard error)"
-            measured.append(
-                Row(title, round(float(gain.mean()), 1), "points", None, "higher", data, where(), COMMAND, spread)
-            )
+        measured += rows_of(name, curves)
     return measured
+
+
+def rows_of(name: str, curves: dict[str, Float64Array]) -> list[Row]:
+    """Return the rows of a dataset, by the accuracies (draws, rounds) of each order."""
+    draws = len(curves["random"])
+    data = f"{name}, {draws} draws, pool of {_POOL} images, from {_START} labels a class"
+    needed, gains = list[Row](), list[Row]()
+    for order in ORDERS[1:]:
+        value, error = labels_needed(curves[order], curves["random"])
+        goal = 5.2 if order.startswith("suggest") else None
+        title = f"labels a class for the accuracy of random order's {_TARGET}, {name}, {order}"
+        needed.append(_row(title, value, error, "labels a class", goal, data))
+        gain = 100 * (curves[order] - curves["random"]).mean(axis=1)
+        error = float(gain.std(ddof=1) / draws**0.5) if draws > 1 else float("nan")
+        title = f"mean gain over random order, {_START} to {_TARGET} labels a class, {name}, {order}"
+        gains.append(_row(title, float(gain.mean()), error, "points", None, data))
+    return [*needed, *gains]
+
+
+def _row(title: str, value: float, error: float, unit: str, goal: float | None, data: str) -> Row:
+    spread = f"± {error:.1f} (standard error)"
+    better: Better = "higher" if unit == "points" else "lower"
+    return Row(title, round(value, 1), unit, goal, better, data, where("scikit-learn"), COMMAND, spread)
 
 
 def labels_needed(curves: Float64Array, random: Float64Array) -> tuple[float, float]:
     """Return the labels a class that an order needs for what random order reaches with `_TARGET`, and its error.
 
-    NaN where it never gets there.
+    An order that never gets there counts as needing `_TARGET`, in its favor.
     """
     rng = np.random.default_rng(0)
     choices: list[Sequence[int] | IntArray] = [np.arange(len(curves))]
     choices += list(rng.integers(0, len(curves), (RESAMPLES, len(curves))))
-    needed = []
+    needed = list[float]()
     for draws in choices:
         target = float(rising(random[draws].mean(axis=0))[-1])
-        needed.append(_START + answers_for(target, rising(curves[draws].mean(axis=0)), 1))
-    return needed[0], float(np.nanstd(needed[1:]))
+        answers = answers_for(target, rising(curves[draws].mean(axis=0)), 1)
+        needed.append(_TARGET if np.isnan(answers) else _START + answers)
+    return float(needed[0]), float(np.std(needed[1:]))

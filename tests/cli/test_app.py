@@ -36,7 +36,7 @@ def test_every_command_takes_a_configuration(command):
 
 
 ARGUMENTS = {
-    **{command: ["x"] for command in ("build", "classify", "evaluate", "import", "export")},
+    **{command: ["x"] for command in ("build", "classify", "discover", "evaluate", "import", "export", "suggest")},
     "add": ["x", "--label", "y"],
     "relabel": ["x", "--to", "y"],
     "export-encoder": ["onnx"],
