@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -22,6 +23,7 @@ class SuggestionFormat(StrEnum):
     TABLE = "table"
     JSONL = "jsonl"
     CSV = "csv"
+    LABEL_STUDIO = "label-studio"
 
 
 class Weight(StrEnum):
@@ -46,6 +48,10 @@ def suggest(
         SuggestionFormat, typer.Option("--format", help="How suggestions are written.")
     ] = SuggestionFormat.TABLE,
     output: Annotated[Path | None, typer.Option(help="Write to this file instead of standard output.")] = None,
+    url_prefix: Annotated[
+        str | None,
+        typer.Option(metavar="URL", help="label-studio: what makes a URL of a path. [default: files of its machine]"),
+    ] = None,
     without_index: Annotated[
         bool, typer.Option("--without-index", help="No image has a label yet: suggest those that stand for most.")
     ] = False,
@@ -63,7 +69,7 @@ def suggest(
     Exit codes: 0 done, 3 some files could not be read or were skipped, 1 failed.
     """
     from lmm_classifier.cli.console import command_progress, print_skipped
-    from lmm_classifier.cli.suggestion_output import note, write_suggestions
+    from lmm_classifier.cli.suggestion_output import note, write_suggestions, write_tasks
     from lmm_classifier.cli.unlabeled_sources import unlabeled_sources
     from lmm_classifier.core.files import require_place
     from lmm_classifier.discovery.suggestions.first_labels import suggest_without_index
@@ -74,12 +80,18 @@ def suggest(
 
     if without_index and (index is not None or by not in (Weight.ALL, Weight.COLD_START)):
         raise typer.BadParameter("--without-index excludes --index and other weights: no image has a label yet.")
+    as_tasks = output_format == SuggestionFormat.LABEL_STUDIO
+    if as_tasks and output is None:
+        raise typer.BadParameter("--format label-studio needs --output.")
+    if url_prefix is not None and not as_tasks:
+        raise typer.BadParameter("--url-prefix needs --format label-studio.")
     if index is not None:
         config.retrieval.index_path = index
     config.rerank.enabled = False  # it is never asked here, and may be a large model
     if follow_links:
         config.images.follow_links = follow_links
     require_place(output)
+    labels: Sequence[str] = ()
     options = SuggestionOptions(count, batch, by.value)
     sources = unlabeled_sources(images, image_from, split_from, split, config)
     with command_progress() as show:
@@ -88,8 +100,11 @@ def suggest(
         else:
             with HybridClassifier(config) as classifier:
                 encoded = UnlabeledImages.of(sources.paths, classifier, show)
-                found = suggest_images(encoded, classifier, options)
-    write_suggestions(found, output_format.value, output)
+                found, labels = suggest_images(encoded, classifier, options), classifier.index.label_names
+    if as_tasks and output is not None:
+        write_tasks(found, labels, output, url_prefix)
+    else:
+        write_suggestions(found, output_format.value, output)
     note(found)
     skipped = [*sources.skipped, *found.skipped]
     print_skipped(skipped)

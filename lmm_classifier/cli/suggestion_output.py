@@ -1,10 +1,10 @@
-"""How suggestions are written: a table for people, JSON lines and CSV for programs."""
+"""How suggestions are written: a table for people, JSON lines and CSV for programs, tasks for Label Studio."""
 
 from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import fields
 from io import StringIO
 from pathlib import Path
@@ -24,6 +24,16 @@ def write_suggestions(found: Suggestions, output_format: str, output: Path | Non
     lines = {"table": _table, "jsonl": _jsonl, "csv": _csv}[output_format](found)
     text = "".join(lines)
     write_text(text, output)
+
+
+def write_tasks(found: Suggestions, labels: Sequence[str], output: Path, url_prefix: str | None) -> None:
+    """Write suggestions in order as tasks of Label Studio, with a priority; `labels` are those to choose from."""
+    from lmm_classifier.integrations.exports.label_studio import label_studio_tasks
+
+    priorities = found.priorities()
+    with label_studio_tasks(output, labels, url_prefix) as tasks:
+        for each in found.suggestions:
+            tasks.add_suggestion(each, found.places.get(each.path, Path(each.path)), priorities[each.path])
 
 
 def write_text(text: str, output: Path | None) -> None:

@@ -32,6 +32,22 @@ def test_formats_tell_the_same(place, tmp_path):
     assert "decide themselves" not in done.stderr
 
 
+def test_tasks_of_label_studio_have_a_priority(place, tmp_path):
+    """In the order of the suggestions; what may be of a new label has no prediction."""
+    output = tmp_path / "next.json"
+    options = ("--index", "index.npz", "--config", OFFLINE, "--count", "4")
+    done = run("suggest", "new", "other", *options, "--format", "jsonl", cwd=place)
+    records = [json.loads(line) for line in done.stdout.splitlines()]
+    run("suggest", "new", "other", *options, "--format", "label-studio", "--output", output, cwd=place)
+    tasks = json.loads(output.read_text(encoding="utf-8"))
+    assert [task["data"]["path"] for task in tasks] == [record["path"] for record in records]
+    assert [task["data"]["priority"] for task in tasks] == [1, 0.75, 0.5, 0.25]
+    assert [bool(task["predictions"]) for task in tasks] == [record["reason"] != "new" for record in records]
+    assert '<Choice value="stripes"/>' in output.with_suffix(".xml").read_text(encoding="utf-8")
+    wrong = run("suggest", "new", *options, "--format", "label-studio", cwd=place, code=2)
+    assert "needs --output" in wrong.stderr
+
+
 def test_a_calibrated_index_says_what_decides_itself(place, index_file):
     """Only there: elsewhere nobody measured it."""
     run("calibrate", index_file, "--config", OFFLINE, cwd=place)

@@ -18,6 +18,7 @@ from lmm_classifier.core.datatypes import Classification, Example
 from lmm_classifier.core.errors import OutputError
 from lmm_classifier.core.files import atomic_write
 from lmm_classifier.data.places import Place
+from lmm_classifier.discovery.suggestions.suggestion import Suggestion
 from lmm_classifier.integrations.exports.image_access import ImageUrls
 from lmm_classifier.integrations.exports.json_stream import JsonItems, json_list
 from lmm_classifier.integrations.exports.new_file import require_new_file
@@ -66,6 +67,20 @@ class LabelStudioTasks:
         labels = [candidate.label for candidate in result.candidates]
         self.labels.update(labels if result.is_unknown else [result.label, *labels])
         self._items.add(_task(data, None if result.is_unknown else result.label, result.score))
+
+    def add_suggestion(self, suggestion: Suggestion, place: Place, priority: float) -> None:
+        """Write an image to label next; `priority` is above 0 to 1, higher comes first: sort tasks by it."""
+        data = {
+            IMAGE: self._urls.url(place, suggestion.path),
+            "path": suggestion.path,
+            "priority": round(priority, 6),
+            "reason": suggestion.reason,
+        }
+        if suggestion.label is not None:
+            self.labels.add(suggestion.label)
+        # where it may be of a new label, the nearest one is no prediction
+        label = None if suggestion.reason == "new" else suggestion.label
+        self._items.add(_task(data, label, suggestion.score))
 
     def add_example(self, example: Example, place: Place, probability: float | None) -> None:
         """Write an example; `probability` is that of its label when it is held out, where that is known."""
