@@ -81,10 +81,7 @@ def suggest(
     if without_index and (index is not None or by not in (Weight.ALL, Weight.COLD_START)):
         raise typer.BadParameter("--without-index excludes --index and other weights: no image has a label yet.")
     as_tasks = output_format == SuggestionFormat.LABEL_STUDIO
-    if as_tasks and output is None:
-        raise typer.BadParameter("--format label-studio needs --output.")
-    if url_prefix is not None and not as_tasks:
-        raise typer.BadParameter("--url-prefix needs --format label-studio.")
+    _require_output_of_tasks(as_tasks, output, url_prefix)
     if index is not None:
         config.retrieval.index_path = index
     config.rerank.enabled = False  # it is never asked here, and may be a large model
@@ -109,3 +106,10 @@ def suggest(
     skipped = [*sources.skipped, *found.skipped]
     print_skipped(skipped)
     return 3 if any(file.failed for file in skipped) else 0
+
+
+def _require_output_of_tasks(as_tasks: bool, output: Path | None, url_prefix: str | None) -> None:
+    if as_tasks and output is None:
+        raise typer.BadParameter("--format label-studio needs --output.")
+    if url_prefix is not None and not as_tasks:
+        raise typer.BadParameter("--url-prefix needs --format label-studio.")
