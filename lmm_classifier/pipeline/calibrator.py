@@ -7,48 +7,37 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import numpy as np
-
 from lmm_classifier.calibration.calibration import Calibration
-from lmm_classifier.calibration.fit import Fit, fit_by_groups, fit_by_leave_one_out, fit_on_held_out
-from lmm_classifier.calibration.grouping import SHIFT_ALARM, group_ids, match_query_distance, shift_z_score
-from lmm_classifier.calibration.guarantees.outlook import required_guarantee
+from lmm_classifier.calibration.fit import Fit, fit_by_leave_one_out
+from lmm_classifier.calibration.guarantees.held_out_results import HeldOutResults
+from lmm_classifier.calibration.guarantees.outlook import Outlook, required_guarantee
 from lmm_classifier.calibration.guarantees.risk_control import (
     NoGuarantee,
     RiskGuarantee,
     sgr_threshold,
 )
-from lmm_classifier.calibration.guarantees.threshold_setting import today
+from lmm_classifier.calibration.guarantees.threshold_setting import set_thresholds, today
+from lmm_classifier.calibration.loading import Loaded
 from lmm_classifier.calibration.predictions import HeldOutPredictions
 from lmm_classifier.calibration.repeated_objects import RepeatedObjects
-from lmm_classifier.calibration.request import CalibrationRequest
+from lmm_classifier.calibration.request import DEFAULT_KEEP_KNOWN, CalibrationRequest
 from lmm_classifier.calibration.simulated_unknowns import OpenSetTradeoff
 from lmm_classifier.config import PipelineConfig
-from lmm_classifier.core.arrays import Float32Array, IntArray
+from lmm_classifier.core.arrays import Float32Array
 from lmm_classifier.core.errors import CalibrationError
 from lmm_classifier.core.paths import expand_home
 from lmm_classifier.core.progress import ProgressCallback
-from lmm_classifier.data.image_folder import (
-    find_images,
-    near_label_notes,
-    nothing_found,
-    scan_image_folder,
-    skipped_notes,
-)
-from lmm_classifier.embeddings.whitening import IdentityTransform
 from lmm_classifier.index.build.editor import IndexEditor
 from lmm_classifier.index.formats import is_durable, write_calibration
-from lmm_classifier.index.named_groups import named_groups
+from lmm_classifier.index.staleness import stale_parts
 from lmm_classifier.index.vector_index import Index
 from lmm_classifier.pipeline.former_calibration import FormerCalibration, RerankerMeasurement
 from lmm_classifier.pipeline.fusion_report import compare_ladders, fused_tradeoff, fusion_notes
+from lmm_classifier.pipeline.hold_out import fit_by_request
 from lmm_classifier.pipeline.index_encoder import encode_label_names
-from lmm_classifier.pipeline.near_copies import encode_unseen
 from lmm_classifier.pipeline.rerank_calibrator import measure_on_predictions
 
 logger: logging.Logger = logging.getLogger(__name__)
-
-_FEW_NEW = 50  # new images below which a shift is easily missed
 
 
 @dataclass(frozen=True)
@@ -63,7 +52,7 @@ class CalibrationReport:
     """
 
     calibration: Calibration
-    predictions: HeldOutPredictions
+    predictions: HeldOutPredictions | None  # None: only thresholds were set, from held-out results of an earlier fit
     method: str  # how examples were held out, in words
     notes: tuple[str, ...]  # what a user should know
     guarantee: RiskGuarantee | None  # None: no target precision was asked for
@@ -82,7 +71,15 @@ class CalibrationReport:
     @property
     def accuracy(self) -> float:
         """Return the fraction of held-out examples whose most likely label is the true one, 0 to 1."""
-        return float(self.predictions.correct.mean())
+        return self.calibration.held_out.accuracy
+
+    @property
+    def outlook(self) -> Outlook | None:
+        """Return what becomes of images of known labels; None where no target precision was asked for."""
+        if self.guarantee is None:
+            return None
+        keep = self.calibration.keep_known or DEFAULT_KEEP_KNOWN
+        return Outlook.of_each(self.calibration, [self.guarantee], [keep])[0][0]
 
 
 def calibrate_index(
@@ -95,7 +92,9 @@ def calibrate_index(
 ) -> CalibrationReport:
     """Calibrate an index and store the calibration in it, with the request.
 
-    What the request does not mention stays as the former calibration had it. A transform that was fitted to former
+    What the request does not mention stays as the former calibration had it. A request for thresholds alone
+    (`target_precision`, `confidence_level`, `keep_known`) takes the held-out results of the former calibration, where
+    these are of the same examples and the same rule: nothing is fitted again. A transform that was fitted to former
     images is fitted again first, and stays so whatever happens then.
 
     Args:
@@ -123,11 +122,13 @@ def calibrate_index(
     _check_size(index, path)
     former = FormerCalibration() if reset else FormerCalibration.of(index, config)
     request = former.merged(asked)
+    if asked.is_for_thresholds_only and isinstance(former.state, Loaded) and not stale_parts(index.contents):
+        return _thresholds_alone(path, config, former, asked)
     texts = encode_label_names(indexes, config, path)
-    fit, method, notes = _fit(indexes, config, path, request, texts, progress)
+    fit, held_out = fit_by_request(indexes, config, path, request, texts, progress)
     fitted, predictions = fit
     guarantee = required_guarantee(fitted.held_out, request)
-    warning = _warning(indexes, request)
+    warning = _warning(indexes, request) or held_out.warning
     reranking = former.reranking
     if request.max_calls is not None:
         reranking = _measured(indexes, path, config, fit, request, progress)
@@ -136,18 +137,37 @@ def calibrate_index(
         ladders=compare_ladders(indexes, predictions, request, equal=bool(warning)),
         confidence_threshold=guarantee.threshold if guarantee else None,
         warning=warning,
-        tradeoff=fused_tradeoff(indexes, fitted),
+        tradeoff=fused_tradeoff(indexes, fitted, progress),
         request=replace(request, max_calls=reranking.max_calls),
         reranker_benefit=reranking.benefit,
         reranker_date=reranking.date,
         date=today(),
     )
     write_calibration(path, index.contents, calibration.to_arrays(index.contents))
-    notes += [*_fitted_again(refitted, fitted, texts), *fusion_notes(index, fitted, config)]
+    notes = [*held_out.notes, *_fitted_again(refitted, fitted, texts), *fusion_notes(index, fitted, config)]
     notes += former.notes(request, asked)
-    return CalibrationReport(
-        calibration, predictions, method, tuple(notes), guarantee, _older_guarantee(predictions, request)
+    older = _older_guarantee(calibration.held_out, request)
+    return CalibrationReport(calibration, predictions, held_out.method, tuple(notes), guarantee, older)
+
+
+def _thresholds_alone(
+    path: Path, config: PipelineConfig, former: FormerCalibration, asked: CalibrationRequest
+) -> CalibrationReport:
+    """Set the thresholds from the held-out results of the former calibration."""
+    before = former.request
+    calibration = set_thresholds(path, config.retrieval, asked)
+    request = calibration.request or asked
+    notes = list(former.notes(request, asked))
+    if calibration.ladders and before is not None and before.target_precision != request.target_precision:
+        notes.append(
+            "the comparison of encoders is still for the former target precision; a plain calibration renews it"
+        )
+    guarantee, older = (
+        required_guarantee(calibration.held_out, request),
+        _older_guarantee(calibration.held_out, request),
     )
+    method = "held out by the former calibration, so that nothing is fitted again"
+    return CalibrationReport(calibration, None, method, tuple(notes), guarantee, older)
 
 
 def _fitted_again(refitted: bool, calibration: Calibration, texts: Sequence[Float32Array | None]) -> Iterator[str]:
@@ -170,8 +190,8 @@ def _warning(indexes: Sequence[Index], request: CalibrationRequest) -> str:
     equal = " Until their groups are known, all encoders have equal weights." if len(indexes) > 1 else ""
     return (
         "The dataset seems to hold several images of the same objects, so held-out examples are easier than new images "
-        f"(their nearest image of the same label is at {min(repeated.lowest for repeated in measured):.2f} of the "
-        f"distance to others).{equal}"
+        f"(distances to images of the same label grow {max(repeated.highest for repeated in measured):.1f} times as "
+        f"fast near an example as farther out; between independent images they do not grow faster).{equal}"
     )
 
 
@@ -199,102 +219,9 @@ def _check_size(index: Index, path: Path) -> None:
         )
 
 
-def _fit(
-    indexes: Sequence[Index],
-    config: PipelineConfig,
-    path: Path,
-    request: CalibrationRequest,
-    texts: Sequence[Float32Array | None],
-    progress: ProgressCallback | None,
-) -> tuple[Fit, str, list[str]]:
-    """Fit by the strategy that the request asks for; return the fit, the method in words, and notes."""
-    if request.holdout is not None:
-        vectors, label_ids, notes = _holdout(indexes, config, path, request.holdout, progress)
-        fit = fit_on_held_out(config.retrieval, indexes, vectors, label_ids, texts)
-        return fit, f"of {request.holdout}", notes
-    groups, notes = _groups(indexes, config, path, request, progress)
-    if groups is not None:
-        fit = fit_by_groups(config.retrieval, indexes, groups, texts, progress)
-        return fit, f"held out with their group, of {len(np.unique(groups))} groups", notes
-    fit = fit_by_leave_one_out(config.retrieval, indexes, texts=texts, progress=progress)
-    exact = all(isinstance(index.transform, IdentityTransform) for index in indexes)
-    return fit, "held out one by one" if exact else "held out by folds, because the transform is fitted", notes
-
-
-def _older_guarantee(
-    predictions: HeldOutPredictions, request: CalibrationRequest
-) -> RiskGuarantee | NoGuarantee | None:
+def _older_guarantee(results: HeldOutResults, request: CalibrationRequest) -> RiskGuarantee | NoGuarantee | None:
     """Return what selection with guaranteed risk would give; None where no target precision is asked for."""
     if request.target_precision is None or request.confidence_level is None:
         return None
     risk, delta = 1 - request.target_precision, 1 - request.confidence_level
-    return sgr_threshold(predictions.confidence, predictions.correct, risk, delta)
-
-
-def _groups(
-    indexes: Sequence[Index],
-    config: PipelineConfig,
-    path: Path,
-    request: CalibrationRequest,
-    progress: ProgressCallback | None,
-) -> tuple[IntArray | None, list[str]]:
-    """Return the groups to hold out together (None: each example alone), and notes."""
-    index, groups, notes = indexes[0], None, list[str]()
-    if request.group_by is not None:
-        named = named_groups(index.manifest, request.group_by, config.images)
-        groups = group_ids([example.path for example in index.examples], request.group_by, named)
-        single = [name for number, name in enumerate(index.label_names) if len(set(groups[index.rows_of(number)])) < 2]
-        if len(single) == len(index.label_names):
-            what = f"The groups {request.group_by!r} put each label into one group"
-            raise CalibrationError(f"{what}, so no example of a held-out label remains. Choose smaller groups.")
-        notes += [f"{name}: one group only, so its examples count as errors" for name in single]
-    if request.target_images is None:
-        return groups, notes
-    found = find_images(request.target_images, config.images.follow_links)
-    if not found.paths:
-        what = f"{request.target_images} holds no readable image"
-        raise CalibrationError(nothing_found(what, found.skipped, "expected image files"))
-    notes += skipped_notes(request.target_images, found.skipped)
-    unseen = encode_unseen(indexes, config, path, found.paths, request.target_images, progress)
-    return _match_target(
-        index, index.queries(unseen.vectors[0]), request.target_images, groups, [*notes, *unseen.notes]
-    )
-
-
-def _match_target(
-    index: Index, new: Float32Array, target_images: Path, groups: IntArray | None, notes: list[str]
-) -> tuple[IntArray | None, list[str]]:
-    """Compare the examples with new vectors (n, d), and group them where leave-one-out is too optimistic."""
-    z = shift_z_score(index.gallery, np.arange(len(index)) if groups is None else groups, new)
-    if len(new) < _FEW_NEW:
-        notes.append(f"{target_images}: only {len(new)} images; with fewer than {_FEW_NEW} a shift is easily missed")
-    if z <= SHIFT_ALARM:
-        text = "no shift found: new images are as similar to the examples as the examples are to each other"
-        return groups, [*notes, f"{text} (z = {z:.1f})"]
-    clusters = match_query_distance(index.gallery, new)
-    notes.append(
-        f"shift found: examples are more similar to each other than new images are to them (z = {z:.1f}). The dataset "
-        "has several images of one object, or the new images are of another kind. "
-        f"Examples are held out in {len(np.unique(clusters))} clusters instead"
-    )
-    return clusters, notes
-
-
-def _holdout(
-    indexes: Sequence[Index], config: PipelineConfig, path: Path, folder: Path, progress: ProgressCallback | None
-) -> tuple[Sequence[Float32Array], IntArray, list[str]]:
-    """Encode a labeled folder: vectors (n, dim) of each encoder, label numbers (n,), and notes."""
-    index = indexes[0]
-    dataset = scan_image_folder(folder, config.images.follow_links)
-    examples = dataset.examples
-    numbers = {name: number for number, name in enumerate(index.label_names)}
-    known = [example for example in examples if example.label in numbers]
-    ignored = len(examples) - len(known)
-    notes = [f"{folder}: {ignored} images of other labels ignored"] if ignored else []
-    notes += [*skipped_notes(folder, dataset.skipped), *near_label_notes(folder, examples, numbers)]
-    files: Sequence[Path] = [folder / example.path for example in known]
-    if not files:
-        raise CalibrationError(f"{folder} holds no readable image of a label of the index")
-    unseen = encode_unseen(indexes, config, path, files, folder, progress)
-    label_ids = np.array([numbers[known[position].label] for position in unseen.positions], np.int64)
-    return unseen.vectors, label_ids, [*notes, *unseen.notes]
+    return sgr_threshold(results.confidence, results.correct, risk, delta)

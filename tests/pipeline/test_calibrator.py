@@ -155,7 +155,7 @@ def test_production_images_are_compared_with_the_examples(drawn, images, tmp_pat
 
 def test_a_shift_is_answered_by_clusters(drawn, images, monkeypatch):
     """Where new images are less similar to the examples than these to each other, clusters are held out."""
-    monkeypatch.setattr("lmm_classifier.pipeline.calibrator.shift_z_score", lambda *_: 9.0)
+    monkeypatch.setattr("lmm_classifier.pipeline.hold_out.shift_z_score", lambda *_: 9.0)
     report = calibrate_index(images.retrieval.index_path, images, CalibrationRequest(target_images=drawn / "new"))
     assert "shift found" in report.notes[-1]
     assert "held out with their group" in report.method
