@@ -56,8 +56,8 @@ def test_copies_of_one_image_are_repeated_objects():
 def test_drawn_patterns_are_independent_images_of_few_dimensions():
     """Each image is drawn anew, so the nearest ones are close, but those farther out are close too."""
     encoder = open_encoder(EncoderConfig(backend="descriptor"))
-    labels = np.repeat(KNOWN[:6], 12)
-    images = [draw(label, np.random.default_rng((5, number)), 64) for number, label in enumerate(labels)]
+    labels = np.repeat(KNOWN[:4], 12)
+    images = [draw(label, np.random.default_rng((5, number)), 48) for number, label in enumerate(labels)]
     embeddings = encode_images(encoder, images)
     assert not measured(embeddings, labels).likely
     shots = [image.rotate(angle) for image in images[::3] for angle in (0, 2, 4)]
