@@ -39,7 +39,10 @@ def calibrate(
     ] = None,
     target_images: Annotated[
         Path | None,
-        typer.Option(help="Unlabeled images from production: finds out whether leave-one-out is too optimistic."),
+        typer.Option(
+            help="Unlabeled images from production. If they are less similar to the examples than these to each other, "
+            "clusters of similar examples are held out."
+        ),
     ] = None,
     follow_links: FollowLinksOption = None,
     rerank: Annotated[
@@ -55,7 +58,8 @@ def calibrate(
     """Fit the decision rule and set the thresholds.
 
     Leave-one-out on the examples of the index chooses both. They are stored with the index, and so is what was asked
-    for: a later `calibrate` keeps every option that it does not mention.
+    for: a later `calibrate` keeps every option that it does not mention. One that mentions only --target-precision,
+    --confidence-level or --keep-known sets the thresholds anew, without fitting again.
 
     Exit codes: 0 done, 1 failed, or the dataset is too small for the guarantee.
     """

@@ -31,9 +31,9 @@ from lmm_classifier.index.build.editor import IndexEditor
 from lmm_classifier.index.formats import is_durable, write_calibration
 from lmm_classifier.index.staleness import stale_parts
 from lmm_classifier.index.vector_index import Index
-from lmm_classifier.pipeline.former_calibration import FormerCalibration, RerankerMeasurement
+from lmm_classifier.pipeline.calibrating.former_calibration import FormerCalibration, RerankerMeasurement
+from lmm_classifier.pipeline.calibrating.held_out import fit_by_request
 from lmm_classifier.pipeline.fusion_report import compare_ladders, fused_tradeoff, fusion_notes
-from lmm_classifier.pipeline.hold_out import fit_by_request
 from lmm_classifier.pipeline.index_encoder import encode_label_names
 from lmm_classifier.pipeline.rerank_calibrator import measure_on_predictions
 

@@ -60,8 +60,8 @@ def test_drawn_patterns_are_independent_images_of_few_dimensions():
     images = [draw(label, np.random.default_rng((5, number)), 48) for number, label in enumerate(labels)]
     embeddings = encode_images(encoder, images)
     assert not measured(embeddings, labels).likely
-    shots = [image.rotate(angle) for image in images[::3] for angle in (0, 2, 4)]
-    assert measured(encode_images(encoder, shots), labels).likely
+    views = [image.rotate(angle) for image in images[::3] for angle in (0, 2, 4)]
+    assert measured(encode_images(encoder, views), labels).likely
 
 
 def contrast_by_hand(embeddings, labels, step):

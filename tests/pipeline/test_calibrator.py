@@ -158,7 +158,7 @@ def test_production_images_are_compared_with_the_examples(drawn, images, tmp_pat
 
 def test_a_shift_is_answered_by_clusters(drawn, images, monkeypatch):
     """Where new images are less similar to the examples than these to each other, clusters are held out."""
-    monkeypatch.setattr("lmm_classifier.pipeline.hold_out.shift_z_score", lambda *_: 9.0)
+    monkeypatch.setattr("lmm_classifier.pipeline.calibrating.held_out.shift_z_score", lambda *_: 9.0)
     report = calibrate_index(images.retrieval.index_path, images, CalibrationRequest(target_images=drawn / "new"))
     assert "shift found" in report.notes[-1]
     assert "held out with their group" in report.method
@@ -167,16 +167,16 @@ def test_a_shift_is_answered_by_clusters(drawn, images, monkeypatch):
 
 @pytest.mark.long
 def test_a_shift_that_clusters_explain_leaves_no_warning(images, tmp_path):
-    """Many shots of few drawn objects, and new objects: clusters of shots are held out, and their errors counted so."""
+    """Many views of few drawn objects, and new objects: clusters of views are held out, and their errors counted so."""
     rng = np.random.default_rng(0)
-    for part, objects, shots in (("dataset", 14, 4), ("new", 14, 1)):
+    for part, objects, views in (("dataset", 14, 4), ("new", 14, 1)):
         for label in ("stripes", "polka_dots"):
             (tmp_path / part / label).mkdir(parents=True)
             for number in range(objects):
                 image = draw(label, np.random.default_rng((part == "new", number)), 48)
-                for shot in range(shots):
-                    image.rotate(rng.uniform(-2, 2)).save(tmp_path / part / label / f"{number}_{shot}.png")
-    path = tmp_path / "shots.npz"
+                for view in range(views):
+                    image.rotate(rng.uniform(-2, 2)).save(tmp_path / part / label / f"{number}_{view}.png")
+    path = tmp_path / "views.npz"
     build_index_from_directory(tmp_path / "dataset", path, config=images)
     assert "several images of the same objects" in calibrate_index(path, images).warning
     report = calibrate_index(path, images, CalibrationRequest(target_images=tmp_path / "new"))

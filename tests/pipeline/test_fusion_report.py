@@ -33,14 +33,14 @@ def build_index(dataset, path):
     return path
 
 
-def add_shots(dataset, count):
+def add_views(dataset, count):
     """Add `count` images to each that differ from it by a little noise; return the dataset."""
     for number, file in enumerate(sorted(dataset.rglob("*.png"))):
         pixels = np.asarray(Image.open(file), np.int16)
-        for shot in range(count):
-            noise = np.random.default_rng((number, shot)).integers(-3, 4, pixels.shape)
+        for view in range(count):
+            noise = np.random.default_rng((number, view)).integers(-3, 4, pixels.shape)
             image = Image.fromarray(np.clip(pixels + noise, 0, 255).astype(np.uint8))
-            image.save(file.with_name(f"{file.stem}_{shot}.png"))
+            image.save(file.with_name(f"{file.stem}_{view}.png"))
     return dataset
 
 
@@ -92,7 +92,7 @@ def test_one_encoder_needs_no_notes(tmp_path):
 
 def test_without_known_groups_the_weights_are_equal(tmp_path):
     """Leave-one-out favors an encoder that recognizes objects. With groups the weights are fitted."""
-    path = build_index(add_shots(draw_sides(tmp_path / "dataset"), 3), tmp_path / "index.npz")
+    path = build_index(add_views(draw_sides(tmp_path / "dataset"), 3), tmp_path / "index.npz")
     report = calibrate_index(path, PipelineConfig.offline())
     assert "all encoders have equal weights" in report.warning
     np.testing.assert_allclose(report.calibration.cascade.stages[-1].fusion.weights, 1 / 3)

@@ -1,7 +1,7 @@
 """How many independent examples a group of dependent ones is worth, such as several images of one object.
 
 Errors come together: if one image of an object is classified wrongly, the others probably are. A bound for independent
-examples then promises too much. Counts of errors and of examples are therefore divided by the design effect, the factor
+examples is then too low. Counts of errors and of examples are therefore divided by the design effect, the factor
 by which the groups raise the variance (Rao & Scott, "A simple method for the analysis of clustered binary data",
 Biometrics 48, 1992).
 """

@@ -36,7 +36,7 @@ def test_what_the_confidence_tells_is_no_correlation():
     assert error_correlation(confidence, correct, groups) < 0.03
 
 
-def test_without_doubt_or_groups_there_is_no_correlation():
+def test_without_uncertainty_or_groups_there_is_no_correlation():
     """Certain answers, single examples, and none at all."""
     assert error_correlation(np.ones(4), np.ones(4, bool), np.zeros(4, int)) == 0
     assert error_correlation(np.full(3, 0.5), np.array([True, False, True]), np.arange(3)) == 0
@@ -84,8 +84,8 @@ def test_single_examples_are_certified_as_without_groups():
         assert fixed_sequence_threshold(confidence, correct, 0.1, groups=np.arange(400)) == alone
 
 
-def test_a_promise_about_objects_is_kept():
-    """Eight images of each object: counted one by one the promise is broken too often, and with groups it is kept."""
+def test_a_guarantee_about_objects_is_kept():
+    """Eight images of each object: counted one by one the guarantee fails too often, and with groups it is kept."""
     broken = {"alone": 0, "grouped": 0}
     for seed in range(200):
         confidence, correct, groups = ranked(np.random.default_rng(seed), 300, 8, 1.0)
