@@ -7,7 +7,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lmm_classifier.calibration.guarantees.effective_size import effective_sizes, error_correlation
+from lmm_classifier.calibration.guarantees.effective_size import (
+    effective_sizes,
+    error_correlation,
+    fractional_binomial_cdf,
+)
 from lmm_classifier.core.arrays import BoolArray, Float64Array, IntArray
 
 # (errors allowed at the start, fraction of delta) of the chains. A chain that allows few errors starts high in the
@@ -121,8 +125,13 @@ def fixed_sequence_threshold(
             continue
         for size in np.unique(np.linspace(start, total, _STEPS + 1).round().astype(int)):
             depth = int(ends[np.searchsorted(reached, size)])  # examples of equal confidence are answered together
-            counted = errors[depth - 1] * worth[depth - 1] / depth
-            if not is_certified(_rounded_up(counted), int(worth[depth - 1]), risk, delta * fraction):
+            size_there, errors_there = float(worth[depth - 1]), int(errors[depth - 1])
+            if groups is None:
+                passed = is_certified(errors_there, depth, risk, delta * fraction)
+            else:
+                counted = errors_there * size_there / depth
+                passed = fractional_binomial_cdf(counted, size_there, risk) <= delta * fraction
+            if not passed:
                 break
             best = max(best, depth)
     return _guarantee(confidence[ranked], errors, best, risk, delta, total)
@@ -149,10 +158,6 @@ def sgr_threshold(
         else:
             high = middle - 1
     return _guarantee(confidence[ranked], errors, best, risk, delta, len(ranked))
-
-
-def _rounded_up(errors: float) -> int:
-    return math.ceil(errors - 1e-9)  # 3 * 7 / 7 may be a little more than 3
 
 
 def _guarantee(

@@ -1,12 +1,22 @@
 """Examples that are right or wrong together count as fewer, as many as the variance of their mean says."""
 
+import math
+
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.special import betainc
 
-from lmm_classifier.calibration.guarantees.effective_size import effective_sizes, error_correlation
+from lmm_classifier.calibration.guarantees.effective_size import (
+    effective_sizes,
+    error_correlation,
+    fractional_binomial_cdf,
+)
 from lmm_classifier.calibration.guarantees.risk_control import (
     NoGuarantee,
     RiskGuarantee,
+    binomial_cdf,
     fixed_sequence_threshold,
     min_error_free_examples,
 )
@@ -67,6 +77,18 @@ def test_the_variance_of_a_mean_is_that_of_the_effective_size():
     assert 0.2 * 0.8 / np.var(means) == pytest.approx(effective_sizes(groups, 0.49)[-1], rel=0.05)
 
 
+@settings(max_examples=300)
+@given(st.floats(0.05, 5000), st.floats(0, 1), st.floats(0.001, 0.999))
+def test_fractions_of_counts_continue_the_binomial_distribution(count, fraction, rate):
+    """As scipy's incomplete beta function does; at whole numbers it is the binomial distribution."""
+    errors = fraction * count
+    found = fractional_binomial_cdf(errors, count, rate)
+    expected = betainc(count - errors, errors + 1, 1 - rate) if errors < count else 1
+    assert found == pytest.approx(expected, abs=1e-9)
+    whole, below = math.ceil(count), math.floor(errors)
+    assert fractional_binomial_cdf(below, whole, rate) == pytest.approx(binomial_cdf(below, whole, rate), abs=1e-9)
+
+
 def ranked(rng, objects, images, together):
     """Draw objects of which the sure ones are right; images of one object share their fate with chance `together`."""
     groups = np.repeat(np.arange(objects), images)
@@ -89,8 +111,8 @@ def test_a_guarantee_about_objects_is_kept():
     broken = {"alone": 0, "grouped": 0}
     for seed in range(200):
         confidence, correct, groups = ranked(np.random.default_rng(seed), 300, 8, 1.0)
-        for name, given in (("alone", None), ("grouped", groups)):
-            found = fixed_sequence_threshold(confidence, correct, 0.1, groups=given)
+        for name, numbers in (("alone", None), ("grouped", groups)):
+            found = fixed_sequence_threshold(confidence, correct, 0.1, groups=numbers)
             if isinstance(found, RiskGuarantee):
                 broken[name] += (1 - found.threshold) / 2 > 0.1  # the true error rate above a confidence
     assert broken["alone"] > 30
