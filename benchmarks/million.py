@@ -134,7 +134,7 @@ def calibration_rows(path: Path, dataset: _RandomDataset) -> list[Row]:
     with _peak_mb() as peak:
         report = calibrate_index(path, _config(path, "exact"), CalibrationRequest())
     seconds = time.perf_counter() - started
-    against = f"{len(report.predictions.rows):,} examples left out, {dataset.labels:,} labels"
+    against = f"{len(report.calibration.held_out):,} examples left out, {dataset.labels:,} labels"
     note = "peak, in addition to the vectors, which stay on disk"
     return [
         dataset.row("calibration: time", seconds, "s", against),

@@ -1,116 +1,172 @@
-"""Alarms of `RepeatedObjects` on independent photographs, and on datasets with several views of the same photograph.
-
-Each view is a random crop of 60 to 90 %, turned by up to 15 degrees, brighter or darker, and mirrored half of the time.
+"""Datasets of several views of the same objects: whether they are noticed, and whether a guarantee holds with the help
+of unlabeled new images.
 """
 
 from __future__ import annotations
 
 import argparse
-import tempfile
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageEnhance
 
-from benchmarks.accuracy import mobilenet
+from benchmarks.quality_data import LabeledVectors, index_of
+from benchmarks.repeated_objects_data import PATTERNS, VIEWS, ObjectViews, encoded
 from benchmarks.rows import Row, where, write_rows
-from lmm_classifier.calibration.fit import fit_by_groups, fit_by_leave_one_out
-from lmm_classifier.calibration.grouping import group_ids
+from lmm_classifier.calibration.fit import Fit, fit_by_groups, fit_by_leave_one_out
+from lmm_classifier.calibration.grouping import match_query_distance
+from lmm_classifier.calibration.guarantees.outlook import guarantee_of
+from lmm_classifier.calibration.guarantees.risk_control import RiskGuarantee
 from lmm_classifier.calibration.repeated_objects import RepeatedObjects
-from lmm_classifier.config import PipelineConfig
-from lmm_classifier.index.build.builder import build_index_from_directory
+from lmm_classifier.core.arrays import BoolArray, Float64Array
 from lmm_classifier.index.vector_index import Index
 from lmm_classifier.neighbors.config import RetrievalConfig
 from lmm_classifier.neighbors.gallery import Gallery
+from lmm_classifier.neighbors.metric import gallery_in_metric
 
-COMMAND = "python -m benchmarks.repeated_objects --data DATA --models MODELS"
-VIEWS = {2: 25, 3: 20, 5: 12, 10: 8, 20: 6}  # views of an object -> objects per label
-PER_LABEL, DRAWS = (10, 25, 50, 100), 20  # random parts of the independent photographs
+COMMAND = "python -m benchmarks.repeated_objects --data DATA --cache CACHE"
+DRAWS = 10
+PLAIN = (9, 12, 20, 40)  # independent images per label
+OBJECTS = 20  # per label, for the alarms
+REPEATS = {"2": 2, "3": 3, "5": 5, "8": 8, "1 to 8": None}  # views of each object
+ALL, FEW = 1000, 40  # photographs per label
+GUARANTEED = {"clothing": 50, "trashnet": 90, "patterns": 6}  # objects per label
+TARGET, NEW = 50, 700  # unlabeled new images, and labeled ones that check the guarantee; each of another object
+RISK, LEVEL, KEEP = 0.05, 0.9, 0.95
+ONE_BY_ONE = 3  # draws that are also calibrated one by one
 
 
-def independent(index: Index, rng: np.random.Generator) -> Iterator[RepeatedObjects]:
-    """Measure the whole index, and random parts of it with few images per label."""
-    gallery = index.gallery
-    yield RepeatedObjects.of(gallery)
-    for most in PER_LABEL:
+def alarms(name: str, views: ObjectViews) -> Iterator[Row]:
+    """Count the alarms on independent images, and on objects with several views."""
+    rng, plain = np.random.default_rng(0), list[float]()
+    for per_label in PLAIN:
         for _ in range(DRAWS):
-            rows = np.concatenate([rng.permutation(members)[:most] for members in gallery.rows_of_label])
-            yield RepeatedObjects.of(Gallery(gallery.embeddings[rows], gallery.label_ids[rows], gallery.labels))
+            objects, _others = views.drawn(per_label, rng)
+            plain.append(_highest(views.one_of_each(objects, rng)))
+    yield _alarms(f"repeated objects: false alarms, {name}", plain, f"independent images, {PLAIN} per label", 0)
+    for count, fixed in REPEATS.items():
+        found = []
+        for _ in range(DRAWS):
+            objects, _others = views.drawn(OBJECTS, rng)
+            of_each = rng.integers(1, VIEWS + 1, len(objects)) if fixed is None else np.full(len(objects), fixed)
+            found.append(_highest(views.of(objects, of_each)[0]))
+        yield _alarms(f"repeated objects: {count} views each, {name}", found, f"{OBJECTS} objects per label", DRAWS)
 
 
-def draw_views(source: Path, output: Path, views: int, rng: np.random.Generator) -> Path:
-    """Write `views` views of some photographs of each label as `label/number_view.jpg`."""
-    for label in sorted(path for path in source.iterdir() if path.is_dir()):
-        (output / label.name).mkdir(parents=True)
-        for number, file in enumerate(rng.permutation(sorted(label.glob("*.jpg")))[: VIEWS[views]]):
-            with Image.open(file) as image:
-                photograph = image.convert("RGB")
-            for view in range(views):
-                _view(photograph, rng).save(output / label.name / f"{number:03}_{view}.jpg", quality=88)
-    return output
+def _highest(images: LabeledVectors) -> float:
+    names, label_ids = np.unique(images.labels, return_inverse=True)
+    return RepeatedObjects.of(Gallery(images.vectors, label_ids.astype(np.int64), len(names))).highest
 
 
-def _view(image: Image.Image, rng: np.random.Generator) -> Image.Image:
-    (width, height), part = image.size, rng.uniform(0.6, 0.9)
-    left, top = rng.uniform(0, 1 - part) * width, rng.uniform(0, 1 - part) * height
-    turned = image.rotate(rng.uniform(-15, 15), resample=Image.Resampling.BICUBIC)
-    view = turned.crop((int(left), int(top), int(left + part * width), int(top + part * height)))
-    view = ImageEnhance.Brightness(view).enhance(rng.uniform(0.7, 1.3))
-    return view.transpose(Image.Transpose.FLIP_LEFT_RIGHT) if rng.random() < 0.5 else view
+def _alarms(name: str, contrasts: list[float], data: str, goal: int) -> Row:
+    count = sum(contrast > 1 for contrast in contrasts)
+    against = f"{data}; contrast {min(contrasts):.2f} to {max(contrasts):.2f}"
+    better = "higher" if goal else "lower"
+    return Row(name, count, f"of {len(contrasts)}", goal, better, against, where("onnxruntime"), COMMAND)
 
 
-def measure(data: Path, models: Path) -> Iterator[Row]:
+@dataclass(frozen=True)
+class Kept:
+    """What a guarantee of a calibration was worth for new images of new objects, in percent."""
+
+    estimate: float  # accuracy of the held-out examples
+    accuracy: float
+    coverage: float
+    wrong: float
+    best: float  # coverage of the threshold that knows the answers
+
+    @classmethod
+    def of(cls, index: Index, fit: Fit, new: LabeledVectors) -> Kept:
+        """Accept what is confident and familiar."""
+        calibration = fit[0]
+        confidence, familiarity, answers = _predict(index, fit, new)
+        correct = answers == new.labels
+        guarantee = guarantee_of(calibration.held_out, 1 - RISK, LEVEL)
+        accepted: BoolArray = np.zeros(len(correct), bool)
+        if isinstance(guarantee, RiskGuarantee):
+            accepted = confidence >= guarantee.threshold
+            accepted &= familiarity >= calibration.familiarity_threshold(KEEP)
+        wrong = 100 * float((~correct[accepted]).mean()) if accepted.any() else 0.0
+        errors = np.cumsum(~correct[np.argsort(-confidence, kind="stable")]) / np.arange(1, len(correct) + 1)
+        best = 100 * max(np.flatnonzero(errors <= RISK) + 1, default=0) / len(correct)
+        return cls(
+            100 * calibration.held_out.accuracy,
+            100 * float(correct.mean()),
+            100 * float(accepted.mean()),
+            wrong,
+            float(best),
+        )
+
+
+def _predict(index: Index, fit: Fit, new: LabeledVectors) -> tuple[Float64Array, Float64Array, np.ndarray]:
+    (encoder_fit,), stage = fit[0].fits, fit[0].cascade.stages[-1]
+    rule, gallery = encoder_fit.rule, index.gallery
+    in_metric = gallery_in_metric(rule.metric, gallery, encoder_fit.norms)
+    plain = gallery.compare(new.vectors)
+    mapped = in_metric.compare(rule.metric.whiten(plain.embeddings))
+    scores = rule.scores(plain, mapped, plain.embeddings) / rule.temperature
+    probabilities = np.exp(stage.fusion.log_probabilities([scores - np.logaddexp.reduce(scores, axis=1)[:, None]]))
+    familiarity = encoder_fit.familiarity.of(plain, mapped)
+    return probabilities.max(axis=1), familiarity, np.array(index.label_names)[probabilities.argmax(axis=1)]
+
+
+def guarantees(name: str, views: ObjectViews, per_label: int) -> Iterator[Row]:
+    """Calibrate with 50 unlabeled images of new objects, and count how often the guarantee holds for others."""
+    config, matched, alone = RetrievalConfig(), list[Kept](), list[Kept]()
+    for seed in range(DRAWS):
+        rng = np.random.default_rng(seed)
+        objects, others = views.drawn(per_label, rng)
+        dataset, _ = views.of(objects, np.full(len(objects), VIEWS))
+        target, new = views.one_of_each(others[:TARGET], rng), views.one_of_each(others[TARGET : TARGET + NEW], rng)
+        index = index_of(dataset)
+        clusters = match_query_distance(index.gallery, target.vectors)
+        matched.append(Kept.of(index, fit_by_groups(config, [index], clusters), new))
+        if seed < ONE_BY_ONE:
+            alone.append(Kept.of(index, fit_by_leave_one_out(config, [index]), new))
+        print(name, seed, len(np.unique(objects)), len(np.unique(clusters)), matched[-1], alone[-1], flush=True)
+    kept = sum(one.wrong <= 100 * RISK for one in matched)
+    setting = f"{per_label} objects per label, {VIEWS} views each, {TARGET} unlabeled new images"
+    figures = (
+        f"{_mean(matched, 'wrong'):.1f} % wrong on average; accuracy {_mean(matched, 'accuracy'):.1f} %, estimated "
+        f"{_mean(matched, 'estimate'):.1f}; one by one ({ONE_BY_ONE} draws) {_mean(alone, 'wrong'):.1f} % wrong, "
+        f"estimated accuracy {_mean(alone, 'estimate'):.1f} %"
+    )
+    machine = where("onnxruntime")
+    title = f"repeated objects: guarantee of 5 %, {name}"
+    yield Row(f"{title}: kept", kept, f"of {DRAWS}", 9, "higher", f"{setting}; {figures}", machine, COMMAND)
+    coverage, best = _mean(matched, "coverage"), _mean(matched, "best")
+    refused = sum(one.coverage == 0 for one in matched)
+    against = (
+        f"{coverage:.1f} % accepted, and {best:.1f} % by the threshold that knows the answers; refused in {refused} of "
+        f"{DRAWS} draws"
+    )
+    fraction = round(100 * coverage / best, 1)
+    yield Row(f"{title}: coverage of the best possible", fraction, "%", 50, "higher", against, machine, COMMAND)
+
+
+def _mean(kept: list[Kept], name: str) -> float:
+    return float(np.mean([getattr(one, name) for one in kept]))
+
+
+def measure(data: Path, cache: Path) -> Iterator[Row]:
     """Yield the rows of every dataset and encoder."""
-    rng = np.random.default_rng(0)
-    with tempfile.TemporaryDirectory() as folder:
-        work = Path(folder)
-        encoders = {"descriptor": PipelineConfig.offline(), "MobileNetV2": mobilenet(models, work)}
-        for name, source in (("trashnet", data / "trashnet"), ("clothing", data / "clothing" / "train")):
-            planted = {views: draw_views(source, work / name / str(views), views, rng) for views in VIEWS}
-            for encoder, config in encoders.items():
-                whole = _index(source, work / f"{name}-{encoder}", config)
-                alone = list(independent(whole, rng))
-                yield _alarms(f"repeated objects: false alarms, {name}, {encoder}", alone, 0, "independent photographs")
-                for views, root in planted.items():
-                    index = _index(root, work / f"{name}-{views}-{encoder}", config)
-                    yield _row(f"repeated objects: {views} views each, {name}, {encoder}", index)
-
-
-def _index(root: Path, output: Path, config: PipelineConfig) -> Index:
-    build_index_from_directory(root, output, config=config)
-    return Index.open(output)
-
-
-def _alarms(name: str, found: list[RepeatedObjects], goal: int, data: str) -> Row:
-    alarms = sum(repeated.likely for repeated in found)
-    lowest = f"lowest ratio {found[0].lowest:.3f} of all, {min(repeated.lowest for repeated in found):.3f} of a part"
-    against = (
-        f"{data}: all, and {len(found) - 1} random parts of {min(PER_LABEL)} to {max(PER_LABEL)} per label; {lowest}"
-    )
-    return Row(name, alarms, f"of {len(found)}", goal, "lower", against, where("onnxruntime"), COMMAND)
-
-
-def _row(name: str, index: Index) -> Row:
-    """Say whether there is an alarm, and how optimistic leave-one-out is."""
-    repeated, config = RepeatedObjects.of(index.gallery), RetrievalConfig()
-    groups = group_ids([example.path for example in index.examples], r"/(\d+)_")
-    alone = 100 * fit_by_leave_one_out(config, [index])[1].correct.mean()
-    together = 100 * fit_by_groups(config, [index], groups)[1].correct.mean()
-    against = (
-        f"ratios {', '.join(f'{ratio:.2f}' for ratio in repeated.ratios.values())}; accuracy by leave-one-out "
-        f"{alone:.1f}, held out by object {together:.1f}"
-    )
-    return Row(name, float(repeated.likely), "alarm", 1, "higher", against, where("onnxruntime"), COMMAND)
+    sources = {"clothing": data / "clothing" / "train", "trashnet": data / "trashnet", "patterns": None}
+    for name, source in sources.items():
+        for encoder, most in (("lite", ALL if source else PATTERNS), ("descriptor", FEW)):
+            views = encoded(name, source, encoder, most, cache)
+            yield from alarms(f"{name}, {encoder}", views)
+            if encoder == "lite":
+                yield from guarantees(name, views, GUARANTEED[name])
 
 
 def main() -> None:
     """Measure, print and store the rows."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--models", type=Path, required=True)
+    parser.add_argument("--cache", type=Path, required=True, help="folder for the vectors of all views")
     arguments = parser.parse_args()
-    write_rows("repeated_objects", list(measure(arguments.data, arguments.models)))
+    write_rows("repeated_objects", list(measure(arguments.data, arguments.cache)))
 
 
 if __name__ == "__main__":

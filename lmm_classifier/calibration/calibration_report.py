@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from lmm_classifier.calibration.calibration import Calibration
+from lmm_classifier.calibration.guarantees.outlook import Outlook
 from lmm_classifier.calibration.guarantees.risk_control import NoGuarantee, RiskGuarantee
 from lmm_classifier.calibration.predictions import HeldOutPredictions
 from lmm_classifier.calibration.request import DEFAULT_KEEP_KNOWN
@@ -27,7 +28,7 @@ class CalibrationReport:
     """
 
     calibration: Calibration
-    predictions: HeldOutPredictions
+    predictions: HeldOutPredictions | None  # None: only thresholds were set, from held-out results of an earlier fit
     method: str  # how examples were held out, in words
     notes: tuple[str, ...]  # what a user should know
     guarantee: RiskGuarantee | None  # None: no target precision was asked for
@@ -46,20 +47,28 @@ class CalibrationReport:
     @property
     def accuracy(self) -> float:
         """Return the fraction of held-out examples whose most likely label is the true one, 0 to 1."""
-        return float(self.predictions.correct.mean())
+        return self.calibration.held_out.accuracy
+
+    @property
+    def outlook(self) -> Outlook | None:
+        """Return what becomes of images of known labels; None where no target precision was asked for."""
+        if self.guarantee is None:
+            return None
+        keep = self.calibration.keep_known or DEFAULT_KEEP_KNOWN
+        return Outlook.of_each(self.calibration, [self.guarantee], [keep])[0][0]
 
     def _repr_html_(self) -> str:
         """Return figures, guarantee and charts, for a notebook."""
-        predictions, calibration = self.predictions, self.calibration
+        held_out, calibration = self.calibration.held_out, self.calibration
         keep = calibration.keep_known or DEFAULT_KEEP_KNOWN
         figures = [
             ("accuracy", f"{100 * self.accuracy:.1f}%"),
-            ("mean confidence", f"{100 * predictions.confidence.mean():.1f}%"),
-            ("examples", f"{len(predictions.rows)}, {self.method}"),
+            ("mean confidence", f"{100 * held_out.confidence.mean():.1f}%"),
+            ("examples", f"{len(held_out.confidence)}, {self.method}"),
             (f"familiarity threshold, accepts {100 * keep:g}%", f"{calibration.familiarity_threshold(keep):.2f}"),
             *(_guarantee_figures(self.guarantee) if self.guarantee else ()),
         ]
-        charts = [reliability_chart(reliability(predictions.confidence, predictions.correct))]
+        charts = [reliability_chart(reliability(held_out.confidence, held_out.correct))]
         if self.tradeoff is not None:
             charts.append(unknowns_chart(self.tradeoff.accepted, self.tradeoff.auroc))
         warning = [f"Not certified: {self.warning}"] if self.warning else []

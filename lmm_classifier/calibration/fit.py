@@ -106,7 +106,8 @@ def fit_by_groups(
         basis = _Basis.of(config, index, None, of_part)
         scores = basis.score_folds(group_folds(groups), None, of_part)
         parts.append(basis.finish(scores, index.gallery.embeddings, names))
-    return fuse_parts(config, indexes, parts, equal=False)
+    calibration, predictions = fuse_parts(config, indexes, parts, equal=False)
+    return replace(calibration, held_out=HeldOutResults.of(predictions, groups)), predictions
 
 
 def fit_on_held_out(
@@ -115,11 +116,12 @@ def fit_on_held_out(
     vectors: Sequence[Float32Array],
     label_ids: IntArray,
     texts: Each = (),
+    progress: ProgressCallback | None = None,
 ) -> Fit:
     """Fit the configured rule on other images: vectors (n, dim) of each encoder, and their true labels (n,)."""
     parts = []
-    for index, of_images, names in zip(indexes, vectors, _each(texts, indexes), strict=True):
-        basis = _Basis.of(config, index, None)
+    for place, (index, of_images, names) in enumerate(zip(indexes, vectors, _each(texts, indexes), strict=True)):
+        basis = _Basis.of(config, index, None, part_of(progress, place, len(indexes)))
         gallery, metric = index.gallery, basis.chosen.metric
         embeddings = index.transform.transform(of_images)
         in_metric = gallery_in_metric(metric, gallery, basis.norms)

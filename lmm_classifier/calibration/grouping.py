@@ -8,19 +8,25 @@ numbers the groups; `fit.fit_by_groups` holds them out together, as scikit-learn
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
 from lmm_classifier.core.arrays import Float32Array, Float64Array, IntArray
 from lmm_classifier.core.errors import CalibrationError
 from lmm_classifier.core.metrics import mann_whitney_z
-from lmm_classifier.core.numerics import connected_components
+from lmm_classifier.core.progress import Progress, ProgressCallback
+from lmm_classifier.neighbors.average_link import GroupTree, average_link
 from lmm_classifier.neighbors.gallery import Gallery
 
 SHIFT_ALARM = 3.0  # standard errors from which leave-one-out is too optimistic for the new images
 _SAMPLE = 2000  # examples that are compared
-_CUTS = 40  # similarities tried for the clusters
+_PAIRS = 100_000_000  # similarities within labels that are held, at most: 400 MB
+_CUTS = 41  # similarities tried for the clusters
+_LARGEST_PART = 2000  # examples of a label that are clustered together: the time grows with their square
+_POWER_STEPS = 10  # towards the direction in which a label varies most, which need not be exact
+_TINY = 1e-12
 
 
 def group_ids(paths: Sequence[str], pattern: str, named: Mapping[str, str] | None = None) -> IntArray:
@@ -79,21 +85,90 @@ def shift_z_score(gallery: Gallery, groups: IntArray, new: Float32Array) -> floa
     return mann_whitney_z(_nearest_outside(gallery, groups, rows), _nearest(gallery, new))
 
 
-def match_query_distance(gallery: Gallery, new: Float32Array) -> IntArray:
-    """Number clusters (N,) so that examples are no more similar to other clusters than new images to the examples.
+def match_query_distance(gallery: Gallery, new: Float32Array, progress: ProgressCallback | None = None) -> IntArray:
+    """Number clusters (N,) so that examples are as similar to other clusters as new images are to the examples.
 
-    Single linkage within each label. Of the similarities tried, the highest is taken at which the median example, its
-    cluster held out, is as far from its nearest neighbor as the median new image (n, d).
+    Average linkage within each label. Of the similarities tried, that one is taken at which the similarities of
+    examples to their nearest neighbor outside of their cluster are distributed most like those of the new images
+    (n, d), by the mean distance of their quantiles (Wasserstein). A single value such as the median would be matched as
+    well by a few clusters that hold much of a label, and those are too hard.
+    `progress` is called after each part of the examples.
     """
-    rows, target = _sample(len(gallery.label_ids)), float(np.median(_nearest(gallery, new)))
-    links = _links(gallery)
-    strengths = np.array([strength for _, _, strength in links])
-    groups = np.arange(len(gallery.label_ids))
-    for cut in np.unique(np.quantile(strengths, np.linspace(0, 1, _CUTS)))[::-1] if len(strengths) else ():
-        groups = connected_components(len(groups), [(a, b) for a, b, strength in links if strength >= cut])
-        if np.median(_nearest_outside(gallery, groups, rows)) <= target:
-            break
-    return groups
+    trees, count = list[tuple[IntArray, GroupTree]](), len(gallery.label_ids)
+    for rows in _parts(gallery):
+        trees.append((rows, average_link(gallery.embeddings[rows])))
+        if progress is not None:
+            progress(Progress("grouping similar examples", sum(len(part) for part, _ in trees), count))
+    nearest, target = _NearestOutside.of(gallery), _nearest(gallery, new)
+    joined = np.concatenate([tree.similarities for _, tree in trees])
+    cuts = np.unique(np.quantile(joined, np.linspace(0, 1, _CUTS), method="lower")) if len(joined) else joined
+    groups = np.arange(count)
+    best, least = groups, _wasserstein(nearest.similarities(groups), target)
+    for cut in cuts[::-1]:
+        groups = groups.copy()
+        for rows, tree in trees:
+            groups[rows] = rows[tree.cut(cut)]
+        distance = _wasserstein(nearest.similarities(groups), target)
+        if distance < least:
+            best, least = groups, distance
+    return best
+
+
+@dataclass(frozen=True)
+class _NearestOutside:
+    """Some examples with what decides how similar their nearest neighbor of another group is, whatever the groups."""
+
+    rows: list[IntArray]  # of each label, some of its rows (r,)
+    members: Sequence[IntArray]  # of each label, all its rows (m,)
+    within: list[Float32Array]  # of each label, the similarities (r, m)
+    elsewhere: list[Float64Array]  # of each label, the similarity of its rows to the nearest of other labels, (r,)
+
+    @classmethod
+    def of(cls, gallery: Gallery) -> _NearestOutside:
+        sample = _sample(len(gallery.label_ids), _PAIRS // max(int(gallery.counts.max(initial=1)), 1))
+        rows = [sample[gallery.label_ids[sample] == label] for label in range(gallery.labels)]
+        within = [
+            gallery.embeddings[some] @ gallery.embeddings[members].T
+            for some, members in zip(rows, gallery.rows_of_label, strict=True)
+        ]
+        elsewhere = [_nearest_outside(gallery, gallery.label_ids, some) for some in rows]
+        return cls(rows, gallery.rows_of_label, within, elsewhere)
+
+    def similarities(self, groups: IntArray) -> Float64Array:
+        """Return the similarity of each example to its nearest neighbor of another group, (n,); groups are (N,)."""
+        nearest = [
+            np.maximum(np.where(groups[rows][:, None] == groups[members], -1, within).max(axis=1), elsewhere)
+            for rows, members, within, elsewhere in zip(
+                self.rows, self.members, self.within, self.elsewhere, strict=True
+            )
+            if len(rows)
+        ]
+        return np.concatenate(nearest)
+
+
+def _wasserstein(values: Float64Array, others: Float64Array) -> float:
+    """Return the mean distance between equal quantiles of the distributions of values (n,) and of others (m,)."""
+    places = np.sort(np.concatenate([values, others]))
+    fractions = np.searchsorted(np.sort(values), places[:-1], side="right") / len(values)
+    fractions -= np.searchsorted(np.sort(others), places[:-1], side="right") / len(others)
+    return float((np.abs(fractions) * np.diff(places)).sum())
+
+
+def _parts(gallery: Gallery) -> Iterator[IntArray]:
+    """Yield the rows of each label; of a large one in parts, cut where it varies most, so that memory is bounded."""
+    waiting = [rows for rows in gallery.rows_of_label if len(rows)]
+    while waiting:
+        rows = waiting.pop()
+        if len(rows) <= _LARGEST_PART:
+            yield rows
+            continue
+        centered = gallery.embeddings[rows] - gallery.embeddings[rows].mean(axis=0)
+        axis = centered[int(np.square(centered).sum(axis=1).argmax())]
+        for _ in range(_POWER_STEPS):
+            axis = (centered @ axis) @ centered
+            axis /= max(float(np.linalg.norm(axis)), _TINY)
+        order = np.argsort(centered @ axis, kind="stable")
+        waiting += [np.sort(rows[half]) for half in np.array_split(order, 2)]
 
 
 def _nearest(gallery: Gallery, new: Float32Array) -> Float64Array:
@@ -113,25 +188,8 @@ def _nearest_outside(gallery: Gallery, groups: IntArray, rows: IntArray) -> Floa
     return np.concatenate(nearest).astype(np.float64)
 
 
-def _links(gallery: Gallery) -> list[tuple[int, int, float]]:
-    """Return the maximum spanning tree of each label (Prim, 1957): cutting it is single linkage."""
-    links = []
-    for rows in gallery.rows_of_label:
-        embeddings = gallery.embeddings[rows]
-        best, partner = np.full(len(rows), -np.inf), np.zeros(len(rows), np.int64)
-        outside = np.ones(len(rows), bool)
-        newest = 0
-        for _ in range(len(rows) - 1):
-            outside[newest] = False
-            similarities = embeddings @ embeddings[newest]
-            improved = similarities > best
-            best[improved], partner[improved] = similarities[improved], newest
-            newest = int(np.where(outside, best, -np.inf).argmax())
-            links.append((int(rows[newest]), int(rows[partner[newest]]), float(best[newest])))
-    return links
-
-
-def _sample(count: int) -> IntArray:
-    if count <= _SAMPLE:
+def _sample(count: int, most: int = _SAMPLE) -> IntArray:
+    most = max(min(most, _SAMPLE), 1)
+    if count <= most:
         return np.arange(count)
-    return np.sort(np.random.default_rng(0).choice(count, _SAMPLE, replace=False))
+    return np.sort(np.random.default_rng(0).choice(count, most, replace=False))

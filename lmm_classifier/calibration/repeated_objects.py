@@ -1,9 +1,9 @@
 """Tells whether a dataset holds many images of few objects, for which leave-one-out is too optimistic.
 
-Around an example of independent images, the distances to the nearest others of its label grow slowly: the first is
-nearly as far as the fifth (their ratio measures the intrinsic dimension: Levina & Bickel, NIPS 2004). Another image of
-the same object lies much closer than all else, so the ratio falls. For objects of m images it is the ratio of neighbor
-k to neighbor 5k that falls, with k < m <= 5k.
+Around an example of independent images, the logarithm of the distance to the nearest, second, third other image of its
+label grows at the same rate everywhere: the inverse of the intrinsic dimension (Levina & Bickel, NIPS 2004), and faster
+only at the edge of the label. Other images of the same object lie much closer than all else. So for objects of m images
+it grows faster from neighbor k < m to neighbor 3k + 1 >= m than beyond.
 """
 
 from __future__ import annotations
@@ -16,68 +16,78 @@ import numpy as np
 from lmm_classifier.core.arrays import Float32Array, Float64Array, IntArray
 from lmm_classifier.neighbors.gallery import Gallery
 
-_STEPS = (1, 2, 4, 8, 16)  # k: objects of 2 to 80 images
-_FACTOR = 5
-# Independent photographs have median ratios of 0.86 to 0.99 at every k, repeated objects of 0.57 to 0.78 at some k,
-# with trained encoders.
-_LOW_FIRST, _LOW = 0.81, 0.75
-# A weight-free descriptor has ratios near 1 everywhere. There the logarithm of the first is 1.0 to 1.75 times the
-# smallest one farther out on independent photographs, and 2.1 to 5.5 times on repeated objects.
-_HIGH_CONTRAST, _FAR = 2.0, 4
-_MIN_OTHERS = 8  # at the edge of a label all ratios fall, so it must be larger than the neighborhood
+_STEPS = (1, 2, 4, 8, 16)  # k: objects of 2 to 49 images
+# Independent images have contrasts of at most 0.9, whatever the encoder and the number of images per label. Repeated
+# photographs have 1.3 to 5.
+HIGH_CONTRAST = 1.0
+_MIN_OTHERS = 8  # neighbors 4 to 8 say how distances grow beyond the nearest four
 _MOST_ROWS, _MOST_PAIRS = 2000, 200_000_000
 _ROUNDING = 1e-6  # of a squared distance, ten times the error of float32: images that are no farther are copies
 
 
 @dataclass(frozen=True)
 class RepeatedObjects:
-    """How close the nearest images of the same label are, compared with those farther out.
+    """How much faster distances to images of the same label grow near an example than farther out.
 
-    `ratios` maps k to the median, over examples, of the distance to neighbor k divided by that to neighbor 5k. It is
-    empty where most labels have fewer than nine images, about which nothing can be said.
+    `contrasts` maps k to the rate from neighbor k to neighbor 3k + 1, divided by the rate from there to a neighbor
+    three times as far in the order. Rates are medians over examples. It is empty where most labels have fewer than nine
+    images, about which nothing can be said.
     """
 
-    ratios: Mapping[int, float]
+    contrasts: Mapping[int, float]
 
     @property
-    def lowest(self) -> float:
-        """Return the lowest ratio, 0 to 1; 1 where there is none."""
-        return min(self.ratios.values(), default=1.0)
+    def highest(self) -> float:
+        """Return the highest contrast; 0 where there is none."""
+        return max(self.contrasts.values(), default=0.0)
 
     @property
     def likely(self) -> bool:
         """Return whether the dataset seems to hold many images of few objects."""
-        if not self.ratios:
-            return False
-        if self.ratios[1] < _LOW_FIRST or self.lowest < _LOW:
-            return True
-        far = [-np.log(ratio) for step, ratio in self.ratios.items() if step >= _FAR and ratio < 1]
-        return bool(far) and bool(-np.log(self.ratios[1]) / min(far) > _HIGH_CONTRAST)
+        return self.highest > HIGH_CONTRAST
 
     @classmethod
     def of(cls, gallery: Gallery) -> RepeatedObjects:
         """Measure at most 2,000 examples whose label has nine images or more."""
         others, neighbors = _distances(gallery)
-        ratios = {}
+        contrasts = {}
         for step in _STEPS:
-            usable = others >= (2 * _FACTOR * step if step > 1 else _MIN_OTHERS)
+            middle = _middle(step)
+            usable = others >= max(2 * middle, _MIN_OTHERS)
             if not len(usable) or 2 * usable.sum() < len(usable):
                 break
-            near, far = neighbors[usable, step - 1], neighbors[usable, _FACTOR * step - 1]
-            apart = far > 0
-            ratios[step] = float(np.median(near[apart] / far[apart])) if apart.any() else 0.0  # all are one image
-        return cls(ratios)
+            ends = np.minimum(3 * middle, others[usable])
+            contrasts[step] = _contrast(neighbors[usable], step, middle, ends)
+        return cls(contrasts)
+
+
+def _middle(step: int) -> int:
+    return 3 * step + 1
+
+
+def _contrast(neighbors: Float64Array, start: int, middle: int, ends: IntArray) -> float:
+    """Compare the growth of distances (n, 147) from neighbor `start` to `middle` with that to neighbor `ends` (n,)."""
+    last = neighbors[np.arange(len(neighbors)), ends - 1]
+    apart = last > 0
+    if not apart.any():
+        return float("inf")  # all are one image
+    logs = np.log(np.maximum(neighbors, np.sqrt(_ROUNDING)))[apart]
+    harmonic = np.concatenate([[0.0], np.cumsum(1 / np.arange(1, neighbors.shape[1]))])  # of place - 1
+    near = (logs[:, middle - 1] - logs[:, start - 1]) / (harmonic[middle - 1] - harmonic[start - 1])
+    far = (np.log(last[apart]) - logs[:, middle - 1]) / (harmonic[ends[apart] - 1] - harmonic[middle - 1])
+    growth = float(np.median(far))
+    return float(np.median(near)) / growth if growth > 0 else float("inf")
 
 
 def _distances(gallery: Gallery) -> tuple[IntArray, Float64Array]:
     """Sample n examples.
 
-    Return how many others their label has, (n,), and the distances to the nearest of them, (n, 80), ascending; NaN
+    Return how many others their label has, (n,), and the distances to the nearest of them, (n, 147), ascending; NaN
     where there are fewer.
     """
     eligible = np.flatnonzero(gallery.counts[gallery.label_ids] > _MIN_OTHERS)
     rows = _sample(eligible, max(min(_MOST_ROWS, _MOST_PAIRS // int(gallery.counts.max(initial=1))), 1))
-    counts, most = gallery.counts[gallery.label_ids[rows]] - 1, _FACTOR * _STEPS[-1]
+    counts, most = gallery.counts[gallery.label_ids[rows]] - 1, 3 * _middle(_STEPS[-1])
     neighbors = np.full((len(rows), most), np.nan)
     for place, row in enumerate(rows):
         distances = _nearest(gallery.embeddings, int(row), gallery.rows_of_label[gallery.label_ids[row]], most)

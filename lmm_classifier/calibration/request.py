@@ -51,6 +51,12 @@ class CalibrationRequest:
             if (dataset := getattr(self, name)) is not None:
                 object.__setattr__(self, name, DatasetSpec.of(dataset))
 
+    @property
+    def is_for_thresholds_only(self) -> bool:
+        """Return whether the request mentions rates, and nothing that examples are held out or measured by."""
+        mentioned = {field.name for field in fields(self) if getattr(self, field.name) is not None}
+        return bool(mentioned) and mentioned <= set(_RATES)
+
     def completed(self, former: CalibrationRequest | None = None) -> CalibrationRequest:
         """Return the request with each field filled in from a former one, or by its default.
 

@@ -11,6 +11,7 @@ import numpy as np
 from lmm_classifier.calibration.rule_fitting import ChosenMetric, sample_rows, score_held_out
 from lmm_classifier.core.arrays import Float64Array, IntArray
 from lmm_classifier.core.metrics import auroc
+from lmm_classifier.core.progress import Progress, ProgressCallback
 from lmm_classifier.neighbors.gallery import Gallery
 from lmm_classifier.neighbors.metric import WithinClassMetric, fit_scatter, gallery_in_metric
 from lmm_classifier.neighbors.novelty import Familiarity, NeighborDensity, keep_known_threshold, signals
@@ -50,6 +51,7 @@ def estimate_open_set_tradeoff(
     galleries: Sequence[Gallery],
     weights: Float64Array,
     keep_known: Sequence[float],
+    progress: ProgressCallback | None = None,
 ) -> OpenSetTradeoff | None:
     """Hold out a fifth of the labels at a time and measure how familiar they look to the others.
 
@@ -61,6 +63,7 @@ def estimate_open_set_tradeoff(
         galleries: all examples, with the vectors of each encoder.
         weights: of the encoders, (E,); the familiarity is their weighted mean.
         keep_known: true-positive rates of known images, 0 to 1.
+        progress: called after each fifth.
 
     Returns:
         The estimate. None where fewer than three labels have more than one example.
@@ -73,8 +76,9 @@ def estimate_open_set_tradeoff(
     if len(labels) < 3:
         return None
     areas, accepted = [], []
-    for number in range(min(_FOLDS, len(labels))):
-        is_unknown = np.isin(label_ids, labels[number :: min(_FOLDS, len(labels))])
+    folds = min(_FOLDS, len(labels))
+    for number in range(folds):
+        is_unknown = np.isin(label_ids, labels[number::folds])
         parts = [
             _familiarity(metric, _renumbered(each, rows[~is_unknown]), each, rows[is_unknown])
             for metric, each in zip(metrics, galleries, strict=True)
@@ -82,6 +86,8 @@ def estimate_open_set_tradeoff(
         of_known, of_unknown = (np.average([part[side] for part in parts], axis=0, weights=weights) for side in (0, 1))
         areas.append(auroc(of_known, of_unknown))
         accepted.append([float((of_unknown >= keep_known_threshold(of_known, keep)).mean()) for keep in keep_known])
+        if progress is not None:
+            progress(Progress("estimating unknown images", number + 1, folds))
     means = np.mean(accepted, axis=0)
     return OpenSetTradeoff(float(np.mean(areas)), {keep: float(mean) for keep, mean in zip(keep_known, means)})
 

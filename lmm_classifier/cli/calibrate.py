@@ -54,8 +54,8 @@ def calibrate(
         str | None,
         typer.Option(
             metavar="DATASET",
-            help="Unlabeled images from production, in a folder or any other dataset: finds out whether leave-one-out "
-            "is too optimistic.",
+            help="Unlabeled images from production, in a folder or any other dataset. If they are less similar to the "
+            "examples than these to each other, clusters of similar examples are held out.",
             autocompletion=complete_dataset,
         ),
     ] = None,
@@ -77,7 +77,8 @@ def calibrate(
     """Fit the decision rule and set the thresholds.
 
     Leave-one-out on the examples of the index chooses both. They are stored with the index, and so is what was asked
-    for: a later `calibrate` keeps every option that it does not mention.
+    for: a later `calibrate` keeps every option that it does not mention. One that mentions only --target-precision,
+    --confidence-level or --keep-known sets the thresholds anew, without fitting again.
 
     Exit codes: 0 done, 1 failed, or the dataset is too small for the guarantee.
     """
@@ -113,12 +114,13 @@ def print_calibration(
 
 def _lines(path: Path, report: CalibrationReport) -> list[str]:
     """Return the lines that say what a calibration did; the first one says if its figures are too optimistic."""
-    predictions, calibration = report.predictions, report.calibration
+    calibration = report.calibration
+    results = calibration.held_out
     warning = [f"not certified. {report.warning} {_HOLD_OUT_OBJECTS}"] if report.warning else []
     lines = [
         *warning,
-        f"{path}: {len(predictions.rows)} images {report.method}",
-        f"accuracy: {100 * report.accuracy:.1f}%, mean confidence {100 * predictions.confidence.mean():.1f}%",
+        f"{path}: {len(results)} images {report.method}",
+        f"accuracy: {100 * report.accuracy:.1f}%, mean confidence {100 * results.confidence.mean():.1f}%",
         *report.notes,
         f"rule: {calibration.rule.split()[0]}",
         *_shrinkage_lines(report),
@@ -155,15 +157,15 @@ _LIMITS = (
 def _guarantee_lines(report: CalibrationReport) -> list[str]:
     from lmm_classifier.calibration.guarantees.risk_control import RiskGuarantee
 
-    guarantee, sgr = report.guarantee, report.sgr_guarantee
-    if guarantee is None:
+    guarantee, sgr, outlook = report.guarantee, report.sgr_guarantee, report.outlook
+    if guarantee is None or outlook is None:
         return []
     other = f"{100 * sgr.coverage:.1f}%" if isinstance(sgr, RiskGuarantee) else "no guarantee"
     return [
         f"confidence_threshold: {guarantee.threshold:.4f}{', not certified' if report.warning else ''}; at most "
         f"{100 * guarantee.risk:g}% of accepted answers are wrong, with probability {1 - guarantee.delta:g}",
-        f"  expected coverage: {100 * guarantee.coverage:.1f}% of images of known labels, "
-        f"{100 * guarantee.realized:.1f}% wrong among the examples",
+        f"  expected coverage: {100 * (outlook.accepted or 0):.1f}% of images of known labels "
+        f"({100 * outlook.unknown:.1f}% are called unknown), {100 * guarantee.realized:.1f}% wrong among the examples",
         f"  coverage by the older method SGR (selection with guaranteed risk): {other}",
     ]
 

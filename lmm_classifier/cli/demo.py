@@ -77,10 +77,10 @@ def _calibrate(config: PipelineConfig) -> tuple[list[str], CalibrationReport | N
     except CalibrationError as error:
         return [str(error)], None
     lines = []
-    if report.guarantee is not None:
+    if report.guarantee is not None and report.outlook is not None:
         lines.append(
             f"guarantee: at a confidence of {report.guarantee.threshold:.2f} and above {100 * _TARGET:g}% are correct; "
-            f"expected coverage {100 * report.guarantee.coverage:.0f}% of images"
+            f"expected coverage {100 * (report.outlook.accepted or 0):.0f}% of images"
         )
     if report.calibration.reranker_benefit is not None:
         lines.append(summary(report.calibration.reranker_benefit)[0])

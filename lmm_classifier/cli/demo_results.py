@@ -116,6 +116,8 @@ def rerank_confused_pairs(
 def _confused_pairs(report: CalibrationReport, names: Sequence[str]) -> list[frozenset[str]]:
     """Return the pairs of labels that leave-one-out confuses most, by the probability given to the wrong one."""
     predictions = report.predictions
+    if predictions is None:
+        return []
     probabilities = np.exp(predictions.log_probabilities)  # (n, C)
     mass: dict[frozenset[str], float] = defaultdict(float)
     for row, label in zip(probabilities, predictions.label_ids):

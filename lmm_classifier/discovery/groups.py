@@ -8,8 +8,8 @@ import numpy as np
 
 from lmm_classifier.core.arrays import Float32Array, Float64Array, IntArray
 from lmm_classifier.core.linalg import single_threaded_blas
-from lmm_classifier.discovery.average_link import average_link
 from lmm_classifier.discovery.fused_space import FusedSpace
+from lmm_classifier.neighbors.average_link import average_link
 
 MOST = 2000  # images that form groups; others join them
 DEFAULT_CUT = 0.2  # mean cosine within a group, where too few labels are known to learn it

@@ -7,19 +7,18 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
-
 from lmm_classifier.calibration.calibration import Calibration
 from lmm_classifier.calibration.calibration_report import CalibrationReport
-from lmm_classifier.calibration.fit import Fit, fit_by_groups, fit_by_leave_one_out, fit_on_held_out
+from lmm_classifier.calibration.fit import Fit, fit_by_leave_one_out
+from lmm_classifier.calibration.guarantees.held_out_results import HeldOutResults
 from lmm_classifier.calibration.guarantees.outlook import required_guarantee
 from lmm_classifier.calibration.guarantees.risk_control import (
     NoGuarantee,
     RiskGuarantee,
     sgr_threshold,
 )
-from lmm_classifier.calibration.guarantees.threshold_setting import today
-from lmm_classifier.calibration.predictions import HeldOutPredictions
+from lmm_classifier.calibration.guarantees.threshold_setting import set_thresholds, today
+from lmm_classifier.calibration.loading import Loaded
 from lmm_classifier.calibration.repeated_objects import RepeatedObjects
 from lmm_classifier.calibration.request import CalibrationRequest
 from lmm_classifier.config import PipelineConfig
@@ -28,14 +27,13 @@ from lmm_classifier.core.errors import CalibrationError
 from lmm_classifier.core.paths import expand_home
 from lmm_classifier.core.progress import ProgressCallback, ProgressOption
 from lmm_classifier.core.progress_display import displayed
-from lmm_classifier.data.readers.dataset_spec import DatasetSpec
-from lmm_classifier.embeddings.whitening import IdentityTransform
 from lmm_classifier.index.build.editor import IndexEditor
 from lmm_classifier.index.formats import is_durable, write_calibration
 from lmm_classifier.index.settings.remembered import config_of_index
+from lmm_classifier.index.staleness import stale_parts
 from lmm_classifier.index.vector_index import Index
 from lmm_classifier.pipeline.calibrating.former_calibration import FormerCalibration, RerankerMeasurement
-from lmm_classifier.pipeline.calibrating.held_out import HoldOut
+from lmm_classifier.pipeline.calibrating.held_out import fit_by_request
 from lmm_classifier.pipeline.fusion_report import compare_ladders, fused_tradeoff, fusion_notes
 from lmm_classifier.pipeline.index_encoder import encode_label_names
 from lmm_classifier.pipeline.rerank_calibrator import measure_on_predictions
@@ -53,7 +51,9 @@ def calibrate_index(
 ) -> CalibrationReport:
     """Calibrate an index and store the calibration in it, with the request.
 
-    What the request does not mention stays as the former calibration had it. A transform that was fitted to former
+    What the request does not mention stays as the former calibration had it. A request for thresholds alone
+    (`target_precision`, `confidence_level`, `keep_known`) takes the held-out results of the former calibration, where
+    these are of the same examples and the same rule: nothing is fitted again. A transform that was fitted to former
     images is fitted again first, and stays so whatever happens then.
 
     Args:
@@ -83,32 +83,54 @@ def calibrate_index(
     _check_size(index, path)
     former = FormerCalibration() if reset else FormerCalibration.of(index, config)
     request = former.merged(asked)
+    if asked.is_for_thresholds_only and isinstance(former.state, Loaded) and not stale_parts(index.contents):
+        return _thresholds_alone(path, config, former, asked)
     texts = encode_label_names(indexes, config, path)
     reranking = former.reranking
     with displayed(progress) as show:
-        fit, method, notes = _fit(indexes, config, path, request, texts, show)
+        fit, held_out = fit_by_request(indexes, config, path, request, texts, show)
         fitted, predictions = fit
         guarantee = required_guarantee(fitted.held_out, request)
         if request.max_calls is not None:
             reranking = _measured(indexes, path, config, fit, request, show)
-    warning = _warning(indexes, request)
+        tradeoff = fused_tradeoff(indexes, fitted, show)
+    warning = _warning(indexes, request) or held_out.warning
     calibration = replace(
         fitted,
         ladders=compare_ladders(indexes, predictions, request, equal=bool(warning)),
         confidence_threshold=guarantee.threshold if guarantee else None,
         warning=warning,
-        tradeoff=fused_tradeoff(indexes, fitted),
+        tradeoff=tradeoff,
         request=replace(request, max_calls=reranking.max_calls),
         reranker_benefit=reranking.benefit,
         reranker_date=reranking.date,
         date=today(),
     )
     write_calibration(path, index.contents, calibration.to_arrays(index.contents))
-    notes += [*_fitted_again(refitted, fitted, texts), *fusion_notes(index, fitted, config)]
+    notes = [*held_out.notes, *_fitted_again(refitted, fitted, texts), *fusion_notes(index, fitted, config)]
     notes += former.notes(request, asked)
-    return CalibrationReport(
-        calibration, predictions, method, tuple(notes), guarantee, _older_guarantee(predictions, request)
+    older = _older_guarantee(calibration.held_out, request)
+    return CalibrationReport(calibration, predictions, held_out.method, tuple(notes), guarantee, older)
+
+
+def _thresholds_alone(
+    path: Path, config: PipelineConfig, former: FormerCalibration, asked: CalibrationRequest
+) -> CalibrationReport:
+    """Set the thresholds from the held-out results of the former calibration."""
+    before = former.request
+    calibration = set_thresholds(path, config.retrieval, asked)
+    request = calibration.request or asked
+    notes = list(former.notes(request, asked))
+    if calibration.ladders and before is not None and before.target_precision != request.target_precision:
+        notes.append(
+            "the comparison of encoders is still for the former target precision; a plain calibration renews it"
+        )
+    guarantee, older = (
+        required_guarantee(calibration.held_out, request),
+        _older_guarantee(calibration.held_out, request),
     )
+    method = "held out by the former calibration, so that nothing is fitted again"
+    return CalibrationReport(calibration, None, method, tuple(notes), guarantee, older)
 
 
 def _fitted_again(refitted: bool, calibration: Calibration, texts: Sequence[Float32Array | None]) -> Iterator[str]:
@@ -131,8 +153,8 @@ def _warning(indexes: Sequence[Index], request: CalibrationRequest) -> str:
     equal = " Until their groups are known, all encoders have equal weights." if len(indexes) > 1 else ""
     return (
         "The dataset seems to hold several images of the same objects, so held-out examples are easier than new images "
-        f"(their nearest image of the same label is at {min(repeated.lowest for repeated in measured):.2f} of the "
-        f"distance to others).{equal}"
+        f"(distances to images of the same label grow {max(repeated.highest for repeated in measured):.1f} times as "
+        f"fast near an example as farther out; between independent images they do not grow faster).{equal}"
     )
 
 
@@ -160,35 +182,9 @@ def _check_size(index: Index, path: Path) -> None:
         )
 
 
-def _fit(
-    indexes: Sequence[Index],
-    config: PipelineConfig,
-    path: Path,
-    request: CalibrationRequest,
-    texts: Sequence[Float32Array | None],
-    progress: ProgressCallback | None,
-) -> tuple[Fit, str, list[str]]:
-    """Fit by the strategy that the request asks for; return the fit, the method in words, and notes."""
-    hold_out = HoldOut(indexes, config, path, progress)
-    if request.holdout is not None:
-        spec = DatasetSpec.of(request.holdout)
-        vectors, label_ids, notes = hold_out.labeled(spec)
-        fit = fit_on_held_out(config.retrieval, indexes, vectors, label_ids, texts)
-        return fit, f"of {spec}", notes
-    groups, notes = hold_out.groups(request)
-    if groups is not None:
-        fit = fit_by_groups(config.retrieval, indexes, groups, texts, progress)
-        return fit, f"held out with their group, of {len(np.unique(groups))} groups", notes
-    fit = fit_by_leave_one_out(config.retrieval, indexes, texts=texts, progress=progress)
-    exact = all(isinstance(index.transform, IdentityTransform) for index in indexes)
-    return fit, "held out one by one" if exact else "held out by folds, because the transform is fitted", notes
-
-
-def _older_guarantee(
-    predictions: HeldOutPredictions, request: CalibrationRequest
-) -> RiskGuarantee | NoGuarantee | None:
+def _older_guarantee(results: HeldOutResults, request: CalibrationRequest) -> RiskGuarantee | NoGuarantee | None:
     """Return what selection with guaranteed risk would give; None where no target precision is asked for."""
     if request.target_precision is None or request.confidence_level is None:
         return None
     risk, delta = 1 - request.target_precision, 1 - request.confidence_level
-    return sgr_threshold(predictions.confidence, predictions.correct, risk, delta)
+    return sgr_threshold(results.confidence, results.correct, risk, delta)

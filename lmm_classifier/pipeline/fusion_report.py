@@ -11,6 +11,7 @@ from lmm_classifier.calibration.predictions import HeldOutPredictions
 from lmm_classifier.calibration.request import DEFAULT_CONFIDENCE_LEVEL, CalibrationRequest
 from lmm_classifier.calibration.simulated_unknowns import OpenSetTradeoff, estimate_open_set_tradeoff
 from lmm_classifier.config import PipelineConfig
+from lmm_classifier.core.progress import ProgressCallback
 from lmm_classifier.embeddings.whitening import IdentityTransform
 from lmm_classifier.index.manifest import Manifest
 from lmm_classifier.index.matching import likely_places
@@ -71,7 +72,9 @@ def compare_ladders(
     )
 
 
-def fused_tradeoff(indexes: Sequence[Index], calibration: Calibration) -> OpenSetTradeoff | None:
+def fused_tradeoff(
+    indexes: Sequence[Index], calibration: Calibration, progress: ProgressCallback | None = None
+) -> OpenSetTradeoff | None:
     """Estimate the price of accepting known images; None where a transform was fitted to all of them."""
     stage = calibration.cascade.stages[-1]
     asked = [indexes[place] for place in stage.encoders]
@@ -79,4 +82,4 @@ def fused_tradeoff(indexes: Sequence[Index], calibration: Calibration) -> OpenSe
         return None
     metrics = [calibration.fits[place].rule.metric for place in stage.encoders]
     galleries = [index.gallery for index in asked]
-    return estimate_open_set_tradeoff(metrics, galleries, stage.fusion.weights, _KEEP_KNOWN_RATES)
+    return estimate_open_set_tradeoff(metrics, galleries, stage.fusion.weights, _KEEP_KNOWN_RATES, progress)

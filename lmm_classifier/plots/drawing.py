@@ -65,8 +65,8 @@ def evaluated(evaluation: object) -> tuple[Float64Array, BoolArray]:
 
 def held_out(report: object) -> tuple[Float64Array, BoolArray]:
     """Return confidence (n,) and correctness (n,) of the held-out examples of a calibration."""
-    predictions = require(report, CalibrationReport, "calibrate_index").predictions
-    return _filled(predictions.confidence, predictions.correct, "The calibration held out no example")
+    results = require(report, CalibrationReport, "calibrate_index").calibration.held_out
+    return _filled(results.confidence, results.correct, "The calibration held out no example")
 
 
 def fraction_axis(ax: Axes, x: str | None = None, y: str | None = None) -> None:

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from scipy.cluster.hierarchy import fcluster, linkage
-from scipy.stats import mannwhitneyu
+from scipy.stats import mannwhitneyu, wasserstein_distance
 
 from lmm_classifier.calibration.grouping import SHIFT_ALARM, _sample, group_ids, match_query_distance, shift_z_score
 from lmm_classifier.core.errors import CalibrationError
@@ -98,21 +98,40 @@ def test_an_example_without_another_group_is_as_far_as_can_be():
 
 
 @pytest.mark.parametrize("seed", range(20))
-def test_clusters_are_those_of_single_linkage(seed):
-    """Scipy's single linkage within each label, cut where the median example is as far from others as a new image."""
-    gallery, new, _ = drawn(seed)
-    trees = [linkage(gallery.embeddings[rows].astype(float), "single", "cosine") for rows in gallery.rows_of_label]
-    target = np.median((new @ gallery.embeddings.T).max(axis=1))
-    cuts = np.unique(np.quantile(1 - np.concatenate([tree[:, 2] for tree in trees]), np.linspace(0, 1, 40)))[::-1]
-    for cut in cuts:
-        expected = np.empty(len(gallery.label_ids), int)
-        for label, (rows, tree) in enumerate(zip(gallery.rows_of_label, trees)):
-            expected[rows] = 1000 * label + fcluster(tree, 1 - cut + 1e-7, "distance")
-        if np.median(nearest_of_others(gallery, expected)) <= target:
-            break
+def test_clusters_are_those_of_average_linkage_whose_distances_match_best(seed):
+    """Scipy's average linkage within each label; of all cuts the one with the least Wasserstein distance."""
+    gallery, new, _ = draw_objects(np.random.default_rng(seed), 3, count=10, noise=0.1)
+    trees = [linkage(gallery.embeddings[rows].astype(float), "average", "cosine") for rows in gallery.rows_of_label]
+    target = (new @ gallery.embeddings.T).max(axis=1)
+    cuts = np.unique(
+        np.quantile(np.concatenate([tree[:, 2] for tree in trees]), np.linspace(0, 1, 41), method="higher")
+    )
     found = match_query_distance(gallery, new)
-    np.testing.assert_array_equal(found[:, None] == found, expected[:, None] == expected)
+    least = wasserstein_distance(nearest_of_others(gallery, found), target)
+    distances, clusters = [], []
+    for cut in [-1, *cuts]:
+        groups = np.empty(len(found), int)
+        for label, (rows, tree) in enumerate(zip(gallery.rows_of_label, trees)):
+            groups[rows] = 1000 * label + fcluster(tree, cut + 1e-6, "distance")
+        distances.append(wasserstein_distance(nearest_of_others(gallery, groups), target))
+        clusters.append(groups[:, None] == groups)
+    assert least == pytest.approx(min(distances), abs=1e-6)
+    assert any(np.array_equal(found[:, None] == found, together) for together in clusters)
     assert 1 < len(np.unique(found)) < len(found)
+
+
+def test_a_distribution_is_matched_and_not_its_median():
+    """Objects of one image and of seven, equally many: the single ones stay alone."""
+    rng = np.random.default_rng(0)
+    gallery, new, truth = draw_objects(rng, 7, count=30)
+    counts = np.bincount(truth, minlength=90)
+    keep = np.flatnonzero((truth % 2 == 0) | (np.arange(len(truth)) % 7 == 0))
+    uneven = Gallery(gallery.embeddings[keep], gallery.label_ids[keep], 3)
+    found, objects = match_query_distance(uneven, new), truth[keep]
+    assert counts.max() == 7
+    together, same = found[:, None] == found, objects[:, None] == objects
+    assert together[same].mean() > 0.9
+    assert (together & ~same).sum() < 0.1 * same.sum()
 
 
 def test_two_examples_of_a_label_are_joined_where_new_images_are_far():
@@ -120,16 +139,27 @@ def test_two_examples_of_a_label_are_joined_where_new_images_are_far():
     embeddings = np.array([[1, 0, 0], [0.8, 0.6, 0], [0, 0.6, 0.8], [0, 0, 1]], np.float32)
     gallery = Gallery(embeddings, np.array([0, 0, 1, 1]), 2)
     assert match_query_distance(gallery, -embeddings).tolist() == [0, 0, 2, 2]
-    assert match_query_distance(gallery, embeddings[:1] * 1.01).tolist() == [0, 0, 2, 2]
+    assert match_query_distance(gallery, embeddings[:1] * 1.01).tolist() == [0, 1, 2, 3]
 
 
-def test_the_median_example_may_be_just_as_far_as_a_new_image():
-    """Where it is equally far already, no more examples are joined."""
-    embeddings = np.array([[1, 0, 0, 0], [1, 0, 0, 0], [0.5, 0.5, 0.5, 0.5]], np.float32)
-    new = np.array([[0.5, -0.5, 0.5, 0.5]], np.float32)  # similarity 0.5, as the third example has to the others
-    gallery = Gallery(embeddings, np.zeros(3, np.int64), 1)
-    assert match_query_distance(gallery, new).tolist() == [0, 0, 2]
-    assert match_query_distance(gallery, new * 0.99).tolist() == [0, 0, 0]
+def test_a_large_label_is_clustered_in_parts(monkeypatch):
+    """Nearly every object stays whole, and progress is reported for each part."""
+    monkeypatch.setattr("lmm_classifier.calibration.grouping._LARGEST_PART", 50)
+    gallery, new, truth = draw_objects(np.random.default_rng(3), 5)
+    steps = []
+    found = match_query_distance(gallery, new, steps.append)
+    same = truth[:, None] == truth
+    assert (found[:, None] == found)[same].mean() > 0.8
+    assert [step.done for step in steps] == sorted({step.done for step in steps})
+    assert len(steps) >= 12
+    assert steps[-1].done == steps[-1].total == len(truth)
+
+
+def test_copies_beyond_the_size_of_a_part_are_no_endless_loop(monkeypatch):
+    """Images that are all the same have no direction in which they vary."""
+    monkeypatch.setattr("lmm_classifier.calibration.grouping._LARGEST_PART", 3)
+    gallery = Gallery(np.tile(np.eye(2, dtype=np.float32)[:1], (10, 1)), np.zeros(10, np.int64), 1)
+    assert match_query_distance(gallery, np.eye(2, dtype=np.float32)[1:]).shape == (10,)
 
 
 def test_labels_of_one_example_are_their_own_clusters():

@@ -24,6 +24,14 @@ REQUESTS = st.builds(
 ).filter(lambda request: request.holdout is None or request.group_by is request.target_images is None)
 
 
+def test_thresholds_alone_are_rates():
+    """Nothing mentioned repeats a whole calibration; a folder, a pattern or a reranker needs one."""
+    assert CalibrationRequest(0.9, 0.8, 0.7).is_for_thresholds_only
+    assert CalibrationRequest(keep_known=0.7).is_for_thresholds_only
+    for request in (CalibrationRequest(), CalibrationRequest(0.9, group_by="x"), CalibrationRequest(max_calls=20)):
+        assert not request.is_for_thresholds_only
+
+
 @settings(max_examples=40)
 @given(REQUESTS)
 def test_a_stored_request_is_read_back(request):

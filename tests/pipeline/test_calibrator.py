@@ -3,14 +3,17 @@
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from lmm_classifier.calibration import fit
 from lmm_classifier.calibration.fit import fit_by_leave_one_out
 from lmm_classifier.calibration.guarantees.risk_control import fixed_sequence_threshold, sgr_threshold
 from lmm_classifier.calibration.request import CalibrationRequest
 from lmm_classifier.config import PipelineConfig
 from lmm_classifier.core.errors import CalibrationError, Cancelled
 from lmm_classifier.data.readers.dataset_spec import DatasetSpec
+from lmm_classifier.data.synthetic.catalog import draw
 from lmm_classifier.index.build.builder import build_index_from_directory
 from lmm_classifier.index.formats import read_index
 from lmm_classifier.index.vector_index import Index
@@ -161,6 +164,72 @@ def test_a_shift_is_answered_by_clusters(drawn, images, monkeypatch):
     report = calibrate_index(images.retrieval.index_path, images, CalibrationRequest(target_images=drawn / "new"))
     assert "shift found" in report.notes[-1]
     assert "held out with their group" in report.method
+    assert "they are of another kind" in report.warning  # the alarm does not cease
+
+
+@pytest.mark.long
+def test_a_shift_that_clusters_explain_leaves_no_warning(images, tmp_path):
+    """Many views of few drawn objects, and new objects: clusters of views are held out, and their errors counted so."""
+    rng = np.random.default_rng(0)
+    for part, objects, views in (("dataset", 14, 4), ("new", 14, 1)):
+        for label in ("stripes", "polka_dots"):
+            (tmp_path / part / label).mkdir(parents=True)
+            for number in range(objects):
+                image = draw(label, np.random.default_rng((part == "new", number)), 48)
+                for view in range(views):
+                    image.rotate(rng.uniform(-2, 2)).save(tmp_path / part / label / f"{number}_{view}.png")
+    path = tmp_path / "views.npz"
+    build_index_from_directory(tmp_path / "dataset", path, config=images)
+    assert "several images of the same objects" in calibrate_index(path, images).warning
+    report = calibrate_index(path, images, CalibrationRequest(target_images=tmp_path / "new"))
+    assert "shift found" in " ".join(report.notes)
+    assert not report.warning
+    groups = report.calibration.held_out.groups
+    assert 14 <= len(np.unique(groups)) < 0.7 * len(groups)
+
+
+def test_a_second_target_costs_no_second_fit(drawn, images, monkeypatch):
+    """Nothing is held out or encoded again, and the thresholds are those of the first fit."""
+    path = images.retrieval.index_path
+    calibrate_index(path, images, CalibrationRequest(0.7, target_images=drawn / "new", group_by=r"(\d)\.png"))
+    before = Index.open(path).contents.calibration
+    fits = []
+    for name in ("choose_metric", "score_folds"):
+        real = getattr(fit, name)
+        monkeypatch.setattr(fit, name, lambda *given, real=real: fits.append(1) or real(*given))
+    report = calibrate_index(path, images, CalibrationRequest(0.8, keep_known=0.9))
+    assert not fits
+    assert report.predictions is None
+    assert report.guarantee.risk == pytest.approx(0.2)
+    assert report.calibration.keep_known == 0.9
+    assert report.calibration.request.group_by == r"(\d)\.png"
+    after = Index.open(path).contents.calibration
+    changed = {name for name in after if not np.array_equal(before[name], after[name])}
+    assert changed <= {"confidence_threshold", "request", "date"}
+    calibrate_index(path, images)  # a plain one repeats all of it
+    assert fits
+
+
+def test_other_examples_or_another_rule_are_fitted_again(images):
+    """Thresholds alone are set only from held-out results of the same examples and the same rule."""
+    path = images.retrieval.index_path
+    calibrate_index(path, images)
+    images.retrieval.rule = "knn"
+    assert calibrate_index(path, images, CalibrationRequest(0.7)).predictions is not None
+    assert calibrate_index(path, images, CalibrationRequest(0.8)).predictions is None
+    assert calibrate_index(path, images, CalibrationRequest(0.8), reset=True).predictions is not None
+
+
+def test_the_expected_coverage_counts_what_is_called_unknown(path):
+    """An answer is accepted where it is confident and familiar."""
+    report = calibrate_index(path, request=CalibrationRequest(0.8, keep_known=0.6))
+    results, calibration = report.calibration.held_out, report.calibration
+    familiar = results.familiarity >= calibration.familiarity_threshold(0.6)
+    accepted = familiar & (results.confidence >= report.guarantee.threshold)
+    assert report.outlook.accepted == pytest.approx(accepted.mean())
+    assert report.outlook.unknown == pytest.approx(1 - familiar.mean())
+    assert report.outlook.accepted < report.guarantee.coverage
+    assert calibrate_index(path, reset=True).outlook is None
 
 
 def test_cancelling_leaves_the_index_unchanged(images):
@@ -230,7 +299,7 @@ def test_groups_and_holdouts_are_remembered_and_replace_each_other(drawn, images
     """The one that is mentioned wins, and a note says which one it replaced."""
     path = images.retrieval.index_path
     calibrate_index(path, images, CalibrationRequest(group_by=r"(\d)\.png"))
-    report = calibrate_index(path, images, CalibrationRequest(keep_known=0.9))
+    report = calibrate_index(path, images)
     assert "held out with their group" in report.method
     report = calibrate_index(path, images, CalibrationRequest(holdout=drawn / "new"))
     assert report.calibration.request.group_by is None

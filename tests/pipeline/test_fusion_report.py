@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from lmm_classifier.calibration.fit import fit_by_leave_one_out
 from lmm_classifier.calibration.fusion.cascade import Cascade, Stage
@@ -22,10 +23,25 @@ from tests.helpers.vector_indexes import write_clusters
 def sides(tmp_path_factory):
     """A dataset and its index of three encoders, one of which gives noise."""
     root = tmp_path_factory.mktemp("sides")
-    draw_sides(root / "dataset")
-    encoders = [ColorEncoder(), NoiseEncoder(), LayoutEncoder()]
-    build_index_from_directory(root / "dataset", root / "index.npz", config=PipelineConfig.offline(), encoder=encoders)
+    build_index(draw_sides(root / "dataset"), root / "index.npz")
     return root
+
+
+def build_index(dataset, path):
+    encoders = [ColorEncoder(), NoiseEncoder(), LayoutEncoder()]
+    build_index_from_directory(dataset, path, config=PipelineConfig.offline(), encoder=encoders)
+    return path
+
+
+def add_views(dataset, count):
+    """Add `count` images to each that differ from it by a little noise; return the dataset."""
+    for number, file in enumerate(sorted(dataset.rglob("*.png"))):
+        pixels = np.asarray(Image.open(file), np.int16)
+        for view in range(count):
+            noise = np.random.default_rng((number, view)).integers(-3, 4, pixels.shape)
+            image = Image.fromarray(np.clip(pixels + noise, 0, 255).astype(np.uint8))
+            image.save(file.with_name(f"{file.stem}_{view}.png"))
+    return dataset
 
 
 def replaced(calibration, *stages):
@@ -74,10 +90,9 @@ def test_one_encoder_needs_no_notes(tmp_path):
     assert fused_tradeoff([index], calibration) is not None
 
 
-def test_without_known_groups_the_weights_are_equal(sides, tmp_path):
+def test_without_known_groups_the_weights_are_equal(tmp_path):
     """Leave-one-out favors an encoder that recognizes objects. With groups the weights are fitted."""
-    path = tmp_path / "index.npz"
-    path.write_bytes((sides / "index.npz").read_bytes())
+    path = build_index(add_views(draw_sides(tmp_path / "dataset"), 3), tmp_path / "index.npz")
     report = calibrate_index(path, PipelineConfig.offline())
     assert "all encoders have equal weights" in report.warning
     np.testing.assert_allclose(report.calibration.cascade.stages[-1].fusion.weights, 1 / 3)
@@ -90,4 +105,4 @@ def test_without_known_groups_the_weights_are_equal(sides, tmp_path):
     assert {"boxes", "boxes + thumbnail", "digest -> thumbnail -> boxes"} <= names
     assert len(names) == 19
     assert all(ladder.milliseconds > 0 for ladder in report.calibration.ladders)
-    assert report.accuracy > 0.95
+    assert report.accuracy > 0.9

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lmm_classifier.calibration.predictions import HeldOutPredictions
-from lmm_classifier.core.arrays import Arrays, BoolArray, Float64Array
+from lmm_classifier.core.arrays import Arrays, BoolArray, Float64Array, IntArray
 
 
 @dataclass(frozen=True)
@@ -19,11 +19,13 @@ class HeldOutResults:
     confidence: Float64Array  # (n,) probability of the most likely label, 0 to 1
     correct: BoolArray  # (n,) whether that label is the true one
     familiarity: Float64Array  # (n,) in robust standard deviations, higher is more familiar
+    groups: IntArray | None = None  # (n,) numbers of the groups that were held out together; None: one by one
 
     @classmethod
-    def of(cls, predictions: HeldOutPredictions) -> Self:
-        """Keep what thresholds depend on."""
-        return cls(predictions.confidence, predictions.correct, predictions.familiarity)
+    def of(cls, predictions: HeldOutPredictions, groups: IntArray | None = None) -> Self:
+        """Keep what thresholds depend on; `groups` (N,) are those of the examples of the index."""
+        grouped = None if groups is None else groups[predictions.rows]
+        return cls(predictions.confidence, predictions.correct, predictions.familiarity, grouped)
 
     def __len__(self) -> int:
         return len(self.confidence)
@@ -35,7 +37,8 @@ class HeldOutResults:
 
     def to_arrays(self) -> dict[str, NDArray[Any]]:
         """Return the arrays that rebuild it."""
-        return {"confidence": self.confidence, "correct": self.correct, "familiarity": self.familiarity}
+        arrays = {"confidence": self.confidence, "correct": self.correct, "familiarity": self.familiarity}
+        return arrays if self.groups is None else {**arrays, "groups": self.groups}
 
     @classmethod
     def from_arrays(cls, arrays: Arrays) -> Self:
@@ -50,4 +53,7 @@ class HeldOutResults:
             raise ValueError("a confidence is not a probability")
         if not np.isfinite(familiarity).all():
             raise ValueError("familiarity holds numbers that are not finite")
-        return cls(confidence, correct, familiarity)
+        groups = np.asarray(arrays["groups"]) if "groups" in arrays else None
+        if groups is not None and (groups.dtype.kind != "i" or groups.shape != confidence.shape):
+            raise ValueError(f"expected a group number of each held-out example, got {groups.dtype} {groups.shape}")
+        return cls(confidence, correct, familiarity, groups)

@@ -76,7 +76,9 @@ def guarantee_of(
     results: HeldOutResults, target_precision: float, confidence_level: float
 ) -> RiskGuarantee | NoGuarantee:
     """Return the guarantee that accepted answers are right at a rate of `target_precision`, or why there is none."""
-    return fixed_sequence_threshold(results.confidence, results.correct, 1 - target_precision, 1 - confidence_level)
+    return fixed_sequence_threshold(
+        results.confidence, results.correct, 1 - target_precision, 1 - confidence_level, results.groups
+    )
 
 
 def required_guarantee(results: HeldOutResults, request: CalibrationRequest) -> RiskGuarantee | None:

@@ -7,6 +7,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from lmm_classifier.calibration.guarantees.effective_size import (
+    effective_sizes,
+    error_correlation,
+    fractional_binomial_cdf,
+)
 from lmm_classifier.core.arrays import BoolArray, Float64Array, IntArray
 
 # (errors allowed at the start, fraction of delta) of the chains. A chain that allows few errors starts high in the
@@ -87,18 +92,20 @@ def min_error_free_examples(risk: float, delta: float, errors: int = 0) -> int:
 
 
 def fixed_sequence_threshold(
-    confidence: Float64Array, correct: BoolArray, risk: float, delta: float = 0.1
+    confidence: Float64Array, correct: BoolArray, risk: float, delta: float = 0.1, groups: IntArray | None = None
 ) -> RiskGuarantee | NoGuarantee:
     """Certify the largest part of the ranking by fixed-sequence tests (Learn then Test, arXiv 2110.01052).
 
     Each chain walks down the ranking in steps fixed beforehand. It stops at the first depth where the binomial tail
-    exceeds its part of `delta`. The deepest depth that any chain passed is certified, for independent examples.
+    exceeds its part of `delta`. The deepest depth that any chain passed is certified, for independent examples, or for
+    independent groups whose examples count as `effective_size` says.
 
     Args:
         confidence: of held-out examples, (n,); it ranks them.
         correct: whether each was answered correctly when held out, (n,).
         risk: accepted error rate, 0 to 1.
         delta: accepted probability that the guarantee does not hold, 0 to 1.
+        groups: numbers (n,) of the groups that examples depend on each other in; None where they are independent.
 
     Raises:
         ValueError: for a risk or delta outside 0 to 1, or arrays of different shapes.
@@ -107,17 +114,27 @@ def fixed_sequence_threshold(
     ranked = np.argsort(-confidence, kind="stable")
     errors = np.cumsum(~correct[ranked], dtype=np.int64)
     ends = _ends_of_ties(confidence[ranked])
-    best = 0
+    worth = np.arange(1.0, len(ranked) + 1)
+    if groups is not None:
+        worth = effective_sizes(groups[ranked], error_correlation(confidence, correct, groups))
+    reached = np.maximum.accumulate(worth)  # a further example of a large group may lower it
+    total, best = int(reached[-1]) if len(reached) else 0, 0
     for allowed, fraction in _CHAINS:
         start = min_error_free_examples(risk, delta * fraction, allowed)
-        if start > len(ranked):
+        if start > total:
             continue
-        for rank in np.unique(np.linspace(start, len(ranked), _STEPS + 1).round().astype(int)):
-            depth = int(ends[rank - 1])  # examples of equal confidence are answered together
-            if not is_certified(int(errors[depth - 1]), depth, risk, delta * fraction):
+        for size in np.unique(np.linspace(start, total, _STEPS + 1).round().astype(int)):
+            depth = int(ends[np.searchsorted(reached, size)])  # examples of equal confidence are answered together
+            size_there, errors_there = float(worth[depth - 1]), int(errors[depth - 1])
+            if groups is None:
+                passed = is_certified(errors_there, depth, risk, delta * fraction)
+            else:
+                counted = errors_there * size_there / depth
+                passed = fractional_binomial_cdf(counted, size_there, risk) <= delta * fraction
+            if not passed:
                 break
             best = max(best, depth)
-    return _guarantee(confidence[ranked], errors, best, risk, delta)
+    return _guarantee(confidence[ranked], errors, best, risk, delta, total)
 
 
 def sgr_threshold(
@@ -140,11 +157,11 @@ def sgr_threshold(
             best, low = max(best, depth), depth + 1
         else:
             high = middle - 1
-    return _guarantee(confidence[ranked], errors, best, risk, delta)
+    return _guarantee(confidence[ranked], errors, best, risk, delta, len(ranked))
 
 
 def _guarantee(
-    ranked: Float64Array, errors: IntArray, depth: int, risk: float, delta: float
+    ranked: Float64Array, errors: IntArray, depth: int, risk: float, delta: float, total: int
 ) -> RiskGuarantee | NoGuarantee:
     if depth:
         return RiskGuarantee(
@@ -153,6 +170,8 @@ def _guarantee(
     needed = min_error_free_examples(risk, delta * _CHAINS[0][1])
     if needed > len(ranked):
         reason = f"{len(ranked)} examples are too few, even if all of them were correct"
+    elif total < len(ranked):
+        reason = f"the {len(ranked)} examples count as {total}, because groups of them are right or wrong together"
     else:
         first = int(errors[needed - 1])
         reason = f"the {needed} most confident of {len(ranked)} examples already contain {first} errors"

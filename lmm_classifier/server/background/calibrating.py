@@ -100,7 +100,8 @@ class Calibrating:
     def guarantees(self, calibration: Calibration, level: float) -> Sequence[Guarantee]:
         """Return the guarantee for each of `RATES`; they are computed once for the same held-out results."""
         digest = blake2b(repr(level).encode(), digest_size=16)
-        digest.update(calibration.held_out.confidence.tobytes() + calibration.held_out.correct.tobytes())
+        for array in calibration.held_out.to_arrays().values():
+            digest.update(array.tobytes())
         if self._guarantees[0] != digest.digest():
             found = [guarantee_of(calibration.held_out, rate, level) for rate in RATES]
             self._guarantees = digest.digest(), found

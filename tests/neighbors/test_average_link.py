@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lmm_classifier.discovery.average_link import average_link
+from lmm_classifier.neighbors.average_link import average_link
 
 
 def drawn(seed, count, dim=6):
