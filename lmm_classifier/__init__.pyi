@@ -3,6 +3,7 @@ from .calibration.request import CalibrationRequest as CalibrationRequest
 from .config import PipelineConfig as PipelineConfig
 from .core.datatypes import Candidate as Candidate
 from .core.datatypes import Classification as Classification
+from .core.datatypes import CoarseCandidate as CoarseCandidate
 from .core.datatypes import Decision as Decision
 from .core.datatypes import Example as Example
 from .core.datatypes import Neighbor as Neighbor
@@ -10,6 +11,7 @@ from .core.errors import Cancelled as Cancelled
 from .core.errors import ConflictError as ConflictError
 from .core.errors import LmmClassifierError as LmmClassifierError
 from .core.errors import VectorError as VectorError
+from .core.label_hierarchy import LabelHierarchy as LabelHierarchy
 from .core.progress import Progress as Progress
 from .embeddings.function import FunctionEncoder as FunctionEncoder
 from .evaluation.audit import Audit as Audit

@@ -54,9 +54,9 @@ class ClassifyRun:
         started = time.monotonic()
         page = RunPage()
         with told_if_interrupted(lambda: f"Interrupted. {self.output.state()}"):
-            classify, identity, file_of = _classifier(config, leave_out_identical, server)
+            classify, identity, has_levels, file_of = _classifier(config, leave_out_identical, server)
             try:
-                with self.output.opened(identity), ProgressDisplay() as show:
+                with self.output.opened(identity, has_levels), ProgressDisplay() as show:
                     count = self._classify(classify, config.images.readers, page, show)
             except Exception:
                 if self.output.written:
@@ -181,16 +181,17 @@ class ClassifyRun:
 
 def _classifier(
     config: PipelineConfig, leave_out_identical: bool, server: str | None
-) -> tuple[_Classify, str, Callable[[], Callable[[str], Place]]]:
-    """Return what classifies files, the identity of its runs, and what returns the file of an example."""
+) -> tuple[_Classify, str, bool, Callable[[], Callable[[str], Place]]]:
+    """Return what classifies files, the identity of its runs, whether it has a hierarchy, and what finds an example."""
     if server is not None:
         from lmm_classifier.cli.remote_classifier import RemoteClassifier
 
         remote = RemoteClassifier(server, config)
-        return remote.classify_paths, remote.run_identity, lambda: Path
+        return remote.classify_paths, remote.run_identity, remote.has_levels, lambda: Path
     classifier = HybridClassifier(config)
     classify = partial(classifier.classify_paths, leave_out_identical=leave_out_identical)
-    return classify, run_identity(classifier, leave_out_identical), lambda: classifier.index.contents.file_of
+    identity, has_levels = run_identity(classifier, leave_out_identical), classifier.roll_up is not None
+    return classify, identity, has_levels, lambda: classifier.index.contents.file_of
 
 
 def _digest(place: Place) -> str | None:

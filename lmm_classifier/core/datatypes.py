@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 Action = Literal["accept", "rerank", "reject"]
 Reason = Literal[
     "confident",  # the score of the best label reaches retrieval.confidence_threshold
+    "rolled_up",  # no label is sure enough, but a coarse label of the hierarchy reaches the threshold of its level
     "ambiguous",  # labels compete; the reranker is asked, or the best label stands where asking is off or does not pay
     "novel",  # less familiar than retrieval.keep_known allows, or less similar than retrieval.open_set_threshold
     "forced",  # not familiar either, but allow_unknown is off, so the best label stands
@@ -81,6 +82,27 @@ class Candidate:
     """Probability that the reranker gives to the label, 0 to 1; None where no reranker answered."""
     encoder: str | None = None
     """Name of the encoder that supports the label most, and found the neighbors; None where there is only one."""
+
+
+@dataclass(frozen=True, slots=True)
+class CoarseCandidate:
+    """A coarse label that the image may have: the best one of a level of the hierarchy.
+
+    Example:
+        >>> from lmm_classifier import CoarseCandidate
+        >>> CoarseCandidate(("clothes", "tops"), score=0.97).label
+        'tops'
+    """
+
+    path: tuple[str, ...]
+    """The way from the root to the coarse label, itself included."""
+    score: float
+    """Probability that one of the labels below it is right, 0 to 1."""
+
+    @property
+    def label(self) -> str:
+        """Name of the coarse label."""
+        return self.path[-1]
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,7 +178,7 @@ class Classification:
     """
 
     label: str
-    """The predicted label, or the configured `unknown_label` where the image was rejected."""
+    """The predicted label, a coarse one where `reason` is `rolled_up`, or `unknown_label` where it was rejected."""
     score: float
     """Calibrated probability that the label is right, given that it is one of the dataset; 0 to 1, higher is surer.
 
@@ -191,6 +213,10 @@ class Classification:
     """Names of the encoders that were asked; empty where there is only one."""
     disagreement: float | None = None
     """How far the reranker's answers in other orders, references or views differ, 0 to 1; None without an answer."""
+    label_path: tuple[str, ...] | None = None
+    """The way from the root of the hierarchy to the label; empty for an unknown image, None without a hierarchy."""
+    level: int | None = None
+    """0: the answer is a label; 1, 2, ...: a coarse label, the higher the coarser; None for any other answer."""
 
     @property
     def is_unknown(self) -> bool:
@@ -226,6 +252,7 @@ class Classification:
             "error": self.error,
             "content_hash": self.content_hash,
             **({"encoders": list(self.encoders)} if self.encoders else {}),
+            **({} if self.label_path is None else {"level": self.level, "label_path": list(self.label_path)}),
             "prediction_set": None if self.prediction_set is None else list(self.prediction_set),
             "candidates": [_candidate_to_dict(candidate) for candidate in self.candidates],
         }

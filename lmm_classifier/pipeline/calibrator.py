@@ -12,13 +12,18 @@ import numpy as np
 from lmm_classifier.calibration.calibration import Calibration
 from lmm_classifier.calibration.fit import Fit, fit_by_groups, fit_by_leave_one_out, fit_on_held_out
 from lmm_classifier.calibration.grouping import SHIFT_ALARM, group_ids, match_query_distance, shift_z_score
-from lmm_classifier.calibration.guarantees.outlook import required_guarantee
 from lmm_classifier.calibration.guarantees.risk_control import (
     NoGuarantee,
     RiskGuarantee,
     sgr_threshold,
 )
 from lmm_classifier.calibration.guarantees.threshold_setting import today
+from lmm_classifier.calibration.hierarchy.hierarchy_fit import HierarchyFit
+from lmm_classifier.calibration.hierarchy.level_guarantees import (
+    LevelGuarantees,
+    required_guarantees,
+    with_guarantees,
+)
 from lmm_classifier.calibration.predictions import HeldOutPredictions
 from lmm_classifier.calibration.repeated_objects import RepeatedObjects
 from lmm_classifier.calibration.request import CalibrationRequest
@@ -42,6 +47,7 @@ from lmm_classifier.index.named_groups import named_groups
 from lmm_classifier.index.vector_index import Index
 from lmm_classifier.pipeline.former_calibration import FormerCalibration, RerankerMeasurement
 from lmm_classifier.pipeline.fusion_report import compare_ladders, fused_tradeoff, fusion_notes
+from lmm_classifier.pipeline.hierarchy.opening import open_hierarchy
 from lmm_classifier.pipeline.index_encoder import encode_label_names
 from lmm_classifier.pipeline.near_copies import encode_unseen
 from lmm_classifier.pipeline.rerank_calibrator import measure_on_predictions
@@ -66,8 +72,14 @@ class CalibrationReport:
     predictions: HeldOutPredictions
     method: str  # how examples were held out, in words
     notes: tuple[str, ...]  # what a user should know
-    guarantee: RiskGuarantee | None  # None: no target precision was asked for
+    levels: LevelGuarantees | None  # None: no target precision was asked for
     sgr_guarantee: RiskGuarantee | NoGuarantee | None  # what selection with guaranteed risk would give instead
+
+    @property
+    def guarantee(self) -> RiskGuarantee | None:
+        """Return the guarantee of labels; None where no precision was asked for, or only coarse labels have one."""
+        found = self.levels.labels if self.levels else None
+        return found if isinstance(found, RiskGuarantee) else None
 
     @property
     def warning(self) -> str:
@@ -126,7 +138,8 @@ def calibrate_index(
     texts = encode_label_names(indexes, config, path)
     fit, method, notes = _fit(indexes, config, path, request, texts, progress)
     fitted, predictions = fit
-    guarantee = required_guarantee(fitted.held_out, request)
+    hierarchy = HierarchyFit.of(open_hierarchy(config, index.contents), predictions, index.label_names)
+    levels = required_guarantees(fitted.held_out, hierarchy, request)
     warning = _warning(indexes, request)
     reranking = former.reranking
     if request.max_calls is not None:
@@ -134,7 +147,7 @@ def calibrate_index(
     calibration = replace(
         fitted,
         ladders=compare_ladders(indexes, predictions, request, equal=bool(warning)),
-        confidence_threshold=guarantee.threshold if guarantee else None,
+        hierarchy=hierarchy,
         warning=warning,
         tradeoff=fused_tradeoff(indexes, fitted),
         request=replace(request, max_calls=reranking.max_calls),
@@ -142,11 +155,12 @@ def calibrate_index(
         reranker_date=reranking.date,
         date=today(),
     )
+    calibration = with_guarantees(calibration, levels)
     write_calibration(path, index.contents, calibration.to_arrays(index.contents))
     notes += [*_fitted_again(refitted, fitted, texts), *fusion_notes(index, fitted, config)]
     notes += former.notes(request, asked)
     return CalibrationReport(
-        calibration, predictions, method, tuple(notes), guarantee, _older_guarantee(predictions, request)
+        calibration, predictions, method, tuple(notes), levels, _older_guarantee(predictions, request)
     )
 
 

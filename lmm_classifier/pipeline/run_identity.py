@@ -14,6 +14,7 @@ from lmm_classifier.pipeline.classifier import HybridClassifier
 # these change the speed or the place of a run, not its answers
 _NO_MATTER: dict[str, Any] = {
     "logging": True,
+    "hierarchy": True,  # its content counts instead
     "encoder": True,  # its fingerprint counts instead
     "images": True,
     "server": True,
@@ -36,7 +37,9 @@ def run_identity(classifier: HybridClassifier, leave_out_identical: bool = False
     for name, array in sorted((contents.calibration or {}).items()):
         state.update(name.encode())
         state.update(array.tobytes())
-    return f"{_digest(json.dumps([settings, spaces, leave_out_identical], sort_keys=True))}-{state.hexdigest()[:8]}"
+    hierarchy = classifier.hierarchy
+    parts = [settings, spaces, leave_out_identical, *([hierarchy.to_yaml()] if hierarchy else [])]
+    return f"{_digest(json.dumps(parts, sort_keys=True))}-{state.hexdigest()[:8]}"
 
 
 def same_settings(first: str, second: str) -> bool:

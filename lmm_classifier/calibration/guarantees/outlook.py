@@ -39,9 +39,8 @@ class Outlook:
         request.check()
         if request.target_precision is None:
             raise CalibrationError("target_precision: expected a number between 0 and 1, such as 0.95")
-        guarantee = guarantee_of(
-            calibration.held_out, request.target_precision, request.confidence_level or DEFAULT_CONFIDENCE_LEVEL
-        )
+        level = calibration.level_of_each(request.confidence_level or DEFAULT_CONFIDENCE_LEVEL)
+        guarantee = guarantee_of(calibration.held_out, request.target_precision, level)
         ((outlook,),) = cls.of_each(calibration, [guarantee], [request.keep_known or DEFAULT_KEEP_KNOWN])
         return outlook
 
@@ -77,21 +76,6 @@ def guarantee_of(
 ) -> RiskGuarantee | NoGuarantee:
     """Return the guarantee that accepted answers are right at a rate of `target_precision`, or why there is none."""
     return fixed_sequence_threshold(results.confidence, results.correct, 1 - target_precision, 1 - confidence_level)
-
-
-def required_guarantee(results: HeldOutResults, request: CalibrationRequest) -> RiskGuarantee | None:
-    """Return the guarantee that a request asks for, None where it asks for none.
-
-    Raises:
-        CalibrationError: there is no such guarantee; the message says what it takes.
-    """
-    if request.target_precision is None:
-        return None
-    level = request.confidence_level or DEFAULT_CONFIDENCE_LEVEL
-    guarantee = guarantee_of(results, request.target_precision, level)
-    if isinstance(guarantee, NoGuarantee):
-        raise CalibrationError(f"{refusal(guarantee, request.target_precision, level)} No calibration was stored.")
-    return guarantee
 
 
 def refusal(guarantee: NoGuarantee, target_precision: float, confidence_level: float) -> str:
