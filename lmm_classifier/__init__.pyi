@@ -13,6 +13,7 @@ from .core.errors import LmmClassifierError as LmmClassifierError
 from .core.errors import VectorError as VectorError
 from .core.label_hierarchy import LabelHierarchy as LabelHierarchy
 from .core.progress import Progress as Progress
+from .discovery.hierarchy import propose_hierarchy as propose_hierarchy
 from .embeddings.function import FunctionEncoder as FunctionEncoder
 from .evaluation.audit import Audit as Audit
 from .evaluation.audit import audit_index as audit_index

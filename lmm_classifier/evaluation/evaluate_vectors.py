@@ -64,6 +64,7 @@ def evaluate_vectors(
         [entry for entry, copy in zip(entries, identical) if not copy],
         set(classifier.index.label_names),
         [entry for entry, copy in zip(entries, identical) if copy],
+        hierarchy=classifier.hierarchy if classifier.roll_up else None,
     )
     return replace(evaluation, warnings=tuple(alike_warnings(truths)))
 

@@ -12,8 +12,11 @@ import numpy as np
 from lmm_classifier.core import metrics
 from lmm_classifier.core.arrays import BoolArray, Float64Array
 from lmm_classifier.core.datatypes import Candidate, Classification
+from lmm_classifier.core.label_hierarchy import LabelHierarchy
 from lmm_classifier.core.progress import Skipped
 from lmm_classifier.data.places import Place
+from lmm_classifier.evaluation.fractions import fraction, fraction_of
+from lmm_classifier.evaluation.levels import is_right, is_rolled_up, level_figures
 
 KEEP_KNOWN_RATES = (0.95, 0.9, 0.8)  # true-positive rates of known images, to show what each costs
 _RISKS = (0.01, 0.02, 0.05, 0.1)  # error rates among the answers
@@ -67,7 +70,7 @@ class Evaluation:
     correct: BoolArray
     """Whether the best label of a known image is the true one, even where the image was called unknown, (n,)."""
     accepted: BoolArray
-    """Whether a known image was given a label, (n,)."""
+    """Whether a known image was given a label, and not a coarse one, (n,)."""
     familiarity: Float64Array
     """Familiarity of the known images, (n,)."""
     unknown_familiarity: Float64Array
@@ -80,6 +83,8 @@ class Evaluation:
     """Results on images that the index holds; no figure stands on them."""
     near_copies: list[LabeledResult] = field(default_factory=list)
     """Results on near copies of images that the index holds; no figure stands on them."""
+    hierarchy: LabelHierarchy | None = None
+    """The hierarchy of the labels, those of unknown images included where they are known; None where there is none."""
 
     @classmethod
     def of(
@@ -88,6 +93,7 @@ class Evaluation:
         labels: Collection[str],
         identical: Sequence[LabeledResult] = (),
         near_copies: Sequence[LabeledResult] = (),
+        hierarchy: LabelHierarchy | None = None,
     ) -> Evaluation:
         """Sort results into known, unknown and unreadable images; `labels` are those of the index."""
         readable = [entry for entry in results if entry.result.decision.reason != "unreadable"]
@@ -99,12 +105,24 @@ class Evaluation:
             unreadable=[entry for entry in results if entry.result.decision.reason == "unreadable"],
             confidence=np.array([entry.result.score for entry in known], np.float64),
             correct=np.array([_best_label(entry) == entry.truth for entry in known], bool),
-            accepted=np.array([not entry.result.is_unknown for entry in known], bool),
+            accepted=np.array([not (entry.result.is_unknown or is_rolled_up(entry)) for entry in known], bool),
             familiarity=_familiarity(known),
             unknown_familiarity=_familiarity(unknowns),
             identical=list(identical),
             near_copies=list(near_copies),
+            hierarchy=hierarchy,
         )
+
+    @property
+    def rolled_up(self) -> BoolArray:
+        """Return whether a known image was given a coarse label, (n,)."""
+        return np.array([is_rolled_up(entry) for entry in self.known], bool)
+
+    @property
+    def right_at_some_level(self) -> BoolArray:
+        """Return whether a known image was given its label, or a coarse label above it, (n,)."""
+        hierarchy = self.hierarchy or LabelHierarchy({})
+        return np.array([is_right(entry, hierarchy) for entry in self.known], bool)
 
     def to_dict(self, threshold_for: Callable[[float], float]) -> dict[str, Any]:
         """Return all figures as plain values, ready for JSON; fractions are 0 to 1.
@@ -122,15 +140,16 @@ class Evaluation:
             },
             "skipped": [asdict(file) for file in self.skipped],
             "warnings": list(self.warnings),
-            "accuracy": _fraction(self.correct & self.accepted),
-            "accuracy_if_a_label_is_forced": _fraction(self.correct),
-            "known_called_unknown": _fraction(~self.accepted),
-            "precision_of_answers": _fraction(self.correct[self.accepted]),
+            "accuracy": fraction(self.correct & self.accepted),
+            "accuracy_if_a_label_is_forced": fraction(self.correct),
+            "known_called_unknown": fraction(~(self.accepted | self.rolled_up)),
+            "precision_of_answers": fraction(self.correct[self.accepted]),
             "classes": self._classes(),
             "confusions": self._confusions(),
             "confidence": self._confidence(),
             "unknown": self._unknown(threshold_for) if self.unknowns and self.known else None,
             "reranking": self._reranking(),
+            **({"hierarchy": level_figures(self.known, self.unknowns, self.hierarchy)} if self.hierarchy else {}),
         }
 
     def _classes(self) -> list[dict[str, Any]]:
@@ -139,12 +158,13 @@ class Evaluation:
         right = Counter(str(entry.truth) for entry, flag in zip(self.known, self.correct & self.accepted) if flag)
         for label in sorted({str(entry.truth) for entry in self.known}):
             of_label = np.array([entry.truth == label for entry in self.known])
-            answers = Counter(entry.result.label for entry in self.known if entry.truth == label)
+            of_truth = [entry for entry in self.known if entry.truth == label]
+            answers = Counter(entry.result.label for entry in of_truth if not is_rolled_up(entry))
             del answers[label]
             instead = next((answer for answer, _ in answers.most_common(1)), None)
             correct = (self.correct & self.accepted)[of_label]
-            precision = _fraction_of(right[label], given[label])
-            rows.append({"label": label, **_fraction(correct), "precision": precision, "most_often_instead": instead})
+            precision = fraction_of(right[label], given[label])
+            rows.append({"label": label, **fraction(correct), "precision": precision, "most_often_instead": instead})
         return rows
 
     def _confusions(self) -> list[dict[str, Any]]:
@@ -173,7 +193,7 @@ class Evaluation:
         known, unknown = self.familiarity, self.unknown_familiarity
         caught = np.array([entry.result.is_unknown for entry in self.unknowns])
         return {
-            "caught": _fraction(caught),
+            "caught": fraction(caught),
             "auroc": metrics.auroc(known, unknown),
             "fpr_at_95_tpr": metrics.fpr_at_tpr(known, unknown),
             "ccr_at_fpr": {
@@ -226,18 +246,3 @@ def _was_asked(entry: LabeledResult) -> bool:
 def _familiarity(entries: Sequence[LabeledResult]) -> Float64Array:
     values = [entry.result.familiarity for entry in entries]
     return np.array([-np.inf if value is None else value for value in values], np.float64)
-
-
-def _fraction(flags: BoolArray) -> dict[str, Any]:
-    """Return the fraction of true flags with its 95% confidence interval; None where there are no flags."""
-    return _fraction_of(int(flags.sum()), len(flags))
-
-
-def _fraction_of(successes: int, count: int) -> dict[str, Any]:
-    low, high = metrics.wilson_interval(successes, count)
-    return {
-        "fraction": successes / count if count else None,
-        "count": successes,
-        "of": count,
-        "interval": [low, high],
-    }

@@ -12,11 +12,8 @@ import numpy as np
 from lmm_classifier.calibration.calibration import Calibration
 from lmm_classifier.calibration.fit import Fit, fit_by_groups, fit_by_leave_one_out, fit_on_held_out
 from lmm_classifier.calibration.grouping import SHIFT_ALARM, group_ids, match_query_distance, shift_z_score
-from lmm_classifier.calibration.guarantees.risk_control import (
-    NoGuarantee,
-    RiskGuarantee,
-    sgr_threshold,
-)
+from lmm_classifier.calibration.guarantees.outlook import older_guarantee
+from lmm_classifier.calibration.guarantees.risk_control import NoGuarantee, RiskGuarantee
 from lmm_classifier.calibration.guarantees.threshold_setting import today
 from lmm_classifier.calibration.hierarchy.hierarchy_fit import HierarchyFit
 from lmm_classifier.calibration.hierarchy.level_guarantees import (
@@ -78,8 +75,7 @@ class CalibrationReport:
     @property
     def guarantee(self) -> RiskGuarantee | None:
         """Return the guarantee of labels; None where no precision was asked for, or only coarse labels have one."""
-        found = self.levels.labels if self.levels else None
-        return found if isinstance(found, RiskGuarantee) else None
+        return self.levels.of_labels if self.levels else None
 
     @property
     def warning(self) -> str:
@@ -160,7 +156,7 @@ def calibrate_index(
     notes += [*_fitted_again(refitted, fitted, texts), *fusion_notes(index, fitted, config)]
     notes += former.notes(request, asked)
     return CalibrationReport(
-        calibration, predictions, method, tuple(notes), levels, _older_guarantee(predictions, request)
+        calibration, predictions, method, tuple(notes), levels, older_guarantee(fitted.held_out, request)
     )
 
 
@@ -233,16 +229,6 @@ def _fit(
     fit = fit_by_leave_one_out(config.retrieval, indexes, texts=texts, progress=progress)
     exact = all(isinstance(index.transform, IdentityTransform) for index in indexes)
     return fit, "held out one by one" if exact else "held out by folds, because the transform is fitted", notes
-
-
-def _older_guarantee(
-    predictions: HeldOutPredictions, request: CalibrationRequest
-) -> RiskGuarantee | NoGuarantee | None:
-    """Return what selection with guaranteed risk would give; None where no target precision is asked for."""
-    if request.target_precision is None or request.confidence_level is None:
-        return None
-    risk, delta = 1 - request.target_precision, 1 - request.confidence_level
-    return sgr_threshold(predictions.confidence, predictions.correct, risk, delta)
 
 
 def _groups(

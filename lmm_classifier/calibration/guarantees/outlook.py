@@ -10,7 +10,12 @@ import numpy as np
 
 from lmm_classifier.calibration.calibration import Calibration
 from lmm_classifier.calibration.guarantees.held_out_results import HeldOutResults
-from lmm_classifier.calibration.guarantees.risk_control import NoGuarantee, RiskGuarantee, fixed_sequence_threshold
+from lmm_classifier.calibration.guarantees.risk_control import (
+    NoGuarantee,
+    RiskGuarantee,
+    fixed_sequence_threshold,
+    sgr_threshold,
+)
 from lmm_classifier.calibration.request import DEFAULT_CONFIDENCE_LEVEL, DEFAULT_KEEP_KNOWN, CalibrationRequest
 from lmm_classifier.core.arrays import BoolArray
 from lmm_classifier.core.errors import CalibrationError
@@ -76,6 +81,14 @@ def guarantee_of(
 ) -> RiskGuarantee | NoGuarantee:
     """Return the guarantee that accepted answers are right at a rate of `target_precision`, or why there is none."""
     return fixed_sequence_threshold(results.confidence, results.correct, 1 - target_precision, 1 - confidence_level)
+
+
+def older_guarantee(results: HeldOutResults, request: CalibrationRequest) -> RiskGuarantee | NoGuarantee | None:
+    """Return what selection with guaranteed risk would give; None where no target precision is asked for."""
+    if request.target_precision is None or request.confidence_level is None:
+        return None
+    risk, delta = 1 - request.target_precision, 1 - request.confidence_level
+    return sgr_threshold(results.confidence, results.correct, risk, delta)
 
 
 def refusal(guarantee: NoGuarantee, target_precision: float, confidence_level: float) -> str:

@@ -34,9 +34,14 @@ class LevelGuarantees:
     wrong: tuple[float, ...]  # fraction (0 to 1) of these answers that are wrong, 0 where there are none
 
     @property
+    def of_labels(self) -> RiskGuarantee | None:
+        """Return the guarantee of labels, None where they have none."""
+        return self.labels if isinstance(self.labels, RiskGuarantee) else None
+
+    @property
     def threshold(self) -> float:
         """Return the threshold of labels; one that no probability reaches where they have no guarantee."""
-        return self.labels.threshold if isinstance(self.labels, RiskGuarantee) else NEVER
+        return self.of_labels.threshold if self.of_labels else NEVER
 
     @property
     def thresholds(self) -> dict[int, float]:

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lmm_classifier.core.datatypes import Classification, Neighbor
+from lmm_classifier.core.label_hierarchy import LabelHierarchy
+from lmm_classifier.evaluation.levels import is_right, is_rolled_up
 from lmm_classifier.evaluation.reports.thumbnails import MISSING, EmbeddedImage, Thumbnails, embed_image
 from lmm_classifier.evaluation.results import LabeledResult
 
@@ -63,11 +65,19 @@ class GroupCard:
     not_shown: int  # images of the group that have no room
 
 
-def grade_result(entry: LabeledResult, labels: Collection[str]) -> Grade:
-    """Compare a result with the truth; an image of none of `labels` is correct when it is called unknown."""
+def grade_result(entry: LabeledResult, labels: Collection[str], hierarchy: LabelHierarchy | None = None) -> Grade:
+    """Compare a result with the truth; an image of none of `labels` is correct when it is called unknown.
+
+    A coarse label is correct where it stands above the truth in the hierarchy; without one it has no grade.
+    """
     result, truth = entry.result, entry.truth
     if truth is None or result.decision.reason == "unreadable":
         return Grade(None)
+    if is_rolled_up(entry):
+        if hierarchy is None or truth not in {*labels, *hierarchy.above}:
+            return Grade(None, f"truth: {truth}")
+        correct = is_right(entry, hierarchy)
+        return Grade(correct, f"{'correct, coarser than' if correct else 'wrong,'} truth: {truth}")
     if truth not in labels:
         words = "correct, an unknown image" if result.is_unknown else "wrong, an unknown image"
         return Grade(result.is_unknown, f"{words}: {truth}")

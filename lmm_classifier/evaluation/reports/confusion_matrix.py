@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from lmm_classifier.evaluation.levels import is_rolled_up
 from lmm_classifier.evaluation.reports.tables import Cell, Link, Table
 from lmm_classifier.evaluation.results import Evaluation
 
@@ -60,8 +61,9 @@ class ConfusionMatrix:
 
 
 def confusion_counts(evaluation: Evaluation) -> Counter[Pair]:
-    """Count the images of each pair of a true and a given label, also where both agree."""
-    known = ((entry.truth, None if entry.result.is_unknown else entry.result.label) for entry in evaluation.known)
+    """Count the images of each pair of a true and a given label, also where both agree; coarse answers do not count."""
+    given = [entry for entry in evaluation.known if not is_rolled_up(entry)]
+    known = ((entry.truth, None if entry.result.is_unknown else entry.result.label) for entry in given)
     unknown = ((None, None if entry.result.is_unknown else entry.result.label) for entry in evaluation.unknowns)
     return Counter([*known, *unknown])
 

@@ -53,6 +53,7 @@ def write_evaluation_page(path: Path | str, evaluation: Evaluation, classifier: 
     images, anchors = _images(evaluation, set(classifier.index.label_names), thumbnails)
     sections = [
         _charts(evaluation, classifier.thresholds),
+        *([_levels(figures["hierarchy"])] if "hierarchy" in figures else []),
         *([_tradeoff(figures["unknown"])] if figures["unknown"] else []),
         *_confusions(evaluation, anchors),
         _classes(figures),
@@ -75,6 +76,8 @@ def summary(figures: dict[str, Any]) -> list[tuple[str, str]]:
             ("AURC × 100", f"{100 * confidence['area_under_risk_coverage']:.1f}"),
             ("coverage at 5% risk", percent(confidence["coverage_at_risk"]["0.05"])),
         ]
+    if "hierarchy" in figures and images["known"]:
+        lines += _level_lines(figures["hierarchy"])
     if unknown:
         lines += [
             ("unknown images caught", f"{percent(unknown['caught']['fraction'])} of {images['unknowns']}"),
@@ -92,6 +95,25 @@ def summary(figures: dict[str, Any]) -> list[tuple[str, str]]:
     return lines
 
 
+def _level_lines(levels: dict[str, Any]) -> list[tuple[str, str]]:
+    """Return what is answered at each level, and how often that is right."""
+    lines = [(_level_name(row["level"]), _answered(row)) for row in levels["levels"]]
+    lines.append(("answered at some level", _answered(levels["some_level"])))
+    if below := levels["unknown_below_known"]:
+        lines.append(("coarse answers to new labels", _answered(below)))
+    return lines
+
+
+def _level_name(level: int) -> str:
+    return f"answered at level {level}{'' if level else ' (labels)'}"
+
+
+def _answered(row: dict[str, Any]) -> str:
+    answered, correct = row["answered"], row["correct"]
+    right = f"{percent(correct['fraction'])} right" if correct["of"] else "none"
+    return f"{percent(answered['fraction'])} of {answered['of']}, {right}"
+
+
 def percent(fraction: float | None) -> str:
     """Write a fraction (0 to 1) as percent; a dash where there is none."""
     return "-" if fraction is None else f"{100 * fraction:.1f}%"
@@ -106,6 +128,19 @@ def _charts(evaluation: Evaluation, thresholds: Thresholds) -> Section:
         familiarity_chart(evaluation.familiarity, evaluation.unknown_familiarity, threshold),
     ]
     return Section("charts", "Confidence and unknown images", charts=charts)
+
+
+def _levels(levels: dict[str, Any]) -> Section:
+    rows: list[list[Cell]] = [
+        [name, Proportion.of(row["answered"]), Proportion.of(row["correct"]) if row["correct"]["of"] else ""]
+        for name, row in (
+            *((f"level {row['level']}{'' if row['level'] else ', labels'}", row) for row in levels["levels"]),
+            ("some level", levels["some_level"]),
+            ("labels that compete", levels["labels_compete"]),
+            *([("new labels, by coarse ones", below)] if (below := levels["unknown_below_known"]) else []),
+        )
+    ]
+    return Section("levels", "Levels of the hierarchy", table=Table(["level", "answered", "right"], rows))
 
 
 def _tradeoff(unknown: dict[str, Any]) -> Section:
@@ -145,19 +180,25 @@ def _images(
     by_confidence = [int(row) for row in np.argsort(-evaluation.confidence, kind="stable")]
     accepted, correct = evaluation.accepted, evaluation.correct
     mistakes = [evaluation.known[row] for row in by_confidence if accepted[row] and not correct[row]]
-    rejected = [evaluation.known[row] for row in by_confidence if not accepted[row]]
+    rolled, right = evaluation.rolled_up, evaluation.right_at_some_level
+    rejected = [evaluation.known[row] for row in by_confidence if not (accepted[row] or rolled[row])]
+    coarse = [evaluation.known[row] for row in by_confidence if rolled[row] and not right[row]]
     missed = [entry for entry in evaluation.unknowns if not entry.result.is_unknown]
     caught = [entry for entry in evaluation.unknowns if entry.result.is_unknown]
     sections, anchors = list[Section](), dict[Pair, str]()
     for anchor, heading, entries, most in (
         ("mistakes", "Most confident mistakes", mistakes, _MAX_MISTAKES),
+        ("coarse", "Wrong coarse answers", coarse, MAX_CARDS),
         ("missed", "Unknown images accepted", missed, MAX_CARDS),
         ("rejected", "Known images called unknown", rejected, MAX_CARDS),
         ("caught", "Unknown images caught", caught, MAX_CARDS),
     ):
         pairs = [_pair(entry, labels) for entry in entries]
         cards = [
-            (pairs[place], result_card(entries[place], grade_result(entries[place], labels), thumbnails))
+            (
+                pairs[place],
+                result_card(entries[place], grade_result(entries[place], labels, evaluation.hierarchy), thumbnails),
+            )
             for place in spread(pairs, most)
         ]
         found = filtered(anchor, cards, describe_pair, Counter(pairs))

@@ -47,8 +47,8 @@ class RollUp:
             logger.warning("Hierarchy: %s.", note)
         chosen = whole.of_labels(labels)
         thresholds = coarse_thresholds(stored, whole)
-        if not thresholds:
-            logger.warning("No coarse label is answered: %s %s", _why_none(stored, whole), _ASK)
+        if not thresholds and (why := _why_none(stored, whole)):
+            logger.warning("No coarse label is answered: %s %s", why, _ASK)
         levels = [level for level in chosen.levels(labels) if level.depth in thresholds]
         height = stored.hierarchy.height if stored and stored.hierarchy else whole.height
         return cls(chosen, tuple(levels), thresholds, height)
@@ -82,9 +82,11 @@ def coarse_thresholds(stored: Calibration | None, hierarchy: LabelHierarchy | No
 
 
 def _why_none(stored: Calibration | None, hierarchy: LabelHierarchy) -> str:
+    """Return why no level has a threshold; empty where that was asked for and is not possible."""
     fit = stored.hierarchy if stored is not None else None
     if fit is None:
         return "the index was not calibrated with the hierarchy."
     if not fit.matches(hierarchy):
         return "labels stand elsewhere in the hierarchy than when the index was calibrated."
-    return "no target precision was asked for, or coarse labels have no guarantee for it."
+    asked = stored.request.target_precision if stored and stored.request else None
+    return "" if asked else "no target precision was asked for."  # `calibrate` said where there is no guarantee

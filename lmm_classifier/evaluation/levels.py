@@ -1,0 +1,79 @@
+"""Results at each level of a hierarchy: a right coarse answer counts at its level."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from lmm_classifier.core.label_hierarchy import LabelHierarchy, Steps
+from lmm_classifier.evaluation.fractions import fraction
+
+if TYPE_CHECKING:
+    from lmm_classifier.evaluation.results import LabeledResult
+
+
+def is_rolled_up(entry: LabeledResult) -> bool:
+    """Return whether a coarse label was answered."""
+    return entry.result.decision.reason == "rolled_up"
+
+
+def is_right(entry: LabeledResult, hierarchy: LabelHierarchy) -> bool:
+    """Return whether the answer is the true label, or a coarse label above it."""
+    label, truth = entry.result.label, entry.truth or ""
+    return label in hierarchy.above.get(truth, ()) if is_rolled_up(entry) else label == truth
+
+
+def level_figures(
+    known: Sequence[LabeledResult], unknowns: Sequence[LabeledResult], hierarchy: LabelHierarchy
+) -> dict[str, Any]:
+    """Return what each level answers and how often that is right, as plain values; fractions are 0 to 1.
+
+    Level 0 are labels that are sure enough at once. Labels that compete are counted apart.
+
+    Args:
+        known: results on images whose label is in the index.
+        unknowns: results on other images. Their label may stand below a coarse label that the index knows.
+        hierarchy: of the labels.
+    """
+    right = np.array([is_right(entry, hierarchy) for entry in known], bool)
+    level_of = np.array([_level(entry) for entry in known], np.int64)
+    levels = sorted({0, *range(1, hierarchy.height + 1), *level_of[level_of >= 0].tolist()})
+    rows = [{"level": level, **_row(level_of == level, right)} for level in levels]
+    below = [entry for entry in unknowns if hierarchy.above.get(entry.truth or "")]
+    coarse = np.array([is_rolled_up(entry) for entry in below], bool)
+    right_below = np.array([is_right(entry, hierarchy) for entry in below], bool)
+    return {
+        "levels": rows,
+        "some_level": _row(level_of >= 0, right),
+        "labels_compete": _row(level_of == _COMPETE, right),
+        "unknown_below_known": {"images": len(below), **_row(coarse, right_below)} if below else None,
+    }
+
+
+def with_labels(hierarchy: LabelHierarchy, places: Mapping[str, Steps]) -> LabelHierarchy:
+    """Return a hierarchy with labels that it does not have, where they stand below one of its coarse labels."""
+    coarse = hierarchy.coarse_labels
+    taken = {*hierarchy.above, *coarse}
+    found = {
+        label: hierarchy.path(steps[-1])
+        for label, steps in places.items()
+        if label not in taken and steps and steps[-1] in coarse
+    }
+    return LabelHierarchy({**hierarchy.above, **found})
+
+
+_COMPETE, _UNKNOWN = -1, -2
+
+
+def _level(entry: LabeledResult) -> int:
+    """Return the level that answered, negative where none is sure enough."""
+    result = entry.result
+    if result.is_unknown:
+        return _UNKNOWN
+    return result.level or 0 if result.decision.reason in ("confident", "rolled_up") else _COMPETE
+
+
+def _row(flags: Any, right: Any) -> dict[str, Any]:
+    return {"answered": fraction(flags), "correct": fraction(right[flags])}
