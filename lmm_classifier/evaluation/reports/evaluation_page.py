@@ -131,14 +131,13 @@ def _charts(evaluation: Evaluation, thresholds: Thresholds) -> Section:
 
 
 def _levels(levels: dict[str, Any]) -> Section:
+    named = [(f"level {row['level']}{'' if row['level'] else ', labels'}", row) for row in levels["levels"]]
+    named += [("some level", levels["some_level"]), ("labels that compete", levels["labels_compete"])]
+    if below := levels["unknown_below_known"]:
+        named.append(("new labels, by coarse ones", below))
     rows: list[list[Cell]] = [
         [name, Proportion.of(row["answered"]), Proportion.of(row["correct"]) if row["correct"]["of"] else ""]
-        for name, row in (
-            *((f"level {row['level']}{'' if row['level'] else ', labels'}", row) for row in levels["levels"]),
-            ("some level", levels["some_level"]),
-            ("labels that compete", levels["labels_compete"]),
-            *([("new labels, by coarse ones", below)] if (below := levels["unknown_below_known"]) else []),
-        )
+        for name, row in named
     ]
     return Section("levels", "Levels of the hierarchy", table=Table(["level", "answered", "right"], rows))
 
@@ -194,6 +193,7 @@ def _images(
         ("caught", "Unknown images caught", caught, MAX_CARDS),
     ):
         pairs = [_pair(entry, labels) for entry in entries]
+        grades = [grade_result(entry, labels, evaluation.hierarchy) for entry in entries]
         cards = [
             (
                 pairs[place],
