@@ -103,7 +103,7 @@ class Evaluation:
             known=known,
             unknowns=unknowns,
             unreadable=[entry for entry in results if entry.result.decision.reason == "unreadable"],
-            confidence=np.array([entry.result.score for entry in known], np.float64),
+            confidence=np.array([_score_of_best(entry) for entry in known], np.float64),
             correct=np.array([_best_label(entry) == entry.truth for entry in known], bool),
             accepted=np.array([not (entry.result.is_unknown or is_rolled_up(entry)) for entry in known], bool),
             familiarity=_familiarity(known),
@@ -228,6 +228,11 @@ class Evaluation:
 def _best_label(entry: LabeledResult) -> str | None:
     """Return the label that would be given if one had to be."""
     return entry.result.candidates[0].label if entry.result.candidates else None
+
+
+def _score_of_best(entry: LabeledResult) -> float:
+    """Return the score of that label; the score of a coarse answer is of more than one label."""
+    return entry.result.candidates[0].score if is_rolled_up(entry) else entry.result.score
 
 
 def _best_label_of_retrieval(entry: LabeledResult) -> str | None:

@@ -195,11 +195,7 @@ def _images(
         pairs = [_pair(entry, labels) for entry in entries]
         grades = [grade_result(entry, labels, evaluation.hierarchy) for entry in entries]
         cards = [
-            (
-                pairs[place],
-                result_card(entries[place], grade_result(entries[place], labels, evaluation.hierarchy), thumbnails),
-            )
-            for place in spread(pairs, most)
+            (pairs[place], result_card(entries[place], grades[place], thumbnails)) for place in spread(pairs, most)
         ]
         found = filtered(anchor, cards, describe_pair, Counter(pairs))
         anchors |= found.anchors
