@@ -194,13 +194,14 @@ def _of_dataset(name: str, few: bool, fitted: Sequence[Fitted]) -> list[Row]:
         each = [answers(draw, make(draw, seed)) for seed, draw in enumerate(fitted)]
         is_main = tree in ("natural hierarchy", "proposed hierarchy") and not few
         gains = [of.share() - before.share() for of, before in zip(each, alone)]
-        broken = [100.0 * of.is_broken for of in each]
+        broken, above = [100.0 * of.is_broken for of in each], [100.0 * (of.wrong() > 5) for of in each]
         found += [
             _row(f"answered at some level, {tree}, {data}", [of.share() for of in each], "%"),
             _row(f"more than labels alone, {tree}, {data}", gains, "points", 12.0 if is_main else None),
             _row(f"wrong at some level, {tree}, {data}", [of.wrong() for of in each], "%", 5.0, "lower"),
             _row(f"wrong coarse answers, {tree}, {data}", _coarse_wrong(each), "%", 5.0, "lower"),
             _row(f"draws that break a guarantee, {tree}, {data}", broken, "%", 10.0, "lower"),
+            _row(f"draws with more than 5 % wrong, {tree}, {data}", above, "%", 10.0, "lower"),
         ]
     fixed, tree = [fixed_answers(draw, natural) for draw in fitted], f"fixed {FIXED}, natural hierarchy, {data}"
     return [

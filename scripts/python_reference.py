@@ -22,6 +22,7 @@ _TITLES = {  # module that a name comes from, as its first parts -> heading; the
     "core.datatypes": "Results",
     "pipeline": "Calibrate",
     "calibration": "Calibrate",
+    "discovery": "Discover",
     "evaluation.reports": "Write pages",
     "evaluation": "Evaluate and audit",
     "index": "Maintain",

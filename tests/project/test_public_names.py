@@ -35,6 +35,7 @@ PUBLIC = [
     "Candidate",
     "Classification",
     "ClassifierQueue",
+    "CoarseCandidate",
     "ConflictError",
     "Decision",
     "Dismissal",
