@@ -3,31 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
+from lmm_classifier.core.datatypes import Classification
 from lmm_classifier.core.label_hierarchy import LabelHierarchy, Steps
 from lmm_classifier.evaluation.fractions import fraction
 
-if TYPE_CHECKING:
-    from lmm_classifier.evaluation.results import LabeledResult
+Answer = tuple[Classification, str | None]  # a result with the true label of its image
 
 
-def is_rolled_up(entry: LabeledResult) -> bool:
+def is_rolled_up(result: Classification) -> bool:
     """Return whether a coarse label was answered."""
-    return entry.result.decision.reason == "rolled_up"
+    return result.decision.reason == "rolled_up"
 
 
-def is_right(entry: LabeledResult, hierarchy: LabelHierarchy) -> bool:
+def is_right(result: Classification, truth: str | None, hierarchy: LabelHierarchy) -> bool:
     """Return whether the answer is the true label, or a coarse label above it."""
-    label, truth = entry.result.label, entry.truth or ""
-    return label in hierarchy.above.get(truth, ()) if is_rolled_up(entry) else label == truth
+    if is_rolled_up(result):
+        return result.label in hierarchy.above.get(truth or "", ())
+    return result.label == truth
 
 
-def level_figures(
-    known: Sequence[LabeledResult], unknowns: Sequence[LabeledResult], hierarchy: LabelHierarchy
-) -> dict[str, Any]:
+def level_figures(known: Sequence[Answer], unknowns: Sequence[Answer], hierarchy: LabelHierarchy) -> dict[str, Any]:
     """Return what each level answers and how often that is right, as plain values; fractions are 0 to 1.
 
     Level 0 are labels that are sure enough at once. Labels that compete are counted apart.
@@ -37,13 +36,13 @@ def level_figures(
         unknowns: results on other images. Their label may stand below a coarse label that the index knows.
         hierarchy: of the labels.
     """
-    right = np.array([is_right(entry, hierarchy) for entry in known], bool)
-    level_of = np.array([_level(entry) for entry in known], np.int64)
+    right = np.array([is_right(*answer, hierarchy) for answer in known], bool)
+    level_of = np.array([_level(result) for result, _ in known], np.int64)
     levels = sorted({0, *range(1, hierarchy.height + 1), *level_of[level_of >= 0].tolist()})
     rows = [{"level": level, **_row(level_of == level, right)} for level in levels]
-    below = [entry for entry in unknowns if hierarchy.above.get(entry.truth or "")]
-    coarse = np.array([is_rolled_up(entry) for entry in below], bool)
-    right_below = np.array([is_right(entry, hierarchy) for entry in below], bool)
+    below = [(result, truth) for result, truth in unknowns if hierarchy.above.get(truth or "")]
+    coarse = np.array([is_rolled_up(result) for result, _ in below], bool)
+    right_below = np.array([is_right(*answer, hierarchy) for answer in below], bool)
     return {
         "levels": rows,
         "some_level": _row(level_of >= 0, right),
@@ -67,9 +66,8 @@ def with_labels(hierarchy: LabelHierarchy, places: Mapping[str, Steps]) -> Label
 _COMPETE, _UNKNOWN = -1, -2
 
 
-def _level(entry: LabeledResult) -> int:
+def _level(result: Classification) -> int:
     """Return the level that answered, negative where none is sure enough."""
-    result = entry.result
     if result.is_unknown:
         return _UNKNOWN
     return result.level or 0 if result.decision.reason in ("confident", "rolled_up") else _COMPETE

@@ -105,7 +105,7 @@ class Evaluation:
             unreadable=[entry for entry in results if entry.result.decision.reason == "unreadable"],
             confidence=np.array([_score_of_best(entry) for entry in known], np.float64),
             correct=np.array([_best_label(entry) == entry.truth for entry in known], bool),
-            accepted=np.array([not (entry.result.is_unknown or is_rolled_up(entry)) for entry in known], bool),
+            accepted=np.array([not (entry.result.is_unknown or is_rolled_up(entry.result)) for entry in known], bool),
             familiarity=_familiarity(known),
             unknown_familiarity=_familiarity(unknowns),
             identical=list(identical),
@@ -116,13 +116,13 @@ class Evaluation:
     @property
     def rolled_up(self) -> BoolArray:
         """Return whether a known image was given a coarse label, (n,)."""
-        return np.array([is_rolled_up(entry) for entry in self.known], bool)
+        return np.array([is_rolled_up(entry.result) for entry in self.known], bool)
 
     @property
     def right_at_some_level(self) -> BoolArray:
         """Return whether a known image was given its label, or a coarse label above it, (n,)."""
         hierarchy = self.hierarchy or LabelHierarchy({})
-        return np.array([is_right(entry, hierarchy) for entry in self.known], bool)
+        return np.array([is_right(entry.result, entry.truth, hierarchy) for entry in self.known], bool)
 
     def to_dict(self, threshold_for: Callable[[float], float]) -> dict[str, Any]:
         """Return all figures as plain values, ready for JSON; fractions are 0 to 1.
@@ -149,8 +149,12 @@ class Evaluation:
             "confidence": self._confidence(),
             "unknown": self._unknown(threshold_for) if self.unknowns and self.known else None,
             "reranking": self._reranking(),
-            **({"hierarchy": level_figures(self.known, self.unknowns, self.hierarchy)} if self.hierarchy else {}),
+            **({"hierarchy": self._levels(self.hierarchy)} if self.hierarchy else {}),
         }
+
+    def _levels(self, hierarchy: LabelHierarchy) -> dict[str, Any]:
+        known, unknowns = ([(e.result, e.truth) for e in entries] for entries in (self.known, self.unknowns))
+        return level_figures(known, unknowns, hierarchy)
 
     def _classes(self) -> list[dict[str, Any]]:
         rows = []
@@ -159,7 +163,7 @@ class Evaluation:
         for label in sorted({str(entry.truth) for entry in self.known}):
             of_label = np.array([entry.truth == label for entry in self.known])
             of_truth = [entry for entry in self.known if entry.truth == label]
-            answers = Counter(entry.result.label for entry in of_truth if not is_rolled_up(entry))
+            answers = Counter(entry.result.label for entry in of_truth if not is_rolled_up(entry.result))
             del answers[label]
             instead = next((answer for answer, _ in answers.most_common(1)), None)
             correct = (self.correct & self.accepted)[of_label]
@@ -232,7 +236,7 @@ def _best_label(entry: LabeledResult) -> str | None:
 
 def _score_of_best(entry: LabeledResult) -> float:
     """Return the score of that label; the score of a coarse answer is of more than one label."""
-    return entry.result.candidates[0].score if is_rolled_up(entry) else entry.result.score
+    return entry.result.candidates[0].score if is_rolled_up(entry.result) else entry.result.score
 
 
 def _best_label_of_retrieval(entry: LabeledResult) -> str | None:

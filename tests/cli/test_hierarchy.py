@@ -81,7 +81,7 @@ def test_from_nested_folders_to_coarse_answers(place, tmp_path):
 
 
 def test_a_run_is_resumed_with_its_columns(place, tmp_path):
-    """A CSV file with levels goes on; one without is another run."""
+    """A CSV file with levels is continued; one without is another run."""
     common = [*options(place), "--format", "csv"]
     first = run("classify", place / "new/nested/dots", "--output", tmp_path / "r.csv", *common)
     assert not first.error or first.error.code == 0

@@ -45,7 +45,7 @@ def test_cuts_are_nested(seed, labels):
 
 
 @given(st.integers(0, 10**6), st.integers(1, 12), st.integers(1, 14))
-def test_a_cut_has_the_wished_number_of_groups(seed, count, groups):
+def test_a_cut_has_the_number_of_groups(seed, count, groups):
     """Or as many as there are rows; also of equal rows."""
     rng = np.random.default_rng(seed)
     rows = rng.normal(size=(count, 5))[rng.integers(count, size=count)]

@@ -94,4 +94,4 @@ def test_other_labels_find_their_place():
         HIERARCHY, {"blouse": ("photos", "tops"), "lamp": ("light",), "tee": (), "tops": ("body",), "x": ()}
     )
     assert found.above == {**HIERARCHY.above, "blouse": ("body", "tops")}
-    assert is_right(entry("blouse", "rolled_up", "body", 2), found)
+    assert is_right(entry("blouse", "rolled_up", "body", 2).result, "blouse", found)

@@ -73,10 +73,10 @@ def grade_result(entry: LabeledResult, labels: Collection[str], hierarchy: Label
     result, truth = entry.result, entry.truth
     if truth is None or result.decision.reason == "unreadable":
         return Grade(None)
-    if is_rolled_up(entry):
+    if is_rolled_up(entry.result):
         if hierarchy is None or truth not in {*labels, *hierarchy.above}:
             return Grade(None, f"truth: {truth}")
-        correct = is_right(entry, hierarchy)
+        correct = is_right(entry.result, truth, hierarchy)
         return Grade(correct, f"{'correct, coarser than' if correct else 'wrong,'} truth: {truth}")
     if truth not in labels:
         words = "correct, an unknown image" if result.is_unknown else "wrong, an unknown image"

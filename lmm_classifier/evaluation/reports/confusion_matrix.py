@@ -62,7 +62,7 @@ class ConfusionMatrix:
 
 def confusion_counts(evaluation: Evaluation) -> Counter[Pair]:
     """Count the images of each pair of a true and a given label, also where both agree; coarse answers do not count."""
-    given = [entry for entry in evaluation.known if not is_rolled_up(entry)]
+    given = [entry for entry in evaluation.known if not is_rolled_up(entry.result)]
     known = ((entry.truth, None if entry.result.is_unknown else entry.result.label) for entry in given)
     unknown = ((None, None if entry.result.is_unknown else entry.result.label) for entry in evaluation.unknowns)
     return Counter([*known, *unknown])
