@@ -6,6 +6,7 @@ import re
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -55,16 +56,17 @@ class LabelHierarchy:
     @property
     def coarse_labels(self) -> set[str]:
         """Return the names of all coarse labels."""
-        return {name for steps in self.above.values() for name in steps}
+        return set(self._coarse_paths)
+
+    @cached_property
+    def _coarse_paths(self) -> dict[str, Steps]:
+        return {name: steps[: depth + 1] for steps in self.above.values() for depth, name in enumerate(steps)}
 
     def path(self, name: str) -> Steps:
         """Return the way from the root to a label or to a coarse label, itself included."""
         if name in self.above:
             return (*self.above[name], name)
-        for steps in self.above.values():
-            if name in steps:
-                return steps[: steps.index(name) + 1]
-        return (name,)
+        return self._coarse_paths.get(name, (name,))
 
     def labels_below(self, name: str) -> list[str]:
         """Return the labels below a coarse label, in alphabetical order."""
@@ -144,9 +146,14 @@ class CoarseLevel:
 
     def probabilities(self, of_labels: Float64Array) -> Float64Array:
         """Return for probabilities of the labels (n, C) the sums of each name, (n, G)."""
-        order = np.argsort(self.members, kind="stable")
-        starts = np.searchsorted(self.members[order], np.arange(len(self.names)))
+        order, starts = self._sorted
         return np.asarray(np.add.reduceat(np.ascontiguousarray(of_labels[:, order]), starts, axis=1))
+
+    @cached_property
+    def _sorted(self) -> tuple[IntArray, IntArray]:
+        """Return the labels by their names, (C,), and where those of each name begin, (G,)."""
+        order = np.argsort(self.members, kind="stable")
+        return order, np.searchsorted(self.members[order], np.arange(len(self.names)))
 
     def best(self, of_labels: Float64Array) -> tuple[IntArray, Float64Array]:
         """Return for each of n images the best name, -1 where it is no coarse label, and its probability, (n,)."""

@@ -97,7 +97,8 @@ class Flow:
         thresholds = Thresholds.resolve(config.retrieval, retriever.calibration, retriever.stored, request)
         stored = retriever.stored
         hierarchy = open_hierarchy(config, index.contents, stored.renamed if stored else None)
-        roll_up = RollUp.of(hierarchy, stored, index.label_names, retriever.index.label_names)
+        former_roll_up = former.roll_up if former else None
+        roll_up = RollUp.of(hierarchy, stored, index.label_names, retriever.index.label_names, former_roll_up)
         if roll_up is not None:
             thresholds = thresholds.with_coarse(roll_up.thresholds, stored)
         if former is not None and config.rerank.backend != "views":

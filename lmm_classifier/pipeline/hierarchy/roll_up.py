@@ -28,7 +28,12 @@ class RollUp:
 
     @classmethod
     def of(
-        cls, hierarchy: LabelHierarchy | None, stored: Calibration | None, own: Sequence[str], labels: Sequence[str]
+        cls,
+        hierarchy: LabelHierarchy | None,
+        stored: Calibration | None,
+        own: Sequence[str],
+        labels: Sequence[str],
+        former: RollUp | None = None,
     ) -> Self | None:
         """Return what rolls up; None where no label has a coarse label above it.
 
@@ -39,15 +44,17 @@ class RollUp:
             stored: the calibration of the index.
             own: the labels of the index.
             labels: those that may be answered.
+            former: that of a former version of the index: what was logged then is not logged again.
         """
         whole = hierarchy.of_labels(own) if hierarchy is not None else None
         if hierarchy is None or whole is None or not whole.height:
             return None
-        for note in hierarchy.notes(own):
+        for note in hierarchy.notes(own) if former is None else ():
             logger.warning("Hierarchy: %s.", note)
         chosen = whole.of_labels(labels)
         thresholds = coarse_thresholds(stored, whole)
-        if not thresholds and (why := _why_none(stored, whole)):
+        is_news = former is None or former.thresholds
+        if is_news and not thresholds and (why := _why_none(stored, whole)):
             logger.warning("No coarse label is answered: %s %s", why, _ASK)
         levels = [level for level in chosen.levels(labels) if level.depth in thresholds]
         height = stored.hierarchy.height if stored and stored.hierarchy else whole.height
@@ -57,10 +64,9 @@ class RollUp:
         """Return for probabilities of the labels (n, C) the best coarse label of each level, the finest first."""
         rows: list[list[CoarseCandidate]] = [[] for _ in probabilities]
         for level in self.levels:
-            paths = [self.hierarchy.path(name) for name in level.names]
             for row, best, score in zip(rows, *(values.tolist() for values in level.best(probabilities))):
                 if best >= 0:
-                    row.append(CoarseCandidate(paths[best], score))
+                    row.append(CoarseCandidate(self.hierarchy.path(level.names[best]), score))
         return [tuple(row) for row in rows]
 
     def answered(self, result: Classification, coarse: CoarseCandidate | None = None) -> Classification:
