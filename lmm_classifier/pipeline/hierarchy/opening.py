@@ -29,12 +29,11 @@ def open_hierarchy(
     Raises:
         ConfigError: the file cannot be used, or a coarse label cannot be told from the label of unknown images.
     """
-    if config.hierarchy is None:
-        return hierarchy_of_folders(contents)
-    hierarchy = read_hierarchy(config.hierarchy)
-    if message := unknown_clash(hierarchy.coarse_labels, config.unknown_label):
-        raise ConfigError(f"{config.hierarchy}: {message}")
-    return hierarchy.renamed(renamed or {})
+    of_file = None if config.hierarchy is None else read_hierarchy(config.hierarchy)
+    hierarchy = hierarchy_of_folders(contents) if of_file is None else of_file.renamed(renamed or {})
+    if hierarchy and (message := unknown_clash(hierarchy.coarse_labels, config.unknown_label)):
+        raise ConfigError(f"{config.hierarchy or contents.manifest.image_root}: {message}")
+    return hierarchy
 
 
 def hierarchy_of_folders(contents: IndexContents) -> LabelHierarchy | None:

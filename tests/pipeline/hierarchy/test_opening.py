@@ -69,6 +69,8 @@ def test_a_file_comes_first(contents, tmp_path):
     config.unknown_label = "Things"
     with pytest.raises(ConfigError, match=r"tree\.yaml: The label 'things' cannot be told from unknown_label"):
         open_hierarchy(config, contents)
+    with pytest.raises(ConfigError, match="The label 'tops' cannot be told from unknown_label"):
+        open_hierarchy(PipelineConfig(unknown_label="Tops"), contents)
     with pytest.raises(ConfigError, match="Cannot read the hierarchy"):
         open_hierarchy(PipelineConfig(hierarchy=tmp_path / "missing.yaml"), contents)
 
