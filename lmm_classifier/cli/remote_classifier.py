@@ -61,9 +61,10 @@ class RemoteClassifier:
         self._token_env, self._limits = config.server.token_env, config.images.limits
         self._idle, self._used = list[http.client.HTTPConnection](), set[http.client.HTTPConnection]()
         try:
-            self._unknown_label = self._get("/v1/config", "unknown_label", str)
-            self.run_identity: str = self._get("/v1/index", "run", str)
-            self.has_levels: bool = self._get("/v1/index", "levels", int) > 0
+            self._unknown_label = self._member(self._get("/v1/config"), "unknown_label", str)
+            index = self._get("/v1/index")
+            self.run_identity: str = self._member(index, "run", str)
+            self.has_levels: bool = self._member({"levels": 0, **index}, "levels", int) > 0
         except ServerError:
             self.close()
             raise
@@ -108,8 +109,11 @@ class RemoteClassifier:
         except (KeyError, TypeError, ValueError):
             raise self._foreign() from None
 
-    def _get(self, path: str, member: str, kind: type[T]) -> T:
-        value = self._ask("GET", path, None, Event())[1].get(member)
+    def _get(self, path: str) -> dict[str, Any]:
+        return self._ask("GET", path, None, Event())[1]
+
+    def _member(self, values: dict[str, Any], name: str, kind: type[T]) -> T:
+        value = values.get(name)
         if not isinstance(value, kind):
             raise self._foreign()
         return value
