@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from lmm_classifier.calibration.calibration import Calibration
 from lmm_classifier.calibration.guarantees.risk_control import NoGuarantee, RiskGuarantee
+from lmm_classifier.calibration.hierarchy.level_guarantees import LevelGuarantees
 from lmm_classifier.calibration.predictions import HeldOutPredictions
 from lmm_classifier.calibration.request import DEFAULT_KEEP_KNOWN
 from lmm_classifier.calibration.simulated_unknowns import OpenSetTradeoff
@@ -30,8 +31,13 @@ class CalibrationReport:
     predictions: HeldOutPredictions
     method: str  # how examples were held out, in words
     notes: tuple[str, ...]  # what a user should know
-    guarantee: RiskGuarantee | None  # None: no target precision was asked for
+    levels: LevelGuarantees | None  # None: no target precision was asked for
     sgr_guarantee: RiskGuarantee | NoGuarantee | None  # what selection with guaranteed risk would give instead
+
+    @property
+    def guarantee(self) -> RiskGuarantee | None:
+        """Return the guarantee of labels; None where no precision was asked for, or only coarse labels have one."""
+        return self.levels.of_labels if self.levels else None
 
     @property
     def warning(self) -> str:

@@ -12,14 +12,10 @@ import numpy as np
 from lmm_classifier.calibration.calibration import Calibration
 from lmm_classifier.calibration.calibration_report import CalibrationReport
 from lmm_classifier.calibration.fit import Fit, fit_by_groups, fit_by_leave_one_out, fit_on_held_out
-from lmm_classifier.calibration.guarantees.outlook import required_guarantee
-from lmm_classifier.calibration.guarantees.risk_control import (
-    NoGuarantee,
-    RiskGuarantee,
-    sgr_threshold,
-)
+from lmm_classifier.calibration.guarantees.outlook import older_guarantee
 from lmm_classifier.calibration.guarantees.threshold_setting import today
-from lmm_classifier.calibration.predictions import HeldOutPredictions
+from lmm_classifier.calibration.hierarchy.hierarchy_fit import HierarchyFit
+from lmm_classifier.calibration.hierarchy.level_guarantees import required_guarantees, with_guarantees
 from lmm_classifier.calibration.repeated_objects import RepeatedObjects
 from lmm_classifier.calibration.request import CalibrationRequest
 from lmm_classifier.config import PipelineConfig
@@ -37,6 +33,7 @@ from lmm_classifier.index.vector_index import Index
 from lmm_classifier.pipeline.calibrating.former_calibration import FormerCalibration, RerankerMeasurement
 from lmm_classifier.pipeline.calibrating.held_out import HoldOut
 from lmm_classifier.pipeline.fusion_report import compare_ladders, fused_tradeoff, fusion_notes
+from lmm_classifier.pipeline.hierarchy.opening import open_hierarchy
 from lmm_classifier.pipeline.index_encoder import encode_label_names
 from lmm_classifier.pipeline.rerank_calibrator import measure_on_predictions
 
@@ -88,14 +85,15 @@ def calibrate_index(
     with displayed(progress) as show:
         fit, method, notes = _fit(indexes, config, path, request, texts, show)
         fitted, predictions = fit
-        guarantee = required_guarantee(fitted.held_out, request)
+        hierarchy = HierarchyFit.of(open_hierarchy(config, index.contents), predictions, index.label_names)
+        levels = required_guarantees(fitted.held_out, hierarchy, request)
         if request.max_calls is not None:
             reranking = _measured(indexes, path, config, fit, request, show)
     warning = _warning(indexes, request)
     calibration = replace(
         fitted,
         ladders=compare_ladders(indexes, predictions, request, equal=bool(warning)),
-        confidence_threshold=guarantee.threshold if guarantee else None,
+        hierarchy=hierarchy,
         warning=warning,
         tradeoff=fused_tradeoff(indexes, fitted),
         request=replace(request, max_calls=reranking.max_calls),
@@ -103,11 +101,12 @@ def calibrate_index(
         reranker_date=reranking.date,
         date=today(),
     )
+    calibration = with_guarantees(calibration, levels)
     write_calibration(path, index.contents, calibration.to_arrays(index.contents))
     notes += [*_fitted_again(refitted, fitted, texts), *fusion_notes(index, fitted, config)]
     notes += former.notes(request, asked)
     return CalibrationReport(
-        calibration, predictions, method, tuple(notes), guarantee, _older_guarantee(predictions, request)
+        calibration, predictions, method, tuple(notes), levels, older_guarantee(fitted.held_out, request)
     )
 
 
@@ -182,13 +181,3 @@ def _fit(
     fit = fit_by_leave_one_out(config.retrieval, indexes, texts=texts, progress=progress)
     exact = all(isinstance(index.transform, IdentityTransform) for index in indexes)
     return fit, "held out one by one" if exact else "held out by folds, because the transform is fitted", notes
-
-
-def _older_guarantee(
-    predictions: HeldOutPredictions, request: CalibrationRequest
-) -> RiskGuarantee | NoGuarantee | None:
-    """Return what selection with guaranteed risk would give; None where no target precision is asked for."""
-    if request.target_precision is None or request.confidence_level is None:
-        return None
-    risk, delta = 1 - request.target_precision, 1 - request.confidence_level
-    return sgr_threshold(predictions.confidence, predictions.correct, risk, delta)
