@@ -64,6 +64,7 @@ class CalibrationReport:
             ("examples", f"{len(predictions.rows)}, {self.method}"),
             (f"familiarity threshold, accepts {100 * keep:g}%", f"{calibration.familiarity_threshold(keep):.2f}"),
             *(_guarantee_figures(self.guarantee) if self.guarantee else ()),
+            *(_level_figures(self.levels) if self.levels else ()),
         ]
         charts = [reliability_chart(reliability(predictions.confidence, predictions.correct))]
         if self.tradeoff is not None:
@@ -79,3 +80,16 @@ def _guarantee_figures(guarantee: RiskGuarantee) -> list[tuple[str, str]]:
         (f"wrong among accepted answers, {certain}", f"at most {100 * guarantee.risk:g}%"),
         ("expected coverage", f"{100 * guarantee.coverage:.1f}%"),
     ]
+
+
+def _level_figures(levels: LevelGuarantees) -> list[tuple[str, str]]:
+    """Return what each level of coarse labels answers; nothing without a hierarchy."""
+    lines = list[tuple[str, str]]()
+    for number, found in enumerate(levels.coarse.values(), start=1):
+        threshold, answered = "none", "nothing"
+        if isinstance(found, RiskGuarantee):
+            threshold = f"{found.threshold:.4f}"
+            answered = f"{100 * levels.answered[number]:.1f}%, {100 * levels.wrong[number]:.1f}% of these wrong"
+        lines.append((f"threshold of coarse labels, level {number}", threshold))
+        lines.append((f"answered at level {number}", answered))
+    return lines

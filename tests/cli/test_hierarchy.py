@@ -4,14 +4,18 @@ import csv
 import io
 import json
 
+import numpy as np
 import pytest
 
+from lmm_classifier.calibration.request import CalibrationRequest
+from lmm_classifier.config import PipelineConfig
 from lmm_classifier.core.label_hierarchy import LabelHierarchy, read_hierarchy
 from lmm_classifier.data.readers.dataset_spec import DatasetSpec
 from lmm_classifier.index.build.builder import build_index_from_directory
+from lmm_classifier.pipeline.calibrator import calibrate_index
 from tests.helpers.command_line import OFFLINE, run
 from tests.helpers.datasets import draw_dataset, offline_config
-from tests.helpers.vector_indexes import write_nested
+from tests.helpers.vector_indexes import nested_embeddings, write_nested
 
 TWINS = {"polka_dots": "dots", "stripes": "lines"}  # two labels of each pattern, which nobody can tell apart
 ALONE = ("gingham", "herringbone")
@@ -92,6 +96,20 @@ def test_a_run_is_resumed_with_its_columns(place, tmp_path):
     (tmp_path / "r.csv").write_text("path,label\n")
     refused = run("classify", place / "new/nested", "--output", tmp_path / "r.csv", "--resume", *common, code=1)
     assert "'label_path'" in refused.stderr
+
+
+def test_given_vectors_have_the_same_columns(tmp_path):
+    """A CSV file of them has levels too."""
+    index = write_nested(tmp_path / "index", dataset="dataset#label_from=path", count=25)
+    config = PipelineConfig.preset("vectors")
+    config.retrieval.index_path = index
+    calibrate_index(index, config, CalibrationRequest(0.9))
+    np.save(tmp_path / "new.npy", nested_embeddings(part=1, count=20)[0])
+    chosen = ["--index", index, "--output", tmp_path / "r.csv", "--set", "rerank.enabled=false"]
+    run("classify", "--vectors", tmp_path / "new.npy", *chosen)
+    rows = list(csv.DictReader((tmp_path / "r.csv").read_text().splitlines()))
+    assert {row["level"] for row in rows} >= {"0", "1"}
+    assert {row["label_path"] for row in rows} >= {"tops / shirt", "tops"}
 
 
 def test_folders_of_one_name_are_refused(tmp_path):

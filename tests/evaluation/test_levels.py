@@ -3,11 +3,11 @@
 from pathlib import Path
 
 import pytest
-from lmm_classifier.evaluation.reports.cards import grade_result
 
 from lmm_classifier.core.datatypes import Candidate, Classification, Decision
 from lmm_classifier.core.label_hierarchy import LabelHierarchy
 from lmm_classifier.evaluation.levels import is_right, level_figures, with_labels
+from lmm_classifier.evaluation.reports.grading import grade_result
 from lmm_classifier.evaluation.results import Evaluation, LabeledResult
 
 HIERARCHY = LabelHierarchy(
@@ -77,6 +77,25 @@ def test_coarse_answers_are_no_labels_and_no_unknowns(evaluation):
     assert not {given for truth, given in evaluation.confusion_counts() if truth} & {"tops", "body"}
     assert {row["most_often_instead"] for row in figures["classes"]} == {"shirt", "unknown", None}
     assert "hierarchy" not in Evaluation.of(ENTRIES[:2], LABELS).to_dict(lambda keep: 0.0)
+
+
+def test_intervals_are_by_groups():
+    """The counts stay, the intervals become wider: images of one object are no independent trials."""
+    entries, groups = [entry for entry in ENTRIES for _ in range(6)], [number for number in range(10) for _ in range(6)]
+    alone = Evaluation.of(entries, LABELS, hierarchy=HIERARCHY).to_dict()["hierarchy"]
+    grouped = Evaluation.of(entries, LABELS, groups=groups, hierarchy=HIERARCHY).to_dict()["hierarchy"]
+    for name in ("some_level", "labels_compete", "unknown_below_known"):
+        one, other = (figures[name]["answered"] for figures in (alone, grouped))
+        assert (one["count"], one["of"]) == (other["count"], other["of"])
+        assert other["interval"][0] <= one["interval"][0] <= one["interval"][1] <= other["interval"][1]
+        assert other["interval"] != one["interval"]
+
+
+def test_a_notebook_names_the_levels(evaluation):
+    """As the evaluation page does."""
+    page = evaluation._repr_html_()
+    assert "answered at level 1" in page
+    assert "coarse answers to new labels" in page
 
 
 def test_cards_are_graded(evaluation):
