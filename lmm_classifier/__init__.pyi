@@ -4,6 +4,7 @@ from .calibration.request import CalibrationRequest as CalibrationRequest
 from .config import PipelineConfig as PipelineConfig
 from .core.datatypes import Candidate as Candidate
 from .core.datatypes import Classification as Classification
+from .core.datatypes import CoarseCandidate as CoarseCandidate
 from .core.datatypes import Decision as Decision
 from .core.datatypes import Example as Example
 from .core.datatypes import Neighbor as Neighbor
@@ -11,7 +12,9 @@ from .core.errors import Cancelled as Cancelled
 from .core.errors import ConflictError as ConflictError
 from .core.errors import LmmClassifierError as LmmClassifierError
 from .core.errors import VectorError as VectorError
+from .core.label_hierarchy import LabelHierarchy as LabelHierarchy
 from .core.progress import Progress as Progress
+from .discovery.hierarchy import propose_hierarchy as propose_hierarchy
 from .discovery.proposals.discover import discover as discover
 from .discovery.proposals.discovery import Discovery as Discovery
 from .discovery.proposals.discovery import ProposedGroup as ProposedGroup

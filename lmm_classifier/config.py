@@ -66,6 +66,9 @@ class PipelineConfig(Settings):
 
     labels: list[str] | None = None
     """Only these labels may be answered; null means every label of the index."""
+    hierarchy: PathField | None = None
+    """A YAML file with coarse labels above the labels. Where no label is sure enough, the answer is a coarse one that
+    is. Null: the folders above, where the index was built with `label_from: path`, else none."""
     allow_unknown: bool = True
     """Open set: an image that is close to no example is `unknown`. When false, some label is always given."""
     unknown_label: str = "unknown"

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -14,6 +14,7 @@ from lmm_classifier.calibration.fusion.cascade import Cascade
 from lmm_classifier.calibration.fusion.encoder_fit import EncoderFit
 from lmm_classifier.calibration.fusion.ladders import Ladder, ladders_to_json
 from lmm_classifier.calibration.guarantees.held_out_results import HeldOutResults
+from lmm_classifier.calibration.hierarchy.hierarchy_fit import HierarchyFit
 from lmm_classifier.calibration.request import CalibrationRequest
 from lmm_classifier.calibration.simulated_unknowns import OpenSetTradeoff
 from lmm_classifier.core.arrays import Float64Array, nest
@@ -40,6 +41,8 @@ class Calibration:
     tradeoff: OpenSetTradeoff | None = None  # None: not estimated, or the index is too small
     ladders: tuple[Ladder, ...] = ()  # what other orders of the encoders would give; empty for one encoder
     date: str = ""  # ISO 8601 day on which it was stored; empty for one that was not
+    hierarchy: HierarchyFit | None = None  # None: no label has a coarse label above it
+    renamed: Mapping[str, str] = field(default_factory=dict)  # new names of labels since then, by the former ones
 
     @property
     def keep_known(self) -> float | None:
@@ -50,6 +53,10 @@ class Calibration:
     def not_certified(self) -> str:
         """Return why no guarantee stands behind the confidence threshold; empty where one does, or none is set."""
         return "" if self.confidence_threshold is None else self.warning
+
+    def level_of_each(self, confidence_level: float) -> float:
+        """Return the confidence level (0 to 1) of each guarantee, so that all hold with the given one."""
+        return confidence_level if self.hierarchy is None else self.hierarchy.level_of_each(confidence_level)
 
     @cached_property
     def familiarity(self) -> Float64Array:
@@ -87,4 +94,5 @@ class Calibration:
             "reranker_date": np.array([self.reranker_date]),
             "ladders": np.array([ladders_to_json(self.ladders)]),
             **({} if benefit is None else nest("reranker_benefit", benefit.to_arrays())),
+            **({} if self.hierarchy is None else nest("hierarchy", self.hierarchy.to_arrays())),
         }

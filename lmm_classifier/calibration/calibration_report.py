@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from lmm_classifier.calibration.calibration import Calibration
 from lmm_classifier.calibration.guarantees.outlook import Outlook
 from lmm_classifier.calibration.guarantees.risk_control import NoGuarantee, RiskGuarantee
+from lmm_classifier.calibration.hierarchy.level_guarantees import LevelGuarantees
 from lmm_classifier.calibration.predictions import HeldOutPredictions
 from lmm_classifier.calibration.request import DEFAULT_KEEP_KNOWN
 from lmm_classifier.calibration.simulated_unknowns import OpenSetTradeoff
@@ -31,8 +32,13 @@ class CalibrationReport:
     predictions: HeldOutPredictions | None  # None: only thresholds were set, from held-out results of an earlier fit
     method: str  # how examples were held out, in words
     notes: tuple[str, ...]  # what a user should know
-    guarantee: RiskGuarantee | None  # None: no target precision was asked for
+    levels: LevelGuarantees | None  # None: no target precision was asked for
     sgr_guarantee: RiskGuarantee | NoGuarantee | None  # what selection with guaranteed risk would give instead
+
+    @property
+    def guarantee(self) -> RiskGuarantee | None:
+        """Return the guarantee of labels; None where no precision was asked for, or only coarse labels have one."""
+        return self.levels.of_labels if self.levels else None
 
     @property
     def warning(self) -> str:
@@ -67,6 +73,7 @@ class CalibrationReport:
             ("examples", f"{len(held_out.confidence)}, {self.method}"),
             (f"familiarity threshold, accepts {100 * keep:g}%", f"{calibration.familiarity_threshold(keep):.2f}"),
             *(_guarantee_figures(self.guarantee) if self.guarantee else ()),
+            *(_level_figures(self.levels) if self.levels else ()),
         ]
         charts = [reliability_chart(reliability(held_out.confidence, held_out.correct))]
         if self.tradeoff is not None:
@@ -82,3 +89,16 @@ def _guarantee_figures(guarantee: RiskGuarantee) -> list[tuple[str, str]]:
         (f"wrong among accepted answers, {certain}", f"at most {100 * guarantee.risk:g}%"),
         ("expected coverage", f"{100 * guarantee.coverage:.1f}%"),
     ]
+
+
+def _level_figures(levels: LevelGuarantees) -> list[tuple[str, str]]:
+    """Return what each level of coarse labels answers; nothing without a hierarchy."""
+    lines = list[tuple[str, str]]()
+    for number, found in enumerate(levels.coarse.values(), start=1):
+        threshold, answered = "none", "nothing"
+        if isinstance(found, RiskGuarantee):
+            threshold = f"{found.threshold:.4f}"
+            answered = f"{100 * levels.answered[number]:.1f}%, {100 * levels.wrong[number]:.1f}% of these wrong"
+        lines.append((f"threshold of coarse labels, level {number}", threshold))
+        lines.append((f"answered at level {number}", answered))
+    return lines

@@ -14,6 +14,8 @@ from lmm_classifier.calibration.fusion.cascade import Cascade
 from lmm_classifier.calibration.fusion.encoder_fit import EncoderFit
 from lmm_classifier.calibration.fusion.ladders import ladders_from_json
 from lmm_classifier.calibration.guarantees.held_out_results import HeldOutResults
+from lmm_classifier.calibration.guarantees.risk_control import NEVER
+from lmm_classifier.calibration.hierarchy.hierarchy_fit import HierarchyFit
 from lmm_classifier.calibration.request import CalibrationRequest
 from lmm_classifier.calibration.simulated_unknowns import OpenSetTradeoff
 from lmm_classifier.core.arrays import Arrays, Float64Array, unnest
@@ -151,15 +153,16 @@ def _restored(arrays: Arrays, changes: ChangesSince, contents: IndexContents, sp
     if conformity_scores.ndim != 1 or not ((conformity_scores >= 0) & (conformity_scores <= 1)).all():
         raise ValueError("a conformity score is not a probability")
     threshold = float(arrays["confidence_threshold"].item())
-    if not (np.isnan(threshold) or 0 <= threshold <= 1):
+    if not (np.isnan(threshold) or 0 <= threshold <= NEVER):
         raise ValueError(f"a confidence threshold of {threshold:g}")
     count = len(contents.vectors)
     fits = [_fit_of(unnest(f"encoder.{place}", arrays), arrays, changes, contents, spec) for place in range(count)]
-    benefit = unnest("reranker_benefit", arrays)
+    benefit, hierarchy = unnest("reranker_benefit", arrays), unnest("hierarchy", arrays)
+    held_out = HeldOutResults.from_arrays(unnest("held_out", arrays))
     return Calibration(
         tuple(fits),
         Cascade.from_json(str(arrays["cascade"].item()), count),
-        HeldOutResults.from_arrays(unnest("held_out", arrays)),
+        held_out,
         conformity_scores,
         str(arrays["rule"].item()),
         confidence_threshold=None if np.isnan(threshold) else threshold,
@@ -170,6 +173,8 @@ def _restored(arrays: Arrays, changes: ChangesSince, contents: IndexContents, sp
         tradeoff=OpenSetTradeoff.from_json(tradeoff) if (tradeoff := str(arrays["tradeoff"].item())) else None,
         ladders=ladders_from_json(str(arrays["ladders"].item())),
         date=str(arrays["date"].item()),
+        hierarchy=HierarchyFit.from_arrays(hierarchy, len(held_out)).renamed(changes.renamed) if hierarchy else None,
+        renamed=changes.renamed,
     )
 
 

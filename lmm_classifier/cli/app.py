@@ -40,6 +40,7 @@ PANELS = {
     },
     "Calibrate and evaluate": {
         "calibrate": "Fit the decision rule and set the thresholds.",
+        "hierarchy": "Show the coarse labels above the labels, or propose some.",
         "evaluate": "Measure accuracy and unknowns on a labeled folder, or on any other dataset.",
         "audit": "Find wrong labels, duplicates and outliers.",
         "report": "Show what each encoder and the reranker are worth.",

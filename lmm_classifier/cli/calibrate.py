@@ -159,7 +159,7 @@ def _guarantee_lines(report: CalibrationReport) -> list[str]:
 
     guarantee, sgr, outlook = report.guarantee, report.sgr_guarantee, report.outlook
     if guarantee is None or outlook is None:
-        return []
+        return _level_lines(report)
     other = f"{100 * sgr.coverage:.1f}%" if isinstance(sgr, RiskGuarantee) else "no guarantee"
     return [
         f"confidence_threshold: {guarantee.threshold:.4f}{', not certified' if report.warning else ''}; at most "
@@ -167,7 +167,32 @@ def _guarantee_lines(report: CalibrationReport) -> list[str]:
         f"  expected coverage: {100 * (outlook.accepted or 0):.1f}% of images of known labels "
         f"({100 * outlook.unknown:.1f}% are called unknown), {100 * guarantee.realized:.1f}% wrong among the examples",
         f"  coverage by the older method SGR (selection with guaranteed risk): {other}",
+        *_level_lines(report),
     ]
+
+
+def _level_lines(report: CalibrationReport) -> list[str]:
+    """Say what each level of a hierarchy answers; nothing where there is none, or no precision was asked for."""
+    from lmm_classifier.calibration.guarantees.risk_control import NoGuarantee
+
+    levels = report.levels
+    if levels is None or not levels.coarse:
+        return []
+    labels, lines = levels.labels, list[str]()
+    if isinstance(labels, NoGuarantee):
+        lines.append(f"no label is sure enough by itself: {labels.reason}")
+    for number, (depth, found) in enumerate(levels.coarse.items(), start=1):
+        name = f"coarse_threshold_{depth}"
+        if isinstance(found, NoGuarantee):
+            lines.append(f"{name}: none, so level {number} answers nothing: {found.reason}")
+        else:
+            lines.append(
+                f"{name}: {found.threshold:.4f}; level {number} answers {100 * levels.answered[number]:.1f}% of images "
+                f"of known labels, {100 * levels.wrong[number]:.1f}% of these wrong among the examples"
+            )
+    both = 1 - labels.delta * (1 + len(levels.coarse))
+    total = f"{100 * sum(levels.answered):.1f}%"
+    return [*lines, f"answered at some level: {total}; all levels keep their error rates with probability {both:g}"]
 
 
 def _unknown_lines(report: CalibrationReport) -> list[str]:

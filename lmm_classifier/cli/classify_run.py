@@ -70,7 +70,7 @@ class ClassifyRun:
         with told_if_interrupted(lambda: f"Interrupted. {self.output.state()}"):
             opened = self._opened(config, leave_out_identical, server)
             try:
-                output = self.output.opened(opened.identity, opened.labels())
+                output = self.output.opened(opened.identity, opened.labels(), opened.has_levels)
                 with output, self._drift_log(opened), command_progress() as show:
                     count = self._classify(opened.classify, config.images.readers, page, show)
             except Exception:
@@ -87,7 +87,8 @@ class ClassifyRun:
             from lmm_classifier.cli.remote_classifier import RemoteClassifier
 
             remote = RemoteClassifier(server, config)
-            return _Opened(remote.classify_paths, remote.run_identity, lambda: Path, tuple, lambda: np.empty(0))
+            of_remote = remote.classify_paths, remote.run_identity
+            return _Opened(*of_remote, lambda: Path, tuple, lambda: np.empty(0), remote.has_levels)
         classifier = HybridClassifier(config)
         if self.learn_from is not None:
             self._adaptations.append(classifier.learn_from(self.learn_from.paths))
@@ -99,6 +100,7 @@ class ClassifyRun:
             lambda: classifier.index.contents.file_of,
             lambda: classifier.index.label_names,
             lambda: classifier.retriever.calibration.familiarity,
+            classifier.roll_up is not None,
         )
 
     @contextmanager
@@ -247,6 +249,7 @@ class _Opened:
     file_of: Callable[[], Callable[[str], Place]]  # returns what returns the file of an example
     labels: Callable[[], Sequence[str]]  # of the index; of that of a server none are known
     familiarity: Callable[[], Float64Array]  # of held-out examples
+    has_levels: bool  # of a hierarchy above the labels
 
 
 def _digest(place: Place) -> str | None:

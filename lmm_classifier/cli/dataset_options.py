@@ -14,7 +14,8 @@ SOURCES = "a folder, a .zip, .tar, .csv, .jsonl or .parquet file, a URL, coco:FI
 LabelFromOption = Annotated[
     str | None,
     typer.Option(
-        metavar="LEVEL|COLUMN", help="Where labels are: level of folders (1, 2, parent), or column. [default: 1, label]"
+        metavar="LEVEL|COLUMN",
+        help="Where labels are: level of folders (1, 2, parent, path), or column. [default: 1, label]",
     ),
 ]
 ImageFromOption = Annotated[

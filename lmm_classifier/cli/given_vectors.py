@@ -39,14 +39,16 @@ def classify_vectors(
     """Write a result for each vector, named by its id or by the number of its row; return the counts by outcome."""
     given = read_vectors(file, columns)
     counts = Counter[str]()
-    with open_for_vectors(config) as classifier, output.opened(run_identity(classifier), classifier.index.label_names):
-        for start in range(0, len(given.vectors), _BATCH):
-            part = given.vectors[start : start + _BATCH]
-            names = range(start, start + len(part)) if given.ids is None else given.ids[start : start + len(part)]
-            for name, result in zip(names, classifier.classify_vectors(part, options)):
-                named = replace(result, path=str(name))
-                output.write(named)
-                counts[outcome(named.decision.reason, named.is_unknown)] += 1
+    with open_for_vectors(config) as classifier:
+        labels, has_levels = classifier.index.label_names, classifier.roll_up is not None
+        with output.opened(run_identity(classifier), labels, has_levels):
+            for start in range(0, len(given.vectors), _BATCH):
+                part = given.vectors[start : start + _BATCH]
+                names = range(start, start + len(part)) if given.ids is None else given.ids[start : start + len(part)]
+                for name, result in zip(names, classifier.classify_vectors(part, options)):
+                    named = replace(result, path=str(name))
+                    output.write(named)
+                    counts[outcome(named.decision.reason, named.is_unknown)] += 1
     outcomes = ", ".join(f"{number} {name}" for name, number in counts.items())
     write_note(f"{sum(counts.values())} vectors: {outcomes or 'nothing to do'}")
     return counts

@@ -13,7 +13,7 @@ from functools import partial
 from hashlib import sha256
 from threading import Event
 from time import monotonic
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 from lmm_classifier.config import PipelineConfig
@@ -28,6 +28,7 @@ from lmm_classifier.pipeline.stages.unreadable import unreadable
 
 logger: logging.Logger = logging.getLogger(__name__)
 
+T = TypeVar("T", str, int)
 _AT_ONCE = 8  # images under way
 _DEADLINE = 60_000  # milliseconds that the server may take for an image
 _TIMEOUT = 90.0  # seconds without a byte of an answer
@@ -60,8 +61,10 @@ class RemoteClassifier:
         self._token_env, self._limits = config.server.token_env, config.images.limits
         self._idle, self._used = list[http.client.HTTPConnection](), set[http.client.HTTPConnection]()
         try:
-            self._unknown_label = self._get("/v1/config", "unknown_label")
-            self.run_identity: str = self._get("/v1/index", "run")
+            self._unknown_label = self._member(self._get("/v1/config"), "unknown_label", str)
+            index = self._get("/v1/index")
+            self.run_identity: str = self._member(index, "run", str)
+            self.has_levels: bool = self._member({"levels": 0, **index}, "levels", int) > 0
         except ServerError:
             self.close()
             raise
@@ -106,9 +109,12 @@ class RemoteClassifier:
         except (KeyError, TypeError, ValueError):
             raise self._foreign() from None
 
-    def _get(self, path: str, member: str) -> str:
-        value = self._ask("GET", path, None, Event())[1].get(member)
-        if not isinstance(value, str):
+    def _get(self, path: str) -> dict[str, Any]:
+        return self._ask("GET", path, None, Event())[1]
+
+    def _member(self, values: dict[str, Any], name: str, kind: type[T]) -> T:
+        value = values.get(name)
+        if not isinstance(value, kind):
             raise self._foreign()
         return value
 
@@ -212,6 +218,8 @@ def _result(values: dict[str, Any], path: str) -> Classification:
         None if values["prediction_set"] is None else tuple(values["prediction_set"]),
         tuple(values.get("encoders", ())),
         values["disagreement"],
+        label_path=tuple(values["label_path"]) if "label_path" in values else None,
+        level=values.get("level"),
     )
 
 

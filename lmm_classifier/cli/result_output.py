@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from lmm_classifier.cli.stored_results import StoredResults
-from lmm_classifier.cli.writers import HEADS, RECORDS
+from lmm_classifier.cli.writers import HEADS, OF_LEVELS, RECORDS
 from lmm_classifier.core.appended_file import AppendedFile, Mode
 from lmm_classifier.core.datatypes import Classification
 from lmm_classifier.core.errors import OutputError
@@ -49,8 +49,18 @@ class ResultOutput:
             raise OutputError(f"{path} exists already. --resume continues it, --overwrite replaces it.")
 
     @contextmanager
-    def opened(self, run: str, labels: Collection[str] = ()) -> Iterator[None]:  # noqa: ARG002 - of all outputs
-        """Open the output for the results of a run with this identity; read what the file holds where it is resumed."""
+    def opened(
+        self,
+        run: str,
+        labels: Collection[str] = (),  # noqa: ARG002 - of all outputs
+        has_levels: bool = False,
+    ) -> Iterator[None]:
+        """Open the output for the results of a run with this identity; read what the file holds where it is resumed.
+
+        With `has_levels` a CSV file has columns for the levels of a hierarchy too.
+        """
+        if has_levels and self.format == "csv":
+            self.format = OF_LEVELS
         if self.path is None:
             if hasattr(sys.stdout, "reconfigure"):
                 sys.stdout.reconfigure(errors="surrogateescape")

@@ -6,7 +6,7 @@ import json
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from lmm_classifier.cli.writers import CSV_COLUMNS, HEADS
+from lmm_classifier.cli.writers import CSV_COLUMNS, CSV_COLUMNS_OF_LEVELS, HEADS, OF_LEVELS
 from lmm_classifier.core.appended_file import whole_records
 from lmm_classifier.core.csv_cells import read_rows
 from lmm_classifier.core.errors import DatasetError, OutputError
@@ -39,17 +39,18 @@ class StoredResults:
         Raises:
             OutputError: the file holds something else; the message names the line.
         """
-        stored = cls()
+        stored, is_csv = cls(), output_format in ("csv", OF_LEVELS)
         if not path.exists() or not path.is_file():
             return stored
         with path.open("rb") as file:
-            for number, record in enumerate(whole_records(file, b'"' if output_format == "csv" else b""), start=1):
+            for number, record in enumerate(whole_records(file, b'"' if is_csv else b""), start=1):
                 text = record.decode("utf-8", "surrogateescape")
-                if number > 1 or output_format != "csv":
+                if number > 1 or not is_csv:
                     result = _parsed(text, output_format, f"{path}, record {number}")
                     stored.by_path[result.path], stored.run = result, result.run
-                elif text != HEADS["csv"]:
-                    raise OutputError(f"{path} is not a CSV file of this program: expected the columns {CSV_COLUMNS}.")
+                elif text != HEADS[output_format]:
+                    columns = CSV_COLUMNS if output_format == "csv" else CSV_COLUMNS_OF_LEVELS
+                    raise OutputError(f"{path} is no CSV file of such a run: expected the columns {columns}.")
                 stored.bytes += len(record)
         stored.torn_bytes = path.stat().st_size - stored.bytes
         return stored
@@ -66,8 +67,8 @@ def outcome(reason: str, is_unknown: bool) -> str:
 
 def _parsed(text: str, output_format: str, source: str) -> StoredResult:
     try:
-        if output_format == "csv":
-            (values,) = read_rows([HEADS["csv"], text], source)
+        if output_format in ("csv", OF_LEVELS):
+            (values,) = read_rows([HEADS[output_format], text], source)
             is_unknown = values["is_unknown"] == "true"
         else:
             values = json.loads(text)

@@ -31,7 +31,12 @@ class WholeResultOutput:
         self._is_whole = False
 
     @contextmanager
-    def opened(self, run: str, labels: Collection[str] = ()) -> Iterator[None]:
+    def opened(
+        self,
+        run: str,
+        labels: Collection[str] = (),
+        has_levels: bool = False,  # noqa: ARG002 - of all outputs
+    ) -> Iterator[None]:
         """Open the output for the results of a run with this identity, by an index with these labels."""
         self._run = run
         with self._export.opened(labels, self._limit) as self._writer:

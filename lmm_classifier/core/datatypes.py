@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 Action = Literal["accept", "rerank", "reject"]
 Reason = Literal[
     "confident",  # the score of the best label reaches retrieval.confidence_threshold
+    "rolled_up",  # no label is sure enough, but a coarse label of the hierarchy reaches the threshold of its level
     "ambiguous",  # labels compete; the reranker is asked, or the best label stands where asking is off or does not pay
     "novel",  # less familiar than retrieval.keep_known allows, or less similar than retrieval.open_set_threshold
     "forced",  # not familiar either, but allow_unknown is off, so the best label stands
@@ -86,6 +87,27 @@ class Candidate:
     """Probability that the reranker gives to the label, 0 to 1; None where no reranker answered."""
     encoder: str | None = None
     """Name of the encoder that supports the label most, and found the neighbors; None where there is only one."""
+
+
+@dataclass(frozen=True, slots=True)
+class CoarseCandidate:
+    """A coarse label that the image may have: the best one of a level of the hierarchy.
+
+    Example:
+        >>> from lmm_classifier import CoarseCandidate
+        >>> CoarseCandidate(("clothes", "tops"), score=0.97).label
+        'tops'
+    """
+
+    path: tuple[str, ...]
+    """The way from the root to the coarse label, itself included."""
+    score: float
+    """Probability that one of the labels below it is right, 0 to 1."""
+
+    @property
+    def label(self) -> str:
+        """Name of the coarse label."""
+        return self.path[-1]
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,7 +183,7 @@ class Classification:
     """
 
     label: str
-    """The predicted label, or the configured `unknown_label` where the image was rejected."""
+    """The predicted label, a coarse one where `reason` is `rolled_up`, or `unknown_label` where it was rejected."""
     score: float
     """Calibrated probability that the label is right, given that it is one of the dataset; 0 to 1, higher is surer.
 
@@ -205,11 +227,20 @@ class Classification:
     """Normalized vector (dim,) of the first encoder that was asked; None unless `AnswerOptions.vector` asks for it."""
     adaptations: tuple[str, ...] = ()
     """How the classifier was adapted to new images: `experimental_learned_metric`, `estimated_priors`, or not."""
+    label_path: tuple[str, ...] | None = None
+    """The way from the root of the hierarchy to the label; empty for an unknown image, None without a hierarchy."""
+    level: int | None = None
+    """0: the answer is a label; 1, 2, ...: a coarse label, the higher the coarser; None for any other answer."""
 
     @property
     def is_unknown(self) -> bool:
         """Whether no label was given: the image is unfamiliar, or its file could not be read."""
         return self.decision.action == "reject"
+
+    @property
+    def is_rolled_up(self) -> bool:
+        """Whether a coarse label of the hierarchy is the answer."""
+        return self.decision.reason == "rolled_up"
 
     @property
     def why(self) -> str:
@@ -241,6 +272,7 @@ class Classification:
             "content_hash": self.content_hash,
             **({"encoders": list(self.encoders)} if self.encoders else {}),
             **({"adaptations": list(self.adaptations)} if self.adaptations else {}),
+            **({} if self.label_path is None else {"level": self.level, "label_path": list(self.label_path)}),
             "prediction_set": None if self.prediction_set is None else list(self.prediction_set),
             "candidates": [_candidate_to_dict(candidate) for candidate in self.candidates],
             **({} if self.probabilities is None else {"probabilities": _rounded(self.probabilities)}),
@@ -262,11 +294,7 @@ def _candidate_to_dict(candidate: Candidate) -> dict[str, Any]:
         "rerank_score": None if candidate.rerank_score is None else round(candidate.rerank_score, 6),
         **({} if candidate.encoder is None else {"encoder": candidate.encoder}),
         "neighbors": [
-            {
-                "path": neighbor.example.path,
-                "label": neighbor.example.label,
-                "similarity": round(neighbor.similarity, 6),
-            }
-            for neighbor in candidate.neighbors
+            {"path": near.example.path, "label": near.example.label, "similarity": round(near.similarity, 6)}
+            for near in candidate.neighbors
         ],
     }

@@ -33,6 +33,8 @@ def explain(
     match reason:
         case "confident":
             return f"{vote}; {familiar}"
+        case "rolled_up":
+            return f"labels compete: {vote}; together {answer[0]} {answer[1]:.2f}"
         case "ambiguous":
             return f"labels compete: {vote}; best guess without reranking"
         case "novel":

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from PIL.Image import Image
 
 from lmm_classifier.core.arrays import Float32Array, Float64Array, IntArray
-from lmm_classifier.core.datatypes import Candidate, Decision, RerankRequest, RerankResult
+from lmm_classifier.core.datatypes import Candidate, CoarseCandidate, Decision, RerankRequest, RerankResult
 from lmm_classifier.core.fingerprint import Fingerprint
 
 Preprocessed = NDArray[Any] | Mapping[str, NDArray[Any]]  # the input of an encoder for one image
@@ -153,13 +153,21 @@ class DecisionPolicy(Protocol):
     """Turns the scores of one image into a decision; the only place where a threshold is compared."""
 
     def decide(
-        self, candidates: Sequence[Candidate], familiarity: float, similarity: float, may_rerank: bool = True
+        self,
+        candidates: Sequence[Candidate],
+        familiarity: float,
+        similarity: float,
+        may_rerank: bool = True,
+        coarse: Sequence[CoarseCandidate] = (),
     ) -> Decision:
         """Accept, reject, or ask the reranker where it may be asked.
 
         `candidates` come best first. `familiarity` and `similarity` (cosine of the nearest example) are higher for
-        images that resemble the examples.
+        images that resemble the examples. `coarse` has the best coarse label of each level, the finest first.
         """
+
+    def roll_up(self, coarse: Sequence[CoarseCandidate]) -> CoarseCandidate | None:
+        """Return the first coarse label that is sure enough; None where none is."""
 
     def decide_again(self, reranked: RerankResult) -> Decision:
         """Accept or reject after the reranker answered or failed; it is never asked twice."""

@@ -70,12 +70,16 @@ def vote(flow: Flow, vectors: QueryVectors) -> Votes:
         rest[np.arange(len(best)), best] = 0
         reasons, results = list[str](), list[str]()
         nearest = scored.nearest
+        coarse = flow.roll_up.candidates(probabilities) if flow.roll_up else [()] * len(best)
         for row, label in enumerate(best.tolist()):
             # without a score no label has an example, as in `Flow.classify`
             candidates = (Candidate(names[label], float(scores[row]), ()),) if scores[row] > 0 else ()
-            decision = policy.decide(candidates, float(scored.familiarity[row]), float(nearest[row]))
+            statistics = float(scored.familiarity[row]), float(nearest[row])
+            decision = policy.decide(candidates, *statistics, coarse=coarse[row])
             reasons.append(decision.reason)
-            results.append(flow.config.unknown_label if decision.action == "reject" else names[label])
+            rolled_up = policy.roll_up(coarse[row]) if decision.reason == "rolled_up" else None
+            given = rolled_up.label if rolled_up is not None else names[label]
+            results.append(flow.config.unknown_label if decision.action == "reject" else given)
         second = rest.max(axis=1, initial=0)
         parts.append(Votes(names, best, scores, second, scored.familiarity, reasons, results))
     return Votes.joined([Votes.nothing(flow), *parts])

@@ -10,15 +10,18 @@ import numpy as np
 
 from lmm_classifier.calibration.grouping import group_ids
 from lmm_classifier.core.arrays import BoolArray, IntArray
+from lmm_classifier.core.datatypes import Example
 from lmm_classifier.core.errors import DatasetError
+from lmm_classifier.core.label_hierarchy import LabelHierarchy
 from lmm_classifier.core.labels import alike_warnings
 from lmm_classifier.core.progress import Progress, ProgressCallback, ProgressOption
 from lmm_classifier.core.progress_display import displayed
 from lmm_classifier.data.dataset import Dataset, Files
 from lmm_classifier.data.image_folder import near_label_notes
 from lmm_classifier.data.readers.dataset_spec import DatasetSpec
-from lmm_classifier.data.readers.opening import open_dataset
+from lmm_classifier.data.readers.opening import has_levels_of_folders, open_dataset
 from lmm_classifier.evaluation.labeled_result import LabeledResult
+from lmm_classifier.evaluation.levels import with_labels
 from lmm_classifier.evaluation.results import Evaluation
 from lmm_classifier.index.named_groups import BY_COLUMN
 from lmm_classifier.index.vector_index import Index
@@ -91,6 +94,7 @@ def evaluate_folder(
         [entry for entry, copy in zip(results, identical) if copy],
         [entry for entry, copy in zip(results, near) if copy],
         None if groups is None else groups[left],
+        _hierarchy(classifier, spec, examples),
     )
     warnings = (*alike, *near_label_notes(spec.source, examples, labels), *_repeated(spec.source, evaluation))
     return replace(evaluation, skipped=dataset.skipped, warnings=warnings)
@@ -108,6 +112,16 @@ def _groups(dataset: Dataset, spec: DatasetSpec, group_by: str | None) -> IntArr
             )
         named = dict(zip(paths, dataset.groups))
     return group_ids(paths, group_by, named)
+
+
+def _hierarchy(classifier: HybridClassifier, spec: DatasetSpec, examples: Sequence[Example]) -> LabelHierarchy | None:
+    """Return the hierarchy in use, with the places of other labels that folders with `label_from: path` show."""
+    if classifier.roll_up is None or classifier.hierarchy is None:
+        return None
+    if spec.label_from != "path" or not has_levels_of_folders(spec):
+        return classifier.hierarchy
+    places = {example.label: tuple(example.path.split("/")[:-2]) for example in examples}
+    return with_labels(classifier.hierarchy, places)
 
 
 def _repeated(source: str, evaluation: Evaluation) -> list[str]:

@@ -76,6 +76,7 @@ def evaluate_vectors(
         set(classifier.index.label_names),
         [entry for entry, copy in zip(entries, identical) if copy],
         groups=None if groups is None else number_groups(groups)[~identical],
+        hierarchy=classifier.hierarchy if classifier.roll_up else None,
     )
     return replace(evaluation, warnings=tuple(alike_warnings(truths)))
 

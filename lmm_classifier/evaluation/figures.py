@@ -21,6 +21,8 @@ def summary(figures: dict[str, Any]) -> list[tuple[str, str]]:
             ("AURC × 100", f"{100 * confidence['area_under_risk_coverage']:.1f}"),
             ("coverage at 5% risk", percent(confidence["coverage_at_risk"]["0.05"])),
         ]
+    if "hierarchy" in figures and images["known"]:
+        lines += _level_lines(figures["hierarchy"])
     if unknown:
         lines += [
             ("unknown images caught", f"{percent(unknown['caught']['fraction'])} of {images['unknowns']}"),
@@ -39,6 +41,25 @@ def summary(figures: dict[str, Any]) -> list[tuple[str, str]]:
     if images["unreadable"]:
         lines.append(("unreadable files", str(images["unreadable"])))
     return lines
+
+
+def _level_lines(levels: dict[str, Any]) -> list[tuple[str, str]]:
+    """Return what is answered at each level, and how often that is right."""
+    lines = [(_level_name(row["level"]), _answered(row)) for row in levels["levels"]]
+    lines.append(("answered at some level", _answered(levels["some_level"])))
+    if below := levels["unknown_below_known"]:
+        lines.append(("coarse answers to new labels", _answered(below)))
+    return lines
+
+
+def _level_name(level: int) -> str:
+    return f"answered at level {level}{'' if level else ' (labels)'}"
+
+
+def _answered(row: dict[str, Any]) -> str:
+    answered, correct = row["answered"], row["correct"]
+    right = f"{percent(correct['fraction'])} right" if correct["of"] else "none"
+    return f"{percent(answered['fraction'])} of {answered['of']}, {right}"
 
 
 LABEL_HEAD = ("label", "recall", "precision", "most frequent mistake")

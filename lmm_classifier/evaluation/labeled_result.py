@@ -39,6 +39,11 @@ class LabeledResult:
         return self.result.candidates[0].label if self.result.candidates else None
 
     @property
+    def score_of_best(self) -> float:
+        """Return the score of that label, 0 to 1; the score of a coarse answer is of more than one label."""
+        return self.result.candidates[0].score if self.result.is_rolled_up else self.result.score
+
+    @property
     def best_label_of_retrieval(self) -> str | None:
         """Return the label that retrieval alone would have given; None where there is none."""
 

@@ -11,9 +11,12 @@ import numpy as np
 
 from lmm_classifier.core import metrics
 from lmm_classifier.core.arrays import BoolArray, Float64Array, IntArray
+from lmm_classifier.core.label_hierarchy import LabelHierarchy
 from lmm_classifier.core.progress import Skipped
 from lmm_classifier.evaluation.figures import LABEL_HEAD, label_rows, summary
+from lmm_classifier.evaluation.fractions import fraction, groups_of
 from lmm_classifier.evaluation.labeled_result import LabeledResult
+from lmm_classifier.evaluation.levels import is_right, level_figures
 from lmm_classifier.html.charts import reliability_chart
 from lmm_classifier.html.confusion_matrix import Pair, pairs_table
 from lmm_classifier.html.fragment import fragment, skipped_section, table_section
@@ -50,7 +53,7 @@ class Evaluation:
     correct: BoolArray
     """Whether the best label of a known image is the true one, even where the image was called unknown, (n,)."""
     accepted: BoolArray
-    """Whether a known image was given a label, (n,)."""
+    """Whether a known image was given a label, and not a coarse one, (n,)."""
     familiarity: Float64Array
     """Familiarity of the known images, (n,)."""
     unknown_familiarity: Float64Array
@@ -67,6 +70,8 @@ class Evaluation:
     """Number of the group of each known image, (n,): images of one object belong together. None: each is alone."""
     unknown_groups: IntArray | None = None
     """The same of the unknown images, (m,)."""
+    hierarchy: LabelHierarchy | None = None
+    """The hierarchy of the labels, those of unknown images included where they are known; None where there is none."""
 
     @classmethod
     def of(
@@ -76,6 +81,7 @@ class Evaluation:
         identical: Sequence[LabeledResult] = (),
         near_copies: Sequence[LabeledResult] = (),
         groups: Sequence[int] | IntArray | None = None,
+        hierarchy: LabelHierarchy | None = None,
     ) -> Evaluation:
         """Sort results into known, unknown and unreadable images.
 
@@ -85,6 +91,7 @@ class Evaluation:
             identical: results on images that the index holds.
             near_copies: results on near copies of such images.
             groups: the number of the group of each result, (n,): intervals are by groups then.
+            hierarchy: of the labels, those of unknown images included where they are known.
         """
         readable = [entry for entry in results if entry.result.decision.reason != "unreadable"]
         known = [entry for entry in readable if entry.truth in labels]
@@ -94,16 +101,28 @@ class Evaluation:
             known=known,
             unknowns=unknowns,
             unreadable=[entry for entry in results if entry.result.decision.reason == "unreadable"],
-            confidence=np.array([entry.result.score for entry in known], np.float64),
+            confidence=np.array([entry.score_of_best for entry in known], np.float64),
             correct=np.array([entry.best_label == entry.truth for entry in known], bool),
-            accepted=np.array([not entry.result.is_unknown for entry in known], bool),
+            accepted=np.array([not (entry.result.is_unknown or entry.result.is_rolled_up) for entry in known], bool),
             familiarity=_familiarity(known),
             unknown_familiarity=_familiarity(unknowns),
             identical=list(identical),
             near_copies=list(near_copies),
             groups=None if groups is None else np.array([group_of[id(entry)] for entry in known], np.int64),
             unknown_groups=None if groups is None else np.array([group_of[id(entry)] for entry in unknowns], np.int64),
+            hierarchy=hierarchy,
         )
+
+    @property
+    def rolled_up(self) -> BoolArray:
+        """Return whether a known image was given a coarse label, (n,)."""
+        return np.array([entry.result.is_rolled_up for entry in self.known], bool)
+
+    @property
+    def right_at_some_level(self) -> BoolArray:
+        """Return whether a known image was given its label, or a coarse label above it, (n,)."""
+        hierarchy = self.hierarchy or LabelHierarchy({})
+        return np.array([is_right(entry.result, entry.truth, hierarchy) for entry in self.known], bool)
 
     def to_dict(self, threshold_for: Callable[[float], float] | None = None) -> dict[str, Any]:
         """Return all figures as plain values, ready for JSON; fractions are 0 to 1.
@@ -123,23 +142,25 @@ class Evaluation:
             "groups": self._group_figures(),
             "skipped": [asdict(file) for file in self.skipped],
             "warnings": list(self.warnings),
-            "accuracy": _fraction(self.correct & self.accepted, self.groups),
-            "accuracy_if_a_label_is_forced": _fraction(self.correct, self.groups),
-            "known_called_unknown": _fraction(~self.accepted, self.groups),
-            "precision_of_answers": _fraction(self.correct[self.accepted], _of(self.groups, self.accepted)),
+            "accuracy": fraction(self.correct & self.accepted, self.groups),
+            "accuracy_if_a_label_is_forced": fraction(self.correct, self.groups),
+            "known_called_unknown": fraction(~(self.accepted | self.rolled_up), self.groups),
+            "precision_of_answers": fraction(self.correct[self.accepted], groups_of(self.groups, self.accepted)),
             "classes": self._classes(),
             "confusions": self._confusions(),
             "confidence": self._confidence(),
             "unknown": self._unknown(threshold_for) if self.unknowns and self.known else None,
             "reranking": self._reranking(),
+            **({"hierarchy": self._levels(self.hierarchy)} if self.hierarchy else {}),
         }
 
     def confusion_counts(self) -> Counter[Pair]:
         """Count the images of each pair of a true and a given label, also where both agree.
 
         The true label is None for an unknown image, and the given label is None where an image was called unknown.
+        Coarse answers to known images do not count.
         """
-        known = ((entry.truth, entry.given_label) for entry in self.known)
+        known = ((entry.truth, entry.given_label) for entry in self.known if not entry.result.is_rolled_up)
         return Counter([*known, *((None, entry.given_label) for entry in self.unknowns)])
 
     def _repr_html_(self) -> str:
@@ -163,6 +184,10 @@ class Evaluation:
         known, unknown = len(np.unique(self.groups)), len(np.unique(self.unknown_groups))
         return {"known": known, "unknowns": unknown, "largest": int(sizes.max(initial=0))}
 
+    def _levels(self, hierarchy: LabelHierarchy) -> dict[str, Any]:
+        known, unknowns = ([(e.result, e.truth) for e in entries] for entries in (self.known, self.unknowns))
+        return level_figures(known, unknowns, hierarchy, self.groups, self.unknown_groups)
+
     def _classes(self) -> list[dict[str, Any]]:
         rows = []
         entries = [*self.known, *self.unknowns]
@@ -172,12 +197,13 @@ class Evaluation:
         groups = np.concatenate([self.groups, self.unknown_groups]) if both else None
         for label in sorted({str(entry.truth) for entry in self.known}):
             of_label = truths[: len(self.known)] == label
-            others = Counter(entry.result.label for entry in self.known if entry.truth == label)
+            of_truth = [entry for entry in self.known if entry.truth == label]
+            others = Counter(entry.result.label for entry in of_truth if not entry.result.is_rolled_up)
             del others[label]
             instead = next((answer for answer, _ in others.most_common(1)), None)
-            recall = _fraction((self.correct & self.accepted)[of_label], _of(self.groups, of_label))
+            recall = fraction((self.correct & self.accepted)[of_label], groups_of(self.groups, of_label))
             given = answers == label
-            precision = _fraction(truths[given] == label, _of(groups, given))
+            precision = fraction(truths[given] == label, groups_of(groups, given))
             rows.append({"label": label, **recall, "precision": precision, "most_often_instead": instead})
         return rows
 
@@ -206,7 +232,7 @@ class Evaluation:
         caught = np.array([entry.result.is_unknown for entry in self.unknowns])
         thresholds = [(rate, threshold_for(rate)) for rate in KEEP_KNOWN_RATES] if threshold_for else []
         return {
-            "caught": _fraction(caught, self.unknown_groups),
+            "caught": fraction(caught, self.unknown_groups),
             "auroc": metrics.auroc(known, unknown),
             "fpr_at_95_tpr": metrics.fpr_at_tpr(known, unknown),
             "ccr_at_fpr": {
@@ -241,22 +267,3 @@ class Evaluation:
 def _familiarity(entries: Sequence[LabeledResult]) -> Float64Array:
     values = [entry.result.familiarity for entry in entries]
     return np.array([-np.inf if value is None else value for value in values], np.float64)
-
-
-def _of(groups: IntArray | None, chosen: BoolArray) -> IntArray | None:
-    return None if groups is None else groups[chosen]
-
-
-def _fraction(flags: BoolArray, groups: IntArray | None) -> dict[str, Any]:
-    """Return the fraction of true flags with its 95% confidence interval; None where there are no flags."""
-    successes, count = int(flags.sum()), len(flags)
-    if groups is None:
-        low, high = metrics.wilson_interval(successes, count)
-    else:
-        low, high = metrics.clustered_interval(flags, groups)
-    return {
-        "fraction": successes / count if count else None,
-        "count": successes,
-        "of": count,
-        "interval": [low, high],
-    }

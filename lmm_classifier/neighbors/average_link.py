@@ -24,6 +24,14 @@ class GroupTree:
         together = self.pairs[self.similarities >= least]
         return connected_components(self.count, map(tuple, together.tolist()))
 
+    def cut_into(self, groups: int) -> IntArray:
+        """Return the group of each row (n,) of a number of groups: the most similar ones are joined first.
+
+        Merges of equal similarity are joined in their order, so that cuts into fewer groups contain those into more.
+        """
+        order = np.argsort(-self.similarities, kind="stable")[: max(self.count - groups, 0)]
+        return connected_components(self.count, map(tuple, self.pairs[order].tolist()))
+
 
 @single_threaded_blas
 def average_link(embeddings: Float32Array) -> GroupTree:

@@ -10,20 +10,20 @@ from pathlib import Path
 from lmm_classifier.calibration.calibration import Calibration
 from lmm_classifier.calibration.calibration_report import CalibrationReport
 from lmm_classifier.calibration.fit import Fit, fit_by_leave_one_out
-from lmm_classifier.calibration.guarantees.held_out_results import HeldOutResults
-from lmm_classifier.calibration.guarantees.outlook import required_guarantee
-from lmm_classifier.calibration.guarantees.risk_control import (
-    NoGuarantee,
-    RiskGuarantee,
-    sgr_threshold,
-)
+from lmm_classifier.calibration.guarantees.outlook import older_guarantee
 from lmm_classifier.calibration.guarantees.threshold_setting import set_thresholds, today
+from lmm_classifier.calibration.hierarchy.hierarchy_fit import HierarchyFit
+from lmm_classifier.calibration.hierarchy.level_guarantees import (
+    required_guarantees,
+    with_guarantees,
+)
 from lmm_classifier.calibration.loading import Loaded
 from lmm_classifier.calibration.repeated_objects import RepeatedObjects
 from lmm_classifier.calibration.request import CalibrationRequest
 from lmm_classifier.config import PipelineConfig
 from lmm_classifier.core.arrays import Float32Array
 from lmm_classifier.core.errors import CalibrationError
+from lmm_classifier.core.label_hierarchy import LabelHierarchy
 from lmm_classifier.core.paths import expand_home
 from lmm_classifier.core.progress import ProgressCallback, ProgressOption
 from lmm_classifier.core.progress_display import displayed
@@ -35,6 +35,7 @@ from lmm_classifier.index.vector_index import Index
 from lmm_classifier.pipeline.calibrating.former_calibration import FormerCalibration, RerankerMeasurement
 from lmm_classifier.pipeline.calibrating.held_out import fit_by_request
 from lmm_classifier.pipeline.fusion_report import compare_ladders, fused_tradeoff, fusion_notes
+from lmm_classifier.pipeline.hierarchy.opening import open_hierarchy
 from lmm_classifier.pipeline.index_encoder import encode_label_names
 from lmm_classifier.pipeline.rerank_calibrator import measure_on_predictions
 
@@ -83,14 +84,21 @@ def calibrate_index(
     _check_size(index, path)
     former = FormerCalibration() if reset else FormerCalibration.of(index, config)
     request = former.merged(asked)
-    if asked.is_for_thresholds_only and isinstance(former.state, Loaded) and not stale_parts(index.contents):
+    coarse = open_hierarchy(config, index.contents)
+    if (
+        asked.is_for_thresholds_only
+        and isinstance(former.state, Loaded)
+        and not stale_parts(index.contents)
+        and _has_hierarchy(former.state, coarse, index.label_names)
+    ):
         return _thresholds_alone(path, config, former, asked)
     texts = encode_label_names(indexes, config, path)
     reranking = former.reranking
     with displayed(progress) as show:
         fit, held_out = fit_by_request(indexes, config, path, request, texts, show)
         fitted, predictions = fit
-        guarantee = required_guarantee(fitted.held_out, request)
+        hierarchy = HierarchyFit.of(coarse, predictions, index.label_names)
+        levels = required_guarantees(fitted.held_out, hierarchy, request)
         if request.max_calls is not None:
             reranking = _measured(indexes, path, config, fit, request, show)
         tradeoff = fused_tradeoff(indexes, fitted, show)
@@ -98,7 +106,7 @@ def calibrate_index(
     calibration = replace(
         fitted,
         ladders=compare_ladders(indexes, predictions, request, equal=bool(warning)),
-        confidence_threshold=guarantee.threshold if guarantee else None,
+        hierarchy=hierarchy,
         warning=warning,
         tradeoff=tradeoff,
         request=replace(request, max_calls=reranking.max_calls),
@@ -106,11 +114,20 @@ def calibrate_index(
         reranker_date=reranking.date,
         date=today(),
     )
+    calibration = with_guarantees(calibration, levels)
     write_calibration(path, index.contents, calibration.to_arrays(index.contents))
     notes = [*held_out.notes, *_fitted_again(refitted, fitted, texts), *fusion_notes(index, fitted, config)]
     notes += former.notes(request, asked)
-    older = _older_guarantee(calibration.held_out, request)
-    return CalibrationReport(calibration, predictions, held_out.method, tuple(notes), guarantee, older)
+    older = older_guarantee(calibration.held_out, request)
+    return CalibrationReport(calibration, predictions, held_out.method, tuple(notes), levels, older)
+
+
+def _has_hierarchy(state: Loaded, hierarchy: LabelHierarchy | None, labels: Sequence[str]) -> bool:
+    """Return whether a calibration was fitted with this hierarchy, or with none where there is none."""
+    own, stored = hierarchy.of_labels(labels) if hierarchy is not None else None, state.calibration.hierarchy
+    if own is None or not own.height:
+        return stored is None
+    return stored is not None and stored.hierarchy == own
 
 
 def _thresholds_alone(
@@ -125,12 +142,12 @@ def _thresholds_alone(
         notes.append(
             "the comparison of encoders is still for the former target precision; a plain calibration renews it"
         )
-    guarantee, older = (
-        required_guarantee(calibration.held_out, request),
-        _older_guarantee(calibration.held_out, request),
+    levels, older = (
+        required_guarantees(calibration.held_out, calibration.hierarchy, request),
+        older_guarantee(calibration.held_out, request),
     )
     method = "held out by the former calibration, so that nothing is fitted again"
-    return CalibrationReport(calibration, None, method, tuple(notes), guarantee, older)
+    return CalibrationReport(calibration, None, method, tuple(notes), levels, older)
 
 
 def _fitted_again(refitted: bool, calibration: Calibration, texts: Sequence[Float32Array | None]) -> Iterator[str]:
@@ -180,11 +197,3 @@ def _check_size(index: Index, path: Path) -> None:
             f"{path} holds {len(index)} images of {labels} label{'' if labels == 1 else 's'}. Leave-one-out needs two "
             "labels, and more than one image of some. Add images and build the index again."
         )
-
-
-def _older_guarantee(results: HeldOutResults, request: CalibrationRequest) -> RiskGuarantee | NoGuarantee | None:
-    """Return what selection with guaranteed risk would give; None where no target precision is asked for."""
-    if request.target_precision is None or request.confidence_level is None:
-        return None
-    risk, delta = 1 - request.target_precision, 1 - request.confidence_level
-    return sgr_threshold(results.confidence, results.correct, risk, delta)

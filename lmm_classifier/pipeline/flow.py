@@ -14,12 +14,15 @@ from lmm_classifier.calibration.conformal import prediction_set
 from lmm_classifier.calibration.loading import stored_request
 from lmm_classifier.config import PipelineConfig
 from lmm_classifier.core.arrays import Float64Array, IntArray
-from lmm_classifier.core.datatypes import Candidate, Classification
+from lmm_classifier.core.datatypes import Candidate, Classification, CoarseCandidate
 from lmm_classifier.core.errors import ConfigError, ImageError
+from lmm_classifier.core.label_hierarchy import LabelHierarchy
 from lmm_classifier.core.labels import unknown_clash
 from lmm_classifier.core.progress import ProgressCallback
 from lmm_classifier.core.protocols import DecisionPolicy, Encoder, Reranker
 from lmm_classifier.index.vector_index import Index
+from lmm_classifier.pipeline.hierarchy.opening import open_hierarchy
+from lmm_classifier.pipeline.hierarchy.roll_up import RollUp
 from lmm_classifier.pipeline.label_scorer import LabelScorer
 from lmm_classifier.pipeline.policy import ThresholdPolicy
 from lmm_classifier.pipeline.reference_images import ReferenceImages
@@ -60,6 +63,8 @@ class Flow:
     reranker_benefit: RerankerBenefit | None  # None: not measured, or measured with another reranker
     references: ReferenceImages
     adaptations: tuple[str, ...] = ()  # to new images, as results name them
+    hierarchy: LabelHierarchy | None = None  # in use, perhaps with labels that have no examples
+    roll_up: RollUp | None = None  # None: no label has a coarse label above it
 
     @classmethod
     def open(
@@ -91,6 +96,12 @@ class Flow:
             raise ConfigError(f"Index {config.retrieval.index_path}: {message}")
         request = stored_request(index.contents)
         thresholds = Thresholds.resolve(config.retrieval, retriever.calibration, retriever.stored, request)
+        stored = retriever.stored
+        hierarchy = open_hierarchy(config, index.contents, stored.renamed if stored else None)
+        former_roll_up = former.roll_up if former else None
+        roll_up = RollUp.of(hierarchy, stored, index.label_names, retriever.index.label_names, former_roll_up)
+        if roll_up is not None:
+            thresholds = thresholds.with_coarse(roll_up.thresholds, stored)
         if former is not None and config.rerank.backend != "views":
             reranker = former.reranker  # a model knows nothing of the examples
         else:
@@ -103,9 +114,10 @@ class Flow:
             thresholds,
             allow_unknown=config.allow_unknown,
             can_rerank=reranker is not None,
-            pays_off=_gate(benefit) if benefit and config.rerank.gate.mode == "measured" else None,
+            pays_off=benefit.pays_off if benefit and config.rerank.gate.mode == "measured" else None,
         )
-        return cls(config, retriever, thresholds, policy, reranker, benefit, references)
+        of_labels = hierarchy, roll_up
+        return cls(config, retriever, thresholds, policy, reranker, benefit, references, (), *of_labels)
 
     @property
     def index(self) -> Index:
@@ -124,7 +136,7 @@ class Flow:
     @cached_property
     def _rerankings(self) -> dict[bool | None, Reranking]:
         """Return what decides, also by the reranker, for each `AnswerOptions.allow_unknown`."""
-        parts, policy = (self.reranker, self.reranker_benefit, self.references), self.policy
+        parts, policy = (self.reranker, self.reranker_benefit, self.references, self.roll_up), self.policy
         own, other = policy.allow_unknown, not policy.allow_unknown
         of_own = Reranking(*parts, policy)
         return {None: of_own, own: of_own, other: Reranking(*parts, replace(policy, allow_unknown=other))}
@@ -165,13 +177,15 @@ class Flow:
                     probabilities[row] = query.options.allowed(scored.log_probabilities[row], self.index.label_names)
             order = np.argsort(-probabilities, axis=1, kind="stable")
             candidates = self._candidates(scored, probabilities, order)
+            coarse = self.roll_up.candidates(probabilities) if self.roll_up else [()] * len(probabilities)
             asked = self._encoders_asked(scored)
             votes = []
             for row, query in enumerate(queries[part]):
                 options, reranking = query.options, self._rerankings[query.options.allow_unknown]
                 # that a set holds the true label is said of all labels
                 labels = self._prediction_set(probabilities[row], order[row]) if options.labels is None else None
-                result = self._decide(reranking.policy, scored, row, candidates[row], labels)
+                rolled = coarse[row] if options.labels is None else ()  # a coarse label is none of those asked for
+                result = self._decide(reranking.policy, scored, row, candidates[row], labels, rolled)
                 result = replace(result, content_hash=query.content_hash or None, encoders=asked[row])
                 result = self._detailed(result, options, probabilities[row], order[row], vectors, part.start + row)
                 nearest = partial(scored.nearest_of_label, row)
@@ -237,10 +251,11 @@ class Flow:
         row: int,
         candidates: tuple[Candidate, ...],
         labels: tuple[str, ...] | None,
+        coarse: tuple[CoarseCandidate, ...],
     ) -> Classification:
         familiarity, nearest = float(scored.familiarity[row]), float(scored.nearest[row])
-        decision = policy.decide(candidates, familiarity, nearest)
-        return Classification(
+        decision = policy.decide(candidates, familiarity, nearest, coarse=coarse)
+        result = Classification(
             label=self.config.unknown_label if decision.action == "reject" else candidates[0].label,
             score=candidates[0].score if candidates else 0.0,
             used_reranker=False,
@@ -251,6 +266,9 @@ class Flow:
             prediction_set=labels,
             adaptations=self.adaptations,
         )
+        if self.roll_up is None:
+            return result
+        return self.roll_up.answered(result, policy.roll_up(coarse) if decision.reason == "rolled_up" else None)
 
 
 def _measured_benefit(
@@ -274,14 +292,3 @@ def _measured_benefit(
 def no_pixels() -> Image.Image:
     """Raise ImageError: only a vector is there."""
     raise ImageError("expected no use of the pixels of a vector")
-
-
-def _gate(benefit: RerankerBenefit) -> Callable[[Sequence[Candidate]], bool]:
-    """Return the gate: whether asking about an image with these candidates is expected to pay."""
-
-    def pays_off(candidates: Sequence[Candidate]) -> bool:
-        asked = candidates[: benefit.candidates]
-        scores = np.array([candidate.score for candidate in asked])
-        return benefit.worth([candidate.label for candidate in asked], scores)
-
-    return pays_off

@@ -21,6 +21,8 @@ from lmm_classifier.index.matching import likely_places
 from lmm_classifier.index.settings.remembered import config_of_index
 from lmm_classifier.index.staleness import stale_parts
 from lmm_classifier.neighbors.voting import make_rule
+from lmm_classifier.pipeline.hierarchy.opening import open_hierarchy
+from lmm_classifier.pipeline.hierarchy.roll_up import coarse_thresholds
 from lmm_classifier.pipeline.thresholds import Thresholds
 from lmm_classifier.rerank.summary import figures
 
@@ -156,4 +158,8 @@ def _thresholds(state: Loaded | Stale | Missing, config: PipelineConfig, content
     """Return the thresholds of a classifier with these settings; a choice of labels has the rule fitted again."""
     stored = state.calibration if isinstance(state, Loaded) else None
     in_use = None if config.labels else stored
-    return Thresholds.resolve(config.retrieval, in_use, stored, stored_request(contents))
+    thresholds = Thresholds.resolve(config.retrieval, in_use, stored, stored_request(contents))
+    hierarchy = open_hierarchy(config, contents, stored.renamed if stored else None)
+    if hierarchy is None:
+        return thresholds
+    return thresholds.with_coarse(coarse_thresholds(stored, hierarchy.of_labels(contents.labels)), stored)

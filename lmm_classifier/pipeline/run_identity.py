@@ -18,6 +18,7 @@ from lmm_classifier.pipeline.retrieval.retriever import Retriever
 # these change the speed or the place of a run, not its answers
 _NO_MATTER: dict[str, Any] = {
     "logging": True,
+    "hierarchy": True,  # its content counts instead
     "encoder": True,  # its fingerprint counts instead
     "images": True,
     "server": True,
@@ -40,7 +41,8 @@ def run_identity(classifier: HybridClassifier, leave_out_identical: bool = False
     for name, array in sorted((contents.calibration or {}).items()):
         state.update(name.encode())
         state.update(array.tobytes())
-    of_settings = [settings, spaces, leave_out_identical]
+    hierarchy = classifier.hierarchy
+    of_settings = [settings, spaces, leave_out_identical, *([hierarchy.to_yaml()] if hierarchy else [])]
     flow = classifier._current_flow()
     if flow.adaptations:
         of_settings.append([*flow.adaptations])

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from lmm_classifier.calibration.calibration import Calibration
@@ -43,6 +44,17 @@ class Thresholds:
     statistic: Literal["familiarity", "similarity"] = "familiarity"
     keep_known: Threshold | None = None  # 0 to 1, behind a fitted `novelty`; None where that was set by hand
     prediction_set: Threshold | None = None  # 0 to 1: labels at or above it are in the set; None: no sets asked for
+    coarse: Mapping[int, Threshold] = field(default_factory=dict)  # 0 to 1: of coarse labels, by their depth
+
+    def with_coarse(self, values: Mapping[int, float], stored: Calibration | None) -> Thresholds:
+        """Return the same with thresholds of coarse labels, by depth, from the stored calibration.
+
+        They are certified for images that its own threshold of labels leaves open, so not with another one.
+        """
+        source = _source(stored) + _certificate(stored)
+        if self.confidence.source == CONFIGURATION and "certified" not in source:
+            source += ", not certified with this confidence_threshold"
+        return replace(self, coarse={depth: Threshold(value, source) for depth, value in values.items()})
 
     @classmethod
     def resolve(
@@ -92,7 +104,8 @@ class Thresholds:
     def to_dict(self) -> dict[str, Any]:
         """Return plain values, ready for JSON; the unknown threshold under the name of its configuration key."""
         novelty = "familiarity_threshold" if self.statistic == "familiarity" else "open_set_threshold"
-        named = {"keep_known": self.keep_known, "prediction_set_threshold": self.prediction_set}
+        coarse = {f"coarse_threshold_{depth}": threshold for depth, threshold in sorted(self.coarse.items())}
+        named = {"keep_known": self.keep_known, "prediction_set_threshold": self.prediction_set, **coarse}
         return {
             "confidence_threshold": self.confidence.to_dict(),
             novelty: self.novelty.to_dict(),

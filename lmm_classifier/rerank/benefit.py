@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lmm_classifier.core.arrays import Arrays, BoolArray, Float64Array, IntArray, nest, unnest
-from lmm_classifier.core.datatypes import RerankResult
+from lmm_classifier.core.datatypes import Candidate, RerankResult
 from lmm_classifier.rerank.fusion import Fusion, evidence, fit_fusion
 from lmm_classifier.rerank.gating import GainCalibration, PairwiseAccuracy, gain_threshold
 from lmm_classifier.rerank.prompts import MAX_OPTIONS
@@ -112,6 +112,11 @@ class RerankerBenefit:
         if not self.outcomes.pays:
             return False
         return self.pairwise_accuracy.expected_gain(labels, probabilities) >= self.gain_threshold
+
+    def pays_off(self, candidates: Sequence[Candidate]) -> bool:
+        """Return whether asking about an image with these candidates, best first, is expected to pay."""
+        asked = candidates[: self.candidates]
+        return self.worth([each.label for each in asked], np.array([each.score for each in asked]))
 
     def renamed(self, names: Mapping[str, str]) -> RerankerBenefit:
         """Return it with new names (former -> current) for some labels."""

@@ -159,6 +159,22 @@ def test_each_result_is_there_once(tmp_path, to):
 
 
 @each_result_format
+def test_a_coarse_label_keeps_its_level(tmp_path, to):
+    """A task of Label Studio has the likeliest label instead, because a person chooses among labels."""
+    coarse = replace(result("new/1.png", "tops", "rolled_up"), label_path=("body", "tops"), level=1)
+    best = replace(coarse.candidates[0], label="shirt", score=0.4)
+    write_results([replace(coarse, candidates=(best,))], tmp_path / "out.any", to)
+    (found,) = READERS[to](tmp_path / "out.any")
+    if to == "label-studio":
+        assert (found.label, found.rest["reason"]) == ("shirt", "rolled_up")
+        assert "tops" not in (tmp_path / "out.xml").read_text("utf-8")
+        return
+    way = ["body", "tops"] if to == "parquet" else "body / tops"
+    assert (found.label, found.rest["level"]) == ("tops", 1)
+    assert found.rest["label_path"] == way if to == "fiftyone" else list(found.rest["label_path"]) == way
+
+
+@each_result_format
 def test_no_result(tmp_path, to):
     """The output is there, and its program can read it."""
     assert write_results([], tmp_path / "out.any", to, ["cat"]) == 0

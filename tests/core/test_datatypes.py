@@ -44,6 +44,7 @@ def test_json_round_trip():
     [
         ("confident", "vote a\udcff 0.60, next b 0.40; nearest similarity 0.90"),
         ("ambiguous", "labels compete: vote a\udcff 0.60, next b 0.40; best guess without reranking"),
+        ("rolled_up", "labels compete: vote a\udcff 0.60, next b 0.40; together a"),
         ("novel", "not familiar: nearest similarity 0.90"),
         ("forced", "not familiar (nearest similarity 0.90), but unknown is not allowed: vote a"),
         ("reranked", "the reranker chose a 0.60"),

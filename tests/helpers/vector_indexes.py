@@ -34,12 +34,39 @@ def write_objects(path, seed=0, **sizes):
     return write_vectors(path, labels, vectors, paths=names)
 
 
-def write_vectors(path, labels, vectors, hashes=None, paths=None):
+NESTED = {"shirt": ("tops",), "blouse": ("tops",), "skirt": ("bottoms",), "shorts": ("bottoms",), "hat": ()}
+
+
+def nested_embeddings(seed=0, count=60, part=0, above=None, apart=0.15, noise=0.45):
+    """Return embeddings (n, 12) and labels: those of one coarse label are close to each other, and far from others.
+
+    With the same seed every `part` has other images of the same labels.
+    """
+    above, draw, rng = above or NESTED, np.random.default_rng(seed), np.random.default_rng((seed, part))
+    center = {name: draw.normal(size=DIM) for name in sorted({step for steps in above.values() for step in steps})}
+    rows, labels = [], []
+    for label, steps in sorted(above.items()):
+        mean = sum((center[step] for step in steps), np.zeros(DIM)) if steps else draw.normal(size=DIM)
+        mean = mean + apart * draw.normal(size=DIM)
+        rows.append(mean + noise * rng.normal(size=(count, DIM)))
+        labels += [label] * count
+    vectors = np.concatenate(rows)
+    return (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32), labels
+
+
+def write_nested(path, seed=0, dataset="dataset", count=60):
+    """Write an index of such embeddings with ids `coarse/label/number.jpg`, and return its path."""
+    vectors, labels = nested_embeddings(seed, count)
+    paths = ["/".join((*NESTED[label], label, f"{number:03}.jpg")) for number, label in enumerate(labels)]
+    return write_vectors(path, labels, vectors, paths=paths, dataset=dataset)
+
+
+def write_vectors(path, labels, vectors, hashes=None, paths=None, dataset="dataset"):
     """Write an index of normalized vectors (n, dim) and return its path; contents differ unless `hashes` are given."""
     paths = paths or [f"{label}/{number}.jpg" for number, label in enumerate(labels)]
     hashes = hashes or [f"{number:064x}" for number in range(len(labels))]
     manifest = Manifest(
-        (EncoderEntry(example_fingerprint(vectors.shape[1]), "identity"),), len(labels), "dataset", "2026-01-01", "0"
+        (EncoderEntry(example_fingerprint(vectors.shape[1]), "identity"),), len(labels), dataset, "2026-01-01", "0"
     )
     write_index(path, IndexContents(manifest, list(labels), paths, hashes, (EncoderVectors({}, lambda: [vectors]),)))
     return path

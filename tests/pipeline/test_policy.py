@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from lmm_classifier.core.datatypes import Candidate, Decision, RerankResult
+from lmm_classifier.core.datatypes import Candidate, CoarseCandidate, Decision, RerankResult
 from lmm_classifier.pipeline.policy import ThresholdPolicy
 from lmm_classifier.pipeline.thresholds import Threshold, Thresholds
 
@@ -77,3 +77,23 @@ def test_after_the_reranker():
     """The reranker's answer is accepted; its failure leaves retrieval's answer and says so."""
     assert policy().decide_again(RerankResult((0.6, 0.4))) == Decision("accept", "reranked")
     assert policy().decide_again(RerankResult((), 0.0, "down")) == Decision("accept", "reranker_failed")
+
+
+def test_coarse_labels_answer_where_no_label_is_sure_enough():
+    """The finest first, each at its own threshold, before the reranker; never for an unfamiliar image."""
+    thresholds = Thresholds(
+        Threshold(0.7, "test"), Threshold(0.5, "test"), coarse={1: Threshold(0.9, "test"), 2: Threshold(0.8, "test")}
+    )
+    chosen = ThresholdPolicy(thresholds)
+    fine, coarse = CoarseCandidate(("x", "y"), 0.8), CoarseCandidate(("x",), 0.9)
+    below = [CoarseCandidate(one.path, math.nextafter(one.score, 0)) for one in (fine, coarse)]
+    assert chosen.roll_up([fine, coarse]) == fine
+    assert chosen.roll_up([below[0], coarse]) == coarse
+    assert chosen.roll_up(below) is None
+    rolled_up = Decision("accept", "rolled_up")
+    assert chosen.decide(candidates(LOW), FAMILIAR, ANY, coarse=[fine]) == rolled_up
+    assert chosen.decide(candidates(HIGH), FAMILIAR, ANY, coarse=[fine]) == Decision("accept", "confident")
+    assert chosen.decide(candidates(LOW), FAMILIAR, ANY, coarse=below) == Decision("rerank", "ambiguous")
+    assert chosen.decide(candidates(LOW), UNFAMILIAR, ANY, coarse=[fine]) == Decision("reject", "novel")
+    closed = ThresholdPolicy(thresholds, allow_unknown=False)
+    assert closed.decide(candidates(LOW), UNFAMILIAR, ANY, coarse=[fine]) == rolled_up

@@ -5,13 +5,16 @@ import pytest
 from PIL import Image
 
 from lmm_classifier.calibration.fusion.cascade import Cascade
+from lmm_classifier.calibration.request import CalibrationRequest
+from lmm_classifier.config import PipelineConfig
 from lmm_classifier.index.build.builder import build_index_from_directory
 from lmm_classifier.pipeline.calibrator import calibrate_index
 from lmm_classifier.pipeline.classifier import HybridClassifier
 from lmm_classifier.review.reviewer import Reviewer
-from lmm_classifier.review.votes import StoredVectors, classify_with_vectors
+from lmm_classifier.review.votes import StoredVectors, classify_with_vectors, vote
 from tests.helpers.datasets import offline_config
 from tests.helpers.encoders import ColorEncoder, LayoutEncoder, draw_sides
+from tests.helpers.vector_indexes import nested_embeddings, write_nested
 
 NAMES = ("boxes", "thumbnail")
 
@@ -100,3 +103,17 @@ def test_stored_vectors_of_some_images():
     assert answered.tolist() == [1, 2]
     found, answered = part.of(2, np.arange(3))
     assert len(found) == len(answered) == 0
+
+
+def test_coarse_answers_are_voted_on_alike(tmp_path):
+    """A vote on stored vectors has the reason and the label of the result of the images."""
+    path = write_nested(tmp_path / "index", dataset="dataset#label_from=path")
+    config = PipelineConfig.preset("vectors")
+    config.retrieval.index_path = path
+    calibrate_index(path, config, CalibrationRequest(0.9))
+    new, _ = nested_embeddings(part=1)
+    with HybridClassifier(config) as classifier:
+        results, flow = classifier.classify_vectors(new), classifier._current_flow()
+        votes = vote(flow, StoredVectors(len(new), {0: new}, rows_of={0: np.arange(len(new))}))
+    assert "rolled_up" in votes.reasons
+    assert list(zip(votes.reasons, votes.results)) == [(result.decision.reason, result.label) for result in results]

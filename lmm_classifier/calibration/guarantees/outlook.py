@@ -10,7 +10,12 @@ import numpy as np
 
 from lmm_classifier.calibration.calibration import Calibration
 from lmm_classifier.calibration.guarantees.held_out_results import HeldOutResults
-from lmm_classifier.calibration.guarantees.risk_control import NoGuarantee, RiskGuarantee, fixed_sequence_threshold
+from lmm_classifier.calibration.guarantees.risk_control import (
+    NoGuarantee,
+    RiskGuarantee,
+    fixed_sequence_threshold,
+    sgr_threshold,
+)
 from lmm_classifier.calibration.request import DEFAULT_CONFIDENCE_LEVEL, DEFAULT_KEEP_KNOWN, CalibrationRequest
 from lmm_classifier.core.arrays import BoolArray
 from lmm_classifier.core.errors import CalibrationError
@@ -39,9 +44,8 @@ class Outlook:
         request.check()
         if request.target_precision is None:
             raise CalibrationError("target_precision: expected a number between 0 and 1, such as 0.95")
-        guarantee = guarantee_of(
-            calibration.held_out, request.target_precision, request.confidence_level or DEFAULT_CONFIDENCE_LEVEL
-        )
+        level = calibration.level_of_each(request.confidence_level or DEFAULT_CONFIDENCE_LEVEL)
+        guarantee = guarantee_of(calibration.held_out, request.target_precision, level)
         ((outlook,),) = cls.of_each(calibration, [guarantee], [request.keep_known or DEFAULT_KEEP_KNOWN])
         return outlook
 
@@ -81,19 +85,12 @@ def guarantee_of(
     )
 
 
-def required_guarantee(results: HeldOutResults, request: CalibrationRequest) -> RiskGuarantee | None:
-    """Return the guarantee that a request asks for, None where it asks for none.
-
-    Raises:
-        CalibrationError: there is no such guarantee; the message says what it takes.
-    """
-    if request.target_precision is None:
+def older_guarantee(results: HeldOutResults, request: CalibrationRequest) -> RiskGuarantee | NoGuarantee | None:
+    """Return what selection with guaranteed risk would give; None where no target precision is asked for."""
+    if request.target_precision is None or request.confidence_level is None:
         return None
-    level = request.confidence_level or DEFAULT_CONFIDENCE_LEVEL
-    guarantee = guarantee_of(results, request.target_precision, level)
-    if isinstance(guarantee, NoGuarantee):
-        raise CalibrationError(f"{refusal(guarantee, request.target_precision, level)} No calibration was stored.")
-    return guarantee
+    risk, delta = 1 - request.target_precision, 1 - request.confidence_level
+    return sgr_threshold(results.confidence, results.correct, risk, delta)
 
 
 def refusal(guarantee: NoGuarantee, target_precision: float, confidence_level: float) -> str:

@@ -17,6 +17,7 @@ from lmm_classifier.core.arrays import BoolArray, Float64Array, IntArray
 # (errors allowed at the start, fraction of delta) of the chains. A chain that allows few errors starts high in the
 # ranking and reaches far where the top is clean. One that allows more starts lower and survives single mistakes.
 _CHAINS = ((0, 0.5), (2, 0.3), (6, 0.2))
+NEVER: float = math.nextafter(1.0, 2.0)  # a threshold that no probability reaches
 _STEPS = 40  # from the start of a chain to all examples
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from lmm_classifier.calibration.calibration import Calibration
-from lmm_classifier.calibration.guarantees.outlook import required_guarantee
+from lmm_classifier.calibration.hierarchy.level_guarantees import required_guarantees, with_guarantees
 from lmm_classifier.calibration.loading import Loaded, load_calibration
 from lmm_classifier.calibration.request import CalibrationRequest
 from lmm_classifier.core.errors import StaleCalibrationError
@@ -46,11 +46,11 @@ def set_thresholds(index_path: Path, config: RetrievalConfig, asked: Calibration
     calibration = state.calibration
     measured = calibration.request.max_calls if calibration.request else None
     request = replace(asked.completed(calibration.request), max_calls=measured)
-    guarantee = required_guarantee(calibration.held_out, request)
-    threshold = guarantee.threshold if guarantee else None
-    changed = replace(calibration, confidence_threshold=threshold, request=request, date=today())
+    found = required_guarantees(calibration.held_out, calibration.hierarchy, request)
+    changed = with_guarantees(replace(calibration, request=request, date=today()), found)
     values = changed.to_arrays(contents)
-    names = ("confidence_threshold", "request", "date")  # what was fitted stays as it is, byte for byte
+    names = ["confidence_threshold", "request", "date"]  # what was fitted stays as it is, byte for byte
+    names += ["hierarchy.thresholds"] if calibration.hierarchy else []
     if not write_calibration(index_path, contents, {**former, **{name: values[name] for name in names}}, former):
         raise StaleCalibrationError(
             "The thresholds are not set, because the index was calibrated again meanwhile. Read the new "

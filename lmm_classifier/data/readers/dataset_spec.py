@@ -25,7 +25,8 @@ class DatasetSpec:
     """Where a dataset is, and what is chosen of it.
 
     In tables the choices are names of columns, in webdataset shards endings or fields. In folders and archives they are
-    levels: `1` is the first folder below the root, `parent` the one that holds the image.
+    levels: `1` is the first folder below the root, `parent` the one that holds the image. `path` is the same as
+    `parent` for a label, and the folders above are coarse labels.
 
     Example:
         >>> from lmm_classifier.data import DatasetSpec

@@ -61,6 +61,11 @@ def find_in_source(spec: DatasetSpec, images: ImagesConfig) -> FoundPlaces:
     return found_places(_listing(spec, images), spec)
 
 
+def has_levels_of_folders(spec: DatasetSpec) -> bool:
+    """Return whether the choices of a specification name levels of folders, and not columns of a table."""
+    return not spec.kind and _ending(spec.source) not in _TABLES
+
+
 def is_one_image(source: str) -> bool:
     """Return whether a source is an image by itself, and not a dataset."""
     spec = DatasetSpec(source)

@@ -23,7 +23,7 @@ from lmm_classifier.html.confusion_matrix import (
 )
 from lmm_classifier.html.filters import filtered, spread
 from lmm_classifier.html.page import MAX_CARDS, Folded, Section, write_page
-from lmm_classifier.html.tables import Table
+from lmm_classifier.html.tables import Cell, Proportion, Table
 from lmm_classifier.html.thumbnails import Thumbnails
 from lmm_classifier.pipeline.classifier import HybridClassifier
 from lmm_classifier.pipeline.thresholds import Thresholds
@@ -54,6 +54,7 @@ def write_evaluation_page(path: Path | str, evaluation: Evaluation, classifier: 
     images, anchors = _images(evaluation, set(classifier.index.label_names), thumbnails)
     sections = [
         _charts(evaluation, classifier.thresholds),
+        *([_levels(figures["hierarchy"])] if "hierarchy" in figures else []),
         *([_tradeoff(figures["unknown"])] if figures["unknown"] else []),
         *_confusions(evaluation, anchors),
         _classes(figures),
@@ -71,6 +72,18 @@ def _charts(evaluation: Evaluation, thresholds: Thresholds) -> Section:
         familiarity_chart(evaluation.familiarity, evaluation.unknown_familiarity, threshold),
     ]
     return Section("charts", "Confidence and unknown images", charts=charts)
+
+
+def _levels(levels: dict[str, Any]) -> Section:
+    named = [(f"level {row['level']}{'' if row['level'] else ', labels'}", row) for row in levels["levels"]]
+    named += [("some level", levels["some_level"]), ("labels that compete", levels["labels_compete"])]
+    if below := levels["unknown_below_known"]:
+        named.append(("new labels, by coarse ones", below))
+    rows: list[list[Cell]] = [
+        [name, Proportion.of(row["answered"]), Proportion.of(row["correct"]) if row["correct"]["of"] else ""]
+        for name, row in named
+    ]
+    return Section("levels", "Levels of the hierarchy", table=Table(["level", "answered", "right"], rows))
 
 
 def _tradeoff(unknown: dict[str, Any]) -> Section:
@@ -106,21 +119,22 @@ def _images(
     by_confidence = [int(row) for row in np.argsort(-evaluation.confidence, kind="stable")]
     accepted, correct = evaluation.accepted, evaluation.correct
     mistakes = [evaluation.known[row] for row in by_confidence if accepted[row] and not correct[row]]
-    rejected = [evaluation.known[row] for row in by_confidence if not accepted[row]]
+    rolled, right = evaluation.rolled_up, evaluation.right_at_some_level
+    rejected = [evaluation.known[row] for row in by_confidence if not (accepted[row] or rolled[row])]
+    coarse = [evaluation.known[row] for row in by_confidence if rolled[row] and not right[row]]
     missed = [entry for entry in evaluation.unknowns if not entry.result.is_unknown]
     caught = [entry for entry in evaluation.unknowns if entry.result.is_unknown]
     sections, anchors = list[Section](), dict[Pair, str]()
     for anchor, heading, entries, most in (
         ("mistakes", "Most confident mistakes", mistakes, _MAX_MISTAKES),
+        ("coarse", "Wrong coarse answers", coarse, MAX_CARDS),
         ("missed", "Unknown images accepted", missed, MAX_CARDS),
         ("rejected", "Known images called unknown", rejected, MAX_CARDS),
         ("caught", "Unknown images caught", caught, MAX_CARDS),
     ):
         pairs = [_pair(entry, labels) for entry in entries]
-        cards = [
-            (pairs[place], entry_card(entries[place], grade_result(entries[place], labels), thumbnails))
-            for place in spread(pairs, most)
-        ]
+        grades = [grade_result(entry, labels, evaluation.hierarchy) for entry in entries]
+        cards = [(pairs[place], entry_card(entries[place], grades[place], thumbnails)) for place in spread(pairs, most)]
         found = filtered(anchor, cards, describe_pair, Counter(pairs))
         anchors |= found.anchors
         if cards:

@@ -43,6 +43,8 @@ class FiftyOneImages:
             "used_reranker": result.used_reranker,
         }
         details = {
+            "level": result.level,
+            "label_path": " / ".join(result.label_path) if result.label_path else None,
             "similarity": result.similarity,
             "familiarity": result.familiarity,
             "error": result.error,

@@ -1,7 +1,8 @@
 """Tasks of Label Studio with a predicted choice, and the labeling interface that they belong to.
 
 The format is that of https://labelstud.io/guide/predictions: a list of tasks, each with its `data` and `predictions`.
-An image without a label, because it is unknown or cannot be read, is a task without a prediction.
+An image without a label, because it is unknown or cannot be read, is a task without a prediction. A coarse label is no
+choice, so the likeliest label takes its place; the reason of the task says so.
 """
 
 from __future__ import annotations
@@ -65,8 +66,11 @@ class LabelStudioTasks:
         data |= {"error": result.error} if result.error else {}
         data |= {"run": run} if run else {}
         labels = [candidate.label for candidate in result.candidates]
-        self.labels.update(labels if result.is_unknown else [result.label, *labels])
-        self._items.add(_task(data, None if result.is_unknown else result.label, result.score))
+        label, score = (result.label, result.score) if not result.is_unknown else (None, None)
+        if result.is_rolled_up:
+            label, score = result.candidates[0].label, result.candidates[0].score
+        self.labels.update(labels if label is None else [label, *labels])
+        self._items.add(_task(data, label, score))
 
     def add_suggestion(self, suggestion: Suggestion, place: Place, priority: float) -> None:
         """Write an image to label next; `priority` is above 0 to 1, higher comes first: sort tasks by it."""

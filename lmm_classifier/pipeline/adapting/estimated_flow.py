@@ -18,6 +18,7 @@ from lmm_classifier.pipeline.adapting.reports import ESTIMATED, PriorReport
 from lmm_classifier.pipeline.flow import Flow
 from lmm_classifier.pipeline.retrieval.query_vectors import QueryVectors
 from lmm_classifier.pipeline.retrieval.retriever import Retriever
+from lmm_classifier.pipeline.thresholds import Threshold
 
 
 def with_estimated_priors(flow: Flow, encoders: Sequence[Encoder], images: NewImages) -> tuple[Flow, PriorReport]:
@@ -31,11 +32,15 @@ def with_estimated_priors(flow: Flow, encoders: Sequence[Encoder], images: NewIm
     report = _report(flow.index.label_names, estimate, logs, images.unreadable)
     if not estimate.is_used:
         return flow, report
-    confidence = flow.thresholds.confidence
-    source = f"{confidence.source}, not certified for other label priors"
-    thresholds = replace(flow.thresholds, confidence=replace(confidence, source=source))
+    found = flow.thresholds
+    coarse = {depth: _for_other_priors(threshold) for depth, threshold in found.coarse.items()}
+    thresholds = replace(found, confidence=_for_other_priors(found.confidence), coarse=coarse)
     adapted = flow.with_retriever(replace(retriever, priors=estimate), thresholds, encoders)
     return replace(adapted, adaptations=(*flow.adaptations, ESTIMATED)), report
+
+
+def _for_other_priors(threshold: Threshold) -> Threshold:
+    return replace(threshold, source=f"{threshold.source}, not certified for other label priors")
 
 
 def _held_out(flow: Flow, retriever: Retriever) -> HeldOutPredictions:

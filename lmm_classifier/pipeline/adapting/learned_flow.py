@@ -16,7 +16,8 @@ from lmm_classifier.pipeline.thresholds import Thresholds
 def with_learned_metric(flow: Flow, encoders: Sequence[Encoder], images: NewImages) -> tuple[Flow, LearningReport]:
     """Fit the rule with the help of unlabeled images, where the guard allows it; else return the flow as it is.
 
-    The thresholds are then of the new calibration and the configuration: a stored one is for the former metric.
+    The thresholds are then of the new calibration and the configuration: a stored one is for the former metric. So no
+    coarse label is answered: their thresholds are stored ones.
     """
     retriever, config = flow.retriever, flow.config
     indexes = [encoder.index for encoder in retriever.encoders]
@@ -39,4 +40,6 @@ def with_learned_metric(flow: Flow, encoders: Sequence[Encoder], images: NewImag
         return flow, report
     adapted = retriever.calibrated_by(config.retrieval, learned.calibration, learned.predictions)
     thresholds = Thresholds.resolve(config.retrieval, learned.calibration, None, None)
-    return replace(flow.with_retriever(adapted, thresholds, encoders), adaptations=(*flow.adaptations, LEARNED)), report
+    roll_up = flow.roll_up.without_levels() if flow.roll_up else None
+    learned_flow = flow.with_retriever(adapted, thresholds, encoders)
+    return replace(learned_flow, adaptations=(*flow.adaptations, LEARNED), roll_up=roll_up), report

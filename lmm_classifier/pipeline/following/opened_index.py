@@ -9,6 +9,7 @@ from typing import Any, Self
 
 from lmm_classifier.config import PipelineConfig
 from lmm_classifier.core.errors import ClosedError, ConfigError, IndexFileError, IndexMismatchError
+from lmm_classifier.core.label_hierarchy import LabelHierarchy
 from lmm_classifier.core.paths import absolute
 from lmm_classifier.core.protocols import DecisionPolicy, Encoder, Reranker
 from lmm_classifier.embeddings.config import EncoderConfig
@@ -21,6 +22,7 @@ from lmm_classifier.index.settings.remembered import config_of_index
 from lmm_classifier.index.vector_index import Index
 from lmm_classifier.index.watcher import IndexWatcher, NoWatcher
 from lmm_classifier.pipeline.following.current_flow import CurrentFlow
+from lmm_classifier.pipeline.hierarchy.roll_up import RollUp
 from lmm_classifier.pipeline.retrieval.retriever import Retriever
 from lmm_classifier.pipeline.thresholds import Thresholds
 from lmm_classifier.rerank.benefit import RerankerBenefit
@@ -154,6 +156,16 @@ class OpenedIndex:
     def retriever(self) -> Retriever:
         """Return the index with its fitted rule."""
         return self._current_flow().retriever
+
+    @property
+    def hierarchy(self) -> LabelHierarchy | None:
+        """Return the hierarchy in use, which may name labels without examples; None where there is none."""
+        return self._current_flow().hierarchy
+
+    @property
+    def roll_up(self) -> RollUp | None:
+        """Return what rolls up to coarse labels; None where no label has one above it."""
+        return self._current_flow().roll_up
 
     @property
     def thresholds(self) -> Thresholds:

@@ -13,6 +13,7 @@ from lmm_classifier.core.arrays import IntArray
 from lmm_classifier.core.datatypes import Candidate, Classification, RerankRequest, RerankResult
 from lmm_classifier.core.errors import ImageError
 from lmm_classifier.core.protocols import DecisionPolicy, Reranker
+from lmm_classifier.pipeline.hierarchy.roll_up import RollUp
 from lmm_classifier.pipeline.reference_images import NearestOfLabel, ReferenceImages
 from lmm_classifier.rerank.benefit import RerankerBenefit
 from lmm_classifier.rerank.fusion import Fusion
@@ -57,6 +58,7 @@ class Reranking:
     reranker: Reranker | None
     benefit: RerankerBenefit | None  # None: not measured, or measured with another reranker
     references: ReferenceImages
+    roll_up: RollUp | None  # None: no label has a coarse label above it
     policy: DecisionPolicy
 
     def vote(
@@ -123,7 +125,7 @@ class Reranking:
         fusion = self.benefit.fusion if self.benefit else Fusion(*self.reranker.trust)
         fused = fusion(np.array([candidate.score for candidate in asked]), answer)  # (k,)
         order = np.argsort(-fused, kind="stable")
-        return replace(
+        again = replace(
             result,
             label=asked[order[0]].label,
             score=float(fused[order[0]]),
@@ -132,6 +134,7 @@ class Reranking:
             candidates=(*(asked[rank] for rank in order), *result.candidates[count:]),
             disagreement=answer.disagreement,
         )
+        return again if self.roll_up is None else self.roll_up.answered(again)
 
 
 def rerank_votes(votes: Sequence[Vote]) -> list[Classification]:

@@ -99,6 +99,7 @@ class Calibrating:
 
     def guarantees(self, calibration: Calibration, level: float) -> Sequence[Guarantee]:
         """Return the guarantee for each of `RATES`; they are computed once for the same held-out results."""
+        level = calibration.level_of_each(level)
         digest = blake2b(repr(level).encode(), digest_size=16)
         for array in calibration.held_out.to_arrays().values():
             digest.update(array.tobytes())

@@ -168,7 +168,8 @@ def used_guarantee(view: CalibrationView) -> dict[str, Any] | None:
     if view.calibration.confidence_threshold is None or not request.target_precision:
         return None
     level = request.confidence_level or DEFAULT_CONFIDENCE_LEVEL
-    guarantee = guarantee_of(view.calibration.held_out, request.target_precision, level)
+    of_each = view.calibration.level_of_each(level)
+    guarantee = guarantee_of(view.calibration.held_out, request.target_precision, of_each)
     if isinstance(guarantee, NoGuarantee):
         return None
     return {

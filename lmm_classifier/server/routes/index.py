@@ -91,6 +91,7 @@ def _index_values(state: ServerState) -> dict[str, Any]:
         "is_writer": not editing.why_not,
         "why_not_writer": editing.why_not or None,
         "run": run_identity(classifier),
+        "levels": classifier.roll_up.height if classifier.roll_up else 0,
     }
 
 

@@ -78,6 +78,7 @@ _INDEX = object_of(
         "is_writer": YES,
         "why_not_writer": or_null(TEXT),
         "run": TEXT,
+        "levels": {**COUNT, "description": "Levels of coarse labels above the labels; 0 without a hierarchy"},
     }
 )
 SCHEMAS: dict[str, Any] = {

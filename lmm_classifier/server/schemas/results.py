@@ -37,7 +37,9 @@ RESULT = object_of(
         "is_unknown": YES,
         "action": {"enum": ["accept", "rerank", "reject"]},
         "reason": {
-            "enum": ["confident", "ambiguous", "novel", "forced", "reranked", "reranker_failed", "unreadable"],
+            "enum": [
+                *("confident", "rolled_up", "ambiguous", "novel", "forced", "reranked", "reranker_failed", "unreadable")
+            ],
         },
         "why": TEXT,
         "used_reranker": YES,
@@ -47,11 +49,13 @@ RESULT = object_of(
         "error": or_null(TEXT),
         "content_hash": or_null(HASH),
         "encoders": list_of(TEXT),
+        "level": {**or_null(COUNT), "description": "0: a label; 1, 2, ...: a coarse label; null: no label"},
+        "label_path": {**list_of(TEXT), "description": "From the root of the hierarchy, if there is one, to the label"},
         "prediction_set": or_null(list_of(TEXT)),
         "candidates": list_of(reference_to("Candidate")),
         "index_version": COUNT,
     },
-    "encoders",
+    *("encoders", "level", "label_path"),
 )
 RESULT_SCHEMAS: dict[str, Any] = {
     "Neighbor": _NEIGHBOR,

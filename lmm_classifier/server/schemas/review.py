@@ -57,7 +57,7 @@ _ITEM = object_of(
         "decision": or_null(_DECISION),
         "content_hash": {"anyOf": [HASH, {"enum": [None, ""]}]},
     },
-    "encoders",
+    *("encoders", "level", "label_path"),
 )
 _GROUP = object_of(
     {

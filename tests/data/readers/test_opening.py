@@ -29,6 +29,29 @@ def test_levels_of_folders(tmp_path):
             labels(label_from=wrong or "0")
 
 
+def test_the_folders_above_a_label_are_a_hierarchy(tmp_path):
+    """Labels are the last folders; a name that stands in it twice is refused, with what to do; groups have no path."""
+
+    def labels(*names, **choices):
+        root = tmp_path / str(len(list(tmp_path.iterdir())))
+        for name in names:
+            (root / name).parent.mkdir(parents=True, exist_ok=True)
+            (root / name).touch()
+        dataset = open_dataset(DatasetSpec(str(root), label_from="path", **choices), ImagesConfig())
+        return [example.label for example in dataset.examples], [file.path for file in dataset.skipped]
+
+    assert labels("a/b/x/1.png", "a/y/2.png", "z/3.png", "4.png") == (["x", "y", "z"], ["4.png"])
+    for names, message in (
+        (["a/x/1.png", "b/x/2.png"], "the labels 'x' stand in it twice"),
+        (["a/1.png", "a/x/2.png"], "'a' is both a label and a coarse label"),
+        (["a/b/x/1.png", "c/b/y/2.png"], "the coarse label 'b' stands below 'a' and 'c'"),
+    ):
+        with pytest.raises(DatasetError, match=f"no hierarchy: {message}.*label_from: parent"):
+            labels(*names)
+    with pytest.raises(DatasetError, match="group_from is 'path'"):
+        labels("a/x/1.png", group_from="path")
+
+
 def test_the_kind_is_told_by_the_form(tmp_path):
     """A folder may end like an archive; a file of another kind is named with what is read."""
     folder = draw_dataset(tmp_path / "images.zip", ("stripes", "ogee"), 2, size=16)

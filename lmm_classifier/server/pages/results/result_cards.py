@@ -37,6 +37,7 @@ class ResultCard:
     words: str  # before the label, such as `Probably`
     label: str  # "" where the image is unknown or cannot be read
     basis: str  # how far the words can be trusted
+    place: str  # where the label stands in the hierarchy; "" where it stands at the root
     why: str
     choices: tuple[Choice, ...]
     neighbors: tuple[Near, ...]
@@ -63,6 +64,7 @@ def result_card(content_hash: str, result: Classification, ids: ExampleIds, is_c
         _words(result, is_calibrated) if label else _unknown_words(result, ids, unreadable),
         label,
         _basis(result.score, is_calibrated) if label else "",
+        _place(result),
         result.why,
         choices,
         _neighbors(result.candidates, ids),
@@ -93,6 +95,13 @@ def _basis(score: float, is_calibrated: bool) -> str:
         return "The index is not calibrated, so nobody knows how often such answers are right."
     right = int(100 * score)
     return "Nearly all such answers are right." if right > 98 else f"About {right} of 100 such answers are right."
+
+
+def _place(result: Classification) -> str:
+    way = " / ".join((result.label_path or ())[:-1])
+    if result.level:
+        return f"No label is sure enough, so this is a coarse one{f' in {way}' if way else ''}."
+    return f"In {way}." if way else ""
 
 
 def _neighbors(candidates: tuple[Candidate, ...], ids: ExampleIds) -> tuple[Near, ...]:

@@ -1,5 +1,7 @@
 """Words of confidence are earned by a calibration."""
 
+from dataclasses import replace
+
 import pytest
 
 from lmm_classifier.core.datatypes import Candidate, Classification, Decision, Example, Neighbor
@@ -53,3 +55,15 @@ def test_neighbors_are_the_nearest_of_all_labels(ids):
     card = result_card(ids.contents.hashes[0], _result(near=near), ids, True)
     assert [(one.id, one.similarity) for one in card.neighbors] == [(ids.contents.hashes[0], 0.7), (None, 0.4)]
     assert card.taught == ids.contents.labels[0]
+
+
+def test_the_place_in_a_hierarchy_is_shown(ids):
+    """Of a label what stands above it; a coarse label says that it is one."""
+    coarse = replace(_result("rolled_up", 0.97), label="tops", level=1, label_path=("body", "tops"))
+    card = result_card("0" * 64, coarse, ids, True)
+    assert (card.words, card.label) == ("Almost certainly", "tops")
+    assert card.place == "No label is sure enough, so this is a coarse one in body."
+    assert [choice.label for choice in card.choices] == ["red", "green"]  # a person teaches labels
+    label = replace(_result(), level=0, label_path=("warm", "red"))
+    assert result_card("0" * 64, label, ids, True).place == "In warm."
+    assert result_card("0" * 64, _result(), ids, True).place == ""
