@@ -7,11 +7,12 @@ from PIL import Image
 from lmm_classifier.calibration.fusion.cascade import Cascade
 from lmm_classifier.calibration.request import CalibrationRequest
 from lmm_classifier.config import PipelineConfig
+from lmm_classifier.discovery.votes import vote
 from lmm_classifier.index.build.builder import build_index_from_directory
 from lmm_classifier.pipeline.calibrator import calibrate_index
 from lmm_classifier.pipeline.classifier import HybridClassifier
 from lmm_classifier.review.reviewer import Reviewer
-from lmm_classifier.review.votes import StoredVectors, classify_with_vectors, vote
+from lmm_classifier.review.votes import StoredVectors, classify_with_vectors
 from tests.helpers.datasets import offline_config
 from tests.helpers.encoders import ColorEncoder, LayoutEncoder, draw_sides
 from tests.helpers.vector_indexes import nested_embeddings, write_nested

@@ -4,7 +4,10 @@ from pathlib import Path
 
 import numpy as np
 
+from lmm_classifier.pipeline.adapting.estimated_flow import with_estimated_priors
+from lmm_classifier.pipeline.adapting.new_images import NewImages
 from lmm_classifier.pipeline.adapting.reports import ESTIMATED, LEARNED
+from tests.helpers.vector_indexes import nested_embeddings
 
 
 def of_labels(drawn, *labels):
@@ -48,6 +51,18 @@ def test_both_adaptations_work_together(fused, drawn):
     assert all(result.adaptations == (LEARNED, ESTIMATED) for result in results)
     assert {result.candidates[0].label for result in results} == {"green"}
     assert all(Path(result.path).parent.name == "green" for result in results)
+
+
+def test_coarse_labels_are_not_certified_either(coarse_flow):
+    """Their thresholds stay and say so, as that of labels does."""
+    new, truth = nested_embeddings(part=1, count=20)
+    chosen = new[np.isin(truth, ["shirt", "hat"])]
+    adapted, report = with_estimated_priors(coarse_flow, (), NewImages((chosen,), len(chosen), 0))
+    assert report.is_used
+    former, coarse = coarse_flow.thresholds.coarse, adapted.thresholds.coarse
+    assert {depth: found.value for depth, found in coarse.items()} == {depth: t.value for depth, t in former.items()}
+    for threshold in (adapted.thresholds.confidence, *coarse.values()):
+        assert threshold.source.endswith("not certified for other label priors")
 
 
 def test_without_an_image_the_gate_is_closed(classifier):

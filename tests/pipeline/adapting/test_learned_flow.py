@@ -5,8 +5,13 @@ from pathlib import Path
 import pytest
 
 from lmm_classifier.core.errors import ClosedError
+from lmm_classifier.pipeline.adapting.learned_flow import with_learned_metric
+from lmm_classifier.pipeline.adapting.new_images import NewImages
 from lmm_classifier.pipeline.adapting.reports import LEARNED
+from lmm_classifier.pipeline.flow import Query, no_pixels
+from lmm_classifier.pipeline.retrieval.query_vectors import QueryVectors
 from lmm_classifier.pipeline.run_identity import run_identity, same_settings
+from tests.helpers.vector_indexes import nested_embeddings
 
 
 def new_files(drawn):
@@ -53,6 +58,22 @@ def test_without_a_readable_image_nothing_changes(classifier, tmp_path):
     assert report.unreadable == 1
     assert "no unlabeled image" in report.text
     assert classifier._current_flow().adaptations == ()
+
+
+def test_coarse_labels_are_no_more_answered(coarse_flow):
+    """Their thresholds are of the former metric; results have the way to their label all the same."""
+    new, _ = nested_embeddings(part=1, count=20)
+
+    def answers(flow):
+        return flow.classify(QueryVectors.given(new), [Query(no_pixels)] * len(new))
+
+    assert any(result.is_rolled_up for result in answers(coarse_flow))
+    adapted, report = with_learned_metric(coarse_flow, (), NewImages((new,), len(new), 0))
+    assert report.is_used
+    assert adapted.thresholds.coarse == {}
+    results = answers(adapted)
+    assert not any(result.is_rolled_up for result in results)
+    assert {result.label_path for result in results} >= {("tops", "shirt"), ("bottoms", "skirt")}
 
 
 def test_a_closed_classifier_learns_nothing(classifier):
