@@ -85,12 +85,7 @@ def calibrate_index(
     former = FormerCalibration() if reset else FormerCalibration.of(index, config)
     request = former.merged(asked)
     coarse = open_hierarchy(config, index.contents)
-    if (
-        asked.is_for_thresholds_only
-        and isinstance(former.state, Loaded)
-        and not stale_parts(index.contents)
-        and _has_hierarchy(former.state, coarse, index.label_names)
-    ):
+    if asked.is_for_thresholds_only and _is_current(former.state, index, coarse):
         return _thresholds_alone(path, config, former, asked)
     texts = encode_label_names(indexes, config, path)
     reranking = former.reranking
@@ -99,9 +94,9 @@ def calibrate_index(
         fitted, predictions = fit
         hierarchy = HierarchyFit.of(coarse, predictions, index.label_names)
         levels = required_guarantees(fitted.held_out, hierarchy, request)
+        tradeoff = fused_tradeoff(indexes, fitted, show)
         if request.max_calls is not None:
             reranking = _measured(indexes, path, config, fit, request, show)
-        tradeoff = fused_tradeoff(indexes, fitted, show)
     warning = _warning(indexes, request) or held_out.warning
     calibration = replace(
         fitted,
@@ -116,15 +111,18 @@ def calibrate_index(
     )
     calibration = with_guarantees(calibration, levels)
     write_calibration(path, index.contents, calibration.to_arrays(index.contents))
-    notes = [*held_out.notes, *_fitted_again(refitted, fitted, texts), *fusion_notes(index, fitted, config)]
-    notes += former.notes(request, asked)
+    of_fit = [*_fitted_again(refitted, fitted, texts), *fusion_notes(index, fitted, config)]
+    notes = (*held_out.notes, *of_fit, *former.notes(request, asked))
     older = older_guarantee(calibration.held_out, request)
-    return CalibrationReport(calibration, predictions, held_out.method, tuple(notes), levels, older)
+    return CalibrationReport(calibration, predictions, held_out.method, notes, levels, older)
 
 
-def _has_hierarchy(state: Loaded, hierarchy: LabelHierarchy | None, labels: Sequence[str]) -> bool:
-    """Return whether a calibration was fitted with this hierarchy, or with none where there is none."""
-    own, stored = hierarchy.of_labels(labels) if hierarchy is not None else None, state.calibration.hierarchy
+def _is_current(state: object, index: Index, hierarchy: LabelHierarchy | None) -> bool:
+    """Return whether a calibration is of these examples and of this hierarchy, or of none where there is none."""
+    if not isinstance(state, Loaded) or stale_parts(index.contents):
+        return False
+    own = hierarchy.of_labels(index.label_names) if hierarchy is not None else None
+    stored = state.calibration.hierarchy
     if own is None or not own.height:
         return stored is None
     return stored is not None and stored.hierarchy == own
