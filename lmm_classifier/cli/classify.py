@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from lmm_classifier.cli.image_sources import ImageSources
     from lmm_classifier.config import PipelineConfig
     from lmm_classifier.data.label_folders import LabelFolders
+    from lmm_classifier.data.limits import ImageLimits
     from lmm_classifier.data.readers.dataset_spec import DatasetSpec
 
 
@@ -122,7 +123,7 @@ def classify(
     chosen = (output_format or _format_of(output)).value
     wanted = Wanted(all_labels, with_vectors, with_images, url_prefix)
     wanted.require_for(chosen, server)
-    results = chosen_output(output, chosen, resume, overwrite, wanted, (html, report), config.images.max_bytes)
+    results = chosen_output(output, chosen, resume, overwrite, wanted, (html, report), config.images.limits)
     if vectors is not None:
         others = (images, files_from, html, copy_to, link_to, report, server, with_images)
         if any(others) or resume or move or leave_out_identical or chosen in ("label-studio", "fiftyone"):
@@ -136,7 +137,7 @@ def classify(
             sources.accept_empty_folders()
         else:
             sources.require_any()
-        run = ClassifyRun(sources, results, _sorter(copy_to, link_to, move), html, wanted.answers)
+        run = ClassifyRun(sources, results, _sorter(copy_to, link_to, move, config.images.limits), html, wanted.answers)
         counts = run.run(config, leave_out_identical, server)
     if report is not None:
         run.write_report(report)
@@ -207,7 +208,7 @@ def _sources(
     return sources
 
 
-def _sorter(copy_to: Path | None, link_to: Path | None, move: bool) -> LabelFolders | None:
+def _sorter(copy_to: Path | None, link_to: Path | None, move: bool, limits: ImageLimits) -> LabelFolders | None:
     from lmm_classifier.data.label_folders import LabelFolders
 
     if copy_to is not None and link_to is not None:
@@ -215,5 +216,5 @@ def _sorter(copy_to: Path | None, link_to: Path | None, move: bool) -> LabelFold
     if move and copy_to is None:
         raise typer.BadParameter("--move moves the images to the folder of --copy-to, which is not given.")
     if link_to is not None:
-        return LabelFolders(link_to, "link")
-    return LabelFolders(copy_to, "move" if move else "copy") if copy_to is not None else None
+        return LabelFolders(link_to, "link", limits)
+    return LabelFolders(copy_to, "move" if move else "copy", limits) if copy_to is not None else None

@@ -23,17 +23,26 @@ from lmm_classifier.cli.stored_results import StoredResult, outcome
 from lmm_classifier.config import PipelineConfig
 from lmm_classifier.core.concurrency import threaded_map
 from lmm_classifier.core.datatypes import Classification
+from lmm_classifier.core.errors import OutputError
 from lmm_classifier.core.files import atomic_write, content_hash
 from lmm_classifier.core.progress import Progress, ProgressCallback, Skipped
 from lmm_classifier.data.images import hash_of
 from lmm_classifier.data.label_folders import LabelFolders
 from lmm_classifier.data.places import Place, exists
+from lmm_classifier.data.readers.crops import Crop
+from lmm_classifier.data.readers.dataset_spec import DatasetSpec
 from lmm_classifier.evaluation.reports.run_page import RunPage
+from lmm_classifier.integrations.exports.image_access import NO_URL
 from lmm_classifier.pipeline.classifier import HybridClassifier
 from lmm_classifier.pipeline.run_identity import run_identity
 from lmm_classifier.pipeline.stages.answer_options import ANY, AnswerOptions
 
 _LISTED = 20  # files that cannot be read, shown one by one
+
+_NO_BOXES = (
+    "the examples of this index are boxes, and the images have none: a whole photograph is mostly unknown. Give their "
+    "boxes too, from a detector: classify coco:FILE@IMAGES"
+)
 
 _Classify = Callable[[list[Place]], Iterator[Classification]]
 
@@ -53,10 +62,16 @@ class ClassifyRun:
 
     def run(self, config: PipelineConfig, leave_out_identical: bool, server: str | None = None) -> Counter[str]:
         """Classify all images, here or by a server; on an interruption say what is there."""
+        has_boxes = any(isinstance(place, Crop) for place in self.sources.paths)
+        if has_boxes and self.output.format == "label-studio":
+            raise OutputError(f"Some of the images are boxes. {NO_URL}")
         started = time.monotonic()
         page = RunPage()
         with told_if_interrupted(lambda: f"Interrupted. {self.output.state()}"):
             way = _classifier(config, leave_out_identical, server, self.options)
+            warnings = [*self.sources.warnings, *([_NO_BOXES] if way.of_boxes and not has_boxes else [])]
+            for warning in warnings if self.sources.paths else ():
+                write_note(f"warning: {escape_for_terminal(warning)}")
             try:
                 with self.output.opened(way.identity, way.labels()), command_progress() as show:
                     count = self._classify(way.classify, config.images.readers, page, show)
@@ -189,6 +204,7 @@ class _Way:
     identity: str  # of its runs
     file_of: Callable[[], Callable[[str], Place]]  # returns what returns the file of an example
     labels: Callable[[], Sequence[str]]  # of the index; of that of a server none are known
+    of_boxes: bool = False  # whether the examples are boxes in images
 
 
 def _classifier(config: PipelineConfig, leave_out_identical: bool, server: str | None, options: AnswerOptions) -> _Way:
@@ -200,7 +216,10 @@ def _classifier(config: PipelineConfig, leave_out_identical: bool, server: str |
     classifier = HybridClassifier(config)
     classify = partial(classifier.classify_paths, leave_out_identical=leave_out_identical, options=options)
     identity = run_identity(classifier, leave_out_identical)
-    return _Way(classify, identity, lambda: classifier.index.contents.file_of, lambda: classifier.index.label_names)
+    of_boxes = DatasetSpec.from_stored(classifier.index.manifest.image_root).has_boxes
+    return _Way(
+        classify, identity, lambda: classifier.index.contents.file_of, lambda: classifier.index.label_names, of_boxes
+    )
 
 
 def _digest(place: Place) -> str | None:

@@ -89,6 +89,11 @@ class DatasetSpec:
         prefix, mark, _ = self.source.partition(":")
         return prefix.lower() if mark and prefix.lower() in (*_PAIRS, "hf") else ""
 
+    @property
+    def has_boxes(self) -> bool:
+        """Return whether its images are boxes in other images."""
+        return self.kind in _PAIRS
+
     def pair(self) -> tuple[str, str]:
         """Return annotations and images of a source such as `coco:FILE@IMAGES`."""
         annotations, mark, images = self.source.partition(":")[2].rpartition("@")

@@ -73,6 +73,11 @@ def is_one_image(source: str) -> bool:
     return not is_folder and extension(source) not in (*_FILES, *_BOXES)
 
 
+def has_label_fields(spec: DatasetSpec) -> bool:
+    """Return whether a source has labels in fields of its own, by its name: annotations, tables, datasets of a hub."""
+    return bool(spec.kind) or extension(spec.source) in _TABLES
+
+
 def open_root(stored: str) -> Root:
     """Return the root of a dataset by its stored specification; nothing is read yet."""
     spec = DatasetSpec.from_stored(stored)
