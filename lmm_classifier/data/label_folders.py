@@ -20,10 +20,10 @@ from lmm_classifier.core.errors import OutputError
 from lmm_classifier.core.files import content_hash
 from lmm_classifier.core.own_files import OUTPUT_MARK, own_kind
 from lmm_classifier.core.progress import Skipped
-from lmm_classifier.data.crop_files import crop_file_name, crop_png
 from lmm_classifier.data.folder_names import folder_name
 from lmm_classifier.data.limits import ImageLimits
 from lmm_classifier.data.places import Place, file_name
+from lmm_classifier.data.readers.crop_files import crop_file_name, crop_png
 from lmm_classifier.data.readers.crops import Crop
 
 Action = Literal["copy", "link", "move"]

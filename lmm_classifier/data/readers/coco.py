@@ -36,11 +36,16 @@ def list_coco(data: bytes, source: str, images: Root, spec: DatasetSpec) -> List
     except DatasetError:
         raise
     except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
-        reason = str(error)[:80] if type(error) is ValueError else f"{type(error).__name__}: {str(error)[:80]}"
         raise DatasetError(
             f"{source} is not a COCO file: expected JSON with images and annotations, and with categories for labels "
-            f"({reason})."
+            f"({_reason(error)})."
         ) from None
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, KeyError):
+        return f"it has no {error}"
+    return str(error)[:200] if type(error) is ValueError else f"{type(error).__name__}: {str(error)[:80]}"
 
 
 @dataclass(frozen=True)

@@ -9,10 +9,10 @@ from urllib.parse import quote
 
 from lmm_classifier.core.errors import LmmClassifierError, OutputError
 from lmm_classifier.core.paths import absolute
-from lmm_classifier.data.crop_files import crop_png
 from lmm_classifier.data.images import hash_of
 from lmm_classifier.data.limits import ImageLimits
 from lmm_classifier.data.places import Place
+from lmm_classifier.data.readers.crop_files import crop_png
 from lmm_classifier.data.readers.crops import Crop
 from lmm_classifier.data.readers.urls import is_url
 

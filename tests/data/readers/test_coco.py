@@ -105,9 +105,12 @@ def test_boxes_of_a_detector_need_no_category(folder):
 @pytest.mark.parametrize(
     ("values", "reason"),
     [
-        ([{"image_id": 1, "bbox": [1, 2, 3, 4]}], "a list of results, which names no images"),
+        (
+            [{"image_id": 1, "bbox": [1, 2, 3, 4]}],
+            "a list of results, .* put it as annotations into the file with the images",
+        ),
         ({"annotations": []}, "it names no images"),
-        ({"images": IMAGES}, "annotations"),
+        ({"images": IMAGES}, "it has no 'annotations'"),
     ],
 )
 def test_a_file_of_another_kind_says_what_it_lacks(values, reason, folder):

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from lmm_classifier.data.crop_files import crop_file_name, crop_png
 from lmm_classifier.data.images import read_image
+from lmm_classifier.data.readers.crop_files import crop_file_name, crop_png
 from lmm_classifier.data.readers.crops import Box, CropRoot, crop_id
 
 
