@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from lmm_classifier.cli.image_sources import ImageSources
     from lmm_classifier.config import PipelineConfig
     from lmm_classifier.data.label_folders import LabelFolders
+    from lmm_classifier.data.limits import ImageLimits
     from lmm_classifier.data.readers.dataset_spec import DatasetSpec
 
 
@@ -145,7 +146,8 @@ def classify(
     chosen = (output_format or _format_of(output)).value
     wanted = Wanted(all_labels, with_vectors, with_images, url_prefix)
     wanted.require_for(chosen, server)
-    results = chosen_output(output, chosen, resume, overwrite, wanted, (html, report, drift), config.images.max_bytes)
+    outputs = (html, report, drift)
+    results = chosen_output(output, chosen, resume, overwrite, wanted, outputs, config.images.limits)
     if vectors is not None:
         others = (images, files_from, html, copy_to, link_to, report, server, drift, learn_from, estimate_priors)
         about_files = resume or move or leave_out_identical or with_images or chosen in ("label-studio", "fiftyone")
@@ -161,7 +163,7 @@ def classify(
         else:
             sources.require_any()
         unlabeled = _unlabeled(learn_from, config) if learn_from else None
-        sorter = _sorter(copy_to, link_to, move)
+        sorter = _sorter(copy_to, link_to, move, config.images.limits)
         run = ClassifyRun(sources, results, sorter, html, wanted.answers, drift, unlabeled, estimate_priors)
         counts = run.run(config, leave_out_identical, server)
     if report is not None:
@@ -245,7 +247,7 @@ def _unlabeled(source: str, config: PipelineConfig) -> ImageSources:
     return sources
 
 
-def _sorter(copy_to: Path | None, link_to: Path | None, move: bool) -> LabelFolders | None:
+def _sorter(copy_to: Path | None, link_to: Path | None, move: bool, limits: ImageLimits) -> LabelFolders | None:
     from lmm_classifier.data.label_folders import LabelFolders
 
     if copy_to is not None and link_to is not None:
@@ -253,5 +255,5 @@ def _sorter(copy_to: Path | None, link_to: Path | None, move: bool) -> LabelFold
     if move and copy_to is None:
         raise typer.BadParameter("--move moves the images to the folder of --copy-to, which is not given.")
     if link_to is not None:
-        return LabelFolders(link_to, "link")
-    return LabelFolders(copy_to, "move" if move else "copy") if copy_to is not None else None
+        return LabelFolders(link_to, "link", limits)
+    return LabelFolders(copy_to, "move" if move else "copy", limits) if copy_to is not None else None

@@ -12,6 +12,7 @@ from lmm_classifier.cli.result_output import ResultOutput
 from lmm_classifier.cli.whole_result_output import WholeResultOutput
 from lmm_classifier.core.errors import OutputError
 from lmm_classifier.core.files import require_place
+from lmm_classifier.data.limits import ImageLimits
 from lmm_classifier.integrations.exports.export_options import ExportOptions
 from lmm_classifier.integrations.exports.result_export import RESULT_FORMATS, ResultExport
 from lmm_classifier.pipeline.stages.answer_options import AnswerOptions
@@ -52,7 +53,7 @@ def chosen_output(
     overwrite: bool,
     wanted: Wanted,
     others: tuple[Path | None, ...],
-    limit: int,
+    limits: ImageLimits,
 ) -> AnyOutput:
     """Return the output of a format; raise where it cannot be written at the end of a long run.
 
@@ -63,7 +64,7 @@ def chosen_output(
         overwrite: replace it.
         wanted: what the results hold in addition.
         others: other files that the run writes.
-        limit: bytes that an image may have.
+        limits: the largest image to read.
     """
     if (resume or overwrite) and output is None:
         raise typer.BadParameter("--resume and --overwrite are about the file of --output, which is not given.")
@@ -80,4 +81,4 @@ def chosen_output(
     if any(os.path.realpath(other) == os.path.realpath(output) for other in others if other is not None):
         raise OutputError(f"Cannot write two outputs to {output}. Give each a file of its own.")
     options = ExportOptions(wanted.images, wanted.url_prefix, overwrite=overwrite)
-    return WholeResultOutput(ResultExport(output, chosen, options), limit)
+    return WholeResultOutput(ResultExport(output, chosen, options), limits)

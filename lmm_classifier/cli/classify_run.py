@@ -26,21 +26,29 @@ from lmm_classifier.config import PipelineConfig
 from lmm_classifier.core.arrays import Float64Array
 from lmm_classifier.core.concurrency import threaded_map
 from lmm_classifier.core.datatypes import Classification
-from lmm_classifier.core.errors import CalibrationError
+from lmm_classifier.core.errors import CalibrationError, OutputError
 from lmm_classifier.core.files import atomic_write, content_hash
 from lmm_classifier.core.progress import Progress, ProgressCallback, Skipped
 from lmm_classifier.data.images import hash_of
 from lmm_classifier.data.label_folders import LabelFolders
 from lmm_classifier.data.places import Place, exists
+from lmm_classifier.data.readers.crops import Crop
+from lmm_classifier.data.readers.dataset_spec import DatasetSpec
 from lmm_classifier.discovery.drift.drift_log import DriftLog
 from lmm_classifier.discovery.drift.stream_order import in_stream_order
 from lmm_classifier.evaluation.reports.run_page import RunPage
+from lmm_classifier.integrations.exports.image_access import NO_URL
 from lmm_classifier.pipeline.adapting.reports import LearningReport, PriorReport
 from lmm_classifier.pipeline.classifier import HybridClassifier
 from lmm_classifier.pipeline.run_identity import run_identity
 from lmm_classifier.pipeline.stages.answer_options import ANY, AnswerOptions
 
 _LISTED = 20  # files that cannot be read, shown one by one
+
+_NO_BOXES = (
+    "the examples of this index are boxes, and the images have none: a whole photograph is mostly unknown. Give their "
+    "boxes too, from a detector: classify coco:FILE@IMAGES"
+)
 
 _Classify = Callable[[list[Place]], Iterator[Classification]]
 
@@ -65,10 +73,16 @@ class ClassifyRun:
 
     def run(self, config: PipelineConfig, leave_out_identical: bool, server: str | None = None) -> Counter[str]:
         """Classify all images, here or by a server; on an interruption say what is there."""
+        has_boxes = any(isinstance(place, Crop) for place in self.sources.paths)
+        if has_boxes and self.output.format == "label-studio":
+            raise OutputError(f"Some of the images are boxes. {NO_URL}")
         started = time.monotonic()
         page = RunPage()
         with told_if_interrupted(lambda: f"Interrupted. {self.output.state()}"):
             opened = self._opened(config, leave_out_identical, server)
+            warnings = [*self.sources.warnings, *([_NO_BOXES] if opened.of_boxes and not has_boxes else [])]
+            for warning in warnings if self.sources.paths else ():
+                write_note(f"warning: {escape_for_terminal(warning)}")
             try:
                 output = self.output.opened(opened.identity, opened.labels(), opened.has_levels)
                 with output, self._drift_log(opened), command_progress() as show:
@@ -101,6 +115,7 @@ class ClassifyRun:
             lambda: classifier.index.label_names,
             lambda: classifier.retriever.calibration.familiarity,
             classifier.roll_up is not None,
+            DatasetSpec.from_stored(classifier.index.manifest.image_root).has_boxes,
         )
 
     @contextmanager
@@ -250,6 +265,7 @@ class _Opened:
     labels: Callable[[], Sequence[str]]  # of the index; of that of a server none are known
     familiarity: Callable[[], Float64Array]  # of held-out examples
     has_levels: bool  # of a hierarchy above the labels
+    of_boxes: bool = False  # whether the examples are boxes in images
 
 
 def _digest(place: Place) -> str | None:

@@ -34,6 +34,7 @@ class ImageSources:
 
     paths: list[Place] = field(default_factory=list)
     skipped: list[Skipped] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
     repeated: int = 0  # files that were given more than once
     stdin: Path | None = None
     is_list: bool = False  # a list was read, whose order means something
@@ -88,6 +89,7 @@ class ImageSources:
     def _in_dataset(self, spec: DatasetSpec, images: ImagesConfig) -> Sequence[Place]:
         found = find_in_source(spec, images)
         self.skipped += [replace(file, path=f"{spec.source}/{file.path}") for file in found.skipped]
+        self.warnings += [f"{spec.source}: {warning}" for warning in found.warnings]
         if not found.places:
             self.skipped.append(Skipped(spec.source, "no image in this dataset", "empty"))
         return found.places

@@ -11,6 +11,7 @@ from lmm_classifier.cli.stored_results import StoredResults
 from lmm_classifier.core.datatypes import Classification
 from lmm_classifier.core.errors import OutputError
 from lmm_classifier.core.progress import Skipped
+from lmm_classifier.data.limits import ImageLimits
 from lmm_classifier.data.places import Place
 from lmm_classifier.integrations.exports.result_export import ResultExport, ResultWriter
 
@@ -18,14 +19,14 @@ from lmm_classifier.integrations.exports.result_export import ResultExport, Resu
 class WholeResultOutput:
     """The output of one run of `classify`, for another program; it is used as a `ResultOutput` is."""
 
-    def __init__(self, export: ResultExport, limit: int) -> None:
+    def __init__(self, export: ResultExport, limits: ImageLimits) -> None:
         self.path: Path = export.output
         self.format: str = export.format
         self.written: int = 0
         self.stored: StoredResults = StoredResults()  # of no earlier run
         self.shows_progress: bool = False
         self.problems: list[Skipped] = []  # images that are not in the output
-        self._export, self._limit = export, limit
+        self._export, self._limits = export, limits
         self._writer: ResultWriter | None = None
         self._run = ""
         self._is_whole = False
@@ -39,7 +40,7 @@ class WholeResultOutput:
     ) -> Iterator[None]:
         """Open the output for the results of a run with this identity, by an index with these labels."""
         self._run = run
-        with self._export.opened(labels, self._limit) as self._writer:
+        with self._export.opened(labels, self._limits) as self._writer:
             yield
             self.problems = getattr(self._writer, "problems", self.problems)
         self._is_whole = True

@@ -12,6 +12,7 @@ LmmClassifierError                  Exception     never itself; it is the root
 │   ├── UnsupportedImageError                     its bytes are not in an accepted format
 │   ├── CorruptImageError                         the format is right, the content is broken
 │   ├── ImageTooLargeError                        it has more pixels or bytes, or costs more, than the limits allow
+│   ├── ImageSizeError                            its boxes count in pixels of another size
 │   └── UndecodedImageError                       decoding was stopped; another try may succeed
 ├── ImageInputError                 TypeError     an argument is not of a type or shape that can be an image
 ├── VectorError                     ValueError    given vectors are no rows of finite numbers, or of another length
@@ -108,6 +109,12 @@ class ImageTooLargeError(ImageError):
 
     kind = "too_large"
     proven = True
+
+
+class ImageSizeError(ImageError):
+    """The image has another size than the file of its boxes says. That file may be corrected, so it is not proven."""
+
+    kind = "other_size"
 
 
 class UndecodedImageError(ImageError):

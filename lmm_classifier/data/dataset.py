@@ -45,6 +45,7 @@ class FoundPlaces:
     places: tuple[Place, ...]
     skipped: tuple[Skipped, ...]
     ids: tuple[str, ...] = ()  # of each place, below the root of the source
+    warnings: tuple[str, ...] = ()
 
 
 class Files(Sequence[Place]):

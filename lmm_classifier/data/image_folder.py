@@ -17,6 +17,7 @@ from lmm_classifier.data.dataset import Dataset, label_warnings
 from lmm_classifier.data.ignored_names import is_ignored_folder, why_ignored_file
 from lmm_classifier.data.image_types import EXTENSIONS, UNSUPPORTED, extension, has_image_content
 from lmm_classifier.data.links import LinkRule, Problem
+from lmm_classifier.data.readers.box_hint import box_hint
 from lmm_classifier.data.readers.dataset_spec import DatasetSpec
 
 _OWN = {"index": "an index of this program, not images", "output": "images that this program wrote"}
@@ -58,11 +59,15 @@ def scan_image_folder(root: Path, follow_links: Sequence[Path] = ()) -> Dataset:
         if any(file.path == "." and file.kind == "own_files" for file in skipped):
             raise DatasetError(f"{root} is an index of this program. Give the folder of the images.")
         what, expected = f"dataset {root} holds no labeled image", f"expected {root}/<label>/image.jpg"
-        raise DatasetError(nothing_found(what, skipped, expected))
+        hint = box_hint(root)
+        raise DatasetError(nothing_found(what, skipped, expected) + (f". {hint}" if hint else ""))
     examples.sort(key=lambda example: example.path)
     skipped.sort(key=lambda file: file.path)
     source = DatasetSpec(str(root)).stored()
-    return Dataset(root, source, tuple(examples), tuple(skipped), tuple(_label_warnings(walk.folders, examples)))
+    warnings = list(_label_warnings(walk.folders, examples))
+    if hint := box_hint(root):
+        warnings.append(f"{root} was read as folders of labels, but it has files of boxes. {hint}")
+    return Dataset(root, source, tuple(examples), tuple(skipped), tuple(warnings))
 
 
 def find_images(folder: Path, follow_links: Sequence[Path] = ()) -> FoundImages:
@@ -79,7 +84,9 @@ def find_images(folder: Path, follow_links: Sequence[Path] = ()) -> FoundImages:
 
 def _require_folder(path: Path, what: str, expected: str) -> None:
     if not path.is_dir():
-        raise DatasetError(f"{what} {'is not a folder' if path.exists() else 'does not exist'}: {expected}")
+        hint = box_hint(path)
+        state = "is not a folder" if path.exists() else "does not exist"
+        raise DatasetError(f"{what} {state}: {expected}" + (f". {hint}" if hint else ""))
 
 
 def nothing_found(what: str, skipped: Sequence[Skipped], expected: str) -> str:

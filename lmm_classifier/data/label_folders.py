@@ -21,7 +21,9 @@ from lmm_classifier.core.files import content_hash
 from lmm_classifier.core.own_files import OUTPUT_MARK, own_kind
 from lmm_classifier.core.progress import Skipped
 from lmm_classifier.data.folder_names import folder_name
+from lmm_classifier.data.limits import ImageLimits
 from lmm_classifier.data.places import Place, file_name
+from lmm_classifier.data.readers.crop_files import crop_file_name, crop_png
 from lmm_classifier.data.readers.crops import Crop
 
 Action = Literal["copy", "link", "move"]
@@ -37,14 +39,16 @@ class LabelFolders:
     Args:
         root: where the folders are made.
         action: `copy` the files, `link` to them (symbolic links), or `move` them.
+        limits: the largest image of which a part is cut out.
 
     Raises:
         OutputError: nothing can be written to `root`, or it is an index.
     """
 
-    def __init__(self, root: Path, action: Action) -> None:
+    def __init__(self, root: Path, action: Action, limits: ImageLimits = ImageLimits()) -> None:
         self.root: Path = root
         self.action = action
+        self._limits = limits
         self.counts: Counter[str] = Counter()  # what was done, in words
         self.problems: list[Skipped] = []  # images that are not there, with the reason
         self.folders: dict[str, Path] = {}  # label -> its folder
@@ -65,7 +69,7 @@ class LabelFolders:
         """Bring one image into the folder of its label, and count what was done.
 
         Args:
-            file: the image. One that is no file of its own can only be copied, and a part of one not even that.
+            file: the image. One that is no file of its own can only be copied; a part of one becomes a PNG.
             label: its label.
             expected: SHA-256 of its content in hexadecimal. A file that has changed is left where it is.
 
@@ -84,14 +88,16 @@ class LabelFolders:
             self.problems.append(Skipped(str(file), (error.strerror or str(error)).lower(), "not_sorted"))
 
     def _copy_of(self, place: Place, folder: Path, expected: str) -> str:
-        """Write the bytes of a member of an archive, a row or an object, and bring that file into the folder."""
-        if isinstance(place, Crop):
-            raise OSError("a part of an image is no file")
+        """Write a member of an archive, a row, an object or a part of an image, and bring that file into the folder."""
         if self.action != "copy":
             raise OSError("not a file of its own, so it can only be copied")
         with TemporaryDirectory(prefix=".lmm-classifier-", dir=self.root) as temporary:
-            file = Path(temporary) / file_name(place)
-            file.write_bytes(place.read_bytes())
+            if isinstance(place, Crop):
+                data = crop_png(place, expected, self._limits)
+                file, expected = Path(temporary) / crop_file_name(place), sha256(data).hexdigest()
+            else:
+                data, file = place.read_bytes(), Path(temporary) / file_name(place)
+            file.write_bytes(data)
             return self._place(file, folder, expected)
 
     def _folder(self, label: str) -> Path:

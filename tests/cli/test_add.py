@@ -3,9 +3,12 @@
 import json
 import zipfile
 
+import numpy as np
 import pytest
 
+from lmm_classifier.data.synthetic.catalog import draw
 from lmm_classifier.index.build.editor import IndexEditor
+from tests.helpers import dataset_sources
 from tests.helpers.command_line import OFFLINE, run
 
 
@@ -46,3 +49,30 @@ def test_all_images_of_an_archive_get_the_label(editable):
     assert "broken.png" in done.stdout
     (added,) = IndexEditor(editable / "index").examples_of("argyle")
     assert added.endswith("-photo.png")
+
+
+def boxes(folder):
+    """Two boxes of new images, in a COCO file."""
+    files = {}
+    for label in ("argyle", "floral"):
+        draw(label, np.random.default_rng(1), 32).save(folder / "drawn.png")
+        files[f"{label}/0.png"] = (folder / "drawn.png").read_bytes()
+    return dataset_sources.coco(folder, files).source
+
+
+def test_a_labeled_dataset_brings_its_labels(editable):
+    """Which is how two files of boxes are joined; with a label for all, a warning names the file."""
+    source = boxes(editable)
+    report = json.loads(run("add", source, "--json", cwd=editable).stdout)
+    assert len(report["changes"]["added"]) == 2
+    editor = IndexEditor(editable / "index")
+    assert [len(editor.examples_of(label)) for label in ("argyle", "floral")] == [1, 1]
+    done = run("add", source, "--label", "other", cwd=editable, code=3)
+    assert "get the label 'other', not their own: leave --label out" in done.stderr
+
+
+def test_an_image_without_a_label(editable):
+    """Only a dataset has one by itself."""
+    assert "--label is missing: photo.png" in run("add", "photo.png", cwd=editable, code=2).stderr
+    done = run("add", "dataset", "--label", "x", "--label-from", "1", cwd=editable, code=2)
+    assert "--label and --label-from exclude" in done.stderr

@@ -192,10 +192,12 @@ def coco(root: Path, images: Images) -> DatasetSpec:
     """Write one image of all labels' images each, with boxes around them."""
     halves = [dict(list(images.items())[part::2]) for part in (0, 1)]
     labels = sorted({label_of(name) for name in images})
-    annotations = []
+    annotations, sizes = [], []
     for number, half in enumerate(halves):
         (root / "scenes").mkdir(exist_ok=True)
-        (root / f"scenes/{number}.png").write_bytes(on_canvas(half))
+        canvas = on_canvas(half)
+        (root / f"scenes/{number}.png").write_bytes(canvas)
+        sizes.append(Image.open(io.BytesIO(canvas)).size)
         left = 0
         for name, data in half.items():
             width, height = Image.open(io.BytesIO(data)).size
@@ -203,7 +205,10 @@ def coco(root: Path, images: Images) -> DatasetSpec:
             annotations.append({"id": len(annotations), "image_id": number, "category_id": kind, "bbox": box})
             left += width
     values = {
-        "images": [{"id": number, "file_name": f"{number}.png"} for number in range(2)],
+        "images": [
+            {"id": number, "file_name": f"{number}.png", "width": width, "height": height}
+            for number, (width, height) in enumerate(sizes)
+        ],
         "categories": [{"id": 10 + number, "name": name} for number, name in enumerate(labels)],
         "annotations": annotations,
     }

@@ -17,7 +17,7 @@ from weakref import WeakValueDictionary
 
 from PIL.Image import Image
 
-from lmm_classifier.core.errors import CorruptImageError
+from lmm_classifier.core.errors import CorruptImageError, ImageSizeError
 from lmm_classifier.core.forking import ForkSafeLock
 from lmm_classifier.data.places import FileStatus, Place, Root
 
@@ -55,6 +55,8 @@ class CropRoot:
     """Images as a root whose ids may have a box; an id without one is the whole image."""
 
     images: Root
+    # width and height of images in which boxes are counted, by path, where the file of the boxes tells them
+    sizes: dict[str, tuple[int, int]] = field(default_factory=dict)
     # those that a thread uses now are found however many there are; a few more are kept for the next box
     _used: WeakValueDictionary[tuple[str, int, int], _Once] = field(default_factory=WeakValueDictionary)
     _latest: deque[_Once] = field(default_factory=partial(deque, maxlen=_KEPT))
@@ -116,9 +118,10 @@ class Crop:
             decode: decodes them to an upright image in its full size.
 
         Raises:
-            ImageError: the file cannot be decoded, or no pixel of it is in the box.
+            ImageError: the file cannot be decoded, has another size than its boxes count in, or no pixel in the box.
         """
         image = self.root.decoded(str(self.file), data, decode)
+        _require_size(self.root.sizes.get(self.path.rpartition("#")[0]), image.size)
         left, top = max(self.box.left, 0), max(self.box.top, 0)
         right, bottom = min(self.box.right, image.width), min(self.box.bottom, image.height)
         if left >= right or top >= bottom:
@@ -135,3 +138,14 @@ class Crop:
 
     def __hash__(self) -> int:
         return hash(str(self))
+
+
+def _require_size(told: tuple[int, int] | None, size: tuple[int, int]) -> None:
+    """Refuse a box of an image that has another size than the file of the boxes says: it would cut out anything."""
+    if told is None or told == size:
+        return
+    if told == size[::-1]:
+        why = "turned by its EXIF orientation? Boxes count pixels of the upright image"
+    else:
+        why = "resized? Boxes count pixels of the image as it is now"
+    raise ImageSizeError(f"the file of the boxes says {told[0]} x {told[1]}, the image is {size[0]} x {size[1]}: {why}")

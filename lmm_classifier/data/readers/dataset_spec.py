@@ -17,6 +17,7 @@ from lmm_classifier.core.paths import absolute, expand_home
 from lmm_classifier.data.readers.urls import checked_url, is_url
 
 _ANY_TEXT = "surrogateescape"  # names of columns come from a command line
+_VOC_FOLDERS = ("Annotations", "JPEGImages")  # of a Pascal VOC dataset
 _PAIRS = ("coco", "voc")  # sources of annotations and a place of images: `coco:FILE@IMAGES`
 
 
@@ -36,7 +37,10 @@ class DatasetSpec:
     """
 
     source: str
-    """A folder, a file of a known kind, a URL, `coco:FILE@IMAGES`, `voc:FOLDER@IMAGES`, or `hf:NAME`."""
+    """A folder, a file of a known kind, a URL, `coco:FILE@IMAGES`, `voc:FOLDER@IMAGES`, or `hf:NAME`.
+
+    `voc:FOLDER` alone is a folder with `Annotations` and `JPEGImages`.
+    """
     label_from: str | None = None
     """Where the label of an image is."""
     image_from: str | None = None
@@ -84,11 +88,19 @@ class DatasetSpec:
     def kind(self) -> str:
         """Return the prefix that tells the kind of source, such as "coco"; empty where its form tells it."""
         prefix, mark, _ = self.source.partition(":")
-        return prefix if mark and prefix in (*_PAIRS, "hf") else ""
+        return prefix.lower() if mark and prefix.lower() in (*_PAIRS, "hf") else ""
+
+    @property
+    def has_boxes(self) -> bool:
+        """Return whether its images are boxes in other images."""
+        return self.kind in _PAIRS
 
     def pair(self) -> tuple[str, str]:
         """Return annotations and images of a source such as `coco:FILE@IMAGES`."""
         annotations, mark, images = self.source.partition(":")[2].rpartition("@")
+        folder = Path(images)
+        if self.kind == "voc" and not mark and all((expand_home(folder) / part).is_dir() for part in _VOC_FOLDERS):
+            return str(folder / _VOC_FOLDERS[0]), str(folder / _VOC_FOLDERS[1])
         if not (mark and annotations and images):
             raise DatasetError(f"{self.source} does not name the images. Expected {self.kind}:ANNOTATIONS@IMAGES.")
         return annotations, images
@@ -103,8 +115,8 @@ class DatasetSpec:
             annotations, images = self.pair()
             return replace(self, source=f"{self.kind}:{_fixed(annotations)}@{_fixed(images)}")
         if self.kind == "hf":
-            name = self.source.removeprefix("hf:")
-            return replace(self, source=f"hf:{_fixed(name)}") if os.path.isdir(name) else self  # noqa: PTH112
+            name = self.source.partition(":")[2]
+            return replace(self, source=f"hf:{_fixed(name) if os.path.isdir(name) else name}")  # noqa: PTH112
         return replace(self, source=_fixed(self.source))
 
     def __str__(self) -> str:

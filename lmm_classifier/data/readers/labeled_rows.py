@@ -30,7 +30,7 @@ def labeled_dataset(listing: Listing, spec: DatasetSpec) -> Dataset:
         text = text_of(row.label)
         if text is None or not visible(text) or "\0" in text:
             found = "has no label" if text in (None, "") else f"has the label {text!r}, which no reader can see"
-            skipped.append(Skipped(row.path, f"{found} in {listing.labels}", "no_label"))
+            skipped.append(Skipped(row.path, f"{found} in {listing.labels}{_named(row)}", "no_label"))
         else:
             label = normal_label(text)
             kept.append((Example(row.path, labels.setdefault(label, label)), text_of(row.group) or ""))
@@ -49,7 +49,8 @@ def found_places(listing: Listing, spec: DatasetSpec) -> FoundPlaces:
     rows, skipped = _unique(_chosen(listing, spec), listing.skipped)
     paths = sorted(row.path for row in rows)
     places = tuple(listing.root / path for path in paths)
-    return FoundPlaces(places, tuple(sorted(skipped, key=lambda file: file.path)), tuple(paths))
+    skipped.sort(key=lambda file: file.path)
+    return FoundPlaces(places, tuple(skipped), tuple(paths), tuple(listing.warnings))
 
 
 def text_of(value: Value) -> str | None:
@@ -85,8 +86,12 @@ def _unique(rows: Iterable[Row], skipped: Iterable[Skipped]) -> tuple[list[Row],
         elif (former := kept.setdefault(row.path, row)) is not row:
             same = text_of(former.label) == text_of(row.label)
             first = "" if same else f"; the first one has the label {text_of(former.label)!r}"
-            left.append(Skipped(row.path, f"named again{first}", "ignored" if same else "repeated"))
+            left.append(Skipped(row.path, f"named again{_named(row)}{first}", "ignored" if same else "repeated"))
     return list(kept.values()), left
+
+
+def _named(row: Row) -> str:
+    return f" ({row.name})" if row.name else ""
 
 
 def _nothing(spec: DatasetSpec, skipped: Sequence[Skipped], has_rows: bool) -> str:

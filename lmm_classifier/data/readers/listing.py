@@ -17,13 +17,17 @@ Value = str | int | float | bool | None  # of a cell
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One image of a source. Where `problem`, a reason with its kind, is given, it cannot be used."""
+    """One image of a source. Where `problem`, a reason with its kind, is given, it cannot be used.
+
+    `name` is what the source calls it, such as "annotation 7", where its path does not say that.
+    """
 
     path: str
     label: Value = None
     group: Value = None
     split: Value = None
     problem: tuple[str, str] | None = None
+    name: str = ""
 
 
 @dataclass

@@ -14,8 +14,9 @@ from lmm_classifier.data.dataset import Dataset, FoundPlaces
 from lmm_classifier.data.image_folder import find_images, scan_image_folder
 from lmm_classifier.data.image_types import extension
 from lmm_classifier.data.places import Root
-from lmm_classifier.data.readers.annotations import list_coco, list_voc
 from lmm_classifier.data.readers.archive import ArchiveRoot
+from lmm_classifier.data.readers.box_hint import box_hint
+from lmm_classifier.data.readers.coco import list_coco
 from lmm_classifier.data.readers.crops import CropRoot
 from lmm_classifier.data.readers.dataset_spec import DatasetSpec
 from lmm_classifier.data.readers.hugging_face import HuggingFaceRoot, list_hugging_face
@@ -28,11 +29,13 @@ from lmm_classifier.data.readers.remote import RemoteFile, RemoteFolder, list_fo
 from lmm_classifier.data.readers.source_file import LocalFile, SourceFile, unreadable
 from lmm_classifier.data.readers.tar_archive import tar_root
 from lmm_classifier.data.readers.urls import is_url
+from lmm_classifier.data.readers.voc import list_voc
 from lmm_classifier.data.readers.webdataset import Shards, is_webdataset, list_shards, shard_names
 from lmm_classifier.data.readers.zip_archive import zip_root
 
 _TABLES = ("csv", "tsv", "jsonl", "ndjson", "parquet")
 _FILES = ("zip", "tar", *_TABLES)
+_BOXES = ("json", "xml")  # files of annotations, which are sources with a prefix only
 _EXPECTED = "a folder of labeled images, a .zip, .tar, .csv, .tsv, .jsonl or .parquet file, or a URL of one of these"
 _MOST_XML = 1 << 20  # bytes of the annotations of one image
 
@@ -71,7 +74,13 @@ def is_one_image(source: str) -> bool:
     spec = DatasetSpec(source)
     if spec.kind or is_url(source):
         return False
-    return not os.path.isdir(source) and extension(source) not in _FILES  # noqa: PTH112 - it never raises
+    is_folder = os.path.isdir(source)  # noqa: PTH112 - it never raises
+    return not is_folder and extension(source) not in (*_FILES, *_BOXES)
+
+
+def has_label_fields(spec: DatasetSpec) -> bool:
+    """Return whether a source has labels in fields of its own, by its name: annotations, tables, datasets of a hub."""
+    return bool(spec.kind) or extension(spec.source) in _TABLES
 
 
 def open_root(stored: str) -> Root:
@@ -94,7 +103,7 @@ def open_root(stored: str) -> Root:
 def with_listing(root: Root) -> Root:
     """Return a root that knows which files a server has, where it would ask for each one; else the root itself."""
     if isinstance(root, CropRoot):
-        return CropRoot(with_listing(root.images))
+        return replace(root, images=with_listing(root.images))
     if isinstance(root, RemoteFolder):
         with suppress(DatasetError):  # then each place says what is wrong
             return list_folder(root.url)[0]
@@ -131,10 +140,10 @@ def _remote_problem(urls: Sequence[str]) -> str:
 def _listing(spec: DatasetSpec, images: ImagesConfig) -> Listing:
     if spec.kind == "coco":
         file, root = spec.pair()
-        return list_coco(_content(file), file, _image_root(root), spec.group_from)
+        return list_coco(_content(file), file, _box_images(root), spec)
     if spec.kind == "voc":
         folder, root = spec.pair()
-        return list_voc(_annotations(Path(folder)), _image_root(root))
+        return list_voc(_annotations(Path(folder)), folder, _box_images(root), spec)
     if spec.kind == "hf":
         return list_hugging_face(spec)
     ending = _ending(spec.source)
@@ -158,7 +167,7 @@ def _folder_listing(spec: DatasetSpec, images: ImagesConfig) -> Listing:
     folder = Path(spec.source)
     if not folder.is_dir():
         state = "is neither a folder nor of a known kind" if folder.exists() else "does not exist"
-        raise DatasetError(f"{folder} {state}: expected {_EXPECTED}.")
+        raise DatasetError(f"{folder} {state}: expected {_EXPECTED}. {box_hint(folder)}".rstrip())
     found = find_images(folder, images.follow_links)
     paths = [path.relative_to(folder).as_posix() for path in found.paths]
     return Listing(folder, rows_by_folders(paths, spec), list(found.skipped))
@@ -210,6 +219,14 @@ def _image_root(source: str) -> Root:
     if ending in ("zip", "tar"):
         return zip_root(_file(source)) if ending == "zip" else tar_root(_file(source))
     return _folder(source)
+
+
+def _box_images(source: str) -> Root:
+    root = _image_root(source)
+    if isinstance(root, Path) and not root.is_dir():
+        state = "is not a folder" if root.exists() else "does not exist"
+        raise DatasetError(f"The folder of the images, {root}, {state}.")
+    return root
 
 
 def _is_folder(spec: DatasetSpec) -> bool:

@@ -35,7 +35,8 @@ def require_same_dataset(output: Path, former: str | None, current: str) -> None
     before, now = DatasetSpec.from_stored(former), DatasetSpec.from_stored(current)
     raise ReplacementError(
         f"The index {output} was built from {before.source}, but this is a build of {now.source}. Nothing was changed. "
-        f"If the dataset moved, run `lmm-classifier sync {now.source}`: it keeps every image that is still there. "
+        f"If the dataset moved, run `lmm-classifier sync {now.source} --index {output}`: it keeps every "
+        "image that is still there. "
         "If this is another dataset, choose another output, or replace the index."
     )
 

@@ -64,7 +64,8 @@ def _merged(config: PipelineConfig, remembered: PipelineConfig, kept: Mapping[st
     _set_unset(merged.retrieval, kept.get("retrieval", {}))
     if not merged.rerank.model_fields_set & {"backend", "model_name"}:
         _set_unset(merged.rerank, kept["rerank"])
-        if "backend" in kept["rerank"] and not merged.rerank.enabled:
+        is_chosen = "enabled" in config.rerank.model_fields_set
+        if "backend" in kept["rerank"] and not merged.rerank.enabled and not is_chosen:
             logger.warning(
                 "The index does not remember where the reranker %s was, so none is asked. Name it in the configuration "
                 "to rerank, or set rerank.enabled: false.",

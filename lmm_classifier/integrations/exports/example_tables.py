@@ -10,6 +10,7 @@ from lmm_classifier.core.errors import OutputError
 from lmm_classifier.core.files import atomic_write
 from lmm_classifier.core.optional_imports import import_optional
 from lmm_classifier.core.progress import Skipped
+from lmm_classifier.data.limits import ImageLimits
 from lmm_classifier.index.contents import IndexContents
 from lmm_classifier.index.storage.state import as_embeddings
 from lmm_classifier.integrations.exports.image_access import image_bytes, reason_of
@@ -42,7 +43,7 @@ def export_csv(contents: IndexContents, output: Path, overwrite: bool = False) -
 
 
 def export_parquet(
-    contents: IndexContents, output: Path, limit: int, with_images: bool = False, overwrite: bool = False
+    contents: IndexContents, output: Path, limits: ImageLimits, with_images: bool = False, overwrite: bool = False
 ) -> list[Skipped]:
     """Write a table of ids, labels, contents and vectors, which `import` reads back as the same index.
 
@@ -51,7 +52,7 @@ def export_parquet(
     Args:
         contents: the examples.
         output: the file.
-        limit: bytes that an image may have.
+        limits: the largest image to read.
         with_images: add the bytes of the image files.
         overwrite: replace an existing file.
 
@@ -77,7 +78,7 @@ def export_parquet(
             row |= dict(zip(names, vectors))
             if with_images:
                 try:
-                    data = image_bytes(contents.file_of(path), content_hash, limit)
+                    data = image_bytes(contents.file_of(path), content_hash, limits)
                     row["image"] = {"bytes": data, "path": utf8(path)}
                 except OSError as error:
                     row["image"] = None

@@ -2,7 +2,7 @@
 
 `labels.json` has the classes and, for each image, its label with a confidence and attributes. `data.json` has the file
 of each image, which is not copied. The names of images are numbers, because FiftyOne drops the ending of a name. Images
-that are no files, such as members of an archive, are copied into `images`.
+that are no files, such as members of an archive, are copied into `images`, and parts of images are cut out there.
 """
 
 from __future__ import annotations
@@ -15,7 +15,9 @@ from typing import Any
 from lmm_classifier.core.datatypes import Classification, Example
 from lmm_classifier.core.paths import absolute
 from lmm_classifier.core.progress import Skipped
+from lmm_classifier.data.limits import ImageLimits
 from lmm_classifier.data.places import Place, file_name
+from lmm_classifier.data.readers.crops import Crop
 from lmm_classifier.integrations.exports.image_access import image_bytes, reason_of
 from lmm_classifier.integrations.exports.json_stream import JsonItems, json_object
 from lmm_classifier.integrations.exports.new_folder import IMAGES, new_folder
@@ -25,16 +27,21 @@ EXAMPLE, EXPORTED_LABEL = "example", "exported_label"
 
 
 class FiftyOneImages:
-    """The images of one folder, written one by one; `problems` has those that could not be copied."""
+    """The images of one folder, written one by one; `problems` has those that could not be copied, and are left out."""
 
-    def __init__(self, folder: Path, labels: JsonItems, files: JsonItems, classes: list[str], limit: int) -> None:
-        self._folder, self._labels, self._files, self._limit = folder, labels, files, limit
+    def __init__(
+        self, folder: Path, labels: JsonItems, files: JsonItems, classes: list[str], limits: ImageLimits
+    ) -> None:
+        self._folder, self._labels, self._files, self._limits = folder, labels, files, limits
         self._classes = classes
         self._numbers = {label: number for number, label in enumerate(classes)}
         self.problems: list[Skipped] = []
 
     def write(self, result: Classification, place: Place | None = None, run: str = "") -> None:
-        """Write the result of an image; one that is unknown or unreadable has the label of unknown images."""
+        """Write the result of an image; one that is unknown or unreadable has the label of unknown images.
+
+        An image that is no file is left out where it cannot be copied, and `problems` says so.
+        """
         path = result.path or ""
         attributes: dict[str, Any] = {
             "path": path,
@@ -70,19 +77,19 @@ class FiftyOneImages:
 
     def _add(self, target: dict[str, Any], place: Place, path: str, content_hash: str | None) -> None:
         name = f"{self._labels.count:09}"
-        self._files.add(
-            str(absolute(place)) if isinstance(place, Path) else self._copied(place, path, content_hash), name
-        )
+        try:
+            file = str(absolute(place)) if isinstance(place, Path) else self._copied(place, content_hash)
+        except OSError as error:  # FiftyOne opens every file that it is told of
+            self.problems.append(Skipped(path, reason_of(error), "not_exported"))
+            return
+        self._files.add(file, name)
         self._labels.add(target, name)
 
-    def _copied(self, place: Place, path: str, content_hash: str | None) -> str:
-        """Copy an image that is no file, and return its name; where that fails, the name of the place."""
-        try:
-            data = image_bytes(place, content_hash, self._limit)
-        except OSError as error:
-            self.problems.append(Skipped(path, reason_of(error), "not_exported"))
-            return str(place)
-        copy = self._folder / IMAGES / f"{self._labels.count:09}{Path(file_name(place)).suffix}"
+    def _copied(self, place: Place, content_hash: str | None) -> str:
+        """Copy an image that is no file, and return its name; raise OSError where that fails."""
+        data = image_bytes(place, content_hash, self._limits)
+        suffix = ".png" if isinstance(place, Crop) else Path(file_name(place)).suffix
+        copy = self._folder / IMAGES / f"{self._labels.count:09}{suffix}"
         copy.parent.mkdir(exist_ok=True)
         copy.write_bytes(data)
         return f"{IMAGES}/{copy.name}"
@@ -90,14 +97,14 @@ class FiftyOneImages:
 
 @contextmanager
 def fiftyone_images(
-    output: Path, labels: Iterable[str], limit: int, overwrite: bool = False
+    output: Path, labels: Iterable[str], limits: ImageLimits, overwrite: bool = False
 ) -> Iterator[FiftyOneImages]:
     """Yield what writes images to the folder `output`, which appears when the block ends without an error.
 
     Args:
         output: the folder.
         labels: the classes, in this order; others that come up follow.
-        limit: bytes that an image to copy may have.
+        limits: the largest image to copy.
         overwrite: replace an earlier export.
 
     Raises:
@@ -107,4 +114,4 @@ def fiftyone_images(
     with new_folder(output, (LABELS, DATA), overwrite) as folder, ExitStack() as stack:
         written = stack.enter_context(json_object(folder / LABELS, "labels", {"classes": classes}))
         files = stack.enter_context(json_object(folder / DATA))
-        yield FiftyOneImages(folder, written, files, classes, limit)
+        yield FiftyOneImages(folder, written, files, classes, limits)

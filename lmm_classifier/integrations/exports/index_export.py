@@ -11,14 +11,15 @@ from lmm_classifier.config import PipelineConfig
 from lmm_classifier.core.errors import IndexFileError, OutputError
 from lmm_classifier.core.paths import expand_home
 from lmm_classifier.core.progress import ProgressCallback, Skipped
-from lmm_classifier.data.label_folders import LabelFolders
-from lmm_classifier.data.readers.crops import Crop
+from lmm_classifier.data.label_folders import Action, LabelFolders
+from lmm_classifier.data.readers.dataset_spec import DatasetSpec
 from lmm_classifier.index.vector_index import Index
 from lmm_classifier.integrations.exports.cleanlab import export_cleanlab
 from lmm_classifier.integrations.exports.example_tables import export_csv, export_parquet
 from lmm_classifier.integrations.exports.export_options import NO_OPTIONS, ExportOptions
 from lmm_classifier.integrations.exports.fiftyone import fiftyone_images
 from lmm_classifier.integrations.exports.held_out import label_probabilities
+from lmm_classifier.integrations.exports.image_access import NO_URL
 from lmm_classifier.integrations.exports.label_studio import label_studio_tasks
 
 IndexFormat = Literal["folder", "csv", "parquet", "cleanlab", "label-studio", "fiftyone"]
@@ -57,7 +58,8 @@ class _Export:
     progress: ProgressCallback | None
 
     def folder(self) -> ExportReport:
-        folders = LabelFolders(self.output, "link" if self.options.link else "copy")
+        action: Action = "link" if self.options.link else "copy"
+        folders = LabelFolders(self.output, action, self.config.images.limits)
         contents = self.indexes[0].contents
         for path, label, content_hash in zip(contents.paths, contents.labels, contents.hashes):
             folders.place(contents.file_of(path), label, content_hash)
@@ -69,10 +71,10 @@ class _Export:
         return self._report()
 
     def parquet(self) -> ExportReport:
-        limit = self.config.images.max_bytes
+        limits = self.config.images.limits
         contents = self.indexes[0].contents
         return self._report(
-            export_parquet(contents, self.output, limit, self.options.with_images, self.options.overwrite)
+            export_parquet(contents, self.output, limits, self.options.with_images, self.options.overwrite)
         )
 
     def cleanlab(self) -> ExportReport:
@@ -81,21 +83,17 @@ class _Export:
         )
 
     def label_studio(self) -> ExportReport:
-        index, problems = self.indexes[0], list[Skipped]()
+        index = self.indexes[0]
         labels = list(index.label_names)
         with label_studio_tasks(self.output, labels, self.options.url_prefix, self.options.overwrite) as tasks:
             probabilities = label_probabilities(self.indexes, self.config, self.progress)
             for row, example in enumerate(index.examples):
-                place = index.contents.file_of(example.path)
-                if isinstance(place, Crop):
-                    problems.append(Skipped(example.path, "a part of an image has no url", "not_exported"))
-                else:
-                    tasks.add_example(example, place, probabilities.get(row))
-        return self._report(problems)
+                tasks.add_example(example, index.contents.file_of(example.path), probabilities.get(row))
+        return self._report()
 
     def fiftyone(self) -> ExportReport:
-        index, limit = self.indexes[0], self.config.images.max_bytes
-        with fiftyone_images(self.output, index.label_names, limit, self.options.overwrite) as images:
+        index, limits = self.indexes[0], self.config.images.limits
+        with fiftyone_images(self.output, index.label_names, limits, self.options.overwrite) as images:
             probabilities = label_probabilities(self.indexes, self.config, self.progress)
             for row, example in enumerate(index.examples):
                 place = index.contents.file_of(example.path)
@@ -153,6 +151,8 @@ def export_index(
         raise IndexFileError(
             f"{index_path} was made from vectors and has no images. Expected csv, parquet or cleanlab."
         )
+    if to == "label-studio" and DatasetSpec.from_stored(indexes[0].manifest.image_root).has_boxes:
+        raise OutputError(f"The examples of {index_path} are boxes. {NO_URL}")
     export = _Export(indexes, config or PipelineConfig(), expand_home(output), options, progress)
     formats: dict[str, Callable[[], ExportReport]] = {
         "folder": export.folder,

@@ -10,6 +10,7 @@ from typing import Any
 from lmm_classifier.core.datatypes import Classification
 from lmm_classifier.core.optional_imports import import_optional
 from lmm_classifier.core.progress import Skipped
+from lmm_classifier.data.limits import ImageLimits
 from lmm_classifier.data.places import Place
 from lmm_classifier.integrations.exports.image_access import image_bytes, reason_of
 from lmm_classifier.integrations.exports.parquet import ParquetRows, image_type, parquet_rows, utf8
@@ -18,8 +19,8 @@ from lmm_classifier.integrations.exports.parquet import ParquetRows, image_type,
 class ParquetResults:
     """Results that are written one by one; `problems` has the images whose bytes could not be written."""
 
-    def __init__(self, rows: ParquetRows, with_images: bool, limit: int) -> None:
-        self._rows, self._with_images, self._limit = rows, with_images, limit
+    def __init__(self, rows: ParquetRows, with_images: bool, limits: ImageLimits) -> None:
+        self._rows, self._with_images, self._limits = rows, with_images, limits
         self.problems: list[Skipped] = []
 
     def write(self, result: Classification, place: Place | None = None, run: str = "") -> None:
@@ -62,7 +63,7 @@ class ParquetResults:
         if result.decision.reason == "unreadable":  # the table says so already
             return None
         try:
-            data = image_bytes(place if place is not None else Path(path), result.content_hash, self._limit)
+            data = image_bytes(place if place is not None else Path(path), result.content_hash, self._limits)
         except OSError as error:
             self.problems.append(Skipped(path, reason_of(error), "not_exported"))
             return None
@@ -71,13 +72,13 @@ class ParquetResults:
 
 @contextmanager
 def parquet_results(
-    output: Path, limit: int, with_images: bool = False, overwrite: bool = False
+    output: Path, limits: ImageLimits, with_images: bool = False, overwrite: bool = False
 ) -> Iterator[ParquetResults]:
     """Yield what writes results to a table, which appears when the block ends without an error.
 
     Args:
         output: the file.
-        limit: bytes that an image may have.
+        limits: the largest image to read.
         with_images: add the bytes of the image files.
         overwrite: replace an existing file.
 
@@ -87,7 +88,7 @@ def parquet_results(
     """
     columns = _columns() | ({"image": image_type()} if with_images else {})
     with parquet_rows(output, columns, overwrite) as rows:
-        yield ParquetResults(rows, with_images, limit)
+        yield ParquetResults(rows, with_images, limits)
 
 
 def _columns() -> dict[str, Any]:

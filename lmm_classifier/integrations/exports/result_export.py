@@ -57,18 +57,18 @@ class ResultExport:
             require_optional("pyarrow", "parquet")  # before a long run
             require_new_file(self.output, MAGIC, self.options.overwrite)
 
-    def opened(self, labels: Collection[str], limit: int) -> AbstractContextManager[ResultWriter]:
+    def opened(self, labels: Collection[str], limits: ImageLimits) -> AbstractContextManager[ResultWriter]:
         """Return what writes the results; the output appears when its block ends without an error.
 
         Args:
             labels: those that the index has.
-            limit: bytes that an image may have.
+            limits: the largest image to read.
         """
         if self.format == "parquet":
-            return parquet_results(self.output, limit, self.options.with_images, self.options.overwrite)
+            return parquet_results(self.output, limits, self.options.with_images, self.options.overwrite)
         if self.format == "label-studio":
             return label_studio_tasks(self.output, labels, self.options.url_prefix, self.options.overwrite)
-        return fiftyone_images(self.output, labels, limit, self.options.overwrite)
+        return fiftyone_images(self.output, labels, limits, self.options.overwrite)
 
 
 def write_results(
@@ -106,7 +106,7 @@ def write_results(
     """
     export = ResultExport(expand_home(output), to, options)
     count = 0
-    with export.opened(labels, ImageLimits().max_bytes) as writer:
+    with export.opened(labels, ImageLimits()) as writer:
         for count, result in enumerate(results, start=1):  # noqa: B007 - it is returned
             writer.write(result)
     return count

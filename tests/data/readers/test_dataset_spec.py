@@ -40,6 +40,21 @@ def test_both_parts_of_annotations_become_absolute(tmp_path, monkeypatch):
         DatasetSpec("voc:boxes").stored()
 
 
+def test_a_folder_of_voc_names_both(tmp_path):
+    """Its parts have fixed names."""
+    for part in ("Annotations", "JPEGImages"):
+        with pytest.raises(DatasetError, match="does not name the images"):
+            DatasetSpec(f"voc:{tmp_path}").stored()
+        (tmp_path / part).mkdir()
+    assert DatasetSpec(f"VOC:{tmp_path}").stored() == f"voc:{tmp_path}/Annotations@{tmp_path}/JPEGImages"
+
+
+def test_prefixes_may_be_capitals():
+    """A stored specification has small letters."""
+    assert DatasetSpec("COCO:/a.json@/b").stored() == "coco:/a.json@/b"
+    assert DatasetSpec("HF:owner/name").stored() == "hf:owner/name"
+
+
 @pytest.mark.parametrize("text", ["/a#source=x", "/a#no_such=1", "/a#label_from=1&&", "/a#label_from"])
 def test_other_text_is_refused(text):
     """A damaged specification is one clear error."""

@@ -83,7 +83,7 @@ def test_the_same_folder_may_be_named_in_another_way(original, index, tmp_path, 
 def test_a_moved_dataset_has_a_way_on(place, index):
     """The build says which: a sync keeps every image, and then the build is one of the same dataset."""
     moved = (place / "one").rename(place / "elsewhere")
-    with pytest.raises(ReplacementError, match="If the dataset moved, run `lmm-classifier sync"):
+    with pytest.raises(ReplacementError, match=r"dataset moved, run `lmm-classifier sync .* --index .*`: it keeps"):
         build(moved, index)
     report = sync_index(index, moved, offline_config(index))
     assert (report.changes.any, report.changes.encoded, report.total) == (False, 0, COUNT)

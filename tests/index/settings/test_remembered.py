@@ -114,6 +114,10 @@ def test_a_reranker_that_is_not_remembered_is_told(with_settings, caplog):
     with caplog.at_level(logging.WARNING):
         assert not config_of_index(path).rerank.enabled
     assert "does not remember where the reranker openai_api was" in caplog.text
+    caplog.clear()
+    with caplog.at_level(logging.WARNING):
+        assert not config_of_index(path, PipelineConfig(rerank={"enabled": False})).rerank.enabled
+    assert caplog.text == ""
 
 
 def test_settings_that_are_not_known_are_told(with_settings, caplog):

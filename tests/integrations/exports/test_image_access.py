@@ -1,12 +1,15 @@
 """Images of an export: their bytes are those that were classified, and their URLs lead to them."""
 
+import io
 from pathlib import Path
 from urllib.parse import unquote
 
 import pytest
+from PIL import Image
 
 from lmm_classifier.core.errors import OutputError
 from lmm_classifier.core.files import content_hash
+from lmm_classifier.data.limits import ImageLimits
 from lmm_classifier.data.readers.crops import Box, CropRoot, crop_id
 from lmm_classifier.integrations.exports.image_access import LOCAL_FILES, ImageUrls, image_bytes, reason_of
 
@@ -16,16 +19,24 @@ def test_bytes_of_the_same_file_only(tmp_path):
     file = tmp_path / "a.png"
     file.write_bytes(b"pixels")
     digest = content_hash(file)
-    assert image_bytes(file, digest, 6) == b"pixels"
+    assert image_bytes(file, digest, ImageLimits(max_bytes=6)) == b"pixels"
     with pytest.raises(OSError, match="at most 5 are read"):
-        image_bytes(file, digest, 5)
+        image_bytes(file, digest, ImageLimits(max_bytes=5))
     file.write_bytes(b"others")
     with pytest.raises(OSError, match="has changed since"):
-        image_bytes(file, digest, 6)
-    assert image_bytes(file, None, 6) == b"others"
+        image_bytes(file, digest)
+    assert image_bytes(file, None) == b"others"
     with pytest.raises(OSError) as missing:
-        image_bytes(tmp_path / "none.png", digest, 6)
+        image_bytes(tmp_path / "none.png", digest)
     assert reason_of(missing.value) == "no such file or directory"
+
+
+def test_the_bytes_of_a_part_are_a_png(tmp_path):
+    """Its size is that of the box, not that of the image."""
+    Image.new("RGB", (20, 20)).save(tmp_path / "a.jpg")
+    data = image_bytes(CropRoot(tmp_path) / crop_id("a.jpg", Box(0, 0, 8, 6)), None)
+    with Image.open(io.BytesIO(data)) as image:
+        assert (image.format, image.size) == ("PNG", (8, 6))
 
 
 def test_a_part_of_an_image_has_no_url(tmp_path):

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from lmm_classifier.core.errors import CalibrationError, OutputError
+from lmm_classifier.data.images import read_image
 from lmm_classifier.data.vectors.named_vectors import VectorColumns
 from lmm_classifier.data.vectors.parquet_vectors import read_parquet
 from lmm_classifier.index.build.builder import build_index_from_directory
@@ -88,19 +89,31 @@ def test_members_of_an_archive(zipped, tmp_path):
     assert len(list((tmp_path / "folder").rglob("*.png"))) == 6
 
 
-def test_parts_of_images_are_no_files(tmp_path):
-    """They are named, where the format needs a file or an address."""
+def test_parts_of_images_are_cut_out(tmp_path):
+    """Each is a file with the pixels that were indexed; Label Studio, which needs addresses, is refused at once."""
     images = draw_dataset(tmp_path / "images", ["stripes", "gingham"], count=3, size=48)
     files = {path.relative_to(images).as_posix(): path.read_bytes() for path in images.rglob("*.png")}
-    spec = dataset_sources.coco(tmp_path, files)
-    config = offline_config(tmp_path / "index.npz")
-    build_index_from_directory(spec, output_path=tmp_path / "index.npz", config=config)
-    options = ExportOptions(url_prefix="x/")
-    report = export_index(tmp_path / "index.npz", tmp_path / "tasks.json", "label-studio", config, options)
-    assert len(report.skipped) == report.examples == 6
-    report = export_index(tmp_path / "index.npz", tmp_path / "fiftyone", "fiftyone", config)
-    assert {skipped.reason for skipped in report.skipped} == {"it is a part of an image, which is no file"}
-    assert len(images_of(tmp_path / "fiftyone")) == 6
+    index, spec = tmp_path / "index.npz", dataset_sources.coco(tmp_path, files)
+    config = offline_config(index)
+    build_index_from_directory(spec, output_path=index, config=config)
+    with pytest.raises(OutputError, match="are boxes.*Expected fiftyone or folder"):
+        export_index(index, tmp_path / "tasks.json", "label-studio", config, ExportOptions(url_prefix="x/"))
+    assert not (tmp_path / "tasks.json").exists()
+
+    contents = read_index(index)
+    pixels = {path: read_image(contents.file_of(path)).image.tobytes() for path in contents.paths}
+    assert export_index(index, tmp_path / "fiftyone", "fiftyone", config).skipped == ()
+    found = {image.path: read_image(image.rest["file"]).image.tobytes() for image in images_of(tmp_path / "fiftyone")}
+    assert found == pixels
+    assert export_index(index, tmp_path / "folder", "folder", config).counts == {"copied": 6}
+    assert export_index(index, tmp_path / "folder", "folder", config).counts == {"already there": 6}
+    found_in_folder = [read_image(path).image.tobytes() for path in (tmp_path / "folder").rglob("*.png")]
+    assert sorted(found_in_folder) == sorted(pixels.values())
+
+    (tmp_path / "scenes/0.png").unlink()
+    report = export_index(index, tmp_path / "fiftyone", "fiftyone", config, ExportOptions(overwrite=True))
+    assert [file.reason for file in report.skipped] == ["no such file or directory"] * 3
+    assert all(image.rest["file"].is_file() for image in images_of(tmp_path / "fiftyone"))
 
 
 def test_copies_are_left_out_of_the_arrays_and_named(tmp_path):
