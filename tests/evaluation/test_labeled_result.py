@@ -32,4 +32,4 @@ def test_an_image_without_candidates_has_no_best_label():
     """An unreadable file has none."""
     result = Classification("unknown", 0.0, False, Decision("reject", "unreadable"), ())
     entry = LabeledResult(Path("x.png"), result)
-    assert entry.best_label is None and entry.best_label_of_retrieval is None and entry.given_label is None
+    assert (entry.best_label, entry.best_label_of_retrieval, entry.given_label) == (None, None, None)
