@@ -77,7 +77,8 @@ def evaluate_vectors(
         [entry for entry, copy in zip(entries, identical) if copy],
         groups=None if groups is None else number_groups(groups)[~identical],
     )
-    return replace(evaluation, warnings=tuple(alike_warnings(truths)))
+    threshold = classifier.thresholds.familiarity_threshold
+    return replace(evaluation, warnings=tuple(alike_warnings(truths)), familiarity_threshold=threshold)
 
 
 def _no_file(name: str) -> Path:

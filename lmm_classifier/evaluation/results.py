@@ -67,6 +67,8 @@ class Evaluation:
     """Number of the group of each known image, (n,): images of one object belong together. None: each is alone."""
     unknown_groups: IntArray | None = None
     """The same of the unknown images, (m,)."""
+    familiarity_threshold: float | None = None
+    """Familiarity below which the classifier called an image unknown; None where it compared something else."""
 
     @classmethod
     def of(

@@ -44,6 +44,12 @@ class Thresholds:
     keep_known: Threshold | None = None  # 0 to 1, behind a fitted `novelty`; None where that was set by hand
     prediction_set: Threshold | None = None  # 0 to 1: labels at or above it are in the set; None: no sets asked for
 
+    @property
+    def familiarity_threshold(self) -> float | None:
+        """Return the familiarity below which an image is unknown; None where that is another number or not finite."""
+        is_familiarity = self.statistic == "familiarity" and math.isfinite(self.novelty.value)
+        return self.novelty.value if is_familiarity else None
+
     @classmethod
     def resolve(
         cls,
