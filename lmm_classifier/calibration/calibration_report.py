@@ -15,7 +15,7 @@ from lmm_classifier.html.fragment import fragment
 from lmm_classifier.html.page import Section
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class CalibrationReport:
     """A calibration that was stored, how it was made, and the guarantee behind its threshold.
 
@@ -47,6 +47,11 @@ class CalibrationReport:
     def accuracy(self) -> float:
         """Return the fraction of held-out examples whose most likely label is the true one, 0 to 1."""
         return float(self.predictions.correct.mean())
+
+    def __repr__(self) -> str:
+        examples, guarantee = len(self.predictions.rows), self.guarantee
+        promise = "no guarantee" if guarantee is None else f"confidence threshold {guarantee.threshold:.4f}"
+        return f"CalibrationReport({examples} held-out examples, accuracy {100 * self.accuracy:.1f}%, {promise})"
 
     def _repr_html_(self) -> str:
         """Return figures, guarantee and charts, for a notebook."""

@@ -105,7 +105,7 @@ class ConfusionDisplay:
     def from_estimator(
         cls,
         estimator: Any,
-        X: Any,
+        X: Any,  # noqa: N803 - the name of scikit-learn
         y: Any,
         ax: Axes | None = None,
         max_labels: int = _MOST_LABELS,

@@ -92,7 +92,7 @@ class ReliabilityDisplay:
     def from_estimator(
         cls,
         estimator: Any,
-        X: Any,
+        X: Any,  # noqa: N803 - the name of scikit-learn
         y: Any,
         ax: Axes | None = None,
         bins: int = BINS,

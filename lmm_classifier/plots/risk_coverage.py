@@ -88,7 +88,7 @@ class RiskCoverageDisplay:
     def from_estimator(
         cls,
         estimator: Any,
-        X: Any,
+        X: Any,  # noqa: N803 - the name of scikit-learn
         y: Any,
         ax: Axes | None = None,
     ) -> Self:
