@@ -76,6 +76,8 @@ def test_every_command_and_public_name_is_documented():
     assert [name for name in COMMANDS if f"### {name}\n" not in commands] == []
     python = (ROOT / "docs/reference/python.md").read_text(encoding="utf-8")
     assert [name for name in public_names() if f"### {name}\n" not in python] == []
+    stub = (ROOT / "lmm_classifier/integrations/sklearn/__init__.pyi").read_text(encoding="utf-8")
+    assert [name for name in re.findall(r" as (\w+)", stub) if f"### {name}\n" not in python] == []
 
 
 def test_benchmark_tables_are_current():

@@ -1,7 +1,9 @@
 """The transformer gives the vectors of the encoder, for every kind of image, and joins pipelines."""
 
+import doctest
 import logging
 import pickle
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -65,6 +67,18 @@ def test_it_joins_a_pipeline(images, tmp_path):
     assert "ImageEncoder" in search.best_estimator_._repr_html_()
     copy = pickle.loads(pickle.dumps(search.best_estimator_))
     assert copy.predict(images).tolist() == search.predict(images).tolist()
+
+
+@pytest.mark.parametrize("estimator", [ImageEncoder, TrainFreeClassifier])
+def test_the_examples_run(estimator, images, tmp_path, monkeypatch):
+    """Those of the docstrings, which the reference shows."""
+    shutil.copytree(images[0].parent.parent, tmp_path / "images")
+    monkeypatch.chdir(tmp_path)
+    (test,) = [found for found in doctest.DocTestFinder().find(estimator, "estimator") if found.examples]
+    output = []
+    runner = doctest.DocTestRunner()
+    runner.run(test, out=output.append)
+    assert runner.summarize(verbose=False).failed == 0, "".join(output)
 
 
 def test_copies_have_no_model(images):
