@@ -50,8 +50,8 @@ class CalibrationReport:
 
     def __repr__(self) -> str:
         examples, guarantee = len(self.predictions.rows), self.guarantee
-        promise = "no guarantee" if guarantee is None else f"confidence threshold {guarantee.threshold:.4f}"
-        return f"CalibrationReport({examples} held-out examples, accuracy {100 * self.accuracy:.1f}%, {promise})"
+        threshold = "no guarantee" if guarantee is None else f"confidence threshold {guarantee.threshold:.4f}"
+        return f"CalibrationReport({examples} held-out examples, accuracy {100 * self.accuracy:.1f}%, {threshold})"
 
     def _repr_html_(self) -> str:
         """Return figures, guarantee and charts, for a notebook."""
