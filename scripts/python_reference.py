@@ -6,7 +6,7 @@ import ast
 import inspect
 import re
 import tokenize
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ import lmm_classifier
 from lmm_classifier.core import errors
 
 _STUB = Path(lmm_classifier.__file__).with_suffix(".pyi")
+_ESTIMATORS = ("train_free_classifier", "image_encoder")  # modules of `integrations.sklearn`, each with one class
 _TITLES = {  # module that a name comes from, as its first parts -> heading; the order is that of the page
     "index.build": "Build and edit",
     "pipeline.classifier": "Classify",
@@ -41,8 +42,8 @@ _HEAD = """\
 
 {note}
 
-Everything here is imported from `lmm_classifier`. The examples run as doctests, in a folder with `images/`, `index/`,
-`new/` and `test_images/`. Importing the package loads no heavy library.
+Everything here is imported from `lmm_classifier`, but for the estimators of scikit-learn. The examples run as doctests,
+in a folder with `images/`, `index/`, `new/` and `test_images/`. Importing the package loads no heavy library.
 
 The protocols for your own encoder, index, voting rule or reranker are in `lmm_classifier/core/protocols.py`.
 `lmm_classifier.testing.check_encoder` checks an encoder. [Architecture](../explanation/architecture.md) says what to
@@ -66,7 +67,21 @@ def python_page(note: str) -> str:
         parts += [f"## {title}", *entries] if entries else []
         if title == "Progress and errors":
             parts.append(_error_tree())
-    return "\n\n".join(parts) + "\n"
+    return "\n\n".join([*parts, *_estimators()]) + "\n"
+
+
+def _estimators() -> Iterator[str]:
+    """Yield the chapter of the estimators, which is read from their source: scikit-learn need not be there."""
+    yield "## Estimators of scikit-learn"
+    yield (
+        "These are imported from `lmm_classifier.integrations.sklearn`, with the extra `sklearn`. "
+        "[scikit-learn](../guides/scikit-learn.md) shows how they are used."
+    )
+    for module in _ESTIMATORS:
+        path = _STUB.parent / "integrations/sklearn" / f"{module}.py"
+        source = ast.parse(path.read_text(encoding="utf-8"))
+        (node,) = (item for item in source.body if isinstance(item, ast.ClassDef))
+        yield "\n\n".join([_head_of_class(node.name, node, node.body), *_methods(node.name, node.body)])
 
 
 def _title(module: str) -> str:
@@ -99,17 +114,27 @@ def _class_entry(name: str, value: type) -> str:
     node = ast.parse(source).body[0]
     assert isinstance(node, ast.ClassDef)
     body = [*node.body, *_inherited(value)]
-    constructor = next((item for item in body if _is_function(item, "__init__")), None)
-    signature = f"class {name}({_arguments(constructor)})" if _has_arguments(constructor) else f"class {name}"
+    parts = [_head_of_class(name, node, body)]
     if issubclass(value, Exception):
         signature = f"class {name}({', '.join(base.__name__ for base in value.__bases__)})"
-    parts = [f"### {name}\n\n```python\n{signature}\n```\n\n{_docstring(value)}"]
+        parts = [f"### {name}\n\n```python\n{signature}\n```\n\n{_docstring(value)}"]
     if fields := list(_fields(node, source, getattr(value, "model_fields", {}))):
         parts.append("\n".join(["| field | type | meaning |", "|---|---|---|", *fields]))
+    return "\n\n".join([*parts, *_methods(name, body)])
+
+
+def _head_of_class(name: str, node: ast.ClassDef, body: Sequence[ast.stmt]) -> str:
+    """Return the heading of a class, how it is made, and its docstring."""
+    constructor = next((item for item in body if _is_function(item, "__init__")), None)
+    signature = f"class {name}({_arguments(constructor)})" if _has_arguments(constructor) else f"class {name}"
+    return f"### {name}\n\n```python\n{signature}\n```\n\n{_formatted(ast.get_docstring(node) or '')}"
+
+
+def _methods(owner: str, body: Sequence[ast.stmt]) -> Iterator[str]:
+    """Yield the public methods and properties of a class."""
     for item in body:
         if isinstance(item, ast.FunctionDef) and not item.name.startswith("_") and not _is_internal(item):
-            parts.append(_method(name, item, inspect.getattr_static(value, item.name)))
-    return "\n\n".join(parts)
+            yield _method(owner, item)
 
 
 def _inherited(value: type) -> Iterator[ast.stmt]:
@@ -137,12 +162,13 @@ def _has_arguments(constructor: ast.stmt | None) -> bool:
     return constructor is not None and "**" not in _arguments(constructor)
 
 
-def _method(owner: str, item: ast.FunctionDef, value: Any) -> str:
+def _method(owner: str, item: ast.FunctionDef) -> str:
+    decorators = {ast.unparse(decorator) for decorator in item.decorator_list}
     docstring = _formatted(ast.get_docstring(item) or "")
-    if isinstance(value, property):
+    if "property" in decorators:
         kind = ast.unparse(item.returns) if item.returns else ""
         return f"#### {owner}.{item.name}\n\n```python\n{item.name}: {kind}\n```\n\n{docstring}"
-    decorator = "@classmethod\n" if isinstance(value, classmethod) else ""
+    decorator = "@classmethod\n" if "classmethod" in decorators else ""
     return f"#### {owner}.{item.name}\n\n```python\n{decorator}{_signature(item)}\n```\n\n{docstring}"
 
 

@@ -17,7 +17,7 @@ from lmm_classifier.html.fragment import fragment
 from lmm_classifier.html.page import Section
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class CalibrationReport:
     """A calibration that was stored, how it was made, and the guarantee behind its threshold.
 
@@ -62,6 +62,11 @@ class CalibrationReport:
             return None
         keep = self.calibration.keep_known or DEFAULT_KEEP_KNOWN
         return Outlook.of_each(self.calibration, [self.guarantee], [keep])[0][0]
+
+    def __repr__(self) -> str:
+        examples, guarantee = len(self.predictions.rows), self.guarantee
+        threshold = "no guarantee" if guarantee is None else f"confidence threshold {guarantee.threshold:.4f}"
+        return f"CalibrationReport({examples} held-out examples, accuracy {100 * self.accuracy:.1f}%, {threshold})"
 
     def _repr_html_(self) -> str:
         """Return figures, guarantee and charts, for a notebook."""

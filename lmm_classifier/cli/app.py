@@ -54,6 +54,7 @@ PANELS = {
 }
 _MODULES = {"import": "import_index", "config": "show_configuration"}  # commands whose names serve for something else
 COMMANDS = [name for commands in PANELS.values() for name in commands]
+_MEANT = {("build", "--index"): "--output"}  # options that other commands have, and what they are here
 _PLAIN: dict[str, Any] = {
     "rich_markup_mode": None,
     "pretty_exceptions_enable": False,
@@ -79,6 +80,16 @@ class _PanelGroup(TyperGroup):
             with_config(getattr(module, name), getattr(module, "choose_preset", None))
         )
         return typer.main.get_command(single)
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command; name the option that is meant where a command has another one than its siblings."""
+        try:
+            return super().invoke(ctx)
+        except Exception as error:
+            of_command = str(getattr(getattr(error, "ctx", None), "info_name", ""))
+            if meant := _MEANT.get((of_command, str(getattr(error, "option_name", "")))):
+                error.possibilities = [meant]  # type: ignore[attr-defined] # of an unknown option
+            raise
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:  # noqa: ARG002
         """Write one section per panel."""

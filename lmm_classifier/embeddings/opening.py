@@ -23,13 +23,18 @@ _DESCRIPTOR_NOTICE = (
 Given = Encoder | Sequence[Encoder] | None  # encoders that are loaded already; None: the configured ones
 
 
-def open_encoders(configs: Sequence[EncoderConfig], given: Given = None) -> tuple[Encoder, ...]:
+def open_encoders(configs: Sequence[EncoderConfig], given: Given = None, *, advise: bool = True) -> tuple[Encoder, ...]:
     """Return the encoders that are given, or open the configured ones.
+
+    Args:
+        configs: the configured encoders.
+        given: encoders that are loaded already.
+        advise: where only the descriptor is configured, log that a trained encoder is more accurate.
 
     Raises:
         ConfigError: two encoders are the same, or there is none.
     """
-    encoders = _opened(configs) if given is None else tuple(given) if isinstance(given, Sequence) else (given,)
+    encoders = _opened(configs, advise) if given is None else tuple(given) if isinstance(given, Sequence) else (given,)
     if not encoders:
         raise ConfigError("expected an encoder, got an empty list")
     if wrong := [
@@ -45,10 +50,12 @@ def open_encoders(configs: Sequence[EncoderConfig], given: Given = None) -> tupl
     return encoders
 
 
-def _opened(configs: Sequence[EncoderConfig]) -> tuple[Encoder, ...]:
+def _opened(configs: Sequence[EncoderConfig], advise: bool) -> tuple[Encoder, ...]:
     models: list[tuple[EncoderConfig, Encoder]] = []
     encoders = []
-    if all(config.backend == "descriptor" for config in configs):  # with a trained encoder it is a good choice
+    if advise and all(
+        config.backend == "descriptor" for config in configs
+    ):  # with a trained encoder it is a good choice
         logger.warning(_DESCRIPTOR_NOTICE)
     for config in configs:
         whole = config.model_copy(update={"view": None})

@@ -97,7 +97,8 @@ def evaluate_folder(
         _hierarchy(classifier, spec, examples),
     )
     warnings = (*alike, *near_label_notes(spec.source, examples, labels), *_repeated(spec.source, evaluation))
-    return replace(evaluation, skipped=dataset.skipped, warnings=warnings)
+    threshold = classifier.thresholds.familiarity_threshold
+    return replace(evaluation, skipped=dataset.skipped, warnings=warnings, familiarity_threshold=threshold)
 
 
 def _groups(dataset: Dataset, spec: DatasetSpec, group_by: str | None) -> IntArray | None:

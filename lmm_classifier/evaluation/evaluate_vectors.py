@@ -78,7 +78,8 @@ def evaluate_vectors(
         groups=None if groups is None else number_groups(groups)[~identical],
         hierarchy=classifier.hierarchy if classifier.roll_up else None,
     )
-    return replace(evaluation, warnings=tuple(alike_warnings(truths)))
+    threshold = classifier.thresholds.familiarity_threshold
+    return replace(evaluation, warnings=tuple(alike_warnings(truths)), familiarity_threshold=threshold)
 
 
 def _no_file(name: str) -> Path:

@@ -27,7 +27,7 @@ _RISKS = (0.01, 0.02, 0.05, 0.1)  # error rates among the answers
 _FALSE_POSITIVE_RATES = (0.01, 0.1)  # of unknown images that are accepted, for CCR
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Evaluation:
     """Results on known, unknown and unreadable images. A known image has a true label that is in the index.
 
@@ -72,6 +72,8 @@ class Evaluation:
     """The same of the unknown images, (m,)."""
     hierarchy: LabelHierarchy | None = None
     """The hierarchy of the labels, those of unknown images included where they are known; None where there is none."""
+    familiarity_threshold: float | None = None
+    """Familiarity below which the classifier called an image unknown; None where it compared something else."""
 
     @classmethod
     def of(
@@ -162,6 +164,11 @@ class Evaluation:
         """
         known = ((entry.truth, entry.given_label) for entry in self.known if not entry.result.is_rolled_up)
         return Counter([*known, *((None, entry.given_label) for entry in self.unknowns)])
+
+    def __repr__(self) -> str:
+        counts = f"{len(self.known)} known, {len(self.unknowns)} unknown, {len(self.unreadable)} unreadable"
+        right = f", accuracy {100 * (self.correct & self.accepted).mean():.1f}%" if self.known else ""
+        return f"Evaluation({counts}{right})"
 
     def _repr_html_(self) -> str:
         """Return figures, confidence, confusions and labels, for a notebook; `write_evaluation_page` shows images."""

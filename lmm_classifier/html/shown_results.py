@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
@@ -24,7 +24,7 @@ _LEGEND = (
 )
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class ShownResults:
     """Results as a notebook shows them; printed, they are one line each.
 
@@ -39,7 +39,7 @@ class ShownResults:
 
     results: tuple[Classification, ...]
     """All results, in order, also those without a card."""
-    html: str = field(repr=False)
+    html: str
     """HTML without scripts, with its images in it."""
 
     @classmethod
@@ -73,6 +73,9 @@ class ShownResults:
         left = len(listed) - len(cards)
         notes = [f"and {left} more"] if left else []
         return cls(listed, fragment(title, figures, [section] if cards else [], [*notes, _LEGEND] if cards else []))
+
+    def __repr__(self) -> str:
+        return f"ShownResults({len(self.results)} results, {sum(result.is_unknown for result in self.results)} unknown)"
 
     def _repr_html_(self) -> str:
         """Return the cards, for a notebook."""

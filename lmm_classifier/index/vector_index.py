@@ -148,10 +148,7 @@ class Index:
 
     @classmethod
     def open(cls, path: Path | str, encoder: Fingerprint | None = None) -> Index:
-        """Open the index at `path` with its vectors of `encoder`, by default the first of its encoders.
-
-        Raises IndexMismatchError if the index has no vectors of `encoder`.
-        """
+        """Open the index with its vectors of `encoder`, by default its first; raise IndexMismatchError without such."""
         path = expand_home(path)
         contents = read_index(path)
         place = 0 if encoder is None else places_of(contents.manifest, [encoder], str(path))[0]
@@ -170,6 +167,9 @@ class Index:
         transform = transform_from_arrays(contents.manifest.encoders[encoder].transform, vectors.transform_arrays)
         matrix = None if vectors.search_matrix is not None else search_matrix(contents, encoder, transform, path)
         return cls(contents, transform, matrix, encoder)
+
+    def __repr__(self) -> str:
+        return f"Index({len(self)} examples of {len(self.label_names)} labels, {self.fingerprint.backend})"
 
     def __len__(self) -> int:
         return len(self.hashes)

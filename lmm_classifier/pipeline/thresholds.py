@@ -56,6 +56,12 @@ class Thresholds:
             source += ", not certified with this confidence_threshold"
         return replace(self, coarse={depth: Threshold(value, source) for depth, value in values.items()})
 
+    @property
+    def familiarity_threshold(self) -> float | None:
+        """Return the familiarity below which an image is unknown; None where that is another number or not finite."""
+        is_familiarity = self.statistic == "familiarity" and math.isfinite(self.novelty.value)
+        return self.novelty.value if is_familiarity else None
+
     @classmethod
     def resolve(
         cls,

@@ -13,6 +13,7 @@ from lmm_classifier.core.errors import ConfigError, DatasetError
 from lmm_classifier.evaluation.results import Evaluation
 from lmm_classifier.html.confusion_matrix import UNKNOWN, Pair
 from lmm_classifier.plots.drawing import axes_for, require
+from lmm_classifier.plots.predicted import Predicted, probabilities_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -75,18 +76,54 @@ class ConfusionDisplay:
             ConfigError: an argument is of another type, or `max_labels` is less than 1.
             MissingExtraError: matplotlib is not installed.
         """
-        if max_labels < 1:
-            raise ConfigError(f"max_labels is {max_labels}. Expected at least 1.")
         counts = require(evaluation, Evaluation, "evaluate_folder").confusion_counts()
         if not counts:
             raise DatasetError("The evaluation has no image that can be read, so there is nothing to draw.")
+        return cls._of(counts, max_labels).plot(ax)
+
+    @classmethod
+    def from_predictions(
+        cls, y: Any, probabilities: Any, classes: Any, ax: Axes | None = None, max_labels: int = _MOST_LABELS
+    ) -> Self:
+        """Draw the predictions of any classifier, as scikit-learn has them.
+
+        Args:
+            y: true classes (n,). Rows of none of `classes` count as unknown.
+            probabilities: (n, C), 0 to 1.
+            classes: C different classes, in the order of the columns.
+            ax: axes to draw into; None makes a figure.
+            max_labels: as in `from_evaluation`.
+
+        Raises:
+            DatasetError: there is no row of one of the classes.
+            ConfigError: an argument is of another type, shape or value.
+            MissingExtraError: matplotlib is not installed.
+        """
+        return cls._of(_pairs(Predicted.of(y, probabilities, classes)), max_labels).plot(ax)
+
+    @classmethod
+    def from_estimator(
+        cls,
+        estimator: Any,
+        X: Any,  # noqa: N803 - the name of scikit-learn
+        y: Any,
+        ax: Axes | None = None,
+        max_labels: int = _MOST_LABELS,
+    ) -> Self:
+        """Draw the predictions of a fitted classifier with `predict_proba`; see `from_predictions`."""
+        return cls.from_predictions(y, *probabilities_of(estimator, X), ax, max_labels)
+
+    @classmethod
+    def _of(cls, counts: Counter[Pair], max_labels: int) -> Self:
+        if max_labels < 1:
+            raise ConfigError(f"max_labels is {max_labels}. Expected at least 1.")
         order, left_out = _chosen(counts, max_labels)
         places = {label: place for place, label in enumerate(order)}
         matrix = np.zeros((len(order), len(order)), np.int64)
         for (truth, given), count in counts.items():
             if truth in places and given in places:
                 matrix[places[truth], places[given]] = count
-        return cls(matrix, [UNKNOWN if label is None else label for label in order], left_out).plot(ax)
+        return cls(matrix, [UNKNOWN if label is None else label for label in order], left_out)
 
     @property
     def shares(self) -> Float64Array:
@@ -119,6 +156,15 @@ class ConfusionDisplay:
         ax.figure.colorbar(self.image_, ax=ax, shrink=0.8, label="share of the true label (0 to 1)")
         self.ax_, self.figure_ = ax, ax.figure
         return self
+
+
+def _pairs(predicted: Predicted) -> Counter[Pair]:
+    """Count the rows of each pair of a true and a given class; the true one is None where it is unknown."""
+    names: list[str | None] = [str(name) for name in predicted.classes]
+    if len(set(names)) < len(names):
+        raise ConfigError("Two classes have the same text. Give classes whose texts differ.")
+    names.append(None)  # of place -1
+    return Counter((names[truth], names[best]) for truth, best in zip(predicted.truth, predicted.best))
 
 
 def _chosen(counts: Counter[Pair], most: int) -> tuple[list[str | None], int]:

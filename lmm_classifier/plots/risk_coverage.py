@@ -9,6 +9,7 @@ from lmm_classifier.core.arrays import BoolArray, Float64Array
 from lmm_classifier.core.metrics import area_under_risk_coverage, risk_coverage
 from lmm_classifier.evaluation.results import Evaluation
 from lmm_classifier.plots.drawing import BLUE, GRAY, axes_for, evaluated, fraction_axis, held_out
+from lmm_classifier.plots.predicted import Predicted, probabilities_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -65,6 +66,34 @@ class RiskCoverageDisplay:
     def from_calibration(cls, report: CalibrationReport, ax: Axes | None = None) -> Self:
         """Draw the held-out examples of a calibration; the errors are those of `from_evaluation`."""
         return cls._of(*held_out(report)).plot(ax)
+
+    @classmethod
+    def from_predictions(cls, y: Any, probabilities: Any, classes: Any, ax: Axes | None = None) -> Self:
+        """Draw the predictions of any classifier, as scikit-learn has them.
+
+        Args:
+            y: true classes (n,). Rows of none of `classes` are left out.
+            probabilities: (n, C), 0 to 1.
+            classes: C different classes, in the order of the columns.
+            ax: axes to draw into; None makes a figure.
+
+        Raises:
+            DatasetError: there is no row of one of the classes.
+            ConfigError: an argument is of another type, shape or value.
+            MissingExtraError: matplotlib is not installed.
+        """
+        return cls._of(*Predicted.of(y, probabilities, classes).known()).plot(ax)
+
+    @classmethod
+    def from_estimator(
+        cls,
+        estimator: Any,
+        X: Any,  # noqa: N803 - the name of scikit-learn
+        y: Any,
+        ax: Axes | None = None,
+    ) -> Self:
+        """Draw the predictions of a fitted classifier with `predict_proba`; see `from_predictions`."""
+        return cls.from_predictions(y, *probabilities_of(estimator, X), ax)
 
     @classmethod
     def _of(cls, confidence: Float64Array, correct: BoolArray) -> Self:

@@ -11,6 +11,7 @@ from lmm_classifier.core.errors import ConfigError, DatasetError
 from lmm_classifier.core.metrics import auroc
 from lmm_classifier.evaluation.results import Evaluation
 from lmm_classifier.plots.drawing import BLUE, GRAY, VERMILION, axes_for, require
+from lmm_classifier.plots.predicted import is_class, result_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -42,8 +43,9 @@ class UnknownsDisplay:
         >>> from lmm_classifier import HybridClassifier, PipelineConfig, evaluate_folder
         >>> from lmm_classifier.plots import UnknownsDisplay
         >>> classifier = HybridClassifier(PipelineConfig.offline())
-        >>> evaluation = evaluate_folder("test_images", classifier)
-        >>> display = UnknownsDisplay.from_evaluation(evaluation, threshold=classifier.thresholds.novelty.value)
+        >>> display = UnknownsDisplay.from_evaluation(evaluate_folder("test_images", classifier))
+        >>> display.threshold == classifier.thresholds.novelty.value
+        True
         >>> display.ax_.get_xlabel()
         'familiarity (robust standard deviations)'
     """
@@ -67,7 +69,7 @@ class UnknownsDisplay:
         Args:
             evaluation: the results.
             ax: axes to draw into; None makes a figure.
-            threshold: such as `classifier.thresholds.novelty.value`, where that is a familiarity.
+            threshold: another one than that of the evaluation, such as for another fraction of known images.
 
         Raises:
             DatasetError: the evaluation has neither known nor unknown images.
@@ -77,7 +79,33 @@ class UnknownsDisplay:
         results = require(evaluation, Evaluation, "evaluate_folder")
         if not len(results.familiarity) + len(results.unknown_familiarity):
             raise DatasetError("The evaluation has no image that can be read, so there is nothing to draw.")
-        return cls(results.familiarity, results.unknown_familiarity, threshold).plot(ax)
+        drawn = results.familiarity_threshold if threshold is None else threshold
+        return cls(results.familiarity, results.unknown_familiarity, drawn).plot(ax)
+
+    @classmethod
+    def from_estimator(cls, estimator: Any, X: Any, y: Any, ax: Axes | None = None) -> Self:  # noqa: N803 - as scikit-learn
+        """Draw the familiarity of rows as a fitted `TrainFreeClassifier` scores them, with its threshold.
+
+        Args:
+            estimator: has `score_samples`, `classes_` and `familiarity_threshold_`.
+            X: rows (n, d).
+            y: true classes (n,). Rows of none of `classes_` are unknown.
+            ax: axes to draw into; None makes a figure.
+
+        Raises:
+            DatasetError: there is no row.
+            ConfigError: an argument is of another type or shape.
+            MissingExtraError: matplotlib is not installed.
+        """
+        score, classes, threshold = (
+            result_of(estimator, name) for name in ("score_samples", "classes_", "familiarity_threshold_")
+        )
+        familiarity, is_known = np.asarray(score(X), np.float64), is_class(y, classes)
+        if familiarity.shape != is_known.shape:
+            raise ConfigError(f"y has {len(is_known)} values, X has {len(familiarity)} rows. Expected one for each.")
+        if not len(familiarity):
+            raise DatasetError("There is no row, so there is nothing to draw.")
+        return cls(familiarity[is_known], familiarity[~is_known], float(threshold)).plot(ax)
 
     def plot(self, ax: Axes | None = None) -> Self:
         """Draw into the axes, or into those of a new figure, and return the display."""

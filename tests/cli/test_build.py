@@ -13,6 +13,13 @@ def test_the_report_counts_what_was_indexed(place):
     assert report["skipped"] == []
 
 
+def test_the_index_to_write_is_the_output(tmp_path):
+    """Other commands call it --index, so the error names the option that is meant."""
+    assert "No such option: --index" in (error := run("build", "photos", "--index", "x", cwd=tmp_path, code=2).stderr)
+    assert "--output" in error
+    assert "--output" not in run("build", "photos", "--indx", "x", cwd=tmp_path, code=2).stderr
+
+
 def test_a_bad_file_is_skipped_and_reported(tmp_path):
     """The exit code is 3, the table names the file and the encoder, and the index exists."""
     dataset = draw_dataset(tmp_path / "dataset", count=2, size=48)

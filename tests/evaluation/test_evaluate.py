@@ -43,6 +43,7 @@ def test_a_folder_that_is_no_label_holds_unknown_images(place, classifier):
     ]
     assert len(evaluation.correct) == len(evaluation.accepted) == len(evaluation.confidence) == 16
     assert len(evaluation.unknown_familiarity) == 4
+    assert evaluation.familiarity_threshold == classifier.thresholds.novelty.value
     assert evaluation.correct.mean() > 0.5
 
 

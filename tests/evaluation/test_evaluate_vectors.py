@@ -34,6 +34,9 @@ def test_the_figures_are_those_of_the_results(classifier):
     assert evaluation.known[3].result.path == "id 3"
     figures = evaluation.to_dict(classifier.retriever.calibration.familiarity_threshold)
     assert figures["accuracy"]["fraction"] > 0.8
+    assert evaluation.familiarity_threshold == classifier.thresholds.novelty.value
+    for entry in (*evaluation.known, *evaluation.unknowns):
+        assert entry.result.is_unknown == (entry.result.familiarity < evaluation.familiarity_threshold)
 
 
 def test_a_page_shows_ids_and_opens_no_file(classifier, tmp_path):

@@ -37,6 +37,7 @@ ENTRIES = [
 def test_figures_counted_by_hand():
     """A rejected known image is an error. A truth that is no label is an unknown image. A bad file is neither."""
     evaluation = Evaluation.of(ENTRIES, {"a", "b"})
+    assert repr(evaluation) == "Evaluation(4 known, 2 unknown, 1 unreadable, accuracy 50.0%)"
     figures = evaluation.to_dict(lambda keep: {0.95: -3.5, 0.9: -1.0, 0.8: 0.15}[keep])
     assert figures["images"] == {
         "known": 4,

@@ -85,7 +85,7 @@ def test_results_beyond_the_cards_are_counted(folder):
     assert "and 4 more" in page.text
     assert many.results == tuple(results)
     assert str(many).splitlines() == [f"{folder / 'query.png'}: a 0.90"] * 7
-    assert "img" not in repr(many)
+    assert repr(many) == "ShownResults(7 results, 0 unknown)"
     assert "0 results" in assert_harmless_fragment(shown(folder, []).html).text
 
 

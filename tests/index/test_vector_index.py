@@ -22,6 +22,12 @@ def path(request, tmp_path):
     return write_encoders(tmp_path / request.param, LABELS, EACH, transforms=[identity, whitening])
 
 
+def test_it_is_one_line_where_it_is_shown():
+    """Its size, its labels, and what made its vectors."""
+    index = Index.from_vectors(np.eye(3), ["a", "b", "b"])
+    assert repr(index) == "Index(3 examples of 2 labels, vectors)"
+
+
 def test_each_encoder_has_an_index_of_the_same_examples(path):
     """With its own vectors; one is opened by its fingerprint, the first by default."""
     first, second = Index.open_each(path)

