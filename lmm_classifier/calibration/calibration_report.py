@@ -64,7 +64,7 @@ class CalibrationReport:
         return Outlook.of_each(self.calibration, [self.guarantee], [keep])[0][0]
 
     def __repr__(self) -> str:
-        examples, guarantee = len(self.predictions.rows), self.guarantee
+        examples, guarantee = len(self.calibration.held_out), self.guarantee
         threshold = "no guarantee" if guarantee is None else f"confidence threshold {guarantee.threshold:.4f}"
         return f"CalibrationReport({examples} held-out examples, accuracy {100 * self.accuracy:.1f}%, {threshold})"
 
