@@ -15,6 +15,7 @@ from lmm_classifier.index.formats import read_index
 from lmm_classifier.index.manifest import Manifest
 
 MOST_LOST = 0.5  # fraction of the images of a dataset that may disappear between two builds or syncs
+_SYNC = "`lmm-classifier sync {} --index {}`"
 _FEW = 10  # so many images may always disappear
 
 
@@ -35,8 +36,7 @@ def require_same_dataset(output: Path, former: str | None, current: str) -> None
     before, now = DatasetSpec.from_stored(former), DatasetSpec.from_stored(current)
     raise ReplacementError(
         f"The index {output} was built from {before.source}, but this is a build of {now.source}. Nothing was changed. "
-        f"If the dataset moved, run `lmm-classifier sync {now.source} --index {output}`: it keeps every "
-        "image that is still there. "
+        f"If the dataset moved, run {_SYNC.format(now.source, output)}: it keeps every image that is still there. "
         "If this is another dataset, choose another output, or replace the index."
     )
 
