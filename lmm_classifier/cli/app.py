@@ -19,7 +19,7 @@ PANELS = {
     "Build and edit": {
         "build": "Build an index from a folder of labeled images, or from any other dataset.",
         "sync": "Bring an index up to date with its dataset.",
-        "add": "Add images of a label to an index.",
+        "add": "Add images to an index: of one label, or of labeled datasets.",
         "remove": "Remove examples from an index.",
         "relabel": "Correct the label of examples.",
         "undo": "Undo an edit of an index.",

@@ -77,7 +77,8 @@ def test_no_such_page(reviewer, path, status):
 
 def test_a_run_whose_images_change_says_so(open_client, reviewing_config, inbox, tmp_path):
     """The page names images as text, the run and the metrics have the figures."""
-    root = reviewing_config.server.roots["inbox"] = shutil.copytree(inbox, tmp_path / "inbox")
+    root = reviewing_config.server.roots["inbox"] = tmp_path / "inbox"
+    shutil.copytree(inbox / "new", root / "new")
     reviewer, folder = open_client(reviewing_config), root / "other & more"
     folder.mkdir()
     for number in range(60):
