@@ -72,7 +72,8 @@ def _reviewed(folder: Path) -> Path:
     build_index_from_directory(folder / "before", folder / "good", config=config)
     with HybridClassifier(config) as classifier, Reviewer(classifier) as reviewer:
         run = reviewer.classify_folder(folder / "after").id
-        first, second, *others = (item.id for item in reviewer.runs.after(run))
+        items = [item for item in reviewer.runs.after(run) if item.result["reason"] != "unreadable"]
+        first, second, *others = (item.id for item in items)
         reviewer.teach([first], "taught")
         reviewer.decide([second], "skip")
         reviewer.decide(others[:2], "unknown")
