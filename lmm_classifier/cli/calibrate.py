@@ -116,7 +116,7 @@ def _lines(path: Path, report: CalibrationReport) -> list[str]:
     """Return the lines that say what a calibration did; the first one says if its figures are too optimistic."""
     calibration = report.calibration
     results = calibration.held_out
-    warning = [f"not certified. {report.warning} {_HOLD_OUT_OBJECTS}"] if report.warning else []
+    warning = [f"not certified. {report.warning} {_advice(path)}"] if report.warning else []
     lines = [
         *warning,
         f"{path}: {len(results)} images {report.method}",
@@ -134,6 +134,13 @@ def _lines(path: Path, report: CalibrationReport) -> list[str]:
     return [*lines, *_LIMITS]
 
 
+def _advice(path: Path) -> str:
+    """Say how to hold objects out together; the groups that came with vectors are at hand."""
+    from lmm_classifier.index.formats import read_index
+
+    return _HOLD_OUT_GROUPS if read_index(path).groups else _HOLD_OUT_OBJECTS
+
+
 def _shrinkage_lines(report: CalibrationReport) -> list[str]:
     rules = [fit.rule for fit in report.calibration.fits]
     losses = ", ".join(f"{shrinkage:g}" for shrinkage in rules[0].losses)
@@ -146,6 +153,7 @@ _HOLD_OUT_OBJECTS = (
     "Use --group-by to hold the images of an object out together, --target-images to compare with unlabeled new "
     "images, or --holdout with labeled ones."
 )
+_HOLD_OUT_GROUPS = "The index has the groups of its vectors: use --group-by column to hold them out together."
 _SHOWN_RATES = (0.95, 0.9, 0.8)  # of known images that are accepted
 _LIMITS = (
     "These figures hold for new images that are independent of each other and come from the examples' source.",

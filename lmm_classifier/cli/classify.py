@@ -11,7 +11,7 @@ import typer
 
 from lmm_classifier.cli.completion import complete_dataset
 from lmm_classifier.cli.dataset_options import SOURCES, ImageFromOption, SplitFromOption, SplitOption, named_dataset
-from lmm_classifier.cli.options import FollowLinksOption, IdColumnOption, VectorColumnOption
+from lmm_classifier.cli.options import FollowLinksOption, IdColumnOption, VectorColumnOption, only_one
 
 if TYPE_CHECKING:
     from collections import Counter
@@ -91,7 +91,7 @@ def classify(
     ] = False,
     follow_links: FollowLinksOption = None,
     vectors: Annotated[
-        Path | None,
+        list[Path] | None,
         typer.Option(metavar="FILE", help="Classify vectors instead of images: .parquet, a folder of them, or .npy."),
     ] = None,
     vector_column: VectorColumnOption = None,
@@ -148,12 +148,12 @@ def classify(
     wanted.require_for(chosen, server)
     outputs = (html, report, drift)
     results = chosen_output(output, chosen, resume, overwrite, wanted, outputs, config.images.limits)
-    if vectors is not None:
+    if (given := only_one(vectors, "--vectors")) is not None:
         others = (images, files_from, html, copy_to, link_to, report, server, drift, learn_from, estimate_priors)
         about_files = resume or move or leave_out_identical or with_images or chosen in ("label-studio", "fiftyone")
         if any(others) or about_files:
             raise typer.BadParameter("With --vectors there are no images: leave out what is about images and files.")
-        counts = _classify_vectors(vectors, (vector_column, id_column), results, config, wanted)
+        counts = _classify_vectors(given, (vector_column, id_column), results, config, wanted)
         return 4 if fail_on_unknown and counts["unknown"] else 0
     with ExitStack() as stack:
         named = [named_dataset(name, None, image_from, None, split_from, split) for name in images or []]
@@ -214,7 +214,9 @@ def _sources(
 ) -> ImageSources:
     """Collect the images; standard input is read at once, and its temporary file is removed with `stack`."""
     from lmm_classifier.cli.image_sources import STDIN, ImageSources, read_list, standard_input
+    from lmm_classifier.core.errors import DatasetError
     from lmm_classifier.data.readers.dataset_spec import DatasetSpec
+    from lmm_classifier.data.vectors.parquet_vectors import has_vector_column
 
     if not images and files_from is None:
         raise typer.BadParameter(
@@ -229,7 +231,12 @@ def _sources(
     if has_stdin:
         sources.stdin = stack.enter_context(standard_input(config.images.max_bytes))
         images = [DatasetSpec(str(sources.stdin)) if name.source == str(STDIN) else name for name in images]
-    sources.add(images, config.images, target)
+    try:
+        sources.add(images, config.images, target)
+    except DatasetError as error:
+        if any(has_vector_column(Path(name.source)) for name in images):
+            raise DatasetError(f"{error} It has a column of vectors. Did you mean --vectors?") from error
+        raise
     if files_from is not None:
         sources.is_list = True
         sources.add(read_list(files_from, null), config.images, target, literal=True)

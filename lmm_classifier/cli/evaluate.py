@@ -27,6 +27,7 @@ from lmm_classifier.cli.options import (
     LabelColumnOption,
     LabelsOption,
     VectorColumnOption,
+    only_one,
 )
 
 if TYPE_CHECKING:
@@ -65,7 +66,7 @@ def evaluate(
     split_from: SplitFromOption = None,
     split: SplitOption = None,
     vectors: Annotated[
-        Path | None,
+        list[Path] | None,
         typer.Option(metavar="FILE", help="Evaluate labeled vectors instead: .parquet, a folder of them, or .npy."),
     ] = None,
     vector_column: VectorColumnOption = None,
@@ -95,15 +96,16 @@ def evaluate(
     if follow_links:
         config.images.follow_links = follow_links
     require_place(json_to, html_to)
-    if (folder is None) == (vectors is None):
+    given = only_one(vectors, "--vectors")
+    if (folder is None) == (given is None):
         raise typer.BadParameter("Expected a folder of labeled images, or --vectors; one of them.")
-    if vectors is not None:
+    if given is not None:
         if leave_out_identical or group_by is not None or group_from is not None:
             raise typer.BadParameter(
                 "--leave-out-identical, --group-by and --group-from are about images, and --vectors has none."
             )
         classifier, evaluation = _evaluate_vectors(
-            vectors, (vector_column, label_column, id_column, group_column), (labels, None, groups), config
+            given, (vector_column, label_column, id_column, group_column), (labels, None, groups), config
         )
     elif folder is not None:
         spec = named_dataset(folder, label_from, image_from, group_from, split_from, split)
@@ -122,8 +124,7 @@ def evaluate(
     for warning in evaluation.warnings:
         sys.stderr.write(escape_for_terminal(f"warning: {warning}") + "\n")
     print_skipped(evaluation.skipped)
-    is_incomplete = evaluation.unreadable or any(file.failed for file in evaluation.skipped)
-    return 3 if is_incomplete else 0
+    return 3 if evaluation.unreadable or any(file.failed for file in evaluation.skipped) else 0
 
 
 def _evaluate_vectors(

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -26,6 +27,23 @@ if TYPE_CHECKING:
 _BATCH = 1024
 
 
+@contextmanager
+def options_named(columns: VectorColumns) -> Iterator[None]:
+    """Let an error about a column name the option that chooses another."""
+    chosen = {"--label-column": columns.label, "--id-column": columns.path, "--group-column": columns.group}
+    chosen["--vector-column"] = columns.vector
+    try:
+        yield
+    except DatasetError as error:
+        message = str(error)
+        options = [option for option, name in chosen.items() if name and f"column {name!r}. Columns: " in message]
+        if options:
+            raise DatasetError(f"{message} Name another with {options[0]}.") from error
+        if message.endswith(" Name the one that holds the vectors."):
+            raise DatasetError(f"{message.removesuffix('.')} with --vector-column.") from error
+        raise
+
+
 def open_for_vectors(config: PipelineConfig) -> HybridClassifier:
     """Open the index without an encoder."""
     if [section.backend for section in config.encoders] != ["vectors"]:
@@ -37,7 +55,8 @@ def classify_vectors(
     file: Path, columns: VectorColumns, output: AnyOutput, config: PipelineConfig, options: AnswerOptions = ANY
 ) -> Counter[str]:
     """Write a result for each vector, named by its id or by the number of its row; return the counts by outcome."""
-    given = read_vectors(file, columns)
+    with options_named(columns):
+        given = read_vectors(file, columns)
     counts = Counter[str]()
     with open_for_vectors(config) as classifier:
         labels, has_levels = classifier.index.label_names, classifier.roll_up is not None
@@ -60,7 +79,8 @@ def evaluate_given(
     """Evaluate labeled vectors; return the classifier too. `lists` are the files of labels, ids and groups."""
     from lmm_classifier.evaluation.evaluate_vectors import evaluate_vectors
 
-    given = read_vectors(file, columns, *lists)
+    with options_named(columns):
+        given = read_vectors(file, columns, *lists)
     if given.labels is None:
         raise DatasetError(f"{file} has no labels, so there is nothing to compare the results with.")
     classifier = open_for_vectors(config)

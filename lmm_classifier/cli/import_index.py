@@ -132,6 +132,7 @@ def _import_vectors(
     config: PipelineConfig,
 ) -> int:
     from lmm_classifier.cli.console import escape_for_terminal
+    from lmm_classifier.cli.given_vectors import options_named
     from lmm_classifier.data.vectors.named_vectors import VectorColumns
     from lmm_classifier.data.vectors.npy_vectors import read_npy
     from lmm_classifier.data.vectors.parquet_vectors import read_parquet
@@ -140,7 +141,9 @@ def _import_vectors(
     from lmm_classifier.index.vector_index import Index
 
     require_new(output)
-    given = read_npy(file, *lists) if kind == Source.NPY else read_parquet(file, VectorColumns(*columns))
+    named = VectorColumns(*columns)
+    with options_named(named):
+        given = read_npy(file, *lists) if kind == Source.NPY else read_parquet(file, named)
     for label in sorted(set(given.labels or ())):
         checked_label(label, config.unknown_label)
     index = Index.from_vectors(given.vectors, given.labels or (), given.ids, encoder, groups=given.groups)

@@ -136,6 +136,13 @@ def read_configuration(name: str | None, settings: list[str] | None = None) -> P
     return config
 
 
+def only_one(files: list[Path] | None, option: str) -> Path | None:
+    """Return the file of an option that is given once; where it is repeated, the others would be lost in silence."""
+    if files and len(files) > 1:
+        raise typer.BadParameter(f"{option} is given {len(files)} times. Expected one file, or a folder of them.")
+    return files[0] if files else None
+
+
 def expanded(value: Any) -> Any:
     """Expand `~` in paths, which a shell leaves in `--output=~/index`."""
     from lmm_classifier.core.paths import expand_home

@@ -6,6 +6,7 @@ places of `lmm_classifier.data.readers`.
 
 from __future__ import annotations
 
+import os
 import stat
 from dataclasses import dataclass
 from pathlib import Path
@@ -62,6 +63,14 @@ class Root(Protocol):
 
     def __truediv__(self, path: str, /) -> Place:
         """Return the place of an id."""
+
+
+NOWHERE = Path(os.devnull)  # a path in it names what has no image, since nothing can be there
+
+
+def is_nowhere(place: Place) -> bool:
+    """Return whether a place only names what has no image, such as a vector."""
+    return isinstance(place, Path) and place.is_relative_to(NOWHERE)
 
 
 def exists(place: Place) -> bool:

@@ -11,9 +11,9 @@ from lmm_classifier.calibration.grouping import number_groups
 from lmm_classifier.core.errors import DatasetError
 from lmm_classifier.core.labels import alike_warnings, require_label
 from lmm_classifier.core.vectors import vector_hashes, vectors_of_each
+from lmm_classifier.data.places import NOWHERE
 from lmm_classifier.evaluation.labeled_result import LabeledResult
 from lmm_classifier.evaluation.results import Evaluation
-from lmm_classifier.index.contents import NO_IMAGE
 from lmm_classifier.pipeline.classifier import HybridClassifier
 from lmm_classifier.pipeline.near_copies import is_in_index
 
@@ -84,4 +84,4 @@ def evaluate_vectors(
 
 def _no_file(name: str) -> Path:
     """Return a path that shows a name and that no file can have, even where the name is one of a file."""
-    return NO_IMAGE.parent.joinpath(*(part for part in PurePosixPath(name).parts if part not in ("/", "..")))
+    return NOWHERE.joinpath(*(part for part in PurePosixPath(name).parts if part not in ("/", "..")))

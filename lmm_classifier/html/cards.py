@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lmm_classifier.core.datatypes import Classification, Neighbor
-from lmm_classifier.data.places import Place
+from lmm_classifier.data.places import NOWHERE, Place, is_nowhere
 from lmm_classifier.html.thumbnails import MISSING, EmbeddedImage, Thumbnails, embed_image
 
 _NEIGHBORS = 5
@@ -73,7 +73,8 @@ def result_card(image: Place, result: Classification, grade: Grade, thumbnails: 
 
 def short_name(image: Place | str) -> str:
     """Return the name of an image with that of its folder."""
-    return "/".join(Path(str(image)).parts[-2:])
+    path = Path(str(image))
+    return "/".join((path.relative_to(NOWHERE) if is_nowhere(path) else path).parts[-2:])
 
 
 def card_of(

@@ -13,7 +13,7 @@ from PIL.Image import Image, Resampling
 from lmm_classifier.core.errors import ImageError
 from lmm_classifier.data.images import read_image
 from lmm_classifier.data.limits import ImageLimits
-from lmm_classifier.data.places import Place
+from lmm_classifier.data.places import Place, is_nowhere
 
 _SIDE = 128  # pixels of an image's longer side
 _NEIGHBOR_SIDE = 64  # pixels of a neighbor's square
@@ -36,8 +36,11 @@ class EmbeddedImage:
 def embed_image(path: Place, name: str, limits: ImageLimits, content_hash: str | None = None) -> EmbeddedImage:
     """Read the image at `path` within the limits, and reduce it to 128 pixels; keep its shape, but no side below 1.
 
-    With `content_hash`, a file of another content is not shown, because it is not the image that is meant.
+    What was made from a vector has no image, and says so. With `content_hash`, a file of another content is not shown,
+    because it is not the image that is meant.
     """
+    if is_nowhere(path):
+        return EmbeddedImage(name, error="made from a vector, no image")
     try:
         read = read_image(path, limits, _SIDE)
     except ImageError as error:

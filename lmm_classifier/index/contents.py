@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -13,13 +12,13 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from lmm_classifier.core.arrays import Float32Array
-from lmm_classifier.data.places import Place, Root
+from lmm_classifier.data.places import NOWHERE, Place, Root
 from lmm_classifier.data.readers.opening import open_root
 from lmm_classifier.index.dismissals import Dismissal
 from lmm_classifier.index.manifest import Manifest
 
 Array = NDArray[Any]
-NO_IMAGE = Path(os.devnull, "the example was made from a vector and has no image")  # nothing can be there
+NO_IMAGE = NOWHERE / "the example was made from a vector and has no image"
 ADDED = ".added/"  # prefix of the ids of images added by hand; no folder of a dataset has this name
 
 

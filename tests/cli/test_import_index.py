@@ -10,6 +10,7 @@ from lmm_classifier.index.formats import read_index
 from lmm_classifier.index.vector_index import Index
 from lmm_classifier.testing import clustered_embeddings
 from tests.helpers.command_line import run
+from tests.helpers.vector_indexes import object_embeddings
 
 LABELS = ["cat"] * 12 + ["dog"] * 12
 VECTORS = clustered_embeddings(np.random.default_rng(0), LABELS, 8, 0.4)
@@ -122,3 +123,49 @@ def test_groups_of_a_table_and_of_a_list(folder):
     assert "in a table they are columns" in refused.stderr
     unknown = run("import", "table.parquet", "--group-column", "nope", "--output", "x", cwd=folder, code=1)
     assert "no column 'nope'" in unknown.stderr
+
+
+def test_repeated_objects_with_stored_groups(tmp_path):
+    """The warning names the option that holds the stored groups out; without groups it names those that find them."""
+    vectors, labels, objects = object_embeddings(np.random.default_rng(0))
+    groups = [f"{label}/{thing}" for label, thing in zip(labels, objects)]
+    for name, given in (("index", groups), ("plain", None)):
+        Index.from_vectors(vectors, labels, groups=given).save(tmp_path / name)
+    printed = run("calibrate", cwd=tmp_path).stdout
+    assert "The index has the groups of its vectors: use --group-by column to hold them out together." in printed
+    assert "--target-images to compare with unlabeled new images" in run("calibrate", "plain", cwd=tmp_path).stdout
+    assert "not certified" not in run("calibrate", "--group-by", "column", cwd=tmp_path).stdout
+
+
+def test_pages_of_vectors(folder):
+    """They say that there is no image, and show the name alone."""
+    (folder / "labels.txt").write_text("\n".join(["dog", *LABELS[1:]]) + "\n", encoding="utf-8")
+    run("import", "vectors.npy", "--labels", "labels.txt", cwd=folder)
+    run("audit", "--html", "audit.html", cwd=folder)
+    run("evaluate", "--vectors", "new.npy", "--labels", "labels.txt", "--html", "page.html", cwd=folder)
+    for name in ("audit.html", "page.html"):
+        page = (folder / name).read_text(encoding="utf-8")
+        assert "made from a vector, no image" in page
+        assert "dev/null" not in page
+        assert ">null/" not in page
+
+
+def test_vectors_that_are_named_wrongly(folder):
+    """Two files, or a table without the option: nothing is left out in silence, and the message says what to type."""
+    arrow = pytest.importorskip("pyarrow", reason="pyarrow is not installed")
+    parquet = pytest.importorskip("pyarrow.parquet", reason="pyarrow is not installed")
+    parquet.write_table(arrow.table({"emb": list(VECTORS), "label": LABELS}), folder / "table.parquet")
+    parquet.write_table(arrow.table({"a": list(VECTORS), "b": list(VECTORS)}), folder / "two.parquet")
+    parquet.write_table(arrow.table({"label": LABELS}), folder / "none.parquet")
+    run("import", "vectors.npy", "--labels", "labels.txt", cwd=folder)
+    for command in ("classify", "evaluate"):
+        twice = run(command, "--vectors", "new.npy", "--vectors", "table.parquet", cwd=folder, code=2)
+        assert "--vectors is given 2 times" in twice.stderr
+    assert "Did you mean --vectors?" in run("classify", "table.parquet", cwd=folder, code=1).stderr
+    assert "--vectors" not in run("classify", "none.parquet", cwd=folder, code=1).stderr
+    chosen = run("classify", "--vectors", "two.parquet", cwd=folder, code=1).stderr
+    assert "Name the one that holds the vectors with --vector-column." in chosen
+    other = run("import", "table.parquet", "--label-column", "class", "--output", "x", cwd=folder, code=1).stderr
+    assert "Columns: emb, label. Name another with --label-column." in other
+    other = run("classify", "--vectors", "table.parquet", "--id-column", "id", cwd=folder, code=1).stderr
+    assert "Name another with --id-column." in other

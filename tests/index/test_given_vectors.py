@@ -130,7 +130,7 @@ def test_equal_vectors_are_one_content(saved):
     assert list(copies.paths) == ["00", "55"]
     assert copies.contradict
     write_audit_page(saved.with_name("audit.html"), audit, path)
-    assert "has no image" in saved.with_name("audit.html").read_text(encoding="utf-8")
+    assert "made from a vector, no image" in saved.with_name("audit.html").read_text(encoding="utf-8")
 
 
 def test_what_works_on_vectors_works(saved):

@@ -28,7 +28,7 @@ def read_npy(
         DatasetError: a file cannot be read, or a list has another length.
         VectorError: the array holds no vectors, or a row is not finite or zero.
     """
-    rows = normalized_vectors(_read_array(vectors))
+    rows = normalized_vectors(_read_array(vectors, "vectors.astype('float32')"))
     return NamedVectors(
         rows,
         None if labels is None else _read_list(labels, "label", len(rows), vectors),
@@ -37,18 +37,31 @@ def read_npy(
     )
 
 
-def _read_array(path: Path) -> NDArray[Any]:
+def _read_array(path: Path, instead: str) -> NDArray[Any]:
+    """Read an array; `instead` is what to save where it holds Python objects, which cannot be read without pickle."""
     try:
         array = np.load(path, mmap_mode="r", allow_pickle=False)
     except FileNotFoundError:
         raise DatasetError(f"{path} does not exist.") from None
     except (OSError, ValueError, EOFError, SyntaxError, MemoryError) as error:
+        if _is_of_objects(path):
+            raise DatasetError(f"{path} is an array of Python objects. Save {instead} instead.") from None
         raise DatasetError(f"{path} cannot be read as an array of NumPy: {first_line(error)}") from None
     if not isinstance(array, np.ndarray):
         raise DatasetError(
             f"{path} holds several arrays. Expected one .npy file; save the vectors alone with numpy.save."
         )
     return array
+
+
+def _is_of_objects(path: Path) -> bool:
+    try:
+        with path.open("rb") as file:
+            if np.lib.format.read_magic(file) == (1, 0):
+                return bool(np.lib.format.read_array_header_1_0(file)[2].hasobject)
+    except (OSError, ValueError, EOFError, SyntaxError, MemoryError):
+        pass
+    return False
 
 
 def _read_list(path: Path, column: str, count: int, vectors: Path) -> list[str]:
@@ -63,7 +76,7 @@ def _read_list(path: Path, column: str, count: int, vectors: Path) -> list[str]:
 
 
 def _from_array(path: Path, column: str) -> list[str]:
-    array = _read_array(path)
+    array = _read_array(path, f"text: {column}s.astype(str)")
     if array.ndim != 1 or array.dtype.kind not in "Uiu":
         raise DatasetError(f"{path} is an array of {array.dtype} {array.shape}. Expected one {column} for each vector.")
     return [str(value) for value in array.tolist()]

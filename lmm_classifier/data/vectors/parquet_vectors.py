@@ -18,6 +18,7 @@ from lmm_classifier.core.vectors import normalized_vectors
 from lmm_classifier.data.vectors.named_vectors import NamedVectors, VectorColumns
 
 _ROWS = 4096  # read at a time
+_LISTED = 20  # columns in a message
 
 
 def read_parquet(path: Path, columns: VectorColumns) -> NamedVectors:
@@ -43,6 +44,15 @@ def read_parquet(path: Path, columns: VectorColumns) -> NamedVectors:
         except (arrow.ArrowException, OSError, ValueError, NotImplementedError) as error:
             raise DatasetError(f"{file} cannot be read as Parquet: {first_line(error)}") from None
     return table.named_vectors()
+
+
+def has_vector_column(path: Path) -> bool:
+    """Return whether a file is a Parquet table with a column of lists of numbers; False too where it cannot be read."""
+    try:
+        schema = import_optional("pyarrow.parquet", "parquet").read_schema(path)
+    except (LmmClassifierError, OSError, ValueError, NotImplementedError):  # errors of pyarrow are such
+        return False
+    return bool(_vector_columns(schema))
 
 
 class _Table:
@@ -96,21 +106,31 @@ class _Table:
 
 
 def _only_vector_column(schema: Any, path: Path) -> str:
-    found = [field.name for field in schema if _is_list(_storage(field.type)) and _is_number(_value_type(field.type))]
+    found = _vector_columns(schema)
     if len(found) != 1:
         raise DatasetError(
             f"{path} has {'several columns' if found else 'no column'} of lists of numbers"
-            f"{': ' + ', '.join(found) if found else ''}. Name the one that holds the vectors. Columns: "
-            f"{', '.join(schema.names)}."
+            f"{': ' + _listed(found) if found else ''}. Columns: {_listed(schema.names)}. Name the one that holds the "
+            "vectors."
         )
-    return str(found[0])
+    return found[0]
+
+
+def _vector_columns(schema: Any) -> list[str]:
+    fields = [field for field in schema if _is_list(_storage(field.type)) and _is_number(_value_type(field.type))]
+    return [str(field.name) for field in fields]
 
 
 def _require_columns(schema: Any, wanted: Sequence[str], path: Path) -> None:
     for name in wanted:
         if schema.names.count(name) != 1:
             what = "several columns" if name in schema.names else "no column"
-            raise DatasetError(f"{path} has {what} {name!r}. Columns: {', '.join(schema.names)}.")
+            raise DatasetError(f"{path} has {what} {name!r}. Columns: {_listed(schema.names)}.")
+
+
+def _listed(names: Sequence[str]) -> str:
+    more = len(names) - _LISTED
+    return ", ".join(names[:_LISTED]) + (f" and {more} more" if more > 0 else "")
 
 
 def _numbers(column: Any, source: str, start: int) -> NDArray[Any]:

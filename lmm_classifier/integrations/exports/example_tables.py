@@ -18,10 +18,11 @@ from lmm_classifier.integrations.exports.new_file import require_new_file
 from lmm_classifier.integrations.exports.parquet import image_type, parquet_rows, utf8
 
 COLUMNS = ("path", "label", "content_hash")
+_GROUP = "group"  # a further column, where the vectors came with groups
 
 
 def export_csv(contents: IndexContents, output: Path, overwrite: bool = False) -> None:
-    """Write a manifest: the id, the label and the content of each example, one a line.
+    """Write a manifest: the id, the label and the content of each example, one a line; and its group if any has one.
 
     Ids are relative to the dataset, so the table is a manifest in the folder of the dataset. `unescape_cell` undoes the
     apostrophe that keeps a spreadsheet from taking a cell for a formula.
@@ -35,9 +36,9 @@ def export_csv(contents: IndexContents, output: Path, overwrite: bool = False) -
             atomic_write(output) as temporary,
             temporary.open("w", encoding="utf-8", errors="surrogateescape", newline="") as file,
         ):
-            write_row(file, COLUMNS)
+            write_row(file, [*COLUMNS, _GROUP] if contents.groups else COLUMNS)
             for row in zip(contents.paths, contents.labels, contents.hashes):
-                write_row(file, row)
+                write_row(file, [*row, contents.groups.get(row[0])] if contents.groups else row)
     except OSError as error:
         raise OutputError(f"Cannot write {output}: {error.strerror}.") from error
 
@@ -47,7 +48,7 @@ def export_parquet(
 ) -> list[Skipped]:
     """Write a table of ids, labels, contents and vectors, which `import` reads back as the same index.
 
-    The vectors of further encoders are in columns `vector_2` and so on.
+    The vectors of further encoders are in columns `vector_2` and so on. Groups that came with vectors are in `group`.
 
     Args:
         contents: the examples.
@@ -66,6 +67,7 @@ def export_parquet(
     arrow = import_optional("pyarrow", "parquet")
     names = ["vector", *(f"vector_{number}" for number in range(2, len(contents.vectors) + 1))]
     columns: dict[str, Any] = dict.fromkeys(COLUMNS, arrow.string())
+    columns |= {_GROUP: arrow.string()} if contents.groups else {}
     columns |= dict.fromkeys(names, arrow.list_(arrow.float32()))
     columns |= {"image": image_type()} if with_images else {}
     problems = []
@@ -75,6 +77,7 @@ def export_parquet(
             contents.paths, contents.labels, contents.hashes, *blocks, strict=True
         ):
             row: dict[str, Any] = dict(zip(COLUMNS, (path, label, content_hash)))
+            row |= {_GROUP: contents.groups.get(path)} if contents.groups else {}
             row |= dict(zip(names, vectors))
             if with_images:
                 try:

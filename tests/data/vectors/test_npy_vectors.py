@@ -81,7 +81,7 @@ def test_arrays_that_are_refused(vectors, tmp_path):
     """Pickled objects, several arrays, cut files and other kinds; no code of a file runs."""
     other = tmp_path / "other.npy"
     np.save(other, np.array([{"a": 1}], dtype=object), allow_pickle=True)
-    with pytest.raises(DatasetError, match="as an array of NumPy: .*objects"):
+    with pytest.raises(DatasetError, match=r"of Python objects. Save vectors.astype\('float32'\) instead"):
         read_npy(other)
     other.write_bytes(pickle.dumps([[1.0]]))
     with pytest.raises(DatasetError, match="as an array of NumPy"):
@@ -101,3 +101,12 @@ def test_arrays_that_are_refused(vectors, tmp_path):
     np.save(other, np.ones((3, 1)))
     with pytest.raises(DatasetError, match="is an array of float64"):
         read_npy(vectors, other)
+
+
+def test_lists_of_objects_say_what_to_save(vectors, tmp_path):
+    """Pandas gives texts as objects, which NumPy can only pickle."""
+    np.save(tmp_path / "labels.npy", np.array(["a", "b", "c"], dtype=object), allow_pickle=True)
+    with pytest.raises(DatasetError, match=r"of Python objects. Save text: labels.astype\(str\) instead"):
+        read_npy(vectors, tmp_path / "labels.npy")
+    np.save(tmp_path / "labels.npy", np.array(["a", "b", "c"], dtype=object).astype(str))
+    assert read_npy(vectors, tmp_path / "labels.npy").labels == ["a", "b", "c"]

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from lmm_classifier.core.errors import DatasetError, LmmClassifierError, VectorError
 from lmm_classifier.core.vectors import normalized_vectors
 from lmm_classifier.data.vectors.named_vectors import VectorColumns
-from lmm_classifier.data.vectors.parquet_vectors import read_parquet
+from lmm_classifier.data.vectors.parquet_vectors import has_vector_column, read_parquet
 from lmm_classifier.testing import random_embeddings
 
 pa = pytest.importorskip("pyarrow", reason="pyarrow is not installed")
@@ -95,7 +95,7 @@ def test_other_columns_and_a_folder(tmp_path):
     assert read.ids == ["/1/0", "/1/1", "/1/2", "/2/0", "/2/1"]
     assert read.columns == "vectors of 'emb', labels of 'class', ids of 'path'"
     assert read_parquet(tmp_path, VectorColumns("emb", None)).labels is None
-    with pytest.raises(DatasetError, match="several columns of lists of numbers: emb, other. Name the one"):
+    with pytest.raises(DatasetError, match="several columns of lists of numbers: emb, other. Columns: .* Name the one"):
         read_parquet(tmp_path, VectorColumns())
 
 
@@ -173,3 +173,18 @@ def test_a_damaged_byte_is_an_error_or_harmless(tmp_path_factory, place, value):
         read_parquet(folder / "a.parquet", VectorColumns(None, "label", "path"))
     except LmmClassifierError:
         pass
+
+
+def test_wide_tables(tmp_path):
+    """A message lists the first columns and counts the others."""
+    file = write(tmp_path / "wide.parquet", list(ROWS), **{f"column{number}": LABELS for number in range(30)})
+    with pytest.raises(DatasetError, match=r"column 'x'. Columns: label, vector, .*, column17 and 12 more\.$"):
+        read_parquet(file, VectorColumns(None, "x"))
+
+
+def test_whether_a_file_has_vectors(tmp_path):
+    """Other files and folders have none."""
+    assert has_vector_column(write(tmp_path / "table.parquet", list(ROWS)))
+    assert not has_vector_column(write(tmp_path / "texts.parquet", LABELS))
+    (tmp_path / "other.parquet").write_bytes(b"no table")
+    assert not any(map(has_vector_column, (tmp_path / "other.parquet", tmp_path, tmp_path / "none.parquet")))

@@ -47,6 +47,20 @@ def test_a_table_is_read_back_as_the_same_index(tmp_path):
     assert list(before.contents.paths) == list(after.contents.paths)
 
 
+def test_tables_keep_the_groups_of_vectors(tmp_path):
+    """In a column of their own, which an import reads back; an example without a group has an empty cell."""
+    pytest.importorskip("pyarrow", reason="pyarrow is not installed")
+    vectors, groups = np.eye(4, 8, dtype=np.float32), ["x", "", "x", "=y"]
+    Index.from_vectors(vectors, ["a", "a", "b", "b"], list("1234"), groups=groups).save(tmp_path / "index")
+    export_index(tmp_path / "index", tmp_path / "examples.parquet", "parquet")
+    given = read_parquet(tmp_path / "examples.parquet", VectorColumns(None, "label", "path", "group"))
+    assert given.groups == groups
+    export_index(tmp_path / "index", tmp_path / "examples.csv", "csv")
+    header, *rows = (tmp_path / "examples.csv").read_text(encoding="utf-8").splitlines()
+    assert header == "path,label,content_hash,group"
+    assert [row.rpartition(",")[2] for row in rows] == ["x", "", "x", "'=y"]
+
+
 def test_a_table_has_the_vectors_of_each_encoder(tmp_path):
     """Those of further encoders are in columns of their own."""
     pytest.importorskip("pandas", reason="pandas is not installed")
