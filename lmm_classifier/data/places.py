@@ -65,7 +65,7 @@ class Root(Protocol):
         """Return the place of an id."""
 
 
-NOWHERE = Path(os.devnull)  # a path in it names what has no image, since nothing can be there
+NOWHERE = Path(os.devnull, "vector")  # a path in it names what has no image, since nothing can be there
 
 
 def is_nowhere(place: Place) -> bool:

@@ -5,6 +5,7 @@ import os
 import re
 from dataclasses import replace
 from io import BytesIO
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -22,8 +23,10 @@ from lmm_classifier import (
     write_evaluation_page,
 )
 from lmm_classifier.data.limits import ImageLimits
+from lmm_classifier.data.places import NOWHERE
 from lmm_classifier.evaluation.duplicates import Duplicates
 from lmm_classifier.evaluation.findings import Outlier
+from lmm_classifier.html.cards import short_name
 from lmm_classifier.html.thumbnails import MISSING, Thumbnails, embed_image
 from tests.helpers.datasets import draw_dataset, offline_config
 from tests.html.html_page import assert_harmless
@@ -90,6 +93,13 @@ def spoil(root):
     (root / "gingham" / "00.png").write_bytes(UNUSABLE["too costly"])
     (root / "gingham" / "01.png").unlink()
     (root / "gingham" / "01.png").mkdir()
+
+
+def test_what_has_no_image_says_so():
+    """A vector has none; a device that is given as an image is refused as such."""
+    assert embed_image(NOWHERE / "id 3", "3", ImageLimits()).error == "made from a vector, no image"
+    assert short_name(NOWHERE / "id 3") == "id 3"
+    assert "not a regular file" in embed_image(Path(os.devnull), "null", ImageLimits()).error
 
 
 def test_every_page_shows_every_image_or_the_reason(tmp_path):
