@@ -47,6 +47,7 @@ def test_changed_priors_are_found_and_raise_the_accuracy():
     assert after > before + 0.05
 
 
+@pytest.mark.long
 def test_the_gate_is_rarely_open_without_change():
     """With a probability of 1 % each, 6 of 100 and more have a probability below 0.001."""
     opened = 0
