@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
+from typing import TypeVar
 
+from lmm_classifier.core.protocols import Encoder
 from lmm_classifier.data.image_inputs import check_paths
 from lmm_classifier.data.places import Place
 from lmm_classifier.pipeline.adapting.estimated_flow import with_estimated_priors
@@ -12,6 +14,8 @@ from lmm_classifier.pipeline.adapting.new_images import NewImages
 from lmm_classifier.pipeline.adapting.reports import LearningReport, PriorReport
 from lmm_classifier.pipeline.flow import Flow
 from lmm_classifier.pipeline.following.opened_index import OpenedIndex
+
+Report = TypeVar("Report")
 
 
 class AdaptableIndex(OpenedIndex):
@@ -39,16 +43,7 @@ class AdaptableIndex(OpenedIndex):
             >>> report.is_used, report.text.partition(";")[0]
             (False, 'learned metric (experiment): not used')
         """
-        reports = list[LearningReport]()
-        images = self._new_images(paths)
-
-        def adapted(flow: Flow) -> Flow:
-            flow, report = with_learned_metric(flow, self.encoders, images)
-            reports.append(report)
-            return flow
-
-        self._current_flow.adapt(adapted)
-        return reports[0]
+        return self._adapt(with_learned_metric, paths)
 
     def estimate_priors(self, paths: Iterable[Place | str]) -> PriorReport:
         """Estimate how frequent each label is among new images, and classify by these priors from now on.
@@ -67,17 +62,20 @@ class AdaptableIndex(OpenedIndex):
             >>> report.is_used in (True, False), report.images > 0
             (True, True)
         """
-        reports = list[PriorReport]()
-        images = self._new_images(paths)
+        return self._adapt(with_estimated_priors, paths)
+
+    def _adapt(
+        self, adapt: Callable[[Flow, Sequence[Encoder], NewImages], tuple[Flow, Report]], paths: Iterable[Place | str]
+    ) -> Report:
+        """Replace the flow by one that is adapted to new images, and return the report on it."""
+        self._check_open()
+        images = NewImages.encode(list(check_paths(paths)), lambda: self.encoders, self.config)
+        reports = list[Report]()
 
         def adapted(flow: Flow) -> Flow:
-            flow, report = with_estimated_priors(flow, self.encoders, images)
+            flow, report = adapt(flow, self.encoders, images)
             reports.append(report)
             return flow
 
         self._current_flow.adapt(adapted)
         return reports[0]
-
-    def _new_images(self, paths: Iterable[Place | str]) -> NewImages:
-        self._check_open()
-        return NewImages.encode(list(check_paths(paths)), lambda: self.encoders, self.config)
