@@ -83,10 +83,10 @@ def calibrate_index(
     index = indexes[0]
     _check_size(index, path)
     former = FormerCalibration() if reset else FormerCalibration.of(index, config)
-    request = former.merged(asked)
     coarse = open_hierarchy(config, index.contents)
     if asked.is_for_thresholds_only and _is_current(former.state, index, coarse):
         return _thresholds_alone(path, config, former, asked)
+    request = former.merged(asked)
     texts = encode_label_names(indexes, config, path)
     reranking = former.reranking
     with displayed(progress) as show:
