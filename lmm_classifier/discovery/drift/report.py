@@ -27,7 +27,18 @@ class ImageEvidence:
 
 @dataclass(frozen=True, slots=True)
 class DriftReport:
-    """The state of a drift test."""
+    """The state of a drift test.
+
+    Example:
+        >>> import numpy as np
+        >>> from lmm_classifier import DriftTest
+        >>> test = DriftTest.of(np.linspace(-2, 2, 200))
+        >>> for number in range(40):
+        ...     _ = test.observe(f"{number}.jpg", f"content {number}", -3.5)
+        >>> report = test.report()
+        >>> report.is_alarm, report.images, report.direction
+        (True, 40, 'less familiar')
+    """
 
     images: int  # that were compared
     log_wealth: float  # natural logarithm of the martingale now
