@@ -162,7 +162,7 @@ def _warning(indexes: Sequence[Index], request: CalibrationRequest) -> str:
     """Say why leave-one-out is too optimistic here, where nothing in the request prevents it."""
     if request.holdout is not None or request.group_by is not None or request.target_images is not None:
         return ""
-    measured = [repeated for index in indexes if (repeated := RepeatedObjects.of(index.gallery)).likely]
+    measured = [repeated for index in indexes if (repeated := RepeatedObjects.of_index(index)).likely]
     if not measured:
         return ""
     equal = " Until their groups are known, all encoders have equal weights." if len(indexes) > 1 else ""
