@@ -2,6 +2,7 @@
 
 import { Advice } from "./review_advice.js";
 import { compare, LabelDialog, stepNeighbor } from "./review_dialogs.js";
+import { showDrift } from "./review_drift.js";
 import { RunEvents } from "./review_events.js";
 import { DID, forget, newest, taught } from "./review_history.js";
 import { drawLegend, keysOf, listen } from "./review_keys.js";
@@ -132,6 +133,7 @@ async function reload() {
 function counted(values) {
   run = values;
   drawCounts(run);
+  showDrift(run);
 }
 
 /**
