@@ -87,6 +87,11 @@ def whole(fraction: float) -> int:
     return int(np.floor(100 * fraction + 0.5))
 
 
+def tenths(fraction: float) -> str:
+    """Return percent with one decimal; halves are rounded up, as in `whole`."""
+    return f"{np.floor(1000 * fraction + 0.5) / 10:.1f}%"
+
+
 async def _page(
     request: Request, state: ServerState, given: CalibrationRequest, status: int = 200, **values: Any
 ) -> Response:
@@ -125,6 +130,7 @@ def _values(calibrating: Calibrating, given: CalibrationRequest) -> dict[str, An
         "drawn": _charts(view),
         "job": job_values(calibrating.job),
         "whole": whole,
+        "tenths": tenths,
     }
 
 

@@ -8,7 +8,7 @@ from lmm_classifier.calibration.request import CalibrationRequest
 from lmm_classifier.core.errors import CalibrationError
 from lmm_classifier.index.formats import read_index
 from lmm_classifier.pipeline.calibrator import calibrate_index
-from lmm_classifier.server.pages.quality import sentence, whole
+from lmm_classifier.server.pages.quality import sentence, tenths, whole
 from tests.helpers.datasets import offline_config
 from tests.html.html_page import HtmlPage
 
@@ -115,6 +115,7 @@ def test_a_form_that_is_none(client):
 def test_halves_are_rounded_as_in_the_browser():
     """`Math.round` rounds them up."""
     assert [whole(value) for value in (0.125, 0.135, 0.0049, 1.0)] == [13, 14, 0, 100]
+    assert [tenths(value) for value in (0.9625, 0.0, 1.0)] == ["96.3%", "0.0%", "100.0%"]
     outlook = {"refusal": None, "accepted": 0.745, "coarse": 0.0, "ambiguous": 0.185, "unknown": 0.07, "levels": []}
     targets = {"target_precision": 0.95, "confidence_level": 0.9}
     assert sentence({**outlook, **targets}) == (
@@ -132,7 +133,7 @@ def test_a_hierarchy_has_its_levels(leveled):
     outlook = leveled.get("/v1/calibration", params=targets).json()["outlook"]
     assert [level["level"] for level in outlook["levels"]] == [0, 1]
     for level in outlook["levels"]:
-        assert f"{100 * level['answered']:.1f}%" in page.text
+        assert tenths(level["answered"]) in page.text
     assert "0 (labels)" in page.text
     assert "some level" in page.text
     assert f"{whole(outlook['coarse'])}% more by a coarse label" in page.text

@@ -54,7 +54,7 @@ function draw(id, start, width) {
 }
 
 /** @param {number|null} fraction */
-const percent = (fraction) => (fraction === null ? "-" : `${(100 * fraction).toFixed(1)}%`);
+const percent = (fraction) => (fraction === null ? "-" : `${(Math.floor(1000 * fraction + 0.5) / 10).toFixed(1)}%`);
 
 /**
  * Write what each level answers, and how often that is right.

@@ -171,7 +171,7 @@ function setAside(id) {
   if (!item) return;
   item.apart = true;
   group.items = group.items.filter((other) => other !== item);
-  queue.groups.push({ ...group, id: `apart-${id}`, items: [item], rest: [], size: 1 });
+  queue.groups.push({ ...group, id: `apart-${id}`, items: [item], rest: [], size: 1, is_proposal: false });
   queue.settle();
 }
 

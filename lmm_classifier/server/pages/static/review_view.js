@@ -86,9 +86,13 @@ function kindOf(group) {
   return group.kind === "new_class" && group.is_proposal ? "proposal" : group.kind;
 }
 
-/** A proposal may be a look of a known label that the dataset lacks. @param {import("./review_queue.js").Group} group */
-function lookOf(group) {
-  return kindOf(group) === "proposal" && group.nearest_label !== null ? `Or a look of ${shown(group.nearest_label)}?` : "";
+/**
+ * A proposal may be a look of a known label that the dataset lacks.
+ * @param {import("./review_queue.js").Group} group
+ * @param {string} words
+ */
+function lookOf(group, words) {
+  return kindOf(group) === "proposal" && group.nearest_label !== null ? `${words} ${shown(group.nearest_label)}?` : "";
 }
 
 /**
@@ -106,7 +110,7 @@ function drawItem(queue, item, group, isCalibrated) {
   const best = item.candidates[0];
   const isKnown = group.kind !== "new_class" && best;
   get("headline").textContent =
-    isKnown && isCalibrated ? `${words(best.score)} ${shown(best.label)}` : [HEADLINES[kindOf(group)], lookOf(group)].join(" ");
+    isKnown && isCalibrated ? `${words(best.score)} ${shown(best.label)}` : [HEADLINES[kindOf(group)], lookOf(group, "Or a look of")].join(" ").trim();
   get("why").textContent = shown(item.why);
   get("name").textContent = shown(item.name);
   const count = queue.all(group).length;
@@ -175,14 +179,16 @@ function stripRow(item) {
  */
 function drawGroups(queue, goGroup) {
   const list = get("groups");
-  const kept = new Map([...list.children].map((button) => [button.dataset.first, button]));
+  const kept = new Map([...list.children].map((button) => [button.dataset.shown, button]));
   const buttons = [];
   for (const [place, group] of queue.groups.entries()) {
     const items = queue.left(group);
     if (!items.length) continue;
     const first = String(items[0].id);
-    const button = kept.get(first) ?? groupButton(items[0], group);
+    const shows = `${kindOf(group)} ${first}`;
+    const button = kept.get(shows) ?? groupButton(items[0], group);
     button.dataset.first = first;
+    button.dataset.shown = shows;
     button.querySelector(".size").textContent = String(queue.all(group).length);
     button.onclick = () => goGroup(place);
     if (place === queue.place) button.setAttribute("aria-current", "true");
@@ -197,7 +203,7 @@ function drawGroups(queue, goGroup) {
  * @param {import("./review_queue.js").Group} group
  */
 function groupButton(item, group) {
-  const label = group.suggested_label === null ? lookOf(group) : shown(group.suggested_label);
+  const label = group.suggested_label === null ? lookOf(group, "like") : shown(group.suggested_label);
   return make(
     "button",
     { type: "button" },
