@@ -188,16 +188,6 @@ class RunStore:
             rows = (connection.execute("SELECT hash FROM items WHERE id = ?", (int(item),)).fetchone() for item in ids)
             return [row[0].decode("ascii") for row in rows if row is not None]
 
-    def items_named(self, number: int, names: Iterable[str]) -> dict[str, tuple[int, str]]:
-        """Return the id and the content hash of items of a run by their names; of several with one name, the first."""
-        statement = "SELECT id, hash FROM items WHERE run = ? AND name = ? AND hash != x'' ORDER BY id LIMIT 1"
-        found = dict[str, tuple[int, str]]()
-        with self._database.reading() as connection:
-            for name in names:
-                for item, content_hash in connection.execute(statement, (number, encoded(name))):
-                    found[name] = item, content_hash.decode("ascii")
-        return found
-
     def vectors(self, ids: Sequence[int], encoder: str, dim: int) -> tuple[Float32Array, IntArray]:
         """Return the vectors (m, dim) of those of n items that an encoder was asked about, and their places (m,)."""
         places = {item: place for place, item in enumerate(ids)}

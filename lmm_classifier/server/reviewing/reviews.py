@@ -140,7 +140,8 @@ class Reviewing:
         is_upload = run.source["kind"] == "upload"
         source = {"kind": "upload", "root": None, "folder": None} if is_upload else self._source(run)
         state, failure = self.jobs.state_of(run), self.jobs.failure_of(run.id)
-        drift = drift_values(self.reviewer.drift.store.report(run.id), run.id, self.reviewer.runs)
+        store = self.reviewer.drift.store
+        drift = drift_values(store.report(run.id), run.id, store)
         return {**run.to_dict(), "source": source, "state": state, "failure": failure, "drift": drift}
 
     def file_of(self, item: int, content_hash: str) -> Place:
