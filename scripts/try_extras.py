@@ -225,6 +225,12 @@ def _remote(environment: Environment) -> None:
         environment.run("build", f"{url}/data", "--output", "index", "--config", "offline")
 
 
+def _scale(environment: Environment) -> None:
+    """Build a table by Ray, and classify with it."""
+    environment.run("build", "data", "--engine", "ray", "--output", "table.lance", "--config", "offline")
+    environment.run("classify", "data", "--set", "retrieval.index_path=table.lance", "--config", "offline")
+
+
 CHECKS: dict[str, Callable[[Environment], None]] = {
     "siglip": _siglip,
     "openvino": _exported("openvino"),
@@ -243,11 +249,14 @@ CHECKS: dict[str, Callable[[Environment], None]] = {
     "server": _server,
     "datasets": _datasets,
     "remote": _remote,
+    "scale": _scale,
     "recommended": _recommended,
     "all": _all,
 }
 NOT_TRIED = {
     "gcs": "it needs a bucket of Google",
+    "ray": "a part of scale",
+    "lance": "a part of scale",
     "resize": "a part of siglip, openvino, onnx and lite",
     "bench": "for developers, who run the benchmarks",
     "mutants": "for developers, who run `make mutants`",

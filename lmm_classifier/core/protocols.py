@@ -6,8 +6,8 @@ n counts queries or images, N the examples of the dataset, C its labels. Impleme
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, Protocol, runtime_checkable
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 from numpy.typing import NDArray
 from PIL.Image import Image
@@ -15,6 +15,7 @@ from PIL.Image import Image
 from lmm_classifier.core.arrays import Float32Array, Float64Array, IntArray
 from lmm_classifier.core.datatypes import Candidate, CoarseCandidate, Decision, RerankRequest, RerankResult
 from lmm_classifier.core.fingerprint import Fingerprint
+from lmm_classifier.core.rows import ColumnName, RowBlock
 
 Preprocessed = NDArray[Any] | Mapping[str, NDArray[Any]]  # the input of an encoder for one image
 Rows = Callable[[], Iterable[Float32Array]]  # each call walks over all dataset vectors once, in blocks (m, dim)
@@ -134,6 +135,65 @@ class VectorIndex(Protocol):
         """Compare embeddings (n, dim) of an encoder with the rows.
 
         `leave_out` has one content hash per query, or None: rows with that hash are not compared with that query.
+        """
+
+
+class RowStore(Protocol):
+    """One version of labeled rows of one encoder, in memory, in a table on disk, or on an object store.
+
+    It gives what a comparison needs and memory does not hold. d numbers are in a row. Several threads may call it.
+    """
+
+    @property
+    def version(self) -> str:
+        """Identifies the rows, what was derived from them and the search; a calibration belongs to one."""
+
+    @property
+    def label_names(self) -> Sequence[str]:
+        """The C labels, sorted."""
+
+    @property
+    def counts(self) -> IntArray:
+        """The rows of each label, (C,)."""
+
+    @property
+    def means(self) -> Float64Array:
+        """The mean vector of each label, (C, d)."""
+
+    def nearest(self, queries: Float32Array, k: int) -> tuple[IntArray, Float64Array]:
+        """Return ids (n, k) of the nearest rows of normalized queries (n, d), and their cosines in float64.
+
+        Nearest first, ties by id; -1 and -inf where there are fewer rows. The search may miss a row; a cosine that it
+        gives is exact.
+        """
+
+    def rows_of_labels(
+        self, label_ids: IntArray, columns: Sequence[ColumnName] = ("vectors",), most: int | None = None
+    ) -> Iterator[RowBlock]:
+        """Read all rows of some labels, in blocks; at most `most` of each label, and then always the same ones."""
+
+    def rows_of_contents(self, contents: Sequence[str], columns: Sequence[ColumnName] = ("contents",)) -> RowBlock:
+        """Read the rows whose images have one of these SHA-256, by id; those that no row has are left out."""
+
+    def rows_of_ids(self, ids: IntArray, columns: Sequence[ColumnName]) -> RowBlock:
+        """Read rows by their ids, in this order; raise KeyError where there is no such row."""
+
+    def blocks(self, columns: Sequence[ColumnName]) -> Iterator[RowBlock]:
+        """Read all rows once, in blocks, always in the same order; memory does not grow with the rows."""
+
+
+Task = TypeVar("Task")
+Outcome = TypeVar("Outcome")
+
+
+class Engine(Protocol):
+    """Runs tasks somewhere: in this process, in several, or on a cluster."""
+
+    def run(self, tasks: Iterable[Task], build: Callable[[], Callable[[Task], Outcome]]) -> Iterator[Outcome]:
+        """Yield an outcome of each task, in any order.
+
+        `build` is called where the work is done, once per worker, and returns what does one task. A task may run more
+        than once, and at the same time elsewhere; so it must name its results by what they are made of.
         """
 
 

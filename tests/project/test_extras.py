@@ -68,6 +68,7 @@ def test_every_extra_has_a_check(extras):
         "parquet",
         "datasets",
         "remote",
+        "scale",
         "recommended",
         "all",
     ],

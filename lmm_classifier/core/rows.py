@@ -1,0 +1,52 @@
+"""Rows of a store of labeled vectors, in the form in which they are read: some rows, and the columns asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from lmm_classifier.core.arrays import Float32Array, Float64Array, IntArray
+
+ColumnName = Literal["vectors", "contents", "paths", "norms"]
+
+
+@dataclass(frozen=True)
+class RowBlock:
+    """m rows of a store, and of their columns those that were asked for; the others are None.
+
+    d numbers are in a row.
+
+    Raises:
+        ValueError: the columns have different lengths.
+
+    Example:
+        >>> import numpy as np
+        >>> from lmm_classifier.core.rows import RowBlock
+        >>> len(RowBlock(ids=np.array([7, 9]), label_ids=np.array([0, 0]), paths=["a.jpg", "b.jpg"]))
+        2
+    """
+
+    ids: IntArray  # (m,) names of the rows in one version of the store
+    label_ids: IntArray  # (m,) positions in `label_names` of the store
+    vectors: Float32Array | None = None  # (m, d) normalized, in the space of the search
+    contents: Sequence[str] | None = None  # m SHA-256 of the images, hexadecimal
+    paths: Sequence[str] | None = None  # m ids of the images
+    norms: Float64Array | None = None  # (m,) of the rows in the metric of the store
+
+    def __post_init__(self) -> None:
+        columns = (self.label_ids, self.vectors, self.contents, self.paths, self.norms)
+        lengths = {len(self.ids)} | {len(column) for column in columns if column is not None}
+        if len(lengths) > 1:
+            raise ValueError(f"expected columns of one length, got {sorted(lengths)}")
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+
+def empty_rows(width: int) -> RowBlock:
+    """Return no rows, with all columns; `width` numbers are in a vector."""
+    none = np.empty(0, np.int64)
+    return RowBlock(none, none, np.empty((0, width), np.float32), (), (), np.empty(0))
