@@ -131,12 +131,17 @@ class _LabelQuality:
 
     @classmethod
     def of(cls, predictions: HeldOutPredictions) -> _LabelQuality:
-        """Compute it from the mean of all experts and of the last one alone, which are the neighbors.
+        """Compute it from the mean probabilities of the rule and of each of its experts alone.
 
-        The neighbors so count twice. Of the two usual measures, 1 - p(own) finds labels that are wrong at random, and
-        the margin finds labels that were confused with the most similar one.
+        A product of experts is sure where they agree, also of a label that is wrong. Their mean, a linear opinion pool
+        (Stone, 1961), lets each expert that doubts a label speak. Of the two usual measures, 1 - p(own) finds labels
+        that are wrong at random, and the margin finds labels that were confused with the most similar one.
         """
-        probabilities = (np.exp(predictions.log_probabilities) + np.exp(predictions.expert_log_probabilities[-1])) / 2
+        logs = [predictions.log_probabilities, *predictions.expert_log_probabilities]
+        probabilities = np.exp(logs[0])
+        for expert in logs[1:]:
+            probabilities += np.exp(expert)
+        probabilities /= len(logs)
         rows = np.arange(len(predictions.rows))
         own = probabilities[rows, predictions.label_ids].copy()
         probabilities[rows, predictions.label_ids] = -1
