@@ -1,7 +1,7 @@
 """Rankings of an audit that were tried: average precision of each, next to that of the audit, in points.
 
 5 % of the labels are changed, at random or to the nearest label. Probabilities are means of those of the rule, of its
-experts, or of a soft vote of the 20 nearest examples; a doubt is made of them in several ways.
+experts, or of a soft vote of the 20 nearest examples; a deficit of label quality is made of them in several ways.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from lmm_classifier.neighbors.config import RetrievalConfig
 
 DRAWS, QUICK = 20, 2
 _VOTERS, _TEMPERATURE = 20, 0.05
-AUDIT = "rule and each expert, audit"
-DOUBTS: dict[str, Callable[[Float64Array, Float64Array], Float64Array]] = {  # of p(own) and p(suggested)
+AUDIT = "experts, neighbors twice, audit"
+DEFICITS: dict[str, Callable[[Float64Array, Float64Array], Float64Array]] = {  # of p(own) and p(suggested)
     "audit": lambda own, other: (2 * (1 - own) + other - own) / 3,
     "1 - own": lambda own, _: 1 - own,
     "margin": lambda own, other: other - own,
@@ -50,8 +50,9 @@ def precisions(images: LabeledVectors, label_ids: IntArray, flipped: BoolArray) 
     gaussian, prototype, neighbors = (np.exp(logs) for logs in held_out.expert_log_probabilities)
     vote = soft_vote(images, label_ids, len(names))
     pools = {
+        "experts, neighbors twice": [gaussian, prototype, neighbors, neighbors],
         "rule and each expert": [rule, gaussian, prototype, neighbors],
-        "experts without the rule": [gaussian, prototype, neighbors],
+        "experts": [gaussian, prototype, neighbors],
         "Gaussian and neighbors": [gaussian, neighbors],
         "soft vote, Gaussian and neighbors": [vote, gaussian, neighbors],
         "rule and neighbors": [rule, neighbors],
@@ -62,8 +63,8 @@ def precisions(images: LabeledVectors, label_ids: IntArray, flipped: BoolArray) 
         probabilities = np.mean(parts, axis=0)
         own = probabilities[rows, label_ids].copy()
         probabilities[rows, label_ids] = -1
-        for doubt, of in DOUBTS.items():
-            found[f"{pool}, {doubt}"] = 100 * average_precision(of(own, probabilities.max(axis=1)), flipped)
+        for formula, of in DEFICITS.items():
+            found[f"{pool}, {formula}"] = 100 * average_precision(of(own, probabilities.max(axis=1)), flipped)
     return found
 
 

@@ -131,17 +131,18 @@ class _LabelQuality:
 
     @classmethod
     def of(cls, predictions: HeldOutPredictions) -> _LabelQuality:
-        """Compute it from the mean probabilities of the rule and of each of its experts alone.
+        """Compute it from the mean probabilities of the experts; the last one, which is the neighbors, counts twice.
 
-        A product of experts is sure where they agree, also of a label that is wrong. Their mean, a linear opinion pool
-        (Stone, 1961), lets each expert that doubts a label speak. Of the two usual measures, 1 - p(own) finds labels
-        that are wrong at random, and the margin finds labels that were confused with the most similar one.
+        The others all know an image by the mean of its label. A product of experts, as in the rule, is sure where they
+        agree, also of a label that is wrong; their mean is a linear opinion pool (Stone, 1961). Of the two usual
+        measures, 1 - p(own) finds labels that are wrong at random, and the margin finds labels that were confused with
+        the most similar one.
         """
-        logs = [predictions.log_probabilities, *predictions.expert_log_probabilities]
-        probabilities = np.exp(logs[0])
-        for expert in logs[1:]:
-            probabilities += np.exp(expert)
-        probabilities /= len(logs)
+        experts = predictions.expert_log_probabilities
+        probabilities = 2 * np.exp(experts[-1])
+        for logs in experts[:-1]:
+            probabilities += np.exp(logs)
+        probabilities /= len(experts) + 1
         rows = np.arange(len(predictions.rows))
         own = probabilities[rows, predictions.label_ids].copy()
         probabilities[rows, predictions.label_ids] = -1

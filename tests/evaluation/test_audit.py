@@ -46,16 +46,15 @@ def test_planted_labels_come_first(tmp_path, vectors):
 
 
 def test_label_quality_is_that_of_the_mean_probabilities(tmp_path, vectors):
-    """Of the rule and of each of its experts alone: 1 - (2 (1 - p(own)) + p(suggested) - p(own)) / 3."""
+    """Of the experts, the neighbors twice: 1 - (2 (1 - p(own)) + p(suggested) - p(own)) / 3."""
     labels = [*LABELS[:3], "b", *LABELS[4:]]
     index, config = index_of(tmp_path / "i.npz", vectors, labels), PipelineConfig.offline()
     audit = audit_opened_index([index], config)
     _, held_out = fit_by_leave_one_out(config.retrieval, [index])
-    logs = [held_out.log_probabilities, *held_out.expert_log_probabilities]
-    assert len(logs) == 4
+    gaussian, prototype, neighbors = held_out.expert_log_probabilities
     for place in (3, 60, 120):
         row, label = int(held_out.rows[place]), int(held_out.label_ids[place])
-        mean = np.mean([np.exp(expert[place]) for expert in logs], axis=0)
+        mean = np.exp([logs[place] for logs in (gaussian, prototype, neighbors, neighbors)]).mean(axis=0)
         own, suggested = mean[label], np.delete(mean, label).max()
         assert audit.ranking[row] == pytest.approx((2 * (1 - own) + suggested - own) / 3, abs=1e-12)
 
