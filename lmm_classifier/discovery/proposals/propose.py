@@ -72,9 +72,9 @@ def propose(
     The number of seeds is that of the groups of `FEWEST` images or more among the images that the index calls unknown
     where it keeps 95% of the known ones.
 
-    A group is the newer, the more images it has and the less familiar they are: its number follows from the sum over its
-    images of 1 - p, less what images of a known label would have. So a new label of few images comes before the rare
-    images of a known label of very many.
+    A group is the newer, the more images it has and the less familiar they are: its number follows from the sum over
+    its images of 1 - p, less what images of a known label would have. So a new label of few images comes before the
+    rare images of a known label of very many.
 
     The result depends on the set of images alone, not on their order.
 
