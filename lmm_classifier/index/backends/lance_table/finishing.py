@@ -115,8 +115,13 @@ class Finisher:
             dataset.create_scalar_index("content", "BTREE")
             if about.rows >= INDEXED_FROM:
                 for encoder in range(len(about.manifest.encoders)):
-                    dataset.create_index(vector_column(encoder), "IVF_RQ", metric="cosine")
-            _mark_finished(dataset)
+                    dataset.create_index(vector_column(encoder), "IVF_RQ", name=index_name(encoder), metric="cosine")
+            mark_finished(dataset)
+
+
+def index_name(encoder: int) -> str:
+    """Return the name of the index over the vectors of an encoder."""
+    return f"{vector_column(encoder)}_idx"
 
 
 def finished(url: str) -> tuple[Any, About] | None:
@@ -161,7 +166,8 @@ def _committed(rows: Location, schema: Any, fragments: list[Any], about: int) ->
         return there
 
 
-def _mark_finished(dataset: Any) -> None:
+def mark_finished(dataset: Any) -> None:
+    """Let readers use this version of the rows."""
     if FINISHED in dataset.tags.list():
         dataset.tags.update(FINISHED, dataset.version)
     else:

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from lmm_classifier.core.arrays import Float64Array, IntArray
+from lmm_classifier.index.backends.lance_table.columns import contents_of, vectors_of
 from lmm_classifier.index.backends.lance_table.datasets import arrow, compute, fragment_to_json, translated
 from lmm_classifier.index.backends.lance_table.layout import ARRIVALS, ROWS, SHA256, part, rows_schema, vector_column
 
@@ -182,13 +183,6 @@ def _joined(table: Any, bucket: Bucket, schema: Any) -> Any:
     )
 
 
-def contents_of(column: Any) -> np.ndarray[Any, np.dtype[np.uint8]]:
-    """Return a column of SHA-256 as bytes (n, 32)."""
-    array = column.combine_chunks() if hasattr(column, "combine_chunks") else column
-    data = np.frombuffer(array.buffers()[1], np.uint8)
-    return data.reshape(-1, SHA256)[array.offset : array.offset + len(array)]
-
-
 def _sums(column: Any, dim: int, starts: IntArray, counts: IntArray) -> Float64Array:
     """Return the sum of the vectors of each label (l, dim), row after row in float64."""
     rows = vectors_of(column, dim)
@@ -197,13 +191,6 @@ def _sums(column: Any, dim: int, starts: IntArray, counts: IntArray) -> Float64A
         for first in range(start, start + count, _SUMMED):
             sums[place] += rows[first : min(first + _SUMMED, start + count)].astype(np.float64).sum(axis=0)
     return sums
-
-
-def vectors_of(column: Any, dim: int) -> np.ndarray[Any, np.dtype[np.float32]]:
-    """Return a column of vectors without nulls as an array (n, dim)."""
-    array = column.combine_chunks() if hasattr(column, "combine_chunks") else column
-    rows: np.ndarray[Any, np.dtype[np.float32]] = array.flatten().to_numpy().reshape(-1, dim)
-    return rows
 
 
 def _digest(table: Any, bucket: Bucket) -> int:
