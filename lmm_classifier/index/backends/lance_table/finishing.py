@@ -76,7 +76,7 @@ class Finisher:
         if (former := finished(self.url)) is not None and former[1].source == origin:
             logger.debug("%s is finished already", self.url)
             return
-        source = Source(self.url, arrivals.dataset.version, tuple(dims_of(manifest)), chosen)
+        source = Source(self.url, arrivals.dataset.version, tuple(dims_of(manifest)), chosen, self.extras.dtype)
         counts = count_labels(source)
         if not counts:
             raise DatasetError(f"{self.url} has no usable image, so there is nothing to finish.")
@@ -146,7 +146,7 @@ def _with_label_index(arrivals: Arrivals) -> int:
     """Make or extend the index by which a bucket finds its rows among the arrivals; return the version with it."""
     dataset = arrivals.dataset
     with translated(str(arrivals.location)):
-        if dataset.has_index and any(index["name"] == _ARRIVALS_INDEX for index in dataset.list_indices()):
+        if any(index.name == _ARRIVALS_INDEX for index in dataset.describe_indices()):
             dataset.optimize.optimize_indices()
         else:
             dataset.create_scalar_index("label", "BTREE", name=_ARRIVALS_INDEX)
