@@ -35,9 +35,7 @@ def chunk(prefix, count, label="cat", dim=8, bad=0):
     texts = [None if row < count else "corrupt" for row in range(count + bad)]
     return pa.table(
         {
-            "content": pa.array(
-                [sha256(f"{prefix}{row}".encode()).digest() for row in range(count + bad)], pa.binary(32)
-            ),
+            "content": pa.array(contents, pa.binary(32)),
             "path": [f"{label}/{prefix}{row}.jpg" for row in range(count + bad)],
             "label": [label] * (count + bad),
             "kind": pa.array(texts, pa.string()),
