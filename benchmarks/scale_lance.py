@@ -113,6 +113,11 @@ def measure_table(url: str, rows: int) -> dict[str, float]:
     }
 
 
+def size_of(folder: Path) -> int:
+    """Return the bytes of all files of a folder."""
+    return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
+
+
 def measure_queries(url: str, rows: int) -> dict[str, float]:
     """Search, and compare with the exact answer."""
     store, queries = LanceRowStore.open(url), queries_of(rows)
@@ -145,7 +150,7 @@ def exact(store: LanceRowStore, queries: Float32Array) -> tuple[IntArray, Float3
     return ids, cosines
 
 
-def measure_labels(url: str, rows: int, reads: int = 40) -> dict[str, float]:
+def measure_labels(url: str, _rows: int, reads: int = 40) -> dict[str, float]:
     """Read the rows of 8 labels: from the sorted rows, and from the same rows as they came."""
     store, results = LanceRowStore.open(url), dict[str, float]()
     arrivals = LanceTable.open(url)._arrivals.dataset

@@ -9,6 +9,7 @@ from inspect import Parameter, Signature, signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
+import click
 import typer
 
 from lmm_classifier.cli.completion import complete_configuration
@@ -36,7 +37,10 @@ SetOption = Annotated[
 QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="Write only results and errors.")]
 DebugOption = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
 
-IndexArgument = Annotated[Path | None, typer.Argument(help="Index. [default: retrieval.index_path]")]
+# the path or URL of an index; the decorator below makes it an `IndexLocation`
+IndexArgument = Annotated[
+    str | None, typer.Argument(click_type=click.Path(), help="Index. [default: retrieval.index_path]")
+]
 VectorColumnOption = Annotated[
     str | None,
     typer.Option(metavar="NAME", help="Parquet: the column of vectors. [default: the only one of lists of numbers]"),
@@ -56,7 +60,9 @@ GroupColumnOption = Annotated[
 GroupsOption = Annotated[
     Path | None, typer.Option(help=".npy: the groups, such as objects, in a list like that of --labels.")
 ]
-IndexOption = Annotated[Path | None, typer.Option("--index", help="Index. [default: retrieval.index_path]")]
+IndexOption = Annotated[
+    str | None, typer.Option("--index", click_type=click.Path(), help="Index. [default: retrieval.index_path]")
+]
 JsonFlag = Annotated[bool, typer.Option("--json", help="Write one JSON object.")]
 JsonFile = Annotated[Path | None, typer.Option("--json", help="Write all figures to this JSON file.")]
 ExamplesArgument = Annotated[list[str] | None, typer.Argument(help="Ids of examples, as results show them.")]
@@ -92,7 +98,7 @@ def with_config(command: Callable[..., int | None], choose_preset: PresetChoice 
     @wraps(command)
     def run(config: str | None, settings: list[str] | None, quiet: bool, debug: bool, **options: Any) -> None:
         with given_configuration(config, settings), exit_on_error(debug), quiet_if(quiet):
-            own = {name: expanded(value) for name, value in options.items()}
+            own = {name: expanded(name, value) for name, value in options.items()}
             name = choose_preset(own) if config is None and choose_preset is not None else config
             configuration = read_configuration(name, settings)
             if "index" in own and not own.get("server"):  # a server has an index of its own

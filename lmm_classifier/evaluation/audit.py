@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from lmm_classifier.core.index_location import index_location
 from lmm_classifier.calibration.fit import fit_by_leave_one_out
 from lmm_classifier.calibration.predictions import HeldOutPredictions
 from lmm_classifier.config import PipelineConfig
@@ -65,7 +66,7 @@ def audit_index(
         raise ConfigError(
             f"near_duplicate is {near_duplicate}. Expected a cosine similarity of 0 to 1, or none to compare pixels."
         )
-    indexes = Index.open_each(expand_home(index_path))
+    indexes = Index.open_each(index_location(index_path))
     with displayed(progress) as show:
         return audit_opened_index(indexes, config or config_of_index(index_path), near_duplicate, show)
 

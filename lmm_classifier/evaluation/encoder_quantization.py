@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
+from lmm_classifier.core.index_location import index_location
 from lmm_classifier.calibration.fit import fit_by_leave_one_out
 from lmm_classifier.config import PipelineConfig
 from lmm_classifier.core.arrays import Float32Array, IntArray
@@ -123,7 +124,7 @@ def quantize_encoder(
         IndexMismatchError: the index was built with another encoder.
         MissingExtraError: a library is missing.
     """
-    path, folder, config = expand_home(index_path), expand_home(output), config or config_of_index(index_path)
+    path, folder, config = index_location(index_path), expand_home(output), config or config_of_index(index_path)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise EncoderError(f"{folder} exists and is not empty: it is not changed; choose another folder")
     position, encoder = _quantizable(config)

@@ -12,6 +12,7 @@ from typing import Literal
 
 import numpy as np
 
+from lmm_classifier.core.index_location import index_location
 from lmm_classifier.core.errors import IndexFileError, LmmClassifierError
 from lmm_classifier.core.paths import expand_home
 from lmm_classifier.core.progress import Progress, ProgressOption
@@ -78,7 +79,7 @@ def check_index(index_path: Path | str, repair: bool = False, progress: Progress
         >>> [finding.what for finding in check_index("index") if finding.severity == "damage"]
         []
     """
-    path = expand_home(index_path)
+    path = index_location(index_path)
     if not path.exists():
         raise IndexFileError(f"There is no index at {path}.")
     if not is_durable(path):

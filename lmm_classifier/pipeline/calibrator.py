@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from lmm_classifier.core.index_location import index_location
 from lmm_classifier.calibration.calibration import Calibration
 from lmm_classifier.calibration.calibration_report import CalibrationReport
 from lmm_classifier.calibration.fit import Fit, fit_by_leave_one_out
@@ -75,7 +76,7 @@ def calibrate_index(
         >>> calibrate_index("index", PipelineConfig.offline()).calibration.keep_known
         0.9
     """
-    path, config = expand_home(index_path), config or config_of_index(index_path)
+    path, config = index_location(index_path), config or config_of_index(index_path)
     asked = request or CalibrationRequest()
     asked.check()
     refitted = is_durable(path) and IndexEditor(path, config).refit()

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from lmm_classifier.core.index_location import index_location
 from lmm_classifier.calibration.calibration import Calibration
 from lmm_classifier.calibration.fusion.cascade import NEVER
 from lmm_classifier.calibration.fusion.encoder_fit import EncoderFit
@@ -50,7 +51,7 @@ def describe_index(index_path: Path | str, config: PipelineConfig | None = None)
         >>> described["images"], described["calibration"]["state"]
         (32, 'loaded')
     """
-    path, config = expand_home(index_path), config or config_of_index(index_path)
+    path, config = index_location(index_path), config or config_of_index(index_path)
     contents = read_index(path)
     manifest = contents.manifest
     files = [path] if path.is_file() else sorted(file for file in path.rglob("*") if file.is_file())

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from lmm_classifier.core.index_location import index_location
 from lmm_classifier.calibration.calibration import Calibration
 from lmm_classifier.calibration.cross_fitting import stratified_folds
 from lmm_classifier.calibration.fit import Fit, fit_by_leave_one_out
@@ -75,7 +76,7 @@ def measure_reranker(
         >>> benefit.identity, benefit.outcomes.pays in (True, False)
         ('views:five', True)
     """
-    path, config = expand_home(index_path), config or config_of_index(index_path)
+    path, config = index_location(index_path), config or config_of_index(index_path)
     indexes = Index.open_each(path)
     fit = fit_by_leave_one_out(config.retrieval, indexes)
     with displayed(progress) as show:

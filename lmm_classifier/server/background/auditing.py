@@ -168,7 +168,7 @@ class Auditing:
 
         config = self._classifier.config
         try:
-            indexes = Index.open_each(expand_home(config.retrieval.index_path))
+            indexes = Index.open_each(config.retrieval.index_path)
             version = run.version = indexes[0].contents.version
             audit = audit_opened_index(
                 indexes, config, progress=report, on_labels=lambda labels: self._keep_labels(labels, version)

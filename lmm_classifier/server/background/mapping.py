@@ -120,7 +120,7 @@ class DatasetMapping:
         lower_priority()
         began = time.monotonic()
         try:
-            indexes = Index.open_each(expand_home(self._classifier.config.retrieval.index_path))
+            indexes = Index.open_each(self._classifier.config.retrieval.index_path)
             self._made = ExampleMap.of(indexes, self._made, report)
             ended = Making()
         except Cancelled:

@@ -145,7 +145,7 @@ class LanceRowStore:
     def rows_of_labels(
         self, label_ids: IntArray, columns: Sequence[ColumnName] = ("vectors",), most: int | None = None
     ) -> Iterator[RowBlock]:
-        """Read all rows of some labels, in blocks; at most `most` of each label: those of the lowest content."""
+        """Read all rows of some labels, in blocks, by id; at most `most` of each label: those of the lowest content."""
         labels = require_labels(label_ids, len(self.counts))
         counts = self.counts[labels] if most is None else np.minimum(self.counts[labels], most)
         ids = np.repeat(self._starts[labels] - label_starts(counts)[:-1], counts) + np.arange(counts.sum())
