@@ -11,7 +11,7 @@ import typer
 
 from lmm_classifier.cli.completion import complete_dataset
 from lmm_classifier.cli.dataset_options import SOURCES, ImageFromOption, SplitFromOption, SplitOption, named_dataset
-from lmm_classifier.cli.options import FollowLinksOption, IdColumnOption, VectorColumnOption, only_one
+from lmm_classifier.cli.options import FollowLinksOption, IdColumnOption, IndexOption, VectorColumnOption, only_one
 
 if TYPE_CHECKING:
     from collections import Counter
@@ -43,7 +43,7 @@ def classify(
             autocompletion=complete_dataset,
         ),
     ] = None,
-    index: Annotated[Path | None, typer.Option(help="Index. [default: retrieval.index_path]")] = None,
+    index: IndexOption = None,
     output_format: Annotated[
         Format | None, typer.Option("--format", help="How results are written. [default: by the name of --output]")
     ] = None,

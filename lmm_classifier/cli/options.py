@@ -39,7 +39,8 @@ DebugOption = Annotated[bool, typer.Option("--debug", help="Show the traceback o
 
 # the path or URL of an index; the decorator below makes it an `IndexLocation`
 IndexArgument = Annotated[
-    str | None, typer.Argument(click_type=click.Path(), help="Index. [default: retrieval.index_path]")
+    str | None,
+    typer.Argument(metavar="[INDEX]", click_type=click.Path(), help="Index. [default: retrieval.index_path]"),
 ]
 VectorColumnOption = Annotated[
     str | None,
@@ -61,7 +62,8 @@ GroupsOption = Annotated[
     Path | None, typer.Option(help=".npy: the groups, such as objects, in a list like that of --labels.")
 ]
 IndexOption = Annotated[
-    str | None, typer.Option("--index", click_type=click.Path(), help="Index. [default: retrieval.index_path]")
+    str | None,
+    typer.Option("--index", metavar="PATH", click_type=click.Path(), help="Index. [default: retrieval.index_path]"),
 ]
 JsonFlag = Annotated[bool, typer.Option("--json", help="Write one JSON object.")]
 JsonFile = Annotated[Path | None, typer.Option("--json", help="Write all figures to this JSON file.")]
@@ -149,10 +151,13 @@ def only_one(files: list[Path] | None, option: str) -> Path | None:
     return files[0] if files else None
 
 
-def expanded(value: Any) -> Any:
-    """Expand `~` in paths, which a shell leaves in `--output=~/index`."""
+def expanded(name: str, value: Any) -> Any:
+    """Expand `~` in paths, which a shell leaves in `--output=~/index`; make a path or checked URL of `index`."""
+    from lmm_classifier.core.index_location import index_location
     from lmm_classifier.core.paths import expand_home
 
     if isinstance(value, list):
-        return [expanded(item) for item in value]
+        return [expanded(name, item) for item in value]
+    if name == "index" and isinstance(value, str):
+        return index_location(value)
     return expand_home(value) if isinstance(value, Path) else value

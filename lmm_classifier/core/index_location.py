@@ -9,7 +9,7 @@ from typing import Annotated, TypeAlias
 from pydantic import BeforeValidator, Field
 
 from lmm_classifier.core.errors import ConfigError
-from lmm_classifier.core.paths import expand_home
+from lmm_classifier.core.paths import absolute, expand_home
 from lmm_classifier.core.redaction import redact
 
 SCHEMES = ("s3", "gs", "az")
@@ -35,6 +35,26 @@ def index_location(location: Path | str) -> IndexLocation:
     if broken is not None and broken[1] in SCHEMES:
         raise ConfigError(f"{location} was a URL before it was made a path. Give the text {broken[1]}://{broken[2]}.")
     return expand_home(location)
+
+
+def path_of(location: IndexLocation) -> Path | None:
+    """Return the path of an index, None where a URL names it."""
+    return location if isinstance(location, Path) else None
+
+
+def name_of(location: IndexLocation) -> str:
+    """Return the name of an index: the last part of its path or URL.
+
+    Example:
+        >>> name_of("s3://bucket/animals")
+        'animals'
+    """
+    return location.absolute().name if isinstance(location, Path) else location.rpartition("/")[2]
+
+
+def absolute_location(location: IndexLocation) -> IndexLocation:
+    """Return the absolute path of an index, or its URL."""
+    return absolute(location) if isinstance(location, Path) else location
 
 
 def is_url(location: IndexLocation) -> bool:

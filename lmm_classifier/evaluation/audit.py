@@ -8,14 +8,13 @@ from pathlib import Path
 
 import numpy as np
 
-from lmm_classifier.core.index_location import index_location
 from lmm_classifier.calibration.fit import fit_by_leave_one_out
 from lmm_classifier.calibration.predictions import HeldOutPredictions
 from lmm_classifier.config import PipelineConfig
 from lmm_classifier.core.arrays import Float64Array, IntArray
 from lmm_classifier.core.errors import CalibrationError, ConfigError
+from lmm_classifier.core.index_location import index_location
 from lmm_classifier.core.metrics import wilson_interval
-from lmm_classifier.core.paths import expand_home
 from lmm_classifier.core.progress import ProgressCallback, ProgressOption
 from lmm_classifier.core.progress_display import displayed
 from lmm_classifier.evaluation.duplicates import find_duplicates

@@ -15,11 +15,11 @@ from pathlib import Path
 
 import numpy as np
 
-from lmm_classifier.core.index_location import index_location
 from lmm_classifier.calibration.fit import fit_by_leave_one_out
 from lmm_classifier.config import PipelineConfig
 from lmm_classifier.core.arrays import Float32Array, IntArray
 from lmm_classifier.core.errors import CalibrationError, EncoderError
+from lmm_classifier.core.index_location import IndexLocation, index_location
 from lmm_classifier.core.paths import expand_home
 from lmm_classifier.core.progress import ProgressCallback
 from lmm_classifier.core.protocols import Encoder, Preprocessed
@@ -180,7 +180,7 @@ class _Quantizer:
     def __init__(
         self,
         index: Index,
-        path: Path,
+        path: IndexLocation,
         config: PipelineConfig,
         encoder: ExportedEncoder,
         form: Form,
@@ -215,7 +215,7 @@ class _Quantizer:
         )
 
 
-def _require_examples(label_ids: IntArray, path: Path) -> None:
+def _require_examples(label_ids: IntArray, path: IndexLocation) -> None:
     labels = len(np.unique(label_ids))
     if labels < 2 or len(label_ids) <= labels:
         raise CalibrationError(

@@ -18,7 +18,7 @@ from lmm_classifier.core.paths import absolute
 from lmm_classifier.embeddings.whitening import transform_from_arrays
 from lmm_classifier.index.backends.lance_table.calibrations import put_calibration
 from lmm_classifier.index.backends.lance_table.copying import require_no_table, write_table
-from lmm_classifier.index.backends.lance_table.finishing import finished
+from lmm_classifier.index.backends.lance_table.finishing import bytes_of, finished
 from lmm_classifier.index.backends.lance_table.local_copy import read_table
 from lmm_classifier.index.contents import Array, IndexContents
 from lmm_classifier.index.manifest import Manifest
@@ -52,13 +52,18 @@ def has_durable_name(location: IndexLocation) -> bool:
 
 
 def editable_path(location: IndexLocation) -> Path:
-    """Return the folder of a durable index; raise IndexFileError for a URL, whose index cannot be edited in place."""
-    if isinstance(location, Path):
-        return location
-    raise IndexFileError(
-        f"{location} is a table, which is read but not edited. Make a durable index of it with `lmm-classifier import "
-        f"{location} --output FOLDER` and edit that, or build the table again."
-    )
+    """Return the folder of a durable index; raise IndexFileError where an index of the other formats is or would be."""
+    if is_table(location):
+        raise IndexFileError(
+            f"{location} is a table, which is read but not edited. Make a durable index of it with `lmm-classifier "
+            f"import {location} --output FOLDER` and edit that, or build the table again from its dataset."
+        )
+    if has_npz_name(location):
+        raise IndexFileError(
+            f"{location} is a .npz file, which cannot be edited. Make a durable index of it with "
+            "`lmm-classifier import`."
+        )
+    return Path(location)
 
 
 def read_index(location: IndexLocation) -> IndexContents:
@@ -72,6 +77,16 @@ def read_index(location: IndexLocation) -> IndexContents:
         return read_store(path) if is_durable(path) else read_archive(path)
     except OSError as error:
         raise IndexFileError(f"{path} is not a readable index ({error}).") from None
+
+
+def stored_bytes(location: IndexLocation) -> int:
+    """Return the bytes of all files of an index; of a table those of its rows."""
+    if is_table(location):
+        found = finished(table_url(location))
+        return 0 if found is None else bytes_of(found[0])
+    path = Path(location)
+    files = [path] if path.is_file() else sorted(file for file in path.rglob("*") if file.is_file())
+    return sum(file.stat().st_size for file in files)
 
 
 def read_manifest(location: IndexLocation) -> Manifest | None:

@@ -140,19 +140,15 @@ class Index:
         return cls(contents, fitted, fitted.transform(rows))
 
     def save(self, path: Path | str) -> None:
-        """Write the index: to one file if the name ends in `.npz`, else as a durable index in a new folder.
+        """Write the index: one file if the name ends in `.npz`, a table at a URL or `.lance`, else a durable folder.
 
-        To a URL such as `s3://BUCKET/NAME`, or a name that ends in `.lance`, it is written as a table. An existing
-        `.npz` file is replaced; IndexFileError is raised where there is another index.
+        An existing `.npz` file is replaced; IndexFileError is raised where there is another index.
         """
         write_index(index_location(path), self.contents)
 
     @classmethod
     def open(cls, path: Path | str, encoder: Fingerprint | None = None) -> Index:
-        """Open the index with its vectors of `encoder`, by default its first; raise IndexMismatchError without such.
-
-        `path` may be the URL of a table too. Its rows are copied once into the user's cache.
-        """
+        """Open an index, at a path or URL, with its vectors of `encoder`, or its first; IndexMismatchError without."""
         path = index_location(path)
         contents = read_index(path)
         place = 0 if encoder is None else places_of(contents.manifest, [encoder], str(path))[0]

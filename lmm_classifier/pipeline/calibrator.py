@@ -7,7 +7,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from lmm_classifier.core.index_location import index_location
 from lmm_classifier.calibration.calibration import Calibration
 from lmm_classifier.calibration.calibration_report import CalibrationReport
 from lmm_classifier.calibration.fit import Fit, fit_by_leave_one_out
@@ -24,8 +23,8 @@ from lmm_classifier.calibration.request import CalibrationRequest
 from lmm_classifier.config import PipelineConfig
 from lmm_classifier.core.arrays import Float32Array
 from lmm_classifier.core.errors import CalibrationError
+from lmm_classifier.core.index_location import IndexLocation, index_location
 from lmm_classifier.core.label_hierarchy import LabelHierarchy
-from lmm_classifier.core.paths import expand_home
 from lmm_classifier.core.progress import ProgressCallback, ProgressOption
 from lmm_classifier.core.progress_display import displayed
 from lmm_classifier.index.build.editor import IndexEditor
@@ -130,7 +129,7 @@ def _is_current(state: object, index: Index, hierarchy: LabelHierarchy | None) -
 
 
 def _thresholds_alone(
-    path: Path, config: PipelineConfig, former: FormerCalibration, asked: CalibrationRequest
+    path: IndexLocation, config: PipelineConfig, former: FormerCalibration, asked: CalibrationRequest
 ) -> CalibrationReport:
     """Set the thresholds from the held-out results of the former calibration."""
     before = former.request
@@ -176,7 +175,7 @@ def _warning(indexes: Sequence[Index], request: CalibrationRequest) -> str:
 
 def _measured(
     indexes: Sequence[Index],
-    path: Path,
+    path: IndexLocation,
     config: PipelineConfig,
     fit: Fit,
     request: CalibrationRequest,
@@ -189,7 +188,7 @@ def _measured(
     return RerankerMeasurement(benefit, today(), request.max_calls)
 
 
-def _check_size(index: Index, path: Path) -> None:
+def _check_size(index: Index, path: IndexLocation) -> None:
     labels = index.gallery.labels
     if labels < 2 or len(index) <= labels:
         raise CalibrationError(

@@ -6,7 +6,6 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from lmm_classifier.core.index_location import index_location
-from lmm_classifier.core.paths import expand_home
 from lmm_classifier.data.limits import ImageLimits
 from lmm_classifier.data.places import Place
 from lmm_classifier.evaluation.duplicates import Duplicates

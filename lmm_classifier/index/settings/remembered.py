@@ -7,10 +7,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from lmm_classifier.core.index_location import index_location
 from lmm_classifier.config import PipelineConfig
 from lmm_classifier.core.errors import ConfigError, IndexFileError
-from lmm_classifier.core.paths import expand_home
+from lmm_classifier.core.index_location import index_location
 from lmm_classifier.index.formats import read_manifest
 from lmm_classifier.index.settings.kept import checked_settings
 

@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from lmm_classifier.core.index_location import index_location
 from lmm_classifier.config import PipelineConfig
 from lmm_classifier.core.errors import IndexFileError, OutputError
+from lmm_classifier.core.index_location import index_location
 from lmm_classifier.core.paths import expand_home
 from lmm_classifier.core.progress import ProgressCallback, Skipped
 from lmm_classifier.data.label_folders import Action, LabelFolders

@@ -10,7 +10,6 @@ from threading import Event, Lock, Thread
 from typing import Literal
 
 from lmm_classifier.core.errors import CalibrationError, Cancelled, LmmClassifierError
-from lmm_classifier.core.paths import expand_home
 from lmm_classifier.core.progress import Progress
 from lmm_classifier.evaluation.audit import audit_opened_index
 from lmm_classifier.evaluation.duplicates import Duplicates

@@ -72,7 +72,8 @@ class Finisher:
                 "Commit the chunks first."
             )
         manifest = arrivals.manifest
-        origin = _origin(arrivals, chosen)
+        names = arrivals.committed_chunks() if chosen is None else chosen
+        origin = _origin(names)
         if (former := finished(self.url)) is not None and former[1].source == origin:
             logger.debug("%s is finished already", self.url)
             return
@@ -136,9 +137,18 @@ def finished(url: str) -> tuple[Any, About] | None:
     return rows, About.from_arrays(get_arrays(about, int(version)), str(about))
 
 
-def _origin(arrivals: Arrivals, wanted: frozenset[str] | None) -> str:
-    """Return what tells whether the rows of a table were made of these chunks."""
-    names = arrivals.committed_chunks() if wanted is None else wanted
+def bytes_of(dataset: Any) -> int:
+    """Return the bytes of the rows of an opened version, as its manifest has them, without the indexes."""
+    files = [file for fragment in dataset.get_fragments() for file in fragment.metadata.files]
+    return sum(file.file_size_bytes or 0 for file in files)
+
+
+def is_finished(chunks: Collection[str], about: About) -> bool:
+    """Return whether the rows of a table were made of these chunks, all of them and no others."""
+    return about.source == _origin(chunks)
+
+
+def _origin(names: Collection[str]) -> str:
     return hashlib.blake2b("\0".join(sorted(names)).encode(), digest_size=16).hexdigest()
 
 
