@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lmm_classifier.cli.completion import complete_dataset
+from lmm_classifier.cli.completion import complete_place
 from lmm_classifier.cli.dataset_options import (
     ImageFromOption,
     LabelFromOption,
@@ -43,7 +43,7 @@ def calibrate(
         typer.Option(
             metavar="DATASET",
             help="Labeled dataset, as for build, to calibrate on instead of leave-one-out.",
-            autocompletion=complete_dataset,
+            autocompletion=complete_place,
         ),
     ] = None,
     group_by: Annotated[
@@ -56,7 +56,7 @@ def calibrate(
             metavar="DATASET",
             help="Unlabeled images from production, in a folder or any other dataset. If they are less similar to the "
             "examples than these to each other, clusters of similar examples are held out.",
-            autocompletion=complete_dataset,
+            autocompletion=complete_place,
         ),
     ] = None,
     label_from: LabelFromOption = None,

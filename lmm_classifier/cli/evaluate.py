@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from lmm_classifier.cli.completion import complete_dataset
+from lmm_classifier.cli.completion import complete_place
 from lmm_classifier.cli.dataset_options import (
     EvaluatedGroupFromOption,
     ImageFromOption,
@@ -44,7 +44,7 @@ def evaluate(
         str | None,
         typer.Argument(
             help="Labeled images, as for build. Images of a label that the index does not have count as unknown.",
-            autocompletion=complete_dataset,
+            autocompletion=complete_place,
         ),
     ] = None,
     index: IndexOption = None,

@@ -7,9 +7,9 @@ from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, cast
 
-import click
 import typer
 
+from lmm_classifier.cli.completion import complete_place
 from lmm_classifier.cli.options import IndexArgument
 
 if TYPE_CHECKING:
@@ -38,8 +38,8 @@ def export(
     output: Annotated[
         str | None,
         typer.Option(
-            click_type=click.Path(),
-            metavar="PATH",
+            metavar="PATH|URL",
+            autocompletion=complete_place,
             help="File to write; a folder for folder, cleanlab and fiftyone; for lance a folder NAME.lance, or a URL. "
             "[default: index.npz; others need one]",
         ),

@@ -7,9 +7,9 @@ from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-import click
 import typer
 
+from lmm_classifier.cli.completion import complete_place
 from lmm_classifier.cli.options import (
     GroupColumnOption,
     GroupsOption,
@@ -44,9 +44,9 @@ def import_index(
     file: Annotated[
         str,
         typer.Argument(
-            click_type=click.Path(),
-            help="Index in one .npz file, or a table of Lance at a path or URL; vectors: .parquet, a folder of them, or "
-            ".npy; or corrected labels: an export of Label Studio or FiftyOne, or a .csv table.",
+            autocompletion=complete_place,
+            help="Index in one .npz file, or a table of Lance at a path or URL; vectors: .parquet, a folder of them, "
+            "or .npy; or corrected labels: an export of Label Studio or FiftyOne, or a .csv table.",
         ),
     ],
     output: Annotated[Path, typer.Option(help="Folder of the new durable index.")] = Path("index"),

@@ -9,10 +9,9 @@ from inspect import Parameter, Signature, signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
-import click
 import typer
 
-from lmm_classifier.cli.completion import complete_configuration
+from lmm_classifier.cli.completion import complete_configuration, complete_place
 from lmm_classifier.cli.error_handling import exit_on_error
 from lmm_classifier.cli.given_configuration import complete_logged_commands, given_configuration
 from lmm_classifier.cli.quiet import is_quiet, quiet_if
@@ -40,7 +39,7 @@ DebugOption = Annotated[bool, typer.Option("--debug", help="Show the traceback o
 # the path or URL of an index; the decorator below makes it an `IndexLocation`
 IndexArgument = Annotated[
     str | None,
-    typer.Argument(metavar="[INDEX]", click_type=click.Path(), help="Index. [default: retrieval.index_path]"),
+    typer.Argument(help="Index. [default: retrieval.index_path]", autocompletion=complete_place),
 ]
 VectorColumnOption = Annotated[
     str | None,
@@ -63,7 +62,12 @@ GroupsOption = Annotated[
 ]
 IndexOption = Annotated[
     str | None,
-    typer.Option("--index", metavar="PATH", click_type=click.Path(), help="Index. [default: retrieval.index_path]"),
+    typer.Option(
+        "--index",
+        metavar="PATH|URL",
+        help="Index. [default: retrieval.index_path]",
+        autocompletion=complete_place,
+    ),
 ]
 JsonFlag = Annotated[bool, typer.Option("--json", help="Write one JSON object.")]
 JsonFile = Annotated[Path | None, typer.Option("--json", help="Write all figures to this JSON file.")]

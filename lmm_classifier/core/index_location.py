@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Annotated, TypeAlias
+from typing import Annotated, Any, TypeAlias
 
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator
 
 from lmm_classifier.core.errors import ConfigError
 from lmm_classifier.core.paths import absolute, expand_home
@@ -80,4 +80,8 @@ def _checked(url: str) -> str:
     return f"{scheme}://{'/'.join(parts)}"
 
 
-IndexLocationField = Annotated[IndexLocation, Field(strict=False), BeforeValidator(index_location)]
+def _given(value: Any) -> Any:
+    return index_location(value) if isinstance(value, str | Path) else value
+
+
+IndexLocationField = Annotated[IndexLocation, BeforeValidator(_given)]

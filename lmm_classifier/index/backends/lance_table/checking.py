@@ -81,8 +81,9 @@ class _RowCheck:
         self._last = keys[-1]
         self._counts += np.bincount(labels, minlength=len(self._counts))
         self._examples += len(batch["paths"].flatten())
-        for place, sums in enumerate(self._sums):
-            rows = self._vectors(batch, place, sums.shape[1])
+        dims = [fingerprint.dim for fingerprint in self._about.manifest.fingerprints]
+        for place, (sums, dim) in enumerate(zip(self._sums, dims)):
+            rows = self._vectors(batch, place, dim)
             self._not_finite += int((~np.isfinite(rows)).any(axis=1).sum())
             np.add.at(sums, labels, rows.astype(np.float64))
 
