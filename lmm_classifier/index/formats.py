@@ -55,8 +55,8 @@ def editable_path(location: IndexLocation) -> Path:
     """Return the folder of a durable index; raise IndexFileError where an index of the other formats is or would be."""
     if is_table(location):
         raise IndexFileError(
-            f"{location} is a table, which is read but not edited. Make a durable index of it with `lmm-classifier "
-            f"import {location} --output FOLDER` and edit that, or build the table again from its dataset."
+            f"{location} is a table, which is read but not edited. Build it again from its dataset, or make a durable "
+            "index of it with `lmm-classifier import` and edit that."
         )
     if has_npz_name(location):
         raise IndexFileError(

@@ -60,7 +60,7 @@ def require_no_table(url: str) -> None:
 
 
 def write_table(url: str, contents: IndexContents, bucket_bytes: int = BUCKET_BYTES) -> None:
-    """Write an index as a new table; one that was interrupted goes on. A finished table is never overwritten.
+    """Write an index as a new table; one that was interrupted is resumed. A finished table is never overwritten.
 
     `bucket_bytes` are those of `LanceTable.finish`.
 

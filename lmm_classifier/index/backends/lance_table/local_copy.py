@@ -13,7 +13,9 @@ import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -24,10 +26,12 @@ from lmm_classifier.core.user_cache import user_cache
 from lmm_classifier.embeddings.whitening import IdentityTransform, transform_from_arrays
 from lmm_classifier.index.backends.lance_table.about import About
 from lmm_classifier.index.backends.lance_table.calibrations import get_calibration
+from lmm_classifier.index.backends.lance_table.columns import hexadecimal, vectors_of
+from lmm_classifier.index.backends.lance_table.datasets import translated
 from lmm_classifier.index.backends.lance_table.finishing import finished
-from lmm_classifier.index.backends.lance_table.layout import ABOUT_VERSION
-from lmm_classifier.index.backends.lance_table.table_reader import TableReader
+from lmm_classifier.index.backends.lance_table.layout import ABOUT_VERSION, vector_column
 from lmm_classifier.index.contents import Array, EncoderVectors, IndexContents
+from lmm_classifier.index.storage.columns import Labels
 from lmm_classifier.index.storage.npz import require_inside
 from lmm_classifier.index.storage.snapshot import Snapshot, Stamp, read_snapshot, rows_in_memory, write_snapshot
 from lmm_classifier.index.storage.state import as_embeddings
@@ -38,6 +42,7 @@ logger: logging.Logger = logging.getLogger(__name__)
 _FOLDER = "tables"  # in the user's cache
 _MOST = 100 << 30  # bytes of all copies; the ones that were not used for the longest time are removed
 _BLOCK = 1024
+_READ = 8192  # rows read at a time
 
 
 def read_table(url: str) -> IndexContents:
@@ -58,7 +63,7 @@ def read_table(url: str) -> IndexContents:
         for place, transform in enumerate(transforms)
         if not (is_exact and isinstance(transform, IdentityTransform))
     ]
-    copy = _copied(_folder_of(url), number, TableReader(url, dataset, about), matrices)
+    copy = _copied(_folder_of(url), number, _Reader(url, dataset, about), matrices)
     calibration, calibrated = get_calibration(url)
     return IndexContents(
         manifest=about.manifest,
@@ -122,7 +127,7 @@ class _Copy:
             yield rows[start : start + _BLOCK].astype(dtype, copy=False)
 
 
-def _copied(folder: Path | None, number: int, reader: TableReader, matrices: Sequence[_Matrix]) -> _Copy:
+def _copied(folder: Path | None, number: int, reader: _Reader, matrices: Sequence[_Matrix]) -> _Copy:
     """Return the copy in a folder, which is made where it is not there, damaged, or of another version."""
     stamp = _stamp(reader.about, number, matrices)
     former = None if folder is None else read_snapshot(folder, number)
@@ -166,7 +171,7 @@ def _stamp(about: About, number: int, matrices: Sequence[_Matrix]) -> Stamp:
 
 
 def _rows(
-    reader: TableReader, places: IntArray, firsts: IntArray, matrix: _Matrix
+    reader: _Reader, places: IntArray, firsts: IntArray, matrix: _Matrix
 ) -> Iterator[tuple[IntArray, Float32Array]]:
     """Yield the rows of a matrix with their places: those of a row for each of its examples."""
     for start, vectors in reader.vectors(matrix.encoder):
@@ -194,3 +199,63 @@ def _remove_others(folder: Path) -> None:
             return
         shutil.rmtree(path, ignore_errors=True)
         total -= sizes[path]
+
+
+@dataclass(frozen=True)
+class _Examples:
+    """The N examples of a table of R rows, in the order of their ids, and where those of a row are."""
+
+    table: Table
+    places_of_row: IntArray  # (N,) place of each example, in the order of the rows
+    first_of_row: IntArray  # (R + 1,) where the places of a row begin
+
+
+@dataclass(frozen=True)
+class _Reader:
+    """Reads the opened rows of the table at `url`."""
+
+    url: str
+    dataset: Any
+    about: About
+
+    def examples(self) -> _Examples:
+        """Return all examples, one for each id of a row; raise IndexFileError where two have the same id."""
+        paths, hashes = list[str](), list[str]()
+        labels, counts = list[IntArray](), list[IntArray]()
+        for batch in self._batches(["label", "content", "paths"]):
+            ids = batch["paths"].to_pylist()
+            paths += [path for of_row in ids for path in of_row]
+            counts.append(np.array([len(of_row) for of_row in ids], np.int64))
+            hashes += hexadecimal(batch["content"])
+            labels.append(batch["label"].to_numpy().astype(np.int64))
+        counted = np.concatenate([np.empty(0, np.int64), *counts])
+        self._require_complete(len(counted), len(paths))
+        order = np.array(sorted(range(len(paths)), key=paths.__getitem__), np.int64)
+        places = np.empty(len(order), np.int64)
+        places[order] = np.arange(len(order))
+        row_of = np.repeat(np.arange(len(counted)), counted)[order].tolist()
+        ids = [paths[number] for number in order.tolist()]
+        if (again := next((one for one, other in pairwise(ids) if one == other), None)) is not None:
+            raise IndexFileError(f"{self.url} has two examples with the id {again!r}. Build it again.")
+        numbers = np.concatenate(labels)[row_of]
+        table = Table(Labels(list(self.about.label_names), numbers), ids, [hashes[row] for row in row_of])
+        return _Examples(table, places, np.concatenate([[0], np.cumsum(counted)]))
+
+    def vectors(self, encoder: int) -> Iterator[tuple[int, Float32Array]]:
+        """Yield the number of the first row and the vectors (n, dim) of each block."""
+        column, dim = vector_column(encoder), self.about.manifest.fingerprints[encoder].dim
+        start = 0
+        for batch in self._batches([column]):
+            yield start, vectors_of(batch[column], dim)
+            start += batch.num_rows
+
+    def _batches(self, columns: list[str]) -> Iterator[Any]:
+        with translated(self.url):
+            yield from self.dataset.scanner(columns=columns, batch_size=_READ, scan_in_order=True).to_batches()
+
+    def _require_complete(self, rows: int, examples: int) -> None:
+        if (rows, examples) != (self.about.rows, self.about.manifest.count):
+            raise IndexFileError(
+                f"{self.url} has {rows} rows with {examples} examples, but {self.about.rows} with "
+                f"{self.about.manifest.count} were written. Build it again."
+            )
