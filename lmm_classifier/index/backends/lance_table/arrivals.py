@@ -100,7 +100,7 @@ class Arrivals:
         return self.location.write_fragments(reader, schema)
 
     def _checked(self, name: str, rows: Any) -> Any:
-        """Return the rows of a chunk with the types of the dataset; raise IndexFileError where they cannot have them."""
+        """Return the rows of a chunk with the types of the dataset; raise IndexFileError where they have others."""
         types, functions = arrow(), compute()
         expected = [field.name for field in self._dataset.schema if field.name != "chunk"]
         if not name or not isinstance(name, str):
