@@ -52,7 +52,7 @@ class ShortlistSimilarities(SimilaritiesBase):
         embeddings, forms, to_means = gallery.prepare_queries(queries, left_out)
         means = to_means()
         lists = [
-            np.union1d(rows[rows >= 0], _rows_of_nearest_labels(gallery, cosines))
+            np.union1d(rows[rows >= 0], rows_of_nearest_labels(gallery, cosines))
             for rows, cosines in zip(nearby, means[0])
         ]
         for query, rows_left_out in enumerate(left_out):
@@ -102,7 +102,7 @@ class ShortlistSimilarities(SimilaritiesBase):
         return self.distances
 
 
-def _rows_of_nearest_labels(gallery: Gallery, cosines: Float64Array) -> IntArray:
+def rows_of_nearest_labels(gallery: Gallery, cosines: Float64Array) -> IntArray:
     """Return rows of the labels whose means have the highest of `cosines` (C,); of a large label an even sample."""
     labels = np.argsort(-cosines, kind="stable")[:_LABELS]
     samples = []
