@@ -21,6 +21,7 @@ from lmm_classifier.calibration.simulated_unknowns import OpenSetTradeoff
 from lmm_classifier.core.arrays import Arrays, Float64Array, unnest
 from lmm_classifier.index.contents import IndexContents
 from lmm_classifier.index.staleness import ChangesSince, ExampleDigests, describe_changes, vectors_digest
+from lmm_classifier.neighbors.gathering.gathered import UnreadLabels
 from lmm_classifier.neighbors.novelty import Familiarity
 from lmm_classifier.neighbors.voting import RuleSpec
 from lmm_classifier.rerank.benefit import RerankerBenefit
@@ -191,7 +192,8 @@ def _fit_of(
     if not _knows_the_names(arrays, contents):
         rule = replace(rule, text=None)  # its texts are of other labels
     familiarity = Familiarity.from_arrays(familiar, contents.manifest.count)
-    return EncoderFit(rule, familiarity, _norms(fitted, arrays["examples"].shape, changes))
+    unread = UnreadLabels.from_array(fitted["unread"]) if "unread" in fitted else UnreadLabels()
+    return EncoderFit(rule, familiarity, _norms(fitted, arrays["examples"].shape, changes), unread)
 
 
 def _norms(arrays: Arrays, shape: tuple[int, ...], changes: ChangesSince) -> Float64Array | None:

@@ -23,7 +23,6 @@ from lmm_classifier.core.arrays import Float32Array, Float64Array, IntArray
 from lmm_classifier.core.progress import Progress, ProgressCallback
 from lmm_classifier.core.protocols import Similarities
 from lmm_classifier.neighbors.gallery import Gallery
-from lmm_classifier.neighbors.leave_one_out import LeaveOneOutSimilarities
 
 # (queries, k) -> the k nearest rows and their cosines
 SearchRows = Callable[[Float32Array, int], tuple[IntArray, Float64Array]]
@@ -100,8 +99,24 @@ def signals(plain: Similarities, in_metric: Similarities, knn_distance: Float64A
     return _stack(_relative_density(rows, cosines, knn_distance), nearest, plain, in_metric)
 
 
+def signals_by_label(
+    neighbors: tuple[IntArray, Float64Array], plain: Similarities, in_metric: Similarities, knn_distance: Float64Array
+) -> Float64Array:
+    """Return the five signals (n, 5) where the density is known for each label instead of each example.
+
+    Args:
+        neighbors: labels (n, k) of the nearest examples, -1 for none, and the cosines of these examples.
+        plain: similarities in the space of the index.
+        in_metric: the same queries in the within-class metric.
+        knn_distance: of the labels, (C,).
+    """
+    label_ids, cosines = neighbors
+    nearest = cosines[:, 0] if cosines.shape[1] else np.full(len(cosines), -np.inf)
+    return _stack(_relative_density(label_ids, cosines, knn_distance), nearest, plain, in_metric)
+
+
 def signals_held_out(
-    density: NeighborDensity, rows: IntArray, plain: LeaveOneOutSimilarities, in_metric: LeaveOneOutSimilarities
+    density: NeighborDensity, rows: IntArray, plain: Similarities, in_metric: Similarities
 ) -> Float64Array:
     """Return the five signals (b, 5) of the examples `rows` (b,), each compared with a dataset without it."""
     nearest = plain.top_k_mean(1).max(axis=1, initial=-np.inf)

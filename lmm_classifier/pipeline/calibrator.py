@@ -90,7 +90,8 @@ def calibrate_index(
     texts = encode_label_names(indexes, config, path)
     reranking = former.reranking
     with displayed(progress) as show:
-        fit, held_out = fit_by_request(indexes, config, path, request, texts, show)
+        sparse = coarse is None and request.max_calls is None  # these need the probabilities of all labels
+        fit, held_out = fit_by_request(indexes, config, path, request, texts, show, sparse=sparse)
         fitted, predictions = fit
         hierarchy = HierarchyFit.of(coarse, predictions, index.label_names)
         levels = required_guarantees(fitted.held_out, hierarchy, request)

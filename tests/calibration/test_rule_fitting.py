@@ -200,7 +200,7 @@ def test_a_fixed_temperature_is_not_fitted(rule):
 def test_the_limits_of_time_and_memory():
     """What is held out and tried, at most; the numbers of the guide to large indexes rest on them."""
     assert (module.MAX_ROWS, module._ROWS_FOR_SHRINKAGE, module._BLOCK) == (20_000, 5000, 4096)
-    assert (module._MAX_SCORES, module._SCORES_FOR_SHRINKAGE) == (20_000_000, 4_000_000)
+    assert (module.MAX_SCORES, module._SCORES_FOR_SHRINKAGE) == (20_000_000, 4_000_000)
     assert (module._MAX_PAIRS, module._MIN_ROWS) == (2_000_000_000, 1000)
 
 

@@ -61,10 +61,13 @@ class LeftOutShortlist:
         gallery: N rows, in the space of the index or in the metric.
         downdate: (1 - shrinkage) / freedom of the metric, 0 without one.
         centered: whether the dataset mean was subtracted from the rows.
+        unread: what is put for labels without a row on the shortlist.
     """
 
-    def __init__(self, gallery: Gallery, downdate: float = 0.0, centered: bool = False) -> None:
-        self._gallery = gallery
+    def __init__(
+        self, gallery: Gallery, downdate: float = 0.0, centered: bool = False, unread: UnreadLabels | None = None
+    ) -> None:
+        self._gallery, self._unread = gallery, unread or UnreadLabels()
         self._removal = Downdate.of(gallery.counts, gallery.means, downdate, centered)
         norms = gallery.norms if gallery.projected is None else gallery.projected.norms
         self._space = RowsInSpace(gallery.embeddings, norms, gallery.projected)
@@ -82,7 +85,7 @@ class LeftOutShortlist:
         examples, rows = number_rows(lists)
         found = QueryRowPairs(len(numbers), examples, rows, left_out.cosines(self._space, examples, rows))
         embeddings, _ = directions(np.asarray(z, np.float32))
-        return GatheredSimilarities(embeddings, found, gallery.label_ids[rows], cosines, distances, UnreadLabels())
+        return GatheredSimilarities(embeddings, found, gallery.label_ids[rows], cosines, distances, self._unread)
 
 
 def left_out_blocks(

@@ -72,7 +72,7 @@ def competing_labels(
 ) -> list[IntArray]:
     """Return for each of n queries the labels to read, ascending.
 
-    They are the labels of the nearest neighbors, then those with the nearest means, and then those of the rows that
+    They are the labels with the nearest means, then those of the nearest neighbors, and then those of the rows that
     are nearest in the space of the scores, as many as the limits allow.
 
     Args:
@@ -87,7 +87,7 @@ def competing_labels(
         likely = likely[np.lexsort((likely, -cosines[likely]))]
         likely = likely[np.isfinite(cosines[likely])]
         near = neighbors.label_ids[query][:NEIGHBORS]
-        wanted = np.concatenate([near, likely, in_space.label_ids[query]])
+        wanted = np.concatenate([likely, near, in_space.label_ids[query]])
         labels, first = np.unique(wanted, return_index=True)
         first = np.sort(first[labels >= 0])[: max(limits.labels, 1)]
         chosen.append(np.sort(wanted[first]))

@@ -19,11 +19,7 @@ from lmm_classifier.core.protocols import RowStore
 from lmm_classifier.core.rows import RowBlock
 from lmm_classifier.neighbors.gallery import ProjectedMetric, directions
 from lmm_classifier.neighbors.gathering.gathered import GatheredSimilarities, RowsInSpace, UnreadLabels
-from lmm_classifier.neighbors.leave_one_out import Downdate
 from lmm_classifier.neighbors.gathering.left_out_shortlist import LeftOutPairs
-from lmm_classifier.neighbors.metric import WithinClassMetric, apply_power_normalization
-from lmm_classifier.neighbors.novelty import NEIGHBORS
-from lmm_classifier.neighbors.rescoring import QueryRowPairs
 from lmm_classifier.neighbors.gathering.reading import (
     FoundRows,
     GatheredRows,
@@ -31,6 +27,10 @@ from lmm_classifier.neighbors.gathering.reading import (
     RowReader,
     competing_labels,
 )
+from lmm_classifier.neighbors.leave_one_out import Downdate
+from lmm_classifier.neighbors.metric import WithinClassMetric, apply_power_normalization
+from lmm_classifier.neighbors.novelty import NEIGHBORS
+from lmm_classifier.neighbors.rescoring import QueryRowPairs
 
 _TINY = 1e-12
 _AT_ONCE = 1 << 22  # queries times labels at a time: 34 MB in float64

@@ -11,16 +11,13 @@ from lmm_classifier.calibration.fusion.encoder_fit import EncoderFit
 from lmm_classifier.core.arrays import Float32Array, Float64Array, IntArray
 from lmm_classifier.core.linalg import threads_for
 from lmm_classifier.core.numerics import log_softmax
-from lmm_classifier.index.formats import is_durable
-from lmm_classifier.index.hnsw import HnswGraph, wants_graph
+from lmm_classifier.index.hnsw import HnswGraph, open_graph
 from lmm_classifier.index.vector_index import Index
 from lmm_classifier.neighbors.config import RetrievalConfig
 from lmm_classifier.neighbors.gallery import Gallery, directions
 from lmm_classifier.neighbors.metric import gallery_in_metric
-from lmm_classifier.neighbors.shortlist import ShortlistSimilarities
+from lmm_classifier.neighbors.shortlist import SHORTLIST, ShortlistSimilarities
 from lmm_classifier.neighbors.similarities import GallerySimilarities
-
-_SHORTLIST = 500  # rows; of the ten nearest it misses one in some thousands (see benchmarks/search.py)
 
 Compared = GallerySimilarities | ShortlistSimilarities
 
@@ -46,7 +43,7 @@ class EncoderRetriever:
 
     @classmethod
     def open(
-        cls, config: RetrievalConfig, index: Index, fit: EncoderFit, former: EncoderRetriever | None, whole: bool
+        cls, config: RetrievalConfig, index: Index, fit: EncoderFit, former: EncoderRetriever | None
     ) -> EncoderRetriever:
         """Open retrieval over an index.
 
@@ -55,7 +52,6 @@ class EncoderRetriever:
             index: the examples.
             fit: of the rule, complete or not.
             former: the same of another version of the index, whose work is reused where it still holds.
-            whole: whether these are all examples; the search graph of a part is not stored.
         """
         same_metric = former is not None and former.fit.rule.metric.equals(fit.rule.metric)
         reusable = former if same_metric else None
@@ -70,12 +66,7 @@ class EncoderRetriever:
             reusable.metric_gallery if reusable else None,
             former_rows,
         )
-        graph = None
-        if wants_graph(config.search, len(index)):
-            is_stored = whole and index.contents.version > 0 and is_durable(config.index_path)  # else it is in memory
-            folder = config.index_path if is_stored else None
-            graph = HnswGraph(index, folder, former.graph if former else None)
-        return cls(index, fit, metric_gallery, graph)
+        return cls(index, fit, metric_gallery, open_graph(config, index, former.graph if former else None))
 
     def fitted_by(self, fit: EncoderFit) -> EncoderRetriever:
         """Return retrieval over the same examples by another fit."""
@@ -107,10 +98,11 @@ class EncoderRetriever:
             exact = gallery.compare(queries, left_out)
             return exact, self.metric_gallery.compare(metric.whiten(exact.embeddings), left_out)
         spare = max(map(len, left_out), default=0)  # as many of those found may have been left out
-        shortlist = self.graph.search(directions(queries)[0], _SHORTLIST + spare)
-        plain = ShortlistSimilarities.of(gallery, queries, shortlist, left_out)
-        mapped = metric.whiten(plain.embeddings)
-        return plain, ShortlistSimilarities.of(self.metric_gallery, mapped, shortlist, left_out)
+        shortlist = self.graph.search(directions(queries)[0], SHORTLIST + spare)
+        in_metric, unread = self.fit.scores_in_metric, self.fit.unread
+        plain = ShortlistSimilarities.of(gallery, queries, shortlist, left_out, None if in_metric else unread)
+        mapped, lines = metric.whiten(plain.embeddings), unread if in_metric else None
+        return plain, ShortlistSimilarities.of(self.metric_gallery, mapped, shortlist, left_out, lines)
 
 
 def _former_rows(former: EncoderRetriever | None, index: Index) -> list[int]:

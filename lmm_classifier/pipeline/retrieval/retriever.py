@@ -81,11 +81,13 @@ class Retriever:
             calibration = _carried(fitted, config, indexes[0], first)
             is_carried = calibration is not None
             if calibration is None:
-                calibration = fit_by_leave_one_out(config, indexes, other_vectors=other_vectors, progress=progress)[0]
+                calibration = fit_by_leave_one_out(
+                    config, indexes, other_vectors=other_vectors, progress=progress, sparse=True
+                )[0]
                 fitted = CarriedFit.of(calibration, indexes[0].contents, first.contents)
         formers = former.encoders if former is not None and len(former.encoders) == len(indexes) else ()
         encoders = tuple(
-            EncoderRetriever.open(config, index, fit, formers[place] if formers else None, labels is None)
+            EncoderRetriever.open(config, index, fit, formers[place] if formers else None)
             for place, (index, fit) in enumerate(zip(indexes, calibration.fits, strict=True))
         )
         calibration = replace(calibration, fits=tuple(encoder.fit for encoder in encoders))
