@@ -21,10 +21,16 @@ LABELS = 30
 
 
 @pytest.fixture(scope="module")
-def index():
-    """Return an index of 30 labels."""
-    names = [f"label {number:02}" for number in range(LABELS) for _ in range(20)]
-    return Index.from_vectors(clustered_embeddings(np.random.default_rng(0), names, 24, spread=1.7), names)
+def drawn():
+    """Return an index of 30 labels, and other images of them."""
+    names = [f"label {number:02}" for number in range(LABELS) for _ in range(60)]
+    rows = clustered_embeddings(np.random.default_rng(0), names, 24, spread=1.4)
+    return Index.from_vectors(rows[::3], names[::3]), np.concatenate([rows[1::3], rows[2::3]])
+
+
+@pytest.fixture(scope="module")
+def index(drawn):
+    return drawn[0]
 
 
 def short(monkeypatch, rows=60, labels=2):
@@ -35,14 +41,13 @@ def short(monkeypatch, rows=60, labels=2):
     monkeypatch.setattr(shortlist, "_LABELS", labels)
 
 
-def test_a_complete_shortlist_is_exact(index):
+def test_a_complete_shortlist_is_exact(index, monkeypatch):
     """Where the shortlist holds every row, the fit is the exact one, and no label is without a row."""
+    short(monkeypatch, rows=700)
     exact, of_exact = fit_by_leave_one_out(RetrievalConfig(search="exact"), [index])
     listed, of_listed = fit_by_leave_one_out(RetrievalConfig(search="ann"), [index])
-    unseen = [np.isneginf(predictions.log_probabilities).any() for predictions in (of_exact, of_listed)]
-    assert unseen == [False, False]
-    np.testing.assert_allclose(of_listed.confidence, of_exact.confidence, atol=0.02)
-    assert (of_listed.log_probabilities.argmax(axis=1) == of_exact.log_probabilities.argmax(axis=1)).mean() > 0.995
+    np.testing.assert_allclose(of_listed.log_probabilities, of_exact.log_probabilities, atol=1e-3)
+    np.testing.assert_allclose(of_listed.familiarity, of_exact.familiarity, atol=1e-3)
     assert exact.rule != listed.rule
 
 
@@ -69,21 +74,18 @@ def test_left_out_rows_have_their_exact_cosines(index, monkeypatch, project_from
             np.testing.assert_allclose(cosines, exact.similarities[place, listed], atol=2e-5)
 
 
-def test_answers_and_held_out_examples_are_equally_sure(index, monkeypatch):
+def test_answers_and_held_out_examples_are_equally_sure(drawn, monkeypatch):
     """New images of the same labels are answered with the confidence that held-out examples had."""
     short(monkeypatch)
+    index, images = drawn
     config = RetrievalConfig(search="ann")
     calibration, predictions = fit_by_leave_one_out(config, [index])
     assert 5 in calibration.fits[0].unread.lines
-    names = [f"label {number:02}" for number in range(LABELS) for _ in range(20)]
-    centers = np.stack([index.gallery.means[label] for label in index.label_ids])
-    noise = np.random.default_rng(1).permutation(index.gallery.embeddings - centers)
-    retriever = EncoderRetriever.open(config, index, calibration.fits[0], None)
-    scores = retriever.score((centers + noise).astype(np.float32), [])
-    assert len(names) == len(scores.familiarity)
+    scores = EncoderRetriever.open(config, index, calibration.fits[0], None).score(images, [])
     assert np.isfinite(scores.log_probabilities).all()
     sure = np.exp(scores.log_probabilities.max(axis=1)).mean()
-    assert sure == pytest.approx(predictions.confidence.mean(), abs=0.05)
+    assert sure == pytest.approx(predictions.confidence.mean(), abs=0.03)
+    assert scores.familiarity.mean() == pytest.approx(predictions.familiarity.mean(), abs=0.15)
 
 
 def test_lines_of_labels_without_a_row(index, monkeypatch):

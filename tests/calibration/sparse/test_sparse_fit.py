@@ -19,7 +19,7 @@ LABELS = 60
 def index():
     """Return an index of 60 labels, some of which are close to each other."""
     names = [f"label {number:02}" for number in range(LABELS) for _ in range(8)]
-    return Index.from_vectors(clustered_embeddings(np.random.default_rng(0), names, 24, spread=1.7), names)
+    return Index.from_vectors(clustered_embeddings(np.random.default_rng(0), names, 24, spread=1.2), names)
 
 
 @pytest.fixture
