@@ -60,9 +60,10 @@ class RetrievalConfig(Settings):
     """Give with each result the set of labels that contains the true one with probability 1 - alpha (conformal)."""
     cascade: bool = False
     """Of several encoders, ask each next one of the list only where those before are unsure. False: all are asked."""
-    search: Literal["auto", "exact", "ann"] = "auto"
+    search: Literal["auto", "exact", "ann", "store"] = "auto"
     """`exact`: compare with every example; `ann`: compare with 500 that an HNSW graph finds and with some of the four
-    most likely labels, which may miss a near example (needs `lmm-classifier[ann]`); `auto`: `exact` below a million
+    most likely labels, which may miss a near example (needs `lmm-classifier[ann]`); `store`: read from a store of rows
+    the labels that compete only, so that the examples need not fit in memory; `auto`: `exact` below a million
     examples."""
     candidates: int = Field(default=5, ge=1, le=MAX_CANDIDATES)
     """Labels listed in a result, and offered to the reranker."""

@@ -27,6 +27,8 @@ class EncoderFit:
     familiarity: Familiarity
     norms: Float64Array | None = None  # (N,) of the examples in the metric, where it is projected
     unread: UnreadLabels = field(default_factory=UnreadLabels)  # where answers come from a shortlist
+    # (C, d) of square roots, where the rows are in a store and the metric takes roots
+    means: Float64Array | None = None
 
     @property
     def scores_in_metric(self) -> bool:
@@ -40,6 +42,7 @@ class EncoderFit:
             **nest("familiarity", self.familiarity.to_arrays()),
             **({} if self.norms is None else {"norms": self.norms}),
             **({"unread": self.unread.to_array()} if self.unread.lines else {}),
+            **({} if self.means is None else {"means": self.means}),
         }
 
     def completed(self, gallery: Gallery, known_norms: Float64Array | None = None) -> EncoderFit:

@@ -13,6 +13,8 @@ from lmm_classifier.neighbors.gallery import ProjectedMetric
 from lmm_classifier.neighbors.rescoring import QueryRowPairs, dots
 from lmm_classifier.neighbors.similarities import SimilaritiesBase
 
+_ROWS = 16_384  # multiplied at a time
+
 
 @dataclass(frozen=True)
 class UnreadLabels:
@@ -157,6 +159,22 @@ class RowsInSpace:
             forms, offsets = self.projected.forms_and_offsets(vectors)
             return np.asarray(dots(self.matrix, forms, of_pairs, rows) - offsets[of_pairs])
         products = dots(self.matrix, vectors, of_pairs, rows)
+        return products if self.norms is None else np.asarray(products * self.norms[rows])
+
+    def fast_products(self, vectors: NDArray[np.floating], of_pairs: IntArray, rows: IntArray) -> Float64Array:
+        """Return the same by one product of matrices in float32; its last bits depend on the other pairs."""
+        offsets: Float64Array | None = None
+        left = np.asarray(vectors, np.float32)
+        if self.projected is not None:
+            forms, offsets = self.projected.forms_and_offsets(vectors)
+            left = np.asarray(forms, np.float32)
+        products = np.empty(len(rows))
+        for start in range(0, len(self.matrix), _ROWS):
+            part = np.flatnonzero((rows >= start) & (rows < start + _ROWS))
+            block = left @ self.matrix[start : start + _ROWS].T
+            products[part] = block[of_pairs[part], rows[part] - start]
+        if offsets is not None:
+            return np.asarray(products - offsets[of_pairs])
         return products if self.norms is None else np.asarray(products * self.norms[rows])
 
     def squares(self, rows: IntArray) -> Float64Array:

@@ -38,14 +38,15 @@ class LeftOutPairs:
         return cls(DowndateTerms.of(removal, z, own), z)
 
     def cosines(self, space: RowsInSpace, examples: IntArray, rows: IntArray) -> Float64Array:
-        """Return the cosines (P,) of pairs of an example and a row, in float64."""
+        """Return the cosines (P,) of pairs of an example and a row; products are in float32, as in `leave_one_out`."""
         terms, s = self.terms, self.terms.removal.shift
-        z_r, r_r = space.products(self.z, examples, rows), space.squares(rows)
+        z_r, r_r = space.fast_products(self.z, examples, rows), space.squares(rows)
         z_z, gain, u_z = terms.z_z[examples], terms.gain[examples], terms.u_z[examples]
         squares = r_r + 2 * s * z_r + s * s * z_z
         top = z_r + s * z_z
         if terms.gain.any():
-            u_r = z_r - space.products(terms.removal.means[terms.own], examples, rows) + s * u_z
+            labels, places = np.unique(terms.own, return_inverse=True)
+            u_r = z_r - space.fast_products(terms.removal.means[labels], places[examples], rows) + s * u_z
             top = top + gain * u_z * u_r
             squares = squares + gain * u_r**2
         squares = np.maximum(squares * (z_z + gain * u_z**2), _TINY)

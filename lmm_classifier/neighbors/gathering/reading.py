@@ -214,6 +214,9 @@ class RowReader:
 
 def join_rows(blocks: Sequence[RowBlock]) -> RowBlock:
     """Join blocks of rows that have vectors."""
+    blocks = [block for block in blocks if len(block)] or list(blocks[:1])
+    if len(blocks) == 1:
+        return blocks[0]
     return RowBlock(
         np.concatenate([block.ids for block in blocks]),
         np.concatenate([block.label_ids for block in blocks]),

@@ -148,8 +148,11 @@ class StoreComparison:
             (embeddings, mapped), (of_plain, of_metric), (cosines_plain, cosines_in_metric), gone.of_queries
         )
 
-    def leave_out(self, rows: RowBlock) -> Both:
-        """Compare rows of the store (b,), with vectors, each with the store without it; exact but for the search."""
+    def leave_out(self, rows: RowBlock, labels: Sequence[IntArray] | None = None) -> Both:
+        """Compare rows of the store (b,), with vectors, each with the store without it; exact but for the search.
+
+        `labels` are those to read for each; None: those that compete.
+        """
         vectors = np.asarray(rows.vectors, np.float32)
         rooted = apply_power_normalization(vectors, self.metric.power_normalize).astype(np.float64)
         z = vectors.astype(np.float64), self._projected.mapped(rooted)
@@ -157,7 +160,7 @@ class StoreComparison:
         to_means = pairs[0].terms.to_means(), pairs[1].terms.to_means()
         embeddings = directions(vectors)[0], directions(np.asarray(z[1], np.float32))[0]
         own = [np.array([number]) for number in rows.ids]
-        return self._gathered(embeddings, to_means, (pairs[0].cosines, pairs[1].cosines), own)
+        return self._gathered(embeddings, to_means, (pairs[0].cosines, pairs[1].cosines), own, labels)
 
     def blocks(self, rows: RowBlock) -> Iterator[tuple[slice, GatheredSimilarities, GatheredSimilarities]]:
         """Leave out many rows, and yield them block by block."""
@@ -173,21 +176,13 @@ class StoreComparison:
         to_means: tuple[tuple[Float64Array, Float64Array], tuple[Float64Array, Float64Array]],
         cosines: tuple[Cosines, Cosines],
         left_out: Sequence[IntArray],
+        labels: Sequence[IntArray] | None = None,
     ) -> Both:
-        spare = max(map(len, left_out), default=0)
-        neighbors = FoundRows.near(self.store, embeddings[0], NEIGHBORS + spare)
-        in_space = neighbors
-        if self._scores_in_metric:
-            forms = self._projected.forms_and_offsets(embeddings[1])[0]
-            directed = directions(np.asarray(forms, np.float32))[0]
-            in_space = FoundRows.near(self.store, directed, self.limits.nearest + spare)
-        else:
-            in_space = FoundRows.near(self.store, embeddings[0], self.limits.nearest + spare)
-        if spare:
-            neighbors, in_space = neighbors.without(left_out), in_space.without(left_out)
-        scored = to_means[1 if self._scores_in_metric else 0][0]
-        labels = competing_labels(self.limits, scored, neighbors, in_space)
-        parts = list(self._compared(labels, [neighbors, in_space], left_out, cosines))
+        found: list[FoundRows] = []
+        if labels is None:
+            found = self._search(embeddings, left_out)
+            labels = competing_labels(self.limits, to_means[1 if self._scores_in_metric else 0][0], *found)
+        parts = list(self._compared(labels, found, left_out, cosines))
         both = []
         for space in (0, 1):
             pairs = QueryRowPairs(
@@ -200,6 +195,18 @@ class StoreComparison:
             unread = self.unread if bool(space) == self._scores_in_metric else UnreadLabels()
             both.append(GatheredSimilarities(embeddings[space], pairs, label_ids, *to_means[space], unread))
         return both[0], both[1]
+
+    def _search(self, embeddings: tuple[Float32Array, Float32Array], left_out: Sequence[IntArray]) -> list[FoundRows]:
+        """Return the rows near in the space of the index, for the density, and near in that of the scores."""
+        spare, directed = max(map(len, left_out), default=0), embeddings[0]
+        if self._scores_in_metric:
+            forms = self._projected.forms_and_offsets(embeddings[1])[0]
+            directed = directions(np.asarray(forms, np.float32))[0]
+        found = [
+            FoundRows.near(self.store, embeddings[0], NEIGHBORS + spare),
+            FoundRows.near(self.store, directed, self.limits.nearest + spare),
+        ]
+        return [rows.without(left_out) for rows in found] if spare else found
 
     def _compared(
         self,
