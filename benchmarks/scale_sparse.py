@@ -114,9 +114,9 @@ def promise(calibration: Calibration, logs: NDArray[np.float64], label_ids: NDAr
 
 
 def measure(
-    rows: Vectors, names: list[str], queries: Vectors, truth: NDArray[np.int64], exactly: bool
+    rows: Vectors, names: list[str], queries: Vectors, truth: NDArray[np.int64], exactly: bool, most: int | None
 ) -> dict[str, Any]:
-    """Calibrate and answer through a store, and exactly where that is possible."""
+    """Calibrate on at most `most` examples and answer through a store, and exactly where that is possible."""
     config, limits = RetrievalConfig(), ReadingLimits()
     index = Index.from_vectors(rows, names)
     store = MemoryRowStore(index)
