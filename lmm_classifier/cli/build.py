@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lmm_classifier.cli.completion import complete_dataset
+from lmm_classifier.cli.completion import complete_place
 from lmm_classifier.cli.dataset_options import (
     SOURCES,
     GroupFromOption,
@@ -29,7 +29,7 @@ def build(
     dataset: Annotated[
         str,
         typer.Argument(
-            help=f"Labeled images, such as DATASET/<label>/**/*.jpg: {SOURCES}.", autocompletion=complete_dataset
+            help=f"Labeled images, such as DATASET/<label>/**/*.jpg: {SOURCES}.", autocompletion=complete_place
         ),
     ],
     output: Annotated[
@@ -75,12 +75,12 @@ def run_build(
     from lmm_classifier.index.build.builder import build_index_from_directory
     from lmm_classifier.index.settings.remembered import config_of_index
 
-    output = output or config.retrieval.index_path
-    config = config_of_index(output, config)
+    index = output or config.retrieval.index_path
+    config = config_of_index(index, config)
     require_place(report_path)
-    with resumable(output), command_progress() as show:
+    with resumable(index), command_progress() as show:
         size = batch_size or config.batch_size
-        report = build_index_from_directory(dataset, output, size, config, show, replace=replace)
+        report = build_index_from_directory(dataset, index, size, config, show, replace=replace)
     show_report(report)
     if report.stale:
         write_note("\n".join(map(escape_for_terminal, stale_lines(report.stale))))

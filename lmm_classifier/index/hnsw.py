@@ -50,7 +50,7 @@ def wants_graph(search: str, rows: int) -> bool:
     if search == "ann":
         import_optional("faiss", EXTRA)
         return True
-    if search == "exact" or rows < ANN_FROM:
+    if search in ("exact", "store") or rows < ANN_FROM:
         return False
     if find_spec("faiss") is None:
         _warn_once(rows)
@@ -75,7 +75,7 @@ def open_graph(config: RetrievalConfig, index: Index, former: HnswGraph | None =
     if not wants_graph(config.search, len(index)):
         return None
     is_stored = not index.is_part and index.contents.version > 0 and is_durable(config.index_path)
-    return HnswGraph(index, config.index_path if is_stored else None, former)
+    return HnswGraph(index, Path(config.index_path) if is_stored else None, former)
 
 
 @dataclass(frozen=True)

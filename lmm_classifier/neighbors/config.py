@@ -8,7 +8,8 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from lmm_classifier.core.settings import MAX_CANDIDATES, PathField, Settings, UnitInterval
+from lmm_classifier.core.index_location import IndexLocationField
+from lmm_classifier.core.settings import MAX_CANDIDATES, Settings, UnitInterval
 
 # Number of rows from which `search: auto` uses a graph: there the exact search takes longer than a fast encoder. At a
 # million rows of 1,152 numbers and 5,000 labels the exact search took 155 ms per image (64 at a time), the graph 9 ms,
@@ -20,8 +21,9 @@ ANN_FROM = 1_000_000
 class RetrievalConfig(Settings):
     """How neighbors are found and how they vote."""
 
-    index_path: PathField = Path("index")
-    """The durable index, a folder; or a `.npz` file, which cannot be edited, only built again."""
+    index_path: IndexLocationField = Path("index")
+    """The durable index, a folder; a `.npz` file, which cannot be edited, only built again; or a table of Lance, a
+    folder that ends in `.lance` or a URL such as `s3://BUCKET/NAME`, which cannot be edited either."""
     stored_dtype: Literal["float32", "float16"] = "float32"
     """Number type of the vectors in a new index; float16 halves the file and changes similarities by 0.0005."""
     rule: Literal["auto", "knn", "top_k_mean", "prototype", "top_k_mean_prototype", "tip", "gda"] = "auto"

@@ -9,6 +9,7 @@ from lmm_classifier.index.formats import read_index, write_index
 from tests.helpers.command_line import OFFLINE, run
 
 
+@pytest.mark.long
 def test_an_exported_and_imported_index_gives_the_same_results(editable):
     """Nothing is encoded, and no index is overwritten."""
     assert "copy.npz: 16 examples of index" in run("export", "--output", "copy.npz", cwd=editable).stdout

@@ -81,7 +81,7 @@ class Arrivals:
             raise failure
 
     def refresh(self) -> None:
-        """Look at the newest version."""
+        """Read the newest version."""
         dataset = self.location.open()
         with self._lock:
             if dataset.version >= self._dataset.version:
@@ -89,7 +89,7 @@ class Arrivals:
 
     @property
     def dataset(self) -> Any:
-        """The newest version that was looked at."""
+        """The newest version that was read."""
         return self._dataset
 
     def _write(self, chunks: Mapping[str, Any]) -> list[Any]:
