@@ -180,6 +180,11 @@ class Index:
         """Read the vectors (N, dim) as the encoder made them."""
         return np.concatenate([as_embeddings(block) for block in self.contents.vectors[self.encoder].blocks()])
 
+    @property
+    def rows_of_each(self) -> Sequence[IntArray] | None:
+        """Return the rows of each label, ascending; None where they are not in memory."""
+        return self.gallery.rows_of_label
+
     def rows_of(self, label_id: int) -> IntArray:
         """Return the rows of one label, ascending."""
         return self.gallery.rows_of_label[label_id]

@@ -126,11 +126,11 @@ class StoreComparison:
         plain = Downdate.of(counts, self.store.means, 0.0, centered=False)
         return plain, Downdate.of(counts, self._metric_means.means, self._downdate, centered=True)
 
-    def compare(self, queries: Float32Array, left_out: Sequence[str | None] = ()) -> Both:
-        """Compare queries (n, d) with the store, without the rows of one content hash per query, if given."""
+    def compare(self, queries: Float32Array, left_out: Sequence[IntArray] = ()) -> Both:
+        """Compare queries (n, d) with the store, without the rows whose ids `left_out` has per query, if given."""
         embeddings, norms = directions(queries)
         mapped, mapped_norms = directions(self.metric.whiten(embeddings))
-        gone = _LeftOutContents.read(self.store, left_out)
+        gone = _LeftOutRows.read(self.store, left_out)
         of_plain = self._plain_means.compare(embeddings, norms, gone.changed(self.store.means, self.store.counts))
         changed = gone.changed(self._rooted_means, self.store.counts, self.metric.power_normalize)
         changed = [[(label, count, self._projected.mapped(mean[None])[0]) for label, count, mean in c] for c in changed]
@@ -144,9 +144,7 @@ class StoreComparison:
             products = space.products(mapped, of, rows)
             return np.asarray(np.where(norms > _TINY, products / np.maximum(norms, _TINY), 0))
 
-        return self._gathered(
-            (embeddings, mapped), (of_plain, of_metric), (cosines_plain, cosines_in_metric), gone.of_queries
-        )
+        return self._gathered((embeddings, mapped), (of_plain, of_metric), (cosines_plain, cosines_in_metric), left_out)
 
     def leave_out(self, rows: RowBlock, labels: Sequence[IntArray] | None = None) -> Both:
         """Compare rows of the store (b,), with vectors, each with the store without it; exact but for the search.
@@ -229,30 +227,25 @@ class StoreComparison:
 
 
 @dataclass(frozen=True)
-class _LeftOutContents:
-    """The rows that are left out of each query, because they have the content of the query."""
+class _LeftOutRows:
+    """The rows that are left out of each query."""
 
-    rows: RowBlock
-    of_queries: list[IntArray]  # ids, per query
-    places: list[IntArray]  # places among `rows`, per query
+    rows: RowBlock  # each once, by id
+    of_queries: Sequence[IntArray]  # ids, per query
 
     @classmethod
-    def read(cls, store: RowStore, contents: Sequence[str | None]) -> _LeftOutContents:
-        wanted = sorted({content for content in contents if content})
-        if not wanted:
-            none = np.empty(0, np.int64)
-            return cls(RowBlock(none, none), [], [])
-        rows = store.rows_of_contents(wanted, ("contents", "vectors"))
-        hashes = np.array(list(rows.contents or ()), dtype=np.str_)
-        places = [np.flatnonzero(hashes == content) if content else np.empty(0, np.int64) for content in contents]
-        return cls(rows, [rows.ids[place] for place in places], places)
+    def read(cls, store: RowStore, of_queries: Sequence[IntArray]) -> _LeftOutRows:
+        ids = np.unique(np.concatenate([np.empty(0, np.int64), *of_queries]))
+        rows = store.rows_of_ids(ids, ("vectors",)) if len(ids) else RowBlock(ids, ids)
+        return cls(rows, of_queries)
 
     def changed(
         self, means: Float64Array, counts: IntArray, power_normalize: bool = False
     ) -> list[list[tuple[int, int, Float64Array]]]:
         """Return for each query the labels that lose rows, with their remaining count and their mean (d,)."""
         changes = []
-        for places in self.places:
+        for ids in self.of_queries:
+            places = np.searchsorted(self.rows.ids, np.unique(ids))
             label_ids, lost = self.rows.label_ids[places], []
             for label in np.unique(label_ids).tolist():
                 vectors = np.asarray(self.rows.vectors, np.float32)[places[label_ids == label]]

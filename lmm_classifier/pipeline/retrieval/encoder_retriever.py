@@ -15,11 +15,13 @@ from lmm_classifier.index.hnsw import HnswGraph, open_graph
 from lmm_classifier.index.vector_index import Index
 from lmm_classifier.neighbors.config import RetrievalConfig
 from lmm_classifier.neighbors.gallery import Gallery, directions
+from lmm_classifier.neighbors.gathering.gathered import GatheredSimilarities
 from lmm_classifier.neighbors.metric import gallery_in_metric
 from lmm_classifier.neighbors.shortlist import SHORTLIST, ShortlistSimilarities
 from lmm_classifier.neighbors.similarities import GallerySimilarities
 
-Compared = GallerySimilarities | ShortlistSimilarities
+_InMemory = GallerySimilarities | ShortlistSimilarities
+Compared = GallerySimilarities | ShortlistSimilarities | GatheredSimilarities
 
 
 @dataclass(frozen=True)
@@ -68,6 +70,11 @@ class EncoderRetriever:
         )
         return cls(index, fit, metric_gallery, open_graph(config, index, former.graph if former else None))
 
+    @property
+    def queries_at_once(self) -> int:
+        """How many queries to score at a time, so that memory does not grow with the index."""
+        return self.index.gallery.queries_at_once
+
     def fitted_by(self, fit: EncoderFit) -> EncoderRetriever:
         """Return retrieval over the same examples by another fit."""
         fit = fit.completed(self.index.gallery)
@@ -91,7 +98,7 @@ class EncoderRetriever:
             plain,
         )
 
-    def _compare(self, vectors: Float32Array, left_out: Sequence[IntArray]) -> tuple[Compared, Compared]:
+    def _compare(self, vectors: Float32Array, left_out: Sequence[IntArray]) -> tuple[_InMemory, _InMemory]:
         """Compare vectors (n, dim) with the examples or a shortlist of them: in the index's space, in the metric."""
         gallery, queries, metric = self.index.gallery, self.index.queries(vectors), self.fit.rule.metric
         if self.graph is None:
