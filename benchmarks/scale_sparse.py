@@ -1,7 +1,7 @@
 """Answers and calibrations through a store of rows, next to exact ones: `python -m benchmarks.scale_sparse`.
 
 Drawn rows, and the vectors of real images where an index of them is given. Each data set is drawn twice: the first
-draw is calibrated, the second tells whether the promise holds and whether both answer alike.
+draw is calibrated, the second tells whether the guarantee holds and whether both answer alike.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from lmm_classifier.neighbors.config import RetrievalConfig
 from lmm_classifier.neighbors.gathering.reading import ReadingLimits
 from lmm_classifier.neighbors.gathering.store_similarities import StoreComparison
 from lmm_classifier.neighbors.metric import gallery_in_metric
-from lmm_classifier.neighbors.novelty import NEIGHBORS, signals_by_label
+from lmm_classifier.neighbors.novelty import NEIGHBORS, signals_beside
 
 RESULTS = Path(__file__).parent / "results" / "scale_sparse.json"
 PRECISION, CONFIDENCE = 0.98, 0.9
@@ -79,7 +79,7 @@ def answers_of_store(
     for start in range(0, len(queries), comparison.queries_at_once):
         plain, mapped = comparison.compare(queries[start : start + comparison.queries_at_once])
         logs.append(log_softmax(fit.rule.scores(plain, mapped, plain.embeddings) / fit.rule.temperature))
-        signals = signals_by_label(plain.labels_of_nearest(NEIGHBORS), plain, mapped, fit.familiarity.knn_distance)
+        signals = signals_beside(plain.labels_of_nearest(NEIGHBORS), plain, mapped, fit.familiarity.knn_distance)
         familiarity.append(fit.familiarity.of_signals(signals))
     return np.concatenate(logs), np.concatenate(familiarity)
 
@@ -98,7 +98,7 @@ def answers_of_index(
     return np.concatenate(logs), np.concatenate(familiarity)
 
 
-def promise(calibration: Calibration, logs: NDArray[np.float64], label_ids: NDArray[np.int64]) -> dict[str, float]:
+def guarantee(calibration: Calibration, logs: NDArray[np.float64], label_ids: NDArray[np.int64]) -> dict[str, float]:
     """Return the threshold for the target precision, and the precision above it on the second draw."""
     held_out = calibration.held_out
     found = fixed_sequence_threshold(held_out.confidence, held_out.correct, 1 - PRECISION, 1 - CONFIDENCE)
@@ -130,7 +130,7 @@ def measure(
         "answer, CPU ms": round(1000 * cpu_of_answers / len(queries), 2),
         "memory, MB": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
         "left out": {"accuracy": calibration.held_out.accuracy, "confidence": calibration.held_out.confidence.mean()},
-        "store": promise(calibration, logs, truth),
+        "store": guarantee(calibration, logs, truth),
         "familiarity, second draw": familiarity.mean(),
     }
     if exactly:
@@ -138,7 +138,7 @@ def measure(
         (expected, familiar), cpu_of_answers = timed(lambda: answers_of_index(exact, index, queries))
         difference = np.abs(np.exp(logs.max(axis=1)) - np.exp(expected.max(axis=1)))
         report |= {
-            "exact": promise(exact, expected, truth),
+            "exact": guarantee(exact, expected, truth),
             "exact calibration, CPU s": round(cpu, 1),
             "exact answer, CPU ms": round(1000 * cpu_of_answers / len(queries), 2),
             "same answer": (logs.argmax(axis=1) == expected.argmax(axis=1)).mean(),

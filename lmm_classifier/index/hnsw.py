@@ -74,7 +74,7 @@ def open_graph(config: RetrievalConfig, index: Index, former: HnswGraph | None =
     """
     if not wants_graph(config.search, len(index)):
         return None
-    is_stored = not index.is_part and index.contents.version > 0 and is_durable(config.index_path)
+    is_stored = not index.contents.is_part and index.contents.version > 0 and is_durable(config.index_path)
     return HnswGraph(index, Path(config.index_path) if is_stored else None, former)
 
 

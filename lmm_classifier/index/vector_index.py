@@ -55,8 +55,6 @@ class Index:
         True
     """
 
-    is_part: bool = False  # whether it holds some examples of another index only, so that nothing is stored for it
-
     def __init__(
         self, contents: IndexContents, transform: Transform, matrix: Float32Array | None = None, encoder: int = 0
     ) -> None:
@@ -180,11 +178,6 @@ class Index:
         """Read the vectors (N, dim) as the encoder made them."""
         return np.concatenate([as_embeddings(block) for block in self.contents.vectors[self.encoder].blocks()])
 
-    @property
-    def rows_of_each(self) -> Sequence[IntArray] | None:
-        """Return the rows of each label, ascending; None where they are not in memory."""
-        return self.gallery.rows_of_label
-
     def rows_of(self, label_id: int) -> IntArray:
         """Return the rows of one label, ascending."""
         return self.gallery.rows_of_label[label_id]
@@ -273,22 +266,17 @@ class Index:
         wanted = set(labels)
         self.require_labels(wanted)
         rows = np.flatnonzero(np.array([name in wanted for name in self.label_names])[self.label_ids])
-        return self._of_part(rows, self.transform, self.gallery.embeddings[rows])
+        return Index(self._part(rows, self.transform), self.transform, self.gallery.embeddings[rows])
 
     def without(self, rows: IntArray) -> Index:
         """Return the index as it would be without these rows, with the transform fitted to the other rows."""
         remaining = np.setdiff1d(np.arange(len(self)), rows)
         vectors = self.vectors()[remaining]
         transform = self.transform.fitter.fit(lambda: [vectors])
-        return self._of_part(remaining, transform, transform.transform(vectors))
+        return Index(self._part(remaining, transform), transform, transform.transform(vectors))
 
     def __getstate__(self) -> dict[str, Any]:
         return {name: value for name, value in self.__dict__.items() if name not in _NOT_PICKLED}
-
-    def _of_part(self, rows: IntArray, transform: Transform, matrix: Float32Array) -> Index:
-        part = Index(self._part(rows, transform), transform, matrix)
-        part.is_part = True
-        return part
 
     def _part(self, rows: IntArray, transform: Transform) -> IndexContents:
         part = self.contents
@@ -303,6 +291,7 @@ class Index:
             ),
             vectors=(EncoderVectors(transform.to_arrays(), lambda: [self.vectors()[rows]]),),
             calibration=None,
+            is_part=True,
         )
 
 

@@ -61,7 +61,7 @@ class Familiarity:
 
     def of_signals(self, signals: Float64Array) -> Float64Array:
         """Return the familiarity (n,) for `signals` (n, 5)."""
-        return _standardized(signals, self.center, self.spread)
+        return np.asarray(np.clip((signals - self.center) / self.spread, -_CLIP, _CLIP).mean(axis=1))
 
     @classmethod
     def fit(cls, knn_distance: Float64Array, held_out: Float64Array) -> Familiarity:
@@ -94,25 +94,16 @@ class Familiarity:
 
 def signals(plain: Similarities, in_metric: Similarities, knn_distance: Float64Array) -> Float64Array:
     """Return the five signals (n, 5) of queries, higher is more familiar; see `Familiarity`."""
-    rows, cosines = plain.nearest_each(NEIGHBORS)
-    nearest = cosines[:, 0] if cosines.shape[1] else np.full(len(cosines), -np.inf)
-    return _stack(_relative_density(rows, cosines, knn_distance), nearest, plain, in_metric)
+    return signals_beside(plain.nearest_each(NEIGHBORS), plain, in_metric, knn_distance)
 
 
-def signals_by_label(
+def signals_beside(
     neighbors: tuple[IntArray, Float64Array], plain: Similarities, in_metric: Similarities, knn_distance: Float64Array
 ) -> Float64Array:
-    """Return the five signals (n, 5) where the density is known for each label instead of each example.
-
-    Args:
-        neighbors: labels (n, k) of the nearest examples, -1 for none, and the cosines of these examples.
-        plain: similarities in the space of the index.
-        in_metric: the same queries in the within-class metric.
-        knn_distance: of the labels, (C,).
-    """
-    label_ids, cosines = neighbors
+    """Return the same for given neighbors: places in `knn_distance` (n, k), rows or labels, -1 for none; cosines."""
+    places, cosines = neighbors
     nearest = cosines[:, 0] if cosines.shape[1] else np.full(len(cosines), -np.inf)
-    return _stack(_relative_density(label_ids, cosines, knn_distance), nearest, plain, in_metric)
+    return _stack(_relative_density(places, cosines, knn_distance), nearest, plain, in_metric)
 
 
 def signals_held_out(
@@ -289,10 +280,6 @@ def center_and_spread(signals: Float64Array) -> tuple[Float64Array, Float64Array
             robust = 1.4826 * np.median(np.abs(finite - center[number]))
             spread[number] = max(robust, 0.2 * finite.std(), _TINY)  # half the examples may be alike
     return center, spread
-
-
-def _standardized(signals: Float64Array, center: Float64Array, spread: Float64Array) -> Float64Array:
-    return np.asarray(np.clip((signals - center) / spread, -_CLIP, _CLIP).mean(axis=1))
 
 
 def keep_known_threshold(familiarity: Float64Array, keep: float) -> float:

@@ -110,7 +110,7 @@ class Flow:
             reranker = open_reranker(config.rerank, scorer, path_of(config.retrieval.index_path))
         benefit = _measured_benefit(retriever.stored.reranker_benefit if retriever.stored else None, reranker, config)
         wanted = reranker.references if reranker else 0
-        if wanted and index.rows_of_each is None:
+        if wanted and retriever.encoders[0].rows_of_each is None:
             raise ConfigError(
                 "Reference images are chosen among all examples of a label, but retrieval.search: store leaves them in "
                 "the store. Set rerank.prompt.mode: names, or retrieval.search: exact."
@@ -225,7 +225,9 @@ class Flow:
             for label in labels
             if probabilities[query, label] > 0
         ]
-        nearest, cosines = scored.nearest_among(chosen, self.index.rows_of_each, settings.neighbors_per_label)
+        nearest, cosines = scored.nearest_among(
+            chosen, self.retriever.encoders[0].rows_of_each, settings.neighbors_per_label
+        )
         encoders = self.retriever.names
         candidates: list[list[Candidate]] = [[] for _ in probabilities]
         for (query, label), rows, similarities in zip(chosen, nearest, cosines):

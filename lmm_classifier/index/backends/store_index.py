@@ -54,11 +54,6 @@ class StoreIndex(Index):
         return _StoredExamples(self)
 
     @property
-    def rows_of_each(self) -> None:
-        """Return None: the rows of a label are read as they are needed."""
-        return None
-
-    @property
     def gallery(self) -> Gallery:
         """Raise ConfigError: the rows are not in memory."""
         self._refuse("this")
@@ -66,9 +61,6 @@ class StoreIndex(Index):
     def vectors(self) -> Float32Array:
         """Raise ConfigError: the rows are not in memory."""
         self._refuse("reading all vectors")
-
-    def _of_part(self, *_: object) -> Index:
-        self._refuse("taking a part of the index")
 
     def without(self, rows: IntArray) -> Index:  # noqa: ARG002
         """Raise ConfigError: the rows are not in memory."""

@@ -71,6 +71,11 @@ class EncoderRetriever:
         return cls(index, fit, metric_gallery, open_graph(config, index, former.graph if former else None))
 
     @property
+    def rows_of_each(self) -> Sequence[IntArray] | None:
+        """Return the rows of each label, ascending."""
+        return self.index.gallery.rows_of_label
+
+    @property
     def queries_at_once(self) -> int:
         """How many queries to score at a time, so that memory does not grow with the index."""
         return self.index.gallery.queries_at_once

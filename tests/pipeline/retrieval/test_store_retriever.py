@@ -56,7 +56,7 @@ def test_answers_are_those_of_a_comparison_with_all_rows(path):
             assert {n.example.label for n in one.neighbors} == {one.label}
 
 
-def test_the_promise_is_kept(path):
+def test_the_guarantee_holds(path):
     """Of the accepted answers about new images, as many are right as was asked for."""
     images = drawn()[1]
     with HybridClassifier(config_of(path)) as classifier:
