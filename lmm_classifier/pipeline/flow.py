@@ -110,11 +110,6 @@ class Flow:
             reranker = open_reranker(config.rerank, scorer, path_of(config.retrieval.index_path))
         benefit = _measured_benefit(retriever.stored.reranker_benefit if retriever.stored else None, reranker, config)
         wanted = reranker.references if reranker else 0
-        if wanted and retriever.encoders[0].rows_of_each is None:
-            raise ConfigError(
-                "Reference images are chosen among all examples of a label, but retrieval.search: store leaves them in "
-                "the store. Set rerank.prompt.mode: names, or retrieval.search: exact."
-            )
         references = ReferenceImages([e.index for e in retriever.encoders], wanted, config.images.limits)
         policy = ThresholdPolicy(
             thresholds,
