@@ -42,7 +42,7 @@ def audit_index(
     exceed 20 million, a sample is judged.
 
     Args:
-        index_path: a durable index (folder) or an `.npz` file.
+        index_path: a durable index (folder), an `.npz` file, or a table.
         config: names the rule that judges; `rule: auto` by default.
         near_duplicate: cosine similarity from which two images count as near duplicates, 0 to 1; no image is read
             then. None: the pixels decide, and the vectors where an image cannot be read; see `duplicates`.

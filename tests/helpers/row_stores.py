@@ -43,3 +43,22 @@ def chunk(prefix, count, label="cat", dim=8, bad=0):
             "vector": pa.FixedSizeListArray.from_arrays(pa.array(vectors.ravel()), dim, mask=pa.array(is_bad)),
         }
     )
+
+
+def manifest_of(dim=8, revision="1"):
+    """Return the manifest of a table for vectors of one encoder."""
+    from lmm_classifier.index.manifest import EncoderEntry, Manifest
+
+    return Manifest((EncoderEntry(example_fingerprint(dim, revision), "identity"),), 1, "dataset", "2026-01-01", "0")
+
+
+def stored_rows(url):
+    """Return label name, content, id of one image and vector bytes of each row of a finished table."""
+    from lmm_classifier.index.backends.lance_table.row_store import LanceRowStore
+
+    store = LanceRowStore.open(url)
+    return [
+        (store.label_names[label], content, path, vector.tobytes())
+        for block in store.blocks(("vectors", "contents", "paths"))
+        for label, content, path, vector in zip(block.label_ids, block.contents, block.paths, block.vectors)
+    ]
