@@ -39,6 +39,7 @@ def test_rows_of_a_content(stored):
     "use",
     [
         lambda index: index.gallery,
+        lambda index: index.hashes,
         lambda index: index.vectors(),
         lambda index: index.only(["cat"]),
         lambda index: index.without(np.array([1])),
