@@ -39,6 +39,8 @@ T = TypeVar("T")
 DRAWN: dict[str, tuple[int, int, int, int, float, float, bool]] = {
     "250 labels of four looks": (250, 4, 120, 1152, 2.2, 0.5, True),
     "1,000 labels of one look": (1000, 1, 30, 1152, 2.6, 0.3, True),
+    "250 labels of four looks, hard": (250, 4, 120, 256, 2.2, 0.3, True),
+    "1,000 labels of one look, hard": (1000, 1, 30, 256, 2.2, 0.3, True),
     "100,000 labels": (100_000, 1, 3, 256, 1.0, 0.3, False),
 }
 
