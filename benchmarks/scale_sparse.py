@@ -173,16 +173,14 @@ def main() -> None:
             names = [f"{label:06}" for label in label_ids]
             results[name] = measure(rows, names, more[chosen], truth[chosen], exactly, options.most)
             report(results, name)
-    for path in options.index:
-        index = Index.open(path)
-        half = np.random.default_rng(0).random(len(index)) < 0.7
-        labels = np.array(index.contents.labels)
-        numbers = np.searchsorted(sorted(set(labels[half])), labels)
-        vectors = index.vectors()
-        name = f"real images of {path.name}"
-        results[name] = measure(
-            vectors[half], labels[half].tolist(), vectors[~half], numbers[~half], True, options.most
-        )
+    if options.index:
+        indexes = [Index.open(path) for path in options.index]
+        labels = np.array([label for index in indexes for label in index.contents.labels])
+        vectors = np.concatenate([index.vectors() for index in indexes])
+        half = np.random.default_rng(0).random(len(labels)) < 0.7
+        known, numbers = labels[half].tolist(), np.searchsorted(sorted(set(labels[half])), labels)
+        name = f"real images of {' and '.join(path.stem for path in options.index)}"
+        results[name] = measure(vectors[half], known, vectors[~half], numbers[~half], True, options.most)
         report(results, name)
 
 
