@@ -14,10 +14,12 @@ from lmm_classifier.calibration.guarantees.outlook import older_guarantee
 from lmm_classifier.calibration.guarantees.threshold_setting import set_thresholds, today
 from lmm_classifier.calibration.hierarchy.hierarchy_fit import HierarchyFit
 from lmm_classifier.calibration.hierarchy.level_guarantees import (
+    LevelGuarantees,
     required_guarantees,
     with_guarantees,
 )
 from lmm_classifier.calibration.loading import Loaded
+from lmm_classifier.calibration.predictions import HeldOutPredictions
 from lmm_classifier.calibration.repeated_objects import RepeatedObjects
 from lmm_classifier.calibration.request import CalibrationRequest
 from lmm_classifier.config import PipelineConfig
@@ -27,13 +29,16 @@ from lmm_classifier.core.index_location import IndexLocation, index_location
 from lmm_classifier.core.label_hierarchy import LabelHierarchy
 from lmm_classifier.core.progress import ProgressCallback, ProgressOption
 from lmm_classifier.core.progress_display import displayed
+from lmm_classifier.index.backends.store_index import StoreIndex
 from lmm_classifier.index.build.editor import IndexEditor
 from lmm_classifier.index.formats import is_durable, write_calibration
+from lmm_classifier.index.opening import open_searched
 from lmm_classifier.index.settings.remembered import config_of_index
 from lmm_classifier.index.staleness import stale_parts
 from lmm_classifier.index.vector_index import Index
 from lmm_classifier.pipeline.calibrating.former_calibration import FormerCalibration, RerankerMeasurement
 from lmm_classifier.pipeline.calibrating.held_out import fit_by_request
+from lmm_classifier.pipeline.calibrating.store_calibration import calibrate_store
 from lmm_classifier.pipeline.fusion_report import compare_ladders, fused_tradeoff, fusion_notes
 from lmm_classifier.pipeline.hierarchy.opening import open_hierarchy
 from lmm_classifier.pipeline.index_encoder import encode_label_names
@@ -79,24 +84,25 @@ def calibrate_index(
     asked = request or CalibrationRequest()
     asked.check()
     refitted = is_durable(path) and IndexEditor(path, config).refit()
-    indexes = Index.open_each(path)
+    indexes = open_searched(config.retrieval, path)
     index = indexes[0]
+    if isinstance(index, StoreIndex):
+        return calibrate_store(index, path, config, asked, progress, reset=reset)
     _check_size(index, path)
     former = FormerCalibration() if reset else FormerCalibration.of(index, config)
     coarse = open_hierarchy(config, index.contents)
     if asked.is_for_thresholds_only and _is_current(former.state, index, coarse):
         return _thresholds_alone(path, config, former, asked)
-    request = former.merged(asked)
+    request, reranking = former.merged(asked), former.reranking
     texts = encode_label_names(indexes, config, path)
-    reranking = former.reranking
     with displayed(progress) as show:
-        fit, held_out = fit_by_request(indexes, config, path, request, texts, show)
-        fitted, predictions = fit
+        sparse = coarse is None and request.max_calls is None  # these need the probabilities of all labels
+        (fitted, predictions), held_out = fit_by_request(indexes, config, path, request, texts, show, sparse=sparse)
         hierarchy = HierarchyFit.of(coarse, predictions, index.label_names)
         levels = required_guarantees(fitted.held_out, hierarchy, request)
         tradeoff = fused_tradeoff(indexes, fitted, show)
         if request.max_calls is not None:
-            reranking = _measured(indexes, path, config, fit, request, show)
+            reranking = _measured(indexes, path, config, (fitted, predictions), request, show)
     warning = _warning(indexes, request) or held_out.warning
     calibration = replace(
         fitted,
@@ -113,8 +119,18 @@ def calibrate_index(
     write_calibration(path, index.contents, calibration.to_arrays(index.contents))
     of_fit = [*_fitted_again(refitted, fitted, texts), *fusion_notes(index, fitted, config)]
     notes = (*held_out.notes, *of_fit, *former.notes(request, asked))
-    older = older_guarantee(calibration.held_out, request)
-    return CalibrationReport(calibration, predictions, held_out.method, notes, levels, older)
+    return _report(calibration, predictions, held_out.method, notes, levels)
+
+
+def _report(
+    calibration: Calibration,
+    predictions: HeldOutPredictions | None,
+    method: str,
+    notes: tuple[str, ...],
+    levels: LevelGuarantees | None,
+) -> CalibrationReport:
+    older = older_guarantee(calibration.held_out, calibration.request or CalibrationRequest())
+    return CalibrationReport(calibration, predictions, method, notes, levels, older)
 
 
 def _is_current(state: object, index: Index, hierarchy: LabelHierarchy | None) -> bool:
