@@ -1,4 +1,4 @@
-"""Files that workers on several machines share, in a folder or on an object store: written whole, once, never changed."""
+"""Files that workers on several machines share, in a folder or on an object store: written whole, once."""
 
 from __future__ import annotations
 
