@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 from lmm_classifier.core.datatypes import Example
 from lmm_classifier.core.errors import DatasetError, LmmClassifierError
@@ -28,8 +29,7 @@ from lmm_classifier.data.readers.urls import is_url
 _KEPT = 10_000  # skipped files that are kept one by one
 
 
-@dataclass(frozen=True, slots=True)
-class ListedFile:
+class ListedFile(NamedTuple):
     """An image of the dataset: its id, its label, and what identifies its bytes before they are read.
 
     `size` is -1 where it cannot be told; reading the file gives the reason. The times are 0 where none is known.
@@ -129,7 +129,10 @@ class DatasetListing:
         return list(dict.fromkeys([*self._warnings, *alike_warnings(self.counts), *more]))
 
     def _examples(self) -> Iterator[tuple[Root, Example | Skipped]]:
-        if not (self.spec.kind or self.spec.has_choices or is_url(self.spec.source)) and Path(self.spec.source).is_dir():
+        if (
+            not (self.spec.kind or self.spec.has_choices or is_url(self.spec.source))
+            and Path(self.spec.source).is_dir()
+        ):
             self._walk = ImageFolderWalk(Path(self.spec.source), self.images.follow_links)
             yield from ((self._walk.root, found) for found in self._walk.labeled())
         elif (parts := list_in_parts(self.spec)) is not None:
@@ -138,7 +141,8 @@ class DatasetListing:
             dataset = open_dataset(self.spec, self.images)
             self._warnings = list(dataset.warnings)
             root = with_known_status(dataset.root)
-            yield from ((root, found) for found in (*dataset.examples, *dataset.skipped))
+            yield from ((root, example) for example in dataset.examples)
+            yield from ((root, file) for file in dataset.skipped)
 
     def _of_parts(self, parts: Iterable[Listing]) -> Iterator[tuple[Root, Example | Skipped]]:
         for part in parts:
@@ -160,4 +164,3 @@ def _with_status(root: Root, example: Example) -> ListedFile:
     except (OSError, ValueError, LmmClassifierError):
         return ListedFile(example.path, example.label, -1, 0, 0)
     return ListedFile(example.path, example.label, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
-

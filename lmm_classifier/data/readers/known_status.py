@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TypeVar, cast
+from typing import TypeVar
 
 from lmm_classifier.core.errors import LmmClassifierError
 from lmm_classifier.data.places import Root
@@ -22,9 +22,11 @@ def with_known_status(root: Root) -> Root:
         return replace(root, images=with_known_status(root.images))
     if isinstance(root, Shards):
         return Shards({name: known_file(archive) for name, archive in root.archives.items()})
-    if isinstance(root, ArchiveRoot | ParquetRoot | ParquetImages):
-        return cast(Root, known_file(root))
-    return root
+    if isinstance(root, ArchiveRoot):
+        return known_file(root)
+    if isinstance(root, ParquetRoot):
+        return known_file(root)
+    return known_file(root) if isinstance(root, ParquetImages) else root
 
 
 def known_file(root: FileRoot) -> FileRoot:
