@@ -7,6 +7,7 @@ readers see whole versions.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from lmm_classifier.core.optional_imports import import_optional
 from lmm_classifier.core.redaction import quote_foreign
 
 _EXTRA = "lance"
+_PLACE = re.compile(r",? \S+\.rs:\d+:\d+")  # where in its source lance found an error
 _ABSENT = ("was not found", "not found", "no such file", "does not exist")  # in messages of lance
 
 
@@ -87,6 +89,9 @@ class Location:
     def overwrite(self, schema: Any, fragments: Sequence[Any], read_version: int | None = None) -> Any:
         """Commit a version that has only these fragments; with `read_version`, only as the one after it."""
         operations = lance().LanceOperation
+        if read_version is None:
+            there = self.open_if_there()
+            read_version = 0 if there is None else there.version
         return self._commit(operations.Overwrite(schema, fragments), read_version, {})
 
     def _commit(self, operation: Any, read_version: int | None, properties: Mapping[str, str]) -> Any:
@@ -141,4 +146,5 @@ def translated(source: str) -> Iterator[None]:
 
 def cannot(source: str, error: Exception) -> IndexFileError:
     """Return the error that says that a dataset cannot be used, and why."""
-    return IndexFileError(f"{source} cannot be used: {quote_foreign(str(error)) or type(error).__name__}.")
+    text = _PLACE.sub("", str(error))
+    return IndexFileError(f"{source} cannot be used: {quote_foreign(text).rstrip('.') or type(error).__name__}.")

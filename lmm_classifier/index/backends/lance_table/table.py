@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from lmm_classifier.core.errors import IndexMismatchError
+from lmm_classifier.core.protocols import Engine
+from lmm_classifier.index.backends.lance_table.about import Extras
 from lmm_classifier.index.backends.lance_table.arrivals import Arrivals
+from lmm_classifier.index.backends.lance_table.finishing import Finisher, InThisProcess
 from lmm_classifier.index.backends.lance_table.layout import ARRIVALS, part
+from lmm_classifier.index.backends.lance_table.sorting import BUCKET_BYTES
 from lmm_classifier.index.manifest import Manifest
 
 
@@ -61,3 +65,26 @@ class LanceTable:
             IndexFileError: a chunk has no rows or other columns, or the store refused it several times.
         """
         self._arrivals.commit(chunks)
+
+    def finish(
+        self,
+        wanted: Collection[str] | None = None,
+        engine: Engine | None = None,
+        extras: Extras | None = None,
+        bucket_bytes: int = BUCKET_BYTES,
+    ) -> None:
+        """Sort the rows by label and content, join equal ones, describe and index them; readers then use this version.
+
+        It can be repeated: after more chunks came, or after it was interrupted. Where nothing changed it does nothing.
+
+        Args:
+            wanted: the chunks that the table is to have; None: all that are stored.
+            engine: does the sorting, one task for each bucket of labels; None: this process.
+            extras: what an index holds beside its examples.
+            bucket_bytes: the vectors that one task sorts in memory, which takes about three times as much.
+
+        Raises:
+            DatasetError: there is no good image.
+            IndexFileError: a wanted chunk was never committed, or the store cannot be read or written.
+        """
+        Finisher(self.url, extras or Extras(), engine or InThisProcess(), bucket_bytes).finish(self._arrivals, wanted)
