@@ -1,6 +1,5 @@
 """A dataset is listed as a stream, and the result is that of the readers."""
 
-import os
 import tracemalloc
 
 import pytest
@@ -75,7 +74,7 @@ def test_odd_entries_of_a_folder_are_told_as_by_the_reader(tmp_path, drawn):
     for name in ("caf\u00e9", "cafe\u0301"):
         (root / name).mkdir()
         (root / name / "1.png").write_bytes(drawn["stripes/00.png"])
-    os.symlink(root / "stripes", root / "link")
+    (root / "link").symlink_to(root / "stripes")
     compare(DatasetSpec(str(root)))
 
 
@@ -130,7 +129,7 @@ def test_the_memory_of_a_listing_does_not_grow_with_the_folders(tmp_path):
         if folders == 40:
             (tmp_path / "few").mkdir()
             for path in sorted((tmp_path / "images").iterdir())[:40]:
-                os.rename(path, tmp_path / "few" / path.name)
+                path.rename(tmp_path / "few" / path.name)
         tracemalloc.start()
         listing = DatasetListing(spec, IMAGES)
         assert sum(1 for _ in listing.files()) == (2000 if folders == 40 else 18_000)
