@@ -31,7 +31,7 @@ from lmm_classifier.cli.options import FollowLinksOption, ReplaceFlag
 if TYPE_CHECKING:
     from lmm_classifier.config import PipelineConfig
     from lmm_classifier.data.readers.dataset_spec import DatasetSpec
-    from lmm_classifier.distributed.choice import EngineChoice
+    from lmm_classifier.distributed.engines.choice import EngineChoice
     from lmm_classifier.index.build.reports import BuildReport
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 if TYPE_CHECKING:
-    from lmm_classifier.distributed.choice import EngineChoice
+    from lmm_classifier.distributed.engines.choice import EngineChoice
 
 EngineOption = Annotated[
     Literal["local", "processes", "ray"],
@@ -43,6 +43,6 @@ def chosen_engine(
         return None
     if engine != "ray" and (address or actor_gpus):
         raise typer.BadParameter("--address and --actor-gpus are for --engine ray.")
-    from lmm_classifier.distributed.choice import EngineChoice
+    from lmm_classifier.distributed.engines.choice import EngineChoice
 
     return EngineChoice(engine, actors or 0, address, actor_gpus)

@@ -9,7 +9,7 @@ from lmm_classifier.core.errors import ConfigError, IndexMismatchError, OutputEr
 from lmm_classifier.data.readers.dataset_spec import DatasetSpec
 from lmm_classifier.distributed.build import TableBuild, build_table
 from lmm_classifier.distributed.chunk_folder import ChunkFolder
-from lmm_classifier.distributed.engines import InProcess, Processes
+from lmm_classifier.distributed.engines.local import InProcess, Processes
 from lmm_classifier.index.build.builder import build_index_from_directory
 from tests.helpers.chunked_builds import make_corpus, rows_of_index, rows_of_table
 

@@ -10,7 +10,7 @@ from lmm_classifier.distributed.chunk_folder import ChunkFolder, StoredChunk
 from lmm_classifier.distributed.chunk_rows import from_table
 from lmm_classifier.distributed.chunk_worker import KILLED, ChunkTask, ChunkWorkerBuilder
 from lmm_classifier.distributed.chunks import Chunk, list_chunks
-from lmm_classifier.distributed.engines import Processes
+from lmm_classifier.distributed.engines.local import Processes
 from lmm_classifier.distributed.listing import DatasetListing, ListedFile
 
 

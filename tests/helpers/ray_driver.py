@@ -15,7 +15,7 @@ from typing import Any
 
 from lmm_classifier.config import PipelineConfig
 from lmm_classifier.distributed.build import build_table
-from lmm_classifier.distributed.ray_engine import RayEngine
+from lmm_classifier.distributed.engines.ray_engine import RayEngine
 
 
 class Waiting:

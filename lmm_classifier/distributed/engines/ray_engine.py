@@ -47,7 +47,7 @@ class RayEngine:
         memory: bytes of the object store of a Ray of this machine.
 
     Example:
-        >>> from lmm_classifier.distributed.ray_engine import RayEngine
+        >>> from lmm_classifier.distributed.engines.ray_engine import RayEngine
         >>> RayEngine(address="auto", actors=64, actor_gpus=1).actors
         64
     """

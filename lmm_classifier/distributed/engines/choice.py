@@ -8,7 +8,7 @@ from typing import Literal, get_args
 from lmm_classifier.core.concurrency import cpu_count
 from lmm_classifier.core.errors import ConfigError
 from lmm_classifier.core.protocols import Engine
-from lmm_classifier.distributed.engines import Processes
+from lmm_classifier.distributed.engines.local import Processes
 
 EngineName = Literal["processes", "ray"]
 
@@ -26,12 +26,12 @@ class EngineChoice:
         """Return the engine; raise ConfigError for a choice that it cannot follow, and MissingExtraError without ray.
 
         Example:
-            >>> from lmm_classifier.distributed.choice import EngineChoice
+            >>> from lmm_classifier.distributed.engines.choice import EngineChoice
             >>> EngineChoice("processes", actors=3).open()
             Processes(workers=3)
         """
         if self.name == "ray":
-            from lmm_classifier.distributed.ray_engine import RayEngine, require_ray
+            from lmm_classifier.distributed.engines.ray_engine import RayEngine, require_ray
 
             require_ray()
             return RayEngine(self.address, self.actors, self.actor_gpus)

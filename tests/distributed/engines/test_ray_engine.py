@@ -15,8 +15,8 @@ import pytest
 
 from lmm_classifier.core.errors import ConfigError, EngineError
 from lmm_classifier.distributed.chunk_folder import ChunkFolder
+from lmm_classifier.distributed.engines.ray_engine import RayEngine
 from lmm_classifier.distributed.maintenance import ChunkProblem, verify_chunks
-from lmm_classifier.distributed.ray_engine import RayEngine
 from lmm_classifier.index.build.builder import build_index_from_directory
 from tests.helpers.chunked_builds import make_corpus, rows_of_index, rows_of_table
 from tests.helpers.paths import ROOT

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from lmm_classifier.core.errors import ConfigError, EngineError
-from lmm_classifier.distributed.engines import InProcess, Processes
+from lmm_classifier.distributed.engines.local import InProcess, Processes
 
 
 def build_square(folder=None):
@@ -80,7 +80,7 @@ def test_a_task_whose_worker_ends_is_done_by_another(tmp_path):
 
 def test_workers_that_end_again_and_again_end_the_run(monkeypatch):
     """With what to do."""
-    monkeypatch.setattr("lmm_classifier.distributed.engines._MOST_DEATHS", 2)
+    monkeypatch.setattr("lmm_classifier.distributed.engines.local._MOST_DEATHS", 2)
     with pytest.raises(EngineError, match="2 workers ended one after the other"):
         list(Processes(1).run([1], build_end))
 

@@ -5,8 +5,8 @@ import sys
 import pytest
 
 from lmm_classifier.core.errors import ConfigError, MissingExtraError
-from lmm_classifier.distributed.choice import EngineChoice
-from lmm_classifier.distributed.engines import Processes
+from lmm_classifier.distributed.engines.choice import EngineChoice
+from lmm_classifier.distributed.engines.local import Processes
 
 
 def test_processes_are_chosen_with_their_number():
