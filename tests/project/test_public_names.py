@@ -40,6 +40,8 @@ PUBLIC = [
     "Decision",
     "Discovery",
     "Dismissal",
+    "DriftReport",
+    "DriftTest",
     "Edit",
     "EditReport",
     "Evaluation",
