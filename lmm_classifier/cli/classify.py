@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from lmm_classifier.data.label_folders import LabelFolders
     from lmm_classifier.data.limits import ImageLimits
     from lmm_classifier.data.readers.dataset_spec import DatasetSpec
+    from lmm_classifier.distributed.engines.choice import EngineChoice
 
 
 class Format(StrEnum):
@@ -144,7 +145,7 @@ def classify(
     """
     from lmm_classifier.cli.classify_output import Wanted, chosen_output
     from lmm_classifier.cli.classify_run import ClassifyRun
-    from lmm_classifier.cli.excluded_options import OF_ENGINE, OF_SERVER, OF_VECTORS, require_none
+    from lmm_classifier.cli.excluded_options import OF_SERVER, OF_VECTORS, require_none
 
     if index is not None:
         config.retrieval.index_path = index
@@ -153,10 +154,7 @@ def classify(
     if server is not None:
         local = (index, html, drift, learn_from, estimate_priors, leave_out_identical)
         require_none("--server", OF_SERVER, dict(zip(OF_SERVER, local, strict=True)))
-    workers = chosen_engine(engine, address, actors, actor_gpus)
-    if workers is not None:
-        alone = (server, vectors, learn_from, estimate_priors)
-        require_none("--engine", OF_ENGINE, dict(zip(OF_ENGINE, alone, strict=True)))
+    workers = _workers((engine, address, actors, actor_gpus), (server, vectors, learn_from, estimate_priors))
     chosen = (output_format or _format_of(output)).value
     wanted = Wanted(all_labels, with_vectors, with_images, url_prefix)
     wanted.require_for(chosen, server)
@@ -185,6 +183,15 @@ def classify(
     if counts["unreadable"] or any(file.failed for file in run.skipped):
         return 3
     return 4 if fail_on_unknown and counts["unknown"] else 0
+
+
+def _workers(given: tuple[str, str | None, int | None, float], others: tuple[object, ...]) -> EngineChoice | None:
+    from lmm_classifier.cli.excluded_options import OF_ENGINE, require_none
+
+    workers = chosen_engine(*given)
+    if workers is not None:
+        require_none("--engine", OF_ENGINE, dict(zip(OF_ENGINE, others, strict=True)))
+    return workers
 
 
 def _classify_vectors(

@@ -1,4 +1,4 @@
-"""Options of `classify` that `--server`, `--vectors` or `--engine` exclude, each with the reason and what to do instead."""
+"""Options of `classify` that `--server`, `--vectors` or `--engine` exclude, with the reason and what to do instead."""
 
 from __future__ import annotations
 
