@@ -58,7 +58,7 @@ def calibrate_index(
     images is fitted again first, and stays so whatever happens then.
 
     Args:
-        index_path: a durable index (folder) or an `.npz` file.
+        index_path: a durable index (folder), an `.npz` file, or a table.
         config: names the rule, and the encoder where images must be encoded; None: as in `config_of_index`.
         request: what is asked for; None repeats what was asked for before.
         progress: True shows it; a function is called between two batches, and may raise `Cancelled` to stop. No

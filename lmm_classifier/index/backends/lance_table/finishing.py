@@ -73,7 +73,7 @@ class Finisher:
             )
         manifest = arrivals.manifest
         names = arrivals.committed_chunks() if chosen is None else chosen
-        origin = _origin(names)
+        origin = f"{_origin(names)} {_digest(self.extras)}"
         if (former := finished(self.url)) is not None and former[1].source == origin:
             logger.debug("%s is finished already", self.url)
             return
@@ -137,6 +137,13 @@ def finished(url: str) -> tuple[Any, About] | None:
     return rows, About.from_arrays(get_arrays(about, int(version)), str(about))
 
 
+def keep_description(url: str) -> None:
+    """Mark the description of the finished rows, so that it is not deleted as an old version."""
+    rows = part(url, ROWS).open_if_there(FINISHED)
+    if rows is not None:
+        mark_finished(part(url, ABOUT).open(int(rows.schema.metadata[ABOUT_VERSION.encode()])))
+
+
 def bytes_of(dataset: Any) -> int:
     """Return the bytes of the rows of an opened version, as its manifest has them, without the indexes."""
     files = [file for fragment in dataset.get_fragments() for file in fragment.metadata.files]
@@ -145,7 +152,16 @@ def bytes_of(dataset: Any) -> int:
 
 def is_finished(chunks: Collection[str], about: About) -> bool:
     """Return whether the rows of a table were made of these chunks, all of them and no others."""
-    return about.source == _origin(chunks)
+    return about.source.partition(" ")[0] == _origin(chunks)
+
+
+def _digest(extras: Extras) -> str:
+    """Return what tells whether the vectors of the same chunks are stored and compared in the same way."""
+    digest = hashlib.blake2b(extras.dtype.encode(), digest_size=8)
+    for transform in extras.transforms:
+        for name in sorted(transform):
+            digest.update(f"{name} ".encode() + np.ascontiguousarray(transform[name]).tobytes())
+    return digest.hexdigest()
 
 
 def _origin(names: Collection[str]) -> str:
@@ -177,7 +193,7 @@ def _committed(rows: Location, schema: Any, fragments: list[Any], about: int) ->
 
 
 def mark_finished(dataset: Any) -> None:
-    """Let readers use this version of the rows."""
+    """Let readers use this version of the rows; it is not deleted as an old one."""
     if FINISHED in dataset.tags.list():
         dataset.tags.update(FINISHED, dataset.version)
     else:
