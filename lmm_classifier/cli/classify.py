@@ -11,6 +11,13 @@ import typer
 
 from lmm_classifier.cli.completion import complete_place
 from lmm_classifier.cli.dataset_options import SOURCES, ImageFromOption, SplitFromOption, SplitOption, named_dataset
+from lmm_classifier.cli.engine_options import (
+    ActorGpusOption,
+    ActorsOption,
+    AddressOption,
+    EngineOption,
+    chosen_engine,
+)
 from lmm_classifier.cli.options import FollowLinksOption, IdColumnOption, IndexOption, VectorColumnOption, only_one
 
 if TYPE_CHECKING:
@@ -22,6 +29,7 @@ if TYPE_CHECKING:
     from lmm_classifier.data.label_folders import LabelFolders
     from lmm_classifier.data.limits import ImageLimits
     from lmm_classifier.data.readers.dataset_spec import DatasetSpec
+    from lmm_classifier.distributed.engines.choice import EngineChoice
 
 
 class Format(StrEnum):
@@ -123,6 +131,10 @@ def classify(
     image_from: ImageFromOption = None,
     split_from: SplitFromOption = None,
     split: SplitOption = None,
+    engine: EngineOption = "local",
+    address: AddressOption = None,
+    actors: ActorsOption = None,
+    actor_gpus: ActorGpusOption = 0.0,
     *,
     config: PipelineConfig,
 ) -> int:
@@ -142,6 +154,7 @@ def classify(
     if server is not None:
         local = (index, html, drift, learn_from, estimate_priors, leave_out_identical)
         require_none("--server", OF_SERVER, dict(zip(OF_SERVER, local, strict=True)))
+    workers = _workers((engine, address, actors, actor_gpus), (server, vectors, learn_from, estimate_priors))
     chosen = (output_format or _format_of(output)).value
     wanted = Wanted(all_labels, with_vectors, with_images, url_prefix)
     wanted.require_for(chosen, server)
@@ -163,13 +176,22 @@ def classify(
             sources.require_any()
         unlabeled = _unlabeled(learn_from, config) if learn_from else None
         sorter = _sorter(copy_to, link_to, move, config.images.limits)
-        run = ClassifyRun(sources, results, sorter, html, wanted.answers, drift, unlabeled, estimate_priors)
+        run = ClassifyRun(sources, results, sorter, html, wanted.answers, drift, unlabeled, estimate_priors, workers)
         counts = run.run(config, leave_out_identical, server)
     if report is not None:
         run.write_report(report)
     if counts["unreadable"] or any(file.failed for file in run.skipped):
         return 3
     return 4 if fail_on_unknown and counts["unknown"] else 0
+
+
+def _workers(given: tuple[str, str | None, int | None, float], others: tuple[object, ...]) -> EngineChoice | None:
+    from lmm_classifier.cli.excluded_options import OF_ENGINE, require_none
+
+    workers = chosen_engine(*given)
+    if workers is not None:
+        require_none("--engine", OF_ENGINE, dict(zip(OF_ENGINE, others, strict=True)))
+    return workers
 
 
 def _classify_vectors(

@@ -1,4 +1,4 @@
-"""Options of `classify` that `--server` or `--vectors` exclude, each with the reason and what to do instead."""
+"""Options of `classify` that `--server`, `--vectors` or `--engine` exclude, with the reason and what to do instead."""
 
 from __future__ import annotations
 
@@ -37,6 +37,15 @@ OF_VECTORS: Mapping[str, str] = {
     "--with-images": f"there are no image files. {_IMAGES}",
     "--format label-studio": f"a task shows an image. {_WRITTEN}",
     "--format fiftyone": f"a sample is an image. {_WRITTEN}",
+}
+
+_ALONE = "Leave out --engine."
+
+OF_ENGINE: Mapping[str, str] = {
+    "--server": f"the server classifies, and has workers of its own. {_ALONE}",
+    "--vectors": f"vectors are classified in seconds. {_ALONE}",
+    "--learn-from": f"the metric is fitted in this process, and workers do not have it. {_ALONE}",
+    "--estimate-priors": f"the frequencies are estimated in this process, and workers do not have them. {_ALONE}",
 }
 
 

@@ -37,7 +37,10 @@ class ArchiveTable:
 
 @dataclass
 class ArchiveRoot:
-    """An archive as the root of a dataset; its table is read when the first member is asked for."""
+    """An archive as the root of a dataset; its table is read when the first member is asked for.
+
+    A copy by pickle, in another process, reads it again.
+    """
 
     file: SourceFile
     read_table: Callable[[SourceFile], ArchiveTable]
@@ -53,6 +56,11 @@ class ArchiveRoot:
                 self._table = state, self.read_table(self.file)
             return self._table[1]
 
+    def forget_table(self) -> None:
+        """Free the table; it is read again when it is needed."""
+        with self._lock:
+            self._table = None
+
     def member(self, path: str) -> Member:
         """Return where the member of an id is; raise OSError where there is none."""
         try:
@@ -61,6 +69,9 @@ class ArchiveRoot:
             raise FileNotFoundError(f"{self.file} has no member {path!r} now") from None
         except DatasetError as error:
             raise OSError(str(error)) from error
+
+    def __reduce__(self) -> tuple[type[ArchiveRoot], tuple[object, ...]]:
+        return type(self), (self.file, self.read_table)
 
     def __truediv__(self, path: str, /) -> ArchivePlace:
         return ArchivePlace(self, path)
