@@ -40,6 +40,7 @@ ARGUMENTS = {
     "add": ["x", "--label", "y"],
     "relabel": ["x", "--to", "y"],
     "export-encoder": ["onnx"],
+    "plan": ["--images", "2", "--labels", "1"],
 }
 
 

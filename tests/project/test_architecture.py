@@ -17,7 +17,7 @@ FLOORS = [
     {"index"},
     {"calibration"},
     {"pipeline"},
-    {"evaluation", "batching", "discovery"},
+    {"evaluation", "batching", "discovery", "distributed"},
     {"review", "plots"},
     {"server", "integrations"},
     {"cli"},
