@@ -28,6 +28,7 @@ LmmClassifierError                  Exception     never itself; it is the root
 ├── CalibrationError                ValueError    the dataset cannot give what the calibration was asked for
 │   └── StaleCalibrationError                     the index was changed since it was calibrated, or never was
 ├── OutputError                      RuntimeError  results cannot be written, or not continued
+├── EngineError                     RuntimeError  workers cannot be started, or end again and again
 ├── ServerError                     RuntimeError  a server that classifies cannot be reached, or refuses to answer
 ├── RerankerError                   RuntimeError  the reranker cannot be loaded
 ├── ReviewError                     ValueError    runs cannot be stored or read, or an answer cannot be taken
@@ -234,6 +235,10 @@ class StaleCalibrationError(CalibrationError):
 
 class OutputError(LmmClassifierError, RuntimeError):
     """Results cannot be written, or a file of results cannot be continued; what is there is kept."""
+
+
+class EngineError(LmmClassifierError, RuntimeError):
+    """Workers cannot be started, or end again and again; the message says what to do. What is finished stays."""
 
 
 class ServerError(LmmClassifierError, RuntimeError):

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol, overload
 
@@ -70,9 +69,8 @@ class Files(Sequence[Place]):
         return self._root / self._ids[position].path
 
 
-def label_warnings(examples: Sequence[Example]) -> Iterator[str]:
-    """Yield what a user should know of the labels: thin, hard to tell apart, or only one."""
-    counts = Counter(example.label for example in examples)
+def label_warnings(counts: Mapping[str, int]) -> Iterator[str]:
+    """Yield what a user should know of the labels, from the images of each: thin, hard to tell apart, or only one."""
     for label, count in sorted(counts.items()):
         if count == 1:
             yield f"label {label!r} has a single image: give it at least a few"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -44,30 +44,29 @@ def scan_image_folder(root: Path, follow_links: Sequence[Path] = ()) -> Dataset:
         DatasetError: the root is not a folder, or it holds no labeled image.
     """
     _require_folder(root, f"dataset {root}", f"expected a folder of labeled images, {root}/<label>/image.jpg")
-    walk = _walk(root, follow_links)
-    labels: dict[str, str] = {}  # folder -> label; all images of a label share one string
-    examples, skipped = list[Example](), walk.skipped
-    for path in walk.images:
-        folder, has_folder, _ = path.partition("/")
-        if not has_folder:
-            skipped.append(Skipped(path, "is directly in the dataset folder, so it has no label", "no_label"))
-        elif not visible(folder):
-            skipped.append(Skipped(path, "the name of its folder has no character that can be seen", "no_label"))
+    walk = ImageFolderWalk(root, follow_links)
+    examples, skipped = list[Example](), list[Skipped]()
+    for found in walk.labeled():
+        if isinstance(found, Example):
+            examples.append(found)
         else:
-            examples.append(Example(path, labels.setdefault(folder, normal_label(folder))))
+            skipped.append(found)
     if not examples:
-        if any(file.path == "." and file.kind == "own_files" for file in skipped):
-            raise DatasetError(f"{root} is an index of this program. Give the folder of the images.")
-        what, expected = f"dataset {root} holds no labeled image", f"expected {root}/<label>/image.jpg"
-        hint = box_hint(root)
-        raise DatasetError(nothing_found(what, skipped, expected) + (f". {hint}" if hint else ""))
+        raise no_labeled_image(root, skipped)
     examples.sort(key=lambda example: example.path)
     skipped.sort(key=lambda file: file.path)
     source = DatasetSpec(str(root)).stored()
-    warnings = list(_label_warnings(walk.folders, examples))
-    if hint := box_hint(root):
-        warnings.append(f"{root} was read as folders of labels, but it has files of boxes. {hint}")
+    warnings = walk.warnings(Counter(example.label for example in examples))
     return Dataset(root, source, tuple(examples), tuple(skipped), tuple(warnings))
+
+
+def no_labeled_image(root: Path, skipped: Sequence[Skipped]) -> DatasetError:
+    """Return the error for a dataset folder without a labeled image."""
+    if any(file.path == "." and file.kind == "own_files" for file in skipped):
+        return DatasetError(f"{root} is an index of this program. Give the folder of the images.")
+    what, expected = f"dataset {root} holds no labeled image", f"expected {root}/<label>/image.jpg"
+    hint = box_hint(root)
+    return DatasetError(nothing_found(what, skipped, expected) + (f". {hint}" if hint else ""))
 
 
 def find_images(folder: Path, follow_links: Sequence[Path] = ()) -> FoundImages:
@@ -77,9 +76,14 @@ def find_images(folder: Path, follow_links: Sequence[Path] = ()) -> FoundImages:
         DatasetError: it is not a folder.
     """
     _require_folder(folder, str(folder), "expected a folder of images")
-    walk = _walk(folder, follow_links)
-    skipped = sorted(walk.skipped, key=lambda file: file.path)
-    return FoundImages(tuple(folder / path for path in sorted(walk.images)), tuple(skipped))
+    images, skipped = list[str](), list[Skipped]()
+    for found in ImageFolderWalk(folder, follow_links).found():
+        if isinstance(found, str):
+            images.append(found)
+        else:
+            skipped.append(found)
+    skipped.sort(key=lambda file: file.path)
+    return FoundImages(tuple(folder / path for path in sorted(images)), tuple(skipped))
 
 
 def _require_folder(path: Path, what: str, expected: str) -> None:
@@ -129,53 +133,93 @@ def duplicate_warnings(examples: Sequence[Example], hashes: Sequence[str]) -> li
 
 
 @dataclass
-class _Walk:
-    """The relative POSIX paths of image files, all other files, and the folders directly under the root."""
+class ImageFolderWalk:
+    """All files under a folder, one after the other; memory grows with the folders and the largest one.
 
-    images: list[str] = field(default_factory=list)
-    skipped: list[Skipped] = field(default_factory=list)
+    The order is that of the relative paths, but what links to folders lead to comes last, so that the result has no
+    chance in it. `folders` has those directly under the root that were read.
+    """
+
+    root: Path
+    follow_links: Sequence[Path] = ()
     folders: list[str] = field(default_factory=list)
 
+    def labeled(self) -> Iterator[Example | Skipped]:
+        """Yield the examples, and the other files with the reason."""
+        labels: dict[str, str] = {}  # folder -> label; all images of a label share one string
+        for found in self.found():
+            if isinstance(found, Skipped):
+                yield found
+                continue
+            folder, has_folder, _ = found.partition("/")
+            if not has_folder:
+                yield Skipped(found, "is directly in the dataset folder, so it has no label", "no_label")
+            elif not visible(folder):
+                yield Skipped(found, "the name of its folder has no character that can be seen", "no_label")
+            else:
+                yield Example(found, labels.setdefault(folder, normal_label(folder)))
 
-def _walk(root: Path, follow_links: Sequence[Path]) -> _Walk:
-    """Find all files under a folder. Folders come before linked folders, so that the result has no chance in it."""
-    walk, links = _Walk(), LinkRule(root, follow_links)
-    folders, linked = [""], list[str]()
-    while folders or linked:
-        folder = folders.pop() if folders else linked.pop(0)
+    def found(self) -> Iterator[str | Skipped]:
+        """Yield the relative POSIX paths of image files, and the other files with the reason."""
+        links, linked = LinkRule(self.root, self.follow_links), [""]
+        while linked:
+            waiting = [iter([(linked.pop(0), True)])]  # files and folders still to come, of each level
+            while waiting:
+                path, is_folder = next(waiting[-1], (None, False))
+                if path is None:
+                    waiting.pop()
+                elif not is_folder:
+                    yield path
+                else:
+                    entries = list[tuple[str, bool]]()
+                    for found in self._entries(path, links):
+                        if isinstance(found, Skipped):
+                            yield found
+                        elif found[1] == "link":
+                            linked = sorted([*linked, found[0]])
+                        else:
+                            entries.append((found[0], found[1] == "folder"))
+                    waiting.append(iter(sorted(entries)))
+
+    def _entries(self, folder: str, links: LinkRule) -> Iterator[tuple[str, str] | Skipped]:
+        """Yield what is in a folder: files, folders and links to folders, and what is not used."""
         try:
-            former = links.enter(os.path.join(root, folder), folder)  # noqa: PTH118 - a Path costs memory
+            former = links.enter(os.path.join(self.root, folder), folder)  # noqa: PTH118 - a Path costs memory
             if former is not None:
                 reason = f"a link to a folder that is read already, as {former.rstrip('/') or '.'}"
-                walk.skipped.append(Skipped(folder.rstrip("/"), reason, "symlink"))
-                continue
-            entries = list(os.scandir(root / folder))
+                yield Skipped(folder.rstrip("/"), reason, "symlink")
+                return
+            entries = list(os.scandir(self.root / folder))
         except OSError as error:
             reason = f"cannot be opened: {(error.strerror or str(error)).lower()}"
-            walk.skipped.append(Skipped(folder.rstrip("/") or ".", reason, "unreadable"))
-            continue
+            yield Skipped(folder.rstrip("/") or ".", reason, "unreadable")
+            return
         own = own_kind([entry.name for entry in entries])
         if own == "index" or (own and folder):  # written images may be a dataset, if they are named as one
-            walk.skipped.append(Skipped(folder.rstrip("/") or ".", _OWN[own], "own_files"))
-            continue
+            yield Skipped(folder.rstrip("/") or ".", _OWN[own], "own_files")
+            return
         if folder.count("/") == 1:
-            walk.folders.append(folder[:-1])
+            self.folders.append(folder[:-1])
         for entry in entries:
             path, is_link = f"{folder}{entry.name}", entry.is_symlink()
             is_folder = os.path.isdir(entry.path) if is_link else entry.is_dir()  # noqa: PTH112 - it never raises
             if is_folder and is_ignored_folder(entry.name):
-                walk.skipped.append(Skipped(path, "hidden, or a folder of another program", "ignored"))
+                yield Skipped(path, "hidden, or a folder of another program", "ignored")
             elif is_link and (problem := links.problem(entry)):
-                walk.skipped.append(Skipped(path, *problem))
-            elif is_folder and is_link:
-                linked = sorted([*linked, f"{path}/"])
+                yield Skipped(path, *problem)
             elif is_folder:
-                folders.append(f"{path}/")
+                yield f"{path}/", "link" if is_link else "folder"
             elif problem := _why_no_image(entry):
-                walk.skipped.append(Skipped(path, *problem))
+                yield Skipped(path, *problem)
             else:
-                walk.images.append(path)
-    return walk
+                yield path, "file"
+
+    def warnings(self, counts: Mapping[str, int]) -> list[str]:
+        """Return what a user should know of the labels, from the images of each, when the walk is over."""
+        warnings = list(_label_warnings(self.folders, counts))
+        if hint := box_hint(self.root):
+            warnings.append(f"{self.root} was read as folders of labels, but it has files of boxes. {hint}")
+        return warnings
 
 
 def _why_no_image(entry: os.DirEntry[str]) -> Problem | None:
@@ -194,9 +238,8 @@ def _why_no_image(entry: os.DirEntry[str]) -> Problem | None:
     return None if is_image else ("not an image, by its name and its first bytes", "ignored")
 
 
-def _label_warnings(folders: Sequence[str], examples: Sequence[Example]) -> Iterator[str]:
+def _label_warnings(folders: Sequence[str], counts: Mapping[str, int]) -> Iterator[str]:
     """Yield what a user should know of the labels: empty, thin, or hard to tell apart."""
-    counts = Counter(example.label for example in examples)
     forms: dict[str, list[str]] = defaultdict(list)
     for folder in sorted(folders):
         forms[normal_label(folder)].append(folder)
@@ -205,4 +248,4 @@ def _label_warnings(folders: Sequence[str], examples: Sequence[Example]) -> Iter
             yield f"label {label!r} is empty: no image file in its folder"
         if len(names) > 1:
             yield f"the folders {', '.join(map(ascii, names))} are one label: only their Unicode form differs"
-    yield from label_warnings(examples)
+    yield from label_warnings(counts)

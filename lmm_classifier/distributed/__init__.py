@@ -1,1 +1,4 @@
-"""Builds and answers beyond one machine. Start with `capacity.plan`, which says whether that is needed."""
+"""Work on more images than one machine should encode or hold. Start with `build`: listing, chunks, engines, a table.
+
+`capacity.plan` says whether that is needed, and what it takes.
+"""

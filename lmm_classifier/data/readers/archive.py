@@ -53,6 +53,11 @@ class ArchiveRoot:
                 self._table = state, self.read_table(self.file)
             return self._table[1]
 
+    def forget_table(self) -> None:
+        """Free the table; it is read again when it is needed."""
+        with self._lock:
+            self._table = None
+
     def member(self, path: str) -> Member:
         """Return where the member of an id is; raise OSError where there is none."""
         try:

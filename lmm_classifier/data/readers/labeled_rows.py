@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterable, Sequence
 
 from lmm_classifier.core.datatypes import Example
@@ -23,7 +24,21 @@ def labeled_dataset(listing: Listing, spec: DatasetSpec) -> Dataset:
     Raises:
         DatasetError: no image has a label, or the split is not there.
     """
-    rows, skipped = _unique(_chosen(listing, spec), listing.skipped)
+    kept, skipped = labeled_examples(listing, spec)
+    if not kept:
+        require_split(listing.rows, spec)
+        raise no_labeled_row(spec, skipped, bool(listing.rows))
+    examples = tuple(example for example, _ in kept)
+    groups = tuple(group for _, group in kept) if any(group for _, group in kept) else ()
+    counts = Counter(example.label for example in examples)
+    warnings = [*listing.warnings, *case_warnings(example.path for example in examples), *label_warnings(counts)]
+    skipped.sort(key=lambda file: file.path)
+    return Dataset(listing.root, spec.stored(), examples, tuple(skipped), tuple(warnings), groups)
+
+
+def labeled_examples(listing: Listing, spec: DatasetSpec) -> tuple[list[tuple[Example, str]], list[Skipped]]:
+    """Return the examples of the split, each with its group, sorted by id; and what is skipped."""
+    rows, skipped = _unique(_of_split(listing.rows, spec), listing.skipped)
     labels: dict[str, str] = {}  # all images of a label share one string
     kept = list[tuple[Example, str]]()
     for row in rows:
@@ -34,19 +49,14 @@ def labeled_dataset(listing: Listing, spec: DatasetSpec) -> Dataset:
         else:
             label = normal_label(text)
             kept.append((Example(row.path, labels.setdefault(label, label)), text_of(row.group) or ""))
-    if not kept:
-        raise DatasetError(_nothing(spec, skipped, bool(listing.rows)))
     kept.sort(key=lambda pair: pair[0].path)
-    examples = tuple(example for example, _ in kept)
-    groups = tuple(group for _, group in kept) if any(group for _, group in kept) else ()
-    warnings = [*listing.warnings, *case_warnings(example.path for example in examples), *label_warnings(examples)]
-    skipped.sort(key=lambda file: file.path)
-    return Dataset(listing.root, spec.stored(), examples, tuple(skipped), tuple(warnings), groups)
+    return kept, skipped
 
 
 def found_places(listing: Listing, spec: DatasetSpec) -> FoundPlaces:
     """Return the images of a listing, whether they have labels or not."""
-    rows, skipped = _unique(_chosen(listing, spec), listing.skipped)
+    require_split(listing.rows, spec)
+    rows, skipped = _unique(_of_split(listing.rows, spec), listing.skipped)
     paths = sorted(row.path for row in rows)
     places = tuple(listing.root / path for path in paths)
     skipped.sort(key=lambda file: file.path)
@@ -64,16 +74,16 @@ def text_of(value: Value) -> str | None:
     return str(value) or None if isinstance(value, str | int | float) else None  # a list is no label
 
 
-def _chosen(listing: Listing, spec: DatasetSpec) -> Sequence[Row]:
-    """Return the rows of the split."""
-    if spec.split is None:
-        return listing.rows
-    rows = [row for row in listing.rows if text_of(row.split) == spec.split]
-    if not rows:
-        splits = sorted({text for row in listing.rows if (text := text_of(row.split)) is not None})
+def _of_split(rows: Sequence[Row], spec: DatasetSpec) -> Sequence[Row]:
+    return rows if spec.split is None else [row for row in rows if text_of(row.split) == spec.split]
+
+
+def require_split(rows: Sequence[Row], spec: DatasetSpec) -> None:
+    """Raise DatasetError where a split is chosen and no row is of it."""
+    if spec.split is not None and not _of_split(rows, spec):
+        splits = sorted({text for row in rows if (text := text_of(row.split)) is not None})
         there = f"There are {', '.join(map(repr, splits[:_SHOWN]))}" if splits else "No image has a split"
         raise DatasetError(f"{spec.source} has no image of the split {spec.split!r}. {there}.")
-    return rows
 
 
 def _unique(rows: Iterable[Row], skipped: Iterable[Skipped]) -> tuple[list[Row], list[Skipped]]:
@@ -94,9 +104,10 @@ def _named(row: Row) -> str:
     return f" ({row.name})" if row.name else ""
 
 
-def _nothing(spec: DatasetSpec, skipped: Sequence[Skipped], has_rows: bool) -> str:
+def no_labeled_row(spec: DatasetSpec, skipped: Sequence[Skipped], has_rows: bool) -> DatasetError:
+    """Return the error for a source without a labeled image; `has_rows` says whether it has any images."""
     failed = [file for file in skipped if file.failed] or skipped
     reason = f"; {len(skipped)} were skipped, such as {failed[0].path}: {failed[0].reason}" if failed else ""
     if not has_rows and not reason:
         reason = "; nothing is in it"
-    return f"dataset {spec.source} holds no labeled image{reason}"
+    return DatasetError(f"dataset {spec.source} holds no labeled image{reason}")

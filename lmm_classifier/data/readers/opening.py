@@ -20,12 +20,13 @@ from lmm_classifier.data.readers.coco import list_coco
 from lmm_classifier.data.readers.crops import CropRoot
 from lmm_classifier.data.readers.dataset_spec import DatasetSpec
 from lmm_classifier.data.readers.hugging_face import HuggingFaceRoot, list_hugging_face
+from lmm_classifier.data.readers.known_status import known_file
 from lmm_classifier.data.readers.labeled_rows import found_places, labeled_dataset
 from lmm_classifier.data.readers.listing import Listing, Row, rows_by_folders
 from lmm_classifier.data.readers.manifest import read_manifest
 from lmm_classifier.data.readers.names import why_no_image
 from lmm_classifier.data.readers.parquet_images import ParquetRoot
-from lmm_classifier.data.readers.remote import RemoteFile, RemoteFolder, list_folder
+from lmm_classifier.data.readers.remote import RemoteFile, RemoteFolder, list_folder, list_folder_in_parts
 from lmm_classifier.data.readers.source_file import LocalFile, SourceFile, unreadable
 from lmm_classifier.data.readers.tar_archive import tar_root
 from lmm_classifier.data.readers.urls import is_url
@@ -37,6 +38,7 @@ _TABLES = ("csv", "tsv", "jsonl", "ndjson", "parquet")
 _FILES = ("zip", "tar", *_TABLES)
 _BOXES = ("json", "xml")  # files of annotations, which are sources with a prefix only
 _EXPECTED = "a folder of labeled images, a .zip, .tar, .csv, .tsv, .jsonl or .parquet file, or a URL of one of these"
+_BUCKETS = ("s3://", "gs://")
 _MOST_XML = 1 << 20  # bytes of the annotations of one image
 
 
@@ -108,6 +110,30 @@ def with_listing(root: Root) -> Root:
         with suppress(DatasetError):  # then each place says what is wrong
             return list_folder(root.url)[0]
     return root
+
+
+def list_in_parts(spec: DatasetSpec) -> Iterator[Listing] | None:
+    """Return a source that can be listed in parts, so that memory does not grow with it; None for any other.
+
+    These are folders of a bucket whose labels are folders, and several shards of a pattern.
+    """
+    spec = spec.fixed()
+    if spec.kind:
+        return None
+    if _ending(spec.source) == "tar" and isinstance(shards := _tar_root(spec.source), Shards):
+        return _parts_of_shards(shards, spec)
+    if spec.source.startswith(_BUCKETS) and not _ending(spec.source) and spec.label_from != "path":
+        return (_by_folders(root, rows, spec) for root, rows in list_folder_in_parts(spec.source))
+    return None
+
+
+def _parts_of_shards(shards: Shards, spec: DatasetSpec) -> Iterator[Listing]:
+    try:
+        for name, archive in shards.archives.items():
+            yield list_shards({name: archive}, Shards({name: known_file(archive)}), spec)
+            archive.forget_table()
+    except OSError as error:
+        raise unreadable(spec.source, error) from error
 
 
 def source_problem(stored: str, to_list: bool = False) -> str:

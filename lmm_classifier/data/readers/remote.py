@@ -103,9 +103,44 @@ def list_folder(url: str) -> tuple[RemoteFolder, list[Row]]:
     except OSError as error:
         raise DatasetError(f"{error}.") from error
     if not found:
-        raise DatasetError(f"{url} does not exist, its server cannot be reached, or no file is below it.")
+        raise _nothing_at(url)
     if len(found) > _MOST_FILES:
         raise DatasetError(f"{url} has more than {_MOST_FILES:,} files.")
+    return _listed(url, found)
+
+
+def list_folder_in_parts(url: str) -> Iterator[tuple[RemoteFolder, list[Row]]]:
+    """Yield the same in parts, one for each folder directly below the URL and one for the files there, in order.
+
+    Memory grows with the largest part. Each root knows the files of its part only.
+
+    Raises:
+        DatasetError: it cannot be listed, or nothing is there.
+        MissingExtraError: the library for the scheme is not installed.
+    """
+    is_empty = True
+    try:
+        with _translated(url):
+            entries = _filesystem(url).ls(url, detail=True)
+        files = {entry["name"]: entry for entry in entries if entry["type"] == "file"}
+        folders = sorted(entry["name"] for entry in entries if entry["type"] != "file")
+        for folder in ["", *folders]:
+            with _translated(url):
+                found = _filesystem(url).find(folder, detail=True) if folder else files
+            if found:
+                is_empty = False
+                yield _listed(url, found)
+    except OSError as error:
+        raise DatasetError(f"{error}.") from error
+    if is_empty:
+        raise _nothing_at(url)
+
+
+def _nothing_at(url: str) -> DatasetError:
+    return DatasetError(f"{url} does not exist, its server cannot be reached, or no file is below it.")
+
+
+def _listed(url: str, found: Mapping[str, Any]) -> tuple[RemoteFolder, list[Row]]:
     prefix = url if url.startswith("http") else url.partition("://")[2]
     listed, refused = dict[str, MemberStatus](), list[Row]()
     for name, about in found.items():

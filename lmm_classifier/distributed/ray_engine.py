@@ -1,0 +1,168 @@
+"""Run tasks by Ray Data, on this machine or on a cluster. No other file imports ray.
+
+Ray tries a task again where its worker or its machine is lost. So a task runs at least once, and may run twice at the
+same time: also after the program that started it was killed. Only names come back, never vectors.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Generic
+
+from lmm_classifier.core.concurrency import cpu_count
+from lmm_classifier.core.errors import ConfigError, EngineError, LmmClassifierError
+from lmm_classifier.core.optional_imports import import_optional, require_optional
+from lmm_classifier.core.protocols import Outcome, Task
+from lmm_classifier.core.redaction import quote_foreign
+
+_ENVIRONMENT = {
+    "RAY_USAGE_STATS_ENABLED": "0",  # nothing is sent anywhere
+    "RAY_worker_niceness": "0",  # 15 by default: on a machine that does anything else the workers then starve
+    "RAY_DATA_DISABLE_PROGRESS_BARS": "1",
+}
+_MOST_RESTARTS = 100  # of an actor, and of a task. A chunk is split long before
+_MOST_BLOCKS = 20_000  # Ray counts blocks, and each costs the driver memory
+_IN_FLIGHT = 2  # tasks that wait at an actor, so that it is never idle
+_STORE = 200 << 20  # bytes of shared memory of a Ray of this machine: names are small
+
+
+@dataclass(frozen=True)
+class RayEngine:
+    """Runs the tasks by an actor pool of Ray Data.
+
+    Args:
+        address: of a cluster, such as `auto` or `HOST:PORT`; None: a Ray of this machine that ends with the run.
+        actors: workers; 0: one per GPU that is asked for, else one per machine.
+        actor_gpus: GPUs of each, 0 for none; a fraction lets several share one.
+        memory: bytes of the object store of a Ray of this machine.
+
+    Example:
+        >>> from lmm_classifier.distributed.ray_engine import RayEngine
+        >>> RayEngine(address="auto", actors=64, actor_gpus=1).actors
+        64
+    """
+
+    address: str | None = None
+    actors: int = 0
+    actor_gpus: float = 0.0
+    memory: int = _STORE
+
+    def __post_init__(self) -> None:
+        if self.actors < 0 or self.actor_gpus < 0:
+            raise ConfigError(f"{self.actors} actors with {self.actor_gpus} GPUs each: expected 0 or more of both.")
+
+    def run(self, tasks: Iterable[Task], build: Callable[[], Callable[[Task], Outcome]]) -> Iterator[Outcome]:
+        """Yield the outcomes as they come.
+
+        Raises:
+            EngineError: Ray cannot be started, the cluster cannot be reached, or it lost too many workers.
+            MissingExtraError: ray is not installed.
+        """
+        items = [{"task": task} for task in tasks]
+        if not items:
+            return
+        with self._session() as ray, _translated():
+            data = import_optional("ray.data", "ray")
+            pool = self._pool(ray, min(self._wanted(ray), len(items)))
+            blocks = min(len(items), _MOST_BLOCKS)
+            outcomes = data.from_items(items, override_num_blocks=blocks).map(
+                _Actor,
+                fn_constructor_args=(build,),
+                max_restarts=_MOST_RESTARTS,
+                max_task_retries=_MOST_RESTARTS,
+                **pool,
+            )
+            for row in outcomes.iter_rows():
+                yield row["outcome"]
+
+    @contextmanager
+    def _session(self) -> Iterator[Any]:
+        """Connect to the cluster, or start a Ray of this machine; one that the caller started is used as it is."""
+        for name, value in _ENVIRONMENT.items():
+            os.environ.setdefault(name, value)
+        require_optional("ray", "ray")
+        ray = import_optional("ray", "ray")
+        is_own = not ray.is_initialized()
+        if is_own:
+            own: dict[str, Any] = {"address": self.address}
+            if self.address is None:
+                own |= {"num_cpus": cpu_count(), "include_dashboard": False, "object_store_memory": self.memory}
+                own["address"] = "local"
+            with _translated():
+                ray.init(log_to_driver=False, logging_level=logging.ERROR, **own)
+        try:
+            _quiet(import_optional("ray.data", "ray"))
+            yield ray
+        finally:
+            if is_own:
+                ray.shutdown()
+
+    def _wanted(self, ray: Any) -> int:
+        if self.actors:
+            return self.actors
+        resources = ray.cluster_resources()
+        if self.actor_gpus:
+            return max(int(resources.get("GPU", 0) / self.actor_gpus), 1)
+        return max(sum(bool(node["Alive"]) for node in ray.nodes()), 1)
+
+    def _pool(self, ray: Any, actors: int) -> dict[str, Any]:
+        """Return what Ray is asked for: actors take at most half of the CPU tokens, the rest is for Ray's own tasks.
+
+        With less than that Ray waits for ever and says nothing.
+        """
+        resources = ray.cluster_resources()
+        cpus, gpus = resources.get("CPU", 0.0), resources.get("GPU", 0.0)
+        if self.actor_gpus * actors > gpus:
+            raise EngineError(
+                f"{actors} actors with {self.actor_gpus:g} GPUs each were asked for, and the cluster has {gpus:g}. "
+                "Ask for fewer actors, or for a fraction of a GPU."
+            )
+        if not cpus:
+            raise EngineError("The cluster has no processor for Ray to use. Start its nodes with --num-cpus.")
+        compute = import_optional("ray.data", "ray").ActorPoolStrategy(
+            size=actors, max_tasks_in_flight_per_actor=_IN_FLIGHT
+        )
+        each = min(1.0, int(cpus / (2 * actors) * 10_000) / 10_000)  # Ray counts ten-thousandths
+        return {"compute": compute, "num_cpus": each, "num_gpus": self.actor_gpus or None}
+
+
+class _Actor(Generic[Task, Outcome]):
+    """A worker in a process of Ray."""
+
+    def __init__(self, build: Callable[[], Callable[[Task], Outcome]]) -> None:
+        self._work = build()
+
+    def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
+        return {"outcome": self._work(row["task"])}
+
+
+def _quiet(data: Any) -> None:
+    """Let Ray Data write no bars, and give up where nothing moves for half an hour, which is its default."""
+    context = data.DataContext.get_current()
+    context.enable_progress_bars = False
+    context.print_on_execution_start = False
+    context.execution_options.preserve_order = False
+    for name in ("ray.data", "ray"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+
+
+@contextmanager
+def _translated() -> Iterator[None]:
+    """Turn errors of Ray into one of this package; an error of a worker is raised as it is."""
+    try:
+        yield
+    except (LmmClassifierError, KeyboardInterrupt, GeneratorExit):
+        raise
+    except Exception as error:
+        cause: BaseException | None = error
+        while cause is not None:
+            inner = getattr(cause, "cause", None) or cause.__cause__
+            if isinstance(inner, LmmClassifierError):
+                raise inner from error
+            cause = inner
+        text = quote_foreign(str(error)) or type(error).__name__
+        raise EngineError(f"Ray: {text}. What is finished stays: run the same command again.") from error

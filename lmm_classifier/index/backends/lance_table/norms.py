@@ -1,0 +1,45 @@
+"""Norms of the rows of a table in a metric, as a column: each is computed once."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from lmm_classifier.core.arrays import Float32Array, Float64Array
+from lmm_classifier.core.rows import ColumnName, RowBlock
+from lmm_classifier.index.backends.lance_table.datasets import arrow, translated
+from lmm_classifier.index.backends.lance_table.finishing import mark_finished
+
+
+def norm_column(metric: str, encoder: int) -> str:
+    """Return the name of the column with the norms of the vectors of an encoder in a metric."""
+    return f"norm_{encoder}_{hashlib.blake2b(metric.encode(), digest_size=8).hexdigest()}"
+
+
+def with_norms(
+    dataset: Any,
+    source: str,
+    blocks: Callable[[Sequence[ColumnName]], Iterator[RowBlock]],
+    column: str,
+    norms: Callable[[Float32Array], Float64Array],
+) -> Any:
+    """Return the version of a dataset that has this column of norms; it is made where it is not there."""
+    if column in dataset.schema.names:
+        return dataset
+    types = arrow()
+    schema = types.schema([types.field(column, types.float64())])
+
+    def batches() -> Iterator[Any]:
+        for block in blocks(("vectors",)):
+            if block.vectors is not None:
+                values = np.asarray(norms(block.vectors), np.float64)
+                yield types.record_batch([types.array(values)], schema=schema)
+
+    with translated(source):
+        newest = dataset.checkout_version(dataset.version)
+        newest.add_columns(types.RecordBatchReader.from_batches(schema, batches()))
+        mark_finished(newest)
+    return newest

@@ -1,0 +1,90 @@
+"""A table of labeled vectors, as a writer sees it: chunks come in any order, then the table is finished."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from typing import Any
+
+from lmm_classifier.core.errors import IndexMismatchError
+from lmm_classifier.core.protocols import Engine
+from lmm_classifier.index.backends.lance_table.about import Extras
+from lmm_classifier.index.backends.lance_table.arrivals import Arrivals
+from lmm_classifier.index.backends.lance_table.finishing import Finisher, InThisProcess
+from lmm_classifier.index.backends.lance_table.layout import ARRIVALS, part
+from lmm_classifier.index.backends.lance_table.sorting import BUCKET_BYTES
+from lmm_classifier.index.manifest import Manifest
+
+
+class LanceTable:
+    """A table at a path or at the URL of an object store. Any number of processes may read it while it is written."""
+
+    def __init__(self, url: str, arrivals: Arrivals) -> None:
+        self.url = url
+        self._arrivals = arrivals
+
+    @classmethod
+    def create(cls, url: str, manifest: Manifest) -> LanceTable:
+        """Make a table for vectors of the encoders of `manifest`, or open the one that is there, to go on with it.
+
+        Raises:
+            IndexMismatchError: the table that is there has vectors of other encoders.
+            MissingExtraError: lance is not installed.
+        """
+        table = cls(url, Arrivals.create(part(url, ARRIVALS), manifest))
+        found = table.manifest
+        if found.space_ids != manifest.space_ids:
+            raise IndexMismatchError(
+                f"{url} has vectors of {', '.join(map(str, found.fingerprints))}, but these are of "
+                f"{', '.join(map(str, manifest.fingerprints))}. Choose another place for them."
+            )
+        return table
+
+    @classmethod
+    def open(cls, url: str) -> LanceTable:
+        """Open the table to write; raise IndexFileError where there is none."""
+        return cls(url, Arrivals.open(part(url, ARRIVALS)))
+
+    @property
+    def manifest(self) -> Manifest:
+        """The manifest that the table was made with; its `count` says nothing."""
+        return self._arrivals.manifest
+
+    def committed_chunks(self) -> set[str]:
+        """Return the names of the chunks that are stored, by whichever process."""
+        return self._arrivals.committed_chunks()
+
+    def commit(self, chunks: Mapping[str, Any]) -> None:
+        """Store many chunks in one version: all of them or none, and none that is stored already.
+
+        Args:
+            chunks: name of the chunk -> `pyarrow.Table` with a row for each of its files, good or bad, and the columns
+                of `layout.arrivals_schema` but for `chunk`: `content` (32 bytes), `path`, `label`, `vector` (null for
+                a bad file), `kind` and `reason` (null for a good file); of several encoders `vector_1` and so on.
+
+        Raises:
+            IndexFileError: a chunk has no rows or other columns, or the store refused it several times.
+        """
+        self._arrivals.commit(chunks)
+
+    def finish(
+        self,
+        wanted: Collection[str] | None = None,
+        engine: Engine | None = None,
+        extras: Extras | None = None,
+        bucket_bytes: int = BUCKET_BYTES,
+    ) -> None:
+        """Sort the rows by label and content, join equal ones, describe and index them; readers then use this version.
+
+        It can be repeated: after more chunks came, or after it was interrupted. Where nothing changed it does nothing.
+
+        Args:
+            wanted: the chunks that the table is to have; None: all that are stored.
+            engine: does the sorting, one task for each bucket of labels; None: this process.
+            extras: what an index holds beside its examples.
+            bucket_bytes: the vectors that one task sorts in memory, which takes about three times as much.
+
+        Raises:
+            DatasetError: there is no good image.
+            IndexFileError: a wanted chunk was never committed, or the store cannot be read or written.
+        """
+        Finisher(self.url, extras or Extras(), engine or InThisProcess(), bucket_bytes).finish(self._arrivals, wanted)
