@@ -68,7 +68,7 @@ def build_table(
     Example:
         >>> from lmm_classifier import PipelineConfig
         >>> from lmm_classifier.distributed.build import build_table
-        >>> from lmm_classifier.distributed.engines import InProcess
+        >>> from lmm_classifier.distributed.engines.local import InProcess
         >>> report = build_table("images", "built-table", PipelineConfig.offline(), InProcess())
         >>> sorted(report.indexed), report.changes.encoded == report.total
         (['gingham', 'herringbone', 'polka_dots', 'stripes'], True)

@@ -102,7 +102,9 @@ def to_bytes(table: Any) -> bytes:
     parquet = import_optional("pyarrow.parquet", "scale")
     stream = io.BytesIO()
     compression = {name: "NONE" if name.startswith("vector") else "ZSTD" for name in _leaves(table)}
-    parquet.write_table(table, stream, compression=compression, use_dictionary=["label", "kind"])
+    parquet.write_table(
+        table, stream, compression=compression, use_dictionary=["label", "kind"], write_page_checksum=True
+    )
     return stream.getvalue()
 
 
@@ -110,7 +112,7 @@ def from_bytes(data: bytes, source: str) -> Any:
     """Read a table from a Parquet file; raise OutputError, which names `source`, where it is damaged."""
     types, parquet = import_optional("pyarrow", "scale"), import_optional("pyarrow.parquet", "scale")
     try:
-        return parquet.read_table(types.BufferReader(data))
+        return parquet.read_table(types.BufferReader(data), page_checksum_verification=True)
     except (types.ArrowException, OSError) as error:
         raise OutputError(f"{source} is damaged: {error}. Delete it and run the same command again.") from None
 

@@ -99,7 +99,7 @@ class ChunkWorker:
         with Watchdog(self.patience, f"chunk {task.name}") as watchdog:
             making = _Making(self, chunk, known, watchdog)
             rows = making.rows(0, len(chunk.files))
-        if [row.file.path for row in rows] != [storable(file.path) for file in chunk.files]:
+        if [storable(row.file.path) for row in rows] != [storable(file.path) for file in chunk.files]:
             raise EncoderError(f"Chunk {task.name} has {len(rows)} rows for {len(chunk.files)} files. Run again.")
         failed, open_rows = sum(not row.is_good for row in rows), [row for row in rows if not row.is_final]
         stored = StoredChunk(task.name, (former.tries if former else 0) + 1 if open_rows else 0)

@@ -42,7 +42,7 @@ class Run:
 
 def new_run_id(made: str, source: str) -> str:
     """Return an id that no other run has; those with the same encoders and dataset begin alike, and sort by time."""
-    return f"{_prefix(made, source)}-{datetime.now(UTC):%Y%m%dT%H%M%S}-{secrets.token_hex(4)}"
+    return f"{_prefix(made, source)}-{datetime.now(UTC):%Y%m%dT%H%M%S%f}-{secrets.token_hex(4)}"
 
 
 def write_run(folder: ChunkFolder, run: Run) -> None:

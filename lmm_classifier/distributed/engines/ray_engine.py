@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
+import warnings
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -22,12 +23,17 @@ from lmm_classifier.core.redaction import quote_foreign
 _ENVIRONMENT = {
     "RAY_USAGE_STATS_ENABLED": "0",  # nothing is sent anywhere
     "RAY_worker_niceness": "0",  # 15 by default: on a machine that does anything else the workers then starve
-    "RAY_DATA_DISABLE_PROGRESS_BARS": "1",
+    "RAY_BACKEND_LOG_LEVEL": "fatal",  # its own messages; what concerns a user is raised
 }
 _MOST_RESTARTS = 100  # of an actor, and of a task. A chunk is split long before
 _MOST_BLOCKS = 20_000  # Ray counts blocks, and each costs the driver memory
 _IN_FLIGHT = 2  # tasks that wait at an actor, so that it is never idle
 _STORE = 200 << 20  # bytes of shared memory of a Ray of this machine: names are small
+
+
+def require_ray() -> None:
+    """Raise MissingExtraError where ray is not installed; do not import it."""
+    require_optional("ray", "ray")
 
 
 @dataclass(frozen=True)
@@ -41,7 +47,7 @@ class RayEngine:
         memory: bytes of the object store of a Ray of this machine.
 
     Example:
-        >>> from lmm_classifier.distributed.ray_engine import RayEngine
+        >>> from lmm_classifier.distributed.engines.ray_engine import RayEngine
         >>> RayEngine(address="auto", actors=64, actor_gpus=1).actors
         64
     """
@@ -84,7 +90,6 @@ class RayEngine:
         """Connect to the cluster, or start a Ray of this machine; one that the caller started is used as it is."""
         for name, value in _ENVIRONMENT.items():
             os.environ.setdefault(name, value)
-        require_optional("ray", "ray")
         ray = import_optional("ray", "ray")
         is_own = not ray.is_initialized()
         if is_own:
@@ -92,7 +97,8 @@ class RayEngine:
             if self.address is None:
                 own |= {"num_cpus": cpu_count(), "include_dashboard": False, "object_store_memory": self.memory}
                 own["address"] = "local"
-            with _translated():
+            with _translated(), warnings.catch_warnings():
+                warnings.filterwarnings("ignore", "lance is not fork-safe")  # Ray starts programs, and forks none
                 ray.init(log_to_driver=False, logging_level=logging.ERROR, **own)
         try:
             _quiet(import_optional("ray.data", "ray"))
@@ -128,6 +134,10 @@ class RayEngine:
         )
         each = min(1.0, int(cpus / (2 * actors) * 10_000) / 10_000)  # Ray counts ten-thousandths
         return {"compute": compute, "num_cpus": each, "num_gpus": self.actor_gpus or None}
+
+
+def _retries() -> dict[str, int]:
+    return {"max_restarts": _MOST_RESTARTS, "max_task_retries": _MOST_RESTARTS}
 
 
 class _Actor(Generic[Task, Outcome]):

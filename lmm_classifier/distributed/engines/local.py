@@ -33,7 +33,7 @@ class Processes:
     """Runs the tasks in processes of this machine. Where one ends, its tasks are given to another.
 
     Example:
-        >>> from lmm_classifier.distributed.engines import Processes
+        >>> from lmm_classifier.distributed.engines.local import Processes
         >>> Processes(2).workers
         2
     """

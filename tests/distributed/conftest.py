@@ -1,0 +1,11 @@
+"""One dataset for all tests of the room: a chunk waits until its newest file is two seconds old."""
+
+import pytest
+
+from tests.helpers.chunked_builds import make_corpus
+
+
+@pytest.fixture(scope="session")
+def corpus(tmp_path_factory):
+    """36 files of four labels; nobody changes them."""
+    return make_corpus(tmp_path_factory.mktemp("corpus"))
