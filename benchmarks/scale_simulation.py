@@ -22,7 +22,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.rows import Better, Row, run_part, where
+from benchmarks.rows import Better, Row, where
 from lmm_classifier.config import PipelineConfig
 from lmm_classifier.data.readers.dataset_spec import DatasetSpec
 from lmm_classifier.distributed.chunk_folder import ChunkFolder
@@ -30,7 +30,7 @@ from lmm_classifier.distributed.chunks import Chunk, chunk_name, list_chunks
 from lmm_classifier.distributed.listing import DatasetListing, ListedFile
 from lmm_classifier.distributed.runs import FormerChunks, PlannedChunk, Run, latest_run, new_run_id, write_run
 
-COMMAND = "python -m benchmarks.scale_simulation"
+COMMAND = "python -m benchmarks.scale --only simulation"
 NAMED = (10**6, 10**8)  # images whose chunks are named
 LISTED = (10**5, 10**6)  # files on disk that are listed
 CHUNKS = (24_400, 244_000)  # files of chunks; the second number is that of 10^9 images in chunks of 4,096
@@ -280,13 +280,10 @@ def _row(name: str, value: float, unit: str, goal: float | None, better: Better,
 
 
 if __name__ == "__main__":
-    if "--part" in sys.argv:
-        parser = argparse.ArgumentParser()
-        parser.add_argument("--part", choices=PARTS)
-        parser.add_argument("--size", type=int)
-        parser.add_argument("--step")
-        parser.add_argument("--folder", type=Path)
-        given = parser.parse_args()
-        run_here(given.part, given.size, given.step, given.folder)
-    else:
-        run_part("scale_simulation", __doc__, rows)
+    parser = argparse.ArgumentParser(description="Run one part of one size; `benchmarks.scale` runs all of them.")
+    parser.add_argument("--part", choices=PARTS, required=True)
+    parser.add_argument("--size", type=int, required=True)
+    parser.add_argument("--step", choices=["prepare", "run"], required=True)
+    parser.add_argument("--folder", type=Path, required=True)
+    given = parser.parse_args()
+    run_here(given.part, given.size, given.step, given.folder)

@@ -2,6 +2,7 @@
 
 import contextlib
 import http.client
+import json
 import os
 import signal
 import socket
@@ -12,7 +13,6 @@ import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 from tests.helpers.paths import ROOT
-from tests.helpers.tiny_qwen2_vl import CHECKPOINT
 
 _START_SECONDS = 300.0  # a busy machine imports torch slowly
 
@@ -77,10 +77,19 @@ def tiny_server(log):
     return ServedProcess([*command, "--device", "cpu"], port, log, environment=environment)
 
 
-class SlowProxy:
-    """Passes requests to a server; a chat waits some seconds before. `url` is where it listens."""
+# of a chat, what `transformers serve` accepts: it refuses a request that has another field, whatever its value
+_FIELDS = {"model", "messages", "max_tokens", "max_completion_tokens", "temperature", "logprobs", "top_logprobs"}
+_FIELDS |= {"stream", "response_format", "chat_template_kwargs"}
 
-    def __init__(self, server, seconds):
+
+class Proxy:
+    """Passes requests to a server; a chat waits some seconds before. `url` is where it listens.
+
+    The routers of vLLM and SGLang write fields of their own into each chat, which those servers know. With `strict`
+    they are left out, for servers that do not know them.
+    """
+
+    def __init__(self, server, seconds=0.0, strict=False):
         self.chats = 0  # that were passed on
         proxy, lock = self, threading.Lock()
 
@@ -96,6 +105,9 @@ class SlowProxy:
                     with lock:
                         proxy.chats += 1
                     time.sleep(seconds)
+                    if strict:
+                        known = {name: value for name, value in json.loads(body).items() if name in _FIELDS}
+                        body = json.dumps({name: value for name, value in known.items() if value is not None})
                 self._pass(body)
 
             def _pass(self, body):
@@ -138,7 +150,7 @@ def router(kind, programs, urls, log):
     checks = ["--health-check-interval-secs", "2", "--health-failure-threshold", "1", "--health-success-threshold", "1"]
     command = {
         "vllm-router": [programs / "vllm-router", "--policy", "power_of_two"],
-        "sglang-router": [programs / "sglang-router", "launch", "--policy", "power_of_two", "--backend", "openai"],
+        "sglang-router": [programs / "sglang-router", "launch", "--policy", "power_of_two"],
     }[kind]
     started = [*map(str, command), *address, *checks, "--retry-max-retries", "3", "--worker-urls", *urls]
     return ServedProcess(started, port, log)
