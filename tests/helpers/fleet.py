@@ -157,6 +157,7 @@ def router(kind, programs, urls, log):
 
 
 def _nginx(programs, urls, port, log):
+    """Start nginx; bodies stay in memory, since its user need not be able to write to a folder of this one."""
     folder = log.parent / "nginx"
     folder.mkdir(exist_ok=True)
     servers = "\n".join(f"server {url.removeprefix('http://')} max_fails=1 fail_timeout=10s;" for url in urls)
@@ -166,7 +167,7 @@ events {{}}
 http {{
   access_log off; client_body_temp_path {folder}; proxy_temp_path {folder};
   fastcgi_temp_path {folder}; uwsgi_temp_path {folder}; scgi_temp_path {folder};
-  client_max_body_size 64m; proxy_read_timeout 60s;
+  client_max_body_size 64m; client_body_buffer_size 64m; proxy_read_timeout 60s;
   upstream fleet {{ least_conn; {servers} }}
   server {{
     listen 127.0.0.1:{port};

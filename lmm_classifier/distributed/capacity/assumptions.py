@@ -21,6 +21,7 @@ _ABOUT: Mapping[str, tuple[str, str, str]] = MappingProxyType(
         "vector_number_bytes": ("B", "of a number of a vector", "float32, as tables hold them"),
         "mean_number_bytes": ("B", "of a number of a mean", "float64, as comparisons hold them"),
         "row_bytes": ("B", "of a row next to its vector", "path 60, SHA-256 32, id, label, norm"),
+        "row_copies": ("copies", "of a row on the object store", "its chunk, as it arrived, and sorted"),
         "gpu_tflops": ("TFLOP/s", "that a GPU reaches", "its peak times gpu_utilization"),
         "gpu_utilization": (
             "of the peak",
@@ -32,18 +33,18 @@ _ABOUT: Mapping[str, tuple[str, str, str]] = MappingProxyType(
         "reads_per_prefix": ("reads/s", "of a prefix of an object store", "Amazon S3, its manual"),
         "prefixes": ("prefixes", "over which the files are spread", "a choice"),
         "archive_images": ("images", "in a tar file", "a choice"),
-        "chunk_rows": ("rows", "in a chunk of a build", "the default of a build"),
+        "chunk_rows": ("rows", "in a chunk, on average", "the default of a build: at most 4,096"),
         "one_machine_images": ("images", "up to which one machine is right", "23 GB of float32 vectors"),
         "machine_memory_gb": ("GB", "of memory in a machine that searches", "a choice"),
         "graph_us_per_row": ("us of a core", "to add a row to a graph", "measured at 200,000 rows"),
         "table_us_per_row": ("us of a core", "to index a row by IVF_RQ", _LANCE),
         "lists_per_root": ("lists", "of the index, times the root of the rows", "usual for IVF"),
-        "probed_lists": ("lists", "read for a query", "a choice; 40 gave a recall of 0.997, measured"),
+        "probed_lists": ("lists", "read for a query", "the default of a table; a recall of 0.997, measured"),
         "scan_gb_per_s": ("GB/s of a core", "of codes compared", "product quantization in memory"),
-        "rescored_rows": ("rows", "compared exactly for a query", "a choice"),
+        "rescored_rows": ("rows", "compared exactly for a query", "ten for each of the 100 nearest"),
         "disk_reads_per_s": ("reads/s", "of a local disk", "NVMe, random reads of 4 kB"),
-        "labels_read": ("labels", "whose rows are read for a query", "the labels that compete"),
-        "label_rows": ("rows", "read of a label, at most", "the limit of the comparison"),
+        "labels_read": ("labels", "whose rows are read for a query, at most", "the default of a comparison"),
+        "label_rows": ("rows", "read of a label, at most", "the default of a comparison"),
         "row_us": ("us of a core", "to compare a row of 1,152 numbers", "measured: a matrix product"),
         "product_gflops": ("GFLOP/s of a core", "of a matrix product", "float32, measured"),
         "table_query_ms": ("ms of a core", "for any search of a table", _LANCE),
@@ -76,6 +77,7 @@ class CapacityAssumptions:
     vector_number_bytes: float = 4.0  # B
     mean_number_bytes: float = 8.0  # B
     row_bytes: float = 108.0  # B
+    row_copies: float = 3.0  # copies
     gpu_tflops: float | None = None  # TFLOP/s
     gpu_utilization: float = 0.415  # of the peak
     decode_ms: float = 4.1  # ms of a core
@@ -83,18 +85,18 @@ class CapacityAssumptions:
     reads_per_prefix: float = 5500.0  # reads/s
     prefixes: float = 8.0  # prefixes
     archive_images: float = 1000.0  # images
-    chunk_rows: float = 4096.0  # rows
+    chunk_rows: float = 2700.0  # rows
     one_machine_images: float = 5000000.0  # images
     machine_memory_gb: float = 256.0  # GB
     graph_us_per_row: float = 212.0  # us of a core
     table_us_per_row: float = 140.0  # us of a core
     lists_per_root: float = 4.0  # lists
-    probed_lists: float = 64.0  # lists
+    probed_lists: float = 40.0  # lists
     scan_gb_per_s: float = 7.5  # GB/s of a core
-    rescored_rows: float = 500.0  # rows
+    rescored_rows: float = 1000.0  # rows
     disk_reads_per_s: float = 100000.0  # reads/s
-    labels_read: float = 8.0  # labels
-    label_rows: float = 4096.0  # rows
+    labels_read: float = 48.0  # labels
+    label_rows: float = 1000.0  # rows
     row_us: float = 0.46  # us of a core
     product_gflops: float = 46.0  # GFLOP/s of a core
     table_query_ms: float = 4.0  # ms of a core

@@ -60,6 +60,11 @@ class CapacityEstimate:
         return self.workload.images * self.assumed.row_bytes
 
     @property
+    def stored_bytes(self) -> float:
+        """The chunks of a build, the table, and the index of its vectors."""
+        return self.assumed.row_copies * (self.vector_bytes + self.other_bytes) + self.rabitq_bytes
+
+    @property
     def chunks(self) -> int:
         """Chunk files of a build."""
         return math.ceil(self.workload.images / self.assumed.chunk_rows)

@@ -17,7 +17,8 @@ _SUBJECTS: dict[str, dict[str, tuple[str, str]]] = {
         "image_bytes": ("image files", "bytes"),
         "vector_bytes": ("vectors", "bytes"),
         "other_bytes": ("paths, digests and labels", "bytes"),
-        "chunks": ("chunk files of a build, until the table is complete", ""),
+        "stored_bytes": ("table with its chunks and its index", "bytes"),
+        "chunks": ("chunk files of a build", ""),
     },
     "encoding": {
         "images_per_gpu_second": ("images that a GPU encodes", "images/s"),
@@ -177,5 +178,4 @@ def _costs(estimate: CapacityEstimate, prices: CapacityPrices) -> Iterator[Cost]
         yield Cost("writing chunk files", estimate.chunks / 1e3 * price)
     if (price := prices.gb_month) is not None:
         yield Cost("storing the image files", estimate.image_bytes / 1e9 * price, per_month=True)
-        stored = estimate.vector_bytes + estimate.other_bytes + estimate.rabitq_bytes
-        yield Cost("storing the table and its index", stored / 1e9 * price, per_month=True)
+        yield Cost("storing the table", estimate.stored_bytes / 1e9 * price, per_month=True)

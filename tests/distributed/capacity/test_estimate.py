@@ -36,7 +36,7 @@ def test_every_quantity_is_positive_and_grows(images, share):
 
 def test_no_more_is_read_than_there_is():
     """Of a small index: not more labels, rows or lists than it has."""
-    small = estimated(100, 2, label_rows=30.0)
+    small = estimated(100, 2, label_rows=30.0, probed_lists=64.0)
     assert small.label_rows == 100
     assert small.label_rows_read == 60
     assert small.rescored_bytes == 100 * 1152 * 4

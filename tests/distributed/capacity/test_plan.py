@@ -9,8 +9,16 @@ from lmm_classifier.distributed.capacity.plan import plan_capacity
 from lmm_classifier.distributed.capacity.workload import CapacityPrices, Workload
 
 BILLION = Workload(images=10**9, labels=10**5, gpus=64)
-# the assumptions of the table: 450 TFLOP/s, float32 means; half of the figures are for vectors in float16
-PAPER = CapacityAssumptions(gpu_tflops=450.0, mean_number_bytes=4.0)
+# what was assumed when the growth was computed by hand, before any of it was built
+PAPER = CapacityAssumptions(
+    gpu_tflops=450.0,
+    mean_number_bytes=4.0,
+    chunk_rows=4096.0,
+    probed_lists=64.0,
+    rescored_rows=500.0,
+    labels_read=8.0,
+    label_rows=4096.0,
+)
 HALF = PAPER.changed({"vector_number_bytes": 2.0})
 PRICES = CapacityPrices(gpu_hour=2.5, gb_month=0.023, thousand_reads=0.0004, thousand_writes=0.005)
 
