@@ -60,7 +60,7 @@ def requests():
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no router runs there")
-@pytest.mark.parametrize("kind", ["nginx", "sglang-router"])
+@pytest.mark.parametrize("kind", ["nginx", "sglang-router", "vllm-router"])
 def test_a_killed_server_and_a_slow_one_cost_no_answer(kind, requests, tmp_path):
     """No question fails, none takes longer than its deadline, and the answers are those of one server alone.
 
