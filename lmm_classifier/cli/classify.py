@@ -11,6 +11,13 @@ import typer
 
 from lmm_classifier.cli.completion import complete_dataset
 from lmm_classifier.cli.dataset_options import SOURCES, ImageFromOption, SplitFromOption, SplitOption, named_dataset
+from lmm_classifier.cli.engine_options import (
+    ActorGpusOption,
+    ActorsOption,
+    AddressOption,
+    EngineOption,
+    chosen_engine,
+)
 from lmm_classifier.cli.options import FollowLinksOption, IdColumnOption, VectorColumnOption, only_one
 
 if TYPE_CHECKING:
@@ -22,6 +29,7 @@ if TYPE_CHECKING:
     from lmm_classifier.data.label_folders import LabelFolders
     from lmm_classifier.data.limits import ImageLimits
     from lmm_classifier.data.readers.dataset_spec import DatasetSpec
+    from lmm_classifier.distributed.engines.choice import EngineChoice
 
 
 class Format(StrEnum):
@@ -123,6 +131,10 @@ def classify(
     image_from: ImageFromOption = None,
     split_from: SplitFromOption = None,
     split: SplitOption = None,
+    engine: EngineOption = "local",
+    address: AddressOption = None,
+    actors: ActorsOption = None,
+    actor_gpus: ActorGpusOption = 0.0,
     *,
     config: PipelineConfig,
 ) -> int:
@@ -138,11 +150,11 @@ def classify(
         config.retrieval.index_path = index
     if follow_links:
         config.images.follow_links = follow_links
+    workers = chosen_engine(engine, address, actors, actor_gpus)
+    _require_without_workers(workers, server, vectors, learn_from, estimate_priors)
     local = (index, html, drift, learn_from, estimate_priors, leave_out_identical)
     if server is not None and any(local):
-        raise typer.BadParameter(
-            "--server excludes --index, --html, --drift, --learn-from, --estimate-priors and --leave-out-identical."
-        )
+        raise typer.BadParameter(_NOT_OF_A_SERVER)
     chosen = (output_format or _format_of(output)).value
     wanted = Wanted(all_labels, with_vectors, with_images, url_prefix)
     wanted.require_for(chosen, server)
@@ -164,13 +176,23 @@ def classify(
             sources.require_any()
         unlabeled = _unlabeled(learn_from, config) if learn_from else None
         sorter = _sorter(copy_to, link_to, move, config.images.limits)
-        run = ClassifyRun(sources, results, sorter, html, wanted.answers, drift, unlabeled, estimate_priors)
+        run = ClassifyRun(sources, results, sorter, html, wanted.answers, drift, unlabeled, estimate_priors, workers)
         counts = run.run(config, leave_out_identical, server)
     if report is not None:
         run.write_report(report)
     if counts["unreadable"] or any(file.failed for file in run.skipped):
         return 3
     return 4 if fail_on_unknown and counts["unknown"] else 0
+
+
+_NOT_OF_A_SERVER = (
+    "--server excludes --index, --html, --drift, --learn-from, --estimate-priors and --leave-out-identical."
+)
+
+
+def _require_without_workers(workers: EngineChoice | None, *others: object) -> None:
+    if workers is not None and any(others):
+        raise typer.BadParameter("--engine excludes --server, --vectors, --learn-from and --estimate-priors.")
 
 
 def _classify_vectors(

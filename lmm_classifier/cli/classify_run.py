@@ -36,6 +36,7 @@ from lmm_classifier.data.readers.crops import Crop
 from lmm_classifier.data.readers.dataset_spec import DatasetSpec
 from lmm_classifier.discovery.drift.drift_log import DriftLog
 from lmm_classifier.discovery.drift.stream_order import in_stream_order
+from lmm_classifier.distributed.engines.choice import EngineChoice
 from lmm_classifier.evaluation.reports.run_page import RunPage
 from lmm_classifier.integrations.exports.image_access import NO_URL
 from lmm_classifier.pipeline.adapting.reports import LearningReport, PriorReport
@@ -65,6 +66,7 @@ class ClassifyRun:
     drift: Path | None = None  # the file of a drift test
     learn_from: ImageSources | None = None  # unlabeled images that may help to fit the metric
     estimate_priors: bool = False  # from the images that are classified
+    engine: EngineChoice | None = None  # whose workers classify; None: this process
     counts: Counter[str] = field(default_factory=Counter)
     _log: DriftLog | None = None
     _adaptations: list[LearningReport | PriorReport] = field(default_factory=list)
@@ -108,8 +110,17 @@ class ClassifyRun:
             self._adaptations.append(classifier.learn_from(self.learn_from.paths))
         if self.estimate_priors:
             self._adaptations.append(classifier.estimate_priors(self.sources.paths))
+        classify: _Classify = partial(
+            classifier.classify_paths, leave_out_identical=leave_out_identical, options=self.options
+        )
+        if self.engine is not None:
+            from lmm_classifier.distributed.classification import EngineClassifier
+
+            engine, threads = self.engine.open(), self.engine.threads()
+            workers = EngineClassifier(config, engine, leave_out_identical, self.options, threads)
+            classify = workers.classify_paths
         return _Opened(
-            partial(classifier.classify_paths, leave_out_identical=leave_out_identical, options=self.options),
+            classify,
             run_identity(classifier, leave_out_identical),
             lambda: classifier.index.contents.file_of,
             lambda: classifier.index.label_names,

@@ -34,7 +34,7 @@ def leave_to_parent(resource: object) -> None:
 
 
 class ForkSafeLock:
-    """A lock that is free in a forked process, whoever held it in the parent.
+    """A lock that is free in a forked process, whoever held it in the parent; a copy by pickle is another, free lock.
 
     Args:
         make: what kind of lock.
@@ -53,6 +53,9 @@ class ForkSafeLock:
     ) -> None:
         with suppress(RuntimeError):  # a fork inside the `with` block made a new lock
             self._lock.release()
+
+    def __reduce__(self) -> tuple[type[ForkSafeLock], tuple[Callable[[], Any]]]:
+        return type(self), (self._make,)
 
     def reset_after_fork(self) -> None:
         """Make a new lock."""

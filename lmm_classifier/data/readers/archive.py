@@ -37,7 +37,10 @@ class ArchiveTable:
 
 @dataclass
 class ArchiveRoot:
-    """An archive as the root of a dataset; its table is read when the first member is asked for."""
+    """An archive as the root of a dataset; its table is read when the first member is asked for.
+
+    A copy by pickle, in another process, reads it again.
+    """
 
     file: SourceFile
     read_table: Callable[[SourceFile], ArchiveTable]
@@ -66,6 +69,9 @@ class ArchiveRoot:
             raise FileNotFoundError(f"{self.file} has no member {path!r} now") from None
         except DatasetError as error:
             raise OSError(str(error)) from error
+
+    def __reduce__(self) -> tuple[type[ArchiveRoot], tuple[object, ...]]:
+        return type(self), (self.file, self.read_table)
 
     def __truediv__(self, path: str, /) -> ArchivePlace:
         return ArchivePlace(self, path)

@@ -35,6 +35,9 @@ class HuggingFaceRoot:
                 self._splits = _load(self.spec)
             return self._splits
 
+    def __reduce__(self) -> tuple[type[HuggingFaceRoot], tuple[DatasetSpec]]:
+        return type(self), (self.spec,)
+
     def __truediv__(self, path: str, /) -> HuggingFacePlace:
         return HuggingFacePlace(self, path)
 

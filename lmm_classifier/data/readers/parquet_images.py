@@ -37,6 +37,9 @@ class ParquetRoot:
     image_from: str | None = None
     _images: ParquetImages | None = None
 
+    def __reduce__(self) -> tuple[type[ParquetRoot], tuple[object, ...]]:
+        return type(self), (self.file, self.folder, self.image_from)
+
     def __truediv__(self, path: str, /) -> Place:
         images = self._images or ParquetImages(self.file, self.image_from)
         self._images = images
@@ -73,6 +76,9 @@ class ParquetImages:
             table = self.table()
             name = column(self.column, table.columns, "image", self.file)
             return name if name is not None and table.holds_images(name) else None
+
+    def __reduce__(self) -> tuple[type[ParquetImages], tuple[object, ...]]:
+        return type(self), (self.file, self.column)
 
     def __truediv__(self, path: str, /) -> ParquetPlace:
         return ParquetPlace(self, path)

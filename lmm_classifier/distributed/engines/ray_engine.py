@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import logging
 import os
+import re
+import socket
 import warnings
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Generic
 
 from lmm_classifier.core.concurrency import cpu_count
@@ -28,6 +31,8 @@ _ENVIRONMENT = {
 _MOST_RESTARTS = 100  # of an actor, and of a task. A chunk is split long before
 _MOST_BLOCKS = 20_000  # Ray counts blocks, and each costs the driver memory
 _IN_FLIGHT = 2  # tasks that wait at an actor, so that it is never idle
+_SECONDS = 10.0  # in which a cluster must answer
+_COLORS = re.compile(r"\x1b\[[0-9;]*m")
 _STORE = 200 << 20  # bytes of shared memory of a Ray of this machine: names are small
 
 
@@ -72,17 +77,14 @@ class RayEngine:
         if not items:
             return
         with self._session() as ray, _translated():
-            data = import_optional("ray.data", "ray")
-            pool = self._pool(ray, min(self._wanted(ray), len(items)))
-            blocks = min(len(items), _MOST_BLOCKS)
-            outcomes = data.from_items(items, override_num_blocks=blocks).map(
-                _Actor,
-                fn_constructor_args=(build,),
-                max_restarts=_MOST_RESTARTS,
-                max_task_retries=_MOST_RESTARTS,
-                **pool,
-            )
-            for row in outcomes.iter_rows():
+            with _without_warnings():
+                data = import_optional("ray.data", "ray")
+                pool = self._pool(ray, min(self._wanted(ray), len(items)))
+                rows = data.from_items(items, override_num_blocks=min(len(items), _MOST_BLOCKS))
+                made = (build, str(Path.cwd()))
+                outcomes = rows.map(_Actor, fn_constructor_args=made, ray_remote_args_fn=_retries, **pool)
+                results = iter(outcomes.iter_rows())
+            while (row := _next(results)) is not None:
                 yield row["outcome"]
 
     @contextmanager
@@ -97,11 +99,13 @@ class RayEngine:
             if self.address is None:
                 own |= {"num_cpus": cpu_count(), "include_dashboard": False, "object_store_memory": self.memory}
                 own["address"] = "local"
-            with _translated(), warnings.catch_warnings():
-                warnings.filterwarnings("ignore", "lance is not fork-safe")  # Ray starts programs, and forks none
+            else:
+                _require_reachable(self.address)
+            with _translated(), _without_warnings():
                 ray.init(log_to_driver=False, logging_level=logging.ERROR, **own)
         try:
-            _quiet(import_optional("ray.data", "ray"))
+            with _without_warnings():
+                _quiet(import_optional("ray.data", "ray"))
             yield ray
         finally:
             if is_own:
@@ -140,10 +144,17 @@ def _retries() -> dict[str, int]:
     return {"max_restarts": _MOST_RESTARTS, "max_task_retries": _MOST_RESTARTS}
 
 
-class _Actor(Generic[Task, Outcome]):
-    """A worker in a process of Ray."""
+def _next(rows: Iterator[dict[str, Any]]) -> dict[str, Any] | None:
+    with _without_warnings():  # around each, since a generator gives control back to its caller
+        return next(rows, None)
 
-    def __init__(self, build: Callable[[], Callable[[Task], Outcome]]) -> None:
+
+class _Actor(Generic[Task, Outcome]):
+    """A worker in a process of Ray; relative paths start where they do for the caller, if that folder is there."""
+
+    def __init__(self, build: Callable[[], Callable[[Task], Outcome]], folder: str) -> None:
+        with suppress(OSError):
+            os.chdir(folder)
         self._work = build()
 
     def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
@@ -174,5 +185,38 @@ def _translated() -> Iterator[None]:
             if isinstance(inner, LmmClassifierError):
                 raise inner from error
             cause = inner
-        text = quote_foreign(str(error)) or type(error).__name__
-        raise EngineError(f"Ray: {text}. What is finished stays: run the same command again.") from error
+        raise EngineError(f"Ray: {_innermost(error)}. What is finished stays: run the same command again.") from error
+
+
+def _innermost(error: BaseException) -> str:
+    """Return the text of the error that began it: those around it have colors and the name of a process."""
+    while (inner := getattr(error, "cause", None) or error.__cause__) is not None:
+        error = inner
+    lines = [line.strip() for line in _COLORS.sub("", str(error)).splitlines() if line.strip()]
+    is_traceback = any(line.startswith("Traceback") for line in lines)
+    return quote_foreign(lines[-1] if is_traceback else " ".join(lines)) or type(error).__name__
+
+
+@contextmanager
+def _without_warnings() -> Iterator[None]:
+    """Ignore what Ray warns about in its own code, and that lance cannot be forked: Ray starts programs."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        warnings.filterwarnings("ignore", "lance is not fork-safe")
+        yield
+
+
+def _require_reachable(address: str) -> None:
+    """Raise EngineError where nothing answers at an address: Ray would try for minutes."""
+    host, colon, port = address.rpartition("://")[2].rpartition(":")
+    if not colon:
+        return  # such as `auto`, for which Ray looks on this machine
+    if not port.isdigit():
+        raise ConfigError(f"{address!r} is no address of a cluster. Expected auto, or HOST:PORT.")
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=_SECONDS).close()
+    except (OSError, OverflowError) as error:
+        raise EngineError(
+            f"No cluster answers at {address}: {error}. Start one with `ray start --head`, or give no address to use "
+            "one of this machine."
+        ) from None

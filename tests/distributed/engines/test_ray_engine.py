@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -202,9 +203,36 @@ def test_an_image_that_ends_its_worker_is_refused(driver, tmp_path):
     assert report["total"] == 26
 
 
+def test_a_cluster_that_cannot_be_reached_is_told():
+    """At once, and what is no address too."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))  # nothing listens there
+        address = f"127.0.0.1:{free.getsockname()[1]}"
+        with pytest.raises(EngineError, match=f"No cluster answers at {address}"):
+            list(RayEngine(address).run([1], lambda: None))
+    with pytest.raises(ConfigError, match="no address of a cluster"):
+        list(RayEngine("localhost:port").run([1], lambda: None))
+
+
 @pytest.mark.long
-def test_a_cluster_that_cannot_be_reached_is_told(monkeypatch):
-    """And GPUs that it does not have."""
-    monkeypatch.setenv("RAY_gcs_rpc_server_reconnect_timeout_s", "1")
-    with pytest.raises(EngineError, match="Ray: "):
-        list(RayEngine("127.0.0.1:1").run([1], lambda: None))
+def test_gpus_that_are_not_there_are_told():
+    """Ray itself would wait for ever."""
+    with pytest.raises(EngineError, match="the cluster has 0"):
+        list(RayEngine(actors=2, actor_gpus=0.5).run([1], lambda: None))
+
+
+def raise_error():
+    """Return what raises an error that the package does not know."""
+
+    def work(_):
+        raise KeyError("a column")
+
+    return work
+
+
+@pytest.mark.long
+def test_an_error_of_a_worker_is_told_in_one_line():
+    """What began it, without the colors and the frames of Ray."""
+    with pytest.raises(EngineError, match="Ray: .*a column.* What is finished stays") as found:
+        list(RayEngine(actors=1).run([1, 2], raise_error))
+    assert "\x1b" not in str(found.value)
