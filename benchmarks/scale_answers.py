@@ -37,9 +37,7 @@ def rows_of(name: str, found: Mapping[str, Any]) -> Iterator[Row]:
     yield row("processor time of a calibration", found["calibration, CPU s"], "s", None, "lower", usual)
     usual = f"; exactly {found['exact answer, CPU ms']} ms" if "exact" in found else ""
     yield row("processor time of an answer", found["answer, CPU ms"], "ms", None, "lower", usual)
-    yield row(
-        "memory", found["memory, MB"], "MB", None, "lower", "; at the peak, with all rows"
-    )
+    yield row("memory", found["memory, MB"], "MB", None, "lower", "; at the peak, with all rows")
 
 
 def rows(quick: bool) -> list[Row]:
