@@ -89,12 +89,12 @@ from lmm_classifier.cli.app import app
 
 def said(*arguments):
     done = CliRunner().invoke(app, arguments)
-    return f"{done.exit_code} {done.stderr.strip()}"
+    return f"{done.exit_code} {' '.join(done.stderr.split())}"
 
 assert said("build", "images", "--config", "offline", "--quiet") == "0 "
 print(said("build", "images", "--engine", "ray", "--output", "table"))
 print(said("classify", "images", "--engine", "ray", "--config", "offline"))
-print(said("build", "images", "--engine", "processes", "--output", "table"))
+print(said("build", "images", "--engine", "processes", "--output", "table", "--config", "offline"))
 print(said("info", "table.lance"))
 print(said("plan", "--images", "1e9", "--labels", "1e4"))
 print(said("build", "--help"))

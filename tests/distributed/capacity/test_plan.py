@@ -4,9 +4,11 @@ import json
 
 import pytest
 
+from lmm_classifier.cli.plan_output import amount
 from lmm_classifier.distributed.capacity.assumptions import CapacityAssumptions
 from lmm_classifier.distributed.capacity.plan import plan_capacity
 from lmm_classifier.distributed.capacity.workload import CapacityPrices, Workload
+from tests.helpers.paths import ROOT
 
 BILLION = Workload(images=10**9, labels=10**5, gpus=64)
 # what was assumed when the growth was computed by hand, before any of it was built
@@ -99,3 +101,16 @@ def test_a_plan_is_json():
     )
     with pytest.raises(KeyError):
         _ = plan["nothing"]
+
+
+def test_the_table_of_the_guide_is_what_a_plan_says():
+    """Each row of it that has the name of a quantity, for the three sizes."""
+    guide = (ROOT / "docs/guides/scale.md").read_text(encoding="utf-8")
+    plans = [plan_capacity(Workload(images, 10**4)) for images in (10**6, 10**8, 10**9)]
+    shown = 0
+    for quantities in zip(*(plan.quantities for plan in plans)):
+        amounts = " | ".join(amount(quantity.value, quantity.unit) for quantity in quantities)
+        if f"| {quantities[0].meaning} | " in guide:
+            assert f"| {quantities[0].meaning} | {amounts} | " in guide
+            shown += 1
+    assert shown >= 10
