@@ -50,6 +50,11 @@ _ABOUT: Mapping[str, tuple[str, str, str]] = MappingProxyType(
         "table_query_ms": ("ms of a core", "for any search of a table", _LANCE),
         "scan_workers": ("workers", "that read a table for its statistics", "a choice"),
         "worker_gb_per_s": ("GB/s", "that a worker reads", "an object store, usual"),
+        "driver_passes": (
+            "passes",
+            "over all rows by the program that builds",
+            "read and written at commit, and to sort",
+        ),
         "reranked_share": ("of the images", "that are reranked", "measured: the gate on drawn shapes"),
         "rerank_tflop": ("TFLOP", "to rerank an image", "a model of 7 billion parameters, two orders of 1,000 tokens"),
     }
@@ -102,6 +107,7 @@ class CapacityAssumptions:
     table_query_ms: float = 4.0  # ms of a core
     scan_workers: float = 64.0  # workers
     worker_gb_per_s: float = 0.5  # GB/s
+    driver_passes: float = 4.0  # passes
     reranked_share: float = 0.326  # of the images
     rerank_tflop: float = 30.0  # TFLOP
 

@@ -113,6 +113,12 @@ class CapacityEstimate:
         """Tar files that hold all images; so many reads of an object store instead of one for each image."""
         return math.ceil(self.workload.images / self.assumed.archive_images)
 
+    @property
+    def driver_hours(self) -> float:
+        """In which the program that builds commits the chunks and sorts the rows, at the rate of one worker."""
+        moved = self.assumed.driver_passes * (self.vector_bytes + self.other_bytes)
+        return moved / (self.assumed.worker_gb_per_s * 1e9) / _HOUR
+
     # the index
 
     @property

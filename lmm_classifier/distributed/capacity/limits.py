@@ -87,6 +87,13 @@ _RULES: tuple[tuple[str, str, _Formula, _Formula, str], ...] = (
         "more prefixes, or tar files: each read then brings many images",
     ),
     (
+        "committing and sorting against encoding",
+        "hours",
+        lambda estimate: estimate.driver_hours,
+        lambda estimate: estimate.encoding_hours,
+        "one process does it after the encoding: run the build near the object store",
+    ),
+    (
         "rows of the labels that compete",
         "rows a query",
         lambda estimate: estimate.label_rows,
