@@ -112,10 +112,15 @@ class Proxy:
 
             def _pass(self, body):
                 connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=60)
-                with contextlib.closing(connection), contextlib.suppress(OSError):
-                    connection.request(self.command, self.path, body, {"Content-Type": "application/json"})
-                    reply = connection.getresponse()
-                    data = reply.read()
+                with contextlib.closing(connection):
+                    try:
+                        connection.request(self.command, self.path, body, {"Content-Type": "application/json"})
+                        reply = connection.getresponse()
+                        data = reply.read()
+                    except (OSError, http.client.HTTPException):  # the server is gone, and so is this connection
+                        self.close_connection = True
+                        return
+                with contextlib.suppress(OSError):  # nobody waits for the reply
                     self.send_response(reply.status)
                     self.send_header("Content-Type", reply.headers["Content-Type"] or "application/json")
                     self.send_header("Content-Length", str(len(data)))
