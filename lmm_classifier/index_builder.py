@@ -35,7 +35,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         with given_configuration(options.config, None), exit_on_error(debug=False):
             config = read_configuration(options.config)
-            output, report = map(expanded, (options.output, options.report))
+            output, report = (expanded(name, getattr(options, name)) for name in ("output", "report"))
             return run_build(
                 named_dataset(options.dataset), output, options.batch_size, config, report, options.replace
             )

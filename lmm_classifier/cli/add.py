@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lmm_classifier.cli.completion import complete_dataset
+from lmm_classifier.cli.completion import complete_place
 from lmm_classifier.cli.dataset_options import (
     SOURCES,
     ImageFromOption,
@@ -32,7 +32,7 @@ def add(
         list[str],
         typer.Argument(
             help=f"Image files, and datasets: {SOURCES}.",
-            autocompletion=complete_dataset,
+            autocompletion=complete_place,
         ),
     ],
     label: Annotated[

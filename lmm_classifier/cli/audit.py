@@ -14,6 +14,7 @@ from lmm_classifier.cli.options import IndexArgument, JsonFile
 
 if TYPE_CHECKING:
     from lmm_classifier.config import PipelineConfig
+    from lmm_classifier.core.index_location import IndexLocation
 
 
 def audit(
@@ -73,7 +74,7 @@ def audit(
     return 0
 
 
-def _apply(index: Path, table: Path, unknown_label: str) -> int:
+def _apply(index: IndexLocation, table: Path, unknown_label: str) -> int:
     from lmm_classifier.cli.edit_output import ORIGIN, print_edit
     from lmm_classifier.index.build.corrections import apply_corrections, read_corrections
 

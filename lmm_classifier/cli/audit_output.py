@@ -7,6 +7,7 @@ from pathlib import Path
 
 from lmm_classifier.core.csv_cells import Cell, write_row
 from lmm_classifier.core.files import atomic_write
+from lmm_classifier.core.index_location import IndexLocation, absolute_location
 from lmm_classifier.core.text import quote_for_shell
 from lmm_classifier.evaluation.findings import Audit, LabelIssue
 
@@ -43,11 +44,10 @@ def _first(found: Sequence[str], limit: int, what: str) -> Iterator[str]:
         yield f"  {len(found) - limit} more {what}: --limit sets how many are printed"
 
 
-def relabel_command(index: Path, issue: LabelIssue) -> str:
+def relabel_command(index: IndexLocation, issue: LabelIssue) -> str:
     """Return the command that gives an example the suggested label, to paste into a shell."""
-    label, place, path = (
-        quote_for_shell(word) for word in (f"--to={issue.suggested}", f"--index={index.absolute()}", issue.path)
-    )
+    where = f"--index={absolute_location(index)}"
+    label, place, path = (quote_for_shell(word) for word in (f"--to={issue.suggested}", where, issue.path))
     return f"lmm-classifier relabel {label} {place} -- {path}"
 
 

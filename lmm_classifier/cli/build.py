@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lmm_classifier.cli.completion import complete_dataset
+from lmm_classifier.cli.completion import complete_place
 from lmm_classifier.cli.dataset_options import (
     SOURCES,
     GroupFromOption,
@@ -39,7 +39,7 @@ def build(
     dataset: Annotated[
         str,
         typer.Argument(
-            help=f"Labeled images, such as DATASET/<label>/**/*.jpg: {SOURCES}.", autocompletion=complete_dataset
+            help=f"Labeled images, such as DATASET/<label>/**/*.jpg: {SOURCES}.", autocompletion=complete_place
         ),
     ],
     output: Annotated[
@@ -76,13 +76,17 @@ def build(
 
     Exit codes: 0 all images indexed, 3 some images skipped, 1 failed.
     """
+    from lmm_classifier.core.index_location import index_location
+
     if follow_links:
         config.images.follow_links = follow_links
     spec = named_dataset(dataset, label_from, image_from, group_from, split_from, split)
     choice = chosen_engine(engine, address, actors, actor_gpus, chunk_images)
-    place = output or str(config.retrieval.index_path)
+    place = index_location(output) if output else config.retrieval.index_path
     if choice is None:
-        return run_build(spec, Path(place), batch_size, config, report, replace)
+        if isinstance(place, str):
+            raise typer.BadParameter(f"{place} is a URL, where a table is. Add --engine processes, or --engine ray.")
+        return run_build(spec, place, batch_size, config, report, replace)
     if replace:
         raise typer.BadParameter("--replace is for the engine local. Choose another output for another dataset.")
     if batch_size:
@@ -92,7 +96,7 @@ def build(
 
 def run_table_build(
     dataset: DatasetSpec,
-    output: str,
+    output: Path | str,
     config: PipelineConfig,
     report_path: Path | None,
     choice: EngineChoice,
@@ -102,14 +106,13 @@ def run_table_build(
     from lmm_classifier.cli.console import command_progress, show_report
     from lmm_classifier.cli.interruption import told_if_interrupted
     from lmm_classifier.core.files import require_place
-    from lmm_classifier.core.paths import expand_home
-    from lmm_classifier.data.readers.urls import is_url
     from lmm_classifier.distributed.build import TableBuild
     from lmm_classifier.distributed.chunks import MOST_FILES
+    from lmm_classifier.index.settings.remembered import config_of_index
 
     require_place(report_path)
-    output = output if is_url(output) else str(expand_home(Path(output)))
-    build = TableBuild(dataset, output, config, choice.open(), chunk_images or MOST_FILES, choice.threads())
+    config = config_of_index(output, config)
+    build = TableBuild(dataset, str(output), config, choice.open(), chunk_images or MOST_FILES, choice.threads())
     with (
         told_if_interrupted(lambda: f"Interrupted. {build.state()} Run the same command again to go on."),
         command_progress() as show,
@@ -122,7 +125,7 @@ def run_table_build(
 
 def run_build(
     dataset: DatasetSpec,
-    output: Path,
+    output: Path | None,
     batch_size: int | None,
     config: PipelineConfig,
     report_path: Path | None,
@@ -136,11 +139,12 @@ def run_build(
     from lmm_classifier.index.build.builder import build_index_from_directory
     from lmm_classifier.index.settings.remembered import config_of_index
 
-    config = config_of_index(output, config)
+    index = output or config.retrieval.index_path
+    config = config_of_index(index, config)
     require_place(report_path)
-    with resumable(output), command_progress() as show:
+    with resumable(index), command_progress() as show:
         size = batch_size or config.batch_size
-        report = build_index_from_directory(dataset, output, size, config, show, replace=replace)
+        report = build_index_from_directory(dataset, index, size, config, show, replace=replace)
     show_report(report)
     if report.stale:
         write_note("\n".join(map(escape_for_terminal, stale_lines(report.stale))))

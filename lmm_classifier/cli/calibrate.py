@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lmm_classifier.cli.completion import complete_dataset
+from lmm_classifier.cli.completion import complete_place
 from lmm_classifier.cli.dataset_options import (
     ImageFromOption,
     LabelFromOption,
@@ -22,6 +21,7 @@ if TYPE_CHECKING:
     from lmm_classifier.calibration.calibration_report import CalibrationReport
     from lmm_classifier.calibration.request import CalibrationRequest
     from lmm_classifier.config import PipelineConfig
+    from lmm_classifier.core.index_location import IndexLocation
 
 
 def calibrate(
@@ -43,7 +43,7 @@ def calibrate(
         typer.Option(
             metavar="DATASET",
             help="Labeled dataset, as for build, to calibrate on instead of leave-one-out.",
-            autocompletion=complete_dataset,
+            autocompletion=complete_place,
         ),
     ] = None,
     group_by: Annotated[
@@ -56,7 +56,7 @@ def calibrate(
             metavar="DATASET",
             help="Unlabeled images from production, in a folder or any other dataset. If they are less similar to the "
             "examples than these to each other, clusters of similar examples are held out.",
-            autocompletion=complete_dataset,
+            autocompletion=complete_place,
         ),
     ] = None,
     label_from: LabelFromOption = None,
@@ -98,7 +98,7 @@ def calibrate(
 
 
 def print_calibration(
-    path: Path, config: PipelineConfig, request: CalibrationRequest | None = None, reset: bool = False
+    path: IndexLocation, config: PipelineConfig, request: CalibrationRequest | None = None, reset: bool = False
 ) -> None:
     """Calibrate an index with a progress bar, and print what was found; None repeats the stored request."""
     from lmm_classifier.cli.console import command_progress, escape_for_terminal
@@ -112,7 +112,7 @@ def print_calibration(
     sys.stdout.write("\n".join(escape_for_terminal(complete_commands(line)) for line in _lines(path, report)) + "\n")
 
 
-def _lines(path: Path, report: CalibrationReport) -> list[str]:
+def _lines(path: IndexLocation, report: CalibrationReport) -> list[str]:
     """Return the lines that say what a calibration did; the first one says if its figures are too optimistic."""
     calibration = report.calibration
     results = calibration.held_out
@@ -134,7 +134,7 @@ def _lines(path: Path, report: CalibrationReport) -> list[str]:
     return [*lines, *_LIMITS]
 
 
-def _advice(path: Path) -> str:
+def _advice(path: IndexLocation) -> str:
     """Say how to hold objects out together; the groups that came with vectors are at hand."""
     from lmm_classifier.index.formats import read_index
 

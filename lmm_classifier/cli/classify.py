@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lmm_classifier.cli.completion import complete_dataset
+from lmm_classifier.cli.completion import complete_place
 from lmm_classifier.cli.dataset_options import SOURCES, ImageFromOption, SplitFromOption, SplitOption, named_dataset
 from lmm_classifier.cli.engine_options import (
     ActorGpusOption,
@@ -18,7 +18,7 @@ from lmm_classifier.cli.engine_options import (
     EngineOption,
     chosen_engine,
 )
-from lmm_classifier.cli.options import FollowLinksOption, IdColumnOption, VectorColumnOption, only_one
+from lmm_classifier.cli.options import FollowLinksOption, IdColumnOption, IndexOption, VectorColumnOption, only_one
 
 if TYPE_CHECKING:
     from collections import Counter
@@ -48,10 +48,10 @@ def classify(
         list[str] | None,
         typer.Argument(
             help=f"Image files, and datasets: {SOURCES}; - reads one image from standard input.",
-            autocompletion=complete_dataset,
+            autocompletion=complete_place,
         ),
     ] = None,
-    index: Annotated[Path | None, typer.Option(help="Index. [default: retrieval.index_path]")] = None,
+    index: IndexOption = None,
     output_format: Annotated[
         Format | None, typer.Option("--format", help="How results are written. [default: by the name of --output]")
     ] = None,
@@ -88,7 +88,7 @@ def classify(
         typer.Option(
             metavar="IMAGES",
             help="Experiment: let these unlabeled images help to fit the metric, where there are few examples.",
-            autocompletion=complete_dataset,
+            autocompletion=complete_place,
         ),
     ] = None,
     estimate_priors: Annotated[

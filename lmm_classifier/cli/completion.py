@@ -14,8 +14,8 @@ def complete_configuration(incomplete: str) -> list[str]:
     return presets + _files(incomplete, lambda file: file.suffix in (".yaml", ".yml"))
 
 
-def complete_dataset(incomplete: str) -> list[str]:
-    """Return the files and folders that begin with `incomplete`; a URL is not looked up."""
+def complete_place(incomplete: str) -> list[str]:
+    """Return the files and folders that begin with `incomplete`; URLs of datasets and indexes are not looked up."""
     return _files(incomplete, lambda _: True)
 
 

@@ -6,13 +6,13 @@ import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
-from pathlib import Path
 from typing import Any
 
 from lmm_classifier.cli.given_configuration import complete_commands
 from lmm_classifier.cli.interruption import told_if_interrupted
 from lmm_classifier.cli.quiet import is_quiet, write_note
 from lmm_classifier.core.errors import ReplacementError
+from lmm_classifier.core.index_location import IndexLocation
 from lmm_classifier.core.progress import Skipped, describe_skipped
 from lmm_classifier.core.progress_display import ProgressDisplay
 from lmm_classifier.core.text import escape_unprintable
@@ -38,13 +38,13 @@ def command_progress() -> ProgressDisplay:
 
 
 @contextmanager
-def resumable(index: Path) -> Iterator[None]:
+def resumable(index: IndexLocation) -> Iterator[None]:
     """Say on an interruption of a build or a sync that a durable index can be resumed, and name `--replace`."""
-    from lmm_classifier.index.formats import has_npz_name
+    from lmm_classifier.index.formats import has_durable_name
 
     line = "Interrupted. Encoded images are stored. Run the same command again to resume."
     try:
-        with nullcontext() if has_npz_name(index) else told_if_interrupted(lambda: line):
+        with told_if_interrupted(lambda: line) if has_durable_name(index) else nullcontext():
             yield
     except ReplacementError as error:
         raise ReplacementError(f"{error} The option --replace does that.") from None

@@ -10,6 +10,7 @@ from typing import cast
 from lmm_classifier.cli.console import escape_for_terminal
 from lmm_classifier.cli.edit_output import ORIGIN, stale_lines
 from lmm_classifier.config import PipelineConfig
+from lmm_classifier.core.index_location import IndexLocation
 from lmm_classifier.integrations.corrected_labels.label_import import LabelImport, LabelSource, import_labels
 
 _LISTED = 20  # of a kind on the terminal
@@ -18,7 +19,7 @@ _LISTED = 20  # of a kind on the terminal
 def import_corrected_labels(
     file: Path,
     kind: str,
-    index: Path | None,
+    index: IndexLocation | None,
     name: str | None,
     dry_run: bool,
     as_json: bool,
@@ -36,7 +37,7 @@ def import_corrected_labels(
     return 3 if any(kind != "no_label" for kind in done.kinds) else 0
 
 
-def _lines(done: LabelImport, index: Path, dry_run: bool) -> list[str]:
+def _lines(done: LabelImport, index: IndexLocation, dry_run: bool) -> list[str]:
     changes = [f"  {path}: {former} -> {label}" for path, former, label in done.relabeled]
     lines = [f"{len(changes)} {'would be relabeled' if dry_run else 'relabeled'}, {done.unchanged} unchanged"]
     lines += _listed(changes)

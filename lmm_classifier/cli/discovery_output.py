@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 
 from lmm_classifier.cli.console import escape_for_terminal
+from lmm_classifier.core.index_location import IndexLocation, absolute_location
 from lmm_classifier.core.text import quote_for_shell
 from lmm_classifier.data.label_folders import LabelFolders
 from lmm_classifier.discovery.proposals.discovery import Discovery, ProposedGroup
@@ -71,7 +71,7 @@ def _of_groups(groups: Sequence[ProposedGroup]) -> Iterator[str]:
         yield from (f"  {name}" for name in group.shown if name != group.representative)
 
 
-def copy_groups(found: Discovery, folders: LabelFolders, index: Path) -> Iterator[str]:
+def copy_groups(found: Discovery, folders: LabelFolders, index: IndexLocation) -> Iterator[str]:
     """Copy the images of each group into a folder, and yield what was done and how a group gets a name."""
     for group in found.groups:
         for name in group.members:
@@ -79,6 +79,7 @@ def copy_groups(found: Discovery, folders: LabelFolders, index: Path) -> Iterato
     done = ", ".join(f"{number} {what}" for what, number in folders.counts.items()) or "nothing"
     yield f"{folders.root}: {done}"
     if found.groups:
-        place, first = quote_for_shell(f"--index={index.absolute()}"), quote_for_shell(str(folders.root / "group-1"))
+        place = quote_for_shell(f"--index={absolute_location(index)}")
+        first = quote_for_shell(str(folders.root / "group-1"))
         yield "Remove from a folder what does not belong to it. Then give the group its name:"
         yield f"  lmm-classifier add --label NAME {place} {first}"

@@ -6,11 +6,11 @@ import json
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
-from pathlib import Path
 
 from lmm_classifier.cli.console import escape_for_terminal
 from lmm_classifier.cli.given_configuration import complete_commands
 from lmm_classifier.core.errors import IndexFileError
+from lmm_classifier.core.index_location import IndexLocation
 from lmm_classifier.core.progress import Skipped
 from lmm_classifier.index.build.editor import IndexEditor
 from lmm_classifier.index.build.reports import Changes, EditReport
@@ -31,7 +31,7 @@ def named_examples(editor: IndexEditor, examples: Sequence[str] | None, label: s
     return [*(examples or ()), *of_label]
 
 
-def print_edit(index: Path, report: EditReport, as_json: bool) -> int:
+def print_edit(index: IndexLocation, report: EditReport, as_json: bool) -> int:
     """Print what an edit did, and return the exit code: 3 if some examples could not be edited."""
     if as_json:
         sys.stdout.write(json.dumps(asdict(report)) + "\n")
@@ -41,7 +41,7 @@ def print_edit(index: Path, report: EditReport, as_json: bool) -> int:
 
 
 def print_changes(
-    index: Path,
+    index: IndexLocation,
     changes: Changes,
     count: int,
     skipped: Sequence[Skipped],

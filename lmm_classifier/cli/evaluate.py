@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from lmm_classifier.cli.completion import complete_dataset
+from lmm_classifier.cli.completion import complete_place
 from lmm_classifier.cli.dataset_options import (
     EvaluatedGroupFromOption,
     ImageFromOption,
@@ -23,6 +23,7 @@ from lmm_classifier.cli.options import (
     GroupColumnOption,
     GroupsOption,
     IdColumnOption,
+    IndexOption,
     JsonFile,
     LabelColumnOption,
     LabelsOption,
@@ -43,10 +44,10 @@ def evaluate(
         str | None,
         typer.Argument(
             help="Labeled images, as for build. Images of a label that the index does not have count as unknown.",
-            autocompletion=complete_dataset,
+            autocompletion=complete_place,
         ),
     ] = None,
-    index: Annotated[Path | None, typer.Option(help="Index. [default: retrieval.index_path]")] = None,
+    index: IndexOption = None,
     json_to: JsonFile = None,
     html_to: Annotated[Path | None, typer.Option("--html", help="Write charts and images to this page.")] = None,
     follow_links: FollowLinksOption = None,

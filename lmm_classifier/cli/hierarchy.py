@@ -12,6 +12,7 @@ from lmm_classifier.cli.options import IndexArgument
 
 if TYPE_CHECKING:
     from lmm_classifier.config import PipelineConfig
+    from lmm_classifier.core.index_location import IndexLocation
     from lmm_classifier.core.label_hierarchy import LabelHierarchy
 
 
@@ -63,7 +64,7 @@ def hierarchy(
 _NEXT = "Set `hierarchy` to it, such as by --set hierarchy=FILE, then run `lmm-classifier calibrate`."
 
 
-def _proposed(path: Path, groups: list[int]) -> LabelHierarchy:
+def _proposed(path: IndexLocation, groups: list[int]) -> LabelHierarchy:
     from lmm_classifier.discovery.hierarchy import propose_hierarchy
     from lmm_classifier.index.vector_index import Index
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from lmm_classifier.cli.completion import complete_place
 from lmm_classifier.cli.options import (
     GroupColumnOption,
     GroupsOption,
@@ -21,12 +22,14 @@ from lmm_classifier.cli.options import (
 
 if TYPE_CHECKING:
     from lmm_classifier.config import PipelineConfig
+    from lmm_classifier.core.index_location import IndexLocation
 
 
 class Source(StrEnum):
     """What an index is made of, or where its corrected labels come from."""
 
     NPZ = "npz"
+    LANCE = "lance"
     PARQUET = "parquet"
     NPY = "npy"
     LABEL_STUDIO = "label-studio"
@@ -39,10 +42,11 @@ _LABELS = (Source.LABEL_STUDIO, Source.FIFTYONE, Source.CSV)  # corrected ones, 
 
 def import_index(
     file: Annotated[
-        Path,
+        str,
         typer.Argument(
-            help="Index in one .npz file; vectors: .parquet, a folder of them, or .npy; or corrected labels: an export "
-            "of Label Studio or FiftyOne, or a .csv table."
+            autocompletion=complete_place,
+            help="Index in one .npz file, or a table of Lance at a path or URL; vectors: .parquet, a folder of them, "
+            "or .npy; or corrected labels: an export of Label Studio or FiftyOne, or a .csv table.",
         ),
     ],
     output: Annotated[Path, typer.Option(help="Folder of the new durable index.")] = Path("index"),
@@ -79,39 +83,45 @@ def import_index(
 ) -> int:
     """Make a durable index of a file, or apply corrected labels.
 
-    The file is an index in one .npz file, or holds vectors. Nothing is encoded. An index of vectors has no images: it
-    is classified with `classify --vectors`, and can be calibrated, audited and edited. Corrected labels are one edit,
-    which `undo` takes back. Exit code 3 says that some were not used: no example of the index has that name, or two
-    people disagree.
+    The file is an index in one .npz file or a table of Lance, or holds vectors. Nothing is encoded. An index of vectors
+    has no images: it is classified with `classify --vectors`, and can be calibrated, audited and edited. Corrected
+    labels are one edit, which `undo` takes back. Exit code 3 says that some were not used: no example of the index has
+    that name, or two people disagree.
     """
     from lmm_classifier.cli.export import copy_index
     from lmm_classifier.core.errors import IndexFileError
-    from lmm_classifier.index.formats import has_npz_name
+    from lmm_classifier.core.index_location import index_location
+    from lmm_classifier.index.formats import has_durable_name
 
-    if has_npz_name(output):
-        raise IndexFileError(
-            f"{output} is the name of an .npz file. Expected a folder for the durable index: --output index"
-        )
-    kind = source or _kind_of(file)
+    if not has_durable_name(output):
+        what = "a table" if output.suffix == ".lance" else "an .npz file"
+        raise IndexFileError(f"{output} is the name of {what}. Expected a folder for the durable index: --output index")
+    place = index_location(file)
+    kind = source or _kind_of(place)
     if kind in _LABELS:
         from lmm_classifier.cli.corrected_labels import import_corrected_labels
 
-        return import_corrected_labels(file, kind.value, index, label_field, dry_run, as_json, config)
+        return import_corrected_labels(Path(place), kind.value, index, label_field, dry_run, as_json, config)
     if index is not None or label_field is not None or dry_run or as_json:
         raise typer.BadParameter("--index, --label-field, --dry-run and --json belong to corrected labels (--from).")
     lists = (labels, ids, groups)
     if any(lists) and kind != Source.NPY:
         raise typer.BadParameter("--labels, --ids and --groups belong to an .npy file; in a table they are columns.")
-    if kind == Source.NPZ:
-        return copy_index(file, output, config)
+    if kind in (Source.NPZ, Source.LANCE):
+        return copy_index(place, output, config)
     if kind == Source.NPY and labels is None:
         raise typer.BadParameter("An .npy file has no labels. Name their list with --labels.")
     columns = (vector_column, label_column, id_column, group_column)
-    return _import_vectors(file, kind, output, columns, lists, encoder, config)
+    return _import_vectors(Path(place), kind, output, columns, lists, encoder, config)
 
 
-def _kind_of(file: Path) -> Source:
+def _kind_of(file: IndexLocation) -> Source:
     """Return what a file holds by its ending; a folder holds tables."""
+    from lmm_classifier.index.formats import is_table
+
+    if is_table(file):
+        return Source.LANCE
+    file = Path(file)  # no URL
     ending = file.suffix.lower()
     if ending in (".parquet", ".npy"):
         return Source(ending[1:])

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from lmm_classifier.cli.completion import complete_dataset
+from lmm_classifier.cli.completion import complete_place
 from lmm_classifier.cli.dataset_options import SOURCES
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ def init(
             "--images",
             metavar="DATASET",
             help="Labeled images, as for build, for the commands that are shown.",
-            autocompletion=complete_dataset,
+            autocompletion=complete_place,
         ),
     ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing file.")] = False,

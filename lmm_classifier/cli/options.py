@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 import typer
 
-from lmm_classifier.cli.completion import complete_configuration
+from lmm_classifier.cli.completion import complete_configuration, complete_place
 from lmm_classifier.cli.error_handling import exit_on_error
 from lmm_classifier.cli.given_configuration import complete_logged_commands, given_configuration
 from lmm_classifier.cli.quiet import is_quiet, quiet_if
@@ -36,7 +36,11 @@ SetOption = Annotated[
 QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="Write only results and errors.")]
 DebugOption = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
 
-IndexArgument = Annotated[Path | None, typer.Argument(help="Index. [default: retrieval.index_path]")]
+# the path or URL of an index; the decorator below makes it an `IndexLocation`
+IndexArgument = Annotated[
+    str | None,
+    typer.Argument(help="Index. [default: retrieval.index_path]", autocompletion=complete_place),
+]
 VectorColumnOption = Annotated[
     str | None,
     typer.Option(metavar="NAME", help="Parquet: the column of vectors. [default: the only one of lists of numbers]"),
@@ -56,7 +60,15 @@ GroupColumnOption = Annotated[
 GroupsOption = Annotated[
     Path | None, typer.Option(help=".npy: the groups, such as objects, in a list like that of --labels.")
 ]
-IndexOption = Annotated[Path | None, typer.Option("--index", help="Index. [default: retrieval.index_path]")]
+IndexOption = Annotated[
+    str | None,
+    typer.Option(
+        "--index",
+        metavar="PATH|URL",
+        help="Index. [default: retrieval.index_path]",
+        autocompletion=complete_place,
+    ),
+]
 JsonFlag = Annotated[bool, typer.Option("--json", help="Write one JSON object.")]
 JsonFile = Annotated[Path | None, typer.Option("--json", help="Write all figures to this JSON file.")]
 ExamplesArgument = Annotated[list[str] | None, typer.Argument(help="Ids of examples, as results show them.")]
@@ -92,7 +104,7 @@ def with_config(command: Callable[..., int | None], choose_preset: PresetChoice 
     @wraps(command)
     def run(config: str | None, settings: list[str] | None, quiet: bool, debug: bool, **options: Any) -> None:
         with given_configuration(config, settings), exit_on_error(debug), quiet_if(quiet):
-            own = {name: expanded(value) for name, value in options.items()}
+            own = {name: expanded(name, value) for name, value in options.items()}
             name = choose_preset(own) if config is None and choose_preset is not None else config
             configuration = read_configuration(name, settings)
             if "index" in own and not own.get("server"):  # a server has an index of its own
@@ -143,10 +155,13 @@ def only_one(files: list[Path] | None, option: str) -> Path | None:
     return files[0] if files else None
 
 
-def expanded(value: Any) -> Any:
-    """Expand `~` in paths, which a shell leaves in `--output=~/index`."""
+def expanded(name: str, value: Any) -> Any:
+    """Expand `~` in paths, which a shell leaves in `--output=~/index`; make a path or checked URL of `index`."""
+    from lmm_classifier.core.index_location import index_location
     from lmm_classifier.core.paths import expand_home
 
     if isinstance(value, list):
-        return [expanded(item) for item in value]
+        return [expanded(name, item) for item in value]
+    if name == "index" and isinstance(value, str):
+        return index_location(value)
     return expand_home(value) if isinstance(value, Path) else value

@@ -45,10 +45,11 @@ def quantize_encoder(
     Exit codes: 0 kept, 1 not kept, or failed.
     """
     from lmm_classifier.cli.console import command_progress, escape_for_terminal, print_error
+    from lmm_classifier.core.index_location import name_of
     from lmm_classifier.evaluation.encoder_quantization import quantize_encoder as quantize
 
     path = index or config.retrieval.index_path
-    output = output or Path(f"{path.name.removesuffix('.npz')}-8bit")
+    output = output or Path(f"{name_of(path).removesuffix('.npz').removesuffix('.lance')}-8bit")
     with command_progress() as show:
         report = quantize(path, output, config, _FORMS.get(form), keep_anyway=keep_anyway, progress=show)
     sys.stdout.write("\n".join(escape_for_terminal(line) for line in _lines(report)) + "\n")

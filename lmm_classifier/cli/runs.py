@@ -40,6 +40,7 @@ def runs(
     taught stay in the index.
     """
     from contextlib import closing
+    from pathlib import Path
 
     from lmm_classifier.cli.console import escape_for_terminal
     from lmm_classifier.core.errors import ConfigError
@@ -54,6 +55,7 @@ def runs(
     if not has_runs(folder):
         sys.stdout.write("[]\n" if as_json else "no runs\n")
         return 0
+    folder = Path(folder)
     with closing(ReviewDatabase(folder)) as database:
         store = RunStore(database)
         if results is not None:

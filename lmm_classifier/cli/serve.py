@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from lmm_classifier.cli.options import IndexOption
+
 if TYPE_CHECKING:
     from lmm_classifier.config import PipelineConfig
 
 
 def serve(
-    index: Annotated[Path | None, typer.Option(help="Index. [default: retrieval.index_path]")] = None,
+    index: IndexOption = None,
     host: Annotated[str | None, typer.Option(help="Address to listen at. [default: server.host, 127.0.0.1]")] = None,
     port: Annotated[
         int | None, typer.Option(help="Port to listen at; 0 chooses a free one. [default: server.port, 8321]")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lmm_classifier.cli.completion import complete_dataset
+from lmm_classifier.cli.completion import complete_place
 from lmm_classifier.cli.options import FollowLinksOption, IndexOption, ReplaceFlag
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 def sync(
     dataset: Annotated[
         str | None,
-        typer.Argument(help="Where the dataset is now. [default: where it was]", autocompletion=complete_dataset),
+        typer.Argument(help="Where the dataset is now. [default: where it was]", autocompletion=complete_place),
     ] = None,
     index: IndexOption = None,
     batch_size: Annotated[

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lmm_classifier.cli.completion import complete_dataset
+from lmm_classifier.cli.completion import complete_place
 from lmm_classifier.cli.dataset_options import SOURCES, named_dataset
 
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 UnlabeledArgument = Annotated[
     list[str],
     typer.Argument(
-        help=f"Image files, and datasets, whose labels are ignored: {SOURCES}.", autocompletion=complete_dataset
+        help=f"Image files, and datasets, whose labels are ignored: {SOURCES}.", autocompletion=complete_place
     ),
 ]
 

@@ -170,7 +170,7 @@ class RowStore(Protocol):
     def rows_of_labels(
         self, label_ids: IntArray, columns: Sequence[ColumnName] = ("vectors",), most: int | None = None
     ) -> Iterator[RowBlock]:
-        """Read all rows of some labels, in blocks; at most `most` of each label, and then always the same ones."""
+        """Read all rows of some labels, by id, in blocks; at most `most` of each label, then always the same ones."""
 
     def rows_of_contents(self, contents: Sequence[str], columns: Sequence[ColumnName] = ("contents",)) -> RowBlock:
         """Read the rows whose images have one of these SHA-256, by id; those that no row has are left out."""

@@ -5,6 +5,7 @@ Folders, buckets and shards are listed part by part. A single archive or table i
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -160,7 +161,9 @@ class DatasetListing:
 
 def _with_status(root: Root, example: Example) -> ListedFile:
     try:
-        status = (root / example.path).stat()
+        # a Path costs more than all that is stored of a file
+        path = os.path.join(root, example.path) if isinstance(root, Path) else ""  # noqa: PTH118
+        status = os.stat(path) if path else (root / example.path).stat()  # noqa: PTH116
     except (OSError, ValueError, LmmClassifierError):
         return ListedFile(example.path, example.label, -1, 0, 0)
     return ListedFile(example.path, example.label, status.st_size, status.st_mtime_ns, status.st_ctime_ns)

@@ -13,8 +13,8 @@ from lmm_classifier.calibration.predictions import HeldOutPredictions
 from lmm_classifier.config import PipelineConfig
 from lmm_classifier.core.arrays import Float64Array, IntArray
 from lmm_classifier.core.errors import CalibrationError, ConfigError
+from lmm_classifier.core.index_location import index_location
 from lmm_classifier.core.metrics import wilson_interval
-from lmm_classifier.core.paths import expand_home
 from lmm_classifier.core.progress import ProgressCallback, ProgressOption
 from lmm_classifier.core.progress_display import displayed
 from lmm_classifier.evaluation.duplicates import find_duplicates
@@ -65,7 +65,7 @@ def audit_index(
         raise ConfigError(
             f"near_duplicate is {near_duplicate}. Expected a cosine similarity of 0 to 1, or none to compare pixels."
         )
-    indexes = Index.open_each(expand_home(index_path))
+    indexes = Index.open_each(index_location(index_path))
     with displayed(progress) as show:
         return audit_opened_index(indexes, config or config_of_index(index_path), near_duplicate, show)
 

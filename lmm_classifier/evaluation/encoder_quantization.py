@@ -19,6 +19,7 @@ from lmm_classifier.calibration.fit import fit_by_leave_one_out
 from lmm_classifier.config import PipelineConfig
 from lmm_classifier.core.arrays import Float32Array, IntArray
 from lmm_classifier.core.errors import CalibrationError, EncoderError
+from lmm_classifier.core.index_location import IndexLocation, index_location
 from lmm_classifier.core.paths import expand_home
 from lmm_classifier.core.progress import ProgressCallback
 from lmm_classifier.core.protocols import Encoder, Preprocessed
@@ -123,7 +124,7 @@ def quantize_encoder(
         IndexMismatchError: the index was built with another encoder.
         MissingExtraError: a library is missing.
     """
-    path, folder, config = expand_home(index_path), expand_home(output), config or config_of_index(index_path)
+    path, folder, config = index_location(index_path), expand_home(output), config or config_of_index(index_path)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise EncoderError(f"{folder} exists and is not empty: it is not changed; choose another folder")
     position, encoder = _quantizable(config)
@@ -179,7 +180,7 @@ class _Quantizer:
     def __init__(
         self,
         index: Index,
-        path: Path,
+        path: IndexLocation,
         config: PipelineConfig,
         encoder: ExportedEncoder,
         form: Form,
@@ -214,7 +215,7 @@ class _Quantizer:
         )
 
 
-def _require_examples(label_ids: IntArray, path: Path) -> None:
+def _require_examples(label_ids: IntArray, path: IndexLocation) -> None:
     labels = len(np.unique(label_ids))
     if labels < 2 or len(label_ids) <= labels:
         raise CalibrationError(

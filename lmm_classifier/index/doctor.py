@@ -13,14 +13,15 @@ from typing import Literal
 import numpy as np
 
 from lmm_classifier.core.errors import IndexFileError, LmmClassifierError
-from lmm_classifier.core.paths import expand_home
+from lmm_classifier.core.index_location import index_location
 from lmm_classifier.core.progress import Progress, ProgressOption
 from lmm_classifier.core.progress_display import displayed
 from lmm_classifier.core.sqlite_errors import SQLITE_ERRORS
 from lmm_classifier.data.places import exists
 from lmm_classifier.data.readers.opening import source_problem, with_listing
+from lmm_classifier.index.backends.lance_table.checking import table_problems
 from lmm_classifier.index.contents import ADDED, IndexContents
-from lmm_classifier.index.formats import is_durable, read_index
+from lmm_classifier.index.formats import is_durable, is_table, read_index, table_url
 from lmm_classifier.index.leftovers import find_leftovers, listed
 from lmm_classifier.index.storage import database
 from lmm_classifier.index.storage.editing.journal_repair import repair_journal, repair_label_totals
@@ -62,7 +63,7 @@ def check_index(index_path: Path | str, repair: bool = False, progress: Progress
     """Check all parts of an index: database, vectors, derived files, image files.
 
     Args:
-        index_path: a durable index (folder) or an `.npz` file, which is only checked.
+        index_path: a durable index (folder); an `.npz` file or a table, which are only checked.
         repair: repair what can be repaired. Sound rows are never removed, unless they refer to a damaged row.
         progress: True shows it; a function is called after each part that is checked, and may raise `Cancelled` to stop
             there.
@@ -78,7 +79,11 @@ def check_index(index_path: Path | str, repair: bool = False, progress: Progress
         >>> [finding.what for finding in check_index("index") if finding.severity == "damage"]
         []
     """
-    path = expand_home(index_path)
+    path = index_location(index_path)
+    if is_table(path):
+        found = table_problems(table_url(path))
+        return [Finding("damage" if is_damage else "note", what, advice) for is_damage, what, advice in found]
+    path = Path(path)
     if not path.exists():
         raise IndexFileError(f"There is no index at {path}.")
     if not is_durable(path):

@@ -1,4 +1,4 @@
-"""The two formats of an index on disk: a durable index in a folder, and one `.npz` file to copy elsewhere.
+"""The formats of an index: a durable index in a folder, one `.npz` file to copy elsewhere, and a table of Lance.
 
 Only this module tells them apart.
 """
@@ -13,7 +13,13 @@ from pathlib import Path
 import numpy as np
 
 from lmm_classifier.core.errors import IndexFileError
+from lmm_classifier.core.index_location import IndexLocation, is_url
+from lmm_classifier.core.paths import absolute
 from lmm_classifier.embeddings.whitening import transform_from_arrays
+from lmm_classifier.index.backends.lance_table.calibrations import put_calibration
+from lmm_classifier.index.backends.lance_table.copying import require_no_table, write_table
+from lmm_classifier.index.backends.lance_table.finishing import bytes_of, finished
+from lmm_classifier.index.backends.lance_table.local_copy import read_table
 from lmm_classifier.index.contents import Array, IndexContents
 from lmm_classifier.index.manifest import Manifest
 from lmm_classifier.index.storage.editing.change import Change
@@ -25,18 +31,46 @@ from lmm_classifier.index.storage.records import UNKNOWN_SIZE, Record, provenanc
 from lmm_classifier.index.storage.store import Store
 
 
-def is_durable(path: Path) -> bool:
-    """Return whether the existing index at `path` is a durable one, which can be edited."""
-    return path.is_dir()
+def is_durable(location: IndexLocation) -> bool:
+    """Return whether the existing index at a location is a durable one, which can be edited."""
+    return isinstance(location, Path) and not is_table(location) and location.is_dir()
 
 
-def has_npz_name(path: Path) -> bool:
-    """Return whether an index that is written to `path` becomes one `.npz` file."""
-    return path.suffix == ".npz"
+def has_npz_name(location: IndexLocation) -> bool:
+    """Return whether an index that is written to a location becomes one `.npz` file."""
+    return isinstance(location, Path) and location.suffix == ".npz"
 
 
-def read_index(path: Path) -> IndexContents:
+def is_table(location: IndexLocation) -> bool:
+    """Return whether the index at a location is a table of Lance, or one that is written to it becomes a table."""
+    return is_url(location) or Path(location).suffix == ".lance"
+
+
+def has_durable_name(location: IndexLocation) -> bool:
+    """Return whether an index that is written to a location becomes a durable one."""
+    return not has_npz_name(location) and not is_table(location)
+
+
+def editable_path(location: IndexLocation) -> Path:
+    """Return the folder of a durable index; raise IndexFileError where an index of the other formats is or would be."""
+    if is_table(location):
+        raise IndexFileError(
+            f"{location} is a table, which is read but not edited. Build it again from its dataset, or make a durable "
+            "index of it with `lmm-classifier import` and edit that."
+        )
+    if has_npz_name(location):
+        raise IndexFileError(
+            f"{location} is a .npz file, which cannot be edited. Make a durable index of it with "
+            "`lmm-classifier import`."
+        )
+    return Path(location)
+
+
+def read_index(location: IndexLocation) -> IndexContents:
     """Read everything but the vectors, which stay on disk; raise IndexFileError unless the index is sound."""
+    if is_table(location):
+        return read_table(table_url(location))
+    path = Path(location)
     try:
         if not path.exists():
             raise IndexFileError(f"There is no index at {path}. Build one with `lmm-classifier build`.")
@@ -45,8 +79,22 @@ def read_index(path: Path) -> IndexContents:
         raise IndexFileError(f"{path} is not a readable index ({error}).") from None
 
 
-def read_manifest(path: Path) -> Manifest | None:
+def stored_bytes(location: IndexLocation) -> int:
+    """Return the bytes of all files of an index; of a table those of its rows."""
+    if is_table(location):
+        found = finished(table_url(location))
+        return 0 if found is None else bytes_of(found[0])
+    path = Path(location)
+    files = [path] if path.is_file() else sorted(file for file in path.rglob("*") if file.is_file())
+    return sum(file.stat().st_size for file in files)
+
+
+def read_manifest(location: IndexLocation) -> Manifest | None:
     """Read the manifest alone, None where there is no finished index; raise IndexFileError where it is damaged."""
+    if is_table(location):
+        found = finished(table_url(location))
+        return None if found is None else found[1].manifest
+    path = Path(location)
     if not path.exists():
         return None
     if not is_durable(path):
@@ -55,11 +103,21 @@ def read_manifest(path: Path) -> Manifest | None:
         return rows.manifest()
 
 
-def write_index(path: Path, contents: IndexContents) -> None:
-    """Write `contents` as a new index: a `.npz` file if `path` has such a name, else a durable index in a new folder.
+def table_url(location: IndexLocation) -> str:
+    """Return where a table is, as its library expects it; a path is made absolute, because it names the copy too."""
+    return location if isinstance(location, str) else str(absolute(location))
 
-    An existing `.npz` file is replaced. An existing durable index is never overwritten: IndexFileError is raised.
+
+def write_index(location: IndexLocation, contents: IndexContents) -> None:
+    """Write `contents` as a new index, of the format that the name of the location tells.
+
+    It is a `.npz` file, a table at a URL or in a folder that ends in `.lance`, or a durable index in a new folder. An
+    existing `.npz` file is replaced. Another existing index is never overwritten: IndexFileError is raised.
     """
+    if is_table(location):
+        write_table(table_url(location), contents)
+        return
+    path = Path(location)
     if has_npz_name(path):
         write_archive(path, contents)
         return
@@ -69,10 +127,13 @@ def write_index(path: Path, contents: IndexContents) -> None:
         _fill(store, contents)
 
 
-def require_new(path: Path) -> None:
-    """Raise IndexFileError if there is a durable index at `path` already, before anything costly is done."""
-    if not is_durable(path):
+def require_new(location: IndexLocation) -> None:
+    """Raise IndexFileError if there is a durable index or a table already, before anything costly is done."""
+    if is_table(location):
+        require_no_table(table_url(location))
+    if not is_durable(location):
         return
+    path = Path(location)
     try:
         read_store(path)
     except IndexFileError:  # none, or one that was never finished; writing decides
@@ -114,13 +175,19 @@ def _fill(store: Store, contents: IndexContents) -> None:
 
 
 def write_calibration(
-    path: Path, contents: IndexContents, calibration: Mapping[str, Array], former: Mapping[str, Array] | None = None
+    location: IndexLocation,
+    contents: IndexContents,
+    calibration: Mapping[str, Array],
+    former: Mapping[str, Array] | None = None,
 ) -> bool:
-    """Store a calibration in the index at `path`; `contents` were read from it.
+    """Store a calibration in the index at a location; `contents` were read from it.
 
-    With `former`, only in the place of that one: it returns False, and stores nothing, where a durable index has
-    another one meanwhile.
+    With `former`, only in the place of that one: it returns False, and stores nothing, where a durable index or a table
+    has another one meanwhile.
     """
+    if is_table(location):
+        return put_calibration(table_url(location), calibration, former)
+    path = Path(location)
     if is_durable(path):
         with Store(path) as store:
             return store.set_calibration(calibration, former)

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 
 from lmm_classifier.core.arrays import Float32Array
 from lmm_classifier.core.errors import IndexFileError
+from lmm_classifier.core.index_location import IndexLocation
 from lmm_classifier.core.protocols import Transform
 from lmm_classifier.index.contents import IndexContents
 from lmm_classifier.index.storage.state import as_embeddings
 
 
-def search_matrix(contents: IndexContents, encoder: int, transform: Transform, path: Path) -> Float32Array:
+def search_matrix(contents: IndexContents, encoder: int, transform: Transform, path: IndexLocation) -> Float32Array:
     """Transform the stored vectors block by block; return normalized rows (N, d), float32."""
     matrix: Float32Array | None = None
     start = 0

@@ -16,8 +16,8 @@ from lmm_classifier.core.arrays import Float32Array, Float64Array, IntArray
 from lmm_classifier.core.datatypes import Example, Neighbor
 from lmm_classifier.core.errors import NoSuchLabelError
 from lmm_classifier.core.fingerprint import Fingerprint
+from lmm_classifier.core.index_location import IndexLocation, index_location
 from lmm_classifier.core.labels import alike_between
-from lmm_classifier.core.paths import expand_home
 from lmm_classifier.core.progress import Progress, ProgressCallback
 from lmm_classifier.core.protocols import Encoder, Transform, TransformFitter
 from lmm_classifier.core.vectors import normalized_vectors
@@ -140,16 +140,16 @@ class Index:
         return cls(contents, fitted, fitted.transform(rows))
 
     def save(self, path: Path | str) -> None:
-        """Write the index: to one file if the name ends in `.npz`, else as a durable index in a new folder.
+        """Write the index: one file if the name ends in `.npz`, a table at a URL or `.lance`, else a durable folder.
 
-        An existing `.npz` file is replaced; IndexFileError is raised where there is a durable index.
+        An existing `.npz` file is replaced; IndexFileError is raised where there is another index.
         """
-        write_index(expand_home(path), self.contents)
+        write_index(index_location(path), self.contents)
 
     @classmethod
     def open(cls, path: Path | str, encoder: Fingerprint | None = None) -> Index:
-        """Open the index with its vectors of `encoder`, by default its first; raise IndexMismatchError without such."""
-        path = expand_home(path)
+        """Open an index, at a path or URL, with its vectors of `encoder`, or its first; IndexMismatchError without."""
+        path = index_location(path)
         contents = read_index(path)
         place = 0 if encoder is None else places_of(contents.manifest, [encoder], str(path))[0]
         return cls._opened(contents, place, path)
@@ -157,12 +157,12 @@ class Index:
     @classmethod
     def open_each(cls, path: Path | str) -> tuple[Index, ...]:
         """Open the index at `path` once for each of its encoders, in their order."""
-        path = expand_home(path)
+        path = index_location(path)
         contents = read_index(path)
         return tuple(cls._opened(contents, place, path) for place in range(len(contents.vectors)))
 
     @classmethod
-    def _opened(cls, contents: IndexContents, encoder: int, path: Path) -> Index:
+    def _opened(cls, contents: IndexContents, encoder: int, path: IndexLocation) -> Index:
         vectors = contents.vectors[encoder]
         transform = transform_from_arrays(contents.manifest.encoders[encoder].transform, vectors.transform_arrays)
         matrix = None if vectors.search_matrix is not None else search_matrix(contents, encoder, transform, path)

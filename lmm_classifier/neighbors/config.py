@@ -7,14 +7,16 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from lmm_classifier.core.settings import MAX_CANDIDATES, PathField, Settings, UnitInterval
+from lmm_classifier.core.index_location import IndexLocationField
+from lmm_classifier.core.settings import MAX_CANDIDATES, Settings, UnitInterval
 
 
 class RetrievalConfig(Settings):
     """How neighbors are found and how they vote."""
 
-    index_path: PathField = Path("index")
-    """The durable index, a folder; or a `.npz` file, which cannot be edited, only built again."""
+    index_path: IndexLocationField = Path("index")
+    """The durable index, a folder; a `.npz` file, which cannot be edited, only built again; or a table of Lance, a
+    folder that ends in `.lance` or a URL such as `s3://BUCKET/NAME`, which cannot be edited either."""
     stored_dtype: Literal["float32", "float16"] = "float32"
     """Number type of the vectors in a new index; float16 halves the file and changes similarities by 0.0005."""
     rule: Literal["auto", "knn", "top_k_mean", "prototype", "top_k_mean_prototype", "tip", "gda"] = "auto"

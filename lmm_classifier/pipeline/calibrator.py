@@ -23,8 +23,8 @@ from lmm_classifier.calibration.request import CalibrationRequest
 from lmm_classifier.config import PipelineConfig
 from lmm_classifier.core.arrays import Float32Array
 from lmm_classifier.core.errors import CalibrationError
+from lmm_classifier.core.index_location import IndexLocation, index_location
 from lmm_classifier.core.label_hierarchy import LabelHierarchy
-from lmm_classifier.core.paths import expand_home
 from lmm_classifier.core.progress import ProgressCallback, ProgressOption
 from lmm_classifier.core.progress_display import displayed
 from lmm_classifier.index.build.editor import IndexEditor
@@ -75,7 +75,7 @@ def calibrate_index(
         >>> calibrate_index("index", PipelineConfig.offline()).calibration.keep_known
         0.9
     """
-    path, config = expand_home(index_path), config or config_of_index(index_path)
+    path, config = index_location(index_path), config or config_of_index(index_path)
     asked = request or CalibrationRequest()
     asked.check()
     refitted = is_durable(path) and IndexEditor(path, config).refit()
@@ -129,7 +129,7 @@ def _is_current(state: object, index: Index, hierarchy: LabelHierarchy | None) -
 
 
 def _thresholds_alone(
-    path: Path, config: PipelineConfig, former: FormerCalibration, asked: CalibrationRequest
+    path: IndexLocation, config: PipelineConfig, former: FormerCalibration, asked: CalibrationRequest
 ) -> CalibrationReport:
     """Set the thresholds from the held-out results of the former calibration."""
     before = former.request
@@ -175,7 +175,7 @@ def _warning(indexes: Sequence[Index], request: CalibrationRequest) -> str:
 
 def _measured(
     indexes: Sequence[Index],
-    path: Path,
+    path: IndexLocation,
     config: PipelineConfig,
     fit: Fit,
     request: CalibrationRequest,
@@ -188,7 +188,7 @@ def _measured(
     return RerankerMeasurement(benefit, today(), request.max_calls)
 
 
-def _check_size(index: Index, path: Path) -> None:
+def _check_size(index: Index, path: IndexLocation) -> None:
     labels = index.gallery.labels
     if labels < 2 or len(index) <= labels:
         raise CalibrationError(

@@ -16,6 +16,7 @@ from lmm_classifier.config import PipelineConfig
 from lmm_classifier.core.arrays import Float64Array, IntArray
 from lmm_classifier.core.datatypes import Candidate, Classification, CoarseCandidate
 from lmm_classifier.core.errors import ConfigError, ImageError
+from lmm_classifier.core.index_location import path_of
 from lmm_classifier.core.label_hierarchy import LabelHierarchy
 from lmm_classifier.core.labels import unknown_clash
 from lmm_classifier.core.progress import ProgressCallback
@@ -106,7 +107,7 @@ class Flow:
             reranker = former.reranker  # a model knows nothing of the examples
         else:
             scorer = LabelScorer(encoders, retriever, config.batch_size)
-            reranker = open_reranker(config.rerank, scorer, config.retrieval.index_path)
+            reranker = open_reranker(config.rerank, scorer, path_of(config.retrieval.index_path))
         benefit = _measured_benefit(retriever.stored.reranker_benefit if retriever.stored else None, reranker, config)
         wanted = reranker.references if reranker else 0
         references = ReferenceImages([e.index for e in retriever.encoders], wanted, config.images.limits)
@@ -129,7 +130,7 @@ class Flow:
         reranker, config = self.reranker, self.config
         if config.rerank.backend == "views":  # it scores by retrieval
             scorer = LabelScorer(encoders, retriever, config.batch_size)
-            reranker = open_reranker(config.rerank, scorer, config.retrieval.index_path)
+            reranker = open_reranker(config.rerank, scorer, path_of(config.retrieval.index_path))
         policy = replace(self.policy, thresholds=thresholds)
         return replace(self, retriever=retriever, thresholds=thresholds, policy=policy, reranker=reranker)
 

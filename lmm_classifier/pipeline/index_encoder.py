@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from functools import partial
-from pathlib import Path
 
 import numpy as np
 
@@ -13,6 +12,7 @@ from lmm_classifier.config import PipelineConfig
 from lmm_classifier.core.arrays import Float32Array
 from lmm_classifier.core.errors import CalibrationError, EncoderError, IndexMismatchError, MissingExtraError
 from lmm_classifier.core.fingerprint import backend_name
+from lmm_classifier.core.index_location import IndexLocation
 from lmm_classifier.core.progress import Progress, ProgressCallback
 from lmm_classifier.core.protocols import Encoder, TextEncoder
 from lmm_classifier.data.places import Place
@@ -27,7 +27,7 @@ from lmm_classifier.index.vector_index import Index
 logger: logging.Logger = logging.getLogger(__name__)
 
 
-def open_encoders_of(indexes: Sequence[Index], config: PipelineConfig, path: Path) -> tuple[Encoder, ...]:
+def open_encoders_of(indexes: Sequence[Index], config: PipelineConfig, path: IndexLocation) -> tuple[Encoder, ...]:
     """Open the configured encoders, and return that of each index, which has the vectors of one.
 
     Raises IndexMismatchError where the vectors of an index are of none of them.
@@ -68,7 +68,9 @@ def encode_readable(
     return [np.concatenate(of_encoder) for of_encoder in vectors], encoded
 
 
-def encode_label_names(indexes: Sequence[Index], config: PipelineConfig, path: Path) -> list[Float32Array | None]:
+def encode_label_names(
+    indexes: Sequence[Index], config: PipelineConfig, path: IndexLocation
+) -> list[Float32Array | None]:
     """Return for each encoder the embeddings of the label names (C, d).
 
     None where an encoder has no text tower, or where they are not wanted.
@@ -78,7 +80,7 @@ def encode_label_names(indexes: Sequence[Index], config: PipelineConfig, path: P
     return [_embedded_names(index, config, path) if wanted else None for index in indexes]
 
 
-def _embedded_names(index: Index, config: PipelineConfig, path: Path) -> Float32Array | None:
+def _embedded_names(index: Index, config: PipelineConfig, path: IndexLocation) -> Float32Array | None:
     settings, backend = config.retrieval, index.fingerprint.backend
     chosen = [section for section in config.encoders if backend_name(section.backend) == backend and not section.view]
     if not may_embed_text(backend) or index.fingerprint.view or not chosen:

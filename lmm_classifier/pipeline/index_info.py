@@ -13,10 +13,10 @@ from lmm_classifier.calibration.fusion.cascade import NEVER
 from lmm_classifier.calibration.fusion.encoder_fit import EncoderFit
 from lmm_classifier.calibration.loading import Loaded, Missing, Stale, load_calibration, stored_request
 from lmm_classifier.config import PipelineConfig
-from lmm_classifier.core.paths import expand_home
+from lmm_classifier.core.index_location import index_location
 from lmm_classifier.data.readers.dataset_spec import DatasetSpec
 from lmm_classifier.index.contents import IndexContents
-from lmm_classifier.index.formats import read_index
+from lmm_classifier.index.formats import read_index, stored_bytes
 from lmm_classifier.index.matching import likely_places
 from lmm_classifier.index.settings.remembered import config_of_index
 from lmm_classifier.index.staleness import stale_parts
@@ -50,10 +50,9 @@ def describe_index(index_path: Path | str, config: PipelineConfig | None = None)
         >>> described["images"], described["calibration"]["state"]
         (32, 'loaded')
     """
-    path, config = expand_home(index_path), config or config_of_index(index_path)
+    path, config = index_location(index_path), config or config_of_index(index_path)
     contents = read_index(path)
     manifest = contents.manifest
-    files = [path] if path.is_file() else sorted(file for file in path.rglob("*") if file.is_file())
     names, label_ids = np.unique(np.array(contents.labels), return_inverse=True)
     spec = make_rule(config.retrieval, label_ids, len(names))
     state = load_calibration(contents, spec)
@@ -66,7 +65,7 @@ def describe_index(index_path: Path | str, config: PipelineConfig | None = None)
         "images": manifest.count,
         "labels": dict(sorted(Counter(contents.labels).items())),
         "stored_dtype": np.dtype(contents.dtype).name,
-        "bytes": sum(file.stat().st_size for file in files),
+        "bytes": stored_bytes(path),
         "dataset": str(DatasetSpec.from_stored(manifest.image_root)),
         "created": manifest.created,
         "program": manifest.program,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from PIL import ImageOps
@@ -12,6 +11,7 @@ from PIL import ImageOps
 from lmm_classifier.config import PipelineConfig
 from lmm_classifier.core.arrays import BoolArray, Float32Array, IntArray
 from lmm_classifier.core.errors import CalibrationError
+from lmm_classifier.core.index_location import IndexLocation
 from lmm_classifier.core.numerics import connected_components
 from lmm_classifier.core.progress import ProgressCallback
 from lmm_classifier.core.protocols import Encoder
@@ -43,7 +43,7 @@ class UnseenImages:
 def encode_unseen(
     indexes: Sequence[Index],
     config: PipelineConfig,
-    path: Path,
+    path: IndexLocation,
     files: Sequence[Place],
     source: str,
     progress: ProgressCallback | None = None,

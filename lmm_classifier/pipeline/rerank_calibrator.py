@@ -20,7 +20,7 @@ from lmm_classifier.config import PipelineConfig
 from lmm_classifier.core.arrays import Float32Array, Float64Array, IntArray
 from lmm_classifier.core.datatypes import Candidate, RerankRequest, RerankResult
 from lmm_classifier.core.errors import CalibrationError
-from lmm_classifier.core.paths import expand_home
+from lmm_classifier.core.index_location import IndexLocation, index_location, path_of
 from lmm_classifier.core.progress import Progress, ProgressCallback, ProgressOption
 from lmm_classifier.core.progress_display import displayed
 from lmm_classifier.core.protocols import Reranker
@@ -75,7 +75,7 @@ def measure_reranker(
         >>> benefit.identity, benefit.outcomes.pays in (True, False)
         ('views:five', True)
     """
-    path, config = expand_home(index_path), config or config_of_index(index_path)
+    path, config = index_location(index_path), config or config_of_index(index_path)
     indexes = Index.open_each(path)
     fit = fit_by_leave_one_out(config.retrieval, indexes)
     with displayed(progress) as show:
@@ -84,7 +84,7 @@ def measure_reranker(
 
 def measure_on_predictions(
     indexes: Sequence[Index],
-    path: Path,
+    path: IndexLocation,
     config: PipelineConfig,
     fit: Fit,
     max_calls: int,
@@ -149,7 +149,11 @@ def _check_answers(trials: Sequence[Trial], asked: int, examples: int) -> None:
 
 
 def _rerankers(
-    indexes: Sequence[Index], path: Path, config: PipelineConfig, predictions: HeldOutPredictions, chosen: IntArray
+    indexes: Sequence[Index],
+    path: IndexLocation,
+    config: PipelineConfig,
+    predictions: HeldOutPredictions,
+    chosen: IntArray,
 ) -> Iterator[tuple[Reranker, IntArray]]:
     """Yield the reranker with the positions in `predictions` to ask it about.
 
@@ -157,7 +161,7 @@ def _rerankers(
     transform and a rule that were made without the fold's examples.
     """
     if config.rerank.backend != "views":
-        reranker = open_reranker(config.rerank, _no_scores, path, patient=True)
+        reranker = open_reranker(config.rerank, _no_scores, path_of(path), patient=True)
         if reranker is not None:
             yield reranker, chosen
         return

@@ -11,6 +11,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from lmm_classifier.core.errors import ReviewError
+from lmm_classifier.core.index_location import IndexLocation
 from lmm_classifier.index.doctor import Finding
 from lmm_classifier.index.leftovers import listed
 from lmm_classifier.index.storage.database import checksum
@@ -28,7 +29,7 @@ _ORPHANS = (
 )
 
 
-def check_runs(index_folder: Path, repair: bool = False) -> list[Finding]:
+def check_runs(index_folder: IndexLocation, repair: bool = False) -> list[Finding]:
     """Check the runs that are stored next to an index, and the images that were uploaded for them.
 
     Args:
@@ -48,7 +49,7 @@ def check_runs(index_folder: Path, repair: bool = False) -> list[Finding]:
         >>> check_runs(Path("index"))
         []
     """
-    if not (index_folder / FILE).is_file():
+    if not isinstance(index_folder, Path) or not (index_folder / FILE).is_file():
         return []
     lock = FileLock(index_folder / LOCK, timeout=0)
     if repair:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from lmm_classifier.core.errors import OutputError
+from lmm_classifier.core.index_location import IndexLocation
 from lmm_classifier.index.build.reports import Edit
 from lmm_classifier.index.formats import is_durable
 from lmm_classifier.index.storage.editing.stored_rows import opened_rows
@@ -26,7 +27,7 @@ from lmm_classifier.review.stored_runs import has_runs
 _PAGE = 200  # rows in memory
 
 
-def export_history(index_folder: Path, output: Path) -> dict[str, int]:
+def export_history(index_folder: IndexLocation, output: Path) -> dict[str, int]:
     """Write the history of an index into a new folder, whole or not at all; return the number of items of each part.
 
     `edits.jsonl`, `runs.jsonl` and `answers.jsonl` have the newest first, `results.jsonl` an image of a run a line with
@@ -44,7 +45,7 @@ def export_history(index_folder: Path, output: Path) -> dict[str, int]:
     try:
         temporary = Path(tempfile.mkdtemp(prefix=f".{output.name}-", dir=output.absolute().parent))
         try:
-            counts = _write(index_folder, temporary)
+            counts = _write(Path(index_folder), temporary)
             temporary.rename(output)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)

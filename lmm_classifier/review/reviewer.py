@@ -82,9 +82,10 @@ class Reviewer:
     """
 
     def __init__(self, classifier: HybridClassifier) -> None:
-        folder = classifier.config.retrieval.index_path
-        if not is_durable(folder):
-            raise ReviewError(f"{folder} is no durable index, so it cannot be taught. Import it into a folder first.")
+        location = classifier.config.retrieval.index_path
+        if not is_durable(location):
+            raise ReviewError(f"{location} is no durable index, so it cannot be taught. Import it into a folder first.")
+        folder = Path(location)
         self._classifier, self._folder = classifier, folder
         self._database = ReviewDatabase(folder)
         self.runs: RunStore = RunStore(self._database)

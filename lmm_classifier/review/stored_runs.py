@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from lmm_classifier.core.errors import ReviewError
+from lmm_classifier.core.index_location import IndexLocation
 from lmm_classifier.index.formats import is_durable
 from lmm_classifier.review.active_runs import lock_of
 from lmm_classifier.review.images import UploadedFiles
@@ -13,11 +14,11 @@ from lmm_classifier.review.storage.database import FILE
 from lmm_classifier.review.storage.run_store import RunStore
 
 
-def has_runs(index_folder: Path) -> bool:
+def has_runs(index_folder: IndexLocation) -> bool:
     """Return whether runs are stored next to an index; raise ReviewError where there is no index."""
-    if not index_folder.exists():
+    if isinstance(index_folder, Path) and not index_folder.exists():
         raise ReviewError(f"There is no index at {index_folder}.")
-    return is_durable(index_folder) and (index_folder / FILE).is_file()
+    return is_durable(index_folder) and (Path(index_folder) / FILE).is_file()
 
 
 def delete_runs(index_folder: Path, runs: RunStore, numbers: Sequence[int]) -> None:

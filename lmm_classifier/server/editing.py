@@ -15,10 +15,10 @@ from typing import Any, TypeVar
 from filelock import FileLock, Timeout
 
 from lmm_classifier.core.errors import QueueFullError
-from lmm_classifier.core.paths import expand_home
+from lmm_classifier.core.index_location import IndexLocation
 from lmm_classifier.index.build.editor import IndexEditor
 from lmm_classifier.index.build.reports import EditReport
-from lmm_classifier.index.formats import has_npz_name
+from lmm_classifier.index.formats import has_durable_name, has_npz_name
 from lmm_classifier.pipeline.classifier import HybridClassifier
 from lmm_classifier.server.metrics import Metrics
 from lmm_classifier.server.problems import ProblemError
@@ -160,14 +160,15 @@ class Editing:
 class _Writer:
     """The right to make edits: a lock that the system takes back when its process ends, however that ends."""
 
-    def __init__(self, index: Path) -> None:
+    def __init__(self, index: IndexLocation) -> None:
         self._guard, self._is_closed, self._is_taken = Lock(), False, False
         self._lock: FileLock | None = None
         self.why_not = ""
-        if has_npz_name(index):
-            self.why_not = "This server only reads, because the index is an .npz file, which cannot be edited."
+        if not has_durable_name(index):
+            what = "an .npz file" if has_npz_name(index) else "a table"
+            self.why_not = f"This server only reads, because the index is {what}, which cannot be edited."
             return
-        self._lock = FileLock(expand_home(index) / LOCK, timeout=0, thread_local=False)
+        self._lock = FileLock(Path(index) / LOCK, timeout=0, thread_local=False)
         self._try()
 
     @property

@@ -104,6 +104,7 @@ def test_an_image_is_pasted_and_one_that_is_broken_is_told(page, images):
     expect(page.get_by_text("1 files are no images")).to_be_visible()
 
 
+@pytest.mark.long
 def test_a_server_that_is_gone_is_told(page, images, visit):
     """And the image can be sent again."""
     page.goto("/")

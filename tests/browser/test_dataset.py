@@ -136,6 +136,7 @@ def test_copies_are_settled_by_keys(page, audited):
     expect(page.get_by_role("button", name="Keep only this")).to_have_count(2)
 
 
+@pytest.mark.long
 def test_a_server_that_is_gone_changes_nothing(page, wrong, visit):
     """The person stays where she is, and is told."""
     page.goto(wrong)

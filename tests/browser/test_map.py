@@ -37,6 +37,7 @@ def chosen_by_rectangle(page, smaller=0):
     return int(heading.inner_text().split()[0])
 
 
+@pytest.mark.long
 def test_examples_are_chosen_and_relabeled_by_keys(at_map, site):
     """In one edit, and undone; the list has each of them, and one can be left out."""
     page = at_map()

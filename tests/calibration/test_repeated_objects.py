@@ -53,6 +53,7 @@ def test_copies_of_one_image_are_repeated_objects():
         assert measured(np.tile(rows, (12, 1)), ["a", "b"] * 12).likely
 
 
+@pytest.mark.long
 def test_drawn_patterns_are_independent_images_of_few_dimensions():
     """Each image is drawn anew, so the nearest ones are close, but those farther out are close too."""
     encoder = open_encoder(EncoderConfig(backend="descriptor"))

@@ -81,6 +81,7 @@ def test_the_installed_command_works_in_a_process_of_its_own(place):
     assert "1 images" in done.stderr
 
 
+@pytest.mark.long
 def test_a_closed_pipe_is_no_error(place):
     """`lmm-classifier classify ... | head` ends without a message."""
     command = f"{COMMAND} classify new new new new --index index.npz --config {OFFLINE} --format jsonl | head -c 10"

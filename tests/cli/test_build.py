@@ -2,6 +2,9 @@
 
 import json
 
+import pytest
+
+from tests.helpers.chunked_builds import make_corpus
 from tests.helpers.command_line import OFFLINE, run
 from tests.helpers.datasets import draw_dataset
 
@@ -54,3 +57,26 @@ def test_a_folder_that_is_no_index_is_not_overwritten(durable):
     done = run("build", "dataset", "--output", "dataset", "--config", OFFLINE, cwd=durable, code=1)
     assert "error: " in done.stderr
     assert "dataset" in done.stderr
+
+
+@pytest.mark.long
+def test_a_build_by_processes_makes_a_table(tmp_path):
+    """The command again encodes nothing; options of other engines are refused."""
+    pytest.importorskip("lance", reason="lance is not installed")
+    corpus = make_corpus(tmp_path / "corpus", count=4)
+    settings = ["--set", "encoder.backend=onnx", "--set", f"encoder.model={corpus.config.encoders[0].model}"]
+    command = ["build", corpus.root, "--output", "table", "--engine", "processes", "--actors", 2, *settings]
+    first = run(*command, "--chunk-images", 8, "--report", "report.json", cwd=tmp_path, code=3)
+    assert "stripes/cut.png" in first.stderr
+    assert json.loads((tmp_path / "report.json").read_text())["total"] == 18
+    assert "0 encoded" in run(*command, cwd=tmp_path, code=3).stderr
+    assert "0 damaged" in run("chunks", "verify", "table", cwd=tmp_path).stdout
+
+
+def test_options_of_engines_need_one(tmp_path):
+    """And say which."""
+    for options in (["--actors", "2"], ["--address", "auto"], ["--chunk-images", "9"]):
+        assert "Add --engine ray" in run("build", "images", *options, cwd=tmp_path, code=2).stderr
+    error = run("build", "images", "--engine", "processes", "--address", "auto", cwd=tmp_path, code=2).stderr
+    assert "--engine ray" in error
+    assert "--replace" in run("build", "images", "--engine", "ray", "--replace", cwd=tmp_path, code=2).stderr

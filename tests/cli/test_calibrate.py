@@ -132,6 +132,7 @@ def test_several_encoders_are_calibrated_and_shown(several):
         assert json.loads(line)["encoders"]
 
 
+@pytest.mark.long
 def test_other_encoders_than_those_of_the_index(several):
     """Some, or another order, answer without the calibration; others are refused, with what to do."""
     call, _ = several

@@ -21,6 +21,7 @@ from tests.helpers.command_line import COMMAND, OFFLINE, run
 from tests.helpers.datasets import draw_dataset
 
 
+@pytest.mark.long
 def test_all_formats_show_the_same_results(place):
     """The summary goes to standard error, so that standard output holds results only."""
     common = ["new", "--index", "index.npz", "--config", OFFLINE, "--set", "retrieval.open_set_threshold=-1"]
@@ -360,6 +361,7 @@ def test_a_metric_is_learned_only_where_the_guard_allows_it(work):
     assert "standard input" in classify(work, "new", "--learn-from", "-", code=2).stderr
 
 
+@pytest.mark.long
 def test_priors_are_estimated_from_the_images_of_the_run(work):
     """A folder of one label changes them; such results are not continued by a run without."""
     shutil.copytree(work / "new" / "stripes", work / "one")
@@ -378,6 +380,7 @@ def test_priors_are_estimated_from_the_images_of_the_run(work):
     classify(work, "one", "--estimate-priors", "--output", "r.jsonl", "--resume")
 
 
+@pytest.mark.long
 def test_a_drift_test_does_not_depend_on_how_a_folder_is_sorted(work):
     """The images of a folder come in another order than their names; those of a list keep theirs."""
     draw_dataset(work / "many", count=8, seed=5, size=64)

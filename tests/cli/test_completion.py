@@ -4,7 +4,7 @@ import pytest
 from typer.testing import CliRunner
 
 from lmm_classifier.cli.app import app
-from lmm_classifier.cli.completion import complete_configuration, complete_dataset
+from lmm_classifier.cli.completion import complete_configuration, complete_place
 from lmm_classifier.config import preset_names
 
 
@@ -61,6 +61,6 @@ def test_a_dataset_is_any_file_or_folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "images").mkdir()
     (tmp_path / "images.zip").touch()
-    assert complete_dataset("im") == ["images/", "images.zip"]
-    assert complete_dataset("s3://bucket/x") == []
-    assert complete_dataset("a\0/") == []
+    assert complete_place("im") == ["images/", "images.zip"]
+    assert complete_place("s3://bucket/x") == []
+    assert complete_place("a\0/") == []

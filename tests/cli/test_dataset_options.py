@@ -41,6 +41,7 @@ def test_the_commands_share_the_options(images, tmp_path):
     assert "no image: " not in (tmp_path / "e.html").read_text()
 
 
+@pytest.mark.long
 def test_classify_reads_archives_and_sorts_their_members(images, tmp_path):
     """Results name the archive and the member; a member is copied, but cannot be moved or linked."""
     write_zip(tmp_path / "new.zip", {**images, "notes.txt": b""})

@@ -23,6 +23,7 @@ def discover(folder, *arguments, code=0):
     return run("discover", "new", "--config", OFFLINE, *arguments, cwd=folder, code=code)
 
 
+@pytest.mark.long
 def test_formats_tell_the_same(folder):
     """A table, one JSON object, and one line for each group."""
     values = json.loads(discover(folder, "--groups", "2", "--format", "json").stdout)

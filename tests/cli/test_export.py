@@ -6,9 +6,13 @@ from dataclasses import replace
 import pytest
 
 from lmm_classifier.index.formats import read_index, write_index
+from tests.contracts.test_readers import needs
 from tests.helpers.command_line import OFFLINE, run
+from tests.helpers.datasets import draw_dataset
+from tests.helpers.remote_sources import s3_server
 
 
+@pytest.mark.long
 def test_an_exported_and_imported_index_gives_the_same_results(editable):
     """Nothing is encoded, and no index is overwritten."""
     assert "copy.npz: 16 examples of index" in run("export", "--output", "copy.npz", cwd=editable).stdout
@@ -86,3 +90,61 @@ def test_an_exported_folder_is_a_dataset(editable):
     run("export", "--to", "folder", "--output", "sorted", cwd=editable)
     done = run("build", "sorted", "--output", "again", "--config", OFFLINE, cwd=editable)
     assert "16 images" in done.stderr + done.stdout
+
+
+def results(index, folder):
+    """Return what is classified with an index, without the identity of the run."""
+    done = run("classify", "photo.png", "--index", index, "--format", "jsonl", "--config", OFFLINE, cwd=folder)
+    return [
+        {name: value for name, value in json.loads(line).items() if name != "run"} for line in done.stdout.splitlines()
+    ]
+
+
+@needs("lance", "pyarrow")
+def test_a_table_answers_as_its_index_and_is_not_edited(editable, monkeypatch):
+    """In a folder; every command that edits says what to do instead, and changes nothing."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(editable / "cache"))
+    done = run("export", "--to", "lance", "--output", "t.lance", cwd=editable)
+    assert "t.lance: 16 examples of index" in done.stdout
+    assert results("t.lance", editable) == results("index", editable)
+    assert run("doctor", "t.lance", cwd=editable).stdout == "t.lance: sound\n"
+    path = read_index(editable / "index").paths[0]
+    for command in (["relabel", "--to", "x", path], ["remove", path], ["undo"], ["add", "--label", "x", "photo.png"]):
+        done = run(command[0], *command[1:], "--index", "t.lance", cwd=editable, code=1)
+        assert "t.lance is a table, which is read but not edited. Build it again" in done.stderr
+    done = run("export", "--to", "lance", "--output", "table", cwd=editable, code=2)
+    assert "NAME.lance, or a URL" in done.stderr
+    done = run("export", "--to", "lance", "--output", "t.lance", cwd=editable, code=1)
+    assert "t.lance holds an index already" in done.stderr
+
+
+@pytest.mark.long
+@needs("lance", "pyarrow", "moto", "flask", "boto3", "fsspec", "s3fs")
+def test_a_table_on_an_object_store_does_all_that_reads(editable, tmp_path, monkeypatch):
+    """From the export to the import, with a calibration that is stored next to the rows."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(editable / "cache"))
+    with s3_server(tmp_path, monkeypatch) as bucket:
+        url = f"{bucket}/deep/table"
+        draw_dataset(editable / "new", count=3, seed=1, size=48)
+        run("export", "--to", "lance", "--output", url, cwd=editable)
+        assert results(url, editable) == results("index", editable)
+        assert "16" in run("info", url, cwd=editable).stdout
+        run("calibrate", url, "--config", OFFLINE, cwd=editable)
+        run("calibrate", "index", "--config", OFFLINE, cwd=editable)
+        assert results(url, editable) == results("index", editable)
+        described = json.loads(run("info", url, "--json", cwd=editable).stdout)
+        assert (described["calibration"]["state"], described["path"]) == ("loaded", url)
+        first, second = (
+            run("evaluate", "new", "--index", index, "--config", OFFLINE, cwd=editable).stdout
+            for index in (url, "index")
+        )
+        assert first == second
+        assert "leave-one-out accuracy" in run("audit", url, "--config", OFFLINE, cwd=editable).stdout
+        assert run("doctor", url, cwd=editable).stdout == f"{url}: sound\n"
+        run("export", url, "--to", "csv", "--output", "t.csv", cwd=editable)
+        done = run("sync", "dataset", "--index", url, "--config", OFFLINE, cwd=editable, code=1)
+        assert f"{url} is a table" in done.stderr
+        run("import", url, "--output", "back", cwd=editable)
+    first, second = read_index(editable / "index"), read_index(editable / "back")
+    assert (list(first.paths), list(first.labels)) == (list(second.paths), list(second.labels))
+    assert results("back", editable) == results("index", editable)

@@ -76,6 +76,7 @@ def test_nothing_is_asked_without_a_terminal(tmp_path, monkeypatch):
         assert [encoder.backend for encoder in config.encoders] == encoders
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("answers", "preset"),
     [("\n\n", "lite"), ("n\nn\n", "offline"), ("perhaps\nyes\ny\n", "default"), ("y\nn\nN\n", "offline")],
@@ -87,6 +88,7 @@ def test_questions_in_a_terminal(tmp_path, answers, preset):
     assert PipelineConfig.from_yaml(tmp_path / "config.yaml") == PipelineConfig.preset(preset)
 
 
+@pytest.mark.long
 def test_a_named_configuration_is_not_asked_for(tmp_path):
     """Nor is anything that ends in an error anyway, and an end of the input writes nothing."""
     assert "?" not in in_terminal(tmp_path, "", "--config", "offline")

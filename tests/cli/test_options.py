@@ -72,6 +72,7 @@ def test_the_index_builder_takes_presets_and_home_folders(place, tmp_path, monke
     assert index_builder.main([str(place / "dataset"), "--config", "ofline"]) == 1
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "command",
     [

@@ -42,6 +42,7 @@ def stored_answers(folder):
         return connection.execute("SELECT COUNT(*) FROM answers").fetchone()[0]
 
 
+@pytest.mark.long
 def test_measure_report_and_classify(shapes):
     """A second classification asks nothing: the answers are stored next to the index."""
     needs_torch()

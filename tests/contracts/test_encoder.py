@@ -25,7 +25,7 @@ BACKENDS = [
     "onnx",
     pytest.param("lite", marks=pytest.mark.long),
     pytest.param("exported onnx", marks=pytest.mark.long),
-    "openvino",
+    pytest.param("openvino", marks=pytest.mark.long),
 ]
 
 
@@ -121,6 +121,7 @@ def test_preprocessing_may_run_in_threads(encoder, images, rows):
     assert encoder.batch_size >= 1
 
 
+@pytest.mark.long
 def test_threads_take_turns(encoder, images, rows):
     """Threads that encode at the same time, many images or one, get their own rows."""
 

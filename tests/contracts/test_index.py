@@ -1,5 +1,7 @@
 """The contract of every index, in any format."""
 
+from hashlib import sha256
+
 import numpy as np
 import pytest
 
@@ -13,8 +15,13 @@ from lmm_classifier.index.manifest import EncoderEntry, Manifest
 from lmm_classifier.index.vector_index import Index
 from lmm_classifier.neighbors import brute_force
 from lmm_classifier.testing import example_fingerprint, random_embeddings
+from tests.contracts.test_readers import needs
 
 DIM = 24
+
+
+def content(name):
+    return sha256(name.encode()).hexdigest()
 
 
 def write(path, vectors, labels=None, hashes=None, dtype=np.float32, fingerprint=None):
@@ -29,7 +36,7 @@ def write(path, vectors, labels=None, hashes=None, dtype=np.float32, fingerprint
         ),
         list(labels or ["ab"[i % 2] for i in range(n)]),
         [f"p/{i:03}.jpg" for i in range(n)],
-        list(hashes or [f"hash{i}" for i in range(n)]),
+        [content(name) for name in hashes or map(str, range(n))],
         (EncoderVectors(IdentityTransform().to_arrays(), lambda: iter([vectors[: n // 2], vectors[n // 2 :]])),),
         dtype,
     )
@@ -37,18 +44,23 @@ def write(path, vectors, labels=None, hashes=None, dtype=np.float32, fingerprint
     return path
 
 
-@pytest.fixture(params=["npz", "folder", "npz-float16", "folder-float16", "folder-large", "folder-large-float32"])
+KINDS = ["npz", "folder", "npz-float16", "folder-float16", "folder-large", "folder-large-float32"]
+KINDS += [pytest.param(name, marks=needs("lance", "pyarrow")) for name in ("lance", "lance-float16")]
+
+
+@pytest.fixture(params=KINDS)
 def make(request, tmp_path, monkeypatch):
     """Write vectors as this kind of index and open it; a large one is searched by blocks, by integers or floats."""
     kind, *more = request.param.split("-")
     half = more == ["float16"]
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     if "large" in more:
         monkeypatch.setattr(vector_index, "SEARCH_FROM", 0)
         monkeypatch.setattr(brute_force, "_ROWS", 32)
         monkeypatch.setattr(brute_force, "is_available", lambda: "float32" not in more)
 
     def make(vectors, **rest):
-        path = tmp_path / ("index.npz" if kind == "npz" else "index")
+        path = tmp_path / {"npz": "index.npz", "folder": "index", "lance": "index.lance"}[kind]
         write(path, vectors, dtype=np.float16 if half else np.float32, **rest)
         return Index.open(path)
 
@@ -94,7 +106,7 @@ def test_the_content_of_a_query_can_be_left_out(make):
     vectors = random_embeddings(np.random.default_rng(4), 6, DIM)
     vectors[[2, 4]] = vectors[0]  # the same content has the same vector
     index = make(vectors, hashes=["x", "y", "x", "z", "x", "w"])
-    without, complete = index.search(vectors[[0, 0]], 10, ["x", None])
+    without, complete = index.search(vectors[[0, 0]], 10, [content("x"), None])
     assert {neighbor.example.path[2:5] for neighbor in without} == {"001", "003", "005"}
     assert len(complete) == 6
     assert complete[0].similarity == pytest.approx(1, abs=make.tolerance)

@@ -98,6 +98,7 @@ def test_a_calibration_shows_its_figures(folder, config):
     assert all(note in page.text for note in report.notes)
 
 
+@pytest.mark.long
 def test_a_guarantee_is_shown(tmp_path):
     """The threshold with what it stands for."""
     draw_dataset(tmp_path / "images", count=20)

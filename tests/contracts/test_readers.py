@@ -100,6 +100,7 @@ def make(request, tmp_path, monkeypatch):
         yield lambda images: getattr(dataset_sources, name)(tmp_path, images)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("make", sources(), indirect=True)
 def test_every_source_is_as_good_as_a_folder(make, images, expected, tmp_path):
     """Vectors and labels are the same, nothing is encoded twice, and each image is opened again by its id."""

@@ -77,6 +77,7 @@ def test_a_file_that_changed_just_now_is_not_remembered(file, tmp_path, monkeypa
     assert not (tmp_path / "cache").exists()
 
 
+@pytest.mark.long
 def test_any_damage_of_an_entry_is_noticed(file, cache):
     """Of 200 flipped bits, and of files that are no entry, none changes a digest."""
     expected = file_digest(file)

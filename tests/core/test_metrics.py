@@ -23,6 +23,7 @@ def test_wilson_interval(right, more):
     assert metrics.wilson_interval(right, count, 1.959963984540054) == pytest.approx(tuple(expected), abs=1e-9)
 
 
+@pytest.mark.long
 @given(numbers, numbers)
 def test_auroc(known, unknown):
     """AUROC is scikit-learn's, with ties."""

@@ -249,6 +249,7 @@ def test_files_that_cannot_be_read(tmp_path, image):
         read_image(tmp_path / "x.png", ImageLimits(max_pixels=1))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("size", [(1000, 780), (780, 1000), (1600, 1552), (2100, 790)])
 @pytest.mark.parametrize("quality", [60, 92])
 @pytest.mark.parametrize("subsampling", [0, 2])

@@ -63,6 +63,7 @@ def test_many_new_points_move_all():
     assert [report.total for report in reports] == [200] * 200
 
 
+@pytest.mark.long
 @settings(max_examples=20)
 @given(st.integers(1, 6), st.integers(1, 4), st.booleans())
 def test_few_and_equal_rows(count, dim, are_equal):

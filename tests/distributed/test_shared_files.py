@@ -17,7 +17,7 @@ def files(request, tmp_path, monkeypatch):
         return
     pytest.importorskip("moto", reason="moto is not installed")
     with s3_server(tmp_path, monkeypatch) as url:
-        yield open_shared_files(f"{url}/shared")
+        yield open_shared_files(f"{url}/{tmp_path.name}")  # the server of moto keeps what other tests wrote
 
 
 def test_a_file_is_written_once(files):

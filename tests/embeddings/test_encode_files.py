@@ -68,6 +68,7 @@ def alone(files):
     return {number: (image, encode_images(DescriptorEncoder(), [image.image])[0]) for number, image in images.items()}
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("size", [1, 3, 64])
 def test_every_file_is_in_one_batch_in_order(files, alone, size):
     """A file has the vector of its own image for any batch size; the encoder gets no larger batches than asked for."""

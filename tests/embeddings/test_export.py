@@ -81,6 +81,7 @@ def test_an_index_of_the_checkpoint_works_with_its_export(exported, tiny_encoder
     assert [result.label for result in HybridClassifier(config).classify_many(images())] == expected
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("form", ONE_FORM)
 def test_classifying_with_an_export_loads_no_torch(exported, tiny_encoder, tmp_path, form):
     """The command classifies one image of a built index and imports neither torch nor transformers."""
@@ -151,6 +152,7 @@ def test_a_free_aspect_cannot_be_exported(tiny_encoder, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.long
 def test_a_model_that_gives_other_vectors_is_refused(exported, tiny_encoder):
     """The comparison detects an export of other weights."""
     other = TransformersEncoder(str(tiny_encoder("siglip", seed=1)), dtype="float32", device="cpu")

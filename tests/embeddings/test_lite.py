@@ -130,6 +130,7 @@ def test_processes_that_convert_at_once(tmp_path):
     assert outputs[0] == outputs[1] != ""
 
 
+@pytest.mark.long
 @needs_weights
 def test_a_cache_that_cannot_be_written(tmp_path, caplog, monkeypatch):
     """The model is converted for the process, with a warning; the vectors are the same."""

@@ -45,6 +45,7 @@ def mobilenet_xml(mobilenet, tmp_path_factory):
     return folder / "mobilenet.xml"
 
 
+@pytest.mark.long
 def test_a_model_that_is_no_export(mobilenet, mobilenet_xml):
     """It gives the vectors of ONNX Runtime under its own fingerprint."""
     encoder = OpenvinoEncoder(mobilenet_xml, "float32")
@@ -82,6 +83,7 @@ def test_black_and_white_images_have_vectors(exported):
     assert np.isfinite(encode_images(encoder, [Image.new("RGB", (9, 9)), Image.new("RGB", (9, 9), "white")])).all()
 
 
+@pytest.mark.long
 def test_a_signal_after_encoders_are_closed(mobilenet_xml):
     """Several encoders in one process, closed in any order, leave Ctrl-C as it was."""
     code = (

@@ -82,6 +82,7 @@ def test_weights_and_activations_have_8_bits(quantized):
     assert len(scales) >= 2
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("form", FORMS)
 def test_the_first_layers_can_stay_as_they_are(encoder, images, quantized, tmp_path, form):
     """Then the vectors are more similar."""
@@ -105,6 +106,7 @@ def test_a_changed_model_is_refused(quantized, tmp_path):
         OnnxEncoder(folder)
 
 
+@pytest.mark.long
 def test_a_model_in_which_nothing_is_quantized(images, tmp_path):
     """A model that is still float32 must not count as one of 8 bits whose answers are all the same."""
     import onnx
@@ -128,6 +130,7 @@ def test_an_8_bit_model_is_not_quantized_again(quantized, images, tmp_path):
         quantize(made, [made.preprocess(images[0])], "onnx", tmp_path)
 
 
+@pytest.mark.long
 def test_a_model_that_cannot_be_quantized(encoder, images, tmp_path):
     """The last line of the library's message is passed on, and nothing is left."""
     folder = tmp_path / "out"
@@ -199,6 +202,7 @@ def rewritten(encoder, folder, change, **options):
     return OnnxEncoder(folder / "model.onnx", threads=1)
 
 
+@pytest.mark.long
 def test_weights_in_a_file_of_their_own(encoder, images, tmp_path):
     """As exports of large models have them; the 8-bit model holds its weights itself."""
     options = {"save_as_external_data": True, "location": "model.data", "size_threshold": 0}
@@ -210,6 +214,7 @@ def test_weights_in_a_file_of_their_own(encoder, images, tmp_path):
     assert sorted(file.name for file in (tmp_path / "out").iterdir()) == ["model.onnx", "model.yaml"]
 
 
+@pytest.mark.long
 def test_a_model_of_an_old_opset_says_what_to_do(encoder, images, tmp_path):
     """Scales for each channel came later; without the check, the 8-bit model could not be opened."""
     old = rewritten(encoder, tmp_path, lambda model: setattr(model.opset_import[0], "version", 11))

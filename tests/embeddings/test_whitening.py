@@ -122,6 +122,7 @@ print(digest.hexdigest())
 """
 
 
+@pytest.mark.long
 def test_bits_do_not_depend_on_threads():
     """The matrix library gives the same bits with one thread and with two."""
     digests = set()

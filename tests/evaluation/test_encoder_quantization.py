@@ -134,6 +134,7 @@ def test_one_that_changes_answers_is_not_kept(hard, config, tmp_path):
     assert (tmp_path / "out" / "model.onnx").is_file()
 
 
+@pytest.mark.long
 def test_what_cannot_be_quantized(index, config, tmp_path):
     """A descriptor, a folder in use and images that are gone or changed have their own errors."""
     (tmp_path / "used").mkdir()

@@ -33,6 +33,7 @@ def classifier(place):
     return HybridClassifier(offline_config(place / "index.npz", rerank__enabled=False))
 
 
+@pytest.mark.long
 def test_a_folder_that_is_no_label_holds_unknown_images(place, classifier):
     """Progress counts every image; the stored arrays are as long as the lists."""
     steps = []
@@ -63,6 +64,7 @@ def test_what_is_not_evaluated_is_reported(place, classifier, tmp_path):
     assert "warning: " in done.stderr
 
 
+@pytest.mark.long
 def test_images_that_are_several_times_in_the_folder_are_reported(place, classifier, tmp_path):
     """They are no larger sample, although the intervals take them for one."""
     folder = shutil.copytree(place / "new", tmp_path / "new")
@@ -72,6 +74,7 @@ def test_images_that_are_several_times_in_the_folder_are_reported(place, classif
     assert "1 images are identical to others in it" in warning
 
 
+@pytest.mark.long
 def test_a_callback_can_cancel(place, classifier):
     """An error in the callback reaches the caller, and the classifier works afterwards."""
 
@@ -107,6 +110,7 @@ def with_copies(place, tmp_path_factory):
     return folder
 
 
+@pytest.mark.long
 def test_no_figure_stands_on_copies_of_images_of_the_index(place, classifier, with_copies):
     """Same bytes and near copies are counted; the figures are those without them, whatever folder they lie in."""
     evaluation = evaluate_folder(with_copies, classifier)
@@ -179,6 +183,7 @@ def test_unreadable_files_are_counted(place, tmp_path):
     assert "unreadable files" in done.stdout
 
 
+@pytest.mark.long
 def test_groups_of_a_folder_of_a_column_and_of_names(place, classifier, tmp_path):
     """The three forms of `calibrate --group-by` give the same groups, of images that are not left out."""
     new = [*sorted((place / "new").glob("*/*.*")), next((place / "dataset" / "stripes").glob("*.*"))]
@@ -209,6 +214,7 @@ def test_groups_of_a_folder_of_a_column_and_of_names(place, classifier, tmp_path
         evaluate_folder(tmp_path / "files", classifier, group_by="(")
 
 
+@pytest.mark.long
 def test_the_command_reports_groups(place):
     """`--group-by` names them, `--group-from` alone asks for the column, and vectors have neither."""
     common = ["--index", "index.npz", "--config", OFFLINE]

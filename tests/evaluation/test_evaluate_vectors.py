@@ -61,6 +61,7 @@ def test_vectors_of_the_index_do_not_count(classifier):
         evaluate_vectors(VECTORS[1:4:2], LABELS[1:4:2], classifier)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("vectors", "labels", "ids"),
     [([], [], None), (NEW, NEW_LABELS[1:], None), (NEW, NEW_LABELS, ["a"]), (NEW[:3], "cat", None)],

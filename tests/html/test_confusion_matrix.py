@@ -54,6 +54,7 @@ def test_unknown_images_have_a_row_and_a_column():
     ]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("labels", [1, 2, 12, 13, 40, 41, 60, 61, 500])
 def test_any_number_of_labels_fits(labels, tmp_path):
     """The cells are inside the drawing, at most 60 labels are drawn, and the file stays small."""

@@ -102,6 +102,7 @@ def test_what_has_no_image_says_so():
     assert "not a regular file" in embed_image(Path(os.devnull), "null", ImageLimits()).error
 
 
+@pytest.mark.long
 def test_every_page_shows_every_image_or_the_reason(tmp_path):
     """The contact sheet, the evaluation and the audit are written with a placeholder where an image cannot be shown."""
     root = draw_dataset(tmp_path / "dataset", ["stripes", "gingham"], 4, size=40)

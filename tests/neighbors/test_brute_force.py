@@ -61,6 +61,7 @@ def test_no_row_is_ever_missed(kind, count, k, int8, seed):
         assert (np.diff(rows, axis=1)[is_tie] > 0).all()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("int8", [True, False])
 def test_recall_on_many_clustered_rows(int8):
     """All of the ten nearest of 30,000 rows in two thousand clusters are found."""

@@ -31,6 +31,7 @@ def test_means_sums_and_norms_are_those_of_the_rows_before_normalization(rows):
     np.testing.assert_array_equal(Gallery(gallery.embeddings, LABEL_IDS, 4).squares, 1)
 
 
+@pytest.mark.long
 @given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3), st.booleans()), min_size=1, max_size=12), st.randoms())
 def test_sums_that_a_former_gallery_has_are_taken_bit_for_bit(changes, random):
     """Whichever rows came, went, moved to another label or to another place."""

@@ -295,6 +295,7 @@ def test_what_a_calibration_does_not_mention_stays(path):
     assert forgotten.calibration.request == CalibrationRequest().completed()
 
 
+@pytest.mark.long
 def test_groups_and_holdouts_are_remembered_and_replace_each_other(drawn, images):
     """The one that is mentioned wins, and a note says which one it replaced."""
     path = images.retrieval.index_path
@@ -326,6 +327,7 @@ def test_a_remembered_folder_that_is_gone_is_named(drawn, images, tmp_path):
     calibrate_index(path, images, reset=True)
 
 
+@pytest.mark.long
 def test_the_reranker_is_measured_with_a_holdout(drawn, images, monkeypatch):
     """On examples held out one by one; a later calibration keeps the measurement with its date."""
     monkeypatch.setattr("lmm_classifier.calibration.cross_fitting._FOLDS", 3)
@@ -340,6 +342,7 @@ def test_the_reranker_is_measured_with_a_holdout(drawn, images, monkeypatch):
     assert calibrate_index(path, images, reset=True).calibration.reranker_benefit is None
 
 
+@pytest.mark.long
 def test_another_order_of_encoders_is_said(tmp_path):
     """The calibration is of the index, so a classifier with that order would not use it."""
     draw_dataset(tmp_path / "dataset", count=3, size=48)
@@ -365,6 +368,7 @@ def test_a_guarantee_on_repeated_objects_is_not_certified(tmp_path):
     assert grouped.accuracy < report.accuracy
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("kind", ["zip", "csv"])
 def test_a_holdout_and_target_images_may_be_any_dataset(drawn, images, tmp_path, kind):
     """An archive and a table give the calibration of the folder, are remembered, and are missed when they are gone."""

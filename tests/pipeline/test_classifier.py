@@ -379,6 +379,7 @@ def test_copies_open_the_index_again(place, config, monkeypatch):
         assert classifier.classify(path) == expected
 
 
+@pytest.mark.long
 def test_a_durable_index_is_followed_from_another_folder(place, tmp_path, monkeypatch):
     """A relative index path is the one of the folder where the classifier was opened."""
     monkeypatch.chdir(tmp_path)

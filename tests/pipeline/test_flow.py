@@ -147,6 +147,7 @@ def test_prediction_sets_begin_with_the_best_label(place, config):
     assert sizes[0.05] > sizes[0.3]
 
 
+@pytest.mark.long
 def test_a_former_flow_changes_no_result(place, config):
     """Reranking by augmented views knows the examples, so it is opened again with the index."""
     former = open_flow(config)

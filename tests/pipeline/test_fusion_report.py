@@ -90,6 +90,7 @@ def test_one_encoder_needs_no_notes(tmp_path):
     assert fused_tradeoff([index], calibration) is not None
 
 
+@pytest.mark.long
 def test_without_known_groups_the_weights_are_equal(tmp_path):
     """Leave-one-out favors an encoder that recognizes objects. With groups the weights are fitted."""
     path = build_index(add_views(draw_sides(tmp_path / "dataset"), 3), tmp_path / "index.npz")

@@ -32,6 +32,7 @@ def test_unreadable_files_are_skipped_and_positions_kept(tmp_path, caplog):
         open_encoders_of([index], PipelineConfig(), tmp_path)
 
 
+@pytest.mark.long
 def test_label_names_of_an_untrained_text_tower_are_encoded_and_not_used(tiny_encoder, tmp_path):
     """They do not improve leave-one-out; `zero_shot_text: off` skips them; without the encoder the error says so."""
     config = PipelineConfig()

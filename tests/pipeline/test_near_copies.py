@@ -39,6 +39,7 @@ def test_unseen_images_keep_their_positions(place):
     assert unseen.notes == (f"{place / 'new'}: {words}",)
 
 
+@pytest.mark.long
 def test_copies_among_the_new_images_count_once(place, tmp_path):
     """A folder with each image several times is no larger sample, so it gives no stronger guarantee."""
     config, index = PipelineConfig.offline(), Index.open(place / "index.npz")
@@ -61,6 +62,7 @@ def test_a_calibration_says_what_it_left_out(place, tmp_path, key):
     assert any("2 images are left out" in note for note in report.notes)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("key", ["holdout", "target_images"])
 def test_the_dataset_itself_is_refused(place, tmp_path, key):
     """No image remains; the index is unchanged."""

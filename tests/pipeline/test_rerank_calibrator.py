@@ -72,6 +72,7 @@ def new_images(per_class, seed):
     return [image for _, image in draw_labeled(per_class, seed=seed)]
 
 
+@pytest.mark.long
 def test_an_interrupted_run_resumes(place, monkeypatch):
     """An answered question is not asked again, and a larger number of calls asks only for the rest."""
     config = configured(place)
@@ -98,6 +99,7 @@ def test_an_interrupted_run_resumes(place, monkeypatch):
     assert 0 < len(asked) <= 15
 
 
+@pytest.mark.long
 def test_measuring_alone_changes_no_index(place):
     """`measure_reranker` returns what a calibration would store, and reports its progress."""
     config = configured(place)
@@ -144,6 +146,7 @@ def test_a_model_that_does_not_help_is_not_asked(place, caplog):
     assert any(result.used_reranker for result in HybridClassifier(config).classify_many(images))
 
 
+@pytest.mark.long
 def test_reference_images_need_the_dataset(place, original):
     """With example images it works in the whole pipeline; without the dataset folder the error names it."""
     config = configured(place, prompt__mode="references", prompt__references=2, cache="off", gate__mode="threshold")
@@ -160,6 +163,7 @@ def test_reference_images_need_the_dataset(place, original):
         (original / "elsewhere").rename(original / "dataset")
 
 
+@pytest.mark.long
 def test_augmented_views_are_measured_by_folds(place, monkeypatch, caplog):
     """The reranker without a model does not know the examples it is asked about; it is used only where it helps.
 
@@ -194,6 +198,7 @@ def test_a_reranker_that_cannot_be_measured_is_an_error(place, rerank, reason):
     assert (place / "index.npz").read_bytes() == before
 
 
+@pytest.mark.long
 def test_the_fused_score_stays_a_probability(place):
     """It is at most what retrieval gave the candidates together, and candidates keep their neighbors."""
     config = configured(place, cache="off", gate__mode="threshold")

@@ -67,6 +67,7 @@ def test_wrong_arguments_are_refused(display):
         display.from_evaluation(empty())
 
 
+@pytest.mark.long
 def test_a_calibration_is_drawn(folder):
     """Its held-out examples; ladders need several encoders, whose times were measured."""
     report = calibrate_index(folder / "index", offline_config(folder / "index"))
@@ -109,6 +110,7 @@ def test_colors_can_be_seen_on_light_and_on_dark(color, background):
     assert (high + 0.05) / (low + 0.05) >= 3
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", plots.__all__)
 def test_each_display_has_an_example_that_runs(name, folder, tmp_path, monkeypatch):
     """In the folder that the examples of all public names run in."""

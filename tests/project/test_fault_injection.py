@@ -109,6 +109,7 @@ def test_several_programs():
     assert_nothing_lost(writers(1), leftovers(), read_only())
 
 
+@pytest.mark.long
 def test_a_small_disk():
     """A build on a full disk resumes when there is room."""
     assert_nothing_lost(small_disk())

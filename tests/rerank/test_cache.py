@@ -203,6 +203,7 @@ def test_a_new_file_that_another_process_writes_is_waited_for(tmp_path):
     assert not model.asked
 
 
+@pytest.mark.long
 def test_two_processes_at_once(tmp_path):
     """Both write and read the same file; no answer is lost and neither fails."""
     code = (

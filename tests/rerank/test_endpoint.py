@@ -32,6 +32,7 @@ def failures(servers, count=12, rounds=1, **changes):
     return [answer.failure for answer in answers if answer.failure], reranker
 
 
+@pytest.mark.long
 def test_the_work_is_shared():
     """Servers that serve the same model get about the same number of questions."""
     servers = [ChatServer("logprobs", model="tiny") for _ in range(3)]

@@ -182,6 +182,7 @@ def run_script(code, case, warnings):
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("case", "code"), CASES)
 def test_exit_without_closing(case, code):
     """The interpreter exits without waiting, also while a request waits, and in a forked process."""
@@ -189,6 +190,7 @@ def test_exit_without_closing(case, code):
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.long
 def test_exit_without_closing_leaks_nothing():
     """No resource warning appears when the interpreter exits."""
     done = run_script("assert ask(reranker) == ''\nserver.__exit__()", "idle", "error")

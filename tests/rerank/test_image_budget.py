@@ -14,6 +14,7 @@ def tokens(image):
     return image.width * image.height // 28**2
 
 
+@pytest.mark.long
 @given(st.lists(st.tuples(st.integers(1, 900), st.integers(1, 900)), min_size=1, max_size=6), st.integers(16, 600))
 def test_a_request_stays_within_its_budget(sizes, most):
     """Neither all images together nor any single image exceed their limits."""

@@ -79,6 +79,7 @@ def test_a_server_without_limits_is_not_slowed_down():
     assert seconds == pytest.approx(400 / 8 * 0.051, rel=0.01)
 
 
+@pytest.mark.long
 def test_a_fast_server_is_used_well():
     """At a limit of 60 requests per second, at least two thirds of the rate are used in the long run."""
     took, seconds = run(ask(LimitedServer("sliding", 60), 1500, concurrency=32))

@@ -111,6 +111,7 @@ def test_stored_features_are_bounded(scorer, monkeypatch):
     np.testing.assert_array_equal(np.concatenate(scorer(prompts("names", SIZES[:1], 3))[0]), np.concatenate(first[0]))
 
 
+@pytest.mark.long
 def test_a_lack_of_memory_ends_in_smaller_batches(scorer):
     """The first passes fail as on a full device; the answers come all the same, and no weight is loaded again."""
     questions = prompts("names", SIZES, 3)

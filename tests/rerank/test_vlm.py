@@ -136,6 +136,7 @@ def with_arbitrary_names(request):
     return replace(request, candidates=candidates)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("mode", ["references", "pairwise"])
 def test_the_answer_depends_on_the_references(mode, drawn):
     """With example images it is nearly always right; when the examples are swapped, the answer changes with them."""
@@ -214,6 +215,7 @@ def test_a_large_batch_is_split_by_tokens(reranker, drawn, monkeypatch):
         np.testing.assert_allclose(answer.scores, expected.scores, atol=1e-4)
 
 
+@pytest.mark.long
 def test_two_orders_remove_a_position_bias(tmp_path, drawn):
     """A model that prefers A is often wrong with one order and right with two, and the disagreement shows it."""
     options = replace(OPTIONS, model_name=biased(tmp_path, 14.0))
@@ -284,6 +286,7 @@ def image_folder(tmp_path_factory):
     return root
 
 
+@pytest.mark.long
 def test_the_pipeline_with_it_beats_retrieval_alone(image_folder):
     """It is asked only where labels compete, and the result is more accurate than retrieval alone."""
     paths = sorted((image_folder / "new").rglob("*.png"))

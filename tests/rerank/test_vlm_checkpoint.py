@@ -33,6 +33,7 @@ def hub(tiny_vlm, tmp_path_factory):
     return hub_qwen2_vl(tiny_vlm("qwen2_vl"), tmp_path_factory.mktemp("hub") / "model")
 
 
+@pytest.mark.long
 def test_the_layout_of_the_hub(hub, tiny_vlm):
     """No weight is missing or left over, and the answers are those of the layout that is written today."""
     from transformers import AutoModelForImageTextToText

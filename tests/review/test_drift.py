@@ -75,6 +75,7 @@ def test_uploads_are_a_stream_too(review):
     assert len({image.reference for image in store.images(run)} - first) == 1
 
 
+@pytest.mark.long
 def test_an_alarm_is_counted_and_deleted_with_its_run(built, tmp_path):
     """Images of unknown labels only."""
     draw_dataset(tmp_path / "unknown", UNKNOWN, count=8, seed=3, size=48)

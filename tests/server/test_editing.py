@@ -35,6 +35,7 @@ def editing(classifier):
     made.close()
 
 
+@pytest.mark.long
 def test_a_second_server_follows_until_the_first_has_ended(open_client, place, images, caplog):
     """It says so, and has what the first one taught; then it makes the edits, and says that once."""
     config = offline_config(place / "index", rerank__enabled=False)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import UTC, datetime
-from pathlib import Path
 
 import numpy as np
 
@@ -13,13 +12,14 @@ from lmm_classifier.calibration.hierarchy.level_guarantees import required_guara
 from lmm_classifier.calibration.loading import Loaded, load_calibration
 from lmm_classifier.calibration.request import CalibrationRequest
 from lmm_classifier.core.errors import StaleCalibrationError
+from lmm_classifier.core.index_location import IndexLocation
 from lmm_classifier.index.formats import read_index, write_calibration
 from lmm_classifier.index.staleness import stale_parts
 from lmm_classifier.neighbors.config import RetrievalConfig
 from lmm_classifier.neighbors.voting import make_rule
 
 
-def set_thresholds(index_path: Path, config: RetrievalConfig, asked: CalibrationRequest) -> Calibration:
+def set_thresholds(index_path: IndexLocation, config: RetrievalConfig, asked: CalibrationRequest) -> Calibration:
     """Store the thresholds for a target precision, a confidence level and a fraction of known images to keep.
 
     They are those that `calibrate_index` would store for this request. Everything else stays: also the comparison of

@@ -85,6 +85,8 @@ class RayEngine:
                 outcomes = rows.map(_Actor, fn_constructor_args=made, ray_remote_args_fn=_retries, **pool)
                 results = iter(outcomes.iter_rows())
             while (row := _next(results)) is not None:
+                if (error := row["error"]) is not None:
+                    raise error
                 yield row["outcome"]
 
     @contextmanager
@@ -158,7 +160,17 @@ class _Actor(Generic[Task, Outcome]):
         self._work = build()
 
     def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
-        return {"outcome": self._work(row["task"])}
+        # an error is a value here: Ray would send its text, inside that of its own
+        try:
+            return {"outcome": self._work(row["task"]), "error": None}
+        except LmmClassifierError as error:
+            return {"outcome": None, "error": error}
+        except Exception as error:  # noqa: BLE001 - the caller raises it
+            text = f"A worker failed with {type(error).__name__}: {quote_foreign(str(error))}."
+            return {
+                "outcome": None,
+                "error": EngineError(f"{text} What is finished stays: run the same command again."),
+            }
 
 
 def _quiet(data: Any) -> None:

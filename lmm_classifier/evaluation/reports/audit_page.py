@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from lmm_classifier.core.paths import expand_home
+from lmm_classifier.core.index_location import index_location
 from lmm_classifier.data.limits import ImageLimits
 from lmm_classifier.data.places import Place
 from lmm_classifier.evaluation.duplicates import Duplicates
@@ -45,7 +45,7 @@ def write_audit_page(
         >>> "Audit of the dataset" in Path("audit.html").read_text(encoding="utf-8")
         True
     """
-    file_of = read_index(expand_home(index_path)).file_of
+    file_of = read_index(index_location(index_path)).file_of
     thumbnails = Thumbnails(file_of, limits)
     outliers = [_outlier_card(outlier, file_of, thumbnails) for outlier in audit.outliers[:MAX_CARDS]]
     contradictions = [group for group in audit.duplicates if group.contradict]

@@ -85,7 +85,7 @@ class MemoryRowStore:
     def rows_of_labels(
         self, label_ids: IntArray, columns: Sequence[ColumnName] = ("vectors",), most: int | None = None
     ) -> Iterator[RowBlock]:
-        """Read all rows of some labels, in blocks; at most `most` of each label: those of the lowest content."""
+        """Read all rows of some labels, in blocks, by id; at most `most` of each label: those of the lowest content."""
         for label in require_labels(label_ids, len(self.counts)).tolist():
             start, end = int(self._starts[label]), int(self._starts[label + 1])
             yield from self._blocks(start, end if most is None else min(start + most, end), columns)

@@ -18,11 +18,11 @@ def labels_of_rows(ids: IntArray, starts: IntArray) -> IntArray:
 
 
 def require_labels(label_ids: IntArray, labels: int) -> IntArray:
-    """Return different labels in their order; raise ValueError where there is no such label."""
+    """Return the different ones of these labels, ascending; raise ValueError where there is no such label."""
     wanted = np.asarray(label_ids, np.int64)
     if wanted.size and not 0 <= wanted.min() <= wanted.max() < labels:
         raise ValueError(f"expected labels below {labels}, got {wanted.min()} to {wanted.max()}")
-    return wanted[np.sort(np.unique(wanted, return_index=True)[1])]
+    return np.unique(wanted)
 
 
 def require_rows(ids: IntArray, rows: int) -> None:

@@ -20,7 +20,7 @@ from lmm_classifier.config import PipelineConfig
 from lmm_classifier.core.datatypes import Example
 from lmm_classifier.core.errors import ConfigError, DatasetError, IndexFileError
 from lmm_classifier.core.fingerprint import Fingerprint
-from lmm_classifier.core.paths import expand_home
+from lmm_classifier.core.index_location import index_location
 from lmm_classifier.core.progress import Progress, ProgressCallback, ProgressOption, Skipped
 from lmm_classifier.core.progress_display import displayed
 from lmm_classifier.core.protocols import Encoder, Transform
@@ -34,7 +34,7 @@ from lmm_classifier.index.build.replacement import require_replaceable_archive, 
 from lmm_classifier.index.build.reports import BuildReport
 from lmm_classifier.index.build.sync import Sync, make_report, nothing_indexed
 from lmm_classifier.index.contents import EncoderVectors, IndexContents
-from lmm_classifier.index.formats import has_npz_name, write_index
+from lmm_classifier.index.formats import has_npz_name, is_table, write_index
 from lmm_classifier.index.manifest import EncoderEntry, Manifest
 from lmm_classifier.index.settings.kept import kept_settings
 from lmm_classifier.index.settings.remembered import config_of_index
@@ -91,17 +91,28 @@ def build_index_from_directory(
     if batch_size < 1:
         raise ConfigError(f"batch_size is {batch_size}. It must be at least 1.")
     started = time.monotonic()
-    config = config or config_of_index(output_path)
+    output = _own_output(output_path)
+    config = config or config_of_index(output)
     dataset = scan_dataset(image_root, config)
     scanned = time.monotonic()
     encoders = open_encoders(config.encoders, encoder)
     loaded = time.monotonic()
     settings = kept_settings(config) if encoder is None else {}
     with displayed(progress) as show:
-        build = Build(expand_home(output_path), dataset, encoders, config, batch_size, show, replace, settings)
+        build = Build(output, dataset, encoders, config, batch_size, show, replace, settings)
         report, stages = build.npz() if has_npz_name(build.output) else build.durable()
     stages = {"scan": scanned - started, "load encoder": loaded - scanned, **stages}
     return replaced(report, seconds=time.monotonic() - started, stages=stages)
+
+
+def _own_output(output_path: Path | str) -> Path:
+    output = index_location(output_path)
+    if is_table(output):
+        raise IndexFileError(
+            f"{output} is the place of a table. Workers build one: `lmm-classifier build --engine ray`, or `--engine "
+            "processes` on this machine. Of an index that is there, `lmm-classifier export --to lance` makes one."
+        )
+    return Path(output)
 
 
 @dataclass(frozen=True)

@@ -15,12 +15,14 @@ from pathlib import Path
 from lmm_classifier import __version__
 from lmm_classifier.core.csv_cells import unescape_cell
 from lmm_classifier.core.errors import DatasetError
+from lmm_classifier.core.index_location import index_location
 from lmm_classifier.core.paths import expand_home
 from lmm_classifier.index.build.chosen_examples import require_expected, require_some_remain
 from lmm_classifier.index.build.edit_history import edit_report, require_manifest
 from lmm_classifier.index.build.new_labels import check_new, checked_label
 from lmm_classifier.index.build.reports import Changes, EditReport
 from lmm_classifier.index.dismissals import Dismissal
+from lmm_classifier.index.formats import editable_path
 from lmm_classifier.index.storage.editing.change import Change
 from lmm_classifier.index.storage.editing.edits import NewEdit, edit_time
 from lmm_classifier.index.storage.records import provenance
@@ -102,7 +104,7 @@ def apply_corrections(
             Nothing is changed then.
         IndexFileError: if there is no durable index at `index_path`.
     """
-    path = expand_home(index_path)
+    path = editable_path(index_location(index_path))
     with Store(path) as store:
         require_expected(store, expect)
         manifest = require_manifest(store)

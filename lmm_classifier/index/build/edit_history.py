@@ -11,8 +11,8 @@ from pathlib import Path
 from lmm_classifier import __version__
 from lmm_classifier.config import PipelineConfig
 from lmm_classifier.core.errors import DatasetError, IndexFileError
+from lmm_classifier.core.index_location import index_location
 from lmm_classifier.core.labels import normal_label
-from lmm_classifier.core.paths import expand_home
 from lmm_classifier.core.progress import Progress, ProgressCallback, Skipped
 from lmm_classifier.core.protocols import Encoder
 from lmm_classifier.data.places import Place
@@ -22,7 +22,7 @@ from lmm_classifier.index.build.configured_encoders import ConfiguredEncoders
 from lmm_classifier.index.build.reports import Changes, Edit, EditReport, changes_of
 from lmm_classifier.index.build.undo import Undo
 from lmm_classifier.index.dismissals import Dismissal
-from lmm_classifier.index.formats import has_npz_name
+from lmm_classifier.index.formats import editable_path
 from lmm_classifier.index.manifest import Manifest
 from lmm_classifier.index.settings.remembered import config_of_index
 from lmm_classifier.index.storage.editing.change import Change
@@ -44,15 +44,10 @@ class EditHistory:
         encoder: Encoder | Sequence[Encoder] | None = None,
         wait: float = WAIT,
     ) -> None:
-        self.path: Path = expand_home(path)
+        self.path: Path = editable_path(index_location(path))
         self._config: PipelineConfig = config or config_of_index(self.path)
         self._wait = wait
         self._encoders = ConfiguredEncoders(self._config, encoder)
-        if has_npz_name(self.path):
-            raise IndexFileError(
-                f"{path} is a .npz file, which cannot be edited. Make a durable index of it with "
-                "`lmm-classifier import`."
-            )
 
     def dismiss(self, findings: Iterable[Dismissal], *, note: str = "", origin: str = "") -> EditReport:
         """Call findings of an audit right: later audits leave them out, until an image or a label in them changes.

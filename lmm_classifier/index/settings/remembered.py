@@ -9,7 +9,7 @@ from typing import Any
 
 from lmm_classifier.config import PipelineConfig
 from lmm_classifier.core.errors import ConfigError, IndexFileError
-from lmm_classifier.core.paths import expand_home
+from lmm_classifier.core.index_location import index_location
 from lmm_classifier.index.formats import read_manifest
 from lmm_classifier.index.settings.kept import checked_settings
 
@@ -38,7 +38,7 @@ def config_of_index(index_path: Path | str, config: PipelineConfig | None = None
     if config.names_encoders:
         return config
     try:
-        manifest = read_manifest(expand_home(index_path))
+        manifest = read_manifest(index_location(index_path))
     except (IndexFileError, OSError):  # whoever opens the index says so
         return config
     if manifest is None or not manifest.settings:

@@ -8,7 +8,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from lmm_classifier.core.errors import DatasetError, IndexFileError
+from lmm_classifier.core.errors import DatasetError
+from lmm_classifier.core.index_location import index_location
 from lmm_classifier.core.labels import normal_label
 from lmm_classifier.core.paths import absolute, expand_home
 from lmm_classifier.core.progress import Skipped
@@ -17,7 +18,7 @@ from lmm_classifier.index.build.corrections import Correction, apply_corrections
 from lmm_classifier.index.build.new_labels import check_new, checked_label
 from lmm_classifier.index.build.reports import EditReport
 from lmm_classifier.index.contents import IndexContents
-from lmm_classifier.index.formats import is_durable, read_index
+from lmm_classifier.index.formats import editable_path, read_index
 from lmm_classifier.integrations.corrected_labels.csv_table import read_csv
 from lmm_classifier.integrations.corrected_labels.fiftyone import read_fiftyone
 from lmm_classifier.integrations.corrected_labels.given_label import GivenLabel
@@ -116,9 +117,7 @@ def import_labels(
     """
     if kind not in _READERS:
         raise DatasetError(f"The source is {kind!r}. Expected {', '.join(_READERS)}.")
-    path, file = expand_home(index_path), expand_home(source)
-    if not is_durable(path) and path.exists():
-        raise IndexFileError(f"{path} is a .npz file, which cannot be edited. Make a durable index of it: `import`.")
+    path, file = editable_path(index_location(index_path)), expand_home(source)
     contents = read_index(path)
     plan = _Plan(contents, unknown_label)
     plan.add(_READERS[kind](file, name))

@@ -9,6 +9,7 @@ from typing import Literal
 
 from lmm_classifier.config import PipelineConfig
 from lmm_classifier.core.errors import IndexFileError, OutputError
+from lmm_classifier.core.index_location import index_location
 from lmm_classifier.core.paths import expand_home
 from lmm_classifier.core.progress import ProgressCallback, Skipped
 from lmm_classifier.data.label_folders import Action, LabelFolders
@@ -146,7 +147,7 @@ def export_index(
     if to not in INDEX_FORMATS:
         raise OutputError(f"The format is {to!r}. Expected {', '.join(INDEX_FORMATS)}.")
     options.require_for(to)
-    indexes = Index.open_each(expand_home(index_path))
+    indexes = Index.open_each(index_location(index_path))
     if (to in _OF_IMAGES or options.with_images) and not indexes[0].manifest.has_images:
         raise IndexFileError(
             f"{index_path} was made from vectors and has no images. Expected csv, parquet or cleanlab."

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 
 import numpy as np
 
@@ -14,6 +13,7 @@ from lmm_classifier.calibration.request import CalibrationRequest
 from lmm_classifier.config import PipelineConfig
 from lmm_classifier.core.arrays import Float32Array, IntArray
 from lmm_classifier.core.errors import CalibrationError
+from lmm_classifier.core.index_location import IndexLocation
 from lmm_classifier.core.progress import ProgressCallback
 from lmm_classifier.data.dataset import Files
 from lmm_classifier.data.image_folder import near_label_notes, nothing_found, skipped_notes
@@ -40,7 +40,7 @@ class HeldOut:
 def fit_by_request(
     indexes: Sequence[Index],
     config: PipelineConfig,
-    path: Path,
+    path: IndexLocation,
     request: CalibrationRequest,
     texts: Sequence[Float32Array | None],
     progress: ProgressCallback | None,
@@ -69,7 +69,7 @@ class _HoldOut:
 
     indexes: Sequence[Index]
     config: PipelineConfig
-    path: Path
+    path: IndexLocation
     progress: ProgressCallback | None = None
 
     def labeled(self, spec: DatasetSpec) -> tuple[Sequence[Float32Array], IntArray, list[str]]:

@@ -9,13 +9,14 @@ from typing import Any, Self
 
 from lmm_classifier.config import PipelineConfig
 from lmm_classifier.core.errors import ClosedError, ConfigError, IndexFileError, IndexMismatchError
+from lmm_classifier.core.index_location import absolute_location, index_location
 from lmm_classifier.core.label_hierarchy import LabelHierarchy
-from lmm_classifier.core.paths import absolute
 from lmm_classifier.core.protocols import DecisionPolicy, Encoder, Reranker
 from lmm_classifier.embeddings.config import EncoderConfig
 from lmm_classifier.embeddings.given import BACKEND, GivenVectors
 from lmm_classifier.embeddings.opening import backends_of, close_encoders, open_encoders
 from lmm_classifier.index.build.editor import IndexEditor
+from lmm_classifier.index.formats import is_table
 from lmm_classifier.index.manifest import Manifest
 from lmm_classifier.index.matching import require_backends
 from lmm_classifier.index.settings.remembered import config_of_index
@@ -38,8 +39,8 @@ class OpenedIndex:
     ) -> None:
         self.config: PipelineConfig = config.model_copy(deep=True)
         self._given, self._given_index = encoder, index
-        path = absolute(config.retrieval.index_path)
-        watcher = IndexWatcher(path) if index is None else NoWatcher()
+        path = absolute_location(config.retrieval.index_path)
+        watcher = IndexWatcher(Path(path)) if index is None and not is_table(path) else NoWatcher()
         indexes = Index.open_each(config.retrieval.index_path) if index is None else _alone(index)
         manifest = indexes[0].manifest
         if encoder is None and [section.backend for section in config.encoders] == [BACKEND]:
@@ -70,7 +71,7 @@ class OpenedIndex:
             ['descriptor']
         """
         chosen = config_of_index(index_path, config).model_copy(deep=True)
-        chosen.retrieval.index_path = Path(index_path)
+        chosen.retrieval.index_path = index_location(index_path)
         return cls(chosen)
 
     def close(self) -> None:

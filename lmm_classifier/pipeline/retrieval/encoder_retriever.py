@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
@@ -73,7 +74,7 @@ class EncoderRetriever:
         graph = None
         if wants_graph(config.search, len(index)):
             is_stored = whole and index.contents.version > 0 and is_durable(config.index_path)  # else it is in memory
-            folder = config.index_path if is_stored else None
+            folder = Path(config.index_path) if is_stored else None
             graph = HnswGraph(index, folder, former.graph if former else None)
         return cls(index, fit, metric_gallery, graph)
 

@@ -10,7 +10,6 @@ from threading import Event, Lock, Thread
 from typing import Literal
 
 from lmm_classifier.core.errors import CalibrationError, Cancelled, LmmClassifierError
-from lmm_classifier.core.paths import expand_home
 from lmm_classifier.core.progress import Progress
 from lmm_classifier.evaluation.audit import audit_opened_index
 from lmm_classifier.evaluation.duplicates import Duplicates
@@ -168,7 +167,7 @@ class Auditing:
 
         config = self._classifier.config
         try:
-            indexes = Index.open_each(expand_home(config.retrieval.index_path))
+            indexes = Index.open_each(config.retrieval.index_path)
             version = run.version = indexes[0].contents.version
             audit = audit_opened_index(
                 indexes, config, progress=report, on_labels=lambda labels: self._keep_labels(labels, version)

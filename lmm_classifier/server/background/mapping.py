@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 
 from lmm_classifier.core.concurrency import lower_priority
 from lmm_classifier.core.errors import Cancelled, LmmClassifierError
-from lmm_classifier.core.paths import expand_home
 from lmm_classifier.core.progress import Progress
 from lmm_classifier.discovery.example_map import ExampleMap
 from lmm_classifier.index.contents import IndexContents
@@ -120,7 +119,7 @@ class DatasetMapping:
         lower_priority()
         began = time.monotonic()
         try:
-            indexes = Index.open_each(expand_home(self._classifier.config.retrieval.index_path))
+            indexes = Index.open_each(self._classifier.config.retrieval.index_path)
             self._made = ExampleMap.of(indexes, self._made, report)
             ended = Making()
         except Cancelled:

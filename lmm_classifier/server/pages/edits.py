@@ -12,7 +12,7 @@ from starlette.responses import RedirectResponse, Response
 from lmm_classifier.core.errors import ConflictError, UndoError
 from lmm_classifier.index.build.editor import IndexEditor
 from lmm_classifier.index.build.reports import Edit, EditReport
-from lmm_classifier.index.formats import has_npz_name
+from lmm_classifier.index.formats import has_durable_name
 from lmm_classifier.server.pages.audit import kinds_of
 from lmm_classifier.server.pages.environment import render
 from lmm_classifier.server.pages.forms import Form, applied, local, number, read_form, told
@@ -31,7 +31,7 @@ def edits(request: Request) -> Response:
     """Show a page of edits, the newest first."""
     before = number(request.query_params.get("before", ""))
     state = state_of(request)
-    is_kept = not has_npz_name(state.config.retrieval.index_path)  # an .npz file has no journal
+    is_kept = has_durable_name(state.config.retrieval.index_path)  # the others have no journal
     listed = state.classifier.editor().edits(_PAGE, before or None) if is_kept else []
     return render(
         request,

@@ -12,6 +12,7 @@ from markupsafe import Markup, escape
 from starlette.requests import Request
 from starlette.responses import HTMLResponse
 
+from lmm_classifier.core.index_location import name_of
 from lmm_classifier.core.text import escape_unprintable
 from lmm_classifier.server.pages.assets import asset
 from lmm_classifier.server.problems import ProblemError
@@ -62,7 +63,7 @@ def frame_of(request: Request) -> Frame | None:
         return None
     contents, may_only_read = classifier.index.contents, permission != "teach"
     return Frame(
-        index=state.config.retrieval.index_path.absolute().name,
+        index=name_of(state.config.retrieval.index_path),
         examples=len(contents.paths),
         labels=_labels(state),
         version=contents.version,

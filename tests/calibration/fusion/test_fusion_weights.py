@@ -114,6 +114,7 @@ def test_evidence_is_that_of_the_score_test(seed):
     np.testing.assert_allclose(weight_evidence(each, truth), expected, rtol=2e-3, atol=2e-3)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("count", [40, 400])
 def test_noise_has_the_evidence_of_chance(count):
     """Whatever the scale of its probabilities: about as often above one error as a normal variable, 16 %."""

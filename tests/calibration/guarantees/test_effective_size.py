@@ -77,6 +77,7 @@ def test_the_variance_of_a_mean_is_that_of_the_effective_size():
     assert 0.2 * 0.8 / np.var(means) == pytest.approx(effective_sizes(groups, 0.49)[-1], rel=0.05)
 
 
+@pytest.mark.long
 @settings(max_examples=300)
 @given(st.floats(0.05, 5000), st.floats(0, 1), st.floats(0.001, 0.999))
 def test_fractions_of_counts_continue_the_binomial_distribution(count, fraction, rate):

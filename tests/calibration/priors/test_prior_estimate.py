@@ -87,6 +87,7 @@ def test_without_an_image_the_gate_is_closed(logs):
     assert estimate.images == 0
 
 
+@pytest.mark.long
 def test_many_images_are_sampled():
     """The time is bounded."""
     assert estimate_priors(images(5, 6000, SKEWED)[0], CORRECTION).images == 5000

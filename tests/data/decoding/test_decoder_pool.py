@@ -94,6 +94,7 @@ def test_errors_of_the_process_reach_the_caller(pool):
     assert pool.started == 1
 
 
+@pytest.mark.long
 def test_a_crash_costs_one_image_and_says_nothing_about_it(pool):
     """The image is tried once more in a new process, and another process decodes the next image."""
     assert pool.decode(encoded(), LIMITS).size == (40, 30)
@@ -104,6 +105,7 @@ def test_a_crash_costs_one_image_and_says_nothing_about_it(pool):
     assert pool.started == 3
 
 
+@pytest.mark.long
 def test_an_image_whose_process_was_killed_once_is_decoded(tmp_path):
     """The suspect is tried once more, alone, in a new process."""
     pool = DecoderPool(ONCE.format(mark=str(tmp_path / "mark")))
@@ -121,6 +123,7 @@ def test_a_hang_is_ended():
     pool.close()
 
 
+@pytest.mark.long
 def test_processor_time_is_limited_for_each_image(pool):
     """Many images may take more time together than one may take; one that takes more is given up."""
     limits = ImageLimits(max_seconds=0.2)
@@ -132,6 +135,7 @@ def test_processor_time_is_limited_for_each_image(pool):
     assert pool.started == 1, "an image that spent its time is not tried again"
 
 
+@pytest.mark.long
 def test_memory_is_limited_for_each_image(pool):
     """An image that needs more is refused for now, by a message that names the setting, and the next is decoded."""
     for _ in range(2):
@@ -153,6 +157,7 @@ def test_pixels_that_are_passed_on_are_counted_twice_and_the_file_with_them(pool
         decode(data, ImageLimits(max_memory=35_000_000))
 
 
+@pytest.mark.long
 def test_a_refusal_is_proven_only_where_memory_is_not_limited():
     """Under a limit that the process inherits, a decoder may call a sound file damaged."""
     code = "import resource; resource.setrlimit(resource.RLIMIT_AS, (4 << 30, resource.RLIM_INFINITY))\n"
@@ -216,6 +221,7 @@ def test_a_killed_process_in_a_run(tmp_path):
     assert [isinstance(result, ImageError) for result in results] == [False, False, True, False, False, False]
 
 
+@pytest.mark.long
 @pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
 def test_a_forked_child_decodes_while_the_pool_is_in_use(pool):
     """Locks that a thread of the parent holds are free in the child, and the parent's processes are left alone."""

@@ -77,6 +77,7 @@ def call(command, place):
     assert done.returncode in (0, 3), (command, done.stdout[-500:], done.stderr[-2000:])
 
 
+@pytest.mark.long
 def test_a_build_runs_nothing_of_the_current_folder(folder):
     """Images of every format are decoded, each by the installed libraries."""
     assert (folder / "index").is_dir()
@@ -96,6 +97,7 @@ def test_no_command_runs_anything_of_the_current_folder(folder, program, command
             (folder / f"{name}.py").unlink(missing_ok=True)
 
 
+@pytest.mark.long
 def test_a_library_user_in_a_hostile_folder_starts_a_clean_decoder(folder):
     """`python -c` has the current folder on its path, as Python has it; the decoder process has not."""
     code = (

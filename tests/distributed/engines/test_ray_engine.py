@@ -222,10 +222,10 @@ def test_gpus_that_are_not_there_are_told():
 
 
 def raise_error():
-    """Return what raises an error that the package does not know."""
+    """Return what raises an error: one of the package, and one that it does not know."""
 
-    def work(_):
-        raise KeyError("a column")
+    def work(task):
+        raise KeyError("a column") if task else ConfigError("this is wrong")
 
     return work
 
@@ -233,6 +233,8 @@ def raise_error():
 @pytest.mark.long
 def test_an_error_of_a_worker_is_told_in_one_line():
     """What began it, without the colors and the frames of Ray."""
-    with pytest.raises(EngineError, match="Ray: .*a column.* What is finished stays") as found:
+    with pytest.raises(EngineError, match="A worker failed with KeyError: 'a column'. What is finished") as found:
         list(RayEngine(actors=1).run([1, 2], raise_error))
     assert "\x1b" not in str(found.value)
+    with pytest.raises(ConfigError, match="this is wrong"):
+        list(RayEngine(actors=1).run([0], raise_error))

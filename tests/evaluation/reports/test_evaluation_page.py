@@ -65,6 +65,7 @@ def test_the_cells_of_the_matrix_lead_to_their_images(place, tmp_path):
     assert row["precision"]["count"] == sum(entry.truth == row["label"] for entry in answered)
 
 
+@pytest.mark.long
 def test_the_page_draws_no_threshold_that_decides_nothing(place, tmp_path):
     """Where a similarity decides what is unknown, the chart of the familiarity has no threshold."""
     caption = "Images left of the dashed line are called unknown."
@@ -81,6 +82,7 @@ def test_an_evaluation_without_results(place, tmp_path):
     assert "nan" not in page.text
 
 
+@pytest.mark.long
 def test_the_former_page_stays_when_writing_fails(place, tmp_path, monkeypatch):
     """If an image cannot be drawn, the old file stays as it was, without a temporary file next to it."""
     (tmp_path / "page.html").write_text("old")

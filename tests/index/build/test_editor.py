@@ -74,6 +74,7 @@ def test_a_classifier_sees_the_edits_of_other_programs(config, editor):
     assert classifier.classify_many(queries) == HybridClassifier(config).classify_many(queries)
 
 
+@pytest.mark.long
 def test_threads_see_complete_versions_while_another_adds_images(config):
     """Each result is of one version."""
     classifier, errors, done = HybridClassifier(config), [], threading.Event()

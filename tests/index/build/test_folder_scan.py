@@ -177,6 +177,7 @@ def test_a_build_in_too_little_memory_refuses_no_sound_image(place):
     assert second.total == 10
 
 
+@pytest.mark.long
 def test_processes_that_are_killed_at_random_cost_no_image(place, program):
     """Every second process is killed; the suspects are tried again alone."""
     counter = place / "count"
@@ -235,6 +236,7 @@ def test_what_the_bytes_prove_is_stored_and_decided_again_for_other_limits(place
     assert build(place).total == 8
 
 
+@pytest.mark.long
 def test_an_image_added_by_hand_is_not_lost_to_a_passing_failure(place, program):
     """Its vector is missing and its decoder is killed: the sync stops, and the next one has the example."""
     build(place)

@@ -51,6 +51,7 @@ def image(seed=0, label="argyle"):
     return draw(label, np.random.default_rng(seed), 48)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", ["unknown", "Unknown", "UNKNOWN "])
 def test_no_label_may_be_that_of_unknown_images(editor, config, dataset, name):
     """Wherever a label comes in: build, sync, add, relabel, opening. Another unknown_label makes it free."""

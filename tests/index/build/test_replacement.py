@@ -46,6 +46,7 @@ def contents(index):
     return opened.manifest.image_root, list(zip(opened.paths, opened.hashes))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", ["index", "index.npz"])
 def test_a_build_of_another_dataset_into_an_index_is_refused(place, original, name):
     """The message names both folders; `replace` allows it."""

@@ -32,6 +32,7 @@ def images(tmp_path_factory):
     return sorted(root.rglob("*.png"))
 
 
+@pytest.mark.long
 def test_the_vectors_are_those_of_an_index(images, tmp_path):
     """Bit for bit, in any batch, and for each kind of input."""
     build_index_from_directory(images[0].parent.parent, tmp_path / "index.npz", config=PipelineConfig.offline())
@@ -157,6 +158,7 @@ def test_the_advice_is_given_once(images, caplog):
     assert "transform_fitter" in record.message
 
 
+@pytest.mark.long
 def test_encoders_vote(images):
     """One pipeline for each encoder, on paths, as the guide has it."""
     encoder = ImageEncoder("descriptor")

@@ -62,6 +62,7 @@ def test_no_check_of_scikit_learn_fails():
     assert {result["check_name"] for result in results if result["status"] == "skipped"} <= {"check_array_api_input"}
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("rule", ["auto", "knn", "gda"])
 def test_it_answers_as_the_program(tmp_path, rule):
     """The index that it saves gives the same bits: probabilities, familiarity, neighbors and prediction sets."""

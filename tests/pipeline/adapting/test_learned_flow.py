@@ -40,6 +40,7 @@ def test_the_evidence_stays_labeled(classifier, drawn):
     assert classifier.thresholds.confidence.source == "default"
 
 
+@pytest.mark.long
 def test_it_is_reproducible_and_does_not_depend_on_the_order(classifier, fused, drawn):
     """The same images in another order give the same labels; two encoders are judged one by one."""
     classifier.learn_from(new_files(drawn))
@@ -76,6 +77,7 @@ def test_coarse_labels_are_no_more_answered(coarse_flow):
     assert {result.label_path for result in results} >= {("tops", "shirt"), ("bottoms", "skirt")}
 
 
+@pytest.mark.long
 def test_a_closed_classifier_learns_nothing(classifier):
     """As every other use of it."""
     classifier.close()

@@ -128,6 +128,7 @@ def test_a_new_calibration_and_a_new_build_of_the_same_version_are_followed(inde
     assert list(classifier.index.label_names) == ["gingham", "stripes"]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("settings", [{}, {"rerank__enabled": True, "rerank__gate__mode": "threshold"}])
 def test_former_versions_are_freed_at_once(index, settings):
     """No cycle of references keeps their matrix in memory until the garbage collector runs."""

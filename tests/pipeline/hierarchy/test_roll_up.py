@@ -100,6 +100,7 @@ def test_an_image_alone_has_the_same_answer(made):
         assert [classifier.classify_vectors(NEW[row : row + 1])[0] for row in range(40)] == together[:40]
 
 
+@pytest.mark.long
 def test_a_hierarchy_without_coarse_labels_changes_nothing(tmp_path):
     """The stored calibration and all answers are the same, bit by bit."""
     path = write_nested(tmp_path / "index.npz")
@@ -148,6 +149,7 @@ def test_labels_of_a_request_have_no_coarse_answer(made):
     assert given <= {"tops"}
 
 
+@pytest.mark.long
 def test_without_a_guarantee_no_coarse_label_is_given(index, tmp_path, caplog):
     """Not before a calibration, not without a target, not where labels were moved; a warning says why."""
     tree = write_tree(tmp_path)
@@ -176,6 +178,7 @@ def test_without_a_guarantee_no_coarse_label_is_given(index, tmp_path, caplog):
     assert "labels stand elsewhere" in log
 
 
+@pytest.mark.long
 def test_edits_keep_the_hierarchy_true(index, tmp_path, caplog):
     """A renamed label stays where it was, in folders and in a file; a new one stands at the root."""
     tree = write_tree(tmp_path)
@@ -234,6 +237,7 @@ def test_a_threshold_that_nothing_reaches_is_stored(index):
     assert 1 in {result.level for result in results}
 
 
+@pytest.mark.long
 def test_the_run_depends_on_the_hierarchy(made, tmp_path):
     """On what is in the file, not on its name; without one the identity is what it was."""
     plain = write_nested(tmp_path / "plain.npz")

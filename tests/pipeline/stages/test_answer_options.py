@@ -65,6 +65,7 @@ def test_a_batch_answers_each_image_as_it_was_asked(classifier, images):
             assert result.label in labels
 
 
+@pytest.mark.long
 def test_scores_stay_those_among_all_labels(classifier, images):
     """So what is said of them by a calibration stays true; a set of labels that holds the true one is not given."""
     for image in images[::3]:

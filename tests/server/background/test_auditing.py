@@ -126,6 +126,7 @@ def test_an_audit_under_way_ends_when_the_server_does(auditing, held):
     assert auditing.view().state == "canceled"
 
 
+@pytest.mark.long
 def test_a_new_version_is_audited_where_somebody_asks_for_that(auditing, held, mistakes):
     """The audit of the former version is given up; one of the same version is left alone."""
     index, config, _ = mistakes

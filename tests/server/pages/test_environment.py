@@ -70,6 +70,7 @@ def reader(request, auditor, mistaken, open_client, tmp_path):
     return made, "Your token may only read."
 
 
+@pytest.mark.long
 def test_no_page_offers_what_would_be_refused(reader, images):
     """Neither forms nor fields nor keys for it."""
     client, said = reader

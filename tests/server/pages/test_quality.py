@@ -79,6 +79,7 @@ def test_a_refusal_is_shown_with_the_targets(calibrated, tmp_path):
     assert slider["value"] == "0.99"
 
 
+@pytest.mark.long
 def test_a_stale_calibration_is_made_again(calibrated):
     """The banner and the button of the form calibrate; the page shows how far it is, and in the end the new state."""
     example = calibrated.get("/v1/examples").json()["examples"][0]

@@ -116,6 +116,7 @@ def test_an_edit_makes_it_stale(calibrated, tmp_path):
     assert (values["state"], values["notes"]) == ("current", [])
 
 
+@pytest.mark.long
 def test_one_job_at_a_time_and_it_ends_with_the_server(open_client, place, monkeypatch):
     """A second one is refused; the one under way is stopped between two blocks and stores nothing."""
     started, go_on = threading.Event(), threading.Event()

@@ -121,6 +121,7 @@ def test_without_waiting(reviewer, run):
     assert reply["answer"] is not None
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("items", "decision", "status"),
     [

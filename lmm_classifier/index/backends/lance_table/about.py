@@ -21,7 +21,7 @@ _STATE, _LABELS, _COUNTS, _MEANS, _TRANSFORM, _GROUPS = "state", "labels", "coun
 
 @dataclass(frozen=True)
 class Extras:
-    """What an index holds beside its examples and vectors, so that nothing is lost on the way into a table and back."""
+    """What an index holds next to its examples and vectors; so nothing is lost on the way into a table and back."""
 
     transforms: Sequence[Mapping[str, Array]] = ()  # arrays of the transform of each encoder; (): of none
     dtype: str = "float32"  # number type in which an index has the vectors; a table has them in float32

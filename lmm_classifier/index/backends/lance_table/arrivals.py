@@ -7,7 +7,10 @@ from collections.abc import Iterator, Mapping
 from threading import Lock
 from typing import Any
 
+import numpy as np
+
 from lmm_classifier.core.errors import IndexFileError
+from lmm_classifier.core.text import first_line
 from lmm_classifier.index.backends.lance_table.datasets import Location, arrow, compute
 from lmm_classifier.index.backends.lance_table.layout import MANIFEST, arrivals_schema, dims_of
 from lmm_classifier.index.manifest import Manifest
@@ -58,8 +61,7 @@ class Arrivals:
 
     def commit(self, chunks: Mapping[str, Any]) -> None:
         """Store chunks, those that are not there yet, in one new version: all of them or none."""
-        for name, rows in chunks.items():
-            self._require(name, rows)
+        chunks = {name: self._checked(name, rows) for name, rows in chunks.items()}
         fragments, written = list[Any](), set[str]()
         failure: IndexFileError | None = None
         for attempt in range(_TRIES):
@@ -81,7 +83,7 @@ class Arrivals:
             raise failure
 
     def refresh(self) -> None:
-        """Look at the newest version."""
+        """Read the newest version."""
         dataset = self.location.open()
         with self._lock:
             if dataset.version >= self._dataset.version:
@@ -89,7 +91,7 @@ class Arrivals:
 
     @property
     def dataset(self) -> Any:
-        """The newest version that was looked at."""
+        """The newest version that was read."""
         return self._dataset
 
     def _write(self, chunks: Mapping[str, Any]) -> list[Any]:
@@ -97,7 +99,9 @@ class Arrivals:
         reader = arrow().RecordBatchReader.from_batches(schema, _batches(chunks, schema))
         return self.location.write_fragments(reader, schema)
 
-    def _require(self, name: str, rows: Any) -> None:
+    def _checked(self, name: str, rows: Any) -> Any:
+        """Return the rows of a chunk with the types of the dataset; raise IndexFileError where they have others."""
+        types, functions = arrow(), compute()
         expected = [field.name for field in self._dataset.schema if field.name != "chunk"]
         if not name or not isinstance(name, str):
             raise IndexFileError(f"{name!r} is no name of a chunk. Expected text that is not empty.")
@@ -106,6 +110,18 @@ class Arrivals:
                 f"Chunk {name} has {rows.num_rows} rows of {', '.join(rows.column_names)}. Expected one row or more, "
                 f"with the columns {', '.join(expected)}."
             )
+        schema = types.schema([self._dataset.schema.field(column) for column in expected])
+        try:
+            rows = rows.select(expected).cast(schema)
+        except (types.ArrowException, ValueError, TypeError) as error:
+            raise IndexFileError(f"Chunk {name}: its columns have other types: {first_line(error)}") from None
+        for column in (column for column in expected if column.startswith("vector")):
+            has_vector = functions.is_valid(rows[column])
+            if functions.any(functions.and_(has_vector, functions.is_null(rows["content"]))).as_py():
+                raise IndexFileError(f"Chunk {name} has a vector without the SHA-256 of its content.")
+            if not np.isfinite(rows[column].drop_null().combine_chunks().flatten().to_numpy()).all():
+                raise IndexFileError(f"Chunk {name} has a vector with NaN or infinity.")
+        return rows
 
 
 def _batches(chunks: Mapping[str, Any], schema: Any) -> Iterator[Any]:

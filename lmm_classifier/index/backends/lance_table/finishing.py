@@ -72,11 +72,12 @@ class Finisher:
                 "Commit the chunks first."
             )
         manifest = arrivals.manifest
-        origin = _origin(arrivals, chosen)
+        names = arrivals.committed_chunks() if chosen is None else chosen
+        origin = _origin(names)
         if (former := finished(self.url)) is not None and former[1].source == origin:
             logger.debug("%s is finished already", self.url)
             return
-        source = Source(self.url, arrivals.dataset.version, tuple(dims_of(manifest)), chosen)
+        source = Source(self.url, arrivals.dataset.version, tuple(dims_of(manifest)), chosen, self.extras.dtype)
         counts = count_labels(source)
         if not counts:
             raise DatasetError(f"{self.url} has no usable image, so there is nothing to finish.")
@@ -136,9 +137,18 @@ def finished(url: str) -> tuple[Any, About] | None:
     return rows, About.from_arrays(get_arrays(about, int(version)), str(about))
 
 
-def _origin(arrivals: Arrivals, wanted: frozenset[str] | None) -> str:
-    """Return what tells whether the rows of a table were made of these chunks."""
-    names = arrivals.committed_chunks() if wanted is None else wanted
+def bytes_of(dataset: Any) -> int:
+    """Return the bytes of the rows of an opened version, as its manifest has them, without the indexes."""
+    files = [file for fragment in dataset.get_fragments() for file in fragment.metadata.files]
+    return sum(file.file_size_bytes or 0 for file in files)
+
+
+def is_finished(chunks: Collection[str], about: About) -> bool:
+    """Return whether the rows of a table were made of these chunks, all of them and no others."""
+    return about.source == _origin(chunks)
+
+
+def _origin(names: Collection[str]) -> str:
     return hashlib.blake2b("\0".join(sorted(names)).encode(), digest_size=16).hexdigest()
 
 
@@ -146,7 +156,7 @@ def _with_label_index(arrivals: Arrivals) -> int:
     """Make or extend the index by which a bucket finds its rows among the arrivals; return the version with it."""
     dataset = arrivals.dataset
     with translated(str(arrivals.location)):
-        if dataset.has_index and any(index["name"] == _ARRIVALS_INDEX for index in dataset.list_indices()):
+        if any(index.name == _ARRIVALS_INDEX for index in dataset.describe_indices()):
             dataset.optimize.optimize_indices()
         else:
             dataset.create_scalar_index("label", "BTREE", name=_ARRIVALS_INDEX)

@@ -20,6 +20,7 @@ from lmm_classifier.index.backends.lance_table.layout import SHA256, vector_colu
 from lmm_classifier.index.backends.lance_table.norms import norm_column, with_norms
 from lmm_classifier.index.backends.row_ranges import label_starts, labels_of_rows, padded, require_labels, require_rows
 from lmm_classifier.index.manifest import Manifest
+from lmm_classifier.index.storage.state import as_embeddings
 from lmm_classifier.neighbors.brute_force import BruteForceSearch
 from lmm_classifier.neighbors.rescoring import QueryRowPairs, dots
 
@@ -88,14 +89,15 @@ class LanceRowStore:
     @cached_property
     def version(self) -> str:
         """Identifies the rows, what was derived from them and the search."""
-        search = self._index["uuid"] if self._index else "exact"
-        return f"{self.about.version} {self.encoder} {search}"
+        return f"{self.about.version} {self.encoder} {self._index or 'exact'}"
 
     @cached_property
-    def _index(self) -> dict[str, Any] | None:
+    def _index(self) -> str | None:
+        """The identity of the index over the vectors; None where there is none."""
         with translated(self.url):
-            indexes = {index["name"]: index for index in self._dataset.list_indices()}
-        return indexes.get(index_name(self.encoder))
+            indexes = {index.name: index for index in self._dataset.describe_indices()}
+            found = indexes.get(index_name(self.encoder))
+            return None if found is None else " ".join(str(segment.uuid) for segment in found.segments)
 
     @cached_property
     def _search(self) -> BruteForceSearch:
@@ -130,7 +132,7 @@ class LanceRowStore:
         search = {"column": column, "q": query, "k": k, "nprobes": _PARTITIONS, "refine_factor": _REFINED}
         with translated(self.url):
             found = self._dataset.to_table(nearest=search, columns=[column, "_distance"], with_row_address=True)
-        vectors, ids = vectors_of(found[column], self._dim), self._ids(found["_rowaddr"].to_numpy())
+        vectors, ids = self._vectors(found[column]), self._ids(found["_rowaddr"].to_numpy())
         zeros = np.zeros(len(ids), np.int64)
         cosines = dots(vectors, query[None], zeros, np.arange(len(ids)))
         nearest, cosines = QueryRowPairs(1, zeros, ids, cosines).nearest(k)
@@ -143,7 +145,7 @@ class LanceRowStore:
     def rows_of_labels(
         self, label_ids: IntArray, columns: Sequence[ColumnName] = ("vectors",), most: int | None = None
     ) -> Iterator[RowBlock]:
-        """Read all rows of some labels, in blocks; at most `most` of each label: those of the lowest content."""
+        """Read all rows of some labels, in blocks, by id; at most `most` of each label: those of the lowest content."""
         labels = require_labels(label_ids, len(self.counts))
         counts = self.counts[labels] if most is None else np.minimum(self.counts[labels], most)
         ids = np.repeat(self._starts[labels] - label_starts(counts)[:-1], counts) + np.arange(counts.sum())
@@ -199,13 +201,16 @@ class LanceRowStore:
     def _block(self, ids: IntArray, stored: dict[str, Any]) -> RowBlock:
         """Return rows with these columns."""
         read: dict[str, Callable[[Any], Any]] = {
-            "vectors": lambda column: vectors_of(column, self._dim),
+            "vectors": self._vectors,
             "contents": hexadecimal,
             "paths": lambda column: [paths[0] for paths in column.to_pylist()],
             "norms": lambda column: column.to_numpy(),
         }
         values = {name: read[name](column) for name, column in stored.items()}
         return RowBlock(ids, labels_of_rows(ids, self._starts), **values)
+
+    def _vectors(self, column: Any) -> Float32Array:
+        return as_embeddings(vectors_of(column, self._dim).astype(self.about.extras.dtype, copy=False))
 
 
 def _is_sha256(text: str) -> bool:

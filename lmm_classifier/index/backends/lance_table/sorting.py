@@ -15,10 +15,11 @@ from typing import Any
 
 import numpy as np
 
-from lmm_classifier.core.arrays import Float64Array, IntArray
+from lmm_classifier.core.arrays import Float32Array, Float64Array, IntArray
 from lmm_classifier.index.backends.lance_table.columns import contents_of, vectors_of
 from lmm_classifier.index.backends.lance_table.datasets import arrow, compute, fragment_to_json, translated
 from lmm_classifier.index.backends.lance_table.layout import ARRIVALS, ROWS, SHA256, part, rows_schema, vector_column
+from lmm_classifier.index.storage.state import as_embeddings
 
 BUCKET_BYTES = 1 << 28  # of the vectors of a bucket; sorting them takes about three times that
 _BATCH = 1 << 16
@@ -57,6 +58,7 @@ class Source:
     version: int
     dims: tuple[int, ...]
     wanted: frozenset[str] | None  # names of chunks; None: all
+    dtype: str = "float32"  # in which an index had the vectors; from float16 they are normalized again to be compared
 
     def batches(self, columns: Sequence[str], condition: str = "") -> Iterator[Any]:
         """Yield the wanted good rows, in batches (`pyarrow.RecordBatch`)."""
@@ -128,7 +130,10 @@ def sort_bucket(source: Source, bucket: Bucket) -> SortedBucket:
     fragments = part(source.url, ROWS).write_fragments(joined, schema)
     ids = joined["label"].to_numpy()
     label_ids, starts, counts = np.unique(ids, return_index=True, return_counts=True)
-    sums = [_sums(joined[name], dim, starts, counts) for name, dim in zip(vectors, source.dims)]
+    sums = []
+    for name, dim in zip(vectors, source.dims):
+        rows = as_embeddings(vectors_of(joined[name], dim).astype(source.dtype, copy=False))
+        sums.append(_sums(rows, starts, counts))
     return SortedBucket(
         number=bucket.number,
         fragments=[fragment_to_json(fragment) for fragment in fragments],
@@ -183,10 +188,9 @@ def _joined(table: Any, bucket: Bucket, schema: Any) -> Any:
     )
 
 
-def _sums(column: Any, dim: int, starts: IntArray, counts: IntArray) -> Float64Array:
+def _sums(rows: Float32Array, starts: IntArray, counts: IntArray) -> Float64Array:
     """Return the sum of the vectors of each label (l, dim), row after row in float64."""
-    rows = vectors_of(column, dim)
-    sums = np.zeros((len(starts), dim))
+    sums = np.zeros((len(starts), rows.shape[1]))
     for place, (start, count) in enumerate(zip(starts.tolist(), counts.tolist())):
         for first in range(start, start + count, _SUMMED):
             sums[place] += rows[first : min(first + _SUMMED, start + count)].astype(np.float64).sum(axis=0)

@@ -80,7 +80,7 @@ class LanceTable:
         Args:
             wanted: the chunks that the table is to have; None: all that are stored.
             engine: does the sorting, one task for each bucket of labels; None: this process.
-            extras: what an index holds beside its examples.
+            extras: what an index holds next to its examples.
             bucket_bytes: the vectors that one task sorts in memory, which takes about three times as much.
 
         Raises:

@@ -13,6 +13,7 @@ from starlette.responses import Response
 from lmm_classifier import __version__
 from lmm_classifier.batching.queued_image import QueuedResult
 from lmm_classifier.core.datatypes import Classification
+from lmm_classifier.core.index_location import name_of
 from lmm_classifier.server.openapi import DEADLINE, REFUSED, described, header, reference
 from lmm_classifier.server.problems import ProblemError
 from lmm_classifier.server.results import AsciiJson
@@ -160,6 +161,6 @@ def _ready(state: ServerState) -> Response:
 def _state(request: Request, name: str) -> ServerState:
     """Return the state of the server; raise ProblemError unless the model has this name."""
     state = state_of(request)
-    if name != state.config.retrieval.index_path.absolute().name:
+    if name != name_of(state.config.retrieval.index_path):
         raise ProblemError("not-found", "There is no model of this name. The name is that of the folder of the index.")
     return state

@@ -31,6 +31,7 @@ def test_a_frame_beyond_the_canvas_counts():
     assert estimate_cost(bytes(data), 10.0).size == (4096, 4096)
 
 
+@pytest.mark.long
 def test_the_first_frame_is_found_where_pillow_finds_it():
     """Of random blocks the canvas is that of Pillow, so that no malformed block hides a larger frame."""
     rng, compared = random.Random(0), 0

@@ -27,6 +27,7 @@ def connection(tmp_path_factory):
     opened.close()
 
 
+@pytest.mark.long
 @given(ROWS, ROWS)
 def test_any_text_comes_back(connection, before, after):
     """Names that are no text too: their bytes are lone surrogates."""

@@ -53,6 +53,7 @@ CHANGES = st.lists(
 )
 
 
+@pytest.mark.long
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(changes=CHANGES, rename=st.booleans())
 def test_what_is_stale_is_known_without_reading_all_examples(folder, changes, rename):

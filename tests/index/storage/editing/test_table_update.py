@@ -61,6 +61,7 @@ def made(tmp_path_factory):
     return root / "index"
 
 
+@pytest.mark.long
 @given(EDITS)
 @settings(max_examples=15)
 def test_the_same_table_after_any_edits(made, tmp_path_factory, edits):
