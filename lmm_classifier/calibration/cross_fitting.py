@@ -14,10 +14,12 @@ import numpy as np
 from lmm_classifier.calibration.predictions import SCORING, HeldOutScores
 from lmm_classifier.core.arrays import Float32Array, Float64Array, IntArray
 from lmm_classifier.core.progress import Progress, ProgressCallback
-from lmm_classifier.core.protocols import TransformFitter
-from lmm_classifier.neighbors.gallery import Gallery
+from lmm_classifier.core.protocols import Similarities, TransformFitter
+from lmm_classifier.neighbors.brute_force import BruteForceSearch
+from lmm_classifier.neighbors.gallery import Gallery, directions
 from lmm_classifier.neighbors.metric import WithinClassMetric, fit_scatter, gallery_in_metric
 from lmm_classifier.neighbors.novelty import NeighborDensity, signals
+from lmm_classifier.neighbors.shortlist import SHORTLIST, ShortlistSimilarities
 from lmm_classifier.neighbors.voting import RuleSpec
 
 Fold = tuple[IntArray, IntArray]  # the rows that are held out together, and those of them that are scored
@@ -89,10 +91,17 @@ def score_queries(
     `in_metric` is the gallery in the metric, `knn_distance` (N,) that of the gallery's rows.
     """
     parts = []
+    find_rows = BruteForceSearch(gallery.embeddings).search if spec.through_shortlist else None
     for start in range(0, len(embeddings), _BLOCK):
         rows = np.arange(start, min(start + _BLOCK, len(embeddings)))
-        plain = gallery.compare(embeddings[rows])
-        mapped = in_metric.compare(metric.whiten(plain.embeddings))
+        plain: Similarities
+        if find_rows is None:
+            plain = compared = gallery.compare(embeddings[rows])
+            mapped: Similarities = in_metric.compare(metric.whiten(compared.embeddings))
+        else:  # a graph finds nearly the same rows
+            nearby = find_rows(directions(embeddings[rows])[0], SHORTLIST)[0]
+            plain = listed = ShortlistSimilarities.of(gallery, embeddings[rows], nearby)
+            mapped = ShortlistSimilarities.of(in_metric, metric.whiten(listed.embeddings), nearby)
         scores = [expert.scores(mapped if spec.within_class_metric else plain) for expert in spec.experts]
         parts.append(HeldOutScores(rows, label_ids[rows], scores, signals(plain, mapped, knn_distance)))
     return HeldOutScores.join(parts)

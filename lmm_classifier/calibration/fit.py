@@ -5,32 +5,47 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 
 from lmm_classifier.calibration.calibration import Calibration
 from lmm_classifier.calibration.cross_fitting import group_folds, reported, score_folds, score_queries, stratified_folds
-from lmm_classifier.calibration.fusion.cascade import FusionFit
+from lmm_classifier.calibration.fusion.cascade import Cascade, FusionFit, Stage
 from lmm_classifier.calibration.fusion.encoder_fit import EncoderFit
+from lmm_classifier.calibration.fusion.encoder_fusion import EncoderFusion
 from lmm_classifier.calibration.guarantees.held_out_results import HeldOutResults
-from lmm_classifier.calibration.predictions import HeldOutPredictions, HeldOutScores
+from lmm_classifier.calibration.predictions import HeldOutPredictions, HeldOutScores, SparsePredictions
 from lmm_classifier.calibration.repeated_objects import RepeatedObjects
 from lmm_classifier.calibration.rule_fitting import (
     ChosenMetric,
     choose_metric,
     default_sample_size,
+    densely,
+    exact_blocks,
     fit_rule,
+    reported_blocks,
     sample_rows,
-    score_held_out,
 )
+from lmm_classifier.calibration.sparse.sampling import MOST_ROWS, lowest_contents, rows_through_shortlist
+from lmm_classifier.calibration.sparse.shortlist_blocks import (
+    rescored_search,
+    rows_by_graph,
+    shortlist_blocks,
+    unread_labels,
+)
+from lmm_classifier.calibration.sparse.sparse_fit import Blocks, LeftOutExamples, fit_sparsely
 from lmm_classifier.core.arrays import Float32Array, Float64Array, IntArray
 from lmm_classifier.core.progress import ProgressCallback, part_of
 from lmm_classifier.embeddings.whitening import IdentityTransform
+from lmm_classifier.index.hnsw import HnswGraph, open_graph
 from lmm_classifier.index.vector_index import SEARCH_FROM, Index
 from lmm_classifier.neighbors.brute_force import BruteForceSearch
 from lmm_classifier.neighbors.config import RetrievalConfig
+from lmm_classifier.neighbors.gallery import Gallery
+from lmm_classifier.neighbors.gathering.gathered import UnreadLabels
 from lmm_classifier.neighbors.metric import gallery_in_metric, is_projected, norms_in
-from lmm_classifier.neighbors.novelty import Familiarity, NeighborDensity
+from lmm_classifier.neighbors.novelty import Familiarity, NeighborDensity, SearchRows
 from lmm_classifier.neighbors.voting import RuleSpec, make_rule
 
 Fit = tuple[Calibration, HeldOutPredictions]
@@ -45,6 +60,8 @@ def fit_by_leave_one_out(
     texts: Each = (),
     other_vectors: Each = (),
     progress: ProgressCallback | None = None,
+    *,
+    sparse: bool = False,
 ) -> Fit:
     """Fit the configured rule to an index, with each example held out in turn.
 
@@ -54,6 +71,8 @@ def fit_by_leave_one_out(
     the examples, they are held out by folds instead. Where the dataset seems to hold several images of the same
     objects, leave-one-out favors the encoder that recognizes objects, so several encoders have equal weights.
 
+    Where answers come from a shortlist (`retrieval.search`), the examples are compared through a shortlist too.
+
     Args:
         config: names the rule.
         indexes: the examples, with the vectors of each encoder.
@@ -61,13 +80,33 @@ def fit_by_leave_one_out(
         texts: for each encoder, embeddings of the label names, (C, d), that join as an expert where they help.
         other_vectors: for each encoder, further vectors (m, dim) that the transform of the index was fitted to.
         progress: called between two blocks of held-out examples.
+        sparse: where one encoder has so many labels that the probabilities of all would not fit in memory, return
+            `SparsePredictions`, of more examples. Otherwise fewer examples are held out.
     """
+    sparse = sparse and len(indexes) == 1
     parts = [
-        _leave_one_out(config, *given, most, part_of(progress, place, len(indexes)))
+        _leave_one_out(config, *given, _Size(most, sparse), part_of(progress, place, len(indexes)))
         for place, given in enumerate(zip(indexes, _each(texts, indexes), _each(other_vectors, indexes)))
     ]
     equal = len(indexes) > 1 and any(RepeatedObjects.of(index.gallery).likely for index in indexes)
     return fuse_parts(config, indexes, parts, equal)
+
+
+@dataclass(frozen=True)
+class _Size:
+    """How many examples to hold out, and whether their scores may be sparse."""
+
+    most: int | None = None
+    sparse: bool = False
+
+    def sample(self, index: Index, by_graph: bool) -> IntArray:
+        """Return the rows to hold out. Through a graph their cost does not depend on the size of the index."""
+        labels, most = index.gallery.labels, self.most
+        if most is None:
+            most = MOST_ROWS if by_graph else default_sample_size(len(index))
+        most = min(most, rows_through_shortlist(labels)) if self.sparse else densely(most, labels)
+        rows = lowest_contents(index.hashes, most) if by_graph else sample_rows(len(index), most)
+        return _without_copies(index, rows)
 
 
 def _leave_one_out(
@@ -75,17 +114,24 @@ def _leave_one_out(
     index: Index,
     texts: Float32Array | None,
     other_vectors: Float32Array | None,
-    most: int | None,
+    size: _Size,
     progress: ProgressCallback | None,
 ) -> FittedPart:
-    basis = _Basis.of(config, index, most, progress)
-    if not isinstance(index.transform, IdentityTransform) and len(index) > 1:
+    is_exact = isinstance(index.transform, IdentityTransform) or len(index) < 2
+    graph = open_graph(config, index) if is_exact else None
+    basis = _Basis.of(config, index, size if is_exact else _Size(size.most), graph, progress)
+    if not is_exact:
         folds = stratified_folds(index.gallery.label_ids)
         return basis.finish(basis.score_folds(folds, other_vectors, progress), index.gallery.embeddings, texts)
-    gallery, metric = index.gallery, basis.chosen.metric
-    in_metric = gallery_in_metric(metric, gallery, basis.norms)
-    held_out = score_held_out(basis.spec, basis.chosen, gallery, in_metric, basis.density, basis.sample, progress)
-    return basis.finish(held_out, gallery.embeddings, texts)
+    in_metric = gallery_in_metric(basis.chosen.metric, index.gallery, basis.norms)
+    blocks, unread = basis.left_out(in_metric, graph)
+    sample, embeddings = basis.sample, index.gallery.embeddings
+    if size.sparse and len(sample) > densely(len(sample), index.gallery.labels):
+        examples, knn_distance = LeftOutExamples(blocks, sample, embeddings), basis.density.knn_distance
+        fitted = fit_sparsely(basis.spec, basis.chosen, examples, knn_distance, texts, progress)
+        return EncoderFit(fitted.rule, fitted.familiarity, basis.norms, unread), fitted.predictions
+    held_out = HeldOutScores.join(list(reported_blocks(blocks(sample), len(sample), progress)))
+    return basis.finish(held_out, embeddings, texts, unread)
 
 
 def fit_by_groups(
@@ -103,7 +149,7 @@ def fit_by_groups(
     parts = []
     for place, (index, names) in enumerate(zip(indexes, _each(texts, indexes))):
         of_part = part_of(progress, place, len(indexes))
-        basis = _Basis.of(config, index, None, of_part)
+        basis = _Basis.of(config, index, _Size(), None, of_part)
         scores = basis.score_folds(group_folds(groups), None, of_part)
         parts.append(basis.finish(scores, index.gallery.embeddings, names))
     calibration, predictions = fuse_parts(config, indexes, parts, equal=False)
@@ -121,7 +167,7 @@ def fit_on_held_out(
     """Fit the configured rule on other images: vectors (n, dim) of each encoder, and their true labels (n,)."""
     parts = []
     for place, (index, of_images, names) in enumerate(zip(indexes, vectors, _each(texts, indexes), strict=True)):
-        basis = _Basis.of(config, index, None, part_of(progress, place, len(indexes)))
+        basis = _Basis.of(config, index, _Size(), None, part_of(progress, place, len(indexes)))
         gallery, metric = index.gallery, basis.chosen.metric
         embeddings = index.transform.transform(of_images)
         in_metric = gallery_in_metric(metric, gallery, basis.norms)
@@ -148,6 +194,10 @@ def fuse(fits: Sequence[EncoderFit], fusion: FusionFit, rule: str, cascade: bool
         rule: the name of the configured rule.
         cascade: ask each next encoder only where those before are unsure.
     """
+    if isinstance(predictions := fusion.each[0], SparsePredictions):  # of one encoder
+        alone = Cascade((Stage((0,), EncoderFusion(np.ones(1))),))
+        scores = np.sort(predictions.true_label_probabilities)
+        return Calibration(tuple(fits), alone, HeldOutResults.of(predictions), scores, rule), predictions
     useful = fusion.useful()
     steps = [useful[:length] for length in range(1, len(useful) + 1)] if cascade else [useful]
     fitted, fused, _ = fusion.cascade(steps)
@@ -183,18 +233,35 @@ class _Basis:
 
     @classmethod
     def of(
-        cls, config: RetrievalConfig, index: Index, most: int | None, progress: ProgressCallback | None = None
+        cls,
+        config: RetrievalConfig,
+        index: Index,
+        size: _Size,
+        graph: HnswGraph | None,
+        progress: ProgressCallback | None = None,
     ) -> _Basis:
         gallery = index.gallery
         spec = make_rule(config, gallery.label_ids, gallery.labels)
         chosen = choose_metric(spec, gallery, progress)
-        sample = sample_rows(len(index), gallery.labels, default_sample_size(len(index)) if most is None else most)
-        sample = _without_copies(index, sample)
-        search = BruteForceSearch(gallery.embeddings).search if len(index) >= SEARCH_FROM else None
+        sample = size.sample(index, graph is not None)
+        search: SearchRows | None = None
+        if graph is not None:
+            search = rescored_search(gallery, graph.search)
+        elif len(index) >= SEARCH_FROM:
+            search = BruteForceSearch(gallery.embeddings).search
         density = NeighborDensity.of(gallery, sample, search, progress)
         del search  # it holds a quarter of the matrix
         norms = norms_in(chosen.metric, gallery) if is_projected(chosen.metric, gallery) else None
         return cls(config, index, spec, chosen, sample, density, norms)
+
+    def left_out(self, in_metric: Gallery, graph: HnswGraph | None) -> tuple[Blocks, UnreadLabels]:
+        """Return what scores examples left out one by one, through a shortlist where answers come from one."""
+        gallery, rule = self.index.gallery, (self.spec, self.chosen)
+        if graph is None:
+            return partial(exact_blocks, *rule, gallery, in_metric, self.density), UnreadLabels()
+        find_rows = rows_by_graph(gallery, graph.search)
+        unread = unread_labels(*rule, (gallery, in_metric), find_rows, self.sample)
+        return partial(shortlist_blocks, *rule, (gallery, in_metric), self.density, find_rows, unread), unread
 
     def score_folds(
         self, folds: list[IntArray], other_vectors: Float32Array | None, progress: ProgressCallback | None
@@ -211,12 +278,18 @@ class _Basis:
             other_vectors,
         )
 
-    def finish(self, held_out: HeldOutScores, embeddings: Float32Array, texts: Float32Array | None) -> FittedPart:
+    def finish(
+        self,
+        held_out: HeldOutScores,
+        embeddings: Float32Array,
+        texts: Float32Array | None,
+        unread: UnreadLabels | None = None,
+    ) -> FittedPart:
         """Fit temperatures and familiarity to the scores of held-out examples."""
         familiarity = Familiarity.fit(self.density.knn_distance, held_out.signals)
         of_examples = familiarity.of_signals(held_out.signals)
         rule, predictions = fit_rule(self.spec, self.chosen, held_out, of_examples, embeddings[held_out.rows], texts)
-        return EncoderFit(rule, familiarity, self.norms), predictions
+        return EncoderFit(rule, familiarity, self.norms, unread or UnreadLabels()), predictions
 
 
 def _without_copies(index: Index, sample: IntArray) -> IntArray:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -21,6 +21,7 @@ from lmm_classifier.calibration.simulated_unknowns import OpenSetTradeoff
 from lmm_classifier.core.arrays import Arrays, Float64Array, unnest
 from lmm_classifier.index.contents import IndexContents
 from lmm_classifier.index.staleness import ChangesSince, ExampleDigests, describe_changes, vectors_digest
+from lmm_classifier.neighbors.gathering.gathered import UnreadLabels
 from lmm_classifier.neighbors.novelty import Familiarity
 from lmm_classifier.neighbors.voting import RuleSpec
 from lmm_classifier.rerank.benefit import RerankerBenefit
@@ -149,6 +150,19 @@ def _knows_the_names(arrays: Arrays, contents: IndexContents) -> bool:
 
 
 def _restored(arrays: Arrays, changes: ChangesSince, contents: IndexContents, spec: RuleSpec | None) -> Calibration:
+    count = len(contents.vectors)
+    fits = [_fit_of(unnest(f"encoder.{place}", arrays), arrays, changes, contents, spec) for place in range(count)]
+    return restored_around(fits, arrays, contents, changes.renamed)
+
+
+def restored_around(
+    fits: Sequence[EncoderFit], arrays: Arrays, contents: IndexContents, renamed: Mapping[str, str]
+) -> Calibration:
+    """Rebuild a calibration around what is fitted to each encoder.
+
+    Raises:
+        KeyError, ValueError, IndexError, TypeError: it is damaged.
+    """
     conformity_scores = np.asarray(arrays["conformity_scores"], np.float64)
     if conformity_scores.ndim != 1 or not ((conformity_scores >= 0) & (conformity_scores <= 1)).all():
         raise ValueError("a conformity score is not a probability")
@@ -156,7 +170,6 @@ def _restored(arrays: Arrays, changes: ChangesSince, contents: IndexContents, sp
     if not (np.isnan(threshold) or 0 <= threshold <= NEVER):
         raise ValueError(f"a confidence threshold of {threshold:g}")
     count = len(contents.vectors)
-    fits = [_fit_of(unnest(f"encoder.{place}", arrays), arrays, changes, contents, spec) for place in range(count)]
     benefit, hierarchy = unnest("reranker_benefit", arrays), unnest("hierarchy", arrays)
     held_out = HeldOutResults.from_arrays(unnest("held_out", arrays))
     return Calibration(
@@ -168,13 +181,13 @@ def _restored(arrays: Arrays, changes: ChangesSince, contents: IndexContents, sp
         confidence_threshold=None if np.isnan(threshold) else threshold,
         warning=str(arrays["warning"].item()),
         request=stored_request(contents),
-        reranker_benefit=RerankerBenefit.from_arrays(benefit).renamed(changes.renamed) if benefit else None,
+        reranker_benefit=RerankerBenefit.from_arrays(benefit).renamed(renamed) if benefit else None,
         reranker_date=str(arrays["reranker_date"].item()),
         tradeoff=OpenSetTradeoff.from_json(tradeoff) if (tradeoff := str(arrays["tradeoff"].item())) else None,
         ladders=ladders_from_json(str(arrays["ladders"].item())),
         date=str(arrays["date"].item()),
-        hierarchy=HierarchyFit.from_arrays(hierarchy, len(held_out)).renamed(changes.renamed) if hierarchy else None,
-        renamed=changes.renamed,
+        hierarchy=HierarchyFit.from_arrays(hierarchy, len(held_out)).renamed(renamed) if hierarchy else None,
+        renamed=renamed,
     )
 
 
@@ -191,7 +204,8 @@ def _fit_of(
     if not _knows_the_names(arrays, contents):
         rule = replace(rule, text=None)  # its texts are of other labels
     familiarity = Familiarity.from_arrays(familiar, contents.manifest.count)
-    return EncoderFit(rule, familiarity, _norms(fitted, arrays["examples"].shape, changes))
+    unread = UnreadLabels.from_array(fitted["unread"]) if "unread" in fitted else UnreadLabels()
+    return EncoderFit(rule, familiarity, _norms(fitted, arrays["examples"].shape, changes), unread)
 
 
 def _norms(arrays: Arrays, shape: tuple[int, ...], changes: ChangesSince) -> Float64Array | None:

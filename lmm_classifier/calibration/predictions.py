@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from lmm_classifier.calibration.sparse.sparse_scores import SparseScores
 from lmm_classifier.core.arrays import BoolArray, Float64Array, IntArray
 
 SCORING = "scoring held-out examples"  # the stage of a fit that takes longest
@@ -65,3 +66,42 @@ class HeldOutPredictions:
     def true_label_probabilities(self) -> Float64Array:
         """Return the probability of the true label, (n,): the conformity scores."""
         return np.asarray(np.exp(self.log_probabilities[np.arange(len(self.label_ids)), self.label_ids]))
+
+
+@dataclass(frozen=True)
+class SparsePredictions(HeldOutPredictions):
+    """The same where n times C probabilities do not fit in memory; `log_probabilities` has no column.
+
+    Everything that needs only the best and the true label works on it: thresholds, guarantees, prediction sets.
+    """
+
+    sparse: SparseScores | None = None  # log-probabilities
+
+    @classmethod
+    def from_scores(
+        cls, rows: IntArray, label_ids: IntArray, log_probabilities: SparseScores, familiarity: Float64Array
+    ) -> SparsePredictions:
+        """Take sparse log-probabilities of n held-out examples."""
+        none = np.empty((len(rows), 0))
+        return cls(rows, label_ids, none, [], familiarity, (), log_probabilities)
+
+    @property
+    def _logs(self) -> SparseScores:
+        if self.sparse is None:
+            raise ValueError("expected sparse log-probabilities; make these predictions with `from_scores`")
+        return self.sparse
+
+    @property
+    def confidence(self) -> Float64Array:
+        """Return the probability of the most likely label, (n,)."""
+        return np.asarray(np.exp(self._logs.best()[1]))
+
+    @property
+    def correct(self) -> BoolArray:
+        """Return whether the most likely label is the true one, (n,)."""
+        return np.asarray(self._logs.best()[0] == self.label_ids)
+
+    @property
+    def true_label_probabilities(self) -> Float64Array:
+        """Return the probability of the true label, (n,): the conformity scores."""
+        return np.asarray(np.exp(self._logs.of_labels(self.label_ids)))

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lmm_classifier.calibration.rule_fitting import ChosenMetric, sample_rows, score_held_out
+from lmm_classifier.calibration.rule_fitting import ChosenMetric, densely, sample_rows, score_held_out
 from lmm_classifier.core.arrays import Float64Array, IntArray
 from lmm_classifier.core.metrics import auroc
 from lmm_classifier.core.progress import Progress, ProgressCallback
@@ -69,7 +69,7 @@ def estimate_open_set_tradeoff(
         The estimate. None where fewer than three labels have more than one example.
     """
     gallery = galleries[0]
-    rows = sample_rows(len(gallery.embeddings), gallery.labels, _ROWS)
+    rows = sample_rows(len(gallery.embeddings), densely(_ROWS, gallery.labels))
     label_ids = gallery.label_ids[rows]
     counts = np.bincount(label_ids, minlength=gallery.labels)
     labels = np.random.default_rng(0).permutation(np.flatnonzero(counts > 1))

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
+from lmm_classifier.calibration.sparse.sparse_scores import SparseScores
 from lmm_classifier.core.arrays import Float64Array, IntArray
 
 _FLOOR = -1e3  # log-probabilities below it count the same
@@ -78,20 +81,60 @@ def fit_temperature(scores: Float64Array, label_ids: IntArray) -> float:
     usable = _UsableRows(scores, label_ids)
     if not len(usable.rows):
         return 1.0
-    spread = float(scores[np.isfinite(scores)].std())
+    return _temperature_of_least(usable.loss, float(scores[np.isfinite(scores)].std()))
+
+
+def _temperature_of_least(loss: Callable[[float], float], spread: float) -> float:
+    """Find the temperature of the least loss around the `spread` of the scores, their standard deviation."""
     if spread == 0:
         return 1.0  # the scores do not tell labels apart
     low, high = np.log(spread) - 7, np.log(spread) + 7  # beyond: certainty on one side, equal odds on the other
     ratio = (np.sqrt(5) - 1) / 2
     inner, outer = high - ratio * (high - low), low + ratio * (high - low)
-    at_inner, at_outer = (usable.loss(float(np.exp(point))) for point in (inner, outer))
+    at_inner, at_outer = (loss(float(np.exp(point))) for point in (inner, outer))
     for _ in range(_STEPS):
         if at_inner <= at_outer:
             high, outer, at_outer = outer, inner, at_inner
             inner = high - ratio * (high - low)
-            at_inner = usable.loss(float(np.exp(inner)))
+            at_inner = loss(float(np.exp(inner)))
         else:
             low, inner, at_inner = inner, outer, at_outer
             outer = low + ratio * (high - low)
-            at_outer = usable.loss(float(np.exp(outer)))
+            at_outer = loss(float(np.exp(outer)))
     return float(np.exp((low + high) / 2))
+
+
+def sparse_log_losses(scores: SparseScores, label_ids: IntArray, temperature: float) -> Float64Array:
+    """Return what `log_losses` tells, for sparse scores."""
+    return _SparseRows(scores, label_ids).losses(temperature)
+
+
+def fit_sparse_temperature(scores: SparseScores, label_ids: IntArray) -> float:
+    """Find what `fit_temperature` finds, for sparse scores."""
+    usable = _SparseRows(scores, label_ids)
+    if not len(usable.scores):
+        return 1.0
+    finite = np.isfinite(scores.scores)
+    values, counts = scores.scores[finite], scores.counts[finite]
+    spread = float(np.sqrt(np.average((values - np.average(values, weights=counts)) ** 2, weights=counts)))
+    return _temperature_of_least(usable.loss, spread)
+
+
+class _SparseRows:
+    """The same as `_UsableRows` for sparse scores: each column counts as many labels as it stands for."""
+
+    def __init__(self, scores: SparseScores, label_ids: IntArray) -> None:
+        columns = scores.columns_of(label_ids)
+        usable = np.flatnonzero(columns >= 0)
+        self.scores, self.own = scores.rows(usable), columns[usable]
+        self.others = np.maximum(self.scores.counts.sum(axis=1) - 1, 1)
+        self.smoothing = 1 / (len(usable) + 2)
+
+    def losses(self, temperature: float) -> Float64Array:
+        logs = np.maximum(self.scores.log_softmax(temperature).scores, _FLOOR)
+        own = logs[np.arange(len(logs)), self.own]
+        others = ((self.scores.counts * logs).sum(axis=1) - own) / self.others
+        return np.asarray(-((1 - self.smoothing) * own + self.smoothing * others))
+
+    def loss(self, temperature: float) -> float:
+        return float(self.losses(temperature).mean()) if len(self.own) else float("nan")

@@ -47,6 +47,7 @@ class IndexContents:
     dismissals: Sequence[Dismissal] = ()  # findings of an audit that a person calls right
     milliseconds: Mapping[str, float] = field(default_factory=dict)  # `space_id` -> time of an encoder per image
     groups: Mapping[str, str] = field(default_factory=dict)  # id -> group, where vectors came with groups
+    is_part: bool = False  # whether these are some examples of an index only, so that nothing is stored for them
     version: int = 0  # number of changes of a durable index
     stamp: str = ""  # differs between any two states of durable indexes on which results depend
 

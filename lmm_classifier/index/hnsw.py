@@ -27,19 +27,16 @@ from numpy.typing import NDArray
 from lmm_classifier.core.arrays import Float32Array, IntArray
 from lmm_classifier.core.files import umask
 from lmm_classifier.core.optional_imports import import_optional
+from lmm_classifier.index.formats import is_durable
 from lmm_classifier.index.storage.snapshot import FOLDER
 from lmm_classifier.index.vector_index import Index
 from lmm_classifier.neighbors.brute_force import BruteForceSearch
+from lmm_classifier.neighbors.config import ANN_FROM, RetrievalConfig
 
 logger: logging.Logger = logging.getLogger(__name__)
 
 EXTRA = "ann"
 FILE = "graph-{encoder}.faiss"  # one for each encoder, named by its `Fingerprint.space_id`
-# Number of rows from which `auto` uses the graph: there the exact search takes longer than a fast encoder. At a million
-# rows of 1,152 numbers and 5,000 labels the exact search took 155 ms per image (64 at a time), the graph 9 ms, and
-# SigLIP base 91 ms; the graph found all of the ten nearest. At 200,000 rows the exact search took 23 ms. There the
-# graph, made in half a minute, saves little, and it may miss a near example (benchmarks/million.py and search.py).
-ANN_FROM = 1_000_000
 _CONNECTIONS, _EFFORT = 16, 64  # connections of each row, and candidates examined for it
 _MAX_CHANGED = 0.05  # fraction of rows that may be added or removed before the graph is made again
 _BATCH = 65_536  # rows added to the graph at a time
@@ -53,7 +50,7 @@ def wants_graph(search: str, rows: int) -> bool:
     if search == "ann":
         import_optional("faiss", EXTRA)
         return True
-    if search == "exact" or rows < ANN_FROM:
+    if search in ("exact", "store") or rows < ANN_FROM:
         return False
     if find_spec("faiss") is None:
         _warn_once(rows)
@@ -68,6 +65,17 @@ def _warn_once(rows: int) -> None:
         rows,
         EXTRA,
     )
+
+
+def open_graph(config: RetrievalConfig, index: Index, former: HnswGraph | None = None) -> HnswGraph | None:
+    """Return the search graph of an index, None where the settings want none; that of a part is not stored.
+
+    `former` is the graph of another version of the index.
+    """
+    if not wants_graph(config.search, len(index)):
+        return None
+    is_stored = not index.contents.is_part and index.contents.version > 0 and is_durable(config.index_path)
+    return HnswGraph(index, Path(config.index_path) if is_stored else None, former)
 
 
 @dataclass(frozen=True)

@@ -3,10 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
+from lmm_classifier.core.errors import ConfigError
+from lmm_classifier.core.index_location import IndexLocation, index_location
+from lmm_classifier.embeddings.whitening import IdentityTransform
+from lmm_classifier.index.backends.lance_table.calibrations import get_calibration
+from lmm_classifier.index.backends.lance_table.row_store import LanceRowStore
+from lmm_classifier.index.backends.memory_rows import MemoryRowStore
+from lmm_classifier.index.backends.store_index import StoreIndex
+from lmm_classifier.index.contents import EncoderVectors, IndexContents
+from lmm_classifier.index.formats import is_table, read_manifest, table_url
 from lmm_classifier.index.matching import require_backends
 from lmm_classifier.index.vector_index import Index
 from lmm_classifier.neighbors.config import RetrievalConfig
+
+# Rows of a table from which `search: auto` leaves them in the table: 23 GB of 1,152 numbers each in a local copy.
+STORE_FROM = 5_000_000
 
 
 def open_index(config: RetrievalConfig, backends: Sequence[Sequence[str]]) -> tuple[Index, ...]:
@@ -20,6 +33,50 @@ def open_index(config: RetrievalConfig, backends: Sequence[Sequence[str]]) -> tu
         IndexMismatchError: if an encoder cannot be one of the index. This check needs no encoder, so it runs before
             gigabytes are loaded.
     """
-    indexes = Index.open_each(config.index_path)
+    indexes = open_searched(config)
     require_backends(indexes[0].manifest, backends, str(config.index_path))
     return indexes
+
+
+def open_searched(config: RetrievalConfig, location: IndexLocation | None = None) -> tuple[Index, ...]:
+    """Open an index, by default the configured one, as it is searched: in memory, or with its rows in a store.
+
+    Raises:
+        ConfigError: the rows shall stay in a store, but the index has several encoders or a fitted transform.
+    """
+    place = index_location(config.index_path if location is None else location)
+    if not uses_store(config, place):
+        return Index.open_each(place)
+    if is_table(place):
+        return (_of_table(table_url(place)),)
+    indexes = Index.open_each(place)
+    index = indexes[0]
+    _require_one(len(indexes), isinstance(index.transform, IdentityTransform), place)
+    return (StoreIndex(MemoryRowStore(index), index.contents),)
+
+
+def uses_store(config: RetrievalConfig, location: IndexLocation) -> bool:
+    """Return whether the examples of an index are left in a store of rows."""
+    if config.search != "auto" or not is_table(location):
+        return config.search == "store"
+    manifest = read_manifest(location)
+    return manifest is not None and manifest.count >= STORE_FROM
+
+
+def _of_table(url: str) -> StoreIndex:
+    store = LanceRowStore.open(url)
+    manifest = store.manifest
+    _require_one(len(manifest.encoders), manifest.encoders[0].transform == IdentityTransform.name, url)
+    calibration, number = get_calibration(url)
+    vectors = tuple(EncoderVectors(arrays, lambda: ()) for arrays in store.about.extras.transforms)
+    contents = IndexContents(manifest, store.label_names, (), (), vectors, calibration=calibration)
+    return StoreIndex(store, replace(contents, stamp=f"{store.version} {number}"))
+
+
+def _require_one(encoders: int, is_plain: bool, location: IndexLocation) -> None:
+    if encoders > 1 or not is_plain:
+        what = f"{encoders} encoders" if encoders > 1 else "a transform that was fitted to its images"
+        raise ConfigError(
+            f"{location} has {what}, but retrieval.search: store takes one encoder whose own space is searched. Set "
+            "retrieval.search: exact, or ann."
+        )

@@ -291,6 +291,7 @@ class Index:
             ),
             vectors=(EncoderVectors(transform.to_arrays(), lambda: [self.vectors()[rows]]),),
             calibration=None,
+            is_part=True,
         )
 
 

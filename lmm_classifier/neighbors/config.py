@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal, Self
 
@@ -9,6 +10,12 @@ from pydantic import Field, model_validator
 
 from lmm_classifier.core.index_location import IndexLocationField
 from lmm_classifier.core.settings import MAX_CANDIDATES, Settings, UnitInterval
+
+# Number of rows from which `search: auto` uses a graph: there the exact search takes longer than a fast encoder. At a
+# million rows of 1,152 numbers and 5,000 labels the exact search took 155 ms per image (64 at a time), the graph 9 ms,
+# and SigLIP base 91 ms; the graph found all of the ten nearest. At 200,000 rows the exact search took 23 ms. There the
+# graph, made in half a minute, saves little, and it may miss a near example (benchmarks/million.py and search.py).
+ANN_FROM = 1_000_000
 
 
 class RetrievalConfig(Settings):
@@ -55,9 +62,10 @@ class RetrievalConfig(Settings):
     """Give with each result the set of labels that contains the true one with probability 1 - alpha (conformal)."""
     cascade: bool = False
     """Of several encoders, ask each next one of the list only where those before are unsure. False: all are asked."""
-    search: Literal["auto", "exact", "ann"] = "auto"
+    search: Literal["auto", "exact", "ann", "store"] = "auto"
     """`exact`: compare with every example; `ann`: compare with 500 that an HNSW graph finds and with some of the four
-    most likely labels, which may miss a near example (needs `lmm-classifier[ann]`); `auto`: `exact` below a million
+    most likely labels, which may miss a near example (needs `lmm-classifier[ann]`); `store`: read from a store of rows
+    the labels that compete only, so that the examples need not fit in memory; `auto`: `exact` below a million
     examples."""
     candidates: int = Field(default=5, ge=1, le=MAX_CANDIDATES)
     """Labels listed in a result, and offered to the reranker."""
@@ -69,3 +77,7 @@ class RetrievalConfig(Settings):
         if self.familiarity_threshold is not None and self.open_set_threshold is not None:
             raise ValueError("set familiarity_threshold (familiarity) or open_set_threshold (cosine), not both")
         return self
+
+    def uses_graph(self, rows: int) -> bool:
+        """Return whether answers come from a shortlist that a graph finds among so many examples."""
+        return self.search == "ann" or (self.search == "auto" and rows >= ANN_FROM and find_spec("faiss") is not None)

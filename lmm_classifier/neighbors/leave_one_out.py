@@ -137,7 +137,7 @@ class Downdate:
 
     def to_means(self, rows: Float64Array, own: IntArray) -> tuple[Float64Array, Float64Array]:
         """Return cosines and squared distances (b, C) of rows (b, d), each left out of its label in `own`, to means."""
-        return _DowndateTerms.of(self, rows, own).to_means()
+        return DowndateTerms.of(self, rows, own).to_means()
 
 
 class LeaveOneOut:
@@ -165,13 +165,13 @@ class LeaveOneOut:
     def _compare(self, numbers: IntArray) -> LeaveOneOutSimilarities:
         own = self._gallery.label_ids[numbers]
         rows = self._gallery.rows(numbers)
-        terms = _DowndateTerms.of(self._removal, rows, own)
+        terms = DowndateTerms.of(self._removal, rows, own)
         cosines, distances = terms.to_means()
         return LeaveOneOutSimilarities(
             self._to_rows(terms, numbers, rows), cosines, distances, self._gallery.rows_of_label
         )
 
-    def _to_rows(self, terms: _DowndateTerms, numbers: IntArray, rows: Float64Array) -> Float32Array:
+    def _to_rows(self, terms: DowndateTerms, numbers: IntArray, rows: Float64Array) -> Float32Array:
         """Return the cosines (b, N) to all other rows in float32, in parts that stay in the cache."""
         count = len(self._gallery.label_ids)
         cosines = np.empty((len(numbers), count), np.float32)
@@ -186,7 +186,7 @@ class LeaveOneOut:
         return cosines
 
     def _cosines(
-        self, terms: _DowndateTerms, z_r: Float32Array, u_r: Float32Array | None, r_r: Float32Array
+        self, terms: DowndateTerms, z_r: Float32Array, u_r: Float32Array | None, r_r: Float32Array
     ) -> Float32Array:
         """Return the cosines (b, n) from the products z r, u r and r r with n rows; in place."""
         s = np.float32(self._removal.shift)
@@ -210,7 +210,7 @@ class LeaveOneOut:
 
 
 @dataclass(frozen=True)
-class _DowndateTerms:
+class DowndateTerms:
     """Inner products of a block of b rows; z is a row, u its deviation from the mean of its label. C labels."""
 
     removal: Downdate
@@ -225,7 +225,8 @@ class _DowndateTerms:
     step: Float64Array  # (b,), 1 / (n - 1)
 
     @classmethod
-    def of(cls, removal: Downdate, rows: Float64Array, own: IntArray) -> _DowndateTerms:
+    def of(cls, removal: Downdate, rows: Float64Array, own: IntArray) -> DowndateTerms:
+        """Compute them for rows (b, d), each left out of its label in `own` (b,)."""
         means = removal.means
         count = removal.counts[own].astype(np.float64)
         single = count < 2

@@ -23,7 +23,6 @@ from lmm_classifier.core.arrays import Float32Array, Float64Array, IntArray
 from lmm_classifier.core.progress import Progress, ProgressCallback
 from lmm_classifier.core.protocols import Similarities
 from lmm_classifier.neighbors.gallery import Gallery
-from lmm_classifier.neighbors.leave_one_out import LeaveOneOutSimilarities
 
 # (queries, k) -> the k nearest rows and their cosines
 SearchRows = Callable[[Float32Array, int], tuple[IntArray, Float64Array]]
@@ -62,7 +61,7 @@ class Familiarity:
 
     def of_signals(self, signals: Float64Array) -> Float64Array:
         """Return the familiarity (n,) for `signals` (n, 5)."""
-        return _standardized(signals, self.center, self.spread)
+        return np.asarray(np.clip((signals - self.center) / self.spread, -_CLIP, _CLIP).mean(axis=1))
 
     @classmethod
     def fit(cls, knn_distance: Float64Array, held_out: Float64Array) -> Familiarity:
@@ -95,13 +94,20 @@ class Familiarity:
 
 def signals(plain: Similarities, in_metric: Similarities, knn_distance: Float64Array) -> Float64Array:
     """Return the five signals (n, 5) of queries, higher is more familiar; see `Familiarity`."""
-    rows, cosines = plain.nearest_each(NEIGHBORS)
+    return signals_beside(plain.nearest_each(NEIGHBORS), plain, in_metric, knn_distance)
+
+
+def signals_beside(
+    neighbors: tuple[IntArray, Float64Array], plain: Similarities, in_metric: Similarities, knn_distance: Float64Array
+) -> Float64Array:
+    """Return the same for given neighbors: places in `knn_distance` (n, k), rows or labels, -1 for none; cosines."""
+    places, cosines = neighbors
     nearest = cosines[:, 0] if cosines.shape[1] else np.full(len(cosines), -np.inf)
-    return _stack(_relative_density(rows, cosines, knn_distance), nearest, plain, in_metric)
+    return _stack(_relative_density(places, cosines, knn_distance), nearest, plain, in_metric)
 
 
 def signals_held_out(
-    density: NeighborDensity, rows: IntArray, plain: LeaveOneOutSimilarities, in_metric: LeaveOneOutSimilarities
+    density: NeighborDensity, rows: IntArray, plain: Similarities, in_metric: Similarities
 ) -> Float64Array:
     """Return the five signals (b, 5) of the examples `rows` (b,), each compared with a dataset without it."""
     nearest = plain.top_k_mean(1).max(axis=1, initial=-np.inf)
@@ -274,10 +280,6 @@ def center_and_spread(signals: Float64Array) -> tuple[Float64Array, Float64Array
             robust = 1.4826 * np.median(np.abs(finite - center[number]))
             spread[number] = max(robust, 0.2 * finite.std(), _TINY)  # half the examples may be alike
     return center, spread
-
-
-def _standardized(signals: Float64Array, center: Float64Array, spread: Float64Array) -> Float64Array:
-    return np.asarray(np.clip((signals - center) / spread, -_CLIP, _CLIP).mean(axis=1))
 
 
 def keep_known_threshold(familiarity: Float64Array, keep: float) -> float:

@@ -9,9 +9,11 @@ import numpy as np
 
 from lmm_classifier.core.arrays import Float32Array, Float64Array, IntArray
 from lmm_classifier.neighbors.gallery import Gallery
+from lmm_classifier.neighbors.gathering.gathered import UnreadLabels
 from lmm_classifier.neighbors.rescoring import QueryRowPairs, number_rows
 from lmm_classifier.neighbors.similarities import QueryForms, SimilaritiesBase
 
+SHORTLIST = 500  # rows; of the ten nearest it misses one in some thousands (see benchmarks/search.py)
 _LABELS, _OF_EACH = 4, 250  # labels with the nearest means, and rows of each, that are always compared
 _MOST_OF_A_LABEL = 4096  # rows that are compared one by one where the shortlist has too few of a label
 
@@ -35,11 +37,17 @@ class ShortlistSimilarities(SimilaritiesBase):
     left_out: Sequence[IntArray]  # rows per query, or an empty list
     cosines_to_means: Float64Array  # (n, C); -inf where none of a label's rows is left
     distances: Float64Array  # (n, C) squared Euclidean, to the mean rows; inf where none is left
+    unread: UnreadLabels = field(default_factory=UnreadLabels)  # what labels without a row on the shortlist have
     _top_k_means: dict[int, Float64Array] = field(default_factory=dict)  # by m; several experts need them
 
     @classmethod
     def of(
-        cls, gallery: Gallery, queries: Float32Array, nearby: IntArray, left_out: Sequence[IntArray] = ()
+        cls,
+        gallery: Gallery,
+        queries: Float32Array,
+        nearby: IntArray,
+        left_out: Sequence[IntArray] = (),
+        unread: UnreadLabels | None = None,
     ) -> ShortlistSimilarities:
         """Compare queries with the rows found near each, without the rows left out.
 
@@ -48,18 +56,20 @@ class ShortlistSimilarities(SimilaritiesBase):
             queries: (n, d).
             nearby: rows found near each query (n, r), -1 for none.
             left_out: rows to ignore, per query.
+            unread: what is put for labels without a row on the shortlist; None: they have no nearest row.
         """
         embeddings, forms, to_means = gallery.prepare_queries(queries, left_out)
         means = to_means()
         lists = [
-            np.union1d(rows[rows >= 0], _rows_of_nearest_labels(gallery, cosines))
+            np.union1d(rows[rows >= 0], rows_of_nearest_labels(gallery, cosines))
             for rows, cosines in zip(nearby, means[0])
         ]
         for query, rows_left_out in enumerate(left_out):
             lists[query] = np.setdiff1d(lists[query], rows_left_out)
         numbers, rows = number_rows(lists)
         pairs = QueryRowPairs(len(lists), numbers, rows, forms.cosines(gallery.embeddings, numbers, rows))
-        return cls(gallery.embeddings, gallery.label_ids, gallery.labels, embeddings, forms, pairs, left_out, *means)
+        rows_of_all, unread = (gallery.embeddings, gallery.label_ids, gallery.labels), unread or UnreadLabels()
+        return cls(*rows_of_all, embeddings, forms, pairs, left_out, *means, unread)
 
     def __len__(self) -> int:
         return len(self.embeddings)
@@ -88,9 +98,10 @@ class ShortlistSimilarities(SimilaritiesBase):
         return self.pairs.rows[start:end]
 
     def top_k_mean(self, m: int) -> Float64Array:
-        """Return for each label the mean of its m best cosines (n, C); -inf where the shortlist has none."""
+        """Return for each label the mean of its m best cosines (n, C); where the shortlist has none, `unread` says."""
         if m not in self._top_k_means:
-            self._top_k_means[m] = self.pairs.label_means(m, self.label_ids[self.pairs.rows], self.labels)
+            means = self.pairs.label_means(m, self.label_ids[self.pairs.rows], self.labels)
+            self._top_k_means[m] = self.unread.filled(m, means, self.cosines_to_means)
         return self._top_k_means[m]
 
     def mean_cosines(self) -> Float64Array:
@@ -102,7 +113,7 @@ class ShortlistSimilarities(SimilaritiesBase):
         return self.distances
 
 
-def _rows_of_nearest_labels(gallery: Gallery, cosines: Float64Array) -> IntArray:
+def rows_of_nearest_labels(gallery: Gallery, cosines: Float64Array) -> IntArray:
     """Return rows of the labels whose means have the highest of `cosines` (C,); of a large label an even sample."""
     labels = np.argsort(-cosines, kind="stable")[:_LABELS]
     samples = []

@@ -124,6 +124,7 @@ class RuleSpec:
     within_class_metric: bool  # compare in the within-class metric, else in the space of the index
     power_normalize: bool | None  # signed square root before the metric; None: where no number is negative
     fixed: bool  # the user set the temperature, so none is fitted
+    through_shortlist: bool = False  # answers compare with a shortlist of the examples, and so must a fit
 
 
 def make_rule(config: RetrievalConfig, label_ids: IntArray, labels: int) -> RuleSpec:
@@ -156,4 +157,7 @@ def make_rule(config: RetrievalConfig, label_ids: IntArray, labels: int) -> Rule
         name += " cascade"
     if config.rule == "auto":
         name += f" zero_shot_text={config.zero_shot_text}"
-    return RuleSpec(name, experts, within_class_metric, power_normalize, fixed)
+    through_shortlist = config.uses_graph(len(label_ids))
+    if through_shortlist:
+        name += " search=ann"
+    return RuleSpec(name, experts, within_class_metric, power_normalize, fixed, through_shortlist)

@@ -27,13 +27,16 @@ from lmm_classifier.core.index_location import IndexLocation, index_location
 from lmm_classifier.core.label_hierarchy import LabelHierarchy
 from lmm_classifier.core.progress import ProgressCallback, ProgressOption
 from lmm_classifier.core.progress_display import displayed
+from lmm_classifier.index.backends.store_index import StoreIndex
 from lmm_classifier.index.build.editor import IndexEditor
 from lmm_classifier.index.formats import is_durable, write_calibration
+from lmm_classifier.index.opening import open_searched
 from lmm_classifier.index.settings.remembered import config_of_index
 from lmm_classifier.index.staleness import stale_parts
 from lmm_classifier.index.vector_index import Index
 from lmm_classifier.pipeline.calibrating.former_calibration import FormerCalibration, RerankerMeasurement
 from lmm_classifier.pipeline.calibrating.held_out import fit_by_request
+from lmm_classifier.pipeline.calibrating.store_calibration import calibrate_store
 from lmm_classifier.pipeline.fusion_report import compare_ladders, fused_tradeoff, fusion_notes
 from lmm_classifier.pipeline.hierarchy.opening import open_hierarchy
 from lmm_classifier.pipeline.index_encoder import encode_label_names
@@ -79,8 +82,10 @@ def calibrate_index(
     asked = request or CalibrationRequest()
     asked.check()
     refitted = is_durable(path) and IndexEditor(path, config).refit()
-    indexes = Index.open_each(path)
+    indexes = open_searched(config.retrieval, path)
     index = indexes[0]
+    if isinstance(index, StoreIndex):
+        return calibrate_store(index, path, config, asked, progress, reset=reset)
     _check_size(index, path)
     former = FormerCalibration() if reset else FormerCalibration.of(index, config)
     request = former.merged(asked)
@@ -90,7 +95,8 @@ def calibrate_index(
     texts = encode_label_names(indexes, config, path)
     reranking = former.reranking
     with displayed(progress) as show:
-        fit, held_out = fit_by_request(indexes, config, path, request, texts, show)
+        sparse = coarse is None and request.max_calls is None  # these need the probabilities of all labels
+        fit, held_out = fit_by_request(indexes, config, path, request, texts, show, sparse=sparse)
         fitted, predictions = fit
         hierarchy = HierarchyFit.of(coarse, predictions, index.label_names)
         levels = required_guarantees(fitted.held_out, hierarchy, request)

@@ -220,8 +220,9 @@ class Flow:
             for label in labels
             if probabilities[query, label] > 0
         ]
-        rows_of_label = self.index.gallery.rows_of_label
-        nearest, cosines = scored.nearest_among(chosen, rows_of_label, settings.neighbors_per_label)
+        nearest, cosines = scored.nearest_among(
+            chosen, self.retriever.encoders[0].rows_of_each, settings.neighbors_per_label
+        )
         encoders = self.retriever.names
         candidates: list[list[Candidate]] = [[] for _ in probabilities]
         for (query, label), rows, similarities in zip(chosen, nearest, cosines):

@@ -13,14 +13,17 @@ from lmm_classifier.calibration.fusion.cascade import NEVER
 from lmm_classifier.calibration.fusion.encoder_fit import EncoderFit
 from lmm_classifier.calibration.loading import Loaded, Missing, Stale, load_calibration, stored_request
 from lmm_classifier.config import PipelineConfig
-from lmm_classifier.core.index_location import index_location
+from lmm_classifier.core.index_location import IndexLocation, index_location
 from lmm_classifier.data.readers.dataset_spec import DatasetSpec
+from lmm_classifier.index.backends.store_index import StoreIndex
 from lmm_classifier.index.contents import IndexContents
 from lmm_classifier.index.formats import read_index, stored_bytes
 from lmm_classifier.index.matching import likely_places
+from lmm_classifier.index.opening import open_searched, uses_store
 from lmm_classifier.index.settings.remembered import config_of_index
 from lmm_classifier.index.staleness import stale_parts
 from lmm_classifier.neighbors.voting import make_rule
+from lmm_classifier.pipeline.calibrating.store_calibration import state_of_store
 from lmm_classifier.pipeline.hierarchy.opening import open_hierarchy
 from lmm_classifier.pipeline.hierarchy.roll_up import coarse_thresholds
 from lmm_classifier.pipeline.thresholds import Thresholds
@@ -51,19 +54,13 @@ def describe_index(index_path: Path | str, config: PipelineConfig | None = None)
         (32, 'loaded')
     """
     path, config = index_location(index_path), config or config_of_index(index_path)
-    contents = read_index(path)
+    contents, labels, state = _read(path, config)
     manifest = contents.manifest
-    names, label_ids = np.unique(np.array(contents.labels), return_inverse=True)
-    spec = make_rule(config.retrieval, label_ids, len(names))
-    state = load_calibration(contents, spec)
-    if not isinstance(state, Missing) and config.names_encoders:
-        places = likely_places(manifest, config.encoders)
-        state = _OTHER_ENCODERS if places is None else load_calibration(contents, spec, places)
     return {
         "path": str(path),
         "encoders": _describe_encoders(contents),
         "images": manifest.count,
-        "labels": dict(sorted(Counter(contents.labels).items())),
+        "labels": labels,
         "stored_dtype": np.dtype(contents.dtype).name,
         "bytes": stored_bytes(path),
         "dataset": str(DatasetSpec.from_stored(manifest.image_root)),
@@ -71,10 +68,29 @@ def describe_index(index_path: Path | str, config: PipelineConfig | None = None)
         "program": manifest.program,
         "version": contents.version or None,
         "settings": dict(manifest.settings),
-        "stale": list(stale_parts(contents)),
+        "stale": [] if uses_store(config.retrieval, path) else list(stale_parts(contents)),
         "calibration": _describe_calibration(state, contents),
         "thresholds": _thresholds(state, config, contents).to_dict(),
     }
+
+
+def _read(
+    path: IndexLocation, config: PipelineConfig
+) -> tuple[IndexContents, dict[str, int], Loaded | Stale | Missing]:
+    """Read the contents of an index, the number of images of each label, and the state of its calibration."""
+    if uses_store(config.retrieval, path):
+        index = open_searched(config.retrieval, path)[0]
+        if isinstance(index, StoreIndex):
+            counts = dict(zip(index.label_names, index.store.counts.tolist()))
+            return index.contents, counts, state_of_store(index, config.retrieval)
+    contents = read_index(path)
+    names, label_ids = np.unique(np.array(contents.labels), return_inverse=True)
+    spec = make_rule(config.retrieval, label_ids, len(names))
+    state = load_calibration(contents, spec)
+    if not isinstance(state, Missing) and config.names_encoders:
+        places = likely_places(contents.manifest, config.encoders)
+        state = _OTHER_ENCODERS if places is None else load_calibration(contents, spec, places)
+    return contents, dict(sorted(Counter(contents.labels).items())), state
 
 
 def _describe_calibration(state: Loaded | Stale | Missing, contents: IndexContents) -> dict[str, Any]:

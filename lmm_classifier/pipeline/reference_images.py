@@ -15,6 +15,7 @@ from lmm_classifier.core.forking import ForkSafeLock
 from lmm_classifier.data.images import read_image
 from lmm_classifier.data.limits import ImageLimits
 from lmm_classifier.data.readers.opening import source_problem
+from lmm_classifier.index.backends.store_index import StoreIndex
 from lmm_classifier.index.vector_index import Index
 
 logger: logging.Logger = logging.getLogger(__name__)
@@ -40,6 +41,11 @@ class ReferenceImages:
         self._indexes, self._index, self._count, self._limits = indexes, indexes[0], count, limits
         self._cache: OrderedDict[int, Image.Image | None] = OrderedDict()
         self._lock = ForkSafeLock()  # of the cache: several threads ask
+        if count and isinstance(self._index, StoreIndex):
+            raise RerankerError(
+                "Reference images are chosen among all examples of a label, but retrieval.search: store leaves them in "
+                "the store. Set rerank.prompt.mode: names, or retrieval.search: exact."
+            )
         if count and not self._index.manifest.has_images:
             raise RerankerError(
                 "Reference images cannot be shown: the index was made from vectors and has no images. Set "

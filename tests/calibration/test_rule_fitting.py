@@ -12,7 +12,9 @@ from lmm_classifier.calibration.rule_fitting import (
     _largest_of_the_best,
     choose_metric,
     default_sample_size,
+    densely,
     fit_rule,
+    rows_for_shrinkage,
     sample_rows,
     score_held_out,
 )
@@ -158,10 +160,10 @@ def test_one_example_per_label_is_not_whitened():
     assert chosen.metric.shrinkage == 1
 
 
-@given(st.integers(1, 300), st.integers(1, 50), st.integers(1, 400))
-def test_a_sample_has_distinct_rows_in_order(count, labels, most):
+@given(st.integers(1, 300), st.integers(1, 400))
+def test_a_sample_has_distinct_rows_in_order(count, most):
     """All rows where there are few, else as many as allowed."""
-    rows = sample_rows(count, labels, most)
+    rows = sample_rows(count, most)
     assert len(rows) == min(count, most)
     assert len(np.unique(rows)) == len(rows)
     assert (np.diff(rows) > 0).all()
@@ -178,9 +180,9 @@ def test_fewer_examples_are_held_out_where_there_are_very_many(count, size):
 
 def test_fewer_examples_are_sampled_where_there_are_many_labels():
     """Examples times labels bounds the memory, and one example is always there."""
-    assert len(sample_rows(50_000, 2000, MAX_ROWS)) == 10_000
-    assert len(sample_rows(5, 10**9, MAX_ROWS)) == 1
-    assert len(sample_rows(5, 0, MAX_ROWS)) == 5
+    assert densely(MAX_ROWS, 2000) == 10_000
+    assert densely(MAX_ROWS, 10**9) == 1
+    assert densely(MAX_ROWS, 0) == MAX_ROWS
 
 
 @pytest.mark.parametrize("rule", ["knn", "auto"])
@@ -200,15 +202,22 @@ def test_a_fixed_temperature_is_not_fitted(rule):
 def test_the_limits_of_time_and_memory():
     """What is held out and tried, at most; the numbers of the guide to large indexes rest on them."""
     assert (module.MAX_ROWS, module._ROWS_FOR_SHRINKAGE, module._BLOCK) == (20_000, 5000, 4096)
-    assert (module._MAX_SCORES, module._SCORES_FOR_SHRINKAGE) == (20_000_000, 4_000_000)
+    assert (module.MAX_SCORES, module._SCORES_FOR_SHRINKAGE) == (20_000_000, 4_000_000)
     assert (module._MAX_PAIRS, module._MIN_ROWS) == (2_000_000_000, 1000)
 
 
-@pytest.mark.parametrize(("scores", "most"), [(4_000_000, 5000), (14_999, 4999), (30, 10), (2, 1)])
-def test_fewer_examples_judge_the_shrinkage_where_there_are_many_labels(monkeypatch, scores, most):
-    """Examples times labels bounds the time: 5,000 of them at most, and at least one."""
-    asked = []
-    monkeypatch.setattr(module, "_SCORES_FOR_SHRINKAGE", scores)
-    monkeypatch.setattr(module, "sample_rows", lambda *sizes: asked.append(sizes) or sample_rows(*sizes))
-    choose_metric(spec_of(), gallery_of())
-    assert asked == [(60, 3, most)]
+@pytest.mark.parametrize(("labels", "most"), [(800, 5000), (1000, 4000), (4000, 1000), (100_000, 1000), (0, 5000)])
+def test_fewer_examples_judge_the_shrinkage_where_there_are_many_labels(labels, most):
+    """Examples times labels bounds the time: 5,000 of them at most, and at least a thousand."""
+    assert rows_for_shrinkage(labels) == most
+
+
+def test_the_shrinkage_is_judged_by_sparse_scores_where_dense_ones_do_not_fit(monkeypatch):
+    """The losses are those of dense scores."""
+    gallery = gallery_of()
+    dense = choose_metric(spec_of(), gallery)
+    monkeypatch.setattr(module, "_SCORES_FOR_SHRINKAGE", 30)
+    monkeypatch.setattr(module, "_LEAST_FOR_SHRINKAGE", 60)
+    sparse = choose_metric(spec_of(), gallery)
+    assert sparse.metric.shrinkage == dense.metric.shrinkage
+    assert sparse.losses == pytest.approx(dense.losses, rel=1e-3)

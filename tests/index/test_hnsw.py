@@ -36,7 +36,10 @@ def file_in(folder):
 
 @pytest.mark.parametrize("rule", ["auto", "knn", "top_k_mean_prototype", "gda"])
 def test_a_shortlist_of_all_rows_gives_the_exact_scores(folder, rule):
-    """For every rule: the same scores, familiarity and neighbors, with and without rows left out."""
+    """For every rule: the same scores, familiarity and neighbors, with and without rows left out.
+
+    The rules are fitted through the search that answers, in other precisions; so the last digits differ.
+    """
     index = Index.open(folder)
     queries = random_embeddings(np.random.default_rng(1), 20, 32) / 3 + rows()[:20]
     out = [index.hashes[n] if n % 2 else None for n in range(20)]
@@ -44,8 +47,8 @@ def test_a_shortlist_of_all_rows_gives_the_exact_scores(folder, rule):
     approximate = Retriever.open(RetrievalConfig(index_path=folder, rule=rule, search="ann"), [index])
     vectors = QueryVectors.given(queries)
     expected, actual = exact.score(vectors, out), approximate.score(vectors, out)
-    np.testing.assert_array_equal(actual.log_probabilities, expected.log_probabilities)
-    np.testing.assert_array_equal(actual.familiarity, expected.familiarity)
+    np.testing.assert_allclose(actual.log_probabilities, expected.log_probabilities, atol=1e-4)
+    np.testing.assert_allclose(actual.familiarity, expected.familiarity, atol=1e-4)
     actual_nearest, expected_nearest = (
         part.parts[0].scores.similarities.nearest_each(5)[0] for part in (actual, expected)
     )

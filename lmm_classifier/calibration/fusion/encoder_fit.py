@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from lmm_classifier.calibration.fitted_rule import FittedRule
 from lmm_classifier.core.arrays import Float64Array, nest
 from lmm_classifier.neighbors.gallery import Gallery
+from lmm_classifier.neighbors.gathering.gathered import UnreadLabels
 from lmm_classifier.neighbors.metric import is_projected, norms_in
 from lmm_classifier.neighbors.novelty import NEIGHBORS, Familiarity, by_label, is_large
 
@@ -25,6 +26,14 @@ class EncoderFit:
     rule: FittedRule
     familiarity: Familiarity
     norms: Float64Array | None = None  # (N,) of the examples in the metric, where it is projected
+    unread: UnreadLabels = field(default_factory=UnreadLabels)  # where answers come from a shortlist
+    # (C, d) of square roots, where the rows are in a store and the metric takes roots
+    means: Float64Array | None = None
+
+    @property
+    def scores_in_metric(self) -> bool:
+        """Return whether labels are scored in the within-class metric."""
+        return self.rule.spec is None or self.rule.spec.within_class_metric
 
     def to_arrays(self) -> dict[str, NDArray[Any]]:
         """Return the arrays that rebuild it."""
@@ -32,6 +41,8 @@ class EncoderFit:
             **self.rule.to_arrays(),
             **nest("familiarity", self.familiarity.to_arrays()),
             **({} if self.norms is None else {"norms": self.norms}),
+            **({"unread": self.unread.to_array()} if self.unread.lines else {}),
+            **({} if self.means is None else {"means": self.means}),
         }
 
     def completed(self, gallery: Gallery, known_norms: Float64Array | None = None) -> EncoderFit:

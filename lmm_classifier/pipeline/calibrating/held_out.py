@@ -44,8 +44,13 @@ def fit_by_request(
     request: CalibrationRequest,
     texts: Sequence[Float32Array | None],
     progress: ProgressCallback | None,
+    *,
+    sparse: bool = False,
 ) -> tuple[Fit, HeldOut]:
-    """Fit by the strategy that the request asks for; return the fit, and what to say of the strategy."""
+    """Fit by the strategy that the request asks for; return the fit, and what to say of the strategy.
+
+    `sparse` allows predictions that hold the best and the true labels only; see `fit_by_leave_one_out`.
+    """
     hold_out = _HoldOut(indexes, config, path, progress)
     if request.holdout is not None:
         spec = DatasetSpec.of(request.holdout)
@@ -57,7 +62,7 @@ def fit_by_request(
     if groups is not None:
         fit = fit_by_groups(config.retrieval, indexes, groups, texts, progress)
         return fit, replace(held_out, method=f"held out with their group, of {len(np.unique(groups))} groups")
-    fit = fit_by_leave_one_out(config.retrieval, indexes, texts=texts, progress=progress)
+    fit = fit_by_leave_one_out(config.retrieval, indexes, texts=texts, progress=progress, sparse=sparse)
     exact = all(isinstance(index.transform, IdentityTransform) for index in indexes)
     method = "held out one by one" if exact else "held out by folds, because the transform is fitted"
     return fit, replace(held_out, method=method)

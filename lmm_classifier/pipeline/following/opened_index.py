@@ -19,6 +19,7 @@ from lmm_classifier.index.build.editor import IndexEditor
 from lmm_classifier.index.formats import is_table
 from lmm_classifier.index.manifest import Manifest
 from lmm_classifier.index.matching import require_backends
+from lmm_classifier.index.opening import open_searched
 from lmm_classifier.index.settings.remembered import config_of_index
 from lmm_classifier.index.vector_index import Index
 from lmm_classifier.index.watcher import IndexWatcher, NoWatcher
@@ -41,7 +42,7 @@ class OpenedIndex:
         self._given, self._given_index = encoder, index
         path = absolute_location(config.retrieval.index_path)
         watcher = IndexWatcher(Path(path)) if index is None and not is_table(path) else NoWatcher()
-        indexes = Index.open_each(config.retrieval.index_path) if index is None else _alone(index)
+        indexes = open_searched(config.retrieval) if index is None else _alone(index)
         manifest = indexes[0].manifest
         if encoder is None and [section.backend for section in config.encoders] == [BACKEND]:
             _require_name(config.encoders[0], manifest, str(config.retrieval.index_path))

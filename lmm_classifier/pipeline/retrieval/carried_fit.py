@@ -58,4 +58,4 @@ def _carried(fit: EncoderFit, changes: ChangesSince, spec: RuleSpec) -> EncoderF
 
     familiarity = replace(fit.familiarity, knn_distance=of_rows(fit.familiarity.knn_distance))
     norms = None if fit.norms is None else of_rows(fit.norms)
-    return EncoderFit(replace(fit.rule, spec=spec), familiarity, norms)
+    return replace(fit, rule=replace(fit.rule, spec=spec), familiarity=familiarity, norms=norms)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
@@ -12,18 +11,17 @@ from lmm_classifier.calibration.fusion.encoder_fit import EncoderFit
 from lmm_classifier.core.arrays import Float32Array, Float64Array, IntArray
 from lmm_classifier.core.linalg import threads_for
 from lmm_classifier.core.numerics import log_softmax
-from lmm_classifier.index.formats import is_durable
-from lmm_classifier.index.hnsw import HnswGraph, wants_graph
+from lmm_classifier.index.hnsw import HnswGraph, open_graph
 from lmm_classifier.index.vector_index import Index
 from lmm_classifier.neighbors.config import RetrievalConfig
 from lmm_classifier.neighbors.gallery import Gallery, directions
+from lmm_classifier.neighbors.gathering.gathered import GatheredSimilarities
 from lmm_classifier.neighbors.metric import gallery_in_metric
-from lmm_classifier.neighbors.shortlist import ShortlistSimilarities
+from lmm_classifier.neighbors.shortlist import SHORTLIST, ShortlistSimilarities
 from lmm_classifier.neighbors.similarities import GallerySimilarities
 
-_SHORTLIST = 500  # rows; of the ten nearest it misses one in some thousands (see benchmarks/search.py)
-
-Compared = GallerySimilarities | ShortlistSimilarities
+_InMemory = GallerySimilarities | ShortlistSimilarities
+Compared = GallerySimilarities | ShortlistSimilarities | GatheredSimilarities
 
 
 @dataclass(frozen=True)
@@ -47,7 +45,7 @@ class EncoderRetriever:
 
     @classmethod
     def open(
-        cls, config: RetrievalConfig, index: Index, fit: EncoderFit, former: EncoderRetriever | None, whole: bool
+        cls, config: RetrievalConfig, index: Index, fit: EncoderFit, former: EncoderRetriever | None
     ) -> EncoderRetriever:
         """Open retrieval over an index.
 
@@ -56,7 +54,6 @@ class EncoderRetriever:
             index: the examples.
             fit: of the rule, complete or not.
             former: the same of another version of the index, whose work is reused where it still holds.
-            whole: whether these are all examples; the search graph of a part is not stored.
         """
         same_metric = former is not None and former.fit.rule.metric.equals(fit.rule.metric)
         reusable = former if same_metric else None
@@ -71,12 +68,17 @@ class EncoderRetriever:
             reusable.metric_gallery if reusable else None,
             former_rows,
         )
-        graph = None
-        if wants_graph(config.search, len(index)):
-            is_stored = whole and index.contents.version > 0 and is_durable(config.index_path)  # else it is in memory
-            folder = Path(config.index_path) if is_stored else None
-            graph = HnswGraph(index, folder, former.graph if former else None)
-        return cls(index, fit, metric_gallery, graph)
+        return cls(index, fit, metric_gallery, open_graph(config, index, former.graph if former else None))
+
+    @property
+    def rows_of_each(self) -> Sequence[IntArray] | None:
+        """Return the rows of each label, ascending."""
+        return self.index.gallery.rows_of_label
+
+    @property
+    def queries_at_once(self) -> int:
+        """How many queries to score at a time, so that memory does not grow with the index."""
+        return self.index.gallery.queries_at_once
 
     def fitted_by(self, fit: EncoderFit) -> EncoderRetriever:
         """Return retrieval over the same examples by another fit."""
@@ -101,17 +103,18 @@ class EncoderRetriever:
             plain,
         )
 
-    def _compare(self, vectors: Float32Array, left_out: Sequence[IntArray]) -> tuple[Compared, Compared]:
+    def _compare(self, vectors: Float32Array, left_out: Sequence[IntArray]) -> tuple[_InMemory, _InMemory]:
         """Compare vectors (n, dim) with the examples or a shortlist of them: in the index's space, in the metric."""
         gallery, queries, metric = self.index.gallery, self.index.queries(vectors), self.fit.rule.metric
         if self.graph is None:
             exact = gallery.compare(queries, left_out)
             return exact, self.metric_gallery.compare(metric.whiten(exact.embeddings), left_out)
         spare = max(map(len, left_out), default=0)  # as many of those found may have been left out
-        shortlist = self.graph.search(directions(queries)[0], _SHORTLIST + spare)
-        plain = ShortlistSimilarities.of(gallery, queries, shortlist, left_out)
-        mapped = metric.whiten(plain.embeddings)
-        return plain, ShortlistSimilarities.of(self.metric_gallery, mapped, shortlist, left_out)
+        shortlist = self.graph.search(directions(queries)[0], SHORTLIST + spare)
+        in_metric, unread = self.fit.scores_in_metric, self.fit.unread
+        plain = ShortlistSimilarities.of(gallery, queries, shortlist, left_out, None if in_metric else unread)
+        mapped, lines = metric.whiten(plain.embeddings), unread if in_metric else None
+        return plain, ShortlistSimilarities.of(self.metric_gallery, mapped, shortlist, left_out, lines)
 
 
 def _former_rows(former: EncoderRetriever | None, index: Index) -> list[int]:

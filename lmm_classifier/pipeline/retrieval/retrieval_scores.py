@@ -9,6 +9,7 @@ import numpy as np
 
 from lmm_classifier.calibration.fusion.cascade import Stage
 from lmm_classifier.core.arrays import Float64Array, IntArray
+from lmm_classifier.neighbors.gathering.gathered import GatheredSimilarities
 from lmm_classifier.pipeline.retrieval.encoder_retriever import EncoderScores
 
 _UNFAMILIAR = -4.0  # as where no example is left to compare with
@@ -75,7 +76,7 @@ class RetrievalScores:
         return nearest
 
     def nearest_among(
-        self, wanted: Sequence[tuple[int, int]], rows_of: Sequence[IntArray], k: int
+        self, wanted: Sequence[tuple[int, int]], rows_of: Sequence[IntArray] | None, k: int
     ) -> tuple[IntArray, Float64Array]:
         """Return for w pairs of an image and a label, sorted by image, the k nearest of its examples.
 
@@ -83,7 +84,7 @@ class RetrievalScores:
 
         Args:
             wanted: the pairs.
-            rows_of: for each label its rows in the index.
+            rows_of: for each label its rows in the index; None: of the rows that were read.
             k: most examples of a pair.
 
         Returns:
@@ -96,8 +97,13 @@ class RetrievalScores:
         for encoder, numbers in by_encoder.items():
             part = self.parts[encoder]
             places = part.places_of(np.array([wanted[number][0] for number in numbers], np.int64))
-            pairs = [(int(place), rows_of[wanted[number][1]]) for place, number in zip(places, numbers)]
-            found, similar = part.scores.similarities.nearest_among(pairs, k)
+            labels = [(int(place), wanted[number][1]) for place, number in zip(places, numbers)]
+            similarities = part.scores.similarities
+            if isinstance(similarities, GatheredSimilarities):
+                found, similar = similarities.nearest_of_labels(labels, k)
+            else:
+                each = rows_of or ()
+                found, similar = similarities.nearest_among([(place, each[label]) for place, label in labels], k)
             rows[numbers, : found.shape[1]], cosines[numbers, : found.shape[1]] = found, similar
         return rows, cosines
 

@@ -13,17 +13,23 @@ from lmm_classifier.calibration.fit import fit_by_leave_one_out
 from lmm_classifier.calibration.loading import usable_calibration
 from lmm_classifier.calibration.predictions import HeldOutPredictions
 from lmm_classifier.calibration.priors.prior_estimate import PriorEstimate
+from lmm_classifier.calibration.sparse.store_fit import fit_through_store
+from lmm_classifier.calibration.sparse.store_loading import usable_store_calibration
 from lmm_classifier.core.arrays import Float32Array, IntArray
 from lmm_classifier.core.fingerprint import encoder_names
 from lmm_classifier.core.progress import ProgressCallback
 from lmm_classifier.embeddings.whitening import IdentityTransform
+from lmm_classifier.index.backends.store_index import StoreIndex
 from lmm_classifier.index.vector_index import Index
 from lmm_classifier.neighbors.config import RetrievalConfig
+from lmm_classifier.neighbors.gathering.reading import ReadingLimits
+from lmm_classifier.neighbors.gathering.store_rule import make_store_rule
 from lmm_classifier.neighbors.voting import make_rule
 from lmm_classifier.pipeline.retrieval.carried_fit import CarriedFit
 from lmm_classifier.pipeline.retrieval.encoder_retriever import EncoderRetriever
 from lmm_classifier.pipeline.retrieval.query_vectors import QueryVectors
 from lmm_classifier.pipeline.retrieval.retrieval_scores import RetrievalScores, ScoresOfEncoder
+from lmm_classifier.pipeline.retrieval.store_retriever import StoreRetriever
 
 
 @dataclass(frozen=True)
@@ -34,7 +40,7 @@ class Retriever:
     calibration of the index, None where it is missing or stale.
     """
 
-    encoders: tuple[EncoderRetriever, ...]
+    encoders: tuple[EncoderRetriever | StoreRetriever, ...]
     calibration: Calibration
     stored: Calibration | None
     similarity_encoder: int  # place of the encoder whose nearest similarity is given
@@ -66,6 +72,8 @@ class Retriever:
                 that is opened without `former`.
         """
         first = indexes[0]
+        if isinstance(first, StoreIndex):
+            return cls._of_store(config, first, labels, progress)
         spec = make_rule(config, first.label_ids, len(first.label_names))
         stored = usable_calibration(first.contents, spec, [index.encoder for index in indexes])
         other_vectors: list[Float32Array | None] = [None] * len(indexes)
@@ -81,15 +89,33 @@ class Retriever:
             calibration = _carried(fitted, config, indexes[0], first)
             is_carried = calibration is not None
             if calibration is None:
-                calibration = fit_by_leave_one_out(config, indexes, other_vectors=other_vectors, progress=progress)[0]
+                calibration = fit_by_leave_one_out(
+                    config, indexes, other_vectors=other_vectors, progress=progress, sparse=True
+                )[0]
                 fitted = CarriedFit.of(calibration, indexes[0].contents, first.contents)
-        formers = former.encoders if former is not None and len(former.encoders) == len(indexes) else ()
+        formers = [encoder for encoder in former.encoders if isinstance(encoder, EncoderRetriever)] if former else []
+        formers = formers if len(formers) == len(indexes) else []
         encoders = tuple(
-            EncoderRetriever.open(config, index, fit, formers[place] if formers else None, labels is None)
+            EncoderRetriever.open(config, index, fit, formers[place] if formers else None)
             for place, (index, fit) in enumerate(zip(indexes, calibration.fits, strict=True))
         )
         calibration = replace(calibration, fits=tuple(encoder.fit for encoder in encoders))
         return cls(encoders, calibration, stored, _similarity_encoder(config, calibration), fitted, is_carried)
+
+    @classmethod
+    def _of_store(
+        cls,
+        config: RetrievalConfig,
+        index: StoreIndex,
+        labels: Sequence[str] | None,
+        progress: ProgressCallback | None,
+    ) -> Retriever:
+        if labels is not None:
+            index.only(labels)
+        spec = make_store_rule(config, len(index.label_names), ReadingLimits())
+        stored = usable_store_calibration(index.contents, index.store.version, spec)
+        calibration = stored or fit_through_store(config, index.store, progress=progress)[0]
+        return cls((StoreRetriever.open(index, calibration.fits[0]),), calibration, stored, 0)
 
     @property
     def index(self) -> Index:
@@ -157,7 +183,7 @@ class Retriever:
         self, vectors: QueryVectors, leave_out: Sequence[str | None] | None = None
     ) -> Iterator[tuple[slice, RetrievalScores]]:
         """Score images part by part, so that memory does not grow with the index."""
-        step = min(encoder.index.gallery.queries_at_once for encoder in self.encoders)
+        step = min(encoder.queries_at_once for encoder in self.encoders)
         for start in range(0, len(vectors), step):
             part = slice(start, start + step)
             yield part, self.score(vectors.part(part), leave_out[part] if leave_out is not None else None)

@@ -28,7 +28,7 @@ def index_of(seed, per_label, noise=1.0):
 
 
 def accuracy(fit, index, rows, ids):
-    scores = EncoderRetriever.open(RetrievalConfig(), index, fit, None, whole=False).score(rows, [])
+    scores = EncoderRetriever.open(RetrievalConfig(), index, fit, None).score(rows, [])
     return (scores.log_probabilities.argmax(axis=1) == ids).mean()
 
 

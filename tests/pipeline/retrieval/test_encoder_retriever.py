@@ -34,8 +34,8 @@ def fit(index):
     return fit_by_leave_one_out(CONFIG, [index])[0].fits[0]
 
 
-def opened(index, fit, former=None, config=CONFIG, whole=True):
-    return EncoderRetriever.open(config, index, fit, former, whole)
+def opened(index, fit, former=None, config=CONFIG):
+    return EncoderRetriever.open(config, index, fit, former)
 
 
 def assert_same_answers(found, expected, left_out=()):
@@ -185,10 +185,10 @@ def test_the_graph_is_used_from_its_size_on(index, fit, path, monkeypatch):
     monkeypatch.setattr(hnsw, "ANN_FROM", len(index) + 1)
     assert opened(index, fit, config=auto).graph is None
     monkeypatch.setattr(hnsw, "ANN_FROM", len(index))
-    searched = opened(index, fit, config=auto, whole=False)
+    searched = opened(index, fit, config=auto)
     assert searched.graph is not None
     assert opened(index, fit, config=exact).graph is None
-    assert opened(index, fit, config=ann(path), whole=False).graph is not None
+    assert opened(index, fit, config=ann(path)).graph is not None
     assert_same_answers(searched, opened(index, fit))
 
 
@@ -196,7 +196,8 @@ def test_the_graph_of_a_durable_index_is_stored(fit, tmp_path, caplog, monkeypat
     """One of some labels is not, nor one of an index in a file; these cause no warning either."""
     pytest.importorskip("faiss")
     folder, file = write_clusters(tmp_path / "index"), write_clusters(tmp_path / "index.npz")
-    opened(Index.open(folder), fit, config=ann(folder), whole=False)
+    of_two = Index.open(folder).only(["a", "b"])
+    opened(of_two, fit_by_leave_one_out(CONFIG, [of_two])[0].fits[0], config=ann(folder))
     opened(Index.open(file), fit, config=ann(file))
     assert graph_files(tmp_path) == []
     assert not [record for record in caplog.records if record.levelname != "INFO"]
@@ -224,7 +225,7 @@ def test_a_shortlist_loses_little(tmp_path, monkeypatch):
     rows = clustered_embeddings(np.random.default_rng(0), labels, DIM, 0.5)
     index = Index.open(write_vectors(tmp_path / "index.npz", labels, rows))
     fit = fit_by_leave_one_out(CONFIG, [index])[0].fits[0]
-    monkeypatch.setattr(module, "_SHORTLIST", 20)
+    monkeypatch.setattr(module, "SHORTLIST", 20)
     exact, searched = opened(index, fit), opened(index, fit, config=ann(tmp_path / "index.npz"))
     own = [np.array([row]) for row in range(100)]
     best = [part.score(rows[:100], own).log_probabilities.argmax(axis=1) for part in (exact, searched)]

@@ -54,7 +54,8 @@ def calls(monkeypatch):
     """The indexes and further vectors that every fit on opening was given; the same fit is made once."""
     calls = []
 
-    def fit(config, indexes, other_vectors, progress):
+    def fit(config, indexes, other_vectors, progress, sparse):
+        assert sparse
         calls.append((indexes, other_vectors))
         if any(vectors is not None for vectors in other_vectors):
             return fit_by_leave_one_out(config, indexes, other_vectors=other_vectors, progress=progress)

@@ -1,0 +1,98 @@
+"""What a calibration needs to know of all rows of a store: their scatter, a sample, and the density of each label."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from lmm_classifier.core.arrays import Float64Array, IntArray
+from lmm_classifier.core.protocols import RowStore
+from lmm_classifier.core.rows import RowBlock
+from lmm_classifier.neighbors.gathering.reading import join_rows
+from lmm_classifier.neighbors.metric import WithinClassScatter, apply_power_normalization, scatter_of
+from lmm_classifier.neighbors.novelty import NEIGHBORS
+
+_READ = 4096  # rows at a time
+_DENSITY_ROWS = 20_000  # rows that tell the density, of all labels together
+
+
+def fit_store_scatter(store: RowStore, power_normalize: bool | None = None) -> WithinClassScatter:
+    """Measure the pooled scatter within labels of all rows; memory does not grow with their number.
+
+    The rows are read once; twice where the metric takes square roots, because the store has no means of these.
+    `power_normalize` None takes them where no number is negative, as `fit_scatter` does.
+    """
+    if power_normalize is None:
+        power_normalize = bool((store.means >= 0).all()) and all(
+            (np.asarray(block.vectors) >= 0).all() for block in _vectors(store)
+        )
+    counts = store.counts
+    sums = store.means * counts[:, None]
+    if power_normalize:
+        sums = np.zeros(store.means.shape)
+        for block in _vectors(store):
+            np.add.at(sums, block.label_ids, _rows(block, power_normalize))
+    means, total = sums / np.maximum(counts, 1)[:, None], int(counts.sum())
+    center = (sums.sum(axis=0) / max(total, 1)).astype(np.float32)
+    deviations = (_rows(block, power_normalize) - means[block.label_ids] for block in _vectors(store))
+    freedom = max(total - int((counts > 0).sum()), 1)
+    return scatter_of(deviations, total, freedom, means, center, power_normalize)
+
+
+def sample_of_store(store: RowStore, most: int) -> RowBlock:
+    """Read the rows with the lowest content hashes, with their vectors, ordered by id."""
+    ids, contents = np.empty(0, np.int64), np.empty(0, np.str_)
+    for block in store.blocks(("contents",)):
+        ids = np.concatenate([ids, block.ids])
+        contents = np.concatenate([contents, np.array(list(block.contents or ()), np.str_)])
+        order = np.lexsort((ids, contents))[:most]
+        ids, contents = ids[order], contents[order]
+    ids = np.sort(ids)
+    parts = [store.rows_of_ids(ids[start : start + _READ], ("vectors",)) for start in range(0, len(ids), _READ)]
+    return join_rows(parts) if parts else store.rows_of_ids(ids, ("vectors",))
+
+
+def label_densities(store: RowStore) -> Float64Array:
+    """Return for each label (C,) the mean of 1 - mean cosine of its rows to their ten nearest others.
+
+    Ten rows of a label tell it, fewer where there are very many labels. A label that is not asked about has the mean
+    of the others.
+    """
+    counts = store.counts
+    with_rows = np.flatnonzero(counts)
+    asked = with_rows
+    if len(with_rows) > _DENSITY_ROWS:
+        asked = with_rows[np.linspace(0, len(with_rows) - 1, _DENSITY_ROWS).astype(np.int64)]
+    most = max(min(NEIGHBORS, _DENSITY_ROWS // max(len(asked), 1)), 1)
+    totals, number = np.zeros(len(counts)), np.zeros(len(counts), np.int64)
+    for block in store.rows_of_labels(asked, ("vectors",), most):
+        distances = _distances(store, block)
+        np.add.at(totals, block.label_ids, distances)
+        np.add.at(number, block.label_ids, 1)
+    known = number > 0
+    overall = totals.sum() / max(int(number.sum()), 1) if known.any() else 1.0
+    return np.where(known, totals / np.maximum(number, 1), overall)
+
+
+def _distances(store: RowStore, block: RowBlock) -> Float64Array:
+    """Return 1 - mean cosine (b,) of rows to their nearest others; 1 where there is no other."""
+    ids, cosines = store.nearest(np.asarray(block.vectors, np.float32), NEIGHBORS + 1)
+    is_other = (ids >= 0) & (ids != block.ids[:, None])
+    is_other &= np.cumsum(is_other, axis=1) <= NEIGHBORS
+    count = is_other.sum(axis=1)
+    return np.where(count > 0, 1 - np.where(is_other, cosines, 0).sum(axis=1) / np.maximum(count, 1), 1.0)
+
+
+def others_of(rows: RowBlock, labels: int, each: int) -> list[IntArray]:
+    """Return for each row `each` labels at random, ascending; the same ones with every call."""
+    draw = np.random.default_rng(0)
+    return [np.unique(draw.integers(0, labels, min(each, labels))) for _ in range(len(rows))]
+
+
+def _vectors(store: RowStore) -> Iterator[RowBlock]:
+    yield from store.blocks(("vectors",))
+
+
+def _rows(block: RowBlock, power_normalize: bool) -> Float64Array:
+    return apply_power_normalization(np.asarray(block.vectors, np.float32), power_normalize).astype(np.float64)

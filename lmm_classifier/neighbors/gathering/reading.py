@@ -1,0 +1,236 @@
+"""Reads from a store the rows that compete for each query: which labels, and then their rows, each once a block."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from threading import Lock
+
+import numpy as np
+
+from lmm_classifier.core.arrays import Float32Array, Float64Array, IntArray
+from lmm_classifier.core.protocols import RowStore
+from lmm_classifier.core.rows import RowBlock, empty_rows
+from lmm_classifier.neighbors.gallery import directions
+from lmm_classifier.neighbors.metric import WithinClassMetric
+from lmm_classifier.neighbors.novelty import NEIGHBORS
+from lmm_classifier.neighbors.rescoring import number_rows
+
+_BYTES_AT_ONCE = 1 << 28  # of vectors in memory at a time: 268 MB
+_NORMS_KEPT = 1 << 23  # norms in memory: 67 MB
+_ROWS = 4096  # mapped at a time
+
+
+@dataclass(frozen=True)
+class ReadingLimits:
+    """Which rows of a store are read for a query. Answers and calibrations with other limits do not fit together."""
+
+    likely: int = 16  # labels with the nearest means
+    nearest: int = 100  # rows nearest in the space in which labels are scored, whose labels are read too
+    labels: int = 48  # labels in all
+    rows: int = 1000  # of one label; always the same ones, and those found near
+
+    @property
+    def name(self) -> str:
+        """Return them in words, as a calibration names them."""
+        return f"{self.labels} labels of {self.likely} means and {self.nearest} rows, {self.rows} rows each"
+
+
+@dataclass(frozen=True)
+class FoundRows:
+    """What the search of a store found near n queries: ids (n, k) and labels (n, k), -1 for none; nearest first."""
+
+    ids: IntArray
+    label_ids: IntArray
+
+    @classmethod
+    def near(cls, store: RowStore, queries: Float32Array, k: int) -> FoundRows:
+        """Search the k rows nearest to normalized queries (n, d)."""
+        ids, _ = store.nearest(queries, k)
+        return cls(ids, labels_of_ids(store, ids))
+
+    def without(self, ids: Sequence[IntArray]) -> FoundRows:
+        """Return the same without some ids per query."""
+        gone = np.array([np.isin(row, dropped) for row, dropped in zip(self.ids, ids, strict=True)], bool)
+        gone = gone.reshape(self.ids.shape)
+        return FoundRows(np.where(gone, -1, self.ids), np.where(gone, -1, self.label_ids))
+
+
+def labels_of_ids(store: RowStore, ids: IntArray) -> IntArray:
+    """Return the labels of ids of any shape; -1 stays."""
+    unique = np.unique(ids[ids >= 0])
+    if not len(unique):
+        return np.full(ids.shape, -1, np.int64)
+    label_ids = store.rows_of_ids(unique, ()).label_ids
+    places = np.searchsorted(unique, ids).clip(0, len(unique) - 1)
+    return np.where(ids >= 0, label_ids[places], -1)
+
+
+def competing_labels(
+    limits: ReadingLimits, cosines_to_means: Float64Array, neighbors: FoundRows, in_space: FoundRows
+) -> list[IntArray]:
+    """Return for each of n queries the labels to read, ascending.
+
+    They are the labels with the nearest means, then those of the nearest neighbors, and then those of the rows that
+    are nearest in the space of the scores, as many as the limits allow.
+
+    Args:
+        limits: how many.
+        cosines_to_means: (n, C) in the space of the scores; -inf where a label has no row.
+        neighbors: the rows nearest in the space of the index.
+        in_space: the rows nearest in the space of the scores.
+    """
+    chosen, count = [], min(limits.likely, cosines_to_means.shape[1])
+    for query, cosines in enumerate(cosines_to_means):
+        likely = np.argpartition(-cosines, count - 1)[:count] if count else np.empty(0, np.int64)
+        likely = likely[np.lexsort((likely, -cosines[likely]))]
+        likely = likely[np.isfinite(cosines[likely])]
+        near = neighbors.label_ids[query][:NEIGHBORS]
+        wanted = np.concatenate([likely, near, in_space.label_ids[query]])
+        labels, first = np.unique(wanted, return_index=True)
+        first = np.sort(first[labels >= 0])[: max(limits.labels, 1)]
+        chosen.append(np.sort(wanted[first]))
+    return chosen
+
+
+@dataclass(frozen=True)
+class GatheredRows:
+    """The rows read for some queries, each once, and for each query which of them it is compared with."""
+
+    rows: RowBlock  # m, with vectors
+    norms: Float64Array  # (m,) in the metric
+    of_queries: list[IntArray]  # places among the m rows, for each query
+
+    def pairs(self) -> tuple[IntArray, IntArray]:
+        """Return the query and the row (P,) of each pair, ordered by query."""
+        return number_rows(self.of_queries)
+
+
+@dataclass
+class RowReader:
+    """Reads rows of labels with their norms in a metric; norms are remembered, as many as memory allows."""
+
+    store: RowStore
+    metric: WithinClassMetric
+    limits: ReadingLimits
+    _norms: OrderedDict[int, Float64Array] = field(default_factory=OrderedDict)  # by label
+    _kept: int = 0
+    _lock: Lock = field(default_factory=Lock)
+
+    def read(
+        self, labels: Sequence[IntArray], found: Sequence[FoundRows], left_out: Sequence[IntArray] = ()
+    ) -> Iterator[tuple[slice, GatheredRows]]:
+        """Yield consecutive queries with the rows to compare them with, so many that their rows fit in memory.
+
+        Args:
+            labels: for each query the labels to read.
+            found: rows that the search found, which are read too where their label is too large to be read whole.
+            left_out: ids to leave out, per query.
+        """
+        for part in self._parts(labels):
+            yield part, self._read(part, labels[part], found, left_out[part] if left_out else ())
+
+    def _parts(self, labels: Sequence[IntArray]) -> Iterator[slice]:
+        sizes = np.minimum(self.store.counts, self.limits.rows)
+        most = _BYTES_AT_ONCE // (4 * max(self.store.means.shape[1], 1))
+        start, held, together = 0, 0, set[int]()
+        for query, wanted in enumerate(labels):
+            new = [label for label in wanted.tolist() if label not in together]
+            more = int(sizes[new].sum())
+            if query > start and held + more > most:
+                yield slice(start, query)
+                start, held, together = query, 0, set()
+                more = int(sizes[wanted].sum())
+            together.update(wanted.tolist())
+            held += more
+        if len(labels) > start:
+            yield slice(start, len(labels))
+
+    def _read(
+        self, part: slice, labels: Sequence[IntArray], found: Sequence[FoundRows], left_out: Sequence[IntArray]
+    ) -> GatheredRows:
+        store, most = self.store, self.limits.rows
+        union = np.unique(np.concatenate([*labels, np.empty(0, np.int64)]))
+        blocks = list(store.rows_of_labels(union, ("vectors",), most)) if len(union) else []
+        rows = join_rows([*blocks, empty_rows(store.means.shape[1])])
+        order = np.lexsort((rows.ids, rows.label_ids))
+        rows = _taken(rows, order)
+        near = np.concatenate([f.ids[part][store.counts[f.label_ids[part]] > most] for f in found] or [rows.ids[:0]])
+        near = np.setdiff1d(near[near >= 0], rows.ids)
+        extra = store.rows_of_ids(near, ("vectors",)) if len(near) else empty_rows(store.means.shape[1])
+        norms = np.concatenate([self._norms_of_labels(rows), self._norms_of(_vectors(extra))])
+        starts = np.searchsorted(rows.label_ids, union)
+        ends = np.searchsorted(rows.label_ids, union, side="right")
+        every = join_rows([rows, extra])
+        of_queries = []
+        for number, wanted in enumerate(labels):
+            places = np.searchsorted(union, wanted)
+            own = np.concatenate([np.arange(starts[p], ends[p]) for p in places] or [np.empty(0, np.int64)])
+            ids = np.concatenate([f.ids[part.start + number] for f in found] or [near[:0]])
+            own = np.concatenate([own, len(rows) + np.flatnonzero(np.isin(extra.ids, ids))])
+            if len(left_out):
+                own = own[~np.isin(every.ids[own], left_out[number])]
+            of_queries.append(own)
+        return GatheredRows(every, norms, of_queries)
+
+    def _norms_of(self, vectors: Float32Array) -> Float64Array:
+        norms = np.empty(len(vectors))
+        for start in range(0, len(vectors), _ROWS):
+            part = slice(start, start + _ROWS)
+            norms[part] = directions(self.metric.whiten(vectors[part]))[1]
+        return norms
+
+    def _norms_of_labels(self, rows: RowBlock) -> Float64Array:
+        """Return the norms (m,) of rows that are sorted by label; those of each label are computed once."""
+        labels, starts, counts = np.unique(rows.label_ids, return_index=True, return_counts=True)
+        vectors, norms = _vectors(rows), np.empty(len(rows))
+        with self._lock:
+            known = {label: self._norms.get(label) for label in labels.tolist()}
+        missing = [
+            np.arange(start, start + count)
+            for label, start, count in zip(labels.tolist(), starts, counts)
+            if known[label] is None
+        ]
+        places = np.concatenate([*missing, np.empty(0, np.int64)])
+        norms[places] = self._norms_of(vectors[places])
+        for label, start, count in zip(labels.tolist(), starts, counts):
+            of_label = known[label]
+            if of_label is None:
+                self._keep(label, norms[start : start + count].copy())
+            else:
+                norms[start : start + count] = of_label
+        return norms
+
+    def _keep(self, label: int, norms: Float64Array) -> None:
+        with self._lock:
+            if label in self._norms:
+                return
+            self._norms[label] = norms
+            self._kept += len(norms)
+            while self._kept > _NORMS_KEPT:
+                self._kept -= len(self._norms.popitem(last=False)[1])
+
+
+def join_rows(blocks: Sequence[RowBlock]) -> RowBlock:
+    """Join blocks of rows that have vectors."""
+    blocks = [block for block in blocks if len(block)] or list(blocks[:1])
+    if len(blocks) == 1:
+        return blocks[0]
+    return RowBlock(
+        np.concatenate([block.ids for block in blocks]),
+        np.concatenate([block.label_ids for block in blocks]),
+        np.concatenate([_vectors(block) for block in blocks]),
+    )
+
+
+def _taken(rows: RowBlock, order: IntArray) -> RowBlock:
+    if (order[1:] > order[:-1]).all():
+        return rows
+    return RowBlock(rows.ids[order], rows.label_ids[order], _vectors(rows)[order])
+
+
+def _vectors(rows: RowBlock) -> Float32Array:
+    if rows.vectors is None:
+        raise ValueError("expected rows with vectors, got a store that left them out")
+    return rows.vectors
