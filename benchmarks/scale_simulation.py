@@ -24,11 +24,13 @@ import numpy as np
 
 from benchmarks.rows import Better, Row, where
 from lmm_classifier.config import PipelineConfig
+from lmm_classifier.core.arrays import Float64Array, IntArray
 from lmm_classifier.data.readers.dataset_spec import DatasetSpec
 from lmm_classifier.distributed.chunk_folder import ChunkFolder
 from lmm_classifier.distributed.chunks import Chunk, chunk_name, list_chunks
 from lmm_classifier.distributed.listing import DatasetListing, ListedFile
 from lmm_classifier.distributed.runs import FormerChunks, PlannedChunk, Run, latest_run, new_run_id, write_run
+from lmm_classifier.neighbors.gathering.reading import FoundRows, ReadingLimits, RowReader, competing_labels
 
 COMMAND = "python -m benchmarks.scale --only simulation"
 NAMED = (10**6, 10**8)  # images whose chunks are named
@@ -203,6 +205,29 @@ def _reduced(counts: dict[str, int], buckets: list[Any]) -> str:
     return about.version
 
 
+def shortlist(count: int, _: Path) -> dict[str, float]:
+    """Choose the labels that compete for 64 queries, and plan how their rows are read; no row is read."""
+    rng, limits, width = np.random.default_rng(0), ReadingLimits(), 64
+    store: Any = CountedRows(np.full(count, PER_LABEL), np.broadcast_to(np.zeros(width), (count, width)))
+    near = rng.integers(0, count, (64, limits.nearest))
+    found = FoundRows(near * PER_LABEL, near)
+    labels = competing_labels(limits, rng.uniform(-1, 1, (64, count)), found, found)
+    rows = np.array([np.minimum(store.counts[wanted], limits.rows).sum() for wanted in labels])
+    no_metric: Any = None  # no row is compared
+    parts = list(RowReader(store, no_metric, limits)._parts(labels))
+    assert max(len(wanted) for wanted in labels) <= limits.labels
+    assert [part.start for part in parts[1:]] == [part.stop for part in parts[:-1]]
+    return {"rows of a query, at most": float(rows.max()), "parts of 64 queries": len(parts)}
+
+
+@dataclass(frozen=True)
+class CountedRows:
+    """A store whose rows are counted and not there."""
+
+    counts: IntArray  # (C,)
+    means: Float64Array  # (C, d)
+
+
 Part = Callable[[int, Path], dict[str, float]]
 PARTS: dict[str, tuple[Part, Callable[[int, Path], None] | None]] = {
     "names": (name_chunks, None),
@@ -210,6 +235,7 @@ PARTS: dict[str, tuple[Part, Callable[[int, Path], None] | None]] = {
     "resume": (resume, make_chunks),
     "commits": (commit, None),
     "reduction": (reduce, None),
+    "shortlists": (shortlist, None),
 }
 
 
@@ -246,6 +272,7 @@ def rows(quick: bool) -> list[Row]:
         ("resume", CHUNKS),
         ("commits", COMMITTED),
         ("reduction", REDUCED),
+        ("shortlists", REDUCED),
     ):
         results[part] = [measured(part, size // small) for size in sizes]
     return [row for part, values in results.items() for row in _of_part(part, values)]
@@ -257,6 +284,7 @@ _TITLES = {  # part -> what it is, what its sizes count, megabytes that it may n
     "resume": ("what is there, after an interruption", "chunks", 300.0, 1.2),
     "commits": ("commits to a table", "chunks", 300.0, 1.5),
     "reduction": ("sums of buckets reduced", "labels", 200.0, 1.5),
+    "shortlists": ("labels chosen for 64 queries", "labels", 300.0, 1.5),
 }
 
 

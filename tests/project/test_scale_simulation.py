@@ -13,6 +13,7 @@ from benchmarks.scale_simulation import PARTS, Measured
         ("listing", 1000),
         ("resume", 100),
         ("reduction", 40),
+        ("shortlists", 500),
         pytest.param("commits", 130, marks=pytest.mark.long),
     ],
 )

@@ -6,6 +6,9 @@ import pytest
 
 from lmm_classifier.core.errors import ConfigError
 from lmm_classifier.distributed.capacity.assumptions import CapacityAssumptions
+from lmm_classifier.distributed.chunks import list_chunks
+from lmm_classifier.distributed.listing import ListedFile
+from lmm_classifier.neighbors.gathering.reading import ReadingLimits
 
 
 def test_each_assumption_says_what_it_is():
@@ -36,3 +39,13 @@ def test_a_number_that_cannot_be_is_refused(value):
     """A message names the assumption."""
     with pytest.raises(ConfigError, match="image_kb"):
         CapacityAssumptions(image_kb=value)
+
+
+def test_defaults_are_those_of_the_program():
+    """What a comparison reads for a query, and how many images are in a chunk."""
+    assumed, limits = CapacityAssumptions(), ReadingLimits()
+    assert (assumed.labels_read, assumed.label_rows) == (limits.labels, limits.rows)
+    assert assumed.rescored_rows == 10 * limits.nearest
+    files = [ListedFile(f"{number:07}.jpg", "cat", 1, 1, 1) for number in range(60_000)]
+    chunks = len(list(list_chunks(files, "images", "an encoder")))
+    assert assumed.chunk_rows == pytest.approx(len(files) / chunks, rel=0.15)
