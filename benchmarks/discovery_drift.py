@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import product
 
 import numpy as np
 
@@ -17,10 +18,12 @@ from lmm_classifier.calibration.fit import fit_by_leave_one_out
 from lmm_classifier.calibration.predictions import HeldOutPredictions
 from lmm_classifier.calibration.priors.bias_correction import BiasCorrection
 from lmm_classifier.calibration.priors.prior_estimate import estimate_priors, expectation_maximization
+from lmm_classifier.calibration.request import DEFAULT_KEEP_KNOWN
 from lmm_classifier.core.arrays import BoolArray, Float64Array, IntArray
 from lmm_classifier.discovery.drift.drift_test import DriftTest
 from lmm_classifier.index.vector_index import Index
 from lmm_classifier.neighbors.config import RetrievalConfig
+from lmm_classifier.neighbors.novelty import keep_known_threshold
 from lmm_classifier.pipeline.retrieval.encoder_retriever import EncoderRetriever
 
 COMMAND = "python -m benchmarks.discovery_drift"
@@ -28,6 +31,8 @@ SPLITS, ORDERS = 15, 10  # of each dataset: 300 streams of the two
 LEFT_OUT = 2  # labels that come later
 CHANGE_AT, LENGTH = 100, 500  # images
 SHARES = (0.1, 0.2, 0.5)  # of the images after the change that have a label left out
+KINDS = ("Dirichlet(.5)", "Dirichlet(2)", "uniform", "the dataset's own")  # of priors
+UNKNOWN = (0.0, 0.2, 0.5)  # of the images from which priors are estimated: of a label left out
 WINDOW, EVERY, Z = 100, 25, 3.0  # of the Mann-Whitney test
 
 
@@ -144,24 +149,27 @@ def _changing(fit: Fitted, share: float, rng: np.random.Generator) -> Float64Arr
 
 def prior_rows(images: dict[str, LabeledVectors], splits: int, draws: int) -> Iterator[Row]:
     """Compare the accuracy with estimated priors, gated and corrected or not, with that of the dataset's priors."""
-    kinds = ("Dirichlet(.5)", "Dirichlet(2)", "uniform", "the dataset's own")
-    gains: dict[tuple[str, int], list[tuple[float, float, bool]]] = {}
+    gains: dict[tuple[float, str, int], list[tuple[float, float, bool]]] = {}
     for vectors in images.values():
+        labels = np.unique(vectors.labels)
         for seed in range(splits):
-            fit = split(vectors, seed)
-            correction = BiasCorrection.fit(fit.held_out.log_probabilities, fit.held_out.label_ids)
-            for count in (50, 200):
-                for kind in kinds:
-                    for draw in range(draws):
-                        rng = np.random.default_rng([seed, count, kinds.index(kind), draw])
-                        rows = _drawn(fit, kind, count, rng)
-                        gains.setdefault((kind, count), []).append(_gain(fit, correction, rows))
-    for (kind, count), values in gains.items():
+            left_out = np.random.default_rng(seed).permutation(labels)[:LEFT_OUT]
+            for unknown in UNKNOWN:
+                fit = split(vectors, seed, [*map(str, left_out)] if unknown else [])
+                for count, number, draw in product((50, 200), range(len(KINDS)), range(draws)):
+                    rng = np.random.default_rng([seed, count, number, draw])
+                    rows = _drawn(fit, KINDS[number], count - round(unknown * count), rng)
+                    others = rng.choice(np.flatnonzero(fit.label_ids < 0), count - len(rows)) if unknown else rows[:0]
+                    found = _gain(fit, rows, np.concatenate([rows, others]))
+                    gains.setdefault((unknown, KINDS[number], count), []).append(found)
+    for (unknown, kind, count), values in gains.items():
         table = np.array(values)
         plain, gated, opened = 100 * table.mean(axis=0)
         error = 100 * float(table[:, 1].std() / np.sqrt(len(table)))
+        among = f", {unknown:.0%} of them of unknown labels" if unknown else ""
         against = f"{len(table)} draws; ± {error:.1f}; gate open in {opened:.0f} %; plain EM {plain:+.1f}"
-        yield _row(f"priors: accuracy gained, {kind}, {count} images", float(gated), "points", None, "higher", against)
+        name = f"priors: accuracy gained, {kind}, {count} images{among}"
+        yield _row(name, float(gated), "points", None, "higher", against)
 
 
 def _drawn(fit: Fitted, kind: str, count: int, rng: np.random.Generator) -> IntArray:
@@ -177,12 +185,21 @@ def _drawn(fit: Fitted, kind: str, count: int, rng: np.random.Generator) -> IntA
     return np.array([rng.choice(rows[label]) for label in rng.choice(labels, count, p=shares)])
 
 
-def _gain(fit: Fitted, correction: BiasCorrection, rows: IntArray) -> tuple[float, float, bool]:
-    """Return the accuracy that plain EM and the gated estimate gain, and whether the gate was open."""
-    logs, truth = fit.log_probabilities[rows], fit.label_ids[rows]
+def _gain(fit: Fitted, rows: IntArray, given: IntArray) -> tuple[float, float, bool]:
+    """Return the accuracy that plain EM and the gated estimate gain, and whether the gate was open.
+
+    Args:
+        fit: of an index.
+        rows: of images of known labels, on which the accuracy is.
+        given: of the images from which the priors are estimated; those that are not familiar are left out.
+    """
+    logs, truth, held_out = fit.log_probabilities[rows], fit.label_ids[rows], fit.held_out
     own = fit.counts / fit.counts.sum()
-    shares, _ = expectation_maximization(logs, own, np.ones(len(own), bool))
-    estimate = estimate_priors(logs, correction)
+    shares, _ = expectation_maximization(fit.log_probabilities[given], own, np.ones(len(own), bool))
+    least = keep_known_threshold(held_out.familiarity, DEFAULT_KEEP_KNOWN)
+    kept = held_out.familiarity >= least
+    correction = BiasCorrection.fit(held_out.log_probabilities[kept], held_out.label_ids[kept])
+    estimate = estimate_priors(fit.log_probabilities[given][fit.familiarity[given] >= least], correction)
 
     def accuracy(scores: Float64Array) -> float:
         correct: BoolArray = scores.argmax(axis=1) == truth

@@ -14,6 +14,8 @@ from .core.errors import LmmClassifierError as LmmClassifierError
 from .core.errors import VectorError as VectorError
 from .core.label_hierarchy import LabelHierarchy as LabelHierarchy
 from .core.progress import Progress as Progress
+from .discovery.drift.drift_test import DriftTest as DriftTest
+from .discovery.drift.report import DriftReport as DriftReport
 from .discovery.hierarchy import propose_hierarchy as propose_hierarchy
 from .discovery.proposals.discover import discover as discover
 from .discovery.proposals.discovery import Discovery as Discovery

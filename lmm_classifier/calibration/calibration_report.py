@@ -58,10 +58,16 @@ class CalibrationReport:
     @property
     def outlook(self) -> Outlook | None:
         """Return what becomes of images of known labels; None where no target precision was asked for."""
-        if self.guarantee is None:
-            return None
+        return None if self.guarantee is None else self._outlook_by(self.guarantee)
+
+    @property
+    def sgr_coverage(self) -> float | None:
+        """Return the fraction (0 to 1) that `sgr_guarantee` would accept, as in `outlook`; None where it has none."""
+        return None if self.sgr_guarantee is None else self._outlook_by(self.sgr_guarantee).accepted
+
+    def _outlook_by(self, guarantee: RiskGuarantee | NoGuarantee) -> Outlook:
         keep = self.calibration.keep_known or DEFAULT_KEEP_KNOWN
-        return Outlook.of_each(self.calibration, [self.guarantee], [keep])[0][0]
+        return Outlook.of_each(self.calibration, [guarantee], [keep])[0][0]
 
     def __repr__(self) -> str:
         examples, guarantee = len(self.calibration.held_out), self.guarantee
@@ -77,7 +83,7 @@ class CalibrationReport:
             ("mean confidence", f"{100 * held_out.confidence.mean():.1f}%"),
             ("examples", f"{len(held_out.confidence)}, {self.method}"),
             (f"familiarity threshold, accepts {100 * keep:g}%", f"{calibration.familiarity_threshold(keep):.2f}"),
-            *(_guarantee_figures(self.guarantee) if self.guarantee else ()),
+            *(_guarantee_figures(self.guarantee, self.outlook) if self.guarantee and self.outlook else ()),
             *(_level_figures(self.levels) if self.levels else ()),
         ]
         charts = [reliability_chart(reliability(held_out.confidence, held_out.correct))]
@@ -87,12 +93,13 @@ class CalibrationReport:
         return fragment("Calibration", figures, [Section("charts", "", charts=charts)], [*warning, *self.notes])
 
 
-def _guarantee_figures(guarantee: RiskGuarantee) -> list[tuple[str, str]]:
-    certain = f"with probability {1 - guarantee.delta:g}"
+def _guarantee_figures(guarantee: RiskGuarantee, outlook: Outlook) -> list[tuple[str, str]]:
+    certain = f"with probability {1 - guarantee.delta:.3g}"
     return [
         ("confidence threshold", f"{guarantee.threshold:.4f}"),
         (f"wrong among accepted answers, {certain}", f"at most {100 * guarantee.risk:g}%"),
-        ("expected coverage", f"{100 * guarantee.coverage:.1f}%"),
+        ("expected coverage", f"{100 * (outlook.accepted or 0):.1f}%"),
+        ("called unknown", f"{100 * outlook.unknown:.1f}%"),
     ]
 
 

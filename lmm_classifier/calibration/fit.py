@@ -88,7 +88,7 @@ def fit_by_leave_one_out(
         _leave_one_out(config, *given, _Size(most, sparse), part_of(progress, place, len(indexes)))
         for place, given in enumerate(zip(indexes, _each(texts, indexes), _each(other_vectors, indexes)))
     ]
-    equal = len(indexes) > 1 and any(RepeatedObjects.of(index.gallery).likely for index in indexes)
+    equal = len(indexes) > 1 and any(RepeatedObjects.of_index(index).likely for index in indexes)
     return fuse_parts(config, indexes, parts, equal)
 
 

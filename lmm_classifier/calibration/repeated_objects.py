@@ -14,6 +14,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from lmm_classifier.core.arrays import Float32Array, Float64Array, IntArray
+from lmm_classifier.embeddings.whitening import IdentityTransform
+from lmm_classifier.index.vector_index import Index
 from lmm_classifier.neighbors.gallery import Gallery
 
 _STEPS = (1, 2, 4, 8, 16)  # k: objects of 2 to 49 images
@@ -45,6 +47,18 @@ class RepeatedObjects:
     def likely(self) -> bool:
         """Return whether the dataset seems to hold many images of few objects."""
         return self.highest > HIGH_CONTRAST
+
+    @classmethod
+    def of_index(cls, index: Index) -> RepeatedObjects:
+        """Measure an index in the space of its encoder.
+
+        A transform that was fitted to the examples makes directions with little variance as large as others, and so
+        raises the contrast of independent images above `HIGH_CONTRAST`.
+        """
+        gallery = index.gallery
+        if not isinstance(index.transform, IdentityTransform):
+            gallery = Gallery(index.vectors(), gallery.label_ids, gallery.labels)
+        return cls.of(gallery)
 
     @classmethod
     def of(cls, gallery: Gallery) -> RepeatedObjects:

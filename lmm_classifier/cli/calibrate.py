@@ -163,15 +163,13 @@ _LIMITS = (
 
 
 def _guarantee_lines(report: CalibrationReport) -> list[str]:
-    from lmm_classifier.calibration.guarantees.risk_control import RiskGuarantee
-
-    guarantee, sgr, outlook = report.guarantee, report.sgr_guarantee, report.outlook
+    guarantee, outlook = report.guarantee, report.outlook
     if guarantee is None or outlook is None:
         return _level_lines(report)
-    other = f"{100 * sgr.coverage:.1f}%" if isinstance(sgr, RiskGuarantee) else "no guarantee"
+    other = "no guarantee" if report.sgr_coverage is None else f"{100 * report.sgr_coverage:.1f}%"
     return [
         f"confidence_threshold: {guarantee.threshold:.4f}{', not certified' if report.warning else ''}; at most "
-        f"{100 * guarantee.risk:g}% of accepted answers are wrong, with probability {1 - guarantee.delta:g}",
+        f"{100 * guarantee.risk:g}% of accepted answers are wrong, with probability {1 - guarantee.delta:.3g}",
         f"  expected coverage: {100 * (outlook.accepted or 0):.1f}% of images of known labels "
         f"({100 * outlook.unknown:.1f}% are called unknown), {100 * guarantee.realized:.1f}% wrong among the examples",
         f"  coverage by the older method SGR (selection with guaranteed risk): {other}",
@@ -189,8 +187,8 @@ def _level_lines(report: CalibrationReport) -> list[str]:
     labels, lines = levels.labels, list[str]()
     if isinstance(labels, NoGuarantee):
         lines.append(f"no label is sure enough by itself: {labels.reason}")
-    for number, (depth, found) in enumerate(levels.coarse.items(), start=1):
-        name = f"coarse_threshold_{depth}"
+    for number, found in enumerate(levels.coarse.values(), start=1):
+        name = f"coarse_threshold_{number}"
         if isinstance(found, NoGuarantee):
             lines.append(f"{name}: none, so level {number} answers nothing: {found.reason}")
         else:
@@ -200,7 +198,7 @@ def _level_lines(report: CalibrationReport) -> list[str]:
             )
     both = 1 - labels.delta * (1 + len(levels.coarse))
     total = f"{100 * sum(levels.answered):.1f}%"
-    return [*lines, f"answered at some level: {total}; all levels keep their error rates with probability {both:g}"]
+    return [*lines, f"answered at some level: {total}; all levels keep their error rates with probability {both:.3g}"]
 
 
 def _unknown_lines(report: CalibrationReport) -> list[str]:

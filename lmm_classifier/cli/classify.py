@@ -145,27 +145,27 @@ def classify(
     """
     from lmm_classifier.cli.classify_output import Wanted, chosen_output
     from lmm_classifier.cli.classify_run import ClassifyRun
+    from lmm_classifier.cli.excluded_options import OF_SERVER, OF_VECTORS, require_none
 
     if index is not None:
         config.retrieval.index_path = index
     if follow_links:
         config.images.follow_links = follow_links
-    workers = chosen_engine(engine, address, actors, actor_gpus)
-    _require_without_workers(workers, server, vectors, learn_from, estimate_priors)
-    local = (index, html, drift, learn_from, estimate_priors, leave_out_identical)
-    if server is not None and any(local):
-        raise typer.BadParameter(_NOT_OF_A_SERVER)
+    if server is not None:
+        local = (index, html, drift, learn_from, estimate_priors, leave_out_identical)
+        require_none("--server", OF_SERVER, dict(zip(OF_SERVER, local, strict=True)))
+    workers = _workers((engine, address, actors, actor_gpus), (server, vectors, learn_from, estimate_priors))
     chosen = (output_format or _format_of(output)).value
     wanted = Wanted(all_labels, with_vectors, with_images, url_prefix)
     wanted.require_for(chosen, server)
     outputs = (html, report, drift)
     results = chosen_output(output, chosen, resume, overwrite, wanted, outputs, config.images.limits)
     if (given := only_one(vectors, "--vectors")) is not None:
-        others = (images, files_from, html, copy_to, link_to, report, server, drift, learn_from, estimate_priors)
-        about_files = resume or move or leave_out_identical or with_images or chosen in ("label-studio", "fiftyone")
-        if any(others) or about_files:
-            raise typer.BadParameter("With --vectors there are no images: leave out what is about images and files.")
-        counts = _classify_vectors(given, (vector_column, id_column), results, config, wanted)
+        of_files = (images, files_from, html, copy_to, link_to, move, report, server, learn_from, estimate_priors)
+        formats = (chosen == "label-studio", chosen == "fiftyone")
+        others = (*of_files, leave_out_identical, resume, with_images, *formats)
+        require_none("--vectors", OF_VECTORS, dict(zip(OF_VECTORS, others, strict=True)))
+        counts = _classify_vectors(given, (vector_column, id_column), results, config, wanted, drift)
         return 4 if fail_on_unknown and counts["unknown"] else 0
     with ExitStack() as stack:
         named = [named_dataset(name, None, image_from, None, split_from, split) for name in images or []]
@@ -185,24 +185,28 @@ def classify(
     return 4 if fail_on_unknown and counts["unknown"] else 0
 
 
-_NOT_OF_A_SERVER = (
-    "--server excludes --index, --html, --drift, --learn-from, --estimate-priors and --leave-out-identical."
-)
+def _workers(given: tuple[str, str | None, int | None, float], others: tuple[object, ...]) -> EngineChoice | None:
+    from lmm_classifier.cli.excluded_options import OF_ENGINE, require_none
 
-
-def _require_without_workers(workers: EngineChoice | None, *others: object) -> None:
-    if workers is not None and any(others):
-        raise typer.BadParameter("--engine excludes --server, --vectors, --learn-from and --estimate-priors.")
+    workers = chosen_engine(*given)
+    if workers is not None:
+        require_none("--engine", OF_ENGINE, dict(zip(OF_ENGINE, others, strict=True)))
+    return workers
 
 
 def _classify_vectors(
-    file: Path, columns: tuple[str | None, str | None], results: AnyOutput, config: PipelineConfig, wanted: Wanted
+    file: Path,
+    columns: tuple[str | None, str | None],
+    results: AnyOutput,
+    config: PipelineConfig,
+    wanted: Wanted,
+    drift: Path | None,
 ) -> Counter[str]:
     from lmm_classifier.cli.given_vectors import classify_vectors
     from lmm_classifier.data.vectors.named_vectors import VectorColumns
 
     vector, path = columns
-    return classify_vectors(file, VectorColumns(vector, None, path), results, config, wanted.answers)
+    return classify_vectors(file, VectorColumns(vector, None, path), results, config, wanted.answers, drift)
 
 
 _ENDINGS = {

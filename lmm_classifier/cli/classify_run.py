@@ -8,25 +8,23 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from lmm_classifier.cli.classify_output import AnyOutput
 from lmm_classifier.cli.console import command_progress, escape_for_terminal, print_skipped
+from lmm_classifier.cli.drift_file import drift_log
 from lmm_classifier.cli.image_sources import STDIN, ImageSources
 from lmm_classifier.cli.interruption import told_if_interrupted
 from lmm_classifier.cli.quiet import write_note
 from lmm_classifier.cli.stored_results import StoredResult, outcome
 from lmm_classifier.config import PipelineConfig
-from lmm_classifier.core.arrays import Float64Array
 from lmm_classifier.core.concurrency import threaded_map
 from lmm_classifier.core.datatypes import Classification
-from lmm_classifier.core.errors import CalibrationError, OutputError
+from lmm_classifier.core.errors import OutputError
 from lmm_classifier.core.files import atomic_write, content_hash
 from lmm_classifier.core.progress import Progress, ProgressCallback, Skipped
 from lmm_classifier.data.images import hash_of
@@ -87,7 +85,7 @@ class ClassifyRun:
                 write_note(f"warning: {escape_for_terminal(warning)}")
             try:
                 output = self.output.opened(opened.identity, opened.labels(), opened.has_levels)
-                with output, self._drift_log(opened), command_progress() as show:
+                with output, drift_log(self.drift, opened.classifier) as self._log, command_progress() as show:
                     count = self._classify(opened.classify, config.images.readers, page, show)
             except Exception:
                 if self.output.written:
@@ -104,7 +102,7 @@ class ClassifyRun:
 
             remote = RemoteClassifier(server, config)
             of_remote = remote.classify_paths, remote.run_identity
-            return _Opened(*of_remote, lambda: Path, tuple, lambda: np.empty(0), remote.has_levels)
+            return _Opened(*of_remote, lambda: Path, tuple, None, remote.has_levels)
         classifier = HybridClassifier(config)
         if self.learn_from is not None:
             self._adaptations.append(classifier.learn_from(self.learn_from.paths))
@@ -124,21 +122,10 @@ class ClassifyRun:
             run_identity(classifier, leave_out_identical),
             lambda: classifier.index.contents.file_of,
             lambda: classifier.index.label_names,
-            lambda: classifier.retriever.calibration.familiarity,
+            classifier,
             classifier.roll_up is not None,
             DatasetSpec.from_stored(classifier.index.manifest.image_root).has_boxes,
         )
-
-    @contextmanager
-    def _drift_log(self, opened: _Opened) -> Iterator[None]:
-        if self.drift is None:
-            yield
-            return
-        held_out = opened.familiarity()
-        if not len(held_out):
-            raise CalibrationError("A drift test compares with held-out examples, and this index is too small for one.")
-        with DriftLog(self.drift, held_out) as self._log:
-            yield
 
     def _classify(self, classify: _Classify, readers: int, page: RunPage, show: ProgressCallback) -> int:
         """Classify what has no stored result, and return the number of these images."""
@@ -274,7 +261,7 @@ class _Opened:
     identity: str  # of its runs
     file_of: Callable[[], Callable[[str], Place]]  # returns what returns the file of an example
     labels: Callable[[], Sequence[str]]  # of the index; of that of a server none are known
-    familiarity: Callable[[], Float64Array]  # of held-out examples
+    classifier: HybridClassifier | None  # None for a server
     has_levels: bool  # of a hierarchy above the labels
     of_boxes: bool = False  # whether the examples are boxes in images
 

@@ -45,9 +45,9 @@ def _lines(found: Discovery) -> Iterator[str]:
         more = len(found.tested_groups) - _TESTED
         if more > 0:
             yield f"  and {more} more"
-    yield f"The known labels explain {sum(found.known.values())} images."
+    yield f"The known labels explain {_images(sum(found.known.values()))}."
     if found.remainder:
-        yield f"{len(found.remainder)} images resemble no label, and make none:"
+        yield f"In no group, and no known label explains them: {_images(len(found.remainder))}"
         yield from (f"  {name}" for name in found.remainder[:_LISTED])
         if len(found.remainder) > _LISTED:
             yield f"  and {len(found.remainder) - _LISTED} more"
@@ -56,11 +56,15 @@ def _lines(found: Discovery) -> Iterator[str]:
 def summary(found: Discovery) -> str:
     """Return in one line what was found."""
     if not found.groups:
-        return f"No new label is proposed among {found.images} images."
+        return f"No new label is proposed among {_images(found.images)}."
     count = sum(len(group.members) for group in found.groups)
     labels = "label" if found.about == 1 else "labels"
     groups = "group" if len(found.groups) == 1 else "groups"
     return f"{found.images} images: about {found.about} new {labels}, {count} images in {len(found.groups)} {groups}"
+
+
+def _images(count: int) -> str:
+    return f"{count} image{'' if count == 1 else 's'}"
 
 
 def _of_groups(groups: Sequence[ProposedGroup]) -> Iterator[str]:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import datetime
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -14,6 +14,7 @@ from lmm_classifier.cli.options import IndexArgument, JsonFlag
 
 if TYPE_CHECKING:
     from lmm_classifier.config import PipelineConfig
+    from lmm_classifier.discovery.drift.report import DriftReport
     from lmm_classifier.review.storage.records import Run
     from lmm_classifier.review.storage.run_store import RunStore
 
@@ -37,7 +38,7 @@ def runs(
     """List the runs that a server keeps, or delete them.
 
     A run that is `interrupted` was under way when its server ended; a server can go on with it. Examples that a run
-    taught stay in the index.
+    taught stay in the index. An alarm of the drift test of a run is shown with the images that are most evidence.
     """
     from contextlib import closing
     from pathlib import Path
@@ -46,6 +47,7 @@ def runs(
     from lmm_classifier.core.errors import ConfigError
     from lmm_classifier.review.active_runs import ActiveRuns
     from lmm_classifier.review.storage.database import ReviewDatabase
+    from lmm_classifier.review.storage.drift_store import DriftStore
     from lmm_classifier.review.storage.run_store import RunStore
     from lmm_classifier.review.stored_runs import delete_runs, has_runs
 
@@ -69,11 +71,13 @@ def runs(
             sys.stdout.write((json.dumps(deleted) if as_json else f"{len(deleted)} runs deleted") + "\n")
             return 0
         active = ActiveRuns(folder)
-        listed = [(run, active.state_of(run)) for run in store.runs()]
+        drift = DriftStore(database)
+        listed = [(run, active.state_of(run), drift.report(run.id)) for run in store.runs()]
     if as_json:
-        sys.stdout.write(json.dumps([{**run.to_dict(), "state": state} for run, state in listed]) + "\n")
+        values = [{**run.to_dict(), "state": state, "drift": report} for run, state, report in listed]
+        sys.stdout.write(json.dumps(values) + "\n")
     else:
-        lines = [_line(run, state) for run, state in listed] or ["no runs"]
+        lines = [line for entry in listed for line in _lines(*entry)] or ["no runs"]
         sys.stdout.write("\n".join(map(escape_for_terminal, lines)) + "\n")
     return 0
 
@@ -88,9 +92,21 @@ def _results(store: RunStore, number: int) -> Iterator[str]:
         change = items[-1].change
 
 
-def _line(run: Run, state: str) -> str:
+def _lines(run: Run, state: str, drift: Mapping[str, Any] | None) -> Iterator[str]:
+    """Yield the line of a run; after an alarm of its drift test also what the test says, indented."""
+    from lmm_classifier.discovery.drift.report import DriftReport
+
+    report = None if drift is None else DriftReport.from_dict(drift)
     source = run.source.get("folder", "uploaded images")
     counts = f"{run.items} images: {run.confident} confident, {run.decided} decided, {run.open} open"
     unreadable = f", {run.unreadable} unreadable" if run.unreadable else ""
     time = f"{datetime.fromisoformat(run.created).astimezone():%Y-%m-%d %H:%M}"
-    return f"{run.id}  {time}  {state}  {counts}{unreadable}  {source}"
+    yield f"{run.id}  {time}  {state}  {counts}{unreadable}  {_drift(report)}  {source}"
+    if report is not None and report.is_alarm:
+        yield from (f"    {line}" for line in report.lines)
+
+
+def _drift(report: DriftReport | None) -> str:
+    if report is None:
+        return "drift not tested"
+    return f"drift alarm at image {report.alarm_at}" if report.is_alarm else "no drift found"

@@ -156,11 +156,15 @@ class CoarseLevel:
         return order, np.searchsorted(self.members[order], np.arange(len(self.names)))
 
     def best(self, of_labels: Float64Array) -> tuple[IntArray, Float64Array]:
-        """Return for each of n images the best name, -1 where it is no coarse label, and its probability, (n,)."""
-        sums = self.probabilities(of_labels)
-        best = sums.argmax(axis=1)
-        probability = sums[np.arange(len(sums)), best]
-        return np.where(self.is_coarse[best] == 1, best, -1), np.minimum(probability, 1.0)
+        """Return for each of n images the coarse label above its best label, and the probability of that, (n,).
+
+        It is -1 where none stands above the best label at this depth. Another coarse label may have a larger sum,
+        spread over many labels, but is no answer: the proof of the guarantees needs that a right label makes the coarse
+        ones right.
+        """
+        own = self.members[of_labels.argmax(axis=1)]
+        probability = self.probabilities(of_labels)[np.arange(len(own)), own]
+        return np.where(self.is_coarse[own] == 1, own, -1), np.minimum(probability, 1.0)
 
 
 def read_hierarchy(path: Path | str) -> LabelHierarchy:

@@ -115,7 +115,7 @@ class UnlabeledImages:
         parts, failed, done = list[_Part](), list[Skipped](), 0
         files = [by_name[name] for name in chosen]
         for batch, encoded in encoded_files(files, lambda: classifier.encoders, first, later, classifier.config):
-            failed += [Skipped(str(file.path), file.reason, file.kind) for file in batch.failed]
+            failed += [file.skipped for file in batch.failed]
             names = [str(image.path) for image in encoded.images]
             hashes = [image.content_hash for image in encoded.images]
             parts.append(_Part.of(flow, names, hashes, encoded.vectors))

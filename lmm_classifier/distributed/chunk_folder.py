@@ -111,7 +111,7 @@ class ChunkFolder:
         return tries
 
     def end(self, run: str) -> None:
-        """Delete what only a run needs while it goes on."""
+        """Delete what a run needs only until its end."""
         for folder in ("attempts", "parts"):
             for entry in list(self.files.entries(f"{folder}/{run}")):
                 self.files.delete(entry.name)

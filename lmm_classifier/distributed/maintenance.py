@@ -15,7 +15,7 @@ from lmm_classifier.distributed.chunk_rows import from_table, made_of, vectors_o
 from lmm_classifier.distributed.chunks import chunk_name
 from lmm_classifier.distributed.runs import read_run
 
-DAY = 86_400.0  # seconds; a younger file may be of a run that goes on
+DAY = 86_400.0  # seconds; a younger file may be of a run that is not over
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +51,7 @@ def delete_unneeded(place: str, seconds: float = DAY, now: Callable[[], float] =
 
     Args:
         place: a folder or a URL with chunks.
-        seconds: the age from which a file may be deleted. A run that goes on has younger ones.
+        seconds: the age from which a file may be deleted. A run that is not over has younger ones.
         now: the time.
     """
     folder = ChunkFolder(place)

@@ -1,13 +1,15 @@
-"""Ends a worker that does not go on, so that its task is tried again elsewhere."""
+"""Ends a worker without progress, so that its task is tried again elsewhere."""
 
 from __future__ import annotations
 
+import logging
 import os
-import sys
 import threading
 import time
 from types import TracebackType
 from typing import Self
+
+logger: logging.Logger = logging.getLogger(__name__)
 
 EXIT_CODE = 70  # of a process that a watchdog ended
 
@@ -26,7 +28,7 @@ class Watchdog:
         self._thread = threading.Thread(target=self._watch, name="watchdog", daemon=True)
 
     def beat(self) -> None:
-        """Say that the work goes on."""
+        """Say that there is progress."""
         self._last = time.monotonic()
 
     def __enter__(self) -> Self:
@@ -43,8 +45,7 @@ class Watchdog:
     def _watch(self) -> None:
         while not self._over.wait(max(min(self._seconds / 10, 10), 0.01)):
             if time.monotonic() - self._last > self._seconds:
-                sys.stderr.write(
-                    f"{self._what}: no batch of images was finished in {self._seconds:.0f} s, so the worker ends\n"
+                logger.error(
+                    "%s: no batch of images was finished in %.0f s, so the worker ends", self._what, self._seconds
                 )
-                sys.stderr.flush()
                 os._exit(EXIT_CODE)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from lmm_classifier.core.arrays import Float32Array, IntArray
+from lmm_classifier.core.progress import Skipped
 from lmm_classifier.core.protocols import Preprocessed
 from lmm_classifier.data.places import Place
 
@@ -37,6 +38,12 @@ class FailedImage:
     kind: str
     reason: str
     proven: bool = False
+
+    @property
+    def skipped(self) -> Skipped:
+        """Return what a report lists; the path stands in it once."""
+        path = str(self.path)
+        return Skipped(path, self.reason.removeprefix(f"{path}: "), self.kind)
 
 
 @dataclass(frozen=True)

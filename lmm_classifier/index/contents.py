@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -50,11 +51,22 @@ class IndexContents:
     is_part: bool = False  # whether these are some examples of an index only, so that nothing is stored for them
     version: int = 0  # number of changes of a durable index
     stamp: str = ""  # differs between any two states of durable indexes on which results depend
+    name: str = ""  # random, of a durable index; it stays over all edits and calibrations
 
     @cached_property
     def root(self) -> Root:
         """Return the dataset, whose images are opened by their ids."""
         return open_root(self.manifest.image_root)
+
+    @cached_property
+    def identity(self) -> str:
+        """Return 16 hexadecimal digits for the index and its encoders; edits and calibrations do not change them.
+
+        An `.npz` file cannot be edited, so there they are those of its examples.
+        """
+        own = [self.name] if self.name else [self.manifest.created, *self.hashes, *self.labels]
+        text = "\n".join([*self.manifest.space_ids, *own])
+        return sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:16]
 
     def file_of(self, path: str) -> Place:
         """Return the image of the example with the id `path`: a file, or a place in whatever holds the dataset.

@@ -88,10 +88,10 @@ def calibrate_index(
         return calibrate_store(index, path, config, asked, progress, reset=reset)
     _check_size(index, path)
     former = FormerCalibration() if reset else FormerCalibration.of(index, config)
-    request = former.merged(asked)
     coarse = open_hierarchy(config, index.contents)
     if asked.is_for_thresholds_only and _is_current(former.state, index, coarse):
         return _thresholds_alone(path, config, former, asked)
+    request = former.merged(asked)
     texts = encode_label_names(indexes, config, path)
     reranking = former.reranking
     with displayed(progress) as show:
@@ -168,7 +168,7 @@ def _warning(indexes: Sequence[Index], request: CalibrationRequest) -> str:
     """Say why leave-one-out is too optimistic here, where nothing in the request prevents it."""
     if request.holdout is not None or request.group_by is not None or request.target_images is not None:
         return ""
-    measured = [repeated for index in indexes if (repeated := RepeatedObjects.of(index.gallery)).likely]
+    measured = [repeated for index in indexes if (repeated := RepeatedObjects.of_index(index)).likely]
     if not measured:
         return ""
     equal = " Until their groups are known, all encoders have equal weights." if len(indexes) > 1 else ""

@@ -98,7 +98,8 @@ class Flow:
         request = stored_request(index.contents)
         thresholds = Thresholds.resolve(config.retrieval, retriever.calibration, retriever.stored, request)
         stored = retriever.stored
-        hierarchy = open_hierarchy(config, index.contents, stored.renamed if stored else None)
+        former_hierarchy, renamed = former.hierarchy if former else None, stored.renamed if stored else None
+        hierarchy = open_hierarchy(config, index.contents, renamed, former_hierarchy)
         former_roll_up = former.roll_up if former else None
         roll_up = RollUp.of(hierarchy, stored, index.label_names, retriever.index.label_names, former_roll_up)
         if roll_up is not None:

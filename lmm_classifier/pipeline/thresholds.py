@@ -45,6 +45,7 @@ class Thresholds:
     keep_known: Threshold | None = None  # 0 to 1, behind a fitted `novelty`; None where that was set by hand
     prediction_set: Threshold | None = None  # 0 to 1: labels at or above it are in the set; None: no sets asked for
     coarse: Mapping[int, Threshold] = field(default_factory=dict)  # 0 to 1: of coarse labels, by their depth
+    height: int = 0  # of the hierarchy of these: depth 1 is its coarsest level, which results call level `height`
 
     def with_coarse(self, values: Mapping[int, float], stored: Calibration | None) -> Thresholds:
         """Return the same with thresholds of coarse labels, by depth, from the stored calibration.
@@ -54,7 +55,8 @@ class Thresholds:
         source = _source(stored) + _certificate(stored)
         if self.confidence.source == CONFIGURATION and "certified" not in source:
             source += ", not certified with this confidence_threshold"
-        return replace(self, coarse={depth: Threshold(value, source) for depth, value in values.items()})
+        height = stored.hierarchy.height if stored is not None and stored.hierarchy is not None else 0
+        return replace(self, coarse={depth: Threshold(value, source) for depth, value in values.items()}, height=height)
 
     @property
     def familiarity_threshold(self) -> float | None:
@@ -108,9 +110,13 @@ class Thresholds:
         return cls(confidence, fitted, "familiarity", keep_known, prediction_set)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return plain values, ready for JSON; the unknown threshold under the name of its configuration key."""
+        """Return plain values, ready for JSON; the unknown threshold under the name of its configuration key.
+
+        `coarse_threshold_1` is that of level 1, the finest coarse labels, as results count them.
+        """
         novelty = "familiarity_threshold" if self.statistic == "familiarity" else "open_set_threshold"
-        coarse = {f"coarse_threshold_{depth}": threshold for depth, threshold in sorted(self.coarse.items())}
+        by_level = {self.height - depth + 1: self.coarse[depth] for depth in sorted(self.coarse, reverse=True)}
+        coarse = {f"coarse_threshold_{level}": threshold for level, threshold in by_level.items()}
         named = {"keep_known": self.keep_known, "prediction_set_threshold": self.prediction_set, **coarse}
         return {
             "confidence_threshold": self.confidence.to_dict(),

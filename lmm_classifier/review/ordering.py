@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -14,6 +14,7 @@ from lmm_classifier.discovery.groups import find_groups
 from lmm_classifier.discovery.landscape import Landscape
 from lmm_classifier.discovery.proposals.propose import KnownLabels, propose
 from lmm_classifier.discovery.suggestions.label_order import LabelWeights, label_order
+from lmm_classifier.neighbors.gallery import directions
 from lmm_classifier.pipeline.thresholds import Thresholds
 from lmm_classifier.review.revote import OpenVotes
 
@@ -28,8 +29,8 @@ _PICKS = 200  # groups that are ordered by what they teach; the others follow by
 class ReviewGroup:
     """Similar open items of one kind; the first one represents them, and the next is the most similar to it.
 
-    `new_class`: they may be of a label that the index does not have. `compete`: labels compete. `near_threshold`: a
-    threshold is missed by little.
+    `new_class`: they may be of a label that the index does not have; a proposal is one new label, if a person agrees.
+    `compete`: labels compete. `near_threshold`: a threshold is missed by little.
     """
 
     kind: Kind
@@ -38,6 +39,8 @@ class ReviewGroup:
     gain: float  # size x tightness x (1 - score)
     tightness: float  # mean cosine with the group's mean, 0 to 1
     score: float  # mean probability of the best labels, 0 to 1
+    nearest_label: str | None = None  # of a new class: the label whose examples resemble it most
+    is_proposal: bool = False  # as `discover` proposes groups; else these items are in none of its groups
 
     @property
     def id(self) -> str:
@@ -52,7 +55,8 @@ class ReviewGroup:
     def from_dict(cls, values: Mapping[str, Any]) -> ReviewGroup:
         """Undo `to_dict`."""
         kind, items, label = values["kind"], tuple(values["items"]), values["suggested_label"]
-        return cls(kind, items, label, values["gain"], values["tightness"], values["score"])
+        numbers = (values["gain"], values["tightness"], values["score"])
+        return cls(kind, items, label, *numbers, values["nearest_label"], values["is_proposal"])
 
 
 def ordered_groups(
@@ -88,8 +92,23 @@ def ordered_groups(
         _group(open_votes, rows, kinds, embeddings, group, representative.get(number))
         for number, group in enumerate(members)
     ]
+    groups = [
+        _new_class(group, embeddings[places], landscape, bool((proposals[places] >= 0).all()), open_votes)
+        if group.kind == "new_class"
+        else group
+        for group, places in zip(groups, members, strict=True)
+    ]
     rest = sorted(set(range(len(groups))) - set(first), key=lambda number: (-groups[number].gain, groups[number].items))
     return [groups[number] for number in (*first, *rest)]
+
+
+def _new_class(
+    group: ReviewGroup, inside: Float32Array, landscape: Landscape, is_proposal: bool, open_votes: OpenVotes
+) -> ReviewGroup:
+    """Say which label a new class resembles most: it may be a look of it that the dataset lacks."""
+    cosines = directions(landscape.label_sums.astype(np.float32))[0] @ inside.mean(axis=0)
+    nearest = open_votes.votes.labels[int(cosines.argmax())] if len(cosines) else None
+    return replace(group, nearest_label=nearest, is_proposal=is_proposal and len(group.items) > 1)
 
 
 def _kind(open_votes: OpenVotes, row: int, thresholds: Thresholds) -> Kind:

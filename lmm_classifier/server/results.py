@@ -63,12 +63,17 @@ class ExampleIds:
         return self._rows_by_hash.get(content_hash, [])
 
     def files_of(self, content_hash: str) -> list[Place]:
-        """Return where the image with this content may be; it may belong to an example that was removed."""
+        """Return where the image with this content may be; it may belong to an example that was removed.
+
+        An undo moves an image to the trash before this version is replaced by the next one, so it is sought in both.
+        """
         paths = [self.contents.paths[row] for row in self.rows_of(content_hash)]
-        if paths or content_hash not in self._named:
-            return [self.contents.file_of(path) for path in paths]
-        file = self.contents.file_of(self._named[content_hash])
-        added = self.contents.added_folder
+        if not paths and content_hash in self._named:
+            paths = [self._named[content_hash]]
+        return [file for path in paths for file in self._places(path)]
+
+    def _places(self, path: str) -> list[Place]:
+        file, added = self.contents.file_of(path), self.contents.added_folder
         return [file] if added is None else [file, Trash(added.parent).folder / file_name(file)]
 
     @cached_property

@@ -78,7 +78,7 @@ def context(browser, server):
     made.set_default_timeout(PATIENCE)
     expect.set_options(timeout=PATIENCE)
     said, asked = [], []
-    made.on("console", lambda message: said.append(f"{message.type}: {message.text}"))
+    made.on("console", lambda message: said.append(f"{message.type}: {message.text} ({message.location['url']})"))
     made.on("weberror", lambda error: said.append(str(error.error)))
     made.on("request", lambda request: asked.append(request.url))
     made.said = said
@@ -171,7 +171,7 @@ def test_by_keys_alone(context, server):
     until_counts(page, "31 open · 0 decided")
     server.state.classifier.wait_for_index()
     assert state(server) == before
-    assert not context.said
+    assert context.said == [], "\n".join(context.said)
 
 
 def test_a_whole_group(context, server):
@@ -196,7 +196,7 @@ def test_a_whole_group(context, server):
     until_counts(page, "31 open · 0 decided")
     server.state.classifier.wait_for_index()
     assert state(server) == before
-    assert not context.said
+    assert context.said == [], "\n".join(context.said)
 
 
 @pytest.mark.long
@@ -225,7 +225,7 @@ def test_a_killed_server_loses_nothing(context, server):
     again.goto("/review/1")
     again.wait_for_function("() => document.getElementById('counts').textContent.includes('5 decided')")
     assert len(decisions(server)) == 5
-    assert unexpected(context.said) == []
+    assert unexpected(context.said) == [], "\n".join(context.said)
 
 
 @pytest.mark.long
@@ -266,7 +266,7 @@ def test_pages_tell_that_the_server_is_away(context, server, made):
     expect(page.locator(".taught")).to_have_count(1)
     page.keyboard.press("z")
     expect(page.locator(".taught")).to_have_count(0)
-    assert unexpected(context.said) == []
+    assert unexpected(context.said) == [], "\n".join(context.said)
 
 
 @pytest.mark.long
@@ -288,7 +288,7 @@ def test_two_tabs(context, server):
     saved(other)
     answers = decisions(server)
     assert len(answers) == len({item for answer in answers for item in answer["items"]}) == 2
-    assert not context.said
+    assert context.said == [], "\n".join(context.said)
 
 
 @pytest.mark.long
@@ -299,7 +299,7 @@ def test_dropped_files_become_a_run(context, server, made):
     page.locator("#files").set_input_files(sorted((made / "inbox/new/yellow").iterdir()))
     page.wait_for_url("**/review/1")
     page.wait_for_function("() => document.getElementById('counts').textContent.startsWith('7 open')")
-    assert not context.said
+    assert context.said == [], "\n".join(context.said)
 
 
 @pytest.mark.long
@@ -327,7 +327,7 @@ def test_the_rest_is_accepted_by_one_key(context, server, made):
     expect(page.get_by_role("button", name="Accept")).to_be_visible()
     saved(page)
     assert got(server, "/v1/runs/1") == before
-    assert not context.said
+    assert context.said == [], "\n".join(context.said)
 
 
 def test_every_key_has_a_button(context, server):

@@ -8,8 +8,11 @@ from lmm_classifier.data.synthetic.catalog import KNOWN, draw
 from lmm_classifier.embeddings.config import EncoderConfig
 from lmm_classifier.embeddings.encode_images import encode_images
 from lmm_classifier.embeddings.opening import open_encoder
+from lmm_classifier.index.build.builder import build_index_from_directory
+from lmm_classifier.index.vector_index import Index
 from lmm_classifier.neighbors.gallery import Gallery
 from lmm_classifier.testing import clustered_embeddings
+from tests.helpers.datasets import draw_dataset, offline_config
 from tests.helpers.vector_indexes import object_embeddings
 
 
@@ -154,3 +157,17 @@ def test_a_sample_has_distinct_rows_in_order():
     assert len(some) == 99
     assert (np.diff(some) > 0).all()
     assert set(some) <= set(rows)
+
+
+def test_a_fitted_transform_does_not_count(tmp_path):
+    """The contrast is that of the vectors as the encoder made them, also where the index whitens them."""
+    draw_dataset(tmp_path / "dataset", count=12, size=48)
+    config = offline_config(tmp_path / "index")
+    build_index_from_directory(tmp_path / "dataset", config=config, output_path=tmp_path / "index")
+    index = Index.open(tmp_path / "index")
+    plain = RepeatedObjects.of(Gallery(index.vectors(), index.label_ids, index.gallery.labels))
+    found = RepeatedObjects.of_index(index)
+    assert found == plain
+    assert found.contrasts
+    assert found.highest < RepeatedObjects.of(index.gallery).highest
+    assert not found.likely

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from tests.helpers.chunked_builds import make_corpus
+from tests.helpers.chunked_builds import make_labeled
 from tests.helpers.command_line import OFFLINE, run
 from tests.helpers.datasets import draw_dataset
 
@@ -63,9 +63,9 @@ def test_a_folder_that_is_no_index_is_not_overwritten(durable):
 def test_a_build_by_processes_makes_a_table(tmp_path):
     """The command again encodes nothing; options of other engines are refused."""
     pytest.importorskip("lance", reason="lance is not installed")
-    corpus = make_corpus(tmp_path / "corpus", count=4)
-    settings = ["--set", "encoder.backend=onnx", "--set", f"encoder.model={corpus.config.encoders[0].model}"]
-    command = ["build", corpus.root, "--output", "table", "--engine", "processes", "--actors", 2, *settings]
+    labeled = make_labeled(tmp_path / "labeled", count=4)
+    settings = ["--set", "encoder.backend=onnx", "--set", f"encoder.model={labeled.config.encoders[0].model}"]
+    command = ["build", labeled.root, "--output", "table", "--engine", "processes", "--actors", 2, *settings]
     first = run(*command, "--chunk-images", 8, "--report", "report.json", cwd=tmp_path, code=3)
     assert "stripes/cut.png" in first.stderr
     assert json.loads((tmp_path / "report.json").read_text())["total"] == 18

@@ -343,7 +343,9 @@ def test_a_drift_test_continues_over_runs(work, signal_after):
 
 def test_a_drift_test_needs_images_and_an_index(work):
     """The reference is the index here; a file of results is no drift test, and is not changed."""
-    assert "--drift" in classify(work, "new", "--drift", "d", "--server", "http://localhost:1", code=2).stderr
+    refused = run("classify", "new", "--drift", "d", "--server", "http://localhost:1", cwd=work, code=2).stderr
+    assert "--server excludes --drift" in refused
+    assert "GET /v1/runs" in refused
     classify(work, "new", "--output", "results.jsonl")
     text = (work / "results.jsonl").read_text()
     assert "no line of a drift test" in classify(work, "new", "--drift", "results.jsonl", code=1).stderr
@@ -389,7 +391,7 @@ def test_a_drift_test_does_not_depend_on_how_a_folder_is_sorted(work):
     (work / "list.txt").write_text("\n".join(names))
     classify(work, "--files-from", "list.txt", "--drift", "list.drift")
     folder, listed = (
-        [json.loads(line)["name"] for line in (work / file).read_text().splitlines()]
+        [json.loads(line)["name"] for line in (work / file).read_text().splitlines()[1:]]
         for file in ("folder.drift", "list.drift")
     )
     assert listed == names

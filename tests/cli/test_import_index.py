@@ -82,7 +82,7 @@ def test_what_is_refused(folder):
     assert "no known ending" in run("classify", "--vectors", "labels.txt", cwd=folder, code=1).stderr
     for others in (["photo.png"], ["--html", "page.html"], ["--leave-out-identical"], ["--files-from", "list"]):
         done = run("classify", "--vectors", "new.npy", *others, cwd=folder, code=2)
-        assert "With --vectors there are no images" in done.stderr
+        assert "--vectors excludes" in done.stderr
     for arguments in ([], [".", "--vectors", "new.npy"], ["--vectors", "new.npy", "--leave-out-identical"]):
         run("evaluate", *arguments, cwd=folder, code=2)
     assert "has no labels" in run("evaluate", "--vectors", "new.npy", cwd=folder, code=1).stderr

@@ -65,7 +65,7 @@ def test_vectors_become_a_table(place, tmp_path):
     assert (np.stack([o.rest["vector"] for o in before]) == np.stack([o.rest["vector"] for o in after])).all()
     for chosen in ("label-studio", "fiftyone"):
         done = run(*given, "--format", chosen, "--output", "y", cwd=tmp_path, code=2)
-        assert "there are no images" in done.stderr
+        assert "--vectors excludes --format" in done.stderr
 
 
 def test_an_interrupted_run(new, tmp_path, monkeypatch):

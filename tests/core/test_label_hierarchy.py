@@ -26,7 +26,7 @@ def hierarchies(draw):
 
 @given(hierarchies(), st.integers(0, 10**6), st.integers(1, 5))
 def test_the_probabilities_of_a_level_sum_to_1(hierarchy, seed, count):
-    """And the best answer of a coarser level is never less sure; neither depends on the batch."""
+    """And what is above the best label is never less sure on a coarser level; neither depends on the batch."""
     labels = sorted(hierarchy.above)
     probabilities = np.random.default_rng(seed).dirichlet(np.ones(len(labels)), count)
     former = probabilities.max(axis=1)
@@ -51,8 +51,20 @@ def test_a_level_answers_coarse_labels_alone(hierarchy, seed):
             assert len(hierarchy.path(name)) == level.depth
             below = [labels.index(label) for label in hierarchy.labels_below(name)]
             assert np.isclose(probability[row], probabilities[row, below].sum())
-        for row in np.flatnonzero(best < 0):
-            assert level.names[level.probabilities(probabilities)[row].argmax()] in hierarchy.above
+        for row, label in enumerate(probabilities.argmax(axis=1)):
+            above = hierarchy.above[labels[label]]
+            stands = len(above) >= level.depth
+            assert (best[row] >= 0) == stands
+            assert not stands or level.names[best[row]] == above[level.depth - 1]
+
+
+def test_a_coarse_label_stands_above_the_best_label():
+    """Even where another one has a larger sum: so a wrong coarse answer is a wrong label."""
+    labels = ["cat", "collie", "poodle", "spaniel"]
+    (level,) = LabelHierarchy({"cat": ("cats",), **dict.fromkeys(labels[1:], ("dogs",))}).levels(labels)
+    best, probability = level.best(np.array([[0.28, 0.24, 0.24, 0.24], [0.1, 0.5, 0.2, 0.2]]))
+    assert [level.names[name] for name in best] == ["cats", "dogs"]
+    assert np.allclose(probability, [0.28, 0.9])
 
 
 def test_many_labels_are_added_up_alike_in_any_batch():

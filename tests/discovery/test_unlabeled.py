@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 
 from lmm_classifier.core.errors import Cancelled, DatasetError, VectorError
+from lmm_classifier.discovery.proposals.discover import discover
+from lmm_classifier.discovery.suggestions.suggest import suggest
 from lmm_classifier.discovery.unlabeled import UnlabeledImages, encoder_places, sample_of
 from lmm_classifier.pipeline.classifier import HybridClassifier
 from tests.discovery.vector_images import LABELS, classifier_of, clusters, images_of
@@ -100,3 +102,16 @@ def test_several_encoders_are_fused(tmp_path):
     assert [part.shape for part in found.embeddings] == [(12, 64), (12, 36)]
     assert found.mapped.shape == (12, 100)
     assert sum(found.landscape.space.weights) == pytest.approx(1)
+
+
+def test_a_folder_without_a_readable_image(drawn, tmp_path):
+    """Nothing takes part, in a small batch as in a large one, and every file is named with its reason once."""
+    for number in range(1200):
+        (tmp_path / f"{number:04}.png").write_bytes(b"no image")
+    found = UnlabeledImages.find(tmp_path, drawn.classifier)
+    assert (len(found), found.found, len(found.skipped)) == (0, 1200, 1200)
+    assert found.skipped[0].path not in found.skipped[0].reason
+    assert discover(found, drawn.classifier).groups == []
+    assert suggest(found, drawn.classifier).suggestions == []
+    shutil.copy(next((drawn.new / "argyle").glob("*.png")), tmp_path)
+    assert len(UnlabeledImages.find(tmp_path, drawn.classifier)) == 1

@@ -2,10 +2,10 @@
 
 import pytest
 
-from tests.helpers.chunked_builds import make_corpus
+from tests.helpers.chunked_builds import make_labeled
 
 
 @pytest.fixture(scope="session")
-def corpus(tmp_path_factory):
+def labeled(tmp_path_factory):
     """36 files of four labels; nobody changes them."""
-    return make_corpus(tmp_path_factory.mktemp("corpus"))
+    return make_labeled(tmp_path_factory.mktemp("labeled"))

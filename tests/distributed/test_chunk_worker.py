@@ -14,11 +14,11 @@ from lmm_classifier.distributed.engines.local import Processes
 from lmm_classifier.distributed.listing import DatasetListing, ListedFile
 
 
-def planned(corpus, place, most=4096):
-    """Write the listings of the chunks of a corpus; return the chunks and a builder of workers."""
-    builder = ChunkWorkerBuilder(str(place), corpus.config.model_dump(), "run", threads=1)
+def planned(labeled, place, most=4096):
+    """Write the listings of the chunks of a labeled; return the chunks and a builder of workers."""
+    builder = ChunkWorkerBuilder(str(place), labeled.config.model_dump(), "run", threads=1)
     worker = builder()
-    listing = DatasetListing(DatasetSpec(str(corpus.root)), corpus.config.images)
+    listing = DatasetListing(DatasetSpec(str(labeled.root)), labeled.config.images)
     chunks = list(list_chunks(listing.files(), listing.source, worker.made, most))
     for chunk in chunks:
         worker.folder.put_listing(chunk)
@@ -29,9 +29,9 @@ def rows_of(place, stored):
     return from_table(ChunkFolder(str(place)).table(stored), stored.stem)
 
 
-def test_a_chunk_has_a_row_for_each_file(corpus, tmp_path):
+def test_a_chunk_has_a_row_for_each_file(labeled, tmp_path):
     """Good and bad ones, in the order of the listing; a second call finds it."""
-    (chunk,), _, worker = planned(corpus, tmp_path)
+    (chunk,), _, worker = planned(labeled, tmp_path)
     outcome = worker(ChunkTask(chunk.name))
     assert (outcome.chunk, outcome.files, outcome.failed) == (StoredChunk(chunk.name), len(chunk.files), 2)
     assert outcome.encoded == len(chunk.files) - 2
@@ -45,9 +45,9 @@ def test_a_chunk_has_a_row_for_each_file(corpus, tmp_path):
     assert (again.encoded, again.files, again.failed) == (0, outcome.files, 2)
 
 
-def test_the_same_chunk_by_two_workers_is_one_file(corpus, tmp_path):
+def test_the_same_chunk_by_two_workers_is_one_file(labeled, tmp_path):
     """Two that begin at once each encode, and one writes."""
-    (chunk,), builder, worker = planned(corpus, tmp_path)
+    (chunk,), builder, worker = planned(labeled, tmp_path)
     other = builder()
     put = worker.folder.put
 
@@ -62,9 +62,9 @@ def test_the_same_chunk_by_two_workers_is_one_file(corpus, tmp_path):
     ]
 
 
-def test_rows_of_former_chunks_are_taken_over(corpus, tmp_path):
+def test_rows_of_former_chunks_are_taken_over(labeled, tmp_path):
     """A file that is the same is not read, and one of the same content is not encoded."""
-    (chunk,), _, worker = planned(corpus, tmp_path)
+    (chunk,), _, worker = planned(labeled, tmp_path)
     first = worker(ChunkTask(chunk.name)).chunk
     files = [file for file in chunk.files if "cut" not in file.path][1:]
     files[3] = files[3]._replace(modified=files[3].modified + 1)  # touched
@@ -79,11 +79,11 @@ def test_rows_of_former_chunks_are_taken_over(corpus, tmp_path):
         assert [v.tobytes() for v in row.vectors] == [v.tobytes() for v in before[file.path].vectors]
 
 
-def test_rows_of_another_encoder_are_not_taken_over(corpus, tmp_path):
+def test_rows_of_another_encoder_are_not_taken_over(labeled, tmp_path):
     """Nor those of other limits."""
-    (chunk,), builder, worker = planned(corpus, tmp_path)
+    (chunk,), builder, worker = planned(labeled, tmp_path)
     first = worker(ChunkTask(chunk.name)).chunk
-    config = corpus.config.model_copy(deep=True)
+    config = labeled.config.model_copy(deep=True)
     config.images.max_seconds = 1.5
     other = replace(builder, config=config.model_dump())()
     changed = Chunk("f" * 32, chunk.source, chunk.files[1:])
@@ -91,30 +91,30 @@ def test_rows_of_another_encoder_are_not_taken_over(corpus, tmp_path):
     assert other(ChunkTask(changed.name, (first,))).encoded == len(changed.files) - 2
 
 
-def test_a_failure_that_may_pass_is_tried_again(corpus, tmp_path):
+def test_a_failure_that_may_pass_is_tried_again(labeled, tmp_path):
     """Then the chunk is complete; while it fails again, no other file is written."""
-    (chunk,), _, worker = planned(corpus, tmp_path)
+    (chunk,), _, worker = planned(labeled, tmp_path)
     source = tmp_path / "images"
     source.mkdir()
     file = chunk.files[0]
     lacking = Chunk("a" * 32, str(source), (file._replace(path="gone.png"), *chunk.files[1:3]))
     for listed in lacking.files[1:]:
         (source / listed.path).parent.mkdir(exist_ok=True)
-        (source / listed.path).write_bytes((corpus.root / listed.path).read_bytes())
+        (source / listed.path).write_bytes((labeled.root / listed.path).read_bytes())
     worker.folder.put_listing(lacking)
     first = worker(ChunkTask(lacking.name))
     assert (first.chunk, first.encoded, first.failed) == (StoredChunk(lacking.name, 1), 2, 1)
     again = worker(ChunkTask(lacking.name))
     assert (again.chunk, again.encoded) == (first.chunk, 0)
-    (source / "gone.png").write_bytes((corpus.root / file.path).read_bytes())
+    (source / "gone.png").write_bytes((labeled.root / file.path).read_bytes())
     last = worker(ChunkTask(lacking.name))
     assert (last.chunk, last.encoded, last.failed) == (StoredChunk(lacking.name), 1, 0)
     assert worker.folder.stored() == {lacking.name: last.chunk}
 
 
-def test_a_name_that_is_no_text_is_refused_with_the_reason(corpus, tmp_path):
+def test_a_name_that_is_no_text_is_refused_with_the_reason(labeled, tmp_path):
     """All other files of the chunk are there."""
-    (chunk,), _, worker = planned(corpus, tmp_path)
+    (chunk,), _, worker = planned(labeled, tmp_path)
     odd = Chunk("b" * 32, chunk.source, (ListedFile("stripes/\udcff.png", "stripes", 1, 2, 3), *chunk.files[:2]))
     worker.folder.put_listing(odd)
     outcome = worker(ChunkTask(odd.name))
@@ -151,13 +151,13 @@ class EndingBuilder:
 
 
 @pytest.mark.long
-def test_an_image_that_ends_its_worker_is_found_and_refused(corpus, tmp_path):
+def test_an_image_that_ends_its_worker_is_found_and_refused(labeled, tmp_path):
     """It alone: its chunk is split, and all other images are there, in each chunk."""
     from PIL import Image
 
-    from tests.helpers.chunked_builds import make_corpus
+    from tests.helpers.chunked_builds import make_labeled
 
-    poisoned = make_corpus(tmp_path / "corpus")
+    poisoned = make_labeled(tmp_path / "labeled")
     Image.new("RGB", (33, 17)).save(poisoned.root / "stripes/ends.png")
     chunks, builder, worker = planned(poisoned, tmp_path / "chunks", most=24)
     outcomes = list(Processes(2).run([ChunkTask(chunk.name) for chunk in chunks], EndingBuilder(builder, (33, 17))))

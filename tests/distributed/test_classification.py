@@ -15,13 +15,13 @@ from tests.helpers.command_line import run
 
 
 @pytest.fixture(scope="module")
-def indexed(corpus, tmp_path_factory):
-    """The configuration of an index of the corpus, and the images of the corpus with a bad one."""
+def indexed(labeled, tmp_path_factory):
+    """The configuration of an index of the labeled, and the images of the labeled with a bad one."""
     path = tmp_path_factory.mktemp("indexed") / "index"
-    build_index_from_directory(corpus.root, path, config=corpus.config)
-    config = corpus.config.model_copy(deep=True)
+    build_index_from_directory(labeled.root, path, config=labeled.config)
+    config = labeled.config.model_copy(deep=True)
     config.retrieval.index_path = path
-    return config, sorted(corpus.root.rglob("*.png"))
+    return config, sorted(labeled.root.rglob("*.png"))
 
 
 class Reversed(InProcess):
@@ -65,10 +65,10 @@ def test_a_lost_task_is_an_error(indexed):
 
 @pytest.mark.long
 @pytest.mark.parametrize("source", ["zipped", "shards", "parquet_images", "hugging_face"])
-def test_images_of_any_source_reach_the_workers(source, corpus, indexed, tmp_path):
+def test_images_of_any_source_reach_the_workers(source, labeled, indexed, tmp_path):
     """Members of archives and rows of tables are opened again in their processes."""
     images = {
-        path.relative_to(corpus.root).as_posix(): path.read_bytes() for path in sorted(corpus.root.glob("stripes/0*"))
+        path.relative_to(labeled.root).as_posix(): path.read_bytes() for path in sorted(labeled.root.glob("stripes/0*"))
     }
     spec = getattr(dataset_sources, source)(tmp_path, images)
     places = find_in_source(spec, indexed[0].images).places
@@ -79,16 +79,16 @@ def test_images_of_any_source_reach_the_workers(source, corpus, indexed, tmp_pat
 
 @pytest.mark.long
 @pytest.mark.parametrize("engine", ["processes", "ray"])
-def test_the_command_writes_the_same_file(engine, corpus, indexed, tmp_path):
+def test_the_command_writes_the_same_file(engine, labeled, indexed, tmp_path):
     """By an engine and by one process; images are named as they were given."""
     if engine == "ray":
         pytest.importorskip("ray", reason="ray is not installed")
-    settings = ["--set", "encoder.backend=onnx", "--set", f"encoder.model={corpus.config.encoders[0].model}"]
+    settings = ["--set", "encoder.backend=onnx", "--set", f"encoder.model={labeled.config.encoders[0].model}"]
     common = ["classify", "images/stripes", "--index", indexed[0].retrieval.index_path, *settings]
     common += ["--set", "rerank.enabled=false"]
-    run(*common, "--output", tmp_path / "one.jsonl", cwd=corpus.root.parent, code=3)
+    run(*common, "--output", tmp_path / "one.jsonl", cwd=labeled.root.parent, code=3)
     more = ["--engine", engine, "--actors", 2]
-    run(*common, "--output", tmp_path / "many.jsonl", *more, cwd=corpus.root.parent, code=3)
+    run(*common, "--output", tmp_path / "many.jsonl", *more, cwd=labeled.root.parent, code=3)
     one, many = ((tmp_path / name).read_text().splitlines() for name in ("one.jsonl", "many.jsonl"))
     assert list(map(json.loads, one)) == list(map(json.loads, many))
     assert len(one) > 8

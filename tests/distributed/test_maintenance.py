@@ -15,9 +15,9 @@ pytest.importorskip("lance", reason="lance is not installed")
 
 
 @pytest.fixture
-def table(corpus, tmp_path):
+def table(labeled, tmp_path):
     """A table of several chunks."""
-    build_table(corpus.root, str(tmp_path / "table"), corpus.config, InProcess(), chunk_files=8)
+    build_table(labeled.root, str(tmp_path / "table"), labeled.config, InProcess(), chunk_files=8)
     return tmp_path / "table"
 
 
@@ -42,21 +42,21 @@ def test_damage_is_found(table):
     assert "run the build again" in shown.stderr
 
 
-def test_a_deleted_chunk_is_made_again(table, corpus):
+def test_a_deleted_chunk_is_made_again(table, labeled):
     """Only that one, and the table is the same."""
     rows = rows_of_table(table)
     path = files_of(table)[0]
     path.unlink()
-    report = build_table(corpus.root, str(table), corpus.config, InProcess(), chunk_files=8)
+    report = build_table(labeled.root, str(table), labeled.config, InProcess(), chunk_files=8)
     assert path.exists()
     assert 0 < report.changes.encoded <= 8
     assert rows_of_table(table) == rows
 
 
-def test_only_what_no_run_needs_is_deleted(table, corpus):
+def test_only_what_no_run_needs_is_deleted(table, labeled):
     """And only when it is older than a day."""
     needed = files_of(table)
-    build_table(corpus.root, str(table), corpus.config, InProcess(), chunk_files=5)
+    build_table(labeled.root, str(table), labeled.config, InProcess(), chunk_files=5)
     latest = set(files_of(table)) - set(needed)
     assert latest
     assert delete_unneeded(str(table))["files"] == 0
@@ -66,7 +66,7 @@ def test_only_what_no_run_needs_is_deleted(table, corpus):
     assert deleted["bytes"] > 0
     assert {path.stem for path in files_of(table)} == kept
     assert rows_of_table(table)
-    report = build_table(corpus.root, str(table), corpus.config, InProcess(), chunk_files=5)
+    report = build_table(labeled.root, str(table), labeled.config, InProcess(), chunk_files=5)
     assert report.changes.encoded == 0
     assert "0 files deleted" in run("chunks", "gc", table).stdout
 

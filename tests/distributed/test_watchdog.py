@@ -1,4 +1,4 @@
-"""A worker that hangs ends; one that goes on does not."""
+"""A worker that hangs ends; one with progress does not."""
 
 import subprocess
 import sys
@@ -26,9 +26,9 @@ def test_a_worker_that_hangs_ends_with_a_message():
     """Its task is then tried again."""
     done = subprocess.run([sys.executable, "-c", HANG], capture_output=True, text=True, check=False, timeout=60)
     assert done.returncode == EXIT_CODE
-    assert "chunk abc: no batch of images was finished" in done.stderr
+    assert "chunk abc: no batch was finished" in done.stderr
 
 
-def test_a_worker_that_goes_on_is_left_alone():
+def test_a_worker_with_progress_is_left_alone():
     """And the thread ends with the block."""
     subprocess.run([sys.executable, "-c", WORK], check=True, timeout=60)

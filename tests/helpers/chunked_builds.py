@@ -17,7 +17,7 @@ BAD = ("stripes/cut.png", "gingham/text.jpg", "gingham/format.psd")
 
 
 @dataclass(frozen=True)
-class Corpus:
+class LabeledImages:
     """A folder of labeled images, and the configuration that encodes them."""
 
     root: Path
@@ -29,7 +29,7 @@ class Corpus:
         return sum(path.suffix in (".png", ".jpg") for path in self.root.rglob("*"))
 
 
-def make_corpus(folder: Path, count: int = 8, size: int = 40) -> Corpus:
+def make_labeled(folder: Path, count: int = 8, size: int = 40) -> LabeledImages:
     """Draw images of four labels, with two broken ones, a double, one image under two labels, and other files."""
     folder.mkdir(parents=True, exist_ok=True)
     root = draw_dataset(folder / "images", count=count, size=size)
@@ -44,7 +44,7 @@ def make_corpus(folder: Path, count: int = 8, size: int = 40) -> Corpus:
     config = PipelineConfig()
     for setting in ("encoder.backend=onnx", f"encoder.model={model}", "rerank.enabled=false"):
         config.set(setting)
-    return Corpus(root, config)
+    return LabeledImages(root, config)
 
 
 def rows_of_table(url):

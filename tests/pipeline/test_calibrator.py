@@ -220,6 +220,19 @@ def test_other_examples_or_another_rule_are_fitted_again(images):
     assert calibrate_index(path, images, CalibrationRequest(0.8), reset=True).predictions is not None
 
 
+def test_thresholds_need_no_images_again(drawn, images, tmp_path):
+    """The held-out results are there, so the folder of the former calibration may be gone; a new fit needs it."""
+    path, new = images.retrieval.index_path, tmp_path / "new"
+    shutil.copytree(drawn / "new", new)
+    calibrate_index(path, images, CalibrationRequest(target_images=new))
+    shutil.rmtree(new)
+    report = calibrate_index(path, images, CalibrationRequest(keep_known=0.8))
+    assert report.predictions is None
+    assert report.calibration.request.target_images == DatasetSpec.of(new)
+    with pytest.raises(CalibrationError, match="Put it back"):
+        calibrate_index(path, images)
+
+
 def test_the_expected_coverage_counts_what_is_called_unknown(path):
     """An answer is accepted where it is confident and familiar."""
     report = calibrate_index(path, request=CalibrationRequest(0.8, keep_known=0.6))
@@ -229,6 +242,9 @@ def test_the_expected_coverage_counts_what_is_called_unknown(path):
     assert report.outlook.accepted == pytest.approx(accepted.mean())
     assert report.outlook.unknown == pytest.approx(1 - familiar.mean())
     assert report.outlook.accepted < report.guarantee.coverage
+    assert report.sgr_coverage is not None
+    assert report.sgr_coverage < report.sgr_guarantee.coverage
+    assert f"{100 * report.outlook.accepted:.1f}%" in report._repr_html_()
     assert calibrate_index(path, reset=True).outlook is None
 
 

@@ -43,6 +43,8 @@ PUBLIC = [
     "Decision",
     "Discovery",
     "Dismissal",
+    "DriftReport",
+    "DriftTest",
     "Edit",
     "EditReport",
     "Evaluation",

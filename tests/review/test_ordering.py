@@ -75,6 +75,22 @@ def test_kinds(landscape):
     assert [ReviewGroup.from_dict(group.to_dict()) for group in groups] == groups
 
 
+def test_a_proposal_says_what_it_resembles(landscape):
+    """Six alike are proposed as one new label, which may be a look of the label that resembles it; one alone is not."""
+    rows = [("novel", "hat", 0.4, 0.3, -4.0, 5)] * 6 + [("novel", "dress", 0.9, 0.1, -3.0, 6)]
+    groups = ordered_groups(votes(rows), landscape, THRESHOLDS, HELD_OUT)
+    found = {group.items[0] < 7: group for group in groups}
+    assert len(found[True].items) == 6
+    assert (found[True].kind, found[True].suggested_label, found[True].is_proposal) == ("new_class", None, True)
+    assert not found[False].is_proposal
+    rows_of = landscape.space.map([votes(rows).embeddings[0][:6]])
+    nearest = LABELS[int((landscape.labeled @ rows_of.mean(axis=0)).argmax())]
+    assert found[True].nearest_label == nearest
+    competing = [("ambiguous", "skirt", 0.5, 0.45, 0.0, 1)]
+    (group,) = ordered_groups(votes(competing), landscape, THRESHOLDS, HELD_OUT)
+    assert (group.nearest_label, group.is_proposal) == (None, False)
+
+
 def test_a_large_group_that_nothing_covers_comes_first(landscape):
     """Before single images, and before as many that an example resembles."""
     new = [("novel", "dress", 0.4, 0.3, -4.0, 5)] * 6

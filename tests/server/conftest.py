@@ -160,6 +160,17 @@ def calibrated(open_client, calibrated_index, tmp_path):
     return open_client(offline_config(tmp_path / "index", rerank__enabled=False))
 
 
+@pytest.fixture
+def leveled(open_client, tmp_path):
+    """An application on a calibrated index with a hierarchy; the encoder cannot tell the two blue labels apart."""
+    dataset = draw_sides(tmp_path / "leveled", count=20)
+    (tmp_path / "tree.yaml").write_text("blue: [blue_left, blue_right]\n")
+    config = offline_config(tmp_path / "index", rerank__enabled=False, hierarchy=tmp_path / "tree.yaml")
+    build_index_from_directory(dataset, tmp_path / "index", config=config, encoder=ColorEncoder())
+    calibrate_index(tmp_path / "index", config)
+    return open_client(config)
+
+
 @pytest.fixture(scope="session")
 def mistaken(made_index, tmp_path_factory):
     """A dataset with a wrong label and a copy, with its index."""

@@ -1,4 +1,4 @@
-"""The tested images of a stream as JSON lines, one an image, so that a later run continues the test."""
+"""A drift test in a file: a line for its index, then one for each image, so that a later run continues the test."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from lmm_classifier.core.errors import OutputError
 from lmm_classifier.discovery.drift.drift_test import DriftTest, TestedImage
 
 _NUMBERS, _TEXTS = ("familiarity", "p"), ("name", "content", "reference")
-_BEGIN = b'{"name": "'  # of every line
+_BEGIN_INDEX, _BEGIN_IMAGE = b'{"index": "', b'{"name": "'  # of the first line, and of every other one
 
 
 def line_of(image: TestedImage) -> str:
@@ -44,15 +44,17 @@ class DriftLog:
     Args:
         path: the file; a new one begins a test, one that exists continues its test. A torn last line is dropped.
         held_out: familiarity of held-out examples of the index, (n,).
+        index: `IndexContents.identity` of the index. Edited or calibrated again it is still the same.
 
     Raises:
-        OutputError: the file holds something else, cannot be written, or another program is writing it.
+        OutputError: the file holds something else or the test of another index, cannot be written, or another program
+            is writing it. It is not changed then.
     """
 
-    def __init__(self, path: Path, held_out: Float64Array) -> None:
+    def __init__(self, path: Path, held_out: Float64Array, index: str) -> None:
         if path.exists() and not path.is_file():
             raise OutputError(f"{path} is no file, so it cannot hold a drift test. Name a file.")
-        self._file = AppendedFile(path, "resume")
+        self._index, self._file = index, AppendedFile(path, "resume")
         try:
             self.test: DriftTest = DriftTest.of(held_out, self._images(path))
         except BaseException:
@@ -61,10 +63,14 @@ class DriftLog:
             raise
 
     def _images(self, path: Path) -> Iterator[TestedImage]:
-        """Yield the stored images, and drop a torn line after them."""
-        size = 0
+        """Yield the stored images, and drop a torn line after them; begin a file that is new."""
         with path.open("rb") as lines:
-            for number, line in enumerate(whole_records(lines), 1):
+            records = whole_records(lines)
+            first = next(records, None)
+            size = 0 if first is None else len(first)
+            if first is not None:
+                self._require_index(path, first)
+            for number, line in enumerate(records, 2):
                 try:
                     image = parsed_line(line.decode("ascii"))
                 except (ValueError, TypeError):
@@ -72,10 +78,27 @@ class DriftLog:
                 size += len(line)
                 yield image
             lines.seek(size)
-            torn = lines.read(len(_BEGIN))
-        if not (torn.startswith(_BEGIN) or _BEGIN.startswith(torn)):
+            begin = _BEGIN_IMAGE if size else _BEGIN_INDEX
+            torn = lines.read(len(begin))
+        if not (torn.startswith(begin) or begin.startswith(torn)):
             raise _other_file(str(path))
         self._file.cut(size)
+        if not size:
+            self._file.append(json.dumps({"index": self._index}) + "\n")
+
+    def _require_index(self, path: Path, line: bytes) -> None:
+        try:
+            values = json.loads(line)
+        except ValueError:
+            values = None
+        if not isinstance(values, dict) or set(values) != {"index"}:
+            raise _other_file(f"{path}, line 1")
+        if values["index"] != self._index:
+            raise OutputError(
+                f"{path} holds the drift test of another index or of other encoders: expected {self._index}, got "
+                f"{str(values['index'])[:16]}. Familiarity of different indexes cannot be compared. Nothing was "
+                "changed. Classify with the index of that test, or name another file to begin a new test."
+            )
 
     def observe(self, name: str, content_hash: str, familiarity: float) -> None:
         """Test one more image, and append it; one whose content was tested before is left out."""

@@ -9,8 +9,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from lmm_classifier.core.arrays import Float64Array
+from lmm_classifier.core.datatypes import Classification
+from lmm_classifier.core.errors import CalibrationError
 from lmm_classifier.discovery.drift.martingale import ALARM, Martingale
 from lmm_classifier.discovery.drift.report import DriftReport, ImageEvidence
+from lmm_classifier.pipeline.classifier import HybridClassifier
 
 DIGITS = 6  # of a familiarity, as results are written
 _SHOWN = 12  # images with the most evidence
@@ -42,13 +45,14 @@ class DriftTest:
     compared with. The wealth stays. The guarantee then holds nearly, because the new examples are partly the former.
 
     Example:
-        >>> import numpy as np
-        >>> from lmm_classifier.discovery.drift.drift_test import DriftTest
-        >>> test = DriftTest.of(np.linspace(-2, 2, 200))
-        >>> for number in range(40):
-        ...     _ = test.observe(f"{number}.jpg", f"content {number}", -3.5)
-        >>> test.report().is_alarm, test.report().images
-        (True, 40)
+        >>> from pathlib import Path
+        >>> from lmm_classifier import DriftTest, HybridClassifier, PipelineConfig
+        >>> with HybridClassifier(PipelineConfig.offline()) as classifier:
+        ...     test = DriftTest.of_classifier(classifier)
+        ...     for result in classifier.classify_paths(sorted(Path("new").glob("*.png"))):
+        ...         _ = test.observe_result(result)
+        >>> test.report().is_alarm, test.report().images > 0
+        (False, True)
     """
 
     reference: str  # digest of the held-out examples
@@ -79,6 +83,29 @@ class DriftTest:
         for image in images:
             test._count(image)
         return test
+
+    @classmethod
+    def of_classifier(cls, classifier: HybridClassifier) -> DriftTest:
+        """Begin a test of the images that a classifier answers.
+
+        Raises CalibrationError where its index is too small to hold examples out.
+        """
+        held_out = classifier.retriever.calibration.familiarity
+        if not len(held_out):
+            raise CalibrationError("A drift test compares with held-out examples, and this index is too small for one.")
+        return cls.of(held_out)
+
+    def observe_result(self, result: Classification) -> TestedImage | None:
+        """Test the image of one more result; None where it has no familiarity, such as a file that cannot be read.
+
+        A vector has no content, so its name stands for that; a result without either is refused with ValueError.
+        """
+        if result.familiarity is None:
+            return None
+        content = result.content_hash or result.path
+        if content is None:
+            raise ValueError("expected a result with a path or a content hash, so that an image counts once")
+        return self.observe(result.path or content, content, result.familiarity)
 
     def observe(self, name: str, content_hash: str, familiarity: float) -> TestedImage | None:
         """Test one more image and return what is kept of it; None where its content was tested before.

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 from lmm_classifier.discovery.drift.martingale import ALARM
 
@@ -24,10 +25,26 @@ class ImageEvidence:
         """Return plain values, ready for JSON."""
         return {"name": self.name, "familiarity": self.familiarity, "p": self.p, "factor": self.factor}
 
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Self:
+        """Undo `to_dict`."""
+        return cls(**values)
+
 
 @dataclass(frozen=True, slots=True)
 class DriftReport:
-    """The state of a drift test."""
+    """The state of a drift test.
+
+    Example:
+        >>> import numpy as np
+        >>> from lmm_classifier import DriftTest
+        >>> test = DriftTest.of(np.linspace(-2, 2, 200))
+        >>> for number in range(40):
+        ...     _ = test.observe(f"{number}.jpg", f"content {number}", -3.5)
+        >>> report = test.report()
+        >>> report.is_alarm, report.images, report.direction
+        (True, 40, 'less familiar')
+    """
 
     images: int  # that were compared
     log_wealth: float  # natural logarithm of the martingale now
@@ -76,6 +93,13 @@ class DriftReport:
             "mean_p": self.mean_p,
             "evidence": [image.to_dict() for image in self.shown],
         }
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Self:
+        """Undo `to_dict`, but for the last digit of the evidence; raise KeyError where a member is missing."""
+        shown = tuple(ImageEvidence.from_dict(image) for image in values["evidence"])
+        evidence, highest = (values[name] * _LN_10 for name in ("log10_evidence", "log10_highest"))
+        return cls(values["images"], evidence, highest, values["alarm_at"], values["mean_p"], shown)
 
 
 def _power(log: float) -> str:

@@ -32,8 +32,8 @@ def discover(
     """Propose groups of images that no label of the index explains, each of which may be a new label.
 
     It does not start from the images that are called unknown: many images of new labels look familiar. Seeds where
-    many new images resemble each other compete with the known labels for all images. Of more than 100,000 images a
-    sample takes part; the result tells.
+    many new images resemble each other compete with the known labels for all images. Copies of an image count once, and
+    follow it. Of more than 100,000 images a sample takes part; the result tells.
 
     Args:
         images: a folder or any other dataset, whose labels are ignored; or images that were encoded before.
@@ -58,9 +58,13 @@ def discover(
     found = images if isinstance(images, UnlabeledImages) else UnlabeledImages.find(images, classifier, progress)
     flow, votes = found.flow, found.votes
     known, embeddings = known_labels(flow, found.landscape), found.mapped
-    proposals = propose(embeddings, votes.familiarity, found.names, known, groups)
-    usual = usual_familiarity(flow)
-    tested = unfamiliar_groups(embeddings, votes.familiarity, found.names, known.sums, known.cut, usual)
+    rows, content_of = _different(found)
+    different = embeddings[rows], votes.familiarity[rows], [found.names[row] for row in rows.tolist()]
+    proposals = propose(*different, known, groups).spread(rows, content_of)
+    tested = [
+        np.flatnonzero(np.isin(content_of, members))
+        for members in unfamiliar_groups(*different, known.sums, known.cut, usual_familiarity(flow))
+    ]
     labels, names = flow.index.label_names, found.names
     is_unfamiliar = np.isin(np.array(votes.reasons, dtype=np.str_), ("novel", "forced"))
     is_known = (proposals.groups == KNOWN) & ~is_unfamiliar
@@ -80,6 +84,17 @@ def discover(
         dict(zip(names, found.places)),
         dict(zip(names, found.hashes)) if found.places else {},
     )
+
+
+def _different(found: UnlabeledImages) -> tuple[IntArray, IntArray]:
+    """Return the rows of m images with different contents, and for each image (n,) its content among these.
+
+    Copies say no more than one of them: an image that comes five times makes no label.
+    """
+    if not found.places:  # of vectors no content is known
+        return np.arange(len(found)), np.arange(len(found))
+    _, rows, content_of = np.unique(np.array(found.hashes), return_index=True, return_inverse=True)
+    return rows.astype(np.int64), content_of.astype(np.int64)
 
 
 def _proposed(

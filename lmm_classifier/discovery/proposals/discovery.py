@@ -24,7 +24,7 @@ class ProposedGroup:
     """
 
     number: int
-    """Number of the group, 1 for the largest."""
+    """Number of the group, 1 for the one of the most different images."""
     representative: str
     """The image that stands for the group: the most central one, or the one from which it grew."""
     members: Sequence[str]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -48,6 +48,12 @@ class Proposals:
     def members(self, group: int) -> IntArray:
         """Return the images of a group, ascending."""
         return np.flatnonzero(self.groups == group)
+
+    def spread(self, rows: IntArray, content_of: IntArray) -> Proposals:
+        """Return the same for N images, of which n at `rows` (n,) took part; each stands for its copies (N,)."""
+        return replace(
+            self, groups=self.groups[content_of], label_ids=self.label_ids[content_of], seeds=rows[self.seeds]
+        )
 
 
 @single_threaded_blas

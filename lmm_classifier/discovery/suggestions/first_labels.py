@@ -98,7 +98,7 @@ def _encoded(
     names, failed = list[str](), list[Skipped]()
     lazy = [LazyEncoder(partial(_same, encoder)) for encoder in encoders]
     for batch in encode_files(list(files.values()), Encoding(lazy, config.images, config.batch_size)):
-        failed += [Skipped(str(file.path), file.reason, file.kind) for file in batch.failed]
+        failed += [file.skipped for file in batch.failed]
         if batch.encoded:
             names += [str(file.path) for file in batch.encoded]
             for of_encoder, new in zip(parts, batch.vectors):

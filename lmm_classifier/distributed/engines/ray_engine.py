@@ -134,7 +134,7 @@ class RayEngine:
                 "Ask for fewer actors, or for a fraction of a GPU."
             )
         if not cpus:
-            raise EngineError("The cluster has no processor for Ray to use. Start its nodes with --num-cpus.")
+            raise EngineError("The cluster has no processor for Ray to use. Start its nodes with processors.")
         compute = import_optional("ray.data", "ray").ActorPoolStrategy(
             size=actors, max_tasks_in_flight_per_actor=_IN_FLIGHT
         )

@@ -62,10 +62,9 @@ def read_store(folder: Path) -> IndexContents:
         manifest = state.checked_manifest(source)
         arrays = [read_arrays(connection, source, transform_prefix(place)) for place in range(len(manifest.encoders))]
         transforms = [transform_from_arrays(*pair) for pair in zip((e.transform for e in manifest.encoders), arrays)]
-        calibration = read_arrays(connection, source, CALIBRATION)
+        calibration, groups = read_arrays(connection, source, CALIBRATION), read_groups(connection, source)
         calibrated = database.get_meta(connection, CALIBRATION, source) or b""
-        groups, milliseconds = read_groups(connection, source), read_milliseconds(connection, source)
-        dismissals = read_dismissals(connection, source)
+        dismissals, milliseconds = read_dismissals(connection, source), read_milliseconds(connection, source)
         snapshot = read_snapshot(folder, state.version)
         matrices: list[Float32Array] = []
         if snapshot is None or snapshot.stamp != state.stamp:
@@ -92,6 +91,7 @@ def read_store(folder: Path) -> IndexContents:
         groups=groups,
         version=state.version,
         stamp=f"{state.index} {state.version} {calibrated.decode()}",
+        name=state.index,
     )
 
 

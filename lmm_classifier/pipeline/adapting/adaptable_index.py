@@ -48,8 +48,9 @@ class AdaptableIndex(OpenedIndex):
     def estimate_priors(self, paths: Iterable[Place | str]) -> PriorReport:
         """Estimate how frequent each label is among new images, and classify by these priors from now on.
 
-        They are used only where the images are explained better than held-out examples ever are (the gate). Images of
-        unknown labels count too, so remove them where they are many. Nothing is stored.
+        They are used only where the images are explained better than held-out examples ever are (the gate). Images
+        that are unknown do not count. About half of the images of new labels look familiar, and those do, so remove
+        them where they are many. Nothing is stored.
 
         Args:
             paths: image files, or other places of a dataset; of more than 5,000 a sample is used.

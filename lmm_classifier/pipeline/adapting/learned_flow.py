@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -11,6 +12,8 @@ from lmm_classifier.pipeline.adapting.new_images import NewImages
 from lmm_classifier.pipeline.adapting.reports import LEARNED, LearningReport
 from lmm_classifier.pipeline.flow import Flow
 from lmm_classifier.pipeline.thresholds import Thresholds
+
+logger: logging.Logger = logging.getLogger(__name__)
 
 
 def with_learned_metric(flow: Flow, encoders: Sequence[Encoder], images: NewImages) -> tuple[Flow, LearningReport]:
@@ -40,6 +43,8 @@ def with_learned_metric(flow: Flow, encoders: Sequence[Encoder], images: NewImag
         return flow, report
     adapted = retriever.calibrated_by(config.retrieval, learned.calibration, learned.predictions)
     thresholds = Thresholds.resolve(config.retrieval, learned.calibration, None, None)
+    if flow.roll_up is not None and flow.roll_up.levels:
+        logger.warning("No coarse label is answered: their thresholds are for the metric without unlabeled images.")
     roll_up = flow.roll_up.without_levels() if flow.roll_up else None
     learned_flow = flow.with_retriever(adapted, thresholds, encoders)
     return replace(learned_flow, adaptations=(*flow.adaptations, LEARNED), roll_up=roll_up), report

@@ -56,8 +56,9 @@ class PriorReport:
 
     kind: ClassVar[str] = "label_priors"
     is_used: bool
-    images: int
+    images: int  # that were counted
     unreadable: int
+    unknown: int  # images that are not familiar enough to have one of the labels; they do not count
     gain: float  # nats
     usual_gain: float  # nats; infinite without held-out examples
     shares: Mapping[str, tuple[float, float]]  # by label: among held-out examples, among the images; 0 to 1
@@ -67,13 +68,14 @@ class PriorReport:
     def text(self) -> str:
         """Return one line for people."""
         gain = f"gain {self.gain:.1f} nats, usual up to {self.usual_gain:.1f}"
+        left_out = f", {self.unknown} unknown ones left out" if self.unknown else ""
         if not self.is_used:
-            return f"label priors: those of the dataset are used ({gain} for {self.images} images)"
+            return f"label priors: those of the dataset are used ({gain} for {self.images} images{left_out})"
         most = sorted(self.shares.items(), key=lambda item: -abs(item[1][1] - item[1][0]))[:_SHOWN]
         listed = ", ".join(f"{label} {former:.0%} -> {new:.0%}" for label, (former, new) in most)
         return (
-            f"label priors: estimated from {self.images} images ({gain}): {listed}; {self.changed} images have another "
-            "best label; no guarantee holds"
+            f"label priors: estimated from {self.images} images{left_out} ({gain}): {listed}; {self.changed} images "
+            "have another best label; no guarantee holds"
         )
 
     def to_dict(self) -> dict[str, Any]:

@@ -17,7 +17,10 @@ logger: logging.Logger = logging.getLogger(__name__)
 
 
 def open_hierarchy(
-    config: PipelineConfig, contents: IndexContents, renamed: Mapping[str, str] | None = None
+    config: PipelineConfig,
+    contents: IndexContents,
+    renamed: Mapping[str, str] | None = None,
+    former: LabelHierarchy | None = None,
 ) -> LabelHierarchy | None:
     """Return the hierarchy in use, None where there is none. It may name labels that have no examples.
 
@@ -25,12 +28,24 @@ def open_hierarchy(
         config: may name a file.
         contents: of the index.
         renamed: new names of labels by those of a former calibration: they stay where their former names stand.
+        former: that of a former version of the index, while a classifier runs. It stays, with a warning, where the file
+            cannot be used any more, so that a slip in the file stops no answer.
 
     Raises:
         ConfigError: the file cannot be used, or a coarse label cannot be told from the label of unknown images.
     """
+    try:
+        return _opened(config, contents, renamed or {})
+    except ConfigError as error:
+        if former is None:
+            raise
+        logger.warning("The hierarchy cannot be read again, so the former one stays: %s", error)
+        return former.renamed(renamed or {})
+
+
+def _opened(config: PipelineConfig, contents: IndexContents, renamed: Mapping[str, str]) -> LabelHierarchy | None:
     of_file = None if config.hierarchy is None else read_hierarchy(config.hierarchy)
-    hierarchy = hierarchy_of_folders(contents) if of_file is None else of_file.renamed(renamed or {})
+    hierarchy = hierarchy_of_folders(contents) if of_file is None else of_file.renamed(renamed)
     if hierarchy and (message := unknown_clash(hierarchy.coarse_labels, config.unknown_label)):
         raise ConfigError(f"{config.hierarchy or contents.manifest.image_root}: {message}")
     return hierarchy

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
+import numpy as np
 from PIL import Image
 
 from lmm_classifier.core.arrays import Float32Array
@@ -67,7 +68,8 @@ class EncodedImages:
             given = {place: array for place, array in inputs if array is not None}
             load_image = partial(again, file.path, file.content_hash)
             images.append(PreparedImage(given, load_image, file.content_hash, str(file.path), options))
-        known = dict(zip(first, batch.vectors))
+        # where no file of the batch can be read, an encoder may not be loaded, so nothing has its number of columns
+        known = {place: _with_columns(vectors, encoders[place]) for place, vectors in zip(first, batch.vectors)}
         # an input is missing where the index was calibrated anew meanwhile, or where an encoder refuses the image
         vectors = QueryVectors(
             len(images), known, encoders, lambda row, place: images[row].input_of(place, encoders[place])
@@ -88,3 +90,7 @@ class EncodedImages:
     def accepted(self) -> list[PreparedImage]:
         """Return the images that have vectors."""
         return [image for place, image in enumerate(self.images) if place not in self.refused]
+
+
+def _with_columns(vectors: Float32Array, encoder: Encoder) -> Float32Array:
+    return vectors if len(vectors) else np.empty((0, encoder.fingerprint.dim), np.float32)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from lmm_classifier.discovery.drift.drift_log import line_of, parsed_line
 from lmm_classifier.discovery.drift.drift_test import TestedImage
 from lmm_classifier.discovery.drift.report import DriftReport
+from lmm_classifier.index.storage.database import encoded
 from lmm_classifier.review.storage.database import ReviewDatabase
 from lmm_classifier.review.storage.records import as_bytes, from_bytes
 from lmm_classifier.review.storage.tables import DRIFT, DRIFT_REPORTS
@@ -36,6 +37,16 @@ class DriftStore:
     def report(self, run: int) -> dict[str, Any] | None:
         """Return what the test of a run says, as `DriftReport.to_dict` tells; None where nothing was tested."""
         return self._report("WHERE run = ?", (run,))
+
+    def items_named(self, number: int, names: Iterable[str]) -> dict[str, tuple[int, str]]:
+        """Return the id and the content hash of items of a run by their names; of several with one name, the first."""
+        statement = "SELECT id, hash FROM items WHERE run = ? AND name = ? AND hash != x'' ORDER BY id LIMIT 1"
+        found = dict[str, tuple[int, str]]()
+        with self.database.reading() as connection:
+            for name in names:
+                for item, content_hash in connection.execute(statement, (number, encoded(name))):
+                    found[name] = item, content_hash.decode("ascii")
+        return found
 
     def newest(self) -> dict[str, Any] | None:
         """Return what the test of the run says that was under way last."""

@@ -13,9 +13,8 @@ from threading import Event, Thread
 from typing import Literal
 
 from lmm_classifier.calibration.calibration import Calibration
-from lmm_classifier.calibration.guarantees.outlook import guarantee_of
-from lmm_classifier.calibration.guarantees.risk_control import NoGuarantee, RiskGuarantee
 from lmm_classifier.calibration.guarantees.threshold_setting import set_thresholds
+from lmm_classifier.calibration.hierarchy.level_guarantees import LevelGuarantees, guarantee_levels
 from lmm_classifier.calibration.loading import stored_request
 from lmm_classifier.calibration.request import CalibrationRequest
 from lmm_classifier.core.errors import CalibrationError, Cancelled, LmmClassifierError
@@ -33,8 +32,6 @@ logger: logging.Logger = logging.getLogger(__name__)
 RATES = tuple(percent / 100 for percent in range(60, 100))  # target precisions and fractions of known images to choose
 _VISIBLE = 10.0  # seconds to wait until a calibration counts
 _STOPPING = 10.0  # seconds to wait for a job when the server ends
-
-Guarantee = RiskGuarantee | NoGuarantee
 
 
 @dataclass
@@ -73,7 +70,7 @@ class Calibrating:
         self._numbers = itertools.count(1)
         self._stop = Event()
         self._thread: Thread | None = None
-        self._guarantees: tuple[bytes, Sequence[Guarantee]] = b"", ()
+        self._guarantees: tuple[bytes, Sequence[LevelGuarantees]] = b"", ()
         self.job: CalibrationJob | None = None  # the last one
 
     @property
@@ -97,14 +94,14 @@ class Calibrating:
         request = CalibrationRequest().completed(stored_request(contents))
         return CalibrationView(state, retriever.calibration, thresholds, contents, parts, request)
 
-    def guarantees(self, calibration: Calibration, level: float) -> Sequence[Guarantee]:
-        """Return the guarantee for each of `RATES`; they are computed once for the same held-out results."""
-        level = calibration.level_of_each(level)
+    def guarantees(self, calibration: Calibration, level: float) -> Sequence[LevelGuarantees]:
+        """Return the guarantees for each of `RATES`; they are computed once for the same held-out results."""
+        results, fit = calibration.held_out, calibration.hierarchy
         digest = blake2b(repr(level).encode(), digest_size=16)
-        for array in calibration.held_out.to_arrays().values():
+        for array in [*results.to_arrays().values(), *(fit.results.to_arrays().values() if fit else ())]:
             digest.update(array.tobytes())
         if self._guarantees[0] != digest.digest():
-            found = [guarantee_of(calibration.held_out, rate, level) for rate in RATES]
+            found = [guarantee_levels(results, fit, rate, level) for rate in RATES]
             self._guarantees = digest.digest(), found
         return self._guarantees[1]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 from urllib.parse import parse_qsl, urlencode
@@ -14,8 +14,6 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
 from lmm_classifier.calibration.calibration import Calibration
-from lmm_classifier.calibration.guarantees.outlook import Outlook
-from lmm_classifier.calibration.guarantees.risk_control import NoGuarantee
 from lmm_classifier.calibration.request import CalibrationRequest
 from lmm_classifier.core.errors import CalibrationError
 from lmm_classifier.core.metrics import reliability, risk_coverage
@@ -77,15 +75,21 @@ def sentence(outlook: Mapping[str, Any]) -> str:
     """Say in words what an outlook means; `quality.js` writes the same. The rounded parts make 100% together."""
     if outlook["refusal"] is not None:
         return str(outlook["refusal"])
-    accepted, unknown = whole(outlook["accepted"]), whole(outlook["unknown"])
+    accepted, coarse, unknown = (whole(outlook[name]) for name in ("accepted", "coarse", "unknown"))
     wrong, level = whole(1 - outlook["target_precision"]), whole(outlook["confidence_level"])
-    shares = f"accepts {accepted}%, asks {max(100 - accepted - unknown, 0)}%, unknown {unknown}%"
+    coarser = f" {coarse}% more by a coarse label," if outlook["levels"] else ""
+    shares = f"accepts {accepted}%,{coarser} asks {max(100 - accepted - coarse - unknown, 0)}%, unknown {unknown}%"
     return f"{shares}; at most {wrong}% wrong with a confidence of {level}%"
 
 
 def whole(fraction: float) -> int:
     """Return percent as a whole number; halves are rounded up, as JavaScript does."""
     return int(np.floor(100 * fraction + 0.5))
+
+
+def tenths(fraction: float) -> str:
+    """Return percent with one decimal; halves are rounded up, as in `whole`."""
+    return f"{np.floor(1000 * fraction + 0.5) / 10:.1f}%"
 
 
 async def _page(
@@ -104,9 +108,7 @@ def _values(calibrating: Calibrating, given: CalibrationRequest) -> dict[str, An
     view = calibrating.view()
     targets = _on_sliders(outlook_request(view, given))
     level = targets.to_dict()["confidence_level"]
-    guarantee = calibrating.guarantees(view.calibration, level)[RATES.index(targets.to_dict()["target_precision"])]
-    ((outlook,),) = Outlook.of_each(view.calibration, [guarantee], [targets.to_dict()["keep_known"]])
-    shown, used = outlook_values(outlook, targets), used_guarantee(view)
+    shown, used = outlook_values(calibrating, view, targets), used_guarantee(view)
     return {
         "state": view.state,
         "date": view.calibration.date,
@@ -121,13 +123,22 @@ def _values(calibrating: Calibrating, given: CalibrationRequest) -> dict[str, An
         "levels": sorted({*_LEVELS, level}),
         "rates": {"least": RATES[0], "most": RATES[-1]},
         "outlook": shown,
-        "is_refused": isinstance(guarantee, NoGuarantee),
+        "is_refused": shown["refusal"] is not None,
+        "some_level": _some_level(shown["levels"]),
         "sentence": sentence(shown),
         "has_unknowns": view.calibration.tradeoff is not None,
         "drawn": _charts(view),
         "job": job_values(calibrating.job),
         "whole": whole,
+        "tenths": tenths,
     }
+
+
+def _some_level(levels: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Return what all levels answer together, and how often that is right; as `quality.js` adds it up."""
+    answered = sum(level["answered"] for level in levels)
+    right = sum(level["answered"] * (level["right"] or 0.0) for level in levels)
+    return {"answered": answered, "right": right / answered if answered else None}
 
 
 def _on_sliders(targets: CalibrationRequest) -> CalibrationRequest:

@@ -20,6 +20,7 @@ from lmm_classifier.review.storage.records import Run
 from lmm_classifier.server.config import ServerConfig
 from lmm_classifier.server.problems import ProblemError
 from lmm_classifier.server.reviewing.courtesy import Courtesy
+from lmm_classifier.server.reviewing.drift import drift_values
 from lmm_classifier.server.reviewing.events import RunEvents
 from lmm_classifier.server.reviewing.jobs import RunJobs
 from lmm_classifier.server.reviewing.revoting import RevoteWorker
@@ -139,7 +140,8 @@ class Reviewing:
         is_upload = run.source["kind"] == "upload"
         source = {"kind": "upload", "root": None, "folder": None} if is_upload else self._source(run)
         state, failure = self.jobs.state_of(run), self.jobs.failure_of(run.id)
-        drift = self.reviewer.drift.store.report(run.id)
+        store = self.reviewer.drift.store
+        drift = drift_values(store.report(run.id), run.id, store)
         return {**run.to_dict(), "source": source, "state": state, "failure": failure, "drift": drift}
 
     def file_of(self, item: int, content_hash: str) -> Place:

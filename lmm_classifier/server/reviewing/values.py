@@ -39,6 +39,8 @@ def group_values(group: ReviewGroup, items: Sequence[dict[str, Any]]) -> dict[st
         "kind": group.kind,
         "size": len(group.items),
         "suggested_label": group.suggested_label,
+        "nearest_label": group.nearest_label,
+        "is_proposal": group.is_proposal,
         "gain": group.gain,
         "tightness": group.tightness,
         "score": group.score,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -11,8 +12,10 @@ from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
 
-from lmm_classifier.calibration.guarantees.outlook import Outlook, guarantee_of, refusal
+from lmm_classifier.calibration.guarantees.outlook import guarantee_of, refusal
 from lmm_classifier.calibration.guarantees.risk_control import NoGuarantee
+from lmm_classifier.calibration.hierarchy.level_guarantees import guarantee_levels
+from lmm_classifier.calibration.hierarchy.level_outlook import TargetOutlook
 from lmm_classifier.calibration.request import DEFAULT_CONFIDENCE_LEVEL, DEFAULT_KEEP_KNOWN, CalibrationRequest
 from lmm_classifier.core.metrics import reliability, risk_coverage
 from lmm_classifier.server.background.calibrating import RATES, Calibrating, CalibrationJob, CalibrationView
@@ -86,17 +89,26 @@ def outlook_request(view: CalibrationView, given: CalibrationRequest) -> Calibra
     )
 
 
-def outlook_values(outlook: Outlook, targets: CalibrationRequest) -> dict[str, Any]:
-    """Return plain values of an outlook for its targets."""
-    guarantee, values = outlook.guarantee, targets.to_dict()
-    refused = guarantee if isinstance(guarantee, NoGuarantee) else None
+def outlook_values(calibrating: Calibrating, view: CalibrationView, targets: CalibrationRequest) -> dict[str, Any]:
+    """Return plain values of what completed targets would give."""
+    values = targets.to_dict()
+    precision, level, keep = (values[name] for name in RATE_NAMES)
+    if precision in RATES:
+        found = calibrating.guarantees(view.calibration, level)[RATES.index(precision)]
+    else:
+        found = guarantee_levels(view.calibration.held_out, view.calibration.hierarchy, precision, level)
+    ((outlook,),) = TargetOutlook.of_each(view.calibration, [found], [keep])
+    guarantee = found.labels
+    refused = guarantee if isinstance(guarantee, NoGuarantee) and not outlook.is_guaranteed else None
     return {
         **values,
         "accepted": outlook.accepted,
+        "coarse": outlook.coarse,
         "ambiguous": outlook.ambiguous,
-        "unknown": outlook.unknown,
+        "unknown": outlook.of_labels.unknown,
+        "levels": [asdict(each) for each in outlook.levels],
         "confidence_threshold": None if isinstance(guarantee, NoGuarantee) else guarantee.threshold,
-        "familiarity_threshold": finite(outlook.familiarity_threshold),
+        "familiarity_threshold": finite(outlook.of_labels.familiarity_threshold),
         "refusal": refusal(refused, values["target_precision"], values["confidence_level"]) if refused else None,
         "examples_needed": refused.needed if refused else None,
     }
@@ -121,18 +133,23 @@ def job_values(job: CalibrationJob | None) -> dict[str, Any] | None:
 def choices_values(calibrating: Calibrating, view: CalibrationView, level: float) -> dict[str, Any]:
     """Return the outlook of many targets, which sliders show at once."""
     guarantees = calibrating.guarantees(view.calibration, level)
-    rows = Outlook.of_each(view.calibration, guarantees, RATES)
+    rows = TargetOutlook.of_each(view.calibration, guarantees, RATES)
     return {
         "confidence_level": level,
         "target_precision": RATES,
         "keep_known": RATES,
         "refusals": [
-            refusal(guarantee, rate, level) if isinstance(guarantee, NoGuarantee) else None
-            for rate, guarantee in zip(RATES, guarantees, strict=True)
+            refusal(found.labels, rate, level)
+            if isinstance(found.labels, NoGuarantee) and not found.thresholds
+            else None
+            for rate, found in zip(RATES, guarantees, strict=True)
         ],
-        "unknown": [outlook.unknown for outlook in rows[0]],
+        "unknown": [outlook.of_labels.unknown for outlook in rows[0]],
         "accepted": [[outlook.accepted for outlook in row] for row in rows],
+        "coarse": [[outlook.coarse for outlook in row] for row in rows],
         "ambiguous": [[outlook.ambiguous for outlook in row] for row in rows],
+        "levels": [[[[each.answered, each.right] for each in outlook.levels] for outlook in row] for row in rows],
+        "thresholds": [[each.threshold for each in row[0].levels] for row in rows],
     }
 
 
@@ -155,7 +172,7 @@ def _values(calibrating: Calibrating, given: CalibrationRequest, choices: bool) 
         "thresholds": view.thresholds.to_dict(),
         "guarantee": used_guarantee(view),
         "curves": _curves(view),
-        "outlook": outlook_values(Outlook.of(view.calibration, targets), targets),
+        "outlook": outlook_values(calibrating, view, targets),
         "choices": choices_values(calibrating, view, targets.to_dict()["confidence_level"]) if choices else None,
         "job": job_values(calibrating.job),
         "index_version": view.contents.version,

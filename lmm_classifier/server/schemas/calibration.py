@@ -16,14 +16,20 @@ from lmm_classifier.server.schemas.parts import (
 
 _RATE = {"type": "number", "minimum": 0, "maximum": 1}
 _RATES = list_of(_RATE)
+_LEVEL = object_of({"level": COUNT, "threshold": or_null(_RATE), "answered": _RATE, "right": or_null(_RATE)})
 _OUTLOOK = object_of(
     {
         "target_precision": _RATE,
         "confidence_level": _RATE,
         "keep_known": _RATE,
         "accepted": {**or_null(_RATE), "description": "Fraction of images of known labels that get a label at once"},
-        "ambiguous": {**or_null(_RATE), "description": "Fraction whose labels compete"},
+        "coarse": {**or_null(_RATE), "description": "Fraction that gets a coarse label of the hierarchy"},
+        "ambiguous": {**or_null(_RATE), "description": "Fraction whose labels compete at all levels"},
         "unknown": {**_RATE, "description": "Fraction that is called unknown"},
+        "levels": {
+            **list_of(_LEVEL),
+            "description": "What each level of the hierarchy answers, labels first; empty without a hierarchy",
+        },
         "confidence_threshold": or_null(_RATE),
         "familiarity_threshold": or_null(NUMBER),
         "refusal": {**or_null(TEXT), "description": "Why the precision cannot be guaranteed"},
@@ -43,7 +49,20 @@ _CHOICES = object_of(
         },
         "ambiguous": {
             **list_of(list_of(or_null(_RATE))),
-            "description": "Fraction whose labels compete, of each target precision and each `keep_known`",
+            "description": "Fraction whose labels compete at all levels, of each target precision and `keep_known`",
+        },
+        "coarse": {
+            **list_of(list_of(or_null(_RATE))),
+            "description": "Fraction that gets a coarse label, of each target precision and each `keep_known`",
+        },
+        "levels": {
+            **list_of(list_of(list_of(list_of(or_null(_RATE))))),
+            "description": "Of each target precision, `keep_known` and level, labels first: the fraction that it "
+            "answers, and the fraction of these that is right",
+        },
+        "thresholds": {
+            **list_of(list_of(or_null(_RATE))),
+            "description": "Probability from which each level answers, of each target precision",
         },
     }
 )

@@ -18,6 +18,14 @@ from lmm_classifier.server.schemas.parts import (
 from lmm_classifier.server.schemas.results import RESULT
 
 _DECISION = object_of({"kind": {"enum": ["label", "unknown", "skip", "accept"]}, "label": TEXT})
+_TESTED = {
+    "name": TEXT,
+    "familiarity": NUMBER,
+    "p": NUMBER,
+    "factor": NUMBER,
+    "item": {**or_null(COUNT), "description": "After an alarm, the item with this name"},
+    "content_hash": or_null(HASH),
+}
 _DRIFT = object_of(
     {
         "images": COUNT,
@@ -27,7 +35,7 @@ _DRIFT = object_of(
         "is_alarm": YES,
         "alarm_at": or_null(COUNT),
         "mean_p": NUMBER,
-        "evidence": list_of(object_of({"name": TEXT, "familiarity": NUMBER, "p": NUMBER, "factor": NUMBER})),
+        "evidence": list_of(object_of(_TESTED)),
     }
 )
 _RUN = object_of(
@@ -65,6 +73,8 @@ _GROUP = object_of(
         "kind": {"enum": ["new_class", "compete", "near_threshold"]},
         "size": COUNT,
         "suggested_label": or_null(TEXT),
+        "nearest_label": {**or_null(TEXT), "description": "Of a new class: the label that it resembles most"},
+        "is_proposal": {**YES, "description": "Whether `discover` would propose the group as a new label"},
         "gain": NUMBER,
         "tightness": NUMBER,
         "score": NUMBER,

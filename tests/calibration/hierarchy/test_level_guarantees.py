@@ -78,6 +78,37 @@ def test_the_guarantees_hold_on_new_examples():
     assert broken <= 10
 
 
+def flat(seed, count=400):
+    """Results of which every answer of every level is wrong a little more often than one in ten, whatever it says."""
+    rng = np.random.default_rng(seed)
+    confidence, wrong = rng.random((3, count)), rng.random(count) < 0.1005
+    results = HeldOutResults(confidence[0], ~wrong, np.zeros(count))
+    return results, HierarchyFit(THREE, CoarseResults(confidence[1:], np.stack([~wrong, ~wrong])))
+
+
+@pytest.mark.long
+def test_the_guarantees_hold_together_in_the_least_favorable_case():
+    """A level that passes at all breaks its guarantee; with 90% that happens in at most a tenth of the draws."""
+    draws = 2000
+    found = [guarantee_levels(*flat(seed, (150, 400, 1000)[seed % 3]), 0.9, 0.9) for seed in range(draws)]
+    broken = [(each.of_labels is not None, *(depth in each.thresholds for depth in (2, 1))) for each in found]
+    assert 0.02 < np.mean([any(levels) for levels in broken]) <= 0.1
+    assert (np.mean(broken, axis=0) <= 0.1 / 3 + 3 * np.sqrt(0.1 / 3 / draws)).all()
+
+
+def test_an_unknown_image_is_answered_by_no_level():
+    """It takes part in the tests, so the thresholds stay; but the fractions are of what is answered."""
+    results, fit = drawn(5)
+    results = replace(results, familiarity=np.arange(400.0))
+    whole = guarantee_levels(results, fit, 0.9, 0.9)
+    found = required_guarantees(results, fit, CalibrationRequest(0.9, keep_known=0.75))
+    assert (found.labels, found.coarse) == (whole.labels, whole.coarse)
+    assert all(part < every for part, every in zip(found.answered, whole.answered, strict=True))
+    reaches = results.confidence >= found.threshold
+    assert found.answered[0] == pytest.approx((reaches & (results.familiarity >= 100)).mean(), abs=0.005)
+    assert sum(found.answered) <= 0.755
+
+
 def test_a_level_may_answer_where_labels_cannot():
     """Then no probability reaches the threshold of labels; where no level can, the request is refused."""
     results, fit = drawn(3, 120)

@@ -1,6 +1,8 @@
 """The p-values are uniform where nothing changes, and the same stream gives the same numbers."""
 
 import math
+import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -108,3 +110,18 @@ def test_an_impossible_familiarity_is_refused():
     """The caller leaves images without one out."""
     with pytest.raises(ValueError, match=r"'a\.jpg'"):
         DriftTest.of(np.zeros(1)).observe("a.jpg", "", math.nan)
+
+
+def test_results_of_a_classifier_are_tested(drawn, tmp_path):
+    """As `classify --drift` does: a copy counts once, and a file that cannot be read not at all."""
+    images = sorted(drawn.new.rglob("*.png"))
+    (tmp_path / "broken.png").write_bytes(b"no image")
+    shutil.copy(images[0], tmp_path / "copy.png")
+    test, results = DriftTest.of_classifier(drawn.classifier), []
+    for result in drawn.classifier.classify_paths([*images, tmp_path / "broken.png", tmp_path / "copy.png"]):
+        results.append(test.observe_result(result))
+    assert test.report().images == len(images)
+    assert [place for place, image in enumerate(results) if image is None] == [len(images), len(images) + 1]
+    nameless = replace(next(drawn.classifier.classify_paths(images[:1])), path=None, content_hash=None)
+    with pytest.raises(ValueError, match="path or a content hash"):
+        test.observe_result(nameless)

@@ -20,6 +20,8 @@ def test_an_alarm_names_the_images():
     assert values["is_alarm"]
     assert math.isclose(values["log10_evidence"], 2000 / math.log(10))
     assert values["log10_alarm"] == 2
+    again = DriftReport.from_dict(values)
+    assert (again.lines, again.shown) == (report.lines, report.shown)
     assert values["evidence"] == [{"name": "new/1.jpg", "familiarity": -3.25, "p": 0.0125, "factor": 7.5}]
 
 

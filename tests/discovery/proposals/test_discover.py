@@ -1,6 +1,7 @@
 """Discovery on images and on vectors: groups, the rest, and nothing lost."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -139,3 +140,19 @@ def test_memory_is_bounded():
     assert (found.images, found.sampled_out) == (100_000, 50)
     assert len(found.groups[0].members) > 15_000
     assert peak < 5 * vectors.nbytes + 800e6
+
+
+def test_copies_make_no_label(drawn, tmp_path):
+    """One image that comes eight times is one image; where its kind is a group, all its copies are in it."""
+    new = sorted((drawn.new / "argyle").glob("*.png"))
+    for number in range(8):
+        shutil.copy(new[0], tmp_path / f"copy{number}.png")
+    found = discover(tmp_path, drawn.classifier, groups=1)
+    assert (found.groups, found.tested_groups, found.images, counted(found)) == ([], [], 8, 8)
+    for image in new[1:]:
+        shutil.copy(image, tmp_path)
+    (group,) = discover(tmp_path, drawn.classifier, groups=1).groups
+    copies = {str(tmp_path / f"copy{number}.png") for number in range(8)}
+    assert len(copies & set(group.members)) in (0, 8)
+    assert len(group.members) == len(set(group.members))
+    assert counted(discover(tmp_path, drawn.classifier)) == 15

@@ -19,14 +19,14 @@ from lmm_classifier.distributed.chunk_folder import ChunkFolder
 from lmm_classifier.distributed.engines.ray_engine import RayEngine
 from lmm_classifier.distributed.maintenance import ChunkProblem, verify_chunks
 from lmm_classifier.index.build.builder import build_index_from_directory
-from tests.helpers.chunked_builds import make_corpus, rows_of_index, rows_of_table
+from tests.helpers.chunked_builds import make_labeled, rows_of_index, rows_of_table
 from tests.helpers.paths import ROOT
 
 pytest.importorskip("ray", reason="ray is not installed")
 pytest.importorskip("lance", reason="lance is not installed")
 psutil = pytest.importorskip("psutil", reason="psutil is not installed")
 
-# Ray starts programs from this process, which may have imported lance; none of them goes on in a fork of it
+# Ray starts programs from this process, which may have imported lance; none of them is a fork of it that continues
 pytestmark = pytest.mark.filterwarnings("ignore:lance is not fork-safe")
 _LONG = 300  # seconds after which a test gives up
 
@@ -42,23 +42,23 @@ def test_numbers_below_zero_are_refused():
 def large(tmp_path_factory):
     """280 files, and the rows of a local index of them."""
     folder = tmp_path_factory.mktemp("large")
-    corpus = make_corpus(folder, count=68, size=32)
-    report = build_index_from_directory(corpus.root, folder / "local", config=corpus.config)
-    return corpus, rows_of_index(folder / "local"), report
+    labeled = make_labeled(folder, count=68, size=32)
+    report = build_index_from_directory(labeled.root, folder / "local", config=labeled.config)
+    return labeled, rows_of_index(folder / "local"), report
 
 
 @pytest.fixture
 def driver(large, tmp_path):
     """Starts builds whose processes are all ended with the test."""
-    corpus = large[0]
+    labeled = large[0]
     mark = uuid.uuid4().hex
     started = []
 
     def start(**values):
-        settings = ["encoder.backend=onnx", f"encoder.model={corpus.config.encoders[0].model}", "rerank.enabled=false"]
+        settings = ["encoder.backend=onnx", f"encoder.model={labeled.config.encoders[0].model}", "rerank.enabled=false"]
         given = {
             "settings": settings,
-            "root": str(corpus.root),
+            "root": str(labeled.root),
             "output": str(tmp_path / "table"),
             "notes": str(tmp_path / "notes"),
             "seconds": 0.02,
@@ -153,7 +153,7 @@ def test_a_killed_worker_costs_its_open_chunk(large, driver, tmp_path):
 
 
 @pytest.mark.long
-def test_a_killed_driver_goes_on_with_the_same_command(large, driver, tmp_path):
+def test_a_killed_driver_resumes_with_the_same_command(large, driver, tmp_path):
     """While its orphans may still write: nothing is lost or double, and what is finished is not encoded again."""
     first = driver()
     wait_for(lambda: len(chunks_at(tmp_path / "table")) >= 6, first)
@@ -194,9 +194,9 @@ def test_an_image_that_ends_its_worker_is_refused(driver, tmp_path):
     """By Ray too: it alone, with the reason."""
     from PIL import Image
 
-    corpus = make_corpus(tmp_path / "poisoned", count=6, size=32)
-    Image.new("RGB", (33, 17)).save(corpus.root / "stripes/ends.png")
-    report = finish(driver(root=str(corpus.root), seconds=0, ends_at=[33, 17]))
+    labeled = make_labeled(tmp_path / "poisoned", count=6, size=32)
+    Image.new("RGB", (33, 17)).save(labeled.root / "stripes/ends.png")
+    report = finish(driver(root=str(labeled.root), seconds=0, ends_at=[33, 17]))
     refused = [file for file in report["skipped"] if file["kind"] == "ended_worker"]
     assert [file["path"] for file in refused] == ["stripes/ends.png"]
     assert "ended 3 times" in refused[0]["reason"]

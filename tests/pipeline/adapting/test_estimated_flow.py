@@ -1,5 +1,6 @@
 """A classifier estimates the priors of new images, and uses them where they changed."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -7,6 +8,7 @@ import numpy as np
 from lmm_classifier.pipeline.adapting.estimated_flow import with_estimated_priors
 from lmm_classifier.pipeline.adapting.new_images import NewImages
 from lmm_classifier.pipeline.adapting.reports import ESTIMATED, LEARNED
+from lmm_classifier.pipeline.retrieval.query_vectors import QueryVectors
 from tests.helpers.vector_indexes import nested_embeddings
 
 
@@ -63,6 +65,24 @@ def test_coarse_labels_are_not_certified_either(coarse_flow):
     assert {depth: found.value for depth, found in coarse.items()} == {depth: t.value for depth, t in former.items()}
     for threshold in (adapted.thresholds.confidence, *coarse.values()):
         assert threshold.source.endswith("not certified for other label priors")
+
+
+def test_unknown_images_do_not_count(coarse_flow):
+    """However many they are: the estimate is that of the others alone, and all unknown ones leave the gate closed."""
+    new, truth = nested_embeddings(part=1, count=20)
+    chosen = new[np.isin(truth, ["shirt", "hat"])]
+    unknown = np.random.default_rng(0).normal(size=(300, new.shape[1])).astype(np.float32)
+    unknown /= np.linalg.norm(unknown, axis=1, keepdims=True)
+    least = coarse_flow.thresholds.familiarity_threshold
+    scored = coarse_flow.retriever.score(QueryVectors.given(unknown))
+    unknown = unknown[scored.familiarity < least]
+    assert len(unknown) > 50
+    _, alone = with_estimated_priors(coarse_flow, (), NewImages((chosen,), len(chosen), 0))
+    _, mixed = with_estimated_priors(coarse_flow, (), NewImages((np.concatenate([chosen, unknown]),), 0, 0))
+    assert mixed == replace(alone, unknown=alone.unknown + len(unknown))
+    assert f"{mixed.unknown} unknown ones left out" in mixed.text
+    adapted, none = with_estimated_priors(coarse_flow, (), NewImages((unknown,), 0, 0))
+    assert (none.is_used, none.images, none.unknown, adapted) == (False, 0, len(unknown), coarse_flow)
 
 
 def test_without_an_image_the_gate_is_closed(classifier):

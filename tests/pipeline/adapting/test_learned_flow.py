@@ -61,8 +61,8 @@ def test_without_a_readable_image_nothing_changes(classifier, tmp_path):
     assert classifier._current_flow().adaptations == ()
 
 
-def test_coarse_labels_are_no_more_answered(coarse_flow):
-    """Their thresholds are of the former metric; results have the way to their label all the same."""
+def test_coarse_labels_are_no_more_answered(coarse_flow, caplog):
+    """Their thresholds are of the former metric, and it says so; results have the way to their label all the same."""
     new, _ = nested_embeddings(part=1, count=20)
 
     def answers(flow):
@@ -72,6 +72,7 @@ def test_coarse_labels_are_no_more_answered(coarse_flow):
     adapted, report = with_learned_metric(coarse_flow, (), NewImages((new,), len(new), 0))
     assert report.is_used
     assert adapted.thresholds.coarse == {}
+    assert "No coarse label is answered" in caplog.text
     results = answers(adapted)
     assert not any(result.is_rolled_up for result in results)
     assert {result.label_path for result in results} >= {("tops", "shirt"), ("bottoms", "skirt")}

@@ -11,6 +11,7 @@ from lmm_classifier.calibration.guarantees.threshold_setting import set_threshol
 from lmm_classifier.calibration.loading import usable_calibration
 from lmm_classifier.calibration.request import CalibrationRequest
 from lmm_classifier.config import PipelineConfig
+from lmm_classifier.core.errors import ConfigError
 from lmm_classifier.core.label_hierarchy import LabelHierarchy
 from lmm_classifier.index.build.editor import IndexEditor
 from lmm_classifier.index.formats import read_index, write_calibration
@@ -129,13 +130,14 @@ def test_three_levels(tmp_path, noise, expected):
     new, _ = nested_embeddings(**drawn, part=1, count=100)
     with HybridClassifier(config) as classifier:
         results = classifier.classify_vectors(new)
-        thresholds = classifier.thresholds.coarse
+        thresholds = classifier.thresholds
     levels = {result.level: result for result in results}
     assert set(levels) - {None} == expected
     for level, result in levels.items():
         if level:
             assert len(result.label_path) == 3 - level
-            assert result.score >= thresholds[3 - level].value
+            assert result.score >= thresholds.coarse[3 - level].value
+            assert thresholds.to_dict()[f"coarse_threshold_{level}"] == thresholds.coarse[3 - level].to_dict()
 
 
 def test_labels_of_a_request_have_no_coarse_answer(made):
@@ -208,6 +210,24 @@ def test_a_classifier_follows_an_edit(index):
         results = classifier.classify_vectors(NEW)
         assert classifier.roll_up.hierarchy.coarse_labels == {"bottoms"}
         assert "tops" not in {result.label for result in results if result.level}
+
+
+def test_a_slip_in_the_file_stops_no_answer(index, tmp_path, caplog):
+    """A running classifier keeps the former hierarchy when the index changes; one that starts is told of the fault."""
+    tree = write_tree(tmp_path, NESTED)
+    config = configured(index, tree)
+    with HybridClassifier(config) as classifier:
+        before = {result.label for result in classifier.classify_vectors(NEW)}
+        tree.write_text("tops: [shirt, shirt]\n")
+        IndexEditor(index, config).relabel([read_index(index).paths[0]], "new")
+        with caplog.at_level(logging.WARNING):
+            results = classifier.classify_vectors(NEW)
+        assert classifier.index.contents.version == read_index(index).version
+        assert {result.label for result in results if result.level} <= before
+        assert classifier.roll_up.hierarchy.coarse_labels == {"tops", "bottoms"}
+    assert "the former one stays" in caplog.text
+    with pytest.raises(ConfigError, match="stand in it twice"):
+        HybridClassifier(config)
 
 
 def test_thresholds_are_set_again_without_a_fit(index):

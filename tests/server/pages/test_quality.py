@@ -8,7 +8,7 @@ from lmm_classifier.calibration.request import CalibrationRequest
 from lmm_classifier.core.errors import CalibrationError
 from lmm_classifier.index.formats import read_index
 from lmm_classifier.pipeline.calibrator import calibrate_index
-from lmm_classifier.server.pages.quality import sentence, whole
+from lmm_classifier.server.pages.quality import sentence, tenths, whole
 from tests.helpers.datasets import offline_config
 from tests.html.html_page import HtmlPage
 
@@ -116,7 +116,26 @@ def test_a_form_that_is_none(client):
 def test_halves_are_rounded_as_in_the_browser():
     """`Math.round` rounds them up."""
     assert [whole(value) for value in (0.125, 0.135, 0.0049, 1.0)] == [13, 14, 0, 100]
-    outlook = {"refusal": None, "accepted": 0.745, "ambiguous": 0.185, "unknown": 0.07}
-    assert sentence({**outlook, "target_precision": 0.95, "confidence_level": 0.9}) == (
+    assert [tenths(value) for value in (0.9625, 0.0, 1.0)] == ["96.3%", "0.0%", "100.0%"]
+    outlook = {"refusal": None, "accepted": 0.745, "coarse": 0.0, "ambiguous": 0.185, "unknown": 0.07, "levels": []}
+    targets = {"target_precision": 0.95, "confidence_level": 0.9}
+    assert sentence({**outlook, **targets}) == (
         "accepts 75%, asks 18%, unknown 7%; at most 5% wrong with a confidence of 90%"
     )
+    assert sentence({**outlook, **targets, "coarse": 0.1, "levels": [{}, {}]}) == (
+        "accepts 75%, 10% more by a coarse label, asks 8%, unknown 7%; at most 5% wrong with a confidence of 90%"
+    )
+
+
+def test_a_hierarchy_has_its_levels(leveled):
+    """What each level answers, and how often that is right, as the address of the calibration says."""
+    page = page_of(leveled.get("/quality?target_precision=0.8&confidence_level=0.8", headers=PAGE))
+    targets = {"target_precision": 0.8, "confidence_level": 0.8}
+    outlook = leveled.get("/v1/calibration", params=targets).json()["outlook"]
+    assert [level["level"] for level in outlook["levels"]] == [0, 1]
+    for level in outlook["levels"]:
+        assert tenths(level["answered"]) in page.text
+    assert "0 (labels)" in page.text
+    assert "some level" in page.text
+    assert f"{whole(outlook['coarse'])}% more by a coarse label" in page.text
+    assert "more by a coarse label" not in leveled.get("/quality?target_precision=0.99", headers=PAGE).text

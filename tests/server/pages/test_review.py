@@ -93,7 +93,7 @@ def test_a_run_whose_images_change_says_so(open_client, reviewing_config, inbox,
     assert drift["is_alarm"]
     assert drift["images"] == 60
     page = reviewer.get("/review").text
-    assert "The images changed, from image" in page
+    assert "The images changed: alarm at image" in page
     assert "less familiar than held-out examples" in page
     assert "No change found in" in page
     assert "&lt;b&gt;" in page

@@ -102,6 +102,26 @@ def test_the_choices_are_the_outlooks_of_all_targets(calibrated):
     assert seen == {True, False}
 
 
+def test_the_levels_of_a_hierarchy_are_those_of_calibrate(leveled):
+    """What is stored is what the outlook said; its levels and shares add up, and the choices have the same."""
+    targets = {"target_precision": 0.8, "confidence_level": 0.8, "keep_known": 0.9}
+    values = leveled.get(ADDRESS, params={**targets, "choices": "true"}).json()
+    outlook, choices = values["outlook"], values["choices"]
+    labels, coarse = outlook["levels"]
+    assert coarse["answered"] > 0
+    assert (labels["answered"], coarse["answered"]) == (outlook["accepted"], outlook["coarse"])
+    assert sum(outlook[name] for name in ("accepted", "coarse", "ambiguous", "unknown")) == pytest.approx(1)
+    row, column = (choices[name].index(targets[name]) for name in ("target_precision", "keep_known"))
+    assert choices["levels"][row][column] == [[level["answered"], level["right"]] for level in outlook["levels"]]
+    assert choices["thresholds"][row] == [labels["threshold"], coarse["threshold"]]
+    assert choices["coarse"][row][column] == outlook["coarse"]
+    stored = leveled.post(ADDRESS, json=targets).json()["thresholds"]
+    assert stored["coarse_threshold_1"]["value"] == coarse["threshold"]
+    hopeless = leveled.get(ADDRESS, params={"target_precision": 0.99}).json()["outlook"]
+    assert (hopeless["accepted"], hopeless["coarse"]) == (None, None)
+    assert "cannot be guaranteed" in hopeless["refusal"]
+
+
 def test_an_edit_makes_it_stale(calibrated, tmp_path):
     """The curves stay to be seen, and thresholds are stored no more until it is calibrated again."""
     example = calibrated.get("/v1/examples").json()["examples"][0]

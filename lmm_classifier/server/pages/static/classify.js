@@ -1,6 +1,7 @@
 // Images that are dropped, pasted or chosen: a few are answered here, many become a run.
 
 import { detailOf, tell } from "./page.js";
+import { inStreamOrder } from "./stream_order.js";
 
 const AT_ONCE = 4; // requests
 const IN_A_FORM = 8; // images of a run that are sent together
@@ -143,7 +144,8 @@ function isTaught(card) {
 async function run(images) {
   let done = 0;
   const groups = [];
-  for (let start = 0; start < images.length; start += IN_A_FORM) groups.push(images.slice(start, start + IN_A_FORM));
+  const mixed = inStreamOrder(images, (file) => file.webkitRelativePath || file.name);
+  for (let start = 0; start < mixed.length; start += IN_A_FORM) groups.push(mixed.slice(start, start + IN_A_FORM));
   try {
     const headers = { "Content-Type": "application/json" };
     const begun = await patient("/v1/runs", { method: "POST", headers, body: "{}" });

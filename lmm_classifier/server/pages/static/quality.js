@@ -4,7 +4,8 @@
  * All figures come from the server, computed as `calibrate` computes them; here they are only looked up.
  *
  * @typedef {{confidence_level: number, target_precision: number[], keep_known: number[], refusals: (string|null)[],
- *   unknown: number[], accepted: (number|null)[][], ambiguous: (number|null)[][]}} Choices
+ *   unknown: number[], accepted: (number|null)[][], coarse: (number|null)[][], ambiguous: (number|null)[][],
+ *   levels: (number|null)[][][][], thresholds: (number|null)[][]}} Choices
  */
 
 const ADDRESS = "/v1/calibration";
@@ -52,6 +53,30 @@ function draw(id, start, width) {
   find(id).setAttribute("width", (100 * width).toFixed(2));
 }
 
+/** @param {number|null} fraction */
+const percent = (fraction) => (fraction === null ? "-" : `${(Math.floor(1000 * fraction + 0.5) / 10).toFixed(1)}%`);
+
+/**
+ * Write what each level answers, and how often that is right.
+ * @param {(number|null)[][]} levels
+ * @param {(number|null)[]} thresholds
+ */
+function drawLevels(levels, thresholds) {
+  let [all, right] = [0, 0];
+  for (const [level, [answered, correct]] of levels.entries()) {
+    all += answered ?? 0;
+    right += (answered ?? 0) * (correct ?? 0);
+    write(String(level), thresholds[level]?.toFixed(4) ?? "none", percent(answered), percent(correct));
+  }
+  if (levels.length) write("some", "", percent(all), percent(all ? right / all : null));
+}
+
+/** @param {string} level @param {string[]} cells */
+function write(level, ...cells) {
+  const row = /** @type {any} */ (document.querySelector(`#levels [data-level="${level}"]`));
+  cells.forEach((text, place) => (row.cells[place + 1].textContent = text));
+}
+
 async function show() {
   const precision = find("target_precision").value;
   const keep = find("keep_known").value;
@@ -75,17 +100,23 @@ async function show() {
   sentence.toggleAttribute("data-refused", accepted === null);
   document.getElementById("store")?.toggleAttribute("disabled", accepted === null);
   find("shares").toggleAttribute("hidden", accepted === null);
+  document.getElementById("levels")?.toggleAttribute("hidden", accepted === null);
   if (accepted === null) {
     sentence.textContent = refusal;
     return;
   }
   const asks = choices.ambiguous[row][column] ?? 0;
+  const coarse = choices.coarse[row][column] ?? 0;
+  const levels = choices.levels[row][column];
   draw("share-accepts", 0, accepted);
-  draw("share-asks", accepted, asks);
-  draw("share-unknown", accepted + asks, unknown);
+  draw("share-coarse", accepted, coarse);
+  draw("share-asks", accepted + coarse, asks);
+  draw("share-unknown", accepted + coarse + asks, unknown);
+  drawLevels(levels, choices.thresholds[row]);
   const wrong = whole(1 - choices.target_precision[row]);
-  const rest = Math.max(100 - whole(accepted) - whole(unknown), 0); // the rounded parts make 100 together
-  const shares = `accepts ${whole(accepted)}%, asks ${rest}%, unknown ${whole(unknown)}%`;
+  const rest = Math.max(100 - whole(accepted) - whole(coarse) - whole(unknown), 0); // the rounded parts make 100 together
+  const coarser = levels.length ? ` ${whole(coarse)}% more by a coarse label,` : "";
+  const shares = `accepts ${whole(accepted)}%,${coarser} asks ${rest}%, unknown ${whole(unknown)}%`;
   sentence.textContent = `${shares}; at most ${wrong}% wrong with a confidence of ${whole(choices.confidence_level)}%`;
 }
 

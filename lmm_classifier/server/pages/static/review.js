@@ -2,6 +2,7 @@
 
 import { Advice } from "./review_advice.js";
 import { compare, LabelDialog, stepNeighbor } from "./review_dialogs.js";
+import { showDrift } from "./review_drift.js";
 import { RunEvents } from "./review_events.js";
 import { DID, forget, newest, taught } from "./review_history.js";
 import { drawLegend, keysOf, listen } from "./review_keys.js";
@@ -132,6 +133,7 @@ async function reload() {
 function counted(values) {
   run = values;
   drawCounts(run);
+  showDrift(run);
 }
 
 /**
@@ -169,7 +171,7 @@ function setAside(id) {
   if (!item) return;
   item.apart = true;
   group.items = group.items.filter((other) => other !== item);
-  queue.groups.push({ ...group, id: `apart-${id}`, items: [item], rest: [], size: 1 });
+  queue.groups.push({ ...group, id: `apart-${id}`, items: [item], rest: [], size: 1, is_proposal: false });
   queue.settle();
 }
 

@@ -60,7 +60,8 @@ export function listen(keys, act, allowed) {
   document.addEventListener("keydown", (event) => {
     const target = /** @type {Element} */ (event.target);
     if (target.closest("input, textarea, select")) return;
-    if ((event.key === "Enter" || event.key === " ") && target.closest("a, button, summary")) return;
+    const own = event.shiftKey ? "a, button" : "a, button, summary"; // a summary has no use for Shift
+    if ((event.key === "Enter" || event.key === " ") && target.closest(own)) return;
     const key = keyOf(keys, event);
     if (!key) return;
     const acts = document.querySelector("dialog[open]") ? allowed() : undefined;

@@ -4,7 +4,8 @@
  * @typedef {{label: string, score: number, neighbors: {id: string | null, label: string, similarity: number}[]}} Candidate
  * @typedef {{id: number, name: string, content_hash: string, label: string, score: number, reason: string, why: string, apart: boolean,
  *   candidates: Candidate[], familiarity: number | null, similarity: number | null}} Item
- * @typedef {{id: string, kind: string, size: number, suggested_label: string | null, items: Item[], rest: number[],
+ * @typedef {{id: string, kind: string, size: number, suggested_label: string | null,
+ *   nearest_label: string | null, is_proposal: boolean, items: Item[], rest: number[],
  *   labels: string[], start: string}} Group
  */
 

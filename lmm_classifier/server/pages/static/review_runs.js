@@ -1,5 +1,7 @@
 // The list of runs: images that are dropped or chosen become a run.
 
+import { inStreamOrder } from "./stream_order.js";
+
 const AT_ONCE = 4; // requests
 const PER_REQUEST = 8; // images
 const MOST_BYTES = 64_000_000; // of the images of one request
@@ -90,7 +92,7 @@ async function send(given) {
   bar.max = named.length;
   const headers = { "content-type": "application/json" };
   const run = await post("/v1/runs", { headers, body: "{}" });
-  const waiting = batches(named);
+  const waiting = batches(inStreamOrder(named, (image) => image.name));
   let done = 0;
   const show = () => {
     bar.value = done;

@@ -6,11 +6,12 @@ const NEIGHBORS = 3; // of a label
 /** @type {Record<string, string>} */
 const HEADLINES = {
   new_class: "Nothing like it in this dataset",
+  proposal: "A new label?",
   compete: "Labels compete",
   near_threshold: "Just below the threshold",
 };
 /** @type {Record<string, string>} */
-const KINDS = { new_class: "New label?", compete: "Labels compete", near_threshold: "Nearly certain" };
+const KINDS = { new_class: "Nothing like it", proposal: "New label?", compete: "Labels compete", near_threshold: "Nearly certain" };
 /** @type {[number, string][]} */
 const WORDS = [
   [0.97, "almost certainly"],
@@ -80,6 +81,20 @@ export function draw(queue, on) {
   drawGroups(queue, on.goGroup);
 }
 
+/** Groups that `discover` would propose are told from single images that are like nothing. @param {import("./review_queue.js").Group} group */
+function kindOf(group) {
+  return group.kind === "new_class" && group.is_proposal ? "proposal" : group.kind;
+}
+
+/**
+ * A proposal may be a look of a known label that the dataset lacks.
+ * @param {import("./review_queue.js").Group} group
+ * @param {string} words
+ */
+function lookOf(group, words) {
+  return kindOf(group) === "proposal" && group.nearest_label !== null ? `${words} ${shown(group.nearest_label)}?` : "";
+}
+
 /**
  * @param {import("./review_queue.js").ReviewQueue} queue
  * @param {import("./review_queue.js").Item} item
@@ -95,7 +110,7 @@ function drawItem(queue, item, group, isCalibrated) {
   const best = item.candidates[0];
   const isKnown = group.kind !== "new_class" && best;
   get("headline").textContent =
-    isKnown && isCalibrated ? `${words(best.score)} ${shown(best.label)}` : HEADLINES[group.kind];
+    isKnown && isCalibrated ? `${words(best.score)} ${shown(best.label)}` : [HEADLINES[kindOf(group)], lookOf(group, "Or a look of")].join(" ").trim();
   get("why").textContent = shown(item.why);
   get("name").textContent = shown(item.name);
   const count = queue.all(group).length;
@@ -164,14 +179,16 @@ function stripRow(item) {
  */
 function drawGroups(queue, goGroup) {
   const list = get("groups");
-  const kept = new Map([...list.children].map((button) => [button.dataset.first, button]));
+  const kept = new Map([...list.children].map((button) => [button.dataset.shown, button]));
   const buttons = [];
   for (const [place, group] of queue.groups.entries()) {
     const items = queue.left(group);
     if (!items.length) continue;
     const first = String(items[0].id);
-    const button = kept.get(first) ?? groupButton(items[0], group);
+    const shows = `${kindOf(group)} ${first}`;
+    const button = kept.get(shows) ?? groupButton(items[0], group);
     button.dataset.first = first;
+    button.dataset.shown = shows;
     button.querySelector(".size").textContent = String(queue.all(group).length);
     button.onclick = () => goGroup(place);
     if (place === queue.place) button.setAttribute("aria-current", "true");
@@ -186,12 +203,12 @@ function drawGroups(queue, goGroup) {
  * @param {import("./review_queue.js").Group} group
  */
 function groupButton(item, group) {
-  const label = group.suggested_label === null ? "" : shown(group.suggested_label);
+  const label = group.suggested_label === null ? lookOf(group, "like") : shown(group.suggested_label);
   return make(
     "button",
     { type: "button" },
     make("img", { src: thumb(item, 128), alt: "", width: 44, height: 44 }),
-    make("span", { className: "kind" }, KINDS[group.kind], make("span", { className: "quiet label", textContent: label })),
+    make("span", { className: "kind" }, KINDS[kindOf(group)], make("span", { className: "quiet label", textContent: label })),
     make("span", { className: "size number" }),
   );
 }
