@@ -38,11 +38,13 @@ def curve(images: LabeledVectors, order: str, seed: int) -> Float64Array:
     labels = len(np.unique(images.labels))
     labeled = drawn_rows(pool.labels, _START, seed)
     accuracies = []
-    for _ in range(_TARGET - _START + 1):
+    for count in range(_START, _TARGET + 1):
         index = Index.from_vectors(pool.vectors[labeled], pool.labels[labeled].tolist())
         with HybridClassifier(PipelineConfig.preset("vectors"), index=index) as classifier:
             predicted = _best(classifier, held_out)
             accuracies.append(float((predicted == held_out.labels).mean()))
+            if count == _TARGET:
+                break
             open_rows = np.setdiff1d(np.arange(_POOL), labeled)
             new = _next(order, pool, labeled, open_rows, classifier, labels, seed + len(labeled))
         labeled = np.sort(np.concatenate([labeled, open_rows[new]]))

@@ -28,7 +28,7 @@ from lmm_classifier.neighbors.config import RetrievalConfig
 from lmm_classifier.neighbors.gathering.reading import ReadingLimits
 from lmm_classifier.neighbors.gathering.store_similarities import StoreComparison
 from lmm_classifier.neighbors.metric import gallery_in_metric
-from lmm_classifier.neighbors.novelty import NEIGHBORS, signals_beside
+from lmm_classifier.neighbors.novelty import NEIGHBORS, signals_with_neighbors
 
 RESULTS = Path(__file__).parent / "results" / "scale_sparse.json"
 PRECISION, CONFIDENCE = 0.98, 0.9
@@ -79,7 +79,9 @@ def answers_of_store(
     for start in range(0, len(queries), comparison.queries_at_once):
         plain, mapped = comparison.compare(queries[start : start + comparison.queries_at_once])
         logs.append(log_softmax(fit.rule.scores(plain, mapped, plain.embeddings) / fit.rule.temperature))
-        signals = signals_beside(plain.labels_of_nearest(NEIGHBORS), plain, mapped, fit.familiarity.knn_distance)
+        signals = signals_with_neighbors(
+            plain.labels_of_nearest(NEIGHBORS), plain, mapped, fit.familiarity.knn_distance
+        )
         familiarity.append(fit.familiarity.of_signals(signals))
     return np.concatenate(logs), np.concatenate(familiarity)
 

@@ -40,7 +40,7 @@ class HeldOutPredictions:
     rows: IntArray  # (n,) rows of the index
     label_ids: IntArray  # (n,) their true labels
     log_probabilities: Float64Array  # (n, C)
-    expert_log_probabilities: list[Float64Array]  # (n, C) of each expert alone; of several encoders only the last one
+    expert_log_probabilities: list[Float64Array]  # (n, C) of each expert alone; of several encoders, fused
     familiarity: Float64Array  # (n,) in robust standard deviations, higher is more familiar
     each: tuple[HeldOutPredictions, ...] = ()  # of each encoder alone, where there are several
 

@@ -42,7 +42,7 @@ def audit_index(
     exceed 20 million, a sample is judged.
 
     Args:
-        index_path: a durable index (folder) or an `.npz` file.
+        index_path: a durable index (folder), an `.npz` file, or a table.
         config: names the rule that judges; `rule: auto` by default.
         near_duplicate: cosine similarity from which two images count as near duplicates, 0 to 1; no image is read
             then. None: the pixels decide, and the vectors where an image cannot be read; see `duplicates`.
@@ -131,12 +131,18 @@ class _LabelQuality:
 
     @classmethod
     def of(cls, predictions: HeldOutPredictions) -> _LabelQuality:
-        """Compute it from the mean of all experts and of the last one alone, which are the neighbors.
+        """Compute it from the mean probabilities of the experts; the last one, which is the neighbors, counts twice.
 
-        The neighbors so count twice. Of the two usual measures, 1 - p(own) finds labels that are wrong at random, and
-        the margin finds labels that were confused with the most similar one.
+        The others all know an image by the mean of its label. A product of experts, as in the rule, is sure where they
+        agree, also of a label that is wrong; their mean is a linear opinion pool (Stone, 1961). Of the two usual
+        measures, 1 - p(own) finds labels that are wrong at random, and the margin finds labels that were confused with
+        the most similar one.
         """
-        probabilities = (np.exp(predictions.log_probabilities) + np.exp(predictions.expert_log_probabilities[-1])) / 2
+        experts = predictions.expert_log_probabilities
+        probabilities = 2 * np.exp(experts[-1])
+        for logs in experts[:-1]:
+            probabilities += np.exp(logs)
+        probabilities /= len(experts) + 1
         rows = np.arange(len(predictions.rows))
         own = probabilities[rows, predictions.label_ids].copy()
         probabilities[rows, predictions.label_ids] = -1

@@ -23,10 +23,11 @@ from lmm_classifier.data.readers.opening import has_levels_of_folders, open_data
 from lmm_classifier.evaluation.labeled_result import LabeledResult
 from lmm_classifier.evaluation.levels import with_labels
 from lmm_classifier.evaluation.results import Evaluation
+from lmm_classifier.index.backends.store_index import StoreIndex
 from lmm_classifier.index.named_groups import BY_COLUMN
 from lmm_classifier.index.vector_index import Index
 from lmm_classifier.pipeline.classifier import HybridClassifier
-from lmm_classifier.pipeline.near_copies import is_in_index, is_near_copy
+from lmm_classifier.pipeline.near_copies import is_in_index, is_near_copy, is_near_copy_of_neighbor
 
 
 def evaluate_folder(
@@ -146,6 +147,11 @@ def _near_copies(
     if not tried:
         return found
     files = [results[row].image for row in tried]
+    if isinstance(index, StoreIndex):
+        entries = enumerate(results[row].result for row in tried)
+        near = {(n, one.example.path) for n, entry in entries for c in entry.candidates for one in c.neighbors}
+        found[tried] = is_near_copy_of_neighbor(index.contents, files, near, classifier.config.images, progress)
+        return found
     pairs = _candidates(index, [results[row] for row in tried])
     found[tried] = is_near_copy(index, files, pairs, classifier.encoders[0], classifier.config.images, progress)
     return found

@@ -94,10 +94,10 @@ class Familiarity:
 
 def signals(plain: Similarities, in_metric: Similarities, knn_distance: Float64Array) -> Float64Array:
     """Return the five signals (n, 5) of queries, higher is more familiar; see `Familiarity`."""
-    return signals_beside(plain.nearest_each(NEIGHBORS), plain, in_metric, knn_distance)
+    return signals_with_neighbors(plain.nearest_each(NEIGHBORS), plain, in_metric, knn_distance)
 
 
-def signals_beside(
+def signals_with_neighbors(
     neighbors: tuple[IntArray, Float64Array], plain: Similarities, in_metric: Similarities, knn_distance: Float64Array
 ) -> Float64Array:
     """Return the same for given neighbors: places in `knn_distance` (n, k), rows or labels, -1 for none; cosines."""

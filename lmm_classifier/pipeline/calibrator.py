@@ -14,10 +14,12 @@ from lmm_classifier.calibration.guarantees.outlook import older_guarantee
 from lmm_classifier.calibration.guarantees.threshold_setting import set_thresholds, today
 from lmm_classifier.calibration.hierarchy.hierarchy_fit import HierarchyFit
 from lmm_classifier.calibration.hierarchy.level_guarantees import (
+    LevelGuarantees,
     required_guarantees,
     with_guarantees,
 )
 from lmm_classifier.calibration.loading import Loaded
+from lmm_classifier.calibration.predictions import HeldOutPredictions
 from lmm_classifier.calibration.repeated_objects import RepeatedObjects
 from lmm_classifier.calibration.request import CalibrationRequest
 from lmm_classifier.config import PipelineConfig
@@ -61,7 +63,7 @@ def calibrate_index(
     images is fitted again first, and stays so whatever happens then.
 
     Args:
-        index_path: a durable index (folder) or an `.npz` file.
+        index_path: a durable index (folder), an `.npz` file, or a table.
         config: names the rule, and the encoder where images must be encoded; None: as in `config_of_index`.
         request: what is asked for; None repeats what was asked for before.
         progress: True shows it; a function is called between two batches, and may raise `Cancelled` to stop. No
@@ -91,18 +93,16 @@ def calibrate_index(
     coarse = open_hierarchy(config, index.contents)
     if asked.is_for_thresholds_only and _is_current(former.state, index, coarse):
         return _thresholds_alone(path, config, former, asked)
-    request = former.merged(asked)
+    request, reranking = former.merged(asked), former.reranking
     texts = encode_label_names(indexes, config, path)
-    reranking = former.reranking
     with displayed(progress) as show:
         sparse = coarse is None and request.max_calls is None  # these need the probabilities of all labels
-        fit, held_out = fit_by_request(indexes, config, path, request, texts, show, sparse=sparse)
-        fitted, predictions = fit
+        (fitted, predictions), held_out = fit_by_request(indexes, config, path, request, texts, show, sparse=sparse)
         hierarchy = HierarchyFit.of(coarse, predictions, index.label_names)
         levels = required_guarantees(fitted.held_out, hierarchy, request)
         tradeoff = fused_tradeoff(indexes, fitted, show)
         if request.max_calls is not None:
-            reranking = _measured(indexes, path, config, fit, request, show)
+            reranking = _measured(indexes, path, config, (fitted, predictions), request, show)
     warning = _warning(indexes, request) or held_out.warning
     calibration = replace(
         fitted,
@@ -119,8 +119,18 @@ def calibrate_index(
     write_calibration(path, index.contents, calibration.to_arrays(index.contents))
     of_fit = [*_fitted_again(refitted, fitted, texts), *fusion_notes(index, fitted, config)]
     notes = (*held_out.notes, *of_fit, *former.notes(request, asked))
-    older = older_guarantee(calibration.held_out, request)
-    return CalibrationReport(calibration, predictions, held_out.method, notes, levels, older)
+    return _report(calibration, predictions, held_out.method, notes, levels)
+
+
+def _report(
+    calibration: Calibration,
+    predictions: HeldOutPredictions | None,
+    method: str,
+    notes: tuple[str, ...],
+    levels: LevelGuarantees | None,
+) -> CalibrationReport:
+    older = older_guarantee(calibration.held_out, calibration.request or CalibrationRequest())
+    return CalibrationReport(calibration, predictions, method, notes, levels, older)
 
 
 def _is_current(state: object, index: Index, hierarchy: LabelHierarchy | None) -> bool:

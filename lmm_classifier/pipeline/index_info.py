@@ -39,7 +39,7 @@ def describe_index(index_path: Path | str, config: PipelineConfig | None = None)
     """Describe an index without loading its vectors.
 
     Args:
-        index_path: a durable index (folder) or an `.npz` file.
+        index_path: a durable index (folder), an `.npz` file, or a table.
         config: names the rule, and may set thresholds that come before the stored ones. None: what the index
             remembers.
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,6 +20,7 @@ from lmm_classifier.data.images import DecodedImage, read_images
 from lmm_classifier.data.near_copies import CopyFinder
 from lmm_classifier.data.places import Place
 from lmm_classifier.embeddings.encode_images import encode_images
+from lmm_classifier.index.contents import IndexContents
 from lmm_classifier.index.vector_index import Index
 from lmm_classifier.neighbors.near_duplicates import duplicate_cosine, nearest_pairs
 from lmm_classifier.pipeline.index_encoder import encode_readable, open_encoders_of
@@ -158,6 +159,32 @@ def is_near_copy(
     blind = compared[~finder.readable[compared[:, 1]]]
     if len(blind):
         found |= _similar(index, files, blind[:, 0], rows[blind[:, 1] - len(files)], encoder, images)
+    return found
+
+
+def is_near_copy_of_neighbor(
+    contents: IndexContents,
+    files: Sequence[Place],
+    neighbors: Collection[tuple[int, str]],
+    images: ImagesConfig,
+    progress: ProgressCallback | None = None,
+) -> BoolArray:
+    """Return whether each of n new images is a near copy of one of its neighbors, (n,), where these stay in a store.
+
+    Mirrored images are not searched, and an example whose image cannot be read is no copy.
+
+    Args:
+        contents: know the images of the examples.
+        files: the n new images.
+        neighbors: pairs of a new image, by its number, and the id of an example that is similar to it.
+        images: how files are read.
+        progress: called after each file that is compared.
+    """
+    found, ids = np.zeros(len(files), bool), sorted({example for _, example in neighbors})
+    place = {example: len(files) + number for number, example in enumerate(ids)}
+    finder = CopyFinder([*files, *map(contents.file_of, ids)], images.limits, images.readers, progress)
+    pairs = sorted((number, place[example]) for number, example in set(neighbors))
+    found[[pair.first for pair in finder.copies(np.array(pairs, np.int64).reshape(-1, 2))]] = True
     return found
 
 

@@ -60,7 +60,7 @@ def measure_reranker(
     `calibrate_index` does the same with `CalibrationRequest(max_calls=...)` and stores what it measured.
 
     Args:
-        index_path: a durable index (folder) or an `.npz` file, whose image files exist.
+        index_path: a durable index (folder), an `.npz` file, or a table, whose image files exist.
         config: names the rule and the reranker. None: what the index remembers.
         max_calls: most examples to ask about. Answers are stored next to the index, so that a run that was
             interrupted resumes.

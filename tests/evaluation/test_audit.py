@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from lmm_classifier import PipelineConfig
+from lmm_classifier.calibration.fit import fit_by_leave_one_out
 from lmm_classifier.core.errors import CalibrationError, Cancelled, ConfigError, IndexFileError
 from lmm_classifier.core.metrics import average_precision
 from lmm_classifier.evaluation.audit import audit_index, audit_opened_index
@@ -42,6 +43,20 @@ def test_planted_labels_come_first(tmp_path, vectors):
     assert all(0 <= quality <= 1 for quality in qualities)
     ranking = np.array([audit.ranking[row] for row in range(len(labels))])
     assert average_precision(ranking, np.array([row in flipped for row in range(len(labels))])) > 0.99
+
+
+def test_label_quality_is_that_of_the_mean_probabilities(tmp_path, vectors):
+    """Of the experts, the neighbors twice: 1 - (2 (1 - p(own)) + p(suggested) - p(own)) / 3."""
+    labels = [*LABELS[:3], "b", *LABELS[4:]]
+    index, config = index_of(tmp_path / "i.npz", vectors, labels), PipelineConfig.offline()
+    audit = audit_opened_index([index], config)
+    _, held_out = fit_by_leave_one_out(config.retrieval, [index])
+    gaussian, prototype, neighbors = held_out.expert_log_probabilities
+    for place in (3, 60, 120):
+        row, label = int(held_out.rows[place]), int(held_out.label_ids[place])
+        mean = np.exp([logs[place] for logs in (gaussian, prototype, neighbors, neighbors)]).mean(axis=0)
+        own, suggested = mean[label], np.delete(mean, label).max()
+        assert audit.ranking[row] == pytest.approx((2 * (1 - own) + suggested - own) / 3, abs=1e-12)
 
 
 def test_a_clean_dataset_has_no_issues(tmp_path, vectors):

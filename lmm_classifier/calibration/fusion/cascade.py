@@ -149,18 +149,23 @@ class FusionFit:
             stages.append(Stage(tuple(encoders), part.fusion, ask_up_to))
             if not is_last:
                 reached[(reached == number) & (part.confidence <= ask_up_to)] = number + 1
-        neighbors = [self.each[place].expert_log_probabilities[-1] for place in steps[-1]]
-        weights = self.weights(neighbors) if len(neighbors) > 1 else np.ones(1)
-        fused_neighbors = EncoderFusion(weights).log_probabilities(neighbors)
         predictions = HeldOutPredictions(
             first.rows,
             first.label_ids,
             _chosen([part.log_probabilities for part in parts], reached),
-            [fused_neighbors] if len(self.each) > 1 else first.expert_log_probabilities,
+            self._experts(steps[-1]) if len(self.each) > 1 else first.expert_log_probabilities,
             _chosen([part.familiarity for part in parts], reached),
             tuple(self.each) if len(self.each) > 1 else (),
         )
         return Cascade(tuple(stages)), predictions, reached
+
+    def _experts(self, encoders: Sequence[int]) -> list[Float64Array]:
+        """Fuse each expert of these encoders alone, by weights of its own: (n, C) of each expert."""
+        fused = []
+        for logs in zip(*(self.each[place].expert_log_probabilities for place in encoders), strict=True):
+            weights = self.weights(logs) if len(logs) > 1 else np.ones(1)
+            fused.append(EncoderFusion(weights).log_probabilities(logs))
+        return fused
 
 
 def _chosen(parts: Sequence[Float64Array], reached: IntArray) -> Float64Array:

@@ -63,11 +63,15 @@ def fit_sparsely(
         texts: embeddings of the label names, (C, d), if they may join as an expert.
         progress: called after each block.
     """
+    labels, progress_of_all = len(chosen.scatter.means), progress
+    if len(examples.rows) <= densely(len(examples.rows), labels):  # then nothing is scored twice
+        scored = list(reported_blocks(examples.blocks(examples.rows), len(examples.rows), progress))
+        examples, progress_of_all = replace(examples, blocks=lambda _: iter(scored)), None
     rule = _with_temperatures(spec, chosen, examples)
     if texts is not None:
         rule = _with_text(rule, examples, texts)
     parts, of_rows, label_ids, signals = list[SparseScores](), list[IntArray](), list[IntArray](), list[Float64Array]()
-    for block in reported_blocks(examples.blocks(examples.rows), len(examples.rows), progress):
+    for block in reported_blocks(examples.blocks(examples.rows), len(examples.rows), progress_of_all):
         parts.append(SparseScores.of(rule.combine(block.scores, examples.embeddings[block.rows]), block.label_ids))
         of_rows.append(block.rows)
         label_ids.append(block.label_ids)

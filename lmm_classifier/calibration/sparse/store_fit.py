@@ -32,7 +32,7 @@ from lmm_classifier.neighbors.gathering.gathered import UnreadLabels
 from lmm_classifier.neighbors.gathering.reading import ReadingLimits
 from lmm_classifier.neighbors.gathering.store_rule import make_store_rule
 from lmm_classifier.neighbors.gathering.store_similarities import StoreComparison
-from lmm_classifier.neighbors.novelty import NEIGHBORS, signals_beside
+from lmm_classifier.neighbors.novelty import NEIGHBORS, signals_with_neighbors
 from lmm_classifier.neighbors.voting import RuleSpec
 
 _EXAMPLES, _LABELS_OF_EACH = 256, 16  # that tell what is usual for labels that are not read
@@ -142,5 +142,5 @@ class _Scores:
             compared = mapped if spec.within_class_metric else plain
             scores: Sequence[Float64Array] = [expert.scores(compared) for expert in spec.experts]
             neighbors = plain.labels_of_nearest(NEIGHBORS)
-            signals = signals_beside(neighbors, plain, mapped, scoring.knn_distance)
+            signals = signals_with_neighbors(neighbors, plain, mapped, scoring.knn_distance)
             yield HeldOutScores(places[part], rows.label_ids[part], list(scores), signals)

@@ -40,7 +40,6 @@ class StoreIndex(Index):
         self.fingerprint = contents.manifest.encoders[encoder].fingerprint
         self.transform = IdentityTransform()
         self.encoder = encoder
-        self.hashes = ()
         self.label_names = store.label_names
         self.label_ids = np.empty(0, np.int64)
         self.contents = contents
@@ -54,9 +53,14 @@ class StoreIndex(Index):
         return _StoredExamples(self)
 
     @property
+    def hashes(self) -> Sequence[str]:  # type: ignore[override]
+        """Raise ConfigError: the content hashes of all rows are not in memory."""
+        self._refuse("reading all content hashes")
+
+    @property
     def gallery(self) -> Gallery:
         """Raise ConfigError: the rows are not in memory."""
-        self._refuse("this")
+        self._refuse("this use of the index")
 
     def vectors(self) -> Float32Array:
         """Raise ConfigError: the rows are not in memory."""

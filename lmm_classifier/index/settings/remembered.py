@@ -23,7 +23,7 @@ def config_of_index(index_path: Path | str, config: PipelineConfig | None = None
     of this machine or the address of a server. It remembers none where its encoders were given as objects.
 
     Args:
-        index_path: a durable index (folder) or an `.npz` file. Where none is there, `config` is returned.
+        index_path: a durable index (folder), an `.npz` file, or a table. Where none is there, `config` is returned.
         config: further settings. `encoder.backend`, `model`, `pooling`, `revision` or `view` name an encoder; other
             keys, such as `encoder.device`, count for each encoder of the index. None: the defaults.
 

@@ -61,7 +61,7 @@ class OpenedIndex:
         """Open an index with the encoders and the reranker that it remembers; see `config_of_index`.
 
         Args:
-            index_path: a durable index (folder) or an `.npz` file.
+            index_path: a durable index (folder), an `.npz` file, or a table.
             config: further settings, which come before what the index remembers. Its `retrieval.index_path` is not
                 used.
 

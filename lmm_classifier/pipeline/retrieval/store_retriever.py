@@ -15,7 +15,7 @@ from lmm_classifier.core.numerics import log_softmax
 from lmm_classifier.index.backends.store_index import StoreIndex
 from lmm_classifier.neighbors.gathering.reading import ReadingLimits
 from lmm_classifier.neighbors.gathering.store_similarities import StoreComparison
-from lmm_classifier.neighbors.novelty import NEIGHBORS, signals_beside
+from lmm_classifier.neighbors.novelty import NEIGHBORS, signals_with_neighbors
 from lmm_classifier.pipeline.retrieval.encoder_retriever import EncoderScores
 
 
@@ -57,7 +57,7 @@ class StoreRetriever:
         plain, in_metric = self.comparison.compare(self.index.queries(vectors), left_out)
         rule, familiarity = self.fit.rule, self.fit.familiarity
         neighbors = plain.labels_of_nearest(NEIGHBORS)
-        signals = signals_beside(neighbors, plain, in_metric, familiarity.knn_distance)
+        signals = signals_with_neighbors(neighbors, plain, in_metric, familiarity.knn_distance)
         return EncoderScores(
             log_softmax(rule.scores(plain, in_metric, plain.embeddings) / rule.temperature),
             familiarity.of_signals(signals),

@@ -149,28 +149,28 @@ def test_a_misleading_encoder_that_is_asked_has_next_to_no_weight():
 
 
 @pytest.mark.parametrize("equal", [False, True])
-def test_the_last_expert_is_the_fusion_of_the_last_experts(equal):
+def test_each_expert_is_the_fusion_of_that_expert_of_each_encoder(equal):
     """By weights of their own: those of the stages belong to the fitted rules."""
     for places in ((0, 1), (1, 0, 2)):
         each = [EACH[place] for place in places]
-        neighbors = [predictions.expert_log_probabilities[-1] for predictions in each]
-        weights = np.full(len(each), 1 / len(each)) if equal else fit_weights(neighbors, TRUTH)
-        expected = EncoderFusion(weights).log_probabilities(neighbors)
         _, predictions, _ = fit(*each, equal=equal).cascade([tuple(range(len(each)))])
-        (found,) = predictions.expert_log_probabilities
-        np.testing.assert_allclose(found, expected, atol=1e-6)
-        assert predictions.each == tuple(each)
         _, in_steps, _ = fit(*each, equal=equal).cascade([(0,), tuple(range(len(each)))])
-        np.testing.assert_array_equal(in_steps.expert_log_probabilities[0], found)
+        assert predictions.each == tuple(each)
+        assert len(predictions.expert_log_probabilities) == 3
+        for number, found in enumerate(predictions.expert_log_probabilities):
+            logs = [encoder.expert_log_probabilities[number] for encoder in each]
+            weights = np.full(len(each), 1 / len(each)) if equal else fit_weights(logs, TRUTH)
+            np.testing.assert_allclose(found, EncoderFusion(weights).log_probabilities(logs), atol=1e-6)
+            np.testing.assert_array_equal(in_steps.expert_log_probabilities[number], found)
 
 
 def test_of_several_encoders_one_may_answer_alone():
-    """Its own neighbors are the expert then."""
+    """Its own experts are those of the fusion then."""
     cascade, predictions, reached = fit().cascade([(1,)])
     np.testing.assert_array_equal(predictions.log_probabilities, EACH[1].log_probabilities)
     np.testing.assert_array_equal(predictions.familiarity, EACH[1].familiarity)
-    (neighbors,) = predictions.expert_log_probabilities
-    np.testing.assert_array_equal(neighbors, EACH[1].expert_log_probabilities[-1])
+    for found, expected in zip(predictions.expert_log_probabilities, EACH[1].expert_log_probabilities, strict=True):
+        np.testing.assert_array_equal(found, expected)
     assert (predictions.each, cascade.encoders, reached.any()) == (tuple(EACH), (1,), False)
 
 

@@ -14,7 +14,7 @@ def found(*labels):
     return FoundRows(np.arange(len(labels))[None], np.array([labels]))
 
 
-def test_labels_in_the_order_of_what_speaks_for_them():
+def test_labels_in_the_order_of_their_evidence():
     """First the nearest means, then the nearest neighbors, then what is near in the space of the scores."""
     cosines = np.array([[0.1, 0.9, -np.inf, 0.8, 0.2, 0.3]])
     near, in_space = found(4, 4, -1), found(5, 0)

@@ -1,5 +1,8 @@
 """What the index holds, and how the server is set up, without paths and secrets."""
 
+import pytest
+
+from tests.contracts.test_readers import needs
 from tests.helpers.datasets import offline_config
 from tests.server.routes.test_examples import listed
 
@@ -102,14 +105,20 @@ def test_pages_of_examples(client, monkeypatch):
         assert client.get("/v1/examples", params={"cursor": cursor}).status_code == 400
 
 
-def test_an_index_that_cannot_be_edited_says_so(open_client, made_index, tmp_path, images):
-    """An .npz file is served, and never changed."""
+@pytest.mark.parametrize("name", ["index.npz", pytest.param("index.lance", marks=needs("lance", "pyarrow"))])
+def test_an_index_that_cannot_be_edited_says_so(open_client, made_index, tmp_path, images, name, monkeypatch):
+    """An .npz file or a table is served, and never changed."""
     from lmm_classifier.index.build.builder import build_index_from_directory
+    from lmm_classifier.index.vector_index import Index
     from tests.helpers.encoders import ColorEncoder
 
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     path = tmp_path / "index.npz"
     config = offline_config(path, rerank__enabled=False)
     build_index_from_directory(made_index / "dataset", path, config=config, encoder=ColorEncoder())
+    if name == "index.lance":
+        config.retrieval.index_path = tmp_path / name
+        Index.open(path).save(tmp_path / name)
     client = open_client(config)
     assert client.get("/v1/index").json()["is_writer"] is False
     reply = client.post("/v1/examples", data={"label": "x"}, files={"image": images[0]})

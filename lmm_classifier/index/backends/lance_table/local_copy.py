@@ -10,7 +10,8 @@ import logging
 import os
 import shutil
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
@@ -102,7 +103,7 @@ class _Matrix:
         return self.transform.transform(as_embeddings(vectors.astype(dtype)))
 
 
-@dataclass(frozen=True)
+@dataclass
 class _Copy:
     """A copy of a table, mapped from files or in memory."""
 
@@ -110,10 +111,21 @@ class _Copy:
     matrices: Sequence[_Matrix]
     snapshot: Snapshot | None
     in_memory: Sequence[Float32Array] = ()
+    again: Callable[[], _Copy] | None = None  # makes the copy once more, where files may be damaged
 
     def matrix(self, number: int) -> Float32Array:
-        """Return a matrix (N, d); a mapped one is checked on the first use."""
-        return self.in_memory[number] if self.snapshot is None else self.snapshot.matrix(number)
+        """Return a matrix (N, d); a mapped one is checked on the first use, which reads it whole."""
+        if self.snapshot is None:
+            return self.in_memory[number]
+        try:
+            return self.snapshot.matrix(number)
+        except IndexFileError as error:
+            if self.again is None:
+                raise
+            logger.warning("%s. The copy is made again from the table.", error)
+            made, self.again = self.again(), None
+            self.snapshot, self.in_memory = made.snapshot, made.in_memory
+        return self.matrix(number)
 
     def search_matrix(self, encoder: int) -> Float32Array:
         """Return the rows that are compared, those of an encoder."""
@@ -130,10 +142,17 @@ class _Copy:
 def _copied(folder: Path | None, number: int, reader: _Reader, matrices: Sequence[_Matrix]) -> _Copy:
     """Return the copy in a folder, which is made where it is not there, damaged, or of another version."""
     stamp = _stamp(reader.about, number, matrices)
+    make = partial(_made, folder, stamp, reader, matrices)
     former = None if folder is None else read_snapshot(folder, number)
-    if folder is not None and former is not None and former.stamp == stamp and _is_sound(former):
-        os.utime(folder)
-        return _Copy(former.table, matrices, former)
+    if folder is None or former is None or former.stamp != stamp:
+        return make()
+    with suppress(OSError):
+        os.utime(folder)  # it was used just now
+    return _Copy(former.table, matrices, former, again=make)
+
+
+def _made(folder: Path | None, stamp: Stamp, reader: _Reader, matrices: Sequence[_Matrix]) -> _Copy:
+    """Read the table; copy it into files, or into memory where none can be written."""
     examples = reader.examples()
     table = examples.table
     require_inside(table.paths, reader.url, reader.about.manifest.has_images)
@@ -146,7 +165,8 @@ def _copied(folder: Path | None, number: int, reader: _Reader, matrices: Sequenc
         except OSError as error:
             logger.warning("%s is held in memory, because its copy cannot be written: %s", reader.url, error)
         else:
-            _remove_others(folder)
+            with suppress(OSError):
+                _remove_others(folder)
             return _Copy(table, matrices, snapshot)
     held = [rows_in_memory(len(table.paths), *matrix) for matrix in zip(widths, rows)]
     return _Copy(table, matrices, None, held)
@@ -156,13 +176,6 @@ def _width(matrix: _Matrix, about: About) -> int:
     """Return how many numbers a row of a matrix has."""
     probe = np.eye(1, about.manifest.fingerprints[matrix.encoder].dim, dtype=np.float32)
     return int(matrix.of(probe, about.extras.dtype).shape[1])
-
-
-def _is_sound(snapshot: Snapshot) -> bool:
-    try:
-        return all(len(snapshot.matrix(number)) == len(snapshot.table.paths) for number in range(len(snapshot.mapped)))
-    except IndexFileError:
-        return False
 
 
 def _stamp(about: About, number: int, matrices: Sequence[_Matrix]) -> Stamp:

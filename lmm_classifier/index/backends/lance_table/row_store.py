@@ -122,7 +122,8 @@ class LanceRowStore:
             raise ValueError(f"expected k of at least 1, got {k}")
         if self._index is None:
             return padded(*self._search.search(queries, k), k)
-        found = list(threaded_map(lambda query: self._nearest_of(query, k), queries, cpu_count()))
+        threads = max(min(cpu_count(), len(queries)), 1)
+        found = list(threaded_map(lambda query: self._nearest_of(query, k), queries, threads))
         ids = np.array([ids for ids, _ in found], np.int64).reshape(len(queries), k)
         cosines = np.array([cosines for _, cosines in found]).reshape(len(queries), k)
         return ids, cosines

@@ -14,6 +14,7 @@ from tests.helpers.remote_sources import s3_server
 from tests.helpers.row_stores import chunk, manifest_of, stored_rows
 
 pa = pytest.importorskip("pyarrow", reason="needs pyarrow")
+pytest.importorskip("lance", reason="needs lance")
 
 
 @pytest.fixture

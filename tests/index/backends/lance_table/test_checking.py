@@ -9,6 +9,8 @@ from lmm_classifier.index.backends.lance_table.table import LanceTable
 from lmm_classifier.index.doctor import check_index
 from tests.helpers.row_stores import chunk, manifest_of
 
+pytest.importorskip("lance", reason="needs lance")
+
 
 @pytest.fixture
 def table(tmp_path):

@@ -15,6 +15,8 @@ from lmm_classifier.index.vector_index import Index
 from lmm_classifier.testing import example_fingerprint
 from tests.helpers.row_stores import drawn_index
 
+pytest.importorskip("lance", reason="needs lance")
+
 
 @pytest.fixture(autouse=True)
 def cache(tmp_path, monkeypatch):

@@ -11,6 +11,8 @@ from lmm_classifier.index.backends.lance_table.row_store import LanceRowStore
 from lmm_classifier.index.backends.lance_table.table import LanceTable
 from tests.helpers.row_stores import chunk, manifest_of, stored_rows
 
+pytest.importorskip("lance", reason="needs lance")
+
 CHUNKS = {
     "a": chunk("x", 30, label="cat"),
     "b": chunk("y", 40, label="dog", bad=3),

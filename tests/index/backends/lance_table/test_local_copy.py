@@ -10,6 +10,8 @@ from lmm_classifier.index.backends.lance_table.table import LanceTable
 from lmm_classifier.index.vector_index import Index
 from tests.helpers.row_stores import chunk, drawn_index, manifest_of
 
+pytest.importorskip("lance", reason="needs lance")
+
 INDEX = drawn_index(5, 80, 4, 16, copies=6)
 
 
