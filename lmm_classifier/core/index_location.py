@@ -57,11 +57,6 @@ def absolute_location(location: IndexLocation) -> IndexLocation:
     return absolute(location) if isinstance(location, Path) else location
 
 
-def is_url(location: IndexLocation) -> bool:
-    """Return whether a location is a URL."""
-    return isinstance(location, str)
-
-
 def _checked(url: str) -> str:
     scheme, _, rest = url.partition("://")
     if scheme not in SCHEMES:

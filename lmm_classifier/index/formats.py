@@ -13,12 +13,13 @@ from pathlib import Path
 import numpy as np
 
 from lmm_classifier.core.errors import IndexFileError
-from lmm_classifier.core.index_location import IndexLocation, is_url
+from lmm_classifier.core.index_location import IndexLocation
 from lmm_classifier.core.paths import absolute
 from lmm_classifier.embeddings.whitening import transform_from_arrays
 from lmm_classifier.index.backends.lance_table.calibrations import put_calibration
 from lmm_classifier.index.backends.lance_table.copying import require_no_table, write_table
 from lmm_classifier.index.backends.lance_table.finishing import bytes_of, finished
+from lmm_classifier.index.backends.lance_table.layout import ARRIVALS, ROWS, part
 from lmm_classifier.index.backends.lance_table.local_copy import read_table
 from lmm_classifier.index.contents import Array, IndexContents
 from lmm_classifier.index.manifest import Manifest
@@ -43,7 +44,9 @@ def has_npz_name(location: IndexLocation) -> bool:
 
 def is_table(location: IndexLocation) -> bool:
     """Return whether the index at a location is a table of Lance, or one that is written to it becomes a table."""
-    return is_url(location) or Path(location).suffix == ".lance"
+    if not isinstance(location, Path) or location.suffix == ".lance":
+        return True
+    return any(Path(part(str(location), name).url).is_dir() for name in (ROWS, ARRIVALS))
 
 
 def has_durable_name(location: IndexLocation) -> bool:

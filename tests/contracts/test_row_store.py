@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lmm_classifier.index.backends.memory_rows import MemoryRowStore
@@ -130,6 +130,7 @@ def test_there_may_be_fewer_rows_than_are_asked_for(store):
     assert store.nearest(np.empty((0, DIM), np.float32), 3)[0].shape == (0, 3)
 
 
+@settings(max_examples=25)
 @given(st.lists(st.integers(0, LABELS - 1), max_size=6), st.one_of(st.none(), st.integers(1, 30)))
 def test_the_rows_of_labels(store, labels, most):
     """All of them by id, or always the same first ones of each."""
@@ -139,6 +140,7 @@ def test_the_rows_of_labels(store, labels, most):
     assert [row[:4] for row in rows] == [row[:4] for of_label in wanted for row in of_label]
 
 
+@settings(max_examples=25)
 @given(st.lists(st.integers(0, ROWS - 1), max_size=20))
 def test_the_rows_of_contents_and_of_ids(store, places):
     """Contents: by id, each once; ids: in their order. What no row has is left out, or an error."""

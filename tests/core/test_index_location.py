@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from lmm_classifier.core.errors import ConfigError
-from lmm_classifier.core.index_location import absolute_location, index_location, is_url, name_of, path_of
+from lmm_classifier.core.index_location import absolute_location, index_location, name_of, path_of
 from lmm_classifier.neighbors.config import RetrievalConfig
 
 
@@ -13,7 +13,7 @@ from lmm_classifier.neighbors.config import RetrievalConfig
 def test_urls_stay_text(url):
     """A slash at the end is dropped, once or twice."""
     assert index_location(f"{url}/") == index_location(index_location(url)) == url
-    assert is_url(index_location(url))
+    assert isinstance(index_location(url), str)
     assert absolute_location(url) == url
     assert path_of(url) is None
     assert RetrievalConfig(index_path=url).index_path == url
@@ -24,7 +24,7 @@ def test_everything_else_is_a_path(path):
     """Text or path."""
     assert index_location(path) == index_location(Path(path)) == Path(path)
     assert RetrievalConfig(index_path=path).index_path == Path(path)
-    assert not is_url(index_location(path))
+    assert path_of(index_location(path)) == Path(path)
 
 
 def test_the_home_folder_is_expanded(monkeypatch):

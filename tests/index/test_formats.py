@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lmm_classifier.core.errors import IndexFileError
-from lmm_classifier.index.formats import read_index, write_index
+from lmm_classifier.index.formats import editable_path, has_durable_name, is_durable, is_table, read_index, write_index
 from lmm_classifier.index.storage.arrays import VectorSpool, read_header
 from lmm_classifier.index.vector_index import Index
 from lmm_classifier.testing import random_embeddings
@@ -203,3 +203,19 @@ def test_the_spool_returns_its_vectors_in_order(tmp_path):
         np.testing.assert_array_equal(np.concatenate(blocks), vectors)
     spool.close()
     assert not (tmp_path / "spool").exists()
+
+
+def test_a_table_is_known_by_its_name_or_by_what_is_in_it(tmp_path):
+    """A folder of workers may have any name; it is never taken for a durable index."""
+    (tmp_path / "begun/arrivals.lance").mkdir(parents=True)
+    (tmp_path / "durable").mkdir()
+    for location in ("s3://bucket/x", tmp_path / "new.lance", tmp_path / "begun"):
+        assert is_table(location)
+        assert not has_durable_name(location)
+        assert not is_durable(location)
+        with pytest.raises(IndexFileError, match="is a table, which is read but not edited"):
+            editable_path(location)
+    assert not is_table(tmp_path / "durable")
+    assert editable_path(tmp_path / "durable") == tmp_path / "durable"
+    with pytest.raises(IndexFileError, match="cannot be edited"):
+        editable_path(tmp_path / "index.npz")

@@ -117,6 +117,8 @@ class Arrivals:
             raise IndexFileError(f"Chunk {name}: its columns have other types: {first_line(error)}") from None
         for column in (column for column in expected if column.startswith("vector")):
             has_vector = functions.is_valid(rows[column])
+            if not functions.all(functions.equal(has_vector, functions.is_null(rows["kind"]))).as_py():
+                raise IndexFileError(f"Chunk {name}: expected a vector or a kind of refusal in each row, not both.")
             if functions.any(functions.and_(has_vector, functions.is_null(rows["content"]))).as_py():
                 raise IndexFileError(f"Chunk {name} has a vector without the SHA-256 of its content.")
             if not np.isfinite(rows[column].drop_null().combine_chunks().flatten().to_numpy()).all():

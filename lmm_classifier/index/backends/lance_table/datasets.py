@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 
 from lmm_classifier.core.errors import IndexFileError, LmmClassifierError
@@ -102,6 +103,16 @@ class Location:
             return library.LanceDataset.commit(
                 self.url, transaction, max_retries=0, storage_options=storage_options(self.url)
             )
+
+
+def clean_up(location: Location, older_than: timedelta) -> int:
+    """Delete old versions of a dataset, if there is one, but for tagged ones; return the bytes of their files."""
+    dataset = location.open_if_there()
+    if dataset is None:
+        return 0
+    with translated(location.url):
+        stats = dataset.cleanup_old_versions(older_than=older_than, error_if_tagged_old_versions=False)
+    return int(stats.bytes_removed)
 
 
 def fragment_to_json(fragment: Any) -> dict[str, Any]:

@@ -137,6 +137,13 @@ def finished(url: str) -> tuple[Any, About] | None:
     return rows, About.from_arrays(get_arrays(about, int(version)), str(about))
 
 
+def keep_description(url: str) -> None:
+    """Mark the description of the finished rows, so that it is not deleted as an old version."""
+    rows = part(url, ROWS).open_if_there(FINISHED)
+    if rows is not None:
+        mark_finished(part(url, ABOUT).open(int(rows.schema.metadata[ABOUT_VERSION.encode()])))
+
+
 def bytes_of(dataset: Any) -> int:
     """Return the bytes of the rows of an opened version, as its manifest has them, without the indexes."""
     files = [file for fragment in dataset.get_fragments() for file in fragment.metadata.files]
@@ -186,7 +193,7 @@ def _committed(rows: Location, schema: Any, fragments: list[Any], about: int) ->
 
 
 def mark_finished(dataset: Any) -> None:
-    """Let readers use this version of the rows."""
+    """Let readers use this version of the rows; it is not deleted as an old one."""
     if FINISHED in dataset.tags.list():
         dataset.tags.update(FINISHED, dataset.version)
     else:

@@ -18,11 +18,19 @@ import numpy as np
 from lmm_classifier.core.arrays import Float32Array, Float64Array, IntArray
 from lmm_classifier.index.backends.lance_table.columns import contents_of, vectors_of
 from lmm_classifier.index.backends.lance_table.datasets import arrow, compute, fragment_to_json, translated
-from lmm_classifier.index.backends.lance_table.layout import ARRIVALS, ROWS, SHA256, part, rows_schema, vector_column
+from lmm_classifier.index.backends.lance_table.layout import (
+    ARRIVALS,
+    ROWS,
+    SHA256,
+    arrivals_schema,
+    part,
+    rows_schema,
+    vector_column,
+)
 from lmm_classifier.index.storage.state import as_embeddings
 
-BUCKET_BYTES = 1 << 28  # of the vectors of a bucket; sorting them takes about three times that
-_BATCH = 1 << 16
+BUCKET_BYTES = 1 << 28  # of the vectors of a bucket; reading, sorting and writing them takes about five times that
+_BATCH = 8192  # rows read at a time
 _SUMMED = 4096  # rows summed at a time
 
 
@@ -63,8 +71,9 @@ class Source:
     def batches(self, columns: Sequence[str], condition: str = "") -> Iterator[Any]:
         """Yield the wanted good rows, in batches (`pyarrow.RecordBatch`)."""
         location = part(self.url, ARRIVALS)
-        is_good = f"{vector_column(0)} IS NOT NULL"
-        asked = is_good if not condition else f"{is_good} AND {condition}"
+        asked = (
+            f"kind IS NULL AND {condition}" if condition else "kind IS NULL"
+        )  # good; vectors need not be read for it
         names = None if self.wanted is None else arrow().array(sorted(self.wanted), arrow().string())
         with translated(str(location)):
             scan = location.open(self.version).scanner(
@@ -119,14 +128,12 @@ def open_sorter(source: Source) -> Callable[[Bucket], SortedBucket]:
 
 def sort_bucket(source: Source, bucket: Bucket) -> SortedBucket:
     """Read a bucket, write its rows sorted and joined, and return what was written."""
-    types, schema = arrow(), rows_schema(source.dims)
+    schema = rows_schema(source.dims)
     vectors = [vector_column(place) for place in range(len(source.dims))]
-    batches = list(source.batches(["content", "path", "label", *vectors], _condition(bucket)))
-    table = types.Table.from_batches(batches).drop_columns(["chunk"]) if batches else None
-    if table is None or not table.num_rows:
+    joined = _joined(_good_rows(source, bucket, vectors), bucket, schema)
+    if not joined.num_rows:
         none = np.empty(0, np.int64)
         return SortedBucket(bucket.number, [], none, none, 0, [np.empty((0, dim)) for dim in source.dims], 0)
-    joined = _joined(table, bucket, schema)
     fragments = part(source.url, ROWS).write_fragments(joined, schema)
     ids = joined["label"].to_numpy()
     label_ids, starts, counts = np.unique(ids, return_index=True, return_counts=True)
@@ -143,6 +150,14 @@ def sort_bucket(source: Source, bucket: Bucket) -> SortedBucket:
         sums=sums,
         digest=_digest(joined, bucket),
     )
+
+
+def _good_rows(source: Source, bucket: Bucket, vectors: Sequence[str]) -> Any:
+    types = arrow()
+    schema = arrivals_schema(source.dims)
+    columns = ["content", "path", "label", *vectors]
+    batches = (batch.select(columns) for batch in source.batches(columns, _condition(bucket)))
+    return types.Table.from_batches(batches, types.schema([schema.field(name) for name in columns]))
 
 
 def _condition(bucket: Bucket) -> str:
@@ -162,7 +177,10 @@ def _content(first_bytes: int) -> str:
 
 
 def _joined(table: Any, bucket: Bucket, schema: Any) -> Any:
-    """Return the rows in the order of label and content, with the paths of equal ones joined."""
+    """Return the rows in the order of label and content, with the paths of equal ones joined.
+
+    The caller holds no other reference to `table`, so that the unsorted rows are given back as soon as possible.
+    """
     types, functions = arrow(), compute()
     keys = [(name, "ascending") for name in ("label", "content", "path")]
     table = table.take(functions.sort_indices(table.select(["label", "content", "path"]), sort_keys=keys))
@@ -176,7 +194,8 @@ def _joined(table: Any, bucket: Bucket, schema: Any) -> Any:
         is_other[1:] |= functions.not_equal(paths[1:], paths[:-1]).to_numpy(zero_copy_only=False)
     starts = np.cumsum(is_other)[is_new] - 1  # of the paths of each row
     offsets = types.array(np.append(starts, is_other.sum()), types.int32())
-    firsts = table.filter(types.array(is_new))
+    firsts = table if is_new.all() else table.filter(types.array(is_new))
+    del table
     columns = {
         "label": types.array(labels[is_new] + bucket.first_id, types.int32()),
         "content": firsts["content"],

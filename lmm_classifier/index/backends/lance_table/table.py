@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from datetime import timedelta
 from typing import Any
 
 from lmm_classifier.core.errors import IndexMismatchError
 from lmm_classifier.core.protocols import Engine
 from lmm_classifier.index.backends.lance_table.about import Extras
 from lmm_classifier.index.backends.lance_table.arrivals import Arrivals
-from lmm_classifier.index.backends.lance_table.finishing import Finisher, InThisProcess
-from lmm_classifier.index.backends.lance_table.layout import ARRIVALS, part
+from lmm_classifier.index.backends.lance_table.datasets import clean_up
+from lmm_classifier.index.backends.lance_table.finishing import Finisher, InThisProcess, keep_description
+from lmm_classifier.index.backends.lance_table.layout import ABOUT, ARRIVALS, CALIBRATION, ROWS, part
 from lmm_classifier.index.backends.lance_table.sorting import BUCKET_BYTES
 from lmm_classifier.index.manifest import Manifest
 
@@ -81,10 +83,23 @@ class LanceTable:
             wanted: the chunks that the table is to have; None: all that are stored.
             engine: does the sorting, one task for each bucket of labels; None: this process.
             extras: what an index holds next to its examples.
-            bucket_bytes: the vectors that one task sorts in memory, which takes about three times as much.
+            bucket_bytes: the vectors that one task sorts in memory, which takes about five times as much.
 
         Raises:
             DatasetError: there is no good image.
             IndexFileError: a wanted chunk was never committed, or the store cannot be read or written.
         """
         Finisher(self.url, extras or Extras(), engine or InThisProcess(), bucket_bytes).finish(self._arrivals, wanted)
+
+    def clean_up(self, older_than: timedelta = timedelta(days=1)) -> int:
+        """Delete versions that readers were given before the finished one; return the bytes that this gives back.
+
+        The finished version and the newest one of each dataset stay, and so do the chunks of the arrivals. Of files
+        that were written and never committed, those go that are older than a week.
+
+        Args:
+            older_than: the age from which a version is deleted. A program that opened one of that age cannot read it
+                any more.
+        """
+        keep_description(self.url)
+        return sum(clean_up(part(self.url, name), older_than) for name in (ARRIVALS, ROWS, ABOUT, CALIBRATION))

@@ -69,6 +69,8 @@ def test_a_chunk_that_cannot_be_stored_is_refused_whole(table):
         table.commit({"a": chunk("a", 2, dim=9)})
     with pytest.raises(IndexFileError, match="Chunk a has a vector without the SHA-256"):
         table.commit({"a": with_column(chunk("a", 2), "content", [None, b"x" * 32], pa.binary(32))})
+    with pytest.raises(IndexFileError, match="expected a vector or a kind of refusal in each row, not both"):
+        table.commit({"a": with_column(chunk("a", 2), "kind", ["corrupt", None], pa.string())})
     with pytest.raises(IndexFileError, match="Chunk a has a vector with NaN"):
         table.commit({"a": with_column(chunk("a", 1), "vector", [[float("nan")] * 8], pa.list_(pa.float32(), 8))})
     assert table.committed_chunks() == set()
