@@ -63,7 +63,7 @@ PARTS: dict[str, tuple[str, tuple[str, ...]]] = {
     "review_order": ("review_order", ("",)),
     "review_keys": ("review_keys", ("",)),
     "dataset_map": ("dataset_map", ("",)),
-    "scale_engines": ("scale", ("engine",)),
+    "scale_engines": ("scale", ("encoding by Ray", "a job of Ray", "local build", "killed", "scatter")),
     "scale_table": ("scale", ("table",)),
     "scale_answers": ("scale", ("answers",)),
     "scale_simulation": ("scale", ("simulation",)),
