@@ -39,6 +39,8 @@ T = TypeVar("T")
 DRAWN: dict[str, tuple[int, int, int, int, float, float, bool]] = {
     "250 labels of four looks": (250, 4, 120, 1152, 2.2, 0.5, True),
     "1,000 labels of one look": (1000, 1, 30, 1152, 2.6, 0.3, True),
+    "250 labels of four looks, hard": (250, 4, 120, 256, 2.2, 0.3, True),
+    "1,000 labels of one look, hard": (1000, 1, 30, 256, 2.2, 0.3, True),
     "100,000 labels": (100_000, 1, 3, 256, 1.0, 0.3, False),
 }
 
@@ -171,16 +173,14 @@ def main() -> None:
             names = [f"{label:06}" for label in label_ids]
             results[name] = measure(rows, names, more[chosen], truth[chosen], exactly, options.most)
             report(results, name)
-    for path in options.index:
-        index = Index.open(path)
-        half = np.random.default_rng(0).random(len(index)) < 0.7
-        labels = np.array(index.contents.labels)
-        numbers = np.searchsorted(sorted(set(labels[half])), labels)
-        vectors = index.vectors()
-        name = f"real images of {path.name}"
-        results[name] = measure(
-            vectors[half], labels[half].tolist(), vectors[~half], numbers[~half], True, options.most
-        )
+    if options.index:
+        indexes = [Index.open(path) for path in options.index]
+        labels = np.array([label for index in indexes for label in index.contents.labels])
+        vectors = np.concatenate([index.vectors() for index in indexes])
+        half = np.random.default_rng(0).random(len(labels)) < 0.7
+        known, numbers = labels[half].tolist(), np.searchsorted(sorted(set(labels[half])), labels)
+        name = f"real images of {' and '.join(path.stem for path in options.index)}"
+        results[name] = measure(vectors[half], known, vectors[~half], numbers[~half], True, options.most)
         report(results, name)
 
 

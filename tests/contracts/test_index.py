@@ -21,8 +21,7 @@ DIM = 24
 
 
 def content(name):
-    """Return a SHA-256; one that is given stays."""
-    return name if len(name) == 64 else sha256(name.encode()).hexdigest()
+    return sha256(name.encode()).hexdigest()
 
 
 def write(path, vectors, labels=None, hashes=None, dtype=np.float32, fingerprint=None):
@@ -37,7 +36,7 @@ def write(path, vectors, labels=None, hashes=None, dtype=np.float32, fingerprint
         ),
         list(labels or ["ab"[i % 2] for i in range(n)]),
         [f"p/{i:03}.jpg" for i in range(n)],
-        [content(name) for name in hashes or map(str, range(n))],
+        list(hashes or [f"hash{i}" for i in range(n)]),
         (EncoderVectors(IdentityTransform().to_arrays(), lambda: iter([vectors[: n // 2], vectors[n // 2 :]])),),
         dtype,
     )
@@ -62,7 +61,8 @@ def make(request, tmp_path, monkeypatch):
 
     def make(vectors, **rest):
         path = tmp_path / {"npz": "index.npz", "folder": "index", "lance": "index.lance"}[kind]
-        write(path, vectors, dtype=np.float16 if half else np.float32, **rest)
+        hashes = [content(name) for name in rest.pop("hashes", map(str, range(len(vectors))))]
+        write(path, vectors, dtype=np.float16 if half else np.float32, hashes=hashes, **rest)
         return Index.open(path)
 
     make.tolerance = 1e-3 if half else 1e-7

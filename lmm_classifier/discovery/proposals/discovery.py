@@ -54,7 +54,7 @@ class Discovery:
     """
 
     groups: Sequence[ProposedGroup]
-    """Proposed new labels, the largest group first."""
+    """Proposed new labels, first the group with many images that are much less familiar than known ones."""
     about: int
     """Estimated number of new labels. It is off by one or two where there are two to five."""
     tested_groups: Sequence[ProposedGroup]

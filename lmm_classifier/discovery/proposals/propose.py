@@ -22,6 +22,7 @@ KNOWN, REMAINDER = -1, -2  # instead of the number of a group
 _KEEP_KNOWN = 0.95  # fraction of the known images above the threshold below which groups are counted
 _NEIGHBORS = 6  # images that make a seed, itself included
 _USUAL = 0.5  # a member whose p-value is larger is no new image
+_BY_CHANCE = 1 - _USUAL / 2  # mean of 1 - p among images of a known label that are not larger
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,7 @@ class KnownLabels:
 class Proposals:
     """Where n images belong: to a proposed group, to a known label, or to neither."""
 
-    groups: IntArray  # (n,) number of the group by size, largest first; `KNOWN` or `REMAINDER` for the others
+    groups: IntArray  # (n,) number of the group, newest first; `KNOWN` or `REMAINDER` for the others
     label_ids: IntArray  # (n,) the nearest known label; -1 where there is none
     centers: Float32Array  # (K, d) unit vectors of the groups
     group_labels: IntArray  # (K,) the known label that is nearest to the center of a group; -1 where there is none
@@ -70,6 +71,10 @@ def propose(
     by soft k-means, in which the known labels compete. So a group also finds those of its images that look familiar.
     The number of seeds is that of the groups of `FEWEST` images or more among the images that the index calls unknown
     where it keeps 95% of the known ones.
+
+    A group is the newer, the more images it has and the less familiar they are: its number follows from the sum over
+    its images of 1 - p, less what images of a known label would have. So a new label of few images comes before the
+    rare images of a known label of very many.
 
     The result depends on the set of images alone, not on their order.
 
@@ -110,11 +115,14 @@ def _propose(
     found = compete(embeddings, known.sums, _seed_vectors(embeddings, seeds, weights))
     labels = len(known.sums)
     groups = np.where(found.winners < labels, KNOWN, found.winners - labels)
-    usual = np.sqrt(weights) < 1 - _USUAL
+    newness = np.sqrt(weights)
+    usual = newness < 1 - _USUAL
     groups[usual & (groups >= 0) & (found.nearest_labels >= 0)] = KNOWN
-    sizes = np.bincount(groups[groups >= 0], minlength=len(seeds))
+    proposed = groups >= 0
+    sizes = np.bincount(groups[proposed], minlength=len(seeds))
+    evidence = np.bincount(groups[proposed], newness[proposed] - _BY_CHANCE, minlength=len(seeds))
     kept = np.flatnonzero(sizes >= FEWEST)
-    kept = kept[np.lexsort([seeds[kept], -sizes[kept]])]
+    kept = kept[np.lexsort([seeds[kept], -evidence[kept]])]
     number = np.full(len(seeds) + 2, REMAINDER)  # its last places stand for the two negative numbers
     number[kept] = np.arange(len(kept))
     number[KNOWN] = KNOWN

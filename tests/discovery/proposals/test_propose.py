@@ -11,7 +11,7 @@ from tests.discovery.proposals.made import CUT, DIM, HELD_OUT, around, folder, k
 
 
 def test_groups_are_the_new_labels():
-    """The largest first; familiar images are of their known label."""
+    """Of two that are as unfamiliar the larger one first; familiar images are of their known label."""
     embeddings, familiarity, names, axes = folder({0: 20, 1: 10, 5: 8, 7: 12})
     found = propose(embeddings, familiarity, names, known())
     assert found.about == 2
@@ -32,6 +32,16 @@ def test_a_group_also_takes_new_images_that_look_familiar():
     found = propose(embeddings, familiarity, names, known())
     assert len(found.members(0)) == 18
     assert (found.groups[-2:] == KNOWN).all()
+
+
+def test_a_new_label_comes_before_the_rare_images_of_a_known_one():
+    """Of very many known images some are unfamiliar by chance; they are more, and yet they are less new."""
+    embeddings, familiarity, names, axes = folder({0: 600, 5: 10})
+    familiarity[axes == 0] = np.linspace(-2, 2, 600)
+    found = propose(embeddings, familiarity, names, known())
+    assert axes[found.members(0)].tolist() == [5] * 10
+    assert (axes[found.members(1)] == 0).all()
+    assert len(found.members(1)) > 10
 
 
 def test_a_look_of_a_known_label_names_it():
@@ -76,7 +86,7 @@ def test_the_order_of_the_images_changes_nothing(seed, some, first, second):
     numbers, sizes = np.unique(found.groups[found.groups >= 0], return_counts=True)
     assert numbers.tolist() == list(range(len(found.centers)))
     assert (sizes >= FEWEST).all()
-    assert (np.diff(sizes) <= 0).all()
+    assert (np.diff(sizes) <= 0).all()  # they are equally unfamiliar, so more images are more evidence
 
 
 @pytest.mark.parametrize("count", [0, 1, 2])
