@@ -7,6 +7,7 @@
 | `listing/3f/3f...` | the files of a chunk |
 | `attempts/RUN/...`, `parts/RUN/...` | of chunks whose worker ended; they are deleted when a run is complete |
 | `runs/...` | the chunks of each run |
+| `statistics/...` | sums over the rows of a version of the table |
 
 What is in `chunks` is the truth. Nothing else is needed to go on after an interruption.
 """
@@ -23,7 +24,7 @@ from lmm_classifier.distributed.chunks import Chunk
 from lmm_classifier.distributed.shared_files import FileEntry, SharedFiles, open_shared_files
 
 _STEM = re.compile(r"chunks/[0-9a-f]{2}/(([0-9a-f]{32})(?:~([1-9][0-9]*))?)\.parquet")
-FOLDERS = ("chunks", "listing", "attempts", "parts", "runs")
+FOLDERS = ("chunks", "listing", "attempts", "parts", "runs", "statistics")
 
 
 @dataclass(frozen=True, slots=True)

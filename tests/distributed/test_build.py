@@ -13,6 +13,7 @@ from lmm_classifier.distributed.chunk_folder import ChunkFolder
 from lmm_classifier.distributed.engines.local import InProcess, Processes
 from lmm_classifier.distributed.maintenance import ChunkProblem, verify_chunks
 from lmm_classifier.index.build.builder import build_index_from_directory
+from lmm_classifier.pipeline.classifier import HybridClassifier
 from tests.helpers.chunked_builds import make_labeled, rows_of_index, rows_of_table
 from tests.helpers.faulty_store import Faults, faulty_store
 from tests.helpers.remote_sources import s3_server
@@ -57,6 +58,20 @@ def test_a_table_holds_what_a_local_index_holds(labeled, tmp_path, local):
 def listed_files(table):
     folder = ChunkFolder(str(table))
     return [file for chunk in folder.stored().values() for file in folder.listing(chunk.name).files]
+
+
+def test_a_table_answers_as_a_local_index(labeled, tmp_path, local):
+    """To the bit, also for images that are examples."""
+    build(labeled, tmp_path / "table", chunk_files=8)
+    paths = sorted(labeled.root.glob("*/0[1-3].png"))
+    results = []
+    for index in (local[0], tmp_path / "table"):
+        config = labeled.config.model_copy(deep=True)
+        config.retrieval.index_path = index
+        with HybridClassifier(config) as classifier:
+            results.append(list(classifier.classify_paths(paths, leave_out_identical=True)))
+    assert results[0] == results[1]
+    assert len(results[0]) == 12
 
 
 @pytest.mark.long
