@@ -41,6 +41,7 @@ ARGUMENTS = {
     "relabel": ["x", "--to", "y"],
     "export-encoder": ["onnx"],
     "plan": ["--images", "2", "--labels", "1"],
+    "chunks": ["verify", "x"],
 }
 
 
