@@ -40,6 +40,7 @@ from lmm_classifier.index.backends.lance_table.sorting import (
 logger: logging.Logger = logging.getLogger(__name__)
 
 INDEXED_FROM = 10_000  # rows; below, comparing with all is as fast as an index and misses none
+_ROWS_OF_LIST = 4096  # of an index, on average
 _ARRIVALS_INDEX = "label_idx"
 
 
@@ -118,6 +119,11 @@ class Finisher:
                 for encoder in range(len(about.manifest.encoders)):
                     dataset.create_index(vector_column(encoder), "IVF_RQ", name=index_name(encoder), metric="cosine")
             mark_finished(dataset)
+
+
+def index_lists(rows: int) -> int:
+    """Return into how many lists an index divides so many rows, each with a centroid."""
+    return max(rows // _ROWS_OF_LIST, 1)
 
 
 def index_name(encoder: int) -> str:

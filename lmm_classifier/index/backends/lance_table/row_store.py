@@ -15,7 +15,7 @@ from lmm_classifier.core.rows import ColumnName, RowBlock, empty_rows
 from lmm_classifier.index.backends.lance_table.about import About
 from lmm_classifier.index.backends.lance_table.columns import hexadecimal, vectors_of
 from lmm_classifier.index.backends.lance_table.datasets import translated
-from lmm_classifier.index.backends.lance_table.finishing import finished, index_name
+from lmm_classifier.index.backends.lance_table.finishing import finished, index_lists, index_name
 from lmm_classifier.index.backends.lance_table.layout import SHA256, vector_column
 from lmm_classifier.index.backends.lance_table.norms import norm_column, with_norms
 from lmm_classifier.index.backends.row_ranges import label_starts, labels_of_rows, padded, require_labels, require_rows
@@ -27,7 +27,7 @@ from lmm_classifier.neighbors.rescoring import QueryRowPairs, dots
 _ROWS = 8192  # in a block
 _LISTED = 512  # content hashes in one condition
 _ADDRESS = 32  # bits of a row's address for its place in a fragment; those above number the fragment
-_PARTITIONS = 40  # lists of the index that are looked through for a query
+_FEWEST_LISTS, _MOST_LISTS = 40, 256  # of an index that are searched for a query; between these, half of them
 _REFINED = 10  # so many rows are compared exactly for each that is wanted
 
 
@@ -99,6 +99,11 @@ class LanceRowStore:
             found = indexes.get(index_name(self.encoder))
             return None if found is None else " ".join(str(segment.uuid) for segment in found.segments)
 
+    @property
+    def _lists(self) -> int:
+        """How many lists of the index are searched: rows that no centroid stands for are scattered over many."""
+        return min(max(index_lists(len(self)) // 2, _FEWEST_LISTS), _MOST_LISTS)
+
     @cached_property
     def _search(self) -> BruteForceSearch:
         rows = [block.vectors for block in self.blocks(("vectors",)) if block.vectors is not None]
@@ -130,7 +135,7 @@ class LanceRowStore:
 
     def _nearest_of(self, query: Float32Array, k: int) -> tuple[IntArray, Float64Array]:
         column = vector_column(self.encoder)
-        search = {"column": column, "q": query, "k": k, "nprobes": _PARTITIONS, "refine_factor": _REFINED}
+        search = {"column": column, "q": query, "k": k, "nprobes": self._lists, "refine_factor": _REFINED}
         with translated(self.url):
             found = self._dataset.to_table(nearest=search, columns=[column, "_distance"], with_row_address=True)
         vectors, ids = self._vectors(found[column]), self._ids(found["_rowaddr"].to_numpy())
