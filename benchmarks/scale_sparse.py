@@ -118,10 +118,18 @@ def guarantee(calibration: Calibration, logs: NDArray[np.float64], label_ids: ND
 
 
 def measure(
-    rows: Vectors, names: list[str], queries: Vectors, truth: NDArray[np.int64], exactly: bool, most: int | None
+    rows: Vectors,
+    names: list[str],
+    queries: Vectors,
+    truth: NDArray[np.int64],
+    exactly: bool,
+    options: argparse.Namespace,
 ) -> dict[str, Any]:
-    """Calibrate on at most `most` examples and answer through a store, and exactly where that is possible."""
-    config, limits = RetrievalConfig(), ReadingLimits()
+    """Calibrate and answer through a store, and exactly where that is possible."""
+    most, limits = options.most, ReadingLimits()
+    if options.labels is not None:
+        limits = ReadingLimits(likely=max(options.labels // 3, 1), labels=options.labels)
+    config = RetrievalConfig()
     index = Index.from_vectors(rows, names)
     store = MemoryRowStore(index)
     (calibration, _), cpu = timed(lambda: fit_through_store(config, store, limits, most))
@@ -162,6 +170,7 @@ def main() -> None:
     parser.add_argument("--index", type=Path, nargs="*", default=[], help="an index of real images, such as clothing")
     parser.add_argument("--only", default="", help="part of the names of the data sets to measure")
     parser.add_argument("--most", type=int, help="examples to leave out; the default is that of a calibration")
+    parser.add_argument("--labels", type=int, help="labels that are read for an image; the default is that of answers")
     parser.add_argument("--queries", type=int, default=2000)
     options = parser.parse_args()
     results = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
@@ -171,7 +180,7 @@ def main() -> None:
             more, truth = drawn(*shape, part=1)
             chosen = np.random.default_rng(2).choice(len(more), options.queries, replace=False)
             names = [f"{label:06}" for label in label_ids]
-            results[name] = measure(rows, names, more[chosen], truth[chosen], exactly, options.most)
+            results[name] = measure(rows, names, more[chosen], truth[chosen], exactly, options)
             report(results, name)
     if options.index:
         indexes = [Index.open(path) for path in options.index]
@@ -179,8 +188,9 @@ def main() -> None:
         vectors = np.concatenate([index.vectors() for index in indexes])
         half = np.random.default_rng(0).random(len(labels)) < 0.7
         known, numbers = labels[half].tolist(), np.searchsorted(sorted(set(labels[half])), labels)
-        name = f"real images of {' and '.join(path.stem for path in options.index)}"
-        results[name] = measure(vectors[half], known, vectors[~half], numbers[~half], True, options.most)
+        of_names = " and ".join(path.stem for path in options.index)
+        name = f"real images of {of_names}" + (f", {options.labels} labels read" if options.labels else "")
+        results[name] = measure(vectors[half], known, vectors[~half], numbers[~half], True, options)
         report(results, name)
 
 

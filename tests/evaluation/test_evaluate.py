@@ -8,12 +8,13 @@ import pytest
 from PIL import Image
 
 from benchmarks.near_copies import KINDS, copy_of
-from lmm_classifier import Cancelled, HybridClassifier, build_index_from_directory
+from lmm_classifier import Cancelled, HybridClassifier, PipelineConfig, build_index_from_directory, calibrate_index
 from lmm_classifier.core.errors import CalibrationError, DatasetError
 from lmm_classifier.data.readers.dataset_spec import DatasetSpec
 from lmm_classifier.evaluation.evaluate import evaluate_folder
 from tests.helpers.command_line import OFFLINE, run
 from tests.helpers.datasets import draw_dataset, offline_config
+from tests.helpers.tiny_onnx import write_tiny_onnx
 
 
 @pytest.fixture(scope="module")
@@ -224,3 +225,28 @@ def test_the_command_reports_groups(place):
     assert "4 of known images, 1 of unknown ones" in levels.stdout
     refused = run("evaluate", "--vectors", "x.npy", "--group-by", "folder", *common, cwd=place, code=2)
     assert "--vectors has none" in refused.stderr
+
+
+def test_examples_that_stay_in_a_store(tmp_path):
+    """Identical and saved-again images of the dataset do not count; the others have evidence of their label."""
+    pytest.importorskip("onnxruntime", reason="needs lmm-classifier[onnx]")
+    pytest.importorskip("onnx", reason="writes a model of its own")
+    config = PipelineConfig()
+    config.encoder.backend, config.encoder.model = "onnx", str(write_tiny_onnx(tmp_path))
+    config.rerank.enabled = False
+    config.retrieval.index_path, config.retrieval.search = tmp_path / "index", "store"
+    dataset, new = draw_dataset(tmp_path / "dataset", count=8), draw_dataset(tmp_path / "new", count=3, seed=9)
+    build_index_from_directory(dataset, tmp_path / "index", 8, config)
+    calibrate_index(tmp_path / "index", config)
+    label = sorted(path.name for path in dataset.iterdir())[0]
+    copied = sorted((dataset / label).iterdir())
+    shutil.copy(copied[0], new / label / "copy.png")
+    Image.open(copied[1]).convert("RGB").save(new / label / "saved again.jpg", quality=92)
+    with HybridClassifier(config) as classifier:
+        evaluation = evaluate_folder(new, classifier)
+        result = classifier.classify(new / label / "00.png")
+    assert result.candidates[0].neighbors
+    assert all(n.example.label == c.label for c in result.candidates for n in c.neighbors)
+    assert len(evaluation.known) == 12
+    assert [entry.image.name for entry in evaluation.identical] == ["copy.png"]
+    assert [entry.image.name for entry in evaluation.near_copies] == ["saved again.jpg"]
