@@ -45,7 +45,5 @@ class Watchdog:
     def _watch(self) -> None:
         while not self._over.wait(max(min(self._seconds / 10, 10), 0.01)):
             if time.monotonic() - self._last > self._seconds:
-                logger.error(
-                    "%s: no batch of images was finished in %.0f s, so the worker ends", self._what, self._seconds
-                )
+                logger.error("%s: no batch was finished in %.0f s, so the worker ends", self._what, self._seconds)
                 os._exit(EXIT_CODE)

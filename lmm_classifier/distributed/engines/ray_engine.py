@@ -26,6 +26,7 @@ from lmm_classifier.core.redaction import quote_foreign
 _ENVIRONMENT = {
     "RAY_USAGE_STATS_ENABLED": "0",  # nothing is sent anywhere
     "RAY_worker_niceness": "0",  # 15 by default: on a machine that does anything else the workers then starve
+    "RAY_ENABLE_AUTO_CONNECT": "0",  # a thread that outlives a run must not start another Ray
     "RAY_BACKEND_LOG_LEVEL": "fatal",  # its own messages; what concerns a user is raised
 }
 _MOST_RESTARTS = 100  # of an actor, and of a task. A chunk is split long before
@@ -84,10 +85,11 @@ class RayEngine:
                 made = (build, str(Path.cwd()))
                 outcomes = rows.map(_Actor, fn_constructor_args=made, ray_remote_args_fn=_retries, **pool)
                 results = iter(outcomes.iter_rows())
-            while (row := _next(results)) is not None:
-                if (error := row["error"]) is not None:
-                    raise error
-                yield row["outcome"]
+            with _ended(results):
+                while (row := _next(results)) is not None:
+                    if (error := row["error"]) is not None:
+                        raise error
+                    yield row["outcome"]
 
     @contextmanager
     def _session(self) -> Iterator[Any]:
@@ -144,6 +146,16 @@ class RayEngine:
 
 def _retries() -> dict[str, int]:
     return {"max_restarts": _MOST_RESTARTS, "max_task_retries": _MOST_RESTARTS}
+
+
+@contextmanager
+def _ended(rows: Any) -> Iterator[None]:
+    """End the threads of Ray Data before Ray itself, also after an error or where no more results are wanted."""
+    try:
+        yield
+    finally:
+        if (close := getattr(rows, "close", None)) is not None:
+            close()
 
 
 def _next(rows: Iterator[dict[str, Any]]) -> dict[str, Any] | None:

@@ -27,7 +27,11 @@ pytest.importorskip("lance", reason="lance is not installed")
 psutil = pytest.importorskip("psutil", reason="psutil is not installed")
 
 # Ray starts programs from this process, which may have imported lance; none of them is a fork of it that continues
-pytestmark = pytest.mark.filterwarnings("ignore:lance is not fork-safe")
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:lance is not fork-safe"),
+    pytest.mark.filterwarnings("ignore:subprocess .* is still running:ResourceWarning"),  # of its own daemons
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
+]
 _LONG = 300  # seconds after which a test gives up
 
 
