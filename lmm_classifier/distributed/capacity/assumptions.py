@@ -38,8 +38,8 @@ _ABOUT: Mapping[str, tuple[str, str, str]] = MappingProxyType(
         "machine_memory_gb": ("GB", "of memory in a machine that searches", "a choice"),
         "graph_us_per_row": ("us of a core", "to add a row to a graph", "measured at 200,000 rows"),
         "table_us_per_row": ("us of a core", "to index a row by IVF_RQ", _LANCE),
-        "lists_per_root": ("lists", "of the index, times the root of the rows", "usual for IVF"),
-        "probed_lists": ("lists", "read for a query", "the default of a table; a recall of 0.94 at a million rows"),
+        "list_rows": ("rows", "in a list of the index", "the default of a table"),
+        "probed_lists": ("lists", "read for a query, at most, and at most half", "the default of a table"),
         "scan_gb_per_s": ("GB/s of a core", "of codes compared", "product quantization in memory"),
         "rescored_rows": ("rows", "compared exactly for a query", "ten for each of the 100 nearest"),
         "disk_reads_per_s": ("reads/s", "of a local disk", "NVMe, random reads of 4 kB"),
@@ -95,8 +95,8 @@ class CapacityAssumptions:
     machine_memory_gb: float = 256.0  # GB
     graph_us_per_row: float = 212.0  # us of a core
     table_us_per_row: float = 140.0  # us of a core
-    lists_per_root: float = 4.0  # lists
-    probed_lists: float = 40.0  # lists
+    list_rows: float = 4096.0  # rows
+    probed_lists: float = 256.0  # lists
     scan_gb_per_s: float = 7.5  # GB/s of a core
     rescored_rows: float = 1000.0  # rows
     disk_reads_per_s: float = 100000.0  # reads/s

@@ -148,8 +148,8 @@ class CapacityEstimate:
 
     @property
     def lists(self) -> int:
-        """Lists of the index: the power of two above a multiple of the root of the rows."""
-        return int(2 ** math.ceil(math.log2(max(1.0, self.assumed.lists_per_root * math.sqrt(self.workload.images)))))
+        """Lists of the index."""
+        return math.ceil(self.workload.images / self.assumed.list_rows)
 
     @property
     def centroid_bytes(self) -> float:
@@ -170,9 +170,9 @@ class CapacityEstimate:
 
     @property
     def scanned_bytes(self) -> float:
-        """Codes that a query is compared with."""
-        rows = self.workload.images * min(1.0, self.assumed.probed_lists / self.lists)
-        return rows * (self.dim / 8 + _ROW_ID)
+        """Codes that a query is compared with; of a small index half of them."""
+        probed = min(self.assumed.probed_lists, max(self.lists / 2, 1))
+        return self.workload.images * probed / self.lists * (self.dim / 8 + _ROW_ID)
 
     @property
     def scan_ms(self) -> float:
