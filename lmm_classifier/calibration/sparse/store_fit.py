@@ -73,8 +73,9 @@ def fit_through_store(
     chosen = choose_shrinkage(scatter, store.counts, vectors[judges], sample.label_ids[judges], progress)
     densities = label_densities(store)
     scoring = _Scoring(spec, chosen, store, limits, sample, densities)
-    unread = scoring.unread_labels()
-    scores = _Scores(scoring, scoring.comparison(unread))
+    comparison = scoring.comparison()
+    unread = scoring.unread_labels(comparison)
+    scores = _Scores(scoring, comparison.with_unread(unread))
     examples = LeftOutExamples(scores, np.arange(len(sample)), vectors)
     fitted = fit_sparsely(spec, chosen, examples, densities, texts, progress)
     means = scatter.means if chosen.metric.power_normalize else None
@@ -98,11 +99,11 @@ class _Scoring:
     sample: RowBlock
     knn_distance: Float64Array  # (C,) of the labels
 
-    def comparison(self, unread: UnreadLabels) -> StoreComparison:
+    def comparison(self) -> StoreComparison:
         """Return the comparison through which examples are left out."""
         in_metric, means = self.spec.within_class_metric, self.chosen.scatter.means
         return StoreComparison(
-            self.store, self.chosen.metric, means, in_metric, self.limits, unread, self.chosen.downdate
+            self.store, self.chosen.metric, means, in_metric, self.limits, downdate=self.chosen.downdate
         )
 
     def rows(self, places: IntArray) -> RowBlock:
@@ -111,9 +112,9 @@ class _Scoring:
         vectors = np.asarray(sample.vectors, np.float32)[places]
         return RowBlock(sample.ids[places], sample.label_ids[places], vectors)
 
-    def unread_labels(self) -> UnreadLabels:
+    def unread_labels(self, comparison: StoreComparison) -> UnreadLabels:
         """Find what is usual for labels that do not compete: some, at random, are read for a few examples."""
-        comparison, scored = self.comparison(UnreadLabels()), 1 if self.spec.within_class_metric else 0
+        scored = 1 if self.spec.within_class_metric else 0
         found: dict[int, tuple[list[Float64Array], list[Float64Array]]] = {m: ([], []) for m in MEANS}
         places = evenly(np.arange(len(self.sample)), _EXAMPLES)
         size = comparison.queries_at_once

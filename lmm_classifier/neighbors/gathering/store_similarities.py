@@ -8,6 +8,7 @@ the metric, but for the norms of the rows, which differ little. So one search in
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from copy import copy
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -106,6 +107,12 @@ class StoreComparison:
         self._scores_in_metric, self._downdate = in_metric, downdate
         self._projected = ProjectedMetric(metric.center, metric.projection, np.empty(0))
         self._reader = RowReader(store, metric, self.limits)
+
+    def with_unread(self, unread: UnreadLabels) -> StoreComparison:
+        """Return the same comparison with something else for labels that are not read; what is computed is shared."""
+        other = copy(self)
+        other.unread = unread
+        return other
 
     @property
     def queries_at_once(self) -> int:
