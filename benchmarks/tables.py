@@ -16,7 +16,7 @@ ROOT = Path(__file__).parent.parent
 README = ROOT / "README.md"
 PAGES = tuple(
     ROOT / "docs" / "results" / f"{name}.md"
-    for name in ("quality", "discovery", "performance", "reranking", "serving", "reliability")
+    for name in ("quality", "discovery", "performance", "reranking", "serving", "scale", "reliability")
 )
 RELIABILITY = "reliability"  # faults are tried and survived, not measured: its file has another form
 
@@ -70,6 +70,10 @@ PARTS: dict[str, tuple[str, tuple[str, ...]]] = {
     "review_order": ("review_order", ("",)),
     "review_keys": ("review_keys", ("",)),
     "dataset_map": ("dataset_map", ("",)),
+    "scale_engines": ("scale", ("encoding by Ray", "a job of Ray", "local build", "killed", "scatter")),
+    "scale_table": ("scale", ("table",)),
+    "scale_answers": ("scale", ("answers",)),
+    "scale_simulation": ("scale", ("simulation",)),
     "gate": ("reranking", ("trained shapes",)),
     "orders": ("reranking", ("orders",)),
     "attack": ("reranking", ("typographic",)),

@@ -27,6 +27,11 @@ from .discovery.suggestions.suggest import suggest as suggest
 from .discovery.suggestions.suggestion import Suggestion as Suggestion
 from .discovery.suggestions.suggestion import Suggestions as Suggestions
 from .discovery.unlabeled import UnlabeledImages as UnlabeledImages
+from .distributed.capacity.assumptions import CapacityAssumptions as CapacityAssumptions
+from .distributed.capacity.plan import CapacityPlan as CapacityPlan
+from .distributed.capacity.plan import plan_capacity as plan_capacity
+from .distributed.capacity.workload import CapacityPrices as CapacityPrices
+from .distributed.capacity.workload import Workload as Workload
 from .embeddings.function import FunctionEncoder as FunctionEncoder
 from .evaluation.audit import audit_index as audit_index
 from .evaluation.evaluate import evaluate_folder as evaluate_folder

@@ -29,6 +29,7 @@ _TITLES = {  # module that a name comes from, as its first parts -> heading; the
     "evaluation": "Evaluate and audit",
     "integrations": "Other programs",
     "index": "Maintain",
+    "distributed.capacity": "Plan",
     "embeddings": "Encoders",
     "config": "Configuration and logging",
     "logging_config": "Configuration and logging",

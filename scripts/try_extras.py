@@ -225,10 +225,23 @@ def _remote(environment: Environment) -> None:
         environment.run("build", f"{url}/data", "--output", "index", "--config", "offline")
 
 
+def _ray(environment: Environment) -> None:
+    """Classify by the workers of Ray, with an ordinary index."""
+    environment.run("build", "data", "--output", "index", "--config", "offline")
+    environment.run("classify", "data", "--index", "index", "--engine", "ray", "--config", "offline")
+
+
+def _lance(environment: Environment) -> None:
+    """Write an index as a table, and classify with the table."""
+    environment.run("build", "data", "--output", "index", "--config", "offline")
+    environment.run("export", "index", "--to", "lance", "--output", "table.lance", "--config", "offline")
+    environment.run("classify", "data", "--index", "table.lance", "--config", "offline")
+
+
 def _scale(environment: Environment) -> None:
     """Build a table by Ray, and classify with it."""
     environment.run("build", "data", "--engine", "ray", "--output", "table.lance", "--config", "offline")
-    environment.run("classify", "data", "--set", "retrieval.index_path=table.lance", "--config", "offline")
+    environment.run("classify", "data", "--index", "table.lance", "--config", "offline")
 
 
 CHECKS: dict[str, Callable[[Environment], None]] = {
@@ -249,14 +262,14 @@ CHECKS: dict[str, Callable[[Environment], None]] = {
     "server": _server,
     "datasets": _datasets,
     "remote": _remote,
+    "ray": _ray,
+    "lance": _lance,
     "scale": _scale,
     "recommended": _recommended,
     "all": _all,
 }
 NOT_TRIED = {
     "gcs": "it needs a bucket of Google",
-    "ray": "a part of scale",
-    "lance": "a part of scale",
     "resize": "a part of siglip, openvino, onnx and lite",
     "bench": "for developers, who run the benchmarks",
     "mutants": "for developers, who run `make mutants`",

@@ -49,6 +49,7 @@ PANELS = {
         "info": "Show what is in an index.",
         "doctor": "Check an index, and repair it.",
         "chunks": "Check the chunks of a table, or delete those that no run needs.",
+        "plan": "Estimate what a large collection needs: bytes, GPU hours, and cost.",
         "runs": "List the runs that a server keeps, or delete them.",
         "demo": "Show everything on drawn images.",
     },

