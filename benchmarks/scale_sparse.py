@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from lmm_classifier.calibration.calibration import Calibration
 from lmm_classifier.calibration.fit import fit_by_leave_one_out
 from lmm_classifier.calibration.guarantees.risk_control import RiskGuarantee, fixed_sequence_threshold
+from lmm_classifier.calibration.sparse.sampling import LowestContents, rows_through_shortlist
 from lmm_classifier.calibration.sparse.store_fit import fit_through_store
 from lmm_classifier.core.numerics import log_softmax
 from lmm_classifier.index.backends.memory_rows import MemoryRowStore
@@ -76,7 +77,9 @@ def answers_of_store(
     """Return log-probabilities (n, C) and familiarity (n,)."""
     fit = calibration.fits[0]
     means = store.means if fit.means is None else fit.means
-    comparison = StoreComparison(store, fit.rule.metric, means, True, limits, fit.unread)
+    metric = fit.rule.metric
+    rows = store.with_norms(metric.digest, metric.norms, store=False)
+    comparison = StoreComparison(rows, metric, means, True, limits, fit.unread)
     logs, familiarity = [], []
     for start in range(0, len(queries), comparison.queries_at_once):
         plain, mapped = comparison.compare(queries[start : start + comparison.queries_at_once])
@@ -145,8 +148,9 @@ def measure(
         "store": guarantee(calibration, logs, truth),
         "familiarity, second draw": familiarity.mean(),
     }
-    if exactly:
-        (exact, _), cpu = timed(lambda: fit_by_leave_one_out(config, [index], most))
+    if exactly:  # on the same examples, so that only the comparison differs
+        sampled = LowestContents(rows_through_shortlist(len(set(names))) if most is None else most)
+        (exact, _), cpu = timed(lambda: fit_by_leave_one_out(config, [index], sampled))
         (expected, familiar), cpu_of_answers = timed(lambda: answers_of_index(exact, index, queries))
         difference = np.abs(np.exp(logs.max(axis=1)) - np.exp(expected.max(axis=1)))
         report |= {

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -20,14 +19,13 @@ from lmm_classifier.calibration.repeated_objects import RepeatedObjects
 from lmm_classifier.calibration.rule_fitting import (
     ChosenMetric,
     choose_metric,
-    default_sample_size,
     densely,
     exact_blocks,
     fit_rule,
     reported_blocks,
-    sample_rows,
 )
-from lmm_classifier.calibration.sparse.sampling import MOST_ROWS, lowest_contents, rows_through_shortlist
+from lmm_classifier.calibration.sparse.sample_size import SampleSize
+from lmm_classifier.calibration.sparse.sampling import LowestContents
 from lmm_classifier.calibration.sparse.shortlist_blocks import (
     rescored_search,
     rows_by_graph,
@@ -56,7 +54,7 @@ Each = Sequence[Float32Array | None]  # something for each encoder
 def fit_by_leave_one_out(
     config: RetrievalConfig,
     indexes: Sequence[Index],
-    most: int | None = None,
+    most: int | LowestContents | None = None,
     texts: Each = (),
     other_vectors: Each = (),
     progress: ProgressCallback | None = None,
@@ -76,37 +74,21 @@ def fit_by_leave_one_out(
     Args:
         config: names the rule.
         indexes: the examples, with the vectors of each encoder.
-        most: examples to hold out; by default 20,000, and fewer where there are very many.
+        most: examples to hold out; by default 20,000, and fewer where there are very many. `LowestContents` names the
+            same ones as through a store.
         texts: for each encoder, embeddings of the label names, (C, d), that join as an expert where they help.
         other_vectors: for each encoder, further vectors (m, dim) that the transform of the index was fitted to.
         progress: called between two blocks of held-out examples.
         sparse: where one encoder has so many labels that the probabilities of all would not fit in memory, return
             `SparsePredictions`, of more examples. Otherwise fewer examples are held out.
     """
-    sparse = sparse and len(indexes) == 1
+    size = SampleSize(most, sparse and len(indexes) == 1)
     parts = [
-        _leave_one_out(config, *given, _Size(most, sparse), part_of(progress, place, len(indexes)))
+        _leave_one_out(config, *given, size, part_of(progress, place, len(indexes)))
         for place, given in enumerate(zip(indexes, _each(texts, indexes), _each(other_vectors, indexes)))
     ]
     equal = len(indexes) > 1 and any(RepeatedObjects.of_index(index).likely for index in indexes)
     return fuse_parts(config, indexes, parts, equal)
-
-
-@dataclass(frozen=True)
-class _Size:
-    """How many examples to hold out, and whether their scores may be sparse."""
-
-    most: int | None = None
-    sparse: bool = False
-
-    def sample(self, index: Index, by_graph: bool) -> IntArray:
-        """Return the rows to hold out. Through a graph their cost does not depend on the size of the index."""
-        labels, most = index.gallery.labels, self.most
-        if most is None:
-            most = MOST_ROWS if by_graph else default_sample_size(len(index))
-        most = min(most, rows_through_shortlist(labels)) if self.sparse else densely(most, labels)
-        rows = lowest_contents(index.hashes, most) if by_graph else sample_rows(len(index), most)
-        return _without_copies(index, rows)
 
 
 def _leave_one_out(
@@ -114,12 +96,12 @@ def _leave_one_out(
     index: Index,
     texts: Float32Array | None,
     other_vectors: Float32Array | None,
-    size: _Size,
+    size: SampleSize,
     progress: ProgressCallback | None,
 ) -> FittedPart:
     is_exact = isinstance(index.transform, IdentityTransform) or len(index) < 2
     graph = open_graph(config, index) if is_exact else None
-    basis = _Basis.of(config, index, size if is_exact else _Size(size.most), graph, progress)
+    basis = _Basis.of(config, index, size if is_exact else SampleSize(size.most), graph, progress)
     if not is_exact:
         folds = stratified_folds(index.gallery.label_ids)
         return basis.finish(basis.score_folds(folds, other_vectors, progress), index.gallery.embeddings, texts)
@@ -149,7 +131,7 @@ def fit_by_groups(
     parts = []
     for place, (index, names) in enumerate(zip(indexes, _each(texts, indexes))):
         of_part = part_of(progress, place, len(indexes))
-        basis = _Basis.of(config, index, _Size(), None, of_part)
+        basis = _Basis.of(config, index, SampleSize(), None, of_part)
         scores = basis.score_folds(group_folds(groups), None, of_part)
         parts.append(basis.finish(scores, index.gallery.embeddings, names))
     calibration, predictions = fuse_parts(config, indexes, parts, equal=False)
@@ -167,7 +149,7 @@ def fit_on_held_out(
     """Fit the configured rule on other images: vectors (n, dim) of each encoder, and their true labels (n,)."""
     parts = []
     for place, (index, of_images, names) in enumerate(zip(indexes, vectors, _each(texts, indexes), strict=True)):
-        basis = _Basis.of(config, index, _Size(), None, part_of(progress, place, len(indexes)))
+        basis = _Basis.of(config, index, SampleSize(), None, part_of(progress, place, len(indexes)))
         gallery, metric = index.gallery, basis.chosen.metric
         embeddings = index.transform.transform(of_images)
         in_metric = gallery_in_metric(metric, gallery, basis.norms)
@@ -236,13 +218,13 @@ class _Basis:
         cls,
         config: RetrievalConfig,
         index: Index,
-        size: _Size,
+        size: SampleSize,
         graph: HnswGraph | None,
         progress: ProgressCallback | None = None,
     ) -> _Basis:
         gallery = index.gallery
         spec = make_rule(config, gallery.label_ids, gallery.labels)
-        chosen = choose_metric(spec, gallery, progress)
+        chosen = choose_metric(spec, gallery, progress, size.judges(index))
         sample = size.sample(index, graph is not None)
         search: SearchRows | None = None
         if graph is not None:
@@ -290,10 +272,3 @@ class _Basis:
         of_examples = familiarity.of_signals(held_out.signals)
         rule, predictions = fit_rule(self.spec, self.chosen, held_out, of_examples, embeddings[held_out.rows], texts)
         return EncoderFit(rule, familiarity, self.norms, unread or UnreadLabels()), predictions
-
-
-def _without_copies(index: Index, sample: IntArray) -> IntArray:
-    """Return the rows of the sample whose content their label holds only once; all where fewer than half are left."""
-    copies = Counter(zip(index.hashes, index.label_ids.tolist()))
-    alone = [row for row in sample.tolist() if copies[index.hashes[row], int(index.label_ids[row])] == 1]
-    return np.array(alone, np.int64) if 2 * len(alone) >= len(sample) else sample

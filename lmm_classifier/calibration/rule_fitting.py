@@ -51,13 +51,16 @@ class ChosenMetric:
         return (1 - self.metric.shrinkage) / self.scatter.freedom
 
 
-def choose_metric(spec: RuleSpec, gallery: Gallery, progress: ProgressCallback | None = None) -> ChosenMetric:
+def choose_metric(
+    spec: RuleSpec, gallery: Gallery, progress: ProgressCallback | None = None, rows: IntArray | None = None
+) -> ChosenMetric:
     """Choose the shrinkage by the leave-one-out log-loss of the prototype expert, which needs no similarities.
 
-    `progress` is called after each of those that are tried.
+    `progress` is called after each of those that are tried. `rows` are those to leave out; None: an even sample.
     """
     scatter = fit_scatter(gallery.embeddings, gallery.label_ids, gallery.labels, spec.power_normalize)
-    rows = sample_rows(len(gallery.embeddings), rows_for_shrinkage(gallery.labels))
+    if rows is None:
+        rows = sample_rows(len(gallery.embeddings), rows_for_shrinkage(gallery.labels))
     return choose_shrinkage(scatter, gallery.counts, gallery.embeddings[rows], gallery.label_ids[rows], progress)
 
 

@@ -160,6 +160,16 @@ class RowStore(Protocol):
     def means(self) -> Float64Array:
         """The mean vector of each label, (C, d)."""
 
+    @property
+    def has_norms(self) -> bool:
+        """Whether rows have their norms in a metric, as the column `norms`; see `with_norms`."""
+
+    def with_norms(self, metric: str, norms: Callable[[Float32Array], Float64Array], *, store: bool = True) -> RowStore:
+        """Return the same rows with their norms in the metric of this name; `norms` computes them from vectors (n, d).
+
+        Without `store` nothing is written: rows without stored norms may come back as they are.
+        """
+
     def nearest(self, queries: Float32Array, k: int) -> tuple[IntArray, Float64Array]:
         """Return ids (n, k) of the nearest rows of normalized queries (n, d), and their cosines in float64.
 

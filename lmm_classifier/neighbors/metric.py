@@ -5,9 +5,11 @@ It is also known as within-class covariance normalization (WCCN, Hatch, Kajareka
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +17,8 @@ from numpy.typing import NDArray
 from lmm_classifier.core.arrays import Float32Array, Float64Array, IntArray, as_slice
 from lmm_classifier.core.linalg import ReproducibleMatmul, single_threaded_blas
 from lmm_classifier.neighbors.gallery import Gallery, ProjectedMetric, directions
+
+Rows = TypeVar("Rows", Float32Array, IntArray)
 
 _TINY = 1e-12
 _BLOCK = 4096  # rows taken at a time
@@ -42,12 +46,21 @@ class WithinClassMetric:
         """Map normalized rows (n, d) to rows (n, d); bit-identical for any split of the rows."""
         return self._project(apply_power_normalization(rows, self.power_normalize) - self.center)
 
+    def norms(self, rows: Float32Array) -> Float64Array:
+        """Return the norms (n,) that normalized rows (n, d) have in the metric; bit-identical for any split."""
+        return np.concatenate([np.empty(0), *(directions(self.whiten(block))[1] for _, block in _blocks(rows))])
+
+    @cached_property
+    def digest(self) -> str:
+        """A name that only a metric has that maps every row to the same bits."""
+        digest = hashlib.blake2b(digest_size=16)
+        for name, array in sorted(self.to_arrays().items()):
+            digest.update(f"{name} {array.shape} ".encode() + np.ascontiguousarray(array).tobytes())
+        return digest.hexdigest()
+
     def equals(self, other: WithinClassMetric) -> bool:
         """Return whether both map every row to the same bits."""
-        if self is other:
-            return True
-        own_arrays, other_arrays = self.to_arrays(), other.to_arrays()
-        return all(np.array_equal(own_arrays[name], other_arrays[name]) for name in own_arrays)
+        return self is other or self.digest == other.digest
 
     def to_arrays(self) -> Mapping[str, NDArray[np.generic]]:
         """Return the arrays from which `from_arrays` rebuilds this metric."""
@@ -223,7 +236,7 @@ def _with_axes_of(means: Float64Array, axes: Float64Array, squares: Float64Array
     return np.hstack([axes, more]), np.concatenate([squares, np.zeros(more.shape[1])])
 
 
-def _blocks(rows: Float32Array) -> Iterator[tuple[int, Float32Array]]:
+def _blocks(rows: Rows) -> Iterator[tuple[int, Rows]]:
     for start in range(0, len(rows), _BLOCK):
         yield start, rows[start : start + _BLOCK]
 
@@ -282,7 +295,6 @@ def norms_in(metric: WithinClassMetric, gallery: Gallery, known: Float64Array | 
     """Return the norms (N,) of the rows in the metric; `known` norms that are not NaN are not computed again."""
     norms = np.full(len(gallery.embeddings), np.nan) if known is None else known.copy()
     missing = np.flatnonzero(np.isnan(norms))
-    for start in range(0, len(missing), _BLOCK):
-        part = missing[start : start + _BLOCK]
-        norms[part] = directions(metric.whiten(gallery.embeddings[part]))[1]
+    for _, part in _blocks(missing):
+        norms[part] = metric.norms(gallery.embeddings[part])
     return norms

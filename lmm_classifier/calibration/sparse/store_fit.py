@@ -47,6 +47,8 @@ def fit_through_store(
     most: int | None = None,
     texts: Float32Array | None = None,
     progress: ProgressCallback | None = None,
+    *,
+    store_norms: bool = False,
 ) -> StoreFit:
     """Fit the configured rule to the rows of a store.
 
@@ -57,6 +59,8 @@ def fit_through_store(
         most: examples to leave out; None: 20,000, fewer where there are very many labels. N does not count.
         texts: embeddings of the label names, (C, d), that join as an expert where they help.
         progress: called between two blocks of examples.
+        store_norms: whether the norms of the rows in the chosen metric may be stored with them, so that answers are
+            cheaper.
 
     Returns:
         The calibration, and predictions of the examples, whose `rows` are ids of the store.
@@ -67,10 +71,13 @@ def fit_through_store(
     limits, labels = limits or ReadingLimits(), len(store.counts)
     spec = make_store_rule(config, labels, limits)
     scatter = fit_store_scatter(store, spec.power_normalize)
-    sample = sample_of_store(store, rows_through_shortlist(labels) if most is None else most)
-    vectors = np.asarray(sample.vectors, np.float32)
-    judges = evenly(np.arange(len(sample)), rows_for_shrinkage(labels))
-    chosen = choose_shrinkage(scatter, store.counts, vectors[judges], sample.label_ids[judges], progress)
+    most = rows_through_shortlist(labels) if most is None else most
+    chosen = choose_shrinkage(
+        scatter, store.counts, *_vectors_of(sample_of_store(store, rows_for_shrinkage(labels))), progress
+    )
+    store = store.with_norms(chosen.metric.digest, chosen.metric.norms, store=store_norms)
+    sample = sample_of_store(store, most)
+    vectors, _ = _vectors_of(sample)
     densities = label_densities(store)
     scoring = _Scoring(spec, chosen, store, limits, sample, densities)
     comparison = scoring.comparison()
@@ -86,6 +93,10 @@ def fit_through_store(
     alone = Cascade((Stage((0,), EncoderFusion(np.ones(1))),))
     conformity_scores = np.sort(predictions.true_label_probabilities)
     return Calibration((fit,), alone, HeldOutResults.of(predictions), conformity_scores, spec.name), predictions
+
+
+def _vectors_of(rows: RowBlock) -> tuple[Float32Array, IntArray]:
+    return np.asarray(rows.vectors, np.float32), rows.label_ids
 
 
 @dataclass(frozen=True)

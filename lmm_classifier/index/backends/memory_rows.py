@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from copy import copy
 from functools import cached_property
 
 import numpy as np
@@ -44,6 +45,20 @@ class MemoryRowStore:
         self.label_names: Sequence[str] = index.label_names
         self.counts: IntArray = np.bincount(self._label_ids, minlength=len(self.label_names)).astype(np.int64)
         self._starts = label_starts(self.counts)
+
+    def with_norms(
+        self, metric: str, norms: Callable[[Float32Array], Float64Array], *, store: bool = True
+    ) -> MemoryRowStore:
+        """Return the same rows with their norms in a metric, which are computed now; nothing is stored."""
+        del metric, store
+        rows = copy(self)
+        rows._norms = np.asarray(norms(self._index.gallery.embeddings), np.float64)
+        return rows
+
+    @property
+    def has_norms(self) -> bool:
+        """Whether rows have their norms in a metric."""
+        return self._norms is not None
 
     @cached_property
     def version(self) -> str:

@@ -6,12 +6,14 @@ from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from threading import Lock
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from lmm_classifier.core.arrays import Float32Array, Float64Array, IntArray
 from lmm_classifier.core.protocols import RowStore
-from lmm_classifier.core.rows import RowBlock, empty_rows
+from lmm_classifier.core.rows import ColumnName, RowBlock, empty_rows
 from lmm_classifier.neighbors.gallery import directions
 from lmm_classifier.neighbors.metric import WithinClassMetric
 from lmm_classifier.neighbors.novelty import NEIGHBORS
@@ -19,7 +21,6 @@ from lmm_classifier.neighbors.rescoring import number_rows
 
 _BYTES_AT_ONCE = 1 << 28  # of vectors in memory at a time: 268 MB
 _NORMS_KEPT = 1 << 23  # norms in memory: 67 MB
-_ROWS = 4096  # mapped at a time
 
 
 @dataclass(frozen=True)
@@ -28,13 +29,14 @@ class ReadingLimits:
 
     likely: int = 16  # labels with the nearest means
     nearest: int = 100  # rows nearest in the space in which labels are scored, whose labels are read too
-    labels: int = 48  # labels in all
+    labels: int = 64  # labels in all
     rows: int = 1000  # of one label; always the same ones, and those found near
 
     @property
     def name(self) -> str:
         """Return them in words, as a calibration names them."""
-        return f"{self.labels} labels of {self.likely} means and {self.nearest} rows, {self.rows} rows each"
+        nearest = f"{self.nearest} rows by cosine"
+        return f"{self.labels} labels of {self.likely} means and {nearest}, {self.rows} rows each"
 
 
 @dataclass(frozen=True)
@@ -60,11 +62,12 @@ class FoundRows:
 def labels_of_ids(store: RowStore, ids: IntArray) -> IntArray:
     """Return the labels of ids of any shape; -1 stays."""
     unique = np.unique(ids[ids >= 0])
-    if not len(unique):
-        return np.full(ids.shape, -1, np.int64)
-    label_ids = store.rows_of_ids(unique, ()).label_ids
-    places = np.searchsorted(unique, ids).clip(0, len(unique) - 1)
-    return np.where(ids >= 0, label_ids[places], -1)
+    return _scattered(unique, store.rows_of_ids(unique, ()).label_ids, ids) if len(unique) else np.full(ids.shape, -1)
+
+
+def _scattered(unique: IntArray, values: NDArray[Any], ids: IntArray) -> NDArray[Any]:
+    """Return the value of each id of any shape, of those of the unique ids, at least one; -1 where there is none."""
+    return np.where(ids >= 0, values[np.searchsorted(unique, ids).clip(0, len(unique) - 1)], -1)
 
 
 def competing_labels(
@@ -118,6 +121,28 @@ class RowReader:
     _kept: int = 0
     _lock: Lock = field(default_factory=Lock)
 
+    def near_in_metric(self, forms: Float64Array, offsets: Float64Array, k: int) -> FoundRows:
+        """Search rows for queries in the metric, given as `ProjectedMetric.forms_and_offsets` (n, d) and (n,).
+
+        The index of the plain vectors finds the rows of the largest products with the forms. The norms of the rows in
+        the metric then put them in the order of their cosines. Where the metric takes square roots, the order of the
+        products stays, because they say little about the cosines.
+        """
+        directed, lengths = directions(np.asarray(forms, np.float32))
+        ids, cosines = self.store.nearest(directed, k)
+        if self.metric.power_normalize:
+            return FoundRows(ids, labels_of_ids(self.store, ids))
+        unique = np.unique(ids[ids >= 0])
+        if not len(unique):
+            return FoundRows(ids, np.full(ids.shape, -1))
+        rows = self.store.rows_of_ids(unique, self._columns(only_norms=True))
+        norms = _scattered(unique, self._norms_of(rows), ids)
+        products = np.where(ids >= 0, cosines, 0) * lengths[:, None] - offsets[:, None]
+        in_metric = np.where(norms > 0, products / np.where(norms > 0, norms, 1), -np.inf)
+        order = np.argsort(-in_metric, axis=1, kind="stable")
+        ids = np.take_along_axis(ids, order, axis=1)
+        return FoundRows(ids, _scattered(unique, rows.label_ids, ids))
+
     def read(
         self, labels: Sequence[IntArray], found: Sequence[FoundRows], left_out: Sequence[IntArray] = ()
     ) -> Iterator[tuple[slice, GatheredRows]]:
@@ -152,14 +177,14 @@ class RowReader:
     ) -> GatheredRows:
         store, most = self.store, self.limits.rows
         union = np.unique(np.concatenate([*labels, np.empty(0, np.int64)]))
-        blocks = list(store.rows_of_labels(union, ("vectors",), most)) if len(union) else []
+        blocks = list(store.rows_of_labels(union, self._columns(), most)) if len(union) else []
         rows = join_rows([*blocks, empty_rows(store.means.shape[1])])
         order = np.lexsort((rows.ids, rows.label_ids))
         rows = _taken(rows, order)
         near = np.concatenate([f.ids[part][store.counts[f.label_ids[part]] > most] for f in found] or [rows.ids[:0]])
         near = np.setdiff1d(near[near >= 0], rows.ids)
-        extra = store.rows_of_ids(near, ("vectors",)) if len(near) else empty_rows(store.means.shape[1])
-        norms = np.concatenate([self._norms_of_labels(rows), self._norms_of(_vectors(extra))])
+        extra = store.rows_of_ids(near, self._columns()) if len(near) else empty_rows(store.means.shape[1])
+        norms = np.concatenate([self._norms_of_labels(rows), self._norms_of(extra)])
         starts = np.searchsorted(rows.label_ids, union)
         ends = np.searchsorted(rows.label_ids, union, side="right")
         every = join_rows([rows, extra])
@@ -174,15 +199,19 @@ class RowReader:
             of_queries.append(own)
         return GatheredRows(every, norms, of_queries)
 
-    def _norms_of(self, vectors: Float32Array) -> Float64Array:
-        norms = np.empty(len(vectors))
-        for start in range(0, len(vectors), _ROWS):
-            part = slice(start, start + _ROWS)
-            norms[part] = directions(self.metric.whiten(vectors[part]))[1]
-        return norms
+    def _columns(self, *, only_norms: bool = False) -> tuple[ColumnName, ...]:
+        """Return what to read of rows: their norms, or what gives these."""
+        if not self.store.has_norms:
+            return ("vectors",)
+        return ("norms",) if only_norms else ("vectors", "norms")
+
+    def _norms_of(self, rows: RowBlock) -> Float64Array:
+        return self.metric.norms(_vectors(rows)) if rows.norms is None else rows.norms
 
     def _norms_of_labels(self, rows: RowBlock) -> Float64Array:
-        """Return the norms (m,) of rows that are sorted by label; those of each label are computed once."""
+        """Return the norms (m,) of rows that are sorted by label; those of each label are computed once, if at all."""
+        if rows.norms is not None:
+            return rows.norms
         labels, starts, counts = np.unique(rows.label_ids, return_index=True, return_counts=True)
         vectors, norms = _vectors(rows), np.empty(len(rows))
         with self._lock:
@@ -193,7 +222,7 @@ class RowReader:
             if known[label] is None
         ]
         places = np.concatenate([*missing, np.empty(0, np.int64)])
-        norms[places] = self._norms_of(vectors[places])
+        norms[places] = self.metric.norms(vectors[places])
         for label, start, count in zip(labels.tolist(), starts, counts):
             of_label = known[label]
             if of_label is None:
@@ -213,21 +242,24 @@ class RowReader:
 
 
 def join_rows(blocks: Sequence[RowBlock]) -> RowBlock:
-    """Join blocks of rows that have vectors."""
+    """Join blocks of rows that have vectors, and norms or not."""
     blocks = [block for block in blocks if len(block)] or list(blocks[:1])
     if len(blocks) == 1:
         return blocks[0]
+    norms = [block.norms for block in blocks if block.norms is not None]
     return RowBlock(
         np.concatenate([block.ids for block in blocks]),
         np.concatenate([block.label_ids for block in blocks]),
         np.concatenate([_vectors(block) for block in blocks]),
+        norms=np.concatenate(norms) if len(norms) == len(blocks) else None,
     )
 
 
 def _taken(rows: RowBlock, order: IntArray) -> RowBlock:
     if (order[1:] > order[:-1]).all():
         return rows
-    return RowBlock(rows.ids[order], rows.label_ids[order], _vectors(rows)[order])
+    norms = None if rows.norms is None else rows.norms[order]
+    return RowBlock(rows.ids[order], rows.label_ids[order], _vectors(rows)[order], norms=norms)
 
 
 def _vectors(rows: RowBlock) -> Float32Array:

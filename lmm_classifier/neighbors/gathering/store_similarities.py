@@ -2,7 +2,7 @@
 
 All labels are compared by their mean rows, which are in memory. The rows of the labels that compete are read. The
 metric is applied to the queries, also for the search: a row near to (z P') in the space of the index is near to z in
-the metric, but for the norms of the rows, which differ little. So one search index serves both spaces.
+the metric, but for the norms of the rows, by which those found are put in order. So one search index serves both.
 """
 
 from __future__ import annotations
@@ -203,14 +203,14 @@ class StoreComparison:
 
     def _search(self, embeddings: tuple[Float32Array, Float32Array], left_out: Sequence[IntArray]) -> list[FoundRows]:
         """Return the rows near in the space of the index, for the density, and near in that of the scores."""
-        spare, directed = max(map(len, left_out), default=0), embeddings[0]
+        spare = max(map(len, left_out), default=0)
+        neighbors = FoundRows.near(self.store, embeddings[0], NEIGHBORS + spare)
+        wanted = self.limits.nearest + spare
         if self._scores_in_metric:
-            forms = self._projected.forms_and_offsets(embeddings[1])[0]
-            directed = directions(np.asarray(forms, np.float32))[0]
-        found = [
-            FoundRows.near(self.store, embeddings[0], NEIGHBORS + spare),
-            FoundRows.near(self.store, directed, self.limits.nearest + spare),
-        ]
+            in_space = self._reader.near_in_metric(*self._projected.forms_and_offsets(embeddings[1]), wanted)
+        else:
+            in_space = FoundRows.near(self.store, embeddings[0], wanted)
+        found = [neighbors, in_space]
         return [rows.without(left_out) for rows in found] if spare else found
 
     def _compared(

@@ -66,7 +66,9 @@ def calibrate_store(
     else:
         texts = encode_label_names([index], config, location)[0]
         with displayed(progress) as show:
-            fitted, found = fit_through_store(config.retrieval, index.store, texts=texts, progress=show)
+            fitted, found = fit_through_store(
+                config.retrieval, index.store, texts=texts, progress=show, store_norms=True
+            )
         predictions, method = found, "held out one by one, through the search that answers"
     return _stored(index, location, replace(fitted, request=request), predictions, method, config, state)
 

@@ -31,9 +31,9 @@ class StoreRetriever:
     def open(cls, index: StoreIndex, fit: EncoderFit) -> StoreRetriever:
         """Open retrieval by a fit that was made through the same store."""
         means = index.store.means if fit.means is None else fit.means
-        comparison = StoreComparison(
-            index.store, fit.rule.metric, means, fit.scores_in_metric, ReadingLimits(), fit.unread
-        )
+        metric = fit.rule.metric
+        store = index.store.with_norms(metric.digest, metric.norms, store=False)
+        comparison = StoreComparison(store, metric, means, fit.scores_in_metric, ReadingLimits(), fit.unread)
         return cls(index, fit, comparison)
 
     @property

@@ -19,6 +19,11 @@ def norm_column(metric: str, encoder: int) -> str:
     return f"norm_{encoder}_{hashlib.blake2b(metric.encode(), digest_size=8).hexdigest()}"
 
 
+def _prefix(column: str) -> str:
+    """Return what the names of the columns of the same encoder begin with."""
+    return column[: column.rindex("_") + 1]
+
+
 def with_norms(
     dataset: Any,
     source: str,
@@ -41,5 +46,8 @@ def with_norms(
     with translated(source):
         newest = dataset.checkout_version(dataset.version)
         newest.add_columns(types.RecordBatchReader.from_batches(schema, batches()))
+        of_others = [name for name in newest.schema.names if name != column and name.startswith(_prefix(column))]
+        if of_others:
+            newest.drop_columns(of_others)
         mark_finished(newest)
     return newest

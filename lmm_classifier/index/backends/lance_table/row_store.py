@@ -70,15 +70,28 @@ class LanceRowStore:
             )
         return cls(url, dataset, about, encoder)
 
-    def with_norms(self, metric: str, norms: Callable[[Float32Array], Float64Array]) -> LanceRowStore:
-        """Return the same rows with their norms in a metric, which are computed once and stored as a column.
+    def with_norms(
+        self, metric: str, norms: Callable[[Float32Array], Float64Array], *, store: bool = True
+    ) -> LanceRowStore:
+        """Return the same rows with their norms in a metric, as a column, which is made where it is not there.
+
+        It takes the place of a column of another metric.
 
         Args:
             metric: a name that no other metric has, such as a digest.
             norms: returns the norms (n,) of vectors (n, d) in that metric.
+            store: whether the column may be made. Without it rows that do not have it are returned as they are.
         """
+        if not store:
+            is_there = norm_column(metric, self.encoder) in self._dataset.schema.names
+            return LanceRowStore(self.url, self._dataset, self.about, self.encoder, metric) if is_there else self
         dataset = with_norms(self._dataset, self.url, self.blocks, norm_column(metric, self.encoder), norms)
         return LanceRowStore(self.url, dataset, self.about, self.encoder, metric)
+
+    @property
+    def has_norms(self) -> bool:
+        """Whether rows have their norms in a metric."""
+        return self._metric is not None
 
     @property
     def manifest(self) -> Manifest:
