@@ -163,6 +163,28 @@ def test_norms_are_those_of_the_metric(store):
     np.testing.assert_allclose(some.norms, norms_of(some.vectors), rtol=1e-15)
 
 
+def test_norms_that_are_stored_are_not_computed_again(store):
+    """Whoever may not store them has them where they are there, or has rows without."""
+
+    def refuse(rows):
+        raise AssertionError(f"{len(rows)} norms were computed")
+
+    assert store.has_norms
+    if isinstance(store, MemoryRowStore):
+        return  # there they are not stored
+    again = store.with_norms("twice", refuse, store=False)
+    assert np.array_equal(joined_norms(again), joined_norms(store))
+    assert store.with_norms("twice", refuse).version == store.version
+    other = type(store).open(store.url).with_norms("thrice", refuse, store=False)
+    assert not other.has_norms
+    with pytest.raises(ValueError, match="no metric was given"):
+        other.rows_of_ids(np.array([0]), ("norms",))
+
+
+def joined_norms(store):
+    return np.concatenate([block.norms for block in store.blocks(("norms",))])
+
+
 def test_rows_that_do_not_exist(store):
     """An id or a label that there is not is an error that names it."""
     with pytest.raises(KeyError, match=f"no row has the id {ROWS}"):

@@ -100,7 +100,7 @@ class CapacityAssumptions:
     scan_gb_per_s: float = 7.5  # GB/s of a core
     rescored_rows: float = 1000.0  # rows
     disk_reads_per_s: float = 100000.0  # reads/s
-    labels_read: float = 48.0  # labels
+    labels_read: float = 64.0  # labels
     label_rows: float = 1000.0  # rows
     row_us: float = 0.46  # us of a core
     product_gflops: float = 46.0  # GFLOP/s of a core

@@ -73,7 +73,7 @@ def test_it_is_described(path):
     described = describe_index(path, config_of(path))
     assert described["labels"] == {f"label {number:02}": 30 for number in range(20)}
     assert described["calibration"]["state"] == "loaded"
-    assert "search=store 48 labels" in described["calibration"]["rule"]
+    assert "search=store 64 labels" in described["calibration"]["rule"]
     assert described["stale"] == []
 
 
@@ -150,3 +150,26 @@ def test_content_is_left_out(path):
     assert left_out.nearest[0] < 0.99
     assert left_out.nearest[1] == pytest.approx(1)
     assert left_out.familiarity[0] < known.familiarity[0]
+
+
+def test_calibrate_stores_the_norms_that_answers_read(path, monkeypatch):
+    """Of one metric: those of a former one go. A table keeps its version, so the calibration is not stale."""
+    if path.suffix != ".lance":
+        pytest.skip("only a table has columns")
+    from lmm_classifier.index.backends.lance_table.row_store import LanceRowStore
+
+    def columns():
+        return [name for name in LanceRowStore.open(str(path))._dataset.schema.names if name.startswith("norm_")]
+
+    former, version = columns(), LanceRowStore.open(str(path)).version
+    assert len(former) == 1
+    with monkeypatch.context() as patch, HybridClassifier(config_of(path)) as classifier:
+        patch.setattr("lmm_classifier.neighbors.metric.WithinClassMetric.norms", None)
+        assert len(classifier.classify_vectors(drawn()[1][:20])) == 20
+        assert "calibration of" in classifier.thresholds.confidence.source
+    LanceRowStore.open(str(path)).with_norms("another", lambda rows: np.ones(len(rows)))
+    assert len(columns()) == 1
+    assert columns() != former
+    calibrate_index(path, config_of(path), CalibrationRequest(target_precision=0.9), reset=True)
+    assert columns() == former
+    assert LanceRowStore.open(str(path)).version == version
