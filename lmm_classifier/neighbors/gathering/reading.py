@@ -29,13 +29,14 @@ class ReadingLimits:
 
     likely: int = 16  # labels with the nearest means
     nearest: int = 100  # rows nearest in the space in which labels are scored, whose labels are read too
+    searched: int = 200  # rows of the largest products there, of which those are the nearest with their norms
     labels: int = 64  # labels in all
     rows: int = 1000  # of one label; always the same ones, and those found near
 
     @property
     def name(self) -> str:
         """Return them in words, as a calibration names them."""
-        nearest = f"{self.nearest} rows by cosine"
+        nearest = f"{self.nearest} of {self.searched} rows"
         return f"{self.labels} labels of {self.likely} means and {nearest}, {self.rows} rows each"
 
 
@@ -121,25 +122,26 @@ class RowReader:
     _kept: int = 0
     _lock: Lock = field(default_factory=Lock)
 
-    def near_in_metric(self, forms: Float64Array, offsets: Float64Array, k: int) -> FoundRows:
+    def near_in_metric(self, forms: Float64Array, offsets: Float64Array, spare: int = 0) -> FoundRows:
         """Search rows for queries in the metric, given as `ProjectedMetric.forms_and_offsets` (n, d) and (n,).
 
         The index of the plain vectors finds the rows of the largest products with the forms. The norms of the rows in
-        the metric then put them in the order of their cosines. Where the metric takes square roots, the order of the
-        products stays, because they say little about the cosines.
+        the metric then tell the nearest of them. Where the metric takes square roots, the order of the products stays,
+        because they say little about the cosines. `spare` rows more are found.
         """
         directed, lengths = directions(np.asarray(forms, np.float32))
-        ids, cosines = self.store.nearest(directed, k)
+        count = self.limits.nearest + spare
+        ids, cosines = self.store.nearest(directed, max(self.limits.searched + spare, count))
         if self.metric.power_normalize:
-            return FoundRows(ids, labels_of_ids(self.store, ids))
+            return FoundRows(ids[:, :count], labels_of_ids(self.store, ids[:, :count]))
         unique = np.unique(ids[ids >= 0])
         if not len(unique):
-            return FoundRows(ids, np.full(ids.shape, -1))
+            return FoundRows(ids[:, :count], ids[:, :count])
         rows = self.store.rows_of_ids(unique, self._columns(only_norms=True))
         norms = _scattered(unique, self._norms_of(rows), ids)
         products = np.where(ids >= 0, cosines, 0) * lengths[:, None] - offsets[:, None]
         in_metric = np.where(norms > 0, products / np.where(norms > 0, norms, 1), -np.inf)
-        order = np.argsort(-in_metric, axis=1, kind="stable")
+        order = np.argsort(-in_metric, axis=1, kind="stable")[:, :count]
         ids = np.take_along_axis(ids, order, axis=1)
         return FoundRows(ids, _scattered(unique, rows.label_ids, ids))
 

@@ -205,11 +205,10 @@ class StoreComparison:
         """Return the rows near in the space of the index, for the density, and near in that of the scores."""
         spare = max(map(len, left_out), default=0)
         neighbors = FoundRows.near(self.store, embeddings[0], NEIGHBORS + spare)
-        wanted = self.limits.nearest + spare
         if self._scores_in_metric:
-            in_space = self._reader.near_in_metric(*self._projected.forms_and_offsets(embeddings[1]), wanted)
+            in_space = self._reader.near_in_metric(*self._projected.forms_and_offsets(embeddings[1]), spare)
         else:
-            in_space = FoundRows.near(self.store, embeddings[0], wanted)
+            in_space = FoundRows.near(self.store, embeddings[0], self.limits.nearest + spare)
         found = [neighbors, in_space]
         return [rows.without(left_out) for rows in found] if spare else found
 

@@ -45,7 +45,7 @@ def test_defaults_are_those_of_the_program():
     """What a comparison reads for a query, and how many images are in a chunk."""
     assumed, limits = CapacityAssumptions(), ReadingLimits()
     assert (assumed.labels_read, assumed.label_rows) == (limits.labels, limits.rows)
-    assert assumed.rescored_rows == 10 * limits.nearest
+    assert assumed.rescored_rows == 10 * limits.searched
     files = [ListedFile(f"{number:07}.jpg", "cat", 1, 1, 1) for number in range(60_000)]
     chunks = len(list(list_chunks(files, "images", "an encoder")))
     assert assumed.chunk_rows == pytest.approx(len(files) / chunks, rel=0.15)

@@ -73,11 +73,13 @@ def test_rows_found_are_in_the_order_of_their_cosines_in_the_metric(power_normal
     cosines = queries @ (mapped / np.linalg.norm(mapped, axis=1, keepdims=True)).T
     forms = ProjectedMetric(metric.center, metric.projection, np.empty(0)).forms_and_offsets(queries)
     for store in (plain, plain.with_norms(metric.digest, metric.norms)):
-        near = RowReader(store, metric, ReadingLimits()).near_in_metric(*forms, 85)
+        near = RowReader(store, metric, ReadingLimits(nearest=80)).near_in_metric(*forms, spare=5)
         assert (near.ids[:, 80:] == -1).all()
         assert np.array_equal(near.label_ids[:, :80], rows.label_ids[near.ids[:, :80]])
         in_order = np.take_along_axis(cosines, near.ids[:, :80], axis=1)
         assert (np.diff(in_order, axis=1) <= 1e-6).all() != power_normalize
+        few = RowReader(store, metric, ReadingLimits(nearest=3, searched=80)).near_in_metric(*forms)
+        assert np.array_equal(few.ids, near.ids[:, :3])
 
 
 def test_stored_norms_are_read_and_not_computed(monkeypatch):
@@ -92,7 +94,7 @@ def test_stored_norms_are_read_and_not_computed(monkeypatch):
     monkeypatch.setattr(known, "rows_of_ids", lambda ids, of: columns.append(of) or read(ids, of))
     monkeypatch.setattr(metric, "whiten", None)
     reader = RowReader(known, metric, ReadingLimits())
-    near = reader.near_in_metric(rows.vectors[:2].astype(np.float64), np.zeros(2), 5)
+    near = reader.near_in_metric(rows.vectors[:2].astype(np.float64), np.zeros(2))
     ((_, gathered),) = reader.read([np.array([0, 2])], [near])
     assert np.array_equal(gathered.norms, expected.norms)
     assert set(columns) == {("norms",), ("vectors", "norms")}
