@@ -41,7 +41,7 @@ _ABOUT: Mapping[str, tuple[str, str, str]] = MappingProxyType(
         "list_rows": ("rows", "in a list of the index", "the default of a table"),
         "probed_lists": ("lists", "read for a query, at most, and at most half", "the default of a table"),
         "scan_gb_per_s": ("GB/s of a core", "of codes compared", "product quantization in memory"),
-        "rescored_rows": ("rows", "compared exactly for a query", "ten for each of the 100 nearest"),
+        "rescored_rows": ("rows", "compared exactly for a query", "ten for each of the 200 searched"),
         "disk_reads_per_s": ("reads/s", "of a local disk", "NVMe, random reads of 4 kB"),
         "labels_read": ("labels", "whose rows are read for a query, at most", "the default of a comparison"),
         "label_rows": ("rows", "read of a label, at most", "the default of a comparison"),
@@ -98,7 +98,7 @@ class CapacityAssumptions:
     list_rows: float = 4096.0  # rows
     probed_lists: float = 256.0  # lists
     scan_gb_per_s: float = 7.5  # GB/s of a core
-    rescored_rows: float = 1000.0  # rows
+    rescored_rows: float = 2000.0  # rows
     disk_reads_per_s: float = 100000.0  # reads/s
     labels_read: float = 64.0  # labels
     label_rows: float = 1000.0  # rows
