@@ -112,10 +112,13 @@ class ClassifyRun:
             classifier.classify_paths, leave_out_identical=leave_out_identical, options=self.options
         )
         if self.engine is not None:
-            from lmm_classifier.distributed.classification import EngineClassifier
+            from lmm_classifier.distributed.answering.classification import EngineClassifier
 
             engine, threads = self.engine.open(), self.engine.threads()
-            workers = EngineClassifier(config, engine, leave_out_identical, self.options, threads)
+            common = leave_out_identical, self.options, threads
+            workers = EngineClassifier(
+                config, engine, *common, work=self.engine.work, identity=run_identity(classifier)
+            )
             classify = workers.classify_paths
         return _Opened(
             classify,
