@@ -12,9 +12,17 @@ from hashlib import sha256
 from lmm_classifier.core.datatypes import Classification
 from lmm_classifier.core.errors import LmmClassifierError
 from lmm_classifier.data.places import Place
+from lmm_classifier.distributed.answering.query_file import (
+    QueryFile,
+    pairs_from_bytes,
+    pairs_to_bytes,
+    queries_from_bytes,
+    queries_to_bytes,
+)
 from lmm_classifier.distributed.answering.stored_answers import from_lines, to_lines
 from lmm_classifier.distributed.chunk_folder import ChunkFolder
 from lmm_classifier.distributed.chunks import cut
+from lmm_classifier.neighbors.gathering.compared_pairs import ComparedPairs
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,10 +80,34 @@ class AnswerFolder:
         """Return the results of a chunk."""
         return from_lines(self.chunks.files.read(_answers(name)), f"{self.place}/{_answers(name)}")
 
+    def has_queries(self, name: str) -> bool:
+        """Return whether the vectors of a chunk are there."""
+        return self.chunks.files.exists(_queries(name))
+
+    def put_queries(self, name: str, file: QueryFile) -> None:
+        """Write the vectors of a chunk, and what competes, unless they are there."""
+        self.chunks.files.put(_queries(name), queries_to_bytes(file))
+
+    def queries(self, name: str) -> QueryFile:
+        """Return the vectors of a chunk, and what competes."""
+        return queries_from_bytes(self.chunks.files.read(_queries(name)), f"{self.place}/{_queries(name)}")
+
+    def has_pairs(self, name: str, start: int) -> bool:
+        """Return whether a chunk was compared with the range of labels that begins at `start`."""
+        return self.chunks.files.exists(_pairs(name, start))
+
+    def put_pairs(self, name: str, start: int, pairs: ComparedPairs) -> None:
+        """Write the pairs of a chunk with such a range, unless they are there."""
+        self.chunks.files.put(_pairs(name, start), pairs_to_bytes(pairs))
+
+    def pairs(self, name: str, start: int) -> ComparedPairs:
+        """Return the pairs of a chunk with such a range."""
+        return pairs_from_bytes(self.chunks.files.read(_pairs(name, start)), f"{self.place}/{_pairs(name, start)}")
+
     def end(self, names: Sequence[str]) -> None:
         """Delete the files of these chunks, when all their results were taken; those of interrupted runs too."""
         wanted = set(names)
-        for folder in ("answers", "attempts", "parts"):
+        for folder in ("answers", "queries", "pairs", "attempts", "parts"):
             for entry in list(self.chunks.files.entries(folder)):
                 if chunk_of(entry.name) in wanted:
                     self.chunks.files.delete(entry.name)
@@ -88,3 +120,11 @@ def chunk_of(file: str) -> str:
 
 def _answers(name: str) -> str:
     return f"answers/{name[:2]}/{name}.jsonl"
+
+
+def _queries(name: str) -> str:
+    return f"queries/{name[:2]}/{name}.npz"
+
+
+def _pairs(name: str, start: int) -> str:
+    return f"pairs/{name[:2]}/{name}.{start}.npz"

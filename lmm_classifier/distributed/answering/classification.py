@@ -17,10 +17,14 @@ from hashlib import sha256
 from lmm_classifier.config import PipelineConfig
 from lmm_classifier.core.datatypes import Classification
 from lmm_classifier.core.errors import ConfigError, EngineError
+from lmm_classifier.core.index_location import index_location
 from lmm_classifier.core.protocols import Engine
 from lmm_classifier.data.places import Place
 from lmm_classifier.distributed.answering.answer_chunks import AnswerChunk, AnswerFolder, answer_chunks
 from lmm_classifier.distributed.answering.answer_worker import AnswerWorkerBuilder
+from lmm_classifier.distributed.answering.join import joined
+from lmm_classifier.distributed.answering.join_worker import JoinWorkerBuilder
+from lmm_classifier.index.opening import uses_store
 from lmm_classifier.pipeline.stages.answer_options import ANY, AnswerOptions
 
 MOST_IMAGES = 1024  # of a chunk
@@ -101,6 +105,9 @@ class EngineClassifier:
         """Yield the names of chunks as their results come."""
         config, options = self.config.model_dump(), self.options
         builder = AnswerWorkerBuilder(folder, config, self.leave_out_identical, options, self.threads)
+        retrieval = self.config.retrieval
+        if len(chunks) > 1 and uses_store(retrieval, index_location(retrieval.index_path)):
+            return joined(self.engine, chunks, JoinWorkerBuilder(builder))
         return self.engine.run(chunks, builder)
 
     def _identity(self) -> str | None:
