@@ -193,7 +193,7 @@ class ClassifyRun:
             self.unreadable.append(f"{result.path}: it is still missing")
 
     def _results(self, classify: _Classify, paths: list[Place]) -> Generator[tuple[Place, Classification], None, None]:
-        for path, result in zip(paths, classify(paths)):
+        for result, path in zip(classify(paths), paths):  # results first: so they learn that the last one was taken
             if path == self.sources.stdin:
                 error = result.error.replace(str(path), str(STDIN)) if result.error else result.error
                 yield path, replace(result, path=str(STDIN), error=error)

@@ -10,11 +10,12 @@ from lmm_classifier.core.errors import ConfigError, EngineError
 from lmm_classifier.distributed.answering import join, join_worker
 from lmm_classifier.distributed.answering.answer_chunks import AnswerChunk, AnswerFolder
 from lmm_classifier.distributed.answering.answer_worker import AnswerWorkerBuilder
-from lmm_classifier.distributed.answering.classification import EngineClassifier
+from lmm_classifier.distributed.answering.classification import MOST_IMAGES, EngineClassifier
 from lmm_classifier.distributed.answering.join_worker import EncodeTask, JoinWorkerBuilder, RangeTask
 from lmm_classifier.distributed.engines.local import InProcess, Processes
 from lmm_classifier.index.build.builder import build_index_from_directory
 from lmm_classifier.index.vector_index import Index
+from tests.helpers.command_line import run
 
 
 @pytest.fixture(scope="module", params=["index", "index.lance"])
@@ -163,3 +164,26 @@ def test_an_image_that_ends_its_worker_is_reported(stored, tmp_path):
         assert found[:-1] == list(classifier.classify_paths(paths))
     assert (found[-1].decision.reason, found[-1].path) == ("unreadable", str(tmp_path / "ends.png"))
     assert "ended 3 times" in found[-1].error
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("engine", ["processes", "ray"])
+def test_the_command_writes_the_same_lines(engine, stored, labeled, tmp_path):
+    """By a join and by one process; the images of two chunks."""
+    if engine == "ray":
+        pytest.importorskip("ray", reason="ray is not installed")
+    config, paths = stored
+    for number in range(MOST_IMAGES + 1 - len(paths)):
+        target = tmp_path / f"new/{number:04}.png"
+        target.parent.mkdir(exist_ok=True)
+        target.hardlink_to(paths[number % len(paths)])
+    settings = ["--set", "encoder.backend=onnx", "--set", f"encoder.model={labeled.config.encoders[0].model}"]
+    settings += ["--set", "rerank.enabled=false", "--set", "retrieval.search=store"]
+    common = ["classify", "new", *map(str, paths), "--index", config.retrieval.index_path, *settings]
+    run(*common, "--output", tmp_path / "one.jsonl", cwd=tmp_path, code=3)
+    more = ["--engine", engine, "--actors", 2, "--work", "work"]
+    run(*common, "--output", tmp_path / "many.jsonl", *more, cwd=tmp_path, code=3)
+    one, many = ((tmp_path / name).read_text().splitlines() for name in ("one.jsonl", "many.jsonl"))
+    assert len(one) == MOST_IMAGES + 1
+    assert one == many
+    assert [path for path in (tmp_path / "work").rglob("*") if path.is_file()] == []
