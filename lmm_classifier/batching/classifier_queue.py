@@ -277,8 +277,7 @@ class ClassifierQueue:
         for pool in (self._readers, self._encoder, self._reranker):
             pool.discard(queued)
         future = queued.future
-        error = None if future.cancelled() else future.exception()
-        self._counters.count_end(error, future.cancelled(), future.stages)
+        self._counters.count_end(queued.error, future.cancelled(), future.stages)
         with self._changed:
             (self._admission if queued.is_admitted else self._rerank_admission).leave(queued.size)
             self._inside.discard(queued)

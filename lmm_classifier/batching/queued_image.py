@@ -74,15 +74,16 @@ class QueuedImage:
         self.future: QueuedResult = QueuedResult()
         self._stages: dict[str, float] = {}
         self._last = now
-        self._is_ending = False
+        self.error: BaseException | None = None  # with which it ended
+        self._is_ending = self._has_left = False
         self._lock = Lock()
         self._at_end = at_end
-        self.future.add_done_callback(self._ended)
+        self.future.add_done_callback(self._end_if_cancelled)
 
     @property
     def is_done(self) -> bool:
         """Whether it ended."""
-        return self.future.done()
+        return self._has_left or self.future.done()
 
     @property
     def is_cancelled(self) -> bool:
@@ -99,6 +100,8 @@ class QueuedImage:
         if not self._begin_end() or not self.future.set_running_or_notify_cancel():
             return False
         self.future.stages = MappingProxyType({**self._stages, "total": now - self.entered})
+        self.error = None if isinstance(result, Classification) else result
+        self._leave()  # before those who wait for the result wake: they may submit the next image at once
         if isinstance(result, Classification):
             self.future.set_result(result)
         else:
@@ -110,9 +113,15 @@ class QueuedImage:
             is_first, self._is_ending = not self._is_ending, True
             return is_first
 
-    def _ended(self, future: Future[Classification]) -> None:
-        if future.cancelled() and self._begin_end():
+    def _end_if_cancelled(self, future: Future[Classification]) -> None:
+        if not future.cancelled():
+            return
+        if self._begin_end():
             future.set_running_or_notify_cancel()  # so that `concurrent.futures.wait` learns of it
+        self._leave()
+
+    def _leave(self) -> None:
+        self._has_left = True
         self._at_end(self)
         self.image = self.prepared = self.vote = None
 

@@ -2,7 +2,9 @@
 
 import json
 import os
+import random
 import shutil
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -15,7 +17,7 @@ from lmm_classifier.distributed.maintenance import ChunkProblem, verify_chunks
 from lmm_classifier.index.build.builder import build_index_from_directory
 from lmm_classifier.pipeline.classifier import HybridClassifier
 from tests.helpers.chunked_builds import make_labeled, rows_of_index, rows_of_table
-from tests.helpers.faulty_store import Faults, faulty_store
+from tests.helpers.faulty_proxy import faulty_proxy
 from tests.helpers.remote_sources import s3_server
 
 pytest.importorskip("lance", reason="lance is not installed")
@@ -193,20 +195,41 @@ def test_a_table_is_built_on_an_object_store(bucket, labeled, tmp_path):
     assert again.changes.encoded == 0
 
 
+def refused(rng, seen):
+    """Return whether to spoil a request: one in twenty is refused."""
+
+    def fault(method, path):
+        is_refused = rng.random() < 0.05
+        seen.extend([path] * is_refused)
+        return "before" if is_refused else ""
+
+    return fault, 503
+
+
+def lost_answers(_, seen):
+    """Return whether to spoil a request: each file is stored, but the first answer says that it is not."""
+
+    def fault(method, path):
+        is_lost = method == "PUT" and ("/chunks/" in path or "/runs/" in path) and path not in seen
+        seen.extend([path] * is_lost)
+        return "after" if is_lost else ""
+
+    return fault, 500
+
+
 @pytest.mark.long
-@pytest.mark.parametrize(
-    "faults",
-    [Faults(refused=0.05), Faults(lost_answers=("/chunks/", "/runs/"))],
-    ids=["refused", "lost answers"],
-)
+@pytest.mark.parametrize("faults", [refused, lost_answers])
 def test_faults_of_the_store_lose_and_double_nothing(bucket, labeled, tmp_path, monkeypatch, faults):
     """Requests that are refused, and PUTs that succeed although the answer says that they failed."""
     import fsspec
 
-    with faulty_store(os.environ["AWS_ENDPOINT_URL"], faults) as url:
+    seen = []
+    fault, status = faults(random.Random(0), seen)
+    there = urlsplit(os.environ["AWS_ENDPOINT_URL"])
+    with faulty_proxy(there.hostname, there.port, fault, status) as url:
         monkeypatch.setenv("AWS_ENDPOINT_URL", url)
         fsspec.get_filesystem_class("s3").clear_instance_cache()
         report = build_table(labeled.root, f"{bucket}/table", labeled.config, InProcess(), chunk_files=12)
         check_store(f"{bucket}/table", labeled, report, tmp_path)
         fsspec.get_filesystem_class("s3").clear_instance_cache()
-    assert sum(faults.counts.values()) >= 3
+    assert len(seen) >= 3

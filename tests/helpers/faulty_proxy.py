@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
+_ERROR = b"<?xml version='1.0'?><Error><Code>InternalError</Code><Message>try again</Message></Error>"
+
 Fault = Callable[[str, str], str]  # method and path -> "", "before" (not passed on) or "after" (done, but refused)
 
 
@@ -19,16 +21,17 @@ def faulty_proxy(host: str, port: int, fault: Fault, status: int = 500) -> Itera
         protocol_version = "HTTP/1.1"
 
         def forward(self) -> None:
-            body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+            body = self.body()
             kind = fault(self.command, self.path)
             if kind != "before":
                 connection = http.client.HTTPConnection(host, port, timeout=60)
-                headers = {name: value for name, value in self.headers.items() if name.lower() != "connection"}
+                left_out = ("connection", "transfer-encoding", "content-length")
+                headers = {name: value for name, value in self.headers.items() if name.lower() not in left_out}
                 connection.request(self.command, self.path, body, headers)
                 answer = connection.getresponse()
                 data = answer.read()
             if kind:
-                self.reply(status, [("Content-Type", "text/plain")], b"spoiled")
+                self.reply(status, [("Content-Type", "text/xml")], _ERROR)
             else:
                 left_out = ("transfer-encoding", "content-length", "connection", "date", "server")
                 kept = [(name, value) for name, value in answer.getheaders() if name.lower() not in left_out]
@@ -36,6 +39,16 @@ def faulty_proxy(host: str, port: int, fault: Fault, status: int = 500) -> Itera
                 self.reply(answer.status, kept, data, length)
             if kind != "before":
                 connection.close()
+
+        def body(self) -> bytes:
+            if self.headers.get("Transfer-Encoding", "") != "chunked":
+                return self.rfile.read(int(self.headers.get("Content-Length") or 0))
+            parts = []
+            while size := int(self.rfile.readline().split(b";")[0], 16):
+                parts.append(self.rfile.read(size))
+                self.rfile.readline()
+            self.rfile.readline()
+            return b"".join(parts)
 
         def reply(self, code: int, headers: list[tuple[str, str]], data: bytes, length: str | None = None) -> None:
             self.send_response(code)

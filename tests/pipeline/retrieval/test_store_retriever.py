@@ -27,7 +27,7 @@ def config_of(path, search="store", **retrieval):
     return config
 
 
-@pytest.fixture(scope="module", params=["index", "index.lance"])
+@pytest.fixture(scope="module", params=["index", pytest.param("index.lance", marks=pytest.mark.long)])
 def path(request, tmp_path_factory):
     """Return a durable index, and a table, of the same rows."""
     if request.param == "index.lance":
