@@ -18,7 +18,7 @@ from lmm_classifier.index.vector_index import Index
 from tests.helpers.command_line import run
 
 
-@pytest.fixture(scope="module", params=["index", "index.lance"])
+@pytest.fixture(scope="module", params=["index", pytest.param("index.lance", marks=pytest.mark.long)])
 def stored(request, labeled, tmp_path_factory):
     """The configuration of an index whose rows stay in a store, and images with bad ones."""
     if request.param == "index.lance":
