@@ -16,7 +16,9 @@ from lmm_classifier.cli.engine_options import (
     ActorsOption,
     AddressOption,
     EngineOption,
+    WorkOption,
     chosen_engine,
+    with_work,
 )
 from lmm_classifier.cli.options import FollowLinksOption, IdColumnOption, IndexOption, VectorColumnOption, only_one
 
@@ -135,6 +137,7 @@ def classify(
     address: AddressOption = None,
     actors: ActorsOption = None,
     actor_gpus: ActorGpusOption = 0.0,
+    work: WorkOption = None,
     *,
     config: PipelineConfig,
 ) -> int:
@@ -154,7 +157,7 @@ def classify(
     if server is not None:
         local = (index, html, drift, learn_from, estimate_priors, leave_out_identical)
         require_none("--server", OF_SERVER, dict(zip(OF_SERVER, local, strict=True)))
-    workers = _workers((engine, address, actors, actor_gpus), (server, vectors, learn_from, estimate_priors))
+    workers = _workers((engine, address, actors, actor_gpus), work, (server, vectors, learn_from, estimate_priors))
     chosen = (output_format or _format_of(output)).value
     wanted = Wanted(all_labels, with_vectors, with_images, url_prefix)
     wanted.require_for(chosen, server)
@@ -185,10 +188,12 @@ def classify(
     return 4 if fail_on_unknown and counts["unknown"] else 0
 
 
-def _workers(given: tuple[str, str | None, int | None, float], others: tuple[object, ...]) -> EngineChoice | None:
+def _workers(
+    given: tuple[str, str | None, int | None, float], work: str | None, others: tuple[object, ...]
+) -> EngineChoice | None:
     from lmm_classifier.cli.excluded_options import OF_ENGINE, require_none
 
-    workers = chosen_engine(*given)
+    workers = with_work(chosen_engine(*given), work)
     if workers is not None:
         require_none("--engine", OF_ENGINE, dict(zip(OF_ENGINE, others, strict=True)))
     return workers

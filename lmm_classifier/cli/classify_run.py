@@ -112,10 +112,13 @@ class ClassifyRun:
             classifier.classify_paths, leave_out_identical=leave_out_identical, options=self.options
         )
         if self.engine is not None:
-            from lmm_classifier.distributed.classification import EngineClassifier
+            from lmm_classifier.distributed.answering.classification import EngineClassifier
 
             engine, threads = self.engine.open(), self.engine.threads()
-            workers = EngineClassifier(config, engine, leave_out_identical, self.options, threads)
+            common = leave_out_identical, self.options, threads
+            workers = EngineClassifier(
+                config, engine, *common, work=self.engine.work, identity=run_identity(classifier)
+            )
             classify = workers.classify_paths
         return _Opened(
             classify,
@@ -190,7 +193,7 @@ class ClassifyRun:
             self.unreadable.append(f"{result.path}: it is still missing")
 
     def _results(self, classify: _Classify, paths: list[Place]) -> Generator[tuple[Place, Classification], None, None]:
-        for path, result in zip(paths, classify(paths)):
+        for result, path in zip(classify(paths), paths):  # results first: so they learn that the last one was taken
             if path == self.sources.stdin:
                 error = result.error.replace(str(path), str(STDIN)) if result.error else result.error
                 yield path, replace(result, path=str(STDIN), error=error)

@@ -50,3 +50,17 @@ def empty_rows(width: int) -> RowBlock:
     """Return no rows, with all columns; `width` numbers are in a vector."""
     none = np.empty(0, np.int64)
     return RowBlock(none, none, np.empty((0, width), np.float32), (), (), np.empty(0))
+
+
+def join_rows(blocks: Sequence[RowBlock]) -> RowBlock:
+    """Join blocks of rows that have vectors, and norms or not."""
+    blocks = [block for block in blocks if len(block)] or list(blocks[:1])
+    if len(blocks) == 1:
+        return blocks[0]
+    norms = [block.norms for block in blocks if block.norms is not None]
+    return RowBlock(
+        np.concatenate([block.ids for block in blocks]),
+        np.concatenate([block.label_ids for block in blocks]),
+        np.concatenate([np.asarray(block.vectors, np.float32) for block in blocks]),
+        norms=np.concatenate(norms) if len(norms) == len(blocks) else None,
+    )

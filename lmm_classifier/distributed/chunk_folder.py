@@ -95,14 +95,14 @@ class ChunkFolder:
         """Delete the rows of a chunk."""
         self.files.delete(_chunk_file(chunk.stem))
 
-    def part(self, run: str, name: str) -> Any | None:
+    def part(self, run: str, name: str) -> bytes | None:
         """Return the rows of a part of a chunk whose worker ended, None where it is not there."""
-        file = f"parts/{run}/{name}.parquet"
-        return from_bytes(self.files.read(file), f"{self.place}/{file}") if self.files.exists(file) else None
+        file = f"parts/{run}/{name}"
+        return self.files.read(file) if self.files.exists(file) else None
 
-    def put_part(self, run: str, name: str, table: Any) -> None:
+    def put_part(self, run: str, name: str, data: bytes) -> None:
         """Write the rows of such a part."""
-        self.files.put(f"parts/{run}/{name}.parquet", to_bytes(table))
+        self.files.put(f"parts/{run}/{name}", data)
 
     def begin(self, run: str, name: str) -> int:
         """Note that a worker begins with a chunk or a part of it; return how many times one began in this run."""

@@ -21,13 +21,16 @@ from lmm_classifier.distributed.chunk_folder import ChunkFolder, StoredChunk
 from lmm_classifier.distributed.chunk_rows import (
     UNREADABLE_NAME,
     FileRow,
+    from_bytes,
     from_table,
     known_rows,
     made_of,
     storable,
+    to_bytes,
     to_table,
 )
 from lmm_classifier.distributed.chunks import Chunk, made_with
+from lmm_classifier.distributed.isolation import TRIES, IsolatedWork
 from lmm_classifier.distributed.listing import ListedFile
 from lmm_classifier.distributed.watchdog import Watchdog
 from lmm_classifier.embeddings.encode_files import Encoding, encode_files
@@ -35,8 +38,7 @@ from lmm_classifier.embeddings.lazy_encoder import LazyEncoder
 from lmm_classifier.embeddings.opening import open_encoders
 
 KILLED = "ended_worker"  # kind of an image that ended its worker each time
-_TRIES = 3  # of a chunk, and of a single image; in between each half is tried once
-_PATIENCE = 900.0  # seconds without a finished batch after which a worker ends
+PATIENCE = 900.0  # seconds without a finished batch after which a worker ends
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +67,7 @@ class ChunkWorkerBuilder:
     config: Mapping[str, Any]  # `PipelineConfig.model_dump`
     run: str
     threads: int = 0  # that decode and compute; 0: one per processor
-    patience: float = _PATIENCE
+    patience: float = PATIENCE
 
     def __call__(self) -> ChunkWorker:
         """Open the encoders and return the worker."""
@@ -86,7 +88,7 @@ class ChunkWorker:
     config: PipelineConfig
     encoders: Sequence[Encoder]
     run: str
-    patience: float = _PATIENCE
+    patience: float = PATIENCE
     _roots: dict[str, Root] = field(default_factory=dict)
 
     def __call__(self, task: ChunkTask) -> ChunkOutcome:
@@ -98,7 +100,7 @@ class ChunkWorker:
         known = self._former_rows([*task.former, *([former] if former else [])])
         with Watchdog(self.patience, f"chunk {task.name}") as watchdog:
             making = _Making(self, chunk, known, watchdog)
-            rows = making.rows(0, len(chunk.files))
+            rows = making.rows()
         if [storable(row.file.path) for row in rows] != [storable(file.path) for file in chunk.files]:
             raise EncoderError(f"Chunk {task.name} has {len(rows)} rows for {len(chunk.files)} files. Run again.")
         failed, open_rows = sum(not row.is_good for row in rows), [row for row in rows if not row.is_final]
@@ -143,11 +145,7 @@ class ChunkWorker:
 
 @dataclass
 class _Making:
-    """The rows of one chunk while they are made.
-
-    A chunk whose worker ended three times is split, again and again, until the image that ends workers is found and
-    refused. Parts that are done are kept, since this worker may end too.
-    """
+    """The rows of one chunk while they are made."""
 
     worker: ChunkWorker
     chunk: Chunk
@@ -159,25 +157,25 @@ class _Making:
         self._known = known_rows(self.former)
         self._by_content = {row.content_hash: row for row in self.former if row.is_good}
 
-    def rows(self, start: int, stop: int) -> list[FileRow]:
-        """Return the rows of some files of the chunk, in order."""
-        worker, is_whole = self.worker, stop - start == len(self.chunk.files)
-        name = self.chunk.name if is_whole else f"{self.chunk.name}.{start}-{stop}"
+    def rows(self) -> list[FileRow]:
+        """Return the rows of the files of the chunk, in order."""
+        worker, files = self.worker, self.chunk.files
+        work = IsolatedWork(
+            worker.folder,
+            worker.run,
+            self.chunk.name,
+            len(files),
+            make=lambda start, stop: self._encoded(files[start:stop]),
+            refuse=lambda place: _refused(files[place]),
+            to_bytes=lambda rows: to_bytes(to_table(rows, worker.dims, worker.made)),
+            from_bytes=lambda data: from_table(from_bytes(data, self.chunk.name), self.chunk.name),
+            known=self._all_known,
+        )
+        return work.rows()
+
+    def _all_known(self, start: int, stop: int) -> list[FileRow] | None:
         files = self.chunk.files[start:stop]
-        if all(file in self._known for file in files):
-            return [self._known[file] for file in files]
-        if not is_whole and (table := worker.folder.part(worker.run, name)) is not None:
-            return from_table(table, name)
-        tries = worker.folder.begin(worker.run, name)
-        if tries > (_TRIES if is_whole or len(files) == 1 else 1):
-            if len(files) == 1:
-                return [_refused(files[0])]
-            middle = (start + stop) // 2
-            return [*self.rows(start, middle), *self.rows(middle, stop)]
-        rows = self._encoded(files)
-        if not is_whole:
-            worker.folder.put_part(worker.run, name, to_table(rows, worker.dims, worker.made))
-        return rows
+        return [self._known[file] for file in files] if all(file in self._known for file in files) else None
 
     def is_same(self, rows: Sequence[FileRow]) -> bool:
         """Return whether the former chunk has these rows already."""
@@ -210,7 +208,7 @@ class _Making:
 
 
 def _refused(file: ListedFile) -> FileRow:
-    reason = f"the worker that read or encoded it ended {_TRIES} times, so it is left out"
+    reason = f"the worker that read or encoded it ended {TRIES} times, so it is left out"
     return FileRow(file, None, (), KILLED, reason)
 
 

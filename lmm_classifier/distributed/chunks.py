@@ -9,9 +9,11 @@ from __future__ import annotations
 import json
 import time
 import zlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b, sha256
+from operator import attrgetter
+from typing import TypeVar
 
 from PIL import __version__ as pillow_version
 
@@ -22,6 +24,8 @@ from lmm_classifier.distributed.listing import ListedFile
 
 MOST_FILES = 4096  # in a chunk
 _FORMAT = "lmm-classifier chunk 1"  # changes with all that makes a chunk of other content from the same files
+File = TypeVar("File")
+
 _TICK = 2_000_000_000  # nanoseconds; the coarsest clock of a file system (FAT)
 
 
@@ -71,13 +75,16 @@ def chunk_name(files: Sequence[ListedFile], source: str, made: str) -> str:
     return sha256(json.dumps(values, separators=(",", ":")).encode("ascii")).hexdigest()[:32]
 
 
-def cut(files: Iterable[ListedFile], most: int = MOST_FILES) -> Iterator[list[ListedFile]]:
-    """Yield the files in parts of at most `most`, usually more than half of that, and at least one."""
-    least, part = max(most // 4, 1), list[ListedFile]()
+def cut(files: Iterable[File], most: int, path: Callable[[File], str]) -> Iterator[list[File]]:
+    """Yield the files in parts of at most `most`, usually more than half of that, and at least one.
+
+    `path` returns the name of a file, which decides where a part ends.
+    """
+    least, part = max(most // 4, 1), list[File]()
     one_in = max(most // 2, 1)
     for file in files:
         part.append(file)
-        if len(part) >= most or (len(part) >= least and _digest(file.path) % one_in == 0):
+        if len(part) >= most or (len(part) >= least and _digest(path(file)) % one_in == 0):
             yield part
             part = []
     if part:
@@ -90,7 +97,7 @@ def list_chunks(files: Iterable[ListedFile], source: str, made: str, most: int =
     A file that changed just now may change once more within a tick of the clock, and nothing would tell. So its chunk
     waits until that tick is over.
     """
-    for part in cut(files, most):
+    for part in cut(files, most, path=attrgetter("path")):
         newest = max(max(file.modified, file.changed) for file in part)
         if 0 <= (age := time.time_ns() - newest) < _TICK:
             time.sleep((_TICK - age) / 1e9)

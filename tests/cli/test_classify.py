@@ -397,3 +397,13 @@ def test_a_drift_test_does_not_depend_on_how_a_folder_is_sorted(work):
     assert listed == names
     assert sorted(folder) == names
     assert folder != names
+
+
+def test_a_place_for_results_of_workers_needs_workers(tmp_path):
+    """And a cluster needs such a place."""
+    Image.new("RGB", (8, 8)).save(tmp_path / "a.png")
+    error = run("classify", "a.png", "--work", "work", cwd=tmp_path, code=2).stderr
+    assert "--engine processes" in error
+    assert (
+        "needs --work" in run("classify", "a.png", "--engine", "ray", "--address", "auto", cwd=tmp_path, code=2).stderr
+    )

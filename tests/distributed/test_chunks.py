@@ -1,6 +1,7 @@
 """Chunks are named by what they are made of, and cut where the names of files say."""
 
 import time
+from operator import attrgetter
 
 import pytest
 from hypothesis import given
@@ -14,6 +15,9 @@ from lmm_classifier.distributed.listing import ListedFile
 OLD = 1_600_000_000 * 10**9
 
 
+path = attrgetter("path")
+
+
 def listed(count, start=0):
     return [ListedFile(f"label/{number:06}.png", "label", 100 + number, OLD, OLD) for number in range(start, count)]
 
@@ -21,18 +25,18 @@ def listed(count, start=0):
 @given(st.integers(0, 300), st.integers(1, 64))
 def test_each_file_is_in_one_chunk(count, most):
     """In order, and no chunk is empty or too large."""
-    parts = list(cut(listed(count), most))
+    parts = list(cut(listed(count), most, path))
     assert [file for part in parts for file in part] == listed(count)
     assert all(1 <= len(part) <= most for part in parts)
 
 
 def test_a_new_file_changes_few_chunks():
     """Wherever it is: all chunks before it, and nearly all behind it, keep their names."""
-    before = {chunk_name(part, "", "x") for part in cut(listed(20_000), 256)}
+    before = {chunk_name(part, "", "x") for part in cut(listed(20_000), 256, path)}
     for place in (0, 7_777, 19_999):
         files = listed(20_000)
         files.insert(place, ListedFile(f"label/{place:06}.jpg", "label", 1, OLD, OLD))
-        names = {chunk_name(part, "", "x") for part in cut(files, 256)}
+        names = {chunk_name(part, "", "x") for part in cut(files, 256, path)}
         assert len(names - before) <= 4
     assert 20_000 / 256 < len(before) < 20_000 / 100
 

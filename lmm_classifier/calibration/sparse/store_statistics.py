@@ -8,8 +8,7 @@ import numpy as np
 
 from lmm_classifier.core.arrays import Float64Array, IntArray
 from lmm_classifier.core.protocols import RowStore
-from lmm_classifier.core.rows import RowBlock
-from lmm_classifier.neighbors.gathering.reading import join_rows
+from lmm_classifier.core.rows import RowBlock, join_rows
 from lmm_classifier.neighbors.metric import WithinClassScatter, apply_power_normalization, scatter_of
 from lmm_classifier.neighbors.novelty import NEIGHBORS
 

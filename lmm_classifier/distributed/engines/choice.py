@@ -21,6 +21,7 @@ class EngineChoice:
     actors: int = 0  # 0: as many as the engine finds right
     address: str | None = None
     actor_gpus: float = 0.0
+    work: str | None = None  # where the workers of `classify` put results; None: a temporary folder of this machine
 
     def open(self) -> Engine:
         """Return the engine; raise ConfigError for a choice that it cannot follow, and MissingExtraError without ray.

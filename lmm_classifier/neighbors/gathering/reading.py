@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from lmm_classifier.core.arrays import Float32Array, Float64Array, IntArray
 from lmm_classifier.core.protocols import RowStore
-from lmm_classifier.core.rows import ColumnName, RowBlock, empty_rows
+from lmm_classifier.core.rows import ColumnName, RowBlock, empty_rows, join_rows
 from lmm_classifier.neighbors.gallery import directions
 from lmm_classifier.neighbors.metric import WithinClassMetric
 from lmm_classifier.neighbors.novelty import NEIGHBORS
@@ -59,6 +59,11 @@ class FoundRows:
         gone = gone.reshape(self.ids.shape)
         return FoundRows(np.where(gone, -1, self.ids), np.where(gone, -1, self.label_ids))
 
+    def of_labels(self, start: int, stop: int) -> FoundRows:
+        """Return the same without rows of labels before `start`, or from `stop` on."""
+        kept = (self.label_ids >= start) & (self.label_ids < stop)
+        return FoundRows(np.where(kept, self.ids, -1), np.where(kept, self.label_ids, -1))
+
 
 def labels_of_ids(store: RowStore, ids: IntArray) -> IntArray:
     """Return the labels of ids of any shape; -1 stays."""
@@ -96,6 +101,15 @@ def competing_labels(
         first = np.sort(first[labels >= 0])[: max(limits.labels, 1)]
         chosen.append(np.sort(wanted[first]))
     return chosen
+
+
+@dataclass(frozen=True)
+class LabelRows:
+    """The rows read of some labels, sorted by label and id."""
+
+    label_ids: IntArray  # the labels, ascending
+    rows: RowBlock  # with vectors
+    norms: Float64Array  # of the rows in the metric
 
 
 @dataclass(frozen=True)
@@ -177,25 +191,48 @@ class RowReader:
     def _read(
         self, part: slice, labels: Sequence[IntArray], found: Sequence[FoundRows], left_out: Sequence[IntArray]
     ) -> GatheredRows:
-        store, most = self.store, self.limits.rows
-        union = np.unique(np.concatenate([*labels, np.empty(0, np.int64)]))
-        blocks = list(store.rows_of_labels(union, self._columns(), most)) if len(union) else []
+        read = self.label_rows(np.unique(np.concatenate([*labels, np.empty(0, np.int64)])))
+        return self.gathered(read, labels, [FoundRows(f.ids[part], f.label_ids[part]) for f in found], left_out)
+
+    def label_rows(self, label_ids: IntArray) -> LabelRows:
+        """Read labels, given ascending: of each as many rows as the limits allow."""
+        store = self.store
+        blocks = list(store.rows_of_labels(label_ids, self._columns(), self.limits.rows)) if len(label_ids) else []
         rows = join_rows([*blocks, empty_rows(store.means.shape[1])])
-        order = np.lexsort((rows.ids, rows.label_ids))
-        rows = _taken(rows, order)
-        near = np.concatenate([f.ids[part][store.counts[f.label_ids[part]] > most] for f in found] or [rows.ids[:0]])
-        near = np.setdiff1d(near[near >= 0], rows.ids)
-        extra = store.rows_of_ids(near, self._columns()) if len(near) else empty_rows(store.means.shape[1])
-        norms = np.concatenate([self._norms_of_labels(rows), self._norms_of(extra)])
-        starts = np.searchsorted(rows.label_ids, union)
-        ends = np.searchsorted(rows.label_ids, union, side="right")
-        every = join_rows([rows, extra])
+        rows = _taken(rows, np.lexsort((rows.ids, rows.label_ids)))
+        return LabelRows(label_ids, rows, self._norms_of_labels(rows))
+
+    def gathered(
+        self,
+        read: LabelRows,
+        labels: Sequence[IntArray],
+        found: Sequence[FoundRows],
+        left_out: Sequence[IntArray] = (),
+    ) -> GatheredRows:
+        """Return the rows to compare some queries with: those that were read, and those found in too large labels.
+
+        Args:
+            read: rows of all labels of the queries, and perhaps of others.
+            labels: for each query its labels.
+            found: rows that the search found for the queries.
+            left_out: ids to leave out, per query.
+        """
+        store, rows, most = self.store, read.rows, self.limits.rows
+        near = [np.where((f.ids >= 0) & (store.counts[f.label_ids] > most), f.ids, -1) for f in found]
+        every_near = np.unique(np.concatenate([rows.ids[:0], *(ids.ravel() for ids in near)]))
+        new = np.setdiff1d(every_near[every_near >= 0], rows.ids)
+        extra = store.rows_of_ids(new, self._columns()) if len(new) else empty_rows(store.means.shape[1])
+        every, norms = join_rows([rows, extra]), np.concatenate([read.norms, self._norms_of(extra)])
+        by_id = np.argsort(every.ids, kind="stable")
+        starts = np.searchsorted(rows.label_ids, read.label_ids)
+        ends = np.searchsorted(rows.label_ids, read.label_ids, side="right")
         of_queries = []
         for number, wanted in enumerate(labels):
-            places = np.searchsorted(union, wanted)
+            places = np.searchsorted(read.label_ids, wanted)
             own = np.concatenate([np.arange(starts[p], ends[p]) for p in places] or [np.empty(0, np.int64)])
-            ids = np.concatenate([f.ids[part.start + number] for f in found] or [near[:0]])
-            own = np.concatenate([own, len(rows) + np.flatnonzero(np.isin(extra.ids, ids))])
+            ids = np.concatenate([rows.ids[:0], *(of[number] for of in near)])
+            more = by_id[np.searchsorted(every.ids, np.unique(ids[ids >= 0]), sorter=by_id)]
+            own = np.concatenate([own, np.setdiff1d(more, own)])  # whatever other queries read
             if len(left_out):
                 own = own[~np.isin(every.ids[own], left_out[number])]
             of_queries.append(own)
@@ -241,20 +278,6 @@ class RowReader:
             self._kept += len(norms)
             while self._kept > _NORMS_KEPT:
                 self._kept -= len(self._norms.popitem(last=False)[1])
-
-
-def join_rows(blocks: Sequence[RowBlock]) -> RowBlock:
-    """Join blocks of rows that have vectors, and norms or not."""
-    blocks = [block for block in blocks if len(block)] or list(blocks[:1])
-    if len(blocks) == 1:
-        return blocks[0]
-    norms = [block.norms for block in blocks if block.norms is not None]
-    return RowBlock(
-        np.concatenate([block.ids for block in blocks]),
-        np.concatenate([block.label_ids for block in blocks]),
-        np.concatenate([_vectors(block) for block in blocks]),
-        norms=np.concatenate(norms) if len(norms) == len(blocks) else None,
-    )
 
 
 def _taken(rows: RowBlock, order: IntArray) -> RowBlock:

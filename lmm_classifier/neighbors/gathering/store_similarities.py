@@ -19,11 +19,14 @@ from lmm_classifier.core.linalg import ReproducibleMatmul64
 from lmm_classifier.core.protocols import RowStore
 from lmm_classifier.core.rows import RowBlock
 from lmm_classifier.neighbors.gallery import ProjectedMetric, directions
+from lmm_classifier.neighbors.gathering.compared_pairs import ComparedPairs, Competing
 from lmm_classifier.neighbors.gathering.gathered import GatheredSimilarities, RowsInSpace, UnreadLabels
+from lmm_classifier.neighbors.gathering.left_out_rows import LeftOutRows
 from lmm_classifier.neighbors.gathering.left_out_shortlist import LeftOutPairs
 from lmm_classifier.neighbors.gathering.reading import (
     FoundRows,
     GatheredRows,
+    LabelRows,
     ReadingLimits,
     RowReader,
     competing_labels,
@@ -38,6 +41,7 @@ _AT_ONCE = 1 << 22  # queries times labels at a time: 34 MB in float64
 _MOST_QUERIES = 64
 
 Both = tuple[GatheredSimilarities, GatheredSimilarities]  # in the space of the index, in the metric
+ToMeans = tuple[tuple[Float64Array, Float64Array], tuple[Float64Array, Float64Array]]  # cosines, distances: in both
 Cosines = Callable[[RowsInSpace, IntArray, IntArray], Float64Array]  # of pairs of a query and a row
 
 
@@ -133,25 +137,47 @@ class StoreComparison:
         plain = Downdate.of(counts, self.store.means, 0.0, centered=False)
         return plain, Downdate.of(counts, self._metric_means.means, self._downdate, centered=True)
 
-    def compare(self, queries: Float32Array, left_out: Sequence[IntArray] = ()) -> Both:
-        """Compare queries (n, d) with the store, without the rows whose ids `left_out` has per query, if given."""
+    def compare(
+        self, queries: Float32Array, left_out: Sequence[IntArray] = (), pairs: ComparedPairs | None = None
+    ) -> Both:
+        """Compare queries (n, d) with the store, without the rows whose ids `left_out` has per query, if given.
+
+        `pairs` are those of the queries, where they were compared already.
+        """
+        mapped = self._mapped(queries)
+        to_means = self._to_means(mapped, left_out)
+        if pairs is not None:
+            return self._joined(mapped.embeddings, to_means, pairs)
+        return self._gathered(mapped.embeddings, to_means, (mapped.plain, mapped.in_metric), left_out)
+
+    def competing(self, queries: Float32Array, left_out: Sequence[IntArray] = ()) -> Competing:
+        """Return what competes for queries (n, d), as `compare` finds it."""
+        mapped = self._mapped(queries)
+        return self._competing(mapped.embeddings, self._to_means(mapped, left_out), left_out)
+
+    def label_rows(self, label_ids: IntArray) -> LabelRows:
+        """Read the rows of some labels, given ascending."""
+        return self._reader.label_rows(label_ids)
+
+    def pairs(
+        self, queries: Float32Array, read: LabelRows, competing: Competing, left_out: Sequence[IntArray] = ()
+    ) -> ComparedPairs:
+        """Compare queries (n, d) with rows that were read, which are those of all labels in `competing`."""
+        mapped = self._mapped(queries)
+        gathered = self._reader.gathered(read, competing.labels, competing.found, left_out)
+        return self._compared_pairs(gathered, 0, (mapped.plain, mapped.in_metric))
+
+    def _mapped(self, queries: Float32Array) -> _MappedQueries:
         embeddings, norms = directions(queries)
-        mapped, mapped_norms = directions(self.metric.whiten(embeddings))
-        gone = _LeftOutRows.read(self.store, left_out)
-        of_plain = self._plain_means.compare(embeddings, norms, gone.changed(self.store.means, self.store.counts))
+        return _MappedQueries(embeddings, norms, *directions(self.metric.whiten(embeddings)))
+
+    def _to_means(self, queries: _MappedQueries, left_out: Sequence[IntArray]) -> ToMeans:
+        gone = LeftOutRows.read(self.store, left_out)
+        plain, in_metric = queries.embeddings
+        of_plain = self._plain_means.compare(plain, queries.norms, gone.changed(self.store.means, self.store.counts))
         changed = gone.changed(self._rooted_means, self.store.counts, self.metric.power_normalize)
         changed = [[(label, count, self._projected.mapped(mean[None])[0]) for label, count, mean in c] for c in changed]
-        of_metric = self._metric_means.compare(mapped, mapped_norms, changed)
-
-        def cosines_plain(space: RowsInSpace, of: IntArray, rows: IntArray) -> Float64Array:
-            return space.products(embeddings, of, rows)
-
-        def cosines_in_metric(space: RowsInSpace, of: IntArray, rows: IntArray) -> Float64Array:
-            norms = np.sqrt(space.squares(rows))
-            products = space.products(mapped, of, rows)
-            return np.asarray(np.where(norms > _TINY, products / np.maximum(norms, _TINY), 0))
-
-        return self._gathered((embeddings, mapped), (of_plain, of_metric), (cosines_plain, cosines_in_metric), left_out)
+        return of_plain, self._metric_means.compare(in_metric, queries.mapped_norms, changed)
 
     def leave_out(self, rows: RowBlock, labels: Sequence[IntArray] | None = None) -> Both:
         """Compare rows of the store (b,), with vectors, each with the store without it; exact but for the search.
@@ -178,27 +204,31 @@ class StoreComparison:
     def _gathered(
         self,
         embeddings: tuple[Float32Array, Float32Array],
-        to_means: tuple[tuple[Float64Array, Float64Array], tuple[Float64Array, Float64Array]],
+        to_means: ToMeans,
         cosines: tuple[Cosines, Cosines],
         left_out: Sequence[IntArray],
         labels: Sequence[IntArray] | None = None,
     ) -> Both:
-        found: list[FoundRows] = []
-        if labels is None:
-            found = self._search(embeddings, left_out)
-            labels = competing_labels(self.limits, to_means[1 if self._scores_in_metric else 0][0], *found)
-        parts = list(self._compared(labels, found, left_out, cosines))
+        competing = self._competing(embeddings, to_means, left_out) if labels is None else Competing(labels, [])
+        read = self._reader.read(competing.labels, competing.found, left_out)
+        parts = [self._compared_pairs(gathered, part.start, cosines) for part, gathered in read]
+        return self._joined(embeddings, to_means, ComparedPairs.following(parts))
+
+    def _competing(
+        self, embeddings: tuple[Float32Array, Float32Array], to_means: ToMeans, left_out: Sequence[IntArray]
+    ) -> Competing:
+        found = self._search(embeddings, left_out)
+        cosines_to_means = to_means[1 if self._scores_in_metric else 0][0]
+        return Competing(competing_labels(self.limits, cosines_to_means, *found), found)
+
+    def _joined(
+        self, embeddings: tuple[Float32Array, Float32Array], to_means: ToMeans, compared: ComparedPairs
+    ) -> Both:
         both = []
-        for space in (0, 1):
-            pairs = QueryRowPairs(
-                len(embeddings[0]),
-                np.concatenate([np.empty(0, np.int64), *(part[0] for part in parts)]),
-                np.concatenate([np.empty(0, np.int64), *(part[1] for part in parts)]),
-                np.concatenate([np.empty(0), *(part[3][space] for part in parts)]),
-            )
-            label_ids = np.concatenate([np.empty(0, np.int64), *(part[2] for part in parts)])
+        for space, cosines in enumerate((compared.plain, compared.in_metric)):
+            pairs = QueryRowPairs(len(embeddings[0]), compared.queries, compared.ids, cosines)
             unread = self.unread if bool(space) == self._scores_in_metric else UnreadLabels()
-            both.append(GatheredSimilarities(embeddings[space], pairs, label_ids, *to_means[space], unread))
+            both.append(GatheredSimilarities(embeddings[space], pairs, compared.label_ids, *to_means[space], unread))
         return both[0], both[1]
 
     def _search(self, embeddings: tuple[Float32Array, Float32Array], left_out: Sequence[IntArray]) -> list[FoundRows]:
@@ -212,19 +242,12 @@ class StoreComparison:
         found = [neighbors, in_space]
         return [rows.without(left_out) for rows in found] if spare else found
 
-    def _compared(
-        self,
-        labels: Sequence[IntArray],
-        found: Sequence[FoundRows],
-        left_out: Sequence[IntArray],
-        cosines: tuple[Cosines, Cosines],
-    ) -> Iterator[tuple[IntArray, IntArray, IntArray, list[Float64Array]]]:
-        """Yield queries, ids and labels (P,) of pairs, and their cosines in both spaces, part by part."""
-        for part, gathered in self._reader.read(labels, found, left_out):
-            queries, rows = gathered.pairs()
-            queries = queries + part.start
-            found_cosines = [of(space, queries, rows) for of, space in zip(cosines, self._spaces(gathered))]
-            yield queries, gathered.rows.ids[rows], gathered.rows.label_ids[rows], found_cosines
+    def _compared_pairs(self, gathered: GatheredRows, start: int, cosines: tuple[Cosines, Cosines]) -> ComparedPairs:
+        """Return the pairs with their cosines in both spaces; the first query has the number `start`."""
+        queries, rows = gathered.pairs()
+        queries = queries + start
+        found = [of(space, queries, rows) for of, space in zip(cosines, self._spaces(gathered))]
+        return ComparedPairs(queries, gathered.rows.ids[rows], gathered.rows.label_ids[rows], *found)
 
     def _spaces(self, gathered: GatheredRows) -> tuple[RowsInSpace, RowsInSpace]:
         vectors = np.asarray(gathered.rows.vectors, np.float32)
@@ -233,30 +256,25 @@ class StoreComparison:
 
 
 @dataclass(frozen=True)
-class _LeftOutRows:
-    """The rows that are left out of each query."""
+class _MappedQueries:
+    """n queries in the space of the index and in the metric: directions and norms."""
 
-    rows: RowBlock  # each once, by id
-    of_queries: Sequence[IntArray]  # ids, per query
+    directions: Float32Array  # (n, d)
+    norms: Float64Array  # (n,)
+    mapped: Float32Array  # (n, e)
+    mapped_norms: Float64Array  # (n,)
 
-    @classmethod
-    def read(cls, store: RowStore, of_queries: Sequence[IntArray]) -> _LeftOutRows:
-        ids = np.unique(np.concatenate([np.empty(0, np.int64), *of_queries]))
-        rows = store.rows_of_ids(ids, ("vectors",)) if len(ids) else RowBlock(ids, ids)
-        return cls(rows, of_queries)
+    @property
+    def embeddings(self) -> tuple[Float32Array, Float32Array]:
+        """The directions in both spaces."""
+        return self.directions, self.mapped
 
-    def changed(
-        self, means: Float64Array, counts: IntArray, power_normalize: bool = False
-    ) -> list[list[tuple[int, int, Float64Array]]]:
-        """Return for each query the labels that lose rows, with their remaining count and their mean (d,)."""
-        changes = []
-        for ids in self.of_queries:
-            places = np.searchsorted(self.rows.ids, np.unique(ids))
-            label_ids, lost = self.rows.label_ids[places], []
-            for label in np.unique(label_ids).tolist():
-                vectors = np.asarray(self.rows.vectors, np.float32)[places[label_ids == label]]
-                rooted = apply_power_normalization(vectors, power_normalize).astype(np.float64)
-                count = int(counts[label]) - len(vectors)
-                lost.append((label, count, (means[label] * counts[label] - rooted.sum(axis=0)) / max(count, 1)))
-            changes.append(lost)
-        return changes
+    def plain(self, space: RowsInSpace, of: IntArray, rows: IntArray) -> Float64Array:
+        """Return the cosines (P,) of pairs in the space of the index."""
+        return space.products(self.directions, of, rows)
+
+    def in_metric(self, space: RowsInSpace, of: IntArray, rows: IntArray) -> Float64Array:
+        """Return the cosines (P,) of pairs in the metric."""
+        norms = np.sqrt(space.squares(rows))
+        products = space.products(self.mapped, of, rows)
+        return np.asarray(np.where(norms > _TINY, products / np.maximum(norms, _TINY), 0))

@@ -13,6 +13,7 @@ from lmm_classifier.core.arrays import Float32Array, IntArray
 from lmm_classifier.core.errors import ConfigError
 from lmm_classifier.core.numerics import log_softmax
 from lmm_classifier.index.backends.store_index import StoreIndex
+from lmm_classifier.neighbors.gathering.compared_pairs import ComparedPairs
 from lmm_classifier.neighbors.gathering.reading import ReadingLimits
 from lmm_classifier.neighbors.gathering.store_similarities import StoreComparison
 from lmm_classifier.neighbors.novelty import NEIGHBORS, signals_with_neighbors
@@ -26,6 +27,7 @@ class StoreRetriever:
     index: StoreIndex
     fit: EncoderFit
     comparison: StoreComparison
+    pairs: ComparedPairs | None = None  # of the queries that will be scored, where they were compared already
 
     @classmethod
     def open(cls, index: StoreIndex, fit: EncoderFit) -> StoreRetriever:
@@ -54,7 +56,7 @@ class StoreRetriever:
 
     def score(self, vectors: Float32Array, left_out: Sequence[IntArray]) -> EncoderScores:
         """Score encoder vectors (n, dim); the rows whose ids `left_out` has for each query, if any, do not count."""
-        plain, in_metric = self.comparison.compare(self.index.queries(vectors), left_out)
+        plain, in_metric = self.comparison.compare(self.index.queries(vectors), left_out, self.pairs)
         rule, familiarity = self.fit.rule, self.fit.familiarity
         neighbors = plain.labels_of_nearest(NEIGHBORS)
         signals = signals_with_neighbors(neighbors, plain, in_metric, familiarity.knn_distance)
