@@ -13,7 +13,7 @@ import numpy as np
 
 from benchmarks.discovery_data import FOLDERS, labeled_vectors
 from benchmarks.quality_data import LabeledVectors, drawn_as_new, index_of
-from benchmarks.rows import Better, Row, run_part, where
+from benchmarks.rows import Better, Row, where
 from lmm_classifier.calibration.fit import fit_by_leave_one_out
 from lmm_classifier.calibration.predictions import HeldOutPredictions
 from lmm_classifier.calibration.priors.bias_correction import BiasCorrection
@@ -26,7 +26,7 @@ from lmm_classifier.neighbors.config import RetrievalConfig
 from lmm_classifier.neighbors.novelty import keep_known_threshold
 from lmm_classifier.pipeline.retrieval.encoder_retriever import EncoderRetriever
 
-COMMAND = "python -m benchmarks.discovery_drift"
+COMMAND = "python -m benchmarks.discovery --only drift"
 SPLITS, ORDERS = 15, 10  # of each dataset: 300 streams of the two
 LEFT_OUT = 2  # labels that come later
 CHANGE_AT, LENGTH = 100, 500  # images
@@ -223,7 +223,3 @@ def rows(quick: bool) -> list[Row]:
         *change_rows(images, draws),
         *prior_rows(images, splits, 2),
     ]
-
-
-if __name__ == "__main__":
-    run_part("discovery_drift", __doc__, rows)

@@ -12,7 +12,7 @@ import numpy as np
 
 from benchmarks.discovery_data import FOLDERS, labeled_vectors
 from benchmarks.quality_data import LabeledVectors, few, index_of, split
-from benchmarks.rows import Better, Row, run_part, where
+from benchmarks.rows import Better, Row, where
 from lmm_classifier.calibration.fit import fit_by_leave_one_out
 from lmm_classifier.calibration.fusion.encoder_fit import EncoderFit
 from lmm_classifier.calibration.unlabeled.learned_metric import LearnedMetric
@@ -21,7 +21,7 @@ from lmm_classifier.core.metrics import expected_calibration_error
 from lmm_classifier.neighbors.config import RetrievalConfig
 from lmm_classifier.pipeline.retrieval.encoder_retriever import EncoderRetriever
 
-COMMAND = "python -m benchmarks.discovery_few_examples"
+COMMAND = "python -m benchmarks.discovery --only few_examples"
 PER_LABEL = {4: 2.0, 8: 1.0}  # examples per label -> goal, points of accuracy gained
 DRAWS, IMAGES = 20, 600
 LEAST = -0.7  # points: no dataset may lose more
@@ -101,7 +101,3 @@ def rows(quick: bool) -> list[Row]:
     """Measure all; quickly with few draws."""
     images = {name: labeled_vectors(name) for name in FOLDERS}
     return list(measure(images, 2 if quick else DRAWS))
-
-
-if __name__ == "__main__":
-    run_part("discovery_few_examples", __doc__, rows)

@@ -14,7 +14,7 @@ import numpy as np
 
 from benchmarks.discovery_data import labeled_vectors
 from benchmarks.quality_data import LabeledVectors, Task, drawn_rows, index_of, split
-from benchmarks.rows import Better, Row, run_part, where
+from benchmarks.rows import Better, Row, where
 from lmm_classifier.calibration.calibration import Calibration
 from lmm_classifier.calibration.fit import fit_by_leave_one_out
 from lmm_classifier.calibration.guarantees.outlook import guarantee_of
@@ -265,7 +265,3 @@ def _row(name: str, values: Sequence[float], unit: str, goal: float | None = Non
     against = f"vectors of lite; standard error {error:.1f}"
     spread = f"{min(values):.1f} to {max(values):.1f}"
     return Row(name, round(float(np.mean(values)), 1), unit, goal, better, against, where(), COMMAND, spread)
-
-
-if __name__ == "__main__":
-    run_part("discovery_hierarchy", __doc__, rows)

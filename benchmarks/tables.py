@@ -36,6 +36,13 @@ PARTS: dict[str, tuple[str, tuple[str, ...]]] = {
     "proposals": ("discovery", ("clicks saved", "new images right", "purity", "known images in", "number of new")),
     "new_labels_met": ("discovery", ("new labels met",)),
     "next_labels": ("discovery", ("labels a class", "mean gain over random order")),
+    "coarse_labels": (
+        "discovery",
+        ("answered at some level", "more than labels alone", "wrong coarse answers", "draws that break", "draws with"),
+    ),
+    "drift": ("discovery", ("drift",)),
+    "priors": ("discovery", ("priors",)),
+    "few_examples": ("discovery", ("few examples",)),
     "calibration": ("quality", ("calibration",)),
     "repeated_objects": ("repeated_objects", ("",)),
     "pipeline": ("accuracy", ("",)),

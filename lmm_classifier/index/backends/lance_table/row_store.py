@@ -27,7 +27,9 @@ from lmm_classifier.neighbors.rescoring import QueryRowPairs, dots
 _ROWS = 8192  # in a block
 _LISTED = 512  # content hashes in one condition
 _ADDRESS = 32  # bits of a row's address for its place in a fragment; those above number the fragment
-_FEWEST_LISTS, _MOST_LISTS = 40, 256  # of an index that are searched for a query; between these, half of them
+# Lists of an index that are searched for a query; between these numbers, half of them. Of 98 lists of 400,000 drawn
+# rows, 16 had 86 % of the ten nearest rows, 32 had 98.6 % and 49 all of them. A list more takes about 0.1 ms.
+_FEWEST_LISTS, _MOST_LISTS = 40, 256
 _REFINED = 10  # so many rows are compared exactly for each that is wanted
 
 
