@@ -138,7 +138,7 @@ def test_memory_is_bounded():
         peak = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
     assert (found.images, found.sampled_out) == (100_000, 50)
-    assert len(found.groups[0].members) > 15_000
+    assert max(len(group.members) for group in found.groups) > 15_000
     assert peak < 5 * vectors.nbytes + 800e6
 
 
