@@ -15,18 +15,12 @@ from lmm_classifier.pipeline.calibrator import calibrate_index
 from lmm_classifier.server.reviewing.values import SHOWN_ITEMS
 from tests.helpers.browser import Visit
 from tests.helpers.datasets import offline_config
-from tests.helpers.encoders import ColorEncoder, draw_sides
+from tests.helpers.encoders import ColorEncoder, draw_color, draw_sides
 from tests.helpers.live_server import LiveServer
 from tests.helpers.server_process import got
 
 YELLOW = (170, 170, 0)  # a label that the index does not have
 EACH = 14  # more than are sent whole
-
-
-def draw(file, color, seed):
-    """Draw a noisy image."""
-    pixels = np.random.default_rng(seed).integers(0, 70, (16, 16, 3)) + np.array(color)
-    Image.fromarray(pixels.astype(np.uint8)).save(file, "PNG")
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +35,7 @@ def made(tmp_path_factory):
     draw_sides(root / "inbox" / "new", count=2, seed=3)
     (root / "inbox" / "new" / "yellow").mkdir()
     for place in range(EACH):
-        draw(root / "inbox" / "new" / "yellow" / f"{place:02}.png", YELLOW, place)
+        draw_color(root / "inbox" / "new" / "yellow" / f"{place:02}.png", YELLOW, place)
     draw_sides(root / "inbox" / "known", count=6, seed=7)
     return root
 

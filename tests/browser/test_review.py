@@ -5,15 +5,13 @@ import re
 import shutil
 import signal
 
-import numpy as np
 import pytest
-from PIL import Image
 from playwright.sync_api import expect
 
 from lmm_classifier.index.build.builder import build_index_from_directory
 from lmm_classifier.pipeline.calibrator import calibrate_index
 from tests.helpers.datasets import offline_config
-from tests.helpers.encoders import ColorEncoder, draw_sides
+from tests.helpers.encoders import ColorEncoder, draw_color, draw_sides
 from tests.helpers.live_server import LiveServer
 from tests.helpers.server_process import ServerProcess, got
 
@@ -21,12 +19,6 @@ HOSTILE = (b"<img src=x onerror=alert(1)>.png", '\u202egnp.\u202dx"\u2028.png'.e
 LABEL = '"><img src=x onerror=alert(1)>..'
 COLORS = {"yellow": (170, 170, 0), "cyan": (0, 170, 170), "magenta": (170, 0, 170), "white": (170, 170, 170)}
 PATIENCE = 30_000  # milliseconds
-
-
-def draw(file, color, seed):
-    """Draw a noisy image of a color that the index does not have."""
-    pixels = np.random.default_rng(seed).integers(0, 70, (16, 16, 3)) + np.array(color)
-    Image.fromarray(pixels.astype(np.uint8)).save(file, "PNG")
 
 
 @pytest.fixture(scope="module")
@@ -40,9 +32,9 @@ def made(tmp_path_factory):
         folder = root / "inbox" / "new" / name
         folder.mkdir(parents=True)
         for place in range(7):
-            draw(folder / f"{place}.png", color, (number, place))
+            draw_color(folder / f"{place}.png", color, (number, place))
     for place, name in enumerate(HOSTILE):
-        draw(os.fsencode(root / "inbox" / "new") + b"/" + name, COLORS["yellow"], (9, place))
+        draw_color(os.fsencode(root / "inbox" / "new") + b"/" + name, COLORS["yellow"], (9, place))
     return root
 
 

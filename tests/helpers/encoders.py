@@ -66,6 +66,12 @@ class NoiseEncoder(RecordingEncoder):
 SIDES = ("blue_left", "blue_right", "green", "red")
 
 
+def draw_color(file, color, seed):
+    """Draw a noisy image of a color, such as one that no label of `draw_sides` has."""
+    pixels = np.random.default_rng(seed).integers(0, 70, (16, 16, 3)) + np.array(color)
+    Image.fromarray(pixels.astype(np.uint8)).save(file, "PNG")
+
+
 def draw_sides(root, count=10, seed=0):
     """Draw images as `root/<label>/NN.png` whose labels `ColorEncoder` tells apart, but for two of one color.
 
