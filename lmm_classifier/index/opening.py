@@ -8,6 +8,7 @@ from dataclasses import replace
 from lmm_classifier.core.errors import ConfigError
 from lmm_classifier.core.index_location import IndexLocation, index_location
 from lmm_classifier.embeddings.whitening import IdentityTransform
+from lmm_classifier.index.backends.cached_rows import rows_near_here
 from lmm_classifier.index.backends.lance_table.calibrations import get_calibration
 from lmm_classifier.index.backends.lance_table.row_store import LanceRowStore
 from lmm_classifier.index.backends.memory_rows import MemoryRowStore
@@ -70,7 +71,7 @@ def _of_table(url: str) -> StoreIndex:
     calibration, number = get_calibration(url)
     vectors = tuple(EncoderVectors(arrays, lambda: ()) for arrays in store.about.extras.transforms)
     contents = IndexContents(manifest, store.label_names, (), (), vectors, calibration=calibration)
-    return StoreIndex(store, replace(contents, stamp=f"{store.version} {number}"))
+    return StoreIndex(rows_near_here(store, url), replace(contents, stamp=f"{store.version} {number}"))
 
 
 def _require_one(encoders: int, is_plain: bool, location: IndexLocation) -> None:
