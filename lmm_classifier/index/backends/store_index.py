@@ -62,6 +62,11 @@ class StoreIndex(Index):
         """Raise ConfigError: the rows are not in memory."""
         self._refuse("this use of the index")
 
+    @property
+    def label_counts(self) -> IntArray:
+        """Return the number of rows of each label, (C,)."""
+        return self.store.counts
+
     def vectors(self) -> Float32Array:
         """Raise ConfigError: the rows are not in memory."""
         self._refuse("reading all vectors")

@@ -13,8 +13,8 @@ from lmm_classifier.calibration.fit import fit_by_leave_one_out
 from lmm_classifier.calibration.loading import usable_calibration
 from lmm_classifier.calibration.predictions import HeldOutPredictions
 from lmm_classifier.calibration.priors.prior_estimate import PriorEstimate
-from lmm_classifier.calibration.sparse.store_fit import fit_through_store
-from lmm_classifier.calibration.sparse.store_loading import usable_store_calibration
+from lmm_classifier.calibration.sparse.store_fit import fit_through_stores
+from lmm_classifier.calibration.sparse.store_loading import stores_version, usable_store_calibration
 from lmm_classifier.core.arrays import Float32Array, IntArray
 from lmm_classifier.core.fingerprint import encoder_names
 from lmm_classifier.core.progress import ProgressCallback
@@ -73,7 +73,7 @@ class Retriever:
         """
         first = indexes[0]
         if isinstance(first, StoreIndex):
-            return cls._of_store(config, first, labels, progress)
+            return cls._of_stores(config, indexes, labels, progress)
         spec = make_rule(config, first.label_ids, len(first.label_names))
         stored = usable_calibration(first.contents, spec, [index.encoder for index in indexes])
         other_vectors: list[Float32Array | None] = [None] * len(indexes)
@@ -103,19 +103,25 @@ class Retriever:
         return cls(encoders, calibration, stored, _similarity_encoder(config, calibration), fitted, is_carried)
 
     @classmethod
-    def _of_store(
+    def _of_stores(
         cls,
         config: RetrievalConfig,
-        index: StoreIndex,
+        indexes: Sequence[Index],
         labels: Sequence[str] | None,
         progress: ProgressCallback | None,
     ) -> Retriever:
+        stored_indexes = [index for index in indexes if isinstance(index, StoreIndex)]
+        first, stores = stored_indexes[0], [index.store for index in stored_indexes]
         if labels is not None:
-            index.only(labels)
-        spec = make_store_rule(config, len(index.label_names), ReadingLimits())
-        stored = usable_store_calibration(index.contents, index.store.version, spec)
-        calibration = stored or fit_through_store(config, index.store, progress=progress)[0]
-        return cls((StoreRetriever.open(index, calibration.fits[0]),), calibration, stored, 0)
+            first.only(labels)
+        spec = make_store_rule(config, len(first.label_names), ReadingLimits())
+        places = [index.encoder for index in indexes]
+        stored = usable_store_calibration(first.contents, stores_version(stores), spec, places)
+        calibration = stored or fit_through_stores(config, stores, progress=progress)[0]
+        encoders = tuple(
+            StoreRetriever.open(index, fit) for index, fit in zip(stored_indexes, calibration.fits, strict=True)
+        )
+        return cls(encoders, calibration, stored, _similarity_encoder(config, calibration))
 
     @property
     def index(self) -> Index:

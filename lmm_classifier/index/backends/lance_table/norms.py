@@ -12,6 +12,7 @@ from lmm_classifier.core.arrays import Float32Array, Float64Array
 from lmm_classifier.core.rows import ColumnName, RowBlock
 from lmm_classifier.index.backends.lance_table.datasets import arrow, translated
 from lmm_classifier.index.backends.lance_table.finishing import mark_finished
+from lmm_classifier.index.backends.lance_table.layout import ABOUT_VERSION, FINISHED, ROWS, part
 
 
 def norm_column(metric: str, encoder: int) -> str:
@@ -44,10 +45,21 @@ def with_norms(
                 yield types.record_batch([types.array(values)], schema=schema)
 
     with translated(source):
-        newest = dataset.checkout_version(dataset.version)
+        newest = _newest(dataset, source)
+        if column in newest.schema.names:
+            return newest
         newest.add_columns(types.RecordBatchReader.from_batches(schema, batches()))
         of_others = [name for name in newest.schema.names if name != column and name.startswith(_prefix(column))]
         if of_others:
             newest.drop_columns(of_others)
         mark_finished(newest)
     return newest
+
+
+def _newest(dataset: Any, source: str) -> Any:
+    """Return the newest version of the same rows: another encoder, or another program, may have added its column."""
+    found = part(source, ROWS).open_if_there(FINISHED)
+    about = ABOUT_VERSION.encode()
+    if found is None or found.schema.metadata[about] != dataset.schema.metadata[about]:
+        return dataset.checkout_version(dataset.version)
+    return found

@@ -70,6 +70,10 @@ class LanceRowStore:
             )
         return cls(url, dataset, about, encoder)
 
+    def of_encoder(self, encoder: int) -> LanceRowStore:
+        """Return the same version of the rows with the vectors of another encoder."""
+        return LanceRowStore(self.url, self._dataset, self.about, encoder)
+
     def with_norms(
         self, metric: str, norms: Callable[[Float32Array], Float64Array], *, store: bool = True
     ) -> LanceRowStore:
