@@ -26,6 +26,7 @@ from lmm_classifier.core.errors import CalibrationError
 from lmm_classifier.core.index_location import IndexLocation
 from lmm_classifier.core.progress import ProgressOption
 from lmm_classifier.core.progress_display import displayed
+from lmm_classifier.data.readers.dataset_spec import DatasetSpec
 from lmm_classifier.index.backends.store_index import StoreIndex
 from lmm_classifier.index.formats import write_calibration
 from lmm_classifier.neighbors.config import RetrievalConfig
@@ -124,5 +125,11 @@ def _notes(
 ) -> Iterator[str]:
     yield "the examples stay in the store: how many unknown images are accepted is not estimated"
     yield from fusion_notes(index, calibration, config)
+    dataset = DatasetSpec.from_stored(index.manifest.image_root)
+    if dataset.label_from == "path" and config.hierarchy is None and not index.contents.paths:
+        yield (
+            "the folders above the labels give no coarse labels, because the paths of all examples are not in memory. "
+            "Write them to a file and name it as `hierarchy`"
+        )
     if isinstance(state, Stale) and state.remedy == OTHER_RULE:
         yield f"the former calibration is replaced. {state.reason}"
