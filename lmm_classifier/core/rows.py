@@ -10,7 +10,7 @@ import numpy as np
 
 from lmm_classifier.core.arrays import Float32Array, Float64Array, IntArray
 
-ColumnName = Literal["vectors", "contents", "paths", "norms"]
+ColumnName = Literal["vectors", "contents", "paths", "all_paths", "norms"]
 
 
 @dataclass(frozen=True)
@@ -33,11 +33,12 @@ class RowBlock:
     label_ids: IntArray  # (m,) positions in `label_names` of the store
     vectors: Float32Array | None = None  # (m, d) normalized, in the space of the search
     contents: Sequence[str] | None = None  # m SHA-256 of the images, hexadecimal
-    paths: Sequence[str] | None = None  # m ids of the images
+    paths: Sequence[str] | None = None  # m ids of the images; of copies, the first
     norms: Float64Array | None = None  # (m,) of the rows in the metric of the store
+    all_paths: Sequence[Sequence[str]] | None = None  # m times the ids of all images with this content and label
 
     def __post_init__(self) -> None:
-        columns = (self.label_ids, self.vectors, self.contents, self.paths, self.norms)
+        columns = (self.label_ids, self.vectors, self.contents, self.paths, self.norms, self.all_paths)
         lengths = {len(self.ids)} | {len(column) for column in columns if column is not None}
         if len(lengths) > 1:
             raise ValueError(f"expected columns of one length, got {sorted(lengths)}")
@@ -49,7 +50,7 @@ class RowBlock:
 def empty_rows(width: int) -> RowBlock:
     """Return no rows, with all columns; `width` numbers are in a vector."""
     none = np.empty(0, np.int64)
-    return RowBlock(none, none, np.empty((0, width), np.float32), (), (), np.empty(0))
+    return RowBlock(none, none, np.empty((0, width), np.float32), (), (), np.empty(0), ())
 
 
 def join_rows(blocks: Sequence[RowBlock]) -> RowBlock:

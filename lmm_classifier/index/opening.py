@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 from lmm_classifier.core.errors import ConfigError
 from lmm_classifier.core.index_location import IndexLocation, index_location
@@ -69,10 +68,19 @@ def _of_table(url: str) -> tuple[StoreIndex, ...]:
         _require_plain([entry.transform == IdentityTransform.name for entry in manifest.encoders], url)
     first = LanceRowStore.open(url)
     stores = [first, *(first.of_encoder(place) for place in range(1, len(first.manifest.encoders)))]
-    calibration, number = get_calibration(url)
-    vectors = tuple(EncoderVectors(arrays, lambda: ()) for arrays in first.about.extras.transforms)
-    contents = IndexContents(first.manifest, first.label_names, (), (), vectors, calibration=calibration)
-    contents = replace(contents, stamp=f"{first.version} {number}")
+    extras, (calibration, number) = first.about.extras, get_calibration(url)
+    vectors = tuple(EncoderVectors(arrays, lambda: ()) for arrays in extras.transforms)
+    contents = IndexContents(
+        first.manifest,
+        first.label_names,
+        (),
+        (),
+        vectors,
+        calibration=calibration,
+        dismissals=extras.dismissals,
+        milliseconds=extras.milliseconds,
+        stamp=f"{first.version} {number}",
+    )
     return tuple(
         StoreIndex(rows_near_here(store, f"{url} {place}"), contents, place) for place, store in enumerate(stores)
     )

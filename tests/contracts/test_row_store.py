@@ -84,6 +84,17 @@ def listed(block):
 ALL = ("vectors", "contents", "paths", "norms")
 
 
+def test_all_ids_of_a_row(store, expected):
+    """The copies of an image under one label are one row, which has all of their ids, ascending."""
+    rows = [row for block in store.blocks(("paths", "all_paths")) for row in zip(block.paths, block.all_paths)]
+    assert [list(paths) for _, paths in rows] == [sorted(paths) for _, paths in expected.values()]
+    assert [path for path, _ in rows] == [paths[0] for _, paths in rows]
+    assert sum(len(paths) > 1 for _, paths in rows) == 30
+    some = store.rows_of_ids(np.array([5, 2]), ("all_paths", "contents", "paths"))
+    assert [list(paths) for paths in some.all_paths] == [list(rows[5][1]), list(rows[2][1])]
+    assert list(store.rows_of_ids(np.array([], np.int64), ("all_paths",)).all_paths) == []
+
+
 def test_labels_counts_and_means(store, expected):
     """Each content of a label counts once, however many ids it has."""
     assert list(store.label_names) == sorted(set(INDEX.contents.labels))

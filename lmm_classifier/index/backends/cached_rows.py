@@ -105,7 +105,7 @@ class CachedRowStore:
         require_rows(ids, int(self._starts[-1]))
         wanted = np.asarray(ids, np.int64)
         others = self.store.rows_of_ids(wanted, [name for name in columns if name not in ("vectors", "norms")])
-        found: dict[str, Any] = {"contents": others.contents, "paths": others.paths}
+        found: dict[str, Any] = {"contents": others.contents, "paths": others.paths, "all_paths": others.all_paths}
         if "vectors" in columns:
             found["vectors"] = self._read(wanted, "vectors", (self._dim,), np.dtype(np.float32))
         if "norms" in columns:

@@ -198,7 +198,7 @@ class LanceRowStore:
         if not stored:
             return self._block(places, {})
         with translated(self.url):
-            rows = self._dataset.take(places, columns=list(stored.values()))
+            rows = self._dataset.take(places, columns=list(dict.fromkeys(stored.values())))
         return self._block(places, {name: rows[column] for name, column in stored.items()})
 
     def blocks(self, columns: Sequence[ColumnName]) -> Iterator[RowBlock]:
@@ -209,7 +209,7 @@ class LanceRowStore:
                 yield self._block(np.arange(first, min(first + _ROWS, len(self))), {})
             return
         with translated(self.url):
-            scan = self._dataset.scanner(columns=list(stored.values()), batch_size=_ROWS, scan_in_order=True)
+            scan = self._dataset.scanner(columns=list(dict.fromkeys(stored.values())), batch_size=_ROWS, scan_in_order=True)
             for batch in scan.to_batches():
                 values = {name: batch[column] for name, column in stored.items()}
                 yield self._block(np.arange(start, start + batch.num_rows), values)
@@ -219,7 +219,7 @@ class LanceRowStore:
         """Return the stored column of each that is asked for."""
         if "norms" in columns and self._metric is None:
             raise ValueError("these rows have no norms: no metric was given")
-        names = {"vectors": vector_column(self.encoder), "contents": "content", "paths": "paths"}
+        names = {"vectors": vector_column(self.encoder), "contents": "content", "paths": "paths", "all_paths": "paths"}
         names["norms"] = norm_column(self._metric or "", self.encoder)
         return {name: names[name] for name in dict.fromkeys(columns)}
 
@@ -229,6 +229,7 @@ class LanceRowStore:
             "vectors": self._vectors,
             "contents": hexadecimal,
             "paths": lambda column: [paths[0] for paths in column.to_pylist()],
+            "all_paths": lambda column: column.to_pylist(),
             "norms": lambda column: column.to_numpy(),
         }
         values = {name: read[name](column) for name, column in stored.items()}
