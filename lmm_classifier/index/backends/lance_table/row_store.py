@@ -209,7 +209,9 @@ class LanceRowStore:
                 yield self._block(np.arange(first, min(first + _ROWS, len(self))), {})
             return
         with translated(self.url):
-            scan = self._dataset.scanner(columns=list(dict.fromkeys(stored.values())), batch_size=_ROWS, scan_in_order=True)
+            scan = self._dataset.scanner(
+                columns=list(dict.fromkeys(stored.values())), batch_size=_ROWS, scan_in_order=True
+            )
             for batch in scan.to_batches():
                 values = {name: batch[column] for name, column in stored.items()}
                 yield self._block(np.arange(start, start + batch.num_rows), values)
