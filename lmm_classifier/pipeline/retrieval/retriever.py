@@ -10,6 +10,7 @@ import numpy as np
 
 from lmm_classifier.calibration.calibration import Calibration
 from lmm_classifier.calibration.fit import fit_by_leave_one_out
+from lmm_classifier.calibration.fusion.cascade import Cascade
 from lmm_classifier.calibration.loading import usable_calibration
 from lmm_classifier.calibration.predictions import HeldOutPredictions
 from lmm_classifier.calibration.priors.prior_estimate import PriorEstimate
@@ -149,6 +150,32 @@ class Retriever:
         """Return the places of the encoders that are asked first, and of those that may be asked later."""
         return self.first_encoders, self.later_encoders
 
+    @property
+    def steps(self) -> tuple[tuple[int, tuple[int, ...]], ...]:
+        """Return for each stage that asks new encoders its number, and their places; the first one is for all images.
+
+        It asks the encoder of the similarity too.
+        """
+        asked, found = set(self.first_encoders), [(0, self.first_encoders)]
+        for number, stage in enumerate(self.calibration.cascade.stages[1:], 1):
+            if new := tuple(place for place in stage.encoders if place not in asked):
+                found.append((number, new))
+                asked.update(new)
+        return tuple(found)
+
+    def asked_by(self, stage: int, vectors: QueryVectors, leave_out: Sequence[str | None] | None = None) -> IntArray:
+        """Return the rows of the images, at most `queries_at_once`, that this stage is asked about, after the first."""
+        stages = self.calibration.cascade.stages[:stage]
+        before = replace(self, calibration=replace(self.calibration, cascade=Cascade(stages)))
+        scored = before.score(vectors, leave_out)
+        confidence = np.exp(scored.log_probabilities.max(axis=1, initial=-np.inf))
+        return np.flatnonzero((scored.stage == stage - 1) & (confidence <= stages[-1].ask_up_to))
+
+    @property
+    def queries_at_once(self) -> int:
+        """How many images to score at a time, so that memory does not grow with the index."""
+        return min(encoder.queries_at_once for encoder in self.encoders)
+
     def calibrated_by(
         self, config: RetrievalConfig, calibration: Calibration, predictions: HeldOutPredictions
     ) -> Retriever:
@@ -189,8 +216,7 @@ class Retriever:
         self, vectors: QueryVectors, leave_out: Sequence[str | None] | None = None
     ) -> Iterator[tuple[slice, RetrievalScores]]:
         """Score images part by part, so that memory does not grow with the index."""
-        step = min(encoder.queries_at_once for encoder in self.encoders)
-        for start in range(0, len(vectors), step):
+        for start in range(0, len(vectors), step := self.queries_at_once):
             part = slice(start, start + step)
             yield part, self.score(vectors.part(part), leave_out[part] if leave_out is not None else None)
 
