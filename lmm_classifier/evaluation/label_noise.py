@@ -165,7 +165,7 @@ def _maximized(scores: OrderedScores, even: Float64Array, temperature: float) ->
         joint = mistakes * scores.sums(probabilities, is_wrong / np.maximum(wrong, 1e-300))
         counts = joint * (even > 0) + _PRIOR * even
         elsewhere = _PRIOR * (1 - even.sum(axis=1, keepdims=True))  # of labels that no example has
-        mistakes = counts / np.maximum(counts.sum(axis=1, keepdims=True) + elsewhere, 1e-300)
+        mistakes = counts / (counts.sum(axis=1, keepdims=True) + elsewhere)  # at least the one that is spread evenly
         scores.report()
     wrong = scores.by_mistake(probabilities, mistakes)
     return float(np.log((1 - rate) * own + rate * wrong).sum()), mistakes
