@@ -8,7 +8,7 @@ from typing import Literal
 
 import numpy as np
 
-from lmm_classifier.core.arrays import Float32Array, Float64Array, IntArray
+from lmm_classifier.core.arrays import Arrays, Float32Array, Float64Array, IntArray
 
 ColumnName = Literal["vectors", "contents", "paths", "all_paths", "norms"]
 
@@ -45,6 +45,34 @@ class RowBlock:
 
     def __len__(self) -> int:
         return len(self.ids)
+
+
+@dataclass(frozen=True)
+class RowProducts:
+    """Sums over all rows of a store, made when it was written. C labels, d numbers in a row."""
+
+    products: Float64Array  # (d, d), the sum of x x'
+    rooted_sums: Float64Array | None = None  # (C, d) of the square roots; None where a number is negative
+    rooted_products: Float64Array | None = None  # (d, d) of the square roots
+
+    def to_arrays(self) -> dict[str, Float64Array]:
+        """Return the arrays from which `from_arrays` rebuilds it."""
+        every = {
+            "products": self.products,
+            "rooted_sums": self.rooted_sums,
+            "rooted_products": self.rooted_products,
+        }
+        return {name: array for name, array in every.items() if array is not None}
+
+    @classmethod
+    def from_arrays(cls, arrays: Arrays) -> RowProducts:
+        """Undo `to_arrays`; raise KeyError or ValueError where the arrays are damaged."""
+        products = np.asarray(arrays["products"], np.float64)
+        rooted = [np.asarray(arrays[name], np.float64) for name in ("rooted_sums", "rooted_products") if name in arrays]
+        width = len(products)
+        if any(array.ndim != 2 or array.shape[1] != width for array in (products, *rooted)) or len(rooted) == 1:
+            raise ValueError("sums of other shapes")
+        return cls(products, *rooted)
 
 
 def empty_rows(width: int) -> RowBlock:

@@ -23,9 +23,11 @@ from lmm_classifier.distributed.chunk_folder import ChunkFolder, StoredChunk
 from lmm_classifier.distributed.chunk_rows import committed
 from lmm_classifier.distributed.chunk_worker import ChunkOutcome, ChunkTask, ChunkWorkerBuilder
 from lmm_classifier.distributed.chunks import MOST_FILES, list_chunks, made_with
+from lmm_classifier.distributed.engines.local import FewHere
 from lmm_classifier.distributed.listing import DatasetListing
 from lmm_classifier.distributed.runs import FormerChunks, PlannedChunk, Run, latest_run, new_run_id, write_run
 from lmm_classifier.distributed.table_report import TableReport, require_same_source
+from lmm_classifier.distributed.table_statistics import store_statistics
 from lmm_classifier.distributed.transforms import fit_transforms, transform_name
 from lmm_classifier.embeddings.opening import close_encoders, open_encoders
 from lmm_classifier.index.backends.lance_table.about import Extras
@@ -125,7 +127,10 @@ class TableBuild:
             with self._timed("fit and sort"):
                 dtype = self.config.retrieval.stored_dtype
                 transforms = fit_transforms(encoders, folder, list(map(_stored, sorted(stems))), dtype)
-                table.finish(stems.keys(), extras=Extras(transforms, dtype))
+                engine = FewHere(self.engine)
+                table.finish(stems.keys(), engine, Extras(transforms, dtype))
+            with self._timed("statistics"):
+                store_statistics(self.output, engine)
         close_encoders(encoders)
         folder.end(self._run)
         encoded = sum(outcome.encoded for outcome in outcomes)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from lmm_classifier.core.arrays import Float32Array, Float64Array, IntArray
 from lmm_classifier.core.index_location import SCHEMES
 from lmm_classifier.core.protocols import RowStore
-from lmm_classifier.core.rows import ColumnName, RowBlock
+from lmm_classifier.core.rows import ColumnName, RowBlock, RowProducts
 from lmm_classifier.core.user_cache import user_cache
 from lmm_classifier.index.backends.row_pages import RowPages
 from lmm_classifier.index.backends.row_ranges import ids_of_labels, label_starts, labels_of_rows, require_rows
@@ -74,6 +74,10 @@ class CachedRowStore:
         """Return the same rows with their norms in a metric, as the store itself does."""
         with_norms = self.store.with_norms(metric, norms, store=store)
         return CachedRowStore(with_norms, self._pages, self._place, metric if with_norms.has_norms else None)
+
+    def sums(self) -> RowProducts | None:
+        """Ask the store."""
+        return self.store.sums()
 
     @property
     def has_norms(self) -> bool:

@@ -12,7 +12,7 @@ from lmm_classifier.index.backends.lance_table.about import Extras
 from lmm_classifier.index.backends.lance_table.arrivals import Arrivals
 from lmm_classifier.index.backends.lance_table.datasets import clean_up
 from lmm_classifier.index.backends.lance_table.finishing import Finisher, InThisProcess, keep_description
-from lmm_classifier.index.backends.lance_table.layout import ABOUT, ARRIVALS, CALIBRATION, ROWS, part
+from lmm_classifier.index.backends.lance_table.layout import ABOUT, ARRIVALS, CALIBRATION, ROWS, STATISTICS, part
 from lmm_classifier.index.backends.lance_table.sorting import BUCKET_BYTES
 from lmm_classifier.index.manifest import Manifest
 
@@ -102,4 +102,6 @@ class LanceTable:
                 any more.
         """
         keep_description(self.url)
-        return sum(clean_up(part(self.url, name), older_than) for name in (ARRIVALS, ROWS, ABOUT, CALIBRATION))
+        return sum(
+            clean_up(part(self.url, name), older_than) for name in (ARRIVALS, ROWS, ABOUT, STATISTICS, CALIBRATION)
+        )

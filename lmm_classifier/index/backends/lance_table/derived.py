@@ -1,18 +1,22 @@
-"""Norms of the rows of a table in a metric, as a column: each is computed once."""
+"""What is derived from the rows of a table, once: norms in a metric, as a column, and sums, in their own dataset."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from lmm_classifier.core.arrays import Float32Array, Float64Array
-from lmm_classifier.core.rows import ColumnName, RowBlock
+from lmm_classifier.core.arrays import Float32Array, Float64Array, nest, unnest
+from lmm_classifier.core.errors import IndexFileError
+from lmm_classifier.core.rows import ColumnName, RowBlock, RowProducts
 from lmm_classifier.index.backends.lance_table.datasets import arrow, translated
 from lmm_classifier.index.backends.lance_table.finishing import mark_finished
-from lmm_classifier.index.backends.lance_table.layout import ABOUT_VERSION, FINISHED, ROWS, part
+from lmm_classifier.index.backends.lance_table.layout import ABOUT_VERSION, FINISHED, ROWS, STATISTICS, part
+from lmm_classifier.index.backends.lance_table.named_arrays import arrays_of, put_arrays
+
+_VERSION = "version"
 
 
 def norm_column(metric: str, encoder: int) -> str:
@@ -62,4 +66,30 @@ def _newest(dataset: Any, source: str) -> Any:
     about = ABOUT_VERSION.encode()
     if found is None or found.schema.metadata[about] != dataset.schema.metadata[about]:
         return dataset.checkout_version(dataset.version)
+    return found
+
+
+def put_products(url: str, version: str, each: Mapping[int, RowProducts]) -> None:
+    """Store sums by the place of their encoder; `version` is that of the description of the rows."""
+    arrays = {_VERSION: np.array([version])}
+    for encoder, products in each.items():
+        arrays |= nest(f"encoder.{encoder}", products.to_arrays())
+    put_arrays(part(url, STATISTICS), arrays)
+
+
+def get_products(url: str, version: str) -> dict[int, RowProducts]:
+    """Return the stored sums of the rows with this description, by the place of the encoder; none where others are."""
+    place = part(url, STATISTICS)
+    there = place.open_if_there()
+    if there is None:
+        return {}
+    arrays = arrays_of(there, str(place))
+    if _VERSION not in arrays or str(arrays[_VERSION][0]) != version:
+        return {}
+    found = dict[int, RowProducts]()
+    for encoder in {int(name.split(".")[1]) for name in arrays if name != _VERSION}:
+        try:
+            found[encoder] = RowProducts.from_arrays(unnest(f"encoder.{encoder}", arrays))
+        except (KeyError, ValueError) as error:
+            raise IndexFileError(f"{place} is damaged: {error}. Delete it, and build again.") from None
     return found
