@@ -16,6 +16,8 @@ from lmm_classifier.core.metrics import average_precision
 from lmm_classifier.evaluation.audit import audit_index, audit_opened_index
 from lmm_classifier.index.backends.memory_rows import MemoryRowStore
 from lmm_classifier.index.backends.store_index import StoreIndex
+from lmm_classifier.index.formats import write_index
+from lmm_classifier.index.vector_index import Index
 from lmm_classifier.testing import clustered_embeddings
 from tests.evaluation.indexes import index_of
 from tests.helpers.command_line import OFFLINE, run
@@ -285,6 +287,26 @@ def test_two_encoders_through_a_store(tmp_path):
     assert worst == {("p/000.jpg", "a"), ("p/150.jpg", "d")}
     assert worst == {(issue.path, issue.suggested) for issue in exact.label_issues[:2]}
     assert audit.accuracy == pytest.approx(exact.accuracy, abs=0.02)
+
+
+@pytest.mark.long
+def test_a_table_is_audited_without_a_copy(tmp_path, vectors, monkeypatch):
+    """With the findings of the same rows in memory; what was dismissed before the table was made stays so."""
+    pytest.importorskip("lance", reason="needs lmm-classifier[lance]")
+    index = planted(tmp_path, vectors)
+    before = audit_opened_index([stored(index)], PipelineConfig.offline())
+    settled = before.label_issues[0].dismissal
+    write_index(tmp_path / "table.lance", replace(index.contents, dismissals=[settled]))
+    config = PipelineConfig.preset("vectors")
+    config.retrieval.search = "store"
+    monkeypatch.setattr(Index, "open_each", lambda *_: pytest.fail("the table was copied"))
+    audit = audit_index(tmp_path / "table.lance", config)
+    assert audit.dismissed == 1
+    assert audit.duplicates == before.duplicates
+    assert [issue.path for issue in audit.label_issues] == [issue.path for issue in before.label_issues[1:]]
+    for issue, other in zip(audit.label_issues, before.label_issues[1:]):
+        assert issue.label_quality == pytest.approx(other.label_quality, abs=1e-6)
+        assert [near.example for near in issue.neighbors] == [near.example for near in other.neighbors]
 
 
 def test_what_a_store_cannot_answer_is_refused_by_name(tmp_path, vectors):
