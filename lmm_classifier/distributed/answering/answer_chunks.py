@@ -108,8 +108,15 @@ class AnswerFolder:
 
     def end(self, names: Sequence[str]) -> None:
         """Delete the files of these chunks, when all their results were taken; those of interrupted runs too."""
+        self._delete(names, "answers", "queries", "pairs", "attempts", "parts")
+
+    def end_comparison(self, names: Sequence[str]) -> None:
+        """Delete the vectors and pairs of these chunks, when their results are there."""
+        self._delete(names, "queries", "pairs")
+
+    def _delete(self, names: Sequence[str], *folders: str) -> None:
         wanted = set(names)
-        for folder in ("answers", "queries", "pairs", "attempts", "parts"):
+        for folder in folders:
             for entry in list(self.chunks.files.entries(folder)):
                 if chunk_of(entry.name) in wanted:
                     self.chunks.files.delete(entry.name)

@@ -64,9 +64,10 @@ class Watched(InProcess):
     """Remembers the tasks, and may stop after some of them, as a killed program does."""
 
     def __init__(self, most=None):
-        self.tasks, self.most = [], most
+        self.tasks, self.most, self.runs = [], most, 0
 
     def run(self, tasks, build):
+        self.runs += 1
         for task in tasks:
             if len(self.tasks) == self.most:
                 raise KeyboardInterrupt
@@ -83,6 +84,27 @@ def test_labels_are_read_once_for_all_images_of_a_wave(stored):
     labels = [label for task in ranges for label in task.label_ids]
     assert len(labels) == len(set(labels)) > 0
     assert sum(isinstance(task, EncodeTask) for task in engine.tasks) > 3
+
+
+@pytest.mark.parametrize("waves", [1, 2, 16])
+def test_waves_go_through_the_steps_together(stored, monkeypatch, tmp_path, waves):
+    """So workers start three times for all of them, and files of decided waves are not kept to the end."""
+    config, paths = stored
+    monkeypatch.setattr(join, "WAVE", 2)
+    monkeypatch.setattr(join, "WAVES", waves)
+    engine, between = Watched(), []
+    work = {"work": str(tmp_path), "identity": "the same", "chunk_images": 8}
+    found = []
+    for result in EngineClassifier(config, engine, **work).classify_paths(paths):
+        found.append(result)
+        between.append(len({path.name.partition(".")[0] for path in tmp_path.glob("queries/*/*.npz")}))
+    with HybridClassifier(config) as classifier:
+        assert found == list(classifier.classify_paths(paths))
+    chunks = sum(isinstance(task, EncodeTask) for task in engine.tasks)
+    assert engine.runs == 3 * -(-chunks // (2 * waves))
+    assert max(between) == min(2 * waves, chunks)
+    ranges = [task for task in engine.tasks if isinstance(task, RangeTask)]
+    assert all(len(task.names) <= 2 for task in ranges)
 
 
 def test_an_interrupted_join_resumes(stored, monkeypatch, tmp_path):
