@@ -17,6 +17,7 @@ from lmm_classifier.distributed.answering.classification import MOST_IMAGES, Eng
 from lmm_classifier.distributed.answering.encoding_step import EncodingStep
 from lmm_classifier.distributed.answering.join_tasks import EncodeTask, RangeTask
 from lmm_classifier.distributed.answering.join_worker import JoinWorkerBuilder
+from lmm_classifier.distributed.engines.choice import EngineChoice
 from lmm_classifier.distributed.engines.local import InProcess, Processes
 from lmm_classifier.index.build.builder import build_index_from_directory
 from lmm_classifier.index.formats import write_calibration
@@ -263,20 +264,29 @@ class Ending:
 class EndingBuilder:
     """Makes workers whose encoder ends them."""
 
-    def __init__(self, builder):
-        self.builder = builder
+    def __init__(self, builder, first):
+        self.builder, self.first = builder, first
 
     def __call__(self):
         worker = self.builder()
-        worker.classifier._encoders = tuple(Ending(encoder) for encoder in worker.classifier._encoders)
+        encoders = worker.classifier._encoders
+        worker.classifier._encoders = (*encoders[: self.first], *(Ending(each) for each in encoders[self.first :]))
         return worker
 
 
 class EndingProcesses(Processes):
-    """Processes that an image of one size ends."""
+    """Processes that an image of one size ends, in the first encoder or in the second."""
+
+    first = 0
 
     def run(self, tasks, build):
-        return super().run(tasks, EndingBuilder(build))
+        return super().run(tasks, EndingBuilder(build, self.first))
+
+
+class EndingLater(EndingProcesses):
+    """The second encoder alone ends them."""
+
+    first = 1
 
 
 @pytest.mark.long
@@ -294,6 +304,39 @@ def test_an_image_that_ends_its_worker_is_reported(stored, tmp_path):
         assert found[:-1] == list(classifier.classify_paths(paths))
     assert (found[-1].decision.reason, found[-1].path) == ("unreadable", str(tmp_path / "ends.png"))
     assert "ended 3 times" in found[-1].error
+
+
+@pytest.mark.long
+def test_an_image_that_ends_the_worker_of_a_later_step_keeps_its_answer(cascade, tmp_path):
+    """That of the encoders before; it alone, and all other images are asked about."""
+    from PIL import Image
+
+    config, paths = cascade
+    tried = []
+    for number in range(12):
+        tried.append(tmp_path / f"{number:02}.png")
+        Image.effect_noise((33, 17), 20 * number).convert("RGB").save(tried[-1])
+    with HybridClassifier(config) as classifier:
+        asked = [len(result.encoders) == 2 for result in classifier.classify_paths(tried)]
+        ends = tried[asked.index(True)]
+        expected = list(classifier.classify_paths(paths))
+    assert sum(len(result.encoders) == 2 for result in expected) > 1
+    found = list(EngineClassifier(config, EndingLater(2), threads=1, chunk_images=16).classify_paths([*paths, ends]))
+    assert found[:-1] == expected
+    assert (found[-1].error, len(found[-1].encoders)) == (None, 1)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("name", ["processes", "ray"])
+def test_a_cascade_by_several_workers(name, cascade):
+    """The results are those of one classifier."""
+    if name == "ray":
+        pytest.importorskip("ray", reason="ray is not installed")
+    config, paths = cascade
+    engine = EngineChoice(name, actors=2).open()
+    found = list(EngineClassifier(config, engine, threads=1, chunk_images=8).classify_paths(paths))
+    with HybridClassifier(config) as classifier:
+        assert found == list(classifier.classify_paths(paths))
 
 
 @pytest.mark.long
