@@ -49,14 +49,18 @@ class WrongLabels:
 
 
 def expected_wrong_labels(
-    log_probabilities: Float64Array, label_ids: IntArray, progress: ProgressCallback | None = None
+    log_probabilities: Float64Array,
+    label_ids: IntArray,
+    progress: ProgressCallback | None = None,
+    among: int | None = None,
 ) -> WrongLabels:
-    """Return how many of n labels are wrong.
+    """Return how many of n labels are wrong, or of `among` labels of which these are a sample.
 
     Args:
         log_probabilities: of held-out examples, (n, C).
         label_ids: their labels, (n,).
         progress: called between the steps of the estimate; raise `Cancelled` in it to stop.
+        among: so many labels are asked about; None: n.
     """
     count = len(label_ids)
     if count > _SAMPLE:
@@ -66,6 +70,7 @@ def expected_wrong_labels(
     even = scores.even()
     rate, low, high = _interval(_profile(scores, even))
     _, low_confused, high_confused = _interval(_profile(scores, _confusions(scores, even)))
+    count = count if among is None else among
     return WrongLabels(
         round(rate * count), int(min(low, low_confused) * count), int(np.ceil(max(high, high_confused) * count))
     )

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from lmm_classifier import PipelineConfig
+from lmm_classifier.calibration import rule_fitting
 from lmm_classifier.calibration.fit import fit_by_leave_one_out
 from lmm_classifier.core.errors import CalibrationError, Cancelled, ConfigError, IndexFileError
 from lmm_classifier.core.metrics import average_precision
@@ -254,19 +255,36 @@ def test_through_a_store_dismissed_findings_are_left_out(tmp_path, vectors):
     assert after.dismissed == 3
 
 
+@pytest.mark.long
 def test_more_labels_than_are_read(tmp_path):
-    """Of 100 labels, 64 are read for an example: planted labels still come first, and a sample is judged."""
-    labels = [f"label {number:03}" for number in range(100) for _ in range(12)]
+    """Of 70 labels, 64 are read for an example: planted labels still come first, and a sample is judged."""
+    labels = [f"label {number:03}" for number in range(70) for _ in range(8)]
     vectors = clustered_embeddings(np.random.default_rng(0), labels, 24, spread=0.5)
-    flipped = {100: 40, 500: 3, 1000: 77}
+    flipped = {100: 40, 300: 3, 500: 17}
     given = [f"label {flipped[row]:03}" if row in flipped else label for row, label in enumerate(labels)]
     index = stored(index_of(tmp_path / "i.npz", vectors, given))
     audit = audit_opened_index([index], PipelineConfig.offline())
-    assert audit.judged == 1200
+    assert audit.judged == 560
     assert {int(issue.path.split("/")[1].split(".")[0]) for issue in audit.label_issues[:3]} == set(flipped)
     assert [issue.suggested for issue in audit.label_issues[:3]] == [
         labels[int(issue.path.split("/")[1].split(".")[0])] for issue in audit.label_issues[:3]
     ]
+
+
+def test_more_examples_are_judged_than_fit_the_rule(tmp_path, monkeypatch):
+    """Where labels are so many that the probabilities of all of them are of few examples."""
+    labels = [f"label {number:03}" for number in range(70) for _ in range(6)]
+    vectors = clustered_embeddings(np.random.default_rng(0), labels, 24, spread=0.5)
+    flipped = {100: 40, 200: 3, 400: 17}
+    given = [f"label {flipped[row]:03}" if row in flipped else label for row, label in enumerate(labels)]
+    index, seen = stored(index_of(tmp_path / "i.npz", vectors, given)), []
+    monkeypatch.setattr(rule_fitting, "MAX_SCORES", 200 * 70)
+    audit = audit_opened_index([index], PipelineConfig.offline(), progress=seen.append)
+    assert [progress.total for progress in seen if progress.stage == "scoring held-out examples"][-1] == 200
+    assert [progress.done for progress in seen if progress.stage == "judging examples"][-1] == 420
+    assert audit.judged == len(audit.ranking) == 420
+    assert {int(issue.path.split("/")[1].split(".")[0]) for issue in audit.label_issues[:3]} == set(flipped)
+    assert audit.accuracy == pytest.approx(417 / 420, abs=0.003)
 
 
 def test_two_encoders_through_a_store(tmp_path):

@@ -114,6 +114,17 @@ def test_the_estimate_is_that_of_the_definition(seed, count, labels):
         assert label_noise._interval(profile)[1:] == pytest.approx(expected[1:])
 
 
+def test_a_sample_tells_the_number_among_more_labels():
+    """The rates are those of the sample."""
+    log_probabilities, label_ids = predictions(np.random.default_rng(0), 2000, 5, 200)
+    found = expected_wrong_labels(log_probabilities, label_ids)
+    among = expected_wrong_labels(log_probabilities, label_ids, among=20_000)
+    assert found.expected > 100
+    assert among.expected == pytest.approx(10 * found.expected, abs=5)
+    assert among.low == pytest.approx(10 * found.low, abs=10)
+    assert among.high == pytest.approx(10 * found.high, abs=10)
+
+
 def test_labels_that_no_example_has_count():
     """A mistake may have been any label: the estimate is that of the definition, without a number for each pair."""
     scores, label_ids = confused(0, 30, 3)
