@@ -25,8 +25,8 @@ from lmm_classifier.distributed.commit import commit_chunks, stored_chunk
 from lmm_classifier.distributed.engines.local import FewHere
 from lmm_classifier.distributed.listing import DatasetListing
 from lmm_classifier.distributed.runs import FormerChunks, PlannedChunk, Run, latest_run, new_run_id, write_run
+from lmm_classifier.distributed.statistics.table_statistics import store_statistics
 from lmm_classifier.distributed.table_report import TableReport, require_same_source
-from lmm_classifier.distributed.table_statistics import store_statistics
 from lmm_classifier.distributed.transforms import fit_transforms, transform_name
 from lmm_classifier.embeddings.opening import close_encoders, open_encoders
 from lmm_classifier.index.backends.lance_table.about import Extras
