@@ -10,7 +10,7 @@ import numpy as np
 from benchmarks.scale_rows import QUERIES, contested_of, queries_of
 from benchmarks.scale_sparse import answers_of_index, answers_of_store, timed
 from lmm_classifier.calibration.calibration import Calibration
-from lmm_classifier.calibration.sparse.store_fit import fit_through_store
+from lmm_classifier.calibration.sparse.store_fit import StoreFitting, fit_through_stores
 from lmm_classifier.index.backends.lance_table.row_store import LanceRowStore
 from lmm_classifier.index.vector_index import Index
 from lmm_classifier.neighbors.config import RetrievalConfig
@@ -22,8 +22,8 @@ _EXAMPLES = 1000  # that the calibration leaves out
 def measure_answers(url: str, rows: int) -> dict[str, float]:
     """Calibrate through the table, answer through it, and compare with all rows; half of the queries are contested."""
     store, limits = LanceRowStore.open(url), ReadingLimits()
-    fit = lambda: fit_through_store(RetrievalConfig(), store, limits, _EXAMPLES, store_norms=True)  # noqa: E731
-    (calibration, _), calibrating = timed(fit)
+    how = StoreFitting(limits, _EXAMPLES, store_norms=True)
+    (calibration, _), calibrating = timed(lambda: fit_through_stores(RetrievalConfig(), [store], how))
     store = LanceRowStore.open(url)
     queries = np.concatenate([queries_of(rows), contested_of(rows, QUERIES)])
     (logs, familiarity), answering = timed(lambda: answers_of_store(calibration, store, queries, limits))
