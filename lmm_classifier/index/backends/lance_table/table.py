@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from datetime import timedelta
 from typing import Any
 
 from lmm_classifier.core.errors import IndexMismatchError
 from lmm_classifier.core.protocols import Engine
 from lmm_classifier.index.backends.lance_table.about import Extras
-from lmm_classifier.index.backends.lance_table.arrivals import Arrivals
+from lmm_classifier.index.backends.lance_table.arrivals import Arrivals, WrittenChunks
 from lmm_classifier.index.backends.lance_table.datasets import clean_up
 from lmm_classifier.index.backends.lance_table.finishing import Finisher, InThisProcess, keep_description
 from lmm_classifier.index.backends.lance_table.layout import ABOUT, ARRIVALS, CALIBRATION, ROWS, STATISTICS, part
@@ -67,6 +67,23 @@ class LanceTable:
             IndexFileError: a chunk has no rows or other columns, or the store refused it several times.
         """
         self._arrivals.commit(chunks)
+
+    def write(self, chunks: Mapping[str, Any]) -> WrittenChunks:
+        """Write chunks, as `commit` takes them, to files that belong to no version yet; `commit_written` stores them.
+
+        So workers can write at the same time, and one process commits what they wrote, without reading it.
+        """
+        return self._arrivals.write(chunks)
+
+    def commit_written(self, parts: Sequence[WrittenChunks]) -> list[WrittenChunks]:
+        """Store what was written in one version, and return the parts that cannot be stored.
+
+        These hold a chunk that another process stored meanwhile, and one that is not stored: commit their chunks.
+
+        Raises:
+            IndexFileError: the store refused it several times.
+        """
+        return self._arrivals.commit_written(parts)
 
     def finish(
         self,

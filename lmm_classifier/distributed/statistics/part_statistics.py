@@ -27,7 +27,7 @@ class PartStatistics:
 
     Example:
         >>> import numpy as np
-        >>> from lmm_classifier.distributed.statistics import PartStatistics
+        >>> from lmm_classifier.distributed.statistics.part_statistics import PartStatistics
         >>> rows = np.eye(3, 4, dtype=np.float32)
         >>> part = PartStatistics.of(rows, np.array([5, 5, 9]), ["a1", "b2", "c3"])
         >>> part.label_ids.tolist(), part.counts.tolist(), part.is_nonnegative

@@ -15,7 +15,7 @@ from lmm_classifier.core.errors import EngineError, IndexFileError
 from lmm_classifier.core.protocols import Engine
 from lmm_classifier.core.rows import RowProducts
 from lmm_classifier.distributed.shared_files import SharedFiles, open_shared_files
-from lmm_classifier.distributed.statistics import DatasetStatistics, PartStatistics, reduce_parts
+from lmm_classifier.distributed.statistics.part_statistics import DatasetStatistics, PartStatistics, reduce_parts
 from lmm_classifier.embeddings.whitening import IdentityTransform
 from lmm_classifier.index.backends.lance_table.derived import get_products, put_products
 from lmm_classifier.index.backends.lance_table.finishing import finished
@@ -143,7 +143,7 @@ def label_ranges(counts: IntArray, most: int = _ROWS) -> Sequence[LabelRange]:
 
     Example:
         >>> import numpy as np
-        >>> from lmm_classifier.distributed.table_statistics import label_ranges
+        >>> from lmm_classifier.distributed.statistics.table_statistics import label_ranges
         >>> [(part.first, part.last) for part in label_ranges(np.array([3, 3, 9, 1]), most=6)]
         [(0, 2), (2, 3), (3, 4)]
     """

@@ -9,7 +9,7 @@ from lmm_classifier.calibration.sparse.store_statistics import fit_store_scatter
 from lmm_classifier.core.errors import EngineError
 from lmm_classifier.distributed.build import build_table
 from lmm_classifier.distributed.engines.local import InProcess, Processes
-from lmm_classifier.distributed.table_statistics import label_ranges, store_statistics, table_statistics
+from lmm_classifier.distributed.statistics.table_statistics import label_ranges, store_statistics, table_statistics
 from lmm_classifier.neighbors.metric import fit_scatter
 
 pytest.importorskip("lance", reason="lance is not installed")
@@ -36,7 +36,9 @@ def table(labeled, tmp_path_factory):
 def small_parts(monkeypatch):
     """Each label is a part of its own."""
     ranges = label_ranges
-    monkeypatch.setattr("lmm_classifier.distributed.table_statistics.label_ranges", lambda counts: ranges(counts, 5))
+    monkeypatch.setattr(
+        "lmm_classifier.distributed.statistics.table_statistics.label_ranges", lambda counts: ranges(counts, 5)
+    )
 
 
 def test_they_are_those_of_the_rows(table):
