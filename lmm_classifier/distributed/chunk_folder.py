@@ -7,7 +7,6 @@
 | `listing/3f/3f...` | the files of a chunk |
 | `attempts/RUN/...`, `parts/RUN/...` | of chunks whose worker ended; they are deleted when a run is complete |
 | `runs/...` | the chunks of each run |
-| `statistics/...` | sums over the rows of a version of the table |
 
 What is in `chunks` is the truth. Nothing else is needed to go on after an interruption.
 """
@@ -24,7 +23,14 @@ from lmm_classifier.distributed.chunks import Chunk
 from lmm_classifier.distributed.shared_files import FileEntry, SharedFiles, open_shared_files
 
 _STEM = re.compile(r"chunks/[0-9a-f]{2}/(([0-9a-f]{32})(?:~([1-9][0-9]*))?)\.parquet")
-FOLDERS = ("chunks", "listing", "attempts", "parts", "runs", "statistics")
+_RUN = r"[0-9a-f]{12}-[0-9]{8}T[0-9]{12}-[0-9a-f]{8}"  # see `runs.new_run_id`
+_NAMES = {  # of all files that are written here; a file of any other name is of somebody else
+    "chunks": _STEM,
+    "listing": re.compile(r"listing/[0-9a-f]{2}/[0-9a-f]{32}"),
+    "attempts": re.compile(rf"attempts/{_RUN}/[0-9a-f]{{32}}\.[0-9.-]+"),
+    "parts": re.compile(rf"parts/{_RUN}/[0-9a-f]{{32}}\.[0-9-]+"),
+    "runs": re.compile(rf"runs/{_RUN}"),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +70,16 @@ class ChunkFolder:
         for entry in self.files.entries("chunks"):
             if match := _STEM.fullmatch(entry.name):
                 yield StoredChunk(match[2], int(match[3] or 0)), entry
+
+    def own_files(self) -> Iterator[tuple[str, FileEntry]]:
+        """Yield all files of chunks and runs, each with its folder; never a file that has another name."""
+        for folder, name in _NAMES.items():
+            yield from ((folder, entry) for entry in self.files.entries(folder) if name.fullmatch(entry.name))
+
+    def unfinished(self) -> Iterator[FileEntry]:
+        """Yield the files that a writer left which was ended; one at work has such files too, but young ones."""
+        for folder in _NAMES:
+            yield from self.files.unfinished(folder)
 
     def best(self, name: str) -> StoredChunk | None:
         """Return a chunk where it is there, without looking at the others."""

@@ -9,11 +9,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lmm_classifier.core.errors import OutputError
-from lmm_classifier.distributed.chunk_folder import FOLDERS, ChunkFolder, StoredChunk
+from lmm_classifier.core.errors import IndexFileError, OutputError
+from lmm_classifier.distributed.chunk_folder import ChunkFolder, StoredChunk
 from lmm_classifier.distributed.chunk_rows import from_table, made_of, vectors_of
 from lmm_classifier.distributed.chunks import chunk_name
 from lmm_classifier.distributed.runs import read_run
+from lmm_classifier.index.backends.lance_table.layout import ARRIVALS, part
 
 DAY = 86_400.0  # seconds; a younger file may be of a run that is not over
 
@@ -32,12 +33,17 @@ def verify_chunks(place: str) -> Iterator[StoredChunk | ChunkProblem]:
     The name of a chunk must be the digest of its files, each must have one row, and vectors must have norm 1. Each
     page of its file has a checksum.
 
+    Raises:
+        IndexFileError: no table is there.
+
     Example:
         >>> from lmm_classifier.distributed.maintenance import verify_chunks
-        >>> list(verify_chunks("no-chunks-here"))
-        []
+        >>> list(verify_chunks("no-table-here"))
+        Traceback (most recent call last):
+            ...
+        lmm_classifier.core.errors.IndexFileError: There is no table at no-table-here. Expected ...
     """
-    folder = ChunkFolder(place)
+    folder = _table_folder(place)
     for chunk, _ in sorted(folder.entries(), key=lambda pair: pair[0].stem):
         problem = _problem(folder, chunk)
         yield chunk if problem is None else ChunkProblem(chunk.stem, problem)
@@ -53,27 +59,39 @@ def delete_unneeded(place: str, seconds: float = DAY, now: Callable[[], float] =
         place: a folder or a URL with chunks.
         seconds: the age from which a file may be deleted. A run that is not over has younger ones.
         now: the time.
+
+    Raises:
+        IndexFileError: no table is there.
     """
-    folder = ChunkFolder(place)
+    folder = _table_folder(place)
     runs = defaultdict[str, list[str]](list)
-    for entry in folder.files.entries("runs"):
-        runs[entry.name.rpartition("/")[2].partition("-")[0]].append(entry.name)
+    own = list(folder.own_files())
+    for kind, entry in own:
+        if kind == "runs":
+            runs[entry.name.rpartition("/")[2].partition("-")[0]].append(entry.name)
     latest = {max(names) for names in runs.values()}
     needed = {chunk.name for name in latest for chunk in read_run(folder, name).chunks}
     best = folder.stored()
-    deleted = {"files": 0, "bytes": 0}
-    for kind in FOLDERS:
-        for entry in list(folder.files.entries(kind)):
-            stem = entry.name.rpartition("/")[2].removesuffix(".parquet")
-            name = stem.partition("~")[0]
-            is_needed = entry.name in latest or (
-                kind in ("chunks", "listing") and name in needed and (kind == "listing" or best[name].stem == stem)
-            )
-            if not is_needed and now() - entry.time > seconds:
-                folder.files.delete(entry.name)
-                deleted["files"] += 1
-                deleted["bytes"] += entry.size
-    return deleted
+    unneeded = list(folder.unfinished())
+    for kind, entry in own:
+        stem = entry.name.rpartition("/")[2].removesuffix(".parquet")
+        name = stem.partition("~")[0]
+        is_needed = entry.name in latest or (
+            name in needed and (kind == "listing" or (kind == "chunks" and name in best and best[name].stem == stem))
+        )
+        if not is_needed:
+            unneeded.append(entry)
+    old = [entry for entry in unneeded if now() - entry.time > seconds]
+    for entry in old:
+        folder.files.delete(entry.name)
+    return {"files": len(old), "bytes": sum(entry.size for entry in old)}
+
+
+def _table_folder(place: str) -> ChunkFolder:
+    """Return the chunks of a table; refuse any other folder, whose files are not those of this package."""
+    if part(place, ARRIVALS).open_if_there() is None:
+        raise IndexFileError(f"There is no table at {place}. Expected a folder or a URL to which one was built.")
+    return ChunkFolder(place)
 
 
 def _problem(folder: ChunkFolder, chunk: StoredChunk) -> str | None:

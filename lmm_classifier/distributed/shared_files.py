@@ -49,6 +49,9 @@ class SharedFiles(Protocol):
     def entries(self, folder: str) -> Iterator[FileEntry]:
         """Yield the files below a folder, in any order; nothing where there is no such folder."""
 
+    def unfinished(self, folder: str) -> Iterator[FileEntry]:
+        """Yield what writers that ended before `put` did left below a folder. A writer at work has such a file too."""
+
     def delete(self, name: str) -> None:
         """Delete a file; do nothing where there is none."""
 
@@ -119,10 +122,17 @@ class LocalFiles:
 
     def entries(self, folder: str) -> Iterator[FileEntry]:
         """Yield the files below a folder; temporary files of writers are none."""
+        return self._below(folder, are_temporary=False)
+
+    def unfinished(self, folder: str) -> Iterator[FileEntry]:
+        """Yield the temporary files of writers below a folder."""
+        return self._below(folder, are_temporary=True)
+
+    def _below(self, folder: str, *, are_temporary: bool) -> Iterator[FileEntry]:
         for path, _, names in os.walk(self.folder / folder):
             for name in names:
                 file = Path(path) / name
-                if not name.startswith(_TEMPORARY):
+                if name.startswith(_TEMPORARY) == are_temporary:
                     with suppress(FileNotFoundError):  # deleted meanwhile
                         status = file.stat()
                         yield FileEntry(file.relative_to(self.folder).as_posix(), status.st_size, status.st_mtime)
@@ -188,6 +198,10 @@ class ObjectFiles:
                     changed = entry.get("LastModified") or entry.get("updated")
                     seconds = changed.timestamp() if hasattr(changed, "timestamp") else time.time()
                     yield FileEntry(entry["name"][start:], int(entry["size"]), seconds)
+
+    def unfinished(self, folder: str) -> Iterator[FileEntry]:  # noqa: ARG002
+        """Yield nothing: an object appears whole, and the store itself ends uploads that nobody continues."""
+        return iter(())
 
     def delete(self, name: str) -> None:
         """Delete an object."""

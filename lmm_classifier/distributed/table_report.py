@@ -27,7 +27,8 @@ def require_same_source(output: str, former: str, current: str) -> None:
     if before.source != now.source:
         raise ReplacementError(
             f"The table {output} was built from {before.source}, but this is a build of {now.source}. Nothing was "
-            "changed. Choose another output."
+            "changed. Choose another output for another dataset. If the dataset was moved, make a symbolic link to it "
+            "where it was, and build from there: nothing is encoded again."
         )
 
 

@@ -1,5 +1,6 @@
 """Chunks are checked, and what no run needs is deleted."""
 
+import os
 import time
 
 import pytest
@@ -81,8 +82,42 @@ def latest_files(table):
     return [path for path in files_of(table) if path.stem in names]
 
 
-def test_an_empty_place_has_no_chunks(tmp_path):
+def test_a_place_without_a_table_is_refused(tmp_path):
     """Nothing is made there."""
-    assert "0 chunks are good" in run("chunks", "verify", tmp_path / "nothing").stdout
-    assert '"files": 0' in run("chunks", "gc", tmp_path / "nothing", "--json").stdout
+    for action in ("gc", "verify"):
+        assert "There is no table at" in run("chunks", action, tmp_path / "nothing", code=1).stderr
     assert list(tmp_path.iterdir()) == []
+
+
+def old_file(path, content=b"bytes"):
+    """Write a file that was last changed two days ago."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content)
+    os.utime(path, (time.time() - 2 * DAY,) * 2)
+    return path
+
+
+def test_files_of_a_folder_without_a_table_are_never_deleted(tmp_path):
+    """A dataset may have labels that are called like the folders of chunks."""
+    images = [old_file(tmp_path / label / "1.png") for label in ("chunks", "parts", "runs", "listing", "statistics")]
+    for action in ("gc", "verify"):
+        assert f"There is no table at {tmp_path}" in run("chunks", action, tmp_path, code=1).stderr
+    assert all(image.exists() for image in images)
+
+
+def test_files_of_another_name_are_never_deleted(table):
+    """A table may lie in a folder with files of its user."""
+    images = [old_file(table / label / "1.png") for label in ("chunks", "parts", "runs", "listing", "attempts/x")]
+    assert delete_unneeded(str(table))["files"] == 0
+    assert all(image.exists() for image in images)
+
+
+def test_what_an_ended_writer_left_is_deleted(table):
+    """Only when it is old: a writer may be at work."""
+    name = ".lmm-classifier-1234.tmp"
+    left = old_file(table / "chunks" / "3f" / name)
+    young = table / "listing" / name
+    young.write_bytes(b"half")
+    assert delete_unneeded(str(table)) == {"files": 1, "bytes": 5}
+    assert young.exists()
+    assert not left.exists()
