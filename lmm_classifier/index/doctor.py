@@ -264,7 +264,7 @@ def _check_references(contents: IndexContents) -> Iterator[Finding]:
     elif missing:
         yield Finding("note", f"{len(missing)} images are missing: {listed(missing)}", "a sync removes them")
     if not contents.transforms_are_current:
-        advice = "run `lmm-classifier sync` or `lmm-classifier calibrate` to fit it to the current ones"
+        advice = "run `lmm-classifier calibrate` to fit it to the current ones"
         yield Finding("note", "the transform was fitted to other images", advice)
 
 

@@ -232,13 +232,11 @@ def named_stale(transforms: bool, calibration: bool, other_vectors: bool) -> tup
 def _stale_parts(transforms: bool, calibration: bool, other_vectors: bool) -> Iterator[str]:
     if transforms:
         yield (
-            "transform: run `lmm-classifier sync` or `lmm-classifier calibrate` to fit it to the current images; "
-            "a few changed images do no harm"
+            "transform: run `lmm-classifier calibrate` to fit it to the current images; a few changed images do no harm"
         )
     if calibration:
         yield (
-            "calibration: run `lmm-classifier calibrate` or `lmm-classifier sync --recalibrate` to repeat it as it was "
-            "asked for; "
+            "calibration: run `lmm-classifier calibrate` to repeat it as it was asked for; "
             + (
                 "it is not used, because the encoders or a transform changed"
                 if other_vectors

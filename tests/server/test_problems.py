@@ -51,7 +51,7 @@ def test_other_errors_are_500(caplog):
             "Run `lmm-classifier calibrate` again.",
             "Calibrate (by `recalibrate` in POST /v1/calibration, or on the page",
         ),
-        ("calibration: run `lmm-classifier calibrate` or `lmm-classifier sync --recalibrate` to", "calibrate (by"),
+        ("calibration: run `lmm-classifier calibrate` to", "calibrate (by"),
         ("or run `lmm-classifier build` with it", "run `lmm-classifier build` on the machine of the server with it"),
         ("Nothing was changed.", "Nothing was changed."),
     ],

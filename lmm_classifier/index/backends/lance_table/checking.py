@@ -15,7 +15,7 @@ from lmm_classifier.index.backends.lance_table.calibrations import get_calibrati
 from lmm_classifier.index.backends.lance_table.columns import contents_of, vectors_of
 from lmm_classifier.index.backends.lance_table.datasets import translated
 from lmm_classifier.index.backends.lance_table.finishing import finished, is_finished
-from lmm_classifier.index.backends.lance_table.layout import vector_column
+from lmm_classifier.index.backends.lance_table.layout import ARRIVALS, part, vector_column
 from lmm_classifier.index.backends.lance_table.table import LanceTable
 from lmm_classifier.index.storage.state import as_embeddings
 
@@ -46,10 +46,24 @@ def table_problems(url: str) -> Iterator[tuple[bool, str, str]]:
     except IndexFileError as error:
         yield True, f"its calibration cannot be read: {error}", "calibrate it again"
     try:
-        if not is_finished(LanceTable.open(url).committed_chunks(), about):
-            yield False, "it has other chunks than its rows were made of", "finish the table, if they are wanted"
+        if _has_later_chunks(url, dataset, about):
+            yield False, "chunks came after its rows were made", "a build that ends takes those that are wanted"
     except IndexFileError as error:
         yield False, f"its arrivals cannot be read: {error}", "the rows are not concerned; a build makes a new table"
+
+
+def _has_later_chunks(url: str, rows: Any, about: About) -> bool:
+    """Return whether chunks were committed after these rows. Those that a former build wanted came before."""
+    if is_finished(LanceTable.open(url).committed_chunks(), about):
+        return False
+    location = part(url, ARRIVALS)
+    with translated(str(location)):
+        return bool(_time(location.open()) > _time(rows))
+
+
+def _time(dataset: Any) -> Any:
+    """Return when a version was committed."""
+    return next(entry["timestamp"] for entry in dataset.versions() if entry["version"] == dataset.version)
 
 
 class _RowCheck:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
-from lmm_classifier.core.errors import IndexMismatchError
+from lmm_classifier.core.errors import IndexFileError, IndexMismatchError
 from lmm_classifier.core.protocols import Engine
 from lmm_classifier.index.backends.lance_table.about import Extras
 from lmm_classifier.index.backends.lance_table.arrivals import Arrivals, WrittenChunks
@@ -15,6 +16,7 @@ from lmm_classifier.index.backends.lance_table.finishing import Finisher, InThis
 from lmm_classifier.index.backends.lance_table.layout import ABOUT, ARRIVALS, CALIBRATION, ROWS, STATISTICS, part
 from lmm_classifier.index.backends.lance_table.sorting import BUCKET_BYTES
 from lmm_classifier.index.manifest import Manifest
+from lmm_classifier.index.storage.database import FILE as DATABASE
 
 
 class LanceTable:
@@ -29,9 +31,11 @@ class LanceTable:
         """Make a table for vectors of the encoders of `manifest`, or open the one that is there, to go on with it.
 
         Raises:
+            IndexFileError: an index of another format is there, or is told by the name.
             IndexMismatchError: the table that is there has vectors of other encoders.
             MissingExtraError: lance is not installed.
         """
+        _require_place(url)
         table = cls(url, Arrivals.create(part(url, ARRIVALS), manifest))
         found = table.manifest
         if found.space_ids != manifest.space_ids:
@@ -121,4 +125,14 @@ class LanceTable:
         keep_description(self.url)
         return sum(
             clean_up(part(self.url, name), older_than) for name in (ARRIVALS, ROWS, ABOUT, STATISTICS, CALIBRATION)
+        )
+
+
+def _require_place(url: str) -> None:
+    """Raise IndexFileError for the place of an index of another format: a table would hide it."""
+    path = Path(url)
+    if "://" not in url and (path.suffix == ".npz" or path.is_file() or (path / DATABASE).exists()):
+        raise IndexFileError(
+            f"{url} is the place of an index that is no table. Nothing was changed. Choose another output, a folder or "
+            "a URL."
         )

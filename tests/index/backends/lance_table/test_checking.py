@@ -26,7 +26,14 @@ def test_a_sound_table(table):
     table.commit({"c": chunk("c", 3)})
     (finding,) = check_index(table.url)
     assert finding.severity == "note"
-    assert "other chunks" in finding.what
+    assert "chunks came after" in finding.what
+
+
+def test_chunks_that_are_not_wanted_any_more(table):
+    """An update of the dataset leaves them behind: the table is sound."""
+    table.commit({"c": chunk("c", 3)})
+    table.finish({"a", "c"})
+    assert check_index(table.url) == []
 
 
 def test_a_file_of_the_rows_is_missing_or_damaged(table, tmp_path):

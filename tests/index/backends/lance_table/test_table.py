@@ -2,8 +2,11 @@
 
 from datetime import timedelta
 
+import numpy as np
 import pytest
 
+from lmm_classifier import Index
+from lmm_classifier.core.errors import IndexFileError
 from lmm_classifier.index.backends.lance_table import finishing
 from lmm_classifier.index.backends.lance_table.table import LanceTable
 from tests.helpers.row_stores import chunk, manifest_of, stored_rows
@@ -34,3 +37,17 @@ def test_old_versions_are_deleted(tmp_path, monkeypatch):
     assert table.committed_chunks() == set("abcd")
     table.finish()
     assert len(stored_rows(table.url)) == 800
+
+
+@pytest.mark.parametrize("name", ["durable", "index.npz", "a file"])
+def test_the_place_of_another_index_is_refused(tmp_path, name):
+    """A table there would hide it, with what was edited by hand."""
+    place = tmp_path / name
+    if name == "durable":
+        Index.from_vectors(np.eye(3), ["cat", "dog", "cat"]).save(place)
+    elif name == "a file":
+        place.write_bytes(b"")
+    before = sorted(tmp_path.rglob("*"))
+    with pytest.raises(IndexFileError, match="no table. Nothing was changed. Choose another output"):
+        LanceTable.create(str(place), manifest_of())
+    assert sorted(tmp_path.rglob("*")) == before
