@@ -28,12 +28,13 @@ def relative(path):
 
 def faults(path):
     """Yield what a module has of the command line."""
-    foreign = ("lmm_classifier.cli", "typer", *([] if relative(path) in MAY_WRITE else ["rich"]))
+    may_write = relative(path) in MAY_WRITE
+    foreign = ("lmm_classifier.cli", "typer", *([] if may_write else ["rich"]))
     for node in nodes(path):
         if isinstance(node, ast.ImportFrom | ast.Import):
             imported = [node.module or ""] if isinstance(node, ast.ImportFrom) else [name.name for name in node.names]
             yield from (name for name in imported if name.startswith(foreign))
-        elif relative(path) in MAY_WRITE:
+        elif may_write:
             continue
         elif isinstance(node, ast.Name) and node.id == "print":
             yield "print"
