@@ -103,6 +103,7 @@ def test_no_row_is_without_keys(tiny_vlm, family):
     assert all(bool((mask[:, 0] == 1).all()) for mask in masks)
 
 
+@pytest.mark.long
 def test_images_are_processed_in_parts(tiny_vlm, monkeypatch):
     """A question with many images never has all of them in memory; the answers stay the same."""
     reranker = tiny(tiny_vlm("gemma3"), PromptOptions("pairwise"))
