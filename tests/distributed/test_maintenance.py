@@ -53,7 +53,6 @@ def test_a_deleted_chunk_is_made_again(table, labeled):
     assert rows_of_table(table) == rows
 
 
-@pytest.mark.long
 def test_only_what_no_run_needs_is_deleted(table, labeled):
     """And only when it is older than a day."""
     needed = files_of(table)
