@@ -9,7 +9,7 @@ import numpy as np
 
 from benchmarks.rows import Row, where
 from lmm_classifier.core.arrays import Float64Array
-from lmm_classifier.distributed.statistics import PartStatistics, reduce_parts
+from lmm_classifier.distributed.statistics.part_statistics import PartStatistics, reduce_parts
 from lmm_classifier.neighbors.metric import WithinClassScatter, fit_scatter
 
 COMMAND = "python -m benchmarks.scale --only statistics"

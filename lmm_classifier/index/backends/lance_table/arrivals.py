@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from threading import Lock
 from typing import Any
 
@@ -11,12 +12,26 @@ import numpy as np
 
 from lmm_classifier.core.errors import IndexFileError
 from lmm_classifier.core.text import first_line
-from lmm_classifier.index.backends.lance_table.datasets import Location, arrow, compute
+from lmm_classifier.index.backends.lance_table.datasets import (
+    Location,
+    arrow,
+    compute,
+    fragment_from_json,
+    fragment_to_json,
+)
 from lmm_classifier.index.backends.lance_table.layout import MANIFEST, arrivals_schema, dims_of
 from lmm_classifier.index.manifest import Manifest
 
 _TRIES = 4  # of a commit; before each the manifest is read, because a failed one may have been stored
 _PAUSE = 0.2  # seconds before the second try, twice as long before each next one
+
+
+@dataclass(frozen=True)
+class WrittenChunks:
+    """Chunks in files that belong to no version yet, as plain values."""
+
+    names: frozenset[str]
+    fragments: list[dict[str, Any]]
 
 
 class Arrivals:
@@ -63,23 +78,53 @@ class Arrivals:
         """Store chunks, those that are not there yet, in one new version: all of them or none."""
         chunks = {name: self._checked(name, rows) for name, rows in chunks.items()}
         fragments, written = list[Any](), set[str]()
+
+        def missing_fragments(known: Collection[str]) -> tuple[list[Any], int]:
+            nonlocal fragments, written
+            missing = {name: rows for name, rows in chunks.items() if name not in known}
+            if missing and missing.keys() != written:
+                fragments, written = self._write(missing), set(missing)
+            return (fragments if missing else []), len(missing)
+
+        self._committed(chunks.keys(), missing_fragments)
+
+    def write(self, chunks: Mapping[str, Any]) -> WrittenChunks:
+        """Write chunks to files that belong to no version yet, so that another process can commit them."""
+        checked = {name: self._checked(name, rows) for name, rows in chunks.items()}
+        return WrittenChunks(frozenset(checked), [fragment_to_json(fragment) for fragment in self._write(checked)])
+
+    def commit_written(self, parts: Sequence[WrittenChunks]) -> list[WrittenChunks]:
+        """Store the chunks of several parts in one new version; those of a part all together.
+
+        A part of which a chunk is there already cannot be stored: its files hold that chunk too. Return these parts.
+        """
+
+        def missing_fragments(known: Collection[str]) -> tuple[list[Any], int]:
+            new = [part for part in parts if not part.names & set(known)]
+            return [fragment_from_json(one) for part in new for one in part.fragments], sum(len(p.names) for p in new)
+
+        self._committed({name for part in parts for name in part.names}, missing_fragments)
+        stored = self.committed_chunks()
+        return [part for part in parts if not part.names <= stored]
+
+    def _committed(
+        self, names: Collection[str], missing_fragments: Callable[[Collection[str]], tuple[list[Any], int]]
+    ) -> None:
+        """Commit the fragments of chunks that are not there; a failed commit may have been stored, so look first."""
         failure: IndexFileError | None = None
         for attempt in range(_TRIES):
             if attempt:
                 time.sleep(_PAUSE * 2**attempt)
             try:
-                known = self.committed_chunks()
-                missing = {name: rows for name, rows in chunks.items() if name not in known}
-                if not missing:
+                fragments, count = missing_fragments(self.committed_chunks())
+                if not count:
                     return
-                if missing.keys() != written:
-                    fragments, written = self._write(missing), set(missing)
-                self.location.append(fragments, self._dataset.version, {"chunks": str(len(missing))})
+                self.location.append(fragments, self._dataset.version, {"chunks": str(count)})
             except IndexFileError as error:
                 failure = error
             else:
                 return
-        if failure is not None and chunks.keys() - self.committed_chunks():
+        if failure is not None and set(names) - self.committed_chunks():
             raise failure
 
     def refresh(self) -> None:

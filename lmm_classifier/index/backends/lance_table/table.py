@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from datetime import timedelta
 from typing import Any
 
 from lmm_classifier.core.errors import IndexMismatchError
 from lmm_classifier.core.protocols import Engine
 from lmm_classifier.index.backends.lance_table.about import Extras
-from lmm_classifier.index.backends.lance_table.arrivals import Arrivals
+from lmm_classifier.index.backends.lance_table.arrivals import Arrivals, WrittenChunks
 from lmm_classifier.index.backends.lance_table.datasets import clean_up
 from lmm_classifier.index.backends.lance_table.finishing import Finisher, InThisProcess, keep_description
-from lmm_classifier.index.backends.lance_table.layout import ABOUT, ARRIVALS, CALIBRATION, ROWS, part
+from lmm_classifier.index.backends.lance_table.layout import ABOUT, ARRIVALS, CALIBRATION, ROWS, STATISTICS, part
 from lmm_classifier.index.backends.lance_table.sorting import BUCKET_BYTES
 from lmm_classifier.index.manifest import Manifest
 
@@ -68,6 +68,23 @@ class LanceTable:
         """
         self._arrivals.commit(chunks)
 
+    def write(self, chunks: Mapping[str, Any]) -> WrittenChunks:
+        """Write chunks, as `commit` takes them, to files that belong to no version yet; `commit_written` stores them.
+
+        So workers can write at the same time, and one process commits what they wrote, without reading it.
+        """
+        return self._arrivals.write(chunks)
+
+    def commit_written(self, parts: Sequence[WrittenChunks]) -> list[WrittenChunks]:
+        """Store what was written in one version, and return the parts that cannot be stored.
+
+        These hold a chunk that another process stored meanwhile, and one that is not stored: commit their chunks.
+
+        Raises:
+            IndexFileError: the store refused it several times.
+        """
+        return self._arrivals.commit_written(parts)
+
     def finish(
         self,
         wanted: Collection[str] | None = None,
@@ -102,4 +119,6 @@ class LanceTable:
                 any more.
         """
         keep_description(self.url)
-        return sum(clean_up(part(self.url, name), older_than) for name in (ARRIVALS, ROWS, ABOUT, CALIBRATION))
+        return sum(
+            clean_up(part(self.url, name), older_than) for name in (ARRIVALS, ROWS, ABOUT, STATISTICS, CALIBRATION)
+        )

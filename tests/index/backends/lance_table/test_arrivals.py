@@ -41,6 +41,19 @@ def test_a_chunk_is_committed_once(table):
     assert rows_of(table) == 5 + 5 + 1
 
 
+def test_what_was_written_elsewhere_is_committed_once(table):
+    """However often; a part that holds a stored chunk next to a new one is given back."""
+    first, second = table.write({"a": chunk("a", 5)}), table.write({"b": chunk("b", 3), "c": chunk("c", 2)})
+    assert table.committed_chunks() == set()  # written, but in no version
+    assert table.commit_written([first, second]) == []
+    assert table.commit_written([first, second]) == []
+    assert (rows_of(table), table.committed_chunks()) == (10, {"a", "b", "c"})
+    again = table.write({"a": chunk("a", 5)})
+    both = table.write({"c": chunk("c", 2), "d": chunk("d", 4)})
+    assert table.commit_written([again, both]) == [both]
+    assert (rows_of(table), table.committed_chunks()) == (10, {"a", "b", "c"})
+
+
 def test_many_processes_may_commit_at_once(table):
     """No chunk is lost; what is there twice is dropped when the table is finished."""
     chunks = {f"chunk {number}": chunk(f"p{number}", 4, label=f"label {number % 3}") for number in range(12)}

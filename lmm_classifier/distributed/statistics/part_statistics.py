@@ -16,16 +16,9 @@ from lmm_classifier.core.arrays import Arrays, Float32Array, Float64Array, IntAr
 from lmm_classifier.core.errors import IndexFileError
 from lmm_classifier.core.linalg import single_threaded_blas
 from lmm_classifier.neighbors.metric import WithinClassScatter, apply_power_normalization
+from lmm_classifier.neighbors.row_sums import RowSums, scatter_of_sums
 
 _BLOCK = 4096  # rows taken at a time
-
-
-@dataclass(frozen=True)
-class RowSums:
-    """Sums over rows in one form: as they are, or as signed square roots. l labels of C, d numbers in a row."""
-
-    sums: Float64Array  # (l, d) of each label that has rows here
-    products: Float64Array  # (d, d), the sum of x x'
 
 
 @dataclass(frozen=True)
@@ -34,7 +27,7 @@ class PartStatistics:
 
     Example:
         >>> import numpy as np
-        >>> from lmm_classifier.distributed.statistics import PartStatistics
+        >>> from lmm_classifier.distributed.statistics.part_statistics import PartStatistics
         >>> rows = np.eye(3, 4, dtype=np.float32)
         >>> part = PartStatistics.of(rows, np.array([5, 5, 9]), ["a1", "b2", "c3"])
         >>> part.label_ids.tolist(), part.counts.tolist(), part.is_nonnegative
@@ -112,7 +105,6 @@ class DatasetStatistics:
         """The mean row of each label, (C, d); zero for a label without rows."""
         return self.plain.sums / np.maximum(self.counts, 1)[:, None]
 
-    @single_threaded_blas
     def scatter(self, power_normalize: bool | None = None) -> WithinClassScatter:
         """Return the pooled scatter within labels, as `fit_scatter` measures it in two passes.
 
@@ -127,14 +119,7 @@ class DatasetStatistics:
         sums = self.rooted if power_normalize else self.plain
         if sums is None:
             raise ValueError("expected rows without negative numbers, since the sums of their roots are asked for")
-        count = int(self.counts.sum())
-        freedom = max(count - int((self.counts > 0).sum()), 1)
-        means = sums.sums / np.maximum(self.counts, 1)[:, None]
-        center = (sums.sums.sum(axis=0) / count).astype(np.float32)
-        weighted = means * np.sqrt(self.counts)[:, None]
-        squares, axes = np.linalg.eigh(sums.products - weighted.T @ weighted)
-        variances = np.maximum(squares, 0) / freedom
-        return WithinClassScatter(power_normalize, center, axes, variances, freedom, means)
+        return scatter_of_sums(self.counts, sums, power_normalize)
 
 
 def reduce_parts(parts: Iterable[tuple[str, PartStatistics]], labels: int, width: int) -> DatasetStatistics:

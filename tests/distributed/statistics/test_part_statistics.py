@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from lmm_classifier.core.errors import IndexFileError
-from lmm_classifier.distributed.statistics import PartStatistics, reduce_parts
+from lmm_classifier.distributed.statistics.part_statistics import PartStatistics, reduce_parts
 from lmm_classifier.neighbors.metric import fit_scatter
 
 LABELS, WIDTH = 40, 24

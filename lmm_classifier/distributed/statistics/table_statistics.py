@@ -11,12 +11,17 @@ from typing import Any
 import numpy as np
 
 from lmm_classifier.core.arrays import IntArray
-from lmm_classifier.core.errors import EngineError
+from lmm_classifier.core.errors import EngineError, IndexFileError
 from lmm_classifier.core.protocols import Engine
+from lmm_classifier.core.rows import RowProducts
 from lmm_classifier.distributed.shared_files import SharedFiles, open_shared_files
-from lmm_classifier.distributed.statistics import DatasetStatistics, PartStatistics, reduce_parts
+from lmm_classifier.distributed.statistics.part_statistics import DatasetStatistics, PartStatistics, reduce_parts
+from lmm_classifier.embeddings.whitening import IdentityTransform
+from lmm_classifier.index.backends.lance_table.derived import get_products, put_products
+from lmm_classifier.index.backends.lance_table.finishing import finished
 from lmm_classifier.index.backends.lance_table.row_store import LanceRowStore
 
+_FOLDER = "statistics"  # of the parts
 _ROWS = 65_536  # that a task has at most, unless one label has more
 
 
@@ -57,17 +62,51 @@ class StatisticsWorker:
         """Read the rows of the labels, unless their statistics are there."""
         name = part_name(self.store.version, self.encoder, task)
         if not self.files.exists(name):
-            blocks = list(self.store.rows_of_labels(np.arange(task.first, task.last), ("vectors", "contents")))
-            vectors = [block.vectors for block in blocks if block.vectors is not None]
-            contents = [content for block in blocks for content in block.contents or ()]
-            width = self.store.means.shape[1]
-            rows = np.concatenate([np.empty((0, width), np.float32), *vectors])
-            ids = np.concatenate([np.empty(0, np.int64), *(block.label_ids for block in blocks)])
             stream = io.BytesIO()
-            arrays: dict[str, Any] = dict(PartStatistics.of(rows, ids, contents).to_arrays())
+            arrays: dict[str, Any] = dict(self._part(task).to_arrays())
             np.savez(stream, **arrays)
             self.files.put(name, stream.getvalue())
         return task
+
+    def _part(self, task: LabelRange) -> PartStatistics:
+        """Add up the rows block by block: a label may have more than memory holds."""
+        blocks = self.store.rows_of_labels(np.arange(task.first, task.last), ("vectors", "contents"))
+        parts = (
+            (
+                f"{number:012}",
+                PartStatistics.of(
+                    np.asarray(block.vectors, np.float32), block.label_ids - task.first, block.contents or ()
+                ),
+            )
+            for number, block in enumerate(blocks)
+        )
+        total = reduce_parts(parts, task.last - task.first, self.store.means.shape[1])
+        return PartStatistics(np.arange(task.first, task.last), total.counts, total.plain, total.rooted, total.digest)
+
+
+def store_statistics(url: str, engine: Engine) -> None:
+    """Make the sums over all rows of a finished table by workers, and store them with it, unless they are there.
+
+    They are of the encoders whose own space is searched.
+
+    Raises:
+        EngineError: workers end again and again.
+    """
+    if (found := finished(url)) is None:
+        raise IndexFileError(f"There is no finished table at {url}.")
+    about = found[1]
+    plain = [place for place, entry in enumerate(about.manifest.encoders) if entry.transform == IdentityTransform.name]
+    if get_products(url, about.version).keys() >= set(plain):
+        return
+    made = dict[int, RowProducts]()
+    for encoder in plain:
+        sums = table_statistics(url, engine, encoder)
+        rooted = () if sums.rooted is None else (sums.rooted.sums, sums.rooted.products)
+        made[encoder] = RowProducts(sums.plain.products, *rooted)
+    put_products(url, about.version, made)
+    files = open_shared_files(url)
+    for entry in list(files.entries(_FOLDER)):  # the parts are not needed any more
+        files.delete(entry.name)
 
 
 def table_statistics(url: str | Path, engine: Engine, encoder: int = 0) -> DatasetStatistics:
@@ -104,7 +143,7 @@ def label_ranges(counts: IntArray, most: int = _ROWS) -> Sequence[LabelRange]:
 
     Example:
         >>> import numpy as np
-        >>> from lmm_classifier.distributed.table_statistics import label_ranges
+        >>> from lmm_classifier.distributed.statistics.table_statistics import label_ranges
         >>> [(part.first, part.last) for part in label_ranges(np.array([3, 3, 9, 1]), most=6)]
         [(0, 2), (2, 3), (3, 4)]
     """
@@ -119,4 +158,4 @@ def label_ranges(counts: IntArray, most: int = _ROWS) -> Sequence[LabelRange]:
 
 def part_name(version: str, encoder: int, task: LabelRange) -> str:
     """Return the name of the file with the statistics of a range, in one version of a table."""
-    return f"statistics/{version}/{encoder}-{task.name}.npz"
+    return f"{_FOLDER}/{version}/{encoder}-{task.name}.npz"
