@@ -20,6 +20,7 @@ from lmm_classifier.core.redaction import quote_foreign
 
 _EXTRA = "lance"
 _PLACE = re.compile(r",? \S+\.rs:\d+:\d+")  # where in its source lance found an error
+_QUOTED = 800  # characters of its message: the reason of an object store follows a long address
 _ABSENT = ("was not found", "not found", "no such file", "does not exist")  # in messages of lance
 
 
@@ -158,4 +159,6 @@ def translated(source: str) -> Iterator[None]:
 def cannot(source: str, error: Exception) -> IndexFileError:
     """Return the error that says that a dataset cannot be used, and why."""
     text = _PLACE.sub("", str(error))
-    return IndexFileError(f"{source} cannot be used: {quote_foreign(text).rstrip('.') or type(error).__name__}.")
+    return IndexFileError(
+        f"{source} cannot be used: {quote_foreign(text, limit=_QUOTED).rstrip('.') or type(error).__name__}."
+    )

@@ -74,3 +74,9 @@ for use in (Index.open, check_index, calibrate_index, lambda url: Index.from_vec
     program = f"import sys; sys.modules['lance'] = sys.modules['pyarrow'] = None{code}"
     done = subprocess.run([sys.executable, "-P", "-c", program], cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+def test_the_reason_of_an_object_store_is_told():
+    """It is at the end of a long message."""
+    error = cannot("s3://bucket/t", OSError(f"Error performing GET http://127.0.0.1/{'x' * 250}: NoSuchBucket"))
+    assert str(error).endswith("NoSuchBucket.")
