@@ -46,6 +46,37 @@ class RowBlock:
         return len(self.ids)
 
 
+@dataclass(frozen=True)
+class RowSums:
+    """Sums over rows in one form: as they are, or as signed square roots. l labels, d numbers in a row."""
+
+    sums: Float64Array  # (l, d) of each label
+    products: Float64Array  # (d, d), the sum of x x'
+
+
+@dataclass(frozen=True)
+class RowStatistics:
+    """What a calibration needs of all rows of a store. C labels, d numbers in a row.
+
+    Example:
+        >>> import numpy as np
+        >>> from lmm_classifier.core.rows import RowStatistics, RowSums
+        >>> sums = RowSums(sums=np.array([[2.0, 0.0]]), products=np.eye(2))
+        >>> RowStatistics(np.array([2]), sums, None, np.array([1, 0])).means
+        array([[1., 0.]])
+    """
+
+    counts: IntArray  # (C,) rows of each label
+    plain: RowSums
+    rooted: RowSums | None  # of the square roots; None where a number is negative: then they are not needed
+    lowest: IntArray  # (k,) ids of the rows with the lowest contents, the lowest first: a uniform sample
+
+    @property
+    def means(self) -> Float64Array:
+        """The mean row of each label, (C, d); zero for a label without rows."""
+        return np.asarray(self.plain.sums / np.maximum(self.counts, 1)[:, None])
+
+
 def empty_rows(width: int) -> RowBlock:
     """Return no rows, with all columns; `width` numbers are in a vector."""
     none = np.empty(0, np.int64)

@@ -75,8 +75,8 @@ def fit_through_store(
     chosen = choose_shrinkage(
         scatter, store.counts, *_vectors_of(sample_of_store(store, rows_for_shrinkage(labels))), progress
     )
-    store = store.with_norms(chosen.metric.digest, chosen.metric.norms, store=store_norms)
     sample = sample_of_store(store, most)
+    store = store.with_norms(chosen.metric.digest, chosen.metric.norms, store=store_norms)
     vectors, _ = _vectors_of(sample)
     densities = label_densities(store)
     scoring = _Scoring(spec, chosen, store, limits, sample, densities)

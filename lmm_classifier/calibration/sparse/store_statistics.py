@@ -9,8 +9,9 @@ import numpy as np
 from lmm_classifier.core.arrays import Float64Array, IntArray
 from lmm_classifier.core.protocols import RowStore
 from lmm_classifier.core.rows import RowBlock, join_rows
-from lmm_classifier.neighbors.metric import WithinClassScatter, apply_power_normalization, scatter_of
+from lmm_classifier.neighbors.metric import WithinClassScatter
 from lmm_classifier.neighbors.novelty import NEIGHBORS
+from lmm_classifier.neighbors.row_statistics import PartStatistics, add_up, scatter_by_sums
 
 _READ = 4096  # rows at a time
 _SEARCHED = 512  # rows whose neighbors are searched at a time
@@ -18,37 +19,32 @@ _DENSITY_ROWS = 20_000  # rows that tell the density, of all labels together
 
 
 def fit_store_scatter(store: RowStore, power_normalize: bool | None = None) -> WithinClassScatter:
-    """Measure the pooled scatter within labels of all rows; memory does not grow with their number.
+    """Return the pooled scatter within labels of all rows, by their statistics.
 
-    The rows are read once; twice where the metric takes square roots, because the store has no means of these.
-    `power_normalize` None takes them where no number is negative, as `fit_scatter` does.
+    `power_normalize` None takes square roots where no number is negative, as `fit_scatter` does. Where they are asked
+    for although some number is negative, the rows are read once, since statistics have no sums of such roots.
     """
-    if power_normalize is None:
-        power_normalize = bool((store.means >= 0).all()) and all(
-            (np.asarray(block.vectors) >= 0).all() for block in _vectors(store)
+    statistics = store.statistics
+    if power_normalize and statistics.rooted is None:
+        labels, width = statistics.means.shape
+        parts = (
+            PartStatistics.of(np.asarray(block.vectors), block.label_ids, [""] * len(block), most=0, with_roots=True)
+            for block in store.blocks(("vectors",))
         )
-    counts = store.counts
-    sums = store.means * counts[:, None]
-    if power_normalize:
-        sums = np.zeros(store.means.shape)
-        for block in _vectors(store):
-            np.add.at(sums, block.label_ids, _rows(block, power_normalize))
-    means, total = sums / np.maximum(counts, 1)[:, None], int(counts.sum())
-    center = (sums.sum(axis=0) / max(total, 1)).astype(np.float32)
-    deviations = (_rows(block, power_normalize) - means[block.label_ids] for block in _vectors(store))
-    freedom = max(total - int((counts > 0).sum()), 1)
-    return scatter_of(deviations, total, freedom, means, center, power_normalize)
+        statistics = add_up(((f"{number:012}", part) for number, part in enumerate(parts)), labels, width)
+    return scatter_by_sums(statistics, power_normalize)
 
 
 def sample_of_store(store: RowStore, most: int) -> RowBlock:
-    """Read the rows with the lowest content hashes, with their vectors, ordered by id."""
-    ids, contents = np.empty(0, np.int64), np.empty(0, np.str_)
-    for block in store.blocks(("contents",)):
-        ids = np.concatenate([ids, block.ids])
-        contents = np.concatenate([contents, np.array(list(block.contents or ()), np.str_)])
-        order = np.lexsort((ids, contents))[:most]
-        ids, contents = ids[order], contents[order]
-    ids = np.sort(ids)
+    """Read the rows with the lowest content hashes, with their vectors, ordered by id.
+
+    Raises:
+        ValueError: more are asked for than statistics tell.
+    """
+    statistics = store.statistics
+    if min(most, int(statistics.counts.sum())) > len(statistics.lowest):
+        raise ValueError(f"expected a sample of at most {len(statistics.lowest)} rows, got {most}")
+    ids = np.sort(statistics.lowest[:most])
     parts = [store.rows_of_ids(ids[start : start + _READ], ("vectors",)) for start in range(0, len(ids), _READ)]
     return join_rows(parts) if parts else store.rows_of_ids(ids, ("vectors",))
 
@@ -101,11 +97,3 @@ def others_of(rows: RowBlock, labels: int, each: int) -> list[IntArray]:
     """Return for each row `each` labels at random, ascending; the same ones with every call."""
     draw = np.random.default_rng(0)
     return [np.unique(draw.integers(0, labels, min(each, labels))) for _ in range(len(rows))]
-
-
-def _vectors(store: RowStore) -> Iterator[RowBlock]:
-    yield from store.blocks(("vectors",))
-
-
-def _rows(block: RowBlock, power_normalize: bool) -> Float64Array:
-    return apply_power_normalization(np.asarray(block.vectors, np.float32), power_normalize).astype(np.float64)

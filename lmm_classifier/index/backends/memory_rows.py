@@ -10,10 +10,11 @@ from functools import cached_property
 import numpy as np
 
 from lmm_classifier.core.arrays import Float32Array, Float64Array, IntArray
-from lmm_classifier.core.rows import ColumnName, RowBlock
+from lmm_classifier.core.rows import ColumnName, RowBlock, RowStatistics
 from lmm_classifier.index.backends.row_ranges import label_starts, padded, require_labels, require_rows
 from lmm_classifier.index.vector_index import Index
 from lmm_classifier.neighbors.brute_force import BruteForceSearch
+from lmm_classifier.neighbors.row_statistics import PartStatistics, add_up
 
 _ROWS = 8192  # in a block
 
@@ -88,6 +89,12 @@ class MemoryRowStore:
         """The mean vector of each label, (C, d)."""
         sums = [_sum(self._vectors[start:end]) for start, end in zip(self._starts[:-1], self._starts[1:])]
         return np.asarray(np.stack(sums) / np.maximum(self.counts, 1)[:, None])
+
+    @cached_property
+    def statistics(self) -> RowStatistics:
+        """Sums over all rows, and the rows with the lowest contents; they are made with the first call."""
+        part = PartStatistics.of(self._vectors, self._label_ids, self._contents)
+        return add_up([("all", part)], len(self.counts), self._vectors.shape[1])
 
     @cached_property
     def _search(self) -> BruteForceSearch:

@@ -11,13 +11,14 @@ import numpy as np
 from lmm_classifier.core.arrays import Float32Array, Float64Array, IntArray
 from lmm_classifier.core.concurrency import cpu_count, threaded_map
 from lmm_classifier.core.errors import IndexFileError
-from lmm_classifier.core.rows import ColumnName, RowBlock, empty_rows
+from lmm_classifier.core.rows import ColumnName, RowBlock, RowStatistics, empty_rows
 from lmm_classifier.index.backends.lance_table.about import About
 from lmm_classifier.index.backends.lance_table.columns import hexadecimal, vectors_of
 from lmm_classifier.index.backends.lance_table.datasets import translated
 from lmm_classifier.index.backends.lance_table.finishing import finished, index_lists, index_name
 from lmm_classifier.index.backends.lance_table.layout import SHA256, vector_column
 from lmm_classifier.index.backends.lance_table.norms import norm_column, with_norms
+from lmm_classifier.index.backends.lance_table.statistics.kept import statistics_of
 from lmm_classifier.index.backends.row_ranges import label_starts, labels_of_rows, padded, require_labels, require_rows
 from lmm_classifier.index.manifest import Manifest
 from lmm_classifier.index.storage.state import as_embeddings
@@ -87,6 +88,11 @@ class LanceRowStore:
             return LanceRowStore(self.url, self._dataset, self.about, self.encoder, metric) if is_there else self
         dataset = with_norms(self._dataset, self.url, self.blocks, norm_column(metric, self.encoder), norms)
         return LanceRowStore(self.url, dataset, self.about, self.encoder, metric)
+
+    @cached_property
+    def statistics(self) -> RowStatistics:
+        """Sums over all rows, and the rows with the lowest contents, as they were kept when the table was finished."""
+        return statistics_of(self.url, self._dataset, self.about, self.encoder)
 
     @property
     def has_norms(self) -> bool:
