@@ -6,7 +6,7 @@ Every step can be interrupted and run again. A chunk that is there is never enco
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,28 +14,25 @@ from pathlib import Path
 from lmm_classifier import __version__
 from lmm_classifier.config import PipelineConfig
 from lmm_classifier.core.errors import ConfigError, OutputError
-from lmm_classifier.core.fingerprint import Fingerprint
 from lmm_classifier.core.progress import Progress, ProgressCallback, ProgressOption
 from lmm_classifier.core.progress_display import displayed
 from lmm_classifier.core.protocols import Encoder, Engine
 from lmm_classifier.data.readers.dataset_spec import DatasetSpec
 from lmm_classifier.distributed.chunk_folder import ChunkFolder, StoredChunk
-from lmm_classifier.distributed.chunk_rows import committed
 from lmm_classifier.distributed.chunk_worker import ChunkOutcome, ChunkTask, ChunkWorkerBuilder
 from lmm_classifier.distributed.chunks import MOST_FILES, list_chunks, made_with
+from lmm_classifier.distributed.committing import commit_chunks
 from lmm_classifier.distributed.listing import DatasetListing
 from lmm_classifier.distributed.runs import FormerChunks, PlannedChunk, Run, latest_run, new_run_id, write_run
 from lmm_classifier.distributed.table_report import TableReport, require_same_source
 from lmm_classifier.distributed.transforms import fit_transforms, transform_name
 from lmm_classifier.embeddings.opening import close_encoders, open_encoders
 from lmm_classifier.index.backends.lance_table.about import Extras
+from lmm_classifier.index.backends.lance_table.sorting import BUCKET_BYTES
 from lmm_classifier.index.backends.lance_table.table import LanceTable
 from lmm_classifier.index.build.reports import BuildReport
 from lmm_classifier.index.manifest import EncoderEntry, Manifest
 from lmm_classifier.index.settings.kept import kept_settings
-
-_COMMITTED = 64  # chunks in one version of the table at most
-_COMMITTED_BYTES = 1 << 28  # of their vectors
 
 
 def build_table(
@@ -53,7 +50,7 @@ def build_table(
         dataset: any dataset that an index can be built from.
         output: a folder, or a URL such as `s3://bucket/table`. The chunks are in it too.
         config: names the encoders and limits images.
-        engine: runs the workers that encode.
+        engine: runs the workers that encode, write the table and sort it.
         chunk_files: files of a chunk at most. Another number than before loses nothing: rows are taken over.
         threads: of each worker; 0: one per processor.
         progress: True shows it; a function is called with it, and may raise `Cancelled`.
@@ -88,6 +85,7 @@ class TableBuild:
     engine: Engine
     chunk_files: int = MOST_FILES
     threads: int = 0
+    bucket_bytes: int = BUCKET_BYTES  # of the vectors that one worker sorts
     planned: int = 0  # chunks
     finished: int = 0
     _run: str = ""
@@ -121,11 +119,12 @@ class TableBuild:
                 outcomes = self._encoded(planned, stored, former, show)
             stems = {outcome.chunk.stem: outcome.files for outcome in outcomes}
             with self._timed("commit"):
-                _commit(table, folder, stems, fingerprints)
+                row_bytes = 4 * sum(fingerprint.dim for fingerprint in fingerprints)
+                commit_chunks(table, stems, row_bytes, self.engine)
             with self._timed("fit and sort"):
                 dtype = self.config.retrieval.stored_dtype
-                transforms = fit_transforms(encoders, folder, list(map(_stored, sorted(stems))), dtype)
-                table.finish(stems.keys(), extras=Extras(transforms, dtype))
+                transforms = fit_transforms(encoders, folder, list(map(StoredChunk.of, sorted(stems))), dtype)
+                table.finish(stems.keys(), self.engine, Extras(transforms, dtype), self.bucket_bytes)
         close_encoders(encoders)
         folder.end(self._run)
         encoded = sum(outcome.encoded for outcome in outcomes)
@@ -208,34 +207,3 @@ class _Timer:
 
     def __exit__(self, *_: object) -> None:
         self.stages[self.stage] = time.monotonic() - self.started
-
-
-def _commit(
-    table: LanceTable, folder: ChunkFolder, stems: Mapping[str, int], fingerprints: Sequence[Fingerprint]
-) -> None:
-    """Commit the chunks that the table does not have, in the order of their names; memory is bounded."""
-    known = table.committed_chunks()
-    row_bytes = 4 * sum(fingerprint.dim for fingerprint in fingerprints)
-    for group in _groups([stem for stem in sorted(stems) if stem not in known], stems, row_bytes):
-        tables = {stem: folder.table(_stored(stem)) for stem in group}
-        for stem, rows in tables.items():
-            if rows.num_rows != stems[stem]:
-                raise OutputError(f"Chunk {stem} has {rows.num_rows} rows, and {stems[stem]} files. Delete it.")
-        table.commit({stem: committed(rows) for stem, rows in tables.items()})
-
-
-def _groups(stems: Sequence[str], sizes: Mapping[str, int], row_bytes: int) -> Iterator[list[str]]:
-    group, size = list[str](), 0
-    for stem in stems:
-        if group and (len(group) >= _COMMITTED or (size + sizes[stem]) * row_bytes > _COMMITTED_BYTES):
-            yield group
-            group, size = [], 0
-        group.append(stem)
-        size += sizes[stem]
-    if group:
-        yield group
-
-
-def _stored(stem: str) -> StoredChunk:
-    name, _, tries = stem.partition("~")
-    return StoredChunk(name, int(tries or 0))

@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import timedelta
 from typing import Any
 
 from lmm_classifier.core.errors import IndexMismatchError
 from lmm_classifier.core.protocols import Engine
 from lmm_classifier.index.backends.lance_table.about import Extras
-from lmm_classifier.index.backends.lance_table.arrivals import Arrivals
+from lmm_classifier.index.backends.lance_table.arrivals import Arrivals, WrittenChunks
 from lmm_classifier.index.backends.lance_table.datasets import clean_up
 from lmm_classifier.index.backends.lance_table.finishing import Finisher, InThisProcess, keep_description
-from lmm_classifier.index.backends.lance_table.layout import ABOUT, ARRIVALS, CALIBRATION, ROWS, part
+from lmm_classifier.index.backends.lance_table.layout import (
+    ABOUT,
+    ARRIVALS,
+    CALIBRATION,
+    CHUNKS,
+    ROWS,
+    STATISTICS,
+    part,
+)
 from lmm_classifier.index.backends.lance_table.sorting import BUCKET_BYTES
 from lmm_classifier.index.manifest import Manifest
 
@@ -32,7 +40,7 @@ class LanceTable:
             IndexMismatchError: the table that is there has vectors of other encoders.
             MissingExtraError: lance is not installed.
         """
-        table = cls(url, Arrivals.create(part(url, ARRIVALS), manifest))
+        table = cls(url, Arrivals.create(url, manifest))
         found = table.manifest
         if found.space_ids != manifest.space_ids:
             raise IndexMismatchError(
@@ -44,7 +52,7 @@ class LanceTable:
     @classmethod
     def open(cls, url: str) -> LanceTable:
         """Open the table to write; raise IndexFileError where there is none."""
-        return cls(url, Arrivals.open(part(url, ARRIVALS)))
+        return cls(url, Arrivals.open(url))
 
     @property
     def manifest(self) -> Manifest:
@@ -67,6 +75,27 @@ class LanceTable:
             IndexFileError: a chunk has no rows or other columns, or the store refused it several times.
         """
         self._arrivals.commit(chunks)
+
+    def write(self, chunks: Iterable[tuple[str, Any]]) -> WrittenChunks:
+        """Write chunks to files without committing them, as a worker does; rows are as for `commit`.
+
+        Files that are never committed are deleted by `clean_up`.
+
+        Args:
+            chunks: each with its name; one of them is in memory at a time.
+
+        Raises:
+            IndexFileError: a chunk has no rows or other columns, or the store cannot be written.
+        """
+        return self._arrivals.write(chunks)
+
+    def commit_written(self, groups: Sequence[WrittenChunks]) -> None:
+        """Store groups of written chunks in one version; a group with a chunk that is stored already is left out.
+
+        Raises:
+            IndexFileError: the store refused it several times.
+        """
+        self._arrivals.commit_written(groups)
 
     def finish(
         self,
@@ -102,4 +131,5 @@ class LanceTable:
                 any more.
         """
         keep_description(self.url)
-        return sum(clean_up(part(self.url, name), older_than) for name in (ARRIVALS, ROWS, ABOUT, CALIBRATION))
+        names = (ARRIVALS, CHUNKS, ROWS, ABOUT, STATISTICS, CALIBRATION)
+        return sum(clean_up(part(self.url, name), older_than) for name in names)
