@@ -38,6 +38,18 @@ def test_all_labels_are_read(rule, positive):
     assert (found.fits[0].means is not None) == (positive and rule_found.metric.power_normalize)
 
 
+@pytest.mark.parametrize("positive", [False, True], ids=["plain", "rooted"])
+def test_not_all_rows_are_read(positive, monkeypatch):
+    """Sums over them are in the statistics, and so is which rows are the sample."""
+    _, store = made(positive)
+    asked = store.statistics.lowest[:100]
+    monkeypatch.setattr(MemoryRowStore, "blocks", lambda *_: pytest.fail("all rows were read"))
+    _, predictions = fit_through_store(
+        RetrievalConfig(), store, ReadingLimits(likely=4, nearest=20, labels=6), most=100
+    )
+    assert sorted(predictions.rows.tolist()) == sorted(asked.tolist())
+
+
 def test_some_labels_are_read():
     """The others get what is usual for them, so that the examples are as sure as with all labels."""
     index, store = made()

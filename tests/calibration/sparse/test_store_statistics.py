@@ -1,5 +1,7 @@
 """What is measured of all rows of a store is what is measured in memory."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -42,6 +44,10 @@ def test_the_sample_has_the_lowest_contents():
     np.testing.assert_array_equal(sample.ids, expected)
     np.testing.assert_array_equal(sample.vectors, rows.vectors[expected])
     assert len(sample_of_store(store, 1000)) == 60
+    store.statistics = replace(store.statistics, lowest=store.statistics.lowest[:30])
+    assert len(sample_of_store(store, 30)) == 30
+    with pytest.raises(ValueError, match="at most 30 rows, got 31"):
+        sample_of_store(store, 31)
 
 
 def test_the_density_of_labels(monkeypatch):
