@@ -1,8 +1,7 @@
 """A table of Lance next to a graph of faiss: time to make it, disk, memory, processor time of a query, recall.
 
-Rows are drawn: labels of 200 rows, in each the cosine is 0.71 on average, and the spectrum within a label falls as a
-power. Each part runs in a process of its own, so that its memory is its own. Processor time is compared, because other
-programs may run.
+`scale_rows` draws the rows. Each part runs in a process of its own, so that its memory is its own. Processor time is
+compared, because other programs may run.
 
     python -m benchmarks.scale_lance --rows 200000 --output results.json
 """
@@ -17,11 +16,12 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 
+from benchmarks.scale_decisions import measure_answers
+from benchmarks.scale_rows import DIM, QUERIES, chunks, queries_of
 from lmm_classifier.core.arrays import Float32Array, IntArray
 from lmm_classifier.index.backends.lance_table.copying import chunk_of
 from lmm_classifier.index.backends.lance_table.datasets import arrow
@@ -31,45 +31,8 @@ from lmm_classifier.index.backends.lance_table.table import LanceTable
 from lmm_classifier.index.manifest import EncoderEntry, Manifest
 from lmm_classifier.testing import example_fingerprint
 
-DIM, PER_LABEL, QUERIES, K = 1152, 200, 256, 10
-_CHUNK = 4096
-_WITHIN = 0.71  # cosine of two rows of a label
-_PARTS = ("table", "queries", "labels", "graph")
-
-
-def spectrum() -> Float32Array:
-    """Return the standard deviation of each number within a label."""
-    values = np.arange(1, DIM + 1) ** -0.5
-    return np.asarray(values / np.linalg.norm(values), np.float32)
-
-
-def drawn(rng: np.random.Generator, centers: Float32Array, labels: IntArray) -> Float32Array:
-    """Return normalized rows (n, DIM) of these labels."""
-    noise = rng.normal(size=(len(labels), DIM)).astype(np.float32) * spectrum()
-    rows = _WITHIN**0.5 * centers[labels] + (1 - _WITHIN) ** 0.5 * noise
-    return np.asarray(rows / np.linalg.norm(rows, axis=1, keepdims=True), np.float32)
-
-
-def centers_of(rows: int) -> Float32Array:
-    """Return the center of each label."""
-    centers = np.random.default_rng(0).normal(size=(rows // PER_LABEL, DIM))
-    return np.asarray(centers / np.linalg.norm(centers, axis=1, keepdims=True), np.float32)
-
-
-def chunks(rows: int) -> Iterator[tuple[int, IntArray, Float32Array]]:
-    """Yield the number of the first row, the labels and the rows of each chunk, labels in any order."""
-    centers = centers_of(rows)
-    for start in range(0, rows, _CHUNK):
-        rng = np.random.default_rng((1, start))
-        labels = rng.integers(0, len(centers), min(_CHUNK, rows - start))
-        yield start, labels, drawn(rng, centers, labels)
-
-
-def queries_of(rows: int) -> Float32Array:
-    """Return queries like the rows."""
-    rng = np.random.default_rng(2)
-    centers = centers_of(rows)
-    return drawn(rng, centers, rng.integers(0, len(centers), QUERIES))
+K = 10
+_PARTS = ("table", "queries", "labels", "answers", "graph")
 
 
 def cpu_seconds() -> float:
@@ -214,7 +177,13 @@ def main() -> None:
     given = parser.parse_args()
     arrow()
     if given.part:
-        measure = {"table": measure_table, "queries": measure_queries, "labels": measure_labels, "graph": measure_graph}
+        measure = {
+            "table": measure_table,
+            "queries": measure_queries,
+            "labels": measure_labels,
+            "answers": measure_answers,
+            "graph": measure_graph,
+        }
         print(json.dumps(measure[given.part](str(given.folder), given.rows)))
         return
     results: dict[str, float] = {"rows": given.rows, "dim": DIM}

@@ -25,23 +25,20 @@ import numpy as np
 from benchmarks.rows import Better, Row, where
 from lmm_classifier.config import PipelineConfig
 from lmm_classifier.core.arrays import Float64Array, IntArray
-from lmm_classifier.core.rows import RowSums
 from lmm_classifier.data.readers.dataset_spec import DatasetSpec
 from lmm_classifier.distributed.chunk_folder import ChunkFolder
 from lmm_classifier.distributed.chunks import Chunk, chunk_name, list_chunks
 from lmm_classifier.distributed.listing import DatasetListing, ListedFile
 from lmm_classifier.distributed.runs import FormerChunks, PlannedChunk, Run, latest_run, new_run_id, write_run
 from lmm_classifier.neighbors.gathering.reading import FoundRows, ReadingLimits, RowReader, competing_labels
-from lmm_classifier.neighbors.row_statistics import PartStatistics, StatisticsSum
 
 COMMAND = "python -m benchmarks.scale --only simulation"
 NAMED = (10**6, 10**8)  # images whose chunks are named
 LISTED = (10**5, 10**6)  # files on disk that are listed
 CHUNKS = (24_400, 244_000)  # files of chunks; the second number is that of 10^9 images in chunks of 4,096
 COMMITTED = (24_400, 244_000)  # chunks that a table takes
-GROUP, VERSION = 64, 1024  # chunks in a file, and in a version, as a build commits them
+TOGETHER = 64  # chunks of a commit
 REDUCED = (10_000, 100_000)  # labels whose sums are added up
-SUMMED, LOWEST = 64, 1000  # numbers in a row, and contents that a bucket tells
 PER_LABEL = 10_000  # images
 SOURCE, MADE = "s3://bucket/images", "an encoder"
 
@@ -126,39 +123,31 @@ def resume(count: int, folder: Path) -> dict[str, float]:
 
 
 def commit(count: int, folder: Path) -> dict[str, float]:
-    """Commit chunks of one row to a table as a build does; then some again, and read which are there.
-
-    Workers write groups of chunks to files; that is not counted, since it is their time.
-    """
+    """Commit chunks of one row to a table, 64 at a time; then commit some again, and read which are there."""
     from lmm_classifier.index.backends.lance_table.table import LanceTable
     from lmm_classifier.index.manifest import EncoderEntry, Manifest
     from lmm_classifier.testing import example_fingerprint
 
     encoders = (EncoderEntry(example_fingerprint(8), "identity"),)
     table = LanceTable.create(str(folder / "table"), Manifest(encoders, 1, SOURCE, "2026-01-01", "simulation"))
-    seconds, writing = list[float](), 0.0
-    for start in range(0, count, VERSION):
+    seconds = list[float]()
+    for start in range(0, count, TOGETHER):
+        numbers = range(start, min(start + TOGETHER, count))
+        chunks = {f"{number:032x}": _one_row(number) for number in numbers}
         before = time.process_time()
-        numbers = range(start, min(start + VERSION, count))
-        written = [
-            table.write((f"{number:032x}", _one_row(number)) for number in numbers[first : first + GROUP])
-            for first in range(0, len(numbers), GROUP)
-        ]
-        begun = time.process_time()
-        writing += begun - before
-        table.commit_written(written)
-        seconds.append(time.process_time() - begun)
-        table.commit_written(written)  # as a driver that was killed and started again
+        table.commit(chunks)
+        seconds.append(time.process_time() - before)
+        if start % (100 * TOGETHER) == 0:
+            table.commit(chunks)  # as a driver that was killed and started again
     fresh = LanceTable.open(str(folder / "table"))
     before = time.process_time()
     names = fresh.committed_chunks()
     again = time.process_time() - before
-    assert len(names) == count == fresh._arrivals.dataset.count_rows()
+    assert len(names) == count
     size = sum(file.stat().st_size for file in (folder / "table").rglob("*") if file.is_file())
     tenth = max(len(seconds) // 10, 1)
     first, last = (1000 * float(np.median(part)) for part in (seconds[:tenth], seconds[-tenth:]))
-    more = {"versions": len(seconds), "ms a version, first": first, "ms a version, last": last}
-    return {**more, "s of workers": writing, "s to read the names": again, "MB on disk": size / 1e6}
+    return {"ms, first": first, "ms, last": last, "s to read the names": again, "MB on disk": size / 1e6}
 
 
 def _one_row(number: int) -> Any:
@@ -179,31 +168,41 @@ def _one_row(number: int) -> Any:
 
 
 def reduce(count: int, _: Path) -> dict[str, float]:
-    """Plan the buckets of a billion rows, and add up statistics of 64 numbers of their labels, in any order."""
+    """Plan the buckets of a billion rows, and add up what 64 numbers of each of their labels sum to, in any order."""
     from lmm_classifier.index.backends.lance_table.sorting import plan_buckets
 
     counts = {f"label_{number:06}": PER_LABEL for number in range(count)}
     buckets = plan_buckets(counts, 4 * 1152)
     order = np.random.default_rng(0).permutation(len(buckets))
     assert sum(len(bucket.labels) for bucket in buckets if bucket.part == 0) == count
-    first, second = (_added(count, [buckets[place] for place in places]) for places in (order, order[::-1]))
+    first, second = (_reduced(counts, [buckets[place] for place in places]) for places in (order, order[::-1]))
     assert first == second
     return {"buckets": len(buckets)}
 
 
-def _added(labels: int, arrived: list[Any]) -> str:
-    """Return a digest of the statistics of all rows, of buckets that were sorted in this order."""
-    total = StatisticsSum(labels, SUMMED)
-    for bucket in sorted(arrived, key=lambda bucket: bucket.number):
+def _reduced(counts: dict[str, int], buckets: list[Any]) -> str:
+    """Return the version of a table whose buckets were sorted in this order; equal bits give an equal version."""
+    from lmm_classifier.index.backends.lance_table.about import Extras
+    from lmm_classifier.index.backends.lance_table.finishing import Finisher, InThisProcess
+    from lmm_classifier.index.backends.lance_table.sorting import SortedBucket
+    from lmm_classifier.index.manifest import EncoderEntry, Manifest
+    from lmm_classifier.testing import example_fingerprint
+
+    class Known:
+        manifest = Manifest((EncoderEntry(example_fingerprint(64), "identity"),), 1, SOURCE, "2026-01-01", "simulation")
+
+    done = list[SortedBucket]()
+    for bucket in buckets:
         rng = np.random.default_rng(bucket.number)
         ids = bucket.first_id + np.arange(len(bucket.labels))
-        sums = RowSums(rng.normal(size=(len(ids), SUMMED)), rng.normal(size=(SUMMED, SUMMED)))
-        contents = np.sort(rng.integers(0, 2**62, LOWEST).astype("S64"))
-        counts = np.full(len(ids), PER_LABEL // bucket.parts)
-        total.add(f"{bucket.number:012}", PartStatistics(ids, counts, sums, None, contents, rng.permutation(LOWEST)))
-    found = total.result()
-    parts = (found.counts, found.plain.sums, found.plain.products, found.lowest)
-    return hashlib.blake2b(b"".join(part.tobytes() for part in parts)).hexdigest()
+        rows = np.full(len(ids), PER_LABEL // bucket.parts)
+        sums = [rng.normal(size=(len(ids), 64))]
+        done.append(SortedBucket(bucket.number, [], ids, rows, int(rows.sum()), sums, bucket.number))
+    finisher = Finisher("table", Extras(), InThisProcess())
+    arrivals: Any = Known()
+    done.sort(key=lambda outcome: outcome.number)
+    about = finisher._about(arrivals, list(counts), done, "simulation")
+    return about.version
 
 
 def shortlist(count: int, _: Path) -> dict[str, float]:

@@ -21,7 +21,7 @@ from lmm_classifier.calibration.calibration import Calibration
 from lmm_classifier.calibration.fit import fit_by_leave_one_out
 from lmm_classifier.calibration.guarantees.risk_control import RiskGuarantee, fixed_sequence_threshold
 from lmm_classifier.calibration.sparse.sampling import LowestContents, rows_through_shortlist
-from lmm_classifier.calibration.sparse.store_fit import fit_through_store
+from lmm_classifier.calibration.sparse.store_fit import StoreFitting, fit_through_stores
 from lmm_classifier.core.numerics import log_softmax
 from lmm_classifier.index.backends.memory_rows import MemoryRowStore
 from lmm_classifier.index.vector_index import Index
@@ -135,7 +135,7 @@ def measure(
     config = RetrievalConfig()
     index = Index.from_vectors(rows, names)
     store = MemoryRowStore(index)
-    (calibration, _), cpu = timed(lambda: fit_through_store(config, store, limits, most))
+    (calibration, _), cpu = timed(lambda: fit_through_stores(config, [store], StoreFitting(limits, most)))
     (logs, familiarity), cpu_of_answers = timed(lambda: answers_of_store(calibration, store, queries, limits))
     report: dict[str, Any] = {
         "rows": len(rows),

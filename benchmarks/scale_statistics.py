@@ -9,8 +9,8 @@ import numpy as np
 
 from benchmarks.rows import Row, where
 from lmm_classifier.core.arrays import Float64Array
+from lmm_classifier.distributed.statistics.part_statistics import PartStatistics, reduce_parts
 from lmm_classifier.neighbors.metric import WithinClassScatter, fit_scatter
-from lmm_classifier.neighbors.row_statistics import PartStatistics, add_up, scatter_by_sums
 
 COMMAND = "python -m benchmarks.scale --only statistics"
 _PARTS = 7
@@ -22,17 +22,14 @@ def rows(quick: bool) -> list[Row]:
     rng = np.random.default_rng(0)
     ids = rng.integers(0, labels, count)
     drawn = rng.normal(size=(labels, width))[ids] + rng.normal(size=(count, width)) * np.linspace(0.05, 1, width)
-    contents = [f"{number:064x}" for number in range(count)]
     vectors = (drawn / np.linalg.norm(drawn, axis=1, keepdims=True)).astype(np.float32)
     started = time.process_time()
     expected = fit_scatter(vectors, ids, labels)
     two_passes = time.process_time() - started
     started = time.process_time()
     edges = np.linspace(0, count, _PARTS + 1).astype(int)
-    parts = [
-        (f"{n}", PartStatistics.of(vectors[a:b], ids[a:b], contents[a:b])) for n, (a, b) in enumerate(pairwise(edges))
-    ]
-    found = scatter_by_sums(add_up(parts, labels, width))
+    parts = [(f"{n}", PartStatistics.of(vectors[a:b], ids[a:b])) for n, (a, b) in enumerate(pairwise(edges))]
+    found = reduce_parts(parts, labels, width).scatter()
     by_parts = time.process_time() - started
     exact = _matrix(expected)
     difference = float(np.abs(_matrix(found) - exact).max() / np.abs(exact).max())

@@ -159,11 +159,11 @@ def fit_on_held_out(
     return fuse_parts(config, indexes, parts, equal=False)
 
 
-def fusion_fit(indexes: Sequence[Index], predictions: HeldOutPredictions, equal: bool) -> FusionFit:
-    """Return what fits fusions to the predictions of several encoders, or of one."""
+def fusion_fit(counts: IntArray, predictions: HeldOutPredictions, equal: bool) -> FusionFit:
+    """Return what fits fusions to the predictions of one encoder or several; labels have `counts` (C,) examples."""
     each = predictions.each or (predictions,)
     # an example that is alone under its label has no chance when it is held out, whatever the encoder
-    countable = indexes[0].gallery.counts[each[0].label_ids] > 1
+    countable = counts[each[0].label_ids] > 1
     return FusionFit(each, countable, equal)
 
 
@@ -189,12 +189,18 @@ def fuse(fits: Sequence[EncoderFit], fusion: FusionFit, rule: str, cascade: bool
 
 def fuse_parts(config: RetrievalConfig, indexes: Sequence[Index], parts: Sequence[FittedPart], equal: bool) -> Fit:
     """Fuse what is fitted to each of several encoders, or to one, and held out the same examples."""
+    gallery = indexes[0].gallery
+    spec = make_rule(config, gallery.label_ids, gallery.labels)
+    return fuse_fits(parts, gallery.counts, equal, spec.name, config.cascade)
+
+
+def fuse_fits(parts: Sequence[FittedPart], counts: IntArray, equal: bool, rule: str, cascade: bool) -> Fit:
+    """Do the same by what is needed of the examples: `counts` (C,) of the labels, and the name of the rule."""
     predictions = parts[0][1]
     if len(parts) > 1:  # strategies differ in the order in which they hold out the same examples
         each = tuple(part.in_order_of_rows() for _, part in parts)
         predictions = replace(each[0], each=each)
-    spec = make_rule(config, indexes[0].gallery.label_ids, indexes[0].gallery.labels)
-    return fuse([fit for fit, _ in parts], fusion_fit(indexes, predictions, equal), spec.name, config.cascade)
+    return fuse([fit for fit, _ in parts], fusion_fit(counts, predictions, equal), rule, cascade)
 
 
 def _each(values: Each, indexes: Sequence[Index]) -> Each:

@@ -81,11 +81,8 @@ def load_calibration(
     try:
         if str(arrays["vectors"].item()) != vectors_digest(contents):
             return Stale("The calibration is stale: the encoder or the transform of the index changed.")
-        if encoders is not None and list(encoders) != list(range(len(contents.vectors))):
-            names = contents.manifest.encoder_names
-            configured = ", ".join(names[place] for place in encoders)
-            reason = f"The calibration is of the encoders {', '.join(names)}, but configured are {configured}."
-            return Stale(reason, OTHER_ENCODERS)  # a calibration is of all encoders of the index, in the order there
+        if encoders is not None and (stale := other_encoders(contents, encoders)) is not None:
+            return stale
         rule_name = str(arrays["rule"].item())
         if spec is not None and rule_name != spec.name:
             reason = f"The calibration is of the rule '{rule_name}', but '{spec.name}' is configured."
@@ -97,6 +94,17 @@ def load_calibration(
     except (KeyError, ValueError, IndexError, TypeError) as error:
         return Stale(f"The calibration is damaged ({error}).")
     return Loaded(calibration, " ".join(_notes(arrays, changes, contents)))
+
+
+def other_encoders(contents: IndexContents, encoders: Sequence[int]) -> Stale | None:
+    """Say that a calibration, which is of all encoders of an index in their order, is not of the configured ones."""
+    if list(encoders) == list(range(len(contents.vectors))):
+        return None
+    names = contents.manifest.encoder_names
+    configured = ", ".join(names[place] for place in encoders)
+    return Stale(
+        f"The calibration is of the encoders {', '.join(names)}, but configured are {configured}.", OTHER_ENCODERS
+    )
 
 
 def stored_request(contents: IndexContents) -> CalibrationRequest | None:

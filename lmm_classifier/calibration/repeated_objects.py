@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from lmm_classifier.core.arrays import Float32Array, Float64Array, IntArray
+from lmm_classifier.core.protocols import RowStore
 from lmm_classifier.embeddings.whitening import IdentityTransform
 from lmm_classifier.index.vector_index import Index
 from lmm_classifier.neighbors.gallery import Gallery
@@ -24,6 +25,7 @@ _STEPS = (1, 2, 4, 8, 16)  # k: objects of 2 to 49 images
 HIGH_CONTRAST = 1.0
 _MIN_OTHERS = 8  # neighbors 4 to 8 say how distances grow beyond the nearest four
 _MOST_ROWS, _MOST_PAIRS = 2000, 200_000_000
+_STORED_ROWS = 20_000  # of whole labels that are read from a store
 _ROUNDING = 1e-6  # of a squared distance, ten times the error of float32: images that are no farther are copies
 
 
@@ -59,6 +61,19 @@ class RepeatedObjects:
         if not isinstance(index.transform, IdentityTransform):
             gallery = Gallery(index.vectors(), gallery.label_ids, gallery.labels)
         return cls.of(gallery)
+
+    @classmethod
+    def of_store(cls, store: RowStore) -> RepeatedObjects:
+        """Measure some labels of a store, at random, each with all of its rows; nothing where none is small enough."""
+        order = np.random.default_rng(0).permutation(np.flatnonzero(store.counts > _MIN_OTHERS))
+        sizes = store.counts[order]
+        chosen = np.sort(order[(np.cumsum(sizes) <= _STORED_ROWS) | (sizes == sizes.min(initial=0))])
+        chosen = chosen[np.cumsum(store.counts[chosen]) <= _STORED_ROWS]
+        blocks = list(store.rows_of_labels(chosen, ("vectors",))) if len(chosen) else []
+        label_ids = np.concatenate([np.empty(0, np.int64), *(block.label_ids for block in blocks)])
+        none = np.empty((0, store.means.shape[1]), np.float32)
+        vectors = np.concatenate([none, *(np.asarray(block.vectors, np.float32) for block in blocks)])
+        return cls.of(Gallery(vectors, label_ids, len(store.counts)))
 
     @classmethod
     def of(cls, gallery: Gallery) -> RepeatedObjects:

@@ -15,7 +15,7 @@ from PIL.Image import Image
 from lmm_classifier.core.arrays import Float32Array, Float64Array, IntArray
 from lmm_classifier.core.datatypes import Candidate, CoarseCandidate, Decision, RerankRequest, RerankResult
 from lmm_classifier.core.fingerprint import Fingerprint
-from lmm_classifier.core.rows import ColumnName, RowBlock, RowStatistics
+from lmm_classifier.core.rows import ColumnName, RowBlock, RowProducts
 
 Preprocessed = NDArray[Any] | Mapping[str, NDArray[Any]]  # the input of an encoder for one image
 Rows = Callable[[], Iterable[Float32Array]]  # each call walks over all dataset vectors once, in blocks (m, dim)
@@ -160,9 +160,8 @@ class RowStore(Protocol):
     def means(self) -> Float64Array:
         """The mean vector of each label, (C, d)."""
 
-    @property
-    def statistics(self) -> RowStatistics:
-        """Sums over all rows, and the rows with the lowest contents; where they are stored, no row is read for them."""
+    def sums(self) -> RowProducts | None:
+        """Return sums over all rows; None where they were not made, so that all rows must be read for them."""
 
     @property
     def has_norms(self) -> bool:

@@ -8,9 +8,9 @@ from typing import Literal
 
 import numpy as np
 
-from lmm_classifier.core.arrays import Float32Array, Float64Array, IntArray
+from lmm_classifier.core.arrays import Arrays, Float32Array, Float64Array, IntArray
 
-ColumnName = Literal["vectors", "contents", "paths", "norms"]
+ColumnName = Literal["vectors", "contents", "paths", "all_paths", "norms"]
 
 
 @dataclass(frozen=True)
@@ -33,11 +33,12 @@ class RowBlock:
     label_ids: IntArray  # (m,) positions in `label_names` of the store
     vectors: Float32Array | None = None  # (m, d) normalized, in the space of the search
     contents: Sequence[str] | None = None  # m SHA-256 of the images, hexadecimal
-    paths: Sequence[str] | None = None  # m ids of the images
+    paths: Sequence[str] | None = None  # m ids of the images; of copies, the first
     norms: Float64Array | None = None  # (m,) of the rows in the metric of the store
+    all_paths: Sequence[Sequence[str]] | None = None  # m times the ids of all images with this content and label
 
     def __post_init__(self) -> None:
-        columns = (self.label_ids, self.vectors, self.contents, self.paths, self.norms)
+        columns = (self.label_ids, self.vectors, self.contents, self.paths, self.norms, self.all_paths)
         lengths = {len(self.ids)} | {len(column) for column in columns if column is not None}
         if len(lengths) > 1:
             raise ValueError(f"expected columns of one length, got {sorted(lengths)}")
@@ -47,40 +48,37 @@ class RowBlock:
 
 
 @dataclass(frozen=True)
-class RowSums:
-    """Sums over rows in one form: as they are, or as signed square roots. l labels, d numbers in a row."""
+class RowProducts:
+    """Sums over all rows of a store, made when it was written. C labels, d numbers in a row."""
 
-    sums: Float64Array  # (l, d) of each label
     products: Float64Array  # (d, d), the sum of x x'
+    rooted_sums: Float64Array | None = None  # (C, d) of the square roots; None where a number is negative
+    rooted_products: Float64Array | None = None  # (d, d) of the square roots
 
+    def to_arrays(self) -> dict[str, Float64Array]:
+        """Return the arrays from which `from_arrays` rebuilds it."""
+        every = {
+            "products": self.products,
+            "rooted_sums": self.rooted_sums,
+            "rooted_products": self.rooted_products,
+        }
+        return {name: array for name, array in every.items() if array is not None}
 
-@dataclass(frozen=True)
-class RowStatistics:
-    """What a calibration needs of all rows of a store. C labels, d numbers in a row.
-
-    Example:
-        >>> import numpy as np
-        >>> from lmm_classifier.core.rows import RowStatistics, RowSums
-        >>> sums = RowSums(sums=np.array([[2.0, 0.0]]), products=np.eye(2))
-        >>> RowStatistics(np.array([2]), sums, None, np.array([1, 0])).means
-        array([[1., 0.]])
-    """
-
-    counts: IntArray  # (C,) rows of each label
-    plain: RowSums
-    rooted: RowSums | None  # of the square roots; None where a number is negative: then they are not needed
-    lowest: IntArray  # (k,) ids of the rows with the lowest contents, the lowest first: a uniform sample
-
-    @property
-    def means(self) -> Float64Array:
-        """The mean row of each label, (C, d); zero for a label without rows."""
-        return np.asarray(self.plain.sums / np.maximum(self.counts, 1)[:, None])
+    @classmethod
+    def from_arrays(cls, arrays: Arrays) -> RowProducts:
+        """Undo `to_arrays`; raise KeyError or ValueError where the arrays are damaged."""
+        products = np.asarray(arrays["products"], np.float64)
+        rooted = [np.asarray(arrays[name], np.float64) for name in ("rooted_sums", "rooted_products") if name in arrays]
+        width = len(products)
+        if any(array.ndim != 2 or array.shape[1] != width for array in (products, *rooted)) or len(rooted) == 1:
+            raise ValueError("sums of other shapes")
+        return cls(products, *rooted)
 
 
 def empty_rows(width: int) -> RowBlock:
     """Return no rows, with all columns; `width` numbers are in a vector."""
     none = np.empty(0, np.int64)
-    return RowBlock(none, none, np.empty((0, width), np.float32), (), (), np.empty(0))
+    return RowBlock(none, none, np.empty((0, width), np.float32), (), (), np.empty(0), ())
 
 
 def join_rows(blocks: Sequence[RowBlock]) -> RowBlock:

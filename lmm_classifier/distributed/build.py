@@ -21,14 +21,15 @@ from lmm_classifier.data.readers.dataset_spec import DatasetSpec
 from lmm_classifier.distributed.chunk_folder import ChunkFolder, StoredChunk
 from lmm_classifier.distributed.chunk_worker import ChunkOutcome, ChunkTask, ChunkWorkerBuilder
 from lmm_classifier.distributed.chunks import MOST_FILES, list_chunks, made_with
-from lmm_classifier.distributed.committing import commit_chunks
+from lmm_classifier.distributed.commit import commit_chunks, stored_chunk
+from lmm_classifier.distributed.engines.local import FewHere
 from lmm_classifier.distributed.listing import DatasetListing
 from lmm_classifier.distributed.runs import FormerChunks, PlannedChunk, Run, latest_run, new_run_id, write_run
+from lmm_classifier.distributed.statistics.table_statistics import store_statistics
 from lmm_classifier.distributed.table_report import TableReport, require_same_source
 from lmm_classifier.distributed.transforms import fit_transforms, transform_name
 from lmm_classifier.embeddings.opening import close_encoders, open_encoders
 from lmm_classifier.index.backends.lance_table.about import Extras
-from lmm_classifier.index.backends.lance_table.sorting import BUCKET_BYTES
 from lmm_classifier.index.backends.lance_table.table import LanceTable
 from lmm_classifier.index.build.reports import BuildReport
 from lmm_classifier.index.manifest import EncoderEntry, Manifest
@@ -50,7 +51,7 @@ def build_table(
         dataset: any dataset that an index can be built from.
         output: a folder, or a URL such as `s3://bucket/table`. The chunks are in it too.
         config: names the encoders and limits images.
-        engine: runs the workers that encode, write the table and sort it.
+        engine: runs the workers that encode.
         chunk_files: files of a chunk at most. Another number than before loses nothing: rows are taken over.
         threads: of each worker; 0: one per processor.
         progress: True shows it; a function is called with it, and may raise `Cancelled`.
@@ -85,7 +86,6 @@ class TableBuild:
     engine: Engine
     chunk_files: int = MOST_FILES
     threads: int = 0
-    bucket_bytes: int = BUCKET_BYTES  # of the vectors that one worker sorts
     planned: int = 0  # chunks
     finished: int = 0
     _run: str = ""
@@ -109,6 +109,7 @@ class TableBuild:
         encoders = open_encoders(self.config.encoders)
         fingerprints = [encoder.fingerprint for encoder in encoders]
         table = self._table(encoders, listing.source)
+        engine = FewHere(self.engine)  # of the steps without encoders
         made = made_with([fingerprint.space_id for fingerprint in fingerprints], self.config.images)
         with displayed(progress) as show:
             with self._timed("list"):
@@ -120,11 +121,13 @@ class TableBuild:
             stems = {outcome.chunk.stem: outcome.files for outcome in outcomes}
             with self._timed("commit"):
                 row_bytes = 4 * sum(fingerprint.dim for fingerprint in fingerprints)
-                commit_chunks(table, stems, row_bytes, self.engine)
+                commit_chunks(table, folder, stems, row_bytes, engine)
             with self._timed("fit and sort"):
                 dtype = self.config.retrieval.stored_dtype
-                transforms = fit_transforms(encoders, folder, list(map(StoredChunk.of, sorted(stems))), dtype)
-                table.finish(stems.keys(), self.engine, Extras(transforms, dtype), self.bucket_bytes)
+                transforms = fit_transforms(encoders, folder, list(map(stored_chunk, sorted(stems))), dtype)
+                table.finish(stems.keys(), engine, Extras(transforms, dtype))
+            with self._timed("statistics"):
+                store_statistics(self.output, engine)
         close_encoders(encoders)
         folder.end(self._run)
         encoded = sum(outcome.encoded for outcome in outcomes)

@@ -7,6 +7,7 @@
 | `listing/3f/3f...` | the files of a chunk |
 | `attempts/RUN/...`, `parts/RUN/...` | of chunks whose worker ended; they are deleted when a run is complete |
 | `runs/...` | the chunks of each run |
+| `statistics/...` | sums over the rows of a version of the table |
 
 What is in `chunks` is the truth. Nothing else is needed to go on after an interruption.
 """
@@ -23,7 +24,7 @@ from lmm_classifier.distributed.chunks import Chunk
 from lmm_classifier.distributed.shared_files import FileEntry, SharedFiles, open_shared_files
 
 _STEM = re.compile(r"chunks/[0-9a-f]{2}/(([0-9a-f]{32})(?:~([1-9][0-9]*))?)\.parquet")
-FOLDERS = ("chunks", "listing", "attempts", "parts", "runs")
+FOLDERS = ("chunks", "listing", "attempts", "parts", "runs", "statistics")
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,12 +33,6 @@ class StoredChunk:
 
     name: str
     tries: int = 0  # 0: complete
-
-    @classmethod
-    def of(cls, stem: str) -> StoredChunk:
-        """Return the chunk that has this `stem`."""
-        name, _, tries = stem.partition("~")
-        return cls(name, int(tries or 0))
 
     @property
     def stem(self) -> str:

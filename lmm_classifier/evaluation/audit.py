@@ -3,26 +3,35 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
-from lmm_classifier.calibration.fit import fit_by_leave_one_out
-from lmm_classifier.calibration.predictions import HeldOutPredictions
+from lmm_classifier.calibration.fit import Fit, fit_by_leave_one_out
+from lmm_classifier.calibration.sparse.sampling import MOST_ROWS
+from lmm_classifier.calibration.sparse.store_fit import StoreFitting, fit_through_stores
+from lmm_classifier.calibration.sparse.store_judging import judged_blocks
+from lmm_classifier.calibration.sparse.store_statistics import sample_of_store
 from lmm_classifier.config import PipelineConfig
-from lmm_classifier.core.arrays import Float64Array, IntArray
+from lmm_classifier.core.arrays import IntArray
+from lmm_classifier.core.datatypes import Example
 from lmm_classifier.core.errors import CalibrationError, ConfigError
 from lmm_classifier.core.index_location import index_location
 from lmm_classifier.core.metrics import wilson_interval
-from lmm_classifier.core.progress import ProgressCallback, ProgressOption
+from lmm_classifier.core.progress import Progress, ProgressCallback, ProgressOption
 from lmm_classifier.core.progress_display import displayed
 from lmm_classifier.evaluation.duplicates import find_duplicates
 from lmm_classifier.evaluation.findings import THIN, Audit, ConfusablePair, LabelIssue, Outlier
+from lmm_classifier.evaluation.judged import JudgedExamples
 from lmm_classifier.evaluation.label_noise import expected_wrong_labels
+from lmm_classifier.evaluation.stored_duplicates import find_stored_duplicates
+from lmm_classifier.index.backends.store_index import StoreIndex
 from lmm_classifier.index.dismissals import DismissedFindings
+from lmm_classifier.index.opening import open_searched
 from lmm_classifier.index.settings.remembered import config_of_index
 from lmm_classifier.index.vector_index import Index
+from lmm_classifier.neighbors.config import RetrievalConfig
 
 _NEIGHBORS = 5
 _MAX_OUTLIERS = 0.01  # fraction of the examples that may count as outliers
@@ -39,7 +48,9 @@ def audit_index(
     """Find mistakes in the dataset of an index. The index is not changed, and dismissed findings are left out.
 
     Each example is judged by the others (leave-one-out). Of more than 140,000 examples, or where examples times labels
-    exceed 20 million, a sample is judged.
+    exceed 20 million, a sample is judged. Where the examples stay in a store (`retrieval.search: store`), they are
+    judged through the comparison that answers, at least 20,000 of them however many labels there are, and copies of an
+    image under one label count once.
 
     Args:
         index_path: a durable index (folder), an `.npz` file, or a table.
@@ -52,6 +63,7 @@ def audit_index(
         ConfigError: if `near_duplicate` is outside 0 to 1.
         IndexFileError: if there is no sound index at `index_path`.
         CalibrationError: if the dataset is too small to hold anything out.
+        ConfigError: if the examples shall stay in a store that cannot answer the rule.
 
     Example:
         >>> from lmm_classifier import PipelineConfig, audit_index
@@ -65,9 +77,10 @@ def audit_index(
         raise ConfigError(
             f"near_duplicate is {near_duplicate}. Expected a cosine similarity of 0 to 1, or none to compare pixels."
         )
-    indexes = Index.open_each(index_location(index_path))
+    config = config or config_of_index(index_path)
+    indexes = open_searched(config.retrieval, index_location(index_path))
     with displayed(progress) as show:
-        return audit_opened_index(indexes, config or config_of_index(index_path), near_duplicate, show)
+        return audit_opened_index(indexes, config, near_duplicate, show)
 
 
 def audit_opened_index(
@@ -89,15 +102,13 @@ def audit_opened_index(
             f"The index holds {len(index)} images of {labels}. An audit needs two labels, and more than one image of "
             "some label. Add images."
         )
-    max_judged = max(_MAX_COMPARISONS // len(index), 1)
-    calibration, predictions = fit_by_leave_one_out(config.retrieval, indexes, most=max_judged, progress=progress)
+    (calibration, predictions), examples = _held_out(config.retrieval, indexes, progress)
     index = indexes[calibration.cascade.encoders[0]]
     dismissed = DismissedFindings(index.contents.dismissals)
-    quality = _LabelQuality.of(predictions)
-    correct, judged = int(predictions.correct.sum()), len(predictions.rows)
-    wrong = expected_wrong_labels(predictions.log_probabilities, predictions.label_ids, progress)
-    issues = list(_label_issues(index, predictions, quality, wrong.expected, progress))
-    outliers = list(_outliers(index, predictions.rows, predictions.familiarity))
+    correct, judged = int(examples.correct.sum()), len(examples)
+    wrong = expected_wrong_labels(predictions.log_probabilities, predictions.label_ids, progress, among=judged)
+    issues = list(_label_issues(index, examples, wrong.expected, progress))
+    outliers = list(_outliers(index, examples))
     audit = Audit(
         examples=len(index),
         judged=judged,
@@ -106,97 +117,93 @@ def audit_opened_index(
         label_issues=[issue for issue in issues if not dismissed.cover(issue.dismissal)],
         wrong_labels=wrong,
         duplicates=[],
+        searched=0,
         outliers=[outlier for outlier in outliers if not dismissed.cover(outlier.dismissal)],
-        thin={name: int(count) for name, count in zip(index.label_names, index.gallery.counts) if count < THIN},
-        confusable=_confusable(index, predictions),
+        thin={name: int(count) for name, count in zip(index.label_names, index.label_counts) if count < THIN},
+        confusable=_confusable(index, examples),
         dismissed=sum(dismissed.cover(issue.dismissal) for issue in issues)
         + sum(dismissed.cover(outlier.dismissal) for outlier in outliers),
-        ranking=dict(zip(predictions.rows.tolist(), quality.deficit.tolist())),
+        ranking=dict(zip(examples.rows.tolist(), examples.deficit.tolist())),
     )
     if on_labels is not None:
         on_labels(audit)
-    groups = find_duplicates(index, config.images, near_duplicate, progress)
+    if isinstance(index, StoreIndex):
+        groups, searched = find_stored_duplicates(index, examples.rows, config.images, near_duplicate, progress)
+    else:
+        groups, searched = find_duplicates(index, config.images, near_duplicate, progress), len(index)
     kept = [group for group in groups if not dismissed.cover(group.dismissal)]
-    return replace(audit, duplicates=kept, dismissed=audit.dismissed + len(groups) - len(kept))
+    return replace(audit, duplicates=kept, searched=searched, dismissed=audit.dismissed + len(groups) - len(kept))
 
 
-@dataclass(frozen=True)
-class _LabelQuality:
-    """Label quality of each held-out example (n,), its most probable other label, and the probabilities of both."""
+def _held_out(
+    config: RetrievalConfig, indexes: Sequence[Index], progress: ProgressCallback | None
+) -> tuple[Fit, JudgedExamples]:
+    """Fit the rule, and judge as many examples as time and memory allow."""
+    most, stores = max(_MAX_COMPARISONS // len(indexes[0]), 1), [i.store for i in indexes if isinstance(i, StoreIndex)]
+    if not stores:
+        fitted = fit_by_leave_one_out(config, indexes, most=most, progress=progress)
+        return fitted, JudgedExamples.of(fitted[1])
+    # of a store only some rows are read for an example, so that their number does not count
+    most = min(max(most, MOST_ROWS), len(indexes[0]))
+    fitted = fit_through_stores(config, stores, StoreFitting(most=most, sparse=False), progress=progress)
+    if len(fitted[1].rows) >= most:
+        return fitted, JudgedExamples.of(fitted[1])
+    ids, parts, done = sample_of_store(stores[0], most).ids, list[JudgedExamples](), 0
+    for block in judged_blocks(stores, fitted, ids):
+        parts.append(JudgedExamples.of(block))
+        done += len(block.rows)
+        if progress is not None:
+            progress(Progress("judging examples", done, len(ids)))
+    return fitted, JudgedExamples.join(parts)
 
-    deficit: Float64Array  # 1 - quality: near 1 the quality itself would lose the order of sound examples
-    suggested: IntArray
-    p_own: Float64Array
-    p_suggested: Float64Array
 
-    @classmethod
-    def of(cls, predictions: HeldOutPredictions) -> _LabelQuality:
-        """Compute it from the mean probabilities of the experts; the last one, which is the neighbors, counts twice.
-
-        The others all know an image by the mean of its label. A product of experts, as in the rule, is sure where they
-        agree, also of a label that is wrong; their mean is a linear opinion pool (Stone, 1961). Of the two usual
-        measures, 1 - p(own) finds labels that are wrong at random, and the margin finds labels that were confused with
-        the most similar one.
-        """
-        experts = predictions.expert_log_probabilities
-        probabilities = 2 * np.exp(experts[-1])
-        for logs in experts[:-1]:
-            probabilities += np.exp(logs)
-        probabilities /= len(experts) + 1
-        rows = np.arange(len(predictions.rows))
-        own = probabilities[rows, predictions.label_ids].copy()
-        probabilities[rows, predictions.label_ids] = -1
-        suggested = probabilities.argmax(axis=1)
-        margin = probabilities[rows, suggested] - own
-        return cls((2 * (1 - own) + margin) / 3, suggested, own, probabilities[rows, suggested])
+def _described(index: Index, rows: IntArray) -> list[tuple[Example, str]]:
+    """Return the examples of rows, each with its content hash."""
+    if isinstance(index, StoreIndex):
+        return index.described(rows)
+    return [(index.examples[row], index.hashes[row]) for row in rows.tolist()]
 
 
 def _label_issues(
-    index: Index,
-    predictions: HeldOutPredictions,
-    quality: _LabelQuality,
-    expected: int,
-    progress: ProgressCallback | None,
+    index: Index, examples: JudgedExamples, expected: int, progress: ProgressCallback | None
 ) -> Iterator[LabelIssue]:
     """Yield the issues, the worst first; as many as are `expected` to be wrong are marked."""
-    order = np.argsort(-quality.deficit, kind="stable")
+    order = np.argsort(-examples.deficit, kind="stable")
     # other examples cannot support a label that has only one
-    is_issue = (index.gallery.counts[predictions.label_ids] >= 2) & (quality.p_suggested > quality.p_own)
+    is_issue = (index.label_counts[examples.label_ids] >= 2) & (examples.p_suggested > examples.p_own)
     positions = order[is_issue[order]]
-    rows = predictions.rows[positions]
-    for rank, (position, nearest) in enumerate(zip(positions, index.nearest_others(rows, _NEIGHBORS, progress))):
-        row = int(predictions.rows[position])
+    rows = examples.rows[positions]
+    near = index.nearest_others(rows, _NEIGHBORS, progress)
+    for rank, (position, (example, content), nearest) in enumerate(zip(positions, _described(index, rows), near)):
         yield LabelIssue(
-            index.examples[row].path,
-            index.examples[row].label,
-            index.label_names[int(quality.suggested[position])],
-            1 - float(quality.deficit[position]),
-            float(quality.p_own[position]),
+            example.path,
+            example.label,
+            index.label_names[int(examples.suggested[position])],
+            1 - float(examples.deficit[position]),
+            float(examples.p_own[position]),
             tuple(nearest),
             rank < expected,
-            index.hashes[row],
+            content,
         )
 
 
-def _outliers(index: Index, rows: IntArray, familiarity: Float64Array) -> Iterator[Outlier]:
+def _outliers(index: Index, examples: JudgedExamples) -> Iterator[Outlier]:
+    rows, familiarity = examples.rows, examples.familiarity
     most = max(int(_MAX_OUTLIERS * len(rows)), 1)
     least = np.argsort(familiarity, kind="stable")[:most]
     least = least[familiarity[least] < _OUTLIER_FAMILIARITY]
-    for position, nearest in zip(least, index.nearest_others(rows[least], _NEIGHBORS)):
-        row = int(rows[position])
-        example = index.examples[row]
-        yield Outlier(example.path, example.label, float(familiarity[position]), tuple(nearest), index.hashes[row])
+    near = index.nearest_others(rows[least], _NEIGHBORS)
+    for position, (example, content), nearest in zip(least, _described(index, rows[least]), near):
+        yield Outlier(example.path, example.label, float(familiarity[position]), tuple(nearest), content)
 
 
-def _confusable(index: Index, predictions: HeldOutPredictions) -> list[ConfusablePair]:
+def _confusable(index: Index, examples: JudgedExamples) -> list[ConfusablePair]:
     names, size = index.label_names, len(index.label_names)
-    answers = predictions.log_probabilities.argmax(axis=1)
-    counts = np.bincount(predictions.label_ids * size + answers, minlength=size * size).reshape(size, size)
-    totals = counts.sum(axis=1)
-    np.fill_diagonal(counts, 0)
-    found = np.flatnonzero(counts)
-    found = found[np.argsort(-counts.ravel()[found], kind="stable")]
+    totals = np.bincount(examples.label_ids, minlength=size)
+    pairs = (examples.label_ids * size + examples.answers)[~examples.correct]
+    found, counts = np.unique(pairs, return_counts=True)
+    order = np.argsort(-counts, kind="stable")
     return [
-        ConfusablePair(names[own], names[other], int(counts[own, other]), float(counts[own, other] / totals[own]))
-        for own, other in zip(*np.unravel_index(found, counts.shape))
+        ConfusablePair(names[own], names[other], count, count / int(totals[own]))
+        for own, other, count in zip(*divmod(found[order], size), counts[order].tolist())
     ]

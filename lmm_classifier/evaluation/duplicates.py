@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,7 +18,7 @@ from lmm_classifier.index.vector_index import Index
 from lmm_classifier.neighbors.near_duplicates import duplicate_cosine, nearest_pairs
 
 MOST_COMPARED = 100_000  # images whose pixels are compared: their thumbnails take 4 kB each
-_PARTNERS = 3  # nearest examples of each that may be copies
+PARTNERS = 3  # nearest examples of each that may be copies
 _BLOCK = 1024  # rows compared at a time
 
 _Pair = tuple[int, int, float]  # two rows, and the cosine of their vectors
@@ -75,14 +75,19 @@ def find_duplicates(
         near = _groups(index, _pairs_above(index, rows, near_duplicate), "vectors")
     else:
         near = _groups_of_copies(index, rows, images, progress)
-    return sorted([*exact, *near], key=lambda group: (not group.contradict, not group.exact, group.paths))
+    return in_order([*exact, *near])
+
+
+def in_order(groups: Iterable[Duplicates]) -> list[Duplicates]:
+    """Return groups with several labels first, then those of the same bytes."""
+    return sorted(groups, key=lambda group: (not group.contradict, not group.exact, group.paths))
 
 
 def _groups_of_copies(
     index: Index, rows: IntArray, images: ImagesConfig, progress: ProgressCallback | None
 ) -> Iterator[Duplicates]:
     embeddings = index.gallery.embeddings[rows]
-    nearest, cosines = nearest_pairs(embeddings, count=_PARTNERS, progress=progress)
+    nearest, cosines = nearest_pairs(embeddings, count=PARTNERS, progress=progress)
     unreadable = np.ones(len(rows), bool)
     if len(rows) <= MOST_COMPARED and index.manifest.has_images:
         files = [index.contents.file_of(index.examples[row].path) for row in rows]
@@ -113,16 +118,23 @@ def _pairs_above(index: Index, rows: IntArray, near_duplicate: float) -> list[_P
 
 
 def _groups(index: Index, pairs: Sequence[_Pair], compared: str) -> Iterator[Duplicates]:
-    """Yield the connected components of near pairs, each as one group."""
-    components = connected_components(len(index), [(first, second) for first, second, _ in pairs])
+    for rows, lowest in chained(pairs):
+        yield _group(index, rows, compared, lowest)
+
+
+def chained(pairs: Sequence[_Pair]) -> Iterator[tuple[list[int], float]]:
+    """Yield the rows of each connected component of near pairs, ascending, and the lowest cosine of its pairs."""
+    rows = np.unique([row for first, second, _ in pairs for row in (first, second)]).tolist()
+    place_of = {row: place for place, row in enumerate(rows)}
+    components = connected_components(len(rows), [(place_of[first], place_of[second]) for first, second, _ in pairs])
     rows_of: dict[int, set[int]] = defaultdict(set)
     lowest: dict[int, float] = defaultdict(lambda: 1.0)
     for first, second, cosine in pairs:
-        component = int(components[first])
+        component = int(components[place_of[first]])
         rows_of[component] |= {first, second}
         lowest[component] = min(lowest[component], cosine)
-    for component, rows in rows_of.items():
-        yield _group(index, sorted(rows), compared, lowest[component])
+    for component, members in rows_of.items():
+        yield sorted(members), lowest[component]
 
 
 def _group(index: Index, rows: Sequence[int], compared: str, similarity: float) -> Duplicates:

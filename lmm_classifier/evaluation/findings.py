@@ -90,6 +90,8 @@ class Audit:
     """How many of the judged labels are expected to be wrong, with a 95% interval."""
     duplicates: list[Duplicates]
     """Groups of the same or nearly the same image, groups with several labels first."""
+    searched: int
+    """Examples whose duplicates were searched for: all, or a sample where more than 100,000 stay in a store."""
     outliers: list[Outlier]
     """Examples that are similar to nothing else, the least familiar first."""
     thin: dict[str, int]
@@ -105,6 +107,10 @@ class Audit:
     def likely_issues(self) -> list[LabelIssue]:
         """Return the labels that are likely wrong: the worst, as many as are expected to be wrong."""
         return [issue for issue in self.label_issues if issue.likely]
+
+    @property
+    def _is_sampled(self) -> bool:
+        return 0 < self.searched < self.examples
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values, ready for JSON; without `ranking`."""
@@ -127,6 +133,7 @@ class Audit:
             ("groups of duplicates", str(sum(not group.contradict for group in self.duplicates))),
             ("outliers", str(len(self.outliers))),
             ("labels with few examples", str(len(self.thin))),
+            *([("searched for duplicates", f"{self.searched} of {self.examples}")] if self._is_sampled else []),
             *([("dismissed findings", str(self.dismissed))] if self.dismissed else []),
         ]
 

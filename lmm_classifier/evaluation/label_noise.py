@@ -49,35 +49,44 @@ class WrongLabels:
 
 
 def expected_wrong_labels(
-    log_probabilities: Float64Array, label_ids: IntArray, progress: ProgressCallback | None = None
+    log_probabilities: Float64Array,
+    label_ids: IntArray,
+    progress: ProgressCallback | None = None,
+    among: int | None = None,
 ) -> WrongLabels:
-    """Return how many of n labels are wrong.
+    """Return how many of n labels are wrong, or of `among` labels of which these are a sample.
 
     Args:
         log_probabilities: of held-out examples, (n, C).
         label_ids: their labels, (n,).
         progress: called between the steps of the estimate; raise `Cancelled` in it to stop.
+        among: so many labels are asked about; None: n.
     """
     count = len(label_ids)
     if count > _SAMPLE:
         rows = np.random.default_rng(0).choice(count, _SAMPLE, replace=False)
         log_probabilities, label_ids = log_probabilities[rows], label_ids[rows]
     scores = OrderedScores.of(np.maximum(log_probabilities, _FLOOR), label_ids, progress)
-    labels = log_probabilities.shape[1]
-    even = (1 - np.eye(labels)) / max(labels - 1, 1)
+    even = scores.even()
     rate, low, high = _interval(_profile(scores, even))
     _, low_confused, high_confused = _interval(_profile(scores, _confusions(scores, even)))
+    count = count if among is None else among
     return WrongLabels(
         round(rate * count), int(min(low, low_confused) * count), int(np.ceil(max(high, high_confused) * count))
     )
 
 
 class OrderedScores:
-    """Scores of n examples in the order of their labels, so that each label is a range of rows."""
+    """Scores of n examples in the order of their labels, so that each label is a range of rows.
+
+    K of the C labels are those of some example. Only their columns are ever needed of P(label | true label), so that
+    memory follows the scores, and not the square of C.
+    """
 
     def __init__(self, scores: Float64Array, label_ids: IntArray, progress: ProgressCallback | None) -> None:
         self._scores, self._label_ids, self._progress = scores, label_ids, progress
-        ends = np.cumsum(np.bincount(label_ids, minlength=scores.shape[1])).tolist()
+        self._labels, counts = np.unique(label_ids, return_counts=True)  # (K,)
+        ends = np.cumsum(counts).tolist()
         self._ranges = [slice(start, end) for start, end in zip([0, *ends], ends)]
         self._steps = 0
 
@@ -86,6 +95,13 @@ class OrderedScores:
         """Order scores (n, C) by their labels (n,)."""
         order = np.argsort(label_ids, kind="stable")
         return cls(scores[order], label_ids[order], progress)
+
+    def even(self) -> Float64Array:
+        """Return P(label | true label) of wrong labels, (C, K), where each other label is as frequent."""
+        labels = self._scores.shape[1]
+        mistakes = np.full((labels, len(self._labels)), 1 / max(labels - 1, 1))
+        mistakes[self._labels, np.arange(len(self._labels))] = 0
+        return mistakes
 
     def report(self) -> None:
         """Say that one of the steps is done."""
@@ -103,20 +119,20 @@ class OrderedScores:
         return probabilities, np.maximum(probabilities[np.arange(len(probabilities)), self._label_ids], 1e-300)
 
     def by_mistake(self, probabilities: Float64Array, mistakes: Float64Array) -> Float64Array:
-        """Return P(label by mistake), (n,), from the probabilities of the true labels (n, C) and `mistakes` (C, C)."""
+        """Return P(label by mistake), (n,), from the probabilities of the true labels (n, C) and `mistakes` (C, K)."""
         wrong, columns = np.empty(len(probabilities)), np.ascontiguousarray(mistakes.T)
         for column, part in zip(columns, self._ranges):
             wrong[part] = probabilities[part] @ column
         return wrong
 
     def sums(self, probabilities: Float64Array, weights: Float64Array) -> Float64Array:
-        """Return for each label the sums of its rows of `probabilities` (n, C) times `weights` (n,): (C, C) columns."""
+        """Return for each label the sums of its rows of `probabilities` (n, C) times `weights` (n,): (C, K) columns."""
         return np.stack([weights[part] @ probabilities[part] for part in self._ranges], axis=1)
 
 
 @single_threaded_blas  # the products of one label are small
 def _profile(scores: OrderedScores, mistakes: Float64Array) -> Float64Array:
-    """Return the log-likelihood of each rate at its best temperature; `mistakes` (C, C): P(label | true label)."""
+    """Return the log-likelihood of each rate at its best temperature; `mistakes` (C, K): P(label | true label)."""
     likelihoods = []
     for temperature in _TEMPERATURES:
         probabilities, own = scores.probabilities(temperature)
@@ -133,7 +149,7 @@ def _interval(profile: Float64Array) -> tuple[float, float, float]:
 
 
 def _confusions(scores: OrderedScores, even: Float64Array) -> Float64Array:
-    """Return P(label | true label) of wrong labels, (C, C), by expectation maximization at the best temperature."""
+    """Return P(label | true label) of wrong labels, (C, K), by expectation maximization at the best temperature."""
     best, chosen = -np.inf, even
     for temperature in _TRIED:
         likelihood, mistakes = _maximized(scores, even, temperature)
@@ -153,7 +169,8 @@ def _maximized(scores: OrderedScores, even: Float64Array, temperature: float) ->
         rate = float(is_wrong.mean())
         joint = mistakes * scores.sums(probabilities, is_wrong / np.maximum(wrong, 1e-300))
         counts = joint * (even > 0) + _PRIOR * even
-        mistakes = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1e-300)
+        elsewhere = _PRIOR * (1 - even.sum(axis=1, keepdims=True))  # of labels that no example has
+        mistakes = counts / (counts.sum(axis=1, keepdims=True) + elsewhere)  # at least the one that is spread evenly
         scores.report()
     wrong = scores.by_mistake(probabilities, mistakes)
     return float(np.log((1 - rate) * own + rate * wrong).sum()), mistakes

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 from lmm_classifier.core.errors import ConfigError
 from lmm_classifier.core.index_location import IndexLocation, index_location
 from lmm_classifier.embeddings.whitening import IdentityTransform
+from lmm_classifier.index.backends.cached_rows import rows_near_here
 from lmm_classifier.index.backends.lance_table.calibrations import get_calibration
 from lmm_classifier.index.backends.lance_table.row_store import LanceRowStore
 from lmm_classifier.index.backends.memory_rows import MemoryRowStore
@@ -42,17 +42,16 @@ def open_searched(config: RetrievalConfig, location: IndexLocation | None = None
     """Open an index, by default the configured one, as it is searched: in memory, or with its rows in a store.
 
     Raises:
-        ConfigError: the rows shall stay in a store, but the index has several encoders or a fitted transform.
+        ConfigError: the rows shall stay in a store, but the index has a transform that was fitted to its images.
     """
     place = index_location(config.index_path if location is None else location)
     if not uses_store(config, place):
         return Index.open_each(place)
     if is_table(place):
-        return (_of_table(table_url(place)),)
+        return _of_table(table_url(place))
     indexes = Index.open_each(place)
-    index = indexes[0]
-    _require_one(len(indexes), isinstance(index.transform, IdentityTransform), place)
-    return (StoreIndex(MemoryRowStore(index), index.contents),)
+    _require_plain([isinstance(index.transform, IdentityTransform) for index in indexes], place)
+    return tuple(StoreIndex(MemoryRowStore(index), index.contents, index.encoder) for index in indexes)
 
 
 def uses_store(config: RetrievalConfig, location: IndexLocation) -> bool:
@@ -63,20 +62,33 @@ def uses_store(config: RetrievalConfig, location: IndexLocation) -> bool:
     return manifest is not None and manifest.count >= STORE_FROM
 
 
-def _of_table(url: str) -> StoreIndex:
-    store = LanceRowStore.open(url)
-    manifest = store.manifest
-    _require_one(len(manifest.encoders), manifest.encoders[0].transform == IdentityTransform.name, url)
-    calibration, number = get_calibration(url)
-    vectors = tuple(EncoderVectors(arrays, lambda: ()) for arrays in store.about.extras.transforms)
-    contents = IndexContents(manifest, store.label_names, (), (), vectors, calibration=calibration)
-    return StoreIndex(store, replace(contents, stamp=f"{store.version} {number}"))
+def _of_table(url: str) -> tuple[StoreIndex, ...]:
+    manifest = read_manifest(url)
+    if manifest is not None:
+        _require_plain([entry.transform == IdentityTransform.name for entry in manifest.encoders], url)
+    first = LanceRowStore.open(url)
+    stores = [first, *(first.of_encoder(place) for place in range(1, len(first.manifest.encoders)))]
+    extras, (calibration, number) = first.about.extras, get_calibration(url)
+    vectors = tuple(EncoderVectors(arrays, lambda: ()) for arrays in extras.transforms)
+    contents = IndexContents(
+        first.manifest,
+        first.label_names,
+        (),
+        (),
+        vectors,
+        calibration=calibration,
+        dismissals=extras.dismissals,
+        milliseconds=extras.milliseconds,
+        stamp=f"{first.version} {number}",
+    )
+    return tuple(
+        StoreIndex(rows_near_here(store, f"{url} {place}"), contents, place) for place, store in enumerate(stores)
+    )
 
 
-def _require_one(encoders: int, is_plain: bool, location: IndexLocation) -> None:
-    if encoders > 1 or not is_plain:
-        what = f"{encoders} encoders" if encoders > 1 else "a transform that was fitted to its images"
+def _require_plain(plain: Sequence[bool], location: IndexLocation) -> None:
+    if not all(plain):
         raise ConfigError(
-            f"{location} has {what}, but retrieval.search: store takes one encoder whose own space is searched. Set "
-            "retrieval.search: exact, or ann."
+            f"{location} has a transform that was fitted to its images, but retrieval.search: store takes encoders "
+            "whose own space is searched. Set retrieval.search: exact, or ann."
         )

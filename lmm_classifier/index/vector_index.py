@@ -34,8 +34,8 @@ from lmm_classifier.neighbors.brute_force import BruteForceSearch
 from lmm_classifier.neighbors.gallery import Gallery, directions
 from lmm_classifier.neighbors.similarities import GallerySimilarities
 
-# Number of rows from which the search uses 8-bit candidates. At 20,000 x 1152 they halve the time, for one query and
-# for many, and making them (0.2 s) pays off after some tens of queries. At 5,000 rows there is no gain.
+# Rows from which the search uses 8-bit candidates. At 20,000 x 1152 they halve the time, and making them (0.2 s) pays
+# off after some tens of queries. At 5,000 rows there is no gain.
 SEARCH_FROM = 20_000
 _QUERIES = 1024  # searched at a time
 _LISTED = 20  # labels in a message
@@ -87,6 +87,11 @@ class Index:
     def gallery(self) -> Gallery:
         """Return the transformed vectors. A durable index checks them on the first call."""
         return Gallery(self._load_matrix(), self.label_ids, len(self.label_names))
+
+    @property
+    def label_counts(self) -> IntArray:
+        """Return the number of examples of each label, (C,)."""
+        return self.gallery.counts
 
     @cached_property
     def _rows_of_hash(self) -> Mapping[str, list[int]]:
@@ -177,10 +182,6 @@ class Index:
     def vectors(self) -> Float32Array:
         """Read the vectors (N, dim) as the encoder made them."""
         return np.concatenate([as_embeddings(block) for block in self.contents.vectors[self.encoder].blocks()])
-
-    def rows_of(self, label_id: int) -> IntArray:
-        """Return the rows of one label, ascending."""
-        return self.gallery.rows_of_label[label_id]
 
     def compare(self, vectors: Float32Array, leave_out: Sequence[str | None] | None = None) -> GallerySimilarities:
         """Compare encoder vectors (n, dim) with every row; see `protocols.VectorIndex`."""

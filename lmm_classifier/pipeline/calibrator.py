@@ -12,7 +12,7 @@ from lmm_classifier.calibration.calibration_report import CalibrationReport
 from lmm_classifier.calibration.fit import Fit, fit_by_leave_one_out
 from lmm_classifier.calibration.guarantees.outlook import older_guarantee
 from lmm_classifier.calibration.guarantees.threshold_setting import set_thresholds, today
-from lmm_classifier.calibration.hierarchy.hierarchy_fit import HierarchyFit
+from lmm_classifier.calibration.hierarchy.hierarchy_fit import HierarchyFit, is_of_hierarchy
 from lmm_classifier.calibration.hierarchy.level_guarantees import (
     LevelGuarantees,
     required_guarantees,
@@ -39,7 +39,12 @@ from lmm_classifier.index.vector_index import Index
 from lmm_classifier.pipeline.calibrating.former_calibration import FormerCalibration, RerankerMeasurement
 from lmm_classifier.pipeline.calibrating.held_out import fit_by_request
 from lmm_classifier.pipeline.calibrating.store_calibration import calibrate_store
-from lmm_classifier.pipeline.fusion_report import compare_ladders, fused_tradeoff, fusion_notes
+from lmm_classifier.pipeline.fusion_report import (
+    compare_ladders,
+    fused_tradeoff,
+    fusion_notes,
+    repeated_objects_warning,
+)
 from lmm_classifier.pipeline.hierarchy.opening import open_hierarchy
 from lmm_classifier.pipeline.index_encoder import encode_label_names
 from lmm_classifier.pipeline.rerank_calibrator import measure_on_predictions
@@ -85,9 +90,9 @@ def calibrate_index(
     asked.check()
     refitted = is_durable(path) and IndexEditor(path, config).refit()
     indexes = open_searched(config.retrieval, path)
-    index = indexes[0]
-    if isinstance(index, StoreIndex):
-        return calibrate_store(index, path, config, asked, progress, reset=reset)
+    index, stored = indexes[0], [each for each in indexes if isinstance(each, StoreIndex)]
+    if stored:
+        return calibrate_store(stored, path, config, asked, progress, reset=reset)
     _check_size(index, path)
     former = FormerCalibration() if reset else FormerCalibration.of(index, config)
     coarse = open_hierarchy(config, index.contents)
@@ -137,11 +142,7 @@ def _is_current(state: object, index: Index, hierarchy: LabelHierarchy | None) -
     """Return whether a calibration is of these examples and of this hierarchy, or of none where there is none."""
     if not isinstance(state, Loaded) or stale_parts(index.contents):
         return False
-    own = hierarchy.of_labels(index.label_names) if hierarchy is not None else None
-    stored = state.calibration.hierarchy
-    if own is None or not own.height:
-        return stored is None
-    return stored is not None and stored.hierarchy == own
+    return is_of_hierarchy(state.calibration.hierarchy, hierarchy, index.label_names)
 
 
 def _thresholds_alone(
@@ -178,15 +179,7 @@ def _warning(indexes: Sequence[Index], request: CalibrationRequest) -> str:
     """Say why leave-one-out is too optimistic here, where nothing in the request prevents it."""
     if request.holdout is not None or request.group_by is not None or request.target_images is not None:
         return ""
-    measured = [repeated for index in indexes if (repeated := RepeatedObjects.of_index(index)).likely]
-    if not measured:
-        return ""
-    equal = " Until their groups are known, all encoders have equal weights." if len(indexes) > 1 else ""
-    return (
-        "The dataset seems to hold several images of the same objects, so held-out examples are easier than new images "
-        f"(distances to images of the same label grow {max(repeated.highest for repeated in measured):.1f} times as "
-        f"fast near an example as farther out; between independent images they do not grow faster).{equal}"
-    )
+    return repeated_objects_warning([RepeatedObjects.of_index(index) for index in indexes])
 
 
 def _measured(

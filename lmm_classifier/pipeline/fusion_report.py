@@ -8,6 +8,7 @@ from lmm_classifier.calibration.calibration import Calibration
 from lmm_classifier.calibration.fit import fusion_fit
 from lmm_classifier.calibration.fusion.ladders import DEFAULT_TARGET, Ladder, measure_ladders
 from lmm_classifier.calibration.predictions import HeldOutPredictions
+from lmm_classifier.calibration.repeated_objects import RepeatedObjects
 from lmm_classifier.calibration.request import DEFAULT_CONFIDENCE_LEVEL, CalibrationRequest
 from lmm_classifier.calibration.simulated_unknowns import OpenSetTradeoff, estimate_open_set_tradeoff
 from lmm_classifier.config import PipelineConfig
@@ -64,7 +65,7 @@ def compare_ladders(
     """Measure what other orders of asking the encoders would give."""
     manifest, milliseconds = indexes[0].manifest, indexes[0].contents.milliseconds
     return measure_ladders(
-        fusion_fit(indexes, predictions, equal),
+        fusion_fit(indexes[0].label_counts, predictions, equal),
         manifest.encoder_names,
         [milliseconds.get(space) for space in manifest.space_ids],
         request.target_precision or DEFAULT_TARGET,
@@ -83,3 +84,16 @@ def fused_tradeoff(
     metrics = [calibration.fits[place].rule.metric for place in stage.encoders]
     galleries = [index.gallery for index in asked]
     return estimate_open_set_tradeoff(metrics, galleries, stage.fusion.weights, _KEEP_KNOWN_RATES, progress)
+
+
+def repeated_objects_warning(each: Sequence[RepeatedObjects]) -> str:
+    """Say, by what was measured for each encoder, why leave-one-out is too optimistic; empty where it is not."""
+    highest = max((repeated.highest for repeated in each if repeated.likely), default=0.0)
+    if not highest:
+        return ""
+    equal = " Until their groups are known, all encoders have equal weights." if len(each) > 1 else ""
+    return (
+        "The dataset seems to hold several images of the same objects, so held-out examples are easier than new images "
+        f"(distances to images of the same label grow {highest:.1f} times as fast near an example as farther out; "
+        f"between independent images they do not grow faster).{equal}"
+    )

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +25,7 @@ from lmm_classifier.index.opening import open_searched, uses_store
 from lmm_classifier.index.settings.remembered import config_of_index
 from lmm_classifier.index.staleness import stale_parts
 from lmm_classifier.neighbors.voting import make_rule
-from lmm_classifier.pipeline.calibrating.store_calibration import state_of_store
+from lmm_classifier.pipeline.calibrating.store_calibration import state_of_stores
 from lmm_classifier.pipeline.hierarchy.opening import open_hierarchy
 from lmm_classifier.pipeline.hierarchy.roll_up import coarse_thresholds
 from lmm_classifier.pipeline.thresholds import Thresholds
@@ -78,19 +80,21 @@ def _read(
     path: IndexLocation, config: PipelineConfig
 ) -> tuple[IndexContents, dict[str, int], Loaded | Stale | Missing]:
     """Read the contents of an index, the number of images of each label, and the state of its calibration."""
-    if uses_store(config.retrieval, path):
-        index = open_searched(config.retrieval, path)[0]
-        if isinstance(index, StoreIndex):
-            counts = dict(zip(index.label_names, index.store.counts.tolist()))
-            return index.contents, counts, state_of_store(index, config.retrieval)
-    contents = read_index(path)
-    names, label_ids = np.unique(np.array(contents.labels), return_inverse=True)
-    spec = make_rule(config.retrieval, label_ids, len(names))
-    state = load_calibration(contents, spec)
+    load: Callable[[Sequence[int] | None], Loaded | Stale | Missing]
+    indexes = open_searched(config.retrieval, path) if uses_store(config.retrieval, path) else ()
+    if stored := [index for index in indexes if isinstance(index, StoreIndex)]:
+        contents, counts = stored[0].contents, dict(zip(stored[0].label_names, stored[0].label_counts.tolist()))
+        load = partial(state_of_stores, stored, config.retrieval)
+    else:
+        contents = read_index(path)
+        names, label_ids = np.unique(np.array(contents.labels), return_inverse=True)
+        counts = dict(sorted(Counter(contents.labels).items()))
+        load = partial(load_calibration, contents, make_rule(config.retrieval, label_ids, len(names)))
+    state = load(None)
     if not isinstance(state, Missing) and config.names_encoders:
         places = likely_places(contents.manifest, config.encoders)
-        state = _OTHER_ENCODERS if places is None else load_calibration(contents, spec, places)
-    return contents, dict(sorted(Counter(contents.labels).items())), state
+        state = _OTHER_ENCODERS if places is None else load(places)
+    return contents, counts, state
 
 
 def _describe_calibration(state: Loaded | Stale | Missing, contents: IndexContents) -> dict[str, Any]:

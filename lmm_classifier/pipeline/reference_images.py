@@ -71,7 +71,7 @@ class ReferenceImages:
 
     def _ranked(self, nearest: NearestOfLabel, label: str) -> IntArray:
         number = list(self._index.label_names).index(label)
-        rows, cosines, encoder = nearest(number, self._index.rows_of(number), _NEAREST)
+        rows, cosines, encoder = nearest(number, self._index.gallery.rows_of_label[number], _NEAREST)
         rank = cosines + self._typicality(self._indexes[encoder], number, rows)
         return rows[np.argsort(-rank, kind="stable")]
 

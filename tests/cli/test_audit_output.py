@@ -2,6 +2,7 @@
 
 import os
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -23,6 +24,7 @@ def test_what_is_not_printed_is_counted():
         label_issues=[LabelIssue(f"a/{row}.png", "a", "b", 0.1, 0.1, ()) for row in range(4)],
         wrong_labels=WrongLabels(1, 0, 2),
         duplicates=[group] * 5,
+        searched=9,
         outliers=[],
         thin={f"label {row}": 1 for row in range(6)},
         confusable=[ConfusablePair("a", f"label {row}", 1, 0.5) for row in range(7)],
@@ -37,6 +39,9 @@ def test_what_is_not_printed_is_counted():
         "3 more labels with few examples: --limit sets how many are printed",
     ]
     assert not [line for line in lines(audit, 10, 0) if " more " in line]
+    assert not [line for line in lines(audit, 10, 0) if "searched" in line]
+    sampled = replace(audit, examples=200_000)
+    assert "searched for duplicates      9 of 200000" in list(lines(sampled, 10, 0))
 
 
 NAMES = ["a b.png", "it's.png", "-rf.png", "two\nlines.png", "\udce9.png", "$(id)`id`\\.png", "\u202egnp.a", "'\n\\'"]

@@ -1,11 +1,14 @@
-"""The contract of every store of rows: in memory, in a table in a folder, and in one on an object store."""
+"""The contract of every store of rows: in memory, behind pages on disk, in a table in a folder or an object store."""
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from lmm_classifier.index.backends import cached_rows
+from lmm_classifier.index.backends.cached_rows import CachedRowStore
 from lmm_classifier.index.backends.memory_rows import MemoryRowStore
+from lmm_classifier.index.backends.row_pages import RowPages
 from tests.contracts.test_readers import needs
 from tests.helpers.remote_sources import s3_server
 from tests.helpers.row_stores import drawn_index
@@ -14,6 +17,7 @@ DIM, ROWS, LABELS = 32, 700, 9
 LANCE = needs("lance", "pyarrow")
 KINDS = [
     "memory",
+    "cached",
     pytest.param("flat", marks=LANCE),
     pytest.param("indexed", marks=LANCE),
     pytest.param("buckets", marks=LANCE),
@@ -31,6 +35,10 @@ def store(request, tmp_path_factory):
         return
     folder = tmp_path_factory.mktemp("rows")
     with pytest.MonkeyPatch.context() as patch:
+        if kind == "cached":
+            patch.setattr(cached_rows, "_PAGE_BYTES", 4 * DIM * 16)  # rows of a page
+            yield CachedRowStore(MemoryRowStore(INDEX), RowPages(folder), "here").with_norms("twice", norms_of)
+            return
         if kind == "s3":
             with s3_server(folder, patch) as bucket:
                 yield written(f"{bucket}/a/table", patch, kind)
@@ -74,6 +82,17 @@ def listed(block):
 
 
 ALL = ("vectors", "contents", "paths", "norms")
+
+
+def test_all_ids_of_a_row(store, expected):
+    """The copies of an image under one label are one row, which has all of their ids, ascending."""
+    rows = [row for block in store.blocks(("paths", "all_paths")) for row in zip(block.paths, block.all_paths)]
+    assert [list(paths) for _, paths in rows] == [sorted(paths) for _, paths in expected.values()]
+    assert [path for path, _ in rows] == [paths[0] for _, paths in rows]
+    assert sum(len(paths) > 1 for _, paths in rows) == 30
+    some = store.rows_of_ids(np.array([5, 2]), ("all_paths", "contents", "paths"))
+    assert [list(paths) for paths in some.all_paths] == [list(rows[5][1]), list(rows[2][1])]
+    assert list(store.rows_of_ids(np.array([], np.int64), ("all_paths",)).all_paths) == []
 
 
 def test_labels_counts_and_means(store, expected):
@@ -170,8 +189,8 @@ def test_norms_that_are_stored_are_not_computed_again(store):
         raise AssertionError(f"{len(rows)} norms were computed")
 
     assert store.has_norms
-    if isinstance(store, MemoryRowStore):
-        return  # there they are not stored
+    if isinstance(store, MemoryRowStore | CachedRowStore):
+        return  # the rows of both are in memory, where norms are not stored
     again = store.with_norms("twice", refuse, store=False)
     assert np.array_equal(joined_norms(again), joined_norms(store))
     assert store.with_norms("twice", refuse).version == store.version

@@ -22,6 +22,8 @@ from tests.helpers.remote_sources import s3_server
 
 pytest.importorskip("lance", reason="lance is not installed")
 
+from lmm_classifier.index.backends.lance_table.row_store import LanceRowStore
+
 
 def build(labeled, output, **options):
     return build_table(labeled.root, str(output), labeled.config, options.pop("engine", InProcess()), **options)
@@ -233,3 +235,20 @@ def test_faults_of_the_store_lose_and_double_nothing(bucket, labeled, tmp_path, 
         check_store(f"{bucket}/table", labeled, report, tmp_path)
         fsspec.get_filesystem_class("s3").clear_instance_cache()
     assert len(seen) >= 3
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("kind", ["processes", "ray"])
+def test_workers_sort_and_add_up_the_rows(labeled, tmp_path, monkeypatch, kind):
+    """Where there is more to do than this process does alone; with the bits of this process."""
+    if kind == "ray":
+        pytest.importorskip("ray", reason="ray is not installed")
+        from lmm_classifier.distributed.engines.ray_engine import RayEngine
+    build_table(labeled.root, str(tmp_path / "here"), labeled.config, InProcess())
+    monkeypatch.setattr("lmm_classifier.distributed.build.FewHere", lambda engine: engine)
+    engine = Processes(2) if kind == "processes" else RayEngine(actors=2)
+    build_table(labeled.root, str(tmp_path / "there"), labeled.config, engine, chunk_files=10)
+    assert rows_of_table(tmp_path / "there") == rows_of_table(tmp_path / "here")
+    here, there = (LanceRowStore.open(str(tmp_path / name)) for name in ("here", "there"))
+    assert there.version == here.version
+    assert there.sums().products.tobytes() == here.sums().products.tobytes()

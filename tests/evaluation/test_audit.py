@@ -10,14 +10,20 @@ import numpy as np
 import pytest
 
 from lmm_classifier import PipelineConfig
+from lmm_classifier.calibration import rule_fitting
 from lmm_classifier.calibration.fit import fit_by_leave_one_out
 from lmm_classifier.core.errors import CalibrationError, Cancelled, ConfigError, IndexFileError
 from lmm_classifier.core.metrics import average_precision
 from lmm_classifier.evaluation.audit import audit_index, audit_opened_index
+from lmm_classifier.index.backends.memory_rows import MemoryRowStore
+from lmm_classifier.index.backends.store_index import StoreIndex
+from lmm_classifier.index.formats import write_index
+from lmm_classifier.index.vector_index import Index
 from lmm_classifier.testing import clustered_embeddings
 from tests.evaluation.indexes import index_of
 from tests.helpers.command_line import OFFLINE, run
 from tests.helpers.datasets import draw_dataset
+from tests.helpers.vector_indexes import write_encoders
 
 LABELS = ["a"] * 50 + ["b"] * 40 + ["c"] * 30 + ["d"] * 3
 
@@ -164,7 +170,7 @@ def test_labels_are_told_before_the_duplicates(tmp_path, vectors):
     (before,) = early
     assert before.duplicates == []
     assert audit.duplicates
-    assert replace(before, duplicates=audit.duplicates) == audit
+    assert replace(before, duplicates=audit.duplicates, searched=124) == audit
 
 
 @pytest.mark.parametrize("name", ["i.npz", "index"])
@@ -196,3 +202,152 @@ def test_a_dismissed_outlier_is_left_out(tmp_path, vectors):
     index.contents = replace(index.contents, dismissals=[before.outliers[0].dismissal])
     after = audit_opened_index([index], PipelineConfig.offline())
     assert (after.outliers, after.dismissed) == (before.outliers[1:], 1)
+
+
+def stored(index):
+    """The same examples, left in a store."""
+    return StoreIndex(MemoryRowStore(index), index.contents)
+
+
+def planted(tmp_path, vectors):
+    """An index with wrong labels, an outlier, and copies: near, of the same bytes, and those under two labels."""
+    labels = [{3: "b", 51: "a"}.get(row, label) for row, label in enumerate(LABELS)]
+    vectors = np.concatenate([vectors, vectors[[10, 70, 110, 110]]])
+    away = -vectors[:50].mean(axis=0) - vectors[50:90].mean(axis=0) - vectors[90:120].mean(axis=0)
+    vectors[7] = away / np.linalg.norm(away)
+    hashes = [f"{number:064x}" for number in range(123)]
+    hashes += [f"{200:064x}", hashes[70], hashes[110], hashes[110]]
+    return index_of(tmp_path / "index", vectors, [*labels, "a", "a", "c", "c"], hashes)
+
+
+def test_through_a_store_the_findings_are_the_same(tmp_path, vectors):
+    """Where all labels are read: with nearly the same numbers. Copies under one label are judged as one."""
+    index, config = planted(tmp_path, vectors), PipelineConfig.offline()
+    exact = audit_opened_index([index], config)
+    early = []
+    audit = audit_opened_index([stored(index)], config, on_labels=early.append)
+    pairs = zip(*(sorted(each.label_issues, key=lambda issue: issue.path) for each in (audit, exact)), strict=True)
+    for one, other in pairs:
+        assert (one.path, one.suggested, one.likely, one.content_hash) == (
+            other.path, other.suggested, other.likely, other.content_hash,
+        )  # fmt: skip
+        assert (one.label_quality, one.probability) == pytest.approx((other.label_quality, other.probability), abs=0.02)
+        assert [n.similarity for n in one.neighbors] == pytest.approx([n.similarity for n in other.neighbors])
+    assert [outlier.path for outlier in audit.outliers] == [outlier.path for outlier in exact.outliers] == ["a/7.jpg"]
+    assert audit.duplicates == exact.duplicates
+    assert [len(group.paths) for group in audit.duplicates] == [2, 3, 2]
+    assert (audit.examples, audit.judged, audit.searched) == (125, 125, 125)
+    assert (exact.examples, exact.searched) == (127, 127)
+    assert (audit.thin, audit.dismissed) == (exact.thin, 0)
+    assert (early[0].duplicates, early[0].searched) == ([], 0)
+
+
+def test_through_a_store_dismissed_findings_are_left_out(tmp_path, vectors):
+    """They are known by content and label."""
+    index, config = stored(planted(tmp_path, vectors)), PipelineConfig.offline()
+    before = audit_opened_index([index], config)
+    settled = [before.label_issues[0].dismissal, before.outliers[0].dismissal, before.duplicates[1].dismissal]
+    index.contents = replace(index.contents, dismissals=settled)
+    after = audit_opened_index([index], config)
+    assert after.label_issues == before.label_issues[1:]
+    assert after.outliers == before.outliers[1:]
+    assert after.duplicates == [before.duplicates[0], before.duplicates[2]]
+    assert after.dismissed == 3
+
+
+@pytest.mark.long
+def test_more_labels_than_are_read(tmp_path):
+    """Of 70 labels, 64 are read for an example: planted labels still come first, and a sample is judged."""
+    labels = [f"label {number:03}" for number in range(70) for _ in range(8)]
+    vectors = clustered_embeddings(np.random.default_rng(0), labels, 24, spread=0.5)
+    flipped = {100: 40, 300: 3, 500: 17}
+    given = [f"label {flipped[row]:03}" if row in flipped else label for row, label in enumerate(labels)]
+    index = stored(index_of(tmp_path / "i.npz", vectors, given))
+    audit = audit_opened_index([index], PipelineConfig.offline())
+    assert audit.judged == 560
+    assert {int(issue.path.split("/")[1].split(".")[0]) for issue in audit.label_issues[:3]} == set(flipped)
+    assert [issue.suggested for issue in audit.label_issues[:3]] == [
+        labels[int(issue.path.split("/")[1].split(".")[0])] for issue in audit.label_issues[:3]
+    ]
+
+
+def test_more_examples_are_judged_than_fit_the_rule(tmp_path, monkeypatch):
+    """Where labels are so many that the probabilities of all of them are of few examples."""
+    labels = [f"label {number:03}" for number in range(70) for _ in range(6)]
+    vectors = clustered_embeddings(np.random.default_rng(0), labels, 24, spread=0.5)
+    flipped = {100: 40, 200: 3, 400: 17}
+    given = [f"label {flipped[row]:03}" if row in flipped else label for row, label in enumerate(labels)]
+    index, seen = stored(index_of(tmp_path / "i.npz", vectors, given)), []
+    monkeypatch.setattr(rule_fitting, "MAX_SCORES", 200 * 70)
+    audit = audit_opened_index([index], PipelineConfig.offline(), progress=seen.append)
+    assert [progress.total for progress in seen if progress.stage == "scoring held-out examples"][-1] == 200
+    assert [progress.done for progress in seen if progress.stage == "judging examples"][-1] == 420
+    assert audit.judged == len(audit.ranking) == 420
+    assert {int(issue.path.split("/")[1].split(".")[0]) for issue in audit.label_issues[:3]} == set(flipped)
+    assert audit.accuracy == pytest.approx(417 / 420, abs=0.003)
+
+
+def test_two_encoders_through_a_store(tmp_path):
+    """What one of them does not see, the other does."""
+    rng, labels = np.random.default_rng(0), [name for name in "abcd" for _ in range(40)]
+    each = [
+        clustered_embeddings(rng, [name if name in seen else "?" for name in labels], 24, spread=0.6)
+        for seen in ("ab", "cd")
+    ]
+    given = ["b", *labels[1:150], "c", *labels[151:]]
+    write_encoders(tmp_path / "index", given, each)
+    config = PipelineConfig.preset("vectors")
+    config.retrieval.search = "store"
+    audit = audit_index(tmp_path / "index", config, near_duplicate=0.9999)
+    exact = audit_index(tmp_path / "index", PipelineConfig.preset("vectors"), near_duplicate=0.9999)
+    assert audit.examples == audit.judged == 160
+    worst = {(issue.path, issue.suggested) for issue in audit.label_issues[:2]}
+    assert worst == {("p/000.jpg", "a"), ("p/150.jpg", "d")}
+    assert worst == {(issue.path, issue.suggested) for issue in exact.label_issues[:2]}
+    assert audit.accuracy == pytest.approx(exact.accuracy, abs=0.02)
+
+
+@pytest.mark.long
+def test_a_table_is_audited_without_a_copy(tmp_path, vectors, monkeypatch):
+    """With the findings of the same rows in memory; what was dismissed before the table was made stays so."""
+    pytest.importorskip("lance", reason="needs lmm-classifier[lance]")
+    index = planted(tmp_path, vectors)
+    before = audit_opened_index([stored(index)], PipelineConfig.offline())
+    settled = before.label_issues[0].dismissal
+    write_index(tmp_path / "table.lance", replace(index.contents, dismissals=[settled]))
+    config = PipelineConfig.preset("vectors")
+    config.retrieval.search = "store"
+    monkeypatch.setattr(Index, "open_each", lambda *_: pytest.fail("the table was copied"))
+    audit = audit_index(tmp_path / "table.lance", config)
+    assert audit.dismissed == 1
+    assert audit.duplicates == before.duplicates
+    assert [issue.path for issue in audit.label_issues] == [issue.path for issue in before.label_issues[1:]]
+    for issue, other in zip(audit.label_issues, before.label_issues[1:]):
+        assert issue.label_quality == pytest.approx(other.label_quality, abs=1e-6)
+        assert [near.example for near in issue.neighbors] == [near.example for near in other.neighbors]
+
+
+def test_what_a_store_cannot_answer_is_refused_by_name(tmp_path, vectors):
+    """A rule over rows of any label."""
+    index_of(tmp_path / "i.npz", vectors, LABELS)
+    config = PipelineConfig.preset("vectors")
+    config.retrieval.search, config.retrieval.rule = "store", "tip"
+    with pytest.raises(ConfigError, match=r"retrieval\.rule: tip .*retrieval\.search: exact"):
+        audit_index(tmp_path / "i.npz", config)
+
+
+def test_an_audit_through_a_store_can_be_stopped(tmp_path, vectors):
+    """Between its batches, whatever the step."""
+    index, config, seen = stored(planted(tmp_path, vectors)), PipelineConfig.offline(), []
+    audit_opened_index([index], config, progress=seen.append)
+    assert all(0 < progress.done <= progress.total for progress in seen)
+    stages = {progress.stage for progress in seen}
+    assert {"scoring held-out examples", "counting wrong labels", "reading pixels"} <= stages
+    for stage in stages:
+
+        def cancel(progress, stage=stage):
+            if progress.stage == stage:
+                raise Cancelled(stage)
+
+        with pytest.raises(Cancelled, match=stage):
+            audit_opened_index([index], config, progress=cancel)

@@ -114,6 +114,45 @@ def test_the_estimate_is_that_of_the_definition(seed, count, labels):
         assert label_noise._interval(profile)[1:] == pytest.approx(expected[1:])
 
 
+def test_a_sample_tells_the_number_among_more_labels():
+    """The rates are those of the sample."""
+    log_probabilities, label_ids = predictions(np.random.default_rng(0), 2000, 5, 200)
+    found = expected_wrong_labels(log_probabilities, label_ids)
+    among = expected_wrong_labels(log_probabilities, label_ids, among=20_000)
+    assert found.expected > 100
+    assert among.expected == pytest.approx(10 * found.expected, abs=5)
+    assert among.low == pytest.approx(10 * found.low, abs=10)
+    assert among.high == pytest.approx(10 * found.high, abs=10)
+
+
+def test_labels_that_no_example_has_count():
+    """A mistake may have been any label: the estimate is that of the definition, without a number for each pair."""
+    scores, label_ids = confused(0, 30, 3)
+    rng = np.random.default_rng(1)
+    scores = log_softmax(np.insert(scores, [1, 3], rng.normal(size=(30, 2)) - 1, axis=1))  # labels 1 and 4 are new
+    label_ids = np.array([0, 2, 3])[label_ids]
+    even = even_mistakes(5)
+    fits = [mistakes_by_hand(scores.tolist(), label_ids.tolist(), even, t) for t in TEMPERATURES[::4]]
+    ordered = OrderedScores.of(scores, label_ids)
+    np.testing.assert_array_equal(ordered.even(), np.array(even)[:, [0, 2, 3]])
+    found = label_noise._confusions(ordered, ordered.even())
+    expected = np.array(max(fits, key=lambda fit: fit[0])[1])[:, [0, 2, 3]]
+    np.testing.assert_allclose(found, expected, rtol=1e-9)
+    rate, low, high = interval_by_hand(scores.tolist(), label_ids.tolist(), even)
+    assert label_noise._interval(label_noise._profile(ordered, ordered.even())) == pytest.approx((rate, low, high))
+
+
+def test_very_many_labels_take_no_square_of_memory():
+    """Of 50,000 labels, 400 are those of examples: a number for each pair of labels would take 20 GB."""
+    rng = np.random.default_rng(0)
+    scores = rng.normal(size=(40, 50_000)).astype(np.float64)
+    label_ids = rng.integers(50_000, size=40)
+    scores[np.arange(40), label_ids] += 30
+    found = OrderedScores.of(log_softmax(scores), label_ids).even()
+    assert found.shape == (50_000, 40)
+    assert found.sum(axis=0) == pytest.approx(1)
+
+
 def test_an_impossible_prediction_is_believed_to_a_floor():
     """A label of probability 0 counts as one of e^-60 / temperature: a sure contradiction, but no infinite one."""
     scores = np.array([[0.0, -np.inf], [0.0, -1e6], [0.0, -60.0], [0.0, -61.0]])

@@ -4,12 +4,14 @@ import numpy as np
 import pytest
 
 from lmm_classifier.core.errors import ConfigError
+from lmm_classifier.embeddings.whitening import BlockWhiteningFitter, IdentityTransform
 from lmm_classifier.index import opening as module
 from lmm_classifier.index.backends.store_index import StoreIndex
 from lmm_classifier.index.opening import open_searched, uses_store
 from lmm_classifier.index.vector_index import Index
 from lmm_classifier.neighbors.config import RetrievalConfig
 from lmm_classifier.testing import random_embeddings
+from tests.helpers.vector_indexes import write_encoders
 
 
 @pytest.fixture
@@ -42,9 +44,36 @@ def test_of_a_large_table_the_rows_stay_in_it(index, tmp_path, monkeypatch):
     assert opened.contents.stamp.startswith(opened.store.version)
 
 
-def test_several_encoders_are_refused_by_name(index, tmp_path, monkeypatch):
-    """A store takes one encoder."""
-    index.save(tmp_path / "index")
-    monkeypatch.setattr(Index, "open_each", lambda _: (index, index))
-    with pytest.raises(ConfigError, match=r"2 encoders.*search: exact"):
-        open_searched(RetrievalConfig(index_path=tmp_path / "index", search="store"))
+@pytest.mark.parametrize("kind", ["index", "index.lance"])
+def test_each_encoder_has_a_store_of_its_vectors(tmp_path, kind):
+    """The rows of all of them are the same; of an index and of a table."""
+    vectors = [np.eye(3, dtype=np.float32)[[0, 1, 2, 0]], np.eye(5, dtype=np.float32)[[4, 3, 2, 1]]]
+    path = write_encoders(tmp_path / "index", ["cat", "dog", "cat", "dog"], vectors)
+    if kind == "index.lance":
+        pytest.importorskip("lance", reason="needs lmm-classifier[lance]")
+        Index.open(path).save(tmp_path / kind)
+    opened = open_searched(RetrievalConfig(index_path=tmp_path / kind, search="store"))
+    assert [index.encoder for index in opened] == [0, 1]
+    assert [index.store.means.shape for index in opened] == [(2, 3), (2, 5)]
+    for index, rows in zip(opened, vectors):
+        found = index.store.rows_of_ids(np.arange(4), ("vectors", "contents"))
+        expected = {f"{number:064x}": row for number, row in enumerate(rows)}
+        assert {content: row.tolist() for content, row in zip(found.contents, found.vectors)} == {
+            content: row.tolist() for content, row in expected.items()
+        }
+    assert len({index.store.version for index in opened}) == 2
+
+
+@pytest.mark.parametrize("kind", ["index", "index.lance"])
+def test_a_fitted_transform_is_refused_by_name(tmp_path, kind):
+    """Of any encoder: its vectors are compared after a transform of all rows."""
+    rng = np.random.default_rng(0)
+    plain, raw = (rng.normal(size=(20, 8)).astype(np.float32) for _ in range(2))
+    transforms = [IdentityTransform(), BlockWhiteningFitter((7,), (1.0,), 0.5).fit(lambda: [raw])]
+    each = [rows / np.linalg.norm(rows, axis=1, keepdims=True) for rows in (plain, raw)]
+    path = write_encoders(tmp_path / "index", ["cat", "dog"] * 10, each, transforms=transforms)
+    if kind == "index.lance":
+        pytest.importorskip("lance", reason="needs lmm-classifier[lance]")
+        Index.open(path).save(tmp_path / kind)
+    with pytest.raises(ConfigError, match=r"a transform that was fitted.*search: exact"):
+        open_searched(RetrievalConfig(index_path=tmp_path / kind, search="store"))

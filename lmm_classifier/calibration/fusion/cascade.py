@@ -159,13 +159,33 @@ class FusionFit:
         )
         return Cascade(tuple(stages)), predictions, reached
 
+    def expert_weights(self, encoders: Sequence[int]) -> list[Float64Array]:
+        """Return the weights of these encoders where each expert is fused alone: (E,) of each expert."""
+        return [self.weights(logs) if len(logs) > 1 else np.ones(1) for logs in self._by_expert(encoders)]
+
     def _experts(self, encoders: Sequence[int]) -> list[Float64Array]:
         """Fuse each expert of these encoders alone, by weights of its own: (n, C) of each expert."""
-        fused = []
-        for logs in zip(*(self.each[place].expert_log_probabilities for place in encoders), strict=True):
-            weights = self.weights(logs) if len(logs) > 1 else np.ones(1)
-            fused.append(EncoderFusion(weights).log_probabilities(logs))
-        return fused
+        weights = self.expert_weights(encoders)
+        return [EncoderFusion(w).log_probabilities(logs) for w, logs in zip(weights, self._by_expert(encoders))]
+
+    def _by_expert(self, encoders: Sequence[int]) -> list[tuple[Float64Array, ...]]:
+        return list(zip(*(self.each[place].expert_log_probabilities for place in encoders), strict=True))
+
+
+def answered_by(cascade: Cascade, each: Sequence[HeldOutPredictions]) -> tuple[Float64Array, Float64Array]:
+    """Return log-probabilities (n, C) and familiarity (n,) of a fitted cascade, from what each encoder predicts."""
+    reached, parts = np.zeros(len(each[0].rows), np.int64), list[StageAnswers]()
+    for number, stage in enumerate(cascade.stages):
+        chosen = [each[place] for place in stage.encoders]
+        fused = stage.fusion.log_probabilities([part.log_probabilities for part in chosen])
+        parts.append(
+            StageAnswers(stage.fusion, fused, stage.fusion.familiarity([p.familiarity for p in chosen], fused))
+        )
+        reached[(reached == number) & (parts[-1].confidence <= stage.ask_up_to)] = number + 1
+    return (
+        _chosen([part.log_probabilities for part in parts], reached),
+        _chosen([part.familiarity for part in parts], reached),
+    )
 
 
 def _chosen(parts: Sequence[Float64Array], reached: IntArray) -> Float64Array:

@@ -79,3 +79,11 @@ class HierarchyFit:
         if any(not 0 <= value <= 1 or not 1 <= depth <= hierarchy.height for depth, value in thresholds.items()):
             raise ValueError(f"impossible thresholds of coarse labels: {pairs}")
         return cls(hierarchy, results, thresholds)
+
+
+def is_of_hierarchy(fit: HierarchyFit | None, hierarchy: LabelHierarchy | None, labels: Sequence[str]) -> bool:
+    """Return whether what is stored is of this hierarchy over these labels, or of none where nothing is coarser."""
+    own = hierarchy.of_labels(labels) if hierarchy is not None else None
+    if own is None or not own.height:
+        return fit is None
+    return fit is not None and fit.hierarchy == own

@@ -9,9 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from lmm_classifier.core.arrays import IntArray
-from lmm_classifier.neighbors.row_statistics import LARGEST_SAMPLE
 
-MOST_ROWS = LARGEST_SAMPLE
+MOST_ROWS = 20_000
 _MAX_COMPARISONS = 1_000_000_000  # examples times labels: some minutes
 _LEAST = 2000
 

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from lmm_classifier.calibration.calibration import Calibration
-from lmm_classifier.calibration.fusion.cascade import Cascade, Stage
+from lmm_classifier.calibration.fit import Fit, FittedPart, fuse_fits
 from lmm_classifier.calibration.fusion.encoder_fit import EncoderFit
-from lmm_classifier.calibration.fusion.encoder_fusion import EncoderFusion
-from lmm_classifier.calibration.guarantees.held_out_results import HeldOutResults
-from lmm_classifier.calibration.predictions import HeldOutScores, SparsePredictions
-from lmm_classifier.calibration.rule_fitting import ChosenMetric, choose_shrinkage, rows_for_shrinkage
+from lmm_classifier.calibration.predictions import HeldOutPredictions, HeldOutScores, SparsePredictions
+from lmm_classifier.calibration.repeated_objects import RepeatedObjects
+from lmm_classifier.calibration.rule_fitting import (
+    ChosenMetric,
+    choose_shrinkage,
+    densely,
+    fit_rule,
+    reported_blocks,
+    rows_for_shrinkage,
+)
 from lmm_classifier.calibration.sparse.sampling import rows_through_shortlist
 from lmm_classifier.calibration.sparse.shortlist_blocks import MEANS
 from lmm_classifier.calibration.sparse.sparse_fit import LeftOutExamples, evenly, fit_sparsely
@@ -24,7 +29,7 @@ from lmm_classifier.calibration.sparse.store_statistics import (
     sample_of_store,
 )
 from lmm_classifier.core.arrays import Float32Array, Float64Array, IntArray
-from lmm_classifier.core.progress import ProgressCallback
+from lmm_classifier.core.progress import ProgressCallback, part_of
 from lmm_classifier.core.protocols import RowStore
 from lmm_classifier.core.rows import RowBlock
 from lmm_classifier.neighbors.config import RetrievalConfig
@@ -32,67 +37,92 @@ from lmm_classifier.neighbors.gathering.gathered import UnreadLabels
 from lmm_classifier.neighbors.gathering.reading import ReadingLimits
 from lmm_classifier.neighbors.gathering.store_rule import make_store_rule
 from lmm_classifier.neighbors.gathering.store_similarities import StoreComparison
-from lmm_classifier.neighbors.novelty import NEIGHBORS, signals_with_neighbors
+from lmm_classifier.neighbors.novelty import NEIGHBORS, Familiarity, signals_with_neighbors
 from lmm_classifier.neighbors.voting import RuleSpec
 
 _EXAMPLES, _LABELS_OF_EACH = 256, 16  # that tell what is usual for labels that are not read
 
-StoreFit = tuple[Calibration, SparsePredictions]
+
+@dataclass(frozen=True)
+class StoreFitting:
+    """How a rule is fitted through stores of rows."""
+
+    limits: ReadingLimits = field(default_factory=ReadingLimits)  # which rows are read; answers take the default
+    most: int | None = None  # examples to leave out; None: 20,000, fewer where there are very many labels
+    # Whether `SparsePredictions` will do. The probabilities of all labels, which a fusion of several encoders needs
+    # too, are of fewer examples.
+    sparse: bool = True
+    # Whether the norms of the rows in the chosen metric may be stored with them, so that answers are cheaper.
+    store_norms: bool = False
 
 
-def fit_through_store(
+def fit_through_stores(
     config: RetrievalConfig,
-    store: RowStore,
-    limits: ReadingLimits | None = None,
-    most: int | None = None,
-    texts: Float32Array | None = None,
+    stores: Sequence[RowStore],
+    how: StoreFitting | None = None,
+    texts: Sequence[Float32Array | None] = (),
     progress: ProgressCallback | None = None,
-    *,
-    store_norms: bool = False,
-) -> StoreFit:
-    """Fit the configured rule to the rows of a store.
+) -> Fit:
+    """Fit the configured rule to the rows of stores: the same N rows, with the vectors of each of several encoders.
 
     Args:
         config: names the rule.
-        store: N rows of C labels.
-        limits: which rows are read for a query; None: as answers read them by default.
-        most: examples to leave out; None: 20,000, fewer where there are very many labels. N does not count.
-        texts: embeddings of the label names, (C, d), that join as an expert where they help.
+        stores: N rows of C labels, by encoder.
+        how: what is read, and of how many examples.
+        texts: for each encoder, embeddings of the label names, (C, d), that join as an expert where they help.
         progress: called between two blocks of examples.
-        store_norms: whether the norms of the rows in the chosen metric may be stored with them, so that answers are
-            cheaper.
 
     Returns:
-        The calibration, and predictions of the examples, whose `rows` are ids of the store.
+        The calibration, and predictions of the examples, whose `rows` are ids of the stores.
 
     Raises:
         ConfigError: a store cannot answer the rule.
     """
-    limits, labels = limits or ReadingLimits(), len(store.counts)
-    spec = make_store_rule(config, labels, limits)
+    how, labels = how or StoreFitting(), len(stores[0].counts)
+    spec = make_store_rule(config, labels, how.limits)
+    most = rows_through_shortlist(labels) if how.most is None else how.most
+    sparse = how.sparse and len(stores) == 1
+    how = replace(how, most=most if sparse else densely(most, labels), sparse=sparse)
+    parts = [
+        _fit_through(spec, how, store, text, part_of(progress, place, len(stores)))
+        for place, (store, text) in enumerate(zip(stores, texts or [None] * len(stores), strict=True))
+    ]
+    equal = len(stores) > 1 and any(RepeatedObjects.of_store(store).likely for store in stores)
+    return fuse_fits(parts, stores[0].counts, equal, spec.name, config.cascade)
+
+
+def _fit_through(
+    spec: RuleSpec, how: StoreFitting, store: RowStore, texts: Float32Array | None, progress: ProgressCallback | None
+) -> FittedPart:
+    labels = len(store.counts)
     scatter = fit_store_scatter(store, spec.power_normalize)
-    most = rows_through_shortlist(labels) if most is None else most
     chosen = choose_shrinkage(
         scatter, store.counts, *_vectors_of(sample_of_store(store, rows_for_shrinkage(labels))), progress
     )
-    sample = sample_of_store(store, most)
-    store = store.with_norms(chosen.metric.digest, chosen.metric.norms, store=store_norms)
+    store = store.with_norms(chosen.metric.digest, chosen.metric.norms, store=how.store_norms)
+    sample = sample_of_store(store, how.most or 0)
     vectors, _ = _vectors_of(sample)
     densities = label_densities(store)
-    scoring = _Scoring(spec, chosen, store, limits, sample, densities)
+    scoring = _Scoring(spec, chosen, store, how.limits, sample, densities)
     comparison = scoring.comparison()
     unread = scoring.unread_labels(comparison)
-    scores = _Scores(scoring, comparison.with_unread(unread))
-    examples = LeftOutExamples(scores, np.arange(len(sample)), vectors)
-    fitted = fit_sparsely(spec, chosen, examples, densities, texts, progress)
+    scores, rows = _Scores(scoring, comparison.with_unread(unread)), np.arange(len(sample))
     means = scatter.means if chosen.metric.power_normalize else None
-    fit = EncoderFit(fitted.rule, fitted.familiarity, None, unread, means)
-    of = fitted.predictions
+    if how.sparse:
+        fitted = fit_sparsely(spec, chosen, LeftOutExamples(scores, rows, vectors), densities, texts, progress)
+        fit = EncoderFit(fitted.rule, fitted.familiarity, None, unread, means)
+        return fit, _with_ids(fitted.predictions, sample.ids)
+    held_out = HeldOutScores.join(list(reported_blocks(scores(rows), len(rows), progress)))
+    familiarity = Familiarity.fit(densities, held_out.signals)
+    of_examples = familiarity.of_signals(held_out.signals)
+    rule, predictions = fit_rule(spec, chosen, held_out, of_examples, vectors[held_out.rows], texts)
+    return EncoderFit(rule, familiarity, None, unread, means), replace(predictions, rows=sample.ids[predictions.rows])
+
+
+def _with_ids(of: SparsePredictions, ids: IntArray) -> HeldOutPredictions:
+    """Return predictions whose rows are ids."""
     logs = of.sparse
-    predictions = of if logs is None else of.from_scores(sample.ids[of.rows], of.label_ids, logs, of.familiarity)
-    alone = Cascade((Stage((0,), EncoderFusion(np.ones(1))),))
-    conformity_scores = np.sort(predictions.true_label_probabilities)
-    return Calibration((fit,), alone, HeldOutResults.of(predictions), conformity_scores, spec.name), predictions
+    return of if logs is None else of.from_scores(ids[of.rows], of.label_ids, logs, of.familiarity)
 
 
 def _vectors_of(rows: RowBlock) -> tuple[Float32Array, IntArray]:

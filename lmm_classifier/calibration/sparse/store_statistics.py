@@ -2,51 +2,105 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 
 import numpy as np
 
 from lmm_classifier.core.arrays import Float64Array, IntArray
 from lmm_classifier.core.protocols import RowStore
 from lmm_classifier.core.rows import RowBlock, join_rows
-from lmm_classifier.neighbors.metric import WithinClassScatter
+from lmm_classifier.neighbors.metric import WithinClassScatter, apply_power_normalization, scatter_of
 from lmm_classifier.neighbors.novelty import NEIGHBORS
-from lmm_classifier.neighbors.row_statistics import PartStatistics, add_up, scatter_by_sums
+from lmm_classifier.neighbors.row_sums import RowSums, scatter_of_sums
 
 _READ = 4096  # rows at a time
+_SPARE = 4  # rows of a label that are read for a sample, beyond those that are expected
 _SEARCHED = 512  # rows whose neighbors are searched at a time
 _DENSITY_ROWS = 20_000  # rows that tell the density, of all labels together
 
 
 def fit_store_scatter(store: RowStore, power_normalize: bool | None = None) -> WithinClassScatter:
-    """Return the pooled scatter within labels of all rows, by their statistics.
+    """Measure the pooled scatter within labels of all rows; memory does not grow with their number.
 
-    `power_normalize` None takes square roots where no number is negative, as `fit_scatter` does. Where they are asked
-    for although some number is negative, the rows are read once, since statistics have no sums of such roots.
+    Where the store has sums over its rows, none is read. Otherwise they are read once; twice where the metric takes
+    square roots, because the store has no means of these. `power_normalize` None takes them where no number is
+    negative, as `fit_scatter` does.
     """
-    statistics = store.statistics
-    if power_normalize and statistics.rooted is None:
-        labels, width = statistics.means.shape
-        parts = (
-            PartStatistics.of(np.asarray(block.vectors), block.label_ids, [""] * len(block), most=0, with_roots=True)
-            for block in store.blocks(("vectors",))
+    counts, made = store.counts, store.sums()
+    if made is not None:
+        if power_normalize is None:
+            power_normalize = made.rooted_sums is not None
+        if not power_normalize:
+            sums = RowSums(store.means * counts[:, None], made.products)
+            return scatter_of_sums(counts, sums, power_normalize=False)
+        if made.rooted_sums is not None and made.rooted_products is not None:
+            return scatter_of_sums(counts, RowSums(made.rooted_sums, made.rooted_products), power_normalize=True)
+    if power_normalize is None:
+        power_normalize = bool((store.means >= 0).all()) and all(
+            (np.asarray(block.vectors) >= 0).all() for block in _vectors(store)
         )
-        statistics = add_up(((f"{number:012}", part) for number, part in enumerate(parts)), labels, width)
-    return scatter_by_sums(statistics, power_normalize)
+    sums_of_labels = store.means * counts[:, None]
+    if power_normalize:
+        sums_of_labels = np.zeros(store.means.shape)
+        for block in _vectors(store):
+            np.add.at(sums_of_labels, block.label_ids, _rows(block, power_normalize))
+    means, total = sums_of_labels / np.maximum(counts, 1)[:, None], int(counts.sum())
+    center = (sums_of_labels.sum(axis=0) / max(total, 1)).astype(np.float32)
+    deviations = (_rows(block, power_normalize) - means[block.label_ids] for block in _vectors(store))
+    freedom = max(total - int((counts > 0).sum()), 1)
+    return scatter_of(deviations, total, freedom, means, center, power_normalize)
 
 
 def sample_of_store(store: RowStore, most: int) -> RowBlock:
     """Read the rows with the lowest content hashes, with their vectors, ordered by id.
 
-    Raises:
-        ValueError: more are asked for than statistics tell.
+    The rows of a label are in the order of their contents, so only the first ones of each label are read: as many as
+    are expected among the lowest, and more of those labels where these were not enough.
     """
-    statistics = store.statistics
-    if min(most, int(statistics.counts.sum())) > len(statistics.lowest):
-        raise ValueError(f"expected a sample of at most {len(statistics.lowest)} rows, got {most}")
-    ids = np.sort(statistics.lowest[:most])
+    counts, total = store.counts, int(store.counts.sum())
+    wanted, found = np.zeros(len(counts), np.int64), dict[int, tuple[IntArray, list[str]]]()
+    more = np.minimum(counts, np.ceil(2 * counts * min(most / max(total, 1), 1)).astype(np.int64) + _SPARE)
+    while (asked := np.flatnonzero(more > wanted)).size:
+        _read_first(store, asked, more, found)
+        wanted = np.maximum(wanted, more)
+        last = _lowest(found, most)[1]
+        # a label whose last row that was read is among the lowest may have more of them
+        open_ended = [label for label in found if wanted[label] < counts[label] and found[label][1][-1] <= last]
+        more = wanted.copy()
+        more[open_ended] = np.minimum(counts[open_ended], 2 * wanted[open_ended])
+    ids = np.sort(_lowest(found, most)[0])
     parts = [store.rows_of_ids(ids[start : start + _READ], ("vectors",)) for start in range(0, len(ids), _READ)]
     return join_rows(parts) if parts else store.rows_of_ids(ids, ("vectors",))
+
+
+def _read_first(
+    store: RowStore, labels: IntArray, counts: IntArray, found: dict[int, tuple[IntArray, list[str]]]
+) -> None:
+    """Read the ids and contents of the first `counts` rows of labels, those of a similar number together."""
+    for size in np.unique(_rounded(counts[labels])).tolist():
+        of_size = labels[_rounded(counts[labels]) == size]
+        rows = dict[int, tuple[list[int], list[str]]]()
+        for block in store.rows_of_labels(of_size, ("contents",), size):
+            for row, label, content in zip(block.ids.tolist(), block.label_ids.tolist(), block.contents or ()):
+                ids, contents = rows.setdefault(label, ([], []))
+                ids.append(row)
+                contents.append(content)
+        for label, (ids, contents) in rows.items():
+            kept = int(counts[label])
+            found[label] = np.array(ids[:kept], np.int64), contents[:kept]
+
+
+def _rounded(counts: IntArray) -> IntArray:
+    """Return the next powers of two."""
+    return np.asarray(1 << np.ceil(np.log2(np.maximum(counts, 1))).astype(np.int64), np.int64)
+
+
+def _lowest(found: Mapping[int, tuple[IntArray, list[str]]], most: int) -> tuple[IntArray, str]:
+    """Return the ids of the rows with the lowest contents, and the highest of these contents."""
+    ids = np.concatenate([np.empty(0, np.int64), *(ids for ids, _ in found.values())])
+    contents = np.array([content for _, contents in found.values() for content in contents], np.str_)
+    order = np.lexsort((ids, contents))[:most]
+    return ids[order], str(contents[order[-1]]) if len(order) else ""
 
 
 def label_densities(store: RowStore) -> Float64Array:
@@ -97,3 +151,11 @@ def others_of(rows: RowBlock, labels: int, each: int) -> list[IntArray]:
     """Return for each row `each` labels at random, ascending; the same ones with every call."""
     draw = np.random.default_rng(0)
     return [np.unique(draw.integers(0, labels, min(each, labels))) for _ in range(len(rows))]
+
+
+def _vectors(store: RowStore) -> Iterator[RowBlock]:
+    yield from store.blocks(("vectors",))
+
+
+def _rows(block: RowBlock, power_normalize: bool) -> Float64Array:
+    return apply_power_normalization(np.asarray(block.vectors, np.float32), power_normalize).astype(np.float64)

@@ -80,34 +80,43 @@ class AnswerFolder:
         """Return the results of a chunk."""
         return from_lines(self.chunks.files.read(_answers(name)), f"{self.place}/{_answers(name)}")
 
-    def has_queries(self, name: str) -> bool:
-        """Return whether the vectors of a chunk are there."""
-        return self.chunks.files.exists(_queries(name))
+    def has_queries(self, name: str, step: int) -> bool:
+        """Return whether the vectors of a chunk by the encoders of a step are there."""
+        return self.chunks.files.exists(_queries(name, step))
 
-    def put_queries(self, name: str, file: QueryFile) -> None:
+    def put_queries(self, name: str, step: int, file: QueryFile) -> None:
         """Write the vectors of a chunk, and what competes, unless they are there."""
-        self.chunks.files.put(_queries(name), queries_to_bytes(file))
+        self.chunks.files.put(_queries(name, step), queries_to_bytes(file))
 
-    def queries(self, name: str) -> QueryFile:
+    def queries(self, name: str, step: int) -> QueryFile:
         """Return the vectors of a chunk, and what competes."""
-        return queries_from_bytes(self.chunks.files.read(_queries(name)), f"{self.place}/{_queries(name)}")
+        place = _queries(name, step)
+        return queries_from_bytes(self.chunks.files.read(place), f"{self.place}/{place}")
 
-    def has_pairs(self, name: str, start: int) -> bool:
-        """Return whether a chunk was compared with the range of labels that begins at `start`."""
-        return self.chunks.files.exists(_pairs(name, start))
+    def has_pairs(self, name: str, encoder: int, start: int) -> bool:
+        """Return whether a chunk was compared by an encoder with the range of labels that begins at `start`."""
+        return self.chunks.files.exists(_pairs(name, encoder, start))
 
-    def put_pairs(self, name: str, start: int, pairs: ComparedPairs) -> None:
+    def put_pairs(self, name: str, encoder: int, start: int, pairs: ComparedPairs) -> None:
         """Write the pairs of a chunk with such a range, unless they are there."""
-        self.chunks.files.put(_pairs(name, start), pairs_to_bytes(pairs))
+        self.chunks.files.put(_pairs(name, encoder, start), pairs_to_bytes(pairs))
 
-    def pairs(self, name: str, start: int) -> ComparedPairs:
+    def pairs(self, name: str, encoder: int, start: int) -> ComparedPairs:
         """Return the pairs of a chunk with such a range."""
-        return pairs_from_bytes(self.chunks.files.read(_pairs(name, start)), f"{self.place}/{_pairs(name, start)}")
+        place = _pairs(name, encoder, start)
+        return pairs_from_bytes(self.chunks.files.read(place), f"{self.place}/{place}")
 
     def end(self, names: Sequence[str]) -> None:
         """Delete the files of these chunks, when all their results were taken; those of interrupted runs too."""
+        self._delete(names, "answers", "queries", "pairs", "attempts", "parts")
+
+    def end_comparison(self, names: Sequence[str]) -> None:
+        """Delete the vectors and pairs of these chunks, when their results are there."""
+        self._delete(names, "queries", "pairs")
+
+    def _delete(self, names: Sequence[str], *folders: str) -> None:
         wanted = set(names)
-        for folder in ("answers", "queries", "pairs", "attempts", "parts"):
+        for folder in folders:
             for entry in list(self.chunks.files.entries(folder)):
                 if chunk_of(entry.name) in wanted:
                     self.chunks.files.delete(entry.name)
@@ -122,9 +131,9 @@ def _answers(name: str) -> str:
     return f"answers/{name[:2]}/{name}.jsonl"
 
 
-def _queries(name: str) -> str:
-    return f"queries/{name[:2]}/{name}.npz"
+def _queries(name: str, step: int) -> str:
+    return f"queries/{name[:2]}/{name}.{step}.npz"
 
 
-def _pairs(name: str, start: int) -> str:
-    return f"pairs/{name[:2]}/{name}.{start}.npz"
+def _pairs(name: str, encoder: int, start: int) -> str:
+    return f"pairs/{name[:2]}/{name}.{encoder}.{start}.npz"

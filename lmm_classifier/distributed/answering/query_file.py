@@ -1,4 +1,4 @@
-"""Images that were encoded, and what competes for each of them: the file that the first step of a join writes."""
+"""Images that were encoded, and what competes for each of them: the file that a step of a join writes."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from zipfile import BadZipFile
 
 import numpy as np
 
-from lmm_classifier.core.arrays import Float32Array, IntArray
+from lmm_classifier.core.arrays import Arrays, Float32Array, IntArray, nest, unnest
 from lmm_classifier.core.errors import OutputError
 from lmm_classifier.neighbors.gathering.compared_pairs import ComparedPairs, Competing
 from lmm_classifier.neighbors.gathering.reading import FoundRows
@@ -20,31 +20,30 @@ from lmm_classifier.neighbors.gathering.reading import FoundRows
 
 @dataclass(frozen=True)
 class EncodedQuery:
-    """One image: its vector (dim,), or the reason why it has none."""
+    """One image: its vectors (dim,) by the encoders of a step; none with a reason, or where it was not asked about."""
 
     content_hash: str | None
-    vector: Float32Array | None
+    vectors: tuple[Float32Array, ...] = ()
     error: str | None = None
 
 
 @dataclass(frozen=True)
 class QueryFile:
-    """The images of a chunk, and what competes for those with a vector."""
+    """The images of a chunk, and what competes for those with vectors, by each encoder of a step."""
 
     queries: Sequence[EncodedQuery]
-    version: str  # of the store
-    competing: Competing
-    left_out: Sequence[IntArray]  # ids per image with a vector; empty where nothing is left out
+    versions: Sequence[str]  # of the store of each encoder
+    competing: Sequence[Competing]  # by encoder
+    left_out: Sequence[IntArray]  # ids per image with vectors; empty where nothing is left out
 
-    @property
-    def vectors(self) -> Float32Array:
-        """Return the vectors of the images that have one, (n, dim)."""
-        return vectors_of(self.queries)
+    def vectors(self, number: int) -> Float32Array:
+        """Return the vectors by the encoder of this number of the images that have some, (n, dim)."""
+        return vectors_of(self.queries, number)
 
 
-def vectors_of(queries: Sequence[EncodedQuery]) -> Float32Array:
-    """Return the vectors of the images that have one, (n, dim); (0, 0) where none has."""
-    vectors = [query.vector for query in queries if query.vector is not None]
+def vectors_of(queries: Sequence[EncodedQuery], number: int) -> Float32Array:
+    """Return the vectors by one encoder of the images that have some, (n, dim); (0, 0) where none has."""
+    vectors = [query.vectors[number] for query in queries if query.vectors]
     return np.stack(vectors) if vectors else np.empty((0, 0), np.float32)
 
 
@@ -61,25 +60,31 @@ def encoded_from_bytes(data: bytes, source: str) -> list[EncodedQuery]:
 def queries_to_bytes(file: QueryFile) -> bytes:
     """Return the images of a chunk, with what competes, as the bytes of a file."""
     arrays = _encoded_arrays(file.queries)
-    arrays |= {
-        "version": _text(file.version),
-        "left_out": _flat(file.left_out),
-        "left_out_counts": _counts(file.left_out),
-    }
-    arrays |= {"labels": _flat(file.competing.labels), "label_counts": _counts(file.competing.labels)}
-    arrays |= {f"ids_{number}": found.ids for number, found in enumerate(file.competing.found)}
-    arrays |= {f"label_ids_{number}": found.label_ids for number, found in enumerate(file.competing.found)}
+    arrays |= {"versions": _text(list(file.versions))}
+    arrays |= {"left_out": _flat(file.left_out), "left_out_counts": _counts(file.left_out)}
+    for number, competing in enumerate(file.competing):
+        arrays |= nest(f"competing.{number}", _competing_arrays(competing))
     return _to_bytes(arrays)
 
 
 def queries_from_bytes(data: bytes, source: str) -> QueryFile:
     """Undo `queries_to_bytes`; raise OutputError, which names the source, where the bytes are damaged."""
     arrays = _from_bytes(data, source)
+    versions = json.loads(arrays["versions"].tobytes())
+    competing = [_competing(unnest(f"competing.{number}", arrays)) for number in range(len(versions))]
+    return QueryFile(_encoded(arrays), versions, competing, _split(arrays["left_out"], arrays["left_out_counts"]))
+
+
+def _competing_arrays(competing: Competing) -> dict[str, Any]:
+    arrays: dict[str, Any] = {"labels": _flat(competing.labels), "label_counts": _counts(competing.labels)}
+    arrays |= {f"ids_{number}": found.ids for number, found in enumerate(competing.found)}
+    return arrays | {f"label_ids_{number}": found.label_ids for number, found in enumerate(competing.found)}
+
+
+def _competing(arrays: Arrays) -> Competing:
     count = sum(name.startswith("ids_") for name in arrays)
     found = [FoundRows(arrays[f"ids_{number}"], arrays[f"label_ids_{number}"]) for number in range(count)]
-    competing = Competing(_split(arrays["labels"], arrays["label_counts"]), found)
-    left_out = _split(arrays["left_out"], arrays["left_out_counts"])
-    return QueryFile(_encoded(arrays), json.loads(arrays["version"].tobytes()), competing, left_out)
+    return Competing(_split(arrays["labels"], arrays["label_counts"]), found)
 
 
 def pairs_to_bytes(pairs: ComparedPairs) -> bytes:
@@ -93,14 +98,16 @@ def pairs_from_bytes(data: bytes, source: str) -> ComparedPairs:
 
 
 def _encoded_arrays(queries: Sequence[EncodedQuery]) -> dict[str, Any]:
-    about = [(query.content_hash, query.error, query.vector is not None) for query in queries]
-    return {"about": _text(about), "vectors": vectors_of(queries)}
+    about = [(query.content_hash, query.error, bool(query.vectors)) for query in queries]
+    count = max((len(query.vectors) for query in queries), default=0)
+    return {"about": _text(about)} | {f"vectors_{number}": vectors_of(queries, number) for number in range(count)}
 
 
 def _encoded(arrays: dict[str, Any]) -> list[EncodedQuery]:
-    vectors = iter(arrays["vectors"])
+    count = sum(name.startswith("vectors_") for name in arrays)
+    each = zip(*(arrays[f"vectors_{number}"] for number in range(count)))
     about = json.loads(arrays["about"].tobytes())
-    return [EncodedQuery(content, next(vectors) if is_good else None, error) for content, error, is_good in about]
+    return [EncodedQuery(content, next(each) if has_some else (), error) for content, error, has_some in about]
 
 
 def _text(value: Any) -> Any:

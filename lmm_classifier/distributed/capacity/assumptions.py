@@ -48,13 +48,9 @@ _ABOUT: Mapping[str, tuple[str, str, str]] = MappingProxyType(
         "row_us": ("us of a core", "to compare a row of 1,152 numbers", "measured: a matrix product"),
         "product_gflops": ("GFLOP/s of a core", "of a matrix product", "float32, measured"),
         "table_query_ms": ("ms of a core", "for any search of a table", _LANCE),
-        "scan_workers": ("workers", "that read a table for its statistics", "a choice"),
+        "scan_workers": ("workers", "that write, sort and add up the rows of a table", "a choice"),
         "worker_gb_per_s": ("GB/s", "that a worker reads", "an object store, usual"),
-        "driver_passes": (
-            "passes",
-            "over all rows by the program that builds",
-            "read and written at commit, and to sort",
-        ),
+        "table_passes": ("passes", "over all rows by these workers", "read and written, twice, and read to add up"),
         "reranked_share": ("of the images", "that are reranked", "measured: the gate on drawn shapes"),
         "rerank_tflop": ("TFLOP", "to rerank an image", "a model of 7 billion parameters, two orders of 1,000 tokens"),
     }
@@ -107,7 +103,7 @@ class CapacityAssumptions:
     table_query_ms: float = 4.0  # ms of a core
     scan_workers: float = 64.0  # workers
     worker_gb_per_s: float = 0.5  # GB/s
-    driver_passes: float = 4.0  # passes
+    table_passes: float = 5.0  # passes
     reranked_share: float = 0.326  # of the images
     rerank_tflop: float = 30.0  # TFLOP
 

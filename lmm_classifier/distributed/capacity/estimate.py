@@ -114,10 +114,10 @@ class CapacityEstimate:
         return math.ceil(self.workload.images / self.assumed.archive_images)
 
     @property
-    def driver_hours(self) -> float:
-        """In which the program that builds commits the chunks and sorts the rows, at the rate of one worker."""
-        moved = self.assumed.driver_passes * (self.vector_bytes + self.other_bytes)
-        return moved / (self.assumed.worker_gb_per_s * 1e9) / _HOUR
+    def table_hours(self) -> float:
+        """In which workers write the rows of the chunks to the table, sort them and add them up."""
+        moved = self.assumed.table_passes * (self.vector_bytes + self.other_bytes)
+        return moved / (self.assumed.scan_workers * self.assumed.worker_gb_per_s * 1e9) / _HOUR
 
     # the index
 

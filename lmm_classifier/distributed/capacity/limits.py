@@ -87,11 +87,11 @@ _RULES: tuple[tuple[str, str, _Formula, _Formula, str], ...] = (
         "more prefixes, or tar files: each read then brings many images",
     ),
     (
-        "committing and sorting against encoding",
+        "writing and sorting against encoding",
         "hours",
-        lambda estimate: estimate.driver_hours,
+        lambda estimate: estimate.table_hours,
         lambda estimate: estimate.encoding_hours,
-        "one process does it after the encoding: run the build near the object store",
+        "more workers: it is done after the encoding",
     ),
     (
         "rows of the labels that compete",

@@ -29,7 +29,7 @@ _SUBJECTS: dict[str, dict[str, tuple[str, str]]] = {
         "archives": ("reads, if the images are in tar files", ""),
     },
     "index": {
-        "driver_hours": ("committing and sorting the rows, in one process", "hours"),
+        "table_hours": ("writing and sorting the rows, by its workers", "hours"),
         "rabitq_bytes": ("quantized index (IVF_RQ)", "bytes"),
         "pq_bytes": ("quantized index (IVF_PQ)", "bytes"),
         "index_core_hours": ("building it", "core hours"),

@@ -7,10 +7,11 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
+from itertools import chain, islice
 from typing import Any, cast
 
 from lmm_classifier.core.errors import EngineError
-from lmm_classifier.core.protocols import Outcome, Task
+from lmm_classifier.core.protocols import Engine, Outcome, Task
 
 _END: Any = object()
 _MOST_DEATHS = 30  # of workers, one after the other, without a finished task between them
@@ -71,6 +72,23 @@ class Processes:
         finally:
             for executor in [*idle, *(executor for executor, _ in running.values())]:
                 _end(executor)
+
+
+@dataclass(frozen=True)
+class FewHere:
+    """Runs a few tasks in this process, because to start workers takes longer, and more of them by another engine."""
+
+    engine: Engine
+    few: int = 4
+
+    def run(self, tasks: Iterable[Task], build: Callable[[], Callable[[Task], Outcome]]) -> Iterator[Outcome]:
+        """Yield the outcomes as they come."""
+        source = iter(tasks)
+        first = list(islice(source, self.few + 1))
+        if len(first) <= self.few:
+            yield from InProcess().run(first, build)
+        else:
+            yield from self.engine.run(chain(first, source), build)
 
 
 def _executor(build: Callable[[], Callable[[Any], Any]]) -> ProcessPoolExecutor:

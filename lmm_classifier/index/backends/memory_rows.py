@@ -10,11 +10,10 @@ from functools import cached_property
 import numpy as np
 
 from lmm_classifier.core.arrays import Float32Array, Float64Array, IntArray
-from lmm_classifier.core.rows import ColumnName, RowBlock, RowStatistics
+from lmm_classifier.core.rows import ColumnName, RowBlock
 from lmm_classifier.index.backends.row_ranges import label_starts, padded, require_labels, require_rows
 from lmm_classifier.index.vector_index import Index
 from lmm_classifier.neighbors.brute_force import BruteForceSearch
-from lmm_classifier.neighbors.row_statistics import PartStatistics, add_up
 
 _ROWS = 8192  # in a block
 
@@ -41,6 +40,7 @@ class MemoryRowStore:
         is_new = np.ones(len(order), bool)
         is_new[1:] = (labels[order][1:] != labels[order][:-1]) | (hashes[order][1:] != hashes[order][:-1])
         self._rows: IntArray = order[is_new]  # the examples of the index that the rows are
+        self._order, self._firsts = order, np.append(np.flatnonzero(is_new), len(order))  # all, and where a row begins
         self._label_ids = labels[self._rows]
         self._norms = norms
         self.label_names: Sequence[str] = index.label_names
@@ -55,6 +55,9 @@ class MemoryRowStore:
         rows = copy(self)
         rows._norms = np.asarray(norms(self._index.gallery.embeddings), np.float64)
         return rows
+
+    def sums(self) -> None:
+        """Return None: the rows are read fast."""
 
     @property
     def has_norms(self) -> bool:
@@ -91,12 +94,6 @@ class MemoryRowStore:
         return np.asarray(np.stack(sums) / np.maximum(self.counts, 1)[:, None])
 
     @cached_property
-    def statistics(self) -> RowStatistics:
-        """Sums over all rows, and the rows with the lowest contents; they are made with the first call."""
-        part = PartStatistics.of(self._vectors, self._label_ids, self._contents)
-        return add_up([("all", part)], len(self.counts), self._vectors.shape[1])
-
-    @cached_property
     def _search(self) -> BruteForceSearch:
         return BruteForceSearch(self._vectors)
 
@@ -130,7 +127,12 @@ class MemoryRowStore:
             contents=[self._contents[number] for number in ids.tolist()] if "contents" in columns else None,
             paths=[self._index.contents.paths[row] for row in rows.tolist()] if "paths" in columns else None,
             norms=self._norms[rows] if "norms" in columns and self._norms is not None else None,
+            all_paths=[self._all_paths(number) for number in ids.tolist()] if "all_paths" in columns else None,
         )
+
+    def _all_paths(self, number: int) -> list[str]:
+        examples = self._order[self._firsts[number] : self._firsts[number + 1]]
+        return [self._index.contents.paths[row] for row in examples.tolist()]
 
     def blocks(self, columns: Sequence[ColumnName]) -> Iterator[RowBlock]:
         """Read all rows once, in the order of label and content."""

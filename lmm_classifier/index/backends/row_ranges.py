@@ -25,6 +25,17 @@ def require_labels(label_ids: IntArray, labels: int) -> IntArray:
     return np.unique(wanted)
 
 
+def ids_of_labels(label_ids: IntArray, starts: IntArray, most: int | None = None) -> IntArray:
+    """Return the ids of the rows of some labels, ascending; the first `most` of each label.
+
+    `starts` are those of `label_starts`. Raises ValueError where there is no such label.
+    """
+    labels = require_labels(label_ids, len(starts) - 1)
+    counts = starts[labels + 1] - starts[labels]
+    counts = counts if most is None else np.minimum(counts, most)
+    return np.asarray(np.repeat(starts[labels] - label_starts(counts)[:-1], counts) + np.arange(counts.sum()), np.int64)
+
+
 def require_rows(ids: IntArray, rows: int) -> None:
     """Raise KeyError where an id is not that of one of so many rows."""
     wanted = np.asarray(ids)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NoReturn, overload
 
 import numpy as np
@@ -11,11 +11,15 @@ import numpy as np
 from lmm_classifier.core.arrays import Float32Array, Float64Array, IntArray
 from lmm_classifier.core.datatypes import Example, Neighbor
 from lmm_classifier.core.errors import ConfigError
+from lmm_classifier.core.progress import Progress, ProgressCallback
 from lmm_classifier.core.protocols import RowStore
+from lmm_classifier.core.rows import RowBlock
 from lmm_classifier.embeddings.whitening import IdentityTransform
-from lmm_classifier.index.contents import IndexContents
+from lmm_classifier.index.contents import EncoderVectors, IndexContents
 from lmm_classifier.index.vector_index import Index
 from lmm_classifier.neighbors.gallery import Gallery
+
+_ROWS = 256  # searched at a time
 
 
 class StoreIndex(Index):
@@ -62,6 +66,11 @@ class StoreIndex(Index):
         """Raise ConfigError: the rows are not in memory."""
         self._refuse("this use of the index")
 
+    @property
+    def label_counts(self) -> IntArray:
+        """Return the number of rows of each label, (C,)."""
+        return self.store.counts
+
     def vectors(self) -> Float32Array:
         """Raise ConfigError: the rows are not in memory."""
         self._refuse("reading all vectors")
@@ -93,6 +102,68 @@ class StoreIndex(Index):
         """Return the examples with the ids `rows`, each with its similarity."""
         examples = self.examples_of(rows)
         return [Neighbor(example, float(similarity)) for example, similarity in zip(examples, similarities)]
+
+    def nearest_others(
+        self, rows: IntArray, k: int, progress: ProgressCallback | None = None
+    ) -> Iterator[list[Neighbor]]:
+        """Yield the k nearest examples with other content of each of the `rows`, nearest first.
+
+        `progress` is called between two blocks of rows.
+        """
+        for start in range(0, len(rows), _ROWS):
+            part = rows[start : start + _ROWS]
+            ids, cosines = self.nearest_contents(self.store.rows_of_ids(part, ("vectors", "contents")), k)
+            found = iter(self.examples_of(ids[ids >= 0]))
+            for nearest, similar in zip(ids, cosines):
+                yield [Neighbor(next(found), float(cosine)) for cosine in similar[nearest >= 0]]
+            if progress is not None:
+                progress(Progress("comparing findings", start + len(part), len(rows)))
+
+    def nearest_contents(self, rows: RowBlock, k: int) -> tuple[IntArray, Float64Array]:
+        """Return ids (m, k) and cosines of the nearest rows with other content, of rows with vectors and contents.
+
+        Nearest first; -1 and -inf where there are fewer.
+        """
+        identical = self.rows_with_hash(rows.contents or ())
+        most = k + max(map(len, identical), default=0)
+        ids, cosines = self.store.nearest(np.asarray(rows.vectors, np.float32), most)
+        for number, same in enumerate(identical):
+            ids[number, np.isin(ids[number], same)] = -1
+        is_other = ids >= 0
+        order = np.argsort(~is_other, axis=1, kind="stable")[:, :k]
+        ids = np.take_along_axis(ids, order, axis=1)
+        return ids, np.where(ids >= 0, np.take_along_axis(cosines, order, axis=1), -np.inf)
+
+    def described(self, ids: IntArray) -> list[tuple[Example, str]]:
+        """Read examples by their ids, each with its content hash."""
+        rows = self.store.rows_of_ids(np.asarray(ids, np.int64), ("paths", "contents"))
+        examples = (Example(path, self.label_names[label]) for path, label in zip(rows.paths or (), rows.label_ids))
+        return list(zip(examples, rows.contents or (), strict=True))
+
+    def in_memory(self) -> Index:
+        """Read all rows; each copy of an image is an example of its own again."""
+        paths, hashes, labels = list[str](), list[str](), list[str]()
+        vectors = [np.empty((0, self.store.means.shape[1]), np.float32)]
+        for block in self.store.blocks(("vectors", "contents", "all_paths")):
+            counts = [len(ids) for ids in block.all_paths or ()]
+            paths += [path for ids in block.all_paths or () for path in ids]
+            hashes += np.repeat(np.array(list(block.contents or ()), object), counts).tolist()
+            labels += [self.label_names[label] for label in np.repeat(block.label_ids, counts).tolist()]
+            vectors.append(np.repeat(np.asarray(block.vectors, np.float32), counts, axis=0))
+        order = np.array(sorted(range(len(paths)), key=paths.__getitem__), np.int64)
+        matrix = np.concatenate(vectors)[order]
+        entries = self.manifest.encoders[self.encoder : self.encoder + 1]
+        contents = replace(
+            self.contents,
+            manifest=replace(self.manifest, count=len(paths), encoders=entries),
+            labels=[labels[row] for row in order],
+            paths=[paths[row] for row in order],
+            hashes=[hashes[row] for row in order],
+            vectors=(EncoderVectors({}, lambda: [matrix]),),
+            calibration=None,
+            is_part=True,
+        )
+        return Index(contents, self.transform, matrix)
 
     def examples_of(self, ids: IntArray) -> list[Example]:
         """Read examples by their ids."""

@@ -101,7 +101,7 @@ class _HoldOut:
             named = named_groups(index.contents, request.group_by, self.config.images)
             groups = group_ids([example.path for example in index.examples], request.group_by, named)
             names = enumerate(index.label_names)
-            single = [name for number, name in names if len(set(groups[index.rows_of(number)])) < 2]
+            single = [name for number, name in names if len(set(groups[index.gallery.rows_of_label[number]])) < 2]
             if len(single) == len(index.label_names):
                 what = f"The groups {request.group_by!r} put each label into one group"
                 raise CalibrationError(f"{what}, so no example of a held-out label remains. Choose smaller groups.")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from PIL import Image
@@ -24,8 +24,8 @@ LoadInput = Callable[[int, int], Preprocessed]  # row, place of an encoder -> in
 class QueryVectors:
     """The vectors of n images by each encoder, which is named by its place.
 
-    `known` holds vectors (n, dim) that are there already. The others are encoded from their input when they are asked
-    for, many at a time.
+    `known` holds vectors (n, dim) that are there already, and `partly` those of some of the images: their rows (m,),
+    ascending, and vectors (m, dim). The others are encoded from their input when they are asked for, many at a time.
     """
 
     count: int
@@ -33,6 +33,7 @@ class QueryVectors:
     encoders: Sequence[Encoder] = ()
     load_input: LoadInput | None = None
     start: int = 0  # row of the first image among those of `load_input`
+    partly: Mapping[int, tuple[IntArray, Float32Array]] = field(default_factory=dict)
 
     @classmethod
     def given(cls, *vectors: Float32Array) -> QueryVectors:
@@ -90,7 +91,11 @@ class QueryVectors:
         """Return those of consecutive images."""
         start, stop, _ = rows.indices(self.count)
         known = {place: vectors[start:stop] for place, vectors in self.known.items()}
-        return QueryVectors(stop - start, known, self.encoders, self.load_input, self.start + start)
+        partly = dict[int, tuple[IntArray, Float32Array]]()
+        for place, (numbers, vectors) in self.partly.items():
+            first, last = np.searchsorted(numbers, [start, stop])
+            partly[place] = numbers[first:last] - start, vectors[first:last]
+        return QueryVectors(stop - start, known, self.encoders, self.load_input, self.start + start, partly)
 
     def of(self, encoder: int, rows: IntArray) -> tuple[Float32Array, IntArray]:
         """Return the vectors (m, dim) of an encoder, and the rows (m,) that they are of.
@@ -99,6 +104,10 @@ class QueryVectors:
         """
         if encoder in self.known:
             return self.known[encoder][rows], rows
+        if encoder in self.partly:
+            numbers, vectors = self.partly[encoder]
+            _, places, of_rows = np.intersect1d(numbers, rows, assume_unique=True, return_indices=True)
+            return vectors[places], rows[of_rows]
         if self.load_input is None:
             raise ValueError(f"expected the vectors of encoder {encoder}, got those of {sorted(self.known)}")
         opened = self.encoders[encoder]

@@ -10,11 +10,12 @@ import numpy as np
 
 from lmm_classifier.calibration.calibration import Calibration
 from lmm_classifier.calibration.fit import fit_by_leave_one_out
+from lmm_classifier.calibration.fusion.cascade import Cascade
 from lmm_classifier.calibration.loading import usable_calibration
 from lmm_classifier.calibration.predictions import HeldOutPredictions
 from lmm_classifier.calibration.priors.prior_estimate import PriorEstimate
-from lmm_classifier.calibration.sparse.store_fit import fit_through_store
-from lmm_classifier.calibration.sparse.store_loading import usable_store_calibration
+from lmm_classifier.calibration.sparse.store_fit import fit_through_stores
+from lmm_classifier.calibration.sparse.store_loading import stores_version, usable_store_calibration
 from lmm_classifier.core.arrays import Float32Array, IntArray
 from lmm_classifier.core.fingerprint import encoder_names
 from lmm_classifier.core.progress import ProgressCallback
@@ -73,7 +74,7 @@ class Retriever:
         """
         first = indexes[0]
         if isinstance(first, StoreIndex):
-            return cls._of_store(config, first, labels, progress)
+            return cls._of_stores(config, indexes, labels, progress)
         spec = make_rule(config, first.label_ids, len(first.label_names))
         stored = usable_calibration(first.contents, spec, [index.encoder for index in indexes])
         other_vectors: list[Float32Array | None] = [None] * len(indexes)
@@ -103,19 +104,25 @@ class Retriever:
         return cls(encoders, calibration, stored, _similarity_encoder(config, calibration), fitted, is_carried)
 
     @classmethod
-    def _of_store(
+    def _of_stores(
         cls,
         config: RetrievalConfig,
-        index: StoreIndex,
+        indexes: Sequence[Index],
         labels: Sequence[str] | None,
         progress: ProgressCallback | None,
     ) -> Retriever:
+        stored_indexes = [index for index in indexes if isinstance(index, StoreIndex)]
+        first, stores = stored_indexes[0], [index.store for index in stored_indexes]
         if labels is not None:
-            index.only(labels)
-        spec = make_store_rule(config, len(index.label_names), ReadingLimits())
-        stored = usable_store_calibration(index.contents, index.store.version, spec)
-        calibration = stored or fit_through_store(config, index.store, progress=progress)[0]
-        return cls((StoreRetriever.open(index, calibration.fits[0]),), calibration, stored, 0)
+            first.only(labels)
+        spec = make_store_rule(config, len(first.label_names), ReadingLimits())
+        places = [index.encoder for index in indexes]
+        stored = usable_store_calibration(first.contents, stores_version(stores), spec, places)
+        calibration = stored or fit_through_stores(config, stores, progress=progress)[0]
+        encoders = tuple(
+            StoreRetriever.open(index, fit) for index, fit in zip(stored_indexes, calibration.fits, strict=True)
+        )
+        return cls(encoders, calibration, stored, _similarity_encoder(config, calibration))
 
     @property
     def index(self) -> Index:
@@ -142,6 +149,32 @@ class Retriever:
     def encoder_places(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
         """Return the places of the encoders that are asked first, and of those that may be asked later."""
         return self.first_encoders, self.later_encoders
+
+    @property
+    def steps(self) -> tuple[tuple[int, tuple[int, ...]], ...]:
+        """Return for each stage that asks new encoders its number, and their places; the first one is for all images.
+
+        It asks the encoder of the similarity too.
+        """
+        asked, found = set(self.first_encoders), [(0, self.first_encoders)]
+        for number, stage in enumerate(self.calibration.cascade.stages[1:], 1):
+            if new := tuple(place for place in stage.encoders if place not in asked):
+                found.append((number, new))
+                asked.update(new)
+        return tuple(found)
+
+    def asked_by(self, stage: int, vectors: QueryVectors, leave_out: Sequence[str | None] | None = None) -> IntArray:
+        """Return the rows of the images, at most `queries_at_once`, that this stage is asked about, after the first."""
+        stages = self.calibration.cascade.stages[:stage]
+        before = replace(self, calibration=replace(self.calibration, cascade=Cascade(stages)))
+        scored = before.score(vectors, leave_out)
+        confidence = np.exp(scored.log_probabilities.max(axis=1, initial=-np.inf))
+        return np.flatnonzero((scored.stage == stage - 1) & (confidence <= stages[-1].ask_up_to))
+
+    @property
+    def queries_at_once(self) -> int:
+        """How many images to score at a time, so that memory does not grow with the index."""
+        return min(encoder.queries_at_once for encoder in self.encoders)
 
     def calibrated_by(
         self, config: RetrievalConfig, calibration: Calibration, predictions: HeldOutPredictions
@@ -183,8 +216,7 @@ class Retriever:
         self, vectors: QueryVectors, leave_out: Sequence[str | None] | None = None
     ) -> Iterator[tuple[slice, RetrievalScores]]:
         """Score images part by part, so that memory does not grow with the index."""
-        step = min(encoder.queries_at_once for encoder in self.encoders)
-        for start in range(0, len(vectors), step):
+        for start in range(0, len(vectors), step := self.queries_at_once):
             part = slice(start, start + step)
             yield part, self.score(vectors.part(part), leave_out[part] if leave_out is not None else None)
 

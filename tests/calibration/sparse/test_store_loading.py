@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from lmm_classifier.calibration.loading import Loaded, Missing, Stale
-from lmm_classifier.calibration.sparse.store_fit import fit_through_store
+from lmm_classifier.calibration.sparse.store_fit import fit_through_stores
 from lmm_classifier.calibration.sparse.store_loading import (
     load_store_calibration,
     store_calibration_arrays,
@@ -28,7 +28,7 @@ def stored(request):
     names = [label for label in "abcdefgh" for _ in range(12)]
     rows = clustered_embeddings(np.random.default_rng(0), names, 12)
     index = Index.from_vectors(np.abs(rows) if request.param else rows, names)
-    calibration, _ = fit_through_store(RetrievalConfig(), MemoryRowStore(index))
+    calibration, _ = fit_through_stores(RetrievalConfig(), [MemoryRowStore(index)])
     return calibration, index.contents, store_calibration_arrays(calibration, index.contents, "version 1")
 
 

@@ -4,9 +4,12 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from lmm_classifier.calibration.sparse import store_statistics as module
 from lmm_classifier.calibration.sparse.store_statistics import fit_store_scatter, label_densities, sample_of_store
+from lmm_classifier.embeddings.whitening import IdentityTransform
 from lmm_classifier.index.backends.memory_rows import MemoryRowStore
 from lmm_classifier.index.vector_index import Index
 from lmm_classifier.neighbors.gallery import Gallery
@@ -44,10 +47,6 @@ def test_the_sample_has_the_lowest_contents():
     np.testing.assert_array_equal(sample.ids, expected)
     np.testing.assert_array_equal(sample.vectors, rows.vectors[expected])
     assert len(sample_of_store(store, 1000)) == 60
-    store.statistics = replace(store.statistics, lowest=store.statistics.lowest[:30])
-    assert len(sample_of_store(store, 30)) == 30
-    with pytest.raises(ValueError, match="at most 30 rows, got 31"):
-        sample_of_store(store, 31)
 
 
 def test_the_density_of_labels(monkeypatch):
@@ -60,3 +59,26 @@ def test_the_density_of_labels(monkeypatch):
     few = label_densities(store)
     assert few[1] == few[2] == few[3] == pytest.approx((few[0] + few[4]) / 2)
     assert few[0] != few[4]
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.lists(st.integers(1, 40), min_size=1, max_size=8), st.integers(0, 60), st.integers(0, 9))
+def test_any_sample_has_the_lowest_contents(counts, most, seed):
+    """Whatever the sizes of the labels; a label may hold most of the lowest."""
+    names = [f"{label}" for label, count in enumerate(counts) for _ in range(count)]
+    rows = np.random.default_rng(seed).normal(size=(len(names), 4))
+    store = MemoryRowStore(Index.from_vectors(rows, names))
+    every = [(content, row) for block in store.blocks(("contents",)) for content, row in zip(block.contents, block.ids)]
+    expected = sorted(int(row) for _, row in sorted(every)[:most])
+    assert sample_of_store(store, most).ids.tolist() == expected
+
+
+def test_a_label_may_hold_all_of_the_lowest():
+    """More of it is read then, and no more of the others."""
+    names = ["low"] * 60 + ["high"] * 600
+    rows = np.random.default_rng(0).normal(size=(len(names), 4)).astype(np.float32)
+    hashes = [f"{number:064x}" for number in range(60)] + [f"f{number:063x}" for number in range(600)]
+    contents = replace(Index.from_vectors(rows, names).contents, hashes=hashes)
+    store = MemoryRowStore(Index(contents, IdentityTransform(), Index.from_vectors(rows, names).gallery.embeddings))
+    sample = sample_of_store(store, 50)
+    assert [store.label_names[label] for label in sample.label_ids] == ["low"] * 50

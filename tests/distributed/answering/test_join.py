@@ -3,19 +3,28 @@
 import os
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from lmm_classifier import HybridClassifier, calibrate_index
+from lmm_classifier.calibration.fusion.cascade import Cascade, Stage
+from lmm_classifier.calibration.fusion.encoder_fusion import EncoderFusion
 from lmm_classifier.core.errors import ConfigError, EngineError
 from lmm_classifier.distributed.answering import join, join_worker
 from lmm_classifier.distributed.answering.answer_chunks import AnswerChunk, AnswerFolder
 from lmm_classifier.distributed.answering.answer_worker import AnswerWorkerBuilder
 from lmm_classifier.distributed.answering.classification import MOST_IMAGES, EngineClassifier
-from lmm_classifier.distributed.answering.join_worker import EncodeTask, JoinWorkerBuilder, RangeTask
+from lmm_classifier.distributed.answering.encoding_step import EncodingStep
+from lmm_classifier.distributed.answering.join_tasks import EncodeTask, RangeTask
+from lmm_classifier.distributed.answering.join_worker import JoinWorkerBuilder
+from lmm_classifier.distributed.engines.choice import EngineChoice
 from lmm_classifier.distributed.engines.local import InProcess, Processes
 from lmm_classifier.index.build.builder import build_index_from_directory
+from lmm_classifier.index.formats import write_calibration
+from lmm_classifier.index.opening import open_searched
 from lmm_classifier.index.vector_index import Index
 from tests.helpers.command_line import run
+from tests.helpers.tiny_onnx import write_tiny_onnx
 
 
 @pytest.fixture(scope="module", params=["index", pytest.param("index.lance", marks=pytest.mark.long)])
@@ -56,9 +65,10 @@ class Watched(InProcess):
     """Remembers the tasks, and may stop after some of them, as a killed program does."""
 
     def __init__(self, most=None):
-        self.tasks, self.most = [], most
+        self.tasks, self.most, self.runs = [], most, 0
 
     def run(self, tasks, build):
+        self.runs += 1
         for task in tasks:
             if len(self.tasks) == self.most:
                 raise KeyboardInterrupt
@@ -77,6 +87,27 @@ def test_labels_are_read_once_for_all_images_of_a_wave(stored):
     assert sum(isinstance(task, EncodeTask) for task in engine.tasks) > 3
 
 
+@pytest.mark.parametrize("waves", [1, 2, 16])
+def test_waves_go_through_the_steps_together(stored, monkeypatch, tmp_path, waves):
+    """So workers start three times for all of them, and files of decided waves are not kept to the end."""
+    config, paths = stored
+    monkeypatch.setattr(join, "WAVE", 2)
+    monkeypatch.setattr(join, "WAVES", waves)
+    engine, between = Watched(), []
+    work = {"work": str(tmp_path), "identity": "the same", "chunk_images": 8}
+    found = []
+    for result in EngineClassifier(config, engine, **work).classify_paths(paths):
+        found.append(result)
+        between.append(len({path.name.partition(".")[0] for path in tmp_path.glob("queries/*/*.npz")}))
+    with HybridClassifier(config) as classifier:
+        assert found == list(classifier.classify_paths(paths))
+    chunks = sum(isinstance(task, EncodeTask) for task in engine.tasks)
+    assert engine.runs == 3 * -(-chunks // (2 * waves))
+    assert max(between) == min(2 * waves, chunks)
+    ranges = [task for task in engine.tasks if isinstance(task, RangeTask)]
+    assert all(len(task.names) <= 2 for task in ranges)
+
+
 def test_an_interrupted_join_resumes(stored, monkeypatch, tmp_path):
     """Images that were encoded are not encoded again; when all results were taken, no file is left."""
     config, paths = stored
@@ -84,10 +115,8 @@ def test_an_interrupted_join_resumes(stored, monkeypatch, tmp_path):
     with pytest.raises(KeyboardInterrupt):
         list(EngineClassifier(config, Watched(most=3), **work).classify_paths(paths))
     encoded = []
-    make = join_worker.JoinWorker._encoded
-    monkeypatch.setattr(
-        join_worker.JoinWorker, "_encoded", lambda worker, places: encoded.extend(places) or make(worker, places)
-    )
+    make = EncodingStep._encoded
+    monkeypatch.setattr(EncodingStep, "_encoded", lambda step, places: encoded.extend(places) or make(step, places))
     found = list(EngineClassifier(config, Watched(), **work).classify_paths(paths))
     with HybridClassifier(config) as classifier:
         assert found == list(classifier.classify_paths(paths))
@@ -101,9 +130,9 @@ def test_an_index_that_changed_meanwhile_is_an_error(stored, tmp_path):
     folder = AnswerFolder(str(tmp_path), "run")
     worker = JoinWorkerBuilder(AnswerWorkerBuilder(folder, config.model_dump()))()
     worker(EncodeTask(AnswerChunk(0, "a" * 32, tuple(paths[:3]))))
-    folder.put_queries("b" * 32, replace(folder.queries("a" * 32), version="another"))
+    folder.put_queries("b" * 32, 0, replace(folder.queries("a" * 32, 0), versions=["another"]))
     with pytest.raises(EngineError, match="index changed"):
-        worker(RangeTask(("b" * 32,), 0, 4, (0,)))
+        worker(RangeTask(("b" * 32,), 0, 0, 0, 4, (0,)))
 
 
 def test_rows_in_memory_are_refused(stored, tmp_path):
@@ -113,6 +142,108 @@ def test_rows_in_memory_are_refused(stored, tmp_path):
     builder = AnswerWorkerBuilder(AnswerFolder(str(tmp_path), "run"), config.model_dump())
     with pytest.raises(ConfigError, match="retrieval.search"):
         JoinWorkerBuilder(builder)()(EncodeTask(AnswerChunk(0, "a" * 32, ())))
+
+
+@pytest.fixture(scope="module", params=["index", pytest.param("index.lance", marks=pytest.mark.long)])
+def cascade(request, labeled, tmp_path_factory):
+    """A store with two encoders, the second of which is asked about some images; and images with bad ones."""
+    if request.param == "index.lance":
+        pytest.importorskip("lance", reason="needs lmm-classifier[lance]")
+    folder = tmp_path_factory.mktemp("cascade")
+    config = labeled.config.model_copy(deep=True)
+    (folder / "other").mkdir()
+    first = config.encoders[0]
+    config.encoder = [first, first.model_copy(update={"model": str(write_tiny_onnx(folder / "other", seed=7))})]
+    build_index_from_directory(labeled.root, folder / "index", config=config)
+    config.retrieval.index_path, config.retrieval.search = folder / request.param, "store"
+    if request.param == "index.lance":
+        Index.open(folder / "index").save(folder / request.param)
+    calibrate_index(config.retrieval.index_path, config)
+    paths = sorted(labeled.root.rglob("*.png"))
+    contents = open_searched(config.retrieval)[0].contents
+    with HybridClassifier(config) as classifier:
+        results = [result for leave_out in (False, True) for result in classifier.classify_paths(paths, leave_out)]
+    scores = [result.score for result in results if result.error is None]
+    stages = [
+        Stage((0,), EncoderFusion(np.ones(1)), float(np.median(scores))),
+        Stage((0, 1), EncoderFusion(np.array([0.6, 0.4]))),
+    ]
+    arrays = {**contents.calibration, "cascade": np.array([Cascade(tuple(stages)).to_json()])}
+    write_calibration(config.retrieval.index_path, contents, arrays)
+    return config, paths
+
+
+@pytest.mark.parametrize("leave_out", [False, True])
+def test_a_cascade_asks_the_second_encoder_about_the_unsure_images_alone(cascade, monkeypatch, leave_out):
+    """Its answers are those of one classifier, and it encodes no other image by the second encoder."""
+    config, paths = cascade
+    monkeypatch.setattr(join, "WAVE", 2)
+    monkeypatch.setattr(join_worker, "_RANGE_BYTES", 4 * 64 * 12)
+    with HybridClassifier(config) as classifier:
+        expected = [result for path in paths for result in classifier.classify_paths([path], leave_out)]
+    asked = [path for path, result in zip(paths, expected) if len(result.encoders) == 2]
+    assert 0 < len(asked) < len(paths) - 3
+    encoded, make = [], EncodingStep._encoded
+
+    def noted(step, places):
+        encoded.extend((step.task.step, place) for place in places)
+        return make(step, places)
+
+    monkeypatch.setattr(EncodingStep, "_encoded", noted)
+    engine = Watched()
+    found = list(EngineClassifier(config, engine, leave_out, chunk_images=8).classify_paths(paths))
+    assert found == expected
+    assert lines(found) == lines(expected)
+    assert [place for step, place in encoded if step == 1] == asked
+    assert {task.encoder for task in engine.tasks if isinstance(task, RangeTask)} == {0, 1}
+
+
+@pytest.mark.parametrize("done", [2, 5, 7, 9])
+def test_an_interrupted_cascade_resumes(cascade, tmp_path, done):
+    """In whichever step: no task that was done encodes or compares again."""
+    config, paths = cascade
+    work = {"work": str(tmp_path), "identity": "the same", "chunk_images": 16}
+    first = Watched(most=done)
+    with pytest.raises(KeyboardInterrupt):
+        list(EngineClassifier(config, first, **work).classify_paths(paths))
+    before = {path.relative_to(tmp_path): path.stat().st_mtime_ns for path in tmp_path.rglob("*.npz")}
+    assert before
+    kept = {}
+
+    class Looking(Watched):
+        def run(self, tasks, build):
+            yield from super().run(tasks, build)
+            kept.update({path.relative_to(tmp_path): path.stat().st_mtime_ns for path in tmp_path.rglob("*.npz")})
+
+    found = list(EngineClassifier(config, Looking(), **work).classify_paths(paths))
+    with HybridClassifier(config) as classifier:
+        assert found == list(classifier.classify_paths(paths))
+    assert {path: kept[path] for path in before} == before
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
+
+
+def test_an_image_that_the_second_encoder_refuses_keeps_its_answer(cascade, monkeypatch):
+    """As in one classifier; a warning says so there."""
+    config, paths = cascade
+    with HybridClassifier(config) as classifier:
+        asked = [path for path in paths if len(next(iter(classifier.classify_paths([path]))).encoders) == 2]
+    make = EncodingStep._encoded
+
+    def refusing(step, places):
+        found = make(step, places)
+        if step.task.step == 0:
+            return found
+        return [
+            replace(query, vectors=(), error="refused") if place == asked[0] else query
+            for query, place in zip(found, places)
+        ]
+
+    monkeypatch.setattr(EncodingStep, "_encoded", refusing)
+    found = list(EngineClassifier(config, InProcess(), chunk_images=8).classify_paths(paths))
+    refused = found[paths.index(asked[0])]
+    assert refused.error is None
+    assert len(refused.encoders) == 1
+    assert sum(len(result.encoders) == 2 for result in found) == len(asked) - 1
 
 
 class Ending:
@@ -133,20 +264,29 @@ class Ending:
 class EndingBuilder:
     """Makes workers whose encoder ends them."""
 
-    def __init__(self, builder):
-        self.builder = builder
+    def __init__(self, builder, first):
+        self.builder, self.first = builder, first
 
     def __call__(self):
         worker = self.builder()
-        worker.classifier._encoders = tuple(Ending(encoder) for encoder in worker.classifier._encoders)
+        encoders = worker.classifier._encoders
+        worker.classifier._encoders = (*encoders[: self.first], *(Ending(each) for each in encoders[self.first :]))
         return worker
 
 
 class EndingProcesses(Processes):
-    """Processes that an image of one size ends."""
+    """Processes that an image of one size ends, in the first encoder or in the second."""
+
+    first = 0
 
     def run(self, tasks, build):
-        return super().run(tasks, EndingBuilder(build))
+        return super().run(tasks, EndingBuilder(build, self.first))
+
+
+class EndingLater(EndingProcesses):
+    """The second encoder alone ends them."""
+
+    first = 1
 
 
 @pytest.mark.long
@@ -164,6 +304,39 @@ def test_an_image_that_ends_its_worker_is_reported(stored, tmp_path):
         assert found[:-1] == list(classifier.classify_paths(paths))
     assert (found[-1].decision.reason, found[-1].path) == ("unreadable", str(tmp_path / "ends.png"))
     assert "ended 3 times" in found[-1].error
+
+
+@pytest.mark.long
+def test_an_image_that_ends_the_worker_of_a_later_step_keeps_its_answer(cascade, tmp_path):
+    """That of the encoders before; it alone, and all other images are asked about."""
+    from PIL import Image
+
+    config, paths = cascade
+    tried = []
+    for number in range(12):
+        tried.append(tmp_path / f"{number:02}.png")
+        Image.effect_noise((33, 17), 20 * number).convert("RGB").save(tried[-1])
+    with HybridClassifier(config) as classifier:
+        asked = [len(result.encoders) == 2 for result in classifier.classify_paths(tried)]
+        ends = tried[asked.index(True)]
+        expected = list(classifier.classify_paths(paths))
+    assert sum(len(result.encoders) == 2 for result in expected) > 1
+    found = list(EngineClassifier(config, EndingLater(2), threads=1, chunk_images=16).classify_paths([*paths, ends]))
+    assert found[:-1] == expected
+    assert (found[-1].error, len(found[-1].encoders)) == (None, 1)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("name", ["processes", "ray"])
+def test_a_cascade_by_several_workers(name, cascade):
+    """The results are those of one classifier."""
+    if name == "ray":
+        pytest.importorskip("ray", reason="ray is not installed")
+    config, paths = cascade
+    engine = EngineChoice(name, actors=2).open()
+    found = list(EngineClassifier(config, engine, threads=1, chunk_images=8).classify_paths(paths))
+    with HybridClassifier(config) as classifier:
+        assert found == list(classifier.classify_paths(paths))
 
 
 @pytest.mark.long

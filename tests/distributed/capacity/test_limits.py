@@ -29,7 +29,7 @@ def test_what_is_just_enough_is_enough():
         ("centers and means in memory", {"labels": 10**6}, {"labels": 10**8}),
         ("decoding next to a GPU", {}, {"decode_ms": 100.0}),
         ("reads of image files", {"gpus": 64}, {"gpus": 128}),
-        ("committing and sorting against encoding", {"gpus": 1}, {"gpus": 1000}),
+        ("writing and sorting against encoding", {"gpus": 1}, {"gpus": 10_000}),
         ("rows of the labels that compete", {"labels": 10**5}, {"labels": 10**3}),
         ("reranking against encoding", {"reranked_share": 0.01}, {"reranked_share": 0.5}),
     ],

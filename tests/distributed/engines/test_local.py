@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from lmm_classifier.core.errors import ConfigError, EngineError
-from lmm_classifier.distributed.engines.local import InProcess, Processes
+from lmm_classifier.distributed.engines.local import FewHere, InProcess, Processes
 
 
 def build_square(folder=None):
@@ -99,3 +99,19 @@ def test_processes_are_others_than_this_one():
     assert os.getpid() not in pids
     with pytest.raises(ProcessLookupError):
         os.kill(pids.pop(), 0)
+
+
+@pytest.mark.parametrize(("tasks", "elsewhere"), [(0, False), (3, False), (4, True)])
+def test_few_tasks_are_done_in_this_process(tasks, elsewhere):
+    """More of them by the engine, each once."""
+
+    class Elsewhere(InProcess):
+        used = False
+
+        def run(self, tasks, build):
+            Elsewhere.used = True
+            return super().run(tasks, build)
+
+    found = list(FewHere(Elsewhere(), few=3).run(iter(range(tasks)), lambda: lambda task: 2 * task))
+    assert found == [2 * task for task in range(tasks)]
+    assert Elsewhere.used == elsewhere

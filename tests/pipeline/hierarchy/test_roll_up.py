@@ -15,6 +15,7 @@ from lmm_classifier.core.errors import ConfigError
 from lmm_classifier.core.label_hierarchy import LabelHierarchy
 from lmm_classifier.index.build.editor import IndexEditor
 from lmm_classifier.index.formats import read_index, write_calibration
+from lmm_classifier.index.vector_index import Index
 from lmm_classifier.pipeline.calibrator import calibrate_index
 from lmm_classifier.pipeline.classifier import HybridClassifier
 from lmm_classifier.pipeline.index_info import describe_index
@@ -92,6 +93,27 @@ def test_the_answer_is_the_finest_level_that_is_sure_enough(made):
             assert reason == "confident" or max(together.values()) < coarse
     right = [result.label in (truth, *NESTED[truth]) for result, truth in zip(results, TRUTH) if result.level]
     assert np.mean(right) > 0.9
+
+
+@pytest.mark.parametrize("kind", ["index", pytest.param("index.lance", marks=pytest.mark.long)])
+def test_levels_through_a_store(made, tmp_path, kind):
+    """They have thresholds of their own, and nearly the answers of a comparison with all rows."""
+    if kind == "index.lance":
+        pytest.importorskip("lance", reason="needs lmm-classifier[lance]")
+        Index.open(made).save(tmp_path / kind)
+    else:
+        shutil.copytree(made, tmp_path / kind, ignore=shutil.ignore_patterns("*.lock"))
+    config = configured(tmp_path / kind, write_tree(tmp_path))
+    config.retrieval.search = "store"
+    report = calibrate_index(tmp_path / kind, config, REQUEST)
+    assert list(report.levels.coarse) == [1]
+    found, expected = answers(config), answers(configured(made, write_tree(tmp_path)))
+    assert {result.decision.reason for result in found} >= {"confident", "rolled_up"}
+    assert np.mean([(one.label, one.level) == (other.label, other.level) for one, other in zip(found, expected)]) > 0.95
+    right = [result.label in (truth, *NESTED[truth]) for result, truth in zip(found, TRUTH) if result.level]
+    assert np.mean(right) > 0.9
+    again = calibrate_index(tmp_path / kind, config, REQUEST)
+    assert again.predictions is None  # thresholds alone: the calibration is of this hierarchy
 
 
 def test_an_image_alone_has_the_same_answer(made):

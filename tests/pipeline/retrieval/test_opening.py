@@ -138,7 +138,7 @@ def with_steps(indexes, monkeypatch):
 
     def opened(steps, **settings):
         calibration, predictions = fitted(CONFIG.rule, False, *indexes)
-        cascade = fusion_fit(indexes, predictions, equal=True).cascade(steps)[0]
+        cascade = fusion_fit(indexes[0].label_counts, predictions, equal=True).cascade(steps)[0]
         given = replace(calibration, cascade=cascade)
         monkeypatch.setattr(module, "fit_by_leave_one_out", lambda *_, **__: (given, predictions))
         return Retriever.open(CONFIG.model_copy(update=settings), indexes)

@@ -111,3 +111,16 @@ def test_a_file_that_cannot_be_read_again_is_left_out(caplog):
     assert "moved away" in caplog.text
     assert "no such size" in caplog.text
     assert vectors.of(0, np.array([3]))[0].shape == (0, 64)
+
+
+def test_vectors_of_some_images_are_given_for_these():
+    """The others have none; a part of the images keeps their rows."""
+    given = np.random.default_rng(0).normal(size=(3, 4)).astype(np.float32)
+    vectors = QueryVectors(8, {0: np.zeros((8, 2), np.float32)}, partly={1: (np.array([1, 4, 6]), given)})
+    found, rows = vectors.of(1, np.array([0, 1, 6, 7]))
+    assert rows.tolist() == [1, 6]
+    assert np.array_equal(found, given[[0, 2]])
+    found, rows = vectors.part(slice(4, 7)).of(1, np.arange(3))
+    assert rows.tolist() == [0, 2]
+    assert np.array_equal(found, given[1:])
+    assert vectors.part(slice(2, 4)).of(1, np.arange(2))[1].tolist() == []

@@ -158,7 +158,7 @@ def with_steps(config, indexes, *steps):
     """A retriever whose cascade asks these encoders."""
     retriever = Retriever.open(config, indexes)
     predictions = fit_by_leave_one_out(config, indexes)[1]
-    cascade = fusion_fit(indexes, predictions, equal=True).cascade(steps)[0]
+    cascade = fusion_fit(indexes[0].label_counts, predictions, equal=True).cascade(steps)[0]
     calibration = replace(retriever.calibration, cascade=cascade)
     first = 0 if config.open_set_threshold is not None else cascade.stages[0].encoders[0]
     return replace(retriever, calibration=calibration, similarity_encoder=first)

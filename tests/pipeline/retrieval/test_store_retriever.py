@@ -4,11 +4,17 @@ import numpy as np
 import pytest
 
 from lmm_classifier import CalibrationRequest, HybridClassifier, PipelineConfig, calibrate_index, describe_index
+from lmm_classifier.calibration.loading import Loaded
 from lmm_classifier.core.errors import CalibrationError, ConfigError
 from lmm_classifier.index.formats import read_index, write_calibration
+from lmm_classifier.index.opening import open_searched
 from lmm_classifier.index.vector_index import Index
+from lmm_classifier.pipeline.calibrating.store_calibration import state_of_stores
 from lmm_classifier.pipeline.retrieval.query_vectors import QueryVectors
+from lmm_classifier.pipeline.retrieval.retriever import Retriever
+from lmm_classifier.pipeline.retrieval.store_retriever import StoreRetriever
 from lmm_classifier.testing import clustered_embeddings
+from tests.helpers.vector_indexes import write_encoders
 
 LABELS = [f"label {number:02}" for number in range(20) for _ in range(30)]
 
@@ -87,7 +93,7 @@ def test_it_belongs_to_its_comparison(path):
 def test_thresholds_alone_are_set_without_a_fit(path, monkeypatch):
     """Another precision takes the held-out results that are stored."""
     monkeypatch.setattr(
-        "lmm_classifier.pipeline.calibrating.store_calibration.fit_through_store",
+        "lmm_classifier.pipeline.calibrating.store_calibration.fit_through_stores",
         lambda *_, **__: pytest.fail("fitted"),
     )
     report = calibrate_index(path, config_of(path), CalibrationRequest(target_precision=0.9))
@@ -173,3 +179,80 @@ def test_calibrate_stores_the_norms_that_answers_read(path, monkeypatch):
     calibrate_index(path, config_of(path), CalibrationRequest(target_precision=0.9), reset=True)
     assert columns() == former
     assert LanceRowStore.open(str(path)).version == version
+
+
+SEVERAL = [f"label {number:02}" for number in range(12) for _ in range(25)]
+
+
+def drawn_twice(part):
+    """Vectors of two encoders: each tells other labels apart, and both are needed."""
+    draw, base = np.random.default_rng((5, part)), np.random.default_rng(6)
+    numbers = np.array([int(label[-2:]) for label in SEVERAL])
+    each = []
+    for kind, width in ((numbers // 3, 16), (numbers % 3 + 3 * (numbers // 6), 20)):
+        centers = base.normal(size=(kind.max() + 1, width))
+        rows = centers[kind] + 0.8 * draw.normal(size=(len(kind), width)) + 0.2 * base.normal(size=(12, width))[numbers]
+        each.append((rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32))
+    return each
+
+
+@pytest.fixture(scope="module", params=["index", pytest.param("index.lance", marks=pytest.mark.long)])
+def several(request, tmp_path_factory):
+    """An index with the vectors of two encoders, and a table of it."""
+    if request.param == "index.lance":
+        pytest.importorskip("lance", reason="needs lmm-classifier[lance]")
+    folder = tmp_path_factory.mktemp("several")
+    path = write_encoders(folder / "index", SEVERAL, drawn_twice(0))
+    if request.param == "index.lance":
+        Index.open(path).save(folder / request.param)
+    return folder / request.param
+
+
+@pytest.mark.parametrize("cascade", [False, True], ids=["fused", "cascade"])
+def test_several_encoders_are_fused_as_with_all_rows(several, cascade):
+    """The same weights and stages, the same answers, and the same encoders asked; the calibration is stored."""
+    config, exactly = (config_of(several, search, cascade=cascade) for search in ("store", "exact"))
+    report = calibrate_index(several, config, CalibrationRequest(target_precision=0.9))
+    found, indexes = report.calibration, open_searched(config.retrieval)
+    assert isinstance(state_of_stores(indexes, config.retrieval), Loaded)
+    assert len(found.ladders) == 5
+    stored, exact = (
+        Retriever.open(config.retrieval, indexes),
+        Retriever.open(exactly.retrieval, Index.open_each(several)),
+    )
+    assert stored.stored is not None
+    expected = exact.calibration
+    assert len(stored.calibration.cascade.stages) == len(expected.cascade.stages) == 1 + cascade
+    for one, other in zip(stored.calibration.cascade.stages, expected.cascade.stages):
+        assert one.encoders == other.encoders
+        np.testing.assert_allclose(one.fusion.weights, other.fusion.weights, atol=0.03)
+    new = QueryVectors.given(*drawn_twice(1))
+    of_store, of_all = stored.score(new), exact.score(new)
+    assert (of_store.log_probabilities.argmax(axis=1) == of_all.log_probabilities.argmax(axis=1)).mean() > 0.99
+    np.testing.assert_allclose(of_store.probabilities.max(axis=1), of_all.probabilities.max(axis=1), atol=0.05)
+    assert (of_store.stage == of_all.stage).mean() > 0.95
+    right = np.array(SEVERAL) == np.array(stored.index.label_names)[of_store.log_probabilities.argmax(axis=1)]
+    alone = StoreRetriever.open(indexes[0], found.fits[0]).score(drawn_twice(1)[0], [])
+    assert (
+        right.mean()
+        > 0.1 + (np.array(SEVERAL) == np.array(stored.index.label_names)[alone.log_probabilities.argmax(axis=1)]).mean()
+    )
+
+
+def test_examples_left_out_do_not_count_for_any_encoder(several):
+    """Leave-one-out by content: an example does not find itself."""
+    retriever = Retriever.open(config_of(several).retrieval, open_searched(config_of(several).retrieval))
+    vectors = QueryVectors.given(*(rows[:20] for rows in drawn_twice(0)))
+    hashes = [f"{number:064x}" for number in range(20)]
+    assert (retriever.score(vectors).nearest > 0.9999).all()
+    assert (retriever.score(vectors, hashes).nearest < 0.9999).all()
+
+
+def test_other_encoders_than_those_of_the_calibration_make_it_stale(several, caplog):
+    """One alone, or another order."""
+    config = config_of(several)
+    calibrate_index(several, config)
+    indexes = open_searched(config.retrieval)
+    retriever = Retriever.open(config.retrieval, indexes[1:])
+    assert retriever.stored is None
+    assert "The calibration is of the encoders" in caplog.text

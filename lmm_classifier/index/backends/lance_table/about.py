@@ -42,7 +42,6 @@ class About:
     digest: int  # of contents, labels and paths
     source: str  # the arrivals that the rows were made of
     extras: Extras
-    statistics: int = 0  # version of `statistics.lance` with the sums over these rows; 0: there is none
 
     @property
     def rows(self) -> int:
@@ -64,7 +63,6 @@ class About:
             "manifest": self.manifest.to_json(),
             "digest": self.digest,
             "source": self.source,
-            "statistics": self.statistics,
             "dtype": extras.dtype,
             "transforms_are_current": extras.transforms_are_current,
             "dismissals": [dismissal.to_json() for dismissal in extras.dismissals],
@@ -94,8 +92,7 @@ class About:
                 transforms_are_current=state["transforms_are_current"],
             )
             counts = np.asarray(arrays[_COUNTS], np.int64)
-            statistics = int(state.get("statistics", 0))  # tables were finished without them before
-            about = cls(manifest, names, counts, means, int(state["digest"]), state["source"], extras, statistics)
+            about = cls(manifest, names, counts, means, int(state["digest"]), state["source"], extras)
         except (KeyError, ValueError, TypeError) as error:
             if isinstance(error, IndexFileError):
                 raise

@@ -22,7 +22,6 @@ from lmm_classifier.index.backends.lance_table.layout import (
     ABOUT_VERSION,
     FINISHED,
     ROWS,
-    STATISTICS,
     dims_of,
     part,
     rows_schema,
@@ -37,8 +36,6 @@ from lmm_classifier.index.backends.lance_table.sorting import (
     open_sorter,
     plan_buckets,
 )
-from lmm_classifier.index.backends.lance_table.statistics.kept import put_statistics
-from lmm_classifier.index.backends.lance_table.statistics.parts import add_up_parts
 
 logger: logging.Logger = logging.getLogger(__name__)
 
@@ -88,29 +85,26 @@ class Finisher:
         buckets = plan_buckets(counts, 4 * sum(source.dims), self.bucket_bytes)
         if len(buckets) > 1:
             source = replace(source, version=_with_label_index(arrivals))
-        engine = self.engine if len(buckets) > 1 else InThisProcess()  # workers need a while to begin
-        outcomes = engine.run(buckets, partial(open_sorter, source))
+        outcomes = self.engine.run(buckets, partial(open_sorter, source))
         done = sorted(outcomes, key=lambda outcome: outcome.number)
         if [outcome.number for outcome in done] != list(range(len(buckets))):
             raise IndexFileError(f"{self.url}: {len(done)} of {len(buckets)} parts were sorted. Run it again.")
         self._publish(self._about(arrivals, list(counts), done, origin), done)
 
     def _about(self, arrivals: Arrivals, names: list[str], done: list[SortedBucket], origin: str) -> About:
-        """Add up the statistics of the buckets, in the order of the rows whichever was sorted first."""
-        dims = dims_of(arrivals.manifest)
-        totals = add_up_parts(self.url, [bucket.statistics for bucket in done], len(names), dims)
-        manifest = replace(arrivals.manifest, count=sum(bucket.examples for bucket in done))
+        manifest, dims = arrivals.manifest, dims_of(arrivals.manifest)
+        counts = np.zeros(len(names), np.int64)
+        sums = [np.zeros((len(names), dim)) for dim in dims]
+        for bucket in done:  # in the order of the rows, whichever was sorted first
+            counts[bucket.label_ids] += bucket.counts
+            for total, of_bucket in zip(sums, bucket.sums):
+                total[bucket.label_ids] += of_bucket
+        means = [total / np.maximum(counts, 1)[:, None] for total in sums]
+        digest = sum(bucket.digest for bucket in done) % 2**64
+        manifest = replace(manifest, count=sum(bucket.examples for bucket in done))
         transforms = self.extras.transforms or [IdentityTransform().to_arrays()] * len(dims)
-        return About(
-            manifest,
-            names,
-            totals[0].counts,
-            [total.means for total in totals],
-            sum(bucket.digest for bucket in done) % 2**64,
-            origin,
-            replace(self.extras, transforms=transforms),
-            put_statistics(self.url, totals),
-        )
+        extras = replace(self.extras, transforms=transforms)
+        return About(manifest, names, counts, means, digest, origin, extras)
 
     def _publish(self, about: About, done: list[SortedBucket]) -> None:
         """Commit the sorted rows with their description, make the indexes, and then let readers use them."""
@@ -150,13 +144,10 @@ def finished(url: str) -> tuple[Any, About] | None:
 
 
 def keep_description(url: str) -> None:
-    """Mark the description and the statistics of the finished rows, so that they are not deleted as old versions."""
-    found = finished(url)
-    if found is not None:
-        rows, about = found
+    """Mark the description of the finished rows, so that it is not deleted as an old version."""
+    rows = part(url, ROWS).open_if_there(FINISHED)
+    if rows is not None:
         mark_finished(part(url, ABOUT).open(int(rows.schema.metadata[ABOUT_VERSION.encode()])))
-        if about.statistics:
-            mark_finished(part(url, STATISTICS).open(about.statistics))
 
 
 def bytes_of(dataset: Any) -> int:

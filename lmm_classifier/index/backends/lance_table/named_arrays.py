@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from io import BytesIO
 from typing import Any
 
@@ -16,20 +16,6 @@ from lmm_classifier.index.storage.arrays import read_array, read_header, write_a
 _PIECE = 1 << 24  # bytes of an array in one row of the dataset
 
 
-def arrays_schema() -> Any:
-    """Return the columns of a dataset of arrays."""
-    types = arrow()
-    return types.schema([("name", types.string()), ("part", types.int32()), ("data", types.large_binary())])
-
-
-def rows_of_arrays(arrays: Mapping[str, Array]) -> Any:
-    """Return arrays as the rows of such a dataset, a `pyarrow.Table`."""
-    types, schema = arrow(), arrays_schema()
-    rows = [piece for name in sorted(arrays) for piece in _pieces(name, arrays[name])]
-    columns = [types.array(column, field.type) for column, field in zip(zip(*rows), schema)] if rows else None
-    return schema.empty_table() if columns is None else types.table(columns, schema=schema)
-
-
 def put_arrays(location: Location, arrays: Mapping[str, Array], former: int | None = None) -> int:
     """Store arrays as a new version, and return its number.
 
@@ -41,14 +27,18 @@ def put_arrays(location: Location, arrays: Mapping[str, Array], former: int | No
     Raises:
         IndexFileError: it cannot be stored, or `former` is not the newest version any more.
     """
-    table, schema = rows_of_arrays(arrays), arrays_schema()
+    types = arrow()
+    schema = types.schema([("name", types.string()), ("part", types.int32()), ("data", types.large_binary())])
+    rows = [piece for name in sorted(arrays) for piece in _pieces(name, arrays[name])]
+    columns = [types.array(column, field.type) for column, field in zip(zip(*rows), schema)] if rows else None
+    table = schema.empty_table() if columns is None else types.table(columns, schema=schema)
     there = location.open_if_there()
     if former is not None and (0 if there is None else there.version) != former:
         raise IndexFileError(f"{location} has been changed since. Nothing was changed.")
     if there is None:
         location.create(schema.empty_table())
         there = location.open()
-    fragments = location.write_fragments(table, schema) if arrays else []
+    fragments = location.write_fragments(table, schema) if rows else []
     return int(location.overwrite(schema, fragments, there.version).version)
 
 
@@ -61,11 +51,6 @@ def arrays_of(dataset: Any, source: str) -> dict[str, Array]:
     """Return the arrays of an opened version."""
     with translated(source):
         rows = dataset.to_table(columns=["name", "part", "data"]).to_pylist()
-    return arrays_from_rows(rows, source)
-
-
-def arrays_from_rows(rows: Sequence[Mapping[str, Any]], source: str) -> dict[str, Array]:
-    """Return the arrays of which these are the rows, in any order."""
     pieces: dict[str, dict[int, bytes]] = {}
     for row in rows:
         pieces.setdefault(row["name"], {})[row["part"]] = row["data"]

@@ -11,14 +11,13 @@ import numpy as np
 from lmm_classifier.core.arrays import Float32Array, Float64Array, IntArray
 from lmm_classifier.core.concurrency import cpu_count, threaded_map
 from lmm_classifier.core.errors import IndexFileError
-from lmm_classifier.core.rows import ColumnName, RowBlock, RowStatistics, empty_rows
+from lmm_classifier.core.rows import ColumnName, RowBlock, RowProducts, empty_rows
 from lmm_classifier.index.backends.lance_table.about import About
 from lmm_classifier.index.backends.lance_table.columns import hexadecimal, vectors_of
 from lmm_classifier.index.backends.lance_table.datasets import translated
+from lmm_classifier.index.backends.lance_table.derived import get_products, norm_column, with_norms
 from lmm_classifier.index.backends.lance_table.finishing import finished, index_lists, index_name
 from lmm_classifier.index.backends.lance_table.layout import SHA256, vector_column
-from lmm_classifier.index.backends.lance_table.norms import norm_column, with_norms
-from lmm_classifier.index.backends.lance_table.statistics.kept import statistics_of
 from lmm_classifier.index.backends.row_ranges import label_starts, labels_of_rows, padded, require_labels, require_rows
 from lmm_classifier.index.manifest import Manifest
 from lmm_classifier.index.storage.state import as_embeddings
@@ -71,6 +70,10 @@ class LanceRowStore:
             )
         return cls(url, dataset, about, encoder)
 
+    def of_encoder(self, encoder: int) -> LanceRowStore:
+        """Return the same version of the rows with the vectors of another encoder."""
+        return LanceRowStore(self.url, self._dataset, self.about, encoder)
+
     def with_norms(
         self, metric: str, norms: Callable[[Float32Array], Float64Array], *, store: bool = True
     ) -> LanceRowStore:
@@ -89,10 +92,9 @@ class LanceRowStore:
         dataset = with_norms(self._dataset, self.url, self.blocks, norm_column(metric, self.encoder), norms)
         return LanceRowStore(self.url, dataset, self.about, self.encoder, metric)
 
-    @cached_property
-    def statistics(self) -> RowStatistics:
-        """Sums over all rows, and the rows with the lowest contents, as they were kept when the table was finished."""
-        return statistics_of(self.url, self._dataset, self.about, self.encoder)
+    def sums(self) -> RowProducts | None:
+        """Return sums over all rows, as the engine of a build made them; None where it did not."""
+        return get_products(self.url, self.about.version).get(self.encoder)
 
     @property
     def has_norms(self) -> bool:
@@ -200,7 +202,7 @@ class LanceRowStore:
         if not stored:
             return self._block(places, {})
         with translated(self.url):
-            rows = self._dataset.take(places, columns=list(stored.values()))
+            rows = self._dataset.take(places, columns=list(dict.fromkeys(stored.values())))
         return self._block(places, {name: rows[column] for name, column in stored.items()})
 
     def blocks(self, columns: Sequence[ColumnName]) -> Iterator[RowBlock]:
@@ -211,7 +213,9 @@ class LanceRowStore:
                 yield self._block(np.arange(first, min(first + _ROWS, len(self))), {})
             return
         with translated(self.url):
-            scan = self._dataset.scanner(columns=list(stored.values()), batch_size=_ROWS, scan_in_order=True)
+            scan = self._dataset.scanner(
+                columns=list(dict.fromkeys(stored.values())), batch_size=_ROWS, scan_in_order=True
+            )
             for batch in scan.to_batches():
                 values = {name: batch[column] for name, column in stored.items()}
                 yield self._block(np.arange(start, start + batch.num_rows), values)
@@ -221,7 +225,7 @@ class LanceRowStore:
         """Return the stored column of each that is asked for."""
         if "norms" in columns and self._metric is None:
             raise ValueError("these rows have no norms: no metric was given")
-        names = {"vectors": vector_column(self.encoder), "contents": "content", "paths": "paths"}
+        names = {"vectors": vector_column(self.encoder), "contents": "content", "paths": "paths", "all_paths": "paths"}
         names["norms"] = norm_column(self._metric or "", self.encoder)
         return {name: names[name] for name in dict.fromkeys(columns)}
 
@@ -231,6 +235,7 @@ class LanceRowStore:
             "vectors": self._vectors,
             "contents": hexadecimal,
             "paths": lambda column: [paths[0] for paths in column.to_pylist()],
+            "all_paths": lambda column: column.to_pylist(),
             "norms": lambda column: column.to_numpy(),
         }
         values = {name: read[name](column) for name, column in stored.items()}

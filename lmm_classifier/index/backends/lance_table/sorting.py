@@ -15,8 +15,8 @@ from typing import Any
 
 import numpy as np
 
-from lmm_classifier.core.arrays import IntArray
-from lmm_classifier.index.backends.lance_table.columns import contents_of, hexadecimal, vectors_of
+from lmm_classifier.core.arrays import Float32Array, Float64Array, IntArray
+from lmm_classifier.index.backends.lance_table.columns import contents_of, vectors_of
 from lmm_classifier.index.backends.lance_table.datasets import arrow, compute, fragment_to_json, translated
 from lmm_classifier.index.backends.lance_table.layout import (
     ARRIVALS,
@@ -27,12 +27,11 @@ from lmm_classifier.index.backends.lance_table.layout import (
     rows_schema,
     vector_column,
 )
-from lmm_classifier.index.backends.lance_table.statistics.parts import Fragments, write_part
 from lmm_classifier.index.storage.state import as_embeddings
-from lmm_classifier.neighbors.row_statistics import PartStatistics
 
 BUCKET_BYTES = 1 << 28  # of the vectors of a bucket; reading, sorting and writing them takes about five times that
 _BATCH = 8192  # rows read at a time
+_SUMMED = 4096  # rows summed at a time
 
 
 @dataclass(frozen=True)
@@ -48,14 +47,14 @@ class Bucket:
 
 @dataclass(frozen=True)
 class SortedBucket:
-    """What a worker wrote: files that belong to no version yet. It does not grow with the rows or their vectors."""
+    """What a worker wrote: files that belong to no version yet, and the sums of their rows."""
 
     number: int
     fragments: list[dict[str, Any]]
     label_ids: IntArray  # (l,) labels that have rows, ascending
     counts: IntArray  # (l,) their rows
     examples: int  # paths of all rows
-    statistics: Fragments  # the files with the statistics of its rows
+    sums: list[Float64Array]  # (l, dim) of each encoder
     digest: int  # sum of the digests of the rows modulo 2^64, whatever their order
 
 
@@ -134,24 +133,23 @@ def sort_bucket(source: Source, bucket: Bucket) -> SortedBucket:
     joined = _joined(_good_rows(source, bucket, vectors), bucket, schema)
     if not joined.num_rows:
         none = np.empty(0, np.int64)
-        return SortedBucket(bucket.number, [], none, none, 0, [], 0)
+        return SortedBucket(bucket.number, [], none, none, 0, [np.empty((0, dim)) for dim in source.dims], 0)
     fragments = part(source.url, ROWS).write_fragments(joined, schema)
-    label_ids, counts = np.unique(joined["label"].to_numpy(), return_counts=True)
+    ids = joined["label"].to_numpy()
+    label_ids, starts, counts = np.unique(ids, return_index=True, return_counts=True)
+    sums = []
+    for name, dim in zip(vectors, source.dims):
+        rows = as_embeddings(vectors_of(joined[name], dim).astype(source.dtype, copy=False))
+        sums.append(_sums(rows, starts, counts))
     return SortedBucket(
         number=bucket.number,
         fragments=[fragment_to_json(fragment) for fragment in fragments],
         label_ids=label_ids.astype(np.int64),
         counts=counts.astype(np.int64),
         examples=len(joined["paths"].combine_chunks().flatten()),
-        statistics=write_part(source.url, [_statistics(source, joined, place) for place in range(len(source.dims))]),
+        sums=sums,
         digest=_digest(joined, bucket),
     )
-
-
-def _statistics(source: Source, rows: Any, encoder: int) -> PartStatistics:
-    vectors = vectors_of(rows[vector_column(encoder)], source.dims[encoder]).astype(source.dtype, copy=False)
-    label_ids = rows["label"].to_numpy().astype(np.int64)
-    return PartStatistics.of(as_embeddings(vectors), label_ids, hexadecimal(rows["content"]))
 
 
 def _good_rows(source: Source, bucket: Bucket, vectors: Sequence[str]) -> Any:
@@ -207,6 +205,15 @@ def _joined(table: Any, bucket: Bucket, schema: Any) -> Any:
     return types.table(
         [columns.get(name, firsts[name] if name in firsts.column_names else None) for name in names], schema=schema
     )
+
+
+def _sums(rows: Float32Array, starts: IntArray, counts: IntArray) -> Float64Array:
+    """Return the sum of the vectors of each label (l, dim), row after row in float64."""
+    sums = np.zeros((len(starts), rows.shape[1]))
+    for place, (start, count) in enumerate(zip(starts.tolist(), counts.tolist())):
+        for first in range(start, start + count, _SUMMED):
+            sums[place] += rows[first : min(first + _SUMMED, start + count)].astype(np.float64).sum(axis=0)
+    return sums
 
 
 def _digest(table: Any, bucket: Bucket) -> int:

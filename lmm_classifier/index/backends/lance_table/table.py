@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -12,15 +12,7 @@ from lmm_classifier.index.backends.lance_table.about import Extras
 from lmm_classifier.index.backends.lance_table.arrivals import Arrivals, WrittenChunks
 from lmm_classifier.index.backends.lance_table.datasets import clean_up
 from lmm_classifier.index.backends.lance_table.finishing import Finisher, InThisProcess, keep_description
-from lmm_classifier.index.backends.lance_table.layout import (
-    ABOUT,
-    ARRIVALS,
-    CALIBRATION,
-    CHUNKS,
-    ROWS,
-    STATISTICS,
-    part,
-)
+from lmm_classifier.index.backends.lance_table.layout import ABOUT, ARRIVALS, CALIBRATION, ROWS, STATISTICS, part
 from lmm_classifier.index.backends.lance_table.sorting import BUCKET_BYTES
 from lmm_classifier.index.manifest import Manifest
 
@@ -40,7 +32,7 @@ class LanceTable:
             IndexMismatchError: the table that is there has vectors of other encoders.
             MissingExtraError: lance is not installed.
         """
-        table = cls(url, Arrivals.create(url, manifest))
+        table = cls(url, Arrivals.create(part(url, ARRIVALS), manifest))
         found = table.manifest
         if found.space_ids != manifest.space_ids:
             raise IndexMismatchError(
@@ -52,7 +44,7 @@ class LanceTable:
     @classmethod
     def open(cls, url: str) -> LanceTable:
         """Open the table to write; raise IndexFileError where there is none."""
-        return cls(url, Arrivals.open(url))
+        return cls(url, Arrivals.open(part(url, ARRIVALS)))
 
     @property
     def manifest(self) -> Manifest:
@@ -76,26 +68,22 @@ class LanceTable:
         """
         self._arrivals.commit(chunks)
 
-    def write(self, chunks: Iterable[tuple[str, Any]]) -> WrittenChunks:
-        """Write chunks to files without committing them, as a worker does; rows are as for `commit`.
+    def write(self, chunks: Mapping[str, Any]) -> WrittenChunks:
+        """Write chunks, as `commit` takes them, to files that belong to no version yet; `commit_written` stores them.
 
-        Files that are never committed are deleted by `clean_up`.
-
-        Args:
-            chunks: each with its name; one of them is in memory at a time.
-
-        Raises:
-            IndexFileError: a chunk has no rows or other columns, or the store cannot be written.
+        So workers can write at the same time, and one process commits what they wrote, without reading it.
         """
         return self._arrivals.write(chunks)
 
-    def commit_written(self, groups: Sequence[WrittenChunks]) -> None:
-        """Store groups of written chunks in one version; a group with a chunk that is stored already is left out.
+    def commit_written(self, parts: Sequence[WrittenChunks]) -> list[WrittenChunks]:
+        """Store what was written in one version, and return the parts that cannot be stored.
+
+        These hold a chunk that another process stored meanwhile, and one that is not stored: commit their chunks.
 
         Raises:
             IndexFileError: the store refused it several times.
         """
-        self._arrivals.commit_written(groups)
+        return self._arrivals.commit_written(parts)
 
     def finish(
         self,
@@ -131,5 +119,6 @@ class LanceTable:
                 any more.
         """
         keep_description(self.url)
-        names = (ARRIVALS, CHUNKS, ROWS, ABOUT, STATISTICS, CALIBRATION)
-        return sum(clean_up(part(self.url, name), older_than) for name in names)
+        return sum(
+            clean_up(part(self.url, name), older_than) for name in (ARRIVALS, ROWS, ABOUT, STATISTICS, CALIBRATION)
+        )

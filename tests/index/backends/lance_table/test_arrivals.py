@@ -2,12 +2,11 @@
 
 import os
 import random
-import shutil
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from lmm_classifier.core.errors import IndexFileError, IndexMismatchError, OutputError
+from lmm_classifier.core.errors import IndexFileError, IndexMismatchError
 from lmm_classifier.index.backends.lance_table.table import LanceTable
 from tests.contracts.test_readers import needs
 from tests.helpers.faulty_proxy import faulty_proxy
@@ -42,6 +41,19 @@ def test_a_chunk_is_committed_once(table):
     assert rows_of(table) == 5 + 5 + 1
 
 
+def test_what_was_written_elsewhere_is_committed_once(table):
+    """However often; a part that holds a stored chunk next to a new one is given back."""
+    first, second = table.write({"a": chunk("a", 5)}), table.write({"b": chunk("b", 3), "c": chunk("c", 2)})
+    assert table.committed_chunks() == set()  # written, but in no version
+    assert table.commit_written([first, second]) == []
+    assert table.commit_written([first, second]) == []
+    assert (rows_of(table), table.committed_chunks()) == (10, {"a", "b", "c"})
+    again = table.write({"a": chunk("a", 5)})
+    both = table.write({"c": chunk("c", 2), "d": chunk("d", 4)})
+    assert table.commit_written([again, both]) == [both]
+    assert (rows_of(table), table.committed_chunks()) == (10, {"a", "b", "c"})
+
+
 def test_many_processes_may_commit_at_once(table):
     """No chunk is lost; what is there twice is dropped when the table is finished."""
     chunks = {f"chunk {number}": chunk(f"p{number}", 4, label=f"label {number % 3}") for number in range(12)}
@@ -56,47 +68,6 @@ def test_many_processes_may_commit_at_once(table):
     assert table.committed_chunks() == chunks.keys()
     table.finish()
     assert len(stored_rows(table.url)) == 48
-
-
-def test_what_is_written_is_there_when_it_is_committed(table):
-    """Once, however often it is committed; a group with a chunk that is there is left out whole."""
-    first = table.write([("a", chunk("a", 5)), ("b", chunk("b", 3, bad=2))])
-    second = table.write([("b", chunk("b", 3, bad=2)), ("c", chunk("c", 1))])
-    assert (first.names, rows_of(table), table.committed_chunks()) == (("a", "b"), 0, set())
-    table.commit_written([first, first])
-    table.commit_written([first, second])
-    assert (rows_of(table), table.committed_chunks()) == (10, {"a", "b"})
-    table.commit({"b": chunk("b", 3, bad=2), "c": chunk("c", 1)})
-    assert rows_of(table) == 11
-    assert LanceTable.open(table.url).committed_chunks() == set("abc")
-
-
-def test_no_row_is_read_to_know_what_is_there(table, tmp_path, monkeypatch):
-    """Chunks of files are noted. Without the notes, rows are read; a note about another file says nothing."""
-    table.commit({"a": chunk("a", 5), "b": chunk("b", 3)})
-    lost = table.write([("d", chunk("d", 2))])
-    table._arrivals._note([lost])
-    with monkeypatch.context() as patch:
-        patch.setattr("lmm_classifier.index.backends.lance_table.arrivals._names", lambda _: pytest.fail("read"))
-        assert LanceTable.open(table.url).committed_chunks() == {"a", "b"}
-    shutil.rmtree(tmp_path / "t.lance/chunks.lance")
-    assert LanceTable.open(table.url).committed_chunks() == {"a", "b"}
-    table.commit({"c": chunk("c", 1)})
-    assert LanceTable.open(table.url).committed_chunks() == set("abc")
-
-
-def test_writing_tells_what_is_wrong_with_a_chunk(table):
-    """Also in the middle; and an error of who gives the chunks is that error."""
-
-    def chunks():
-        yield "a", chunk("a", 2)
-        raise OutputError("the chunk b is damaged")
-
-    with pytest.raises(IndexFileError, match="Chunk b has 0 rows"):
-        table.write([("a", chunk("a", 2)), ("b", chunk("b", 0))])
-    with pytest.raises(OutputError, match="the chunk b is damaged"):
-        table.write(chunks())
-    assert table.committed_chunks() == set()
 
 
 def test_a_chunk_that_cannot_be_stored_is_refused_whole(table):

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from lmm_classifier.core.errors import IndexFileError
+from lmm_classifier.distributed.statistics.part_statistics import PartStatistics, reduce_parts
 from lmm_classifier.neighbors.metric import fit_scatter
-from lmm_classifier.neighbors.row_statistics import PartStatistics, StatisticsSum, add_up, scatter_by_sums
 
 LABELS, WIDTH = 40, 24
 
@@ -38,7 +38,7 @@ def test_the_scatter_by_parts_is_that_of_two_passes(nonnegative):
     """To 1e-12 relative; also where rows are square roots, which one bit of all parts decides."""
     rows, ids, contents = drawn(nonnegative=nonnegative)
     expected = fit_scatter(rows, ids, LABELS)
-    found = scatter_by_sums(add_up(sorted(parts_of(rows, ids, contents).items()), LABELS, WIDTH))
+    found = reduce_parts(sorted(parts_of(rows, ids, contents).items()), LABELS, WIDTH).scatter()
     assert found.power_normalize == expected.power_normalize == nonnegative
     assert found.freedom == expected.freedom
     scale = np.abs(matrix(expected)).max()
@@ -51,10 +51,10 @@ def test_one_negative_number_decides_for_all_parts():
     """Then no root is taken."""
     rows, ids, contents = drawn(nonnegative=True)
     rows[1234, 5] *= -1
-    total = add_up(sorted(parts_of(rows, ids, contents).items()), LABELS, WIDTH)
-    assert not scatter_by_sums(total).power_normalize
+    total = reduce_parts(sorted(parts_of(rows, ids, contents).items()), LABELS, WIDTH)
+    assert not total.scatter().power_normalize
     with pytest.raises(ValueError, match="without negative numbers"):
-        scatter_by_sums(total, power_normalize=True)
+        total.scatter(power_normalize=True)
 
 
 def test_the_order_of_arrival_changes_no_bit():
@@ -64,50 +64,26 @@ def test_the_order_of_arrival_changes_no_bit():
     totals = []
     for seed in (1, 2):
         np.random.default_rng(seed).shuffle(parts)
-        totals.append(add_up(sorted(parts), LABELS, WIDTH))
+        totals.append(reduce_parts(sorted(parts), LABELS, WIDTH))
     assert totals[0].plain.products.tobytes() == totals[1].plain.products.tobytes()
     assert totals[0].means.tobytes() == totals[1].means.tobytes()
-    projections = [scatter_by_sums(total).metric(0.3).projection.tobytes() for total in totals]
-    assert projections[0] == projections[1]
+    assert totals[0].scatter().metric(0.3).projection.tobytes() == totals[1].scatter().metric(0.3).projection.tobytes()
 
 
-@pytest.mark.parametrize("most", [1, 50, 200, 5000])
-def test_the_rows_with_the_lowest_contents_are_known(most):
-    """Whatever the parts; of equal contents the first row."""
-    rows, ids, _ = drawn(count=1000)
-    contents = [f"{number:03x}" for number in np.random.default_rng(0).integers(0, 700, 1000)]
-    expected = np.argsort(contents, kind="stable")[:most]
-    for count in (1, 9):
-        total = StatisticsSum(LABELS, WIDTH, most)
-        for start in range(0, 1000, 1000 // count):
-            part = slice(start, start + 1000 // count)
-            total.add(f"{start:04}", PartStatistics.of(rows[part], ids[part], contents[part], most))
-        assert total.result().lowest.tolist() == expected.tolist()
-
-
-@pytest.mark.parametrize("count", [1, 400])
-def test_labels_of_one_row_have_no_scatter(count):
-    """The rounding of large sums is no variance: the metric is that of two passes, which change nothing."""
-    rng = np.random.default_rng(0)
-    rows = rng.normal(size=(count, WIDTH))
-    rows = np.repeat((rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32), 30, axis=0)
-    ids, contents = np.repeat(np.arange(count), 30), [""] * len(rows)
-    found = scatter_by_sums(add_up([("all", PartStatistics.of(rows, ids, contents))], count, WIDTH))
-    assert found.mean_variance == 0 == fit_scatter(rows[::30], ids[::30], count).mean_variance
-
-
-def test_roots_of_negative_numbers_are_added_up_where_they_are_asked_for():
-    """They are signed."""
-    rows, ids, contents = drawn(count=500)
-    parts = [("all", PartStatistics.of(rows, ids, contents, with_roots=True))]
-    found, expected = scatter_by_sums(add_up(parts, LABELS, WIDTH), True), fit_scatter(rows, ids, LABELS, True)
-    assert np.abs(matrix(found) - matrix(expected)).max() <= 1e-12 * np.abs(matrix(expected)).max()
+def test_the_digest_depends_on_the_contents_alone():
+    """Not on the parts."""
+    rows, ids, contents = drawn(count=50)
+    digests = {
+        reduce_parts(sorted(parts_of(rows, ids, contents, count).items()), LABELS, WIDTH).digest for count in (1, 5)
+    }
+    assert len(digests) == 1
+    assert PartStatistics.of(rows, ids, [*contents[:-1], "other"]).digest not in digests
 
 
 def test_counts_and_means_are_those_of_the_rows():
     """Zero for a label without rows."""
     rows, ids, contents = drawn(count=200)
-    total = add_up(sorted(parts_of(rows, ids, contents, 3).items()), LABELS, WIDTH)
+    total = reduce_parts(sorted(parts_of(rows, ids, contents, 3).items()), LABELS, WIDTH)
     assert total.counts.tolist() == np.bincount(ids, minlength=LABELS).tolist()
     assert not total.means[-1].any()
     np.testing.assert_allclose(total.means[ids[0]], rows[ids == ids[0]].mean(axis=0, dtype=np.float64), atol=1e-12)
@@ -121,11 +97,7 @@ def test_a_part_comes_back_from_its_arrays(nonnegative):
     assert {name: array.tobytes() for name, array in part.to_arrays().items()} == {
         name: array.tobytes() for name, array in again.to_arrays().items()
     }
-    for name, array in (
-        ("sums", part.plain.sums[1:]),
-        ("products", part.plain.products[1:]),
-        ("places", part.places[1:]),
-    ):
+    for name, array in (("sums", part.plain.sums[1:]), ("products", part.plain.products[1:])):
         with pytest.raises(IndexFileError, match="damaged"):
             PartStatistics.from_arrays({**part.to_arrays(), name: array})
     with pytest.raises(IndexFileError, match="damaged"):
@@ -137,10 +109,10 @@ def test_what_does_not_fit_is_refused():
     rows, ids, contents = drawn(count=20)
     part = PartStatistics.of(rows, ids, contents)
     with pytest.raises(ValueError, match="order of their names"):
-        add_up([("b", part), ("a", part)], LABELS, WIDTH)
+        reduce_parts([("b", part), ("a", part)], LABELS, WIDTH)
     with pytest.raises(ValueError, match="rows of 5 numbers"):
-        add_up([("a", part)], LABELS, 5)
+        reduce_parts([("a", part)], LABELS, 5)
     with pytest.raises(ValueError, match="2 labels"):
-        add_up([("a", part)], 2, WIDTH)
+        reduce_parts([("a", part)], 2, WIDTH)
     with pytest.raises(ValueError, match="20 rows"):
-        PartStatistics.of(rows, ids[1:], contents)
+        PartStatistics.of(rows, ids[1:])
