@@ -158,7 +158,7 @@ def _answers(task: Task, encoders: Sequence[str], cascade: bool) -> Answers:
     parts = [task.encoder(name) for name in encoders]
     each = tuple(part.predictions for part in parts)
     predictions = HeldOutPredictions(*(getattr(each[0], name) for name in _FIELDS), each)
-    fusion = fusion_fit([parts[0].retriever.index], predictions, equal=False)
+    fusion = fusion_fit(parts[0].retriever.index.label_counts, predictions, equal=False)
     calibration, held_out = fuse([part.fit for part in parts], fusion, "auto", cascade)
     guarantee = fixed_sequence_threshold(held_out.confidence, held_out.correct, RISK, DELTA)
     first = calibration.cascade.stages[0].encoders[0]

@@ -1,6 +1,5 @@
 """Chunks are committed once, whoever wrote them, and however often a program was killed between."""
 
-import json
 import math
 import os
 import shutil
@@ -8,7 +7,6 @@ import signal
 import subprocess
 import sys
 
-import numpy as np
 import pytest
 
 from lmm_classifier.core.errors import OutputError
@@ -17,7 +15,6 @@ from lmm_classifier.distributed.build import build_table
 from lmm_classifier.distributed.chunk_folder import ChunkFolder
 from lmm_classifier.distributed.commit import Writer, WriterBuilder, WriteTask, commit_chunks
 from lmm_classifier.distributed.engines.local import InProcess, Processes
-from lmm_classifier.distributed.statistics.table_statistics import store_statistics
 from tests.helpers.chunked_builds import rows_of_table
 from tests.helpers.ending_workers import EndingEngine
 from tests.helpers.paths import ROOT
@@ -108,93 +105,6 @@ def test_what_another_program_committed_meanwhile_is_not_there_twice(chunks):
     assert counted(table)[0] == sum(files.values())
 
 
-def test_a_task_that_was_done_twice_is_committed_once(chunks, monkeypatch):
-    """Two outcomes of it come, each with files of its own, in one version."""
-    table, folder, files = chunks
-    monkeypatch.setattr(module, "_CHUNKS", 2)
-
-    class Twice(InProcess):
-        def run(self, tasks, build):
-            for task in tasks:
-                yield from super().run([task, task], build)
-
-    commit_chunks(table, folder, files, ROW_BYTES, Twice())
-    assert table.committed_chunks() == set(files)
-    assert counted(table)[0] == sum(files.values())
-
-
-_KILLED = """
-import json, os, signal, sys
-from lmm_classifier.distributed import commit
-from lmm_classifier.distributed.chunk_folder import ChunkFolder
-from lmm_classifier.distributed.engines.local import InProcess
-from lmm_classifier.index.backends.lance_table.arrivals import Arrivals
-from lmm_classifier.index.backends.lance_table.row_store import LanceRowStore
-from lmm_classifier.index.backends.lance_table.table import LanceTable
-
-commit._CHUNKS, commit._PARTS = 2, 2
-url, step, files = sys.argv[1], sys.argv[2], json.loads(sys.argv[3])
-method, calls = getattr(Arrivals, step), []
-
-def killed(self, *given):
-    calls.append(given)
-    if step == "commit_written" and len(calls) == 2:
-        os.kill(os.getpid(), signal.SIGKILL)
-    result = method(self, *given)
-    if step == "_note" and len(calls) == 2:
-        os.kill(os.getpid(), signal.SIGKILL)
-    return result
-
-setattr(Arrivals, step, killed)
-commit.commit_chunks(LanceTable.open(url), ChunkFolder(url), files, 192, InProcess())
-"""
-
-
-@pytest.mark.long
-@pytest.mark.parametrize("step", ["commit_written", "_note"])
-def test_a_driver_that_is_killed_between_writing_and_committing(chunks, step):
-    """By SIGKILL: before the second version is noted, and after. Nothing is lost, and nothing is there twice."""
-    table, folder, files = chunks
-    command = [sys.executable, "-c", _KILLED, table.url, step, json.dumps(files)]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, check=False)
-    assert done.returncode == -signal.SIGKILL, done.stderr
-    assert len(LanceTable.open(table.url).committed_chunks()) == 4
-    commit_chunks(table, folder, files, ROW_BYTES, InProcess())
-    assert LanceTable.open(table.url).committed_chunks() == set(files)
-    assert counted(table)[0] == sum(files.values())
-
-
-@pytest.mark.long
-@pytest.mark.filterwarnings("ignore:lance is not fork-safe")  # Ray starts programs, which are no forks that go on
-@pytest.mark.filterwarnings("ignore:subprocess .* is still running:ResourceWarning")
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-@pytest.mark.parametrize("kind", ["processes", "ray"])
-def test_workers_that_are_killed_lose_and_double_nothing(built, chunks, tmp_path, monkeypatch, kind):
-    """One that writes, one that sorts, and one that adds up: when its files are there and nobody knows it."""
-    table, folder, files = chunks
-    monkeypatch.setattr(module, "_CHUNKS", 2)
-    engine = EndingEngine(engine_of(kind), tmp_path / "marks")
-    commit_chunks(table, folder, files, ROW_BYTES, engine)
-    table.finish(engine=engine, bucket_bytes=4 * ROW_BYTES)
-    store_statistics(table.url, engine)
-    assert len(list((tmp_path / "marks").iterdir())) == 3
-    assert counted(table)[0] == sum(files.values())
-    assert rows_of_table(table.url) == rows_of_table(built)
-    store = LanceRowStore.open(table.url)
-    vectors = np.concatenate([block.vectors for block in store.blocks(("vectors",))]).astype(np.float64)
-    np.testing.assert_allclose(store.sums().products, vectors.T @ vectors, rtol=0, atol=1e-12)
-
-
-def engine_of(kind):
-    if kind == "processes":
-        return Processes(2)
-    pytest.importorskip("ray", reason="ray is not installed")
-    from lmm_classifier.distributed.engines.ray_engine import RayEngine
-
-    return RayEngine(actors=2)
-
-
 def test_a_chunk_that_lost_rows_is_an_error(chunks):
     """It names the chunk, and says what to do."""
     table, folder, files = chunks
@@ -215,3 +125,84 @@ def test_workers_write_the_rows(chunks, monkeypatch, kind):
     commit_chunks(table, folder, files, ROW_BYTES, Processes(2) if kind == "processes" else RayEngine(actors=2))
     assert counted(table) == (sum(files.values()), 1)
     assert WriterBuilder(table.url)().table.committed_chunks() == set(files)
+
+
+def test_a_task_that_is_done_twice_is_committed_once(chunks, monkeypatch):
+    """In one version, or in two."""
+    table, folder, files = chunks
+    monkeypatch.setattr(module, "_CHUNKS", 2)
+    monkeypatch.setattr(module, "_PARTS", 3)
+
+    class Twice(InProcess):
+        def run(self, tasks, build):
+            tasks = list(tasks)
+            yield from super().run([task for task in tasks for _ in range(2)], build)
+
+    commit_chunks(table, folder, files, ROW_BYTES, Twice())
+    assert table.committed_chunks() == set(files)
+    assert counted(table)[0] == sum(files.values())
+
+
+@pytest.mark.long
+@pytest.mark.filterwarnings("ignore:lance is not fork-safe")  # Ray starts programs, which are no forks of this one
+@pytest.mark.filterwarnings("ignore:subprocess .* is still running:ResourceWarning")
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.parametrize("kind", ["processes", "ray"])
+def test_workers_that_are_killed_lose_and_double_nothing(labeled, tmp_path, monkeypatch, kind):
+    """One in each step, when its files are written and nobody knows it: encoding, committing, sorting, adding up."""
+    if kind == "ray":
+        pytest.importorskip("ray", reason="ray is not installed")
+        from lmm_classifier.distributed.engines.ray_engine import RayEngine
+    monkeypatch.setattr(module, "_CHUNKS", 2)
+    monkeypatch.setattr("lmm_classifier.distributed.build.FewHere", lambda engine: engine)
+    engine = EndingEngine(Processes(2) if kind == "processes" else RayEngine(actors=2), tmp_path / "marks")
+    build_table(labeled.root, str(tmp_path / "table"), labeled.config, engine, chunk_files=4, threads=1)
+    assert len(list((tmp_path / "marks").iterdir())) == 4
+    build_table(labeled.root, str(tmp_path / "expected"), labeled.config, InProcess())
+    assert rows_of_table(tmp_path / "table") == rows_of_table(tmp_path / "expected")
+    found, expected = (LanceRowStore.open(str(tmp_path / name)) for name in ("table", "expected"))
+    assert found.version == expected.version
+    assert found.sums().products.tobytes() == expected.sums().products.tobytes()
+
+
+_KILLED = """
+import os, signal, sys
+from lmm_classifier.distributed import commit
+from lmm_classifier.distributed.chunk_folder import ChunkFolder
+from lmm_classifier.distributed.engines.local import InProcess
+from lmm_classifier.index.backends.lance_table.table import LanceTable
+
+commit._CHUNKS, commit._PARTS = 2, 2
+url, when = sys.argv[1:]
+folder = ChunkFolder(url)
+files = {chunk.stem: folder.table(chunk).num_rows for chunk in folder.stored().values()}
+store, calls = LanceTable.commit_written, []
+
+def killed(self, parts):
+    calls.append(parts)
+    if len(calls) == 2 and when == "before":
+        os.kill(os.getpid(), signal.SIGKILL)
+    result = store(self, parts)
+    if len(calls) == 2:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return result
+
+LanceTable.commit_written = killed
+commit.commit_chunks(LanceTable.open(url), folder, files, 192, InProcess())
+"""
+
+
+@pytest.mark.long
+@pytest.mark.parametrize(("when", "there"), [("before", 4), ("after", 8)])
+def test_a_program_that_is_killed_around_a_commit(chunks, when, there):
+    """By SIGKILL: before the second version, and after it."""
+    table, folder, files = chunks
+    command = [sys.executable, "-c", _KILLED, table.url, when]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, check=False)
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    again = LanceTable.open(table.url)
+    assert len(again.committed_chunks()) == there
+    commit_chunks(again, folder, files, ROW_BYTES, InProcess())
+    assert again.committed_chunks() == set(files)
+    assert counted(again)[0] == sum(files.values())

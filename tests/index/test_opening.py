@@ -1,5 +1,7 @@
 """The settings decide whether the rows of an index are read into memory or left in a store."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -7,6 +9,8 @@ from lmm_classifier.core.errors import ConfigError
 from lmm_classifier.embeddings.whitening import BlockWhiteningFitter, IdentityTransform
 from lmm_classifier.index import opening as module
 from lmm_classifier.index.backends.store_index import StoreIndex
+from lmm_classifier.index.dismissals import Dismissal
+from lmm_classifier.index.formats import write_index
 from lmm_classifier.index.opening import open_searched, uses_store
 from lmm_classifier.index.vector_index import Index
 from lmm_classifier.neighbors.config import RetrievalConfig
@@ -42,6 +46,18 @@ def test_of_a_large_table_the_rows_stay_in_it(index, tmp_path, monkeypatch):
     assert (len(opened), list(opened.label_names)) == (9, ["cat", "dog"])
     assert (len(opened.contents.hashes), len(opened.contents.labels)) == (0, 2)
     assert opened.contents.stamp.startswith(opened.store.version)
+
+
+def test_what_is_known_next to_the_rows_of_a_table_is_not_lost(index, tmp_path):
+    """Dismissed findings, and how long the encoder takes."""
+    pytest.importorskip("lance", reason="needs lmm-classifier[lance]")
+    dismissed = Dismissal.of("label", [(index.hashes[0], "cat")])
+    space = index.manifest.space_ids[0]
+    contents = replace(index.contents, dismissals=[dismissed], milliseconds={space: 7.5})
+    write_index(tmp_path / "index.lance", contents)
+    (opened,) = open_searched(RetrievalConfig(index_path=tmp_path / "index.lance", search="store"))
+    assert list(opened.contents.dismissals) == [dismissed]
+    assert opened.contents.milliseconds == {space: 7.5}
 
 
 @pytest.mark.parametrize("kind", ["index", "index.lance"])
