@@ -15,7 +15,6 @@ from lmm_classifier.data.readers.dataset_spec import DatasetSpec
 from lmm_classifier.distributed.listing import DatasetListing, SkippedFiles
 from lmm_classifier.index.backends.lance_table.arrivals import Arrivals
 from lmm_classifier.index.backends.lance_table.datasets import translated
-from lmm_classifier.index.backends.lance_table.layout import ARRIVALS, part
 from lmm_classifier.index.build.reports import BuildReport, Changes
 
 _COMPARED = 1_000_000  # rows up to which images under two labels are looked for
@@ -82,11 +81,10 @@ class TableReport:
         return [f"the same image under two labels: {', '.join(path for path, _ in group)}" for group in sorted(groups)]
 
     def _batches(self, columns: Sequence[str], condition: str) -> Iterator[Any]:
-        location = part(self.url, ARRIVALS)
         names = import_optional("pyarrow", "scale").array(sorted(self.chunks), "string")
         functions = import_optional("pyarrow.compute", "scale")
-        with translated(str(location)):
-            scan = Arrivals.open(location).dataset.scanner(columns=[*columns, "chunk"], filter=condition)
+        with translated(self.url):
+            scan = Arrivals.open(self.url).dataset.scanner(columns=[*columns, "chunk"], filter=condition)
             for batch in scan.to_batches():
                 yield batch.filter(functions.is_in(batch["chunk"], value_set=names))
 

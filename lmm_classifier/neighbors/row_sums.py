@@ -10,6 +10,8 @@ from lmm_classifier.core.arrays import Float64Array, IntArray
 from lmm_classifier.core.linalg import single_threaded_blas
 from lmm_classifier.neighbors.metric import WithinClassScatter
 
+_ROUNDING = 1e-14  # of the sum of all squares: what is smaller is no variance, but the rounding of the sums
+
 
 @dataclass(frozen=True)
 class RowSums:
@@ -34,5 +36,5 @@ def scatter_of_sums(counts: IntArray, sums: RowSums, power_normalize: bool) -> W
     center = (sums.sums.sum(axis=0) / max(count, 1)).astype(np.float32)
     weighted = means * np.sqrt(counts)[:, None]
     squares, axes = np.linalg.eigh(sums.products - weighted.T @ weighted)
-    variances = np.maximum(squares, 0) / freedom
-    return WithinClassScatter(power_normalize, center, axes, variances, freedom, means)
+    squares[squares < _ROUNDING * np.trace(sums.products)] = 0
+    return WithinClassScatter(power_normalize, center, axes, squares / freedom, freedom, means)

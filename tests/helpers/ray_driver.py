@@ -15,6 +15,7 @@ from typing import Any
 
 from lmm_classifier.config import PipelineConfig
 from lmm_classifier.distributed.build import build_table
+from lmm_classifier.distributed.chunk_worker import ChunkWorkerBuilder
 from lmm_classifier.distributed.engines.ray_engine import RayEngine
 
 
@@ -70,6 +71,8 @@ class NotingEngine:
 
     def run(self, tasks, build):
         """Run the tasks."""
+        if not isinstance(build, ChunkWorkerBuilder):
+            return self.engine.run(tasks, build)  # they write and sort rows that are encoded
         return self.engine.run(tasks, NotingBuilder(build, self.notes, self.seconds, self.ends_at))
 
 

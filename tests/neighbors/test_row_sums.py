@@ -24,3 +24,20 @@ def test_the_scatter_is_that_of_two_passes(power_normalize):
     assert (found.freedom, found.power_normalize) == (expected.freedom, expected.power_normalize)
     np.testing.assert_allclose(found.means, expected.means, atol=1e-12)
     np.testing.assert_allclose(found.center, expected.center, atol=1e-7)
+
+
+@pytest.mark.parametrize("count", [1, 400])
+def test_labels_of_equal_rows_have_no_scatter(count):
+    """The rounding of large sums is no variance: the metric is that of two passes, which changes nothing."""
+    rng = np.random.default_rng(0)
+    rows = rng.normal(size=(count, 24))
+    rows = np.repeat((rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32), 30, axis=0)
+    ids, taken = np.repeat(np.arange(count), 30), rows.astype(np.float64)
+    sums = np.zeros((count, 24))
+    np.add.at(sums, ids, taken)
+    found = scatter_of_sums(np.bincount(ids), RowSums(sums, taken.T @ taken), power_normalize=False)
+    assert found.mean_variance == 0
+    assert (
+        found.metric(0.3).projection.tolist()
+        == fit_scatter(rows[::30], ids[::30], count).metric(0.3).projection.tolist()
+    )

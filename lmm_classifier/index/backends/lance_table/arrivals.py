@@ -13,13 +13,13 @@ import numpy as np
 from lmm_classifier.core.errors import IndexFileError
 from lmm_classifier.core.text import first_line
 from lmm_classifier.index.backends.lance_table.datasets import (
-    Location,
     arrow,
     compute,
     fragment_from_json,
     fragment_to_json,
+    translated,
 )
-from lmm_classifier.index.backends.lance_table.layout import MANIFEST, arrivals_schema, dims_of
+from lmm_classifier.index.backends.lance_table.layout import ARRIVALS, CHUNKS, MANIFEST, arrivals_schema, dims_of, part
 from lmm_classifier.index.manifest import Manifest
 
 _TRIES = 4  # of a commit; before each the manifest is read, because a failed one may have been stored
@@ -40,24 +40,30 @@ class Arrivals:
     Lance does not know whether it has a chunk: the same files committed twice are there twice. So the name of its
     chunk is in each row, and a chunk whose name is there is not committed again. Where two processes commit the same
     chunk in the same moment it is there twice; the rows are then equal, and finishing the table drops the second ones.
+
+    Which chunks are in a file is noted in a small dataset before the file is committed. A note about a file that was
+    never committed says nothing; a file without a note is read. So notes need not be exact, and no row is read to know
+    what is there.
     """
 
-    def __init__(self, location: Location, dataset: Any) -> None:
-        self.location = location
+    def __init__(self, url: str, dataset: Any) -> None:
+        self.location, self._notes = part(url, ARRIVALS), part(url, CHUNKS)
         self._dataset = dataset
-        self._chunks: dict[int, frozenset[str]] = {}  # by fragment: a fragment never changes
+        self._seen = set[int]()  # fragments whose chunks are known: a fragment never changes
+        self._chunks = set[str]()  # that are stored
+        self._noted = dict[str, Sequence[str]]()  # file -> its chunks
         self._lock = Lock()
 
     @classmethod
-    def create(cls, location: Location, manifest: Manifest) -> Arrivals:
-        """Make the dataset, or open the one that is there."""
+    def create(cls, url: str, manifest: Manifest) -> Arrivals:
+        """Make the dataset of the table at `url`, or open the one that is there."""
         schema = arrivals_schema(dims_of(manifest), {MANIFEST: manifest.to_json()})
-        return cls(location, location.create(schema.empty_table()))
+        return cls(url, part(url, ARRIVALS).create(schema.empty_table()))
 
     @classmethod
-    def open(cls, location: Location) -> Arrivals:
-        """Open the dataset; raise IndexFileError where there is none."""
-        return cls(location, location.open())
+    def open(cls, url: str) -> Arrivals:
+        """Open the dataset of the table at `url`; raise IndexFileError where there is none."""
+        return cls(url, part(url, ARRIVALS).open())
 
     @property
     def manifest(self) -> Manifest:
@@ -69,60 +75,57 @@ class Arrivals:
         """Return the names of the chunks that are stored, by whoever."""
         self.refresh()
         with self._lock:
-            fragments = {fragment.fragment_id: fragment for fragment in self._dataset.get_fragments()}
-            for number in fragments.keys() - self._chunks.keys():
-                self._chunks[number] = frozenset(_names(fragments[number]))
-            return set().union(*(self._chunks[number] for number in fragments))
+            new = [fragment for fragment in self._dataset.get_fragments() if fragment.fragment_id not in self._seen]
+            files = {fragment.fragment_id: _file_of(fragment.metadata) for fragment in new}
+            if not self._noted.keys() >= set(files.values()):
+                self._noted |= self._read_notes()
+            for fragment in new:
+                self._chunks.update(self._noted.get(files[fragment.fragment_id]) or _names(fragment))
+                self._seen.add(fragment.fragment_id)
+            return set(self._chunks)
 
     def commit(self, chunks: Mapping[str, Any]) -> None:
         """Store chunks, those that are not there yet, in one new version: all of them or none."""
         chunks = {name: self._checked(name, rows) for name, rows in chunks.items()}
-        fragments, written = list[Any](), set[str]()
+        written = WrittenChunks(frozenset(), [])
 
-        def missing_fragments(known: Collection[str]) -> tuple[list[Any], int]:
-            nonlocal fragments, written
+        def missing_parts(known: Collection[str]) -> list[WrittenChunks]:
+            nonlocal written
             missing = {name: rows for name, rows in chunks.items() if name not in known}
-            if missing and missing.keys() != written:
-                fragments, written = self._write(missing), set(missing)
-            return (fragments if missing else []), len(missing)
+            if missing and missing.keys() != written.names:
+                written = self._written(missing)
+            return [written] if missing else []
 
-        self._committed(chunks.keys(), missing_fragments)
+        self._committed(chunks.keys(), missing_parts)
 
     def write(self, chunks: Mapping[str, Any]) -> WrittenChunks:
         """Write chunks to files that belong to no version yet, so that another process can commit them."""
-        checked = {name: self._checked(name, rows) for name, rows in chunks.items()}
-        return WrittenChunks(frozenset(checked), [fragment_to_json(fragment) for fragment in self._write(checked)])
+        return self._written({name: self._checked(name, rows) for name, rows in chunks.items()})
 
     def commit_written(self, parts: Sequence[WrittenChunks]) -> list[WrittenChunks]:
         """Store the chunks of several parts in one new version; those of a part all together.
 
         A part of which a chunk is there already cannot be stored: its files hold that chunk too. Return these parts.
         """
-
-        def missing_fragments(known: Collection[str]) -> tuple[list[Any], int]:
-            stored, new = set(known), list[WrittenChunks]()
-            for part in parts:
-                if not part.names & stored:  # a part may be there twice, since a task may be done twice
-                    new.append(part)
-                    stored |= part.names
-            return [fragment_from_json(one) for part in new for one in part.fragments], sum(len(p.names) for p in new)
-
-        self._committed({name for part in parts for name in part.names}, missing_fragments)
+        self._committed({name for written in parts for name in written.names}, lambda known: _without(parts, known))
         stored = self.committed_chunks()
-        return [part for part in parts if not part.names <= stored]
+        return [written for written in parts if not written.names <= stored]
 
     def _committed(
-        self, names: Collection[str], missing_fragments: Callable[[Collection[str]], tuple[list[Any], int]]
+        self, names: Collection[str], missing_parts: Callable[[Collection[str]], list[WrittenChunks]]
     ) -> None:
-        """Commit the fragments of chunks that are not there; a failed commit may have been stored, so look first."""
+        """Commit the parts that are not there; a failed commit may have been stored, so look first."""
         failure: IndexFileError | None = None
         for attempt in range(_TRIES):
             if attempt:
                 time.sleep(_PAUSE * 2**attempt)
             try:
-                fragments, count = missing_fragments(self.committed_chunks())
-                if not count:
+                parts = missing_parts(self.committed_chunks())
+                if not parts:
                     return
+                fragments = [fragment_from_json(values) for written in parts for values in written.fragments]
+                self._note(parts)
+                count = sum(len(written.names) for written in parts)
                 self.location.append(fragments, self._dataset.version, {"chunks": str(count)})
             except IndexFileError as error:
                 failure = error
@@ -130,6 +133,27 @@ class Arrivals:
                 return
         if failure is not None and set(names) - self.committed_chunks():
             raise failure
+
+    def _note(self, parts: Sequence[WrittenChunks]) -> None:
+        """Note which chunks are in which file, before they are committed."""
+        notes = {
+            _file_of(fragment_from_json(values)): sorted(written.names)
+            for written in parts
+            for values in written.fragments
+        }
+        new = {file: names for file, names in notes.items() if file not in self._noted}
+        if new:
+            self._notes.add_rows(arrow().table([list(new), list(new.values())], schema=_notes_schema()))
+        with self._lock:
+            self._noted |= new
+
+    def _read_notes(self) -> dict[str, Sequence[str]]:
+        notes = self._notes.open_if_there()
+        if notes is None:
+            return {}
+        with translated(str(self._notes)):
+            rows = notes.to_table()
+        return dict(zip(rows["file"].to_pylist(), rows["chunks"].to_pylist()))
 
     def refresh(self) -> None:
         """Read the newest version."""
@@ -143,10 +167,11 @@ class Arrivals:
         """The newest version that was read."""
         return self._dataset
 
-    def _write(self, chunks: Mapping[str, Any]) -> list[Any]:
+    def _written(self, chunks: Mapping[str, Any]) -> WrittenChunks:
         schema = self._dataset.schema
         reader = arrow().RecordBatchReader.from_batches(schema, _batches(chunks, schema))
-        return self.location.write_fragments(reader, schema)
+        fragments = self.location.write_fragments(reader, schema)
+        return WrittenChunks(frozenset(chunks), [fragment_to_json(fragment) for fragment in fragments])
 
     def _checked(self, name: str, rows: Any) -> Any:
         """Return the rows of a chunk with the types of the dataset; raise IndexFileError where they have others."""
@@ -184,7 +209,27 @@ def _batches(chunks: Mapping[str, Any], schema: Any) -> Iterator[Any]:
         yield from rows.select(schema.names).cast(schema).to_batches()
 
 
+def _without(parts: Sequence[WrittenChunks], stored: Collection[str]) -> list[WrittenChunks]:
+    """Return the parts that have none of these chunks, nor one of a former part: a task may have been done twice."""
+    wanted, known = list[WrittenChunks](), set(stored)
+    for written in parts:
+        if written.names and known.isdisjoint(written.names):
+            wanted.append(written)
+            known |= written.names
+    return wanted
+
+
+def _notes_schema() -> Any:
+    types = arrow()
+    return types.schema([("file", types.string()), ("chunks", types.list_(types.string()))])
+
+
+def _file_of(fragment: Any) -> str:
+    """Return the name of the first file of a fragment, which no other fragment has."""
+    return str(fragment.files[0].path)
+
+
 def _names(fragment: Any) -> list[str]:
-    """Return the names of the chunks of a fragment."""
+    """Return the names of the chunks of a fragment without a note."""
     names: list[str] = compute().unique(fragment.to_table(columns=["chunk"])["chunk"]).to_pylist()
     return names

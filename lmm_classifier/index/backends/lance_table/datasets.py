@@ -88,6 +88,12 @@ class Location:
         operations = lance().LanceOperation
         return self._commit(operations.Append(fragments), read_version, properties)
 
+    def add_rows(self, rows: Any) -> None:
+        """Commit a version with more rows, for which it does not matter that a failed commit may have been stored."""
+        self.create(rows.schema.empty_table())
+        with translated(self.url):
+            lance().write_dataset(rows, self.url, mode="append", storage_options=storage_options(self.url))
+
     def overwrite(self, schema: Any, fragments: Sequence[Any], read_version: int | None = None) -> Any:
         """Commit a version that has only these fragments; with `read_version`, only as the one after it."""
         operations = lance().LanceOperation

@@ -1,8 +1,8 @@
 """Where the parts of a table are, and the columns that they have.
 
-A table is a folder: `arrivals.lance` takes chunks of encoded images in the order in which they come, `rows.lance` has
-their rows sorted by label and content, `about.lance` what is to be known about these, `statistics.lance` sums over
-them, and `calibration.lance` the calibration.
+A table is a folder: `arrivals.lance` takes chunks of encoded images in the order in which they come, `chunks.lance`
+tells which of them are in which file, `rows.lance` has their rows sorted by label and content, `about.lance` what is to
+be known about these, `statistics.lance` sums over them, and `calibration.lance` the calibration.
 """
 
 from __future__ import annotations
@@ -13,7 +13,8 @@ from typing import Any
 from lmm_classifier.index.backends.lance_table.datasets import Location, arrow
 from lmm_classifier.index.manifest import Manifest
 
-ARRIVALS, ROWS, ABOUT, STATISTICS, CALIBRATION = "arrivals", "rows", "about", "statistics", "calibration"
+ARRIVALS, CHUNKS, ROWS, ABOUT = "arrivals", "chunks", "rows", "about"
+STATISTICS, CALIBRATION = "statistics", "calibration"
 MANIFEST = "lmm_classifier.manifest"  # entries of the metadata of a dataset
 ABOUT_VERSION = "lmm_classifier.about"  # the version of `about.lance` that belongs to these rows
 FINISHED = "finished"  # tag of the version of `rows.lance` that readers use

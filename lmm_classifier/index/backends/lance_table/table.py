@@ -13,7 +13,15 @@ from lmm_classifier.index.backends.lance_table.about import Extras
 from lmm_classifier.index.backends.lance_table.arrivals import Arrivals, WrittenChunks
 from lmm_classifier.index.backends.lance_table.datasets import clean_up
 from lmm_classifier.index.backends.lance_table.finishing import Finisher, InThisProcess, keep_description
-from lmm_classifier.index.backends.lance_table.layout import ABOUT, ARRIVALS, CALIBRATION, ROWS, STATISTICS, part
+from lmm_classifier.index.backends.lance_table.layout import (
+    ABOUT,
+    ARRIVALS,
+    CALIBRATION,
+    CHUNKS,
+    ROWS,
+    STATISTICS,
+    part,
+)
 from lmm_classifier.index.backends.lance_table.sorting import BUCKET_BYTES
 from lmm_classifier.index.manifest import Manifest
 from lmm_classifier.index.storage.database import FILE as DATABASE
@@ -36,7 +44,7 @@ class LanceTable:
             MissingExtraError: lance is not installed.
         """
         _require_place(url)
-        table = cls(url, Arrivals.create(part(url, ARRIVALS), manifest))
+        table = cls(url, Arrivals.create(url, manifest))
         found = table.manifest
         if found.space_ids != manifest.space_ids:
             raise IndexMismatchError(
@@ -48,7 +56,7 @@ class LanceTable:
     @classmethod
     def open(cls, url: str) -> LanceTable:
         """Open the table to write; raise IndexFileError where there is none."""
-        return cls(url, Arrivals.open(part(url, ARRIVALS)))
+        return cls(url, Arrivals.open(url))
 
     @property
     def manifest(self) -> Manifest:
@@ -123,9 +131,8 @@ class LanceTable:
                 any more.
         """
         keep_description(self.url)
-        return sum(
-            clean_up(part(self.url, name), older_than) for name in (ARRIVALS, ROWS, ABOUT, STATISTICS, CALIBRATION)
-        )
+        names = (ARRIVALS, CHUNKS, ROWS, ABOUT, STATISTICS, CALIBRATION)
+        return sum(clean_up(part(self.url, name), older_than) for name in names)
 
 
 def _require_place(url: str) -> None:

@@ -2,6 +2,7 @@
 
 import os
 import random
+import shutil
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -68,6 +69,33 @@ def test_many_processes_may_commit_at_once(table):
     assert table.committed_chunks() == chunks.keys()
     table.finish()
     assert len(stored_rows(table.url)) == 48
+
+
+def test_what_is_written_is_there_when_it_is_committed(table):
+    """Once, however often it is committed; a group with a chunk that is there is left out whole."""
+    first = table.write({"a": chunk("a", 5), "b": chunk("b", 3, bad=2)})
+    second = table.write({"b": chunk("b", 3, bad=2), "c": chunk("c", 1)})
+    assert (first.names, rows_of(table), table.committed_chunks()) == ({"a", "b"}, 0, set())
+    table.commit_written([first, first])
+    table.commit_written([first, second])
+    assert (rows_of(table), table.committed_chunks()) == (10, {"a", "b"})
+    table.commit({"b": chunk("b", 3, bad=2), "c": chunk("c", 1)})
+    assert rows_of(table) == 11
+    assert LanceTable.open(table.url).committed_chunks() == set("abc")
+
+
+def test_no_row_is_read_to_know_what_is_there(table, tmp_path, monkeypatch):
+    """Chunks of files are noted. Without the notes, rows are read; a note about another file says nothing."""
+    table.commit({"a": chunk("a", 5), "b": chunk("b", 3)})
+    lost = table.write({"d": chunk("d", 2)})
+    table._arrivals._note([lost])
+    with monkeypatch.context() as patch:
+        patch.setattr("lmm_classifier.index.backends.lance_table.arrivals._names", lambda _: pytest.fail("read"))
+        assert LanceTable.open(table.url).committed_chunks() == {"a", "b"}
+    shutil.rmtree(tmp_path / "t.lance/chunks.lance")
+    assert LanceTable.open(table.url).committed_chunks() == {"a", "b"}
+    table.commit({"c": chunk("c", 1)})
+    assert LanceTable.open(table.url).committed_chunks() == set("abc")
 
 
 def test_a_chunk_that_cannot_be_stored_is_refused_whole(table):
