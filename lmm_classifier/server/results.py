@@ -5,11 +5,13 @@ from __future__ import annotations
 import gzip
 import json
 import re
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections import OrderedDict, defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from hashlib import blake2b
+from itertools import islice
 from typing import Any
 
 from starlette.requests import Request
@@ -25,6 +27,15 @@ CONTENT_HASH = re.compile(r"[0-9a-f]{64}")
 _TAG = re.compile(r'"[^"]*"')
 _SAMPLES = 4  # examples of a label, for its thumbnails
 _NAMED = 20_000  # examples of former versions whose paths are kept
+
+
+@dataclass(frozen=True, slots=True)
+class KnownExample:
+    """An example of the index: its content hash, its id in the dataset, and its label."""
+
+    id: str
+    path: str
+    label: str
 
 
 class ExampleIds:
@@ -62,12 +73,29 @@ class ExampleIds:
         """Return the rows of the examples with this content; usually there is one."""
         return self._rows_by_hash.get(content_hash, [])
 
+    def examples(self, rows: Iterable[int]) -> list[KnownExample]:
+        """Return the examples of some rows."""
+        contents = self.contents
+        return [KnownExample(contents.hashes[row], contents.paths[row], contents.labels[row]) for row in rows]
+
+    def page(self, label: str | None, cursor: str | None, size: int) -> tuple[list[KnownExample], str | None]:
+        """Return some examples in the order of their paths, of one label or of all, and what continues behind them.
+
+        `cursor` is what a page before gave; None: from the first example on.
+        """
+        rows = range(len(self.contents.paths)) if label is None else self.rows_by_label.get(label, [])
+        paths = self.contents.paths
+        order = sorted(rows, key=paths.__getitem__)
+        start = bisect_right(order, cursor, key=paths.__getitem__) if cursor else 0
+        shown = self.examples(order[start : start + size])
+        return shown, shown[-1].path if start + size < len(order) and shown else None
+
     def files_of(self, content_hash: str) -> list[Place]:
         """Return where the image with this content may be; it may belong to an example that was removed.
 
         An undo moves an image to the trash before this version is replaced by the next one, so it is sought in both.
         """
-        paths = [self.contents.paths[row] for row in self.rows_of(content_hash)]
+        paths = [example.path for example in self.examples(self.rows_of(content_hash))]
         if not paths and content_hash in self._named:
             paths = [self._named[content_hash]]
         return [file for path in paths for file in self._places(path)]
@@ -77,19 +105,26 @@ class ExampleIds:
         return [file] if added is None else [file, Trash(added.parent).folder / file_name(file)]
 
     @cached_property
-    def rows_by_label(self) -> dict[str, list[int]]:
+    def rows_by_label(self) -> Mapping[str, Sequence[int]]:
         """Return the rows of each label, the labels in alphabetical order."""
         rows = defaultdict[str, list[int]](list)
         for row, label in enumerate(self.contents.labels):
             rows[label].append(row)
         return dict(sorted(rows.items()))
 
-    def label_values(self, label: str) -> dict[str, Any]:
-        """Return how many examples a label has, the ids of some that are spread over them, and whether it is thin."""
-        rows = self.rows_by_label[label]
-        step = max(len(rows) // _SAMPLES, 1)
-        samples = [self.contents.hashes[row] for row in rows[::step][:_SAMPLES]]
-        return {"label": label, "examples": len(rows), "samples": samples, "thin": len(rows) < THIN}
+    def label_values(self, labels: Sequence[str]) -> list[dict[str, Any]]:
+        """Return of each label how many examples it has, the ids of some spread over them, and whether it is thin."""
+        chosen = []
+        for label in labels:
+            rows = self.rows_by_label[label]
+            chosen.append(rows[:: max(len(rows) // _SAMPLES, 1)][:_SAMPLES])
+        samples = iter(self.examples([row for rows in chosen for row in rows]))
+        values = list[dict[str, Any]]()
+        for label, rows in zip(labels, chosen, strict=True):
+            count = len(self.rows_by_label[label])
+            ids = [example.id for example in islice(samples, len(rows))]
+            values.append({"label": label, "examples": count, "samples": ids, "thin": count < THIN})
+        return values
 
     @cached_property
     def _rows_by_hash(self) -> dict[str, list[int]]:

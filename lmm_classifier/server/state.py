@@ -18,6 +18,7 @@ from lmm_classifier.core.datatypes import Classification
 from lmm_classifier.core.errors import Cancelled, LmmClassifierError
 from lmm_classifier.core.progress import Progress
 from lmm_classifier.core.protocols import Encoder
+from lmm_classifier.index.backends.store_index import StoreIndex
 from lmm_classifier.index.contents import IndexContents
 from lmm_classifier.index.staleness import stale_parts
 from lmm_classifier.pipeline.classifier import HybridClassifier
@@ -35,6 +36,7 @@ from lmm_classifier.server.results import ExampleIds
 from lmm_classifier.server.retention import Retention
 from lmm_classifier.server.reviewing.reviews import Reviewing
 from lmm_classifier.server.security.access import Access
+from lmm_classifier.server.stored_ids import StoredExampleIds
 from lmm_classifier.server.thumbnails import ThumbnailCache
 from lmm_classifier.server.uploads import HeldBytes
 
@@ -140,10 +142,13 @@ class ServerState:
     @property
     def ids(self) -> ExampleIds:
         """Return the ids of the version of the index that answers."""
-        contents = self.classifier.index.contents
-        ids = self._ids
-        if ids is None or ids.contents is not contents:
-            self._ids = ids = ExampleIds(contents, ids)
+        index, ids = self.classifier.index, self._ids
+        if ids is None or ids.contents is not index.contents:
+            if isinstance(index, StoreIndex) and not index.contents.paths:
+                ids = StoredExampleIds(index, ids)
+            else:
+                ids = ExampleIds(index.contents, ids)
+            self._ids = ids
         return ids
 
     @property
@@ -166,9 +171,11 @@ class ServerState:
     @property
     def is_stale(self) -> bool:
         """Whether parts of the index were fitted to other examples."""
-        contents = self.classifier.index.contents
-        if self._stale[0] != contents.stamp:
-            self._stale = contents.stamp, bool(stale_parts(contents))
+        index = self.classifier.index
+        if self._stale[0] != index.contents.stamp:
+            # a calibration of a store belongs to one version of it, so it is used or it is not
+            is_stale = not isinstance(index, StoreIndex) and bool(stale_parts(index.contents))
+            self._stale = index.contents.stamp, is_stale
         return self._stale[1]
 
     @cached_property

@@ -20,6 +20,7 @@ from lmm_classifier.index.vector_index import Index
 from lmm_classifier.neighbors.gallery import Gallery
 
 _ROWS = 256  # searched at a time
+_KEPT = 20_000  # examples whose content hash is known by their path
 
 
 class StoreIndex(Index):
@@ -47,6 +48,7 @@ class StoreIndex(Index):
         self.label_names = store.label_names
         self.label_ids = np.empty(0, np.int64)
         self.contents = contents
+        self._read_lately = dict[str, str]()
 
     def __len__(self) -> int:
         return int(self.store.counts.sum())
@@ -134,6 +136,10 @@ class StoreIndex(Index):
         ids = np.take_along_axis(ids, order, axis=1)
         return ids, np.where(ids >= 0, np.take_along_axis(cosines, order, axis=1), -np.inf)
 
+    def content_of(self, path: str) -> str | None:
+        """Return the content hash of an example that was read lately, None for any other: paths are not searched."""
+        return self._read_lately.get(path)
+
     def described(self, ids: IntArray) -> list[tuple[Example, str]]:
         """Read examples by their ids, each with its content hash."""
         rows = self.store.rows_of_ids(np.asarray(ids, np.int64), ("paths", "contents"))
@@ -169,8 +175,11 @@ class StoreIndex(Index):
         """Read examples by their ids."""
         if not len(ids):
             return []
-        rows = self.store.rows_of_ids(np.asarray(ids, np.int64), ("paths",))
-        return [Example(path, self.label_names[label]) for path, label in zip(rows.paths or (), rows.label_ids)]
+        found = self.described(ids)
+        new = {example.path: content for example, content in found}
+        # replaced as a whole, since other threads may read it; what another one adds in this moment may be lost
+        self._read_lately = new if len(self._read_lately) > _KEPT else {**self._read_lately, **new}
+        return [example for example, _ in found]
 
 
 @dataclass(frozen=True)

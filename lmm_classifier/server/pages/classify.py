@@ -113,9 +113,8 @@ async def teach(request: Request, content_hash: str) -> Response:
     """Make an image an example of a label; where it is one already, give it this label."""
     state, recent = state_of(request), _found(request, content_hash)
     label = label_of(await read_form(request, 10_000))
-    ids = state.ids
-    paths = [ids.contents.paths[row] for row in ids.rows_of(content_hash)]
-    seen = {ids.contents.paths[row]: ids.contents.labels[row] for row in ids.rows_of(content_hash)}
+    seen = {example.path: example.label for example in state.ids.examples(state.ids.rows_of(content_hash))}
+    paths = list(seen)
 
     def edit(editor: IndexEditor) -> EditReport:
         if paths:

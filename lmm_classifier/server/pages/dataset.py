@@ -47,7 +47,7 @@ def dataset(request: Request) -> Response:
     return render(
         request,
         "dataset.html",
-        labels=[state.ids.label_values(name) for name in names[start : start + _LABELS_SHOWN]],
+        labels=state.ids.label_values(names[start : start + _LABELS_SHOWN]),
         wanted=wanted,
         sort=sort if sort in _SORTS else "name",
         sorts=_SORTS,
@@ -74,13 +74,13 @@ def label(request: Request, name: str) -> Response:  # noqa: ARG001 - a slash in
         raise ProblemError("not-found", f"No example has the label {wanted!r}.")
     page = _page_of(request.query_params.get("page", ""), len(rows), _EXAMPLES_SHOWN)
     shown = rows[(page - 1) * _EXAMPLES_SHOWN : page * _EXAMPLES_SHOWN]
-    contents, view = ids.contents, state.auditing.view(starts=False)
+    view = state.auditing.view(starts=False)
     confusions = state.auditing.confusions() or {}
     return render(
         request,
         "label.html",
         label=wanted,
-        examples=[{"id": contents.hashes[row], "path": contents.paths[row]} for row in shown],
+        examples=ids.examples(shown),
         page=page,
         count=len(rows),
         size=_EXAMPLES_SHOWN,
@@ -148,12 +148,11 @@ def _chosen(ids: ExampleIds, label: str, form: Form) -> dict[str, str]:
     chosen = [name for name in form.get("example", []) if CONTENT_HASH.fullmatch(name)]
     if not chosen:
         raise ProblemError("malformed-request", "No example was chosen. Choose one or more.")
-    contents = ids.contents
     seen, missing = dict[str, str](), dict[str, tuple[str, str | None]]()
     for content_hash in chosen:
-        rows = [row for row in ids.rows_of(content_hash) if contents.labels[row] == label]
-        seen |= {contents.paths[row]: label for row in rows}
-        if not rows:
+        found = [example for example in ids.examples(ids.rows_of(content_hash)) if example.label == label]
+        seen |= {example.path: label for example in found}
+        if not found:
             missing[content_hash] = label, None
     if missing:
         raise ConflictError.of(missing)

@@ -64,7 +64,7 @@ def frame_of(request: Request) -> Frame | None:
     contents, may_only_read = classifier.index.contents, permission != "teach"
     return Frame(
         index=name_of(state.config.retrieval.index_path),
-        examples=len(contents.paths),
+        examples=contents.manifest.count,
         labels=_labels(state),
         version=contents.version,
         is_stale=state.is_stale,

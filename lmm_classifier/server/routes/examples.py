@@ -182,7 +182,7 @@ async def _expected(state: ServerState, seen: Sequence[SeenExample]) -> dict[str
 def _found(state: ServerState, seen: Sequence[SeenExample]) -> tuple[dict[str, str], list[SeenExample]]:
     ids, expected, missing = state.ids, dict[str, str](), []
     for example in seen:
-        paths = [ids.contents.paths[row] for row in ids.rows_of(example.id)]
+        paths = [found.path for found in ids.examples(ids.rows_of(example.id))]
         chosen = [path for path in paths if example.path in (None, path)]
         expected |= dict.fromkeys(chosen, example.seen_label)
         missing += [] if chosen else [example]

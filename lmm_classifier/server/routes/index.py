@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from bisect import bisect_right
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -100,29 +99,24 @@ def _labels_values(state: ServerState) -> dict[str, Any]:
     version, confusions = auditing.audited_version, auditing.confusions()
     listed = [
         {
-            **ids.label_values(label),
+            **values,
             "confusable": None
             if confusions is None
-            else [asdict(other) for other in confusions.get(label, ()) if other.label in ids.rows_by_label],
+            else [asdict(other) for other in confusions.get(values["label"], ()) if other.label in ids.rows_by_label],
         }
-        for label in ids.rows_by_label
+        for values in ids.label_values(list(ids.rows_by_label))
     ]
     return {"labels": listed, "audited_version": version, "index_version": ids.contents.version}
 
 
 def _page(state: ServerState, label: str | None, cursor: str | None) -> dict[str, Any]:
-    contents = state.ids.contents
-    paths = sorted(zip(contents.paths, contents.labels, contents.hashes))
-    if label is not None:
-        wanted = normal_label(label)
-        paths = [row for row in paths if row[1] == wanted]
-    start = bisect_right(paths, _after(cursor), key=lambda row: row[0]) if cursor else 0
-    page = paths[start : start + _PAGE]
-    more = start + _PAGE < len(paths)
+    ids = state.ids
+    wanted = None if label is None else normal_label(label)
+    page, following = ids.page(wanted, _after(cursor) if cursor else None, _PAGE)
     return {
-        "examples": [{"id": content_hash, "path": path, "label": name} for path, name, content_hash in page],
-        "next": _cursor(page[-1][0]) if more and page else None,
-        "index_version": contents.version,
+        "examples": [asdict(example) for example in page],
+        "next": None if following is None else _cursor(following),
+        "index_version": ids.contents.version,
     }
 
 

@@ -54,8 +54,7 @@ def result_card(content_hash: str, result: Classification, ids: ExampleIds, is_c
         ids: of the version of the index that is open.
         is_calibrated: whether a calibration is stored, so that the score is a measured probability.
     """
-    rows = ids.rows_of(content_hash)
-    taught = ids.contents.labels[rows[0]] if rows else None
+    taught = next((example.label for example in ids.examples(ids.rows_of(content_hash)[:1])), None)
     choices = tuple(Choice(candidate.label, candidate.score) for candidate in result.candidates[:_CHOICES])
     unreadable = result.decision.reason == "unreadable"
     label = "" if result.is_unknown or unreadable else result.label
