@@ -85,6 +85,7 @@ def test_keys_are_shown_and_fields_take_letters(page, images):
     expect(field).to_have_value("1?z")
 
 
+@pytest.mark.long
 def test_an_image_is_pasted_and_one_that_is_broken_is_told(page, images):
     """A dropped file that is no image is left out."""
     page.goto("/")

@@ -126,6 +126,7 @@ def test_a_finding_is_settled_without_a_script(visit, wrong, site):
     assert state_of(site) == before
 
 
+@pytest.mark.long
 def test_copies_are_settled_by_keys(page, audited):
     """One is kept, and the other comes back."""
     page.goto("/dataset/audit/duplicates")

@@ -65,6 +65,7 @@ def test_the_sliders_say_at_once_what_the_server_says(window):
     assert seen == {True, False}
 
 
+@pytest.mark.long
 def test_it_is_stored_without_a_script(window, calibrated):
     """The keyboard moves a slider, the form is sent, and the index has the thresholds."""
     page = window("/quality?target_precision=0.6&keep_known=0.8", java_script_enabled=False, viewport=PHONE)

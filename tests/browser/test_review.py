@@ -322,6 +322,7 @@ def test_the_rest_is_accepted_by_one_key(context, server, made):
     assert context.said == [], "\n".join(context.said)
 
 
+@pytest.mark.long
 def test_every_key_has_a_button(context, server):
     """The legend has all keys; each act can be had without a keyboard."""
     page = reviewed(context, server)

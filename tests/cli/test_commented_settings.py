@@ -24,6 +24,7 @@ def validator():
     return jsonschema_rs.validator_for(read_schema())
 
 
+@pytest.mark.long
 @given(VALUES)
 def test_a_value_is_read_back(value):
     """Whatever it is, with and without lines below it."""

@@ -59,6 +59,7 @@ def test_classify_reads_archives_and_sorts_their_members(images, tmp_path):
     assert "can only be copied" in linked.stderr
 
 
+@pytest.mark.long
 def test_parts_of_images_are_classified_and_added(images, tmp_path):
     """A box is an image for every command; a copy of it is cut out."""
     spec = coco(tmp_path, images)

@@ -28,6 +28,7 @@ def names_in(file):
     return [json.loads(line)["name"] for line in file.read_text().splitlines()[1:]]
 
 
+@pytest.mark.long
 def test_vectors_are_tested_in_an_order_of_their_own(folder):
     """Results keep the order of the file, which is sorted by label; other vectors raise the alarm."""
     done = run("classify", "--vectors", "new.npy", "--drift", "days.drift", "--output", "r.jsonl", cwd=folder)

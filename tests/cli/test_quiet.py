@@ -14,7 +14,7 @@ def test_quiet_holds_for_its_block():
     assert not is_quiet()
 
 
-@pytest.mark.parametrize("flag", ["-q", "--quiet"])
+@pytest.mark.parametrize("flag", ["-q", pytest.param("--quiet", marks=pytest.mark.long)])
 def test_a_quiet_command_writes_nothing_but_results(place, tmp_path, flag):
     """No progress, no summary and no warning; the results are the same."""
     build = ["build", place / "dataset", "--output", tmp_path / "index.npz", "--config", OFFLINE]

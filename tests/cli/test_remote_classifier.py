@@ -40,7 +40,9 @@ def server(place):
         yield started
 
 
-@pytest.mark.parametrize("output_format", ["jsonl", "csv", "table"])
+@pytest.mark.parametrize(
+    "output_format", ["jsonl", *(pytest.param(name, marks=pytest.mark.long) for name in ("csv", "table"))]
+)
 def test_the_output_is_that_of_classify(place, server, output_format):
     """Every byte, also of files that cannot be read; and the exit code."""
     asked = ["classify", "new", "missing.png", *OFFLINE, "--format", output_format]

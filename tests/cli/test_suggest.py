@@ -5,9 +5,12 @@ import io
 import json
 import shutil
 
+import pytest
+
 from tests.helpers.command_line import OFFLINE, run
 
 
+@pytest.mark.long
 def test_formats_tell_the_same(place, tmp_path):
     """Table, JSON lines and CSV; each image once, with a reason."""
 

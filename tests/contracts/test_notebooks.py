@@ -173,11 +173,12 @@ RUNS = {
     "check": lambda root, config, **options: check_index(root / "index", **options),
     "measure": lambda root, config, **options: measure_reranker(root / "index", config, 20, **options),
 }
+DEAR = {"measure", "audit", "evaluate"}
 SILENT = {"add"}  # the image is in the index already, so there is nothing to report
 
 
 @pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=pytest.mark.long) if name == "measure" else name for name in RUNS]
+    "name", [pytest.param(name, marks=pytest.mark.long) if name in DEAR else name for name in RUNS]
 )
 def test_every_long_run_shows_its_progress(folder, config, name, capsys):
     """True shows it, here as lines; a function gets the states; anything else is an error before the work."""

@@ -104,6 +104,7 @@ def test_several_encoders_are_fused(tmp_path):
     assert sum(found.landscape.space.weights) == pytest.approx(1)
 
 
+@pytest.mark.long
 def test_a_folder_without_a_readable_image(drawn, tmp_path):
     """Nothing takes part, in a small batch as in a large one, and every file is named with its reason once."""
     for number in range(1200):

@@ -106,6 +106,7 @@ def test_an_interrupted_build_is_resumed(labeled, tmp_path, local):
     assert report.changes.encoded < report.total
 
 
+@pytest.mark.long
 def test_a_build_after_changes_encodes_only_what_is_new(tmp_path, monkeypatch):
     """Images that are added, removed, changed, or in chunks of another size."""
     monkeypatch.setattr("lmm_classifier.distributed.chunks._TICK", 0)  # nothing changes while it is built

@@ -20,7 +20,7 @@ def images(count=6):
     return [draw(KNOWN[n % len(KNOWN)], rng, 90) for n in range(count)]
 
 
-@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("dtype", [pytest.param("float32", marks=pytest.mark.long), "bfloat16"])
 def test_bits_do_not_depend_on_batch_or_threads(exported, dtype):
     """An image has the same bits in a batch of any size and with any number of threads."""
     folder = exported("siglip", "openvino")

@@ -22,6 +22,7 @@ def drawn(width, height, seed):
     return Image.fromarray(np.where(values < 128, 0, 255).astype(np.uint8) if seed % 2 else values)
 
 
+@pytest.mark.long
 @settings(max_examples=150, deadline=None)
 @given(SIDE, SIDE, SIDE, SIDE, st.sampled_from(["bilinear", "bicubic", "lanczos"]), st.integers(0, 9), st.booleans())
 @example(800, 1218, 384, 384, "bicubic", 1, False)

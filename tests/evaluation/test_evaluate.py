@@ -176,6 +176,7 @@ def test_evaluate_from_the_command_line(place, tmp_path):
     assert np.isfinite(figures["unknown"]["auroc"])
 
 
+@pytest.mark.long
 def test_unreadable_files_are_counted(place, tmp_path):
     """A file that is no image changes the exit code, and nothing else."""
     shutil.copytree(place / "new", tmp_path / "new")

@@ -34,7 +34,10 @@ def file_in(folder):
     return folder / "derived" / f"graph-{example_fingerprint(32).space_id}.faiss"
 
 
-@pytest.mark.parametrize("rule", ["auto", "knn", "top_k_mean_prototype", "gda"])
+OTHER_RULES = [pytest.param(rule, marks=pytest.mark.long) for rule in ("knn", "top_k_mean_prototype", "gda")]
+
+
+@pytest.mark.parametrize("rule", ["auto", *OTHER_RULES])
 def test_a_shortlist_of_all_rows_gives_the_exact_scores(folder, rule):
     """For every rule: the same scores, familiarity and neighbors, with and without rows left out.
 
@@ -65,6 +68,7 @@ def test_recall_is_nearly_one(tmp_path):
     assert np.mean([np.isin(nearest, rows).mean() for nearest, rows in zip(expected, shortlists)]) > 0.999
 
 
+@pytest.mark.long
 def test_scores_do_not_depend_on_the_batch(folder):
     """They are equal bit for bit."""
     retriever = Retriever.open(RetrievalConfig(index_path=folder, search="ann"), [Index.open(folder)])

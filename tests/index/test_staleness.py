@@ -50,6 +50,7 @@ def test_added_and_removed_examples_are_counted(former, current):
         assert row < 0 or former[row][0] == content
 
 
+@pytest.mark.long
 @given(CONTENTS.filter(bool), st.permutations("abc"))
 def test_renamed_labels_change_no_example(former, names):
     """Whatever the names are, also where labels exchange their names."""

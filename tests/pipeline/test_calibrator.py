@@ -188,6 +188,7 @@ def test_a_shift_that_clusters_explain_leaves_no_warning(images, tmp_path):
     assert 14 <= len(np.unique(groups)) < 0.7 * len(groups)
 
 
+@pytest.mark.long
 def test_a_second_target_costs_no_second_fit(drawn, images, monkeypatch):
     """Nothing is held out or encoded again, and the thresholds are those of the first fit."""
     path = images.retrieval.index_path

@@ -156,6 +156,7 @@ def test_a_new_calibration_may_ask_other_encoders_while_files_are_classified(sid
     assert later[2:] == again[2:]
 
 
+@pytest.mark.long
 def test_a_stream_of_files_keeps_no_former_version_in_memory(sides, tmp_path):
     """However long it runs."""
     index = shutil.copytree(sides / "index", tmp_path / "index")

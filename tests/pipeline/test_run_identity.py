@@ -20,6 +20,7 @@ def identity(path, leave_out=False, **settings):
     return run_identity(HybridClassifier(offline_config(path, **settings)), leave_out)
 
 
+@pytest.mark.long
 def test_settings_that_change_answers(path):
     """Each of them gives another identity; number of threads, batch size and place do not."""
     plain = identity(path)

@@ -9,11 +9,13 @@ import yaml
 
 from lmm_classifier.config import PipelineConfig
 from tests.helpers.paths import ROOT
-from tests.helpers.syntax import nodes
+from tests.helpers.syntax import mentioning, nodes
 
 _SECTIONS = "|".join(name for name in PipelineConfig.model_fields if name != "labels")
 # a key with its section and one word, as in "set encoder.backend: descriptor" or "--set images.max_pixels=100000000"
 _ADVICE = re.compile(rf"\b((?:{_SECTIONS})\.[a-z_.0-9]*[a-z_0-9])(: |=)([^\s`'\",;()\\{{}}]+)")
+# the end of the key in a module, or a quote where the text continues in the next line
+_IN_MODULE = rf"\b(?:{_SECTIONS})\.[a-z_.0-9]*(: |=|[\"'])"
 
 
 def _texts(path):
@@ -30,7 +32,11 @@ def _texts(path):
 
 def _advised():
     """Every advised setting with the file that advises it."""
-    files = [*ROOT.glob("lmm_classifier/**/*.py"), *ROOT.glob("docs/**/*.md"), ROOT / "README.md"]
+    files = [
+        *mentioning(_IN_MODULE, ROOT.glob("lmm_classifier/**/*.py")),
+        *ROOT.glob("docs/**/*.md"),
+        ROOT / "README.md",
+    ]
     for path in sorted(files):
         for text in _texts(path):
             for key, sign, word in _ADVICE.findall(text):

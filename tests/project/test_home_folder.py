@@ -36,6 +36,7 @@ def home(tmp_path, monkeypatch):
     return tmp_path / "home"
 
 
+@pytest.mark.long
 def test_paths_may_begin_with_the_home_folder(home, tmp_path):
     """Nothing is written into a folder that is called `~`, and nothing is searched there."""
     config = offline_config("~/index")

@@ -173,7 +173,7 @@ IMAGE_LAST, IMAGE_FIRST = TRAINED_TEMPLATE, PromptOptions().prompt_template
     [
         ("names", IMAGE_LAST),
         ("names", IMAGE_FIRST),
-        ("references", IMAGE_LAST),
+        pytest.param("references", IMAGE_LAST, marks=pytest.mark.long),
         ("pairwise", IMAGE_FIRST),
         pytest.param("references", IMAGE_FIRST, marks=pytest.mark.long),
         pytest.param("pairwise", IMAGE_LAST, marks=pytest.mark.long),

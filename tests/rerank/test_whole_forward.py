@@ -22,6 +22,7 @@ from lmm_classifier.rerank.whole_forward import WholeForwardScorer  # noqa: E402
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:transformers")
 
 FAMILIES = ["qwen2_vl", "qwen2_5_vl", "qwen3_vl", "idefics3", "gemma3", "internvl"]
+QUICK = ("qwen2_vl", "idefics3")  # a family whose images have any size, and one with tiles
 # its processor needs one more library, which writes numbers of frames as words
 NEEDS_WORDS = pytest.param("smolvlm", marks=pytest.mark.skipif(find_spec("num2words") is None, reason="no num2words"))
 
@@ -71,7 +72,10 @@ def own_answer(reranker, request):
 
 
 @pytest.mark.parametrize("mode", ["names", pytest.param("references", marks=pytest.mark.long)])
-@pytest.mark.parametrize("family", [*FAMILIES, NEEDS_WORDS])
+@pytest.mark.parametrize(
+    "family",
+    [*(name if name in QUICK else pytest.param(name, marks=pytest.mark.long) for name in FAMILIES), NEEDS_WORDS],
+)
 def test_the_result_is_what_the_model_itself_says(tiny_vlm, family, mode):
     """A batch of requests of different lengths, image sizes and numbers of images gives each its own answer."""
     reranker = tiny(tiny_vlm(family), PromptOptions(mode))
@@ -103,6 +107,7 @@ def test_no_row_is_without_keys(tiny_vlm, family):
     assert all(bool((mask[:, 0] == 1).all()) for mask in masks)
 
 
+@pytest.mark.long
 def test_images_are_processed_in_parts(tiny_vlm, monkeypatch):
     """A question with many images never has all of them in memory; the answers stay the same."""
     reranker = tiny(tiny_vlm("gemma3"), PromptOptions("pairwise"))

@@ -43,6 +43,7 @@ def test_an_interrupted_run_is_the_same_test(review):
         assert store.report(run) == store.report(review.run)
 
 
+@pytest.mark.long
 def test_a_batch_that_is_not_stored_is_not_tested(review, monkeypatch):
     """Both are one commit."""
     run = review.reviewer.runs.create(FolderImages(review.new).describe()).id

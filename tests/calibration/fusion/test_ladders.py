@@ -33,6 +33,7 @@ def measured(names="abc", times=TIMES, more=()):
     }
 
 
+@pytest.mark.long
 def test_every_encoder_every_fusion_and_every_order_is_measured():
     """Each once."""
     found = measured()

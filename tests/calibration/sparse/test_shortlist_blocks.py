@@ -41,6 +41,7 @@ def short(monkeypatch, rows=60, labels=2):
     monkeypatch.setattr(shortlist, "_LABELS", labels)
 
 
+@pytest.mark.long
 def test_a_complete_shortlist_is_exact(index, monkeypatch):
     """Where the shortlist holds every row, the fit is the exact one, and no label is without a row."""
     short(monkeypatch, rows=700)

@@ -20,7 +20,7 @@ def made(positive=False):
 
 
 @pytest.mark.parametrize("positive", [False, True], ids=["plain", "rooted"])
-@pytest.mark.parametrize("rule", ["auto", "top_k_mean"])
+@pytest.mark.parametrize("rule", ["auto", pytest.param("top_k_mean", marks=pytest.mark.long)])
 def test_all_labels_are_read(rule, positive):
     """Temperatures, confidences and metric are those of exact leave-one-out; the density is that of the labels."""
     index, store = made(positive)

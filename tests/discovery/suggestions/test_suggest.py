@@ -25,6 +25,7 @@ def test_new_labels_come_first():
     assert found[0].gain >= found[1].gain > 0
 
 
+@pytest.mark.long
 def test_the_order_of_the_images_changes_nothing():
     """Nor do copies of an image come twice before others."""
     vectors, _ = clusters({"a": 6, "d": 6}, seed=3)
@@ -59,6 +60,7 @@ def test_values():
     assert len(values["suggestions"]) == 5
 
 
+@pytest.mark.long
 def test_the_first_group_of_a_review_is_that_of_the_first_suggestion(drawn, tmp_path):
     """Both pick among the images that do not decide themselves."""
     from lmm_classifier.index.build.builder import build_index_from_directory

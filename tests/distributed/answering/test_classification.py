@@ -79,6 +79,7 @@ class Counting(InProcess):
             yield from super().run([task], build)
 
 
+@pytest.mark.long
 def test_an_interrupted_run_resumes(indexed, tmp_path):
     """Chunks that are there are not classified again; when all results were taken, no file is left."""
     config, paths = indexed

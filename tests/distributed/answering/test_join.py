@@ -47,7 +47,7 @@ def lines(results):
     return [result.to_json() for result in results]
 
 
-@pytest.mark.parametrize("leave_out", [False, True])
+@pytest.mark.parametrize("leave_out", [pytest.param(False, marks=pytest.mark.long), True])
 def test_answers_are_those_of_one_classifier(stored, monkeypatch, leave_out):
     """In several waves and ranges of labels; images that cannot be read have their reasons."""
     config, paths = stored

@@ -78,6 +78,7 @@ def test_a_task_whose_worker_ends_is_done_by_another(tmp_path):
     assert (tmp_path / "ended").exists()
 
 
+@pytest.mark.long
 def test_workers_that_end_again_and_again_end_the_run(monkeypatch):
     """With what to do."""
     monkeypatch.setattr("lmm_classifier.distributed.engines.local._MOST_DEATHS", 2)

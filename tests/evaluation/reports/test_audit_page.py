@@ -42,6 +42,7 @@ def test_the_page_shows_the_findings(place, tmp_path):
     assert page.all("article", class_="group")
 
 
+@pytest.mark.long
 def test_long_lists_are_cut_and_counted(place, tmp_path):
     """A section shows 60 groups and says how many there are; a group shows four images."""
     audit = audit_index(place / "index", PipelineConfig.offline())

@@ -49,6 +49,7 @@ def test_the_page_shows_figures_charts_and_images(place, tmp_path):
     )
 
 
+@pytest.mark.long
 def test_the_cells_of_the_matrix_lead_to_their_images(place, tmp_path):
     """Each link of the matrix and of its table has its target, and each wrong pair with a card has a link."""
     evaluation, figures, text = page_of(place, tmp_path)

@@ -60,6 +60,7 @@ def test_a_build_of_another_dataset_into_an_index_is_refused(place, original, na
     assert contents(place / name)[0] == str(place / "two")
 
 
+@pytest.mark.long
 def test_a_build_into_an_unfinished_index_of_another_dataset_is_refused(original, tmp_path):
     """What was encoded so far would be dropped."""
 

@@ -1,11 +1,13 @@
 """New images are encoded by all encoders; unreadable ones are counted."""
 
 import numpy as np
+import pytest
 
 from lmm_classifier.pipeline.adapting import new_images
 from lmm_classifier.pipeline.adapting.new_images import NewImages
 
 
+@pytest.mark.long
 def test_all_encoders_see_the_same_images(fused, drawn, tmp_path):
     """In the same order, whatever the batch size."""
     (tmp_path / "broken.png").write_bytes(b"no image")
@@ -18,6 +20,7 @@ def test_all_encoders_see_the_same_images(fused, drawn, tmp_path):
     assert np.array_equal(images.vectors[1][5], alone[0])
 
 
+@pytest.mark.long
 def test_many_images_are_sampled(fused, drawn, monkeypatch):
     """At even distances, the first and the last among them."""
     monkeypatch.setattr(new_images, "MOST", 5)

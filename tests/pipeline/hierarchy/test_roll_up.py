@@ -116,6 +116,7 @@ def test_levels_through_a_store(made, tmp_path, kind):
     assert again.predictions is None  # thresholds alone: the calibration is of this hierarchy
 
 
+@pytest.mark.long
 def test_an_image_alone_has_the_same_answer(made):
     """Bit for bit, also of coarse labels."""
     with HybridClassifier(configured(made)) as classifier:
@@ -140,7 +141,7 @@ def test_a_hierarchy_without_coarse_labels_changes_nothing(tmp_path):
     assert "label_path" not in plain[0]
 
 
-@pytest.mark.parametrize(("noise", "expected"), [(0.35, {0, 1}), (0.45, {1, 2})])
+@pytest.mark.parametrize(("noise", "expected"), [pytest.param(0.35, {0, 1}, marks=pytest.mark.long), (0.45, {1, 2})])
 def test_three_levels(tmp_path, noise, expected):
     """The finest level comes first; level 2 is coarser than level 1."""
     drawn = {"above": THREE, "apart": 0.25, "noise": noise}
@@ -162,6 +163,7 @@ def test_three_levels(tmp_path, noise, expected):
             assert thresholds.to_dict()[f"coarse_threshold_{level}"] == thresholds.coarse[3 - level].to_dict()
 
 
+@pytest.mark.long
 def test_labels_of_a_request_have_no_coarse_answer(made):
     """A coarse label is none of those that were asked for; of `labels` of the configuration it may be one."""
     results = answers(configured(made), AnswerOptions(labels=["shirt", "skirt"], allow_unknown=False))
@@ -234,6 +236,7 @@ def test_a_classifier_follows_an_edit(index):
         assert "tops" not in {result.label for result in results if result.level}
 
 
+@pytest.mark.long
 def test_a_slip_in_the_file_stops_no_answer(index, tmp_path, caplog):
     """A running classifier keeps the former hierarchy when the index changes; one that starts is told of the fault."""
     tree = write_tree(tmp_path, NESTED)
@@ -270,6 +273,7 @@ def test_thresholds_are_set_again_without_a_fit(index):
     assert "not certified with this confidence_threshold" in shown["coarse_threshold_1"]["source"]
 
 
+@pytest.mark.long
 def test_a_threshold_that_nothing_reaches_is_stored(index):
     """Where only coarse labels have a guarantee, no label is given at once, not even at a probability of 1."""
     contents = read_index(index)

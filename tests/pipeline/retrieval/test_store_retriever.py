@@ -124,12 +124,9 @@ def test_some_labels_and_new_images_are_refused_by_name(path):
         HybridClassifier(config)
 
 
-def test_another_version_of_the_rows_makes_it_stale(tmp_path, caplog):
+def test_another_version_of_the_rows_makes_it_stale(path, tmp_path, caplog):
     """A calibration of other rows is not used, and a message says so."""
-    path = tmp_path / "index"
     rows = drawn()[0]
-    Index.from_vectors(rows, LABELS).save(path)
-    calibrate_index(path, config_of(path))
     assert describe_index(path, config_of(path))["calibration"]["state"] == "loaded"
     stored = read_index(path).calibration
     other = tmp_path / "other"

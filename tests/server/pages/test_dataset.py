@@ -52,6 +52,7 @@ def test_a_label_shows_its_examples(client):
     assert client.get("/dataset/labels/%FF", headers=PAGE).status_code == 404
 
 
+@pytest.mark.long
 def test_labels_of_any_name_have_pages_and_can_be_renamed(teacher):
     """There and back, each an edit."""
     former = "red"

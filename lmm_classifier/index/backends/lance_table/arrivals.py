@@ -100,7 +100,11 @@ class Arrivals:
         """
 
         def missing_fragments(known: Collection[str]) -> tuple[list[Any], int]:
-            new = [part for part in parts if not part.names & set(known)]
+            stored, new = set(known), list[WrittenChunks]()
+            for part in parts:
+                if not part.names & stored:  # a part may be there twice, since a task may be done twice
+                    new.append(part)
+                    stored |= part.names
             return [fragment_from_json(one) for part in new for one in part.fragments], sum(len(p.names) for p in new)
 
         self._committed({name for part in parts for name in part.names}, missing_fragments)

@@ -37,6 +37,7 @@ def test_depth_and_interlacing_cost_more():
     assert seconds[2] > 3 * seconds[0]
 
 
+@pytest.mark.long
 def test_a_transparent_color_costs_time_and_in_16_bits_memory():
     """A transparent level of gray needs a second band, and dark colors of 16 bits are read twice."""
     level = chunk(b"tRNS", b"\0\0")
