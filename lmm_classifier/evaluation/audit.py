@@ -37,6 +37,7 @@ _NEIGHBORS = 5
 _MAX_OUTLIERS = 0.01  # fraction of the examples that may count as outliers
 _OUTLIER_FAMILIARITY = -2.5  # an outlier is less familiar, in robust standard deviations
 _MAX_COMPARISONS = 20_000_000_000  # judged examples times examples: all of 140,000
+_ALL_STORED = 140_000  # examples of a store that are all judged; of more a sample
 
 
 def audit_index(
@@ -49,8 +50,8 @@ def audit_index(
 
     Each example is judged by the others (leave-one-out). Of more than 140,000 examples, or where examples times labels
     exceed 20 million, a sample is judged. Where the examples stay in a store (`retrieval.search: store`), they are
-    judged through the comparison that answers, at least 20,000 of them however many labels there are, and copies of an
-    image under one label count once.
+    judged through the comparison that answers: all of 140,000, and 20,000 of more, however many labels there are.
+    Copies of an image under one label count once there.
 
     Args:
         index_path: a durable index (folder), an `.npz` file, or a table.
@@ -139,12 +140,13 @@ def _held_out(
     config: RetrievalConfig, indexes: Sequence[Index], progress: ProgressCallback | None
 ) -> tuple[Fit, JudgedExamples]:
     """Fit the rule, and judge as many examples as time and memory allow."""
-    most, stores = max(_MAX_COMPARISONS // len(indexes[0]), 1), [i.store for i in indexes if isinstance(i, StoreIndex)]
+    stores, count = [index.store for index in indexes if isinstance(index, StoreIndex)], len(indexes[0])
     if not stores:
+        most = max(_MAX_COMPARISONS // count, 1)
         fitted = fit_by_leave_one_out(config, indexes, most=most, progress=progress)
         return fitted, JudgedExamples.of(fitted[1])
-    # of a store only some rows are read for an example, so that their number does not count
-    most = min(max(most, MOST_ROWS), len(indexes[0]))
+    # of a store only some rows are read for an example, some ms each, so that their number does not count
+    most = count if count <= _ALL_STORED else MOST_ROWS
     fitted = fit_through_stores(config, stores, StoreFitting(most=most, sparse=False), progress=progress)
     if len(fitted[1].rows) >= most:
         return fitted, JudgedExamples.of(fitted[1])

@@ -14,6 +14,8 @@ from lmm_classifier.calibration import rule_fitting
 from lmm_classifier.calibration.fit import fit_by_leave_one_out
 from lmm_classifier.core.errors import CalibrationError, Cancelled, ConfigError, IndexFileError
 from lmm_classifier.core.metrics import average_precision
+from lmm_classifier.evaluation import audit as audit_module
+from lmm_classifier.evaluation import stored_duplicates
 from lmm_classifier.evaluation.audit import audit_index, audit_opened_index
 from lmm_classifier.index.backends.memory_rows import MemoryRowStore
 from lmm_classifier.index.backends.store_index import StoreIndex
@@ -240,6 +242,22 @@ def test_through_a_store_the_findings_are_the_same(tmp_path, vectors):
     assert (exact.examples, exact.searched) == (127, 127)
     assert (audit.thin, audit.dismissed) == (exact.thin, 0)
     assert (early[0].duplicates, early[0].searched) == ([], 0)
+
+
+def test_of_very_many_examples_in_a_store_a_sample_is_judged(tmp_path, vectors, monkeypatch):
+    """The figures say of how many, also for duplicates."""
+    index, config = stored(planted(tmp_path, vectors)), PipelineConfig.offline()
+    every = audit_opened_index([index], config)
+    monkeypatch.setattr(audit_module, "_ALL_STORED", 124)
+    monkeypatch.setattr(audit_module, "MOST_ROWS", 90)
+    monkeypatch.setattr(stored_duplicates, "MOST_COMPARED", 124)
+    audit = audit_opened_index([index], config)
+    assert (audit.examples, audit.judged, audit.searched) == (125, 90, 90)
+    assert ("examples judged", "90 of 125") in audit.figures
+    assert ("searched for duplicates", "90 of 125") in audit.figures
+    assert audit.ranking.keys() < every.ranking.keys()
+    assert 0 < len(audit.duplicates) <= len(every.duplicates)
+    assert {group.paths for group in audit.duplicates} <= {group.paths for group in every.duplicates}
 
 
 def test_through_a_store_dismissed_findings_are_left_out(tmp_path, vectors):

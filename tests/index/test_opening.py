@@ -48,7 +48,7 @@ def test_of_a_large_table_the_rows_stay_in_it(index, tmp_path, monkeypatch):
     assert opened.contents.stamp.startswith(opened.store.version)
 
 
-def test_what_is_known_in_addition_to_the_rows_of_a_table_is_not_lost(index, tmp_path):
+def test_what_a_table_knows_apart_from_its_rows_is_not_lost(index, tmp_path):
     """Dismissed findings, and how long the encoder takes."""
     pytest.importorskip("lance", reason="needs lmm-classifier[lance]")
     dismissed = Dismissal.of("label", [(index.hashes[0], "cat")])

@@ -5,7 +5,7 @@ from __future__ import annotations
 from lmm_classifier.index.backends.store_index import StoreIndex
 from lmm_classifier.pipeline.classifier import HybridClassifier
 
-NO_AUDIT = "The examples stay in a store, where pages find no mistakes. The command `audit` does."
+NO_AUDIT = "This page needs all examples in memory, but they stay in a store. The command `audit` finds mistakes there."
 NO_MAP = "The examples stay in a store, and a map is made of examples in memory: set retrieval.search to exact or ann."
 
 
