@@ -108,7 +108,9 @@ class TableBuild:
         listing = DatasetListing(self.dataset, self.config.images, self.config.unknown_label)
         encoders = open_encoders(self.config.encoders)
         fingerprints = [encoder.fingerprint for encoder in encoders]
-        table = self._table(encoders, listing.source)
+        manifest = self._manifest(encoders, listing.source)
+        if (table := LanceTable.open_if_there(self.output, manifest)) is not None:
+            require_same_source(self.output, table.manifest.image_root, listing.source)
         engine = FewHere(self.engine)  # of the steps without encoders
         made = made_with([fingerprint.space_id for fingerprint in fingerprints], self.config.images)
         with displayed(progress) as show:
@@ -116,6 +118,7 @@ class TableBuild:
                 stored = folder.stored()
                 former = FormerChunks(latest_run(folder, made, listing.source), stored)
                 planned = self._plan(folder, listing, made, stored, show)
+                table = table or LanceTable.create(self.output, manifest)  # not where there is no image
             with self._timed("decode and encode"):
                 outcomes = self._encoded(planned, stored, former, show)
             stems = {outcome.chunk.stem: outcome.files for outcome in outcomes}
@@ -134,13 +137,10 @@ class TableBuild:
         report = TableReport(self.output, listing, fingerprints, frozenset(stems)).report(encoded)
         return replace(report, seconds=time.monotonic() - started, stages=self._stages)
 
-    def _table(self, encoders: Sequence[Encoder], source: str) -> LanceTable:
+    def _manifest(self, encoders: Sequence[Encoder], source: str) -> Manifest:
         entries = [EncoderEntry(encoder.fingerprint, transform_name(encoder.transform_fitter)) for encoder in encoders]
         now = datetime.now(UTC).isoformat(timespec="seconds")
-        manifest = Manifest(tuple(entries), 1, source, now, __version__, kept_settings(self.config))
-        table = LanceTable.create(self.output, manifest)
-        require_same_source(self.output, table.manifest.image_root, source)
-        return table
+        return Manifest(tuple(entries), 1, source, now, __version__, kept_settings(self.config))
 
     def _plan(
         self,

@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from lmm_classifier.core.errors import ConfigError, IndexMismatchError, OutputError, ReplacementError
+from lmm_classifier.core.errors import ConfigError, DatasetError, IndexMismatchError, OutputError, ReplacementError
 from lmm_classifier.data.readers.dataset_spec import DatasetSpec
 from lmm_classifier.distributed.build import TableBuild, build_table
 from lmm_classifier.distributed.chunk_folder import ChunkFolder
@@ -253,3 +253,11 @@ def test_workers_sort_and_add_up_the_rows(labeled, tmp_path, monkeypatch, kind):
     here, there = (LanceRowStore.open(str(tmp_path / name)) for name in ("here", "there"))
     assert there.version == here.version
     assert there.sums().products.tobytes() == here.sums().products.tobytes()
+
+
+def test_a_dataset_without_images_claims_no_place(labeled, tmp_path):
+    """Another one can be built there."""
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(DatasetError):
+        build_table(tmp_path / "empty", str(tmp_path / "table"), labeled.config, InProcess())
+    assert build(labeled, tmp_path / "table").total

@@ -93,13 +93,22 @@ class EngineClassifier:
         with closing(_generator(self._answered(todo, folder))) as names:
             while wanted < len(chunks):
                 if chunks[wanted].name in ready:
-                    yield from folder.answers(chunks[wanted].name)
+                    yield from self._taken(chunks[wanted], folder)
                     wanted += 1
                 elif (name := next(names, None)) is not None:
                     ready.add(name)
                 else:
                     left = sum(chunk.name not in ready for chunk in chunks)
                     raise EngineError(f"{left} of {len(chunks)} chunks have no results. Run the command again.")
+
+    def _taken(self, chunk: AnswerChunk, folder: AnswerFolder) -> list[Classification]:
+        """Return the results of a chunk, which is classified again where another run took them and deleted them."""
+        try:
+            return folder.answers(chunk.name)
+        except FileNotFoundError:
+            for _ in self._answered([chunk], folder):
+                pass
+            return folder.answers(chunk.name)
 
     def _answered(self, chunks: Sequence[AnswerChunk], folder: AnswerFolder) -> Iterator[str]:
         """Yield the names of chunks as their results come."""

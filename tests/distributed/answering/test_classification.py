@@ -51,6 +51,19 @@ def test_leaving_out_identical_images_is_the_same(indexed):
     assert list(found) == expected
 
 
+def test_two_runs_with_one_folder_both_have_all_results(indexed, tmp_path):
+    """The first to end deletes what the other has not taken yet, which classifies those images again."""
+    config, paths = indexed
+    expected = list(HybridClassifier(config).classify_paths(paths))
+    both = [
+        EngineClassifier(config, InProcess(), chunk_images=8, work=str(tmp_path), identity="same").classify_paths(paths)
+        for _ in range(2)
+    ]
+    begun = [[next(run)] for run in both]
+    for started, run in zip(begun, both):
+        assert [*started, *run] == expected
+
+
 def test_a_lost_chunk_is_an_error(indexed):
     """And no result is left out in silence."""
 

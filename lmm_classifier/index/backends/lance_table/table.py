@@ -54,6 +54,12 @@ class LanceTable:
         return table
 
     @classmethod
+    def open_if_there(cls, url: str, manifest: Manifest) -> LanceTable | None:
+        """Do the same, but make nothing: return None where no table was begun."""
+        _require_place(url)
+        return None if part(url, ARRIVALS).open_if_there() is None else cls.create(url, manifest)
+
+    @classmethod
     def open(cls, url: str) -> LanceTable:
         """Open the table to write; raise IndexFileError where there is none."""
         return cls(url, Arrivals.open(url))
