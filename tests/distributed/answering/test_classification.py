@@ -59,9 +59,9 @@ def test_two_runs_with_one_folder_both_have_all_results(indexed, tmp_path):
         EngineClassifier(config, InProcess(), chunk_images=8, work=str(tmp_path), identity="same").classify_paths(paths)
         for _ in range(2)
     ]
-    begun = [[next(run)] for run in both]
-    for started, run in zip(begun, both):
-        assert [*started, *run] == expected
+    begun = [[next(results)] for results in both]
+    for started, results in zip(begun, both):
+        assert [*started, *results] == expected
 
 
 def test_a_lost_chunk_is_an_error(indexed):
