@@ -45,6 +45,7 @@ def test_vectors_are_tested_in_an_order_of_their_own(folder):
     assert "images with the most evidence:" in changed
 
 
+@pytest.mark.long
 def test_the_test_of_another_index_is_refused(folder):
     """Calibrated again and edited it is the same index; copied too; one that is made anew is another one."""
     run("classify", "--vectors", "new.npy", "--drift", "days.drift", cwd=folder)

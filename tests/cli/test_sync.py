@@ -32,7 +32,7 @@ def test_a_sync_can_repeat_the_calibration(editable):
     assert "stale" not in run("sync", "--config", OFFLINE, cwd=editable).stdout
     (editable / "dataset" / "gingham" / "00.png").unlink()
     done = run("sync", "--config", OFFLINE, cwd=editable)
-    assert f"stale: calibration: run `lmm-classifier calibrate --config {OFFLINE}` or" in done.stdout
+    assert f"stale: calibration: run `lmm-classifier calibrate --config {OFFLINE}` to repeat it" in done.stdout
     done = run("sync", "--recalibrate", "--config", OFFLINE, cwd=editable)
     assert "accepts 90% of images of known labels" in done.stdout
     assert "stale" not in run("info", "--config", OFFLINE, cwd=editable).stdout

@@ -101,6 +101,7 @@ print(said("build", "--help"))
 """
 
 
+@pytest.mark.long
 def test_a_missing_engine_or_store_is_named(tmp_path):
     """Without ray and lance, what needs them names the extra; a plan and help need neither."""
     pytest.importorskip("pyarrow", reason="pyarrow is not installed")

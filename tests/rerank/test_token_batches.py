@@ -37,10 +37,18 @@ def test_no_batch_exceeds_the_limit(lengths, most):
 
 @pytest.mark.parametrize(
     "error",
-    [MemoryError(), type("OutOfMemoryError", (RuntimeError,), {})("CUDA out of memory."),
-     RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
-     RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 8 bytes.")],
-)  # fmt: skip
+    [
+        type("OutOfMemoryError", (RuntimeError,), {})("CUDA out of memory."),
+        *(
+            pytest.param(error, marks=pytest.mark.long)
+            for error in (
+                MemoryError(),
+                RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
+                RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 8 bytes."),
+            )
+        ),
+    ],
+)
 def test_where_memory_runs_out_the_batch_is_halved(error, caplog):
     """What the failed pass held is gone before the next one starts, and the smaller size is kept."""
     held, sizes = [], []

@@ -173,7 +173,7 @@ def cascade(request, labeled, tmp_path_factory):
     return config, paths
 
 
-@pytest.mark.parametrize("leave_out", [False, True])
+@pytest.mark.parametrize("leave_out", [pytest.param(False, marks=pytest.mark.long), True])
 def test_a_cascade_asks_the_second_encoder_about_the_unsure_images_alone(cascade, monkeypatch, leave_out):
     """Its answers are those of one classifier, and it encodes no other image by the second encoder."""
     config, paths = cascade
@@ -198,7 +198,7 @@ def test_a_cascade_asks_the_second_encoder_about_the_unsure_images_alone(cascade
     assert {task.encoder for task in engine.tasks if isinstance(task, RangeTask)} == {0, 1}
 
 
-@pytest.mark.parametrize("done", [2, 5, 7, 9])
+@pytest.mark.parametrize("done", [5, *(pytest.param(done, marks=pytest.mark.long) for done in (2, 7, 9))])
 def test_an_interrupted_cascade_resumes(cascade, tmp_path, done):
     """In whichever step: no task that was done encodes or compares again."""
     config, paths = cascade

@@ -205,7 +205,7 @@ def several(request, tmp_path_factory):
     return folder / request.param
 
 
-@pytest.mark.parametrize("cascade", [False, True], ids=["fused", "cascade"])
+@pytest.mark.parametrize("cascade", [pytest.param(False, marks=pytest.mark.long), True], ids=["fused", "cascade"])
 def test_several_encoders_are_fused_as_with_all_rows(several, cascade):
     """The same weights and stages, the same answers, and the same encoders asked; the calibration is stored."""
     config, exactly = (config_of(several, search, cascade=cascade) for search in ("store", "exact"))
@@ -245,6 +245,7 @@ def test_examples_left_out_do_not_count_for_any_encoder(several):
     assert (retriever.score(vectors, hashes).nearest < 0.9999).all()
 
 
+@pytest.mark.long
 def test_other_encoders_than_those_of_the_calibration_make_it_stale(several, caplog):
     """One alone, or another order."""
     config = config_of(several)
