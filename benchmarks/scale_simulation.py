@@ -124,9 +124,9 @@ def resume(count: int, folder: Path) -> dict[str, float]:
 
 
 def commit(count: int, folder: Path) -> dict[str, float]:
-    """Commit chunks of one row to a table as a build does; then some again, and read which are there.
+    """Commit chunks of one row to a table as a build does, and each version again; then read which are there.
 
-    Workers write groups of chunks to files; that is not counted, since it is their time.
+    A worker, which opened the table at the start, writes groups of chunks to files.
     """
     from lmm_classifier.index.backends.lance_table.table import LanceTable
     from lmm_classifier.index.manifest import EncoderEntry, Manifest
@@ -134,12 +134,12 @@ def commit(count: int, folder: Path) -> dict[str, float]:
 
     encoders = (EncoderEntry(example_fingerprint(8), "identity"),)
     table = LanceTable.create(str(folder / "table"), Manifest(encoders, 1, SOURCE, "2026-01-01", "simulation"))
-    seconds, writing = list[float](), 0.0
+    worker, seconds, writing = LanceTable.open(table.url), list[float](), 0.0
     for start in range(0, count, VERSION):
         before = time.process_time()
         numbers = range(start, min(start + VERSION, count))
         written = [
-            table.write({f"{number:032x}": _one_row(number) for number in numbers[first : first + GROUP]})
+            worker.write({f"{number:032x}": _one_row(number) for number in numbers[first : first + GROUP]})
             for first in range(0, len(numbers), GROUP)
         ]
         begun = time.process_time()

@@ -170,7 +170,7 @@ class Arrivals:
     def _written(self, chunks: Mapping[str, Any]) -> WrittenChunks:
         schema = self._dataset.schema
         reader = arrow().RecordBatchReader.from_batches(schema, _batches(chunks, schema))
-        fragments = self.location.write_fragments(reader, schema)
+        fragments = self.location.write_fragments(reader, schema, self._dataset)
         return WrittenChunks(frozenset(chunks), [fragment_to_json(fragment) for fragment in fragments])
 
     def _checked(self, name: str, rows: Any) -> Any:

@@ -75,11 +75,19 @@ class Location:
                 raise cannot(self.url, error) from error
             return there
 
-    def write_fragments(self, rows: Any, schema: Any) -> list[Any]:
-        """Write rows to files that belong to no version yet; return what a commit names them by."""
+    def write_fragments(self, rows: Any, schema: Any, opened: Any = None) -> list[Any]:
+        """Write rows to files that belong to no version yet; return what a commit names them by.
+
+        `opened` is any version of the dataset. Without it the newest one is opened, which takes longer the more files
+        it has.
+        """
         with translated(self.url):
             fragments: list[Any] = lance().fragment.write_fragments(
-                rows, self.url, schema=schema, mode="append", storage_options=storage_options(self.url)
+                rows,
+                self.url if opened is None else opened,
+                schema=schema,
+                mode="append",
+                storage_options=storage_options(self.url),
             )
             return fragments
 
