@@ -1,6 +1,5 @@
 """A worker makes each chunk once, and finds the image that ends workers."""
 
-import os
 from dataclasses import replace
 
 import pytest
@@ -12,6 +11,8 @@ from lmm_classifier.distributed.chunk_worker import KILLED, ChunkTask, ChunkWork
 from lmm_classifier.distributed.chunks import Chunk, list_chunks
 from lmm_classifier.distributed.engines.local import Processes
 from lmm_classifier.distributed.listing import DatasetListing, ListedFile
+from tests.helpers.chunked_builds import make_labeled
+from tests.helpers.ending_workers import EndingEncoder
 
 
 def planned(labeled, place, most=4096):
@@ -123,21 +124,6 @@ def test_a_name_that_is_no_text_is_refused_with_the_reason(labeled, tmp_path):
     assert "rename" in row.reason
 
 
-class Ending:
-    """An encoder that ends its process at an image of one size, as native code may."""
-
-    def __init__(self, encoder, size):
-        self._encoder, self._size = encoder, size
-
-    def __getattr__(self, name):
-        return getattr(self._encoder, name)
-
-    def preprocess(self, image):
-        if image.size == self._size:
-            os._exit(1)
-        return self._encoder.preprocess(image)
-
-
 class EndingBuilder:
     """Makes workers whose encoder ends them."""
 
@@ -146,7 +132,7 @@ class EndingBuilder:
 
     def __call__(self):
         worker = self.builder()
-        worker.encoders = [Ending(encoder, self.size) for encoder in worker.encoders]
+        worker.encoders = [EndingEncoder(encoder, self.size) for encoder in worker.encoders]
         return worker
 
 
@@ -154,8 +140,6 @@ class EndingBuilder:
 def test_an_image_that_ends_its_worker_is_found_and_refused(labeled, tmp_path):
     """It alone: its chunk is split, and all other images are there, in each chunk."""
     from PIL import Image
-
-    from tests.helpers.chunked_builds import make_labeled
 
     poisoned = make_labeled(tmp_path / "labeled")
     Image.new("RGB", (33, 17)).save(poisoned.root / "stripes/ends.png")

@@ -1,4 +1,4 @@
-"""An engine one of whose workers is killed when it has done a task, before it can tell."""
+"""Workers that end: killed when they have done a task, before they can tell; or by an encoder, at some images."""
 
 from __future__ import annotations
 
@@ -7,6 +7,22 @@ import signal
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+
+class EndingEncoder:
+    """An encoder that ends its process at an image of one size, as native code may."""
+
+    def __init__(self, encoder, size):
+        self._encoder, self._size = encoder, size
+
+    def __getattr__(self, name):
+        return getattr(self._encoder, name)
+
+    def preprocess(self, image):
+        """End the process, or preprocess."""
+        if image.size == self._size:
+            os._exit(1)
+        return self._encoder.preprocess(image)
 
 
 @dataclass(frozen=True)

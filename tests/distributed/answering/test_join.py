@@ -1,6 +1,5 @@
 """A join gives the results of `classify` through the same store, to the last bit, and reads each label once."""
 
-import os
 from dataclasses import replace
 
 import numpy as np
@@ -24,6 +23,7 @@ from lmm_classifier.index.formats import write_calibration
 from lmm_classifier.index.opening import open_searched
 from lmm_classifier.index.vector_index import Index
 from tests.helpers.command_line import run
+from tests.helpers.ending_workers import EndingEncoder
 from tests.helpers.tiny_onnx import write_tiny_onnx
 
 
@@ -43,18 +43,28 @@ def stored(request, labeled, tmp_path_factory):
     return config, sorted(labeled.root.rglob("*.png"))
 
 
+@pytest.fixture
+def small_steps(monkeypatch):
+    """Several waves, and several ranges of labels."""
+    monkeypatch.setattr(join, "WAVE", 2)
+    monkeypatch.setattr(join_worker, "_RANGE_BYTES", 4 * 64 * 12)
+
+
+def one_by_one(config, paths, leave_out):
+    """Return the result of each image alone, by one classifier."""
+    with HybridClassifier(config) as classifier:
+        return [result for path in paths for result in classifier.classify_paths([path], leave_out)]
+
+
 def lines(results):
     return [result.to_json() for result in results]
 
 
 @pytest.mark.parametrize("leave_out", [pytest.param(False, marks=pytest.mark.long), True])
-def test_answers_are_those_of_one_classifier(stored, monkeypatch, leave_out):
+def test_answers_are_those_of_one_classifier(stored, small_steps, leave_out):
     """In several waves and ranges of labels; images that cannot be read have their reasons."""
     config, paths = stored
-    monkeypatch.setattr(join, "WAVE", 2)
-    monkeypatch.setattr(join_worker, "_RANGE_BYTES", 4 * 64 * 12)
-    with HybridClassifier(config) as classifier:
-        expected = [result for path in paths for result in classifier.classify_paths([path], leave_out)]
+    expected = one_by_one(config, paths, leave_out)
     assert "unreadable" in {result.decision.reason for result in expected}
     found = list(EngineClassifier(config, InProcess(), leave_out, chunk_images=8).classify_paths(paths))
     assert found == expected
@@ -174,13 +184,10 @@ def cascade(request, labeled, tmp_path_factory):
 
 
 @pytest.mark.parametrize("leave_out", [pytest.param(False, marks=pytest.mark.long), True])
-def test_a_cascade_asks_the_second_encoder_about_the_unsure_images_alone(cascade, monkeypatch, leave_out):
+def test_a_cascade_asks_the_second_encoder_about_the_unsure_images_alone(cascade, small_steps, monkeypatch, leave_out):
     """Its answers are those of one classifier, and it encodes no other image by the second encoder."""
     config, paths = cascade
-    monkeypatch.setattr(join, "WAVE", 2)
-    monkeypatch.setattr(join_worker, "_RANGE_BYTES", 4 * 64 * 12)
-    with HybridClassifier(config) as classifier:
-        expected = [result for path in paths for result in classifier.classify_paths([path], leave_out)]
+    expected = one_by_one(config, paths, leave_out)
     asked = [path for path, result in zip(paths, expected) if len(result.encoders) == 2]
     assert 0 < len(asked) < len(paths) - 3
     encoded, make = [], EncodingStep._encoded
@@ -246,21 +253,6 @@ def test_an_image_that_the_second_encoder_refuses_keeps_its_answer(cascade, monk
     assert sum(len(result.encoders) == 2 for result in found) == len(asked) - 1
 
 
-class Ending:
-    """An encoder that ends its process at an image of one size, as native code may."""
-
-    def __init__(self, encoder):
-        self._encoder = encoder
-
-    def __getattr__(self, name):
-        return getattr(self._encoder, name)
-
-    def preprocess(self, image):
-        if image.size == (33, 17):
-            os._exit(1)
-        return self._encoder.preprocess(image)
-
-
 class EndingBuilder:
     """Makes workers whose encoder ends them."""
 
@@ -270,7 +262,8 @@ class EndingBuilder:
     def __call__(self):
         worker = self.builder()
         encoders = worker.classifier._encoders
-        worker.classifier._encoders = (*encoders[: self.first], *(Ending(each) for each in encoders[self.first :]))
+        ending = (EndingEncoder(encoder, (33, 17)) for encoder in encoders[self.first :])
+        worker.classifier._encoders = (*encoders[: self.first], *ending)
         return worker
 
 

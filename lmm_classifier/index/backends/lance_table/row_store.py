@@ -18,7 +18,7 @@ from lmm_classifier.index.backends.lance_table.datasets import translated
 from lmm_classifier.index.backends.lance_table.derived import get_products, norm_column, with_norms
 from lmm_classifier.index.backends.lance_table.finishing import finished, index_lists, index_name
 from lmm_classifier.index.backends.lance_table.layout import SHA256, vector_column
-from lmm_classifier.index.backends.row_ranges import label_starts, labels_of_rows, padded, require_labels, require_rows
+from lmm_classifier.index.backends.row_ranges import ids_of_labels, label_starts, labels_of_rows, padded, require_rows
 from lmm_classifier.index.manifest import Manifest
 from lmm_classifier.index.storage.state import as_embeddings
 from lmm_classifier.neighbors.brute_force import BruteForceSearch
@@ -175,9 +175,7 @@ class LanceRowStore:
         self, label_ids: IntArray, columns: Sequence[ColumnName] = ("vectors",), most: int | None = None
     ) -> Iterator[RowBlock]:
         """Read all rows of some labels, in blocks, by id; at most `most` of each label: those of the lowest content."""
-        labels = require_labels(label_ids, len(self.counts))
-        counts = self.counts[labels] if most is None else np.minimum(self.counts[labels], most)
-        ids = np.repeat(self._starts[labels] - label_starts(counts)[:-1], counts) + np.arange(counts.sum())
+        ids = ids_of_labels(label_ids, self._starts, most)
         for start in range(0, len(ids), _ROWS):
             yield self.rows_of_ids(ids[start : start + _ROWS], columns)
 
