@@ -2,6 +2,10 @@
 
 import numpy as np
 import pytest
+
+pytest.importorskip("mapie", reason="MAPIE is not installed")
+pytest.importorskip("sklearn", reason="scikit-learn is not installed")
+
 from mapie.classification import SplitConformalClassifier
 from sklearn.base import BaseEstimator, ClassifierMixin
 

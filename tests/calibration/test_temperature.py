@@ -5,6 +5,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.optimize import minimize_scalar
+
+pytest.importorskip("sklearn", reason="scikit-learn is not installed")
+
 from sklearn.metrics import log_loss as reference
 
 from lmm_classifier.calibration.temperature import fit_temperature, log_loss, log_losses

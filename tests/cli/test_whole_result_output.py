@@ -1,7 +1,6 @@
 """`classify` writes the formats of other programs as a whole, when the run is done."""
 
 import json
-from importlib.util import find_spec
 
 import numpy as np
 import pytest
@@ -10,9 +9,10 @@ from lmm_classifier.core.errors import OutputError
 from tests.helpers.command_line import OFFLINE, run
 from tests.helpers.datasets import draw_dataset
 from tests.helpers.exported import images_of, leftovers, rows_of, tasks_of
+from tests.helpers.installed import is_installed
 
 needs_parquet = pytest.mark.skipif(
-    find_spec("pyarrow") is None or find_spec("pandas") is None, reason="needs pyarrow and pandas"
+    not (is_installed("pyarrow") and is_installed("pandas")), reason="needs pyarrow and pandas"
 )
 
 

@@ -2,7 +2,6 @@
 
 import shutil
 from dataclasses import replace
-from importlib.util import find_spec
 
 import numpy as np
 import pytest
@@ -19,10 +18,11 @@ from lmm_classifier.integrations.exports.index_export import INDEX_FORMATS, expo
 from lmm_classifier.integrations.exports.result_export import RESULT_FORMATS, write_results
 from tests.helpers.datasets import draw_dataset, offline_config
 from tests.helpers.exported import ODD_LABELS, Found, arrays_of, images_of, leftovers, result, rows_of, tasks_of
+from tests.helpers.installed import is_installed
 from tests.helpers.vector_indexes import write_clusters
 
 needs_parquet = pytest.mark.skipif(
-    find_spec("pyarrow") is None or find_spec("pandas") is None, reason="needs pyarrow and pandas"
+    not (is_installed("pyarrow") and is_installed("pandas")), reason="needs pyarrow and pandas"
 )
 READERS = {"parquet": rows_of, "label-studio": tasks_of, "fiftyone": images_of, "cleanlab": arrays_of}
 OVERWRITE = ExportOptions(overwrite=True)

@@ -2,7 +2,6 @@
 
 import asyncio
 import sys
-from importlib.util import find_spec
 
 import numpy as np
 import pytest
@@ -27,6 +26,7 @@ from lmm_classifier.pipeline.classifier import HybridClassifier
 from lmm_classifier.pipeline.reference_images import ReferenceImages
 from tests.helpers import dataset_sources, remote_sources
 from tests.helpers.datasets import draw_dataset, offline_config
+from tests.helpers.installed import is_installed
 
 QUICK = ["zipped", "csv_manifest", "coco"]  # of each idea one in the default run
 LOCAL = ["folder", "levels", "zipped", "stored_zip", "tar", "webdataset", "shards", "csv_manifest", "jsonl_manifest"]
@@ -41,7 +41,7 @@ NEEDS += [(S3, ["moto", "flask", "s3fs"])]
 
 def needs(*libraries):
     """Return the mark that skips a test where a library is missing."""
-    missing = [library for library in libraries if find_spec(library) is None]
+    missing = [library for library in libraries if not is_installed(library)]
     return pytest.mark.skipif(bool(missing), reason=f"needs {', '.join(missing)}")
 
 
@@ -148,7 +148,7 @@ def check_reopened(index, config, folder):
 
 def check_thumbnails(contents):
     """The pages of the server show every example."""
-    if find_spec("fastapi") is None:
+    if not is_installed("fastapi"):
         return
     from lmm_classifier.server.results import ExampleIds
     from lmm_classifier.server.thumbnails import ThumbnailCache

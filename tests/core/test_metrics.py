@@ -5,6 +5,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import binomtest
+
+pytest.importorskip("sklearn", reason="scikit-learn is not installed")
+
 from sklearn import metrics as sklearn_metrics
 
 from lmm_classifier.core import metrics

@@ -7,6 +7,8 @@ from lmm_classifier.distributed.chunk_rows import FileRow, to_table
 from lmm_classifier.distributed.chunks import Chunk
 from lmm_classifier.distributed.listing import ListedFile
 
+pytest.importorskip("pyarrow", reason="pyarrow is not installed")
+
 NAME = "0123456789abcdef" * 2
 FILE = ListedFile("a/1", "a", 1, 2, 3)
 TABLE = to_table([FileRow(FILE, None, (), "unreadable", "gone", False)], [4], "x")

@@ -2,6 +2,9 @@
 
 import numpy as np
 import pytest
+
+pytest.importorskip("sklearn", reason="scikit-learn is not installed")
+
 from sklearn.neighbors import KNeighborsClassifier
 
 from lmm_classifier.core.errors import EncoderError

@@ -3,6 +3,9 @@
 import numpy as np
 import pytest
 from scipy.linalg import sqrtm
+
+pytest.importorskip("sklearn", reason="scikit-learn is not installed")
+
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 
 from lmm_classifier.neighbors import metric as module

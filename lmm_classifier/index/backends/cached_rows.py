@@ -58,8 +58,8 @@ class CachedRowStore:
     """
 
     def __init__(self, store: RowStore, pages: RowPages, place: str, metric: str | None = None) -> None:
-        self.store = store
-        self.version = store.version
+        self.store: RowStore = store
+        self.version: str = store.version
         self.label_names: Sequence[str] = store.label_names
         self.counts: IntArray = store.counts
         self.means: Float64Array = store.means

@@ -11,11 +11,13 @@ import numpy as np
 from lmm_classifier.core.arrays import Float32Array, Float64Array, IntArray
 from lmm_classifier.core.datatypes import Example, Neighbor
 from lmm_classifier.core.errors import ConfigError
+from lmm_classifier.core.fingerprint import Fingerprint
 from lmm_classifier.core.progress import Progress, ProgressCallback
-from lmm_classifier.core.protocols import RowStore
+from lmm_classifier.core.protocols import RowStore, Transform
 from lmm_classifier.core.rows import RowBlock
 from lmm_classifier.embeddings.whitening import IdentityTransform
 from lmm_classifier.index.contents import EncoderVectors, IndexContents
+from lmm_classifier.index.manifest import Manifest
 from lmm_classifier.index.vector_index import Index
 from lmm_classifier.neighbors.gallery import Gallery
 
@@ -40,14 +42,14 @@ class StoreIndex(Index):
 
     def __init__(self, store: RowStore, contents: IndexContents, encoder: int = 0) -> None:
         """Take a store; `contents` describe it, and need not hold its examples."""
-        self.store = store
-        self.manifest = contents.manifest
-        self.fingerprint = contents.manifest.encoders[encoder].fingerprint
-        self.transform = IdentityTransform()
-        self.encoder = encoder
-        self.label_names = store.label_names
-        self.label_ids = np.empty(0, np.int64)
-        self.contents = contents
+        self.store: RowStore = store
+        self.manifest: Manifest = contents.manifest
+        self.fingerprint: Fingerprint = contents.manifest.encoders[encoder].fingerprint
+        self.transform: Transform = IdentityTransform()
+        self.encoder: int = encoder
+        self.label_names: Sequence[str] = store.label_names
+        self.label_ids: IntArray = np.empty(0, np.int64)
+        self.contents: IndexContents = contents
         self._read_lately = dict[str, str]()
 
     def __len__(self) -> int:

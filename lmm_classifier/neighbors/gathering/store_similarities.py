@@ -104,9 +104,10 @@ class StoreComparison:
         unread: UnreadLabels | None = None,
         downdate: float = 0.0,
     ) -> None:
-        self.store, self.metric = store, metric
-        self.limits = limits or ReadingLimits()
-        self.unread = unread or UnreadLabels()
+        self.store: RowStore = store
+        self.metric: WithinClassMetric = metric
+        self.limits: ReadingLimits = limits or ReadingLimits()
+        self.unread: UnreadLabels = unread or UnreadLabels()
         self._rooted_means = means
         self._scores_in_metric, self._downdate = in_metric, downdate
         self._projected = ProjectedMetric(metric.center, metric.projection, np.empty(0))

@@ -13,6 +13,7 @@ import numpy as np
 from lmm_classifier.core.errors import IndexFileError
 from lmm_classifier.core.text import first_line
 from lmm_classifier.index.backends.lance_table.datasets import (
+    Location,
     arrow,
     compute,
     fragment_from_json,
@@ -47,7 +48,8 @@ class Arrivals:
     """
 
     def __init__(self, url: str, dataset: Any) -> None:
-        self.location, self._notes = part(url, ARRIVALS), part(url, CHUNKS)
+        self.location: Location = part(url, ARRIVALS)
+        self._notes = part(url, CHUNKS)
         self._dataset = dataset
         self._seen = set[int]()  # fragments whose chunks are known: a fragment never changes
         self._chunks = set[str]()  # that are stored

@@ -41,7 +41,9 @@ class LanceRowStore:
     """
 
     def __init__(self, url: str, dataset: Any, about: About, encoder: int = 0, metric: str | None = None) -> None:
-        self.url, self.about, self.encoder = url, about, encoder
+        self.url: str = url
+        self.about: About = about
+        self.encoder: int = encoder
         self._dataset, self._metric = dataset, metric
         self.label_names: Sequence[str] = about.label_names
         self.counts: IntArray = about.counts
